@@ -1,12 +1,11 @@
 """Datasets with stores in memory: the same use cases and the same objects, nothing on a network."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from services.ingest.tests.examples import FEEDBACK, offer_of, stored
-from services.ingest.tests.fakes import ACME, Ingest
+from services.ingest.tests.fakes import ACME, Ingest, LeasesInMemory
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_core.application import Request
 from tidemill_ingest.adapters.dataset_objects import DatasetParts, FeedbackBatches
@@ -29,26 +28,6 @@ from tidemill_testkit.stores import InMemoryAggregates
 
 DATASETS = "tidemill-ingest-datasets"
 NAME = DatasetName(project="acme", dataset="helpdesk_sft")
-
-
-@dataclass
-class LeasesInMemory:
-    """Gives every holder a higher epoch, and one at a time the lease; `taken` are those that are held."""
-
-    epoch: int = 0
-    taken: set[DatasetName] = field(default_factory=set)
-
-    @asynccontextmanager
-    async def held(self, name: DatasetName) -> AsyncIterator[int | None]:
-        if name in self.taken:
-            yield None
-            return
-        self.taken.add(name)
-        self.epoch += 1
-        try:
-            yield self.epoch
-        finally:
-            self.taken.discard(name)
 
 
 @dataclass
@@ -109,10 +88,9 @@ class Datasets:
             kept_versions=self.limits.kept_dataset_versions,
             clock=self.clock,
         )
-        self.sweep = SweepDatasets(
+        self.sweeping = SweepDatasets(
             datasets=self.datasets,
             parts=self.parts,
-            leases=self.leases,
             clock=self.clock,
             deleted_after=timedelta(days=1),
             unreferenced_after=timedelta(days=1),
@@ -120,8 +98,16 @@ class Datasets:
 
     async def publish(self, name: DatasetName, publishing: PublishVersions | None = None) -> bool:
         """Do what a worker does that gets the lease, and return whether it was done."""
-        async with self.leases.held(name) as epoch:
-            return epoch is not None and await (publishing or self.publishing)(name, epoch=epoch) is None
+        async with self.leases.held(name.key) as lease:
+            return lease is not None and await (publishing or self.publishing)(name, epoch=lease.epoch) is None
+
+    async def sweep(self, sweeping: SweepDatasets | None = None) -> int:
+        """Do what the controller of the sweep does, and return how many objects went."""
+        deleted = 0
+        for name in (await self.parts.pending("", without=frozenset())).items:
+            async with self.leases.held(name.key) as lease:
+                deleted += 0 if lease is None else await (sweeping or self.sweeping)(name, epoch=lease.epoch)
+        return deleted
 
     async def declared(self, *, share: float = 0.3) -> "Datasets":
         dataset = Dataset(id=NAME.dataset, project=NAME.project, share=share)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from tidemill_core.application import Caller, Request
 from tidemill_core.errors import NotFound
@@ -28,6 +29,7 @@ from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.source import Source
 from tidemill_ingest.domain.submission import DocumentSpec, Submission, SubmissionChannel
 from tidemill_ingest.entrypoints.kafka_submissions import Submissions
+from tidemill_kit.workers.leases import Lease
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stores import InMemoryAggregates
@@ -76,18 +78,37 @@ class VersionTextsHere:
 
 
 @dataclass
-class TurnsHere:
-    """Implements `ports.SweepTurns`, and the turn itself."""
+class CursorHere:
+    """Implements `ports.SweepCursor` for the holder of the lease, whose epoch is 1."""
 
     after: str = ""
-    elsewhere: bool = False
+
+    async def position(self) -> str:
+        return self.after
+
+    async def advance(self, after: str, *, epoch: int) -> None:
+        if epoch == 1:
+            self.after = after
+
+
+@dataclass
+class LeasesInMemory:
+    """Gives every holder a higher epoch, and one at a time the lease; `taken` are those that are held."""
+
+    epoch: int = 0
+    taken: set[str] = field(default_factory=set)
 
     @asynccontextmanager
-    async def held(self) -> AsyncIterator["TurnsHere | None"]:
-        yield None if self.elsewhere else self
-
-    async def came_to(self, after: str) -> None:
-        self.after = after
+    async def held(self, job_id: str) -> AsyncIterator[Lease | None]:
+        if job_id in self.taken:
+            yield None
+            return
+        self.taken.add(job_id)
+        self.epoch += 1
+        try:
+            yield Lease(job_id=job_id, owner="here", epoch=self.epoch, expires_at=datetime.now(UTC) + timedelta(days=1))
+        finally:
+            self.taken.discard(job_id)
 
 
 @dataclass
@@ -139,14 +160,14 @@ class Ingest:
             reject=self.reject,
             limits=self.limits,
         )
-        self.turns = TurnsHere()
+        self.cursor = CursorHere()
         self.sweep = Sweep(
             sources=self.sources,
             documents=self.documents,
             uses=VersionTextsHere(self.documents),
             texts=self.texts,
             quarantine=self.quarantine,
-            turns=self.turns,
+            cursor=self.cursor,
             clock=self.clock,
             rules=SweepRules(),
         )

@@ -10,14 +10,13 @@ from tidemill_core.application import SystemClock
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_ingest.adapters.dataset_objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.adapters.mongo_datasets import (
-    MongoDatasetLeases,
     MongoGroups,
     datasets_with_offers,
     mongo_datasets,
 )
 from tidemill_ingest.adapters.mongo_documents import MongoOutbox, mongo_documents
 from tidemill_ingest.adapters.mongo_sources import mongo_event_bindings, mongo_sources
-from tidemill_ingest.adapters.mongo_sweep import MongoSweepTurns, MongoVersionTexts
+from tidemill_ingest.adapters.mongo_sweep import MongoSweepCursor, MongoVersionTexts
 from tidemill_ingest.adapters.object_store import ExchangeTexts, ObjectStoreQuarantine
 from tidemill_ingest.adapters.preparation import ProcessPreparation
 from tidemill_ingest.application.accept_document import AcceptDocument
@@ -41,19 +40,18 @@ from tidemill_ingest.entrypoints.grpc_document_service import DocumentServicer
 from tidemill_ingest.entrypoints.grpc_source_service import SourceServicer
 from tidemill_ingest.entrypoints.kafka_curations import Curations
 from tidemill_ingest.entrypoints.kafka_submissions import Submissions
+from tidemill_ingest.entrypoints.reconcile import dataset_sweep_controller, sweep_controller
 from tidemill_ingest.entrypoints.uploads import Uploads
-from tidemill_ingest.entrypoints.workers import sweep_for_ever
 from tidemill_ingest.settings import IngestSettings
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay
 from tidemill_kit.grpc.uploads import UploadPlaces
-from tidemill_kit.service.app import App, Dependency, Worker
+from tidemill_kit.service.app import App, Dependency
 from tidemill_kit.store.mongo import Database, connect, ping
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Leases
 
-_SWEEP_LEASE_S = 60
 _log = structlog.get_logger(__name__)
 
 
@@ -105,7 +103,8 @@ async def build_app(settings: IngestSettings) -> App:
             relay,
             consumers,
             datasets.controller,
-            Worker("sweep", lambda: sweep_for_ever(parts.sweep, datasets.sweep, every_s=settings.sweep_every_s)),
+            parts.sweep,
+            datasets.sweep,
         ],
         consumers=consumers.status,
         outbox_length=relay.outbox_length,
@@ -153,14 +152,11 @@ class _Parts:
             limits=limits,
         )
         reject = RejectSubmission(documents=self.documents, preparation=preparation, clock=clock, limits=limits)
-        self.sweep = Sweep(
+        sweep = Sweep(
             sources=self.sources,
             documents=self.documents,
             uses=MongoVersionTexts(database["documents"]),
-            turns=MongoSweepTurns(
-                database["sweep"],
-                Leases(database["sweep"], owner=str(uuid4()), ttl=timedelta(seconds=_SWEEP_LEASE_S), clock=clock),
-            ),
+            cursor=MongoSweepCursor(database["sweep"]),
             texts=texts,
             quarantine=quarantine,
             clock=clock,
@@ -169,6 +165,12 @@ class _Parts:
                 quarantine_after=timedelta(hours=settings.quarantine_hours),
                 documents=settings.sweep_documents,
             ),
+        )
+        ttl = timedelta(seconds=settings.lease_ttl_s)
+        self.sweep = sweep_controller(
+            sweep,
+            leases=Leases(database["sweep"], owner=str(uuid4()), ttl=ttl, clock=clock),
+            poll_interval=timedelta(seconds=settings.sweep_poll_interval_s),
         )
         self.submissions = Submissions(
             find_source=FindSource(events=events, clock=clock),
@@ -195,7 +197,7 @@ class _Datasets:
         self.pending = datasets_with_offers(collection)
         batches = FeedbackBatches(store, settings.feedback_exchange_bucket, limits=limits)
         parts = DatasetParts(store, settings.datasets_bucket)
-        ttl = timedelta(seconds=settings.dataset_lease_s)
+        ttl = timedelta(seconds=settings.lease_ttl_s)
         leases = Leases(database["dataset_leases"], owner=str(uuid4()), ttl=ttl, clock=clock, removable=True)
         publish = PublishVersions(
             datasets=self.datasets,
@@ -214,16 +216,21 @@ class _Datasets:
             reconcile=lambda name, epoch: publish(name, epoch=epoch),
             pending=self.pending,
             leases=leases,
-            max_concurrent=settings.max_concurrent_datasets,
-            poll_interval=timedelta(seconds=settings.dataset_retry_s),
+            max_concurrent=settings.dataset_max_concurrent,
+            poll_interval=timedelta(seconds=settings.dataset_poll_interval_s),
         )
-        self.sweep = SweepDatasets(
+        sweep = SweepDatasets(
             datasets=self.datasets,
             parts=parts,
-            leases=MongoDatasetLeases(leases),
             clock=clock,
             deleted_after=timedelta(hours=settings.dataset_hours),
             unreferenced_after=timedelta(hours=settings.garbage_after_hours),
+        )
+        self.sweep = dataset_sweep_controller(
+            sweep,
+            pending=parts.pending,
+            leases=leases,
+            poll_interval=timedelta(seconds=settings.sweep_poll_interval_s),
         )
         offering = OfferExamples(
             datasets=self.datasets, batches=batches, limits=limits, clock=clock, enqueue=self.controller.enqueue

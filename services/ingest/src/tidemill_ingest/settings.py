@@ -34,7 +34,7 @@ class IngestSettings(ServiceSettings):
     """The bucket from which completed curations are read."""
     quarantine_hours: int = Field(24, ge=1)
     """How long a crash can leave something in quarantine."""
-    sweep_every_s: float = Field(3600.0, gt=0)
+    sweep_poll_interval_s: float = Field(3600.0, gt=0)
     """The pause between two sweeps of the buckets."""
     sweep_documents: int = Field(50_000, ge=1)
     """How many documents one sweep goes through; the next one goes on there."""
@@ -97,11 +97,9 @@ class IngestSettings(ServiceSettings):
     """An answer that so many different questions have is a common one: it may be learnt and held out as well."""
     dataset_hours: float = Field(24.0, ge=0)
     """How long the versions of a deleted dataset stay readable."""
-    dataset_lease_s: float = Field(30.0, gt=1)
-    """How long a dataset stays with a worker that gives no heartbeat."""
-    dataset_retry_s: float = Field(5.0, gt=0)
-    """The pause after which a worker searches for what waits, unless it is notified."""
-    max_concurrent_datasets: int = Field(2, ge=1, le=64)
+    dataset_poll_interval_s: float = Field(5.0, gt=0)
+    """The resync interval: how often datasets are searched for offers that wait."""
+    dataset_max_concurrent: int = Field(2, ge=1, le=64)
     """Datasets that are worked on at the same time; their batches are in memory."""
 
     @field_validator("submission_topics", "curation_topics", "phone_regions", mode="before")

@@ -17,7 +17,6 @@ from tidemill_core.errors import NotFound
 from tidemill_ingest.adapters.dataset_objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.adapters.mongo_datasets import (
     DatasetCodec,
-    MongoDatasetLeases,
     MongoGroups,
     datasets_with_offers,
     mongo_datasets,
@@ -28,7 +27,7 @@ from tidemill_ingest.application.publish_versions import PublishVersions
 from tidemill_ingest.application.read_datasets import ReadDatasets
 from tidemill_ingest.domain.dataset import Dataset, DatasetState
 from tidemill_ingest.domain.dataset_version import ExampleBatchOffer
-from tidemill_ingest.domain.errors import BatchAlreadyHandled, BatchUnusable
+from tidemill_ingest.domain.errors import BatchUnusable
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.split import Split
 from tidemill_kit.store.aggregates import Identity
@@ -64,11 +63,6 @@ async def buckets(stack: Addresses) -> AsyncIterator[Buckets]:
         await store.ensure_bucket(bucket)
     yield made
     remove_buckets(stack, made.datasets, made.feedback)
-
-
-def leases_of(database: Database, owner: str, *, ttl_s: float = 30) -> MongoDatasetLeases:
-    ttl = timedelta(seconds=ttl_s)
-    return MongoDatasetLeases(Leases(database["leases"], owner=owner, ttl=ttl, clock=SystemClock()))
 
 
 def offered(dataset: Dataset, *, offer: ExampleBatchOffer) -> None:
@@ -131,29 +125,6 @@ async def test_workers_find_the_datasets_to_which_something_is_offered(database:
     assert (await pending("", without=frozenset())).items == [DatasetName(project="acme", dataset="busy")]
 
 
-async def test_one_worker_at_a_time_holds_a_dataset_and_epochs_grow(database: Database) -> None:
-    ours, theirs = leases_of(database, "us"), leases_of(database, "them")
-
-    async with ours.held(NAME) as first, theirs.held(NAME) as nothing:
-        pass
-    async with theirs.held(NAME) as second:
-        pass
-
-    assert (first, nothing, second) == (1, None, 2)
-
-
-async def test_a_holder_whose_lease_was_taken_is_reported(database: Database) -> None:
-    ours = leases_of(database, "us", ttl_s=0.3)
-
-    async def sleep_through() -> None:
-        async with ours.held(NAME):
-            await database["leases"].update_one({"_id": "acme/helpdesk_sft"}, {"$inc": {"lease.epoch": 1}})
-            await asyncio.sleep(5)
-
-    with pytest.raises(BatchAlreadyHandled):
-        await sleep_through()
-
-
 async def test_parts_and_assignments_are_found_by_their_references_until_they_are_deleted(buckets: Buckets) -> None:
     parts = DatasetParts(buckets.store, buckets.datasets)
     written = b'{"held_out": ["c"], "owed": -100000, "train": ["a", "b"]}'
@@ -169,7 +140,7 @@ async def test_parts_and_assignments_are_found_by_their_references_until_they_ar
     assert await parts.lines(ref) == lines(numbered(3))
     assert await parts.examples(ref) == examples(numbered(3))
     assert await parts.split(assigned) == Split(train=frozenset("ab"), held_out=frozenset("c"), held_out_debt=-100_000)
-    assert [name async for name in parts.datasets()] == [NAME, other]
+    assert (await parts.pending("", without=frozenset())).items == [NAME, other]
     assert [each.key for each in await parts.of_dataset(NAME)] == sorted([ref.key, assigned.key])
     await parts.delete([ref.key, "acme/helpdesk_sft/never-there"])
     with pytest.raises(NotFound):
@@ -220,8 +191,9 @@ async def test_two_workers_at_once_make_one_version_and_one_event_of_each_offer(
     )
 
     async def work(owner: str) -> bool:
-        async with leases_of(database, owner).held(NAME) as epoch:
-            return epoch is not None and await publish(NAME, epoch=epoch) is None
+        leases = Leases(database["leases"], owner=owner, ttl=timedelta(seconds=30), clock=clock)
+        async with leases.held(NAME.key) as lease:
+            return lease is not None and await publish(NAME, epoch=lease.epoch) is None
 
     done = await asyncio.gather(work("us"), work("them"))
 

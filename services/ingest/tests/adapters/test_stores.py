@@ -15,9 +15,9 @@ from tidemill_core.application import PageRequest, Request, SystemClock
 from tidemill_core.errors import NotFound
 from tidemill_ingest.adapters.mongo_documents import DocumentCodec, MongoOutbox, mongo_documents
 from tidemill_ingest.adapters.mongo_sources import mongo_event_bindings, mongo_sources
-from tidemill_ingest.adapters.mongo_sweep import MongoSweepTurns, MongoVersionTexts
+from tidemill_ingest.adapters.mongo_sweep import MongoSweepCursor, MongoVersionTexts
 from tidemill_ingest.adapters.object_store import ExchangeTexts, ObjectStoreQuarantine
-from tidemill_ingest.application.ports import Prepared
+from tidemill_ingest.application.ports import SWEEP, Prepared
 from tidemill_ingest.domain.document import Document
 from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.source import Source
@@ -124,19 +124,17 @@ async def test_what_documents_say_of_their_texts_is_read_without_the_rest(databa
     ]
 
 
-async def test_a_sweep_goes_on_where_the_last_one_came_to_and_one_process_does_it(database: Database) -> None:
-    leases = [
-        Leases(database["sweep"], owner=owner, ttl=timedelta(seconds=30), clock=SystemClock()) for owner in ("a", "b")
-    ]
-    mine, theirs = (MongoSweepTurns(database["sweep"], each) for each in leases)
-    async with mine.held() as turn, theirs.held() as other:
-        assert other is None
-        assert turn is not None
-        assert turn.after == ""
-        await turn.came_to("acme/d7/x")
-    async with theirs.held() as turn:
-        assert turn is not None
-        assert turn.after == "acme/d7/x"
+async def test_a_sweep_goes_on_where_the_last_one_came_to_unless_another_process_sweeps_by_now(
+    database: Database,
+) -> None:
+    cursor = MongoSweepCursor(database["sweep"])
+    leases = Leases(database["sweep"], owner="a", ttl=timedelta(seconds=30), clock=SystemClock())
+    async with leases.held(SWEEP.key) as lease:
+        assert lease is not None
+        assert await cursor.position() == ""
+        await cursor.advance("acme/d7/x", epoch=lease.epoch)
+        await cursor.advance("acme/d9/x", epoch=lease.epoch - 1)
+    assert await cursor.position() == "acme/d7/x"
 
 
 async def test_the_outbox_reports_which_events_wait(database: Database) -> None:

@@ -18,6 +18,7 @@ from tidemill_ingest.application.change_datasets import (
     DeleteDatasetCommand,
     UpdateDatasetCommand,
 )
+from tidemill_ingest.application.dataset_ports import DatasetName
 from tidemill_ingest.domain.dataset import Dataset
 from tidemill_ingest.domain.dataset_events import DatasetVersionWasWithheld
 from tidemill_ingest.domain.dataset_version import Batch
@@ -332,9 +333,9 @@ async def test_a_part_that_is_put_again_while_garbage_is_swept_is_not_taken_from
     await datasets.offered(numbered(20))
     await _left_by_a_kill(datasets)
     garbage = datasets.stored()
-    sweep = replace(datasets.sweep, parts=Interrupted(datasets.objects, DATASETS, worker=datasets))
+    sweeping = replace(datasets.sweeping, parts=Interrupted(datasets.objects, DATASETS, worker=datasets))
 
-    assert await sweep() == len(garbage)
+    assert await datasets.sweep(sweeping) == len(garbage)
     assert await datasets.publish(NAME)
 
     assert datasets.stored() == garbage
@@ -344,9 +345,23 @@ async def test_a_part_that_is_put_again_while_garbage_is_swept_is_not_taken_from
 async def test_a_dataset_that_is_worked_on_is_not_swept() -> None:
     datasets = await Datasets().declared()
     await _left_by_a_kill(datasets)
-    datasets.leases.taken.add(NAME)
+    datasets.leases.taken.add(NAME.key)
 
     assert await datasets.sweep() == 0
+
+
+async def test_the_sweep_meets_every_dataset_once_however_many_there_are() -> None:
+    datasets = Datasets()
+    names = [DatasetName(project="acme", dataset=f"d{number:04}") for number in range(1001)]
+    for name in names:
+        for part in (b"train", b"held out"):
+            await datasets.parts.put_part(name, part)
+
+    first = await datasets.parts.pending("", without=frozenset())
+    second = await datasets.parts.pending(first.next_token, without=frozenset())
+
+    assert [*first.items, *second.items] == names
+    assert (len(second.items), second.next_token) == (1, "")
 
 
 async def test_a_worker_that_slept_through_its_lease_saves_nothing_of_what_was_swept() -> None:

@@ -1,23 +1,24 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.ingest.tests.fakes import ACME, EXCHANGE, Ingest, deletion, spec, submitted
+from services.ingest.tests.fakes import ACME, EXCHANGE, Ingest, LeasesInMemory, deletion, spec, submitted
 from tidemill_core.application import Request
 from tidemill_core.errors import Conflict, DependencyUnavailable, InvalidInput
 from tidemill_ingest.adapters.mongo_documents import DocumentCodec
 from tidemill_ingest.adapters.object_store import ExchangeTexts
 from tidemill_ingest.application.ports import SweepRules
 from tidemill_ingest.application.read_documents import DocumentName
-from tidemill_ingest.application.sweep import Swept
 from tidemill_ingest.domain.document import Document, DocumentState, DocumentStep
 from tidemill_ingest.domain.document_events import DocumentWasDeleted
 from tidemill_ingest.domain.errors import DocumentNotFound, TextGone, VersionNotFound
 from tidemill_ingest.domain.source import Source
+from tidemill_ingest.entrypoints.reconcile import sweep_controller
 from tidemill_testkit.objects import InMemoryObjects
+from tidemill_testkit.polling import eventually
 from tidemill_testkit.stores import InMemoryAggregates
 
 
@@ -177,7 +178,7 @@ async def test_an_erasure_that_a_crash_interrupted_is_ended_by_the_retry_or_by_t
         if ending == "retry":
             await ingest.delete(ACME, deletion(erase=True, request_id="r1"))
         else:
-            await ingest.sweep()
+            await ingest.sweep(epoch=1)
 
         assert ingest.texts_stored() == []
 
@@ -218,10 +219,10 @@ async def test_superseded_versions_go_when_their_retention_ends_and_the_current_
     document = await ingest.accept(ACME, submitted("B"))
 
     ingest.clock.advance(timedelta(days=9))
-    await ingest.sweep()
+    await ingest.sweep(epoch=1)
     assert (await ingest.reading.text(ACME, document.id, number=1))[0] == "A"
     ingest.clock.advance(timedelta(days=2))
-    await ingest.sweep()
+    await ingest.sweep(epoch=1)
 
     with pytest.raises(TextGone, match="past the retention"):
         await ingest.reading.text(ACME, document.id, number=1)
@@ -234,7 +235,7 @@ async def test_without_a_retention_superseded_versions_stay() -> None:
     document = await ingest.accept(ACME, submitted("B"))
 
     ingest.clock.advance(timedelta(days=10_000))
-    await ingest.sweep()
+    await ingest.sweep(epoch=1)
 
     assert (await ingest.reading.text(ACME, document.id, number=1))[0] == "A"
 
@@ -248,10 +249,10 @@ async def test_garbage_goes_when_it_is_older_than_any_submission_takes() -> None
     stored_at = (await ingest.objects.list(EXCHANGE))[0].modified_at
 
     ingest.clock.at = stored_at + timedelta(hours=23)
-    await ingest.sweep()
+    await ingest.sweep(epoch=1)
     assert len(ingest.texts_stored()) == 3
     ingest.clock.at = stored_at + timedelta(hours=25)
-    swept = await ingest.sweep()
+    swept = await ingest.sweep(epoch=1)
 
     assert (swept.texts, swept.quarantined) == (2, 1)
     assert (await ingest.reading.text(ACME, document.id, number=0))[0] == "A"
@@ -266,7 +267,7 @@ async def test_a_document_that_cannot_be_swept_now_keeps_no_other_from_it() -> N
     ingest.clock.advance(timedelta(days=2))
     contended = _Contended(ingest.documents)
 
-    swept = await replace(ingest.sweep, documents=contended)()
+    swept = await replace(ingest.sweep, documents=contended)(epoch=1)
 
     assert (swept.texts, swept.postponed) == (1, 1)
 
@@ -276,7 +277,7 @@ async def test_a_sweep_without_its_store_changes_nothing() -> None:
     ingest.objects.buckets.clear()
 
     with pytest.raises(DependencyUnavailable):
-        await ingest.sweep()
+        await ingest.sweep(epoch=1)
 
 
 async def test_a_sweep_goes_through_a_part_of_the_documents_and_the_next_one_goes_on_there() -> None:
@@ -289,18 +290,17 @@ async def test_a_sweep_goes_through_a_part_of_the_documents_and_the_next_one_goe
     sweep = replace(ingest.sweep, rules=SweepRules(documents=1))
     left = []
     for _ in range(6):
-        await sweep()
+        await sweep(epoch=1)
         left.append(len(ingest.texts_stored()))
-    assert (left, ingest.turns.after) == ([4, 3, 2, 1, 0, 0], "")
+    assert (left, ingest.cursor.after) == ([4, 3, 2, 1, 0, 0], "")
 
 
-async def test_a_sweep_that_another_process_is_at_is_left_to_it() -> None:
+async def test_the_sweep_runs_by_itself_under_a_lease() -> None:
     ingest = await Ingest().with_source()
-    await ingest.accept(ACME, submitted("A"))
-    kept = dict(ingest.objects.buckets[EXCHANGE])
-    await ingest.delete(ACME, deletion(erase=True))
-    ingest.objects.buckets[EXCHANGE] = kept
-    ingest.turns.elsewhere = True
+    await ingest.objects.put("quarantine", "acme/left-by-a-crash", b"x", media_type="text/plain")
+    ingest.clock.at = datetime.now(UTC) + timedelta(days=2)
+    controller = sweep_controller(ingest.sweep, leases=LeasesInMemory(), poll_interval=timedelta(hours=1))
 
-    assert await ingest.sweep() == Swept()
-    assert ingest.texts_stored()
+    await controller.start()
+    await eventually(lambda: not ingest.quarantined())
+    await controller.stop()

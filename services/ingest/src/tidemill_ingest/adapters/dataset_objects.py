@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC
 
 from google.protobuf.json_format import MessageToDict, Parse, ParseError
 
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Page
 from tidemill_core.errors import InvalidInput, NotFound, TidemillError, Violation
 from tidemill_ingest.adapters.object_store import ListedObjects
 from tidemill_ingest.application.dataset_ports import DatasetName, StoredPart
@@ -21,6 +22,8 @@ from tidemill_ingest.domain.split import Split
 from tidemill_kit.store.objects import ExchangeBucket, ObjectDamaged
 
 _JSON_LINES = "application/jsonl"
+_PAGE = 1000
+_AFTER_DIGESTS = "~"
 
 
 class FeedbackBatches:
@@ -106,15 +109,18 @@ class DatasetParts:
         found = self._store.scan(self._bucket, prefix=f"{name.project}/{name.dataset}/")
         return [StoredPart(key=each.key, stored_at=each.modified_at) async for each in found]
 
-    async def datasets(self) -> AsyncIterator[DatasetName]:
-        """See `ports.Parts.datasets`."""
-        last: DatasetName | None = None
-        async for each in self._store.scan(self._bucket):
+    async def pending(self, token: str, /, *, without: frozenset[str]) -> Page[DatasetName]:  # noqa: ARG002 - all are read
+        """Return the datasets that have objects, for the sweep. Implements `controller.Pending`."""
+        names: list[DatasetName] = []
+        async for each in self._store.scan(self._bucket, after=token):
             project, dataset, _ = each.key.split("/", 2)
             name = DatasetName(project=project, dataset=dataset)
-            if name != last:
-                yield name
-            last = name
+            if names and name == names[-1]:
+                continue
+            if len(names) == _PAGE:
+                return Page(items=names, next_token=f"{names[-1].key}/{_AFTER_DIGESTS}")
+            names.append(name)
+        return Page(items=names)
 
 
 def examples_of(data: bytes) -> list[Example]:

@@ -1,7 +1,6 @@
-"""Datasets in MongoDB: what they are, which of them wait for a worker, and which worker has them."""
+"""Datasets in MongoDB: what they are, and which of them wait for a worker."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -21,10 +20,9 @@ from tidemill_ingest.domain.dataset_version import (
     Statistics,
     VersionDraft,
 )
-from tidemill_ingest.domain.errors import BatchAlreadyHandled, DatasetNotFound
+from tidemill_ingest.domain.errors import DatasetNotFound
 from tidemill_kit.store.aggregates import Identity, MongoAggregates, NewEvents
 from tidemill_kit.store.mongo import Collection, Document, insert_new, translated
-from tidemill_kit.workers.leases import LeaseLost, Leases
 from tidemill_kit.workers.pending import PendingDocuments
 
 TOPIC = "tidemill.ingest.dataset.v1"
@@ -103,22 +101,6 @@ def datasets_with_offers(datasets: Collection) -> PendingDocuments[DatasetName]:
         index="state.waiting",
         key=lambda project, dataset: DatasetName(project=project, dataset=dataset),
     )
-
-
-class MongoDatasetLeases:
-    """Implements `ports.DatasetLeases`; the epoch fences the dataset itself, which remembers it."""
-
-    def __init__(self, leases: Leases) -> None:
-        self._leases = leases
-
-    @asynccontextmanager
-    async def held(self, name: DatasetName) -> AsyncIterator[int | None]:
-        """See `ports.DatasetLeases.held`."""
-        try:
-            async with self._leases.held(name.key) as lease:
-                yield lease.epoch if lease else None
-        except LeaseLost as error:
-            raise BatchAlreadyHandled(name.dataset) from error
 
 
 def _batch(state: dict[str, Any]) -> Batch:

@@ -1,19 +1,16 @@
-"""What the sweep needs of MongoDB: what documents say of their texts, and whose turn it is."""
+"""What the sweep needs of MongoDB: what documents say of their texts, and how far it is."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
+from tidemill_ingest.application.ports import SWEEP
 from tidemill_ingest.domain.document import TextUse, TextUses
 from tidemill_ingest.domain.version import Text
 from tidemill_kit.store.aggregates import document_id
 from tidemill_kit.store.mongo import Collection, translated
-from tidemill_kit.workers.leases import Lease, Leases
 
 _FIELDS = {"id": 1, "state.source": 1} | {
     f"state.versions.{name}": 1 for name in ("object.key", "text", "superseded_at")
 }
-_TURN = "texts"
 
 
 class MongoVersionTexts:
@@ -39,34 +36,19 @@ class MongoVersionTexts:
         }
 
 
-@dataclass(slots=True)
-class _Turn:
-    """Implements `ports.SweepTurn`."""
+class MongoSweepCursor:
+    """Implements `ports.SweepCursor`: how far the sweep is stands beside its lease."""
 
-    collection: Collection
-    lease: Lease
-    after: str
-
-    async def came_to(self, after: str) -> None:
-        """See `SweepTurn.came_to`."""
-        with translated():
-            await self.collection.update_one(self.lease.guard, {"$set": {"after": after}})
-
-
-class MongoSweepTurns:
-    """Implements `ports.SweepTurns`: how far the sweep is stands beside its lease."""
-
-    def __init__(self, collection: Collection, leases: Leases) -> None:
+    def __init__(self, collection: Collection) -> None:
         self._collection = collection
-        self._leases = leases
 
-    @asynccontextmanager
-    async def held(self) -> AsyncIterator[_Turn | None]:
-        """See `SweepTurns.held`."""
-        async with self._leases.held(_TURN) as lease:
-            if lease is None:
-                yield None
-                return
-            with translated():
-                found = await self._collection.find_one({"_id": _TURN}, {"after": True})
-            yield _Turn(self._collection, lease, (found or {}).get("after", ""))
+    async def position(self) -> str:
+        """See `SweepCursor.position`."""
+        with translated():
+            found = await self._collection.find_one({"_id": SWEEP.key}, {"after": True})
+        return str((found or {}).get("after", ""))
+
+    async def advance(self, after: str, *, epoch: int) -> None:
+        """See `SweepCursor.advance`."""
+        with translated():
+            await self._collection.update_one({"_id": SWEEP.key, "lease.epoch": epoch}, {"$set": {"after": after}})

@@ -1,7 +1,6 @@
 """What datasets need from outside."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -91,10 +90,6 @@ class Parts(Protocol):
         """Return the objects of one dataset."""
         ...
 
-    def datasets(self) -> AsyncIterator[DatasetName]:
-        """Yield every dataset that has objects."""
-        ...
-
 
 class Groups(Protocol):
     """Which part each group of a dataset belongs to: kept for ever, and read for the groups of an offer alone."""
@@ -105,17 +100,4 @@ class Groups(Protocol):
 
     async def assign(self, name: DatasetName, groups: Mapping[str, bool], *, offer: str) -> bool:
         """Assign groups for an offer; what is assigned stays. Return False where one is assigned otherwise."""
-        ...
-
-
-class DatasetLeases(Protocol):
-    """Makes sure that one worker at a time makes versions of a dataset."""
-
-    def held(self, name: DatasetName) -> AbstractAsyncContextManager[int | None]:
-        """Hold the lease while the context lasts, and give its epoch; None where another worker holds it.
-
-        Raises:
-            BatchAlreadyHandled: the lease ran out meanwhile; the body was cancelled where it waited.
-
-        """
         ...

@@ -113,21 +113,26 @@ class VersionTexts(Protocol):
         ...
 
 
-class SweepTurn(Protocol):
-    """The right to sweep. `after` is the object that the turn before came to; "" is the beginning."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepKey:
+    """The one key of the sweep, which goes through the documents of all projects."""
 
-    after: str
+    project: str = ""
+    key: str = "texts"
 
-    async def came_to(self, after: str) -> None:
-        """Let the next turn go on after this object."""
+
+SWEEP = SweepKey()
+
+
+class SweepCursor(Protocol):
+    """How far the sweep is."""
+
+    async def position(self) -> str:
+        """Return the object that the sweep before came to; "" is the beginning."""
         ...
 
-
-class SweepTurns(Protocol):
-    """Who sweeps: one process at a time."""
-
-    def held(self) -> AbstractAsyncContextManager[SweepTurn | None]:
-        """Hold the turn while the body runs; yields None where another process does."""
+    async def advance(self, after: str, *, epoch: int) -> None:
+        """Let the next sweep go on after this object, unless a later holder of the lease was here."""
         ...
 
 
@@ -147,4 +152,4 @@ class SweepRules:
     """Longer than any submission takes from its put to its save."""
     quarantine_after: timedelta = timedelta(hours=24)
     documents: int = 50_000
-    """How many are gone through in one turn; the next one goes on there."""
+    """How many one sweep goes through; the next one goes on there."""

@@ -11,9 +11,8 @@ from tidemill_ingest.application.ports import (
     Quarantine,
     Sources,
     StoredText,
+    SweepCursor,
     SweepRules,
-    SweepTurn,
-    SweepTurns,
     Texts,
     VersionTexts,
 )
@@ -42,19 +41,17 @@ class Sweep:
     uses: VersionTexts
     texts: Texts
     quarantine: Quarantine
-    turns: SweepTurns
+    cursor: SweepCursor
     clock: Clock
     rules: SweepRules
 
-    async def __call__(self) -> Swept:
-        """Take a turn, if no other replica has it: go through a bounded number of documents after the last ones."""
-        async with self.turns.held() as turn:
-            return await self._turn(turn) if turn else Swept()
-
-    async def _turn(self, turn: SweepTurn) -> Swept:
+    async def __call__(self, *, epoch: int) -> Swept:
+        """Go through a bounded number of documents after the last ones, under a lease with this epoch."""
         now, deleted, postponed, left = self.clock.now(), 0, 0, self.rules.documents
         retentions: dict[tuple[str, str], int] = {}
-        async for project, batch in _batches(self.texts.by_document(after=turn.after), size=min(_BATCH_SIZE, left)):
+        async for project, batch in _batches(
+            self.texts.by_document(after=await self.cursor.position()), size=min(_BATCH_SIZE, left)
+        ):
             uses = await self.uses.of(project, list(batch))
             for document_id, stored in batch.items():
                 try:
@@ -66,13 +63,13 @@ class Sweep:
                 except DependencyUnavailable:
                     raise
                 except TidemillError:
-                    postponed += 1  # it is in the middle of something else, and a later turn meets it again
+                    postponed += 1  # it is in the middle of something else, and a later sweep meets it again
             left -= len(batch)
-            await turn.came_to(max(text.key for stored in batch.values() for text in stored))
+            await self.cursor.advance(max(text.key for stored in batch.values() for text in stored), epoch=epoch)
             if left <= 0:
                 break
         else:
-            await turn.came_to("")
+            await self.cursor.advance("", epoch=epoch)
         quarantined = await self.quarantine.sweep(older_than=now - self.rules.quarantine_after)
         return Swept(texts=deleted, quarantined=quarantined, postponed=postponed)
 

@@ -1,43 +1,34 @@
 """Delete what no dataset needs any more: versions past their retention, and what a kill left behind."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tidemill_core.application import Clock, Request, derived_id
-from tidemill_ingest.application.dataset_ports import DatasetLeases, DatasetName, Datasets, Parts, StoredPart
+from tidemill_ingest.application.dataset_ports import DatasetName, Datasets, Parts, StoredPart
 from tidemill_ingest.domain.dataset import Dataset
-from tidemill_ingest.domain.errors import BatchAlreadyHandled, DatasetNotFound
+from tidemill_ingest.domain.errors import DatasetNotFound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepDatasets:
     """Goes by what lies in the bucket; repeating it is harmless.
 
-    A dataset's lease is held meanwhile: parts have the name of their content, so a worker could put again, and publish,
-    what was garbage when it was listed. A dataset that is worked on is left for the next sweep.
+    The dataset's lease is held meanwhile: parts have the name of their content, so a worker could put again, and
+    publish, what was garbage when it was listed.
     """
 
     datasets: Datasets
     parts: Parts
-    leases: DatasetLeases
     clock: Clock
     deleted_after: timedelta
     """How long the versions of a deleted dataset stay readable."""
     unreferenced_after: timedelta
     """Longer than any version takes from its first put to its save."""
 
-    async def __call__(self) -> int:
-        """Go once through everything, and return how many objects went."""
-        now, deleted = self.clock.now(), 0
-        async for name in self.parts.datasets():
-            with suppress(BatchAlreadyHandled):  # it is another process's now
-                async with self.leases.held(name) as epoch:
-                    deleted += 0 if epoch is None else await self._swept(name, epoch, now)
-        return deleted
-
-    async def _swept(self, name: DatasetName, epoch: int, now: datetime) -> int:
+    async def __call__(self, name: DatasetName, *, epoch: int) -> int:
+        """Go once through the objects of a dataset, under a lease with this epoch, and return how many went."""
+        now = self.clock.now()
         stored = await self.parts.of_dataset(name)
         dataset = await self._current(name, now)
         unneeded = self._unneeded(dataset, stored, now)
