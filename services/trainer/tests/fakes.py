@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Caller, Request
+from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.errors import DependencyUnavailable, TidemillError
 from tidemill_kit.models.manifest import ArtifactFile, Manifest
 from tidemill_testkit.clocks import FixedClock
@@ -25,7 +25,7 @@ from tidemill_trainer.application.complete_model_version import CompleteModelVer
 from tidemill_trainer.application.delete_model import DeleteModel
 from tidemill_trainer.application.fetch_version import FetchVersion
 from tidemill_trainer.application.import_model import ImportCommand, Imported, ImportModel
-from tidemill_trainer.application.ports import HubFile, Snapshot, VersionName
+from tidemill_trainer.application.ports import HubFile, Snapshot
 from tidemill_trainer.application.references import References
 from tidemill_trainer.application.upload_model_file import UploadModelFile
 from tidemill_trainer.domain.errors import ModelNotFound, ModelVersionNotFound, SourceRefused
@@ -135,22 +135,6 @@ class FakeHub:
             raise DependencyUnavailable(message, dependency="hugging_face")
 
 
-class FakeLeases:
-    """Grants every lease with the next epoch, except those in `taken`, held by another worker."""
-
-    def __init__(self) -> None:
-        self.epoch = 0
-        self.taken: set[VersionName] = set()
-
-    @asynccontextmanager
-    async def held(self, version: VersionName) -> AsyncIterator[int | None]:
-        if version in self.taken:
-            yield None
-            return
-        self.epoch += 1
-        yield self.epoch
-
-
 @dataclass(kw_only=True)
 class Registry:
     """The use cases on in-memory stores."""
@@ -158,7 +142,8 @@ class Registry:
     folder: Path
     limits: ImportLimits = field(default_factory=ImportLimits)
     clock: FixedClock = field(default_factory=FixedClock)
-    enqueued: int = 0
+    enqueued: list[ResourceKey] = field(default_factory=list)
+    epoch: int = 0
 
     def __post_init__(self) -> None:
         self.models = InMemoryAggregates[Model](codec=ModelCodec(), missing=ModelNotFound, clock=self.clock)
@@ -167,7 +152,6 @@ class Registry:
         )
         self.artifacts = InMemoryArtifacts()
         self.hub = FakeHub(self.folder)
-        self.leases = FakeLeases()
         self.spool = FileSpool(self.folder, max_concurrent=2)
         inspector = FileInspector()
         references = References(models=self.models, versions=self.versions)
@@ -177,7 +161,7 @@ class Registry:
             hub=self.hub,
             limits=self.limits,
             clock=self.clock,
-            enqueue=self._enqueue,
+            enqueue=self.enqueued.append,
         )
         self.upload = UploadModelFile(
             versions=self.versions,
@@ -192,19 +176,20 @@ class Registry:
         )
         self.browse = BrowseModels(models=self.models, references=references)
         self.delete = DeleteModel(models=self.models, versions=self.versions, references=references, clock=self.clock)
-        self.fetch = FetchVersion(
+        self.fetch_version = FetchVersion(
             models=self.models,
             versions=self.versions,
             hub=self.hub,
             inspector=inspector,
             artifacts=self.artifacts,
-            leases=self.leases,
             limits=self.limits,
             clock=self.clock,
         )
 
-    def _enqueue(self) -> None:
-        self.enqueued += 1
+    async def fetch(self, name: ResourceKey) -> bool:
+        """Import a version with the next epoch of its lease; return whether it is finished."""
+        self.epoch += 1
+        return await self.fetch_version(name, epoch=self.epoch) is None
 
     async def begin(self, source: Source, *, model: str = "smollm2", request: str = "") -> Imported:
         """Import a source."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from services.trainer.tests.fakes import ADA, Registry, model_files, safetensors
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Request
+from tidemill_core.application import Request, ResourceKey
 from tidemill_core.errors import DependencyUnavailable, PermissionDenied
 from tidemill_testkit.stores import InMemoryAggregates
 from tidemill_trainer.adapters.file_inspector import FileInspector
@@ -23,7 +23,7 @@ from tidemill_trainer.application.cancel_training_run import CancelTrainingRun
 from tidemill_trainer.application.check_plan import CheckPlan
 from tidemill_trainer.application.create_training_plan import CreateTrainingPlan
 from tidemill_trainer.application.delete_training_plan import DeleteTrainingPlan
-from tidemill_trainer.application.ports import Begun, Fitted, PlanName, Report, RunName, Stepped, TrainingJob
+from tidemill_trainer.application.ports import Begun, Fitted, Report, Stepped, TrainingJob
 from tidemill_trainer.application.queue_run import QueueRun
 from tidemill_trainer.application.references import References
 from tidemill_trainer.application.register_adapter import RegisterAdapter
@@ -174,28 +174,13 @@ class FakeTrainings:
             (job.folder.adapter / name).write_bytes(content)
 
 
-class FakeRunLeases:
-    """Grants every lease with the next epoch, except those in `taken`, held by another worker."""
-
-    def __init__(self) -> None:
-        self.epoch = 0
-        self.taken: set[RunName] = set()
-
-    @asynccontextmanager
-    async def held(self, run: RunName) -> AsyncIterator[int | None]:
-        if run in self.taken:
-            yield None
-            return
-        self.epoch += 1
-        yield self.epoch
-
-
 @dataclass(kw_only=True)
 class Harness:
     """The training use cases on in-memory stores, with a base `smollm2`."""
 
     folder: Path
-    enqueued: int = 0
+    enqueued: list[ResourceKey] = field(default_factory=list)
+    epoch: int = 0
 
     def __post_init__(self) -> None:
         self.registry = Registry(folder=self.folder)
@@ -204,14 +189,14 @@ class Harness:
             codec=TrainingPlanCodec(), missing=TrainingPlanNotFound, clock=clock
         )
         self.runs = InMemoryAggregates[TrainingRun](codec=TrainingRunCodec(), missing=TrainingRunNotFound, clock=clock)
-        self.datasets, self.trainings, self.leases = FakeDatasets(), FakeTrainings(), FakeRunLeases()
+        self.datasets, self.trainings = FakeDatasets(), FakeTrainings()
         self.folders = RunFolders(self.folder / "runs", keep_s=3600.0)
         check = CheckPlan(
             references=References(models=self.registry.models, versions=self.registry.versions),
             max_time=timedelta(days=1),
             max_memory_bytes=2**33,
         )
-        queue = QueueRun(runs=self.runs, check=check, clock=clock, enqueue=self._enqueue)
+        queue = QueueRun(runs=self.runs, check=check, clock=clock, enqueue=self.enqueued.append)
         self.create = CreateTrainingPlan(plans=self.plans, check=check)
         self.start_deferred = StartDeferredRun(plans=self.plans, queue=queue)
         self.update = UpdateTrainingPlan(plans=self.plans, check=check, start_deferred=self.start_deferred)
@@ -219,7 +204,9 @@ class Harness:
         self.browse = BrowseTraining(plans=self.plans, runs=self.runs)
         self.start = StartTrainingRun(plans=self.plans, runs=self.runs, datasets=self.datasets, queue=queue)
         self.cancel = CancelTrainingRun(runs=self.runs, clock=clock)
-        self.retry = RetryTrainingRun(runs=self.runs, plans=self.plans, check=check, clock=clock, enqueue=self._enqueue)
+        self.retry = RetryTrainingRun(
+            runs=self.runs, plans=self.plans, check=check, clock=clock, enqueue=self.enqueued.append
+        )
         self.consume = StartRunsForDatasetVersion(
             plans=self.plans, datasets=self.datasets, start_deferred=self.start_deferred
         )
@@ -231,7 +218,7 @@ class Harness:
             folders=self.folders,
             clock=clock,
         )
-        self.train = TrainRun(
+        self.train_run = TrainRun(
             runs=self.runs,
             plans=self.plans,
             versions=self.registry.versions,
@@ -240,13 +227,14 @@ class Harness:
             folders=self.folders,
             trainings=self.trainings,
             register=self.register,
-            leases=self.leases,
             needs=TrainingNeeds(memory_bytes=2**32, min_examples=8, max_fruitless=3),
             clock=clock,
         )
 
-    def _enqueue(self) -> None:
-        self.enqueued += 1
+    async def train(self, name: ResourceKey) -> bool:
+        """Train a run with the next epoch of its lease; return whether it is finished."""
+        self.epoch += 1
+        return await self.train_run(name, epoch=self.epoch) is None
 
     async def with_base(self) -> "Harness":
         """Register the base."""
@@ -264,7 +252,7 @@ class Harness:
             ADA, UpdateCommand(plan=plan, settings=settings, fields=frozenset(changes), request=request())
         )
 
-    async def with_deferred_work(self, number: int, *, plan: str = "lora") -> PlanName:
+    async def with_deferred_work(self, number: int, *, plan: str = "lora") -> ResourceKey:
         """Store a plan as after a crash between resuming it and queueing its deferred run."""
         await self.plan(plan, paused=True)
         await self.consume("acme", dataset_version(number))
@@ -273,18 +261,20 @@ class Harness:
             plan.configure(replace(plan.settings, paused=False), expected_version=None)
 
         await self.plans.update("acme", plan, let_go_on, request=request())
-        return PlanName(project="acme", plan=plan)
+        return ResourceKey(project="acme", id=plan)
 
-    async def queued(self, number: int = 1, *, plan: str = "lora", examples: int = 100, **changes: object) -> RunName:
+    async def queued(
+        self, number: int = 1, *, plan: str = "lora", examples: int = 100, **changes: object
+    ) -> ResourceKey:
         """Create a plan and deliver a dataset version to it; return the run's name."""
         await self.plan(plan, **changes)
         version = self.datasets.publish(dataset_version(number, examples=examples))
         await self.consume("acme", version)
-        return RunName(project="acme", run=run_id("acme", plan, version.id))
+        return ResourceKey(project="acme", id=run_id("acme", plan, version.id))
 
-    async def run(self, name: RunName) -> TrainingRun:
+    async def run(self, name: ResourceKey) -> TrainingRun:
         """Return a run as it is."""
-        return await self.runs.get(name.project, name.run)
+        return await self.runs.get(name.project, name.id)
 
 
 def request(request_id: str = "") -> Request:

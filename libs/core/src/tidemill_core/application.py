@@ -71,6 +71,19 @@ class PageRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceKey:
+    """Names a resource for background work, which serves all projects."""
+
+    project: str
+    id: str
+
+    @property
+    def key(self) -> str:
+        """The name among the resources of all projects; no part contains a slash."""
+        return f"{self.project}/{self.id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Requeue:
     """Returned by a reconciliation that is to be made again; None in its place says that nothing is left to do."""
 

@@ -23,9 +23,6 @@ EXCEPTIONS: Mapping[tuple[str, str], str] = {
     ("tidemill_inference.adapters.mongo_records", "MongoRecords.remove"): "events wait in the oldest records only while"
     " Kafka is down",
     ("tidemill_rag.adapters.mongo_collections", "MongoIndexes._found"): "all collections, once in each process",
-    ("tidemill_trainer.adapters.mongo_training", "MongoPendingRuns.deferred"): _UNDER_WAY,
-    ("tidemill_trainer.adapters.mongo_training", "MongoPendingRuns.runs"): _UNDER_WAY,
-    ("tidemill_trainer.adapters.mongo_pending", "MongoPendingImports.imports"): _UNDER_WAY,
 }
 """By module and function: why no index has all that it asks for."""
 

@@ -9,7 +9,7 @@ import grpc
 
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
 from tidemill.trainer.v1.training_service_pb2_grpc import add_TrainingServiceServicer_to_server
-from tidemill_core.application import SystemClock
+from tidemill_core.application import ResourceKey, SystemClock
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay
 from tidemill_kit.grpc.client import open_channel
@@ -19,7 +19,9 @@ from tidemill_kit.service.app import App, Dependency, Worker
 from tidemill_kit.store import mongo
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
+from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Leases
+from tidemill_kit.workers.pending import PendingDocuments
 from tidemill_trainer.adapters.cached_bases import CachedBases
 from tidemill_trainer.adapters.exchange_artifacts import ExchangeArtifacts
 from tidemill_trainer.adapters.file_inspector import FileInspector
@@ -28,9 +30,7 @@ from tidemill_trainer.adapters.hugging_face_hub import HuggingFaceHub
 from tidemill_trainer.adapters.ingest_datasets import IngestDatasets
 from tidemill_trainer.adapters.model_codec import ModelCodec
 from tidemill_trainer.adapters.model_version_codec import ModelVersionCodec
-from tidemill_trainer.adapters.mongo_import_leases import MongoImportLeases
-from tidemill_trainer.adapters.mongo_pending import MongoPendingImports
-from tidemill_trainer.adapters.mongo_training import MongoPendingRuns, MongoRunLeases
+from tidemill_trainer.adapters.mongo_pending import deferring_plans, pending_imports, pending_runs
 from tidemill_trainer.adapters.run_folders import RunFolders
 from tidemill_trainer.adapters.training_plan_codec import TrainingPlanCodec
 from tidemill_trainer.adapters.training_processes import ProcessSettings, TrainingProcesses
@@ -66,11 +66,10 @@ from tidemill_trainer.domain.model import Model
 from tidemill_trainer.domain.model_version import ModelVersion
 from tidemill_trainer.domain.training_plan import TrainingPlan
 from tidemill_trainer.domain.training_run import TrainingRun
+from tidemill_trainer.entrypoints.folder_sweep import sweep_folders
 from tidemill_trainer.entrypoints.grpc_model_registry_service import GrpcModelRegistryService, UseCases
 from tidemill_trainer.entrypoints.grpc_training_service import GrpcTrainingService, TrainingUseCases
 from tidemill_trainer.entrypoints.kafka_datasets import datasets
-from tidemill_trainer.entrypoints.training_worker import TrainingWorker
-from tidemill_trainer.entrypoints.workers import ImportWorker
 from tidemill_trainer.settings import TrainerSettings
 
 SOURCE = "/tidemill/trainer"
@@ -91,26 +90,36 @@ class Adapters:
     artifacts: ExchangeArtifacts
     spool: FileSpool
     hub: HuggingFaceHub
-    leases: MongoImportLeases
-    pending: MongoPendingImports
+    pending_imports: PendingDocuments[ResourceKey]
     ingest: grpc.aio.Channel
     plans: MongoAggregates[TrainingPlan]
     runs: MongoAggregates[TrainingRun]
-    pending_runs: MongoPendingRuns
+    pending_runs: PendingDocuments[ResourceKey]
+    deferring_plans: PendingDocuments[ResourceKey]
     datasets: IngestDatasets
 
 
 async def build_app(settings: TrainerSettings) -> App:
     """Build trainer on the running event loop; nothing connects before `start`."""
     adapters = _adapters(settings)
-    use_cases, worker = _use_cases(settings, adapters)
-    trainings = TrainingWorker(
-        pending=adapters.pending_runs,
-        max_concurrent=settings.max_concurrent_runs,
-        poll_interval_s=settings.run_poll_interval_s,
-    )
+    use_cases, imports = _use_cases(settings, adapters)
     train = _train(settings, adapters)
-    training, start_runs, start_deferred = _training(settings, adapters, trainings)
+    runs = Controller(
+        "runs",
+        reconcile=lambda name, epoch: train(name, epoch=epoch),
+        pending=adapters.pending_runs,
+        leases=_leases(settings, adapters, "run_leases"),
+        max_concurrent=settings.run_max_concurrent,
+        poll_interval=timedelta(seconds=settings.run_poll_interval_s),
+    )
+    training, start_runs, start_deferred = _training(settings, adapters, runs)
+    deferred = Controller(
+        "deferred_runs",
+        reconcile=lambda name, _: start_deferred.named(name),
+        pending=adapters.deferring_plans,
+        max_concurrent=1,
+        poll_interval=timedelta(seconds=settings.run_poll_interval_s),
+    )
     consumers = Consumers(settings.kafka, [datasets(start_runs)], adapters.publisher)
     client = adapters.database.client
     return App(
@@ -128,8 +137,10 @@ async def build_app(settings: TrainerSettings) -> App:
             Stores(adapters, bucket=settings.exchange_bucket),
             adapters.publisher,
             adapters.relay,
-            Worker("imports", worker.run),
-            Worker("trainings", lambda: trainings.run(train, start_deferred)),
+            Worker("run_folders", lambda: sweep_folders(train.folders, lambda: runs.scheduled)),
+            imports,
+            runs,
+            deferred,
             consumers,
         ],
         consumers=consumers.status,
@@ -150,8 +161,8 @@ class Stores:
         await asyncio.to_thread(self._adapters.hub.prepare)
         await self._adapters.store.ensure_bucket(self._bucket)
         adapters = self._adapters
-        stores = (adapters.models, adapters.versions, adapters.pending, adapters.plans, adapters.runs)
-        for indexed in (*stores, adapters.pending_runs):
+        stores = (adapters.models, adapters.versions, adapters.plans, adapters.runs)
+        for indexed in (*stores, adapters.pending_imports, adapters.pending_runs, adapters.deferring_plans):
             await indexed.ensure_indexes()
 
     async def stop(self) -> None:
@@ -206,16 +217,7 @@ def _adapters(settings: TrainerSettings) -> Adapters:
             token_projects=settings.hugging_face_token_projects,
             timeout_s=settings.hugging_face_timeout_s,
         ),
-        leases=MongoImportLeases(
-            Leases(
-                database["import_leases"],
-                owner=str(uuid4()),
-                ttl=timedelta(seconds=settings.lease_s),
-                clock=SystemClock(),
-                removable=True,
-            )
-        ),
-        pending=MongoPendingImports(versions),
+        pending_imports=pending_imports(versions),
         ingest=ingest,
         plans=MongoAggregates(
             plans,
@@ -234,12 +236,23 @@ def _adapters(settings: TrainerSettings) -> Adapters:
             enqueue=relay.enqueuer(runs),
             lists=[("plan",)],
         ),
-        pending_runs=MongoPendingRuns(runs, plans),
+        pending_runs=pending_runs(runs),
+        deferring_plans=deferring_plans(plans),
         datasets=IngestDatasets(ingest, store, buckets=settings.dataset_buckets.split(",")),
     )
 
 
-def _use_cases(settings: TrainerSettings, adapters: Adapters) -> tuple[UseCases, ImportWorker]:
+def _leases(settings: TrainerSettings, adapters: Adapters, collection: str) -> Leases:
+    return Leases(
+        adapters.database[collection],
+        owner=str(uuid4()),
+        ttl=timedelta(seconds=settings.lease_ttl_s),
+        clock=SystemClock(),
+        removable=True,
+    )
+
+
+def _use_cases(settings: TrainerSettings, adapters: Adapters) -> tuple[UseCases, Controller[ResourceKey]]:
     clock, inspector = SystemClock(), FileInspector()
     references = References(models=adapters.models, versions=adapters.versions)
     limits = ImportLimits(
@@ -251,15 +264,16 @@ def _use_cases(settings: TrainerSettings, adapters: Adapters) -> tuple[UseCases,
         hub=adapters.hub,
         inspector=inspector,
         artifacts=adapters.artifacts,
-        leases=adapters.leases,
         limits=limits,
         clock=clock,
     )
-    worker = ImportWorker(
-        pending=adapters.pending,
-        fetch=fetch,
-        max_concurrent=settings.max_concurrent_imports,
-        retry_after_s=settings.import_retry_s,
+    imports = Controller(
+        "imports",
+        reconcile=lambda name, epoch: fetch(name, epoch=epoch),
+        pending=adapters.pending_imports,
+        leases=_leases(settings, adapters, "import_leases"),
+        max_concurrent=settings.import_max_concurrent,
+        poll_interval=timedelta(seconds=settings.import_poll_interval_s),
     )
     use_cases = UseCases(
         import_model=ImportModel(
@@ -268,7 +282,7 @@ def _use_cases(settings: TrainerSettings, adapters: Adapters) -> tuple[UseCases,
             hub=adapters.hub,
             limits=limits,
             clock=clock,
-            enqueue=worker.enqueue,
+            enqueue=imports.enqueue,
         ),
         upload_model_file=UploadModelFile(
             versions=adapters.versions,
@@ -286,7 +300,7 @@ def _use_cases(settings: TrainerSettings, adapters: Adapters) -> tuple[UseCases,
             models=adapters.models, versions=adapters.versions, references=references, clock=clock
         ),
     )
-    return use_cases, worker
+    return use_cases, imports
 
 
 def _uploads(settings: TrainerSettings) -> UploadPlaces:
@@ -301,7 +315,7 @@ def _uploads(settings: TrainerSettings) -> UploadPlaces:
 
 
 def _training(
-    settings: TrainerSettings, adapters: Adapters, worker: TrainingWorker
+    settings: TrainerSettings, adapters: Adapters, controller: Controller[ResourceKey]
 ) -> tuple[TrainingUseCases, StartRunsForDatasetVersion, StartDeferredRun]:
     clock, plans, runs = SystemClock(), adapters.plans, adapters.runs
     check = CheckPlan(
@@ -309,7 +323,7 @@ def _training(
         max_time=timedelta(seconds=settings.run_time_s),
         max_memory_bytes=settings.run_memory_bytes,
     )
-    queue = QueueRun(runs=runs, check=check, clock=clock, enqueue=worker.enqueue)
+    queue = QueueRun(runs=runs, check=check, clock=clock, enqueue=controller.enqueue)
     start_deferred = StartDeferredRun(plans=plans, queue=queue)
     use_cases = TrainingUseCases(
         create=CreateTrainingPlan(plans=plans, check=check),
@@ -318,7 +332,7 @@ def _training(
         browse=BrowseTraining(plans=plans, runs=runs),
         start=StartTrainingRun(plans=plans, runs=runs, datasets=adapters.datasets, queue=queue),
         cancel=CancelTrainingRun(runs=runs, clock=clock),
-        retry=RetryTrainingRun(runs=runs, plans=plans, check=check, clock=clock, enqueue=worker.enqueue),
+        retry=RetryTrainingRun(runs=runs, plans=plans, check=check, clock=clock, enqueue=controller.enqueue),
     )
     return (
         use_cases,
@@ -330,13 +344,6 @@ def _training(
 def _train(settings: TrainerSettings, adapters: Adapters) -> TrainRun:
     clock = SystemClock()
     folders = RunFolders(settings.data_dir / "runs", keep_s=settings.run_keep_s)
-    leases = Leases(
-        adapters.database["run_leases"],
-        owner=str(uuid4()),
-        ttl=timedelta(seconds=settings.lease_s),
-        clock=clock,
-        removable=True,
-    )
     cache = ArtifactCache(settings.data_dir / "bases", ExchangeBucket(adapters.store, settings.exchange_bucket))
     process = ProcessSettings(
         min_examples=settings.run_min_examples,
@@ -362,7 +369,6 @@ def _train(settings: TrainerSettings, adapters: Adapters) -> TrainRun:
             folders=folders,
             clock=clock,
         ),
-        leases=MongoRunLeases(leases),
         needs=TrainingNeeds(
             memory_bytes=settings.run_memory_bytes,
             min_examples=settings.run_min_examples,

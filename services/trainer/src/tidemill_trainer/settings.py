@@ -52,13 +52,11 @@ class TrainerSettings(ModelSettings):
     """Comma-separated projects (`*` for all) whose imports use the token."""
     hugging_face_timeout_s: float = Field(default=10.0, gt=0)
     """Timeout of a request to the hub."""
-    max_concurrent_imports: int = Field(default=2, ge=1, le=16)
+    import_max_concurrent: int = Field(default=2, ge=1, le=16)
     """Imports at the same time."""
-    import_retry_s: float = Field(default=30.0, gt=0)
-    """Retry interval of a waiting import."""
-    lease_s: float = Field(default=30.0, gt=1)
-    """Lease duration of an import or a run; a worker that does not renew it loses the work."""
-    max_concurrent_runs: int = Field(default=1, ge=1, le=16)
+    import_poll_interval_s: float = Field(default=30.0, gt=0)
+    """Resync interval for imports that no request announced."""
+    run_max_concurrent: int = Field(default=1, ge=1, le=16)
     """Trainings at the same time, each in its own process."""
     run_poll_interval_s: float = Field(default=10.0, gt=0)
     """Resync interval for queued runs that no event announced."""

@@ -1,23 +1,19 @@
-import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
 from services.trainer.tests.fakes import manifest_of, model_files
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Request, SystemClock
+from tidemill_core.application import Request
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database, connect
-from tidemill_kit.workers.leases import Leases
 from tidemill_local import Addresses
 from tidemill_testkit.stack import unique_name
 from tidemill_trainer.adapters.model_codec import ModelCodec
 from tidemill_trainer.adapters.model_version_codec import ModelVersionCodec
-from tidemill_trainer.adapters.mongo_import_leases import MongoImportLeases
-from tidemill_trainer.adapters.mongo_pending import MongoPendingImports
-from tidemill_trainer.application.ports import VersionName
-from tidemill_trainer.domain.errors import ImportLost, ModelNotFound, ModelVersionNotFound
+from tidemill_trainer.adapters.mongo_pending import pending_imports
+from tidemill_trainer.domain.errors import ModelNotFound, ModelVersionNotFound
 from tidemill_trainer.domain.model import Model
 from tidemill_trainer.domain.model_version import ModelVersion
 from tidemill_trainer.domain.sources import FolderSource, HuggingFaceSource, OpenAiSource, Source
@@ -97,7 +93,7 @@ async def test_a_model_is_read_as_it_was_saved(database: Database) -> None:
 async def test_only_versions_that_wait_for_a_worker_are_pending(
     database: Database, versions: MongoAggregates[ModelVersion]
 ) -> None:
-    pending = MongoPendingImports(database["model_versions"])
+    pending = pending_imports(database["model_versions"])
     await pending.ensure_indexes()
     await versions.add(version_from(HUB), request=request())
     await versions.add(version_from(HUB, project="other"), request=request())
@@ -105,33 +101,6 @@ async def test_only_versions_that_wait_for_a_worker_are_pending(
     await versions.update("acme", "m@2", lambda v: v.discard(), request=request())
     await versions.add(version_from(FolderSource(manifest=manifest_of(model_files())), number=3), request=request())
 
-    found = await pending.imports()
+    found = await pending("", without=frozenset())
 
-    assert sorted((name.project, name.version) for name in found) == [("acme", "m@1"), ("other", "m@1")]
-    assert [name.project for name in await pending.imports(without={"acme"})] == ["other"]
-
-
-def leases_of(database: Database, owner: str, *, ttl: timedelta = timedelta(seconds=30)) -> MongoImportLeases:
-    return MongoImportLeases(Leases(database["import_leases"], owner=owner, ttl=ttl, clock=SystemClock()))
-
-
-async def test_an_import_is_held_by_one_worker_and_each_holder_has_a_higher_epoch(database: Database) -> None:
-    name = VersionName(project="acme", version="m@1")
-
-    async with leases_of(database, "one").held(name) as first, leases_of(database, "two").held(name) as meanwhile:
-        assert meanwhile is None
-    async with leases_of(database, "two").held(name) as second:
-        assert (first, second) == (1, 2)
-
-
-async def test_a_worker_whose_lease_was_lost_is_notified(database: Database) -> None:
-    with pytest.raises(ImportLost):
-        await _work_while_the_lease_is_stolen(database)
-
-
-async def _work_while_the_lease_is_stolen(database: Database) -> None:
-    name = VersionName(project="acme", version="m@1")
-    stolen = {"$set": {"lease.owner": "thief"}, "$inc": {"lease.epoch": 1}}
-    async with asyncio.timeout(20), leases_of(database, "one", ttl=timedelta(seconds=0.6)).held(name):
-        await database["import_leases"].update_one({"_id": "acme/m@1"}, stolen)
-        await asyncio.Event().wait()
+    assert [name.key for name in found.items] == ["acme/m@1", "other/m@1"]

@@ -1,4 +1,3 @@
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -6,24 +5,20 @@ from datetime import timedelta
 import pytest
 
 from services.trainer.tests.training_fakes import dataset_version, plan_settings, request
-from tidemill_core.application import PageRequest, SystemClock
+from tidemill_core.application import PageRequest
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database, connect
-from tidemill_kit.workers.leases import Leases
 from tidemill_local import Addresses
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.stack import unique_name
-from tidemill_trainer.adapters.mongo_training import MongoPendingRuns, MongoRunLeases
+from tidemill_trainer.adapters.mongo_pending import deferring_plans, pending_runs
 from tidemill_trainer.adapters.training_plan_codec import TrainingPlanCodec
 from tidemill_trainer.adapters.training_run_codec import TrainingRunCodec
-from tidemill_trainer.application.ports import PlanName, RunName
-from tidemill_trainer.domain.errors import RunLost, TrainingPlanNotFound, TrainingRunNotFound
+from tidemill_trainer.domain.errors import TrainingPlanNotFound, TrainingRunNotFound
 from tidemill_trainer.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.domain.losses import LossPoint
 from tidemill_trainer.domain.training_plan import RunLimits, TrainingPlan
 from tidemill_trainer.domain.training_run import Progress, TrainingRun
-
-NAME = RunName(project="acme", run="r1")
 
 
 @pytest.fixture
@@ -99,21 +94,20 @@ async def test_a_run_is_read_as_it_was_saved(runs: MongoAggregates[TrainingRun])
 
 
 async def test_only_runs_in_work_are_pending(database: Database, runs: MongoAggregates[TrainingRun]) -> None:
-    pending = MongoPendingRuns(database["runs"], database["plans"])
+    pending = pending_runs(database["runs"])
     await pending.ensure_indexes()
     for name in ("r1", "r2", "r3"):
         await runs.add(run(name), request=request())
     await runs.update("acme", "r2", lambda run: run.claim(1, now=NOON), request=request())
     await runs.update("acme", "r3", lambda run: run.cancel(now=NOON), request=request())
 
-    assert sorted(name.run for name in await pending.runs()) == ["r1", "r2"]
-    assert await pending.runs(without={"acme"}) == []
+    assert [name.key for name in (await pending("", without=frozenset())).items] == ["acme/r1", "acme/r2"]
 
 
 async def test_only_plans_with_deferred_runs_that_are_not_paused_are_pending(
     database: Database, plans: MongoAggregates[TrainingPlan]
 ) -> None:
-    pending = MongoPendingRuns(database["runs"], database["plans"])
+    pending = deferring_plans(database["plans"])
     await pending.ensure_indexes()
 
     def go_on(plan: TrainingPlan) -> None:
@@ -127,21 +121,4 @@ async def test_only_plans_with_deferred_runs_that_are_not_paused_are_pending(
         await plans.update("acme", name, go_on, request=request())
     await plans.update("acme", "deleted", lambda plan: plan.delete(expected_version=None), request=request())
 
-    assert await pending.deferred() == [PlanName(project="acme", plan="owes")]
-
-
-async def test_a_run_is_held_by_one_worker_and_a_lost_lease_is_reported(database: Database) -> None:
-    def leases(owner: str, *, ttl_s: float = 30.0) -> MongoRunLeases:
-        ttl = timedelta(seconds=ttl_s)
-        return MongoRunLeases(Leases(database["leases"], owner=owner, ttl=ttl, clock=SystemClock()))
-
-    async with leases("one").held(NAME) as first, leases("two").held(NAME) as meanwhile:
-        assert (first, meanwhile) == (1, None)
-
-    async def robbed() -> None:
-        async with leases("one", ttl_s=0.3).held(NAME):
-            await database["leases"].update_one({"_id": "acme/r1"}, {"$inc": {"lease.epoch": 1}})
-            await asyncio.Event().wait()
-
-    with pytest.raises(RunLost):
-        await robbed()
+    assert [name.key for name in (await pending("", without=frozenset())).items] == ["acme/owes"]

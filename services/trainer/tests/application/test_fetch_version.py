@@ -6,10 +6,9 @@ import pytest
 
 from services.trainer.tests.fakes import ADA, Registry, model_files
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Request
+from tidemill_core.application import Request, ResourceKey
 from tidemill_kit.models.manifest import ArtifactFile
 from tidemill_trainer.application.delete_model import DeleteCommand
-from tidemill_trainer.application.ports import VersionName
 from tidemill_trainer.domain.errors import SourceRefused
 from tidemill_trainer.domain.model_version import (
     ModelVersion,
@@ -22,7 +21,7 @@ from tidemill_trainer.domain.sources import HuggingFaceSource
 OLD, NEW = "a" * 40, "b" * 40
 REPOSITORY = "org/model"
 MAIN = HuggingFaceSource(repository=REPOSITORY)
-FIRST = VersionName(project="acme", version="smollm2@1")
+FIRST = ResourceKey(project="acme", id="smollm2@1")
 
 
 class Killed(BaseException):
@@ -39,7 +38,7 @@ async def test_what_may_be_part_of_a_model_is_fetched_and_the_rest_left_there(re
     begun = await registry.begin(MAIN)
 
     assert begun.version.state is VersionState.IMPORTING
-    assert registry.enqueued == 1
+    assert registry.enqueued == [FIRST]
     assert await registry.fetch(FIRST)
 
     version = await first(registry)
@@ -105,15 +104,6 @@ async def test_a_worker_that_slept_through_its_lease_changes_nothing(registry: R
     version = await first(registry)
     assert (version.state, version.epoch) == (VersionState.READY, 2)
     assert [type(event) for event in registry.versions.published] == [ModelVersionWasRegistered]
-
-
-async def test_one_worker_at_a_time(registry: Registry) -> None:
-    registry.hub.publish(REPOSITORY, OLD, model_files())
-    await registry.begin(MAIN)
-    registry.leases.taken.add(FIRST)
-
-    assert not await registry.fetch(FIRST)
-    assert registry.hub.fetched == []
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ async def test_a_folder_without_config_or_weights_is_no_model(
     with pytest.raises(SourceRefused, match=missing):
         await registry.begin_folder(files)
 
-    assert registry.enqueued == 0
+    assert registry.enqueued == []
 
 
 @pytest.mark.parametrize(

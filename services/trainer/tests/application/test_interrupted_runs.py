@@ -6,9 +6,10 @@ import pytest
 
 from services.trainer.tests.fakes import ADA
 from services.trainer.tests.training_fakes import Harness, request
+from tidemill_core.application import ResourceKey
 from tidemill_core.errors import DependencyUnavailable, PreconditionFailed
 from tidemill_testkit.polling import eventually
-from tidemill_trainer.application.ports import RunFolder, RunName, TrainingJob
+from tidemill_trainer.application.ports import RunFolder, TrainingJob
 from tidemill_trainer.application.register_adapter import RegisterAdapter
 from tidemill_trainer.application.train_run import SAVING_S
 from tidemill_trainer.domain.model_version import ModelVersion, ModelVersionWasRegistered
@@ -42,7 +43,7 @@ async def test_a_kill_between_registering_and_the_end_registers_nothing_twice(ha
     name = await harness.queued()
     folder = await harness.folders.open(name)
     await harness.runs.update(
-        "acme", name.run, lambda run: run.claim(0, now=harness.registry.clock.now()), request=request()
+        "acme", name.id, lambda run: run.claim(0, now=harness.registry.clock.now()), request=request()
     )
     run = await harness.run(name)
     async with harness.trainings.running(_job_of(harness, folder)) as reports:
@@ -59,14 +60,14 @@ async def test_a_kill_between_registering_and_the_end_registers_nothing_twice(ha
 
 async def test_a_kill_after_registering_is_made_good_without_another_training(harness: Harness) -> None:
     name = await harness.queued()
-    killed = replace(harness.train, register=KilledOnceRegistered.like(harness.register))
+    killed = replace(harness.train_run, register=KilledOnceRegistered.like(harness.register))
     with pytest.raises(SystemExit):
-        await killed(name)
+        await killed(name, epoch=1)
     with pytest.raises(PreconditionFailed, match="it is registering"):
-        await harness.cancel(ADA, name.run, request=request())
-    await _claim(harness, name, times=harness.train.needs.max_fruitless, epoch=1)
+        await harness.cancel(ADA, name.id, request=request())
+    await _claim(harness, name, times=harness.train_run.needs.max_fruitless, epoch=1)
     with pytest.raises(PreconditionFailed, match="it is registering"):
-        await harness.cancel(ADA, name.run, request=request())
+        await harness.cancel(ADA, name.id, request=request())
 
     assert await harness.train(name)
 
@@ -86,7 +87,7 @@ async def test_a_run_that_must_be_trained_again_can_be_cancelled_again(harness: 
     await harness.trainings.begun.wait()
     await eventually(lambda: _is(harness, name, RunState.RUNNING))
 
-    await harness.cancel(ADA, name.run, request=request())
+    await harness.cancel(ADA, name.id, request=request())
 
     async with asyncio.timeout(10):
         assert await working
@@ -102,7 +103,7 @@ async def test_a_run_that_takes_down_every_worker_before_its_first_step_fails_at
 
     run = await harness.run(name)
     assert (run.state, run.reason, harness.trainings.jobs) == (RunState.FAILED, "WORKER_LOST", [])
-    await harness.retry(ADA, name.run, request=request())
+    await harness.retry(ADA, name.id, request=request())
     await harness.train(name)
     assert (await harness.run(name)).state is RunState.SUCCEEDED
 
@@ -144,7 +145,7 @@ async def test_a_store_that_is_away_is_waited_for(harness: Harness) -> None:
 async def test_a_store_that_is_away_for_long_loses_no_worker_and_fails_no_run(harness: Harness) -> None:
     harness.datasets.away = True
     name = await harness.queued()
-    for _ in range(harness.train.needs.max_fruitless + 2):
+    for _ in range(harness.train_run.needs.max_fruitless + 2):
         assert not await harness.train(name)
 
     harness.datasets.away = False
@@ -156,7 +157,7 @@ async def test_a_store_that_is_away_for_long_loses_no_worker_and_fails_no_run(ha
 async def test_a_store_that_is_away_while_a_run_is_registered_fails_it_neither(harness: Harness) -> None:
     name = await harness.queued()
     harness.registry.artifacts.away = True
-    for _ in range(harness.train.needs.max_fruitless + 2):
+    for _ in range(harness.train_run.needs.max_fruitless + 2):
         assert not await harness.train(name)
     waiting = await harness.run(name)
 
@@ -184,26 +185,26 @@ async def test_a_run_that_has_only_to_be_saved_is_given_the_time_for_it(harness:
     name = await harness.queued()
     await _claim(harness, name, times=1)
     late = Progress(step=4, steps=4, seconds=5000.0)
-    await harness.runs.update("acme", name.run, lambda run: run.advance(late, epoch=0), request=request())
+    await harness.runs.update("acme", name.id, lambda run: run.advance(late, epoch=0), request=request())
 
     await harness.train(name)
 
     assert harness.trainings.jobs[0].seconds_left == SAVING_S
 
 
-async def _is(harness: Harness, name: RunName, state: RunState) -> bool:
+async def _is(harness: Harness, name: ResourceKey, state: RunState) -> bool:
     return (await harness.run(name)).state is state
 
 
-async def _claim(harness: Harness, name: RunName, *, times: int, step: int = 0, epoch: int = 0) -> None:
+async def _claim(harness: Harness, name: ResourceKey, *, times: int, step: int = 0, epoch: int = 0) -> None:
     """Start attempts that crash before a step, the last one after a step."""
     for _ in range(times):
         await harness.runs.update(
-            "acme", name.run, lambda run: run.claim(epoch, now=harness.registry.clock.now()), request=request()
+            "acme", name.id, lambda run: run.claim(epoch, now=harness.registry.clock.now()), request=request()
         )
     if step:
         await harness.runs.update(
-            "acme", name.run, lambda run: run.advance(Progress(step=step, steps=4), epoch=epoch), request=request()
+            "acme", name.id, lambda run: run.advance(Progress(step=step, steps=4), epoch=epoch), request=request()
         )
 
 

@@ -6,10 +6,11 @@ import pytest
 
 from services.trainer.tests.fakes import ADA
 from services.trainer.tests.training_fakes import FakeTrainings, Harness, adapter_config, dataset_version, request
+from tidemill_core.application import ResourceKey
 from tidemill_core.errors import PreconditionFailed
 from tidemill_kit.models.manifest import ArtifactRefused
 from tidemill_kit.store.objects import ObjectDamaged
-from tidemill_trainer.application.ports import Fitted, RunFolder, RunName
+from tidemill_trainer.application.ports import Fitted, RunFolder
 from tidemill_trainer.domain.errors import RunLost, TrainingFailed
 from tidemill_trainer.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.domain.losses import LossPoint
@@ -131,7 +132,7 @@ async def test_a_failed_run_is_tried_again_by_one_command(harness: Harness) -> N
     await harness.train(name)
     harness.trainings.error = None
 
-    await harness.retry(ADA, name.run, request=request())
+    await harness.retry(ADA, name.id, request=request())
     await harness.train(name)
 
     run = await harness.run(name)
@@ -143,9 +144,9 @@ async def test_a_run_that_is_done_is_neither_retried_nor_cancelled(harness: Harn
     await harness.train(name)
 
     with pytest.raises(PreconditionFailed, match="only failed and cancelled runs"):
-        await harness.retry(ADA, name.run, request=request())
+        await harness.retry(ADA, name.id, request=request())
     with pytest.raises(PreconditionFailed, match="cannot be cancelled"):
-        await harness.cancel(ADA, name.run, request=request())
+        await harness.cancel(ADA, name.id, request=request())
 
 
 async def test_a_cancelled_run_is_killed_soon_and_what_it_made_is_dropped(harness: Harness) -> None:
@@ -154,7 +155,7 @@ async def test_a_cancelled_run_is_killed_soon_and_what_it_made_is_dropped(harnes
     working = asyncio.create_task(harness.train(name))
     await harness.trainings.begun.wait()
 
-    await harness.cancel(ADA, name.run, request=request())
+    await harness.cancel(ADA, name.id, request=request())
 
     async with asyncio.timeout(10):
         assert await working
@@ -170,7 +171,7 @@ async def test_a_worker_that_slept_through_its_lease_changes_nothing(harness: Ha
     sleeper = asyncio.create_task(harness.train(name))
     await harness.trainings.begun.wait()
     later = harness.registry.clock.now()
-    await harness.runs.update("acme", name.run, lambda run: run.claim(99, now=later), request=request())
+    await harness.runs.update("acme", name.id, lambda run: run.claim(99, now=later), request=request())
     taken = await harness.run(name)
 
     harness.trainings.gate.set()
@@ -179,17 +180,24 @@ async def test_a_worker_that_slept_through_its_lease_changes_nothing(harness: Ha
 
     assert await harness.run(name) == taken
     assert registrations(harness) == []
-    assert not list((harness.folder / "runs" / "acme" / name.run).iterdir())
+    assert not list((harness.folder / "runs" / "acme" / name.id).iterdir())
     with pytest.raises(RunLost):
         taken.succeed("lora@1", now=later, epoch=1)
 
 
-async def test_a_run_that_another_worker_holds_is_left_alone(harness: Harness) -> None:
+async def test_a_training_that_is_stopped_is_killed_and_leaves_only_its_checkpoints(harness: Harness) -> None:
+    harness.trainings.gate = asyncio.Event()
     name = await harness.queued()
-    harness.leases.taken.add(name)
+    working = asyncio.create_task(harness.train(name))
+    await harness.trainings.begun.wait()
+    folder = await _used_folder(harness, name)
 
-    assert not await harness.train(name)
-    assert (await harness.run(name)).state is RunState.QUEUED
+    working.cancel()
+    await asyncio.wait([working])
+
+    assert (working.cancelled(), harness.trainings.killed) == (True, 1)
+    assert list(folder.path.iterdir()) == [folder.checkpoints]
+    assert (await harness.run(name)).state is RunState.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -223,13 +231,13 @@ async def test_two_versions_make_two_versions_of_the_model(harness: Harness) -> 
     first = await harness.queued(1)
     await harness.train(first)
     second = await harness.start(ADA, "lora", dataset_version="sft@1", request=request(), validate_only=False)
-    await harness.train(RunName(project="acme", run=second.id))
+    await harness.train(ResourceKey(project="acme", id=second.id))
 
-    assert [event.trained.run for event in registrations(harness) if event.trained] == [first.run, second.id]
+    assert [event.trained.run for event in registrations(harness) if event.trained] == [first.id, second.id]
     assert (await harness.registry.browse.version(ADA, "lora")).id == "lora@2"
 
 
-async def _used_folder(harness: Harness, name: RunName) -> RunFolder:
+async def _used_folder(harness: Harness, name: ResourceKey) -> RunFolder:
     folder = await harness.folders.open(name)
     (folder.path / "hugging_face" / "datasets").mkdir(parents=True)
     (folder.checkpoints / "checkpoint-2").mkdir(parents=True)
@@ -293,7 +301,7 @@ async def test_a_second_time_it_fails_and_a_retry_takes_the_plans_limits_and_som
     assert (await harness.run(name)).reason == "OUT_OF_MEMORY"
     await harness.change(limits=RunLimits(memory_auto=True, memory_bytes=2**32))
 
-    await harness.retry(ADA, name.run, request=request())
+    await harness.retry(ADA, name.id, request=request())
     await harness.train(name)
 
     assert (await harness.run(name)).state is RunState.SUCCEEDED

@@ -10,7 +10,7 @@ import pytest
 
 from services.trainer.tests.fakes import ADA, model_files, reason_of
 from services.trainer.tests.training_fakes import Harness, adapter_config, dataset_version, plan_settings, request
-from tidemill_core.application import Caller, Page, PageRequest
+from tidemill_core.application import Caller, Page, PageRequest, ResourceKey
 from tidemill_core.errors import (
     AlreadyExists,
     Conflict,
@@ -21,7 +21,6 @@ from tidemill_core.errors import (
 )
 from tidemill_testkit.stores import InMemoryAggregates
 from tidemill_trainer.adapters.training_plan_codec import TrainingPlanCodec
-from tidemill_trainer.application.ports import RunName
 from tidemill_trainer.application.update_training_plan import UpdateCommand
 from tidemill_trainer.domain.errors import BaseNotTrainable, RecipeNotForBase, TrainingPlanNotFound
 from tidemill_trainer.domain.model_version import ModelVersion
@@ -73,7 +72,9 @@ async def test_a_run_copies_recipe_and_base_so_that_a_change_concerns_later_ones
     await harness.change(args={"seed": 9.0})
     await harness.consume("acme", dataset_version(2))
 
-    first, second = [await harness.run(RunName(project="acme", run=run_id("acme", "lora", f"sft@{n}"))) for n in (1, 2)]
+    first, second = [
+        await harness.run(ResourceKey(project="acme", id=run_id("acme", "lora", f"sft@{n}"))) for n in (1, 2)
+    ]
     assert (first.base, first.recipe.args["seed"]) == ("smollm2@1", 7)
     assert (second.base, second.recipe.args["seed"]) == ("smollm2@2", 9)
 
@@ -122,6 +123,17 @@ async def test_an_older_version_that_is_received_again_changes_nothing_newer(har
     assert sorted(await runs_of(harness)) == [("lora", "sft@10"), ("lora", "sft@9")]
 
 
+async def test_a_deferred_run_is_queued_once_though_the_resuming_process_was_killed(harness: Harness) -> None:
+    name = await harness.with_deferred_work(1)
+
+    for found in (ResourceKey(project="acme", id="deleted"), name, name):
+        await harness.start_deferred.named(found)
+
+    assert await runs_of(harness) == [("lora", "sft@1")]
+    assert (await harness.plans.get("acme", "lora")).deferred is None
+    assert len(harness.runs.published) == 1
+
+
 @pytest.mark.parametrize("changes", [({"dataset": "faq"}, {"paused": False}), ({"dataset": "faq", "paused": False},)])
 async def test_a_plan_that_goes_on_with_another_dataset_trains_nothing_of_the_old_one(
     harness: Harness, changes: tuple[dict[str, object], ...]
@@ -164,7 +176,7 @@ async def test_a_run_whose_base_is_gone_fails_and_says_so(harness: Harness) -> N
 
     await harness.consume("acme", dataset_version())
 
-    run = await harness.run(RunName(project="acme", run=run_id("acme", "lora", "sft@1")))
+    run = await harness.run(ResourceKey(project="acme", id=run_id("acme", "lora", "sft@1")))
     assert (run.state, run.reason) == (RunState.FAILED, "MODEL_NOT_FOUND")
 
 
@@ -177,13 +189,13 @@ async def test_a_run_that_its_base_failed_is_retried_on_what_the_base_means_now(
         request=request(),
     )
     await harness.consume("acme", dataset_version())
-    name = RunName(project="acme", run=run_id("acme", "lora", "sft@1"))
+    name = ResourceKey(project="acme", id=run_id("acme", "lora", "sft@1"))
 
     with pytest.raises(NotFound):
-        await harness.retry(ADA, name.run, request=request())
+        await harness.retry(ADA, name.id, request=request())
     await harness.registry.register(model_files())
     harness.trainings.config = adapter_config(base_model_name_or_path="smollm2@2")
-    await harness.retry(ADA, name.run, request=request())
+    await harness.retry(ADA, name.id, request=request())
     await harness.train(name)
 
     run = await harness.run(name)

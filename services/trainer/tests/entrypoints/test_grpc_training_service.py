@@ -14,10 +14,10 @@ from services.trainer.tests.training_fakes import Harness, dataset_version
 from tidemill.trainer.v1 import training_pb2 as pb
 from tidemill.trainer.v1 import training_service_pb2 as rpc
 from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceStub, add_TrainingServiceServicer_to_server
+from tidemill_core.application import ResourceKey
 from tidemill_core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unauthenticated
 from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
-from tidemill_trainer.application.ports import RunName
 from tidemill_trainer.entrypoints.grpc_training_service import GrpcTrainingService, TrainingUseCases
 
 
@@ -87,7 +87,7 @@ async def test_a_plan_is_shown_as_it_was_written(api: ApiClient) -> None:
 async def test_a_run_is_shown_with_its_whole_recipe_and_its_losses(api: ApiClient) -> None:
     await api.create()
     queued = await api.start()
-    await api.harness.train(RunName(project="acme", run=queued.id))
+    await api.harness.train(ResourceKey(project="acme", id=queued.id))
 
     run = (await api.stub.GetTrainingRun(rpc.GetTrainingRunRequest(id=queued.id))).run
     listed = (await api.stub.ListTrainingRuns(rpc.ListTrainingRunsRequest(plan="lora"))).runs

@@ -35,6 +35,6 @@ class TrainerProcess(ServiceProcess):
             "RUN_POLL_INTERVAL_S": "0.3",
             "RUN_THREADS": "1",
             "HUGGING_FACE_ENDPOINT": self.hub,
-            "LEASE_S": str(self.lease_s),
-            "IMPORT_RETRY_S": "0.3",
+            "LEASE_TTL_S": str(self.lease_s),
+            "IMPORT_POLL_INTERVAL_S": "0.3",
         }

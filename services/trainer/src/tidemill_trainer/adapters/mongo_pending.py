@@ -1,29 +1,29 @@
-"""Pending imports, queried from the versions themselves, so there is no queue that could diverge from them."""
+"""What the controllers have to do, found in versions, runs and plans themselves."""
 
-from collections.abc import Iterable, Sequence
-
-from tidemill_kit.store.mongo import Collection, translated
-from tidemill_trainer.application.ports import VersionName
+from tidemill_core.application import ResourceKey
+from tidemill_kit.store.mongo import Collection
+from tidemill_kit.workers.pending import PendingDocuments
 from tidemill_trainer.domain.model_version import VersionState
+from tidemill_trainer.domain.training_run import IN_WORK
 
-BATCH_SIZE = 1000
+
+def _key(project: str, resource: str) -> ResourceKey:
+    return ResourceKey(project=project, id=resource)
 
 
-class MongoPendingImports:
-    """Implements `ports.PendingImports` by a query on the collection of versions (thousands of documents at most)."""
+def pending_imports(versions: Collection) -> PendingDocuments[ResourceKey]:
+    """Find the versions that wait for their import."""
+    where = {"state.state": VersionState.IMPORTING.value, "deleted": False}
+    return PendingDocuments(versions, where, index="state.state", key=_key)
 
-    def __init__(self, versions: Collection) -> None:
-        self._versions = versions
 
-    async def ensure_indexes(self) -> None:
-        """Create the index of versions by state."""
-        with translated():
-            await self._versions.create_index([("state.state", 1)])
+def pending_runs(runs: Collection) -> PendingDocuments[ResourceKey]:
+    """Find the unfinished runs."""
+    where = {"state.state": {"$in": sorted(state.value for state in IN_WORK)}, "deleted": False}
+    return PendingDocuments(runs, where, index="state.state", key=_key)
 
-    async def imports(self, *, without: Iterable[str] = ()) -> Sequence[VersionName]:
-        """See `PendingImports.imports`."""
-        pending = {"state.state": VersionState.IMPORTING.value, "deleted": False}
-        chosen = {**pending, "project": {"$nin": list(without)}}
-        with translated():
-            found = await self._versions.find(chosen, {"project": True, "id": True}).limit(BATCH_SIZE).to_list(None)
-        return [VersionName(project=document["project"], version=document["id"]) for document in found]
+
+def deferring_plans(plans: Collection) -> PendingDocuments[ResourceKey]:
+    """Find the unpaused plans that still have a deferred run, because the process that resumed them crashed."""
+    where = {"state.owed.id": {"$gt": ""}, "state.paused": False, "deleted": False}
+    return PendingDocuments(plans, where, index="state.owed.id", key=_key)

@@ -3,12 +3,14 @@
 import asyncio
 import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from tidemill_core.application import ResourceKey
 from tidemill_kit.models.manifest import ArtifactFile, Manifest
 from tidemill_trainer.adapters.file_spool import disk_errors
-from tidemill_trainer.application.ports import RunFolder, RunName
+from tidemill_trainer.application.ports import RunFolder
 
 
 class RunFolders:
@@ -17,25 +19,31 @@ class RunFolders:
     def __init__(self, root: Path, *, keep_s: float) -> None:
         self._root = root
         self._keep_s = keep_s
+        self._turn = asyncio.Lock()
+        """Held while a folder is opened or swept, so that none is swept once it is in use."""
 
-    async def open(self, run: RunName) -> RunFolder:
+    async def open(self, run: ResourceKey) -> RunFolder:
         """See `Folders.open`."""
-        folder = RunFolder(path=self._root / run.project / run.run)
-        with disk_errors():
-            await asyncio.to_thread(folder.path.mkdir, parents=True, exist_ok=True)
+        folder = RunFolder(path=self._root / run.project / run.id)
+        async with self._turn:
+            with disk_errors():
+                await asyncio.to_thread(folder.path.mkdir, parents=True, exist_ok=True)
         return folder
 
-    async def remove(self, run: RunName) -> None:
+    async def remove(self, run: ResourceKey) -> None:
         """See `Folders.remove`."""
-        await asyncio.to_thread(shutil.rmtree, self._root / run.project / run.run, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self._root / run.project / run.id, ignore_errors=True)
 
-    async def clean(self, run: RunName) -> None:
+    async def clean(self, run: ResourceKey) -> None:
         """See `Folders.clean`."""
-        await asyncio.to_thread(_clean, RunFolder(path=self._root / run.project / run.run))
+        await asyncio.to_thread(_clean, RunFolder(path=self._root / run.project / run.id))
 
-    async def sweep(self, busy: Collection[RunName]) -> None:
+    async def sweep(self, busy: Callable[[], Collection[ResourceKey]]) -> None:
         """See `Folders.sweep`."""
-        await asyncio.to_thread(self._sweep, frozenset(busy))
+        for path in await asyncio.to_thread(lambda: list(self._root.glob("*/*"))):
+            async with self._turn:
+                if ResourceKey(project=path.parent.name, id=path.name) not in busy():
+                    await asyncio.to_thread(self._sweep, path)
 
     async def write_card(self, folder: RunFolder, text: str) -> None:
         """See `Folders.write_card`."""
@@ -46,12 +54,9 @@ class RunFolders:
         """See `Folders.adapter_files`."""
         return (await asyncio.to_thread(Manifest.from_folder, folder.adapter)).files
 
-    def _sweep(self, busy: Collection[RunName]) -> None:
-        used_since = time.time() - self._keep_s
-        for path in self._root.glob("*/*"):
-            if RunName(project=path.parent.name, run=path.name) in busy:
-                continue
-            if path.stat().st_mtime < used_since:
+    def _sweep(self, path: Path) -> None:
+        with suppress(FileNotFoundError):  # its run has finished meanwhile
+            if path.stat().st_mtime < time.time() - self._keep_s:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 _clean(RunFolder(path=path))

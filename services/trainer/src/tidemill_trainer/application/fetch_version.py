@@ -3,19 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tidemill_core.application import Clock, Request
+from tidemill_core.application import Clock, Request, Requeue, ResourceKey
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
-from tidemill_trainer.application.ports import (
-    Artifacts,
-    Hub,
-    HubFile,
-    ImportLeases,
-    Inspector,
-    Models,
-    Snapshot,
-    VersionName,
-    Versions,
-)
+from tidemill_trainer.application.ports import Artifacts, Hub, HubFile, Inspector, Models, Snapshot, Versions
 from tidemill_trainer.domain.errors import ImportLost
 from tidemill_trainer.domain.limits import ImportLimits
 from tidemill_trainer.domain.model_rules import check_model_files, is_data
@@ -27,7 +17,7 @@ from tidemill_trainer.domain.sources import HuggingFaceSource
 class FetchVersion:
     """Emits ModelVersionWasRegistered or ModelVersionHasFailed.
 
-    One worker at a time holds the lease, and writes of an earlier epoch are refused. The commit is resolved once.
+    Writes of an earlier epoch of the version's lease are refused. The commit is resolved once.
     Stored files are not downloaded again: an interrupted import resumes at the next file, or within a file where its
     download stopped.
     """
@@ -37,32 +27,30 @@ class FetchVersion:
     hub: Hub
     inspector: Inspector
     artifacts: Artifacts
-    leases: ImportLeases
     limits: ImportLimits
     clock: Clock
 
-    async def __call__(self, name: VersionName) -> bool:
-        """Import the version; return whether it is finished, False to retry later."""
+    async def __call__(self, name: ResourceKey, *, epoch: int) -> Requeue | None:
+        """Import the version as the holder of this epoch of its lease."""
         try:
-            async with self.leases.held(name) as epoch:
-                return epoch is not None and await self._import(name, epoch)
+            return await self._import(name, epoch)
         except (ImportLost, NotFound):
-            return True  # finished, deleted, or owned by another worker
+            return None  # finished, deleted, or owned by another worker
 
-    async def _import(self, name: VersionName, epoch: int) -> bool:
+    async def _import(self, name: ResourceKey, epoch: int) -> Requeue | None:
         version = await self._write(name, lambda v: v.claim(epoch))
         try:
             await self._fetch(name, version, epoch)
         except DependencyUnavailable as unavailable:
             message = f"waits for {unavailable.dependency}: {unavailable.message}"
             await self._write(name, lambda v: v.wait(message, epoch=epoch))
-            return False
+            return Requeue()
         except InvalidInput as refused:
             reason, text, now = refused.reason, refused.message, self.clock.now()
             await self._write(name, lambda v: v.fail_fetched(reason=reason, message=text, now=now, epoch=epoch))
-        return True
+        return None
 
-    async def _fetch(self, name: VersionName, version: ModelVersion, epoch: int) -> None:
+    async def _fetch(self, name: ResourceKey, version: ModelVersion, epoch: int) -> None:
         source = version.source
         if not isinstance(source, HuggingFaceSource):  # claim() allows only these
             raise ImportLost(version.id)
@@ -89,10 +77,10 @@ class FetchVersion:
         self.limits.check([(file.path, file.size) for file in files], field="source.hugging_face")
         return files
 
-    async def _fetch_file(self, name: VersionName, snapshot: Snapshot, file: HubFile, epoch: int) -> ModelVersion:
+    async def _fetch_file(self, name: ResourceKey, snapshot: Snapshot, file: HubFile, epoch: int) -> ModelVersion:
         async with self.hub.fetch(snapshot, file) as (fetched, local):
             facts = await self.inspector.inspect(fetched.path, local)
-            stored = await self.artifacts.put(name.project, name.version, file=fetched, local=local)
+            stored = await self.artifacts.put(name.project, name.id, file=fetched, local=local)
         artifact = Artifact(file=fetched, object=stored, facts=facts)
         return await self._write(name, lambda v: v.store_fetched(artifact, epoch=epoch))
 
@@ -106,5 +94,5 @@ class FetchVersion:
             request=Request.internal(),
         )
 
-    async def _write(self, name: VersionName, change: Callable[[ModelVersion], None]) -> ModelVersion:
-        return await self.versions.update(name.project, name.version, change, request=Request.internal())
+    async def _write(self, name: ResourceKey, change: Callable[[ModelVersion], None]) -> ModelVersion:
+        return await self.versions.update(name.project, name.id, change, request=Request.internal())

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from tidemill_core.application import Caller, Clock, Request, derived_id
+from tidemill_core.application import Caller, Clock, Request, ResourceKey, derived_id
 from tidemill_core.errors import DependencyUnavailable, NotFound
 from tidemill_trainer.application.ports import Hub, Models, Versions
 from tidemill_trainer.domain.limits import ImportLimits
@@ -45,7 +45,7 @@ class ImportModel:
     hub: Hub
     limits: ImportLimits
     clock: Clock
-    enqueue: Callable[[], None]
+    enqueue: Callable[[ResourceKey], None]
 
     async def __call__(self, caller: Caller, command: ImportCommand) -> Imported:
         """Return the version with this content.
@@ -116,7 +116,7 @@ class ImportModel:
         saving = Request(id=derived_id("import", caller.project, fresh.id), digest=fresh.id)
         version = await self.versions.add(fresh, request=saving)
         if version.state is VersionState.IMPORTING:
-            self.enqueue()
+            self.enqueue(ResourceKey(project=version.project, id=version.id))
         return Imported(version=version, created=version.begun_by == command.request.id)
 
     def _fresh(self, caller: Caller, command: ImportCommand, source: Source, *, number: int) -> ModelVersion:

@@ -1,13 +1,13 @@
 """Ports of trainer."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Aggregates
+from tidemill_core.application import Aggregates, ResourceKey
 from tidemill_kit.models.manifest import ArtifactFile
 from tidemill_trainer.domain.base_facts import FileFacts
 from tidemill_trainer.domain.fit import Choice, ExampleCounts, Fit
@@ -112,76 +112,6 @@ class Hub(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionName:
-    """Key of a version for workers, which serve all projects."""
-
-    project: str
-    version: str
-
-
-class PendingImports(Protocol):
-    """Finds the imports for workers; not used by requests."""
-
-    async def imports(self, *, without: Collection[str] = ()) -> Sequence[VersionName]:
-        """Return versions that wait for their import, except those of the projects in `without`."""
-        ...
-
-
-class ImportLeases(Protocol):
-    """Lets one worker at a time import a version."""
-
-    def held(self, version: VersionName) -> AbstractAsyncContextManager[int | None]:
-        """Hold the lease during the context and yield its epoch, or None if another worker holds it.
-
-        Raises:
-            ImportLost: the lease ran out meanwhile; the body was cancelled where it waited.
-
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunName:
-    """Key of a run for workers, which serve all projects."""
-
-    project: str
-    run: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanName:
-    """Key of a plan for workers, which serve all projects."""
-
-    project: str
-    plan: str
-
-
-class PendingRuns(Protocol):
-    """Finds unfinished runs and plans with a deferred run; not used by requests."""
-
-    async def runs(self, *, without: Collection[str] = ()) -> Sequence[RunName]:
-        """Return unfinished runs, oldest first, except those of the projects in `without`."""
-        ...
-
-    async def deferred(self) -> Sequence[PlanName]:
-        """Return unpaused plans that still have a deferred run, because the process that resumed them crashed."""
-        ...
-
-
-class RunLeases(Protocol):
-    """Lets one worker at a time train a run."""
-
-    def held(self, run: RunName) -> AbstractAsyncContextManager[int | None]:
-        """Hold the lease during the context and yield its epoch, or None if another worker holds it.
-
-        Raises:
-            RunLost: the lease ran out meanwhile; the body was cancelled where it waited.
-
-        """
-        ...
-
-
 class Datasets(Protocol):
     """Dataset versions of ingest and their train splits."""
 
@@ -255,20 +185,20 @@ class RunFolder:
 class Folders(Protocol):
     """Manages the working folders of runs."""
 
-    async def open(self, run: RunName) -> RunFolder:
+    async def open(self, run: ResourceKey) -> RunFolder:
         """Return the run's folder; create it if needed."""
         ...
 
-    async def remove(self, run: RunName) -> None:
+    async def remove(self, run: ResourceKey) -> None:
         """Remove the run's folder if it exists."""
         ...
 
-    async def clean(self, run: RunName) -> None:
+    async def clean(self, run: ResourceKey) -> None:
         """Delete everything in the run's folder except checkpoints: the rest contains users' texts."""
         ...
 
-    async def sweep(self, busy: Collection[RunName]) -> None:
-        """Clean the folders of all other runs and remove those past their retention."""
+    async def sweep(self, busy: Callable[[], Collection[ResourceKey]]) -> None:
+        """Clean the folders of the runs that are not busy and remove those past their retention."""
         ...
 
     async def write_card(self, folder: RunFolder, text: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tidemill_core.application import Clock, Request
+from tidemill_core.application import Clock, Request, ResourceKey
 from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed
 from tidemill_trainer.application.check_plan import CheckPlan
 from tidemill_trainer.application.ports import Runs
@@ -19,7 +19,7 @@ class QueueRun:
     runs: Runs
     check: CheckPlan
     clock: Clock
-    enqueue: Callable[[], None]
+    enqueue: Callable[[ResourceKey], None]
 
     async def automatic(self, plan: TrainingPlan, version: DatasetVersion) -> None:
         """Queue the run of a new dataset version, once; without its base it fails at once (RunHasFailed)."""
@@ -34,7 +34,7 @@ class QueueRun:
             run = TrainingRun.queue(run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts)
         with suppress(AlreadyExists):  # redelivered event
             await self.runs.add(run, request=Request(id=f"queue:{name}", digest=name))
-        self.enqueue()
+        self.enqueue(ResourceKey(project=run.project, id=run.id))
 
     async def asked_for(
         self, plan: TrainingPlan, version: DatasetVersion, *, name: str, request: Request
@@ -42,7 +42,7 @@ class QueueRun:
         """Queue a run with the given id; raises as `CheckPlan.base_of`."""
         run = await self.would_be(plan, version, name=name)
         queued = await self.runs.add(run, request=request)
-        self.enqueue()
+        self.enqueue(ResourceKey(project=run.project, id=run.id))
         return queued
 
     async def would_be(self, plan: TrainingPlan, version: DatasetVersion, *, name: str) -> TrainingRun:

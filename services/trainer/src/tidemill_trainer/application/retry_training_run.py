@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, Clock, Request
+from tidemill_core.application import Caller, Clock, Request, ResourceKey
 from tidemill_trainer.application.check_plan import CheckPlan
 from tidemill_trainer.application.current_limits import current_limits
 from tidemill_trainer.application.ports import Plans, Runs
@@ -21,7 +21,7 @@ class RetryTrainingRun:
     plans: Plans
     check: CheckPlan
     clock: Clock
-    enqueue: Callable[[], None]
+    enqueue: Callable[[ResourceKey], None]
 
     async def __call__(self, caller: Caller, run_id: str, *, request: Request) -> TrainingRun:
         """Return the run, queued.
@@ -40,5 +40,5 @@ class RetryTrainingRun:
         run = await self.runs.update(
             caller.project, run_id, lambda run: run.retry(base=base, limits=limits, now=now), request=request
         )
-        self.enqueue()
+        self.enqueue(ResourceKey(project=run.project, id=run.id))
         return run

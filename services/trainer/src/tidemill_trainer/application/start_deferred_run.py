@@ -3,9 +3,9 @@
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tidemill_core.application import Request
+from tidemill_core.application import Request, ResourceKey
 from tidemill_core.errors import NotFound
-from tidemill_trainer.application.ports import PlanName, Plans
+from tidemill_trainer.application.ports import Plans
 from tidemill_trainer.application.queue_run import QueueRun
 from tidemill_trainer.domain.training_plan import DatasetVersion, TrainingPlan
 
@@ -32,7 +32,7 @@ class StartDeferredRun:
             plan.project, plan.id, lambda plan: plan.start_deferred(version), request=Request.internal()
         )
 
-    async def named(self, name: PlanName) -> None:
-        """Start the deferred run of a plan found by `PendingRuns`; does nothing if the plan was deleted."""
+    async def named(self, name: ResourceKey) -> None:
+        """Start the deferred run of a plan whose resuming process crashed; does nothing if the plan was deleted."""
         with suppress(NotFound):
-            await self(await self.plans.get(name.project, name.plan))
+            await self(await self.plans.get(name.project, name.id))

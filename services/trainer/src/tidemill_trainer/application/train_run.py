@@ -1,12 +1,12 @@
 """Trains a run; a worker may be killed at any point and another one resumes from the last checkpoint."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tidemill_core.application import Clock, Request
+from tidemill_core.application import Clock, Request, Requeue, ResourceKey
 from tidemill_core.errors import (
     DependencyUnavailable,
     Internal,
@@ -27,8 +27,6 @@ from tidemill_trainer.application.ports import (
     Plans,
     Report,
     RunFolder,
-    RunLeases,
-    RunName,
     Runs,
     Stepped,
     TrainingJob,
@@ -67,8 +65,8 @@ class TrainingNeeds:
 class TrainRun:
     """Emits RunHasSucceeded or RunHasFailed, and ModelVersionWasRegistered through RegisterAdapter.
 
-    One worker at a time holds the lease. Writes of an earlier epoch or for a cancelled run are refused; leaving the
-    process's context then kills it.
+    Writes of an earlier epoch of the run's lease or for a cancelled run are refused; leaving the process's context then
+    kills it.
     """
 
     runs: Runs
@@ -79,26 +77,23 @@ class TrainRun:
     folders: Folders
     trainings: Trainings
     register: RegisterAdapter
-    leases: RunLeases
     needs: TrainingNeeds
     clock: Clock
 
-    async def __call__(self, name: RunName) -> bool:
-        """Train the run; return whether it is finished, False to retry later."""
+    async def __call__(self, name: ResourceKey, *, epoch: int) -> Requeue | None:
+        """Train the run as the holder of this epoch of its lease."""
         try:
-            async with self.leases.held(name) as epoch:
-                return epoch is not None and await self._worked(name, epoch)
+            return await self._attempt(name, epoch)
         except NotFound:
-            return True
+            return None
         except RunLost:
             await self._tidy(name)
-            return True
+            return None
+        except asyncio.CancelledError:  # the lease was lost, or the process stops
+            await self.folders.clean(name)
+            raise
 
-    async def sweep(self, busy: Collection[RunName]) -> None:
-        """Delete local files, which contain users' texts, of all runs except these."""
-        await self.folders.sweep(busy)
-
-    async def _worked(self, name: RunName, epoch: int) -> bool:
+    async def _attempt(self, name: ResourceKey, epoch: int) -> Requeue | None:
         now = self.clock.now()
         run = await self._write(name, lambda run: run.claim(epoch, now=now))
         try:
@@ -107,7 +102,7 @@ class TrainRun:
         except DependencyUnavailable as unavailable:
             message = f"waits for {unavailable.dependency}: {unavailable.message}"
             await self._write(name, lambda run: run.wait(message, epoch=epoch))
-            return False
+            return Requeue()
         except (InvalidInput, NotFound, PermissionDenied, PreconditionFailed, Internal) as refused:
             await self._fail(name, refused, epoch)
         except TidemillError:
@@ -115,9 +110,9 @@ class TrainRun:
         except Exception:
             await self._fail(name, Internal("the training worker failed; see its log"), epoch)
             raise
-        return True
+        return None
 
-    async def _train(self, name: RunName, run: TrainingRun, epoch: int) -> None:
+    async def _train(self, name: ResourceKey, run: TrainingRun, epoch: int) -> None:
         version = await self.register.made(run)
         if version is None:
             self._refuse_hopeless(run)
@@ -138,7 +133,7 @@ class TrainRun:
             message = f"{run.dataset.id} has {there} training examples; at least {minimum} are needed"
             raise TrainingFailed(message, reason="DATASET_TOO_SMALL")
 
-    async def _trained(self, name: RunName, run: TrainingRun, epoch: int) -> ModelVersion:
+    async def _trained(self, name: ResourceKey, run: TrainingRun, epoch: int) -> ModelVersion:
         folder = await self.folders.open(name)
         base = await self.bases.fetch(await self.versions.get(name.project, run.base))
         await self.datasets.fetch(name.project, run.dataset, folder.examples)
@@ -151,7 +146,7 @@ class TrainRun:
         return await self.register(await self._write(name, finished), folder)
 
     async def _computed(
-        self, name: RunName, run: TrainingRun, epoch: int, *, folder: RunFolder, base: Path
+        self, name: ResourceKey, run: TrainingRun, epoch: int, *, folder: RunFolder, base: Path
     ) -> Progress:
         job = TrainingJob(
             folder=folder,
@@ -167,14 +162,16 @@ class TrainRun:
             async with self.trainings.running(job) as reports:
                 return await self._follow(name, run, reports, epoch)
         except TrainingFailed as failed:
-            run = await self.runs.get(name.project, name.run)
+            run = await self.runs.get(name.project, name.id)
             if failed.reason != OUT_OF_MEMORY or not run.may_shrink:
                 raise
         limits = await current_limits(self.plans, run)
         run = await self._write(name, lambda run: run.shrink(limits=limits, epoch=epoch))
         return await self._computed(name, run, epoch, folder=folder, base=base)
 
-    async def _follow(self, name: RunName, run: TrainingRun, reports: AsyncIterator[Report], epoch: int) -> Progress:
+    async def _follow(
+        self, name: ResourceKey, run: TrainingRun, reports: AsyncIterator[Report], epoch: int
+    ) -> Progress:
         """Store the process's reports, at most once per POLL_INTERVAL_S; return the last progress."""
         watch = _Watch(run)
         reading = asyncio.create_task(watch.read(reports))
@@ -195,10 +192,10 @@ class TrainRun:
             await asyncio.wait([reading])
         return replace(watch.progress, seconds=progress.seconds)
 
-    async def _check(self, name: RunName, progress: Progress, watch: "_Watch", epoch: int, *, news: bool) -> None:
+    async def _check(self, name: ResourceKey, progress: Progress, watch: "_Watch", epoch: int, *, news: bool) -> None:
         """Store new progress; without any, check that this worker still owns the run."""
         if not news:
-            (await self.runs.get(name.project, name.run)).refuse_unless_claimed(epoch)
+            (await self.runs.get(name.project, name.id)).refuse_unless_claimed(epoch)
             return
 
         def change(run: TrainingRun) -> None:
@@ -216,20 +213,20 @@ class TrainRun:
             return []
         return [examples.described(max_length=run.recipe.args["max_length"])]
 
-    async def _fail(self, name: RunName, refused: TidemillError, epoch: int) -> None:
+    async def _fail(self, name: ResourceKey, refused: TidemillError, epoch: int) -> None:
         now = self.clock.now()
         reason, message = refused.reason, refused.message
         await self._write(name, lambda run: run.fail(reason=reason, message=message, now=now, epoch=epoch))
         await self.folders.clean(name)
 
-    async def _tidy(self, name: RunName) -> None:
+    async def _tidy(self, name: ResourceKey) -> None:
         """Delete a cancelled run's folder; if another worker has the run, keep the checkpoints."""
         with suppress(NotFound, DependencyUnavailable):
-            run = await self.runs.get(name.project, name.run)
+            run = await self.runs.get(name.project, name.id)
             await (self.folders.clean(name) if run.is_in_work else self.folders.remove(name))
 
-    async def _write(self, name: RunName, change: Callable[[TrainingRun], None]) -> TrainingRun:
-        return await self.runs.update(name.project, name.run, change, request=Request.internal())
+    async def _write(self, name: ResourceKey, change: Callable[[TrainingRun], None]) -> TrainingRun:
+        return await self.runs.update(name.project, name.id, change, request=Request.internal())
 
 
 def _seconds_left(run: TrainingRun) -> float:
