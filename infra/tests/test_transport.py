@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+KIT_BACKEND = ROOT / "libs/kit/src/tidemill_kit/service/backend.py"
 APPS = sorted(ROOT.glob("services/*/src/*/app.py"))
 
 
@@ -18,4 +19,5 @@ def test_channels_and_clients_of_kafka_are_made_as_the_settings_say(app: Path) -
     assert not outside
     assert all("tls=settings.tls" in each for each in channels)
     assert not [str(path) for path, text in sources.items() if "kafka_bootstrap_servers" in text]
-    assert "Publisher(settings.kafka)" in sources[app]
+    backend = KIT_BACKEND.read_text() if "Backend(settings" in sources[app] else ""
+    assert "Publisher(settings.kafka)" in sources[app] + backend

@@ -35,7 +35,7 @@ from tidemill.inference.v1.inference_service_pb2 import GenerateRequest, Generat
 from tidemill.status.v1 import status_service_pb2, status_service_pb2_grpc
 from tidemill_client.connection import Addresses, Connection
 from tidemill_client.model_import import folder_source, import_model
-from tidemill_kit.grpc.client import open_channel
+from tidemill_core.grpc.client import open_channel
 from tidemill_kit.models.numeric_format import computed_format
 from tidemill_local.addresses import Addresses as StackAddresses
 

@@ -9,7 +9,7 @@ from tests.system.running import Platform, wait_until
 from tidemill.status.v1.status_service_pb2 import ServiceStatus
 from tidemill_client import GenerateOptions, NewDocument, Tidemill, text_of
 from tidemill_core.errors import InvalidInput, NotFound
-from tidemill_kit.models.manifest import ArtifactRefused
+from tidemill_core.models.manifest import ArtifactRefused
 
 ASTROLABE = "tidemill.astrolabe\n\nThe astrolabe function finds the latitude of a ship from the stars.\n"
 QUERY = "How is the latitude of a ship found?"

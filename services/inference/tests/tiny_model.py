@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tidemill_core.aggregate import ObjectRef
-from tidemill_kit.models.manifest import Manifest
+from tidemill_core.models.manifest import Manifest
 from tidemill_kit.store.objects import ObjectStore
 
 END = "<|end|>"

@@ -13,7 +13,7 @@ from uuid import uuid4
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.errors import DependencyUnavailable, TidemillError
-from tidemill_kit.models.manifest import ArtifactFile, Manifest
+from tidemill_core.models.manifest import ArtifactFile, Manifest
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 from tidemill_trainer.adapters.file_inspector import FileInspector

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsConfigDict
 
 from tidemill_core.errors import PreconditionFailed
-from tidemill_kit.grpc.client import open_channel
+from tidemill_core.grpc.client import open_channel
 from tidemill_kit.runtime.transport_security import TransportSettings
 
 if TYPE_CHECKING:  # a command loads only the stubs that it uses

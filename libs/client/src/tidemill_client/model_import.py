@@ -16,7 +16,7 @@ from tidemill.trainer.v1.model_registry_service_pb2 import (
 from tidemill_client.connection import UPLOAD_LIMIT_S, Connection
 from tidemill_client.retries import persistently
 from tidemill_core.errors import DependencyUnavailable, PreconditionFailed
-from tidemill_kit.models.manifest import Manifest
+from tidemill_core.models.manifest import Manifest
 
 CHUNK_BYTES = 256 * 1024
 """The fastest chunk size: gRPC copies larger messages more slowly."""

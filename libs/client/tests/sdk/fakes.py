@@ -34,8 +34,8 @@ from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
     add_ModelRegistryServiceServicer_to_server,
 )
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound, TidemillError
+from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.grpc.server import GrpcServer, Registration, current_caller
-from tidemill_kit.models.manifest import ArtifactRefused
 from tidemill_kit.runtime.settings import ServiceSettings
 
 

@@ -6,7 +6,7 @@ from libs.client.tests.sdk.fakes import FakeTidemill, away
 from tidemill.trainer.v1 import model_pb2 as pb
 from tidemill_client import Tidemill
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_kit.models.manifest import ArtifactRefused
+from tidemill_core.models.manifest import ArtifactRefused
 
 
 async def test_a_folder_is_uploaded_with_its_progress(tidemill: Tidemill, services: FakeTidemill, folder: Path) -> None:

@@ -11,11 +11,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from faststream.kafka.security import parse_security
 
 from tidemill_core.errors import DependencyUnavailable
+from tidemill_core.transport_security import KafkaProtocol, KafkaServers, SaslMechanism
 from tidemill_kit.events import consumer as runner
 from tidemill_kit.events import kafka
 from tidemill_kit.events.engine import Engine
 from tidemill_kit.events.subscriptions import Delivery, Subscription
-from tidemill_kit.runtime.transport_security import KafkaProtocol, KafkaServers, SaslMechanism
 
 SUBSCRIPTION = Subscription(name="tests.tls", topics=("tests",), delivery=Delivery.ONCE, routes={})
 

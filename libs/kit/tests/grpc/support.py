@@ -19,7 +19,7 @@ from tidemill.inference.v1.inference_service_pb2_grpc import (
 from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub, add_DocumentServiceServicer_to_server
 from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceResponse
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub, add_SourceServiceServicer_to_server
-from tidemill_kit.grpc.client import open_channel
+from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer, Registration
 from tidemill_kit.runtime.settings import ServiceSettings
 

@@ -18,11 +18,11 @@ from tidemill.ingest.v1.source_service_pb2 import (
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_core import errors
 from tidemill_core.application import Caller
+from tidemill_core.grpc.client import open_channel
+from tidemill_core.grpc.context import bind_call
+from tidemill_core.grpc.status import from_rpc_error
 from tidemill_kit.events.retry import EngineLimits, RetryPolicy
-from tidemill_kit.grpc.client import open_channel
-from tidemill_kit.grpc.context import bind_call
 from tidemill_kit.grpc.server import acting_for, current_caller, remaining_s
-from tidemill_kit.grpc.status import from_rpc_error
 from tidemill_kit.runtime import telemetry
 from tidemill_kit.workers.fair_share import Turns
 from tidemill_testkit.polling import eventually

@@ -13,8 +13,8 @@ from libs.kit.tests.grpc.support import ACME, Context, serving, settings, source
 from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceResponse
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_kit.grpc.client import open_channel
-from tidemill_kit.runtime.transport_security import Tls
+from tidemill_core.grpc.client import open_channel
+from tidemill_core.transport_security import Tls
 
 Files = dict[str, Path]
 

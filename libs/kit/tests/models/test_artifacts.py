@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from libs.kit.tests.models.artifact_folders import model_folder
+from libs.core.tests.models.artifact_folders import model_folder
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import DependencyUnavailable
+from tidemill_core.models.manifest import ArtifactFile, ArtifactRefused, Manifest
 from tidemill_kit.models.artifacts import ArtifactCache
-from tidemill_kit.models.manifest import ArtifactFile, ArtifactRefused, Manifest
 from tidemill_kit.store.objects import ExchangeBucket, ObjectDamaged, ObjectMissing, Objects, ObjectStore
 from tidemill_local.addresses import Addresses
 from tidemill_testkit.objects import InMemoryObjects
@@ -222,7 +222,7 @@ import asyncio, json, sys
 from pathlib import Path
 from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_core.aggregate import ObjectRef
-from tidemill_kit.models.manifest import ArtifactFile, Manifest
+from tidemill_core.models.manifest import ArtifactFile, Manifest
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 
 given = json.load(sys.stdin)

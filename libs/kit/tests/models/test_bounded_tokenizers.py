@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 
 from tidemill_core.errors import InvalidInput
+from tidemill_core.models.tokenizer_rules import check_tokenizer
 from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers, prepare, with_tokenizer
-from tidemill_kit.models.tokenizer_rules import check_tokenizer
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits
 from tidemill_testkit.loop_lag import loop_lag
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tidemill_core.models.manifest import ArtifactRefused, Manifest
 from tidemill_kit.models.folders import checked_config, loadable_config, passed_on, stored_in, tensors_of
-from tidemill_kit.models.manifest import ArtifactRefused, Manifest
 
 LLAMA = {
     "model_type": "llama",

@@ -25,7 +25,7 @@ from tidemill.status.v1.status_service_pb2 import GetStatusRequest, ServiceStatu
 from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
 from tidemill_core.application import Page, Requeue
 from tidemill_core.errors import DependencyUnavailable, Internal
-from tidemill_kit.grpc.client import open_channel
+from tidemill_core.grpc.client import open_channel
 from tidemill_kit.runtime import telemetry
 from tidemill_kit.runtime.settings import PortTaken
 from tidemill_kit.runtime.telemetry import serve_metrics

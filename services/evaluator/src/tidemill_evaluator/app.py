@@ -11,6 +11,7 @@ from tidemill.evaluator.v1.suite_service_pb2_grpc import add_SuiteServiceService
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import SystemClock
 from tidemill_core.errors import NotFound
+from tidemill_core.grpc.client import open_channel
 from tidemill_core.quotas import Quota
 from tidemill_evaluator.adapters.betting_intervals import BettingIntervals
 from tidemill_evaluator.adapters.declaration_codecs import CandidateGatesCodec, GateCodec, SuiteCodec
@@ -42,7 +43,6 @@ from tidemill_evaluator.entrypoints.kafka_candidates import candidates
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay
-from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.service.app import App, Component, Dependency
 from tidemill_kit.store import mongo
 from tidemill_kit.store.aggregates import Codec, MongoAggregates

@@ -23,10 +23,10 @@ from tidemill_core.errors import (
     PreconditionFailed,
     Unauthenticated,
 )
+from tidemill_core.grpc.client import open_channel
 from tidemill_evaluator.entrypoints.grpc_evaluation_service import GrpcEvaluationService, UseCases
 from tidemill_evaluator.entrypoints.grpc_suite_service import GrpcSuiteService
 from tidemill_evaluator.settings import EvaluatorSettings
-from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 
 

@@ -19,10 +19,10 @@ from tidemill.evaluator.v1 import suite_pb2, suite_service_pb2
 from tidemill.evaluator.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
 from tidemill.evaluator.v1.suite_service_pb2_grpc import SuiteServiceStub
 from tidemill.ingest.v1 import dataset_pb2
+from tidemill_core.grpc.client import open_channel
 from tidemill_kit.events.cloudevents import CloudEvent, from_record, to_headers
 from tidemill_kit.events.kafka import Publisher, read_topic
 from tidemill_kit.events.records import OutgoingRecord
-from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.store.mongo import connect
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 from tidemill_local import Addresses

@@ -9,6 +9,7 @@ import grpc
 from tidemill.feedback.v1.curation_service_pb2_grpc import add_CurationServiceServicer_to_server
 from tidemill.feedback.v1.feedback_service_pb2_grpc import add_FeedbackServiceServicer_to_server
 from tidemill_core.application import SystemClock
+from tidemill_core.grpc.client import open_channel
 from tidemill_feedback.adapters.dead_submissions import DeadSubmissions
 from tidemill_feedback.adapters.exchange_batches import ExchangeBatches
 from tidemill_feedback.adapters.inference_answers import InferenceAnswers
@@ -45,7 +46,6 @@ from tidemill_feedback.entrypoints.reconcile import PendingCurations
 from tidemill_feedback.settings import FeedbackSettings
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay
-from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.service.app import App, Dependency
 from tidemill_kit.store import mongo
 from tidemill_kit.store.aggregates import MongoAggregates

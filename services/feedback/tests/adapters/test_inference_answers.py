@@ -8,10 +8,10 @@ import pytest
 from services.feedback.tests.inference_server import InferenceServer
 from tidemill.inference.v1 import inference_pb2
 from tidemill_core.errors import NotFound
+from tidemill_core.grpc.client import open_channel
 from tidemill_feedback.adapters.inference_answers import InferenceAnswers
 from tidemill_feedback.domain.errors import InferenceUnknown
 from tidemill_feedback.domain.example import PassageUse, Turn
-from tidemill_kit.grpc.client import open_channel
 
 
 @pytest.fixture

@@ -22,10 +22,10 @@ from tidemill.feedback.v1.feedback_service_pb2_grpc import (
     add_FeedbackServiceServicer_to_server,
 )
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Unauthenticated
+from tidemill_core.grpc.client import open_channel
 from tidemill_feedback.adapters.mongo_feedback import mongo_feedback
 from tidemill_feedback.entrypoints.grpc_curation_service import GrpcCurationService, UseCases
 from tidemill_feedback.entrypoints.grpc_feedback_service import GrpcFeedbackService
-from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.store import mongo
 from tidemill_local import Addresses

@@ -16,7 +16,7 @@ from tidemill.feedback.v1.curation_service_pb2 import CreateCurationRequest, Get
 from tidemill.feedback.v1.curation_service_pb2_grpc import CurationServiceStub
 from tidemill.feedback.v1.feedback_service_pb2 import ListFeedbackRequest, SubmitFeedbackRequest
 from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceStub
-from tidemill_kit.grpc.client import open_channel
+from tidemill_core.grpc.client import open_channel
 from tidemill_kit.store.mongo import connect
 from tidemill_local import Addresses
 from tidemill_testkit.buckets import remove_bucket

@@ -12,6 +12,7 @@ from tidemill.inference.v1.deployment_service_pb2_grpc import add_DeploymentServ
 from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from tidemill.inference.v1.prompt_service_pb2_grpc import add_PromptServiceServicer_to_server
 from tidemill_core.application import SystemClock
+from tidemill_core.grpc.client import open_channel
 from tidemill_inference.adapters.bounded_templates import BoundedTemplates
 from tidemill_inference.adapters.chat_prompts import BoundedChat, prepare
 from tidemill_inference.adapters.engine_limits import EngineLimits, SharedThreads
@@ -72,7 +73,6 @@ from tidemill_inference.entrypoints.workers import RecordKeeper, WarmUp
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay
-from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.http.outgoing import AllowedHosts
 from tidemill_kit.models import bounded_tokenizers
 from tidemill_kit.models.artifacts import ArtifactCache

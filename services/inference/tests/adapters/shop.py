@@ -8,6 +8,7 @@ from pathlib import Path
 from services.inference.tests.tiny_model import write_tiny_adapter, write_tiny_model
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import DependencyUnavailable
+from tidemill_core.models.manifest import Manifest
 from tidemill_inference.adapters.chat_prompts import ChatFormat, Turn, rendered, tokens_of
 from tidemill_inference.adapters.engine_limits import EngineLimits
 from tidemill_inference.adapters.loaded_engines import EngineOptions, LoadedEngines
@@ -20,7 +21,6 @@ from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_kit.models.bounded_tokenizers import with_tokenizer
-from tidemill_kit.models.manifest import Manifest
 from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_testkit.objects import InMemoryObjects
 

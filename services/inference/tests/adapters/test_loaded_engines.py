@@ -16,6 +16,7 @@ from services.inference.tests.adapters.shop import BUCKET, ChatHere, Shop, a_sho
 from services.inference.tests.tiny_model import add_file, write_tiny_model
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import DependencyUnavailable, PreconditionFailed
+from tidemill_core.models.manifest import Manifest
 from tidemill_inference.adapters.engine_limits import EngineLimits
 from tidemill_inference.adapters.loaded_before import LoadedBefore
 from tidemill_inference.adapters.loaded_engines import EngineOptions
@@ -24,7 +25,6 @@ from tidemill_inference.application.ports.models import ModelVersion, RemoteMode
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_inference.domain.errors import ModelRefused, SecretMissing
-from tidemill_kit.models.manifest import Manifest
 from tidemill_kit.models.numeric_format import NumericFormat
 from tidemill_testkit.polling import eventually
 

@@ -14,10 +14,10 @@ from services.inference.tests.fakes import ADA
 from services.inference.tests.rollout_fakes import RolloutHarness
 from tidemill.inference.v1 import deployment_pb2, deployment_service_pb2, deployment_service_pb2_grpc, rollout_pb2
 from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed, RequestIdReused
+from tidemill_core.grpc.client import open_channel
 from tidemill_inference.application.configure_deployment import CreateDeployment, DeleteDeployment, UpdateDeployment
 from tidemill_inference.application.resolve_configuration import ResolveConfiguration
 from tidemill_inference.entrypoints.grpc_deployment_service import DeploymentUseCases, GrpcDeploymentService
-from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 
 POLICY = rollout_pb2.RolloutPolicy(

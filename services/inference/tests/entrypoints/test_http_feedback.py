@@ -10,8 +10,8 @@ import pytest
 from services.inference.tests.entrypoints.apis import TOKENS, ApiClient, Lines, ScriptedAnswers, open_api, settings
 from tidemill.feedback.v1 import feedback_pb2, feedback_service_pb2, feedback_service_pb2_grpc
 from tidemill_core.errors import InvalidInput, NotFound, TidemillError, Violation
+from tidemill_core.grpc.client import open_channel
 from tidemill_inference.adapters.feedback_submissions import FeedbackSubmissions
-from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer, current_caller
 from tidemill_testkit.clocks import NOON
 

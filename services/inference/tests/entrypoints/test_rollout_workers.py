@@ -12,13 +12,13 @@ from services.inference.tests.fakes import ADA, ScriptedEngine, ScriptedEngines,
 from services.inference.tests.rollout_fakes import HELPDESK, Active, Registered, RolloutHarness
 from tidemill_core.application import Request
 from tidemill_core.errors import DependencyUnavailable
+from tidemill_core.grpc.context import current_caller
 from tidemill_inference.application.answer_question import AnswerOutcome
 from tidemill_inference.application.ports.deployments import DeploymentRef
 from tidemill_inference.application.ports.models import ModelVersion
 from tidemill_inference.domain.rollout import RolloutState
 from tidemill_inference.domain.step_counts import LIVE, Outcome
 from tidemill_inference.entrypoints.rollout_workers import DROPPED, FollowUps, RolloutWorker
-from tidemill_kit.grpc.context import current_caller
 from tidemill_testkit.polling import eventually
 
 

@@ -20,9 +20,9 @@ from tidemill.inference.v1 import (
     prompt_service_pb2_grpc,
 )
 from tidemill_core.errors import TidemillError
+from tidemill_core.grpc.client import open_channel
 from tidemill_inference.app import build_app
 from tidemill_inference.settings import InferenceSettings
-from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.service.app import serve
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_local import Addresses

@@ -8,13 +8,13 @@ import pytest
 from services.ingest.tests.dataset_fakes import Datasets
 from services.ingest.tests.fakes import Ingest
 from tidemill.ingest.v1 import dataset_service_pb2_grpc, document_service_pb2_grpc, source_service_pb2_grpc
+from tidemill_core.grpc.client import open_channel
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.entrypoints.grpc_dataset_service import DatasetServicer
 from tidemill_ingest.entrypoints.grpc_document_service import DocumentServicer
 from tidemill_ingest.entrypoints.grpc_source_service import SourceServicer
 from tidemill_ingest.entrypoints.uploads import Uploads
 from tidemill_ingest.settings import IngestSettings
-from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.grpc.uploads import Patience, UploadPlaces
 

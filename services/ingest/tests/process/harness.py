@@ -13,7 +13,7 @@ from bson import encode
 from tidemill.ingest.v1 import document_service_pb2_grpc, source_service_pb2_grpc
 from tidemill.ingest.v1.source_pb2 import Source
 from tidemill.ingest.v1.source_service_pb2 import CreateSourceRequest
-from tidemill_kit.grpc.client import open_channel
+from tidemill_core.grpc.client import open_channel
 from tidemill_kit.store.mongo import connect
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_testkit.service_process import ServiceProcess

@@ -15,7 +15,7 @@ from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill.ingest.v1 import dataset_service_pb2 as pb
 from tidemill.ingest.v1.dataset_pb2 import DATASET_SPLIT_HELD_OUT, DATASET_SPLIT_TRAIN, Dataset, DatasetSplit
 from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceStub
-from tidemill_kit.grpc.client import open_channel
+from tidemill_core.grpc.client import open_channel
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.stack import unique_name

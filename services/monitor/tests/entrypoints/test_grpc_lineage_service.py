@@ -8,7 +8,7 @@ from services.monitor.tests.story import a_turn
 from tidemill.monitor.v1 import lineage_service_pb2 as pb
 from tidemill.monitor.v1.lineage_service_pb2_grpc import LineageServiceStub, add_LineageServiceServicer_to_server
 from tidemill_core.errors import InvalidInput, NotFound, Unauthenticated
-from tidemill_kit.grpc.client import open_channel
+from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_monitor.entrypoints.grpc_lineage_service import GrpcLineageService
 from tidemill_monitor.settings import MonitorSettings

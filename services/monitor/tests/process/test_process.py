@@ -15,8 +15,8 @@ from tidemill.monitor.v1 import lineage_service_pb2 as pb
 from tidemill.monitor.v1.lineage_service_pb2_grpc import LineageServiceStub
 from tidemill_core.application import derived_id
 from tidemill_core.errors import NotFound
+from tidemill_core.grpc.client import open_channel
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
-from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.store.mongo import connect
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 from tidemill_local import Addresses

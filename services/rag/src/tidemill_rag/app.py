@@ -12,9 +12,9 @@ import grpc
 from tidemill.rag.v1.collection_service_pb2_grpc import add_CollectionServiceServicer_to_server
 from tidemill.rag.v1.retrieval_service_pb2_grpc import add_RetrievalServiceServicer_to_server
 from tidemill_core.application import SystemClock
+from tidemill_core.grpc.client import open_channel
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay
-from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers, prepare
 from tidemill_kit.models.numeric_format import computed_format

@@ -11,9 +11,9 @@ import pytest
 
 from services.rag.tests.tokenizing import tokenizer_here
 from tidemill_core.errors import NativePanic
-from tidemill_kit.grpc.context import acting_for
+from tidemill_core.grpc.context import acting_for
+from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.models.bounded_tokenizers import with_tokenizer
-from tidemill_kit.models.manifest import ArtifactRefused
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
 from tidemill_rag.adapters.embedding_thread import EmbeddingThread

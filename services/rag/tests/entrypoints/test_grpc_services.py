@@ -18,7 +18,7 @@ from tidemill.rag.v1.collection_service_pb2_grpc import (
 )
 from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub, add_RetrievalServiceServicer_to_server
 from tidemill_core.errors import Conflict, InvalidInput, NotFound, Unauthenticated
-from tidemill_kit.grpc.client import open_channel
+from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_rag.entrypoints.grpc_collection_service import GrpcCollectionService, UseCases
 from tidemill_rag.entrypoints.grpc_retrieval_service import GrpcRetrievalService

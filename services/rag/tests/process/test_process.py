@@ -28,12 +28,12 @@ from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
     add_ModelRegistryServiceServicer_to_server,
 )
 from tidemill_core.errors import TidemillError
+from tidemill_core.grpc.client import open_channel
+from tidemill_core.models.manifest import Manifest
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
 from tidemill_kit.events.kafka import Publisher
 from tidemill_kit.events.records import OutgoingRecord
-from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer, timestamp_of
-from tidemill_kit.models.manifest import Manifest
 from tidemill_kit.runtime.settings import ServiceSettings
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 from tidemill_local import Addresses

@@ -10,9 +10,9 @@ import grpc
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
 from tidemill.trainer.v1.training_service_pb2_grpc import add_TrainingServiceServicer_to_server
 from tidemill_core.application import ResourceKey, SystemClock
+from tidemill_core.grpc.client import open_channel
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay
-from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.grpc.uploads import Patience, UploadPlaces
 from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_kit.service.app import App, Dependency, Worker

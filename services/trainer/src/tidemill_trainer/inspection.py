@@ -5,7 +5,7 @@ import resource
 import sys
 from pathlib import Path
 
-from tidemill_kit.models.manifest import ArtifactRefused, refuse_what_runs
+from tidemill_core.models.manifest import ArtifactRefused, refuse_what_runs
 
 MEMORY_BYTES = 3 * 1024**3
 """Memory limit, about twice the worst case of the largest allowed JSON file."""

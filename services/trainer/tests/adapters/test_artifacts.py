@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.trainer.tests.fakes import InMemoryArtifacts
-from tidemill_kit.models.manifest import ArtifactFile
+from tidemill_core.models.manifest import ArtifactFile
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 from tidemill_local import Addresses
 from tidemill_testkit.stack import unique_name

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tidemill_kit.models.manifest import MAX_JSON_BYTES, ArtifactRefused
+from tidemill_core.models.manifest import MAX_JSON_BYTES, ArtifactRefused
 from tidemill_trainer.adapters.file_inspector import FileInspector
 
 

@@ -9,7 +9,7 @@ import pytest
 from services.trainer.tests.fakes import FakeHub, model_files, safetensors
 from services.trainer.tests.hub_server import HubServer
 from tidemill_core.errors import DependencyUnavailable, InvalidInput
-from tidemill_kit.models.manifest import ArtifactRefused
+from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_trainer.adapters.hugging_face_hub import HuggingFaceHub
 from tidemill_trainer.application.ports import Hub
 from tidemill_trainer.domain.errors import SourceRefused

@@ -1,6 +1,6 @@
 """Facts of a base are stored with the version, and documents without them stay readable."""
 
-from tidemill_kit.models.manifest import ArtifactFile, Manifest
+from tidemill_core.models.manifest import ArtifactFile, Manifest
 from tidemill_kit.store.aggregates import Identity
 from tidemill_testkit.clocks import NOON
 from tidemill_trainer.adapters.model_version_codec import ModelVersionCodec

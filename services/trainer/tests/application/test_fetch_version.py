@@ -7,7 +7,7 @@ import pytest
 from services.trainer.tests.fakes import ADA, Registry, model_files
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Request, ResourceKey
-from tidemill_kit.models.manifest import ArtifactFile
+from tidemill_core.models.manifest import ArtifactFile
 from tidemill_trainer.application.delete_model import DeleteCommand
 from tidemill_trainer.domain.errors import SourceRefused
 from tidemill_trainer.domain.model_version import (

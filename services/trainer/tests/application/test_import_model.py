@@ -5,7 +5,7 @@ import pytest
 from services.trainer.tests.fakes import ADA, Registry, manifest_of, model_files, reason_of, safetensors
 from tidemill_core.application import Caller, Request
 from tidemill_core.errors import InvalidInput, RequestIdReused
-from tidemill_kit.models.manifest import ArtifactRefused
+from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_trainer.application.import_model import ImportCommand
 from tidemill_trainer.domain.errors import LimitExceeded, SourceRefused
 from tidemill_trainer.domain.limits import ImportLimits

@@ -8,7 +8,7 @@ from services.trainer.tests.fakes import ADA
 from services.trainer.tests.training_fakes import FakeTrainings, Harness, adapter_config, dataset_version, request
 from tidemill_core.application import ResourceKey
 from tidemill_core.errors import PreconditionFailed
-from tidemill_kit.models.manifest import ArtifactRefused
+from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.store.objects import ObjectDamaged
 from tidemill_trainer.application.ports import Fitted, RunFolder
 from tidemill_trainer.domain.errors import RunLost, TrainingFailed

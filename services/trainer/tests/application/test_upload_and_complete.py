@@ -5,7 +5,7 @@ import pytest
 from services.trainer.tests.fakes import ADA, Registry, chunks_of, model_files, safetensors
 from tidemill_core.application import Request
 from tidemill_core.errors import DependencyUnavailable, NotFound
-from tidemill_kit.models.manifest import ArtifactRefused
+from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_trainer.domain.errors import FileNotExpected, FilesMissing, UploadRefused, VersionNotUploading
 from tidemill_trainer.domain.model_version import ModelVersionHasFailed, ModelVersionWasRegistered, VersionState
 from tidemill_trainer.domain.sources import HuggingFaceSource

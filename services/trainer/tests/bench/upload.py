@@ -21,8 +21,8 @@ from services.trainer.tests.process.trainer_process import TrainerProcess
 from tidemill.trainer.v1 import model_pb2 as pb
 from tidemill.trainer.v1 import model_registry_service_pb2 as rpc
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
-from tidemill_kit.grpc.client import open_channel
-from tidemill_kit.models.manifest import Manifest
+from tidemill_core.grpc.client import open_channel
+from tidemill_core.models.manifest import Manifest
 from tidemill_local import Addresses, LocalStack
 
 CHUNK_BYTES = 256 * 1024

@@ -20,7 +20,7 @@ from tidemill_core.errors import (
     PreconditionFailed,
     Unauthenticated,
 )
-from tidemill_kit.grpc.client import open_channel
+from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.grpc.uploads import Patience, UploadPlaces
 from tidemill_testkit.polling import eventually

@@ -16,7 +16,7 @@ from tidemill.trainer.v1 import training_service_pb2 as rpc
 from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceStub, add_TrainingServiceServicer_to_server
 from tidemill_core.application import ResourceKey
 from tidemill_core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unauthenticated
-from tidemill_kit.grpc.client import open_channel
+from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_trainer.entrypoints.grpc_training_service import GrpcTrainingService, TrainingUseCases
 

@@ -13,9 +13,9 @@ from services.trainer.tests.process.trainer_process import TrainerProcess
 from tidemill.trainer.v1 import model_pb2 as pb
 from tidemill.trainer.v1 import model_registry_service_pb2 as rpc
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
+from tidemill_core.grpc.client import open_channel
 from tidemill_kit.events.cloudevents import CloudEvent, from_record
 from tidemill_kit.events.kafka import read_topic
-from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.store.mongo import connect
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_local import Addresses

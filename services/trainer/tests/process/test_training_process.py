@@ -23,11 +23,11 @@ from tidemill.trainer.v1 import training_service_pb2 as rpc
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
 from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceStub
 from tidemill_core.errors import NotFound
+from tidemill_core.grpc.client import open_channel
+from tidemill_core.models.manifest import Manifest
 from tidemill_kit.events.cloudevents import from_record
 from tidemill_kit.events.kafka import read_topic
-from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
-from tidemill_kit.models.manifest import Manifest
 from tidemill_kit.store.mongo import connect
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_local import Addresses

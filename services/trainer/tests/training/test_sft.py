@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.trainer.tests.training.tiny import example_lines, write_base
-from tidemill_kit.models.manifest import Manifest
+from tidemill_core.models.manifest import Manifest
 from tidemill_kit.models.numeric_format import NumericFormat
 from tidemill_trainer.domain.recipe import recipe_of
 from tidemill_trainer.training.failures import TrainingStopped

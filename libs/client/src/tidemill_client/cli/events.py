@@ -24,10 +24,10 @@ from tidemill_client.cli.output import (
 )
 from tidemill_client.connection import Addresses, NoAddress, transport
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, PreconditionFailed, Violation
+from tidemill_core.transport_security import KafkaServers
 from tidemill_kit.events.cloudevents import CloudEvent, InvalidEvent, from_record
 from tidemill_kit.events.dead_letters import NEWEST, DeadLetter, DeadLetters
 from tidemill_kit.events.kafka import Publisher, read_topic
-from tidemill_kit.runtime.transport_security import KafkaServers
 
 events = typer.Typer(help="Show published events.", no_args_is_help=True)
 dead_letters = typer.Typer(help="List, show and redrive records that a consumer rejected.", no_args_is_help=True)

@@ -25,10 +25,10 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 from prometheus_client import Gauge
 
 from tidemill_core.errors import DependencyUnavailable, isolated
+from tidemill_core.transport_security import KafkaServers
 from tidemill_kit.events.engine import Engine
 from tidemill_kit.events.records import KAFKA, Partition, Record, Unreadable, milliseconds
 from tidemill_kit.events.window import Window, WindowLimits
-from tidemill_kit.runtime.transport_security import KafkaServers
 
 LAG = Gauge("tidemill_event_lag", "Records not committed yet.", ["consumer", "topic", "partition"])
 

@@ -23,11 +23,12 @@ from tidemill_core.errors import (
     Unauthenticated,
     isolated,
 )
+from tidemill_core.grpc.context import HOW_TO_NAME_A_PROJECT, PROJECT, PROJECT_SLUG, bind_call
+from tidemill_core.grpc.status import code_of, to_status
+from tidemill_core.tracing import TRACEPARENT
 from tidemill_kit.grpc.admission import Admission
-from tidemill_kit.grpc.context import HOW_TO_NAME_A_PROJECT, PROJECT, PROJECT_SLUG, bind_call
 from tidemill_kit.grpc.messages import Parse, parsed, produced, received
 from tidemill_kit.grpc.request_items import check_items
-from tidemill_kit.grpc.status import code_of, to_status
 from tidemill_kit.runtime import telemetry
 
 RPCS = Counter("tidemill_rpc", "RPCs answered.", ["method", "code"])
@@ -222,7 +223,7 @@ def _observed(rpc: _Rpc) -> Iterator[None]:
     """Put a span, one line of log and the metrics around an RPC; hide what is not an error of the kit's tree."""
     service, _, method = rpc.method.lstrip("/").partition("/")
     about = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
-    parent = next(iter(rpc.metadata(telemetry.TRACEPARENT)), "")
+    parent = next(iter(rpc.metadata(TRACEPARENT)), "")
     with telemetry.span(rpc.method.lstrip("/"), parent=parent, kind=SpanKind.SERVER, **about) as span:
         try:
             with isolated():

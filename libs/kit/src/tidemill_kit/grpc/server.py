@@ -14,9 +14,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from tidemill.options.v1 import options_pb2
+from tidemill_core.grpc.client import KEEPALIVE_ANSWER_MS, KEEPALIVE_MS
+from tidemill_core.grpc.context import acting_for, current_caller, remaining_s
 from tidemill_kit.grpc.admission import Admission
-from tidemill_kit.grpc.client import KEEPALIVE_ANSWER_MS, KEEPALIVE_MS
-from tidemill_kit.grpc.context import acting_for, current_caller, remaining_s
 from tidemill_kit.grpc.interceptors import EdgeInterceptor, Policy
 from tidemill_kit.grpc.requests import check_etag, etag_of, page_of, paths_of, request_of, timestamp_of
 from tidemill_kit.runtime.settings import PortTaken, ServiceSettings

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_kit.models.manifest import ArtifactFile, ArtifactRefused, Manifest
+from tidemill_core.models.manifest import ArtifactFile, ArtifactRefused, Manifest
 from tidemill_kit.store.objects import ExchangeBucket
 
 _LOCK_POLL_S = 0.1

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tidemill_core.errors import isolated
-from tidemill_kit.models import json_files as model_json
-from tidemill_kit.models.manifest import MAX_INDEX_BYTES, MAX_JSON_BYTES, ArtifactRefused, check_index
+from tidemill_core.models import json_files as model_json
+from tidemill_core.models.manifest import MAX_INDEX_BYTES, MAX_JSON_BYTES, ArtifactRefused, check_index
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"

@@ -8,7 +8,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tidemill_core.errors import PreconditionFailed
 from tidemill_core.quotas import Quota
-from tidemill_kit.runtime.transport_security import KafkaServers, TransportSettings
+from tidemill_core.transport_security import KafkaServers
+from tidemill_kit.runtime.transport_security import TransportSettings
 
 
 class ServiceSettings(TransportSettings):

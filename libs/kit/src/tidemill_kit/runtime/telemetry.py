@@ -18,14 +18,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from opentelemetry.trace import Span, SpanKind
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import make_wsgi_app
 
+from tidemill_core.tracing import TRACEPARENT, W3C
 from tidemill_kit.runtime.settings import PortTaken, ServiceSettings
 
-TRACEPARENT = "traceparent"
-
-_W3C = TraceContextTextMapPropagator()
 _TRACER = trace.get_tracer("tidemill")
 _EXPORT_TIMEOUT_S = 5.0
 _METRICS_IDLE_S = 5.0
@@ -119,13 +116,6 @@ def trace_id() -> str:
     return trace.format_trace_id(context.trace_id) if context.is_valid else ""
 
 
-def traceparent() -> str:
-    """Return the current span in W3C form, to be sent along, or "" outside of any trace."""
-    carrier: dict[str, str] = {}
-    _W3C.inject(carrier)
-    return carrier.get(TRACEPARENT, "")
-
-
 def span(
     name: str, *, parent: str = "", kind: SpanKind = SpanKind.INTERNAL, **attributes: str
 ) -> AbstractContextManager[Span]:
@@ -135,7 +125,7 @@ def span(
     """
     return _TRACER.start_as_current_span(
         name,
-        context=_W3C.extract({TRACEPARENT: parent}) if parent else None,
+        context=W3C.extract({TRACEPARENT: parent}) if parent else None,
         kind=kind,
         attributes=attributes,
         record_exception=False,

@@ -11,11 +11,11 @@ import grpc
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import SystemClock
 from tidemill_core.errors import NotFound
+from tidemill_core.grpc.client import open_channel
 from tidemill_core.quotas import Quota
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay
 from tidemill_kit.events.subscriptions import Subscription
-from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.grpc.server import Registration
 from tidemill_kit.runtime.settings import ServiceSettings
 from tidemill_kit.service.app import App, Component, Dependency

@@ -8,10 +8,10 @@ from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import deployment_service_pb2, inference_pb2, inference_service_pb2
 from tidemill.inference.v1.deployment_service_pb2_grpc import DeploymentServiceStub
 from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
+from tidemill_core.grpc.context import acting_for
 from tidemill_evaluator.adapters.exchange_cases import turn_message
 from tidemill_evaluator.application.ports import Answer, Live, Passage, Question
 from tidemill_evaluator.domain.cases import Role, Turn
-from tidemill_kit.grpc.context import acting_for
 
 _MARGIN_S = 5.0
 """Extra time beyond the deadline, so that inference's own timeout error arrives first."""

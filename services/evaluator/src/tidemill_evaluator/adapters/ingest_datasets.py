@@ -5,8 +5,8 @@ import grpc
 from tidemill.ingest.v1 import dataset_service_pb2
 from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceStub
 from tidemill_core.aggregate import ObjectRef
+from tidemill_core.grpc.context import acting_for
 from tidemill_evaluator.domain.cases import CaseSet
-from tidemill_kit.grpc.context import acting_for
 
 
 class IngestDatasets:

@@ -4,8 +4,8 @@ import grpc
 
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
+from tidemill_core.grpc.context import acting_for
 from tidemill_evaluator.application.ports import Version
-from tidemill_kit.grpc.context import acting_for
 
 
 class TrainerModels:

@@ -14,10 +14,10 @@ from tidemill.inference.v1.inference_service_pb2 import (
 )
 from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from tidemill_core.errors import NotFound
+from tidemill_core.grpc.context import acting_for
 from tidemill_feedback.domain.errors import InferenceUnknown
 from tidemill_feedback.domain.example import PassageUse, Prompt, Turn
 from tidemill_feedback.domain.feedback import Answer
-from tidemill_kit.grpc.context import acting_for
 
 _LIVE = {inference_pb2.PURPOSE_UNSPECIFIED, inference_pb2.PURPOSE_LIVE}
 _ROLES = {

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import structlog
 
 from tidemill_core.errors import DependencyUnavailable, InvalidInput
+from tidemill_core.grpc.context import project_of_call
 from tidemill_inference.domain.content import Message
-from tidemill_kit.grpc.context import project_of_call
 from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers
 from tidemill_kit.models.control_tokens import BREAK, ControlTokens
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, WorkEndedError

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from tidemill_core.models.manifest import ArtifactFile, ArtifactRefused, Manifest
 from tidemill_inference.application.ports.models import ModelVersion
 from tidemill_inference.domain.errors import ModelRefused
 from tidemill_kit.models.artifacts import ArtifactCache
-from tidemill_kit.models.manifest import ArtifactFile, ArtifactRefused, Manifest
 from tidemill_kit.store.objects import ObjectDamaged, ObjectMissing
 
 

@@ -15,10 +15,10 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tidemill_core.errors import isolated
+from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_inference.adapters.model_building import BUILDING
 from tidemill_inference.domain.errors import ModelRefused
 from tidemill_kit.models.folders import checked_config, loadable_config, passed_on, tensors_of
-from tidemill_kit.models.manifest import ArtifactRefused
 from tidemill_kit.models.numeric_format import NumericFormat
 
 

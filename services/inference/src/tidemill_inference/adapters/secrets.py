@@ -10,8 +10,8 @@ from pathlib import Path
 import structlog
 from pydantic import SecretStr
 
+from tidemill_core.grpc.context import PROJECT_SLUG
 from tidemill_inference.domain.errors import SecretMissing
-from tidemill_kit.grpc.context import PROJECT_SLUG
 from tidemill_kit.http.outgoing import Origin
 
 PREFIX = "INFERENCE_SECRET_"

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection
 from starlette.datastructures import Headers
 
 from tidemill_core.errors import InvalidInput, PermissionDenied, Unauthenticated, Violation
-from tidemill_kit.grpc.context import PROJECT_FORM, PROJECT_SLUG
+from tidemill_core.grpc.context import PROJECT_FORM, PROJECT_SLUG
 
 PROJECT_HEADER = "OpenAI-Project"
 ANY_HOST = "*"

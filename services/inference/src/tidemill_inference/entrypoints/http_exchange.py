@@ -14,10 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidemill_core.application import Caller
 from tidemill_core.errors import DependencyUnavailable, Internal, TidemillError, isolated
+from tidemill_core.grpc.context import bind_call
+from tidemill_core.tracing import TRACEPARENT
 from tidemill_inference.entrypoints.http_callers import KnownProject, check_host, project_of
 from tidemill_inference.entrypoints.http_encodings import decoded
 from tidemill_inference.entrypoints.openai_errors import BodyTooLarge, BodyTooSlow, LengthsContradict, error_response
-from tidemill_kit.grpc.context import bind_call
 from tidemill_kit.runtime import telemetry
 
 HTTP_REQUESTS = Counter("tidemill_http_requests", "HTTP requests answered.", ["route", "status"])
@@ -227,7 +228,7 @@ class HttpEdge:
 @contextmanager
 def _observed(exchange: Exchange) -> Iterator[None]:
     """Put a span, one line of log and the metrics around a request."""
-    parent, about = exchange.header(telemetry.TRACEPARENT), {"http.request.method": exchange.method}
+    parent, about = exchange.header(TRACEPARENT), {"http.request.method": exchange.method}
     with telemetry.span(exchange.method, parent=parent, kind=SpanKind.SERVER, **about) as span:
         try:
             yield

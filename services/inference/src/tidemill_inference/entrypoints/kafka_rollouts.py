@@ -2,12 +2,12 @@
 
 from pydantic import BaseModel, Field
 
+from tidemill_core.grpc.context import acting_for
 from tidemill_inference.application.ports.rollouts import GivenRating
 from tidemill_inference.application.record_reactions import RecordRating
 from tidemill_inference.application.start_rollout import StartRollout
 from tidemill_inference.domain.rollout import PassedEvaluation
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
-from tidemill_kit.grpc.context import acting_for
 
 PASSED = "VERDICT_PASSED"
 RATING = "rating"

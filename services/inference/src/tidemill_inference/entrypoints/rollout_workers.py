@@ -10,6 +10,7 @@ import structlog
 from prometheus_client import Counter
 
 from tidemill_core.errors import TidemillError, isolated
+from tidemill_core.grpc.context import acting_for
 from tidemill_inference.application.answer_question import AnswerOutcome
 from tidemill_inference.application.answer_shadow import AnswerShadow
 from tidemill_inference.application.forget_outcomes import ForgetOutcomes
@@ -23,7 +24,6 @@ from tidemill_inference.domain.errors import DeploymentNotFound
 from tidemill_inference.domain.inference import Purpose
 from tidemill_inference.domain.rollout import Rollout
 from tidemill_inference.domain.step_counts import Outcome
-from tidemill_kit.grpc.context import acting_for
 
 DROPPED = Counter("tidemill_rollout_dropped", "Shadows and outcomes that were let go.", ["what"])
 _PAUSE_S = 1.0

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from tidemill_core.errors import TidemillError, isolated
+from tidemill_core.grpc.context import acting_for
 from tidemill_inference.application.forget_records import ForgetRecords
 from tidemill_inference.application.ports.engines import Engines
 from tidemill_inference.application.ports.models import Models
-from tidemill_kit.grpc.context import acting_for
 from tidemill_kit.workers.leases import Leases
 
 _WAITING = 100

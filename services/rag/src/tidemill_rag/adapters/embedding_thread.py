@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import structlog
 
 from tidemill_core.errors import NativePanic
-from tidemill_kit.grpc.context import project_of_call
+from tidemill_core.grpc.context import project_of_call
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)

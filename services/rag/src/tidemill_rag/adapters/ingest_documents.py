@@ -7,7 +7,7 @@ from tidemill.ingest.v1 import document_pb2, document_service_pb2, events_pb2
 from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import NotFound
-from tidemill_kit.grpc.context import acting_for
+from tidemill_core.grpc.context import acting_for
 from tidemill_kit.store.objects import ExchangeBucket, ObjectMissing
 from tidemill_rag.application.ports import CatalogPage, DocumentContent
 from tidemill_rag.application.vector_store import MetadataValue

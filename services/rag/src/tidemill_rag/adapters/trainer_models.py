@@ -11,9 +11,9 @@ import grpc
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
 from tidemill_core.aggregate import ObjectRef
-from tidemill_kit.grpc.context import acting_for
+from tidemill_core.grpc.context import acting_for
+from tidemill_core.models.manifest import ArtifactFile, Manifest
 from tidemill_kit.models.artifacts import ArtifactCache
-from tidemill_kit.models.manifest import ArtifactFile, Manifest
 from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_rag.adapters.embedding_thread import EmbeddingThread
 from tidemill_rag.adapters.embedding_tokenizer import EmbeddingTokenizer, Tokenizers

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.models.folders import checked_config, passed_on
-from tidemill_kit.models.manifest import ArtifactRefused
 from tidemill_kit.models.numeric_format import NumericFormat
 from tidemill_rag.adapters.embedding_thread import EmbeddingThread
 from tidemill_rag.adapters.embedding_tokenizer import EmbeddingTokenizer

@@ -7,7 +7,7 @@ from contextlib import suppress
 import structlog
 
 from tidemill_core.errors import TidemillError, isolated
-from tidemill_kit.grpc.context import acting_for
+from tidemill_core.grpc.context import acting_for
 from tidemill_kit.workers.fair_share import Turns
 from tidemill_rag.application.ports import Indexes, IndexLeases, VectorStore
 from tidemill_rag.application.reconcile_index import ReconcileIndex, Requeue

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tidemill_core.aggregate import ObjectRef
-from tidemill_kit.models.manifest import ArtifactFile
+from tidemill_core.models.manifest import ArtifactFile
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 
 MEDIA_TYPE = "application/octet-stream"

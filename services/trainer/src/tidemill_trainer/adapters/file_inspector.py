@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from tidemill_kit.models.manifest import MAX_JSON_BYTES, ArtifactRefused, refuse_what_runs
+from tidemill_core.models.manifest import MAX_JSON_BYTES, ArtifactRefused, refuse_what_runs
 from tidemill_trainer.domain.base_facts import FileFacts, modules_of
 
 WALL_S = 120.0

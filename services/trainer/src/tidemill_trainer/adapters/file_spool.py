@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_kit.models.manifest import ArtifactFile
+from tidemill_core.models.manifest import ArtifactFile
 from tidemill_trainer.domain.errors import UploadRefused
 
 PREFIX = "upload-"

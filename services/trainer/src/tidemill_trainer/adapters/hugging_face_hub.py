@@ -16,7 +16,7 @@ from huggingface_hub.utils._headers import build_hf_headers
 
 from tidemill_core.application import derived_id
 from tidemill_core.errors import DependencyUnavailable, InvalidInput
-from tidemill_kit.models.manifest import ArtifactFile
+from tidemill_core.models.manifest import ArtifactFile
 from tidemill_trainer.adapters.file_spool import disk_errors, refuse_if_full
 from tidemill_trainer.application.ports import HubFile, Snapshot
 from tidemill_trainer.domain.errors import SourceRefused

@@ -9,7 +9,7 @@ from tidemill.ingest.v1 import dataset_service_pb2 as pb
 from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceStub
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import NotFound, PermissionDenied
-from tidemill_kit.grpc.context import acting_for
+from tidemill_core.grpc.context import acting_for
 from tidemill_kit.store.objects import ExchangeBucket, Objects
 from tidemill_trainer.domain.errors import DatasetVersionNotFound
 from tidemill_trainer.domain.training_plan import DatasetVersion

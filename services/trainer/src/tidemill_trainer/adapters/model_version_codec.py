@@ -6,7 +6,7 @@ from google.protobuf.message import Message
 
 from tidemill.trainer.v1 import events_pb2 as events
 from tidemill_core.aggregate import Event, ObjectRef
-from tidemill_kit.models.manifest import ArtifactFile, Manifest
+from tidemill_core.models.manifest import ArtifactFile, Manifest
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Document
 from tidemill_trainer.domain.base_facts import FileFacts

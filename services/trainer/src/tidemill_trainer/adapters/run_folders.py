@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tidemill_core.application import ResourceKey
-from tidemill_kit.models.manifest import ArtifactFile, Manifest
+from tidemill_core.models.manifest import ArtifactFile, Manifest
 from tidemill_trainer.adapters.file_spool import disk_errors
 from tidemill_trainer.application.ports import RunFolder
 

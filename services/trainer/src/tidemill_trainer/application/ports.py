@@ -8,7 +8,7 @@ from typing import Protocol
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Aggregates, ResourceKey
-from tidemill_kit.models.manifest import ArtifactFile
+from tidemill_core.models.manifest import ArtifactFile
 from tidemill_trainer.domain.base_facts import FileFacts
 from tidemill_trainer.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.domain.losses import LossPoint

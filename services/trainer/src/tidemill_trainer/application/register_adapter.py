@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tidemill_core.application import Clock, Request, derived_id
-from tidemill_kit.models.manifest import ArtifactFile, ArtifactRefused
+from tidemill_core.models.manifest import ArtifactFile, ArtifactRefused
 from tidemill_trainer.application.ports import Artifacts, Folders, Inspector, Models, RunFolder, Versions
 from tidemill_trainer.domain.model import Model, version_id
 from tidemill_trainer.domain.model_card import check_adapter_config, check_adapter_files, model_card

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, Request
-from tidemill_kit.models.manifest import ArtifactRefused
+from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_trainer.application.ports import Artifacts, Inspector, Spool, Versions
 from tidemill_trainer.application.references import References
 from tidemill_trainer.domain.model_version import ModelVersion

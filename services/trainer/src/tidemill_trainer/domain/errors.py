@@ -1,6 +1,6 @@
 """What can go wrong in the registry and in training, beyond bad input.
 
-Files that may not be loaded: tidemill_kit.models.manifest.
+Files that may not be loaded: tidemill_core.models.manifest.
 
 InvalidInput
 ├── LimitExceeded

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tidemill_kit.models.manifest import max_json_bytes
+from tidemill_core.models.manifest import max_json_bytes
 from tidemill_trainer.domain.errors import LimitExceeded
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from tidemill_kit.models.manifest import ArtifactRefused
+from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_trainer.domain.fit import Choice
 from tidemill_trainer.domain.losses import thinned
 from tidemill_trainer.domain.training_run import TrainingRun

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from tidemill_core.errors import InvalidInput, Violation
-from tidemill_kit.models.manifest import ArtifactFile, ArtifactRefused, refuse_unknown_json
+from tidemill_core.models.manifest import ArtifactFile, ArtifactRefused, refuse_unknown_json
 from tidemill_trainer.domain.errors import SourceRefused
 
 SLUG = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import Enum
 
 from tidemill_core.aggregate import Aggregate, Event, ObjectRef
-from tidemill_kit.models.manifest import ArtifactFile, Manifest
+from tidemill_core.models.manifest import ArtifactFile, Manifest
 from tidemill_trainer.domain.base_facts import BaseFacts, FileFacts
 from tidemill_trainer.domain.errors import FileNotExpected, FilesMissing, ImportLost, VersionNotUploading
 from tidemill_trainer.domain.model import version_id

@@ -8,8 +8,8 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.models.manifest import Manifest
 from tidemill_kit.http.outgoing import Origin, never_reachable
-from tidemill_kit.models.manifest import Manifest
 from tidemill_trainer.domain.errors import SecretGiven
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)

@@ -2,8 +2,8 @@
 
 from tidemill.trainer.v1 import model_pb2 as pb
 from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.models.manifest import ArtifactFile, Manifest
 from tidemill_kit.grpc.server import etag_of, timestamp_of
-from tidemill_kit.models.manifest import ArtifactFile, Manifest
 from tidemill_trainer.application.browse_models import ModelOverview
 from tidemill_trainer.domain.model_version import Artifact, ModelVersion, VersionState
 from tidemill_trainer.domain.sources import FolderSource, HuggingFaceSource, OpenAiSource, Source, TrainedSource

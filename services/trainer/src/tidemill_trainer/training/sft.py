@@ -26,8 +26,8 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from trl.trainer.sft_config import SFTConfig
 
+from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.models.folders import checked_config, passed_on
-from tidemill_kit.models.manifest import ArtifactRefused
 from tidemill_kit.models.numeric_format import computed_format
 from tidemill_trainer.domain.fit import ExampleCounts
 from tidemill_trainer.domain.losses import LossPoint, thinned

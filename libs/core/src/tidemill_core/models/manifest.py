@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tidemill_core.errors import InvalidInput, Violation
-from tidemill_kit.models.json_files import is_known
-from tidemill_kit.models.tokenizer_rules import UnsafeTokenizerError, check_tokenizer
+from tidemill_core.models.json_files import is_known
+from tidemill_core.models.tokenizer_rules import UnsafeTokenizerError, check_tokenizer
 
 _DATA_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model", ".jinja", ".md"})
 _DATA_NAMES = frozenset({"LICENSE", "LICENCE", "NOTICE"})

@@ -11,10 +11,10 @@ import grpc
 from google.protobuf.message import Message
 
 from tidemill_core.errors import DependencyTimedOut, TidemillError
-from tidemill_kit.grpc.context import PROJECT, project_of_call, remaining_s
-from tidemill_kit.grpc.status import from_rpc_error
-from tidemill_kit.runtime import telemetry
-from tidemill_kit.runtime.transport_security import Tls
+from tidemill_core.grpc.context import PROJECT, project_of_call, remaining_s
+from tidemill_core.grpc.status import from_rpc_error
+from tidemill_core.tracing import TRACEPARENT, traceparent
+from tidemill_core.transport_security import Tls
 
 KEEPALIVE_MS = 20_000
 KEEPALIVE_ANSWER_MS = 10_000
@@ -132,7 +132,7 @@ class _Channel(grpc.aio.Channel):
         return call
 
     def _metadata(self, given: Iterable[tuple[str, str | bytes]] | None) -> list[tuple[str, str | bytes]]:
-        ours = {PROJECT: project_of_call() or self._project, telemetry.TRACEPARENT: telemetry.traceparent()}
+        ours = {PROJECT: project_of_call() or self._project, TRACEPARENT: traceparent()}
         theirs = list(given or ())
         return theirs + [(key, value) for key, value in ours.items() if value and key not in dict(theirs)]
 

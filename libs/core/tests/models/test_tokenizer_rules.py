@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from tidemill_kit.models.tokenizer_rules import UnsafeTokenizerError, check_tokenizer
+from tidemill_core.models.tokenizer_rules import UnsafeTokenizerError, check_tokenizer
 
 KNOWN = {
     "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from libs.kit.tests.models.artifact_folders import model_folder, safetensors
-from tidemill_kit.models.manifest import ArtifactFile, ArtifactRefused, Manifest
+from libs.core.tests.models.artifact_folders import model_folder, safetensors
+from tidemill_core.models.manifest import ArtifactFile, ArtifactRefused, Manifest
 
 SHA = "0" * 64
 
@@ -269,7 +269,7 @@ def test_a_folder_that_is_not_there_has_no_files(tmp_path: Path) -> None:
         "tidemill_core.application",
         "tidemill_core.errors",
         "tidemill_core.paging",
-        "tidemill_kit.models.manifest",
+        "tidemill_core.models.manifest",
     ],
 )
 def test_what_domains_and_use_cases_import_knows_no_transport(module: str) -> None:

@@ -1,0 +1,81 @@
+"""Who is on the other side of a connection, and that no third party reads it: TLS and SASL, of Kafka and of gRPC.
+
+Certificates and keys are PEM files, read when a process starts: restart it to use new ones.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from ssl import SSLContext, create_default_context
+from typing import Any, Literal
+
+import grpc
+
+KafkaProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaServers:
+    """Where Kafka is and how it is spoken to."""
+
+    bootstrap: str
+    protocol: KafkaProtocol = "PLAINTEXT"
+    mechanism: SaslMechanism = "SCRAM-SHA-512"
+    username: str = ""
+    password: str = field(default="", repr=False)
+    ca_file: Path | None = None
+
+    @classmethod
+    def of(cls, servers: "KafkaServers | str") -> "KafkaServers":
+        """Return the servers; a mere address is spoken to in plain text."""
+        return servers if isinstance(servers, KafkaServers) else cls(bootstrap=servers)
+
+    @property
+    def sasl(self) -> bool:
+        """Whether a client says who it is."""
+        return self.protocol.startswith("SASL_")
+
+    def ssl_context(self) -> SSLContext | None:
+        """Return what checks the servers' certificates, None for plain text."""
+        return create_default_context(cafile=self.ca_file) if self.protocol.endswith("SSL") else None
+
+    def client_options(self) -> dict[str, Any]:
+        """Return what every client of aiokafka needs to connect."""
+        options: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap,
+            "security_protocol": self.protocol,
+            "ssl_context": self.ssl_context(),
+        }
+        if self.sasl:
+            options |= {
+                "sasl_mechanism": self.mechanism,
+                "sasl_plain_username": self.username,
+                "sasl_plain_password": self.password,
+            }
+        return options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """TLS of gRPC, in both directions; without files, plain text."""
+
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    ca_file: Path | None = None
+    client_auth: bool = False
+
+    def server_credentials(self) -> grpc.ServerCredentials | None:
+        """Return what a server listens with, None for plain text."""
+        if self.cert_file is None or self.key_file is None:
+            return None
+        pair = self.key_file.read_bytes(), self.cert_file.read_bytes()
+        authority = self.ca_file.read_bytes() if self.client_auth and self.ca_file else None
+        return grpc.ssl_server_credentials([pair], authority, require_client_auth=self.client_auth)
+
+    def channel_credentials(self) -> grpc.ChannelCredentials | None:
+        """Return what servers are called with, None for plain text; the own certificate is shown where there is one."""
+        if self.ca_file is None:
+            return None
+        key = self.key_file.read_bytes() if self.key_file else None
+        certificate = self.cert_file.read_bytes() if self.cert_file else None
+        return grpc.ssl_channel_credentials(self.ca_file.read_bytes(), key, certificate)
