@@ -20,7 +20,7 @@ from tidemill_rag.application.index_documents import BatchLimits, IndexDocuments
 from tidemill_rag.application.ports import CatalogPage, DocumentContent, ResolvedModel
 from tidemill_rag.application.read_collections import ReadCollections
 from tidemill_rag.application.rebuild_index import RebuildIndex
-from tidemill_rag.application.reconcile_index import ReconcileIndex, Requeue
+from tidemill_rag.application.reconcile_index import AT_ONCE, ReconcileIndex
 from tidemill_rag.application.record_document import RecordDocument
 from tidemill_rag.application.resolve_settings import CollectionSpec, ResolveSettings
 from tidemill_rag.application.search import Answer, Question, Search
@@ -248,7 +248,7 @@ class Rag:
             ref = IndexRef(project=project, collection=collection, number=number)
             async with self.leases.held(ref) as epoch:
                 assert epoch
-                while await self.reconcile(ref, epoch=epoch) is Requeue.NOW:
+                while await self.reconcile(ref, epoch=epoch) == AT_ONCE:
                     self.turns += 1
 
     async def consume(self, desired: DesiredDocument, *, project: str = "acme") -> None:

@@ -22,7 +22,7 @@ EXCEPTIONS: Mapping[tuple[str, str], str] = {
     ("tidemill_inference.adapters.mongo_rollouts", "MongoActiveRollouts.all"): _UNDER_WAY,
     ("tidemill_inference.adapters.mongo_records", "MongoRecords.remove"): "events wait in the oldest records only while"
     " Kafka is down",
-    ("tidemill_rag.adapters.mongo_collections", "MongoIndexes._found"): "all collections, once in each process",
+    ("tidemill_rag.adapters.mongo_collections", "PendingIndexes._found"): "all collections, once in each process",
 }
 """By module and function: why no index has all that it asks for."""
 

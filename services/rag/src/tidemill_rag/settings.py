@@ -51,11 +51,11 @@ class RagSettings(ModelSettings):
     """Memory (address space) of each tokenizer process."""
     tokenizers_waiting: int = Field(default=256, ge=1)
     """Queued texts per project; further ones are rejected with RESOURCE_EXHAUSTED."""
-    max_concurrent_indexes: int = Field(default=4, ge=1, le=64)
+    index_max_concurrent: int = Field(default=4, ge=1, le=64)
     """Index versions processed concurrently."""
-    poll_interval_s: float = Field(default=60.0, gt=0)
+    index_poll_interval_s: float = Field(default=60.0, gt=0)
     """Resync interval: how often unfinished index versions are listed, in case a notification was lost."""
-    lease_s: float = Field(default=15.0, gt=1)
+    lease_ttl_s: float = Field(default=15.0, gt=1)
     """Lease duration of an index version without a heartbeat."""
     large_document_bytes: int = Field(default=64 * 1024, ge=1)
     """Text size above which a document is indexed in parts, interleaved with the others."""

@@ -8,7 +8,7 @@ from tidemill_core.application import Request
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_local import Addresses
-from tidemill_rag.adapters.mongo_collections import CollectionCodec, MongoIndexes
+from tidemill_rag.adapters.mongo_collections import CollectionCodec, PendingIndexes
 from tidemill_rag.domain.collection import Chunking, Collection, IndexRef, IndexState, IndexVersion
 from tidemill_rag.domain.errors import CollectionNotFound
 from tidemill_testkit.clocks import NOON
@@ -37,12 +37,13 @@ async def test_after_the_start_only_what_is_unfinished_is_searched(database: Dat
         await collections.add(Collection(id=name, project="acme", indexes=indexes), request=Request.internal())
     pending = {"calm": 0, "waiting": 3, "odd": -1}
     await database["counts"].insert_many([{"_id": f"acme/{name}/1", "pending": n} for name, n in pending.items()])
-    found = MongoIndexes(database["collections"], database["counts"])
+    found = PendingIndexes(database["collections"], database["counts"])
     await found.ensure_indexes()
 
-    assert len(await found.all()) == 5
-    assert set(await found.unfinished()) == {
+    assert len((await found("", without=frozenset())).items) == 5
+    assert set((await found("", without=frozenset({"other"}))).items) == {
         IndexRef(project="acme", collection="building", number=2),
         IndexRef(project="acme", collection="waiting", number=1),
         IndexRef(project="acme", collection="odd", number=1),
     }
+    assert not (await found("", without=frozenset({"acme"}))).items

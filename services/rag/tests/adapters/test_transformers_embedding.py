@@ -11,7 +11,6 @@ import pytest
 
 from services.rag.tests.tokenizing import tokenizer_here
 from tidemill_core.errors import NativePanic
-from tidemill_core.grpc.context import acting_for
 from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.models.bounded_tokenizers import with_tokenizer
 from tidemill_local.models import EMBEDDINGS
@@ -183,14 +182,14 @@ async def test_work_that_was_cancelled_while_it_waited_is_not_done() -> None:
         begun.set()
         gate.wait()
 
-    first = asyncio.create_task(thread.run(hold))
+    first = asyncio.create_task(thread.run("acme", hold))
     await asyncio.to_thread(begun.wait)
-    second = asyncio.create_task(thread.run(lambda: done.append("second")))
+    second = asyncio.create_task(thread.run("acme", lambda: done.append("second")))
     await asyncio.sleep(0)
     second.cancel()
     gate.set()
     await first
-    await thread.run(lambda: None)
+    await thread.run("acme", lambda: None)
 
     assert done == []
 
@@ -204,10 +203,9 @@ async def test_projects_take_turns_whatever_one_of_them_asks_for() -> None:
         gate.wait()
 
     def asked(project: str, *, urgent: bool) -> "asyncio.Task[None]":
-        with acting_for(project):
-            return asyncio.create_task(thread.run(lambda: done.append(f"{project} {urgent}"), urgent=urgent))
+        return asyncio.create_task(thread.run(project, lambda: done.append(f"{project} {urgent}"), urgent=urgent))
 
-    tasks = [asyncio.create_task(thread.run(hold))]
+    tasks = [asyncio.create_task(thread.run("acme", hold))]
     await asyncio.to_thread(begun.wait)
     for urgent in (False, True):
         tasks += [asked("greedy", urgent=urgent) for _ in range(5)] + [asked("acme", urgent=urgent)]
@@ -232,8 +230,8 @@ async def test_a_panic_of_the_work_is_the_callers_and_the_thread_goes_on(end: ty
     thread = EmbeddingThread()
     async with asyncio.timeout(30):
         with pytest.raises(NativePanic):
-            await thread.run(broken)
-        assert await thread.run(lambda: "goes on") == "goes on"
+            await thread.run("acme", broken)
+        assert await thread.run("acme", lambda: "goes on") == "goes on"
 
 
 async def test_an_error_of_the_work_is_the_callers() -> None:
@@ -242,4 +240,4 @@ async def test_an_error_of_the_work_is_the_callers() -> None:
         raise ValueError(message)
 
     with pytest.raises(ValueError, match="broken"):
-        await EmbeddingThread().run(broken)
+        await EmbeddingThread().run("acme", broken)

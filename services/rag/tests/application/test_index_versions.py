@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from services.rag.tests.fakes import ADA, Rag, request, spec
-from tidemill_rag.application.reconcile_index import Requeue
+from tidemill_rag.application.reconcile_index import AT_ONCE
 from tidemill_rag.application.update_collection import UpdateCommand
 from tidemill_rag.domain.collection import IndexRef, IndexState
 
@@ -188,7 +188,7 @@ async def test_a_message_goes_as_soon_as_something_succeeds_again() -> None:
 
     async with rag.leases.held(FIRST) as epoch:
         assert epoch
-        assert await rag.reconcile(FIRST, epoch=epoch) is Requeue.NOW
+        assert await rag.reconcile(FIRST, epoch=epoch) == AT_ONCE
 
     assert (await rag.collections.get("acme", "handbook")).indexes[0].message == ""
 

@@ -4,7 +4,7 @@ import pytest
 
 from services.rag.tests.fakes import ADA, Rag, request, spec
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_rag.application.reconcile_index import Requeue
+from tidemill_rag.application.reconcile_index import AT_ONCE
 from tidemill_rag.domain.collection import IndexRef
 
 FIRST = IndexRef(project="acme", collection="handbook", number=1)
@@ -30,7 +30,7 @@ async def test_a_large_document_holds_up_no_small_one_of_its_collection() -> Non
     await rag.consume(rag.ingest.put("book", book))
     for turn in range(3):
         async with rag.leases.held(FIRST) as epoch:
-            assert await rag.reconcile(FIRST, epoch=epoch or 0) is Requeue.NOW
+            assert await rag.reconcile(FIRST, epoch=epoch or 0) == AT_ONCE
         await rag.consume(rag.ingest.put(f"note{turn}", f"note{turn} is small"))
     async with rag.leases.held(FIRST) as epoch:
         await rag.reconcile(FIRST, epoch=epoch or 0)

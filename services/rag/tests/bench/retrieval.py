@@ -38,7 +38,9 @@ async def main() -> int:
     thread = EmbeddingThread()
     threads = os.cpu_count() or 1
     folder = MODELS / EMBEDDINGS
-    model = await thread.run(lambda: TransformersEmbedding(folder, thread, tokenizer_here(folder), threads=threads))
+    model = await thread.run(
+        "bench", lambda: TransformersEmbedding(folder, thread, tokenizer_here(folder), threads=threads)
+    )
     documents = corpus.documents()
     asked = corpus.questions(documents, 200)
     questions = torch.tensor([await model.embed_query("acme", each.question) for each in asked])

@@ -217,7 +217,9 @@ async def main() -> None:
     """Measure both."""
     thread, threads = EmbeddingThread(), os.cpu_count() or 1
     folder = MODELS / EMBEDDINGS
-    model = await thread.run(lambda: TransformersEmbedding(folder, thread, tokenizer_here(folder), threads=threads))
+    model = await thread.run(
+        "bench", lambda: TransformersEmbedding(folder, thread, tokenizer_here(folder), threads=threads)
+    )
     async with stores() as (vectors, ledger):
         await search(model, vectors, ledger)
         await index(model, vectors, ledger)

@@ -90,7 +90,7 @@ class RagProcess(ServiceProcess):
             "INGEST_BUCKET": self.buckets["ingest"],
             "TRAINER_ADDRESS": self.stub_services,
             "TRAINER_BUCKET": self.buckets["trainer"],
-            "LEASE_S": "3",
+            "LEASE_TTL_S": "3",
         }
 
 

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import structlog
 
 from tidemill_core.errors import NativePanic
-from tidemill_core.grpc.context import project_of_call
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -48,14 +47,14 @@ class EmbeddingThread:
         thread.start()
         return thread
 
-    async def run(self, work: Callable[[], T], *, urgent: bool = False) -> T:
-        """Run the work and return its result; a job that is cancelled while queued does not run."""
+    async def run(self, project: str, work: Callable[[], T], *, urgent: bool = False) -> T:
+        """Run the project's work and return its result; a job that is cancelled while queued does not run."""
         if not self._thread.is_alive():
             _log.error("embedding_thread_replaced")
             self._thread = self._started()
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         urgency = 0 if urgent else 1
-        self._jobs.put(_Job(urgency, self._next_turn(urgency, project_of_call()), next(self._numbers), work, done))
+        self._jobs.put(_Job(urgency, self._next_turn(urgency, project), next(self._numbers), work, done))
         return await done
 
     def _next_turn(self, urgency: int, project: str) -> int:

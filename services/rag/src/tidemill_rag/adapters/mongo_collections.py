@@ -1,7 +1,5 @@
 """Collections in MongoDB: the codec, the queries of the controller, and leases."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -9,10 +7,10 @@ from google.protobuf.message import Message
 
 from tidemill.rag.v1 import events_pb2 as events
 from tidemill_core.aggregate import Event
+from tidemill_core.application import Page
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Collection as MongoCollection
 from tidemill_kit.store.mongo import Document, translated
-from tidemill_kit.workers.leases import Leases
 from tidemill_rag.domain.collection import (
     Chunking,
     Collection,
@@ -79,12 +77,16 @@ class CollectionCodec:
                 raise TypeError(event)
 
 
-class MongoIndexes:
-    """Implements `ports.Indexes`; unfinished index versions are found by a MongoDB index."""
+class PendingIndexes:
+    """Finds index versions for the controller: all of them once, as each process compares their points with the ledger.
+
+    After that, those that are building or retired, or whose counters show pending rows.
+    """
 
     def __init__(self, collections: MongoCollection, ledger_counts: MongoCollection) -> None:
         self._collections = collections
         self._ledger_counts = ledger_counts
+        self._all_seen = False
 
     async def ensure_indexes(self) -> None:
         """Create the MongoDB indexes for unfinished index versions; idempotent."""
@@ -92,12 +94,15 @@ class MongoIndexes:
             await self._collections.create_index([("state.indexes.state", 1)])
             await self._ledger_counts.create_index([("pending", 1)])
 
-    async def all(self) -> Sequence[IndexRef]:
-        """See `Indexes.all`."""
-        return await self._found({}, frozenset(IndexState))
+    async def __call__(self, _token: str, /, *, without: frozenset[str]) -> Page[IndexRef]:
+        """See `controller.Pending`; there is one page."""
+        if self._all_seen:
+            return Page(items=[each for each in await self._unfinished() if each.project not in without])
+        page = Page(items=await self._found({}, frozenset(IndexState)))
+        self._all_seen = True
+        return page
 
-    async def unfinished(self) -> Sequence[IndexRef]:
-        """See `Indexes.unfinished`."""
+    async def _unfinished(self) -> list[IndexRef]:
         where = {"state.indexes.state": {"$in": [state.value for state in _UNFINISHED]}}
         with translated():
             # Not {"$ne": 0}, which would scan the whole index.
@@ -116,19 +121,6 @@ class MongoIndexes:
                 for index in document["state"].get("indexes", [])
                 if IndexState(index["state"]) in states
             ]
-
-
-class MongoIndexLeases:
-    """Implements `ports.IndexLeases`."""
-
-    def __init__(self, leases: Leases) -> None:
-        self._leases = leases
-
-    @asynccontextmanager
-    async def held(self, index: IndexRef) -> AsyncIterator[int | None]:
-        """See `IndexLeases.held`."""
-        async with self._leases.held(index.key) as lease:
-            yield lease.epoch if lease else None
 
 
 def _index(stored: dict[str, Any]) -> IndexVersion:

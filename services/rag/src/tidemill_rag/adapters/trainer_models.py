@@ -88,13 +88,15 @@ class TrainerModels:
             )
             async with self._loading:  # excludes the slow download above
                 if version.digest not in self._loaded:
-                    await self._open(version, folder, tokenizer)
+                    await self._open(place.project, version, folder, tokenizer)
         self._digests[place] = version.digest
         while len(self._digests) > _MAX_DIGESTS:
             self._digests.popitem(last=False)
         return version.digest
 
-    async def _open(self, version: model_pb2.ModelVersion, folder: Path, tokenizer: EmbeddingTokenizer) -> None:
+    async def _open(
+        self, project: str, version: model_pb2.ModelVersion, folder: Path, tokenizer: EmbeddingTokenizer
+    ) -> None:
         """Load a model; evict the least recently used ones if the limits require it."""
         size = _weight_bytes(version)
         while self._loaded and (
@@ -102,7 +104,9 @@ class TrainerModels:
         ):
             dropped, _ = self._loaded.popitem(last=False)
             del self._bytes[dropped]
-        self._loaded[version.digest] = await self._thread.run(lambda: self._open_model(folder, self._thread, tokenizer))
+        self._loaded[version.digest] = await self._thread.run(
+            project, lambda: self._open_model(folder, self._thread, tokenizer)
+        )
         self._bytes[version.digest] = size
 
     async def _version(self, project: str, reference: str) -> model_pb2.ModelVersion:

@@ -121,7 +121,7 @@ class TransformersEmbedding:
         vectors: Vectors = [[] for _ in texts]
         for batch in _micro_batches(encoded):
             embed = partial(self._embed, [encoded[position] for position in batch])
-            for position, vector in zip(batch, await self._thread.run(embed), strict=True):
+            for position, vector in zip(batch, await self._thread.run(project, embed), strict=True):
                 vectors[position] = vector
         return vectors
 
@@ -132,7 +132,7 @@ class TransformersEmbedding:
             return self._asked[text]
         config = self._config
         ids = await self._tokenizer.encode_question(project, text, prompt=config.query_prompt, limit=config.max_tokens)
-        vector = None if ids is None else (await self._thread.run(lambda: self._embed([ids]), urgent=True))[0]
+        vector = None if ids is None else (await self._thread.run(project, lambda: self._embed([ids]), urgent=True))[0]
         self._asked[text] = vector
         if len(self._asked) > _REMEMBERED_QUESTIONS:
             self._asked.popitem(last=False)

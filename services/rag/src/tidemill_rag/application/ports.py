@@ -1,7 +1,6 @@
 """The ports of rag: what its use cases require from storage, other services and models."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,8 +20,6 @@ __all__ = [
     "EmbeddingModel",
     "EmbeddingModels",
     "Enqueue",
-    "IndexLeases",
-    "Indexes",
     "Ledger",
     "ResolvedModel",
     "Sweep",
@@ -34,26 +31,6 @@ Enqueue = Callable[[IndexRef], None]
 """Enqueues an index version for reconciliation."""
 Sweep = Callable[[IndexRef, str, int], None]
 """Schedules the deletion of a document's passages below a `seq`."""
-
-
-class Indexes(Protocol):
-    """The existing index versions of all projects, for the controller."""
-
-    async def all(self) -> Sequence[IndexRef]:
-        """Return all of them, including those of deleted collections."""
-        ...
-
-    async def unfinished(self) -> Sequence[IndexRef]:
-        """Return those that are building or retired, or whose counters show pending rows."""
-        ...
-
-
-class IndexLeases(Protocol):
-    """Leases: one worker at a time reconciles an index version."""
-
-    def held(self, index: IndexRef) -> AbstractAsyncContextManager[int | None]:
-        """Hold the lease while the body runs; yields its epoch, or None if another worker holds it."""
-        ...
 
 
 class Ledger(Protocol):

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from enum import Enum
 
-from tidemill_core.application import Clock, Request
+from tidemill_core.application import Clock, Request, Requeue
 from tidemill_core.errors import InvalidInput, NotFound, TidemillError
 from tidemill_rag.application.compare_points import ComparePoints
 from tidemill_rag.application.index_documents import IndexDocuments
@@ -14,14 +13,7 @@ from tidemill_rag.domain.collection import Collection, IndexRef, IndexState, Ind
 
 BATCHES_A_TURN = 4
 """Batches per reconcile; then other index versions are processed, so a large build does not block a small change."""
-
-
-class Requeue(Enum):
-    """When to reconcile an index version again."""
-
-    WHEN_ENQUEUED = "when enqueued"
-    NOW = "now"
-    LATER = "later"
+AT_ONCE = Requeue(after=timedelta(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +39,8 @@ class ReconcileIndex:
     suspect: dict[str, int] = field(default_factory=dict)
     """By index version: the pending count of the last reconcile that found no pending row."""
 
-    async def __call__(self, ref: IndexRef, *, epoch: int) -> Requeue:
-        """Process up to `BATCHES_A_TURN` steps; return when to reconcile again.
+    async def __call__(self, ref: IndexRef, *, epoch: int) -> Requeue | None:
+        """Process up to `BATCHES_A_TURN` steps; return when to reconcile again, None if only an event can need it.
 
         Raises:
             DependencyUnavailable: a dependency does not respond; the index version's message names it.
@@ -60,16 +52,16 @@ class ReconcileIndex:
             index = collection.index(ref.number)
             if index is None:
                 self._forget(ref)
-                return Requeue.WHEN_ENQUEUED
+                return None
             if not index.receives_updates:
-                return Requeue.WHEN_ENQUEUED if await self._sweep(ref, collection, index) else Requeue.LATER
+                return await self._sweep(ref, collection, index)
             try:
                 if not await self._advance(ref, collection, index, epoch):
-                    return Requeue.WHEN_ENQUEUED
+                    return None
             except TidemillError as error:
                 await self._record(ref, error.message)
                 raise
-        return Requeue.NOW
+        return AT_ONCE
 
     def _forget(self, ref: IndexRef) -> None:
         """Release the memory of a deleted index version."""
@@ -159,15 +151,16 @@ class ReconcileIndex:
         else:
             self.suspect.pop(ref.key, None)
 
-    async def _sweep(self, ref: IndexRef, collection: Collection, index: IndexVersion) -> bool:
-        """Delete a retired index version; return False before `sweep_after` has passed."""
-        if index.retire_time and self.clock.now() < index.retire_time + self.sweep_after:
-            return False
+    async def _sweep(self, ref: IndexRef, collection: Collection, index: IndexVersion) -> Requeue | None:
+        """Delete a retired index version, once `sweep_after` has passed."""
+        early = index.retire_time + self.sweep_after - self.clock.now() if index.retire_time else timedelta(0)
+        if early > timedelta(0):
+            return Requeue(after=early)
         self._forget(ref)
         await self.vectors.drop(ref.key)
         await self.ledger.drop(ref)
         await self.collections.upsert(collection, lambda stored: stored.forget(ref.number), request=Request.internal())
-        return True
+        return None
 
     async def _record(self, ref: IndexRef, message: str) -> None:
         await self._update(ref, lambda collection: collection.record_message(ref.number, message))
