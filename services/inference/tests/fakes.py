@@ -29,9 +29,9 @@ from tidemill_inference.generation.domain.content import Message, Passage, Role
 from tidemill_inference.generation.domain.inference import Inference, Question
 from tidemill_inference.generation.generate import GenerateAnswer
 from tidemill_inference.generation.mongo import InferenceCodec
-from tidemill_inference.generation.ports import Found
+from tidemill_inference.generation.ports import Found, Step
 from tidemill_inference.generation.reservation import Reservations
-from tidemill_inference.generation.shared import SharedGenerations, Step
+from tidemill_inference.generation.shared import SharedGenerations
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 from tidemill_inference.prompts.jinja_templates import JinjaTemplates
 from tidemill_inference.prompts.mongo import PromptCodec

@@ -25,7 +25,7 @@ from tidemill_inference.engines.pool import EngineOptions, LoadedEngines
 from tidemill_inference.engines.remote import RemoteEngines, RemoteOptions
 from tidemill_inference.engines.secrets import Secrets
 from tidemill_inference.engines.trainer import TrainerModels
-from tidemill_inference.engines.warm_up import RecordKeeper, WarmUp
+from tidemill_inference.engines.warm_up import WarmUp
 from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound, PromptNotFound
 from tidemill_inference.generation.answer import AnswerQuestion
 from tidemill_inference.generation.domain.inference import Inference
@@ -36,6 +36,7 @@ from tidemill_inference.generation.ingest import IngestTexts
 from tidemill_inference.generation.mongo import InferenceCodec
 from tidemill_inference.generation.mongo_records import MongoRecords
 from tidemill_inference.generation.rag import RagRetriever
+from tidemill_inference.generation.reconcile import RecordKeeper
 from tidemill_inference.generation.reservation import Reservations
 from tidemill_inference.generation.retention import ForgetRecords
 from tidemill_inference.generation.shadow import AnswerShadow
@@ -54,6 +55,7 @@ from tidemill_inference.prompts.grpc import GrpcPromptService, PromptUseCases
 from tidemill_inference.prompts.mongo import PromptCodec
 from tidemill_inference.rollouts.commands import ApproveRollout, PromoteRollout, RollBackRollout
 from tidemill_inference.rollouts.events import evaluations, reactions
+from tidemill_inference.rollouts.follow_ups import FollowUps
 from tidemill_inference.rollouts.mongo import (
     MongoActiveRollouts,
     MongoLiveModels,
@@ -62,7 +64,7 @@ from tidemill_inference.rollouts.mongo import (
 )
 from tidemill_inference.rollouts.outcomes import CountOutcomes, ForgetOutcomes, RecordOutcome, RecordRating
 from tidemill_inference.rollouts.prepare_candidate import PrepareCandidate
-from tidemill_inference.rollouts.reconcile import FollowUps, RolloutWorker
+from tidemill_inference.rollouts.reconcile import RolloutWorker
 from tidemill_inference.rollouts.reconcile_rollout import ReconcileRollout
 from tidemill_inference.rollouts.start_rollout import StartRollout
 from tidemill_inference.rollouts.trainer import TrainerCandidates

@@ -29,7 +29,8 @@ from tidemill_inference.generation.domain.inference import (
     InferenceWasCompleted,
     State,
 )
-from tidemill_inference.generation.shared import Delta, Finished, Generation, SharedGenerations, Started, Step
+from tidemill_inference.generation.ports import Delta, Finished, Started, Step
+from tidemill_inference.generation.shared import Generation, SharedGenerations
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_testkit.polling import eventually
 

@@ -20,7 +20,7 @@ from tidemill_inference.deployments.mongo import DeploymentCodec
 from tidemill_inference.errors import DeploymentNotFound
 from tidemill_inference.generation.domain.content import Citation, Message, Part, Passage, Role
 from tidemill_inference.generation.domain.inference import Inference, Question, State, Usage, Variant
-from tidemill_inference.generation.shared import Delta, Finished, Started, Step
+from tidemill_inference.generation.ports import Delta, Finished, Started, Step
 from tidemill_inference.http.http_server import HttpServer
 from tidemill_inference.openai_api.feedback_service import FeedbackSubmissions
 from tidemill_inference.openai_api.feedback_tokens import FeedbackTokens

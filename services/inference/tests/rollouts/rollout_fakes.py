@@ -11,8 +11,8 @@ from tidemill_core.errors import TidemillError
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.ports import DeploymentRef
 from tidemill_inference.errors import CandidateNotReady
-from tidemill_inference.generation.answer import AnswerOutcome
 from tidemill_inference.generation.domain.inference import Inference
+from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.generation.shadow import AnswerShadow
 from tidemill_inference.rollouts.commands import (
     ApproveRollout,

@@ -13,7 +13,7 @@ from services.inference.tests.rollouts.rollout_records import note, variant_of
 from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, Internal
 from tidemill_inference.deployments.crud import DeleteDeployment
 from tidemill_inference.deployments.domain.deployment import Deployment
-from tidemill_inference.generation.shared import Started
+from tidemill_inference.generation.ports import Started
 from tidemill_inference.rollouts.domain.policy import KEPT_OUTCOMES, RolloutStep
 from tidemill_inference.rollouts.domain.rollout import RolloutState, RolloutWasRolledBack
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE, Outcome, Reason

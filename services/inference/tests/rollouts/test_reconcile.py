@@ -15,10 +15,11 @@ from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.grpc.context import current_caller
 from tidemill_inference.deployments.ports import DeploymentRef
 from tidemill_inference.engines.ports import ModelVersion
-from tidemill_inference.generation.answer import AnswerOutcome
+from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.rollouts.domain.rollout import RolloutState
 from tidemill_inference.rollouts.domain.step_counts import LIVE, Outcome
-from tidemill_inference.rollouts.reconcile import DROPPED, FollowUps, RolloutWorker
+from tidemill_inference.rollouts.follow_ups import DROPPED, FollowUps
+from tidemill_inference.rollouts.reconcile import RolloutWorker
 from tidemill_testkit.polling import eventually
 
 

@@ -8,16 +8,10 @@ from tidemill_core.errors import AlreadyExists, NotFound
 from tidemill_inference.deployments.domain.deployment import Deployment, DeploymentSpec
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
+from tidemill_inference.engines.ports import Warm, warms_nothing
 from tidemill_inference.etags import check_etag
 from tidemill_inference.prompts.domain.references import check_slug
 from tidemill_inference.rollouts.ports import Outcomes
-
-Warm = Callable[[str, str], None]
-"""Called with the project and the `model@version` that requests will need."""
-
-
-def warms_nothing(_project: str, _model: str) -> None:
-    """Loads nothing ahead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Versions of models, which of them serve, and what runs them."""
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -153,3 +153,11 @@ class Engines(Protocol):
     async def release(self, project: str, model: ModelVersion, *, holder: str) -> None:
         """Release a holder's model: an unused model without holders may be unloaded. Idempotent."""
         ...
+
+
+Warm = Callable[[str, str], None]
+"""Called with the project and the `model@version` that requests will need."""
+
+
+def warms_nothing(_project: str, _model: str) -> None:
+    """Loads nothing ahead."""

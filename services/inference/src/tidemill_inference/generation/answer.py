@@ -13,10 +13,11 @@ from tidemill_inference.deployments.domain.deployment import ChosenConfiguration
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound, QuestionRefused
 from tidemill_inference.generation.domain.inference import Inference, Purpose, Question, State, Variant, reserved
+from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.generation.generate import GenerateAnswer
-from tidemill_inference.generation.ports import Inferences
+from tidemill_inference.generation.ports import Finished, Inferences, Step
 from tidemill_inference.generation.reservation import Reservations
-from tidemill_inference.generation.shared import Finished, Generation, SharedGenerations, Step
+from tidemill_inference.generation.shared import Generation, SharedGenerations
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_inference.prompts.domain.references import Reference
 from tidemill_inference.prompts.ports import Prompts, Templates
@@ -25,20 +26,6 @@ from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE
 _SHOWN = 50
 SHARED_DEPENDENCIES = frozenset({"rag", "qdrant", "vectors", "ingest", "trainer", "mongodb", "s3", "kafka"})
 """Dependencies of every variant alike."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerOutcome:
-    """What came of one answer; `inference` holds all of it, whatever its record keeps.
-
-    `total_s` of one that did not fail is without the search: a copy is asked on the passages that were found before.
-    """
-
-    inference: Inference
-    question: Question
-    chosen: ChosenConfiguration
-    failed: bool
-    total_s: float = 0.0
 
 
 def _noop(_answered: AnswerOutcome) -> None:

@@ -14,9 +14,8 @@ from tidemill.inference.v1 import inference_service_pb2_grpc
 from tidemill_inference.generation.answer import AnswerQuestion
 from tidemill_inference.generation.erase_end_user import EraseEndUser
 from tidemill_inference.generation.messages import content_message, inference_message
-from tidemill_inference.generation.ports import Inferences
+from tidemill_inference.generation.ports import Delta, Finished, Inferences, Started, Step
 from tidemill_inference.generation.question_messages import question_of
-from tidemill_inference.generation.shared import Delta, Finished, Started, Step
 from tidemill_inference.generation.show_prompt import ShowPrompt
 from tidemill_kit.grpc.server import current_caller, page_of, remaining_s, request_of
 

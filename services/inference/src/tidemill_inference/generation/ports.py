@@ -82,3 +82,27 @@ class Retriever(Protocol):
 
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The first step of every answer: who answers, and on what; the text is still to come."""
+
+    inference: Inference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """More text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The last step of every answer: all of it."""
+
+    inference: Inference
+
+
+Step = Started | Delta | Finished

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller, Request, derived_id
-from tidemill_inference.generation.answer import AnswerOutcome, AnswerQuestion
+from tidemill_inference.generation.answer import AnswerQuestion
 from tidemill_inference.generation.domain.inference import Inference, Purpose
+from tidemill_inference.generation.domain.outcome import AnswerOutcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,32 +8,9 @@ from typing import Any
 
 from tidemill_core.errors import DeadlineExceeded, DependencyTimedOut, RateLimited, RequestIdReused, TidemillError
 from tidemill_inference.generation.domain.inference import Inference
+from tidemill_inference.generation.ports import Delta, Finished, Started, Step
 
 _BUSY_PAUSE_S = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
-    """The first step of every answer: who answers, and on what; the text is still to come."""
-
-    inference: Inference
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delta:
-    """More text."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
-    """The last step of every answer: all of it."""
-
-    inference: Inference
-
-
-Step = Started | Delta | Finished
 
 
 @dataclass(slots=True, kw_only=True)

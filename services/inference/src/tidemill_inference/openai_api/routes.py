@@ -25,7 +25,7 @@ from tidemill_core.application import Caller, Clock, PageRequest, Request
 from tidemill_core.errors import InvalidInput, TidemillError, Violation
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.generation.domain.inference import Inference, Question
-from tidemill_inference.generation.shared import Delta, Finished, Started, Step
+from tidemill_inference.generation.ports import Delta, Finished, Started, Step
 from tidemill_inference.http.http_callers import is_browser
 from tidemill_inference.http.http_exchange import ClientLeft, Exchange, HttpEdge
 from tidemill_inference.http.http_health import HttpHealth

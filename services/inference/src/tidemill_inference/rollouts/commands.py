@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller, Clock, Request
 from tidemill_core.errors import InvalidInput, Violation
-from tidemill_inference.deployments.crud import Warm, warms_nothing
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.ports import DeploymentRef, Deployments
+from tidemill_inference.engines.ports import Warm, warms_nothing
 from tidemill_inference.rollouts.domain.rollout import Approval
 from tidemill_inference.rollouts.domain.step_counts import StepCounts
 from tidemill_inference.rollouts.outcomes import CountOutcomes

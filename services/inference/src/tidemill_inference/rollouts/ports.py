@@ -1,12 +1,14 @@
 """What rollouts need: candidates, outcomes, leases."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from tidemill_inference.deployments.ports import DeploymentRef
+from tidemill_inference.generation.domain.inference import Inference
+from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.rollouts.domain.step_counts import Outcome
 
 
@@ -90,3 +92,7 @@ Enqueue = Callable[[DeploymentRef], None]
 
 def enqueues_nothing(_deployment: DeploymentRef) -> None:
     """Do nothing: the controller polls."""
+
+
+Shadow = Callable[[AnswerOutcome], Awaitable[Inference]]
+"""Has the candidate answer a copy of a question that was answered."""

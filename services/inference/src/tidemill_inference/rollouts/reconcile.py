@@ -1,4 +1,4 @@
-"""Background work of rollouts: reconciling, keeping candidates loaded, recording outcomes, shadow requests."""
+"""Background work of rollouts: reconciling them, and keeping their candidates loaded."""
 
 import asyncio
 import time
@@ -7,24 +7,17 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
-from prometheus_client import Counter
 
 from tidemill_core.errors import TidemillError, isolated
 from tidemill_core.grpc.context import acting_for
 from tidemill_inference.deployments.ports import DeploymentRef, Deployments
 from tidemill_inference.engines.ports import Engines, Models
 from tidemill_inference.errors import DeploymentNotFound
-from tidemill_inference.generation.answer import AnswerOutcome
-from tidemill_inference.generation.domain.inference import Purpose
-from tidemill_inference.generation.shadow import AnswerShadow
 from tidemill_inference.rollouts.domain.rollout import Rollout
-from tidemill_inference.rollouts.domain.step_counts import Outcome
-from tidemill_inference.rollouts.outcomes import ForgetOutcomes, RecordOutcome
+from tidemill_inference.rollouts.outcomes import ForgetOutcomes
 from tidemill_inference.rollouts.ports import ActiveRollouts, RolloutLeases
 from tidemill_inference.rollouts.reconcile_rollout import ReconcileRollout
 
-DROPPED = Counter("tidemill_rollout_dropped", "Shadows and outcomes that were let go.", ["what"])
-_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 """The longest backoff."""
 _LONGEST_REST_S = 1.0
@@ -179,74 +172,6 @@ class RolloutWorker:
             return (await self._deployments.get(ref.project, ref.id)).active_rollout
         except DeploymentNotFound:
             return None
-
-
-class FollowUps:
-    """What follows an answer in a rollout: its outcome is recorded, and in a shadow step the candidate answers a copy.
-
-    Both wait in bounded queues, outside the request: what finds them full is dropped and counted.
-    """
-
-    def __init__(self, *, record: RecordOutcome, waiting: int, max_concurrent: int) -> None:
-        self._record_outcome = record
-        self._max_concurrent = max_concurrent
-        self._recording: asyncio.Queue[AnswerOutcome] = asyncio.Queue(waiting)
-        self._shadowing: asyncio.Queue[AnswerOutcome] = asyncio.Queue(waiting)
-
-    def observe(self, answered: AnswerOutcome) -> None:
-        """Queue what follows an answer; never waits."""
-        _put(self._recording, answered, "outcome")
-        live = answered.question.purpose is Purpose.LIVE
-        if live and answered.chosen.shadowed and not answered.failed:
-            _put(self._shadowing, answered, "shadow")
-
-    async def run(self, shadow: AnswerShadow) -> None:
-        """Work until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._record())
-            for _ in range(self._max_concurrent):
-                tasks.create_task(self._shadow(shadow))
-
-    async def _record(self) -> None:
-        while True:
-            answered = await self._recording.get()
-            chosen, inference = answered.chosen, answered.inference
-            outcome = Outcome(
-                inference=inference.id,
-                rollout=chosen.rollout,
-                step=chosen.step,
-                variant=chosen.variant,
-                failed=answered.failed,
-                total_s=answered.total_s,
-            )
-            await self._recorded(inference.project, answered.question.deployment, outcome)
-
-    async def _recorded(self, project: str, deployment: str, outcome: Outcome) -> None:
-        """Record an outcome, as soon as the store accepts it."""
-        while True:
-            try:
-                return await self._record_outcome(project, deployment, outcome)
-            except TidemillError as error:
-                _log.warning("outcome_not_recorded", reason=error.reason, why=error.message)
-            await asyncio.sleep(_PAUSE_S)
-
-    async def _shadow(self, shadow: AnswerShadow) -> None:
-        while True:
-            answered = await self._shadowing.get()
-            try:
-                with isolated(), acting_for(answered.inference.project):
-                    await shadow(answered)
-            except TidemillError as error:
-                _log.info("shadow_not_answered", inference=answered.inference.id, reason=error.reason)
-            except Exception as error:  # noqa: BLE001 - a candidate that breaks is its own failure
-                _log.error("shadow_broken", inference=answered.inference.id, exc_info=error)
-
-
-def _put(queue: asyncio.Queue[AnswerOutcome], answered: AnswerOutcome, what: str) -> None:
-    try:
-        queue.put_nowait(answered)
-    except asyncio.QueueFull:
-        DROPPED.labels(what).inc()
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> None:
