@@ -26,9 +26,9 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Request
 from tidemill_feedback.adapters.mongo_ledger import MongoLedger as FeedbackLedger
 from tidemill_feedback.domain.ledger import CandidateExample, CurationRef
-from tidemill_inference.adapters.mongo_inferences import InferenceCodec
-from tidemill_inference.domain.errors import InferenceNotFound
-from tidemill_inference.domain.inference import Inference
+from tidemill_inference.errors import InferenceNotFound
+from tidemill_inference.generation.domain.inference import Inference
+from tidemill_inference.generation.mongo import InferenceCodec
 from tidemill_kit.events.records import OutgoingRecord
 from tidemill_kit.events.relay import Relay, _Outbox
 from tidemill_kit.store import mongo

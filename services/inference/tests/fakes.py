@@ -8,29 +8,34 @@ from datetime import timedelta
 
 from tidemill_core.application import Caller, Request
 from tidemill_core.errors import DependencyUnavailable, TidemillError
-from tidemill_inference.adapters.jinja_templates import JinjaTemplates
-from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
-from tidemill_inference.adapters.mongo_inferences import InferenceCodec
-from tidemill_inference.adapters.mongo_prompts import PromptCodec
-from tidemill_inference.application.answer_question import AnswerQuestion
-from tidemill_inference.application.generate_answer import GenerateAnswer
-from tidemill_inference.application.generation import SharedGenerations, Step
-from tidemill_inference.application.ports.engines import Engine, Finish, Piece
-from tidemill_inference.application.ports.models import ModelVersion
-from tidemill_inference.application.ports.prompts import CheckedPrompt, PromptInput
-from tidemill_inference.application.ports.retrieval import Found
-from tidemill_inference.application.reserve_inference import Reservations
-from tidemill_inference.domain.content import Message, Passage, Role
-from tidemill_inference.domain.deployment import Configuration, Deployment, DeploymentSpec, Retrieval, Sampling
-from tidemill_inference.domain.errors import (
+from tidemill_inference.deployments.domain.deployment import (
+    Configuration,
+    Deployment,
+    DeploymentSpec,
+    Retrieval,
+    Sampling,
+)
+from tidemill_inference.deployments.mongo import DeploymentCodec
+from tidemill_inference.engines.ports import Engine, Finish, ModelVersion, Piece
+from tidemill_inference.errors import (
     DeploymentNotFound,
     InferenceNotFound,
     ModelRefused,
     PromptNotFound,
     ReferenceNotFound,
 )
-from tidemill_inference.domain.inference import Inference, Question
-from tidemill_inference.domain.prompt import Prompt, PromptContent
+from tidemill_inference.generation.answer import AnswerQuestion
+from tidemill_inference.generation.domain.content import Message, Passage, Role
+from tidemill_inference.generation.domain.inference import Inference, Question
+from tidemill_inference.generation.generate import GenerateAnswer
+from tidemill_inference.generation.mongo import InferenceCodec
+from tidemill_inference.generation.ports import Found, Step
+from tidemill_inference.generation.reservation import Reservations
+from tidemill_inference.generation.shared import SharedGenerations
+from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
+from tidemill_inference.prompts.jinja_templates import JinjaTemplates
+from tidemill_inference.prompts.mongo import PromptCodec
+from tidemill_inference.prompts.ports import CheckedPrompt, PromptInput
 from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 

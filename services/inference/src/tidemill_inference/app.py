@@ -13,63 +13,61 @@ from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServic
 from tidemill.inference.v1.prompt_service_pb2_grpc import add_PromptServiceServicer_to_server
 from tidemill_core.application import SystemClock
 from tidemill_core.grpc.client import open_channel
-from tidemill_inference.adapters.bounded_templates import BoundedTemplates
-from tidemill_inference.adapters.chat_prompts import BoundedChat, prepare
-from tidemill_inference.adapters.engine_limits import EngineLimits, SharedThreads
-from tidemill_inference.adapters.feedback_submissions import FeedbackSubmissions
-from tidemill_inference.adapters.ingest_texts import IngestTexts
-from tidemill_inference.adapters.loaded_before import LoadedBefore
-from tidemill_inference.adapters.loaded_engines import EngineOptions, LoadedEngines
-from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
-from tidemill_inference.adapters.mongo_inferences import InferenceCodec
-from tidemill_inference.adapters.mongo_prompts import PromptCodec
-from tidemill_inference.adapters.mongo_records import MongoRecords
-from tidemill_inference.adapters.mongo_rollouts import (
+from tidemill_inference.deployments.crud import CreateDeployment, DeleteDeployment, UpdateDeployment
+from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.deployments.grpc import DeploymentUseCases, GrpcDeploymentService
+from tidemill_inference.deployments.mongo import DeploymentCodec
+from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
+from tidemill_inference.engines.chat_prompts import BoundedChat, prepare
+from tidemill_inference.engines.limits import EngineLimits, SharedThreads
+from tidemill_inference.engines.loaded_before import LoadedBefore
+from tidemill_inference.engines.pool import EngineOptions, LoadedEngines
+from tidemill_inference.engines.remote import RemoteEngines, RemoteOptions
+from tidemill_inference.engines.secrets import Secrets
+from tidemill_inference.engines.trainer import TrainerModels
+from tidemill_inference.engines.warm_up import WarmUp
+from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound, PromptNotFound
+from tidemill_inference.generation.answer import AnswerQuestion
+from tidemill_inference.generation.domain.inference import Inference
+from tidemill_inference.generation.erase_end_user import EraseEndUser
+from tidemill_inference.generation.generate import GenerateAnswer
+from tidemill_inference.generation.grpc import GrpcInferenceService
+from tidemill_inference.generation.ingest import IngestTexts
+from tidemill_inference.generation.mongo import InferenceCodec
+from tidemill_inference.generation.mongo_records import MongoRecords
+from tidemill_inference.generation.rag import RagRetriever
+from tidemill_inference.generation.reconcile import RecordKeeper
+from tidemill_inference.generation.reservation import Reservations
+from tidemill_inference.generation.retention import ForgetRecords
+from tidemill_inference.generation.shadow import AnswerShadow
+from tidemill_inference.generation.shared import SharedGenerations
+from tidemill_inference.generation.show_prompt import ShowPrompt
+from tidemill_inference.http.http_callers import ANY_HOST, is_loopback
+from tidemill_inference.http.http_connections import ConnectionLimits
+from tidemill_inference.http.http_server import HttpServer
+from tidemill_inference.openai_api.feedback_service import FeedbackSubmissions
+from tidemill_inference.openai_api.feedback_tokens import FeedbackTokens
+from tidemill_inference.openai_api.routes import OpenAiApi
+from tidemill_inference.prompts.bounded_templates import BoundedTemplates
+from tidemill_inference.prompts.crud import CreatePrompt, DeletePrompt, LabelPrompt, UpdatePrompt
+from tidemill_inference.prompts.domain.prompt import Prompt
+from tidemill_inference.prompts.grpc import GrpcPromptService, PromptUseCases
+from tidemill_inference.prompts.mongo import PromptCodec
+from tidemill_inference.rollouts.commands import ApproveRollout, PromoteRollout, RollBackRollout
+from tidemill_inference.rollouts.events import evaluations, reactions
+from tidemill_inference.rollouts.follow_ups import FollowUps
+from tidemill_inference.rollouts.mongo import (
     MongoActiveRollouts,
     MongoLiveModels,
     MongoOutcomes,
     MongoRolloutLeases,
 )
-from tidemill_inference.adapters.rag_retriever import RagRetriever
-from tidemill_inference.adapters.remote_engines import RemoteEngines, RemoteOptions
-from tidemill_inference.adapters.secrets import Secrets
-from tidemill_inference.adapters.trainer_candidates import TrainerCandidates
-from tidemill_inference.adapters.trainer_models import TrainerModels
-from tidemill_inference.application.answer_question import AnswerQuestion
-from tidemill_inference.application.answer_shadow import AnswerShadow
-from tidemill_inference.application.configure_deployment import CreateDeployment, DeleteDeployment, UpdateDeployment
-from tidemill_inference.application.count_outcomes import CountOutcomes
-from tidemill_inference.application.delete_prompt import DeletePrompt
-from tidemill_inference.application.erase_end_user import EraseEndUser
-from tidemill_inference.application.forget_outcomes import ForgetOutcomes
-from tidemill_inference.application.forget_records import ForgetRecords
-from tidemill_inference.application.generate_answer import GenerateAnswer
-from tidemill_inference.application.generation import SharedGenerations
-from tidemill_inference.application.prepare_candidate import PrepareCandidate
-from tidemill_inference.application.reconcile_rollout import ReconcileRollout
-from tidemill_inference.application.record_outcome import RecordOutcome
-from tidemill_inference.application.record_reactions import RecordRating
-from tidemill_inference.application.reserve_inference import Reservations
-from tidemill_inference.application.resolve_configuration import ResolveConfiguration
-from tidemill_inference.application.rollout_commands import ApproveRollout, PromoteRollout, RollBackRollout
-from tidemill_inference.application.show_prompt import ShowPrompt
-from tidemill_inference.application.start_rollout import StartRollout
-from tidemill_inference.application.write_prompt import CreatePrompt, LabelPrompt, UpdatePrompt
-from tidemill_inference.domain.deployment import Deployment
-from tidemill_inference.domain.errors import DeploymentNotFound, InferenceNotFound, PromptNotFound
-from tidemill_inference.domain.inference import Inference
-from tidemill_inference.domain.prompt import Prompt
-from tidemill_inference.entrypoints.feedback_tokens import FeedbackTokens
-from tidemill_inference.entrypoints.grpc_deployment_service import DeploymentUseCases, GrpcDeploymentService
-from tidemill_inference.entrypoints.grpc_inference_service import GrpcInferenceService
-from tidemill_inference.entrypoints.grpc_prompt_service import GrpcPromptService, PromptUseCases
-from tidemill_inference.entrypoints.http_callers import ANY_HOST, is_loopback
-from tidemill_inference.entrypoints.http_connections import ConnectionLimits
-from tidemill_inference.entrypoints.http_server import HttpServer
-from tidemill_inference.entrypoints.kafka_rollouts import evaluations, reactions
-from tidemill_inference.entrypoints.openai_http import OpenAiApi
-from tidemill_inference.entrypoints.rollout_workers import FollowUps, RolloutWorker
-from tidemill_inference.entrypoints.workers import RecordKeeper, WarmUp
+from tidemill_inference.rollouts.outcomes import CountOutcomes, ForgetOutcomes, RecordOutcome, RecordRating
+from tidemill_inference.rollouts.prepare_candidate import PrepareCandidate
+from tidemill_inference.rollouts.reconcile import RolloutWorker
+from tidemill_inference.rollouts.reconcile_rollout import ReconcileRollout
+from tidemill_inference.rollouts.start_rollout import StartRollout
+from tidemill_inference.rollouts.trainer import TrainerCandidates
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay

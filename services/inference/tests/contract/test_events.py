@@ -10,11 +10,10 @@ from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.message import Message as ProtoMessage
 
 from tidemill_core.application import derived_id
-from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
-from tidemill_inference.adapters.mongo_inferences import InferenceCodec
-from tidemill_inference.domain.content import Citation, Message, Part, Passage, Role
-from tidemill_inference.domain.deployment import Configuration, Deployment, DeploymentSpec, Sampling
-from tidemill_inference.domain.inference import (
+from tidemill_inference.deployments.domain.deployment import Configuration, Deployment, DeploymentSpec, Sampling
+from tidemill_inference.deployments.mongo import DeploymentCodec
+from tidemill_inference.generation.domain.content import Citation, Message, Part, Passage, Role
+from tidemill_inference.generation.domain.inference import (
     Answer,
     Inference,
     InferenceHasFailed,
@@ -25,9 +24,10 @@ from tidemill_inference.domain.inference import (
     Variant,
     reserved,
 )
-from tidemill_inference.domain.rollout import Decision, Move, PassedEvaluation
-from tidemill_inference.domain.rollout_policy import RolloutPolicy, RolloutStep
-from tidemill_inference.domain.step_counts import StepCounts
+from tidemill_inference.generation.mongo import InferenceCodec
+from tidemill_inference.rollouts.domain.policy import RolloutPolicy, RolloutStep
+from tidemill_inference.rollouts.domain.rollout import Decision, Move, PassedEvaluation
+from tidemill_inference.rollouts.domain.step_counts import StepCounts
 
 EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

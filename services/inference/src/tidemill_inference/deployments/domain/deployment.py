@@ -1,0 +1,403 @@
+"""The name that products call, and what answers under it."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import Enum
+
+from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.application import derived_id
+from tidemill_core.errors import InvalidInput, Violation
+from tidemill_inference.deployments.domain.configuration import DEFAULT_TOP_K, Configuration, Retrieval, Sampling
+from tidemill_inference.errors import ApprovalsMissing, NoActiveRollout, RolloutNotFound
+from tidemill_inference.prompts.domain.references import check_slug
+from tidemill_inference.rollouts.domain.policy import RolloutPolicy
+from tidemill_inference.rollouts.domain.rollout import (
+    WAITS,
+    Approval,
+    Decision,
+    Move,
+    NamedRollout,
+    PassedEvaluation,
+    Rollout,
+    RolloutHasAdvanced,
+    RolloutHasStarted,
+    RolloutState,
+    RolloutWasPromoted,
+    RolloutWasRefused,
+    RolloutWasRolledBack,
+    state_of,
+)
+from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE, Reason, StepCounts
+
+__all__ = [
+    "DEFAULT_TOP_K",
+    "ChosenConfiguration",
+    "Configuration",
+    "Deployment",
+    "DeploymentSpec",
+    "DeploymentWasConfigured",
+    "DeploymentWasDeleted",
+    "RecordMode",
+    "Retrieval",
+    "Sampling",
+]
+
+DEFAULT_DEADLINE = timedelta(seconds=60)
+MAX_DEADLINE = timedelta(minutes=15)
+MAX_RECORD_DAYS = 3650
+MAX_FALLBACKS = 5
+_REMEMBERED = 50
+"""Evaluations that were decided on, so that a redelivered event has no second effect."""
+
+
+class RecordMode(Enum):
+    """What the record of an answer keeps, each mode more than the one before."""
+
+    NONE = 1
+    METADATA = 2
+    FULL = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentSpec:
+    """What the user declared; references are as written."""
+
+    model: str
+    prompt: str
+    retrieval: Retrieval | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    fallback: tuple[str, ...] = ()
+    deadline: timedelta = DEFAULT_DEADLINE
+    record: RecordMode = RecordMode.FULL
+    allow_sampling_override: bool = False
+    follow: str = ""
+    rollout_policy: RolloutPolicy | None = None
+    record_days: int = 0
+    """After so many days the records of its answers are removed; 0 keeps them."""
+
+    def check(self) -> None:
+        """Refuse what can never work, all of it at once.
+
+        Raises:
+            InvalidInput: names every field, its value and its limit.
+
+        """
+        found = self.sampling.violations("sampling")
+        found += [
+            Violation(field=name, description="is required") for name in ("model", "prompt") if not getattr(self, name)
+        ]
+        if not timedelta() < self.deadline <= MAX_DEADLINE:
+            text = f"is {self.deadline.total_seconds():g} s; take more than 0 and at most {MAX_DEADLINE.seconds} s"
+            found.append(Violation(field="deadline", description=text))
+        if not 0 <= self.record_days <= MAX_RECORD_DAYS:
+            text = f"is {self.record_days}; take 1 to {MAX_RECORD_DAYS} days, or 0 to keep the records"
+            found.append(Violation(field="record_days", description=text))
+        if len(self.fallback) > MAX_FALLBACKS:
+            found.append(Violation(field="fallback", description=f"take at most {MAX_FALLBACKS} models"))
+        if self.retrieval:
+            found += self.retrieval.violations("retrieval")
+        if self.rollout_policy:
+            found += self.rollout_policy.violations("rollout_policy")
+        if found:
+            raise InvalidInput.of(*found)
+        if self.follow:
+            check_slug("follow", self.follow)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentWasConfigured(Event):
+    """Another configuration answers from now on; `replaced` is the digest of the one before."""
+
+    configuration: Configuration
+    replaced: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentWasDeleted(Event):
+    """Nothing answers under the name any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenConfiguration:
+    """A configuration, and the part that it plays for one request; `shadowed` has the candidate answer a copy."""
+
+    variant: str
+    configuration: Configuration
+    rollout: str = ""
+    step: int = 0
+    shadowed: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Deployment(Aggregate):
+    """A declared spec, the configuration that answers now, and the rollout that may change it.
+
+    While `rollouts_paused`, no rollout begins its first step or advances; what has to be taken back, still is.
+    """
+
+    spec: DeploymentSpec
+    live: Configuration
+    rollout: Rollout | None = None
+    evaluations: tuple[str, ...] = ()
+    rollouts_paused: bool = False
+
+    @property
+    def active_rollout(self) -> Rollout | None:
+        """The rollout whose end is open."""
+        return self.rollout if self.rollout and self.rollout.active else None
+
+    def configure(self, spec: DeploymentSpec, live: Configuration, *, now: datetime) -> None:
+        """Take a new spec with its references resolved; only another configuration is an event.
+
+        A candidate was compared with what is live: with another configuration, and where its model is followed or a
+        policy is there no longer, its rollout ends.
+        """
+        replaced = self.live.digest
+        self.spec, self.live = spec, live
+        if live.digest != replaced:
+            self._configured(replaced=replaced, now=now)
+        if (rollout := self.active_rollout) is None:
+            return
+        if live.digest != rollout.baseline:
+            text = "another configuration was applied: the candidate has to be compared with it"
+            self._taken_back(rollout, Reason.BASELINE_CHANGED, text, now=now)
+            self.pending.append(RolloutWasRefused(reason=Reason.BASELINE_CHANGED, message=text, **rollout.named(now)))
+        elif spec.rollout_policy is None or rollout.candidate.model.partition("@")[0] != spec.follow:
+            text = "the deployment follows the model or has the policy no longer"
+            self._taken_back(rollout, Reason.BY_HAND, text, now=now)
+
+    def pause_rollouts(self, *, paused: bool, now: datetime) -> None:
+        """Pause rollouts, or let them go on: a pause is no time of a step, which begins anew when it ends."""
+        if self.rollouts_paused and not paused and (rollout := self.active_rollout):
+            self.rollout = replace(rollout, step_time=now)
+        self.rollouts_paused = paused
+
+    def announce(self, *, now: datetime) -> None:
+        """Say that a new deployment answers."""
+        self._configured(replaced="", now=now)
+
+    def delete(self, *, now: datetime) -> None:
+        """Stop answering."""
+        self.deleted = True
+        self.pending.append(DeploymentWasDeleted(occurred_at=now))
+
+    def choose(self, *, end_user: str = "", request_id: str = "") -> ChosenConfiguration:
+        """Return what answers one live request."""
+        rollout = self.active_rollout
+        if rollout is None or not rollout.ready:
+            return ChosenConfiguration(variant=LIVE, configuration=self.live)
+        candidate = rollout.gives_candidate(end_user=end_user, request_id=request_id)
+        return ChosenConfiguration(
+            variant=CANDIDATE if candidate else LIVE,
+            configuration=rollout.candidate if candidate else self.live,
+            rollout=rollout.id,
+            step=rollout.step,
+            shadowed=rollout.current.shadow,
+        )
+
+    def shadowing(self, rollout_id: str) -> ChosenConfiguration:
+        """Return what answers the copy of a question in a shadow step.
+
+        Raises:
+            NoActiveRollout: the step, or the rollout, is over.
+
+        """
+        rollout = self.active_rollout
+        if rollout is None or rollout.id != rollout_id or not rollout.current.shadow:
+            raise NoActiveRollout(self.id, missing="nothing is shadowed any more")
+        return ChosenConfiguration(
+            variant=CANDIDATE, configuration=rollout.candidate, rollout=rollout.id, step=rollout.step
+        )
+
+    def start_rollout(self, passed: PassedEvaluation, *, why_not: str, now: datetime) -> None:
+        """Start a rollout of a candidate, or return why not; evaluations of other gates are ignored.
+
+        `why_not` says why the candidate's version cannot serve; "" if it can.
+        """
+        policy = self.spec.rollout_policy
+        if passed.evaluation in self.evaluations or (policy and policy.gate != passed.gate):
+            return
+        self.evaluations = (*self.evaluations, passed.evaluation)[-_REMEMBERED:]
+        candidate = replace(self.live, model=passed.candidate)
+        named = NamedRollout(
+            occurred_at=now,
+            rollout=derived_id(self.project, "rollout", self.id, passed.evaluation),
+            candidate=passed.candidate,
+            configuration=candidate.digest,
+            evaluation=passed.evaluation,
+        )
+        refused = self._refusal(passed, why_not)
+        if refused or policy is None:
+            reason, message = refused or (Reason.NO_POLICY, "")
+            self.pending.append(RolloutWasRefused(reason=reason, message=message, **named))
+            return
+        self.rollout = Rollout(
+            id=named["rollout"],
+            evaluation=passed.evaluation,
+            baseline=passed.baseline,
+            baseline_model=self.live.model,
+            candidate=candidate,
+            policy=policy,
+            state=state_of(policy.steps[0]),
+            start_time=now,
+            step_time=now,
+            message=WAITS,
+        )
+        self.pending.append(RolloutHasStarted(baseline=passed.baseline, **named))
+
+    def delay_rollout(self, rollout_id: str, *, epoch: int, why: str) -> None:
+        """Say what keeps the candidate from being loaded.
+
+        Raises:
+            RolloutLeaseLost: a later holder of the lease was there.
+
+        """
+        rollout = self.active_rollout
+        if rollout and rollout.id == rollout_id:
+            self.rollout = rollout.at(epoch).waiting(why)
+
+    def begin_rollout(self, rollout_id: str, *, epoch: int, now: datetime) -> None:
+        """Let the first step begin, unless rollouts are paused by now: the candidate is loaded.
+
+        Raises:
+            RolloutLeaseLost: a later holder of the lease was there.
+
+        """
+        rollout = self.active_rollout
+        if rollout and rollout.id == rollout_id and not self.rollouts_paused:
+            self.rollout = rollout.at(epoch).begun(now=now)
+
+    def reconcile_rollout(self, decision: Decision, counts: StepCounts, *, seen: Rollout, now: datetime) -> None:
+        """Do what was decided on the rollout as it was `seen`, unless it moved on, or was paused, meanwhile.
+
+        Raises:
+            RolloutLeaseLost: a later holder of the lease was there.
+
+        """
+        rollout = self.active_rollout
+        if rollout is None or rollout.id != seen.id:
+            return
+        rollout = rollout.at(seen.epoch)
+        if (rollout.step, rollout.hold, rollout.approvals) != (seen.step, seen.hold, seen.approvals):
+            return
+        if self.rollouts_paused and not decision.urgent:
+            return
+        reason = decision.reason or Reason.BY_HAND
+        match decision.move:
+            case Move.STAY:
+                self.rollout = rollout
+            case Move.PROMOTE:
+                self._promoted(rollout, reason, decision.message, counts=counts, now=now)
+            case Move.ROLL_BACK:
+                self._taken_back(rollout, reason, decision.message, counts=counts, now=now)
+            case _:
+                self.rollout = rollout.moved(decision, counts, now=now)
+                self._advanced(self.rollout, now=now)
+
+    def promote_rollout(self, rollout_id: str, *, message: str, counts: StepCounts, now: datetime) -> None:
+        """Make the candidate live now, by hand.
+
+        Raises:
+            RolloutNotFound: the active rollout is another one.
+            NoActiveRollout: no candidate has passed the gate, or the rollout has ended.
+            ApprovalsMissing: approvals are missing.
+
+        """
+        rollout = self._open(rollout_id)
+        if rollout.missing_approvals:
+            raise ApprovalsMissing(rollout.id, given=len(rollout.approvals), requested=rollout.policy.approvals)
+        self._promoted(rollout, Reason.BY_HAND, message, counts=counts, now=now)
+
+    def approve_rollout(self, rollout_id: str, approval: Approval) -> None:
+        """Agree to the promotion.
+
+        Raises:
+            RolloutNotFound: the rollout is another one.
+            NoActiveRollout: there is nothing to agree to.
+
+        """
+        self.rollout = self._open(rollout_id).approved(approval)
+
+    def roll_back_rollout(self, rollout_id: str, *, message: str, counts: StepCounts, now: datetime) -> None:
+        """Take the candidate back, also after it was promoted: then the model before answers again.
+
+        Raises:
+            RolloutNotFound: the rollout is another one.
+            NoActiveRollout: nothing can be taken back.
+
+        """
+        rollout = self._named(rollout_id)
+        if rollout is None or rollout.state is RolloutState.ROLLED_BACK:
+            raise NoActiveRollout(self.id, missing="there is nothing to take back")
+        if rollout.active:
+            self._taken_back(rollout, Reason.BY_HAND, message, counts=counts, now=now)
+            return
+        if self.live.model != rollout.candidate.model:
+            text = f"{self.live.model} answers by now, and not {rollout.candidate.model}, which was promoted"
+            raise NoActiveRollout(self.id, missing=text)
+        replaced = self.live.digest
+        self.live = replace(self.live, model=rollout.baseline_model)
+        self._taken_back(rollout, Reason.BY_HAND, message, now=now)
+        self._configured(replaced=replaced, now=now)
+
+    def _refusal(self, passed: PassedEvaluation, why_not: str) -> tuple[Reason, str] | None:
+        if self.spec.rollout_policy is None:
+            return Reason.NO_POLICY, "the deployment has no rollout policy"
+        if passed.candidate.partition("@")[0] != self.spec.follow:
+            return Reason.NO_POLICY, f"the deployment follows {self.spec.follow or 'no model'}"
+        if self.live.digest != passed.baseline:
+            return Reason.BASELINE_CHANGED, "another configuration answers than the one it was compared with"
+        if active := self.active_rollout:
+            return Reason.ROLLOUT_ACTIVE, f"{active.candidate.model} is on its way: promote it or roll it back first"
+        return (Reason.MODEL_NOT_READY, why_not) if why_not else None
+
+    def _named(self, rollout_id: str) -> Rollout | None:
+        last = self.rollout.id if self.rollout else ""
+        if rollout_id and rollout_id != last:
+            raise RolloutNotFound(rollout_id, deployment=self.id, last=last)
+        return self.rollout
+
+    def _open(self, rollout_id: str) -> Rollout:
+        rollout = self._named(rollout_id)
+        if rollout and rollout.active:
+            return rollout
+        policy = self.spec.rollout_policy
+        gate = f"gate {policy.gate}" if policy else "the gate of a rollout policy, and the policy itself"
+        ended = f"the last one was {rollout.state.name.lower()}; " if rollout else ""
+        raise NoActiveRollout(self.id, missing=f"{ended}missing is an evaluation that has passed {gate}")
+
+    def _promoted(self, rollout: Rollout, reason: Reason, message: str, *, counts: StepCounts, now: datetime) -> None:
+        replaced, self.live = self.live.digest, rollout.candidate
+        self.rollout = rollout.ended(RolloutState.PROMOTED, message=message, now=now, counts=counts)
+        reported = _without_rationale(reason, message)
+        self.pending.append(
+            RolloutWasPromoted(reason=reason, message=reported, replaced=replaced, **rollout.named(now))
+        )
+        self._configured(replaced=replaced, now=now)
+
+    def _taken_back(
+        self, rollout: Rollout, reason: Reason, message: str, *, now: datetime, counts: StepCounts | None = None
+    ) -> None:
+        text = f"{reason.value}: {message}"
+        self.rollout = rollout.ended(RolloutState.ROLLED_BACK, message=text, now=now, counts=counts)
+        reported = _without_rationale(reason, message)
+        self.pending.append(RolloutWasRolledBack(reason=reason, message=reported, **rollout.named(now)))
+
+    def _advanced(self, rollout: Rollout, *, now: datetime) -> None:
+        self.pending.append(
+            RolloutHasAdvanced(
+                state=rollout.state,
+                step=rollout.step,
+                weight=rollout.current.weight,
+                message=rollout.message,
+                **rollout.named(now),
+            )
+        )
+
+    def _configured(self, *, replaced: str, now: datetime) -> None:
+        self.pending.append(DeploymentWasConfigured(occurred_at=now, configuration=self.live, replaced=replaced))
+
+
+def _without_rationale(reason: Reason, message: str) -> str:
+    """Return what an event may contain: free text of users stays with the rollout."""
+    return "by hand" if reason is Reason.BY_HAND else message

@@ -1,0 +1,54 @@
+"""From a deployment as declared to what answers: every reference resolved, or refused by name."""
+
+from dataclasses import dataclass
+
+from tidemill_core.application import PageRequest
+from tidemill_inference.deployments.domain.deployment import Configuration, DeploymentSpec
+from tidemill_inference.engines.ports import Models
+from tidemill_inference.errors import PromptNotFound, ReferenceNotFound
+from tidemill_inference.generation.ports import Retriever
+from tidemill_inference.prompts.domain.references import Reference
+from tidemill_inference.prompts.ports import Prompts
+
+_SHOWN = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolveConfiguration:
+    """Asks the owners: the trainer for models, rag for the collection."""
+
+    prompts: Prompts
+    models: Models
+    retriever: Retriever
+
+    async def __call__(self, project: str, spec: DeploymentSpec, *, kept_model: str = "") -> Configuration:
+        """Return the configuration that a spec resolves to; `kept_model` replaces the spec's model.
+
+        Raises:
+            InvalidInput: a reference is not written as one.
+            ReferenceNotFound: a reference does not exist; the message lists what does.
+            ModelNotReady: a model was not imported, or not yet.
+            DependencyUnavailable: an owner does not answer.
+
+        """
+        prompt = await self._prompt(project, Reference.parse("prompt", spec.prompt))
+        Reference.parse("model", spec.model)
+        model = kept_model or await self._model(project, "model", spec.model)
+        fallback = [await self._model(project, f"fallback[{at}]", each) for at, each in enumerate(spec.fallback)]
+        if spec.retrieval:
+            await self.retriever.check(project, spec.retrieval)
+        return Configuration(
+            model=model, prompt=prompt, retrieval=spec.retrieval, sampling=spec.sampling, fallback=tuple(fallback)
+        )
+
+    async def _model(self, project: str, field: str, text: str) -> str:
+        Reference.parse(field, text)
+        return (await self.models.resolve(project, text, field=field)).id
+
+    async def _prompt(self, project: str, reference: Reference) -> str:
+        try:
+            prompt = await self.prompts.get(project, reference.name)
+        except PromptNotFound as error:
+            known = await self.prompts.list(project, page=PageRequest(size=_SHOWN))
+            raise ReferenceNotFound(reference.name, field="prompt", known=[each.id for each in known.items]) from error
+        return f"{prompt.id}@{prompt.resolve(reference.pin).number}"

@@ -1,0 +1,342 @@
+"""A model behind any OpenAI-compatible endpoint, by OpenAI's own client."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import openai
+import structlog
+from openai import AsyncOpenAI, AsyncStream
+from pydantic import SecretStr
+
+from tidemill_core.errors import (
+    DependencyTimedOut,
+    DependencyUnavailable,
+    InvalidInput,
+    PreconditionFailed,
+    RateLimited,
+    TidemillError,
+)
+from tidemill_inference.deployments.domain.deployment import Sampling
+from tidemill_inference.engines.ports import Finish, Piece, RemoteModel
+from tidemill_inference.engines.text_stream import WholeCharacters
+from tidemill_inference.errors import PromptTooLong
+from tidemill_inference.generation.domain.content import Message
+
+MAX_ANSWER_CHARACTERS = 1024 * 1024
+MAX_EVENTS = 256 * 1024
+"""Events of one answer, with text or without."""
+_EVENTS_IN_A_TURN = 16
+"""After which others have the event loop, however fast an endpoint sends."""
+_REASONS: Mapping[str, str] = {
+    **dict.fromkeys(("stop", "stop_sequence", "eos", "eos_token", "end_turn", "end", "complete", "completed"), "stop"),
+    **dict.fromkeys(("length", "max_tokens", "max_length", "max_output_tokens", "model_length"), "length"),
+    **dict.fromkeys(("content_filter", "content_filtered", "safety", "recitation", "refusal"), "content_filter"),
+}
+"""OpenAI's word for each reason that ends an answer well; after any other one it is not whole."""
+_NOT_TEXT = ("tool_calls", "function_call", "audio", "images")
+"""Parts of an answer that are not handed on: an answer that has them has failed, it is not an empty one."""
+_TOO_LONG = re.compile(
+    r"context[ _-]?(?:length|size|window)|maximum (?:prompt|input|model) length|max_model_len|reduce the length of"
+    r"|\b(?:prompt|inputs?|messages?)\b.{0,80}?(?:too (?:long|large)\b|longer than|\bexceeds?\b)"
+    r"|\binputs\b.{0,80}?must (?:have less than|be <=)"
+    r"|\btokens?\b.{0,40}?\b(?:exceeds?|more than)\b.{0,20}?\b(?:max|limit|allowed)"
+)
+"""How OpenAI, Anthropic, Mistral, Google, xAI, vLLM, SGLang, TGI, llama.cpp and Ollama say that a model takes less."""
+_MAX_SAID = 4096
+_PARAMETERS = ("temperature", "top_p", "seed", "stop", "max_tokens", "max_completion_tokens", "stream_options")
+_QUOTED = re.compile(rf"[`'\"]({'|'.join(_PARAMETERS)})[`'\"]")
+_DEFAULT_PAUSE_S = 1.0
+_MAX_PAUSE_S = 60.0
+_BUSY, _BUSY_IF_IT_SAYS_WHEN = frozenset({429, 529}), 503
+_TOO_LARGE, _REFUSED = 413, frozenset({400, 422})
+_HEADERS = frozenset(
+    {"host", "accept", "accept-encoding", "connection", "content-length", "content-type", "user-agent"}
+)
+"""What is sent beside the key; the client adds others of the environment, which may be secrets."""
+_log = structlog.get_logger(__name__)
+_NO_KEY = "none"  # with an empty one the client sends OPENAI_API_KEY of the environment to any host
+
+
+class OpenAiEngine:
+    """Implements `application.ports.Engine`. The endpoint knows its tokens and its limits; this side does not."""
+
+    context_tokens = None
+
+    def __init__(  # noqa: PLR0913 - keyword-only, and each of another kind
+        self,
+        model: RemoteModel,
+        *,
+        key: SecretStr | None,
+        transport: httpx2.AsyncBaseTransport,
+        stall_s: float,
+        retries: int,
+        frank: bool = False,
+    ) -> None:
+        """`stall_s` is the timeout without data, before the first token or between two.
+
+        With `frank` errors say how the endpoint failed. Else only the log does, so that errors cannot be used to scan
+        the internal network.
+        """
+        self._model = model.model
+        self._frank = frank
+        self._stall_s = stall_s
+        self._retries = retries
+        self._host = urlsplit(model.base_url).hostname or model.base_url
+        secret = key.get_secret_value() if key else _NO_KEY
+
+        async def no_retry_when_busy(response: httpx2.Response) -> None:
+            if _is_busy_status(response):  # the caller gets the delay for a retry, or a fallback answers
+                response.headers["x-should-retry"] = "false"
+
+        async def with_own_headers(request: httpx2.Request) -> None:
+            kept = [(name, value) for name, value in request.headers.multi_items() if name in _HEADERS]
+            request.headers = httpx2.Headers([*kept, ("authorization", f"Bearer {secret}")])
+
+        self._client = AsyncOpenAI(
+            base_url=model.base_url,
+            api_key=secret,
+            timeout=stall_s,
+            max_retries=retries,
+            default_headers={"accept-encoding": "identity"},
+            # Neither a redirect nor a proxy of the environment: the transport alone decides where it goes.
+            http_client=httpx2.AsyncClient(
+                transport=transport,
+                timeout=stall_s,
+                follow_redirects=False,
+                trust_env=False,
+                event_hooks={"request": [with_own_headers], "response": [no_retry_when_busy]},
+            ),
+        )
+        # OpenAI itself has given the limit a new name, which other servers do not all know.
+        openai_itself = f".{self._host}".endswith(".openai.com")
+        self._limit_name = "max_completion_tokens" if openai_itself else "max_tokens"
+        self._asks_for_usage = True
+        self.fingerprint = f"openai {openai.__version__} {self._host}"
+
+    async def close(self) -> None:
+        """Let the connections go."""
+        await self._client.close()
+
+    async def count_tokens(self, messages: Sequence[Message]) -> None:
+        """See `Engine.count_tokens`: the endpoint counts."""
+
+    async def generate(
+        self, messages: Sequence[Message], sampling: Sampling, *, timeout_s: float
+    ) -> AsyncGenerator[Piece | Finish, None]:
+        """See `Engine.generate`."""
+        deadline = time.monotonic() + timeout_s
+        with self._translated():
+            async with asyncio.timeout(timeout_s):
+                stream = await self._stream(messages, sampling)
+        reason, usage, length, events, characters = "", None, 0, 0, WholeCharacters()
+        try:
+            chunks = aiter(stream)
+            while (chunk := await self._next(chunks, deadline)) is not None:
+                with self._translated():
+                    text, ended = _read(chunk)
+                    text = characters.feed(text)
+                usage, reason = chunk.get("usage") or usage, ended or reason
+                length, events = length + len(text), events + 1
+                if text:
+                    yield Piece(text=text)
+                if length > MAX_ANSWER_CHARACTERS or events > MAX_EVENTS:
+                    raise self._unavailable(what="does not stop answering")
+                if events % _EVENTS_IN_A_TURN == 0:
+                    await asyncio.sleep(0)
+            if rest := characters.end():
+                yield Piece(text=rest)
+        finally:
+            await stream.close()
+        if reason.lower() not in _REASONS:
+            raise self._unavailable(what="broke its answer off, or answered nonsense")
+        yield Finish(
+            reason=_REASONS[reason.lower()],
+            input_tokens=_count(usage, "prompt_tokens"),
+            output_tokens=_count(usage, "completion_tokens"),
+        )
+
+    async def _stream(self, messages: Sequence[Message], sampling: Sampling) -> Any:  # noqa: ANN401 - see `_next`
+        """Return the chunks; what a server turns out not to take is sent otherwise from then on."""
+        while True:
+            sent = self._request(messages, sampling)
+            try:
+                return await self._asked(sent)
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                if "max_tokens" in sent and "max_completion_tokens" in _said(error):
+                    self._limit_name = "max_completion_tokens"
+                elif "stream_options" in sent and "stream_options" in _said(error):
+                    self._asks_for_usage = False
+                else:
+                    raise
+
+    async def _asked(self, body: Mapping[str, Any]) -> AsyncStream[object]:
+        """Return the chunks as JSON: the client's classes take a hundred times as long to make of a hostile one."""
+        return await self._client.post(
+            "/chat/completions", cast_to=object, body=body, stream=True, stream_cls=AsyncStream[object]
+        )
+
+    def _request(self, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
+        requested = {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            self._limit_name: sampling.max_output_tokens,
+            "seed": sampling.seed,
+            "stop": list(sampling.stop) or None,
+        }
+        return {
+            "model": self._model,
+            "messages": [{"role": message.role.value, "content": message.text} for message in messages],
+            "stream": True,
+            **({"stream_options": {"include_usage": True}} if self._asks_for_usage else {}),
+            **{name: value for name, value in requested.items() if value is not None},
+        }
+
+    async def _next(self, chunks: Any, deadline: float) -> Any:  # noqa: ANN401 - what a server sends need not fit
+        with self._translated():
+            async with asyncio.timeout(min(self._stall_s, deadline - time.monotonic())):
+                return await anext(chunks, None)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn the client's errors into the kit's; the endpoint's own words stay out, they may quote the prompt."""
+        try:
+            yield
+        except (TimeoutError, openai.APITimeoutError, httpx2.TimeoutException) as error:
+            raise self._unavailable(what="does not answer in time", kind=DependencyTimedOut) from error
+        except openai.APIConnectionError as error:
+            raise self._unavailable(what="cannot be reached") from error
+        except openai.APIStatusError as error:
+            raise self._refusal(error) from error
+        except _NotText as error:
+            raise self._unavailable(what=f"answers with {error}, which are not handed on,") from error
+        except (openai.OpenAIError, httpx2.HTTPError, ValueError, TypeError, RecursionError) as error:
+            if _is_too_long(error):
+                raise PromptTooLong from error
+            if _is_busy(error):
+                raise self._busy(_DEFAULT_PAUSE_S) from error
+            # Whatever the client stumbles over in an answer is the endpoint's nonsense.
+            raise self._unavailable(what="answers nonsense") from error
+
+    def _refusal(self, error: openai.APIStatusError) -> TidemillError:
+        """Return what a status means; of the endpoint's words only the name of a parameter that was sent."""
+        match error:
+            case openai.AuthenticationError() | openai.PermissionDeniedError():
+                message = f"{self._host} refuses the key for model {self._model}: check the secret"
+                return PreconditionFailed(message, model=self._model)
+            case openai.NotFoundError():
+                message = f"{self._host} has no model {self._model}: check its name and the base_url"
+                return PreconditionFailed(message, model=self._model)
+            case _ if _is_busy_status(error.response):
+                return self._busy(_pause_s(error.response.headers))
+            case _ if error.status_code == _TOO_LARGE or (error.status_code in _REFUSED and _is_too_long(error)):
+                return PromptTooLong()
+            case openai.BadRequestError() | openai.UnprocessableEntityError():
+                code = error.code if isinstance(error.code, str) else error.status_code
+                named = _parameter(error)
+                what = f"{named} as it is" if named else "this request"
+                cure = f": set another {named}, or none, in the deployment or the request" if named else ""
+                message = f"{self._host} does not take {what} for model {self._model} ({code}){cure}"
+                return InvalidInput(message, model=self._model, code=code)
+            case _:
+                return self._unavailable(what=f"fails with HTTP status {error.status_code}")
+
+    def _busy(self, pause_s: float) -> RateLimited:
+        message = f"{self._host} takes no more requests for model {self._model} at the moment: try again later"
+        return RateLimited(message, retry_after_s=pause_s, model=self._model)
+
+    def _unavailable(
+        self, what: str, *, kind: type[DependencyUnavailable] = DependencyUnavailable
+    ) -> DependencyUnavailable:
+        if not self._frank:
+            _log.warning("remote_model_failed", host=self._host, model=self._model, why=what)
+            what = "gives no usable answer (check its base_url; the log of inference says more)"
+        message = f"{self._host} {what} for model {self._model}"
+        return kind(message, dependency=self._host, model=self._model, retried=self._retries or None)
+
+
+def _read(chunk: object) -> tuple[str, str]:
+    """Return the text of a chunk, and why the answer ended, "" where it goes on."""
+    choices = _object(chunk).get("choices") or [None]
+    if not isinstance(choices, list):
+        raise TypeError(type(choices))
+    choice = _object(choices[0])
+    delta, ended = _object(choice.get("delta")), choice.get("finish_reason") or ""
+    if found := [name for name in _NOT_TEXT if delta.get(name) or ended == name]:
+        raise _NotText(found[0])
+    text = delta.get("content") or delta.get("refusal") or ""
+    if not isinstance(text, str) or not isinstance(ended, str):
+        raise TypeError(type(text))
+    return text, ended
+
+
+def _object(value: object) -> Mapping[str, object]:
+    """Return a JSON object, an empty one for null."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise TypeError(type(value))
+    return value
+
+
+def _is_busy(error: Exception) -> bool:
+    """Return whether an error event, which has no status, says what status 429 does."""
+    return isinstance(error, openai.APIError) and str(error.code) in {"429", "rate_limit_exceeded"}
+
+
+def _is_busy_status(response: httpx2.Response) -> bool:
+    """Return whether an endpoint takes no more at the moment: it says so, or says when it will."""
+    status = response.status_code
+    return status in _BUSY or (status == _BUSY_IF_IT_SAYS_WHEN and "retry-after" in response.headers)
+
+
+def _said(error: openai.APIError) -> str:
+    """Return the beginning of an endpoint's words, also of an error that is no object but a text."""
+    text = error.body if isinstance(error.body, str) else ""
+    return f"{error.code} {error.message[:_MAX_SAID]} {text[:_MAX_SAID]}"
+
+
+def _is_too_long(error: Exception) -> bool:
+    return isinstance(error, openai.APIError) and _TOO_LONG.search(_said(error).lower()) is not None
+
+
+def _parameter(error: openai.APIStatusError) -> str:
+    """Return the parameter that is refused, as one that was sent is called, or ""."""
+    if error.param in _PARAMETERS:
+        return error.param or ""
+    found = _QUOTED.search(_said(error))
+    return found[1] if found else ""
+
+
+class _NotText(Exception):
+    """The endpoint answers with something that is not text."""
+
+
+def _pause_s(headers: Mapping[str, str]) -> float:
+    """Return when the endpoint is to be asked again, from seconds, milliseconds or a date (RFC 9110, 10.2.3)."""
+    for name, pause_s in (("retry-after-ms", _milliseconds), ("retry-after", float), ("retry-after", _until)):
+        try:
+            found = pause_s(headers.get(name, ""))
+        except (ValueError, TypeError):
+            continue
+        return min(found, _MAX_PAUSE_S) if found > 0 else _DEFAULT_PAUSE_S
+    return _DEFAULT_PAUSE_S
+
+
+def _milliseconds(said: str) -> float:
+    return float(said) / 1000
+
+
+def _until(date: str) -> float:
+    return parsedate_to_datetime(date).timestamp() - time.time()
+
+
+def _count(usage: object, name: str) -> int:
+    value = usage.get(name) if isinstance(usage, dict) else 0
+    return value if isinstance(value, int) and value > 0 else 0

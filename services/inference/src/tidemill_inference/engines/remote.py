@@ -1,0 +1,120 @@
+"""Remote models: a client for each address and key, the one not used for longest let go."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
+
+from tidemill_inference.engines.guarded_transport import GuardedTransport, Resolver, SystemResolver
+from tidemill_inference.engines.openai import OpenAiEngine
+from tidemill_inference.engines.ports import RemoteModel
+from tidemill_inference.engines.secrets import Secrets
+from tidemill_inference.errors import AddressRefused
+from tidemill_kit.http.outgoing import AllowedHosts, Origin
+
+_Key = tuple[str, RemoteModel, str]
+"""Project, model and the digest of the key that is sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteOptions:
+    """`stall_s` is the timeout without data, `max_clients` how many unused addresses stay connected."""
+
+    allowed: AllowedHosts = field(default_factory=AllowedHosts)
+    stall_s: float = 20.0
+    retries: int = 2
+    max_clients: int = 64
+
+
+@dataclass(slots=True, eq=False)
+class _Client:
+    engine: OpenAiEngine
+    users: int = 0
+
+
+class RemoteEngines:
+    """Looks a model's key up for each use: another one is another client."""
+
+    def __init__(self, secrets: Secrets, options: RemoteOptions, *, resolve: Resolver | None = None) -> None:
+        self._secrets = secrets
+        self._options = options
+        self._system = SystemResolver()
+        self._resolve = resolve or self._system
+        self._clients: OrderedDict[_Key, _Client] = OrderedDict()
+
+    def check(self, project: str, model: RemoteModel) -> None:
+        """Refuse a model whose address may not be called, or whose key is not there.
+
+        Raises:
+            AddressRefused: the address is no address, or one without TLS that the operator did not allow.
+            SecretMissing: the project has no such secret for this host.
+
+        """
+        self._key(project, model)
+
+    @asynccontextmanager
+    async def use(self, project: str, model: RemoteModel) -> AsyncIterator[OpenAiEngine]:
+        """Keep a client for the length of a block.
+
+        Raises:
+            As `check`.
+
+        """
+        origin, secret = self._key(project, model)
+        digest = hashlib.sha256(secret.get_secret_value().encode()).hexdigest() if secret else ""
+        key = (project, model, digest)
+        client = self._clients.get(key)
+        if client is None:
+            client = self._clients[key] = _Client(self._made(project, model, origin, secret))
+        client.users += 1
+        try:
+            self._clients.move_to_end(key)
+            await self._let_go()
+            yield client.engine
+        finally:
+            client.users -= 1
+
+    async def close(self) -> None:
+        """Close every connection."""
+        clients, self._clients = list(self._clients.values()), OrderedDict()
+        for client in clients:
+            await client.engine.close()
+        self._system.close()
+
+    def _key(self, project: str, model: RemoteModel) -> tuple[Origin, SecretStr | None]:
+        try:
+            origin = Origin.of(model.base_url)
+        except ValueError as error:
+            raise AddressRefused(model.model, why=f"its base_url {error}") from error
+        if origin.scheme != "https" and not self._options.allowed.allow(origin):
+            why = f"{origin} is without TLS: use https, or have the operator name the host in INFERENCE_REMOTE_HOSTS"
+            raise AddressRefused(model.model, why=why)
+        return origin, self._secrets.key_for(project, model.secret, origin=origin) if model.secret else None
+
+    def _made(self, project: str, model: RemoteModel, origin: Origin, secret: SecretStr | None) -> OpenAiEngine:
+        options = self._options
+        transport = GuardedTransport(
+            origin,
+            project=project,
+            allowed=options.allowed,
+            resolve=self._resolve,
+            connect_s=min(options.stall_s, 10.0),
+        )
+        return OpenAiEngine(
+            model,
+            key=secret,
+            transport=transport,
+            stall_s=options.stall_s,
+            retries=options.retries,
+            frank=options.allowed.allow(origin),
+        )
+
+    async def _let_go(self) -> None:
+        """Close what was not used for longest and is not in use, beyond what may stay."""
+        surplus = len(self._clients) - self._options.max_clients
+        idle = [key for key, client in self._clients.items() if client.users == 0][: max(surplus, 0)]
+        for client in [self._clients.pop(key) for key in idle]:
+            await client.engine.close()

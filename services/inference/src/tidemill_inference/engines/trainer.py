@@ -1,0 +1,97 @@
+"""Model versions, as the trainer's registry knows them."""
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+import grpc
+
+from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2, model_registry_service_pb2_grpc
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
+from tidemill_inference.engines.ports import ModelVersion, RemoteModel
+from tidemill_inference.errors import ModelNotReady, ModelRefused, ReferenceNotFound
+
+_REMEMBERED = 256
+_SHOWN = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    model: ModelVersion
+    asked: float
+
+
+class TrainerModels:
+    """Implements `application.ports.Models`.
+
+    A ready version of files never changes, so it is asked for once. A remote one may have been given another secret:
+    it is asked for again after `recheck_s`, and what was known stays while the trainer does not answer.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float, recheck_s: float = 5.0) -> None:
+        self._registry = model_registry_service_pb2_grpc.ModelRegistryServiceStub(channel)
+        self._timeout_s = timeout_s
+        self._recheck_s = recheck_s
+        self._ready: OrderedDict[tuple[str, str], _Known] = OrderedDict()
+
+    async def resolve(self, project: str, reference: str, *, field: str) -> ModelVersion:
+        """See `Models.resolve`. It asks for the current caller's project, which is `project`."""
+        known = self._ready.get((project, reference))
+        if known and (known.model.remote is None or time.monotonic() - known.asked < self._recheck_s):
+            return known.model
+        try:
+            return await self._asked(project, reference, field=field)
+        except DependencyUnavailable:
+            if known is None:
+                raise
+            return known.model
+
+    async def _asked(self, project: str, reference: str, *, field: str) -> ModelVersion:
+        try:
+            response = await self._registry.GetModelVersion(
+                model_registry_service_pb2.GetModelVersionRequest(id=reference), timeout=self._timeout_s
+            )
+        except (NotFound, InvalidInput) as error:
+            raise ReferenceNotFound(reference, field=field, known=await self._known()) from error
+        version = response.version
+        if version.state != model_pb2.MODEL_VERSION_STATE_READY:
+            state = model_pb2.ModelVersionState.Name(version.state).removeprefix("MODEL_VERSION_STATE_").lower()
+            raise ModelNotReady(version.id, state=f"{state} ({version.message})" if version.message else state)
+        model = _model_of(version)
+        if version.source.HasField("trained"):
+            model = replace(model, base=await self._base(project, model.id, version.source.trained.base, field=field))
+        self._ready[project, model.id] = _Known(model, time.monotonic())
+        while len(self._ready) > _REMEMBERED:
+            self._ready.popitem(last=False)
+        return model
+
+    async def _base(self, project: str, adapter: str, base: str, *, field: str) -> ModelVersion:
+        """Return what an adapter belongs to.
+
+        Raises:
+            ModelRefused: it can carry no adapter.
+
+        """
+        found = await self.resolve(project, base, field=field)
+        if found.remote is not None or found.base is not None:
+            raise ModelRefused(adapter, why=f"its base {found.id} is no model of files, which an adapter needs")
+        return found
+
+    async def _known(self) -> list[str]:
+        response = await self._registry.ListModels(
+            model_registry_service_pb2.ListModelsRequest(page_size=_SHOWN), timeout=self._timeout_s
+        )
+        return [f"{model.id}@{model.latest_version}" if model.latest_version else model.id for model in response.models]
+
+
+def _model_of(version: model_pb2.ModelVersion) -> ModelVersion:
+    if version.source.HasField("openai"):
+        openai = version.source.openai
+        remote = RemoteModel(model=openai.model, base_url=openai.base_url, secret=openai.api_key_secret)
+        return ModelVersion(id=version.id, digest=version.digest, remote=remote)
+    files = {
+        artifact.path: ObjectRef(bucket=artifact.bucket, key=artifact.key, size=artifact.size, sha256=artifact.sha256)
+        for artifact in version.artifacts
+    }
+    return ModelVersion(id=version.id, digest=version.digest, files=files)

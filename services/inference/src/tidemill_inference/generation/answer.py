@@ -1,0 +1,223 @@
+"""Answer a question: once per request id, for all concurrent requests with it."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from tidemill_core.application import Caller, PageRequest, Request, derived_id
+from tidemill_core.errors import DependencyUnavailable, InvalidInput, RequestIdReused
+from tidemill_inference.deployments.domain.configuration import Configuration
+from tidemill_inference.deployments.domain.deployment import ChosenConfiguration, Deployment
+from tidemill_inference.deployments.ports import Deployments
+from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound, QuestionRefused
+from tidemill_inference.generation.domain.inference import Inference, Purpose, Question, State, Variant, reserved
+from tidemill_inference.generation.domain.outcome import AnswerOutcome
+from tidemill_inference.generation.generate import GenerateAnswer
+from tidemill_inference.generation.ports import Finished, Inferences, Step
+from tidemill_inference.generation.reservation import Reservations
+from tidemill_inference.generation.shared import Generation, SharedGenerations
+from tidemill_inference.prompts.domain.prompt import PromptContent
+from tidemill_inference.prompts.domain.references import Reference
+from tidemill_inference.prompts.ports import Prompts, Templates
+from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE
+
+_SHOWN = 50
+SHARED_DEPENDENCIES = frozenset({"rag", "qdrant", "vectors", "ingest", "trainer", "mongodb", "s3", "kafka"})
+"""Dependencies of every variant alike."""
+
+
+def _noop(_answered: AnswerOutcome) -> None:
+    """Does nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerQuestion:
+    """Emits InferenceWasCompleted, InferenceHasFailed or InferenceWasCancelled.
+
+    Equal request ids share one generation, also across replicas, where the record's lease says who answers. It stops
+    when its last listener leaves. A completed inference is final: the same request again returns its record, in which
+    only mode FULL keeps the text. What failed or was cancelled starts again.
+    """
+
+    deployments: Deployments
+    prompts: Prompts
+    inferences: Inferences
+    templates: Templates
+    generations: SharedGenerations
+    reservations: Reservations
+    make: GenerateAnswer
+    observe: Callable[[AnswerOutcome], None] = _noop
+    """Called with each answer in a rollout, also with failed ones; must not block."""
+
+    async def __call__(
+        self, caller: Caller, question: Question, *, request: Request, until: float | None = None
+    ) -> AsyncGenerator[Step, None]:
+        """Yield Started, then text as it comes, then Finished. Closing the generator is leaving.
+
+        `until`, on time.monotonic(), is how long this caller listens; the answer itself has the deployment's deadline.
+
+        Raises:
+            QuestionRefused, InvalidInput: the question cannot be answered as it is.
+            RequestIdReused: the request id belongs to another question.
+            DeploymentNotFound: the project has no such deployment.
+            DependencyUnavailable: rag, the trainer, the store or the engine does not answer.
+            DeadlineExceeded: the deployment's deadline passed.
+
+        """
+        question.check()
+        key = (caller.project, derived_id(caller.project, "inference", request.id))
+
+        async def work(generation: Generation) -> Inference:
+            return await self._answer(key, question, request, generation)
+
+        listening = self.generations.listen(key, digest=request.digest, request_id=request.id, until=until, work=work)
+        async with aclosing(listening) as steps:
+            async for step in steps:
+                yield step
+
+    async def whole(
+        self, caller: Caller, question: Question, *, request: Request, until: float | None = None
+    ) -> Inference:
+        """Return the whole answer; raises as above."""
+        async with aclosing(self(caller, question, request=request, until=until)) as steps:
+            async for step in steps:
+                if isinstance(step, Finished):
+                    return step.inference
+        raise AssertionError  # Finished is always the last step
+
+    async def _answer(
+        self, key: tuple[str, str], question: Question, request: Request, generation: Generation
+    ) -> Inference:
+        """Yield the stored answer, or make it; an invalid question is refused before anything is stored."""
+        started = time.monotonic()
+        generation.waiting_for = "mongodb"
+        if stored := await self._completed(key, request):
+            return _retell(stored, generation)
+        deployment = await self._deployment(key[0], question.deployment)
+        question = _with_deployment_defaults(question, deployment)
+        chosen = await self._chosen(deployment, question, request)
+        content = await self._content(key[0], chosen.configuration, question)
+        fresh = reserved(question, inference_id=key[1], project=key[0], request_id=request.id, digest=request.digest)
+        deadline = started + deployment.spec.deadline.total_seconds()
+        async with self.reservations.reserved(fresh, _variant(chosen), deadline=deadline) as reservation:
+            if reservation.lease is None:
+                return _retell(reservation.inference, generation)
+            try:
+                answer = await self.make(
+                    reservation.inference.delivered(question),
+                    question,
+                    chosen.configuration,
+                    content=content,
+                    generation=generation,
+                    started=started,
+                    deadline=deadline,
+                )
+            except (Exception, asyncio.CancelledError) as error:
+                failed = AnswerOutcome(inference=reservation.inference, question=question, chosen=chosen, failed=True)
+                if _blames_model(generation.missed if isinstance(error, asyncio.CancelledError) else error):
+                    self._report(replace(failed, total_s=time.monotonic() - started))
+                raise
+            saved = await reservation.complete(answer)
+        whole = saved.delivered(question, answer)
+        generation.end(whole)
+        fell_back = answer.variant.model != chosen.configuration.model
+        total_s = answer.usage.total_s - answer.usage.search_s
+        self._report(
+            AnswerOutcome(inference=whole, question=question, chosen=chosen, failed=fell_back, total_s=total_s)
+        )
+        return whole
+
+    async def _chosen(self, deployment: Deployment, question: Question, request: Request) -> ChosenConfiguration:
+        """Return what answers: only live questions take part in a rollout, and the shadows that it asks itself."""
+        if question.purpose is Purpose.LIVE:
+            return deployment.choose(end_user=question.end_user, request_id=request.id)
+        if question.rollout:
+            return deployment.shadowing(question.rollout)
+        if not question.variant:
+            return ChosenConfiguration(variant=LIVE, configuration=deployment.live)
+        model = await self.make.models.resolve(deployment.project, question.variant, field="variant")
+        return ChosenConfiguration(variant=CANDIDATE, configuration=replace(deployment.live, model=model.id))
+
+    async def _content(self, project: str, configuration: Configuration, question: Question) -> PromptContent:
+        """Return the prompt, which has to take the question's variables."""
+        reference = Reference.parse("prompt", configuration.prompt)
+        content = (await self.prompts.get(project, reference.name)).resolve(reference.pin).content
+        await self.templates.check_variables(project, content, question.variables)
+        return content
+
+    def _report(self, answered: AnswerOutcome) -> None:
+        if answered.chosen.rollout:
+            self.observe(answered)
+
+    async def _completed(self, key: tuple[str, str], request: Request) -> Inference | None:
+        try:
+            inference = await self.inferences.get(*key)
+        except InferenceNotFound:
+            return None
+        if inference.request_digest != request.digest:
+            raise RequestIdReused(request.id)
+        return inference if inference.state is State.COMPLETED else None
+
+    async def _deployment(self, project: str, name: str) -> Deployment:
+        try:
+            return await self.deployments.get(project, name)
+        except DeploymentNotFound as error:
+            known = await self.deployments.list(project, page=PageRequest(size=_SHOWN))
+            raise DeploymentNotFound(name, known=[each.id for each in known.items]) from error
+
+
+def _variant(chosen: ChosenConfiguration) -> Variant:
+    """Return what is going to answer, as far as it is known before."""
+    configuration = chosen.configuration
+    return Variant(
+        name=chosen.variant,
+        configuration=configuration.digest,
+        model=configuration.model,
+        prompt=configuration.prompt,
+        rollout=chosen.rollout,
+    )
+
+
+def _blames_model(error: Exception | None) -> bool:
+    """Whether a failure counts against the variant: invalid questions and outages of shared dependencies do not.
+
+    Neither does None, an answer that the client cancelled.
+    """
+    if isinstance(error, DependencyUnavailable):
+        return error.dependency not in SHARED_DEPENDENCIES
+    return error is not None and not isinstance(error, InvalidInput)
+
+
+def _with_deployment_defaults(question: Question, deployment: Deployment) -> Question:
+    """Return the question with the record mode and the sampling that caller and deployment come to.
+
+    Raises:
+        QuestionRefused: the caller asks for more than the deployment allows.
+
+    """
+    spec = deployment.spec
+    record = question.record or spec.record
+    if record.value > spec.record.value:
+        text = f"is {record.name}; deployment {deployment.id} records {spec.record.name}, which may only be lowered"
+        raise QuestionRefused(field="record_mode", why=text)
+    question = replace(question, record=record)
+    others = [] if spec.allow_sampling_override else question.sampling.overrides(deployment.live.sampling)
+    if others and not question.yielding:
+        text = f"cannot be overridden: deployment {deployment.id} does not set allow_sampling_override"
+        raise QuestionRefused(field="sampling", why=text)
+    note = f"{', '.join(others)} as deployment {deployment.id} has it: it does not set allow_sampling_override"
+    return replace(question, sampling=question.sampling.without(others), notes=(note,) if others else ())
+
+
+def _retell(inference: Inference, generation: Generation) -> Inference:
+    """Yield a stored answer in the steps of a new one."""
+    if not inference.output:
+        text = "the answer was not recorded: only record mode FULL keeps it for a retry"
+        inference = replace(inference, warnings=(*inference.warnings, text))
+    generation.start(replace(inference, output=(), state=State.RESERVED))
+    for message in inference.output:
+        generation.add(message.text)
+    generation.end(inference)
+    return inference

@@ -1,0 +1,379 @@
+"""One answer and everything that explains it: reserved under a lease, then completed, failed or cancelled."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import Enum
+
+from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.characters import clean_line
+from tidemill_core.errors import RequestIdReused
+from tidemill_inference.deployments.domain.configuration import Sampling
+from tidemill_inference.deployments.domain.deployment import RecordMode
+from tidemill_inference.errors import LeaseLost, QuestionRefused
+from tidemill_inference.generation.domain.content import Message, Passage, Role
+
+MAX_PASSAGES = 100
+MAX_MESSAGES = 1000
+MAX_PARTS = 10_000
+"""Of all messages."""
+MAX_PRINCIPALS = 1000
+MAX_LABELS = 64
+MAX_VARIABLES_BYTES = 1024 * 1024
+MAX_EARLIER_CHARACTERS = 1000
+"""Of one earlier message in a search."""
+
+
+class State(Enum):
+    """Where an inference stands; only COMPLETED is final for its request id."""
+
+    RESERVED = 1
+    COMPLETED = 2
+    CANCELLED = 3
+    FAILED = 4
+
+
+class Purpose(Enum):
+    """Why an inference was asked."""
+
+    LIVE = 1
+    SHADOW = 2
+    EVALUATION = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked of a deployment."""
+
+    deployment: str
+    messages: tuple[Message, ...]
+    variables: Mapping[str, object] = field(default_factory=dict)
+    end_user: str = ""
+    principals: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    sampling: Sampling = field(default_factory=Sampling)
+    record: RecordMode | None = None
+    purpose: Purpose = Purpose.LIVE
+    variant: str = ""
+    """`model@version` that answers instead of the live model; not for live questions."""
+    passages: tuple[Passage, ...] | None = None
+    """Given instead of searched, each with its text; None searches. Not for live questions."""
+    rollout: str = ""
+    """The rollout whose candidate answers: only this service itself asks so, for shadows."""
+    yielding: bool = False
+    """Whether the deployment's sampling wins, with a warning, where a caller may not override it; else that is refused.
+    """
+    notes: tuple[str, ...] = ()
+    """What the answer is to warn of before anything has happened."""
+
+    def __post_init__(self) -> None:
+        """Remove invisible characters from a name, which operators and other services read."""
+        object.__setattr__(self, "end_user", clean_line(self.end_user))  # frozen
+
+    @property
+    def text(self) -> str:
+        """The last message: what is to be answered."""
+        return self.messages[-1].text
+
+    def queries(self, turns: int) -> tuple[str, ...]:
+        """Return what is searched with: the last message, and behind it, where it may go on from them, those before it.
+
+        "And what is it made of?" finds nothing alone, and a new subject nothing in the company of an old one. The last
+        message comes first also in the longer query, which an embedding model may cut.
+        """
+        said = [message.text for message in self.messages if message.role is Role.USER][-turns:]
+        earlier = [text[:MAX_EARLIER_CHARACTERS] for text in reversed(said[:-1]) if text.strip()]
+        return (self.text, "\n".join([self.text, *earlier])) if earlier else (self.text,)
+
+    def check(self) -> None:
+        """Refuse what is no question.
+
+        Raises:
+            QuestionRefused: names the field and what is supported.
+
+        """
+        if not self.messages:
+            raise QuestionRefused(field="messages", why="is empty; send at least one, the last of them from the user")
+        for number, message in enumerate(self.messages):
+            if not message.parts:
+                raise QuestionRefused(field=f"messages[{number}].parts", why="is empty; send at least one text part")
+        if self.messages[-1].role is not Role.USER:
+            last = f"messages[{len(self.messages) - 1}].role"
+            raise QuestionRefused(
+                field=last, why=f"is {self.messages[-1].role.value}; the last message has to be the user's"
+            )
+        if not self.text.strip():
+            raise QuestionRefused(field=f"messages[{len(self.messages) - 1}]", why="is blank; ask something")
+        if found := self.sampling.violations("sampling"):
+            raise QuestionRefused(field=found[0].field, why=found[0].description)
+        self._check_comparison()
+
+    def _check_comparison(self) -> None:
+        """Refuse what only comparisons may say, and passages that cannot be answered on."""
+        passages = self.passages or ()
+        if self.purpose is Purpose.LIVE and (self.variant or passages):
+            field = "variant" if self.variant else "passages"
+            raise QuestionRefused(field=field, why="is for purposes SHADOW and EVALUATION only; purpose is LIVE")
+        if self.variant and not all(self.variant.partition("@")):
+            raise QuestionRefused(field="variant", why=f"is {self.variant!r}; send model@version")
+        if len(passages) > MAX_PASSAGES:
+            raise QuestionRefused(field="passages", why=f"has {len(passages)}; take at most {MAX_PASSAGES}")
+        for number, passage in enumerate(passages):
+            path = f"passages[{number}]"
+            if not passage.text:
+                raise QuestionRefused(field=f"{path}.text", why="is empty; send the text of the span")
+            if not passage.document or passage.version < 1:
+                raise QuestionRefused(field=f"{path}.document", why="send the document and its version, 1 or more")
+            if not 0 <= passage.start <= passage.end:
+                span = f"is {passage.start} to {passage.end}; take 0 or more, ending where it starts or after"
+                raise QuestionRefused(field=f"{path}.start", why=span)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """What answered, in full; `index` 0 searched nothing, and `rollout` is "" outside of one."""
+
+    name: str
+    configuration: str
+    model: str
+    prompt: str
+    index: int = 0
+    engine: str = ""
+    rollout: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What an answer cost."""
+
+    input_tokens: int
+    output_tokens: int
+    first_token_s: float
+    total_s: float
+    search_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A whole answer. `citation_valid` is the share of its sentences that a passage supports, None without passages."""
+
+    output: tuple[Message, ...]
+    variant: Variant
+    passages: tuple[Passage, ...]
+    usage: Usage
+    finish_reason: str
+    warnings: tuple[str, ...] = ()
+    citation_valid: float | None = None
+
+    @property
+    def cited(self) -> frozenset[str]:
+        """The ids of the passages that it cites."""
+        parts = (part for message in self.output for part in message.parts)
+        return frozenset(citation.passage for part in parts for citation in part.citations)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to answer. A takeover increments `epoch`, which fences the previous holder."""
+
+    owner: str
+    epoch: int
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentUse:
+    """A document version that an answer was given, and whether the answer cites it."""
+
+    document: str
+    version: int
+    cited: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceWasCompleted(Event):
+    """The answer is final. Facts about its text are in the record; `documents` lists its sources."""
+
+    documents: tuple[DocumentUse, ...]
+    citations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceHasFailed(Event):
+    """It did not come to an answer."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceWasCancelled(Event):
+    """Its last listener left."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Inference(Aggregate):
+    """The record of one request id. What it keeps of question and answer is up to its mode."""
+
+    request_id: str
+    request_digest: str
+    deployment: str
+    purpose: Purpose = Purpose.LIVE
+    record: RecordMode = RecordMode.FULL
+    end_user: str = ""
+    state: State = State.RESERVED
+    lease: Lease | None = None
+    variant: Variant | None = None
+    messages: tuple[Message, ...] = ()
+    variables: Mapping[str, object] = field(default_factory=dict)
+    principals: tuple[str, ...] = ()
+    output: tuple[Message, ...] = ()
+    passages: tuple[Passage, ...] = ()
+    usage: Usage | None = None
+    finish_reason: str = ""
+    warnings: tuple[str, ...] = ()
+    failure: str = ""
+    citation_valid: float | None = None
+    finish_time: datetime | None = None
+
+    def reserve(self, lease: Lease, fresh: "Inference", *, variant: Variant, now: datetime) -> None:
+        """Acquire the lease, unless the answer is complete or another process holds it; increments the epoch.
+
+        `fresh` is the record of this attempt: the record mode may have changed since the last one.
+
+        Raises:
+            RequestIdReused: the request id belongs to another body.
+
+        """
+        if self.request_digest != fresh.request_digest:
+            raise RequestIdReused(self.request_id)
+        if self.state is State.COMPLETED:
+            return
+        held = self.lease is not None and self.state is State.RESERVED and self.lease.until > now
+        if held:
+            return
+        self.lease = replace(lease, epoch=(self.lease.epoch if self.lease else 0) + 1)
+        self.state, self.variant, self.failure, self.finish_reason = State.RESERVED, variant, "", ""
+        self.finish_time = None
+        self.record, self.end_user, self.labels = fresh.record, fresh.end_user, fresh.labels
+        self.messages, self.variables, self.principals = fresh.messages, fresh.variables, fresh.principals
+
+    def holds(self, owner: str) -> bool:
+        """Whether this owner is the one to answer."""
+        return self.state is State.RESERVED and self.lease is not None and self.lease.owner == owner
+
+    def renew(self, lease: Lease) -> None:
+        """Hold the right for longer.
+
+        Raises:
+            LeaseLost: it is not the holder's any more.
+
+        """
+        self._check(lease)
+        self.lease = lease
+
+    def complete(self, lease: Lease, answer: Answer, *, now: datetime) -> None:
+        """Complete with the answer, finally.
+
+        Raises:
+            LeaseLost: another replica has taken it over.
+
+        """
+        self._check(lease)
+        self.state, self.finish_time = State.COMPLETED, now
+        self.variant, self.finish_reason = answer.variant, answer.finish_reason
+        self.warnings, self.citation_valid = answer.warnings, answer.citation_valid
+        if self.record is not RecordMode.NONE:
+            self.usage = answer.usage
+            self.passages = tuple(replace(passage, text="") for passage in answer.passages)
+        if self.record is RecordMode.FULL:
+            self.output = answer.output
+        documents = {(each.document, each.version): False for each in self.passages}
+        for each in self.passages:
+            documents[each.document, each.version] |= each.id in answer.cited
+        uses = tuple(DocumentUse(document=name, version=v, cited=cited) for (name, v), cited in documents.items())
+        self.pending.append(InferenceWasCompleted(occurred_at=now, documents=uses, citations=len(answer.cited)))
+
+    def fail(self, lease: Lease, *, reason: str, now: datetime) -> None:
+        """Record the failure; the same request id may try again.
+
+        Raises:
+            LeaseLost: another replica has taken it over.
+
+        """
+        self._check(lease)
+        self.state, self.failure, self.finish_time = State.FAILED, reason, now
+        self.pending.append(InferenceHasFailed(occurred_at=now, reason=reason))
+
+    def cancel(self, lease: Lease, *, now: datetime) -> None:
+        """Record the cancellation by the last client; the same request id may try again.
+
+        Raises:
+            LeaseLost: another replica has taken it over.
+
+        """
+        self._check(lease)
+        self.state, self.finish_reason, self.finish_time = State.CANCELLED, "cancelled", now
+        self.pending.append(InferenceWasCancelled(occurred_at=now))
+
+    def erase(self, *, now: datetime) -> None:
+        """Erase user, question and answer; counts stay. A running answer is cancelled."""
+        if self.state is State.RESERVED:
+            self.state, self.finish_reason, self.finish_time = State.CANCELLED, "cancelled", now
+            self.pending.append(InferenceWasCancelled(occurred_at=now))
+        self.lease, self.record, self.end_user, self.labels = None, RecordMode.NONE, "", {}
+        self.messages, self.variables, self.principals, self.output, self.passages = (), {}, (), (), ()
+
+    def delivered(self, question: Question, answer: Answer | None = None) -> "Inference":
+        """Return a copy with the full answer for connected clients, regardless of the record mode."""
+        copy = replace(
+            self,
+            messages=question.messages,
+            end_user=question.end_user,
+            labels=dict(question.labels),
+            pending=[],
+        )
+        if answer is None:
+            return copy
+        return replace(
+            copy,
+            variant=answer.variant,
+            output=answer.output,
+            passages=answer.passages,
+            usage=answer.usage,
+            warnings=answer.warnings,
+        )
+
+    def _check(self, lease: Lease) -> None:
+        current = self.lease
+        if (
+            self.state is not State.RESERVED
+            or current is None
+            or (current.owner, current.epoch)
+            != (
+                lease.owner,
+                lease.epoch,
+            )
+        ):
+            raise LeaseLost(self.id)
+
+
+def reserved(question: Question, *, inference_id: str, project: str, request_id: str, digest: str) -> Inference:
+    """Return the record of a question before a process holds its lease.
+
+    `question.record` is the mode after the deployment's limit was applied.
+    """
+    mode = question.record or RecordMode.FULL
+    return Inference(
+        id=inference_id,
+        project=project,
+        request_id=request_id,
+        request_digest=digest,
+        deployment=question.deployment,
+        purpose=question.purpose,
+        record=mode,
+        end_user=question.end_user if mode is not RecordMode.NONE else "",
+        labels=dict(question.labels) if mode is not RecordMode.NONE else {},
+        messages=question.messages if mode is RecordMode.FULL else (),
+        variables=question.variables if mode is RecordMode.FULL else {},
+        principals=question.principals if mode is RecordMode.FULL else (),
+    )

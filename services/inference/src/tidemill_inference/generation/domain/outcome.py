@@ -1,0 +1,20 @@
+"""What came of one answer, for those who compare variants."""
+
+from dataclasses import dataclass
+
+from tidemill_inference.deployments.domain.deployment import ChosenConfiguration
+from tidemill_inference.generation.domain.inference import Inference, Question
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerOutcome:
+    """What came of one answer; `inference` holds all of it, whatever its record keeps.
+
+    `total_s` of one that did not fail is without the search: a copy is asked on the passages that were found before.
+    """
+
+    inference: Inference
+    question: Question
+    chosen: ChosenConfiguration
+    failed: bool
+    total_s: float = 0.0

@@ -1,0 +1,57 @@
+"""Erase what a person asked, and what they were answered."""
+
+from dataclasses import dataclass
+
+from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
+from tidemill_core.characters import clean_line
+from tidemill_core.errors import InvalidInput, Violation
+from tidemill_inference.generation.domain.inference import Inference
+from tidemill_inference.generation.ports import Inferences
+
+_BATCH_SIZE = 200
+"""A call ends well within its deadline, however many records there are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erased:
+    """How much it was; where there is `more`, the next call goes on, and counting after `next_token`."""
+
+    records: int
+    more: bool
+    next_token: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EraseEndUser:
+    """A record that was erased names the person no more, so that the next call finds those that are left."""
+
+    inferences: Inferences
+    clock: Clock
+
+    async def __call__(self, caller: Caller, end_user: str, *, validate_only: bool = False, token: str = "") -> Erased:
+        """Erase some of the records, or count some.
+
+        Raises:
+            InvalidInput: the end user is missing.
+
+        """
+        if not end_user:
+            raise InvalidInput.of(Violation(field="end_user", description="is empty; name who is to be erased"))
+        page = PageRequest(size=_BATCH_SIZE, token=token if validate_only else "")
+        found = await self._found(caller.project, end_user, page)
+        more = bool(found.next_token)
+        if validate_only:
+            return Erased(records=len(found.items), more=more, next_token=found.next_token)
+        for each in found.items:
+            await self.inferences.update(
+                caller.project, each.id, lambda stored: stored.erase(now=self.clock.now()), request=Request.internal()
+            )
+        return Erased(records=len(found.items), more=more)
+
+    async def _found(self, project: str, end_user: str, page: PageRequest) -> Page[Inference]:
+        """Return records of a person, by the name as it is kept, and as it is given: older ones keep that."""
+        found = await self.inferences.list(project, page=page, where={"end_user": end_user})
+        cleaned = clean_line(end_user)
+        if found.items or cleaned == end_user:
+            return found
+        return await self.inferences.list(project, page=page, where={"end_user": cleaned})

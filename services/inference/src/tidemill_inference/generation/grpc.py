@@ -1,0 +1,106 @@
+"""InferenceService: message -> use case -> message, streams at the pace of their reader."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Struct
+
+from tidemill.inference.v1 import inference_service_pb2 as pb
+from tidemill.inference.v1 import inference_service_pb2_grpc
+from tidemill_inference.generation.answer import AnswerQuestion
+from tidemill_inference.generation.erase_end_user import EraseEndUser
+from tidemill_inference.generation.messages import content_message, inference_message
+from tidemill_inference.generation.ports import Delta, Finished, Inferences, Started, Step
+from tidemill_inference.generation.question_messages import question_of
+from tidemill_inference.generation.show_prompt import ShowPrompt
+from tidemill_kit.grpc.server import current_caller, page_of, remaining_s, request_of
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_NO_DEADLINE_S = 3600.0
+_MARGIN_S = 0.25
+"""Margin before the caller's deadline at which a timeout error naming the slow dependency is returned."""
+
+
+class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
+    """Serves answers; errors are mapped by the kit's interceptor."""
+
+    def __init__(
+        self, answer: AnswerQuestion, inferences: Inferences, show_prompt: ShowPrompt, erase: EraseEndUser
+    ) -> None:
+        self._answer = answer
+        self._erase = erase
+        self._inferences = inferences
+        self._show_prompt = show_prompt
+
+    async def Generate(self, request: pb.GenerateRequest, _context: Context) -> pb.GenerateResponse:
+        """Answer a question, whole."""
+        inference = await self._answer.whole(
+            current_caller(), question_of(request), request=request_of(request), until=_until()
+        )
+        return pb.GenerateResponse(inference=inference_message(inference))
+
+    async def GenerateStream(
+        self, request: pb.GenerateStreamRequest, _context: Context
+    ) -> AsyncIterator[pb.GenerateStreamResponse]:
+        """Answer a question, token by token. A request id is the same intent here and in Generate."""
+        asked = request.request
+        steps = self._answer(current_caller(), question_of(asked), request=request_of(asked), until=_until())
+        sequence = 0
+        async with aclosing(steps):
+            async for step in steps:
+                sequence += 1
+                yield _streamed(step, sequence)
+
+    async def GetInference(self, request: pb.GetInferenceRequest, _context: Context) -> pb.GetInferenceResponse:
+        """Return one inference as it was recorded."""
+        inference = await self._inferences.get(current_caller().project, request.id)
+        return pb.GetInferenceResponse(inference=inference_message(inference))
+
+    async def GetInferencePrompt(
+        self, request: pb.GetInferencePromptRequest, _context: Context
+    ) -> pb.GetInferencePromptResponse:
+        """Return what the model saw, rendered again."""
+        shown = await self._show_prompt(current_caller(), request.id)
+        return pb.GetInferencePromptResponse(
+            messages=[content_message(message) for message in shown.messages],
+            question=shown.question,
+            earlier=[content_message(message) for message in shown.earlier],
+            variables=ParseDict(dict(shown.variables), Struct()),
+            principals=shown.principals,
+        )
+
+    async def EraseEndUser(self, request: pb.EraseEndUserRequest, _context: Context) -> pb.EraseEndUserResponse:
+        """Erase some of a person's records."""
+        erased = await self._erase(
+            current_caller(), request.end_user, validate_only=request.validate_only, token=request.page_token
+        )
+        return pb.EraseEndUserResponse(erased=erased.records, more=erased.more, next_page_token=erased.next_token)
+
+    async def ListInferences(self, request: pb.ListInferencesRequest, _context: Context) -> pb.ListInferencesResponse:
+        """Return a page of inferences."""
+        where = {"deployment": request.deployment} if request.deployment else None
+        page = await self._inferences.list(current_caller().project, page=page_of(request), where=where)
+        return pb.ListInferencesResponse(
+            inferences=[inference_message(each) for each in page.items], next_page_token=page.next_token
+        )
+
+
+def _until() -> float:
+    """Return the caller's deadline, less the margin for returning an error."""
+    left_s = remaining_s(_NO_DEADLINE_S)
+    return time.monotonic() + left_s - min(_MARGIN_S, left_s / 10)
+
+
+def _streamed(step: Step, sequence: int) -> pb.GenerateStreamResponse:
+    match step:
+        case Started():
+            return pb.GenerateStreamResponse(sequence=sequence, started=inference_message(step.inference))
+        case Delta():
+            return pb.GenerateStreamResponse(sequence=sequence, delta=pb.PartDelta(text=step.text))
+        case Finished():
+            return pb.GenerateStreamResponse(sequence=sequence, finished=inference_message(step.inference))

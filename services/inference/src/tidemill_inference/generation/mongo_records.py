@@ -1,0 +1,50 @@
+"""The records of answers as they are cleared away: by an index, a part at a time."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from tidemill_inference.deployments.ports import DeploymentRef
+from tidemill_inference.generation.ports import KeptRecords
+from tidemill_kit.store.mongo import Collection, Document, translated
+
+_LIMITED: Document = {"state.spec.record_days": {"$gt": 0}}
+
+
+class MongoRecords:
+    """Implements `ports.Records`."""
+
+    def __init__(self, deployments: Collection, inferences: Collection) -> None:
+        self._deployments = deployments
+        self._inferences = inferences
+
+    async def ensure_indexes(self) -> None:
+        """Create what finds the deployments that say how long; repeating it changes nothing."""
+        with translated():
+            await self._deployments.create_index([("state.spec.record_days", 1)], partialFilterExpression=_LIMITED)
+
+    async def limited(self) -> Sequence[KeptRecords]:
+        """See `Records.limited`."""
+        fields = {"project": True, "id": True, "state.spec.record_days": True}
+        with translated():
+            return [
+                KeptRecords(
+                    deployment=DeploymentRef(project=each["project"], id=each["id"]),
+                    days=each["state"]["spec"]["record_days"],
+                )
+                async for each in self._deployments.find(_LIMITED, fields)
+            ]
+
+    async def remove(self, kept: KeptRecords, *, before: datetime, limit: int) -> int:
+        """See `Records.remove`. The index of the deployment's list leads to the oldest."""
+        old: Document = {
+            "project": kept.deployment.project,
+            "deleted": False,
+            "state.deployment": kept.deployment.id,
+            "create_time": {"$lt": before},
+            "outbox": [],
+        }
+        with translated():
+            cursor = self._inferences.find(old, {"_id": True}).sort([("create_time", 1), ("id", 1)])
+            ids = [each["_id"] for each in await cursor.limit(limit).to_list(limit)]
+            removed = await self._inferences.delete_many({"_id": {"$in": ids}, "outbox": []})
+        return removed.deleted_count

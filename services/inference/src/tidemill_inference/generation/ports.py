@@ -1,0 +1,108 @@
+"""Records of answers, the texts that they refer to, and rag's search."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from tidemill_core.application import Aggregates
+from tidemill_inference.deployments.domain.deployment import Retrieval
+from tidemill_inference.deployments.ports import DeploymentRef
+from tidemill_inference.generation.domain.content import Passage
+from tidemill_inference.generation.domain.inference import Inference
+
+Inferences = Aggregates[Inference]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptRecords:
+    """The retention of a deployment's records."""
+
+    deployment: DeploymentRef
+    days: int
+
+
+class Records(Protocol):
+    """The records of answers, for deleting old ones."""
+
+    async def limited(self) -> Sequence[KeptRecords]:
+        """Return the deployments of all projects, also deleted ones, whose records have a retention."""
+        ...
+
+    async def remove(self, kept: KeptRecords, *, before: datetime, limit: int) -> int:
+        """Delete a batch of older records, oldest first, whose events are published; return how many."""
+        ...
+
+
+class DocumentTexts(Protocol):
+    """Texts of documents, from ingest."""
+
+    async def get(self, project: str, document: str, version: int) -> str:
+        """Return the masked text of a version, to which spans refer.
+
+        Raises:
+            TextGone: it was erased.
+            DependencyUnavailable: ingest does not answer.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Passages, best first, with ids from "1" on; `index` is the index version that was searched."""
+
+    passages: tuple[Passage, ...]
+    index: int
+    warnings: tuple[str, ...] = ()
+    """rag's warnings."""
+
+
+class Retriever(Protocol):
+    """rag's search."""
+
+    async def check(self, project: str, retrieval: Retrieval) -> None:
+        """Refuse a collection or a pinned index that does not exist.
+
+        Raises:
+            ReferenceNotFound: lists what exists.
+            DependencyUnavailable: rag does not answer.
+
+        """
+        ...
+
+    async def search(
+        self, project: str, retrieval: Retrieval, *, question: str, principals: Sequence[str], timeout_s: float
+    ) -> Found:
+        """Return the passages for a question.
+
+        Raises:
+            PreconditionFailed: the collection is gone, or has no live index yet.
+            DependencyUnavailable: rag does not answer in time.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The first step of every answer: who answers, and on what; the text is still to come."""
+
+    inference: Inference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """More text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The last step of every answer: all of it."""
+
+    inference: Inference
+
+
+Step = Started | Delta | Finished

@@ -1,0 +1,110 @@
+"""Passages, as rag finds them."""
+
+from collections.abc import Sequence
+
+import grpc
+from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Struct
+
+from tidemill.content.v1 import content_pb2
+from tidemill.rag.v1 import (
+    collection_service_pb2,
+    collection_service_pb2_grpc,
+    retrieval_service_pb2,
+    retrieval_service_pb2_grpc,
+)
+from tidemill_core.errors import (
+    DeadlineExceeded,
+    DependencyUnavailable,
+    Internal,
+    InvalidInput,
+    NotFound,
+    PreconditionFailed,
+)
+from tidemill_inference.deployments.domain.deployment import Retrieval
+from tidemill_inference.errors import ReferenceNotFound
+from tidemill_inference.generation.domain.content import Passage
+from tidemill_inference.generation.ports import Found
+
+_SHOWN = 50
+_MAX_QUERY_CHARACTERS = 8000
+"""More than any embedding model reads."""
+
+
+class RagRetriever:
+    """Implements `application.ports.Retriever`. It asks for the current caller's project, which is `project`."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float) -> None:
+        self._collections = collection_service_pb2_grpc.CollectionServiceStub(channel)
+        self._retrieval = retrieval_service_pb2_grpc.RetrievalServiceStub(channel)
+        self._timeout_s = timeout_s
+
+    async def check(self, project: str, retrieval: Retrieval) -> None:  # noqa: ARG002 - see the class
+        """See `Retriever.check`."""
+        try:
+            response = await self._collections.GetCollection(
+                collection_service_pb2.GetCollectionRequest(id=retrieval.collection), timeout=self._timeout_s
+            )
+        except (NotFound, InvalidInput) as error:
+            known = await self._known()
+            raise ReferenceNotFound(retrieval.collection, field="retrieval.collection", known=known) from error
+        numbers = [index.number for index in response.collection.indexes]
+        if retrieval.index and retrieval.index not in numbers:
+            there = [str(number) for number in numbers]
+            raise ReferenceNotFound(str(retrieval.index), field="retrieval.index", known=there)
+
+    async def search(
+        self,
+        project: str,  # noqa: ARG002 - see the class
+        retrieval: Retrieval,
+        *,
+        question: str,
+        principals: Sequence[str],
+        timeout_s: float,
+    ) -> Found:
+        """See `Retriever.search`."""
+        metadata_filter = ParseDict(dict(retrieval.metadata_filter), Struct())
+        request = retrieval_service_pb2.SearchRequest(
+            collection=retrieval.collection,
+            query=question[:_MAX_QUERY_CHARACTERS],
+            top_k=retrieval.top_k,
+            metadata_filter=metadata_filter,
+            principals=principals,
+            index=retrieval.index,
+        )
+        try:
+            response = await self._retrieval.Search(request, timeout=min(timeout_s, self._timeout_s))
+        except (NotFound, InvalidInput) as error:
+            # The deployment is at fault, not the question: the collection was there when it was configured.
+            message = f"collection {retrieval.collection} cannot be searched: {error.message}"
+            raise PreconditionFailed(message, collection=retrieval.collection) from error
+        except (DeadlineExceeded, Internal) as error:
+            message = f"rag does not answer: {error.message}"
+            raise DependencyUnavailable(message, dependency="rag") from error
+        passages = tuple(_passage(passage, number) for number, passage in enumerate(response.passages, start=1))
+        return Found(passages=passages, index=response.index, warnings=tuple(response.warnings))
+
+    async def _known(self) -> list[str]:
+        response = await self._collections.ListCollections(
+            collection_service_pb2.ListCollectionsRequest(page_size=_SHOWN), timeout=self._timeout_s
+        )
+        return [collection.id for collection in response.collections]
+
+
+def _passage(message: content_pb2.Passage, number: int) -> Passage:
+    return Passage(
+        id=str(number),
+        document=message.document,
+        version=message.version,
+        start=message.start,
+        end=message.end,
+        score=message.score,
+        source=message.source,
+        key=message.key,
+        title=message.title,
+        uri=message.uri,
+        text=message.text,
+        header_start=message.header_start,
+        header_end=message.header_end,
+        also_in=tuple(message.also_in),
+    )

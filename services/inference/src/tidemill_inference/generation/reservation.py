@@ -1,0 +1,179 @@
+"""The right to answer one request id, among all replicas: held by a lease while the answer is made."""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from tidemill_core.application import Clock, Request
+from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, TidemillError, isolated
+from tidemill_inference.errors import LeaseLost
+from tidemill_inference.generation.domain.inference import Answer, Inference, Lease, State, Variant
+from tidemill_inference.generation.ports import Inferences
+
+_SAVE_TIMEOUT_S = 5.0
+_BEATS = 3
+"""Renewals within the term of a lease, so that one lost renewal does no harm."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Reservation:
+    """The record, and the lease on it; without a lease another process has COMPLETED it."""
+
+    inference: Inference
+    lease: Lease | None
+    inferences: Inferences
+    clock: Clock
+    _saving: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _ended: bool = False
+
+    async def complete(self, answer: Answer) -> Inference:
+        """Save the answer and return the record.
+
+        Raises:
+            LeaseLost: another replica has taken it over.
+
+        """
+        await self._end(lambda stored, lease: stored.complete(lease, answer, now=self.clock.now()))
+        return self.inference
+
+    async def fail(self, reason: str) -> None:
+        """Save that no answer came of it."""
+        await self._end(lambda stored, lease: stored.fail(lease, reason=reason, now=self.clock.now()))
+
+    async def cancel(self) -> None:
+        """Save the cancellation by the last client."""
+        await self._end(lambda stored, lease: stored.cancel(lease, now=self.clock.now()))
+
+    async def renew(self, ttl: timedelta) -> None:
+        """Hold the right for longer, unless it has been used."""
+        async with self._saving:
+            if self._ended:
+                return
+            longer = replace(self._held(), until=self.clock.now() + ttl)
+            await self._save(lambda stored, _lease: stored.renew(longer))
+            self.lease = longer
+
+    async def _end(self, change: Callable[[Inference, Lease], None]) -> None:
+        """Save how it ended; a renewal at the same time would take an ended inference for a lost one."""
+        async with self._saving:
+            await self._save(change)
+            self._ended = True
+
+    async def _save(self, change: Callable[[Inference, Lease], None]) -> None:
+        lease = self._held()
+        self.inference = await self.inferences.update(
+            self.inference.project, self.inference.id, lambda stored: change(stored, lease), request=Request.internal()
+        )
+
+    def _held(self) -> Lease:
+        assert self.lease is not None  # noqa: S101 - only the holder saves
+        return self.lease
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservations:
+    """`ttl` is how long a replica that died keeps others waiting."""
+
+    inferences: Inferences
+    clock: Clock
+    ttl: timedelta = timedelta(seconds=15)
+    poll_s: float = 0.2
+
+    @asynccontextmanager
+    async def reserved(self, fresh: Inference, variant: Variant, *, deadline: float) -> AsyncIterator[Reservation]:
+        """Wait for the lease, or for the answer of its holder, and renew the lease during the block.
+
+        A block that ends with an error or a cancellation is saved as such. `deadline` is on time.monotonic().
+
+        Raises:
+            RequestIdReused: the request id belongs to another body.
+            DeadlineExceeded: another process was still answering at the deadline.
+            DependencyUnavailable: the lease could not be kept.
+
+        """
+        reservation = await self._reserve(fresh, variant, deadline)
+        if reservation.lease is None:
+            yield reservation
+            return
+        try:
+            with isolated():
+                async with self._kept(reservation):
+                    yield reservation
+        except asyncio.CancelledError:
+            await self._recorded(reservation, reservation.cancel())
+            raise
+        except Exception as error:
+            reason = error.reason if isinstance(error, TidemillError) else "INTERNAL"
+            await self._recorded(reservation, reservation.fail(reason))
+            raise
+
+    async def _reserve(self, fresh: Inference, variant: Variant, deadline: float) -> Reservation:
+        owner = str(uuid.uuid4())
+        while True:
+            now = self.clock.now()
+            lease = Lease(owner=owner, epoch=0, until=now + self.ttl)
+
+            def reserve(stored: Inference, lease: Lease = lease) -> None:
+                stored.reserve(lease, fresh, variant=variant, now=self.clock.now())
+
+            stored = await self.inferences.upsert(fresh, reserve, request=Request.internal())
+            mine = stored.lease if stored.holds(owner) else None
+            if mine or stored.state is State.COMPLETED:
+                return Reservation(inference=stored, lease=mine, inferences=self.inferences, clock=self.clock)
+            if time.monotonic() + self.poll_s > deadline:
+                message = f"another replica is still answering inference {fresh.id}: ask again"
+                raise DeadlineExceeded(message, inference=fresh.id)
+            await asyncio.sleep(self.poll_s)
+
+    @asynccontextmanager
+    async def _kept(self, reservation: Reservation) -> AsyncIterator[None]:
+        """Renew the lease beside the block, and cancel the block when it is lost."""
+        body = asyncio.current_task()
+        assert body is not None  # noqa: S101 - a coroutine runs in a task
+        lost: list[TidemillError] = []
+
+        async def beat() -> None:
+            try:
+                await self._renewing(reservation)
+            except TidemillError as error:
+                lost.append(error)
+                body.cancel()
+
+        beating = asyncio.create_task(beat())
+        try:
+            yield
+        except asyncio.CancelledError:
+            if lost and body.uncancel() == 0:
+                raise lost[0] from None
+            raise
+        finally:
+            beating.cancel()
+            await asyncio.wait({beating})
+
+    async def _renewing(self, reservation: Reservation) -> None:
+        """Renew for ever; a store that is down is asked again while the lease still holds."""
+        while True:
+            await asyncio.sleep(self.ttl.total_seconds() / _BEATS)
+            try:
+                await reservation.renew(self.ttl)
+            except DependencyUnavailable:
+                if reservation.lease is None or reservation.lease.until <= self.clock.now():
+                    raise
+
+    async def _recorded(self, reservation: Reservation, saving: Coroutine[Any, Any, None]) -> None:
+        """Save how it ended, also while being cancelled; where that fails, the lease runs out by itself."""
+        task = asyncio.ensure_future(saving)
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({task}, timeout=_SAVE_TIMEOUT_S)
+        if not task.done():
+            task.cancel()
+        elif not task.cancelled() and (error := task.exception()) and not isinstance(error, LeaseLost):
+            _log.warning("inference_end_not_saved: %s", reservation.inference.id, exc_info=error)

@@ -1,0 +1,30 @@
+"""Run the candidate on a copy of a live request; the answer is recorded but not returned."""
+
+from dataclasses import dataclass, replace
+
+from tidemill_core.application import Caller, Request, derived_id
+from tidemill_inference.generation.answer import AnswerQuestion
+from tidemill_inference.generation.domain.inference import Inference, Purpose
+from tidemill_inference.generation.domain.outcome import AnswerOutcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerShadow:
+    """The copy is asked on the same passages; its request id comes from the live inference, so it is asked once."""
+
+    answer: AnswerQuestion
+
+    async def __call__(self, live: AnswerOutcome) -> Inference:
+        """Return the candidate's answer.
+
+        Raises:
+            NoActiveRollout: the shadow step is over.
+            TidemillError: as any answer.
+
+        """
+        inference, rollout = live.inference, live.chosen.rollout
+        question = replace(
+            live.question, purpose=Purpose.SHADOW, passages=tuple(inference.passages), rollout=rollout, variant=""
+        )
+        request = Request.of(derived_id("shadow", rollout, inference.id), inference.request_digest.encode())
+        return await self.answer.whole(Caller(project=inference.project), question, request=request)

@@ -1,0 +1,178 @@
+"""A running generation and its listeners."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from tidemill_core.errors import DeadlineExceeded, DependencyTimedOut, RateLimited, RequestIdReused, TidemillError
+from tidemill_inference.generation.domain.inference import Inference
+from tidemill_inference.generation.ports import Delta, Finished, Started, Step
+
+_BUSY_PAUSE_S = 1.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Generation:
+    """The answer so far.
+
+    All listeners share one text, and each has its own offset: a slow one lags, delays no other, and gets what it missed
+    in one piece. So every listener's queue is bounded by the length of the answer.
+    """
+
+    digest: str
+    started: Inference | None = None
+    pieces: list[str] = field(default_factory=list)
+    finished: Inference | None = None
+    waiting_for: str = ""
+    """What has to answer next; "" once text is coming."""
+    listeners: int = 0
+    missed: TidemillError | None = None
+    """The error that the last listener got at its deadline; None if it was cancelled."""
+    task: asyncio.Task[Inference] | None = None
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def start(self, inference: Inference) -> None:
+        """Send the variant."""
+        self.started = inference
+        self._report()
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self.pieces)
+
+    def add(self, text: str) -> None:
+        """Add text."""
+        self.pieces.append(text)
+        self._report()
+
+    def end(self, inference: Inference) -> None:
+        """Send the whole answer."""
+        self.finished = inference
+        self._report()
+
+    def late(self) -> TidemillError:
+        """Return what to say when time runs out: who did not answer, or that the answer takes longer."""
+        if self.waiting_for:
+            message = f"{self.waiting_for} did not answer in time: the same call may succeed later"
+            return DependencyTimedOut(message, dependency=self.waiting_for)
+        message = "the answer was not complete in time: allow more time, or ask for fewer tokens"
+        return DeadlineExceeded(message)
+
+    async def steps(self, *, until: float | None) -> AsyncGenerator[Step, None]:
+        """Yield the answer from its beginning, whenever one comes to listen, `until` on time.monotonic().
+
+        Raises:
+            TidemillError: what the generation failed with, or what it still waits for.
+
+        """
+        sent = 0
+        started = False
+        while True:
+            changed, finished = self._changed, self.finished
+            if self.started and not started:
+                started = True
+                yield Started(inference=self.started)
+            if fresh := "".join(self.pieces[sent:]):
+                sent = len(self.pieces)
+                yield Delta(text=fresh)
+            if finished:
+                yield Finished(inference=finished)
+                return
+            if changed is self._changed:
+                await self._wait(changed, until)
+
+    async def _wait(self, changed: asyncio.Event, until: float | None) -> None:
+        """Return at the next change; raise when the task ended without an answer."""
+        assert self.task is not None  # noqa: S101 - listeners come after the task
+        if self.task.done():
+            self.task.result()
+            return
+        waiter = asyncio.ensure_future(changed.wait())
+        try:
+            patience_s = None if until is None else max(0.0, until - time.monotonic())
+            done, _ = await asyncio.wait({waiter, self.task}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiter.cancel()
+        if not done:
+            self.missed = self.late()
+            raise self.missed
+
+    def _report(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+class SharedGenerations:
+    """The generations of this process by inference; the last listener to leave ends one.
+
+    A project has its share of them, 0 all: one whose endpoint drips characters leaves places to the others.
+    """
+
+    def __init__(self, *, at_most: int, of_project: int = 0) -> None:
+        self._maximum = at_most
+        self._of_project = of_project or at_most
+        self._running: dict[tuple[str, str], Generation] = {}
+
+    async def listen(
+        self,
+        key: tuple[str, str],
+        *,
+        digest: str,
+        request_id: str,
+        until: float | None,
+        work: Callable[[Generation], Coroutine[Any, Any, Inference]],
+    ) -> AsyncGenerator[Step, None]:
+        """Join the generation of this key, or begin it with `work`.
+
+        Raises:
+            RequestIdReused: it runs for another body.
+            RateLimited: as many run as this process takes, of all projects or of this one.
+
+        """
+        generation = self._running.get(key)
+        if generation is None:
+            generation = self._begin(key, digest, work)
+        elif generation.digest != digest:
+            raise RequestIdReused(request_id)
+        generation.listeners += 1
+        try:
+            async for step in generation.steps(until=until):
+                yield step
+        finally:
+            generation.listeners -= 1
+            if generation.listeners == 0:
+                await self._end(key, generation)
+
+    async def stop(self) -> None:
+        """End everything that still runs."""
+        for key, generation in list(self._running.items()):
+            await self._end(key, generation)
+
+    def _begin(
+        self, key: tuple[str, str], digest: str, work: Callable[[Generation], Coroutine[Any, Any, Inference]]
+    ) -> Generation:
+        if len(self._running) >= self._maximum:
+            message = f"{self._maximum} answers are under way here, and no more are taken: try again"
+            raise RateLimited(message, retry_after_s=_BUSY_PAUSE_S)
+        mine = sum(project == key[0] for project, _ in self._running)
+        if mine >= self._of_project:
+            message = f"{mine} answers of this project are under way here, and no more of it are taken: try again"
+            raise RateLimited(message, retry_after_s=_BUSY_PAUSE_S)
+        generation = Generation(digest=digest)
+        self._running[key] = generation
+        generation.task = asyncio.create_task(work(generation), name=f"generation {key[1]}")
+        return generation
+
+    async def _end(self, key: tuple[str, str], generation: Generation) -> None:
+        """Stop the work, if it is not done, and forget it; a new listener begins anew."""
+        if self._running.get(key) is generation:
+            del self._running[key]
+        if generation.task is not None:
+            generation.task.cancel()
+            # Waits also when the listener itself is being cancelled: asyncio.wait leaves the task to end by itself.
+            await asyncio.wait({generation.task})
+            if not generation.task.cancelled():
+                generation.task.exception()

@@ -1,0 +1,87 @@
+"""Show what the model saw for an inference, without ever having kept the passages' texts."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from tidemill_core.application import Caller
+from tidemill_inference.deployments.domain.deployment import RecordMode
+from tidemill_inference.errors import PromptNotRecorded, TextGone
+from tidemill_inference.generation.domain.content import Message, Passage
+from tidemill_inference.generation.domain.inference import Inference, State
+from tidemill_inference.generation.ports import DocumentTexts, Inferences
+from tidemill_inference.generation.steps.render import conversation
+from tidemill_inference.prompts.domain.references import Reference
+from tidemill_inference.prompts.ports import Prompts, Templates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownPrompt:
+    """The messages as the model saw them, and the question with all that it was asked with."""
+
+    messages: tuple[Message, ...]
+    question: str
+    earlier: tuple[Message, ...]
+    variables: Mapping[str, object]
+    principals: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowPrompt:
+    """Renders again from the record; the texts of its passages come from their owner, so what was erased stays gone."""
+
+    inferences: Inferences
+    prompts: Prompts
+    templates: Templates
+    texts: DocumentTexts
+
+    async def __call__(self, caller: Caller, inference_id: str) -> ShownPrompt:
+        """Return the prompt.
+
+        Raises:
+            InferenceNotFound: the project has no such inference.
+            PromptNotRecorded: the record does not keep what was asked, or there is no answer yet.
+            TextGone: the text of a passage is not there any more.
+            PromptNotFound: the prompt was deleted.
+            DependencyUnavailable: ingest does not answer.
+
+        """
+        inference = await self.inferences.get(caller.project, inference_id)
+        variant = inference.variant
+        if inference.record is not RecordMode.FULL:
+            raise PromptNotRecorded(inference_id, why=f"its record mode is {inference.record.name}, and FULL is needed")
+        if inference.state is not State.COMPLETED or variant is None:
+            raise PromptNotRecorded(inference_id, why=f"it is {inference.state.name}, and has to be COMPLETED")
+        reference = Reference.parse("prompt", variant.prompt)
+        content = (await self.prompts.get(caller.project, reference.name)).resolve(reference.pin).content
+        messages = await conversation(
+            self.templates,
+            inference.project,
+            content,
+            messages=inference.messages,
+            variables=inference.variables,
+            passages=await self._passages(inference),
+        )
+        *earlier, question = inference.messages
+        return ShownPrompt(
+            messages=messages,
+            question=question.text,
+            earlier=tuple(earlier),
+            variables=inference.variables,
+            principals=inference.principals,
+        )
+
+    async def _passages(self, inference: Inference) -> list[Passage]:
+        """Return the record's passages with their texts, each document version asked for once."""
+        versions = list({(each.document, each.version) for each in inference.passages})
+        found = await asyncio.gather(*(self.texts.get(inference.project, *version) for version in versions))
+        texts = dict(zip(versions, found, strict=True))
+        return [_cut(passage, texts[passage.document, passage.version]) for passage in inference.passages]
+
+
+def _cut(passage: Passage, text: str) -> Passage:
+    header, span = (passage.header_start, passage.header_end), (passage.start, passage.end)
+    if not all(0 <= start <= end <= len(text) for start, end in (header, span)):
+        raise TextGone(passage.document, version=passage.version)
+    shown = [header, span] if passage.header_end else [span]
+    return replace(passage, text="\n".join(text[start:end] for start, end in shown))

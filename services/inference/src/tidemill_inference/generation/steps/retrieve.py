@@ -1,0 +1,65 @@
+"""Search for the passages of one question."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+
+from tidemill_inference.deployments.domain.configuration import Retrieval
+from tidemill_inference.generation.domain.content import Passage
+from tidemill_inference.generation.domain.inference import Question
+from tidemill_inference.generation.ports import Found, Retriever
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindPassages:
+    """Searches with the last message alone, and with the user's messages before it as well."""
+
+    retriever: Retriever
+
+    async def __call__(
+        self, project: str, retrieval: Retrieval, question: Question, *, deadline: float
+    ) -> tuple[Found, tuple[str, ...]]:
+        """Return the passages, and what is to be said of them; `deadline` is on time.monotonic().
+
+        Raises:
+            PreconditionFailed: the collection is gone, or has no live index yet.
+            DependencyUnavailable: rag does not answer in time.
+
+        """
+        answers = [
+            await self.retriever.search(
+                project,
+                retrieval,
+                question=query,
+                principals=question.principals,
+                timeout_s=max(0.0, deadline - time.monotonic()),
+            )
+            for query in question.queries(retrieval.query_turns)
+        ]
+        found = _in_turn([answer.passages for answer in answers])
+        kept = [passage for passage in found if passage.score >= retrieval.min_score][: retrieval.top_k]
+        said = dict.fromkeys(warning for answer in answers for warning in answer.warnings)
+        numbered = tuple(replace(passage, id=str(number)) for number, passage in enumerate(kept, start=1))
+        return Found(passages=numbered, index=answers[0].index), (*said, *_warnings(retrieval, found, kept))
+
+
+def _in_turn(answers: Sequence[Sequence[Passage]]) -> list[Passage]:
+    """Return the best of each answer, then the second of each, and so on; no text twice, as in one search."""
+    known: dict[str, Passage] = {}
+    for passage in (each for row in zip_longest(*answers) for each in row if each is not None):
+        text, name = " ".join(passage.text.split()), f"{passage.source}/{passage.key}"
+        first = known.setdefault(text, passage)
+        if passage.document != first.document and name not in first.also_in:
+            known[text] = replace(first, also_in=(*first.also_in, name))
+    return list(known.values())
+
+
+def _warnings(retrieval: Retrieval, found: Sequence[Passage], kept: Sequence[Passage]) -> tuple[str, ...]:
+    if kept:
+        return ()
+    if not found:
+        return (f"no passage was found in collection {retrieval.collection}: the answer rests on none",)
+    best = max(passage.score for passage in found)
+    text = f"no passage is relevant: the best one in collection {retrieval.collection} has score {best:.3f}, below"
+    return (f"{text} min_score {retrieval.min_score:g}: the answer rests on none",)

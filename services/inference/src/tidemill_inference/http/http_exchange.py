@@ -1,0 +1,255 @@
+"""What happens around every HTTP request: trace, project, errors, one line of log, metrics, and clients that leave."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+import structlog
+from opentelemetry.trace import Span, SpanKind, StatusCode
+from prometheus_client import Counter, Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tidemill_core.application import Caller
+from tidemill_core.errors import DependencyUnavailable, Internal, TidemillError, isolated
+from tidemill_core.grpc.context import bind_call
+from tidemill_core.tracing import TRACEPARENT
+from tidemill_inference.http.http_callers import KnownProject, check_host, project_of
+from tidemill_inference.http.http_encodings import decoded
+from tidemill_inference.openai_api.errors import BodyTooLarge, BodyTooSlow, LengthsContradict, error_response
+from tidemill_kit.runtime import telemetry
+
+HTTP_REQUESTS = Counter("tidemill_http_requests", "HTTP requests answered.", ["route", "status"])
+HTTP_SECONDS = Histogram("tidemill_http_request_seconds", "Time from a request's arrival to its end.", ["route"])
+
+UNMATCHED = "unmatched"
+"""The route of a request for which there is none; its path, which may say anything, is never logged."""
+
+_EXCHANGE = "tidemill.exchange"
+_CLIENT_LEFT = 499  # as nginx does; only for log and metrics
+_FAULTS = 500
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+_log = structlog.get_logger()
+
+
+class ClientLeft(Exception):
+    """The client has disconnected."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Exchange:
+    """One request on its way through; a handler notes what it learns about it."""
+
+    scope: Scope
+    receive: Receive
+    outgoing: Send
+    stall_s: float
+    known_project: KnownProject
+    started: float = field(default_factory=time.perf_counter)
+    status: int = 0
+    inference: str = ""
+    reason: str = ""
+
+    @classmethod
+    def of(cls, scope: Scope) -> "Exchange":
+        """Return the exchange that a request belongs to."""
+        exchange: Exchange = scope[_EXCHANGE]
+        return exchange
+
+    @property
+    def route(self) -> str:
+        """The declared route."""
+        return str(getattr(self.scope.get("route"), "path", UNMATCHED))
+
+    @property
+    def method(self) -> str:
+        """The method, unless it is one that HTTP does not know."""
+        method = str(self.scope["method"])
+        return method if method in _METHODS else "_OTHER"
+
+    @property
+    def headers(self) -> Headers:
+        """What the caller sent before the body."""
+        return Headers(scope=self.scope)
+
+    def header(self, name: str) -> str:
+        """Return the caller's value, or ""."""
+        return self.headers.get(name, "")
+
+    async def admit(self) -> Caller:
+        """Return who calls, and be that caller for the rest of the request, whose deadline is the deployment's.
+
+        Raises:
+            InvalidInput, Unauthenticated: as `project_of` says.
+
+        """
+        in_path = self.scope.get("path_params", {}).get("project", "")
+        project = await project_of(self.headers, in_path, self.known_project)
+        caller = Caller(project=project)
+        structlog.contextvars.bind_contextvars(project=project)
+        bind_call(caller, remaining_s=None)
+        return caller
+
+    async def body(self, *, at_most: int) -> bytes:
+        """Return the body.
+
+        Raises:
+            BodyTooLarge: it has more than `at_most` bytes, as it comes or inflated.
+            EncodingNotSupported: it is compressed in a way that is not known.
+            BodyTooSlow: it did not come in time.
+            ClientLeft: it did not come at all.
+
+        """
+        body, more = bytearray(), True
+        try:
+            async with asyncio.timeout(self.stall_s):
+                while more:
+                    message = await self.receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientLeft
+                    body += message.get("body", b"")
+                    more = message.get("more_body", False)
+                    if len(body) > at_most:
+                        raise BodyTooLarge(limit=at_most)
+        except TimeoutError as error:
+            text = f"the body did not come within {self.stall_s:g} s: send it again"
+            raise BodyTooSlow(text) from error
+        return decoded(bytes(body), self.header("content-encoding"), max_bytes=at_most)
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer, with the trace's id as its `x-request-id`.
+
+        Raises:
+            ClientLeft: it is not taken in time.
+
+        """
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if trace_id := telemetry.trace_id():
+                MutableHeaders(scope=message)["x-request-id"] = trace_id
+        try:
+            async with asyncio.timeout(self.stall_s):
+                await self.outgoing(message)
+        except TimeoutError as error:
+            raise ClientLeft from error
+
+    @asynccontextmanager
+    async def attended(self) -> AsyncIterator[None]:
+        """Cancel the block as soon as the client leaves.
+
+        Raises:
+            ClientLeft: it did.
+            DependencyUnavailable: the server was stopped meanwhile.
+
+        """
+        block = asyncio.current_task()
+        assert block is not None  # noqa: S101 - a coroutine runs in a task
+        left = False
+
+        async def watch() -> None:
+            nonlocal left
+            while (await self.receive())["type"] != "http.disconnect":
+                pass
+            left = True
+            block.cancel()
+
+        watching = asyncio.create_task(watch())
+        try:
+            yield
+        except asyncio.CancelledError as error:
+            # Not raised further: this is the root of the request's task, and a connected client gets the error.
+            block.uncancel()
+            if left:
+                raise ClientLeft from error
+            message = "the service is stopping: try again"
+            raise DependencyUnavailable(message, dependency="server") from error
+        finally:
+            watching.cancel()
+            await asyncio.wait({watching})
+
+    @contextmanager
+    def hiding(self) -> Iterator[None]:
+        """Log an unexpected error once with its stack, and return only its trace id."""
+        try:
+            with isolated():
+                yield
+        except (TidemillError, ClientLeft):
+            raise
+        except Exception as error:
+            _log.error("http_request_failed", route=self.route, exc_info=error)
+            message = f"internal error; the service's log has it under trace {telemetry.trace_id()}"
+            raise Internal(message) from error
+
+
+class HttpEdge:
+    """The middleware around every request.
+
+    A client that stalls longer than `stall_s`, sending its body or receiving the answer, counts as disconnected.
+    `hosts` are the served host names, see `check_host`.
+    """
+
+    def __init__(self, app: ASGIApp, *, stall_s: float, hosts: Collection[str], known_project: KnownProject) -> None:
+        self._app = app
+        self._stall_s = stall_s
+        self._hosts = hosts
+        self._known_project = known_project
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        structlog.contextvars.clear_contextvars()
+        exchange = Exchange(
+            scope=scope, receive=receive, outgoing=send, stall_s=self._stall_s, known_project=self._known_project
+        )
+        scope[_EXCHANGE] = exchange
+        with _observed(exchange):
+            try:
+                await self._answer(exchange)
+            except ClientLeft:
+                exchange.status = _CLIENT_LEFT
+
+    async def _answer(self, exchange: Exchange) -> None:
+        try:
+            with exchange.hiding():
+                check_host(exchange.headers, self._hosts)
+                if "content-length" in exchange.headers and "transfer-encoding" in exchange.headers:
+                    raise LengthsContradict
+                await self._app(exchange.scope, exchange.receive, exchange.send)
+        except TidemillError as error:
+            exchange.reason = error.reason
+            await error_response(error)(exchange.scope, exchange.receive, exchange.send)
+
+
+@contextmanager
+def _observed(exchange: Exchange) -> Iterator[None]:
+    """Put a span, one line of log and the metrics around a request."""
+    parent, about = exchange.header(TRACEPARENT), {"http.request.method": exchange.method}
+    with telemetry.span(exchange.method, parent=parent, kind=SpanKind.SERVER, **about) as span:
+        try:
+            yield
+        finally:
+            _record(exchange, span)
+
+
+def _record(exchange: Exchange, span: Span) -> None:
+    duration_s = time.perf_counter() - exchange.started
+    HTTP_REQUESTS.labels(exchange.route, str(exchange.status)).inc()
+    HTTP_SECONDS.labels(exchange.route).observe(duration_s)
+    span.update_name(f"{exchange.method} {exchange.route}")
+    span.set_attributes({"http.route": exchange.route, "http.response.status_code": exchange.status})
+    if exchange.status >= _FAULTS:
+        span.set_status(StatusCode.ERROR)
+    facts = {"method": exchange.method, "path": exchange.route, "status": exchange.status}
+    learnt = {"reason": exchange.reason, "inference": exchange.inference}
+    log = _log.debug if exchange.route.startswith("/healthz") else _log.info
+    log(
+        "http_request_finished",
+        duration_s=round(duration_s, 4),
+        **facts,
+        **{name: value for name, value in learnt.items() if value},
+    )

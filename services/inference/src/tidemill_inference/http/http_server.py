@@ -1,0 +1,98 @@
+"""uvicorn as a component of the service, on the service's own event loop."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from tidemill_core.errors import PreconditionFailed
+from tidemill_inference.http.http_connections import ConnectionLimits, Connections
+
+_LIMITS = ConnectionLimits()
+
+
+class HttpPortTaken(PreconditionFailed):
+    """The HTTP port cannot be bound."""
+
+    reason = "PORT_TAKEN"
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the service, and reports when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen."""
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+class HttpServer:
+    """Serves an ASGI application from `start` to `stop`. Implements `tidemill_kit.service.app.Watched`."""
+
+    name = "http"
+
+    def __init__(
+        self, app: ASGIApp, *, host: str, port: int, grace_s: float, limits: ConnectionLimits = _LIMITS
+    ) -> None:
+        self._address = (host, port)
+        config = uvicorn.Config(
+            app,
+            http=cast("type[asyncio.Protocol]", Connections(limits).protocol),
+            timeout_keep_alive=cast("int", limits.idle_s),
+            access_log=False,
+            lifespan="off",
+            log_config=None,
+            timeout_graceful_shutdown=max(1, int(grace_s)),
+            ws="none",
+        )
+        self._server = _Server(config)
+        self._task: asyncio.Task[None] | None = None
+        self.port = 0
+        """The port in use, once it has started."""
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            HttpPortTaken: another process listens there.
+
+        """
+        try:
+            listening = socket.create_server(self._address, backlog=1024)
+        except OSError as error:
+            host, port = self._address
+            message = (
+                f"{host}:{port} cannot be listened on ({error.strerror}): end what listens there, or set "
+                "INFERENCE_HTTP_PORT to a free port"
+            )
+            raise HttpPortTaken(message) from error
+        self.port = listening.getsockname()[1]
+        self._task = asyncio.create_task(self._server.serve(sockets=[listening]), name=self.name)
+        listens = asyncio.ensure_future(self._server.listening.wait())
+        await asyncio.wait({listens, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        listens.cancel()
+
+    async def wait(self) -> None:
+        """Return or raise as the server ends."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
+            self._task.result()
+
+    async def stop(self) -> None:
+        """Take no more requests, and give those that run the grace to end."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await asyncio.wait({self._task})

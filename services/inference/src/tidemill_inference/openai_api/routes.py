@@ -1,0 +1,338 @@
+"""The OpenAI-compatible API: `POST /v1/chat/completions`, `GET /v1/models`, `POST /v1/feedback`, probes at `/healthz`.
+
+`model` is a deployment. The project is in the header OpenAI-Project, or as `http_callers.project_of` says. The optional
+header Idempotency-Key is the request id: the same key returns the same answer, streamed or whole. Requests are in
+`openai_messages`, replies in `openai_completions`, errors in `openai_errors`.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Literal, Protocol
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from tidemill_core.application import Caller, Clock, PageRequest, Request
+from tidemill_core.errors import InvalidInput, TidemillError, Violation
+from tidemill_inference.deployments.ports import Deployments
+from tidemill_inference.generation.domain.inference import Inference, Question
+from tidemill_inference.generation.ports import Delta, Finished, Started, Step
+from tidemill_inference.http.http_callers import is_browser
+from tidemill_inference.http.http_exchange import ClientLeft, Exchange, HttpEdge
+from tidemill_inference.http.http_health import HttpHealth
+from tidemill_inference.openai_api.completions import Chunks, completion, model
+from tidemill_inference.openai_api.errors import MethodNotAllowed, RouteNotFound, error_body, error_response
+from tidemill_inference.openai_api.feedback import HttpFeedback
+from tidemill_inference.openai_api.feedback_tokens import FeedbackTokens
+from tidemill_inference.openai_api.ports import Reactions
+from tidemill_inference.openai_api.schemas import IDEMPOTENCY_HEADER, chat_request_of, request_of
+from tidemill_kit.service.app import Dependency
+
+DEFAULT_STALL_S = 30.0
+DEFAULT_KEEP_ALIVE_S = 15.0
+_PAGE = 1000
+_ROUTES = "nothing is served here: see POST /v1/chat/completions, GET /v1/models and POST /v1/feedback"
+_PROBE_TIMEOUT_S = 5.0
+_EVENT_STREAM = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # a proxy in between is to pass every token on at once
+]
+
+
+_LINE_BREAKS = {each: f"\\u{each:04x}" for each in (0x85, 0x2028, 0x2029)}
+"""Characters that JSON may hold as they are, and that end a line for many who read lines."""
+
+IssueToken = Callable[[Inference], str]
+"""Makes the token of an answer."""
+
+
+PrincipalsFrom = Literal["servers", "anybody", "nobody"]
+"""The callers that may send `principals`: programs that are no browser, all, or none."""
+
+
+class Answering(Protocol):
+    """The use case `AnswerQuestion`."""
+
+    def __call__(self, caller: Caller, question: Question, *, request: Request) -> AsyncGenerator[Step, None]:
+        """See `AnswerQuestion`."""
+        ...
+
+
+class OpenAiApi:
+    """The routes of the HTTP API.
+
+    `stall_s` is how long a client may neither send nor receive, `keep_alive_s` the interval of comments in a stream
+    without output, `hosts` the served host names (see `check_host`), `principals_from` who may send `principals`.
+    """
+
+    def __init__(  # noqa: PLR0913 - all that the API depends on
+        self,
+        answer: Answering,
+        deployments: Deployments,
+        *,
+        max_body_bytes: int,
+        reactions: Reactions,
+        feedback_tokens: FeedbackTokens | None,
+        clock: Clock,
+        dependencies: Sequence[Dependency] = (),
+        stall_s: float = DEFAULT_STALL_S,
+        keep_alive_s: float = DEFAULT_KEEP_ALIVE_S,
+        cors_origins: Sequence[str] = (),
+        hosts: Collection[str] = (),
+        principals_from: PrincipalsFrom = "servers",
+    ) -> None:
+        issue = _issuing(feedback_tokens, clock)
+        self._chat = ChatCompletions(
+            answer,
+            max_body_bytes=max_body_bytes,
+            keep_alive_s=keep_alive_s,
+            issue=issue,
+            principals_from=principals_from,
+        )
+        self._feedback = HttpFeedback(reactions, max_body_bytes=max_body_bytes, tokens=feedback_tokens, clock=clock)
+        self._deployments = deployments
+        self._cors_origins = cors_origins
+        self._health = HttpHealth(dependencies, timeout_s=_PROBE_TIMEOUT_S)
+        self._edge = Middleware(HttpEdge, stall_s=stall_s, hosts=hosts, known_project=self._knows)
+
+    def app(self) -> Starlette:
+        """Return the application."""
+        app = Starlette(
+            routes=[
+                *(route for prefix in ("/v1", "/projects/{project}/v1") for route in self._routes(prefix)),
+                *self._health.routes(),
+            ],
+            middleware=[*self._cors(), self._edge],
+            exception_handlers={HTTPException: _not_served},
+        )
+        app.router.redirect_slashes = False  # a client that follows would send its question again
+        return app
+
+    def _routes(self, prefix: str) -> list[Route]:
+        return [
+            Route(f"{prefix}/chat/completions", self._chat, methods=["POST"]),
+            Route(f"{prefix}/feedback", self._feedback.submit, methods=["POST"]),
+            Route(f"{prefix}/feedback/{{id}}", self._feedback.withdraw, methods=["DELETE"]),
+            Route(f"{prefix}/models", self._list_models, methods=["GET"]),
+            Route(f"{prefix}/models/{{model}}", self._get_model, methods=["GET"]),
+        ]
+
+    async def _knows(self, project: str) -> bool:
+        """Return whether a project has anything that answers."""
+        return bool((await self._deployments.list(project, page=PageRequest(size=1))).items)
+
+    def _cors(self) -> list[Middleware]:
+        """Return what lets pages of these origins ask, around all else, so that they may read errors too."""
+        if not self._cors_origins:
+            return []
+        return [
+            Middleware(
+                CORSMiddleware,
+                allow_origins=self._cors_origins,
+                allow_methods=["GET", "POST", "DELETE"],
+                allow_headers=["*"],
+                expose_headers=["x-request-id", "retry-after"],
+            )
+        ]
+
+    async def _list_models(self, http: HttpRequest) -> Response:
+        """Return the project's deployments."""
+        caller, models, page = await Exchange.of(http.scope).admit(), [], PageRequest(size=_PAGE)
+        while True:
+            found = await self._deployments.list(caller.project, page=page)
+            models += [model(deployment) for deployment in found.items]
+            if not found.next_token:
+                return JSONResponse({"object": "list", "data": models})
+            page = PageRequest(size=_PAGE, token=found.next_token)
+
+    async def _get_model(self, http: HttpRequest) -> Response:
+        """Return one deployment."""
+        caller = await Exchange.of(http.scope).admit()
+        return JSONResponse(model(await self._deployments.get(caller.project, http.path_params["model"])))
+
+
+class ChatCompletions:
+    """`POST /v1/chat/completions`; an ASGI application, so that answer and client are attended to by one task."""
+
+    def __init__(
+        self,
+        answer: Answering,
+        *,
+        max_body_bytes: int,
+        keep_alive_s: float,
+        issue: IssueToken,
+        principals_from: PrincipalsFrom,
+    ) -> None:
+        self._answer = answer
+        self._issue = issue
+        self._principals_from = principals_from
+        self._max_body_bytes = max_body_bytes
+        self._keep_alive_s = keep_alive_s
+
+    async def __call__(self, scope: Scope, receive: Receive, _send: Send) -> None:
+        """Answer one request, and stop when its client leaves."""
+        exchange = Exchange.of(scope)
+        caller = await exchange.admit()
+        asked = chat_request_of(await exchange.body(at_most=self._max_body_bytes))
+        question = asked.question()
+        _check_principals(question, browser=is_browser(exchange.headers), taken_from=self._principals_from)
+        request = request_of(exchange.header(IDEMPOTENCY_HEADER), question)
+        steps = self._answer(caller, question, request=request)
+        try:
+            if asked.stream:
+                events = _EventStream(exchange, keep_alive_s=self._keep_alive_s)
+                await _stream(events, exchange, steps, include_usage=asked.includes_usage, issue=self._issue)
+            else:
+                answered = await _whole(exchange, steps)
+                body = completion(answered, feedback_token=self._issue(answered))
+                await JSONResponse(body)(scope, receive, exchange.send)
+        except InvalidInput as error:
+            raise asked.blamed(error) from error
+
+
+def _issuing(tokens: FeedbackTokens | None, clock: Clock) -> IssueToken:
+    """Return what makes the token of an answer, "" where there is no key to make one with."""
+
+    def issue(inference: Inference) -> str:
+        return tokens.issue(inference.project, inference.id, now=clock.now()) if tokens else ""
+
+    return issue
+
+
+def _check_principals(question: Question, *, browser: bool, taken_from: PrincipalsFrom) -> None:
+    """Refuse unauthenticated groups: a page, and its user, may send any.
+
+    Raises:
+        InvalidInput: the caller may not send groups.
+
+    """
+    if question.principals and (taken_from == "nobody" or (browser and taken_from == "servers")):
+        text = f"is not taken {'from a browser' if taken_from == 'servers' else 'here'}: ask from your server, which "
+        text += "knows the groups of a person (INFERENCE_HTTP_PRINCIPALS)"
+        raise InvalidInput.of(Violation(field="tidemill.principals", description=text))
+
+
+async def _whole(exchange: Exchange, steps: AsyncGenerator[Step, None]) -> Inference:
+    async with exchange.attended(), aclosing(steps):
+        async for step in steps:
+            if isinstance(step, Started):
+                exchange.inference = step.inference.id
+            elif isinstance(step, Finished):
+                return step.inference
+    raise AssertionError  # Finished is always the last step
+
+
+async def _stream(
+    events: "_EventStream",
+    exchange: Exchange,
+    steps: AsyncGenerator[Step, None],
+    *,
+    include_usage: bool,
+    issue: IssueToken,
+) -> None:
+    """Send the steps as they come.
+
+    Raises:
+        TidemillError: before anything was sent. A later error is the last event, and no [DONE] follows it.
+
+    """
+    try:
+        with exchange.hiding():
+            async with exchange.attended(), events.kept_alive(), aclosing(steps):
+                chunks: Chunks | None = None
+                async for step in steps:
+                    if isinstance(step, Started):
+                        exchange.inference = step.inference.id
+                        token = issue(step.inference)
+                        chunks = Chunks(step.inference, include_usage=include_usage, feedback_token=token)
+                        await events.send(chunks.first())
+                    elif chunks and isinstance(step, Delta):
+                        for chunk in chunks.more(step.text):
+                            await events.send(chunk)
+                    elif chunks and isinstance(step, Finished):
+                        for chunk in chunks.last(step.inference):
+                            await events.send(chunk)
+    except TidemillError as error:
+        if not events.begun:
+            raise
+        exchange.reason = error.reason
+        await events.send(error_body(error))
+    else:
+        await events.send("[DONE]")
+    await events.end()
+
+
+class _EventStream:
+    """Server-sent events (WHATWG HTML, 9.2); the answer begins with the first one, or with the first comment."""
+
+    def __init__(self, exchange: Exchange, *, keep_alive_s: float) -> None:
+        self._exchange = exchange
+        self._keep_alive_s = keep_alive_s
+        self._sending = asyncio.Lock()
+        self._sent_at = time.monotonic()
+        self.begun = False
+
+    async def send(self, data: dict[str, Any] | str) -> None:
+        """Send one event."""
+        text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+        await self._send(f"data: {text.translate(_LINE_BREAKS)}\n\n")
+
+    @asynccontextmanager
+    async def kept_alive(self) -> AsyncIterator[None]:
+        """Send a comment whenever nothing else was sent for long: proxies take silence for the end."""
+        beating = asyncio.create_task(self._beat())
+        try:
+            yield
+        finally:
+            beating.cancel()
+            await asyncio.wait({beating})
+
+    async def end(self) -> None:
+        """Send that nothing follows."""
+        await self._exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _beat(self) -> None:
+        while True:
+            silent_s = time.monotonic() - self._sent_at
+            await asyncio.sleep(max(0.0, self._keep_alive_s - silent_s))
+            if time.monotonic() - self._sent_at >= self._keep_alive_s:
+                try:
+                    await self._send(": keep-alive\n\n")
+                except ClientLeft:
+                    return  # the task that waits for the answer gets the same error
+
+    async def _send(self, text: str) -> None:
+        async with self._sending:
+            self._sent_at = time.monotonic()
+            if not self.begun:
+                self.begun = True
+                await self._exchange.send({"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM})
+            await self._exchange.send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+
+
+async def _not_served(http: HttpRequest, error: Exception) -> Response:
+    """Return Starlette's own refusals, of paths and methods, in OpenAI's shape."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
+    refusal: TidemillError
+    match error.status_code:
+        case 404:
+            refusal = RouteNotFound(_ROUTES)
+        case 405:
+            allowed = (error.headers or {}).get("Allow", "")
+            refusal = MethodNotAllowed(f"{Exchange.of(http.scope).route} takes {allowed} only")
+        case _:
+            refusal = InvalidInput(error.detail)
+    Exchange.of(http.scope).reason = refusal.reason
+    response = error_response(refusal)
+    response.headers.update(error.headers or {})
+    return response

@@ -1,0 +1,347 @@
+"""Requests of OpenAI's chat completions as questions.
+
+Unsupported parameters are refused by name, all at once, and never ignored. A parameter that has no effect at a certain
+value (`n: 1`, `store: false`, `tools: []`) is accepted at that value, a hint (`reasoning_effort`) at any, and null is
+the same as absent. Sampling that the deployment does not let a caller override is replaced by the deployment's own,
+with a warning, since some clients always send some.
+The field `tidemill` (`extra_body={"tidemill": {...}}` in OpenAI's Python client) is for what OpenAI has no field for:
+`variables` of the prompt, `principals` (reader groups) and `record_mode`, which may only lower what is recorded.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from enum import Enum
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    FailFast,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from tidemill_core.application import Request
+from tidemill_core.errors import InvalidInput, Violation
+from tidemill_inference.deployments.domain.deployment import RecordMode, Sampling
+from tidemill_inference.generation.domain.content import Message, Part, Role
+from tidemill_inference.generation.domain.inference import MAX_MESSAGES, MAX_PARTS, MAX_PRINCIPALS, Question
+from tidemill_inference.http.json_bodies import SHOWN_VIOLATIONS, Strict, object_of, problems, shown
+from tidemill_kit.grpc.requests import MAX_REQUEST_ID
+
+IDEMPOTENCY_HEADER = "Idempotency-Key"
+
+_ROLES = {"system": Role.SYSTEM, "developer": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
+_HARMLESS: Mapping[str, tuple[object, ...]] = {
+    "n": (1,),
+    "store": (False,),
+    "logprobs": (False,),
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "logit_bias": ({},),
+    "modalities": (["text"],),
+    "response_format": ({"type": "text"},),
+    "service_tier": ("auto", "default"),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "parallel_tool_calls": (True, False),
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+    "top_logprobs": (0,),
+    "best_of": (1,),
+    "echo": (False,),
+    "repetition_penalty": (1,),
+    "length_penalty": (1,),
+    "min_p": (0,),
+    "min_tokens": (0,),
+    "top_k": (0, -1),
+    "ignore_eos": (False,),
+    "use_beam_search": (False,),
+    "skip_special_tokens": (True,),
+    "chat_template_kwargs": ({},),
+    "repeat_penalty": (1,),
+    "typical_p": (1,),
+    "tfs_z": (1,),
+    "mirostat": (0,),
+    "early_stopping": (False,),
+    "prompt_logprobs": (0,),
+    "stop_token_ids": ([],),
+    "bad_words": ([],),
+    "include_stop_str_in_output": (False,),
+    "spaces_between_special_tokens": (True,),
+    "detokenize": (True,),
+    "add_special_tokens": (False,),
+    "add_generation_prompt": (True,),
+    "continue_final_message": (False,),
+    "return_token_ids": (False,),
+    "return_tokens_as_token_ids": (False,),
+    **dict.fromkeys(("documents", "plugins", "safety_settings", "transforms"), ([],)),
+    **dict.fromkeys(("extra_body", "extra_headers", "options", "provider"), ({},)),
+}
+"""Parameters that are not supported, with the values at which they change nothing."""
+_HINTS = frozenset(
+    ("reasoning_effort", "reasoning", "include_reasoning", "thinking", "enable_thinking", "verbosity", "prediction")
+) | frozenset(("prompt_cache_key", "prompt_cache_retention", "cache_prompt", "cache_salt", "keep_alive", "priority"))
+"""Parameters that ask for no other answer, and may be left out."""
+_HINT_OF_A_PART = "cache_control"
+_NAMES = {"deployment": "model", "request_id": IDEMPOTENCY_HEADER, "labels": "metadata"}
+"""What OpenAI's API calls a question's fields."""
+_NOTHING: tuple[object, ...] = ("", [], {}, None)
+"""Values at which a part of a message that is not supported means nothing."""
+_LIMIT = "max_output_tokens"
+_UNLIMITED = -1
+"""How clients of llama.cpp and LM Studio say that they set no limit."""
+_MAX_LIST = 1000
+"""Of what the domain takes less of, and says so in its own words."""
+_MAX_VALUES = 100_000
+"""Of all variables together: each is copied and written out again."""
+_MAX_INT32 = 2**31 - 1
+_MAX_INT64 = 2**63 - 1
+
+
+def _as_parts(content: object) -> object:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def _as_list(stop: object) -> object:
+    return ([stop] if stop else []) if isinstance(stop, str) else stop
+
+
+def _limit(given: object) -> object:
+    return None if type(given) is int and given == _UNLIMITED else given
+
+
+def _few(variables: dict[str, Any]) -> dict[str, Any]:
+    todo: list[object] = [variables]
+    count = 0
+    while todo:
+        value = todo.pop()
+        inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        count += len(inside)
+        if count > _MAX_VALUES:
+            message = f"has more than {_MAX_VALUES} values: send less"
+            raise ValueError(message)
+        todo += inside
+    return variables
+
+
+class _Part(Strict):
+    """A part of a conversation as clients keep and send it: with places for what it has not, and hints."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_what_says_nothing(cls, given: object) -> object:
+        if not isinstance(given, dict):
+            return given
+        return {
+            name: value
+            for name, value in given.items()
+            if name in cls.model_fields or not (name == _HINT_OF_A_PART or value in _NOTHING)
+        }
+
+
+class TextPart(_Part):
+    """The one kind of content that is supported."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(_Part):
+    """One turn of the conversation."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[list[TextPart], FailFast(), Field(max_length=MAX_PARTS), BeforeValidator(_as_parts)]
+    name: str = ""
+
+    def message(self) -> Message:
+        """Return it as the domain knows it; a developer's rules are the system's."""
+        parts = tuple(Part(text=part.text) for part in self.content)
+        return Message(role=_ROLES[self.role], parts=parts, name=self.name)
+
+
+class StreamOptions(Strict):
+    """How a stream ends."""
+
+    include_usage: bool = False
+    include_obfuscation: Literal[False] = False
+    continuous_usage_stats: Literal[False] = False
+
+
+class TidemillOptions(Strict):
+    """What OpenAI's API has no word for."""
+
+    variables: Annotated[dict[str, Any], AfterValidator(_few)] = Field(default_factory=dict)
+    principals: list[str] = Field(default_factory=list, max_length=MAX_PRINCIPALS)
+    record_mode: Literal["none", "metadata", "full"] | None = None
+
+
+class ChatRequest(Strict):
+    """What `POST /v1/chat/completions` takes. `model` is a deployment."""
+
+    model: Annotated[str, StringConstraints(min_length=1)]
+    messages: list[ChatMessage] = Field(max_length=MAX_MESSAGES)
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: Annotated[int | None, BeforeValidator(_limit)] = Field(None, le=_MAX_INT32)
+    max_completion_tokens: Annotated[int | None, BeforeValidator(_limit)] = Field(None, le=_MAX_INT32)
+    seed: int | None = Field(None, ge=-_MAX_INT64 - 1, le=_MAX_INT64)
+    stop: Annotated[list[str], FailFast(), Field(max_length=_MAX_LIST), BeforeValidator(_as_list)] = Field(
+        default_factory=list
+    )
+    user: Annotated[str, StringConstraints(max_length=512)] = ""
+    safety_identifier: Annotated[str, StringConstraints(max_length=512)] = ""
+    metadata: Annotated[
+        dict[
+            Annotated[str, StringConstraints(min_length=1, max_length=64)],
+            Annotated[str, StringConstraints(max_length=512)],
+        ],
+        Field(max_length=16),
+    ] = Field(default_factory=dict)
+    tidemill: TidemillOptions = TidemillOptions()
+
+    @property
+    def includes_usage(self) -> bool:
+        """Whether the stream ends with the token usage."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    def question(self) -> Question:
+        """Return what is asked, without how it is to be answered."""
+        mode = self.tidemill.record_mode
+        return Question(
+            deployment=self.model,
+            messages=tuple(message.message() for message in self.messages),
+            variables=self.tidemill.variables,
+            end_user=self.safety_identifier or self.user,
+            principals=tuple(self.tidemill.principals),
+            labels=self.metadata,
+            sampling=Sampling(
+                temperature=self.temperature,
+                top_p=self.top_p,
+                max_output_tokens=self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens,
+                seed=self.seed,
+                stop=tuple(self.stop),
+            ),
+            record=RecordMode[mode.upper()] if mode else None,
+            yielding=True,
+        )
+
+    def blamed(self, error: InvalidInput) -> InvalidInput:
+        """Return the error with its fields called as this caller called them."""
+        if not error.violations:
+            return error
+        renamed = [
+            Violation(field=self._sent_as(each.field), description=each.description.replace(_LIMIT, self._length))
+            for each in error.violations
+        ]
+        refusal = InvalidInput.of(*renamed)
+        refusal.reason, refusal.metadata = error.reason, error.metadata
+        return refusal
+
+    @property
+    def _length(self) -> str:
+        return "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
+
+    def _sent_as(self, field: str) -> str:
+        head, dot, rest = field.partition(".")
+        match head:
+            case name if name in _NAMES:
+                return _NAMES[name]
+            case "sampling" if dot:
+                return self._length if rest == "max_output_tokens" else rest
+            case "sampling":
+                names = ("temperature", "top_p", self._length, "seed", "stop")
+                return ", ".join(name for name in names if name in self.model_fields_set) or field
+            case "variables" | "principals" | "record_mode":
+                return f"tidemill.{field}"
+            case _:
+                return field.replace(".parts", ".content")
+
+
+def chat_request_of(body: bytes) -> ChatRequest:
+    """Return what a body asks for.
+
+    Raises:
+        InvalidInput: names every parameter that is missing, wrong or not supported.
+
+    """
+    given = object_of(body)
+    known = {name: value for name, value in given.items() if name in ChatRequest.model_fields}
+    others = [name for name in given if name not in known and not _changes_nothing(name, given[name])]
+    violations = [Violation(field=shown(name), description=_refused(name)) for name in others]
+    if unknown := [violation for name, violation in zip(others, violations, strict=True) if name not in _HARMLESS]:
+        text = f"{unknown[-1].description}; supported are {', '.join(ChatRequest.model_fields)}"
+        violations[violations.index(unknown[-1])] = Violation(field=unknown[-1].field, description=text)
+    asked: ChatRequest | None = None
+    try:
+        asked = ChatRequest.model_validate(known)
+    except ValidationError as error:
+        violations += problems(error)
+    if asked is not None:
+        violations += _contradictions(asked)
+    if asked is None or violations:
+        refusal = InvalidInput.of(*violations[:SHOWN_VIOLATIONS])
+        refusal.reason = "UNSUPPORTED_PARAMETER" if others else InvalidInput.reason
+        raise refusal
+    return asked
+
+
+def request_of(key: str, question: Question) -> Request:
+    """Return the caller's intent: the header Idempotency-Key, and a digest of what is asked.
+
+    Whether the answer is streamed is no part of it, so that a stream that broke can be asked for again as a whole.
+
+    Raises:
+        InvalidInput: the key is too long.
+
+    """
+    if len(key) > MAX_REQUEST_ID:
+        text = f"has {len(key)} characters, at most {MAX_REQUEST_ID} are taken"
+        raise InvalidInput.of(Violation(field=IDEMPOTENCY_HEADER, description=text))
+    asked = asdict(question)
+    del asked["yielding"], asked["notes"]  # they say how it is asked, not what
+    said = json.dumps(asked, sort_keys=True, default=_name_of)
+    return Request.of(key, said.encode())
+
+
+def _contradictions(asked: ChatRequest) -> list[Violation]:
+    found = []
+    if asked.includes_usage and not asked.stream:
+        found.append(Violation(field="stream_options", description="goes with stream: true only"))
+    if None not in (asked.max_tokens, asked.max_completion_tokens) and asked.max_tokens != asked.max_completion_tokens:
+        text = "is the old name of max_completion_tokens: send one of them"
+        found.append(Violation(field="max_tokens", description=text))
+    if "" not in (asked.user, asked.safety_identifier) and asked.user != asked.safety_identifier:
+        text = "is the old name of safety_identifier: send one of them"
+        found.append(Violation(field="user", description=text))
+    return found
+
+
+def _changes_nothing(name: str, value: object) -> bool:
+    """Whether a parameter may be dropped; 1 is not true here, nor 0 false."""
+    return (
+        value is None
+        or name in _HINTS
+        or any(
+            value == harmless and isinstance(value, bool) is isinstance(harmless, bool)
+            for harmless in _HARMLESS.get(name, ())
+        )
+    )
+
+
+def _refused(name: str) -> str:
+    if name in _HARMLESS:
+        allowed = " or ".join(json.dumps(value) for value in _HARMLESS[name])
+        return f"is not supported: leave it out, or send {allowed}"
+    return "is not supported: leave it out"
+
+
+def _name_of(value: object) -> str:
+    if isinstance(value, Enum):
+        return value.name
+    raise TypeError(type(value).__name__)

@@ -1,0 +1,85 @@
+"""Prompts checked and rendered in processes with limits: a template is a program that a project wrote."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from tidemill_core.errors import DependencyUnavailable, InvalidInput, TidemillError, Violation
+from tidemill_inference.errors import PromptRefused
+from tidemill_inference.generation.domain.content import Message
+from tidemill_inference.prompts.domain.prompt import PromptContent
+from tidemill_inference.prompts.jinja_templates import JinjaTemplates
+from tidemill_inference.prompts.ports import CheckedPrompt, PromptInput
+from tidemill_kit.workers.bounded_processes import BoundedProcesses, WorkEndedError
+
+R = TypeVar("R")
+_TEMPLATES = JinjaTemplates()
+
+
+class BoundedTemplates:
+    """Implements `application.ports.Templates`. What a prompt takes too much of is the prompt's fault."""
+
+    def __init__(self, processes: BoundedProcesses) -> None:
+        self._processes = processes
+        self._warming: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to start the processes, so that the first prompt waits for them less; nothing else waits."""
+        self._warming = asyncio.create_task(self._warm(), name="warm-prompts")
+
+    async def _warm(self) -> None:
+        with suppress(TidemillError):  # the next prompt reports it
+            await self.check("", PromptContent(user="{{ question }}"))
+
+    async def stop(self) -> None:
+        """Stop the processes."""
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.wait({self._warming})
+        await self._processes.stop()
+
+    async def check(self, project: str, content: PromptContent) -> CheckedPrompt:
+        """See `Templates.check`."""
+        return await self._run(project, _TEMPLATES.check, content)
+
+    async def check_variables(self, project: str, content: PromptContent, variables: Mapping[str, object]) -> None:
+        """See `Templates.check_variables`."""
+        if variables or content.variables_schema.strip():
+            await self._run(project, _TEMPLATES.check_variables, content, dict(variables))
+
+    async def render(self, project: str, content: PromptContent, given: PromptInput) -> tuple[Message, ...]:
+        """See `Templates.render`."""
+        return await self._run(project, _TEMPLATES.render, content, given)
+
+    async def _run(self, project: str, work: Callable[..., R], *arguments: object) -> R:
+        try:
+            outcome = await self._processes.run(project, _refusable, work, *arguments)
+        except WorkEndedError as ended:
+            if ended.cause in {"wall", "died"}:
+                message = f"the process for prompts {ended.why}: try again"
+                raise DependencyUnavailable(message, dependency="prompts") from ended
+            text = f"{ended.why} for this question and its passages: let it make less of them"
+            raise PromptRefused(Violation(field="content", description=text)) from ended
+        if isinstance(outcome, _Refused):
+            raise outcome.error()
+        return cast("R", outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """An InvalidInput on its way between processes."""
+
+    violations: tuple[Violation, ...]
+    of_prompt: bool
+
+    def error(self) -> InvalidInput:
+        return PromptRefused(*self.violations) if self.of_prompt else InvalidInput.of(*self.violations)
+
+
+def _refusable(work: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what the work returns
+    try:
+        return work(*arguments)
+    except InvalidInput as refused:
+        return _Refused(refused.violations, isinstance(refused, PromptRefused))

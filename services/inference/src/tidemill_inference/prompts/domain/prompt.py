@@ -1,0 +1,86 @@
+"""A template in versions: changed content is the next version, and a version never changes."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from tidemill_core.aggregate import Aggregate
+from tidemill_inference.errors import PromptVersionNotFound, TooManyPromptVersions
+
+MAX_VERSIONS = 1000
+MAX_CHARACTERS = 3 * 1024 * 1024
+"""Of all versions: they are one document, which may have 16 MB, and a character up to 4 bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptContent:
+    """Two Jinja templates, and the JSON Schema of the variables that a caller gives; "" allows none."""
+
+    user: str
+    system: str = ""
+    variables_schema: str = ""
+
+    @property
+    def characters(self) -> int:
+        """How long it is."""
+        return len(self.user) + len(self.system) + len(self.variables_schema)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptVersion:
+    """One immutable version; `digest` covers the content without what makes no difference."""
+
+    number: int
+    digest: str
+    content: PromptContent
+    create_time: datetime
+
+
+@dataclass(slots=True, kw_only=True)
+class Prompt(Aggregate):
+    """All versions of a prompt, and the labels that point to some of them. It publishes no events."""
+
+    versions: list[PromptVersion] = field(default_factory=list)
+    version_labels: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def latest(self) -> PromptVersion:
+        """The newest version; a saved prompt has one."""
+        return self.versions[-1]
+
+    def write(self, content: PromptContent, *, digest: str, now: datetime) -> None:
+        """Make the content the newest version, unless it is that already. A, B, A is three versions.
+
+        Raises:
+            TooManyPromptVersions: the limit of versions or characters is reached.
+
+        """
+        if self.versions and self.latest.digest == digest:
+            return
+        characters = sum(each.content.characters for each in self.versions) + content.characters
+        if len(self.versions) >= MAX_VERSIONS or characters > MAX_CHARACTERS:
+            raise TooManyPromptVersions(self.id, versions=len(self.versions), characters=characters)
+        number = len(self.versions) + 1
+        self.versions.append(PromptVersion(number=number, digest=digest, content=content, create_time=now))
+
+    def label(self, name: str, *, version: int) -> None:
+        """Point a label to a version.
+
+        Raises:
+            PromptVersionNotFound: there is no such version.
+
+        """
+        self.version_labels[name] = self.resolve(str(version)).number
+
+    def resolve(self, pin: str) -> PromptVersion:
+        """Return the version that a number or a label names; "" names the newest.
+
+        Raises:
+            PromptVersionNotFound: neither is there.
+
+        """
+        number = int(pin) if pin.isdecimal() else self.version_labels.get(pin, 0) if pin else len(self.versions)
+        if not 1 <= number <= len(self.versions):
+            raise PromptVersionNotFound(
+                self.id, requested=pin, latest=len(self.versions), labels=sorted(self.version_labels)
+            )
+        return self.versions[number - 1]

@@ -1,0 +1,125 @@
+"""What came of the answers of a rollout: recorded, rated, counted, and deleted when it has ended."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from tidemill_core.application import Clock
+from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.deployments.ports import DeploymentRef, Deployments
+from tidemill_inference.errors import DeploymentNotFound
+from tidemill_inference.rollouts.domain.rollout import Rollout
+from tidemill_inference.rollouts.domain.step_counts import Outcome, StepCounts
+from tidemill_inference.rollouts.ports import ActiveRollouts, GivenRating, Outcomes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordOutcome:
+    """Outcomes that arrive after the step, rollout or deployment has ended are dropped."""
+
+    deployments: Deployments
+    outcomes: Outcomes
+
+    async def __call__(self, project: str, deployment_id: str, outcome: Outcome) -> None:
+        """Keep it; the same inference again replaces it.
+
+        Raises:
+            DependencyUnavailable: the store does not answer.
+
+        """
+        try:
+            rollout = (await self.deployments.get(project, deployment_id)).active_rollout
+        except DeploymentNotFound:
+            return
+        if rollout and (rollout.id, rollout.step) == (outcome.rollout, outcome.step):
+            await self.outcomes.record(project, outcome)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountOutcomes:
+    """Counts the outcomes of the current step; they are read again only after a new one was recorded."""
+
+    outcomes: Outcomes
+    max_kept: int = 256
+    """Of how many deployments the counts are kept: those that were asked for last."""
+    _counted: OrderedDict[DeploymentRef, tuple[object, StepCounts]] = field(default_factory=OrderedDict, init=False)
+    """What was counted last of each deployment's rollout, and at which mark."""
+
+    async def __call__(self, deployment: Deployment) -> Deployment:
+        """Return the deployment with the counts of its active rollout as they are now."""
+        rollout = deployment.active_rollout
+        if rollout is None:
+            return deployment
+        counts = await self.step(DeploymentRef(project=deployment.project, id=deployment.id), rollout)
+        return replace(deployment, rollout=replace(rollout, counts=counts))
+
+    async def step(self, ref: DeploymentRef, rollout: Rollout) -> StepCounts:
+        """Return the counts of a rollout's step; what is too old to count is dropped."""
+        of, step = (ref.project, rollout.id, rollout.step), rollout.current
+        mark = (*of, await self.outcomes.mark(*of))
+        known = self._counted.pop(ref, None)
+        if known and known[0] == mark:
+            self._counted[ref] = known
+            return known[1]
+        counts = StepCounts.of(await self.outcomes.of_step(*of, newest=step.kept), shadow=step.shadow)
+        await self.outcomes.trim(*of, newest=step.kept)
+        self._counted[ref] = mark, counts
+        while len(self._counted) > self.max_kept:
+            self._counted.popitem(last=False)
+        return counts
+
+
+QUIET = timedelta(hours=1)
+"""Younger outcomes stay: a replica may still reconcile their rollout, or record them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetOutcomes:
+    """Drops the outcomes of all rollouts that are no deployment's active one; repeating it changes nothing."""
+
+    active: ActiveRollouts
+    deployments: Deployments
+    outcomes: Outcomes
+    clock: Clock
+
+    async def __call__(self) -> None:
+        """Return once they are gone.
+
+        Raises:
+            DependencyUnavailable: the store does not answer.
+
+        """
+        quiet = await self.outcomes.quiet(since=self.clock.now() - QUIET)  # first: what begins later is none of them
+        if not quiet:
+            return
+        active = {(ref.project, await self._rollout(ref)) for ref in await self.active.all()}
+        for project, rollout in quiet:
+            if (project, rollout) not in active:
+                await self.outcomes.forget(project, rollout)
+
+    async def _rollout(self, ref: DeploymentRef) -> str:
+        try:
+            rollout = (await self.deployments.get(ref.project, ref.id)).active_rollout
+        except DeploymentNotFound:
+            return ""
+        return rollout.id if rollout else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRating:
+    """The same rating again changes nothing; a later one of the same feedback replaces it."""
+
+    deployments: Deployments
+    outcomes: Outcomes
+
+    async def __call__(self, project: str, deployment_id: str, rating: GivenRating) -> bool:
+        """Return whether it counts: only those do that are about the active rollout."""
+        try:
+            deployment = await self.deployments.get(project, deployment_id)
+        except DeploymentNotFound:
+            return False
+        rollout = deployment.active_rollout
+        if rollout is None or rollout.id != rating.rollout:
+            return False
+        await self.outcomes.rate(project, rating)
+        return True

@@ -1,0 +1,107 @@
+"""Take a rollout one move further, when its outcomes say so."""
+
+from dataclasses import dataclass
+
+from tidemill_core.application import Clock, Request
+from tidemill_core.errors import TRANSIENT
+from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.deployments.ports import DeploymentRef, Deployments
+from tidemill_inference.errors import CandidateNotReady, DeploymentNotFound
+from tidemill_inference.rollouts.domain.rollout import Decision, Move, Rollout
+from tidemill_inference.rollouts.domain.step_counts import Reason, StepCounts
+from tidemill_inference.rollouts.outcomes import CountOutcomes
+from tidemill_inference.rollouts.ports import Outcomes
+from tidemill_inference.rollouts.prepare_candidate import PrepareCandidate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcileRollout:
+    """Emits what became of the rollout. Every write is conditional on the epoch of the lease that it is done under."""
+
+    deployments: Deployments
+    outcomes: Outcomes
+    count: CountOutcomes
+    prepare: PrepareCandidate
+    clock: Clock
+
+    async def __call__(self, ref: DeploymentRef, *, epoch: int) -> bool:
+        """Make at most one transition; return whether the rollout is still active.
+
+        Raises:
+            RolloutLeaseLost: another replica reconciles it, and nothing was changed.
+            DependencyUnavailable: trainer, stores or engine do not answer; call again later.
+
+        """
+        deployment = await self._taken(ref, epoch)
+        if deployment is None or (rollout := deployment.rollout) is None:
+            return False
+        if not rollout.active:
+            await self.outcomes.forget(ref.project, rollout.id)
+            return False
+        counts = await self.count.step(ref, rollout) if rollout.ready else StepCounts()
+        decision = rollout.decide(counts, now=self.clock.now(), paused=deployment.rollouts_paused)
+        if decision.move is Move.PROMOTE:
+            decision = await self._prepared(ref.project, rollout, decision)
+        if decision.move is not Move.STAY:
+            await self._save(ref, rollout, decision, counts)
+        elif not (rollout.ready or rollout.hold or deployment.rollouts_paused):
+            await self._begin(ref, rollout)
+        return True
+
+    async def _taken(self, ref: DeploymentRef, epoch: int) -> Deployment | None:
+        """Return the deployment, fenced with this epoch before any decision."""
+        try:
+            deployment = await self.deployments.get(ref.project, ref.id)
+            rollout = deployment.active_rollout
+            if rollout is None or rollout.at(epoch) == rollout:
+                return deployment
+
+            def take(stored: Deployment) -> None:
+                if stored.active_rollout:
+                    stored.rollout = stored.active_rollout.at(epoch)
+
+            return await self.deployments.update(ref.project, ref.id, take, request=Request.internal())
+        except DeploymentNotFound:
+            return None
+
+    async def _begin(self, ref: DeploymentRef, rollout: Rollout) -> None:
+        """Load the candidate, and begin the first step once it is; one that cannot be loaded is taken back."""
+        try:
+            loaded = await self._prepared(ref.project, rollout, Decision(move=Move.STAY))
+        except TRANSIENT as error:
+            await self._delayed(ref, rollout, error.message)
+            raise
+        if loaded.move is Move.ROLL_BACK:
+            await self._save(ref, rollout, loaded, StepCounts())
+            return
+        now = self.clock.now()
+
+        def begin(stored: Deployment) -> None:
+            stored.begin_rollout(rollout.id, epoch=rollout.epoch, now=now)
+
+        await self.deployments.update(ref.project, ref.id, begin, request=Request.internal())
+
+    async def _delayed(self, ref: DeploymentRef, rollout: Rollout, why: str) -> None:
+        """Say what the rollout waits for, where it does not say so already."""
+
+        def delay(stored: Deployment) -> None:
+            stored.delay_rollout(rollout.id, epoch=rollout.epoch, why=why)
+
+        if rollout.waiting(why) != rollout:
+            await self.deployments.update(ref.project, ref.id, delay, request=Request.internal())
+
+    async def _prepared(self, project: str, rollout: Rollout, decision: Decision) -> Decision:
+        """Return the decision, or that the candidate has to be taken back because it cannot answer."""
+        try:
+            await self.prepare(project, rollout.candidate.model)
+        except CandidateNotReady as error:
+            return Decision(move=Move.ROLL_BACK, reason=Reason.MODEL_NOT_READY, message=error.message)
+        return decision
+
+    async def _save(self, ref: DeploymentRef, seen: Rollout, decision: Decision, counts: StepCounts) -> None:
+        now = self.clock.now()
+
+        def change(stored: Deployment) -> None:
+            stored.reconcile_rollout(decision, counts, seen=seen, now=now)
+
+        await self.deployments.update(ref.project, ref.id, change, request=Request.internal())

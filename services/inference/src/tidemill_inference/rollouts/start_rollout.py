@@ -1,0 +1,49 @@
+"""Let a candidate that passed its gate begin."""
+
+from dataclasses import dataclass
+
+from tidemill_core.application import Clock, Request
+from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.deployments.ports import DeploymentRef, Deployments
+from tidemill_inference.errors import CandidateNotReady, DeploymentNotFound
+from tidemill_inference.rollouts.domain.rollout import PassedEvaluation
+from tidemill_inference.rollouts.ports import Candidates, Enqueue, enqueues_nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRollout:
+    """Emits RolloutHasStarted, or RolloutWasRefused with its reason; the same evaluation again changes nothing."""
+
+    deployments: Deployments
+    candidates: Candidates
+    clock: Clock
+    enqueue: Enqueue = enqueues_nothing
+
+    async def __call__(
+        self, project: str, deployment_id: str, passed: PassedEvaluation, *, request: Request
+    ) -> Deployment | None:
+        """Return the deployment, or None where there is none to roll anything out to.
+
+        Raises:
+            DependencyUnavailable: trainer or store do not answer.
+
+        """
+        why_not = await self._why_not(project, passed.candidate)
+        now = self.clock.now()
+
+        def change(stored: Deployment) -> None:
+            stored.start_rollout(passed, why_not=why_not, now=now)
+
+        try:
+            saved = await self.deployments.update(project, deployment_id, change, request=request)
+        except DeploymentNotFound:
+            return None
+        self.enqueue(DeploymentRef(project=project, id=deployment_id))
+        return saved
+
+    async def _why_not(self, project: str, candidate: str) -> str:
+        try:
+            await self.candidates.check(project, candidate)
+        except CandidateNotReady as error:
+            return error.message
+        return ""

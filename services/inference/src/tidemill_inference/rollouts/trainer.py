@@ -1,0 +1,28 @@
+"""Whether the trainer's registry has a version, ready, at this moment."""
+
+import grpc
+
+from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2, model_registry_service_pb2_grpc
+from tidemill_core.errors import InvalidInput, NotFound
+from tidemill_inference.errors import CandidateNotReady
+
+
+class TrainerCandidates:
+    """Implements `application.ports.Candidates`. It asks for the current caller's project."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float) -> None:
+        self._registry = model_registry_service_pb2_grpc.ModelRegistryServiceStub(channel)
+        self._timeout_s = timeout_s
+
+    async def check(self, project: str, model: str) -> None:  # noqa: ARG002 - the channel sends the caller's
+        """See `Candidates.check`."""
+        try:
+            response = await self._registry.GetModelVersion(
+                model_registry_service_pb2.GetModelVersionRequest(id=model), timeout=self._timeout_s
+            )
+        except (NotFound, InvalidInput) as error:
+            raise CandidateNotReady(model, why="the registry has no such version, or not any more") from error
+        version = response.version
+        if version.state != model_pb2.MODEL_VERSION_STATE_READY:
+            state = model_pb2.ModelVersionState.Name(version.state).removeprefix("MODEL_VERSION_STATE_").lower()
+            raise CandidateNotReady(model, why=f"the registry calls it {state}")

@@ -1,0 +1,227 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from services.inference.tests.fakes import ADA, Handbook, Registry, asking, prompt_named
+from services.inference.tests.rollouts.rollout_fakes import InMemoryOutcomes
+from tidemill_core.errors import Conflict, InvalidInput, NotFound
+from tidemill_inference.deployments.crud import (
+    CreateDeployment,
+    DeleteDeployment,
+    DeploymentChange,
+    DeploymentToCreate,
+    UpdateDeployment,
+)
+from tidemill_inference.deployments.domain.deployment import (
+    Deployment,
+    DeploymentSpec,
+    DeploymentWasConfigured,
+    DeploymentWasDeleted,
+    Retrieval,
+    Sampling,
+)
+from tidemill_inference.deployments.mongo import DeploymentCodec
+from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
+from tidemill_inference.errors import DeploymentNotFound, PromptNotFound, ReferenceNotFound
+from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
+from tidemill_inference.prompts.mongo import PromptCodec
+from tidemill_testkit.clocks import NOON, FixedClock
+from tidemill_testkit.stores import InMemoryAggregates
+
+SPEC = DeploymentSpec(model="smollm2", prompt="answer", retrieval=Retrieval(collection="handbook"), fallback=("gpt@1",))
+
+
+class Office:
+    """The deployments of a project and what can be done with them."""
+
+    def __init__(self) -> None:
+        self.prompts = InMemoryAggregates(prompt_named("answer"), codec=PromptCodec(), missing=PromptNotFound)
+        self.deployments: InMemoryAggregates[Deployment] = InMemoryAggregates(
+            codec=DeploymentCodec(), missing=DeploymentNotFound
+        )
+        self.registry = Registry(smollm2=1, gpt=1)
+        resolve = ResolveConfiguration(prompts=self.prompts, models=self.registry, retriever=Handbook())
+        clock = FixedClock()
+        self.create = CreateDeployment(deployments=self.deployments, resolve=resolve, clock=clock)
+        self.update = UpdateDeployment(deployments=self.deployments, resolve=resolve, clock=clock)
+        self.delete = DeleteDeployment(deployments=self.deployments, outcomes=InMemoryOutcomes(), clock=clock)
+
+    async def has_helpdesk(self) -> Deployment:
+        return await self.create(ADA, DeploymentToCreate(id="helpdesk", spec=SPEC, request=asking("new")))
+
+    async def writes_a_version_of_the_prompt(self) -> None:
+        def write(prompt: Prompt) -> None:
+            prompt.write(PromptContent(user="new"), digest="new", now=NOON)
+
+        await self.prompts.update(ADA.project, "answer", write, request=asking("write"))
+
+
+async def test_a_new_deployment_resolves_every_reference_and_says_so() -> None:
+    office = Office()
+
+    deployment = await office.has_helpdesk()
+
+    assert (deployment.live.model, deployment.live.prompt, deployment.live.fallback) == (
+        "smollm2@1",
+        "answer@1",
+        ("gpt@1",),
+    )
+    (event,) = office.deployments.published
+    assert isinstance(event, DeploymentWasConfigured)
+    assert (event.configuration, event.replaced) == (deployment.live, "")
+
+
+async def test_an_update_that_comes_to_the_same_configuration_changes_nothing() -> None:
+    office = Office()
+    before = await office.has_helpdesk()
+
+    after = await office.update(ADA, DeploymentChange(id="helpdesk", change=lambda spec: spec, request=asking("r")))
+
+    assert after == before
+    assert len(office.deployments.published) == 1
+
+
+async def test_an_update_follows_what_is_newest_and_replaces_the_configuration_before() -> None:
+    office = Office()
+    before = await office.has_helpdesk()
+    await office.writes_a_version_of_the_prompt()
+
+    after = await office.update(ADA, DeploymentChange(id="helpdesk", change=lambda spec: spec, request=asking("r")))
+
+    assert after.live.prompt == "answer@2"
+    event = office.deployments.published[-1]
+    assert isinstance(event, DeploymentWasConfigured)
+    assert event.replaced == before.live.digest
+
+
+async def test_what_does_not_answer_changes_no_configuration() -> None:
+    office = Office()
+    before = await office.has_helpdesk()
+    change = DeploymentChange(
+        id="helpdesk", change=lambda spec: replace(spec, deadline=timedelta(seconds=5)), request=asking("r")
+    )
+
+    after = await office.update(ADA, change)
+
+    assert after.version > before.version
+    assert after.live == before.live
+    assert len(office.deployments.published) == 1
+
+
+async def test_pausing_rollouts_leaves_what_answers_and_what_is_declared_as_it_is() -> None:
+    office = Office()
+    before = await office.has_helpdesk()
+    await office.writes_a_version_of_the_prompt()
+
+    paused = await office.update(ADA, DeploymentChange(id="helpdesk", rollouts_paused=True, request=asking("p")))
+    applied = await office.update(ADA, DeploymentChange(id="helpdesk", change=lambda spec: spec, request=asking("a")))
+
+    assert (paused.rollouts_paused, paused.spec, paused.live) == (True, before.spec, before.live)
+    assert (applied.rollouts_paused, applied.live.prompt) == (True, "answer@2")
+
+
+async def test_a_pinned_prompt_stays_where_it_is() -> None:
+    office = Office()
+    pinned = replace(SPEC, prompt="answer@1")
+    await office.create(ADA, DeploymentToCreate(id="helpdesk", spec=pinned, request=asking("new")))
+    await office.writes_a_version_of_the_prompt()
+
+    after = await office.update(ADA, DeploymentChange(id="helpdesk", change=lambda spec: spec, request=asking("r")))
+
+    assert after.live.prompt == "answer@1"
+
+
+async def test_validating_an_update_returns_it_as_it_would_be() -> None:
+    office = Office()
+    await office.has_helpdesk()
+    await office.writes_a_version_of_the_prompt()
+
+    would_be = await office.update(
+        ADA, DeploymentChange(id="helpdesk", change=lambda spec: spec, request=asking("r"), validate_only=True)
+    )
+
+    assert would_be.live.prompt == "answer@2"
+    assert (await office.deployments.get(ADA.project, "helpdesk")).live.prompt == "answer@1"
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        (replace(SPEC, model="llama"), "model: 'llama' is not there; there are gpt, smollm2"),
+        (replace(SPEC, prompt="nobody"), "prompt: 'nobody' is not there; there are answer"),
+        (replace(SPEC, prompt="answer@9"), "has no '9'; it has versions 1 to 1"),
+        (replace(SPEC, fallback=("x",)), r"fallback\[0\]: 'x' is not there"),
+        (replace(SPEC, retrieval=Retrieval(collection="attic")), "there are handbook"),
+    ],
+)
+async def test_a_reference_that_leads_nowhere_is_refused_with_what_is_there(spec: DeploymentSpec, why: str) -> None:
+    office = Office()
+
+    with pytest.raises(NotFound, match=why):
+        await office.create(ADA, DeploymentToCreate(id="helpdesk", spec=spec, request=asking("new")))
+
+    assert not office.deployments.published
+
+
+async def test_everything_out_of_bounds_is_reported_at_once() -> None:
+    bad = DeploymentSpec(
+        model="",
+        prompt="answer",
+        retrieval=Retrieval(collection="handbook", top_k=101, index=-1),
+        sampling=Sampling(temperature=3.0, top_p=0.0, max_output_tokens=0, stop=("",)),
+        deadline=timedelta(),
+    )
+
+    with pytest.raises(InvalidInput) as caught:
+        await Office().create(ADA, DeploymentToCreate(id="helpdesk", spec=bad, request=asking("new")))
+
+    assert {violation.field for violation in caught.value.violations} == {
+        "model",
+        "deadline",
+        "retrieval.top_k",
+        "retrieval.index",
+        "sampling.temperature",
+        "sampling.top_p",
+        "sampling.max_output_tokens",
+        "sampling.stop",
+    }
+
+
+async def test_a_reference_that_is_none_is_refused() -> None:
+    office = Office()
+
+    with pytest.raises(InvalidInput, match="model: is 'Smol LM'"):
+        await office.create(
+            ADA, DeploymentToCreate(id="helpdesk", spec=replace(SPEC, model="Smol LM"), request=asking("new"))
+        )
+
+
+async def test_an_older_etag_is_refused() -> None:
+    office = Office()
+    await office.has_helpdesk()
+
+    with pytest.raises(Conflict):
+        await office.update(
+            ADA, DeploymentChange(id="helpdesk", change=lambda spec: spec, request=asking("r"), etag="7")
+        )
+
+
+async def test_a_deleted_deployment_says_so_once() -> None:
+    office = Office()
+    await office.has_helpdesk()
+
+    for _ in range(2):
+        await office.delete(ADA, "helpdesk", request=asking("d"))
+
+    assert [type(event) for event in office.deployments.published] == [DeploymentWasConfigured, DeploymentWasDeleted]
+    with pytest.raises(DeploymentNotFound):
+        await office.deployments.get(ADA.project, "helpdesk")
+
+
+async def test_a_trainer_that_is_down_changes_nothing() -> None:
+    office = Office()
+    office.registry.down = ReferenceNotFound("smollm2", field="model", known=[])
+
+    with pytest.raises(ReferenceNotFound, match="there is none yet"):
+        await office.has_helpdesk()

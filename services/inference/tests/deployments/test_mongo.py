@@ -1,0 +1,89 @@
+"""What is stored of deployments can be read again, also as it was written before there were rollouts."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from services.inference.tests.fakes import helpdesk
+from services.inference.tests.rollouts.rollout_fakes import POLICY
+from tidemill_inference.deployments.domain.deployment import Configuration, Deployment, Retrieval, Sampling
+from tidemill_inference.deployments.mongo import DeploymentCodec
+from tidemill_inference.rollouts.domain.rollout import Approval, Decision, Hold, Move, PassedEvaluation
+from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, Outcome, StepCounts
+from tidemill_kit.store.aggregates import Identity
+from tidemill_kit.store.mongo import encoded
+from tidemill_testkit.clocks import NOON
+
+IDENTITY = Identity(
+    id="helpdesk",
+    project="acme",
+    labels={},
+    version=3,
+    seq=2,
+    create_time=NOON,
+    update_time=NOON,
+    deleted=False,
+)
+BEFORE_ROLLOUTS = {
+    "spec": {
+        "model": "smollm2",
+        "prompt": "answer",
+        "retrieval": {"collection": "handbook", "top_k": 2, "index": 0, "metadata_filter": '{"product": "vpn"}'},
+        "sampling": {"temperature": 0.0, "top_p": None, "max_output_tokens": 64, "seed": None, "stop": ["END"]},
+        "fallback": ["gpt"],
+        "deadline": 30.0,
+        "record": "METADATA",
+        "allow_sampling_override": True,
+    },
+    "live": {
+        "model": "smollm2@1",
+        "prompt": "answer@2",
+        "retrieval": {"collection": "handbook", "top_k": 2, "index": 0, "metadata_filter": '{"product": "vpn"}'},
+        "sampling": {"temperature": 0.0, "top_p": None, "max_output_tokens": 64, "seed": None, "stop": ["END"]},
+        "fallback": ["gpt@1"],
+    },
+}
+
+
+def rolling() -> Deployment:
+    deployment = helpdesk(follow="lora", rollout_policy=replace(POLICY, approvals=2))
+    deployment.rollouts_paused = True
+    passed = PassedEvaluation(
+        evaluation="e1", gate="helpdesk_gate", candidate="lora@1", baseline=deployment.live.digest
+    )
+    deployment.start_rollout(passed, why_not="", now=NOON)
+    assert deployment.rollout is not None
+    deployment.begin_rollout(deployment.rollout.id, epoch=4, now=NOON + timedelta(minutes=1))
+    outcome = Outcome(inference="i", rollout="r", step=0, variant=CANDIDATE, failed=False, total_s=0.5, rating=0.75)
+    counts = StepCounts.of([outcome], shadow=True)
+    held = Decision(move=Move.HOLD, hold=Hold.APPROVALS, message="waits")
+    deployment.reconcile_rollout(held, counts, seen=deployment.rollout, now=NOON)
+    deployment.approve_rollout("", Approval(approver="ada", rationale="it reads well", approve_time=NOON))
+    deployment.pending.clear()
+    return deployment
+
+
+def test_a_deployment_with_its_rollout_is_read_as_it_was_written() -> None:
+    codec, written = DeploymentCodec(), rolling()
+
+    stored = codec.encode(written)
+    read = codec.decode(replace(IDENTITY, version=0, seq=0, create_time=None, update_time=None), stored, codec.schema)
+
+    assert encoded(stored)
+    assert stored["rollout"]["active"]
+    assert read == written
+
+
+def test_a_deployment_from_before_rollouts_follows_nothing_and_answers_as_before() -> None:
+    read = DeploymentCodec().decode(IDENTITY, BEFORE_ROLLOUTS, 1)
+
+    assert read.live == Configuration(
+        model="smollm2@1",
+        prompt="answer@2",
+        retrieval=Retrieval(collection="handbook", top_k=2, metadata_filter={"product": "vpn"}),
+        sampling=Sampling(temperature=0.0, max_output_tokens=64, stop=("END",)),
+        fallback=("gpt@1",),
+    )
+    assert (read.spec.follow, read.spec.rollout_policy, read.rollout, read.evaluations) == ("", None, None, ())
+    assert (read.spec.deadline, read.rollouts_paused) == (timedelta(seconds=30), False)
+    again = DeploymentCodec().encode(read)
+    assert DeploymentCodec().decode(IDENTITY, again, 2) == read

@@ -1,0 +1,125 @@
+"""Engines on a store of the test's own, and models to load into them."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from services.inference.tests.tiny_model import write_tiny_adapter, write_tiny_model
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.errors import DependencyUnavailable
+from tidemill_core.models.manifest import Manifest
+from tidemill_inference.deployments.domain.deployment import Sampling
+from tidemill_inference.engines.chat_prompts import ChatFormat, Turn, rendered, tokens_of
+from tidemill_inference.engines.limits import EngineLimits
+from tidemill_inference.engines.pool import EngineOptions, LoadedEngines
+from tidemill_inference.engines.ports import Engine, LiveModel, ModelVersion
+from tidemill_inference.engines.remote import RemoteEngines, RemoteOptions
+from tidemill_inference.engines.secrets import Secrets
+from tidemill_inference.engines.transformers.engine import TransformersEngine
+from tidemill_inference.generation.domain.content import Message, Role
+from tidemill_kit.models.artifacts import ArtifactCache
+from tidemill_kit.models.bounded_tokenizers import with_tokenizer
+from tidemill_kit.store.objects import ExchangeBucket
+from tidemill_testkit.objects import InMemoryObjects
+
+MB = 1024 * 1024
+BUCKET = "exchange"
+
+
+class ChatHere:
+    """Implements `ChatRunner` without processes of its own."""
+
+    async def render(self, how: ChatFormat, turns: Sequence[Turn], *, name: str) -> str:
+        text = rendered(how, turns)
+        assert text is not None, name
+        return text
+
+    async def encode(self, tokenizer: Path, text: str, *, name: str) -> list[int]:
+        assert name
+        return with_tokenizer(tokenizer, tokens_of, text)
+
+
+def inner(engine: Engine) -> TransformersEngine:
+    """Return the local engine behind what is handed out."""
+    found = engine._engine  # type: ignore[attr-defined] # noqa: SLF001 - to tell one from another
+    assert isinstance(found, TransformersEngine)
+    return found
+
+
+class Live:
+    """Implements `ports.LiveModels`: what a test says."""
+
+    def __init__(self) -> None:
+        self.now: set[LiveModel] = set()
+        self.asked = 0
+        self.down = False
+
+    async def among(self, models: Iterable[LiveModel]) -> frozenset[LiveModel]:
+        self.asked += 1
+        await asyncio.sleep(0)
+        if self.down:
+            message = "it is down"
+            raise DependencyUnavailable(message, dependency="mongodb")
+        return frozenset(self.now) & frozenset(models)
+
+
+@dataclass
+class Shop:
+    """Engines, and models to load into them."""
+
+    engines: LoadedEngines
+    live: Live
+    objects: InMemoryObjects
+    folder: Path
+
+    @property
+    def held(self) -> list[str]:
+        """The models in memory."""
+        return [slot.model.id for slot in self.engines._slots.values()]  # noqa: SLF001 - told nowhere else
+
+    @property
+    def weights_held(self) -> list[str]:
+        """The models whose weights are in memory."""
+        return [base.model.id for base in self.engines._bases.values() if base.loading]  # noqa: SLF001 - ditto
+
+    async def model(self, name: str, *, seed: int = 1, project: str = "acme") -> ModelVersion:
+        folder = self.folder / name
+        await asyncio.to_thread(write_tiny_model, folder, seed=seed)
+        return await self.stored(name, folder, project=project)
+
+    async def adapter(self, name: str, base: ModelVersion, *, seed: int = 1) -> ModelVersion:
+        folder, of = self.folder / name, self.folder / base.id.partition("@")[0]
+        await asyncio.to_thread(write_tiny_adapter, folder, of, seed=seed)
+        return replace(await self.stored(name, folder), base=base)
+
+    async def stored(self, name: str, folder: Path, *, project: str = "acme") -> ModelVersion:
+        manifest, files = Manifest.from_folder(folder), {}
+        for file in manifest.files:
+            key = f"{project}/{name}/{file.sha256}"
+            await self.objects.put(BUCKET, key, (folder / file.path).read_bytes(), media_type="x")
+            files[file.path] = ObjectRef(bucket=BUCKET, key=key, size=file.size, sha256=file.sha256)
+        return ModelVersion(id=f"{name}@1", digest=manifest.digest, files=files)
+
+    async def said(self, model: ModelVersion, text: str, *, tokens: int = 24) -> str:
+        """Return what a model greedily answers."""
+        sampling = Sampling(temperature=0.0, max_output_tokens=tokens)
+        async with self.engines.use("acme", model) as engine:
+            pieces = engine.generate([Message.of(Role.USER, text)], sampling, timeout_s=60)
+            return "".join([getattr(piece, "text", "") async for piece in pieces])
+
+
+def a_shop(folder: Path, *, memory_bytes: int = 100 * MB, idle_s: float = 0.0) -> Shop:
+    objects = InMemoryObjects(BUCKET)
+    (folder / "cache").mkdir()
+    options = EngineOptions(
+        numeric_format="float32",
+        memory_bytes=memory_bytes,
+        run_chat=ChatHere(),
+        limits=EngineLimits(cache_tokens=1024, batch=8),
+        idle_s=idle_s,
+    )
+    cache = ArtifactCache(folder / "cache", ExchangeBucket(objects, BUCKET))
+    live = Live()
+    remote = RemoteEngines(Secrets({}, None), RemoteOptions())
+    return Shop(LoadedEngines(cache, remote, live, options), live, objects, folder)

@@ -1,0 +1,79 @@
+from collections.abc import AsyncGenerator, Sequence
+
+import pytest
+from prometheus_client import REGISTRY
+
+from tidemill_core.errors import DependencyUnavailable
+from tidemill_inference.deployments.domain.deployment import Sampling
+from tidemill_inference.engines import observed as observed_engine
+from tidemill_inference.engines.observed import ObservedEngine
+from tidemill_inference.engines.ports import Finish, Piece
+from tidemill_inference.generation.domain.content import Message
+
+
+class Parrot:
+    """Implements `Engine`: says one word, or fails."""
+
+    fingerprint = "parrot 1"
+    context_tokens = None
+
+    def __init__(self, *, fails: bool) -> None:
+        self._fails = fails
+
+    async def count_tokens(self, messages: Sequence[Message]) -> None:
+        pass
+
+    async def generate(
+        self, _messages: Sequence[Message], _sampling: Sampling, *, timeout_s: float
+    ) -> AsyncGenerator[Piece | Finish, None]:
+        if self._fails:
+            message = f"nobody for {timeout_s} s"
+            raise DependencyUnavailable(message, dependency="parrot")
+        yield Piece(text="hello")
+        yield Finish(reason="stop", input_tokens=1, output_tokens=1)
+
+
+def series(*projects: str) -> set[tuple[str, str]]:
+    names = (
+        "tidemill_model_calls",
+        "tidemill_model_tokens",
+        "tidemill_model_running",
+        "tidemill_model_first_token_seconds",
+    )
+    return {
+        (sample.labels["project"], sample.labels["model"])
+        for metric in REGISTRY.collect()
+        if metric.name in names
+        for sample in metric.samples
+        if sample.labels.get("project") in projects
+    }
+
+
+async def test_models_without_end_make_no_series_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observed_engine, "_SERIES", observed_engine._Series())  # noqa: SLF001 - a process of its own
+    monkeypatch.setattr(observed_engine, "MAX_MODELS", 5)
+    slow = ObservedEngine(Parrot(fails=False), project="many", model="slow@1").generate([], Sampling(), timeout_s=1)
+    await anext(slow)
+
+    for number in range(30):
+        engine = ObservedEngine(Parrot(fails=number % 2 == 1), project="many", model=f"m@{number}")
+        try:
+            assert [piece async for piece in engine.generate([], Sampling(), timeout_s=1)]
+        except DependencyUnavailable:
+            continue
+
+    kept = series("many")
+    await slow.aclose()
+    assert len(kept) == 5
+    assert {("many", "slow@1"), ("many", "m@29"), ("many", "m@28")} <= kept
+
+
+async def test_a_project_with_many_models_drops_no_series_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observed_engine, "_SERIES", observed_engine._Series())  # noqa: SLF001 - a process of its own
+    monkeypatch.setattr(observed_engine, "MAX_MODELS", 5)
+
+    for project, model in [("small", "one@1"), *(("large", f"m@{number}") for number in range(30))]:
+        engine = ObservedEngine(Parrot(fails=False), project=project, model=model)
+        assert [piece async for piece in engine.generate([], Sampling(), timeout_s=1)]
+
+    assert series("small", "large") == {("small", "one@1"), *(("large", f"m@{number}") for number in range(26, 30))}

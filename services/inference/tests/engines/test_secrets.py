@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+
+from tidemill_inference.engines.secrets import Secrets
+from tidemill_inference.errors import SecretMissing
+from tidemill_kit.http.outgoing import Origin
+
+API = Origin.of("https://api.openai.com/v1")
+OF_ACME = {
+    "INFERENCE_SECRET_ACME__KEY": "sk-CANARY",
+    "INFERENCE_SECRET_ACME__KEY__HOSTS": "https://api.openai.com, https://eu.example:8443",
+}
+
+
+def test_a_project_gets_its_secret_for_the_hosts_that_the_operator_named() -> None:
+    secrets = Secrets(OF_ACME, None)
+
+    for origin in (API, Origin.of("https://eu.example:8443/")):
+        assert secrets.key_for("acme", "KEY", origin=origin).get_secret_value() == "sk-CANARY"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://api.openai.com/v1",
+        "https://api.openai.com:8443/v1",
+        "https://api.openai.com.evil.example/v1",
+        "https://evil.example/api.openai.com",
+        "https://eu.example/",
+    ],
+)
+def test_another_scheme_host_or_port_gets_nothing(address: str) -> None:
+    with pytest.raises(SecretMissing):
+        Secrets(OF_ACME, None).key_for("acme", "KEY", origin=Origin.of(address))
+
+
+@pytest.mark.parametrize("project", ["globex", "acme-2", "acm", "", "../acme", "ACME", "acme__key"])
+@pytest.mark.parametrize("name", ["KEY", "ACME__KEY", "KEY__HOSTS", "_KEY", "../acme/KEY", "key", ""])
+def test_no_other_project_and_no_other_spelling_gets_it(project: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / "acme").mkdir()
+    (tmp_path / "acme" / "KEY").write_text("sk-CANARY")
+    (tmp_path / "acme" / "KEY.hosts").write_text("https://api.openai.com")
+
+    with pytest.raises(SecretMissing):
+        Secrets(OF_ACME, tmp_path).key_for(project, name, origin=API)
+
+
+def test_no_variable_is_the_secret_of_two_projects() -> None:
+    environment = {"INFERENCE_SECRET_A__B__KEY": "sk-CANARY", "INFERENCE_SECRET_A__B__KEY__HOSTS": "api.openai.com"}
+
+    for project, name in (("a", "B__KEY"), ("a--b", "KEY")):
+        with pytest.raises(SecretMissing):
+            Secrets(environment, None).key_for(project, name, origin=API)
+
+
+def test_a_secret_without_a_project_or_without_hosts_is_sent_nowhere() -> None:
+    environment = {"INFERENCE_SECRET_KEY": "sk-1", "INFERENCE_SECRET_ACME__KEY": "sk-2"}
+
+    with pytest.raises(SecretMissing):
+        Secrets(environment, None).key_for("acme", "KEY", origin=API)
+
+
+def test_a_refusal_does_not_say_whether_the_secret_is_there() -> None:
+    reported = set()
+    for environment in (OF_ACME, {}):
+        with pytest.raises(SecretMissing) as refused:
+            Secrets(environment, None).key_for("acme", "KEY", origin=Origin.of("https://evil.example"))
+        reported.add((refused.value.message, str(refused.value.metadata)))
+
+    assert len(reported) == 1
+    assert "CANARY" not in str(reported)
+
+
+def test_a_changed_file_counts_at_the_next_call(tmp_path: Path) -> None:
+    secrets, folder = Secrets({}, tmp_path), tmp_path / "my--team"
+    folder.mkdir()
+    (folder / "KEY.hosts").write_text("# not an address\napi.openai.com\nhttp://inner:8000\n")
+    for value in ("sk-1", "sk-2"):
+        (folder / "KEY").write_text(f"{value}\n")
+        assert secrets.key_for("my--team", "KEY", origin=API).get_secret_value() == value
+    (folder / "KEY").unlink()
+    with pytest.raises(SecretMissing):
+        secrets.key_for("my--team", "KEY", origin=API)

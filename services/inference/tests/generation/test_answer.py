@@ -1,0 +1,585 @@
+import asyncio
+import threading
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from services.inference.tests.fakes import ADA, AnsweringHarness, ScriptedEngine, all_steps, asking, helpdesk, question
+from tidemill_core.errors import (
+    DeadlineExceeded,
+    DependencyUnavailable,
+    Internal,
+    InvalidInput,
+    RateLimited,
+    TidemillError,
+)
+from tidemill_inference.deployments.domain.deployment import RecordMode, Sampling
+from tidemill_inference.errors import DeploymentNotFound, PromptTooLong, QuestionRefused
+from tidemill_inference.generation import generate as generate_answer
+from tidemill_inference.generation.citations.citations import Grounding
+from tidemill_inference.generation.domain.content import Citation, Message, Role
+from tidemill_inference.generation.domain.inference import (
+    DocumentUse,
+    Inference,
+    InferenceHasFailed,
+    InferenceWasCancelled,
+    InferenceWasCompleted,
+    State,
+)
+from tidemill_inference.generation.ports import Delta, Finished, Started, Step
+from tidemill_inference.generation.shared import Generation, SharedGenerations
+from tidemill_inference.prompts.domain.prompt import PromptContent
+from tidemill_testkit.polling import eventually
+
+DOWN = DependencyUnavailable("it is down", dependency="it")
+
+
+async def test_an_answer_cites_its_passages_and_its_record_keeps_them_by_span() -> None:
+    harness = AnsweringHarness()
+
+    answer = await harness.answer.whole(ADA, question(end_user="u1"), request=asking("r1"))
+
+    assert answer.state is State.COMPLETED
+    (message,) = answer.output
+    assert message.parts[0].citations == (Citation(start=0, end=31, passage="1"),)
+    assert answer.citation_valid == 1.0
+    assert [passage.text for passage in answer.passages] == [passage.text for passage in harness.rag.passages]
+    stored = await harness.stored(answer)
+    assert [(each.document, each.version, each.start, each.end, each.text) for each in stored.passages] == [
+        ("d1", 3, 0, 40, ""),
+        ("d2", 1, 5, 30, ""),
+    ]
+    assert stored.output == answer.output
+    assert stored.variant == answer.variant
+    assert stored.variant is not None
+    assert (stored.variant.index, stored.variant.engine) == (4, "scripted 1")
+
+
+async def test_the_event_of_an_answer_reports_documents_and_no_text() -> None:
+    harness = AnsweringHarness()
+
+    await harness.answer.whole(ADA, question(), request=asking("r1"))
+
+    (event,) = harness.inferences.published
+    assert isinstance(event, InferenceWasCompleted)
+    assert event.documents == (
+        DocumentUse(document="d1", version=3, cited=True),
+        DocumentUse(document="d2", version=1, cited=False),
+    )
+    assert event.citations == 1
+
+
+async def test_a_stream_starts_with_the_inference_and_ends_with_all_of_it() -> None:
+    harness = AnsweringHarness()
+
+    steps = await all_steps(harness.answer(ADA, question(), request=asking("r1")))
+
+    assert isinstance(steps[0], Started)
+    assert steps[0].inference.state is State.RESERVED
+    assert steps[0].inference.variant is not None
+    assert isinstance(steps[-1], Finished)
+    text = "".join(step.text for step in steps if isinstance(step, Delta))
+    assert text == steps[-1].inference.output[0].text == "os.walk walks a directory tree."
+    assert steps[0].inference.id == steps[-1].inference.id
+
+
+async def test_the_same_request_again_returns_what_was_stored_and_runs_nothing() -> None:
+    harness = AnsweringHarness()
+    first = await harness.answer.whole(ADA, question(), request=asking("r1"))
+
+    again = await harness.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert (again.id, again.output) == (first.id, first.output)
+    assert harness.engine.runs == 1
+    assert len(harness.inferences.published) == 1
+
+
+async def test_the_same_request_id_with_another_body_is_refused_while_running_and_after() -> None:
+    harness = AnsweringHarness()
+    harness.engine.gate.clear()
+    running = asyncio.create_task(harness.answer.whole(ADA, question(), request=asking("r1", "one")))
+    await eventually(lambda: harness.engine.runs == 1)
+
+    with pytest.raises(InvalidInput, match="another body"):
+        await harness.answer.whole(ADA, question("other"), request=asking("r1", "two"))
+    harness.engine.gate.set()
+    await running
+    with pytest.raises(InvalidInput, match="another body"):
+        await harness.answer.whole(ADA, question("other"), request=asking("r1", "two"))
+
+
+async def test_concurrent_equal_requests_share_one_generation_and_a_late_one_receives_it_from_the_beginning() -> None:
+    harness = AnsweringHarness(ScriptedEngine(free_words=2))
+    harness.engine.gate.clear()
+    early = harness.answer(ADA, question(), request=asking("r1"))
+    assert isinstance(await anext(early), Started)
+    first = await anext(early)
+
+    late = harness.answer(ADA, question(), request=asking("r1"))
+    assert isinstance(await anext(late), Started)
+    second = await anext(late)
+    harness.engine.gate.set()
+    rest = await asyncio.gather(all_steps(early), all_steps(late))
+
+    assert isinstance(first, Delta)
+    assert isinstance(second, Delta)
+    assert second.text.startswith(first.text)
+    for received, steps in zip((first.text, second.text), rest, strict=True):
+        assert isinstance(steps[-1], Finished)
+        reported = received + "".join(step.text for step in steps if isinstance(step, Delta))
+        assert reported == steps[-1].inference.output[0].text
+    assert harness.engine.runs == 1
+
+
+async def test_a_listener_who_does_not_read_delays_no_other() -> None:
+    harness = AnsweringHarness()
+    idle = harness.answer(ADA, question(), request=asking("r1"))
+    await anext(idle)
+
+    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert answer.state is State.COMPLETED
+    missed = await all_steps(idle)
+    assert [type(step) for step in missed] == [Delta, Finished]
+
+
+async def test_the_work_stops_when_the_last_listener_leaves_and_a_retry_starts_again() -> None:
+    harness = AnsweringHarness(ScriptedEngine(free_words=1))
+    harness.engine.gate.clear()
+    listeners = [harness.answer(ADA, question(), request=asking("r1")) for _ in range(2)]
+    for each in listeners:
+        await anext(each)
+
+    await listeners[0].aclose()
+    assert harness.engine.stops == 0
+    await listeners[1].aclose()
+
+    assert harness.engine.stops == 1
+    record = await harness.only_record()
+    assert (record.state, record.finish_reason) == (State.CANCELLED, "cancelled")
+    assert [type(event) for event in harness.inferences.published] == [InferenceWasCancelled]
+    harness.engine.gate.set()
+    again = await harness.answer.whole(ADA, question(), request=asking("r1"))
+    assert (again.id, again.state) == (record.id, State.COMPLETED)
+
+
+async def test_a_failed_inference_says_why_and_the_same_request_tries_again() -> None:
+    harness = AnsweringHarness(ScriptedEngine(fails_before=DOWN))
+
+    with pytest.raises(DependencyUnavailable):
+        await harness.answer.whole(ADA, question(), request=asking("r1"))
+    record = await harness.only_record()
+    assert (record.state, record.failure) == (State.FAILED, "DEPENDENCY_UNAVAILABLE")
+    harness.engine.fails_before = None
+    again = await harness.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert (again.id, again.state, again.failure) == (record.id, State.COMPLETED, "")
+    assert [type(event) for event in harness.inferences.published] == [InferenceHasFailed, InferenceWasCompleted]
+
+
+async def test_no_answer_without_passages_when_rag_is_down() -> None:
+    harness = AnsweringHarness()
+    harness.rag.down = DOWN
+
+    with pytest.raises(DependencyUnavailable):
+        await harness.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert harness.engine.runs == 0
+    assert (await harness.only_record()).state is State.FAILED
+
+
+async def test_the_next_model_answers_when_one_fails_before_its_first_token() -> None:
+    harness = AnsweringHarness(
+        ScriptedEngine(fails_before=DOWN), deployment=helpdesk(fallback=("gpt",)), gpt=ScriptedEngine()
+    )
+
+    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert answer.variant is not None
+    assert answer.variant.model == "gpt@1"
+    assert answer.warnings == ("fallback used: smollm2@1 failed (DEPENDENCY_UNAVAILABLE)",)
+
+
+@pytest.mark.parametrize("error", [RateLimited("busy", retry_after_s=7), PromptTooLong(), DOWN])
+async def test_a_failure_before_the_first_token_is_reported_as_nothing_else(error: TidemillError) -> None:
+    harness = AnsweringHarness(ScriptedEngine(fails_before=error))
+
+    steps = harness.answer(ADA, question(), request=asking("r1"))
+
+    with pytest.raises(type(error)):
+        await anext(steps)
+
+
+@pytest.mark.parametrize("error", [RateLimited("busy", retry_after_s=7), PromptTooLong()])
+async def test_a_busy_model_and_one_with_too_small_a_window_are_replaced(error: TidemillError) -> None:
+    harness = AnsweringHarness(
+        ScriptedEngine(fails_before=error), deployment=helpdesk(fallback=("gpt",)), gpt=ScriptedEngine(says="yes")
+    )
+
+    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert answer.variant is not None
+    assert answer.variant.model == "gpt@1"
+
+
+async def test_a_model_that_hangs_has_its_share_of_the_deadline_and_the_next_one_answers() -> None:
+    fallback = ScriptedEngine(says="os.walk walks a directory tree.")
+    harness = AnsweringHarness(deployment=helpdesk(fallback=("gpt",), deadline=timedelta(seconds=1)), gpt=fallback)
+    harness.engine.gate.clear()
+
+    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert answer.variant is not None
+    assert answer.variant.model == "gpt@1"
+    assert answer.warnings == ("fallback used: smollm2@1 failed (DEPENDENCY_TIMED_OUT)",)
+
+
+async def test_a_model_that_has_begun_keeps_the_whole_deadline() -> None:
+    slow = ScriptedEngine(says="os.walk walks a directory tree.", free_words=1)
+    harness = AnsweringHarness(
+        slow, deployment=helpdesk(fallback=("gpt",), deadline=timedelta(seconds=1)), gpt=ScriptedEngine()
+    )
+    slow.gate.clear()
+    steps = harness.answer(ADA, question(), request=asking("r1"))
+    async with aclosing(steps):
+        await anext(steps)
+        with pytest.raises(DeadlineExceeded):
+            await all_steps(steps)
+
+    assert slow.runs == 1
+
+
+async def test_an_answer_without_text_says_so() -> None:
+    harness = AnsweringHarness(ScriptedEngine(says=""))
+
+    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert answer.warnings == ("model smollm2@1 said nothing (finish reason stop)",)
+
+
+async def test_no_other_model_takes_over_in_the_middle_of_an_answer() -> None:
+    broken = ScriptedEngine(fails_after=Internal("it broke"))
+    harness = AnsweringHarness(broken, deployment=helpdesk(fallback=("gpt",)), gpt=ScriptedEngine())
+
+    with pytest.raises(Internal):
+        await harness.answer.whole(ADA, question(), request=asking("r1"))
+
+
+async def test_an_engine_that_says_nothing_is_named_as_unavailable_at_the_deadline() -> None:
+    harness = AnsweringHarness(deployment=helpdesk(deadline=timedelta(seconds=0.5)))
+    harness.engine.gate.clear()
+
+    with pytest.raises(DependencyUnavailable, match="model smollm2@1 did not answer in time"):
+        await harness.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert harness.engine.stops == 1
+
+
+async def test_an_answer_that_takes_too_long_ends_at_the_deadline() -> None:
+    harness = AnsweringHarness(ScriptedEngine(free_words=2), deployment=helpdesk(deadline=timedelta(seconds=1)))
+    harness.engine.gate.clear()
+    steps = harness.answer(ADA, question(), request=asking("r1"))
+    async with aclosing(steps):
+        assert isinstance(await anext(steps), Started)
+        assert isinstance(await anext(steps), Delta)
+        with pytest.raises(DeadlineExceeded):
+            await all_steps(steps)
+
+    assert (await harness.only_record()).failure == "DEADLINE_EXCEEDED"
+
+
+async def test_a_caller_with_less_time_than_the_deployment_receives_who_did_not_answer() -> None:
+    harness = AnsweringHarness()
+    harness.engine.gate.clear()
+
+    with pytest.raises(DependencyUnavailable, match="model smollm2@1"):
+        await harness.answer.whole(ADA, question(), request=asking("r1"), until=0.0)
+
+    assert (await harness.only_record()).state is State.CANCELLED
+
+
+async def test_another_replica_waits_for_the_answer_of_the_one_that_holds_the_lease() -> None:
+    harness = AnsweringHarness()
+    harness.engine.gate.clear()
+    here = asyncio.create_task(harness.answer.whole(ADA, question(), request=asking("r1")))
+    await eventually(lambda: harness.engine.runs == 1)
+
+    there = asyncio.create_task(harness.replica().whole(ADA, question(), request=asking("r1")))
+    await asyncio.sleep(0)
+    harness.engine.gate.set()
+    one, other = await asyncio.gather(here, there)
+
+    assert one.output == other.output
+    assert harness.engine.runs == 1
+
+
+async def test_the_lease_of_a_replica_that_died_is_taken_over_and_the_dead_one_changes_nothing() -> None:
+    harness = AnsweringHarness()
+    slow = ScriptedEngine(says="too late")
+    slow.gate.clear()
+    harness.engines.engines["smollm2"] = slow
+    dead = asyncio.create_task(harness.answer.whole(ADA, question(), request=asking("r1")))
+    await eventually(lambda: slow.runs == 1)
+    harness.clock.advance(timedelta(seconds=16))
+    harness.engines.engines["smollm2"] = harness.engine
+
+    answer = await harness.replica().whole(ADA, question(), request=asking("r1"))
+    slow.gate.set()
+    with pytest.raises(Exception, match="taken over"):
+        await dead
+
+    record = await harness.stored(answer)
+    assert record.output == answer.output
+    assert record.lease is not None
+    assert record.lease.epoch == 2
+    assert [type(event) for event in harness.inferences.published] == [InferenceWasCompleted]
+
+
+async def test_a_long_answer_renews_its_lease() -> None:
+    harness = AnsweringHarness()
+    replica = harness.replica(ttl=timedelta(seconds=0.06))
+    harness.engine.gate.clear()
+    running = asyncio.create_task(replica.whole(ADA, question(), request=asking("r1")))
+    await eventually(lambda: harness.engine.runs == 1)
+    before = await harness.only_record()
+    harness.clock.advance(timedelta(seconds=0.05))
+
+    async def renewed() -> bool:
+        return (await harness.only_record()).lease != before.lease
+
+    await eventually(renewed)
+    harness.engine.gate.set()
+
+    assert (await running).state is State.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("mode", "keeps_text", "keeps_passages"),
+    [(RecordMode.FULL, True, True), (RecordMode.METADATA, False, True), (RecordMode.NONE, False, False)],
+)
+async def test_a_record_keeps_what_its_mode_says_and_the_caller_receives_everything(
+    mode: RecordMode, *, keeps_text: bool, keeps_passages: bool
+) -> None:
+    harness = AnsweringHarness()
+    asked = question(record=mode, labels={"product": "vpn"}, end_user="u1")
+
+    answer = await harness.answer.whole(ADA, asked, request=asking("r1"))
+    again = await harness.answer.whole(ADA, asked, request=asking("r1"))
+
+    assert answer.output
+    assert answer.usage
+    assert answer.labels == {"product": "vpn"}
+    record = await harness.stored(answer)
+    assert (bool(record.output), bool(record.messages)) == (keeps_text, keeps_text)
+    assert (bool(record.passages), bool(record.usage), bool(record.labels), bool(record.end_user)) == (
+        (keeps_passages,) * 4
+    )
+    assert (again.id, again.state) == (answer.id, State.COMPLETED)
+    assert bool(again.warnings) is not keeps_text
+    assert harness.engine.runs == 1
+
+
+async def test_a_caller_may_lower_the_record_mode_and_not_raise_it() -> None:
+    harness = AnsweringHarness(deployment=helpdesk(record=RecordMode.METADATA))
+
+    with pytest.raises(QuestionRefused, match="may only be lowered"):
+        await harness.answer.whole(ADA, question(record=RecordMode.FULL), request=asking("r1"))
+
+
+async def test_sampling_is_overridden_only_where_the_deployment_allows_it() -> None:
+    hot = question(sampling=Sampling(temperature=1.0))
+    with pytest.raises(QuestionRefused, match="allow_sampling_override"):
+        await AnsweringHarness().answer.whole(ADA, hot, request=asking("r1"))
+    same = AnsweringHarness(deployment=helpdesk(sampling=Sampling(temperature=1.0)))
+    await same.answer.whole(ADA, hot, request=asking("r1"))
+    assert same.engine.seen[0][1] == Sampling(temperature=1.0)
+    harness = AnsweringHarness(
+        deployment=helpdesk(allow_sampling_override=True, sampling=Sampling(max_output_tokens=5))
+    )
+
+    await harness.answer.whole(ADA, hot, request=asking("r1"))
+
+    assert harness.engine.seen[0][1] == Sampling(temperature=1.0, max_output_tokens=5)
+
+
+async def test_passages_that_do_not_fit_are_cut_from_the_end_and_the_answer_says_so() -> None:
+    harness = AnsweringHarness(
+        ScriptedEngine(context_tokens=30), deployment=helpdesk(sampling=Sampling(max_output_tokens=14))
+    )
+
+    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert [passage.id for passage in answer.passages] == ["1"]
+    assert answer.warnings == ("1 of 2 passages cut: they did not fit the model's context",)
+
+
+async def test_a_passage_that_is_too_long_gives_its_space_to_the_next_one() -> None:
+    harness = AnsweringHarness(
+        ScriptedEngine(context_tokens=30), deployment=helpdesk(sampling=Sampling(max_output_tokens=14))
+    )
+    giant, fitting = harness.rag.passages
+    harness.rag.passages = (replace(giant, text="word " * 100), fitting)
+
+    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert [passage.id for passage in answer.passages] == ["2"]
+    assert answer.warnings == ("1 of 2 passages cut: they did not fit the model's context",)
+
+
+async def test_messages_that_do_not_fit_are_refused_with_tokens_and_limit() -> None:
+    harness = AnsweringHarness(ScriptedEngine(context_tokens=20))
+
+    with pytest.raises(PromptTooLong, match=r"maximum context length is 20 .* come to 54"):
+        await harness.answer.whole(ADA, question("word " * 50), request=asking("r1"))
+
+
+async def test_an_unknown_deployment_is_refused_with_those_that_exist() -> None:
+    with pytest.raises(DeploymentNotFound, match="there are helpdesk"):
+        await AnsweringHarness().answer.whole(ADA, question(deployment="nobody"), request=asking("r1"))
+    with pytest.raises(DeploymentNotFound, match="it has none: check the project's name"):
+        await AnsweringHarness().answer.whole(replace(ADA, project="acne"), question(), request=asking("r1"))
+
+
+@pytest.mark.parametrize(
+    ("messages", "why"),
+    [
+        ((), "is empty"),
+        ((Message.of(Role.ASSISTANT, "hi"),), "has to be the user's"),
+        ((Message.of(Role.USER, "  "),), "is blank"),
+        ((Message(role=Role.USER, parts=()),), "at least one text part"),
+    ],
+)
+async def test_what_is_no_question_is_refused_and_leaves_no_record(messages: tuple[Message, ...], why: str) -> None:
+    harness = AnsweringHarness()
+
+    with pytest.raises(QuestionRefused, match=why):
+        await harness.answer.whole(ADA, question(messages=messages), request=asking("r1"))
+
+    assert not harness.inferences.published
+
+
+async def test_earlier_turns_are_passed_on_and_system_messages_join_the_prompts() -> None:
+    harness = AnsweringHarness()
+    turns = (
+        Message.of(Role.SYSTEM, "Be brief."),
+        Message.of(Role.USER, "Hello"),
+        Message.of(Role.ASSISTANT, "Hi"),
+        Message.of(Role.USER, "What does os.walk do?"),
+    )
+
+    await harness.answer.whole(ADA, question(messages=turns), request=asking("r1"))
+
+    seen = harness.engine.seen[0][0]
+    assert [message.role for message in seen] == [Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.USER]
+    assert seen[0].text == "Answer from the passages.\n\nBe brief."
+    assert seen[3].text.endswith("What does os.walk do?")
+
+
+async def test_variables_are_checked_before_anything_is_stored() -> None:
+    content = PromptContent(
+        user="{{ tone }}: {{ question }}",
+        variables_schema='{"properties": {"tone": {"enum": ["kind"]}}, "required": ["tone"]}',
+    )
+    harness = AnsweringHarness(prompt=content)
+
+    with pytest.raises(InvalidInput, match="variables"):
+        await harness.answer.whole(ADA, question(variables={"tone": "rude"}), request=asking("r1"))
+    await harness.answer.whole(ADA, question(variables={"tone": "kind"}), request=asking("r2"))
+
+    assert harness.engine.seen[0][0][0].text == "kind: What does os.walk do?"
+    assert len(harness.inferences.published) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "os.walk walks a directory tree [1]. It is fast [9]. Blue cows sing.",
+        "Write `row = table [0]` or `xs = [5]`; the default is [3].",
+        "Use this:\n```python\ndef first():\n    return [7]\nfor i in [1]:\n    print(i)\n```\nDone.",
+        'Send {"sizes": [4], "ids": [12, 13]} to the door.',
+        "The interval is [0] to [1], i.e. x in [0, 1].  It waits [5]\n\tseconds, then [10]. ",
+    ],
+)
+async def test_what_the_model_wrote_reaches_user_stream_and_record_to_the_character(said: str) -> None:
+    harness = AnsweringHarness(ScriptedEngine(says=said))
+
+    steps = await all_steps(harness.answer(ADA, question(), request=asking("r1")))
+
+    assert isinstance(steps[-1], Finished)
+    kept = await harness.inferences.get(ADA.project, steps[-1].inference.id)
+    assert steps[-1].inference.output[0].text == kept.output[0].text == said
+    assert "".join(step.text for step in steps if isinstance(step, Delta)) == said
+
+
+async def test_what_is_cited_of_a_very_long_answer_is_said() -> None:
+    harness = AnsweringHarness(ScriptedEngine(says="os.walk walks a directory tree. " + "na " * 20_000))
+
+    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert answer.warnings == ("citations end after 32768 of 60032 characters",)
+
+
+async def test_citations_are_worked_out_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+
+    def ground(*_: object, **__: object) -> Grounding:
+        threads.append(threading.get_ident())
+        return Grounding(citations=(), valid=None)
+
+    monkeypatch.setattr(generate_answer, "ground", ground)
+    await AnsweringHarness().answer.whole(ADA, question(), request=asking("r1"))
+
+    assert len(threads) == 1
+    assert threads != [threading.get_ident()]
+
+
+async def test_without_retrieval_there_are_no_passages_and_texts_stay_as_they_are() -> None:
+    harness = AnsweringHarness(ScriptedEngine(says="see [9]"), deployment=helpdesk(retrieval=None))
+
+    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert (answer.passages, answer.citation_valid) == ((), None)
+    assert answer.output[0].text == "see [9]"
+    assert not harness.rag.asked
+
+
+async def test_more_answers_than_the_process_takes_are_refused_for_now() -> None:
+    harness = AnsweringHarness()
+    replica = harness.replica(at_most=1)
+    first = replica(ADA, question(), request=asking("r1"))
+    await anext(first)
+
+    with pytest.raises(Exception, match="no more are taken"):
+        await replica.whole(ADA, question(), request=asking("r2"))
+    await first.aclose()
+    await replica.whole(ADA, question(), request=asking("r2"))
+
+
+async def test_a_project_has_its_share_of_the_answers_and_the_others_have_theirs() -> None:
+    generations, gate = SharedGenerations(at_most=10, of_project=1), asyncio.Event()
+    inference = await AnsweringHarness().answer.whole(ADA, question(), request=asking("r1"))
+
+    async def work(generation: Generation) -> Inference:
+        generation.start(inference)
+        await gate.wait()
+        return inference
+
+    def ask(project: str, name: str) -> AsyncGenerator[Step, None]:
+        return generations.listen((project, name), digest="d", request_id="r", until=None, work=work)
+
+    first, other = ask("acme", "1"), ask("globex", "1")
+    await anext(first)
+    with pytest.raises(RateLimited, match="of this project"):
+        await anext(ask("acme", "2"))
+    await anext(other)
+    await first.aclose()
+    await other.aclose()
+
+
+def test_the_name_of_an_end_user_is_what_people_read() -> None:
+    asked = replace(question(), end_user="ada\x1b[31m\u200b \u202elovelace")
+
+    assert asked.end_user == "ada[31m lovelace"

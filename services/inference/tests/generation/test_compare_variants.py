@@ -1,0 +1,94 @@
+"""Questions that compare: another model by name, given passages, purposes that are not live."""
+
+import pytest
+
+from services.inference.tests.fakes import ADA, HANDBOOK, AnsweringHarness, ScriptedEngine, asking, question
+from services.inference.tests.rollouts.rollout_fakes import RolloutHarness
+from tidemill_core.errors import Internal
+from tidemill_inference.errors import QuestionRefused, ReferenceNotFound
+from tidemill_inference.generation.domain.content import Passage
+from tidemill_inference.generation.domain.inference import Purpose, State
+
+GIVEN = (Passage(id="1", document="d9", version=1, start=3, end=9, score=0.0, text="os.walk is given."),)
+
+
+async def test_a_candidate_answers_by_name_with_all_else_as_live() -> None:
+    harness = AnsweringHarness(lora=ScriptedEngine(says="It walks."))
+    live = (await harness.deployments.get(ADA.project, "helpdesk")).live
+
+    answer = await harness.answer.whole(
+        ADA, question(purpose=Purpose.EVALUATION, variant="lora@1"), request=asking("r")
+    )
+
+    assert answer.variant is not None
+    assert (answer.variant.name, answer.variant.model, answer.variant.prompt) == ("candidate", "lora@1", "answer@1")
+    assert answer.variant.configuration != live.digest
+    assert answer.output[0].text == "It walks."
+    assert answer.purpose is Purpose.EVALUATION
+
+
+async def test_given_passages_are_answered_on_and_nothing_is_searched() -> None:
+    harness = AnsweringHarness(ScriptedEngine(says="os.walk is given."))
+
+    answer = await harness.answer.whole(ADA, question(purpose=Purpose.EVALUATION, passages=GIVEN), request=asking("r"))
+
+    assert not harness.rag.asked
+    assert answer.passages == GIVEN
+    assert answer.citation_valid == 1.0
+    assert "os.walk is given." in harness.engine.seen[0][0][-1].text
+
+
+async def test_the_baseline_of_an_evaluation_is_what_is_live_and_takes_no_part_in_a_rollout() -> None:
+    harness = RolloutHarness()
+    await harness.is_rolling(step=1)
+
+    for number in range(20):
+        asked = question(purpose=Purpose.EVALUATION, end_user=f"u{number}")
+        answer = await harness.answer.whole(ADA, asked, request=asking(f"e{number}"))
+        assert answer.variant is not None
+        assert (answer.variant.name, answer.variant.model, answer.variant.rollout) == ("live", "smollm2@1", "")
+
+    assert not harness.observed
+
+
+async def test_no_fallback_answers_for_the_model_that_is_compared() -> None:
+    harness = AnsweringHarness(lora=ScriptedEngine(fails_before=Internal("it broke")))
+
+    with pytest.raises(Internal):
+        await harness.answer.whole(ADA, question(purpose=Purpose.EVALUATION, variant="lora@1"), request=asking("r"))
+
+    assert (await harness.only_record()).state is State.FAILED
+
+
+async def test_an_unknown_version_is_not_found() -> None:
+    with pytest.raises(ReferenceNotFound, match="variant: 'nobody@1'"):
+        await AnsweringHarness().answer.whole(
+            ADA, question(purpose=Purpose.EVALUATION, variant="nobody@1"), request=asking("r")
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"variant": "lora@1"}, "variant: is for purposes SHADOW and EVALUATION only"),
+        ({"passages": HANDBOOK}, "passages: is for purposes SHADOW and EVALUATION only"),
+        ({"variant": "lora", "purpose": Purpose.EVALUATION}, "variant: is 'lora'; send model@version"),
+        (
+            {
+                "passages": (Passage(id="1", document="d", version=1, start=0, end=1, score=0),),
+                "purpose": Purpose.SHADOW,
+            },
+            r"passages\[0\].text: is empty",
+        ),
+        (
+            {
+                "passages": (Passage(id="1", document="d", version=1, start=5, end=1, score=0, text="t"),),
+                "purpose": Purpose.SHADOW,
+            },
+            r"passages\[0\].start: is 5 to 1",
+        ),
+    ],
+)
+async def test_what_only_comparisons_may_say_is_refused(changes: dict[str, object], text: str) -> None:
+    with pytest.raises(QuestionRefused, match=text):
+        await AnsweringHarness().answer.whole(ADA, question("What?", **changes), request=asking("r"))

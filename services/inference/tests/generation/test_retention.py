@@ -1,0 +1,68 @@
+"""How records of answers are cleared away."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from services.inference.tests.generation.test_erase_end_user import answered
+from tidemill_core.application import PageRequest, Request
+from tidemill_inference.deployments.domain.configuration import Configuration, Sampling
+from tidemill_inference.deployments.domain.deployment import Deployment, DeploymentSpec
+from tidemill_inference.deployments.mongo import DeploymentCodec
+from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound
+from tidemill_inference.generation.mongo import InferenceCodec
+from tidemill_inference.generation.mongo_records import MongoRecords
+from tidemill_inference.generation.retention import ForgetRecords
+from tidemill_kit.store.aggregates import MongoAggregates
+from tidemill_kit.store.mongo import Database, connect
+from tidemill_local.addresses import Addresses
+from tidemill_testkit.clocks import FixedClock
+from tidemill_testkit.stack import unique_name
+
+
+@pytest.fixture
+async def database(stack: Addresses) -> AsyncIterator[Database]:
+    client = connect(stack.mongo, timeout_s=10)
+    yield client[unique_name("inference")]
+    client.close()
+
+
+async def test_old_records_go_deployment_by_deployment_when_their_events_are_out(database: Database) -> None:
+    clock = FixedClock()
+    deployments = MongoAggregates(
+        database["deployments"], codec=DeploymentCodec(), topic="t", source="/s", missing=DeploymentNotFound
+    )
+    inferences = MongoAggregates(
+        database["inferences"],
+        codec=InferenceCodec(),
+        topic="t",
+        source="/s",
+        missing=InferenceNotFound,
+        clock=clock,
+        lists=[("deployment",)],
+    )
+    live = Configuration(model="m@1", prompt="p@1", sampling=Sampling(), retrieval=None)
+    for name, days in (("brief", 30), ("forever", 0)):
+        spec = DeploymentSpec(model="m", prompt="p", record_days=days)
+        await deployments.add(Deployment(id=name, project="acme", spec=spec, live=live), request=Request.internal())
+    for name in ("brief", "forever"):
+        for number in range(3):
+            await inferences.add(answered(f"old-{name}-{number}", deployment=name), request=Request.internal())
+    await database["inferences"].update_many({"_id": {"$ne": "acme/old-brief-2"}}, {"$set": {"outbox": []}})
+    clock.advance(timedelta(days=31))
+    await inferences.add(answered("young", deployment="brief"), request=Request.internal())
+    records = MongoRecords(database["deployments"], database["inferences"])
+    await records.ensure_indexes()
+    await inferences.ensure_indexes()
+
+    assert await ForgetRecords(records=records, clock=clock)() == 2
+
+    left = await inferences.list("acme", page=PageRequest())
+    assert sorted(each.id for each in left.items) == [
+        "old-brief-2",
+        "old-forever-0",
+        "old-forever-1",
+        "old-forever-2",
+        "young",
+    ]

@@ -1,0 +1,198 @@
+"""The OpenAI-compatible API on a real server, with an answer that the test scripts."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+from openai import AsyncOpenAI
+from pydantic import SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from tidemill_core.application import Caller, Request, derived_id
+from tidemill_inference.deployments.domain.deployment import Configuration, Deployment, DeploymentSpec, Sampling
+from tidemill_inference.deployments.mongo import DeploymentCodec
+from tidemill_inference.errors import DeploymentNotFound
+from tidemill_inference.generation.domain.content import Citation, Message, Part, Passage, Role
+from tidemill_inference.generation.domain.inference import Inference, Question, State, Usage, Variant
+from tidemill_inference.generation.ports import Delta, Finished, Started, Step
+from tidemill_inference.http.http_server import HttpServer
+from tidemill_inference.openai_api.feedback_service import FeedbackSubmissions
+from tidemill_inference.openai_api.feedback_tokens import FeedbackTokens
+from tidemill_inference.openai_api.ports import Reactions
+from tidemill_inference.openai_api.routes import Answering, OpenAiApi
+from tidemill_kit.runtime.settings import ServiceSettings
+from tidemill_testkit.clocks import FixedClock
+from tidemill_testkit.stores import InMemoryAggregates
+
+BORN = datetime(2026, 11, 20, 10, 15, tzinfo=UTC)
+QUESTION = "How do I reset my Kestrel password?"
+BODY = {"model": "helpdesk", "messages": [{"role": "user", "content": QUESTION}]}
+PASSAGE = Passage(id="1", document="d-1", version=2, start=0, end=9, score=0.75, key="kb/1", text="Kestrels.")
+
+
+class ApiSettings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="DOOR_")
+
+
+def settings() -> ApiSettings:
+    given: dict[str, Any] = {
+        "grpc_port": 0,
+        "kafka_bootstrap_servers": "127.0.0.1:1",
+        "mongo_uri": "mongodb://127.0.0.1:1",
+        "mongo_database": "door",
+        "s3_endpoint": "127.0.0.1:1",
+        "s3_access_key": "key",
+        "s3_secret_key": SecretStr("secret"),
+        "log_format": "json",
+        "log_level": "debug",
+    }
+    return ApiSettings(**given)
+
+
+class ScriptedAnswers:
+    """Stands for AnswerQuestion: reports its script's texts, raises its errors, and waits where it says to.
+
+    An error that comes first is raised before anything is reported.
+    """
+
+    def __init__(
+        self,
+        *script: str | Exception | asyncio.Event,
+        passages: tuple[Passage, ...] = (PASSAGE,),
+        begins_late: bool = False,
+    ) -> None:
+        self.script = script or ("Press ", "reset.")
+        self.passages = passages
+        self.begins_late = begins_late
+        """Whether it waits for the first event before it says who answers."""
+        self.asked: list[tuple[Caller, Question, Request]] = []
+        self.left = asyncio.Event()
+        """Set when the client has left, or has received all."""
+
+    async def __call__(self, caller: Caller, question: Question, *, request: Request) -> AsyncGenerator[Step, None]:
+        question.check()
+        self.asked.append((caller, question, request))
+        text = ""
+        try:
+            if isinstance(self.script[0], Exception):
+                raise self.script[0]
+            if self.begins_late and isinstance(self.script[0], asyncio.Event):
+                await self.script[0].wait()
+            yield Started(inference=inference(caller, question, request))
+            for each in self.script:
+                match each:
+                    case str():
+                        text += each
+                        yield Delta(text=each)
+                    case asyncio.Event():
+                        await each.wait()
+                    case _:
+                        raise each
+            finished = answered(inference(caller, question, request), text)
+            yield Finished(inference=replace(finished, passages=self.passages))
+        finally:
+            self.left.set()
+
+
+def inference(caller: Caller, question: Question, request: Request) -> Inference:
+    return Inference(
+        id=derived_id(caller.project, "inference", request.id),
+        project=caller.project,
+        create_time=BORN,
+        request_id=request.id,
+        request_digest=request.digest,
+        deployment=question.deployment,
+        variant=Variant(name="live", configuration="c0ffee", model="tiny@1", prompt="answer@2", index=3, engine="e"),
+    )
+
+
+def answered(started: Inference, text: str) -> Inference:
+    part = Part(text=text, citations=(Citation(start=0, end=len(text), passage="1"),))
+    return replace(
+        started,
+        state=State.COMPLETED,
+        output=(Message(role=Role.ASSISTANT, parts=(part,)),),
+        passages=(PASSAGE,),
+        usage=Usage(input_tokens=20, output_tokens=3, first_token_s=0.1, total_s=0.2, search_s=0.05),
+        finish_reason="stop",
+        warnings=("fallback used",),
+        citation_valid=1.0,
+    )
+
+
+def deployment(name: str, *, project: str = "acme") -> Deployment:
+    live = Configuration(model="tiny@1", prompt="answer@2", retrieval=None, sampling=Sampling())
+    spec = DeploymentSpec(model="tiny", prompt="answer")
+    return Deployment(id=name, project=project, create_time=BORN, spec=spec, live=live)
+
+
+TOKENS = FeedbackTokens(key=b"k" * 32, lifetime=timedelta(days=1))
+
+
+@dataclass(frozen=True)
+class ApiClient:
+    """A running API, httpx on it as project acme, and OpenAI's client on it."""
+
+    server: HttpServer
+    http: httpx.AsyncClient
+    openai: AsyncOpenAI
+
+    async def ask(self, *, headers: dict[str, str] | None = None, **changes: object) -> httpx.Response:
+        return await self.http.post("/v1/chat/completions", json={**BODY, **changes}, headers=headers)
+
+
+@asynccontextmanager
+async def open_api(
+    answers: Answering,
+    *,
+    reactions: Reactions | None = None,
+    feedback_tokens: FeedbackTokens | None = TOKENS,
+    **options: Any,  # noqa: ANN401 - options of OpenAiDoor
+) -> AsyncIterator[ApiClient]:
+    deployments = InMemoryAggregates(
+        deployment("helpdesk"),
+        deployment("sales"),
+        deployment("other", project="b"),
+        codec=DeploymentCodec(),
+        missing=DeploymentNotFound,
+    )
+    api = OpenAiApi(
+        answers,
+        deployments,
+        reactions=reactions or FeedbackSubmissions(None, timeout_s=1.0),
+        feedback_tokens=feedback_tokens,
+        clock=FixedClock(),
+        **{"max_body_bytes": 4096, "stall_s": 10.0, "keep_alive_s": 10.0, **options},
+    )
+    server = HttpServer(api.app(), host="127.0.0.1", port=0, grace_s=1.0)
+    await server.start()
+    address = f"http://127.0.0.1:{server.port}"
+    try:
+        async with (
+            httpx.AsyncClient(base_url=address, headers={"OpenAI-Project": "acme"}, timeout=10) as http,
+            AsyncOpenAI(base_url=f"{address}/v1", api_key="none", project="acme", max_retries=0, timeout=10) as openai,
+        ):
+            yield ApiClient(server, http, openai)
+    finally:
+        await server.stop()
+
+
+class Lines:
+    """The JSON lines that the process has logged."""
+
+    def __init__(self) -> None:
+        self.stream = io.StringIO()
+
+    @property
+    def text(self) -> str:
+        return self.stream.getvalue()
+
+    def named(self, event: str) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.text.splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == event]

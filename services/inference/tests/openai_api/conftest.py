@@ -1,0 +1,27 @@
+import logging
+import sys
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from services.inference.tests.openai_api.apis import Lines, settings
+from tidemill_kit.runtime.logging import configure_logging
+from tidemill_kit.runtime.telemetry import configure_tracing
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _traced() -> None:
+    configure_tracing(settings(), version="0")
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
+    logged = Lines()
+    handlers, level = logging.root.handlers[:], logging.root.level
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", logged.stream)
+        configure_logging(settings())
+    yield logged
+    structlog.reset_defaults()
+    logging.root.handlers[:], logging.root.level = handlers, level

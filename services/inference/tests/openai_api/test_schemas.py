@@ -1,0 +1,319 @@
+"""What the OpenAI-compatible API takes, and what it refuses by name."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from google.protobuf.struct_pb2 import Struct
+
+from services.inference.tests.openai_api.apis import BODY, QUESTION, ScriptedAnswers, open_api
+from tidemill.content.v1 import content_pb2
+from tidemill.inference.v1 import inference_service_pb2 as pb
+from tidemill_core.errors import InvalidInput, Violation
+from tidemill_inference.deployments.domain.deployment import RecordMode, Sampling
+from tidemill_inference.errors import QuestionRefused
+from tidemill_inference.generation.domain.content import Message, Role
+from tidemill_inference.generation.question_messages import question_of
+from tidemill_inference.openai_api.schemas import chat_request_of, request_of
+
+
+def body(**changes: object) -> bytes:
+    return json.dumps({**BODY, **changes}).encode()
+
+
+def refused(**changes: object) -> dict[str, str]:
+    with pytest.raises(InvalidInput) as error:
+        chat_request_of(body(**changes))
+    return {violation.field: violation.description for violation in error.value.violations}
+
+
+def test_a_request_becomes_a_question_with_all_that_it_says() -> None:
+    question = chat_request_of(
+        body(
+            messages=[
+                {"role": "developer", "content": "Be brief."},
+                {"role": "assistant", "content": "Hello.", "refusal": None, "tool_calls": None},
+                {"role": "user", "content": [{"type": "text", "text": "One"}, {"type": "text", "text": "two"}]},
+            ],
+            user="u-1",
+            metadata={"cohort": "a"},
+            temperature=0,
+            top_p=0.5,
+            max_completion_tokens=9,
+            seed=7,
+            stop="END",
+            tidemill={"variables": {"tone": "kind"}, "principals": ["group:support"], "record_mode": "none"},
+        )
+    ).question()
+
+    assert [message.role for message in question.messages] == [Role.SYSTEM, Role.ASSISTANT, Role.USER]
+    assert question.text == "One\ntwo"
+    assert (question.deployment, question.end_user, question.labels) == ("helpdesk", "u-1", {"cohort": "a"})
+    assert question.sampling == Sampling(temperature=0, top_p=0.5, max_output_tokens=9, seed=7, stop=("END",))
+    assert (question.variables, question.principals) == ({"tone": "kind"}, ("group:support",))
+    assert question.record is RecordMode.NONE
+
+
+@pytest.mark.parametrize("name", ["user", "safety_identifier"])
+def test_both_names_of_the_person_who_asks_are_taken(name: str) -> None:
+    assert chat_request_of(body(**{name: "u-1"})).question().end_user == "u-1"
+
+
+def test_what_the_client_does_not_set_is_left_to_the_deployment() -> None:
+    question = chat_request_of(body(temperature=None, stop=None, metadata=None, stream_options=None)).question()
+
+    assert question.sampling == Sampling()
+    assert question.record is None
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        {"n": 1},
+        {"store": False},
+        {"logprobs": False},
+        {"presence_penalty": 0.0, "frequency_penalty": 0},
+        {"response_format": {"type": "text"}},
+        {"tool_choice": "none"},
+        {"tools": None, "logit_bias": None, "audio": None},
+        {"service_tier": "auto"},
+        {"tools": [], "tool_choice": "auto", "parallel_tool_calls": False},
+        {"functions": [], "function_call": "auto"},
+        {"logprobs": False, "top_logprobs": 0},
+        {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "chat_template_kwargs": {}},
+        {"reasoning_effort": "low", "verbosity": "high", "prompt_cache_key": "k"},
+        {"thinking": {"type": "disabled"}, "reasoning": {"effort": "low"}, "priority": 0, "keep_alive": "5m"},
+        {"stop_token_ids": [], "bad_words": [], "add_generation_prompt": True, "prompt_logprobs": 0},
+        {"provider": {}, "plugins": [], "repeat_penalty": 1.0, "mirostat": 0},
+        {"max_tokens": -1},
+        {"stop": ""},
+        {"messages": [{"role": "user", "content": QUESTION, "refusal": None, "cache_control": {"type": "ephemeral"}}]},
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [{"type": "text", "text": QUESTION, "cache_control": {"type": "ephemeral"}}],
+                }
+            ]
+        },
+    ],
+)
+def test_a_parameter_that_changes_nothing_is_taken(harmless: dict[str, object]) -> None:
+    assert chat_request_of(body(**harmless)) == chat_request_of(body())
+
+
+@pytest.mark.parametrize("options", [{}, {"include_usage": False, "continuous_usage_stats": False}])
+def test_options_of_a_stream_that_change_nothing_are_taken_without_one(options: dict[str, object]) -> None:
+    assert chat_request_of(body(stream_options=options)).question() == chat_request_of(body()).question()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n", 2),
+        ("n", True),
+        ("store", True),
+        ("store", 0),
+        ("logprobs", True),
+        ("top_logprobs", 3),
+        ("presence_penalty", 0.5),
+        ("logit_bias", {"50256": -100}),
+        ("response_format", {"type": "json_object"}),
+        ("tools", [{"type": "function", "function": {"name": "f"}}]),
+        ("tool_choice", "required"),
+        ("functions", [{"name": "f"}]),
+        ("audio", {"voice": "alloy", "format": "mp3"}),
+        ("modalities", ["text", "audio"]),
+        ("top_k", 40),
+        ("web_search_options", {}),
+        ("temprature", 0.2),
+    ],
+)
+async def test_a_parameter_that_is_not_supported_is_refused_by_name(name: str, value: object) -> None:
+    answers = ScriptedAnswers()
+    async with open_api(answers) as api:
+        response = await api.http.post("/v1/chat/completions", content=body(**{name: value}))
+
+    error = response.json()["error"]
+    assert (response.status_code, error["param"], error["code"]) == (400, name, "unsupported_parameter")
+    assert "not supported" in error["message"]
+    assert answers.asked == []
+
+
+def test_everything_that_is_wrong_is_reported_at_once() -> None:
+    assert set(refused(tools=[{}], temperature="hot", max_tokens=1.5, model="", stream="yes")) == {
+        "tools",
+        "temperature",
+        "max_tokens",
+        "model",
+        "stream",
+    }
+
+
+@pytest.mark.parametrize(
+    ("messages", "field", "why"),
+    [
+        ([{"role": "tool", "content": "x"}], "messages[0].role", "'developer'"),
+        ([{"role": "user"}], "messages[0].content", "is required"),
+        ([{"role": "user", "content": 5}], "messages[0].content", "list"),
+        ([{"role": "user", "content": [{"type": "image_url"}]}], "messages[0].content[0].type", "supported: 'text'"),
+        ([{"role": "assistant", "content": "x", "tool_calls": [1]}], "messages[0].tool_calls", "not supported"),
+    ],
+)
+def test_a_message_that_cannot_be_taken_is_named_by_its_place(messages: list[Any], field: str, why: str) -> None:
+    assert why in refused(messages=messages)[field]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"stream_options": {"include_usage": True}}, "stream_options"),
+        ({"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
+        ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens"),
+        ({"user": "ada", "safety_identifier": "bob"}, "user"),
+        ({"seed": 2**63}, "seed"),
+        ({"metadata": {"k": "v" * 513}}, "metadata.k"),
+        ({"metadata": {str(number): "v" for number in range(17)}}, "metadata"),
+        ({"tidemill": {"variant": "b"}}, "tidemill.variant"),
+        ({"tidemill": {"record_mode": "most"}}, "tidemill.record_mode"),
+    ],
+)
+def test_what_does_not_fit_is_named(changes: dict[str, object], field: str) -> None:
+    assert field in refused(**changes)
+
+
+@pytest.mark.parametrize("given", [b"", b"{", b"[]", b'"text"', b'{"model": NaN}', b"\xff", b"[" * 4000])
+async def test_a_body_that_is_no_json_object_is_refused(given: bytes) -> None:
+    async with open_api(ScriptedAnswers()) as api:
+        response = await api.http.post("/v1/chat/completions", content=given)
+
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "body")
+
+
+@pytest.mark.parametrize(("surplus", "status"), [(0, 200), (1, 413)])
+async def test_a_body_is_taken_up_to_the_limit(surplus: int, status: int) -> None:
+    given = body().ljust(4096 + surplus)
+    async with open_api(ScriptedAnswers()) as api:
+        response = await api.http.post("/v1/chat/completions", content=given)
+
+    assert response.status_code == status
+
+
+async def test_what_the_use_case_refuses_is_named_as_the_caller_named_it() -> None:
+    async with open_api(ScriptedAnswers()) as api:
+        too_hot = await api.ask(temperature=3)
+        too_few = await api.ask(max_tokens=0)
+        nothing = await api.ask(messages=[])
+    denied = InvalidInput.of(Violation(field="sampling", description="cannot be overridden"))
+    async with open_api(ScriptedAnswers(denied)) as api:
+        overridden = await api.ask(temperature=0.5, seed=3)
+    async with open_api(ScriptedAnswers(InvalidInput.of(Violation(field="labels", description="no")))) as api:
+        labelled = await api.ask(metadata={"$a": "b"})
+
+    params = [each.json()["error"]["param"] for each in (too_hot, too_few, nothing, overridden, labelled)]
+    assert params == ["temperature", "max_tokens", "messages", "temperature, seed", "metadata"]
+
+
+async def test_the_idempotency_key_is_the_request_id() -> None:
+    answers = ScriptedAnswers()
+    async with open_api(answers) as api:
+        first = await api.ask(headers={"Idempotency-Key": "k-1"})
+        again = await api.ask(headers={"Idempotency-Key": "k-1"}, stream=True)
+        without = [(await api.ask()).json()["id"] for _ in range(2)]
+        too_long = await api.ask(headers={"Idempotency-Key": "k" * 129})
+
+    assert first.json()["id"] in again.text
+    assert len({first.json()["id"], *without}) == 3
+    one, same = (request for _caller, _question, request in answers.asked[:2])
+    assert one == same
+    assert (too_long.status_code, too_long.json()["error"]["param"]) == (400, "Idempotency-Key")
+
+
+def test_another_question_under_the_same_key_has_another_digest() -> None:
+    one, other = (chat_request_of(body(user=user)).question() for user in ("ada", "bob"))
+
+    assert request_of("k", one).digest == request_of("k", one).digest != request_of("k", other).digest
+    assert QUESTION not in request_of("k", one).digest
+
+
+BASE = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {**BASE, **{f"k{number}": 1 for number in range(750_000)}},
+        {"model": "m", "messages": [{"role": "user", "content": "x", **{f"k{n}": 1 for n in range(250)}}] * 1000},
+        {"model": "m", "messages": [{"role": "user", "content": "x"}] * 90_000},
+        {"model": "m", "messages": [1] * 1_000_000},
+        {**BASE, "tidemill": {"principals": ["x"] * 500_000}},
+        {**BASE, "tidemill": {f"k{number}": 1 for number in range(200_000)}},
+        {"model": "m", "messages": [{"role": "user", "content": [{"type": "text", "text": "x"}] * 100_000}]},
+    ],
+)
+def test_a_body_made_to_be_refused_at_length_is_refused_quickly(body: dict[str, object]) -> None:
+    raw = json.dumps(body).encode()
+    began = time.thread_time()
+    with pytest.raises(InvalidInput):
+        chat_request_of(raw)
+
+    assert time.thread_time() - began < 4  # naming each wrong name took six
+
+
+def test_a_name_twice_among_very_many_is_found_at_once() -> None:
+    raw = ("{" + ",".join(f'"k{number}":1' for number in range(20_000)) + ',"k0":1}').encode()
+    began = time.thread_time()
+    with pytest.raises(InvalidInput, match="k0: is there twice"):
+        chat_request_of(raw)
+
+    assert time.thread_time() - began < 5  # comparing each with all before it takes 20 s
+
+
+@pytest.mark.parametrize("part", ["annotations", "tool_calls", "refusal", "reasoning_content", "recently_invented"])
+def test_an_earlier_answer_is_taken_with_the_empty_parts_that_clients_keep(part: str) -> None:
+    def asked(value: object) -> bytes:
+        text = {"type": "text", "text": "Press reset.", "annotations": []}
+        answer = {"role": "assistant", "content": [text], part: value}
+        return json.dumps({"model": "helpdesk", "messages": [answer, {"role": "user", "content": "How?"}]}).encode()
+
+    nothing: tuple[object, ...] = ([], "", None)
+    for empty in nothing:
+        assert chat_request_of(asked(empty)).messages[0].message() == Message.of(Role.ASSISTANT, "Press reset.")
+    with pytest.raises(InvalidInput, match=rf"messages\[0\]\.{part}: is not supported"):
+        chat_request_of(asked(["x"]))
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        ('"messages":[' + ",".join(['{"role":"user","content":[' + "1," * 1900 + "1]}"] * 900) + "]", "content"),
+        ('"messages":[' + ",".join(['{"role":"user","content":[' + "[]," * 150 + "1]}"] * 900) + "]", "content"),
+        ('"messages":[],"stop":[' + "1," * 1_500_000 + "1]", "stop"),
+        ('"messages":[],"stop":[' + '"",' * 1_000_000 + '""]', "stop"),
+        ('"messages":[],"tools":[' + "[]," * 1_000_000 + "[]]", "opening brackets"),
+        ('"messages":[],"tidemill":{"variables":{"a":[' + "1," * 1_500_000 + "1]}}", "variables: has more than"),
+        ('"messages":[],"tidemill":{"variables":{"a":[' + "[]," * 1_000_000 + "1]}}", "opening brackets"),
+    ],
+)
+def test_a_body_of_very_many_wrong_values_is_refused_in_no_time(raw: str, why: str) -> None:
+    began = time.thread_time()
+    with pytest.raises(InvalidInput, match=why):
+        chat_request_of(f'{{"model":"helpdesk",{raw}}}'.encode())
+
+    assert time.thread_time() - began < 4.0  # naming each wrong value took up to thirteen
+
+
+def test_more_of_anything_than_a_question_has_is_refused_before_it_is_checked() -> None:
+    for field, requested in (
+        ("messages", pb.GenerateRequest(messages=[content_pb2.Message()] * 1001)),
+        ("messages", pb.GenerateRequest(messages=[content_pb2.Message(parts=[content_pb2.Part()] * 10_001)])),
+        ("principals", pb.GenerateRequest(principals=["x"] * 1001)),
+        ("passages", pb.GenerateRequest(passages=[content_pb2.Passage()] * 101)),
+        ("variables", pb.GenerateRequest(variables=json_format.ParseDict({"a": [None] * 400_000}, Struct()))),
+        ("labels", pb.GenerateRequest(labels={f"k{number}": "" for number in range(65)})),
+    ):
+        requested.deployment = "helpdesk"
+        with pytest.raises(QuestionRefused, match=f"{field}: has"):
+            question_of(requested)

@@ -1,0 +1,228 @@
+"""A desk with a rollout on it: what it takes beside the answers, in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from services.inference.tests.fakes import ADA, AnsweringHarness, ScriptedEngine, asking, helpdesk, question
+from tidemill_core.aggregate import Event
+from tidemill_core.application import Clock, SystemClock
+from tidemill_core.errors import TidemillError
+from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.deployments.ports import DeploymentRef
+from tidemill_inference.errors import CandidateNotReady
+from tidemill_inference.generation.domain.inference import Inference
+from tidemill_inference.generation.domain.outcome import AnswerOutcome
+from tidemill_inference.generation.shadow import AnswerShadow
+from tidemill_inference.rollouts.commands import (
+    ApproveRollout,
+    PromoteRollout,
+    RollBackRollout,
+    RolloutCommand,
+)
+from tidemill_inference.rollouts.domain.policy import AbortRules, RolloutPolicy, RolloutStep
+from tidemill_inference.rollouts.domain.rollout import PassedEvaluation, Rollout
+from tidemill_inference.rollouts.domain.step_counts import Outcome
+from tidemill_inference.rollouts.outcomes import CountOutcomes, ForgetOutcomes, RecordOutcome, RecordRating
+from tidemill_inference.rollouts.ports import GivenRating
+from tidemill_inference.rollouts.prepare_candidate import PrepareCandidate
+from tidemill_inference.rollouts.reconcile_rollout import ReconcileRollout
+from tidemill_inference.rollouts.start_rollout import StartRollout
+
+HELPDESK = DeploymentRef(project=ADA.project, id="helpdesk")
+POLICY = RolloutPolicy(
+    gate="helpdesk_gate",
+    steps=(RolloutStep(shadow=True, requests=3), RolloutStep(weight=50, requests=12, at_least=4)),
+    abort=AbortRules(error_rate_above=0.02, latency_p95_ratio_above=1.5, rating_loss_above=0.02),
+)
+
+
+class InMemoryOutcomes:
+    """Outcomes and ratings by project and inference."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._last: dict[tuple[str, str], datetime] = {}
+        self._recorded: dict[tuple[str, str], Outcome] = {}
+        self._ratings: dict[tuple[str, str], dict[str, GivenRating]] = {}
+        self._changes = 0
+        self.reads = 0
+
+    async def record(self, project: str, outcome: Outcome) -> None:
+        self._recorded.pop((project, outcome.inference), None)
+        self._recorded[project, outcome.inference] = outcome
+        self._changed(project, outcome.rollout)
+
+    async def rate(self, project: str, rating: GivenRating) -> None:
+        given = self._ratings.setdefault((project, rating.inference), {})
+        if rating.feedback not in given or given[rating.feedback].seq < rating.seq:
+            given[rating.feedback] = rating
+            self._changed(project, rating.rollout)
+
+    async def of_step(self, project: str, rollout: str, step: int, *, newest: int | None = None) -> Sequence[Outcome]:
+        self.reads += 1
+        return [self._rated(key, self._recorded[key]) for key in self._newest(project, rollout, step)[:newest]]
+
+    async def mark(self, project: str, rollout: str, step: int) -> object:
+        return self._changes, len(self._newest(project, rollout, step))
+
+    async def trim(self, project: str, rollout: str, step: int, *, newest: int) -> None:
+        for key in self._newest(project, rollout, step)[newest:]:
+            del self._recorded[key]
+
+    def _newest(self, project: str, rollout: str, step: int) -> list[tuple[str, str]]:
+        return [
+            key
+            for key, outcome in reversed(self._recorded.items())
+            if key[0] == project and (outcome.rollout, outcome.step) == (rollout, step)
+        ]
+
+    async def quiet(self, *, since: datetime) -> Sequence[tuple[str, str]]:
+        return [key for key, last in self._last.items() if last < since]
+
+    async def forget(self, project: str, rollout: str) -> None:
+        self._last.pop((project, rollout), None)
+        for key in [each for each, outcome in self._recorded.items() if outcome.rollout == rollout]:
+            if key[0] == project:
+                del self._recorded[key]
+                self._ratings.pop(key, None)
+
+    def _changed(self, project: str, rollout: str) -> None:
+        self._last[project, rollout] = self._clock.now()
+        self._changes += 1
+
+    def _rated(self, key: tuple[str, str], outcome: Outcome) -> Outcome:
+        given = (rating.number for rating in self._ratings.get(key, {}).values())
+        numbers = [number for number in given if number is not None]
+        return replace(outcome, rating=sum(numbers) / len(numbers) if numbers else None)
+
+
+class Active:
+    """Knows the desk's deployment while its rollout is active."""
+
+    def __init__(self, harness: "RolloutHarness") -> None:
+        self._harness = harness
+
+    async def all(self) -> Sequence[DeploymentRef]:
+        deployment = await self._harness.deployment()
+        return [HELPDESK] if deployment.active_rollout else []
+
+
+@dataclass
+class Registered:
+    """A registry in which every version is ready, but for these."""
+
+    missing: dict[str, str] = field(default_factory=dict)
+    down: TidemillError | None = None
+
+    async def check(self, project: str, model: str) -> None:
+        assert project
+        if self.down:
+            raise self.down
+        if model in self.missing:
+            raise CandidateNotReady(model, why=self.missing[model])
+
+
+class RolloutHarness:
+    """A deployment that follows `lora`, with the live engine and the candidate's."""
+
+    def __init__(self, policy: RolloutPolicy = POLICY, candidate: ScriptedEngine | None = None) -> None:
+        self.candidate = candidate or ScriptedEngine(says="os.walk walks.")
+        self.harness = AnsweringHarness(deployment=helpdesk(follow="lora", rollout_policy=policy), lora=self.candidate)
+        self.outcomes = InMemoryOutcomes(self.harness.clock)
+        self.registry = Registered()
+        self.observed = list[AnswerOutcome]()
+        deployments, clock = self.harness.deployments, self.harness.clock
+        self.answer = replace(self.harness.answer, observe=self.observed.append)
+        self.shadow = AnswerShadow(answer=self.answer)
+        self.start = StartRollout(deployments=deployments, candidates=self.registry, clock=clock)
+        prepare = PrepareCandidate(candidates=self.registry, models=self.harness.registry, engines=self.harness.engines)
+        self.count = CountOutcomes(outcomes=self.outcomes)
+        self.note = RecordOutcome(deployments=deployments, outcomes=self.outcomes)
+        self.reconcile = ReconcileRollout(
+            deployments=deployments, outcomes=self.outcomes, count=self.count, prepare=prepare, clock=clock
+        )
+        self.promote = PromoteRollout(deployments=deployments, prepare=prepare, count=self.count, clock=clock)
+        self.roll_back = RollBackRollout(deployments=deployments, count=self.count, clock=clock)
+        self.approve = ApproveRollout(deployments=deployments, clock=self.harness.clock)
+        self.rate = RecordRating(deployments=deployments, outcomes=self.outcomes)
+        self.forget = ForgetOutcomes(
+            active=Active(self), deployments=deployments, outcomes=self.outcomes, clock=self.harness.clock
+        )
+        self._asked = 0
+
+    @property
+    def published(self) -> list[Event]:
+        return self.harness.deployments.published
+
+    async def deployment(self) -> Deployment:
+        return await self.harness.deployments.get(HELPDESK.project, HELPDESK.id)
+
+    async def rollout(self) -> Rollout:
+        rollout = (await self.deployment()).rollout
+        assert rollout is not None
+        return rollout
+
+    async def passes_the_gate(self, evaluation: str = "e1", **changes: str) -> None:
+        known = {
+            "gate": "helpdesk_gate",
+            "candidate": "lora@1",
+            "baseline": (await self.deployment()).live.digest,
+        }
+        passed = PassedEvaluation(evaluation=evaluation, **{**known, **changes})
+        await self.start(HELPDESK.project, HELPDESK.id, passed, request=asking(f"event {evaluation}"))
+
+    async def is_rolling(self, *, step: int = 0) -> None:
+        """Have a rollout in this step."""
+        await self.passes_the_gate()
+        await self.tick()
+        while (await self.rollout()).step < step:
+            await self.asks(1)
+            await self.tick()
+
+    async def asks(self, requests: int, *, of: range = range(1_000_000)) -> list[Inference]:
+        """Have different users ask, and do what follows their answers."""
+        answers = []
+        for _ in range(requests):
+            self._asked += 1
+            user = f"u{of[self._asked % len(of)]}"
+            try:
+                asked = question(f"What is os.walk {self._asked}?", end_user=user)
+                answers.append(await self.answer.whole(ADA, asked, request=asking(f"r{self._asked}")))
+            except TidemillError:
+                continue
+        await self.follows_up()
+        return answers
+
+    async def follows_up(self) -> None:
+        while self.observed:
+            answered = self.observed.pop(0)
+            chosen = answered.chosen
+            await self.note(
+                answered.inference.project,
+                answered.question.deployment,
+                Outcome(
+                    inference=answered.inference.id,
+                    rollout=chosen.rollout,
+                    step=chosen.step,
+                    variant=chosen.variant,
+                    failed=answered.failed,
+                    total_s=1.0,
+                ),
+            )
+            if chosen.shadowed:
+                try:
+                    await self.shadow(answered)
+                except TidemillError:
+                    continue
+
+    async def tick(self, *, epoch: int = 1, after: timedelta = timedelta()) -> bool:
+        self.harness.clock.advance(after)
+        return await self.reconcile(HELPDESK, epoch=epoch)
+
+    def command(self, request_id: str, **changes: object) -> RolloutCommand:
+        return RolloutCommand(
+            deployment="helpdesk",
+            request=asking(request_id),
+            **changes,  # type: ignore[arg-type] # the test says what it changes
+        )

@@ -1,0 +1,119 @@
+"""Who is promoted, when, by whom, and once."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from services.inference.tests.fakes import ADA
+from services.inference.tests.rollouts.rollout_fakes import POLICY, RolloutHarness
+from services.inference.tests.rollouts.rollout_records import variant_of
+from tidemill_core.errors import PreconditionFailed
+from tidemill_inference.errors import ApprovalsMissing, CandidateNotReady, NoActiveRollout, RolloutNotFound
+from tidemill_inference.rollouts.domain.policy import RolloutStep
+from tidemill_inference.rollouts.domain.rollout import Approval, RolloutState, RolloutWasPromoted
+
+
+async def test_of_two_promotions_at_once_exactly_one_wins() -> None:
+    harness = RolloutHarness()
+    await harness.is_rolling()
+
+    ends = await asyncio.gather(
+        *(harness.promote(ADA, harness.command(f"p{number}")) for number in range(2)), return_exceptions=True
+    )
+
+    assert sorted(type(end).__name__ for end in ends) == ["Deployment", "NoActiveRollout"]
+    assert sum(isinstance(event, RolloutWasPromoted) for event in harness.published) == 1
+
+
+async def test_a_promotion_that_is_asked_for_again_is_reported_again() -> None:
+    harness = RolloutHarness()
+    await harness.is_rolling()
+
+    first = await harness.promote(ADA, harness.command("p"))
+    again = await harness.promote(ADA, harness.command("p"))
+
+    assert first.live == again.live
+    assert sum(isinstance(event, RolloutWasPromoted) for event in harness.published) == 1
+
+
+async def test_promotion_needs_a_passed_gate_approvals_and_a_version_that_is_there() -> None:
+    none = RolloutHarness()
+    with pytest.raises(NoActiveRollout, match="missing is an evaluation that has passed gate helpdesk_gate"):
+        await none.promote(ADA, none.command("p"))
+    unapproved = RolloutHarness(replace(POLICY, approvals=1))
+    await unapproved.is_rolling()
+    with pytest.raises(ApprovalsMissing, match="0 of 1"):
+        await unapproved.promote(ADA, unapproved.command("p"))
+    deleted = RolloutHarness()
+    await deleted.is_rolling()
+    deleted.registry.missing["lora@1"] = "it was deleted"
+    with pytest.raises(CandidateNotReady, match="it was deleted"):
+        await deleted.promote(ADA, deleted.command("p"))
+    for error in (NoActiveRollout, ApprovalsMissing, CandidateNotReady):
+        assert issubclass(error, PreconditionFailed)
+
+
+async def test_a_loaded_candidate_whose_files_are_damaged_is_not_promoted() -> None:
+    harness = RolloutHarness()
+    await harness.is_rolling()
+    harness.harness.engines.damaged["lora@1"] = "adapter_model.safetensors is damaged"
+
+    with pytest.raises(CandidateNotReady, match="is damaged"):
+        await harness.promote(ADA, harness.command("p"))
+
+
+async def test_a_rollout_that_began_while_another_was_being_promoted_is_not_promoted() -> None:
+    harness = RolloutHarness()
+    await harness.is_rolling()
+
+    async def next_one(*_: object) -> None:
+        await harness.roll_back(ADA, harness.command("b"))
+        await harness.passes_the_gate("e2")
+
+    with pytest.raises(RolloutNotFound):
+        await replace(harness.promote, prepare=next_one)(ADA, harness.command("p"))  # type: ignore[arg-type]
+
+    assert (await harness.deployment()).live.model == "smollm2@1"
+
+
+async def test_a_version_that_goes_before_its_promotion_is_taken_back() -> None:
+    harness = RolloutHarness(replace(POLICY, steps=(RolloutStep(shadow=True, requests=1),)))
+    await harness.is_rolling()
+    await harness.asks(1)
+    harness.registry.missing["lora@1"] = "it was deleted"
+
+    await harness.tick()
+
+    assert (await harness.rollout()).state is RolloutState.ROLLED_BACK
+    assert (await harness.deployment()).live.model == "smollm2@1"
+
+
+async def test_the_last_approval_promotes() -> None:
+    policy = replace(POLICY, steps=(RolloutStep(shadow=True, requests=1),), approvals=1)
+    harness = RolloutHarness(policy)
+    await harness.is_rolling()
+    await harness.asks(1)
+    await harness.tick()
+    assert (await harness.rollout()).state is RolloutState.HELD
+
+    await harness.approve(ADA, harness.command("a", rationale="seen enough"))
+    await harness.tick()
+
+    rollout = await harness.rollout()
+    given = Approval(approver="ada", rationale="seen enough", approve_time=harness.harness.clock.now())
+    assert (rollout.state, rollout.approvals) == (RolloutState.PROMOTED, (given,))
+
+
+async def test_a_promotion_can_be_taken_back() -> None:
+    harness = RolloutHarness()
+    await harness.is_rolling()
+    await harness.promote(ADA, harness.command("p"))
+
+    preview = await harness.roll_back(ADA, harness.command("v", validate_only=True))
+    assert (await harness.deployment()).live.model == "lora@1"
+    back = await harness.roll_back(ADA, harness.command("b"))
+
+    assert preview.live == back.live
+    assert back.live.model == "smollm2@1"
+    assert variant_of((await harness.asks(1))[0]) == ("live", "smollm2@1")

@@ -1,0 +1,173 @@
+"""Outcomes of rollouts: the fake and the real store keep the same promises."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.inference.tests.rollouts.rollout_fakes import InMemoryOutcomes
+from tidemill_inference.deployments.ports import DeploymentRef
+from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE, Outcome
+from tidemill_inference.rollouts.mongo import MongoActiveRollouts, MongoLiveModels, MongoOutcomes
+from tidemill_inference.rollouts.ports import GivenRating, Outcomes
+from tidemill_kit.store.mongo import connect
+from tidemill_local import Addresses
+from tidemill_testkit.queries import Recorder
+from tidemill_testkit.stack import unique_name
+
+
+@pytest.fixture(params=["memory", "mongodb"])
+async def outcomes(request: pytest.FixtureRequest) -> AsyncIterator[Outcomes]:
+    if request.param == "memory":
+        yield InMemoryOutcomes()
+        return
+    stack: Addresses = request.getfixturevalue("stack")
+    client = connect(stack.mongo, timeout_s=10)
+    name = unique_name("outcomes")
+    kept = MongoOutcomes(client[name]["rollout_outcomes"])
+    await kept.ensure_indexes()
+    yield kept
+    await client.drop_database(name)
+    client.close()
+
+
+def outcome(inference: str, *, variant: str = LIVE, step: int = 0, failed: bool = False) -> Outcome:
+    return Outcome(inference=inference, rollout="r1", step=step, variant=variant, failed=failed, total_s=1.5)
+
+
+def rating(number: float, *, seq: int, feedback: str = "f.1$", inference: str = "i1") -> GivenRating:
+    return GivenRating(feedback=feedback, seq=seq, inference=inference, rollout="r1", number=number)
+
+
+async def test_an_outcome_is_kept_once_however_often_it_is_recorded(outcomes: Outcomes) -> None:
+    await outcomes.record("acme", outcome("i1", failed=True))
+    await outcomes.record("acme", outcome("i1"))
+    await outcomes.record("acme", outcome("i2", variant=CANDIDATE))
+    await outcomes.record("acme", outcome("i3", step=1))
+    await outcomes.record("other", outcome("i1"))
+
+    found = {each.inference: each for each in await outcomes.of_step("acme", "r1", 0)}
+
+    assert found == {"i1": outcome("i1"), "i2": outcome("i2", variant=CANDIDATE)}
+
+
+async def test_ratings_come_in_any_order_and_the_last_of_each_feedback_counts(outcomes: Outcomes) -> None:
+    await outcomes.rate("acme", rating(0.5, seq=2))
+    await outcomes.record("acme", outcome("i1"))
+    await outcomes.rate("acme", rating(0.1, seq=1))
+    await outcomes.rate("acme", rating(0.5, seq=2))
+    await outcomes.rate("acme", rating(1.0, seq=1, feedback="f2"))
+
+    (found,) = await outcomes.of_step("acme", "r1", 0)
+
+    assert found.rating == 0.75
+
+
+async def test_what_was_only_rated_is_no_outcome(outcomes: Outcomes) -> None:
+    await outcomes.rate("acme", rating(0.5, seq=2))
+
+    assert not await outcomes.of_step("acme", "r1", 0)
+
+
+async def test_only_the_newest_of_a_step_are_kept(outcomes: Outcomes) -> None:
+    for number in range(5):
+        await outcomes.record("acme", outcome(f"i{number}"))
+        await asyncio.sleep(0.005)  # the store distinguishes milliseconds
+    await outcomes.record("acme", outcome("other", step=1))
+
+    newest = await outcomes.of_step("acme", "r1", 0, newest=2)
+    await outcomes.trim("acme", "r1", 0, newest=3)
+    await outcomes.trim("acme", "r1", 1, newest=3)
+
+    assert [each.inference for each in newest] == ["i4", "i3"]
+    assert [each.inference for each in await outcomes.of_step("acme", "r1", 0)] == ["i4", "i3", "i2"]
+    assert len(await outcomes.of_step("acme", "r1", 1)) == 1
+
+
+async def test_the_mark_of_a_step_changes_with_every_outcome_and_rating_and_only_then(outcomes: Outcomes) -> None:
+    marks = [await outcomes.mark("acme", "r1", 0)]
+    for number in range(3):
+        await outcomes.record("acme", outcome(f"i{number}"))
+        marks.append(await outcomes.mark("acme", "r1", 0))
+    await asyncio.sleep(0.005)  # the store distinguishes milliseconds
+    await outcomes.rate("acme", rating(0.5, seq=1))
+    marks.append(await outcomes.mark("acme", "r1", 0))
+
+    assert all(one != other for number, one in enumerate(marks) for other in marks[:number])
+    assert await outcomes.mark("acme", "r1", 0) == marks[-1]
+
+
+async def test_the_outcomes_of_one_rollout_are_forgotten_and_no_others(outcomes: Outcomes) -> None:
+    await outcomes.record("acme", outcome("i1"))
+    await outcomes.record("other", outcome("i1"))
+
+    await outcomes.forget("acme", "r1")
+
+    assert not await outcomes.of_step("acme", "r1", 0)
+    assert await outcomes.of_step("other", "r1", 0)
+
+
+async def test_rollouts_of_which_nothing_was_recorded_or_rated_for_a_while_are_reported(outcomes: Outcomes) -> None:
+    await outcomes.record("acme", outcome("i1"))
+    await outcomes.record("other", outcome("i1"))
+    await outcomes.rate("acme", replace(rating(0.5, seq=1, inference="i2"), rollout="r2"))
+    now, hour = datetime.now(UTC), timedelta(hours=1)
+
+    assert not await outcomes.quiet(since=now - hour)
+    assert sorted(await outcomes.quiet(since=now + hour)) == [("acme", "r1"), ("acme", "r2"), ("other", "r1")]
+
+
+async def test_finding_quiet_rollouts_costs_a_query_per_rollout_and_none_per_outcome(
+    stack: Addresses, queries: Recorder
+) -> None:
+    client = connect(stack.mongo, timeout_s=10)
+    name = unique_name("quiet")
+    outcomes = MongoOutcomes(client[name]["rollout_outcomes"])
+    await outcomes.ensure_indexes()
+    for number in range(20):
+        await outcomes.record("acme", outcome(f"i{number}"))
+        await outcomes.record("other", outcome(f"i{number}"))
+    queries.queries.clear()
+
+    quiet = await outcomes.quiet(since=datetime.now(UTC) + timedelta(hours=1))
+
+    assert quiet == [("acme", "r1"), ("other", "r1")]
+    assert len(queries.queries) == 3
+    await client.drop_database(name)
+    client.close()
+
+
+async def test_deployments_with_an_active_rollout_are_found(stack: Addresses) -> None:
+    client = connect(stack.mongo, timeout_s=10)
+    name = unique_name("active")
+    deployments = client[name]["deployments"]
+    for place, rollout in {"a/one": {"active": True}, "a/two": {"active": False}, "b/one": None}.items():
+        project, _, deployment = place.partition("/")
+        document = {"_id": place, "project": project, "id": deployment, "deleted": False}
+        await deployments.insert_one({**document, "state": {"rollout": rollout}})
+
+    active = MongoActiveRollouts(deployments)
+    await active.ensure_indexes()
+    found = await active.all()
+
+    assert found == [DeploymentRef(project="a", id="one")]
+    await client.drop_database(name)
+    client.close()
+
+
+async def test_what_deployments_answer_with_and_fall_back_to_is_live(stack: Addresses) -> None:
+    client = connect(stack.mongo, timeout_s=10)
+    name = unique_name("live")
+    deployments = client[name]["deployments"]
+    for project, model, deleted in (("a", "one@1", False), ("b", "two@1", False), ("b", "three@1", True)):
+        live = {"model": model, "fallback": ["small@1"] if project == "a" else []}
+        await deployments.insert_one({"project": project, "deleted": deleted, "state": {"live": live}})
+
+    answering = {("a", "one@1"), ("a", "small@1"), ("b", "two@1")}
+    others = {("b", "three@1"), ("b", "one@1"), ("c", "one@1"), ("a", "big@1")}
+    assert await MongoLiveModels(deployments).among(answering | others) == answering
+    assert not await MongoLiveModels(deployments).among([])
+    await client.drop_database(name)
+    client.close()
