@@ -16,13 +16,15 @@ from tidemill.ingest.v1.source_service_pb2 import (
     GetSourceResponse,
 )
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
+from tidemill.status.v1.status_service_pb2 import GetStatusRequest
+from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
 from tidemill_core import errors
 from tidemill_core.application import Caller
-from tidemill_core.grpc.client import open_channel
-from tidemill_core.grpc.context import bind_call
+from tidemill_core.grpc.client import NoCaller, open_channel
+from tidemill_core.grpc.context import acting_as, bind_call
 from tidemill_core.grpc.status import from_rpc_error
 from tidemill_kit.events.retry import EngineLimits, RetryPolicy
-from tidemill_kit.grpc.server import acting_for, current_caller, remaining_s
+from tidemill_kit.grpc.server import current_caller, remaining_s
 from tidemill_kit.runtime import telemetry
 from tidemill_kit.workers.fair_share import Turns
 from tidemill_testkit.polling import eventually
@@ -147,7 +149,8 @@ async def test_project_deadline_and_trace_go_on_to_the_next_server(lines: Lines)
 
     async def before(request: GetSourceRequest, _context: Context) -> GetSourceResponse:
         seen.append((current_caller().project, remaining_s(60), telemetry.trace_id()))
-        return await SourceServiceStub(onward).GetSource(request, timeout=30)
+        with acting_as(current_caller()):
+            return await SourceServiceStub(onward).GetSource(request, timeout=30)
 
     seen: list[tuple[str, float, str]] = []
     async with (
@@ -184,12 +187,15 @@ async def test_a_hung_server_is_an_unavailable_dependency_but_not_to_a_caller_wh
         await asyncio.Event().wait()
         return GetSourceResponse()
 
-    async with serving(sources(GetSource=hang)) as hung, open_channel(hung.address, name="ingest") as onward:
+    async with (
+        serving(sources(GetSource=hang)) as hung,
+        open_channel(hung.address, name="ingest", project="acme") as onward,
+    ):
         stub = SourceServiceStub(onward)
-        bind_call(Caller(project="acme"), remaining_s=None)
+        bind_call(None, remaining_s=None)
         with pytest.raises(errors.DependencyTimedOut) as late:
             await stub.GetSource(GetSourceRequest(), timeout=0.2)
-        bind_call(Caller(project="acme"), remaining_s=0.2)
+        bind_call(None, remaining_s=0.2)
         with pytest.raises(errors.DeadlineExceeded):
             await stub.GetSource(GetSourceRequest(), timeout=5)
 
@@ -257,16 +263,19 @@ def test_what_no_service_answered_with_says_nothing_of_the_call(code: grpc.Statu
     assert (error.dependency, "RST_STREAM" in error.message) == ("rag", False)
 
 
-async def test_a_worker_calls_on_behalf_of_a_project() -> None:
+async def test_a_call_goes_out_for_the_caller_that_it_is_given_and_for_none_that_surrounds_it() -> None:
     async def get(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
         return GetSourceResponse(source=Source(project=current_caller().project))
 
     async with serving(sources(GetSource=get)) as running, open_channel(running.address) as channel:
         stub = SourceServiceStub(channel)
-        with acting_for("umbrella"):
+        bind_call(Caller(project="surrounding"), remaining_s=None)
+        with acting_as(Caller(project="umbrella", subject="tidemill-rag")):
             reply = await stub.GetSource(GetSourceRequest())
-        with pytest.raises(errors.Unauthenticated):
+        with pytest.raises(NoCaller, match=r"SourceService/GetSource was called for no project"):
             await stub.GetSource(GetSourceRequest())
+        with pytest.raises(errors.DependencyUnavailable, match="does not know the call"):
+            await StatusServiceStub(channel).GetStatus(GetStatusRequest())
 
     assert reply.source.project == "umbrella"
 

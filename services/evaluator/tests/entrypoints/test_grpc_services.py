@@ -104,7 +104,7 @@ async def api() -> AsyncIterator[ApiClient]:
     async with (
         open_channel(address, project="acme") as acme,
         open_channel(address, project="globex") as globex,
-        open_channel(address) as unauthenticated,
+        open_channel(address, project="No project") as unauthenticated,
     ):
         yield ApiClient(
             evaluator=evaluator,

@@ -183,7 +183,7 @@ async def test_an_unknown_inference_is_not_found_and_calls_without_a_project_are
     with pytest.raises(NotFound) as refused:
         await api.submit(metric="rating", number=1)
     assert refused.value.reason == "INFERENCE_NOT_FOUND"
-    async with open_channel(f"127.0.0.1:{api.port}") as channel:
+    async with open_channel(f"127.0.0.1:{api.port}", project="No project") as channel:
         with pytest.raises(Unauthenticated):
             await FeedbackServiceStub(channel).ListFeedback(pb.ListFeedbackRequest())
 

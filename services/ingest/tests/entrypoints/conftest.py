@@ -72,7 +72,7 @@ async def door() -> AsyncIterator[ApiClient]:
     async with (
         open_channel(address, project="acme") as channel,
         open_channel(address, project="globex") as other,
-        open_channel(address) as anonymous,
+        open_channel(address, project="No project") as anonymous,
     ):
         yield ApiClient(
             ingest=ingest,

@@ -115,6 +115,6 @@ async def test_another_project_sees_nothing_and_calls_without_one_are_refused(ap
     async with open_channel(f"127.0.0.1:{api.port}", project="other") as channel:
         with pytest.raises(NotFound):
             await LineageServiceStub(channel).GetLineage(asked())
-    async with open_channel(f"127.0.0.1:{api.port}") as channel:
+    async with open_channel(f"127.0.0.1:{api.port}", project="No project") as channel:
         with pytest.raises(Unauthenticated):
             await LineageServiceStub(channel).GetLineage(asked())

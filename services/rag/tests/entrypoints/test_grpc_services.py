@@ -149,7 +149,7 @@ async def test_a_filter_that_is_no_value_or_list_of_values_is_refused(api: ApiCl
 
 
 async def test_calls_without_a_project_are_refused(api: ApiClient) -> None:
-    async with open_channel(f"127.0.0.1:{api.port}") as channel:
+    async with open_channel(f"127.0.0.1:{api.port}", project="No project") as channel:
         with pytest.raises(Unauthenticated):
             await RetrievalServiceStub(channel).Search(retrieval_service_pb2.SearchRequest())
 

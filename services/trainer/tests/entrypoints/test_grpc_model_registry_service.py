@@ -246,7 +246,7 @@ async def test_a_model_is_deleted_only_as_it_was_seen(api: ApiClient, etag: str)
 
 
 async def test_calls_without_a_project_are_refused(api: ApiClient) -> None:
-    channel = open_channel(f"127.0.0.1:{api.port}")
+    channel = open_channel(f"127.0.0.1:{api.port}", project="No project")
 
     with pytest.raises(Unauthenticated):
         await ModelRegistryServiceStub(channel).ListModels(rpc.ListModelsRequest())

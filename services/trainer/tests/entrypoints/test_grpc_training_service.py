@@ -188,6 +188,6 @@ async def test_another_project_sees_nothing_of_it(api: ApiClient) -> None:
 
 
 async def test_a_call_without_a_project_is_refused(api: ApiClient) -> None:
-    async with open_channel(f"127.0.0.1:{api.port}") as channel:
+    async with open_channel(f"127.0.0.1:{api.port}", project="No project") as channel:
         with pytest.raises(Unauthenticated):
             await TrainingServiceStub(channel).ListTrainingPlans(rpc.ListTrainingPlansRequest())

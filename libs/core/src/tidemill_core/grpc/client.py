@@ -8,10 +8,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc
+from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 
-from tidemill_core.errors import DependencyTimedOut, TidemillError
-from tidemill_core.grpc.context import PROJECT, project_of_call, remaining_s
+from tidemill.options.v1 import options_pb2
+from tidemill_core.errors import DependencyTimedOut, Internal, TidemillError
+from tidemill_core.grpc.context import PROJECT, acting_caller, remaining_s
 from tidemill_core.grpc.status import from_rpc_error
 from tidemill_core.tracing import TRACEPARENT, traceparent
 from tidemill_core.transport_security import Tls
@@ -54,7 +56,8 @@ def open_channel(  # noqa: PLR0913 - a channel is made of its parts, once
     """Return a channel for generated stubs; it connects by itself, whenever the other side is there.
 
     A call takes at most its `timeout=`, else `timeout_s`, and never longer than the caller who waits for it. It goes
-    out for the current caller's project, else for `project`. UNAVAILABLE is tried again a few times; for that, a
+    out for the project of `acting_as`, else for `project`; a call that needs a project and has none is not sent
+    (`NoCaller`). UNAVAILABLE is tried again a few times; for that, a
     request with an empty `request_id` gets one, so that however often it arrives it has one effect. Awaiting a call or
     iterating over it raises the errors of `tidemill_core.errors`; `name` is what they call the other side. A call
     that takes too long although its caller still has time raises DependencyTimedOut: the other side hangs, or is
@@ -78,6 +81,15 @@ def open_channel(  # noqa: PLR0913 - a channel is made of its parts, once
     else:
         channel = grpc.aio.secure_channel(address, credentials, options=options)
     return _Channel(channel, name=name or address, project=project, timeout_s=timeout_s)
+
+
+class NoCaller(Internal):
+    """A mistake of ours: a call that needs a project was sent outside `acting_as`."""
+
+    reason = "NO_CALLER"
+
+    def __init__(self, method: str) -> None:
+        super().__init__(f"{method} was called for no project: send it within `with acting_as(caller)`", method=method)
 
 
 class _Channel(grpc.aio.Channel):
@@ -109,22 +121,26 @@ class _Channel(grpc.aio.Channel):
     async def channel_ready(self) -> None:
         await self._channel.channel_ready()
 
-    def unary_unary(self, *made: Any, **how: Any) -> Any:  # noqa: ANN401 - typed by the generated stubs
-        return self._calling(self._channel.unary_unary(*made, **how))
+    def unary_unary(self, method: str, *made: Any, **how: Any) -> Any:  # noqa: ANN401 - typed by the generated stubs
+        return self._calling(method, self._channel.unary_unary(method, *made, **how))
 
-    def unary_stream(self, *made: Any, **how: Any) -> Any:  # noqa: ANN401 - typed by the generated stubs
-        return self._calling(self._channel.unary_stream(*made, **how))
+    def unary_stream(self, method: str, *made: Any, **how: Any) -> Any:  # noqa: ANN401 - typed by the generated stubs
+        return self._calling(method, self._channel.unary_stream(method, *made, **how))
 
-    def stream_unary(self, *made: Any, **how: Any) -> Any:  # noqa: ANN401 - typed by the generated stubs
-        return self._calling(self._channel.stream_unary(*made, **how))
+    def stream_unary(self, method: str, *made: Any, **how: Any) -> Any:  # noqa: ANN401 - typed by the generated stubs
+        return self._calling(method, self._channel.stream_unary(method, *made, **how))
 
-    def stream_stream(self, *made: Any, **how: Any) -> Any:  # noqa: ANN401 - typed by the generated stubs
-        return self._calling(self._channel.stream_stream(*made, **how))
+    def stream_stream(self, method: str, *made: Any, **how: Any) -> Any:  # noqa: ANN401 - typed by the generated stubs
+        return self._calling(method, self._channel.stream_stream(method, *made, **how))
 
-    def _calling(self, start: Callable[..., Any]) -> Callable[..., "_Call"]:
+    def _calling(self, method: str, start: Callable[..., Any]) -> Callable[..., "_Call"]:
+        public = _is_public(method)
+
         def call(request: object = None, *, timeout: float | None = None, **how: Any) -> _Call:  # noqa: ANN401 - ditto
             at_most = self._timeout_s if timeout is None else timeout
             how["metadata"] = self._metadata(how.get("metadata"))
+            if not public and PROJECT not in dict(how["metadata"]):
+                raise NoCaller(method)
             left_s = remaining_s(at_most)
             limit_s = None if left_s < at_most else at_most
             return _Call(start(_repeatable(request), timeout=left_s, **how), name=self._name, limit_s=limit_s)
@@ -132,7 +148,9 @@ class _Channel(grpc.aio.Channel):
         return call
 
     def _metadata(self, given: Iterable[tuple[str, str | bytes]] | None) -> list[tuple[str, str | bytes]]:
-        ours = {PROJECT: project_of_call() or self._project, TRACEPARENT: traceparent()}
+        caller = acting_caller()
+        project = caller.project if caller is not None else self._project
+        ours = {PROJECT: project, TRACEPARENT: traceparent()}
         theirs = list(given or ())
         return theirs + [(key, value) for key, value in ours.items() if value and key not in dict(theirs)]
 
@@ -173,6 +191,16 @@ class _Call:
             message = f"{self._name} did not answer within {self._limit_s:g} s: the same call may succeed later"
             return DependencyTimedOut(message, dependency=self._name)
         return from_rpc_error(failure, dependency=self._name)
+
+
+def _is_public(method: str) -> bool:
+    """Return whether an RPC needs no project: those that declare nothing are gRPC's own, such as health."""
+    service, _, name = method.lstrip("/").partition("/")
+    try:
+        declared = descriptor_pool.Default().FindMethodByName(f"{service}.{name}").GetOptions().Extensions
+    except KeyError:
+        return True
+    return declared[options_pb2.required_role] in (options_pb2.ROLE_UNSPECIFIED, options_pb2.ROLE_PUBLIC)
 
 
 def _repeatable(request: object) -> object:

@@ -19,14 +19,15 @@ PROJECT_FORM = "1 to 63 characters of a-z, 0-9 and -, starting and ending with a
 HOW_TO_NAME_A_PROJECT = f'send your project once, in the gRPC metadata "{PROJECT}": {PROJECT_FORM}'
 
 _caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
+_acting: ContextVar[Caller | None] = ContextVar("acting", default=None)
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
 def current_caller() -> Caller:
-    """Return who calls.
+    """Return who calls. Entry points ask this, and pass it on: use cases and adapters are given their caller.
 
     Raises:
-        Unauthenticated: there is none: this is neither an RPC that needs a project nor inside `acting_for`.
+        Unauthenticated: there is none: this is no RPC that needs a project.
 
     """
     caller = _caller.get()
@@ -35,9 +36,24 @@ def current_caller() -> Caller:
     return caller
 
 
+@contextmanager
+def acting_as(caller: Caller) -> Iterator[None]:
+    """Send the calls of other services that begin in this block for this caller; no others are sent for a project."""
+    token = _acting.set(caller)
+    try:
+        yield
+    finally:
+        _acting.reset(token)
+
+
+def acting_caller() -> Caller | None:
+    """Return whom calls are sent for here."""
+    return _acting.get()
+
+
 def project_of_call() -> str:
-    """Return the caller's project, or "" without a caller."""
-    caller = _caller.get()
+    """Return the project that this is done for, or "" where it is not known."""
+    caller = _acting.get() or _caller.get()
     return caller.project if caller is not None else ""
 
 
@@ -55,10 +71,11 @@ def bind_call(caller: Caller | None, *, remaining_s: float | None) -> None:
 
 @contextmanager
 def acting_for(project: str) -> Iterator[Caller]:
-    """Be the caller of a project in a block: workers and consumers call other services on its behalf."""
+    """Be the caller of a project in a block; new code takes a `Caller` and says `acting_as`."""
     caller = Caller(project=project)
     token = _caller.set(caller)
     try:
-        yield caller
+        with acting_as(caller):
+            yield caller
     finally:
         _caller.reset(token)

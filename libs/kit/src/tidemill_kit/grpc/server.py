@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection
 
 from tidemill.options.v1 import options_pb2
 from tidemill_core.grpc.client import KEEPALIVE_ANSWER_MS, KEEPALIVE_MS
-from tidemill_core.grpc.context import acting_for, current_caller, remaining_s
+from tidemill_core.grpc.context import current_caller, remaining_s
 from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.grpc.interceptors import EdgeInterceptor, Policy
 from tidemill_kit.grpc.requests import check_etag, etag_of, page_of, paths_of, request_of, timestamp_of
@@ -25,7 +25,6 @@ __all__ = [
     "GrpcServer",
     "Registration",
     "UndeclaredRpcs",
-    "acting_for",
     "check_etag",
     "current_caller",
     "etag_of",

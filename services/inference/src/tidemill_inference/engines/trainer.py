@@ -9,6 +9,7 @@ import grpc
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2, model_registry_service_pb2_grpc
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
+from tidemill_core.grpc.context import acting_for
 from tidemill_inference.engines.ports import ModelVersion, RemoteModel
 from tidemill_inference.errors import ModelNotReady, ModelRefused, ReferenceNotFound
 
@@ -36,7 +37,7 @@ class TrainerModels:
         self._ready: OrderedDict[tuple[str, str], _Known] = OrderedDict()
 
     async def resolve(self, project: str, reference: str, *, field: str) -> ModelVersion:
-        """See `Models.resolve`. It asks for the current caller's project, which is `project`."""
+        """See `Models.resolve`."""
         known = self._ready.get((project, reference))
         if known and (known.model.remote is None or time.monotonic() - known.asked < self._recheck_s):
             return known.model
@@ -49,11 +50,12 @@ class TrainerModels:
 
     async def _asked(self, project: str, reference: str, *, field: str) -> ModelVersion:
         try:
-            response = await self._registry.GetModelVersion(
-                model_registry_service_pb2.GetModelVersionRequest(id=reference), timeout=self._timeout_s
-            )
+            with acting_for(project):
+                response = await self._registry.GetModelVersion(
+                    model_registry_service_pb2.GetModelVersionRequest(id=reference), timeout=self._timeout_s
+                )
         except (NotFound, InvalidInput) as error:
-            raise ReferenceNotFound(reference, field=field, known=await self._known()) from error
+            raise ReferenceNotFound(reference, field=field, known=await self._known(project)) from error
         version = response.version
         if version.state != model_pb2.MODEL_VERSION_STATE_READY:
             state = model_pb2.ModelVersionState.Name(version.state).removeprefix("MODEL_VERSION_STATE_").lower()
@@ -78,10 +80,11 @@ class TrainerModels:
             raise ModelRefused(adapter, why=f"its base {found.id} is no model of files, which an adapter needs")
         return found
 
-    async def _known(self) -> list[str]:
-        response = await self._registry.ListModels(
-            model_registry_service_pb2.ListModelsRequest(page_size=_SHOWN), timeout=self._timeout_s
-        )
+    async def _known(self, project: str) -> list[str]:
+        with acting_for(project):
+            response = await self._registry.ListModels(
+                model_registry_service_pb2.ListModelsRequest(page_size=_SHOWN), timeout=self._timeout_s
+            )
         return [f"{model.id}@{model.latest_version}" if model.latest_version else model.id for model in response.models]
 
 

@@ -4,23 +4,25 @@ import grpc
 
 from tidemill.ingest.v1 import document_service_pb2, document_service_pb2_grpc
 from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, Internal, InvalidInput, NotFound
+from tidemill_core.grpc.context import acting_for
 from tidemill_inference.errors import ServiceNotNamed, TextGone
 
 
 class IngestTexts:
-    """Implements `application.ports.DocumentTexts`. It asks for the current caller's project; None knows no ingest."""
+    """Implements `application.ports.DocumentTexts`; None knows no ingest."""
 
     def __init__(self, channel: grpc.aio.Channel | None, *, timeout_s: float) -> None:
         self._documents = document_service_pb2_grpc.DocumentServiceStub(channel) if channel else None
         self._timeout_s = timeout_s
 
-    async def get(self, project: str, document: str, version: int) -> str:  # noqa: ARG002 - see the class
+    async def get(self, project: str, document: str, version: int) -> str:
         """See `DocumentTexts.get`."""
         if self._documents is None:
             raise ServiceNotNamed(service="ingest", setting="INFERENCE_INGEST_ADDRESS")
         request = document_service_pb2.GetDocumentTextRequest(id=document, version=version)
         try:
-            return (await self._documents.GetDocumentText(request, timeout=self._timeout_s)).text
+            with acting_for(project):
+                return (await self._documents.GetDocumentText(request, timeout=self._timeout_s)).text
         except (NotFound, InvalidInput) as error:
             raise TextGone(document, version=version) from error
         except (DeadlineExceeded, Internal) as error:

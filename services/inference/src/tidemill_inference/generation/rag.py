@@ -21,6 +21,7 @@ from tidemill_core.errors import (
     NotFound,
     PreconditionFailed,
 )
+from tidemill_core.grpc.context import acting_for
 from tidemill_inference.deployments.domain.deployment import Retrieval
 from tidemill_inference.errors import ReferenceNotFound
 from tidemill_inference.generation.domain.content import Passage
@@ -32,21 +33,22 @@ _MAX_QUERY_CHARACTERS = 8000
 
 
 class RagRetriever:
-    """Implements `application.ports.Retriever`. It asks for the current caller's project, which is `project`."""
+    """Implements `application.ports.Retriever`."""
 
     def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float) -> None:
         self._collections = collection_service_pb2_grpc.CollectionServiceStub(channel)
         self._retrieval = retrieval_service_pb2_grpc.RetrievalServiceStub(channel)
         self._timeout_s = timeout_s
 
-    async def check(self, project: str, retrieval: Retrieval) -> None:  # noqa: ARG002 - see the class
+    async def check(self, project: str, retrieval: Retrieval) -> None:
         """See `Retriever.check`."""
         try:
-            response = await self._collections.GetCollection(
-                collection_service_pb2.GetCollectionRequest(id=retrieval.collection), timeout=self._timeout_s
-            )
+            with acting_for(project):
+                response = await self._collections.GetCollection(
+                    collection_service_pb2.GetCollectionRequest(id=retrieval.collection), timeout=self._timeout_s
+                )
         except (NotFound, InvalidInput) as error:
-            known = await self._known()
+            known = await self._known(project)
             raise ReferenceNotFound(retrieval.collection, field="retrieval.collection", known=known) from error
         numbers = [index.number for index in response.collection.indexes]
         if retrieval.index and retrieval.index not in numbers:
@@ -55,7 +57,7 @@ class RagRetriever:
 
     async def search(
         self,
-        project: str,  # noqa: ARG002 - see the class
+        project: str,
         retrieval: Retrieval,
         *,
         question: str,
@@ -73,7 +75,8 @@ class RagRetriever:
             index=retrieval.index,
         )
         try:
-            response = await self._retrieval.Search(request, timeout=min(timeout_s, self._timeout_s))
+            with acting_for(project):
+                response = await self._retrieval.Search(request, timeout=min(timeout_s, self._timeout_s))
         except (NotFound, InvalidInput) as error:
             # The deployment is at fault, not the question: the collection was there when it was configured.
             message = f"collection {retrieval.collection} cannot be searched: {error.message}"
@@ -84,10 +87,11 @@ class RagRetriever:
         passages = tuple(_passage(passage, number) for number, passage in enumerate(response.passages, start=1))
         return Found(passages=passages, index=response.index, warnings=tuple(response.warnings))
 
-    async def _known(self) -> list[str]:
-        response = await self._collections.ListCollections(
-            collection_service_pb2.ListCollectionsRequest(page_size=_SHOWN), timeout=self._timeout_s
-        )
+    async def _known(self, project: str) -> list[str]:
+        with acting_for(project):
+            response = await self._collections.ListCollections(
+                collection_service_pb2.ListCollectionsRequest(page_size=_SHOWN), timeout=self._timeout_s
+            )
         return [collection.id for collection in response.collections]
 
 

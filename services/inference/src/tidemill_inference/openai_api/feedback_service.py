@@ -9,6 +9,7 @@ from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import feedback_pb2, feedback_service_pb2_grpc
 from tidemill.feedback.v1 import feedback_service_pb2 as pb
 from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, Internal
+from tidemill_core.grpc.context import acting_for
 from tidemill_inference.errors import ServiceNotNamed
 from tidemill_inference.openai_api.ports import Reaction, SubmittedReaction
 
@@ -17,29 +18,29 @@ _ASKER = "user"
 
 
 class FeedbackSubmissions:
-    """Implements `application.ports.Reactions`. It submits for the current caller's project; None knows no feedback."""
+    """Implements `application.ports.Reactions`; None knows no feedback."""
 
     def __init__(self, channel: grpc.aio.Channel | None, *, timeout_s: float) -> None:
         self._feedback = feedback_service_pb2_grpc.FeedbackServiceStub(channel) if channel else None
         self._timeout_s = timeout_s
 
-    async def submit(self, project: str, reaction: Reaction, *, request_id: str) -> SubmittedReaction:  # noqa: ARG002
+    async def submit(self, project: str, reaction: Reaction, *, request_id: str) -> SubmittedReaction:
         """See `Reactions.submit`."""
         request = pb.SubmitFeedbackRequest(feedback=_message(reaction), request_id=request_id)
-        with _answering():
+        with _answering(), acting_for(project):
             response = await self._stub().SubmitFeedback(request, timeout=self._timeout_s)
         return _submitted(response.feedback)
 
-    async def get(self, project: str, reaction: str) -> SubmittedReaction:  # noqa: ARG002
+    async def get(self, project: str, reaction: str) -> SubmittedReaction:
         """See `Reactions.get`."""
-        with _answering():
+        with _answering(), acting_for(project):
             response = await self._stub().GetFeedback(pb.GetFeedbackRequest(id=reaction), timeout=self._timeout_s)
         return _submitted(response.feedback)
 
-    async def withdraw(self, project: str, reaction: str, *, request_id: str) -> SubmittedReaction:  # noqa: ARG002
+    async def withdraw(self, project: str, reaction: str, *, request_id: str) -> SubmittedReaction:
         """See `Reactions.withdraw`."""
         request = pb.WithdrawFeedbackRequest(id=reaction, request_id=request_id)
-        with _answering():
+        with _answering(), acting_for(project):
             response = await self._stub().WithdrawFeedback(request, timeout=self._timeout_s)
         return _submitted(response.feedback)
 

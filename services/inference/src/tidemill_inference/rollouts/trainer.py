@@ -4,22 +4,24 @@ import grpc
 
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2, model_registry_service_pb2_grpc
 from tidemill_core.errors import InvalidInput, NotFound
+from tidemill_core.grpc.context import acting_for
 from tidemill_inference.errors import CandidateNotReady
 
 
 class TrainerCandidates:
-    """Implements `application.ports.Candidates`. It asks for the current caller's project."""
+    """Implements `application.ports.Candidates`."""
 
     def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float) -> None:
         self._registry = model_registry_service_pb2_grpc.ModelRegistryServiceStub(channel)
         self._timeout_s = timeout_s
 
-    async def check(self, project: str, model: str) -> None:  # noqa: ARG002 - the channel sends the caller's
+    async def check(self, project: str, model: str) -> None:
         """See `Candidates.check`."""
         try:
-            response = await self._registry.GetModelVersion(
-                model_registry_service_pb2.GetModelVersionRequest(id=model), timeout=self._timeout_s
-            )
+            with acting_for(project):
+                response = await self._registry.GetModelVersion(
+                    model_registry_service_pb2.GetModelVersionRequest(id=model), timeout=self._timeout_s
+                )
         except (NotFound, InvalidInput) as error:
             raise CandidateNotReady(model, why="the registry has no such version, or not any more") from error
         version = response.version
