@@ -14,11 +14,12 @@ FILTERS = {
     "feedback/application/record_correction.py": [{"rule.deployment"}],
     "feedback/application/read_feedback.py": [{"inference"}, {"deployment"}, {"inference", "deployment"}],
     "feedback/application/reconcile_curation.py": [{"deployment", "metric"}],
-    "inference/application/erase_end_user.py": [{"end_user"}],
-    "inference/entrypoints/grpc_inference_service.py": [{"deployment"}],
+    "inference/generation/erase_end_user.py": [{"end_user"}],
+    "inference/generation/grpc.py": [{"deployment"}],
     "ingest/application/read_datasets.py": [{"state"}],
     "ingest/application/read_documents.py": [{"source"}, {"state"}, {"source", "state"}],
-    "trainer/application/browse_training.py": [{"plan"}],
+    "trainer/training/runs.py": [{"plan"}],
+    "trainer/training/start_runs_for_dataset_version.py": [{"dataset"}],
 }
 """By module that lists with `where`: the sets of fields that it may filter by. A new one is named here."""
 
@@ -32,7 +33,8 @@ def test_what_it_filters_by_is_declared_by_a_store_of_its_service(module: str) -
     service = module.partition("/")[0]
     declared = [
         fields
-        for other, value in _calls("MongoAggregates", "lists")
+        for function in ("MongoAggregates", "aggregates")
+        for other, value in _calls(function, "lists")
         if other.startswith(f"{service}/")
         for fields in _sets(value, other)
     ]

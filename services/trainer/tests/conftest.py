@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.tests.fakes import Registry
+from services.trainer.tests.registry.fakes import Registry
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from services.trainer.tests.training.tiny import example_lines, write_base
-from tidemill_trainer.adapters.training_processes import ProcessSettings, TrainingProcesses
-from tidemill_trainer.application.ports import RunFolder, Stepped, TrainingJob
-from tidemill_trainer.domain.recipe import Recipe, recipe_of
+from services.trainer.tests.learning.tiny import example_lines, write_base
+from tidemill_trainer.training.domain.recipe import Recipe, recipe_of
+from tidemill_trainer.training.ports import RunFolder, Stepped, TrainingJob
+from tidemill_trainer.training.training_processes import ProcessSettings, TrainingProcesses
 
 MIN_STEPS = 3
 BARE = """

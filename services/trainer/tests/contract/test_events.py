@@ -8,18 +8,17 @@ import pytest
 from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.message import Message
 
-from services.trainer.tests.fakes import manifest_of, model_files
+from services.trainer.tests.registry.fakes import manifest_of, model_files
 from tidemill.trainer.v1.events_pb2 import ModelVersionRegistered
 from tidemill_core.aggregate import Aggregate, ObjectRef
-from tidemill_trainer.adapters.model_codec import ModelCodec
-from tidemill_trainer.adapters.model_version_codec import ModelVersionCodec
-from tidemill_trainer.adapters.training_run_codec import TrainingRunCodec
-from tidemill_trainer.domain.losses import LossPoint
-from tidemill_trainer.domain.model import Model
-from tidemill_trainer.domain.model_version import Artifact, ModelVersion
-from tidemill_trainer.domain.sources import FolderSource, TrainedSource
-from tidemill_trainer.domain.training_plan import DatasetVersion, PlanSettings, TrainingPlan
-from tidemill_trainer.domain.training_run import Progress, TrainingRun
+from tidemill_trainer.registry.domain.model import Model
+from tidemill_trainer.registry.domain.model_version import Artifact, ModelVersion
+from tidemill_trainer.registry.domain.sources import FolderSource, TrainedSource
+from tidemill_trainer.registry.mongo import ModelCodec, ModelVersionCodec
+from tidemill_trainer.training.domain.losses import LossPoint
+from tidemill_trainer.training.domain.plan import DatasetVersion, PlanSettings, TrainingPlan
+from tidemill_trainer.training.domain.run import Progress, TrainingRun
+from tidemill_trainer.training.mongo import TrainingRunCodec
 
 EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"
 RUN = "0b6e8f5e-2f0a-5d53-9d8f-0e3c8a1f2b6d"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.tests.fakes import manifest_of, model_files, safetensors
-from services.trainer.tests.hub_server import HubServer
 from services.trainer.tests.process.trainer_process import TrainerProcess
+from services.trainer.tests.registry.fakes import manifest_of, model_files, safetensors
+from services.trainer.tests.registry.hub_server import HubServer
 from tidemill.trainer.v1 import model_pb2 as pb
 from tidemill.trainer.v1 import model_registry_service_pb2 as rpc
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub

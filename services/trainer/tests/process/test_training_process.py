@@ -12,8 +12,8 @@ import pytest
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
+from services.trainer.tests.learning.tiny import example_lines, write_base
 from services.trainer.tests.process.trainer_process import TrainerProcess
-from services.trainer.tests.training.tiny import example_lines, write_base
 from tidemill.ingest.v1 import dataset_pb2
 from tidemill.ingest.v1 import dataset_service_pb2 as ingest_rpc
 from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceServicer, add_DatasetServiceServicer_to_server

@@ -1,1 +1,1 @@
-"""The training process: `python -m tidemill_trainer.training <job.json>`, started by the worker."""
+"""Training plans and runs."""

@@ -1,1 +1,0 @@
-"""Adapters: MongoDB, S3, the Hugging Face hub, local files and training processes."""

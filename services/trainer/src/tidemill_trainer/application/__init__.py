@@ -1,1 +1,0 @@
-"""Use cases of trainer, one per file."""

@@ -1,1 +1,0 @@
-"""Domain of trainer: models, versions, plans, runs and their rules."""

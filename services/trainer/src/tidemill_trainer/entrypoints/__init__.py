@@ -1,1 +1,0 @@
-"""Entry points: gRPC services, Kafka consumers and background workers."""

@@ -1,0 +1,129 @@
+"""Converts the train split (JSON lines of feedback.v1.Example) to tokens for TRL."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+
+from tidemill_kit.models.control_tokens import ControlTokens, encoded
+from tidemill_trainer.learning.failures import TrainingStopped
+from tidemill_trainer.training.domain.fit import ExampleCounts
+
+LONGEST_SHOWN = 200
+_REFUSALS = (TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""Errors of a chat template: its own, or those of an unsupported turn."""
+Turns = list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A conversation and its answer, as messages with role and content."""
+
+    prompt: Turns
+    completion: Turns
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A tokenized example; the first `prompt` tokens are excluded from the loss."""
+
+    tokens: Sequence[int]
+    prompt: int
+
+    @property
+    def columns(self) -> Mapping[str, Sequence[int]]:
+        """The row in TRL's format for tokenized data."""
+        learnt = len(self.tokens) - self.prompt
+        return {"input_ids": self.tokens, "completion_mask": [0] * self.prompt + [1] * learnt}
+
+
+def read_examples(path: Path) -> list[Example]:
+    """Return every example, also those without a textual prompt or answer."""
+    with path.open(encoding="utf-8") as lines:
+        return [_example(json.loads(line)) for line in lines if line.strip()]
+
+
+def rows_of(examples: Sequence[Example], tokenizer: Any, *, max_length: int) -> tuple[list[Row], ExampleCounts]:  # noqa: ANN401 - of transformers
+    """Return the usable examples as tokens, and the counts of all.
+
+    Examples above `max_length` are skipped rather than truncated, since truncation would cut the answer. Examples that
+    the base's chat template rejects are skipped too.
+
+    Raises:
+        TrainingStopped: BASE_NOT_TRAINABLE, with the words of the template, where it refuses every one.
+
+    """
+    control, rows, too_long = ControlTokens.of(tokenizer), [], 0
+    whole = [example for example in examples if example.prompt and example.completion]
+    refusals: list[str] = []
+    for example in whole:
+        try:
+            row = _row(example, tokenizer, control)
+        except _REFUSALS as error:
+            refusals.append(_words(error, tokenizer.chat_template))
+            continue
+        if row.prompt == len(row.tokens):
+            refusals.append("it renders no answer after the question")
+        elif len(row.tokens) > max_length:
+            too_long += 1
+        else:
+            rows.append(row)
+    if whole and len(refusals) == len(whole):
+        message = f"the chat template of the base rejects all {len(whole)} examples: {refusals[0]}"
+        raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE")
+    counts = ExampleCounts(
+        offered=len(examples),
+        fitted=len(rows),
+        too_long=too_long,
+        refused=len(refusals),
+        empty=len(examples) - len(whole),
+    )
+    return rows, counts
+
+
+def refuse_too_few(counts: ExampleCounts, *, minimum: int, max_length: int) -> None:
+    """Check the minimum number of examples.
+
+    Raises:
+        TrainingStopped: DATASET_TOO_SMALL.
+
+    """
+    if counts.fitted < minimum:
+        message = f"{counts.described(max_length=max_length)}; at least {minimum} are needed"
+        raise TrainingStopped(message, reason="DATASET_TOO_SMALL")
+
+
+def _words(error: Exception, template: object) -> str:
+    """Return a template's message if it is the template's own text and not a user's, else the error's type."""
+    words = str(error)[:LONGEST_SHOWN]
+    return words if words and isinstance(template, str) and words in template else type(error).__name__
+
+
+def _row(example: Example, tokenizer: Any, control: ControlTokens) -> Row:  # noqa: ANN401 - of transformers
+    prompt, completion = (
+        [message | {"content": control.marked(message["content"])} for message in turns]
+        for turns in (example.prompt, example.completion)
+    )
+    begin = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+    whole = tokenizer.apply_chat_template([*prompt, *completion], tokenize=False)
+    tokens, before = encoded(tokenizer, whole), encoded(tokenizer, begin)
+    # Some templates render more before a requested answer than before a given one: the prompt is the common prefix.
+    shared = (count for count, (one, other) in enumerate(zip(tokens, before, strict=False)) if one != other)
+    return Row(tokens, next(shared, min(len(tokens), len(before))))
+
+
+def _example(example: Mapping[str, Any]) -> Example:
+    prompt = [_message(message) for message in example.get("messages", [])]
+    completion = [_message(example["output"])] if example.get("output") else []
+    return Example(
+        [message for message in prompt if message["content"]], [message for message in completion if message["content"]]
+    )
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, str]:
+    role = str(message.get("role", "")).removeprefix("ROLE_").lower()
+    content = "".join(part.get("text", "") for part in message.get("parts", []))
+    return {"role": role, "content": content}

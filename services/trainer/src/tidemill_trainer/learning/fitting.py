@@ -1,0 +1,96 @@
+"""Fits a training into its memory limit, or fails with estimate and limit."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from peft import LoraConfig
+from transformers import PretrainedConfig
+
+from tidemill_core.errors import isolated
+from tidemill_kit.models.folders import stored_in
+from tidemill_trainer.learning.examples import Row
+from tidemill_trainer.learning.failures import TrainingStopped
+from tidemill_trainer.learning.job import Job
+from tidemill_trainer.learning.process_memory import taken_bytes
+from tidemill_trainer.learning.step_memory import Computing, StepMemory
+from tidemill_trainer.training.domain.fit import Choice, Fit, choices
+
+WORKING_BYTES = 48 * 1024**2
+"""Memory besides libraries and tensors: threads, kernel workspaces, files being written."""
+TOKENS_PER_BATCH = 512
+"""Tokens that saturate a CPU; larger batches add padding only."""
+SPARE = 1.1
+"""Margin of automatic choices: an unlikely batch may be larger than the simulated one."""
+
+
+def fit_of(job: Job, config: PretrainedConfig, rows: Sequence[Row], *, dtype: torch.dtype, device: str) -> Fit:
+    """Return the recipe's own choice, or with `memory_auto` the first choice that fits.
+
+    Raises:
+        TrainingStopped: OUT_OF_MEMORY, with what is needed and what is the limit; BASE_NOT_TRAINABLE or BAD_RECIPE
+            where base and adapter do not go together.
+
+    """
+    memory = _step_memory(job, config, rows, dtype=dtype, device=device)
+    own, limit = taken_bytes() + WORKING_BYTES, job.memory_bytes
+    if device != "cpu":
+        own, limit = 0, torch.cuda.mem_get_info()[0]
+    if job.memory_auto:
+        limit = max(0, limit - memory.mapped_bytes)  # available memory must hold the mapped files too
+    recipe = Choice.of(job.args)
+    found = choices(recipe, after=job.smaller_than) if job.memory_auto else [recipe]
+    if job.memory_auto and device == "cpu":
+        maximum = max(1, TOKENS_PER_BATCH * len(rows) // sum(len(row.tokens) for row in rows))
+        found = [choice for choice in found if choice.batch_size <= maximum]
+    spare = SPARE if job.memory_auto else 1.0
+    message = f"the smallest possible batch ran out of memory at its limit of {limit} bytes"
+    for choice in found:
+        batches = steps_of(job.args, rows=len(rows)) * choice.accumulation_steps
+        needed = own + memory.needed_bytes(choice, batches=batches)
+        if needed * spare <= limit:
+            return Fit(choice=choice, needed_bytes=needed, limit_bytes=limit)
+        message = f"the training needs {needed} bytes of memory ({_described(choice)}); its limit is {limit}"
+    message += f": {_advice(job)}"
+    raise TrainingStopped(message, reason="OUT_OF_MEMORY")
+
+
+def steps_of(args: Mapping[str, Any], *, rows: int) -> int:
+    """Return the number of steps of a training."""
+    if args["max_steps"] > 0:
+        return int(args["max_steps"])
+    batch: int = args["per_device_train_batch_size"] * args["gradient_accumulation_steps"]
+    return math.ceil(float(args["num_train_epochs"]) * rows / batch)
+
+
+def _step_memory(
+    job: Job, config: PretrainedConfig, rows: Sequence[Row], *, dtype: torch.dtype, device: str
+) -> StepMemory:
+    lora, optimizer = LoraConfig(**job.lora), job.args["optim"]
+    try:
+        with isolated():
+            stored = stored_in(Path(job.base), str(dtype).removeprefix("torch."))
+            computing = Computing(dtype=dtype, device=device, optimizer=optimizer, stored=stored)
+            return StepMemory(config, lora, rows, computing)
+    except Exception as error:
+        if isinstance(error, ValueError) and "target modules" in str(error).lower().replace("_", " "):
+            message = f"lora.target_modules: {job.base_name} has no modules {job.lora['target_modules']}"
+            raise TrainingStopped(message, reason="BAD_RECIPE") from error
+        made_by = f"transformers {transformers.__version__}"
+        message = f"{made_by} cannot build a model from the config.json of {job.base_name} ({type(error).__name__})"
+        raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE") from error
+
+
+def _described(choice: Choice) -> str:
+    kept = "with" if choice.checkpointing else "without"
+    return f"batch size {choice.batch_size}, {kept} gradient_checkpointing"
+
+
+def _advice(job: Job) -> str:
+    smaller = "a smaller max_length or base"
+    if job.memory_auto:
+        return f"use {smaller}, or a machine with more memory"
+    return f"use limits.memory auto, a smaller batch, {smaller}, or gradient_checkpointing"

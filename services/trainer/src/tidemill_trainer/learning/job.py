@@ -1,0 +1,49 @@
+"""Job file of a training process: JSON, written by the worker."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tidemill_trainer.training.domain.fit import Choice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Paths are absolute; `device` is auto, cpu or cuda; 0 threads means torch's default.
+
+    With `memory_auto` the process chooses what fits `memory_bytes`, below `smaller_than` if given.
+    """
+
+    folder: str
+    examples: str
+    adapter: str
+    base: str
+    base_name: str
+    lora: Mapping[str, Any]
+    args: Mapping[str, Any]
+    min_examples: int
+    checkpoint_steps: int
+    device: str = "auto"
+    numeric_format: Literal["auto", "bfloat16", "float32"] = "auto"
+    threads: int = 0
+    memory_bytes: int = 2**63
+    memory_auto: bool = False
+    smaller_than: Choice | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints."""
+        return Path(self.folder) / "checkpoints"
+
+    def write(self, path: Path) -> None:
+        """Write the job file."""
+        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> "Job":
+        """Read a job file."""
+        received = json.loads(path.read_text(encoding="utf-8"))
+        before = received["smaller_than"]
+        return cls(**received | {"smaller_than": Choice(**before) if before else None})

@@ -1,0 +1,254 @@
+"""Supervised fine-tuning of a LoRA adapter by TRL and PEFT."""
+
+import json
+import math
+import platform
+import shutil
+import time
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from datasets import Dataset  # type: ignore[import-untyped] # it ships no types
+from peft import LoraConfig, load_peft_weights, set_peft_model_state_dict
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer import TRAINER_STATE_NAME
+from trl.trainer.sft_config import SFTConfig
+
+from tidemill_core.models.manifest import ArtifactRefused
+from tidemill_kit.models.folders import checked_config, passed_on
+from tidemill_kit.models.numeric_format import computed_format
+from tidemill_trainer.learning.checkpoints import PREFIX, last_complete, mark_complete
+from tidemill_trainer.learning.completion_trainer import CompletionTrainer
+from tidemill_trainer.learning.examples import Row, read_examples, refuse_too_few, rows_of
+from tidemill_trainer.learning.failures import TrainingStopped
+from tidemill_trainer.learning.fitting import fit_of, steps_of
+from tidemill_trainer.learning.job import Job
+from tidemill_trainer.learning.reports import Reports
+from tidemill_trainer.training.domain.fit import ExampleCounts
+from tidemill_trainer.training.domain.losses import LossPoint, thinned
+
+LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors", "tidemill-trainer")
+MAX_LOGGED = 1000
+CHECKPOINTS_KEPT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """The base before its weights are loaded."""
+
+    tokenizer: Any
+    config: PretrainedConfig
+
+
+def train(job: Job, reports: Reports) -> None:
+    """Train, from the last checkpoint if there is one, and write the adapter.
+
+    Raises:
+        TrainingStopped: with the reason.
+
+    """
+    transformers.utils.logging.set_verbosity_error()  # its warnings quote examples
+    transformers.utils.logging.disable_progress_bar()
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    device = _device(job.device)
+    dtype = _dtype(job, device)
+    base = _Base(_tokenizer(job), _config(job))
+    rows, counts = _rows(job, base.tokenizer)
+    fit = fit_of(job, base.config, rows, dtype=dtype, device=device)
+    reports.report("fitted", fit=asdict(fit), examples=asdict(counts))
+    job = replace(job, args={**job.args, **fit.choice.args})
+    transformers.set_seed(job.args["seed"])  # before the adapter is initialized with random weights
+    trainer = _trainer(job, rows, base, device=device, dtype=dtype)
+    reporter = _ProgressReporter(job, reports, versions=_versions(device, dtype))
+    checkpoint = last_complete(job.checkpoints)
+    if checkpoint and (state := _whole(checkpoint)):
+        reporter.on_train_begin(trainer.args, state, trainer.control)
+        set_peft_model_state_dict(trainer.model, load_peft_weights(str(checkpoint), device="cpu"))
+    else:
+        trainer.add_callback(reporter)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    _refuse_broken_weights(trainer.model)
+    _save(job, trainer)
+
+
+class _ProgressReporter(TrainerCallback):
+    """Reports every step to the worker, and stops a training whose loss is not finite."""
+
+    def __init__(self, job: Job, reports: Reports, *, versions: dict[str, str]) -> None:
+        self._checkpoints = job.checkpoints
+        self._reports = reports
+        self._versions = versions
+        self._began_at = 0.0
+        self._began_with = 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Report the number of steps."""
+        del args, control, kwargs
+        self._began_at, self._began_with = time.monotonic(), state.global_step
+        history = [entry for entry in state.log_history if "loss" in entry]
+        logged = thinned([LossPoint(int(entry["step"]), entry["loss"]) for entry in history])
+        losses = [(point.step, point.loss) for point in logged]
+        self._reports.report(
+            "begun", step=state.global_step, steps=state.max_steps, versions=self._versions, losses=losses
+        )
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Report a step without a logged loss."""
+        del control, kwargs
+        if state.global_step % args.logging_steps:
+            self._report(state, loss=None)
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:  # noqa: ANN401 - as transformers calls it
+        """Report a logged step; the last log entry is a summary without a loss."""
+        del args, control
+        loss = kwargs.get("logs", {}).get("loss")
+        if loss is None:
+            return
+        if not math.isfinite(loss):
+            message = f"the loss is {loss} after step {state.global_step}: use a lower learning_rate, or warmup_steps"
+            raise TrainingStopped(message, reason="DIVERGED")
+        self._report(state, loss=float(loss))
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        """Complete the checkpoint."""
+        del args, control, kwargs
+        mark_complete(self._checkpoints / f"{PREFIX}{state.global_step}")
+
+    def _report(self, state: TrainerState, *, loss: float | None) -> None:
+        done = state.global_step - self._began_with
+        each = (time.monotonic() - self._began_at) / done
+        remaining = each * (state.max_steps - state.global_step)
+        self._reports.report("step", step=state.global_step, steps=state.max_steps, loss=loss, remaining_s=remaining)
+
+
+def _device(choice: str) -> str:
+    if choice != "auto":
+        return choice
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _dtype(job: Job, device: str) -> torch.dtype:
+    native = torch.cuda.is_bf16_supported(including_emulation=False) if device == "cuda" else None
+    chosen: torch.dtype = getattr(torch, computed_format(job.numeric_format, native=native))
+    return chosen
+
+
+def _tokenizer(job: Job) -> Any:  # noqa: ANN401 - of transformers
+    try:
+        with passed_on(Path(job.base)) as given:
+            tokenizer = AutoTokenizer.from_pretrained(given, local_files_only=True, trust_remote_code=False)
+    except ArtifactRefused as error:
+        message = f"{job.base_name} cannot be loaded: {error.message}"
+        raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE") from error
+    if not tokenizer.chat_template:
+        message = f"{job.base_name} has no chat template"
+        raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE")
+    return tokenizer
+
+
+def _rows(job: Job, tokenizer: Any) -> tuple[list[Row], ExampleCounts]:  # noqa: ANN401 - of transformers
+    max_length = job.args["max_length"]
+    rows, counts = rows_of(read_examples(Path(job.examples)), tokenizer, max_length=max_length)
+    refuse_too_few(counts, minimum=job.min_examples, max_length=max_length)
+    return rows, counts
+
+
+def _config(job: Job) -> PretrainedConfig:
+    try:
+        config: PretrainedConfig = checked_config(Path(job.base), AutoModelForCausalLM.from_config)
+    except ArtifactRefused as error:
+        message = f"{job.base_name} cannot be loaded: {error.message}"
+        raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE") from error
+    return config
+
+
+def _trainer(job: Job, rows: list[Row], base: _Base, *, device: str, dtype: torch.dtype) -> CompletionTrainer:
+    with passed_on(Path(job.base)) as given:
+        model = AutoModelForCausalLM.from_pretrained(
+            given,
+            config=base.config,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            dtype=dtype,
+        )
+    model.name_or_path = model.config._name_or_path = job.base  # noqa: SLF001 - PEFT reads the config there when it saves
+    return CompletionTrainer(
+        model=model,
+        args=_settings(job, examples=len(rows), device=device, dtype=dtype),
+        train_dataset=Dataset.from_list([dict(row.columns) for row in rows]),
+        processing_class=base.tokenizer,
+        peft_config=LoraConfig(**job.lora),
+    )
+
+
+def _settings(job: Job, *, examples: int, device: str, dtype: torch.dtype) -> SFTConfig:
+    args = dict(job.args)
+    args["logging_steps"] = max(args["logging_steps"], math.ceil(steps_of(args, rows=examples) / MAX_LOGGED))
+    return SFTConfig(
+        **args,
+        output_dir=str(job.checkpoints),
+        bf16=dtype is torch.bfloat16,
+        completion_only_loss=True,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=device == "cuda",
+        disable_tqdm=True,
+        logging_first_step=False,
+        logging_nan_inf_filter=False,  # a NaN loss must be visible
+        report_to="none",
+        save_steps=job.checkpoint_steps,
+        save_strategy="steps",
+        save_total_limit=CHECKPOINTS_KEPT,
+        use_cpu=device == "cpu",
+    )
+
+
+def _whole(checkpoint: Path) -> TrainerState | None:
+    """Return the state of a checkpoint at the last step; transformers would train one more step."""
+    state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+    return state if state.global_step >= state.max_steps else None
+
+
+def _versions(device: str, dtype: torch.dtype) -> dict[str, str]:
+    found = {name: version(name) for name in LIBRARIES}
+    return found | {"python": platform.python_version(), "device": device, "dtype": str(dtype).removeprefix("torch.")}
+
+
+def _refuse_broken_weights(model: Any) -> None:  # noqa: ANN401 - of peft
+    for name, weight in model.named_parameters():
+        if weight.requires_grad and not torch.isfinite(weight).all():
+            message = f"the weights of {name} are not finite: use a lower learning_rate"
+            raise TrainingStopped(message, reason="DIVERGED")
+
+
+def _save(job: Job, trainer: CompletionTrainer) -> None:
+    """Write the adapter, rename it into place, and remove local paths from its config."""
+    adapter = Path(job.adapter)
+    partial = adapter.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(adapter, ignore_errors=True)
+    model: Any = trainer.model
+    model.save_pretrained(partial)
+    config = partial / "adapter_config.json"
+    content = json.loads(config.read_text(encoding="utf-8")) | {"base_model_name_or_path": job.base_name}
+    content["target_modules"] = sorted(content["target_modules"])  # PEFT stores a set; sorted for reproducible files
+    config.write_text(json.dumps(content, indent=2, sort_keys=True), encoding="utf-8")
+    partial.rename(adapter)

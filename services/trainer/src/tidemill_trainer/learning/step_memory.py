@@ -1,0 +1,172 @@
+"""Estimates a training's memory before weights are loaded, by simulating one step on fake tensors.
+
+The base is built from its config with the adapter, and one forward and backward step runs on torch's fake tensors:
+every operation has its real format and loss path, but allocates and computes nothing. The peak of live storages is the
+estimate.
+"""
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from inspect import signature
+from random import Random
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.functional import cross_entropy
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import AutoModelForCausalLM, PretrainedConfig
+
+from tidemill_trainer.learning.examples import Row
+from tidemill_trainer.training.domain.fit import Choice
+
+MOMENT_BYTES = 4
+MOMENTS = {"adamw_torch_fused": 2, "adamw_torch": 2, "adafactor": 1, "sgd": 0}
+"""float32 values of optimizer state per trained parameter; adafactor has fewer."""
+MAX_BATCHES = 500
+"""Batches sampled to find the largest one that a training is likely to have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Computing:
+    """Format, device and optimizer of a training.
+
+    `stored` are the bytes of base files stored in that format, by name: on a CPU these files are memory-mapped and are
+    not memory of the process.
+    """
+
+    dtype: torch.dtype
+    device: str
+    optimizer: str
+    stored: Mapping[str, int]
+
+
+class StepMemory:
+    """Estimates the memory of a choice on these rows; about three CPU seconds each."""
+
+    def __init__(self, config: PretrainedConfig, lora: LoraConfig, rows: Sequence[Row], computing: Computing) -> None:
+        """Build base and adapter without data; raises the errors of transformers and PEFT."""
+        with torch.device("meta"):
+            base = AutoModelForCausalLM.from_config(config, dtype=computing.dtype, attn_implementation="sdpa")
+            self._able = "logits_to_keep" in signature(type(base).forward).parameters
+            self._vocabulary = int(base.get_input_embeddings().weight.shape[0])
+            self._wide = int(config.get_text_config().hidden_size) * int(config.get_text_config().num_hidden_layers)
+            names = {name for name, _ in base.named_parameters()}
+            self._model: Any = get_peft_model(base, lora, low_cpu_mem_usage=True)
+        self._model.enable_input_require_grads()
+        self._rows, self._dtype, self._device = rows, computing.dtype, computing.device
+        trained = sum(each.numel() for each in self._model.parameters() if each.requires_grad)
+        self._optimizer_bytes = trained * MOMENTS[computing.optimizer] * MOMENT_BYTES
+        mapped = sum(size for name, size in computing.stored.items() if name in names)
+        self.mapped_bytes = mapped if computing.device == "cpu" else 0
+
+    def needed_bytes(self, choice: Choice, *, batches: int) -> int:
+        """Return the bytes of weights, adapter, optimizer and the largest sampled batch, without mapped files."""
+        length, learnt = self._largest(choice, batches)
+        if choice.checkpointing:
+            self._model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+        else:
+            self._model.activation_checkpointing_disable()
+        self._model.train()
+        return self._optimizer_bytes + self._peak(choice.batch_size, length, learnt) - self.mapped_bytes
+
+    def _largest(self, choice: Choice, batches: int) -> tuple[int, int]:
+        """Return length and loss positions of the largest batch in a random sample of this many."""
+        draw = Random(0)  # noqa: S311 - no secret: an estimate
+        size = min(choice.batch_size, len(self._rows))
+        kept = 1 if choice.checkpointing else 20
+        maximum, largest = -1, (0, 0)
+        for _ in range(min(batches, MAX_BATCHES)):
+            batch = draw.sample(self._rows, size)
+            length = max(len(row.tokens) for row in batch)
+            learnt = len({place for row in batch for place in range(row.prompt, len(row.tokens))})
+            learnt = learnt if self._able else length
+            if (cost := length * self._wide * kept + 3 * learnt * self._vocabulary) > maximum:
+                maximum, largest = cost, (length, learnt)
+        return largest
+
+    def _peak(self, batch: int, length: int, learnt: int) -> int:
+        counted = _Alive()
+        with FakeTensorMode(allow_non_fake_inputs=True), counted:
+            given = {
+                name: torch.empty(each.shape, dtype=each.dtype, device=self._device, requires_grad=each.requires_grad)
+                for name, each in (*self._model.named_parameters(), *self._model.named_buffers())
+            }
+            step = _Step(self._model, self._inputs(batch, length, learnt), self._autocast)
+            torch.func.functional_call(step, {f"model.{name}": each for name, each in given.items()}, ())
+        return counted.maximum
+
+    def _inputs(self, batch: int, length: int, learnt: int) -> Mapping[str, torch.Tensor]:
+        tokens = torch.zeros((batch, length), dtype=torch.long, device=self._device)
+        inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+        if self._able:
+            inputs["logits_to_keep"] = torch.arange(learnt, device=self._device)
+        return inputs
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self._dtype is torch.float32:
+            return nullcontext()
+        return torch.autocast(self._device, dtype=self._dtype)
+
+
+class _Step(torch.nn.Module):
+    """One forward and backward step with replaced weights."""
+
+    def __init__(
+        self,
+        model: Any,  # noqa: ANN401 - of peft
+        inputs: Mapping[str, torch.Tensor],
+        autocast: Callable[[], AbstractContextManager[object]],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self._inputs = inputs
+        self._autocast = autocast
+
+    def forward(self) -> None:
+        with self._autocast():
+            logits = self.model(**self._inputs, use_cache=False).logits
+            labels = torch.zeros(logits.shape[:2].numel(), dtype=torch.long, device=logits.device)
+            loss = cross_entropy(logits.flatten(0, 1).float(), labels)
+        del logits
+        loss.backward()  # type: ignore[no-untyped-call] # torch has no type for it
+
+
+class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch has no type for its making
+    """Tracks the bytes of every storage over its lifetime."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # ditto
+        self._bytes = self.maximum = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: Any = (),  # noqa: ANN401 - of torch
+        kwargs: Any = None,  # noqa: ANN401 - of torch
+    ) -> object:
+        del types
+        made = func(*args, **(kwargs or {}))
+        for each in tree_leaves(made):
+            if isinstance(each, torch.Tensor):
+                self._count(each.untyped_storage())
+        return made
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()  # noqa: SLF001 - what tells two storages apart
+        if key in self._known:
+            return
+        self._known.add(key)
+        self._bytes += size
+        self.maximum = max(self.maximum, self._bytes)
+        weakref.finalize(storage, self._end, key, size)
+
+    def _end(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self._bytes -= size

@@ -1,0 +1,104 @@
+"""Get, list and delete models and their versions."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
+from tidemill_core.errors import InvalidInput, NotFound, Violation
+from tidemill_trainer.errors import ModelNotFound
+from tidemill_trainer.registry.domain.model import Model, version_id
+from tidemill_trainer.registry.domain.model_version import ModelVersion
+from tidemill_trainer.registry.ports import Models, Versions
+from tidemill_trainer.registry.references import References
+
+LARGEST_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOverview:
+    """A model and the number of its newest ready version, 0 if it has none."""
+
+    model: Model
+    latest_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCrud:
+    """Models and their versions. Every call raises ModelNotFound, which names the models that exist."""
+
+    models: Models
+    versions: Versions
+    references: References
+    clock: Clock
+
+    async def get(self, caller: Caller, model_id: str) -> ModelOverview:
+        """Return one model."""
+        return await self._overview(await self.references.model(caller.project, model_id))
+
+    async def list(self, caller: Caller, page: PageRequest) -> Page[ModelOverview]:
+        """Return a page of models, oldest first.
+
+        Raises:
+            InvalidInput: the page's size or token is not usable.
+
+        """
+        found = await self.models.list(caller.project, page=page)
+        return Page(items=[await self._overview(model) for model in found.items], next_token=found.next_token)
+
+    async def get_version(self, caller: Caller, reference: str) -> ModelVersion:
+        """Return `model@number`, or for `model` its newest ready version; as `References.version`."""
+        return await self.references.version(caller.project, reference)
+
+    async def list_versions(self, caller: Caller, model_id: str, page: PageRequest) -> Page[ModelVersion]:
+        """Return a page of a model's versions by number; the token is the last number of the page before.
+
+        Raises:
+            InvalidInput: the page's size or token is not usable.
+
+        """
+        if not 0 < page.size <= LARGEST_PAGE:
+            raise InvalidInput.of(Violation(field="page_size", description=f"must be 1 to {LARGEST_PAGE}"))
+        if page.token and not (page.token.isascii() and page.token.isdigit()):
+            description = "is invalid: use next_page_token of the previous page"
+            raise InvalidInput.of(Violation(field="page_token", description=description))
+        model = await self.references.model(caller.project, model_id)
+        after = int(page.token or 0)
+        numbers = [number for number in model.live_numbers if number > after]
+        shown = numbers[: page.size]
+        versions = await self.references.numbered(model, shown)
+        return Page(items=versions, next_token=str(shown[-1]) if len(shown) < len(numbers) else "")
+
+    async def delete(
+        self, caller: Caller, model_id: str, *, expected_version: int | None, request: Request, validate_only: bool
+    ) -> Model:
+        """Return the deleted model. Repeating the request completes an interrupted deletion.
+
+        Emits ModelWasDeleted once, then turns the versions into tombstones; their objects stay in the bucket.
+
+        Raises:
+            ModelChanged: the model is not the one that the caller saw.
+
+        """
+        now = self.clock.now()
+        if validate_only:
+            model = await self.references.model(caller.project, model_id)
+            model.delete(now=now, expected_version=expected_version)
+            return model
+        try:
+            model = await self.models.upsert(
+                Model(id=model_id, project=caller.project),
+                lambda model: model.delete(now=now, expected_version=expected_version),
+                request=request,
+            )
+        except ModelNotFound:
+            raise await self.references.missing(caller.project, model_id) from None
+        for number in model.live_numbers:
+            with suppress(NotFound):  # never created, or discarded by an earlier attempt
+                await self.versions.update(
+                    caller.project, version_id(model_id, number), lambda v: v.discard(), request=Request.internal()
+                )
+        return model
+
+    async def _overview(self, model: Model) -> ModelOverview:
+        newest = await self.references.newest_ready(model)
+        return ModelOverview(model=model, latest_version=newest.number if newest else 0)

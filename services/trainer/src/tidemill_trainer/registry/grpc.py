@@ -1,0 +1,113 @@
+"""gRPC ModelRegistryService."""
+
+from collections.abc import AsyncIterator
+
+from tidemill.trainer.v1 import model_registry_service_pb2 as pb
+from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceServicer
+from tidemill_core.errors import InvalidInput, Violation
+from tidemill_kit.grpc.server import current_caller, page_of, request_of
+from tidemill_kit.grpc.uploads import UploadPlaces
+from tidemill_trainer.etags import version_of
+from tidemill_trainer.registry.crud import ModelCrud, ModelOverview
+from tidemill_trainer.registry.import_model import ImportCommand, ImportModel
+from tidemill_trainer.registry.messages import model_message, source_of, version_message
+from tidemill_trainer.registry.upload import UploadVersion
+
+LARGEST_CHUNK = 2 * 1024 * 1024
+
+
+class GrpcModelRegistryService(ModelRegistryServiceServicer):
+    """Message -> use case -> message; errors are translated by the server's interceptor."""
+
+    def __init__(
+        self, *, crud: ModelCrud, import_model: ImportModel, upload: UploadVersion, places: UploadPlaces
+    ) -> None:
+        self._crud = crud
+        self._import_model = import_model
+        self._upload = upload
+        self._places = places
+
+    async def ImportModel(self, request: pb.ImportModelRequest, _context: object) -> pb.ImportModelResponse:
+        """Import a version, or return the one with this content."""
+        command = ImportCommand(
+            model=request.model,
+            source=source_of(request.source),
+            labels=dict(request.labels),
+            request=request_of(request),
+            validate_only=request.validate_only,
+        )
+        imported = await self._import_model(current_caller(), command)
+        return pb.ImportModelResponse(version=version_message(imported.version), created=imported.created)
+
+    async def UploadModelFile(
+        self, request_iterator: AsyncIterator[pb.UploadModelFileRequest], _context: object
+    ) -> pb.UploadModelFileResponse:
+        """Store one file of a version."""
+        caller = current_caller()
+        async with self._places.held(caller.project):
+            messages = self._places.patiently(request_iterator)
+            start = await _start_of(messages)
+            version = await self._upload.file(
+                caller, version_id=start.version, path=start.path, chunks=_chunks_of(messages)
+            )
+        return pb.UploadModelFileResponse(version=version_message(version))
+
+    async def CompleteModelVersion(
+        self, request: pb.CompleteModelVersionRequest, _context: object
+    ) -> pb.CompleteModelVersionResponse:
+        """Make an uploaded version READY."""
+        version = await self._upload.complete(current_caller(), version_id=request.id, request=request_of(request))
+        return pb.CompleteModelVersionResponse(version=version_message(version))
+
+    async def GetModel(self, request: pb.GetModelRequest, _context: object) -> pb.GetModelResponse:
+        """Return one model."""
+        return pb.GetModelResponse(model=model_message(await self._crud.get(current_caller(), request.id)))
+
+    async def ListModels(self, request: pb.ListModelsRequest, _context: object) -> pb.ListModelsResponse:
+        """Return a page of models."""
+        page = await self._crud.list(current_caller(), page_of(request))
+        return pb.ListModelsResponse(
+            models=[model_message(overview) for overview in page.items], next_page_token=page.next_token
+        )
+
+    async def DeleteModel(self, request: pb.DeleteModelRequest, _context: object) -> pb.DeleteModelResponse:
+        """Delete a model and its versions."""
+        model = await self._crud.delete(
+            current_caller(),
+            request.id,
+            expected_version=version_of(request.etag),
+            request=request_of(request),
+            validate_only=request.validate_only,
+        )
+        return pb.DeleteModelResponse(model=model_message(ModelOverview(model=model, latest_version=0)))
+
+    async def GetModelVersion(self, request: pb.GetModelVersionRequest, _context: object) -> pb.GetModelVersionResponse:
+        """Return one version, or a model's newest ready one."""
+        version = await self._crud.get_version(current_caller(), request.id)
+        return pb.GetModelVersionResponse(version=version_message(version))
+
+    async def ListModelVersions(
+        self, request: pb.ListModelVersionsRequest, _context: object
+    ) -> pb.ListModelVersionsResponse:
+        """Return a page of a model's versions."""
+        page = await self._crud.list_versions(current_caller(), request.model, page_of(request))
+        return pb.ListModelVersionsResponse(
+            versions=[version_message(version) for version in page.items], next_page_token=page.next_token
+        )
+
+
+async def _start_of(messages: AsyncIterator[pb.UploadModelFileRequest]) -> pb.UploadModelFileStart:
+    first = await anext(messages, None)
+    if first is None or first.WhichOneof("part") != "start":
+        raise InvalidInput.of(Violation(field="start", description="the first message must have version and path"))
+    return first.start
+
+
+async def _chunks_of(messages: AsyncIterator[pb.UploadModelFileRequest]) -> AsyncIterator[bytes]:
+    async for message in messages:
+        if message.WhichOneof("part") != "chunk":
+            raise InvalidInput.of(Violation(field="chunk", description="every message after the first must be a chunk"))
+        if len(message.chunk) > LARGEST_CHUNK:
+            description = f"has {len(message.chunk)} bytes; the limit is {LARGEST_CHUNK}"
+            raise InvalidInput.of(Violation(field="chunk", description=description))
+        yield message.chunk

@@ -1,0 +1,187 @@
+"""The Hugging Face hub: listings through huggingface_hub, files streamed so that a download can be cancelled."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+import httpx2
+from huggingface_hub import HfApi, hf_hub_url
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from huggingface_hub.utils._headers import build_hf_headers
+
+from tidemill_core.application import derived_id
+from tidemill_core.errors import DependencyUnavailable, InvalidInput
+from tidemill_core.models.manifest import ArtifactFile
+from tidemill_trainer.disk import disk_errors, refuse_if_full
+from tidemill_trainer.errors import SourceRefused
+from tidemill_trainer.registry.ports import HubFile, Snapshot
+
+T = TypeVar("T")
+
+CHUNK_BYTES = 1 << 20
+TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+
+
+class HuggingFaceHub:
+    """Implements `ports.Hub`. An interrupted download leaves `<name>.part` in the folder and resumes from it.
+
+    The token is used for the projects in `token_projects` only (`*` for all): it reads whatever its owner may read.
+    """
+
+    def __init__(
+        self, folder: Path, *, endpoint: str, token: str, token_projects: Collection[str], timeout_s: float
+    ) -> None:
+        self._folder = folder
+        self._endpoint = endpoint.rstrip("/")
+        self._token = token
+        self._token_projects = frozenset(token_projects)
+        self._timeout_s = timeout_s
+        self._api = HfApi(endpoint=self._endpoint, token=False)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # two models may need the same file
+
+    def prepare(self) -> None:
+        """Create the folder; downloads that a killed process left in it are resumed."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    async def commit_of(self, project: str, repository: str, revision: str) -> str:
+        """See `Hub.commit_of`."""
+        with self._translated(repository):
+            info = await asyncio.to_thread(
+                self._api.model_info,
+                repository,
+                revision=revision,
+                timeout=self._timeout_s,
+                token=self._token_of(project),
+            )
+        return _known(info.sha, "the commit")
+
+    async def snapshot(self, project: str, repository: str, commit: str) -> Snapshot:
+        """See `Hub.snapshot`."""
+        with self._translated(repository):
+            info = await asyncio.to_thread(
+                self._api.model_info,
+                repository,
+                revision=commit,
+                timeout=self._timeout_s,
+                files_metadata=True,
+                token=self._token_of(project),
+            )
+        files = [
+            HubFile(
+                path=found.rfilename,
+                size=_known(found.size, f"the size of {found.rfilename}"),
+                sha256=found.lfs.sha256 if found.lfs else "",
+                blob_id=found.blob_id or "",
+            )
+            for found in info.siblings or []
+        ]
+        return Snapshot(project=project, repository=repository, commit=commit, files=files)
+
+    @asynccontextmanager
+    async def fetch(self, snapshot: Snapshot, file: HubFile) -> AsyncIterator[tuple[ArtifactFile, Path]]:
+        """See `Hub.fetch`."""
+        by = "token" if self._token_of(snapshot.project) else ""
+        name = derived_id("hugging_face", self._endpoint, by, snapshot.repository, snapshot.commit, file.path)
+        part = self._folder / f"{name}.part"
+        async with self._turns.setdefault(name, asyncio.Lock()):
+            with self._translated(snapshot.repository), disk_errors():
+                await self._download(snapshot, file, part)
+                fetched = await asyncio.to_thread(_verified, file, part)
+            try:
+                yield fetched, part
+            except InvalidInput:
+                part.unlink(missing_ok=True)
+                raise
+            part.unlink(missing_ok=True)
+
+    def _token_of(self, project: str) -> str | bool:
+        """Return the token for this project, or False for an anonymous request."""
+        return (self._token if self._token_projects & {project, "*"} else "") or False
+
+    async def _download(self, snapshot: Snapshot, file: HubFile, part: Path) -> None:
+        """Download the rest of the part, up to the announced size."""
+        present = _size_of(part)
+        if present == file.size and present:
+            return
+        if present > file.size:
+            present = 0
+        refuse_if_full(self._folder, file.size - present)
+        url = hf_hub_url(snapshot.repository, file.path, revision=snapshot.commit, endpoint=self._endpoint)
+        headers = build_hf_headers(token=self._token_of(snapshot.project)) | {"accept-encoding": "identity"}
+        if present:
+            headers["range"] = f"bytes={present}-"
+        async with (
+            httpx2.AsyncClient(timeout=self._timeout_s, follow_redirects=True) as client,
+            client.stream("GET", url, headers=headers) as response,
+        ):
+            if response.is_error:
+                what = f"{snapshot.repository}/{file.path}"
+                raise _http_error(what, response.status_code)
+            resumed = response.status_code == HTTPStatus.PARTIAL_CONTENT
+            with await asyncio.to_thread(part.open, "ab" if resumed else "wb", 0) as target:
+                capacity = file.size - (present if resumed else 0)
+                async for chunk in response.aiter_raw():  # unbuffered, so that received bytes are kept
+                    await asyncio.to_thread(target.write, chunk)
+                    capacity -= len(chunk)
+                    if capacity < 0:  # too long; verification fails
+                        break
+
+    @contextmanager
+    def _translated(self, repository: str) -> Iterator[None]:
+        try:
+            yield
+        except HFValidationError as error:
+            message = f"{repository} is not a valid repository name"
+            raise SourceRefused(message) from error
+        except HfHubHTTPError as error:
+            raise _http_error(repository, error.response.status_code) from error
+        except (httpx2.HTTPError, OfflineModeIsEnabled) as error:
+            message = f"{self._endpoint} is unavailable ({type(error).__name__}); it is retried"
+            raise DependencyUnavailable(message, dependency="hugging_face") from error
+
+
+def _http_error(what: str, status: int) -> DependencyUnavailable | SourceRefused:
+    if status in TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        message = f"the hub answered {status}; it is retried"
+        return DependencyUnavailable(message, dependency="hugging_face")
+    message = (
+        f"the hub refused {what} (HTTP {status}): check the name and the revision, and for a private or "
+        "gated repository TRAINER_HUGGING_FACE_TOKEN, and that TRAINER_HUGGING_FACE_TOKEN_PROJECTS contains "
+        "this project"
+    )
+    return SourceRefused(message, status=status)
+
+
+def _size_of(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _known(value: T | None, what: str) -> T:
+    if value is None:
+        message = f"the hub does not report {what}; it is retried"
+        raise DependencyUnavailable(message, dependency="hugging_face")
+    return value
+
+
+def _verified(file: HubFile, part: Path) -> ArtifactFile:
+    """Compare the download with every digest that the hub announced; a mismatch restarts the download."""
+    size = part.stat().st_size
+    sha256, blob = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)  # git blob id
+    with part.open("rb") as source:
+        while chunk := source.read(CHUNK_BYTES):
+            sha256.update(chunk)
+            blob.update(chunk)
+    if size < file.size:
+        message = f"the download of {file.path} stopped after {size} of {file.size} bytes; it is resumed"
+        raise DependencyUnavailable(message, dependency="hugging_face")
+    announced = sha256.hexdigest() == file.sha256 if file.sha256 else file.blob_id in {"", blob.hexdigest()}
+    if size != file.size or not announced:
+        part.unlink()
+        message = f"{file.path} does not match the hub's digest; it is downloaded again"
+        raise DependencyUnavailable(message, dependency="hugging_face")
+    return ArtifactFile(path=file.path, size=size, sha256=sha256.hexdigest())

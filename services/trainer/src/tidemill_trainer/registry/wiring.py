@@ -1,0 +1,122 @@
+"""Builds the registry from its adapters."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
+from tidemill_core.application import ResourceKey, SystemClock
+from tidemill_kit.grpc.server import Registration
+from tidemill_kit.grpc.uploads import Patience, UploadPlaces
+from tidemill_kit.service.backend import Backend
+from tidemill_kit.workers.controller import Controller
+from tidemill_trainer.errors import ModelNotFound, ModelVersionNotFound
+from tidemill_trainer.registry.crud import ModelCrud
+from tidemill_trainer.registry.domain.limits import ImportLimits
+from tidemill_trainer.registry.exchange_artifacts import ExchangeArtifacts
+from tidemill_trainer.registry.fetch_version import FetchVersion
+from tidemill_trainer.registry.file_inspector import FileInspector
+from tidemill_trainer.registry.file_spool import FileSpool
+from tidemill_trainer.registry.grpc import GrpcModelRegistryService
+from tidemill_trainer.registry.hugging_face_hub import HuggingFaceHub
+from tidemill_trainer.registry.import_model import ImportModel
+from tidemill_trainer.registry.mongo import ModelCodec, ModelVersionCodec, pending_imports
+from tidemill_trainer.registry.ports import Artifacts, Inspector, Models, Versions
+from tidemill_trainer.registry.references import References
+from tidemill_trainer.registry.upload import UploadVersion
+from tidemill_trainer.settings import TrainerSettings
+
+TOPIC = "tidemill.trainer.model.v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """Entry points of the registry, and what training uses of it."""
+
+    service: Registration
+    imports: Controller[ResourceKey]
+    models: Models
+    versions: Versions
+    references: References
+    artifacts: Artifacts
+    inspector: Inspector
+
+
+def wire_registry(backend: Backend, settings: TrainerSettings) -> Registry:
+    """Build the registry."""
+    clock, inspector = SystemClock(), FileInspector()
+    models = backend.aggregates(
+        "models", ModelCodec(), missing=ModelNotFound, topic=TOPIC, quota=settings.quota("models")
+    )
+    versions = backend.aggregates("model_versions", ModelVersionCodec(), missing=ModelVersionNotFound, topic=TOPIC)
+    references = References(models=models, versions=versions)
+    artifacts = ExchangeArtifacts(backend.objects, backend.own_bucket(settings.exchange_bucket))
+    spool = FileSpool(settings.data_dir / "uploads", max_concurrent=settings.max_concurrent_uploads)
+    hub = _hub(settings)
+    backend.on_start(lambda: asyncio.to_thread(spool.prepare))
+    backend.on_start(lambda: asyncio.to_thread(hub.prepare))
+    limits = ImportLimits(
+        files=settings.max_files, file_bytes=settings.max_file_bytes, total_bytes=settings.max_version_bytes
+    )
+    fetch = FetchVersion(
+        models=models,
+        versions=versions,
+        hub=hub,
+        inspector=inspector,
+        artifacts=artifacts,
+        limits=limits,
+        clock=clock,
+    )
+    imports = Controller(
+        "imports",
+        reconcile=lambda version, epoch: fetch(version, epoch=epoch),
+        pending=backend.indexed(pending_imports(backend.database["model_versions"])),
+        leases=backend.leases("import_leases"),
+        max_concurrent=settings.import_max_concurrent,
+        poll_interval=timedelta(seconds=settings.import_poll_interval_s),
+    )
+    service = GrpcModelRegistryService(
+        crud=ModelCrud(models=models, versions=versions, references=references, clock=clock),
+        import_model=ImportModel(
+            models=models, versions=versions, hub=hub, limits=limits, clock=clock, enqueue=imports.enqueue
+        ),
+        upload=UploadVersion(
+            versions=versions,
+            references=references,
+            spool=spool,
+            inspector=inspector,
+            artifacts=artifacts,
+            clock=clock,
+        ),
+        places=_upload_places(settings),
+    )
+    return Registry(
+        service=(add_ModelRegistryServiceServicer_to_server, service),
+        imports=imports,
+        models=models,
+        versions=versions,
+        references=references,
+        artifacts=artifacts,
+        inspector=inspector,
+    )
+
+
+def _hub(settings: TrainerSettings) -> HuggingFaceHub:
+    return HuggingFaceHub(
+        settings.data_dir / "downloads",
+        endpoint=settings.hugging_face_endpoint,
+        token=settings.hugging_face_token.get_secret_value(),
+        token_projects=settings.hugging_face_token_projects,
+        timeout_s=settings.hugging_face_timeout_s,
+    )
+
+
+def _upload_places(settings: TrainerSettings) -> UploadPlaces:
+    return UploadPlaces(
+        Patience(
+            max_concurrent=settings.max_concurrent_uploads,
+            of_project=settings.uploads_of_project,
+            idle_s=settings.upload_idle_s,
+            whole_s=settings.upload_whole_s,
+        )
+    )

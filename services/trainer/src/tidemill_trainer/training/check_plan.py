@@ -1,0 +1,84 @@
+"""Validates a plan before it is stored or a run of it is queued."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tidemill_core.errors import InvalidInput, Violation
+from tidemill_trainer.errors import BaseNotTrainable, RecipeNotForBase, listed
+from tidemill_trainer.registry.domain.base_facts import BaseFacts
+from tidemill_trainer.registry.domain.model_version import ModelVersion, VersionState
+from tidemill_trainer.registry.domain.sources import OpenAiSource, TrainedSource
+from tidemill_trainer.training.domain.plan import PlanSettings
+from tidemill_trainer.training.ports import References
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckPlan:
+    """Checks recipe, limits and base. The base is resolved and checked again when a run is queued."""
+
+    references: References
+    max_time: timedelta
+    max_memory_bytes: int
+
+    async def __call__(self, project: str, plan_id: str, settings: PlanSettings) -> None:
+        """Return if a run of the plan could start.
+
+        Raises:
+            InvalidInput: names field, value and what is allowed.
+            ModelNotFound: names the models that exist.
+            ModelVersionNotFound: names the versions that exist.
+            BaseNotTrainable: the base is no set of full weights, or not ready.
+            RecipeNotForBase: the recipe asks for what the base does not have.
+
+        """
+        settings.check(max_time=self.max_time, max_memory_bytes=self.max_memory_bytes)
+        base = await self.base_of(project, settings)
+        if base.model == plan_id:
+            description = (
+                f"is {settings.base!r}; it must differ from {plan_id}, the model whose versions the plan registers"
+            )
+            raise InvalidInput.of(Violation(field="plan.base", description=description))
+
+    async def base_of(self, project: str, settings: PlanSettings) -> ModelVersion:
+        """Resolve a plan's base and check that the plan's recipe can be trained on it.
+
+        Raises:
+            RecipeNotForBase: names what the base does not have, and what it has.
+            Others: as `base`.
+
+        """
+        base = await self.base(project, settings.base)
+        facts = base.facts
+        if facts.chat_template is False:
+            raise BaseNotTrainable(base.id, why="it has no chat template")
+        if violations := [*_unknown_modules(settings, base.id, facts), *_too_long(settings, base.id, facts)]:
+            raise RecipeNotForBase.of(*violations)
+        return base
+
+    async def base(self, project: str, reference: str) -> ModelVersion:
+        """Resolve a base reference; raises as `__call__`."""
+        version = await self.references.version(project, reference, field="plan.base")
+        if version.state is not VersionState.READY:
+            raise BaseNotTrainable(version.id, why=f"it is {version.state.value}")
+        if isinstance(version.source, OpenAiSource):
+            raise BaseNotTrainable(version.id, why="it is a remote model, without weights in this registry")
+        if isinstance(version.source, TrainedSource):
+            raise BaseNotTrainable(version.id, why=f"it is an adapter on {version.source.base}: use that base")
+        return version
+
+
+def _unknown_modules(settings: PlanSettings, base: str, facts: BaseFacts) -> Iterator[Violation]:
+    missing = [name for name in settings.target_modules if not facts.has(name)]
+    if missing:
+        there = listed(facts.names) or "none"
+        description = f"names {listed(missing)}, which {base} does not have; it has {there}; or use all-linear"
+        yield Violation(field="plan.lora.target_modules", description=description)
+
+
+def _too_long(settings: PlanSettings, base: str, facts: BaseFacts) -> Iterator[Violation]:
+    """Check an explicit max_length; the default is lowered to the base's context."""
+    length, maximum = settings.recipe.args["max_length"], facts.context_tokens
+    if "max_length" in settings.args and maximum and int(str(length)) > maximum:
+        description = f"is {length}; the context of {base} is {maximum} tokens: use 8 to {maximum}"
+        yield Violation(field="plan.args.max_length", description=description)

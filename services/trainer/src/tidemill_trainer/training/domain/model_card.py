@@ -1,0 +1,101 @@
+"""Model card of a trained adapter, and checks of the adapter's config."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from tidemill_core.models.manifest import ArtifactRefused
+from tidemill_trainer.training.domain.fit import Choice
+from tidemill_trainer.training.domain.losses import thinned
+from tidemill_trainer.training.domain.run import TrainingRun
+
+ADAPTER_FILES = frozenset({"adapter_model.safetensors", "adapter_config.json", "README.md"})
+_NOTHING: tuple[object, ...] = (None, "", {}, [])
+_MUST_BE_EMPTY = ("auto_mapping", "revision", "modules_to_save", "loftq_config", "layer_replication")
+SHOWN_LOSSES = 20
+
+
+def check_adapter_files(paths: Sequence[str]) -> None:
+    """Check that the files are exactly an adapter's three.
+
+    Raises:
+        ArtifactRefused: names the first file that is missing or added.
+
+    """
+    for path in sorted(ADAPTER_FILES ^ set(paths)):
+        raise ArtifactRefused(path, "is missing" if path in ADAPTER_FILES else "is not a file of an adapter")
+
+
+def check_adapter_config(content: object, *, base: str) -> None:
+    """Check that the config is a LoRA config and names no base other than the registry's.
+
+    Raises:
+        ArtifactRefused: names what is wrong.
+
+    """
+    path = "adapter_config.json"
+    if not isinstance(content, Mapping) or content.get("peft_type") != "LORA":
+        raise ArtifactRefused(path, "is not a LoRA config")
+    if content.get("base_model_name_or_path") not in (*_NOTHING, base):
+        raise ArtifactRefused(path, f"base_model_name_or_path must be {base} or empty")
+    for name in _MUST_BE_EMPTY:
+        if content.get(name) not in _NOTHING:
+            raise ArtifactRefused(path, f"{name} must be empty")
+
+
+def _examples(run: TrainingRun) -> str:
+    if run.examples is None:
+        return "not counted"
+    return run.examples.described(max_length=run.recipe.args["max_length"])
+
+
+def _computed(run: TrainingRun) -> str:
+    choice = run.fit.choice if run.fit else Choice.of(run.recipe.args)
+    picked = ", chosen to fit the memory limit" if run.limits.memory_auto else ""
+    twice = ", with gradient checkpointing" if choice.checkpointing else ""
+    return f"batch size {choice.batch_size}, {choice.accumulation_steps} accumulation steps{twice}{picked}"
+
+
+def model_card(run: TrainingRun) -> str:
+    """Return the model card (Markdown) with everything needed to reproduce the adapter."""
+    losses = ", ".join(f"{point.loss:.4f} at {point.step}" for point in thinned(run.progress.losses, SHOWN_LOSSES))
+    recipe = json.dumps(
+        {"method": run.recipe.method, "lora": dict(run.recipe.lora), "args": dict(run.recipe.args)},
+        indent=2,
+        sort_keys=True,
+    )
+    versions = "\n".join(f"- {name} {version}" for name, version in sorted(run.versions.items()))
+    return f"""# {run.plan}
+
+A LoRA adapter on `{run.base}`, trained by Tidemill. Load it together with that base.
+
+| | |
+|---|---|
+| Base | `{run.base}` |
+| Dataset version | `{run.dataset.id}`, {run.dataset.examples} examples in the train split |
+| Examples | {_examples(run)} |
+| Train split | sha256 `{run.dataset.train.sha256}` |
+| Training run | `{run.id}` |
+| Seed | {run.recipe.args["seed"]} |
+| Steps | {run.progress.step} in {run.progress.seconds:.0f} s |
+| Computed | {_computed(run)} |
+
+## Recipe
+
+Settings of peft.LoraConfig and trl.SFTConfig, with all defaults; the loss covers the completion only.
+
+```json
+{recipe}
+```
+
+## Loss
+
+By step: {losses}
+
+## Versions
+
+{versions}
+
+## Licence
+
+The base model's licence applies to the adapter; users must check it, and the rights in the examples.
+"""

@@ -1,0 +1,155 @@
+"""A training plan: trains a recipe on a base for each new version of a dataset."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import cast
+
+from tidemill_core.aggregate import Aggregate, ObjectRef
+from tidemill_core.errors import InvalidInput, Violation
+from tidemill_trainer.errors import PlanChanged, TrainingPlanNotFound
+from tidemill_trainer.registry.domain.base_facts import VOCABULARY, BaseFacts
+from tidemill_trainer.registry.domain.model_rules import SLUG
+from tidemill_trainer.training.domain.recipe import Recipe, recipe_of
+
+DEFAULT_TIME = timedelta(hours=1)
+SHORTEST_TIME = timedelta(seconds=1)
+MIN_MEMORY_BYTES = 64 * 1024**2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetVersion:
+    """A dataset version and the location of its train split."""
+
+    id: str
+    """`dataset@number`."""
+    train: ObjectRef
+    examples: int
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's id."""
+        return self.id.partition("@")[0]
+
+    @property
+    def number(self) -> int:
+        """Version number, increasing."""
+        return int(self.id.partition("@")[2])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLimits:
+    """Limits of a run; 0 bytes means the service's default.
+
+    With `memory_auto` the run is fitted into the available memory, at most `memory_bytes`.
+    """
+
+    time: timedelta = DEFAULT_TIME
+    memory_bytes: int = 0
+    memory_auto: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanSettings:
+    """A plan's settings as the user wrote them."""
+
+    dataset: str
+    base: str
+    method: str
+    lora: Mapping[str, object] = field(default_factory=dict)
+    args: Mapping[str, object] = field(default_factory=dict)
+    limits: RunLimits = field(default_factory=RunLimits)
+    paused: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe with every default filled in."""
+        return recipe_of(method=self.method, lora=self.lora, args=self.args)
+
+    @property
+    def target_modules(self) -> Sequence[str]:
+        """Modules named for LoRA; empty for all linear modules."""
+        modules = self.recipe.lora["target_modules"]
+        return [] if isinstance(modules, str) else [str(name) for name in cast("Sequence[str]", modules)]
+
+    def recipe_on(self, facts: BaseFacts) -> Recipe:
+        """The recipe for a base: a default max_length is lowered to the base's context."""
+        recipe, maximum = self.recipe, facts.context_tokens
+        if "max_length" in self.args or not maximum or maximum >= int(str(recipe.args["max_length"])):
+            return recipe
+        return replace(recipe, args={**recipe.args, "max_length": maximum})
+
+    def check(self, *, max_time: timedelta, max_memory_bytes: int) -> None:
+        """Check dataset, limits and target modules.
+
+        Raises:
+            InvalidInput: names field, value and what is allowed.
+
+        """
+        if not SLUG.fullmatch(self.dataset):
+            description = f"is {self.dataset[:80]!r}; it must be a dataset's id, such as helpdesk_sft"
+            raise InvalidInput.of(Violation(field="plan.dataset", description=description))
+        if not SHORTEST_TIME <= self.limits.time <= max_time:
+            description = f"is {self.limits.time}; it must be {SHORTEST_TIME} to {max_time}"
+            raise InvalidInput.of(Violation(field="plan.limits.time", description=description))
+        memory = self.limits.memory_bytes
+        if memory and not MIN_MEMORY_BYTES <= memory <= max_memory_bytes:
+            description = (
+                f"is {memory}; it must be 0 (for {max_memory_bytes}), or {MIN_MEMORY_BYTES} to {max_memory_bytes}"
+            )
+            raise InvalidInput.of(Violation(field="plan.limits.memory_bytes", description=description))
+        for name in self.target_modules:
+            if name.rpartition(".")[2] in VOCABULARY:
+                description = f"names {name}, part of the base's vocabulary; use layers such as q_proj, or all-linear"
+                raise InvalidInput.of(Violation(field="plan.lora.target_modules", description=description))
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainingPlan(Aggregate):
+    """A plan. Runs copy its settings when they are queued, so a change applies to later runs only."""
+
+    settings: PlanSettings
+    deferred: DatasetVersion | None = None
+    """The newest version published while the plan was paused; trained when it is resumed."""
+
+    def configure(self, settings: PlanSettings, *, expected_version: int | None) -> None:
+        """Apply new settings; a deferred version of another dataset is dropped.
+
+        Raises:
+            PlanChanged: the plan is not at the save that the caller saw.
+
+        """
+        self._refuse_unless(expected_version)
+        self.settings, self.labels = settings, dict(settings.labels)
+        if self.deferred and self.deferred.dataset != settings.dataset:
+            self.deferred = None
+
+    def defer(self, version: DatasetVersion) -> None:
+        """If paused, store a version of its dataset as deferred, unless a newer one is."""
+        if not self.settings.paused or version.dataset != self.settings.dataset:
+            return
+        if self.deferred is None or self.deferred.number < version.number:
+            self.deferred = version
+
+    def start_deferred(self, version: DatasetVersion) -> None:
+        """Clear the deferred version unless it is newer than this version, whose run is queued."""
+        if self.deferred and self.deferred.dataset == version.dataset and self.deferred.number <= version.number:
+            self.deferred = None
+
+    def delete(self, *, expected_version: int | None) -> None:
+        """Delete the plan; its runs and its model are kept.
+
+        Raises:
+            TrainingPlanNotFound: it is not there, or not any more.
+            PlanChanged: it is not at the save that the caller saw.
+
+        """
+        if self.deleted:
+            raise TrainingPlanNotFound(self.id)
+        self._refuse_unless(expected_version)
+        self.deleted, self.deferred = True, None
+
+    def _refuse_unless(self, expected_version: int | None) -> None:
+        if expected_version is not None and expected_version != self.version:
+            raise PlanChanged(self.id)

@@ -1,0 +1,184 @@
+"""Training settings, named as in peft.LoraConfig and trl.SFTConfig, each with its range.
+
+An allow-list: settings that could write elsewhere, upload data or run code are refused by name.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TypeAlias
+
+from tidemill_core.errors import InvalidInput, Violation
+
+Value: TypeAlias = str | int | float | bool | tuple[str, ...]
+Check: TypeAlias = Callable[[object], Value | None]
+"""Converts a value to its type; None if it is out of range."""
+
+METHODS = ("sft",)
+MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,127}")
+MAX_MODULES = 64
+LONGEST_SHOWN = 40
+
+_PLACE = "the service sets the output paths"
+_SENDS = "a training uploads nothing"
+_RUNS = "code is never loaded"
+_MACHINES = "trainings use a single process"
+REFUSED = {
+    "output_dir": _PLACE,
+    "logging_dir": _PLACE,
+    "resume_from_checkpoint": _PLACE,
+    "push_to_hub": _SENDS,
+    "hub_token": _SENDS,
+    "hub_model_id": _SENDS,
+    "hub_strategy": _SENDS,
+    "hub_private_repo": _SENDS,
+    "report_to": _SENDS,
+    "trust_remote_code": _RUNS,
+    "model_init_kwargs": _RUNS,
+    "chat_template_path": _RUNS,
+    "auto_mapping": _RUNS,
+    "loftq_config": _RUNS,
+    "base_model_name_or_path": "the base is the plan's `base`",
+    "revision": "the base is the plan's `base`",
+    "modules_to_save": "an adapter contains LoRA weights only",
+    "deepspeed": _MACHINES,
+    "fsdp": _MACHINES,
+    "fsdp_config": _MACHINES,
+    "accelerator_config": _MACHINES,
+    "dataloader_num_workers": _MACHINES,
+}
+"""Settings refused with a specific reason; errors do not repeat their values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: default, accepted values and their description."""
+
+    default: Value
+    check: Check
+    allowed: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Method and all settings, with defaults filled in."""
+
+    method: str
+    lora: Mapping[str, Value]
+    args: Mapping[str, Value]
+
+
+def _whole(default: int, low: int, high: int, *, also: int | None = None) -> Setting:
+    def check(value: object) -> Value | None:
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+            return None
+        return int(value) if low <= value <= high or (also is not None and value == also) else None
+
+    return Setting(
+        default, check, f"a whole number from {low} to {high}" + (f", or {also}" if also is not None else "")
+    )
+
+
+def _number(default: float, low: float, high: float) -> Setting:
+    def check(value: object) -> Value | None:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return None
+        return float(value) if low <= value <= high else None
+
+    return Setting(default, check, f"a number from {low:g} to {high:g}")
+
+
+def _one_of(default: str, *others: str) -> Setting:
+    choice = (default, *others)
+    return Setting(default, lambda value: str(value) if value in choice else None, " or ".join(choice))
+
+
+def _flag(*, default: bool) -> Setting:
+    return Setting(default, lambda value: value if isinstance(value, bool) else None, "true or false")
+
+
+def _modules(value: object) -> Value | None:
+    if value == "all-linear":
+        return "all-linear"
+    if not isinstance(value, Sequence) or isinstance(value, str) or not 0 < len(value) <= MAX_MODULES:
+        return None
+    names = tuple(name for name in value if isinstance(name, str) and MODULE.fullmatch(name))
+    return names if len(names) == len(value) else None
+
+
+LORA: Mapping[str, Setting] = {
+    "r": _whole(8, 1, 256),
+    "lora_alpha": _whole(16, 1, 1024),
+    "lora_dropout": _number(0.0, 0.0, 0.9),
+    "target_modules": Setting("all-linear", _modules, f"all-linear, or a list of 1 to {MAX_MODULES} names of modules"),
+    "use_rslora": _flag(default=False),
+    "bias": _one_of("none"),
+    "task_type": _one_of("CAUSAL_LM"),
+}
+ARGS: Mapping[str, Setting] = {
+    "learning_rate": _number(2e-4, 1e-8, 0.1),
+    "lr_scheduler_type": _one_of("linear", "cosine", "constant", "constant_with_warmup"),
+    "warmup_steps": _whole(0, 0, 100_000),
+    "max_steps": _whole(-1, 1, 1_000_000, also=-1),
+    "num_train_epochs": _number(3.0, 0.01, 1000.0),
+    "per_device_train_batch_size": _whole(8, 1, 1024),
+    "gradient_accumulation_steps": _whole(1, 1, 1024),
+    "max_length": _whole(1024, 8, 131_072),
+    "optim": _one_of("adamw_torch_fused", "adamw_torch", "adafactor", "sgd"),
+    "weight_decay": _number(0.0, 0.0, 1.0),
+    "max_grad_norm": _number(1.0, 0.0, 1000.0),
+    "adam_beta1": _number(0.9, 0.0, 0.9999),
+    "adam_beta2": _number(0.999, 0.0, 0.999999),
+    "adam_epsilon": _number(1e-8, 1e-12, 1e-2),
+    "gradient_checkpointing": _flag(default=False),
+    "logging_steps": _whole(1, 1, 10_000),
+    "seed": _whole(42, 0, 2**32 - 1),
+}
+
+
+def recipe_of(*, method: str, lora: Mapping[str, object], args: Mapping[str, object]) -> Recipe:
+    """Validate the settings and fill in defaults.
+
+    Raises:
+        InvalidInput: names every setting that is wrong, with its value and what is allowed.
+
+    """
+    violations: list[Violation] = []
+    if method not in METHODS:
+        text = f"is {_shown(method)}; allowed: {' or '.join(METHODS)}"
+        violations.append(Violation(field="plan.method", description=text))
+    filled_lora = _filled(lora, LORA, field="plan.lora", of="peft.LoraConfig", violations=violations)
+    filled_args = _filled(args, ARGS, field="plan.args", of="trl.SFTConfig", violations=violations)
+    if violations:
+        raise InvalidInput.of(*violations)
+    return Recipe(method=method, lora=filled_lora, args=filled_args)
+
+
+def _filled(
+    given: Mapping[str, object], known: Mapping[str, Setting], *, field: str, of: str, violations: list[Violation]
+) -> Mapping[str, Value]:
+    filled: dict[str, Value] = {name: setting.default for name, setting in known.items()}
+    for name, value in given.items():
+        if name not in known:
+            violations.append(Violation(field=f"{field}.{name[:LONGEST_SHOWN]}", description=_unknown(name, known, of)))
+        elif (checked := known[name].check(value)) is None:
+            text = f"is {_shown(value)}; allowed: {known[name].allowed}"
+            violations.append(Violation(field=f"{field}.{name}", description=text))
+        else:
+            filled[name] = checked
+    return filled
+
+
+def _unknown(name: str, known: Mapping[str, Setting], of: str) -> str:
+    if name in REFUSED:
+        return f"is refused: {REFUSED[name]}"
+    near = get_close_matches(name, known, n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"is not a supported setting; {meant}supported of {of}: {', '.join(sorted(known))}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."

@@ -1,0 +1,274 @@
+"""One training of a recipe on a dataset version."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import Enum
+
+from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.application import derived_id
+from tidemill_trainer.errors import RunFinished, RunLost, RunNotRetriable
+from tidemill_trainer.registry.domain.base_facts import BaseFacts
+from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
+from tidemill_trainer.training.domain.losses import LossPoint, thinned
+from tidemill_trainer.training.domain.plan import DatasetVersion, RunLimits, TrainingPlan
+from tidemill_trainer.training.domain.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunWasQueued(Event):
+    """The run waits for a worker, for the first time or again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHasSucceeded(Event):
+    """The run registered a version."""
+
+    model_version: str
+    seconds: float
+    loss: float | None
+    fit: Fit | None = None
+    examples: ExampleCounts | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHasFailed(Event):
+    """The run failed or was cancelled."""
+
+    reason: str
+    message: str
+
+
+class RunState(Enum):
+    """SUCCEEDED is final; FAILED and CANCELLED can be retried."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    REGISTERING = "registering"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+OUT_OF_MEMORY = "OUT_OF_MEMORY"
+IN_WORK = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.REGISTERING})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Progress of a run; `seconds` is computing time over all attempts since it was queued."""
+
+    step: int = 0
+    steps: int = 0
+    losses: tuple[LossPoint, ...] = ()
+    remaining_s: float | None = None
+    seconds: float = 0.0
+
+    @property
+    def loss(self) -> float | None:
+        """The last logged loss, or None."""
+        return self.losses[-1].loss if self.losses else None
+
+
+def run_id(project: str, plan: str, dataset_version: str) -> str:
+    """Return the id of the run that a new dataset version starts: the same for the same version."""
+    return derived_id("training_run", project, plan, dataset_version)
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainingRun(Aggregate):
+    """A training run.
+
+    Plan, base, recipe and limits are fixed when it is queued; a retry may change base and limits, and a resume with
+    less memory the limits. Every write of a worker carries its lease epoch; a write of an earlier epoch, or for a
+    finished run, raises RunLost.
+    """
+
+    plan: str
+    dataset: DatasetVersion
+    base: str
+    """`model@version`; the plan's reference if it could not be resolved."""
+    recipe: Recipe
+    limits: RunLimits
+    state: RunState = RunState.QUEUED
+    progress: Progress = field(default_factory=Progress)
+    reason: str = ""
+    message: str = ""
+    model_version: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Versions of code and libraries it ran with."""
+    attempt: int = 0
+    epoch: int = 0
+    furthest: int = 0
+    """The highest step reached by any attempt since it was queued."""
+    fruitless: int = 0
+    """Attempts started since then that did not end by waiting: the only trace of a worker that the run crashes."""
+    fit: Fit | None = None
+    """The memory fit, once known."""
+    smaller_than: Choice | None = None
+    """The choice that ran out of memory; only smaller ones may be used."""
+    shrunk: bool = False
+    """True if it has resumed automatically with a smaller choice since it was queued."""
+    examples: ExampleCounts | None = None
+    warnings: tuple[str, ...] = ()
+    start_time: datetime | None = None
+    finish_time: datetime | None = None
+
+    @classmethod
+    def queue(  # noqa: PLR0913 - all of it is known at once, and fixed from then on
+        cls,
+        *,
+        run: str,
+        plan: TrainingPlan,
+        dataset: DatasetVersion,
+        base: str,
+        now: datetime,
+        facts: BaseFacts | None = None,
+    ) -> "TrainingRun":
+        """Return a new run of a plan, on a base with these facts."""
+        queued = cls(
+            id=run,
+            project=plan.project,
+            labels=dict(plan.labels),
+            plan=plan.id,
+            dataset=dataset,
+            base=base,
+            recipe=plan.settings.recipe_on(facts or BaseFacts()),
+            limits=plan.settings.limits,
+            message="waits for a worker",
+        )
+        queued.pending.append(RunWasQueued(occurred_at=now))
+        return queued
+
+    @property
+    def is_in_work(self) -> bool:
+        """True while it is QUEUED, RUNNING or REGISTERING."""
+        return self.state in IN_WORK
+
+    @property
+    def has_begun(self) -> bool:
+        """True if an attempt has loaded the base."""
+        return bool(self.versions)
+
+    def claim(self, epoch: int, *, now: datetime) -> None:
+        """Assign the run to the worker with this lease epoch; a REGISTERING run keeps its state.
+
+        Raises:
+            RunLost: a later epoch has it, or nothing is left to do.
+
+        """
+        if epoch < self.epoch or not self.is_in_work:
+            raise RunLost(self.id)
+        self.epoch, self.message = epoch, ""
+        self.state = RunState.RUNNING if self.state is RunState.QUEUED else self.state
+        self.attempt += 1
+        self.fruitless += 1
+        self.start_time = self.start_time or now
+
+    def begin(self, *, versions: Mapping[str, str], epoch: int) -> None:
+        """Record that the attempt runs, with the versions of its libraries."""
+        self.refuse_unless_claimed(epoch)
+        self.state, self.versions = RunState.RUNNING, dict(versions)
+
+    def fitted(self, fit: Fit, examples: ExampleCounts, *, warnings: Sequence[str], epoch: int) -> None:
+        """Record the memory fit and the example counts of the attempt."""
+        self.refuse_unless_claimed(epoch)
+        self.fit, self.examples, self.warnings = fit, examples, tuple(warnings)
+
+    @property
+    def may_shrink(self) -> bool:
+        """True if it may resume automatically, once, with a smaller choice after running out of memory."""
+        return self.limits.memory_auto and self.fit is not None and not self.shrunk
+
+    def shrink(self, *, limits: RunLimits, epoch: int) -> None:
+        """Start another attempt within these limits, with a choice smaller than the one that ran out of memory."""
+        self.refuse_unless_claimed(epoch)
+        self.limits = replace(limits, memory_auto=True)
+        self.smaller_than, self.shrunk = self.fit.choice if self.fit else None, True
+        self.attempt += 1
+
+    def advance(self, progress: Progress, *, epoch: int) -> None:
+        """Record progress."""
+        self.refuse_unless_claimed(epoch)
+        if progress.step > self.furthest:
+            self.furthest, self.fruitless = progress.step, 0
+        self.progress = replace(progress, losses=thinned(progress.losses))
+
+    def wait(self, message: str, *, epoch: int) -> None:
+        """Record what it waits for; the attempt does not count as a lost worker."""
+        self.refuse_unless_claimed(epoch)
+        self.message, self.fruitless = message, max(0, self.fruitless - 1)
+
+    def register(self, *, epoch: int) -> None:
+        """Start registering; from here on it cannot be cancelled."""
+        self.refuse_unless_claimed(epoch)
+        self.state = RunState.REGISTERING
+
+    def succeed(self, model_version: str, *, now: datetime, epoch: int) -> None:
+        """Record the registered version."""
+        self.refuse_unless_claimed(epoch)
+        self.state, self.model_version, self.finish_time, self.message = RunState.SUCCEEDED, model_version, now, ""
+        self.progress = replace(self.progress, remaining_s=0.0)
+        self.pending.append(
+            RunHasSucceeded(
+                occurred_at=now,
+                model_version=model_version,
+                seconds=self.progress.seconds,
+                loss=self.progress.loss,
+                fit=self.fit,
+                examples=self.examples,
+            )
+        )
+
+    def fail(self, *, reason: str, message: str, now: datetime, epoch: int) -> None:
+        """Fail the run."""
+        self.refuse_unless_claimed(epoch)
+        self._end(RunState.FAILED, reason=reason, message=message, now=now)
+
+    def cancel(self, *, now: datetime) -> None:
+        """Cancel the run; no effect if it is already cancelled.
+
+        Raises:
+            RunFinished: it is registering, or done.
+
+        """
+        if self.state is RunState.CANCELLED:
+            return
+        if self.state not in {RunState.QUEUED, RunState.RUNNING}:
+            raise RunFinished(self.id, state=self.state.value)
+        self._end(RunState.CANCELLED, reason="CANCELLED", message="cancelled by a user", now=now)
+
+    def retry(self, *, base: str, limits: RunLimits, now: datetime) -> None:
+        """Queue it again with its recipe; with this base if no attempt has loaded one.
+
+        After OUT_OF_MEMORY it uses these limits and, with `memory_auto`, a smaller choice.
+
+        Raises:
+            RunNotRetriable: it neither failed nor was cancelled.
+
+        """
+        if self.state not in {RunState.FAILED, RunState.CANCELLED}:
+            raise RunNotRetriable(self.id, state=self.state.value)
+        self.base = self.base if self.has_begun else base
+        if self.reason == OUT_OF_MEMORY:
+            self.smaller_than = self.fit.choice if self.fit and limits.memory_auto else None
+            self.limits = limits
+        self.shrunk, self.fit = False, None
+        self.state, self.reason, self.message = RunState.QUEUED, "", "waits for a worker"
+        self.progress, self.start_time, self.finish_time = Progress(), None, None
+        self.furthest = self.fruitless = 0
+        self.pending.append(RunWasQueued(occurred_at=now))
+
+    def refuse_unless_claimed(self, epoch: int) -> None:
+        """Check that the worker with this epoch owns the run.
+
+        Raises:
+            RunLost: another epoch owns it, or it is neither running nor registering.
+
+        """
+        if epoch != self.epoch or self.state not in {RunState.RUNNING, RunState.REGISTERING}:
+            raise RunLost(self.id)
+
+    def _end(self, state: RunState, *, reason: str, message: str, now: datetime) -> None:
+        self.state, self.reason, self.message, self.finish_time = state, reason, message, now
+        self.pending.append(RunHasFailed(occurred_at=now, reason=reason, message=message))

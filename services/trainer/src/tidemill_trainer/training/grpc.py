@@ -1,0 +1,111 @@
+"""gRPC TrainingService: plans and runs."""
+
+from tidemill.trainer.v1 import training_service_pb2 as pb
+from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceServicer
+from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of
+from tidemill_trainer.etags import version_of
+from tidemill_trainer.training.crud import CHANGEABLE, TrainingPlanCrud, UpdateCommand
+from tidemill_trainer.training.messages import plan_message, run_message, settings_of
+from tidemill_trainer.training.runs import TrainingRunCrud
+
+
+class GrpcTrainingService(TrainingServiceServicer):
+    """Message -> use case -> message; errors are translated by the server's interceptor."""
+
+    def __init__(self, plans: TrainingPlanCrud, runs: TrainingRunCrud) -> None:
+        self._plans = plans
+        self._runs = runs
+
+    async def CreateTrainingPlan(
+        self, request: pb.CreateTrainingPlanRequest, _context: object
+    ) -> pb.CreateTrainingPlanResponse:
+        """Create a plan."""
+        plan = await self._plans.create(
+            current_caller(),
+            request.plan.id,
+            settings_of(request.plan),
+            request=request_of(request),
+            validate_only=request.validate_only,
+        )
+        return pb.CreateTrainingPlanResponse(plan=plan_message(plan))
+
+    async def GetTrainingPlan(self, request: pb.GetTrainingPlanRequest, _context: object) -> pb.GetTrainingPlanResponse:
+        """Return one plan."""
+        plan = await self._plans.get(current_caller(), request.id)
+        return pb.GetTrainingPlanResponse(plan=plan_message(plan))
+
+    async def ListTrainingPlans(
+        self, request: pb.ListTrainingPlansRequest, _context: object
+    ) -> pb.ListTrainingPlansResponse:
+        """Return a page of plans."""
+        page = await self._plans.list(current_caller(), page_of(request))
+        return pb.ListTrainingPlansResponse(
+            plans=[plan_message(plan) for plan in page.items], next_page_token=page.next_token
+        )
+
+    async def UpdateTrainingPlan(
+        self, request: pb.UpdateTrainingPlanRequest, _context: object
+    ) -> pb.UpdateTrainingPlanResponse:
+        """Change the fields that the mask names."""
+        command = UpdateCommand(
+            plan=request.plan.id,
+            settings=settings_of(request.plan),
+            fields=paths_of(request.update_mask, allowed=CHANGEABLE),
+            request=request_of(request),
+            expected_version=version_of(request.plan.etag),
+            validate_only=request.validate_only,
+        )
+        return pb.UpdateTrainingPlanResponse(plan=plan_message(await self._plans.update(current_caller(), command)))
+
+    async def DeleteTrainingPlan(
+        self, request: pb.DeleteTrainingPlanRequest, _context: object
+    ) -> pb.DeleteTrainingPlanResponse:
+        """Delete a plan."""
+        plan = await self._plans.delete(
+            current_caller(),
+            request.id,
+            expected_version=version_of(request.etag),
+            request=request_of(request),
+            validate_only=request.validate_only,
+        )
+        return pb.DeleteTrainingPlanResponse(plan=plan_message(plan))
+
+    async def StartTrainingRun(
+        self, request: pb.StartTrainingRunRequest, _context: object
+    ) -> pb.StartTrainingRunResponse:
+        """Start a run on request."""
+        run = await self._runs.start(
+            current_caller(),
+            request.plan,
+            dataset_version=request.dataset_version,
+            request=request_of(request),
+            validate_only=request.validate_only,
+        )
+        return pb.StartTrainingRunResponse(run=run_message(run))
+
+    async def GetTrainingRun(self, request: pb.GetTrainingRunRequest, _context: object) -> pb.GetTrainingRunResponse:
+        """Return one run."""
+        return pb.GetTrainingRunResponse(run=run_message(await self._runs.get(current_caller(), request.id)))
+
+    async def ListTrainingRuns(
+        self, request: pb.ListTrainingRunsRequest, _context: object
+    ) -> pb.ListTrainingRunsResponse:
+        """Return a page of runs."""
+        page = await self._runs.list(current_caller(), page_of(request), plan=request.plan)
+        return pb.ListTrainingRunsResponse(
+            runs=[run_message(run) for run in page.items], next_page_token=page.next_token
+        )
+
+    async def CancelTrainingRun(
+        self, request: pb.CancelTrainingRunRequest, _context: object
+    ) -> pb.CancelTrainingRunResponse:
+        """Cancel a run."""
+        run = await self._runs.cancel(current_caller(), request.id, request=request_of(request))
+        return pb.CancelTrainingRunResponse(run=run_message(run))
+
+    async def RetryTrainingRun(
+        self, request: pb.RetryTrainingRunRequest, _context: object
+    ) -> pb.RetryTrainingRunResponse:
+        """Queue a run again."""
+        run = await self._runs.retry(current_caller(), request.id, request=request_of(request))
+        return pb.RetryTrainingRunResponse(run=run_message(run))

@@ -1,0 +1,55 @@
+"""Dataset versions from ingest's API, and their files from ingest's buckets."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import grpc
+
+from tidemill.ingest.v1 import dataset_service_pb2 as pb
+from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceStub
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.errors import NotFound, PermissionDenied
+from tidemill_core.grpc.context import acting_for
+from tidemill_kit.store.objects import ExchangeBucket
+from tidemill_trainer.errors import DatasetVersionNotFound
+from tidemill_trainer.training.domain.plan import DatasetVersion
+
+
+class IngestDatasets:
+    """Implements `ports.Datasets`. Reads only the configured buckets, and there only objects of the project."""
+
+    def __init__(self, channel: grpc.aio.Channel, buckets: Mapping[str, ExchangeBucket]) -> None:
+        self._ingest = DatasetServiceStub(channel)
+        self._buckets = buckets
+
+    async def version(self, project: str, reference: str) -> DatasetVersion:
+        """See `Datasets.version`."""
+        try:
+            with acting_for(project):
+                found = (await self._ingest.GetDatasetVersion(pb.GetDatasetVersionRequest(id=reference))).version
+        except NotFound as error:
+            raise DatasetVersionNotFound(reference) from error
+        part = found.train
+        return DatasetVersion(
+            id=f"{found.dataset}@{found.number}",
+            train=ObjectRef(bucket=part.bucket, key=part.key, size=part.size, sha256=part.sha256),
+            examples=part.examples,
+        )
+
+    def check(self, project: str, version: DatasetVersion) -> None:
+        """See `Datasets.check`."""
+        train = version.train
+        if train.bucket not in self._buckets:
+            message = (
+                f"the train split of {version.id} is in bucket {train.bucket}; "
+                f"TRAINER_DATASET_BUCKETS allows {', '.join(self._buckets)}"
+            )
+            raise PermissionDenied(message, bucket=train.bucket)
+        if not train.key.startswith(f"{project}/"):
+            message = f"the train split of {version.id} is outside its project"
+            raise PermissionDenied(message, dataset_version=version.id)
+
+    async def fetch(self, project: str, version: DatasetVersion, target: Path) -> None:
+        """See `Datasets.fetch`."""
+        self.check(project, version)
+        await self._buckets[version.train.bucket].get_file(version.train, target)

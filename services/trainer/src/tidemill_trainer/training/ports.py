@@ -1,0 +1,197 @@
+"""Ports of training."""
+
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tidemill_core.application import Aggregates, ResourceKey
+from tidemill_core.models.manifest import ArtifactFile
+from tidemill_trainer.registry.domain.model_version import ModelVersion
+from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
+from tidemill_trainer.training.domain.losses import LossPoint
+from tidemill_trainer.training.domain.plan import DatasetVersion, TrainingPlan
+from tidemill_trainer.training.domain.recipe import Recipe
+from tidemill_trainer.training.domain.run import TrainingRun
+
+Plans = Aggregates[TrainingPlan]
+Runs = Aggregates[TrainingRun]
+
+
+class References(Protocol):
+    """Resolves references to versions of the registry."""
+
+    async def version(self, project: str, reference: str, *, field: str) -> ModelVersion:
+        """Return `model@number`, or the newest ready version of `model`; errors name `field`.
+
+        Raises:
+            InvalidInput: the reference is neither.
+            ModelNotFound: names the models that exist.
+            ModelVersionNotFound: names the versions that exist.
+
+        """
+        ...
+
+
+class Datasets(Protocol):
+    """Dataset versions of ingest and their train splits."""
+
+    async def version(self, project: str, reference: str) -> DatasetVersion:
+        """Return `dataset@number`, or the newest version of `dataset`.
+
+        Raises:
+            DatasetVersionNotFound: there is none.
+            DependencyUnavailable: ingest does not answer.
+
+        """
+        ...
+
+    def check(self, project: str, version: DatasetVersion) -> None:
+        """Check that the version's train split is in a location allowed for this project.
+
+        Raises:
+            PermissionDenied: it does.
+
+        """
+        ...
+
+    async def fetch(self, project: str, version: DatasetVersion, target: Path) -> None:
+        """Download and verify the train split.
+
+        Raises:
+            ObjectMissing: it was erased.
+            PermissionDenied: it lies elsewhere than where this project's may lie.
+            DependencyUnavailable: the store does not answer.
+
+        """
+        ...
+
+
+class Bases(Protocol):
+    """Base models on local disk."""
+
+    async def fetch(self, version: ModelVersion) -> Path:
+        """Return a folder with exactly the version's files, each of them verified in this call.
+
+        Raises:
+            ArtifactRefused: a file is damaged.
+            DependencyUnavailable: the store does not answer, or the disk is full.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFolder:
+    """Working folder of a run on local disk; its checkpoints outlive the process."""
+
+    path: Path
+
+    @property
+    def examples(self) -> Path:
+        """The train split, JSON lines."""
+        return self.path / "train.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints from which a training resumes."""
+        return self.path / "checkpoints"
+
+    @property
+    def adapter(self) -> Path:
+        """The trained adapter."""
+        return self.path / "adapter"
+
+
+class Folders(Protocol):
+    """Manages the working folders of runs."""
+
+    async def open(self, run: ResourceKey) -> RunFolder:
+        """Return the run's folder; create it if needed."""
+        ...
+
+    async def remove(self, run: ResourceKey) -> None:
+        """Remove the run's folder if it exists."""
+        ...
+
+    async def clean(self, run: ResourceKey) -> None:
+        """Delete everything in the run's folder except checkpoints: the rest contains users' texts."""
+        ...
+
+    async def sweep(self, busy: Callable[[], Collection[ResourceKey]]) -> None:
+        """Clean the folders of the runs that are not busy and remove those past their retention."""
+        ...
+
+    async def write_card(self, folder: RunFolder, text: str) -> None:
+        """Write the model card beside the adapter."""
+        ...
+
+    async def adapter_files(self, folder: RunFolder) -> Sequence[ArtifactFile]:
+        """Return the files of the adapter's folder with sizes and digests.
+
+        Raises:
+            ArtifactRefused: a file may not be part of a model.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingJob:
+    """Input of a training process."""
+
+    folder: RunFolder
+    base: Path
+    base_name: str
+    recipe: Recipe
+    seconds_left: float
+    memory_bytes: int
+    memory_auto: bool = False
+    """Choose a batch that fits the available memory, at most `memory_bytes`."""
+    smaller_than: Choice | None = None
+    """The choice that ran out of memory before, if any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """Reported before weights are loaded: the memory estimate and the example counts."""
+
+    fit: Fit
+    examples: ExampleCounts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """Reported when everything is loaded; `step` is the step of the checkpoint it resumed from, else 0."""
+
+    step: int
+    steps: int
+    versions: Mapping[str, str]
+    losses: Sequence[LossPoint] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stepped:
+    """Reported after each step; `loss` only at logged steps."""
+
+    step: int
+    steps: int
+    loss: float | None
+    remaining_s: float
+
+
+Report = Fitted | Begun | Stepped
+
+
+class Trainings(Protocol):
+    """Runs trainings in child processes."""
+
+    def running(self, job: TrainingJob) -> AbstractAsyncContextManager[AsyncIterator[Report]]:
+        """Start the process and yield its reports until it is done; leaving the context kills it.
+
+        Raises:
+            TrainingFailed: with the reason, while it is read.
+
+        """
+        ...

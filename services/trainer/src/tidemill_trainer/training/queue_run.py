@@ -1,0 +1,65 @@
+"""Queues a run of a plan, for a new dataset version or on request, the first time or again."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from tidemill_core.application import Clock, Request, ResourceKey
+from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed
+from tidemill_trainer.training.check_plan import CheckPlan
+from tidemill_trainer.training.domain.plan import DatasetVersion, RunLimits, TrainingPlan
+from tidemill_trainer.training.domain.run import TrainingRun, run_id
+from tidemill_trainer.training.ports import Runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueRun:
+    """Emits RunWasQueued. Resolves the plan's base and notifies the worker."""
+
+    runs: Runs
+    check: CheckPlan
+    clock: Clock
+    enqueue: Callable[[ResourceKey], None]
+
+    async def automatic(self, plan: TrainingPlan, version: DatasetVersion) -> None:
+        """Queue the run of a new dataset version, once; without its base it fails at once (RunHasFailed)."""
+        now, name = self.clock.now(), run_id(plan.project, plan.id, version.id)
+        try:
+            base = await self.check.base_of(plan.project, plan.settings)
+        except (NotFound, PreconditionFailed, InvalidInput) as refused:
+            run = TrainingRun.queue(run=name, plan=plan, dataset=version, base=plan.settings.base, now=now)
+            run.claim(0, now=now)
+            run.fail(reason=refused.reason, message=refused.message, now=now, epoch=0)
+        else:
+            run = TrainingRun.queue(run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts)
+        with suppress(AlreadyExists):  # redelivered event
+            await self.runs.add(run, request=Request(id=f"queue:{name}", digest=name))
+        self._enqueue(run)
+
+    async def asked_for(
+        self, plan: TrainingPlan, version: DatasetVersion, *, name: str, request: Request
+    ) -> TrainingRun:
+        """Queue a run with the given id; raises as `CheckPlan.base_of`."""
+        run = await self.would_be(plan, version, name=name)
+        queued = await self.runs.add(run, request=request)
+        self._enqueue(queued)
+        return queued
+
+    async def would_be(self, plan: TrainingPlan, version: DatasetVersion, *, name: str) -> TrainingRun:
+        """Return the run without saving it; raises as `CheckPlan.base_of`."""
+        base, now = await self.check.base_of(plan.project, plan.settings), self.clock.now()
+        return TrainingRun.queue(run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts)
+
+    async def again(self, run: TrainingRun, *, limits: RunLimits, request: Request) -> TrainingRun:
+        """Queue a failed or cancelled run again; until it has begun, its base is resolved again."""
+        now, base = self.clock.now(), run.base
+        if not (run.has_begun or run.is_in_work):
+            base = (await self.check.base(run.project, base)).id
+        queued = await self.runs.update(
+            run.project, run.id, lambda run: run.retry(base=base, limits=limits, now=now), request=request
+        )
+        self._enqueue(queued)
+        return queued
+
+    def _enqueue(self, run: TrainingRun) -> None:
+        self.enqueue(ResourceKey(project=run.project, id=run.id))

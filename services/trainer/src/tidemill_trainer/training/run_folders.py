@@ -1,0 +1,72 @@
+"""Working folders of runs on local disk: train split, checkpoints and adapter."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from tidemill_core.application import ResourceKey
+from tidemill_core.models.manifest import ArtifactFile, Manifest
+from tidemill_trainer.disk import disk_errors
+from tidemill_trainer.training.ports import RunFolder
+
+
+class RunFolders:
+    """Implements `ports.Folders`: `<root>/<project>/<run>`, deleted `keep_s` after its last use."""
+
+    def __init__(self, root: Path, *, keep_s: float) -> None:
+        self._root = root
+        self._keep_s = keep_s
+        self._turn = asyncio.Lock()
+        """Held while a folder is opened or swept, so that none is swept once it is in use."""
+
+    async def open(self, run: ResourceKey) -> RunFolder:
+        """See `Folders.open`."""
+        folder = RunFolder(path=self._root / run.project / run.id)
+        async with self._turn:
+            with disk_errors():
+                await asyncio.to_thread(folder.path.mkdir, parents=True, exist_ok=True)
+        return folder
+
+    async def remove(self, run: ResourceKey) -> None:
+        """See `Folders.remove`."""
+        await asyncio.to_thread(shutil.rmtree, self._root / run.project / run.id, ignore_errors=True)
+
+    async def clean(self, run: ResourceKey) -> None:
+        """See `Folders.clean`."""
+        await asyncio.to_thread(_clean, RunFolder(path=self._root / run.project / run.id))
+
+    async def sweep(self, busy: Callable[[], Collection[ResourceKey]]) -> None:
+        """See `Folders.sweep`."""
+        for path in await asyncio.to_thread(lambda: list(self._root.glob("*/*"))):
+            async with self._turn:
+                if ResourceKey(project=path.parent.name, id=path.name) not in busy():
+                    await asyncio.to_thread(self._sweep, path)
+
+    async def write_card(self, folder: RunFolder, text: str) -> None:
+        """See `Folders.write_card`."""
+        with disk_errors():
+            await asyncio.to_thread((folder.adapter / "README.md").write_text, text, encoding="utf-8")
+
+    async def adapter_files(self, folder: RunFolder) -> Sequence[ArtifactFile]:
+        """See `Folders.adapter_files`."""
+        return (await asyncio.to_thread(Manifest.from_folder, folder.adapter)).files
+
+    def _sweep(self, path: Path) -> None:
+        with suppress(FileNotFoundError):  # its run has finished meanwhile
+            if path.stat().st_mtime < time.time() - self._keep_s:
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                _clean(RunFolder(path=path))
+
+
+def _clean(folder: RunFolder) -> None:
+    for path in folder.path.glob("*"):
+        if path == folder.checkpoints:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,94 @@
+"""Start, get, list, cancel and retry training runs."""
+
+from dataclasses import dataclass
+
+from tidemill_core.application import Caller, Page, PageRequest, Request, derived_id
+from tidemill_core.errors import InvalidInput, NotFound, Violation
+from tidemill_trainer.errors import PlanPaused
+from tidemill_trainer.training.current_limits import current_limits
+from tidemill_trainer.training.domain.plan import TrainingPlan
+from tidemill_trainer.training.domain.run import TrainingRun
+from tidemill_trainer.training.ports import Datasets, Plans, Runs
+from tidemill_trainer.training.queue_run import QueueRun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRunCrud:
+    """Training runs. Every call raises TrainingRunNotFound if the caller's project has none with this id."""
+
+    plans: Plans
+    runs: Runs
+    datasets: Datasets
+    queue: QueueRun
+
+    async def start(
+        self, caller: Caller, plan_id: str, *, dataset_version: str, request: Request, validate_only: bool
+    ) -> TrainingRun:
+        """Return the queued run; with `validate_only` the run that would be queued.
+
+        Raises:
+            TrainingPlanNotFound: the caller's project has none with this id.
+            PlanPaused: a paused plan starts nothing.
+            DatasetVersionNotFound: ingest has no such version.
+            InvalidInput: the version is one of another dataset.
+            BaseNotTrainable: the base is no set of full weights, or not ready.
+
+        """
+        name = derived_id("StartTrainingRun", caller.project, request.id)
+        if known := await self._known(caller.project, name, request):
+            return known
+        plan = await self.plans.get(caller.project, plan_id)
+        if plan.settings.paused:
+            raise PlanPaused(plan.id)
+        version = await self.datasets.version(caller.project, _reference(plan, dataset_version))
+        self.datasets.check(caller.project, version)
+        if validate_only:
+            return await self.queue.would_be(plan, version, name=name)
+        return await self.queue.asked_for(plan, version, name=name, request=request)
+
+    async def get(self, caller: Caller, run_id: str) -> TrainingRun:
+        """Return one run."""
+        return await self.runs.get(caller.project, run_id)
+
+    async def list(self, caller: Caller, page: PageRequest, *, plan: str) -> Page[TrainingRun]:
+        """Return a page of runs, oldest first; only those of `plan` unless it is empty."""
+        return await self.runs.list(caller.project, page=page, where={"plan": plan} if plan else None)
+
+    async def cancel(self, caller: Caller, run_id: str, *, request: Request) -> TrainingRun:
+        """Return the run, cancelled; its worker notices within a second and kills the process.
+
+        Raises:
+            RunFinished: it is registering, or done.
+
+        """
+        now = self.queue.clock.now()
+        return await self.runs.update(caller.project, run_id, lambda run: run.cancel(now=now), request=request)
+
+    async def retry(self, caller: Caller, run_id: str, *, request: Request) -> TrainingRun:
+        """Return the run, queued; it resumes from its last checkpoint if its worker still has it.
+
+        A run that has not computed yet resolves its base again; one that ran out of memory uses its plan's current
+        limits.
+
+        Raises:
+            RunNotRetriable: it neither failed nor was cancelled.
+            ModelNotFound, ModelVersionNotFound, BaseNotTrainable: it has not begun, and its base is still not there.
+
+        """
+        current = await self.runs.get(caller.project, run_id)
+        return await self.queue.again(current, limits=await current_limits(self.plans, current), request=request)
+
+    async def _known(self, project: str, name: str, request: Request) -> TrainingRun | None:
+        """Return the run that the same request queued before, even if the dataset has a newer version."""
+        try:
+            return await self.runs.update(project, name, lambda _run: None, request=request)
+        except NotFound:
+            return None
+
+
+def _reference(plan: TrainingPlan, dataset_version: str) -> str:
+    dataset = plan.settings.dataset
+    if dataset_version and dataset_version.partition("@")[0] != dataset:
+        description = f"is {dataset_version[:80]!r}; plan {plan.id} trains on versions of {dataset}"
+        raise InvalidInput.of(Violation(field="dataset_version", description=description))
+    return dataset_version or dataset

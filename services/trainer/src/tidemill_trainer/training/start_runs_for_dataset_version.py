@@ -1,0 +1,53 @@
+"""Starts training runs for a new dataset version."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from tidemill_core.application import PageRequest, Request
+from tidemill_core.errors import NotFound
+from tidemill_trainer.training.domain.plan import DatasetVersion, TrainingPlan
+from tidemill_trainer.training.ports import Datasets, Plans
+from tidemill_trainer.training.start_deferred_run import StartDeferredRun
+
+BATCH_SIZE = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRunsForDatasetVersion:
+    """Emits RunWasQueued for each plan of the dataset; a paused plan stores the version as deferred.
+
+    The run's id derives from plan and version, so a redelivered event starts no second run. An older deferred version
+    is replaced.
+    """
+
+    plans: Plans
+    datasets: Datasets
+    start_deferred: StartDeferredRun
+
+    async def __call__(self, project: str, version: DatasetVersion) -> None:
+        """Queue a run for each plan of the dataset.
+
+        Raises:
+            PermissionDenied: the train split is not in a location allowed for this project.
+
+        """
+        self.datasets.check(project, version)
+        token = ""
+        while True:
+            page = await self.plans.list(
+                project, page=PageRequest(size=BATCH_SIZE, token=token), where={"dataset": version.dataset}
+            )
+            for plan in page.items:
+                with suppress(NotFound):  # deleted meanwhile; continue with the other plans
+                    await self._start(plan, version)
+            token = page.next_token
+            if not token:
+                return
+
+    async def _start(self, plan: TrainingPlan, version: DatasetVersion) -> None:
+        if plan.settings.paused:
+            plan = await self.plans.update(
+                plan.project, plan.id, lambda plan: plan.defer(version), request=Request.internal()
+            )
+        if not plan.settings.paused:  # it may have been resumed meanwhile
+            await self.start_deferred.start(plan, version)

@@ -1,0 +1,262 @@
+"""Trains a run; a worker may be killed at any point and another one resumes from the last checkpoint."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tidemill_core.application import Clock, Request, Requeue, ResourceKey
+from tidemill_core.errors import (
+    DependencyUnavailable,
+    Internal,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    PreconditionFailed,
+    TidemillError,
+    isolated,
+)
+from tidemill_trainer.errors import RunLost, TrainingFailed
+from tidemill_trainer.registry.domain.model_version import ModelVersion
+from tidemill_trainer.registry.ports import Versions
+from tidemill_trainer.training.current_limits import current_limits
+from tidemill_trainer.training.domain.fit import ExampleCounts
+from tidemill_trainer.training.domain.losses import LossPoint
+from tidemill_trainer.training.domain.run import OUT_OF_MEMORY, Progress, TrainingRun
+from tidemill_trainer.training.ports import (
+    Bases,
+    Begun,
+    Datasets,
+    Fitted,
+    Folders,
+    Plans,
+    Report,
+    RunFolder,
+    Runs,
+    Stepped,
+    TrainingJob,
+    Trainings,
+)
+from tidemill_trainer.training.register_adapter import RegisterAdapter
+
+POLL_INTERVAL_S = 1.0
+"""Interval at which progress is stored and a cancellation is checked."""
+
+SAVING_S = 600.0
+"""Minimum time for a run after its last step, to load the last checkpoint and save the adapter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingNeeds:
+    """Defaults and thresholds of trainings.
+
+    `max_fruitless` is how many attempts may end with their worker before one makes a further step. A run has a warning
+    if more than the share `warn_left_out` of its examples is skipped.
+    """
+
+    memory_bytes: int
+    min_examples: int
+    max_fruitless: int
+    warn_left_out: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRun:
+    """Emits RunHasSucceeded or RunHasFailed, and ModelVersionWasRegistered through RegisterAdapter.
+
+    Writes of an earlier epoch of the run's lease or for a cancelled run are refused; leaving the process's context then
+    kills it.
+    """
+
+    runs: Runs
+    plans: Plans
+    versions: Versions
+    datasets: Datasets
+    bases: Bases
+    folders: Folders
+    trainings: Trainings
+    register: RegisterAdapter
+    needs: TrainingNeeds
+    clock: Clock
+
+    async def __call__(self, name: ResourceKey, *, epoch: int) -> Requeue | None:
+        """Train the run as the holder of this epoch of its lease."""
+        try:
+            return await self._attempt(name, epoch)
+        except NotFound:
+            return None
+        except RunLost:
+            await self._tidy(name)
+            return None
+        except asyncio.CancelledError:  # the lease was lost, or the process stops
+            await self.folders.clean(name)
+            raise
+
+    async def _attempt(self, name: ResourceKey, epoch: int) -> Requeue | None:
+        now = self.clock.now()
+        run = await self._write(name, lambda run: run.claim(epoch, now=now))
+        try:
+            with isolated():
+                await self._train(name, run, epoch)
+        except DependencyUnavailable as unavailable:
+            message = f"waits for {unavailable.dependency}: {unavailable.message}"
+            await self._write(name, lambda run: run.wait(message, epoch=epoch))
+            return Requeue()
+        except (InvalidInput, NotFound, PermissionDenied, PreconditionFailed, Internal) as refused:
+            await self._fail(name, refused, epoch)
+        except TidemillError:
+            raise
+        except Exception:
+            await self._fail(name, Internal("the training worker failed; see its log"), epoch)
+            raise
+        return None
+
+    async def _train(self, name: ResourceKey, run: TrainingRun, epoch: int) -> None:
+        version = await self.register.made(run)
+        if version is None:
+            self._refuse_hopeless(run)
+            version = await self._trained(name, run, epoch)
+        now, made = self.clock.now(), version.id
+        await self._write(name, lambda run: run.succeed(made, now=now, epoch=epoch))
+        await self.folders.remove(name)
+
+    def _refuse_hopeless(self, run: TrainingRun) -> None:
+        if run.fruitless > self.needs.max_fruitless:
+            message = (
+                f"{self.needs.max_fruitless} training workers exited without progress: check that their "
+                "container's memory exceeds the run's limit"
+            )
+            raise TrainingFailed(message, reason="WORKER_LOST")
+        if run.dataset.examples < self.needs.min_examples:
+            there, minimum = run.dataset.examples, self.needs.min_examples
+            message = f"{run.dataset.id} has {there} training examples; at least {minimum} are needed"
+            raise TrainingFailed(message, reason="DATASET_TOO_SMALL")
+
+    async def _trained(self, name: ResourceKey, run: TrainingRun, epoch: int) -> ModelVersion:
+        folder = await self.folders.open(name)
+        base = await self.bases.fetch(await self.versions.get(name.project, run.base))
+        await self.datasets.fetch(name.project, run.dataset, folder.examples)
+        progress = await self._computed(name, run, epoch, folder=folder, base=base)
+
+        def finished(run: TrainingRun) -> None:
+            run.advance(progress, epoch=epoch)
+            run.register(epoch=epoch)
+
+        return await self.register(await self._write(name, finished), folder)
+
+    async def _computed(
+        self, name: ResourceKey, run: TrainingRun, epoch: int, *, folder: RunFolder, base: Path
+    ) -> Progress:
+        job = TrainingJob(
+            folder=folder,
+            base=base,
+            base_name=run.base,
+            recipe=run.recipe,
+            seconds_left=_seconds_left(run),
+            memory_bytes=run.limits.memory_bytes or self.needs.memory_bytes,
+            memory_auto=run.limits.memory_auto,
+            smaller_than=run.smaller_than,
+        )
+        try:
+            async with self.trainings.running(job) as reports:
+                return await self._follow(name, run, reports, epoch)
+        except TrainingFailed as failed:
+            run = await self.runs.get(name.project, name.id)
+            if failed.reason != OUT_OF_MEMORY or not run.may_shrink:
+                raise
+        limits = await current_limits(self.plans, run)
+        run = await self._write(name, lambda run: run.shrink(limits=limits, epoch=epoch))
+        return await self._computed(name, run, epoch, folder=folder, base=base)
+
+    async def _follow(
+        self, name: ResourceKey, run: TrainingRun, reports: AsyncIterator[Report], epoch: int
+    ) -> Progress:
+        """Store the process's reports, at most once per POLL_INTERVAL_S; return the last progress."""
+        watch = _Watch(run)
+        reading = asyncio.create_task(watch.read(reports))
+        begin, before = asyncio.get_running_loop().time(), run.progress.seconds
+        progress, written = run.progress, (run.progress.step, run.fit)
+        try:
+            while not reading.done():
+                await asyncio.wait([reading], timeout=POLL_INTERVAL_S)
+                seconds = before + asyncio.get_running_loop().time() - begin
+                progress = replace(watch.progress, seconds=seconds)
+                now = (progress.step, watch.fit)
+                with suppress(DependencyUnavailable):  # the training continues as long as its lease holds
+                    await self._check(name, progress, watch, epoch, news=now != written)
+                    written = now
+            reading.result()
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
+        return replace(watch.progress, seconds=progress.seconds)
+
+    async def _check(self, name: ResourceKey, progress: Progress, watch: "_Watch", epoch: int, *, news: bool) -> None:
+        """Store new progress; without any, check that this worker still owns the run."""
+        if not news:
+            (await self.runs.get(name.project, name.id)).refuse_unless_claimed(epoch)
+            return
+
+        def change(run: TrainingRun) -> None:
+            if watch.fit and watch.examples:
+                warnings = self._warnings(run, watch.examples)
+                run.fitted(watch.fit, watch.examples, warnings=warnings, epoch=epoch)
+            if watch.versions:
+                run.begin(versions=watch.versions, epoch=epoch)
+            run.advance(progress, epoch=epoch)
+
+        await self._write(name, change)
+
+    def _warnings(self, run: TrainingRun, examples: ExampleCounts) -> list[str]:
+        if examples.left_out <= self.needs.warn_left_out:
+            return []
+        return [examples.described(max_length=run.recipe.args["max_length"])]
+
+    async def _fail(self, name: ResourceKey, refused: TidemillError, epoch: int) -> None:
+        now = self.clock.now()
+        reason, message = refused.reason, refused.message
+        await self._write(name, lambda run: run.fail(reason=reason, message=message, now=now, epoch=epoch))
+        await self.folders.clean(name)
+
+    async def _tidy(self, name: ResourceKey) -> None:
+        """Delete a cancelled run's folder; if another worker has the run, keep the checkpoints."""
+        with suppress(NotFound, DependencyUnavailable):
+            run = await self.runs.get(name.project, name.id)
+            await (self.folders.clean(name) if run.is_in_work else self.folders.remove(name))
+
+    async def _write(self, name: ResourceKey, change: Callable[[TrainingRun], None]) -> TrainingRun:
+        return await self.runs.update(name.project, name.id, change, request=Request.internal())
+
+
+def _seconds_left(run: TrainingRun) -> float:
+    left, progress = run.limits.time.total_seconds() - run.progress.seconds, run.progress
+    return max(left, SAVING_S if 0 < progress.steps <= progress.step else 0.0)
+
+
+class _Watch:
+    """The reports of a process so far."""
+
+    def __init__(self, run: TrainingRun) -> None:
+        self.progress, self.versions = run.progress, run.versions
+        self.fit, self.examples = run.fit, run.examples
+
+    async def read(self, reports: AsyncIterator[Report]) -> None:
+        """Read reports until the process is done; raises its failure."""
+        async for report in reports:
+            match report:
+                case Fitted():
+                    self.fit, self.examples = report.fit, report.examples
+                case Begun():
+                    self.versions = report.versions
+                    losses = tuple(report.losses)
+                    self.progress = replace(self.progress, step=report.step, steps=report.steps, losses=losses)
+                case Stepped():
+                    logged = () if report.loss is None else (LossPoint(report.step, report.loss),)
+                    self.progress = replace(
+                        self.progress,
+                        step=report.step,
+                        steps=report.steps,
+                        losses=self.progress.losses + logged,
+                        remaining_s=report.remaining_s,
+                    )

@@ -1,0 +1,197 @@
+"""Runs trainings in child processes and enforces their memory and time limits."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from tidemill_trainer.disk import disk_errors
+from tidemill_trainer.errors import TrainingFailed
+from tidemill_trainer.learning.job import Job
+from tidemill_trainer.learning.process_memory import taken_bytes
+from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
+from tidemill_trainer.training.domain.losses import LossPoint
+from tidemill_trainer.training.ports import Begun, Fitted, Report, Stepped, TrainingJob
+from tidemill_trainer.training.training_memory import available_bytes
+
+WATCH_EVERY_S = 0.25
+LONGEST_LINE = 1024 * 1024
+PASSED_ON = (
+    "ATEN_CPU_CAPABILITY",
+    "CUDA_VISIBLE_DEVICES",
+    "LANG",
+    "LD_LIBRARY_PATH",
+    "ONEDNN_MAX_CPU_ISA",
+    "PATH",
+    "PYTHONPATH",
+    "TMPDIR",
+    "VIRTUAL_ENV",
+)
+"""Variables that a training process inherits; the service's secrets are not among them."""
+
+
+MMAP_FROM_BYTES = str(1024**2)
+"""glibc returns freed blocks from this size on to the system; otherwise fragmentation nearly doubles the peak."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSettings:
+    """Settings of all training processes; 0 threads means torch's default."""
+
+    min_examples: int
+    checkpoint_steps: int
+    device: str = "auto"
+    numeric_format: Literal["auto", "bfloat16", "float32"] = "auto"
+    threads: int = 0
+    spare_bytes: int = 0
+    """Available memory that a job with `memory_auto` leaves to other processes."""
+    command: Sequence[str] = (sys.executable, "-m", "tidemill_trainer.learning")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Ending:
+    """State of a training process: why it was killed and what it reported."""
+
+    why: TrainingFailed | None = None
+    computed: bool = False
+    """Set after the last step: saving has no time limit."""
+    done: bool = False
+
+
+class TrainingProcesses:
+    """Implements `ports.Trainings`. Standard error of a process is written to its run's folder."""
+
+    def __init__(self, settings: ProcessSettings) -> None:
+        self._settings = settings
+
+    @asynccontextmanager
+    async def running(self, job: TrainingJob) -> AsyncIterator[AsyncIterator[Report]]:
+        """See `Trainings.running`."""
+        if job.memory_auto:
+            left = await asyncio.to_thread(available_bytes) - self._settings.spare_bytes
+            job = replace(job, memory_bytes=max(0, min(job.memory_bytes, left)))
+        with disk_errors():
+            process = await self._started(job)
+        ending = _Ending()
+        watching = asyncio.create_task(_watch(process, job, ending))
+        try:
+            yield _reports(process, ending)
+        finally:
+            watching.cancel()
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+    async def _started(self, job: TrainingJob) -> asyncio.subprocess.Process:
+        folder = job.folder.path
+        job_file = folder / "job.json"
+        sent = Job(
+            folder=str(folder),
+            examples=str(job.folder.examples),
+            adapter=str(job.folder.adapter),
+            base=str(job.base),
+            base_name=job.base_name,
+            lora={name: list(value) if isinstance(value, tuple) else value for name, value in job.recipe.lora.items()},
+            args=job.recipe.args,
+            min_examples=self._settings.min_examples,
+            checkpoint_steps=self._settings.checkpoint_steps,
+            device=self._settings.device,
+            numeric_format=self._settings.numeric_format,
+            threads=self._settings.threads,
+            memory_bytes=job.memory_bytes,
+            memory_auto=job.memory_auto,
+            smaller_than=job.smaller_than,
+        )
+        await asyncio.to_thread(sent.write, job_file)
+        with await asyncio.to_thread((folder / "stderr.log").open, "wb") as log:
+            return await asyncio.create_subprocess_exec(
+                *self._settings.command,
+                str(job_file),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                env=_environment(folder),
+                limit=LONGEST_LINE,
+                start_new_session=True,
+            )
+
+
+async def _reports(process: asyncio.subprocess.Process, ending: _Ending) -> AsyncIterator[Report]:
+    """Yield the process's reports until it exits; raise unless it succeeded."""
+    assert process.stdout is not None  # noqa: S101 - it was asked for
+    async for line in process.stdout:
+        received = json.loads(line)
+        if "step" in received:
+            ending.computed = received["step"] >= received["steps"]
+        match received["event"]:
+            case "fitted":
+                fit = Fit(**received["fit"] | {"choice": Choice(**received["fit"]["choice"])})
+                yield Fitted(fit=fit, examples=ExampleCounts(**received["examples"]))
+            case "begun":
+                losses = tuple(LossPoint(step, loss) for step, loss in received["losses"])
+                yield Begun(
+                    step=received["step"], steps=received["steps"], versions=received["versions"], losses=losses
+                )
+            case "step":
+                yield Stepped(
+                    step=received["step"],
+                    steps=received["steps"],
+                    loss=received["loss"],
+                    remaining_s=received["remaining_s"],
+                )
+            case "failed":
+                ending.why = ending.why or TrainingFailed(received["message"], reason=received["reason"])
+            case "done":
+                ending.done = True
+    status = await process.wait()
+    if ending.why:
+        raise ending.why
+    if status or not ending.done:
+        raise TrainingFailed(_described(status), reason="CRASHED")
+
+
+async def _watch(process: asyncio.subprocess.Process, job: TrainingJob, ending: _Ending) -> None:
+    """Kill the process when it exceeds its memory or time limit."""
+    clock = asyncio.get_running_loop()
+    deadline = clock.time() + job.seconds_left
+    while True:
+        if (taken := taken_bytes(process.pid)) > job.memory_bytes:
+            message = (
+                f"the training used {taken} bytes of memory; its limit is {job.memory_bytes}: use limits.memory auto, "
+                "a smaller batch, max_length or base, or gradient_checkpointing"
+            )
+            ending.why = TrainingFailed(message, reason="OUT_OF_MEMORY")
+        elif clock.time() >= deadline and not ending.computed:
+            message = "the training exceeded its time limit: raise limits.time, or train fewer steps"
+            ending.why = TrainingFailed(message, reason="TIME_LIMIT")
+        if ending.why:
+            process.kill()
+            return
+        await asyncio.sleep(WATCH_EVERY_S)
+
+
+def _described(status: int) -> str:
+    if status >= 0:
+        return f"the training process exited with code {status} without a report"
+    name = signal.Signals(-status).name
+    return f"the training process was killed, exit code {status} ({name}): retry it; the machine may be out of memory"
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return kept | {
+        "HF_HOME": str(folder / "hugging_face"),
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HOME": str(folder),
+        "GOMP_SPINCOUNT": "20000",  # waiting threads sleep soon, since other processes need the CPU
+        "MALLOC_MMAP_THRESHOLD_": MMAP_FROM_BYTES,
+        "MALLOC_TRIM_THRESHOLD_": MMAP_FROM_BYTES,
+        "TOKENIZERS_PARALLELISM": "false",
+    }

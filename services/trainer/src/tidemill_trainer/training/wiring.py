@@ -1,0 +1,149 @@
+"""Builds training from its adapters."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tidemill.trainer.v1.training_service_pb2_grpc import add_TrainingServiceServicer_to_server
+from tidemill_core.application import ResourceKey, SystemClock
+from tidemill_kit.events.subscriptions import Subscription
+from tidemill_kit.grpc.server import Registration
+from tidemill_kit.models.artifacts import ArtifactCache
+from tidemill_kit.service.app import Component, Worker
+from tidemill_kit.service.backend import Backend
+from tidemill_kit.workers.controller import Controller
+from tidemill_trainer.errors import TrainingPlanNotFound, TrainingRunNotFound
+from tidemill_trainer.registry.wiring import Registry
+from tidemill_trainer.settings import TrainerSettings
+from tidemill_trainer.training.cached_bases import CachedBases
+from tidemill_trainer.training.check_plan import CheckPlan
+from tidemill_trainer.training.crud import TrainingPlanCrud
+from tidemill_trainer.training.events import datasets
+from tidemill_trainer.training.grpc import GrpcTrainingService
+from tidemill_trainer.training.ingest_datasets import IngestDatasets
+from tidemill_trainer.training.mongo import TrainingPlanCodec, TrainingRunCodec, deferring_plans, pending_runs
+from tidemill_trainer.training.ports import Datasets, Plans, Runs
+from tidemill_trainer.training.queue_run import QueueRun
+from tidemill_trainer.training.reconcile import sweep_folders
+from tidemill_trainer.training.register_adapter import RegisterAdapter
+from tidemill_trainer.training.run_folders import RunFolders
+from tidemill_trainer.training.runs import TrainingRunCrud
+from tidemill_trainer.training.start_deferred_run import StartDeferredRun
+from tidemill_trainer.training.start_runs_for_dataset_version import StartRunsForDatasetVersion
+from tidemill_trainer.training.train_run import TrainingNeeds, TrainRun
+from tidemill_trainer.training.training_processes import ProcessSettings, TrainingProcesses
+
+TOPIC = "tidemill.trainer.run.v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """Entry points of training."""
+
+    service: Registration
+    subscription: Subscription
+    workers: list[Component]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stores:
+    plans: Plans
+    runs: Runs
+    datasets: Datasets
+
+
+def wire_training(backend: Backend, settings: TrainerSettings, registry: Registry) -> Training:
+    """Build training on the registry."""
+    stores = _stores(backend, settings)
+    poll_interval = timedelta(seconds=settings.run_poll_interval_s)
+    train = _train(backend, settings, registry, stores)
+    runs = Controller(
+        "runs",
+        reconcile=lambda run, epoch: train(run, epoch=epoch),
+        pending=backend.indexed(pending_runs(backend.database["training_runs"])),
+        leases=backend.leases("run_leases"),
+        max_concurrent=settings.run_max_concurrent,
+        poll_interval=poll_interval,
+    )
+    check = CheckPlan(
+        references=registry.references,
+        max_time=timedelta(seconds=settings.run_time_s),
+        max_memory_bytes=settings.run_memory_bytes,
+    )
+    queue = QueueRun(runs=stores.runs, check=check, clock=SystemClock(), enqueue=runs.enqueue)
+    start_deferred = StartDeferredRun(plans=stores.plans, queue=queue)
+    deferred: Controller[ResourceKey] = Controller(
+        "deferred_runs",
+        reconcile=lambda plan, _: start_deferred.named(plan),
+        pending=backend.indexed(deferring_plans(backend.database["training_plans"])),
+        max_concurrent=1,
+        poll_interval=poll_interval,
+    )
+    service = GrpcTrainingService(
+        TrainingPlanCrud(plans=stores.plans, check=check, start_deferred=start_deferred),
+        TrainingRunCrud(plans=stores.plans, runs=stores.runs, datasets=stores.datasets, queue=queue),
+    )
+    start_runs = StartRunsForDatasetVersion(plans=stores.plans, datasets=stores.datasets, start_deferred=start_deferred)
+    sweep = Worker("run_folders", lambda: sweep_folders(train.folders, lambda: runs.scheduled))
+    return Training(
+        service=(add_TrainingServiceServicer_to_server, service),
+        subscription=datasets(start_runs),
+        workers=[sweep, runs, deferred],
+    )
+
+
+def _stores(backend: Backend, settings: TrainerSettings) -> _Stores:
+    return _Stores(
+        plans=backend.aggregates(
+            "training_plans",
+            TrainingPlanCodec(),
+            missing=TrainingPlanNotFound,
+            lists=[("dataset",)],
+            quota=settings.quota("training_plans"),
+        ),
+        runs=backend.aggregates(
+            "training_runs", TrainingRunCodec(), missing=TrainingRunNotFound, topic=TOPIC, lists=[("plan",)]
+        ),
+        datasets=IngestDatasets(
+            backend.channel("ingest", settings.ingest_address),
+            {name: backend.bucket(name) for name in settings.dataset_buckets.split(",")},
+        ),
+    )
+
+
+def _train(backend: Backend, settings: TrainerSettings, registry: Registry, stores: _Stores) -> TrainRun:
+    clock, folders = SystemClock(), RunFolders(settings.data_dir / "runs", keep_s=settings.run_keep_s)
+    return TrainRun(
+        runs=stores.runs,
+        plans=stores.plans,
+        versions=registry.versions,
+        datasets=stores.datasets,
+        bases=CachedBases(ArtifactCache(settings.data_dir / "bases", backend.bucket(settings.exchange_bucket))),
+        folders=folders,
+        trainings=TrainingProcesses(_process_settings(settings)),
+        register=RegisterAdapter(
+            models=registry.models,
+            versions=registry.versions,
+            artifacts=registry.artifacts,
+            inspector=registry.inspector,
+            folders=folders,
+            clock=clock,
+        ),
+        needs=TrainingNeeds(
+            memory_bytes=settings.run_memory_bytes,
+            min_examples=settings.run_min_examples,
+            max_fruitless=settings.run_fruitless_attempts,
+            warn_left_out=settings.run_warn_left_out,
+        ),
+        clock=clock,
+    )
+
+
+def _process_settings(settings: TrainerSettings) -> ProcessSettings:
+    return ProcessSettings(
+        min_examples=settings.run_min_examples,
+        checkpoint_steps=settings.run_checkpoint_steps,
+        device=settings.run_device,
+        numeric_format=settings.numeric_format,
+        threads=settings.run_threads,
+        spare_bytes=settings.run_memory_spare_bytes,
+    )

@@ -1,0 +1,159 @@
+"""Real trainings of a tiny model in this process: results depend on the seed, not on interruptions."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.trainer.tests.learning.tiny import example_lines, write_base
+from tidemill_core.models.manifest import Manifest
+from tidemill_kit.models.numeric_format import NumericFormat
+from tidemill_trainer.learning.failures import TrainingStopped
+from tidemill_trainer.learning.job import Job
+from tidemill_trainer.training.domain.recipe import recipe_of
+
+
+class RecordedReports:
+    """Records reports, and crashes the training after a step."""
+
+    def __init__(self, *, ends_after: int = 0) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self._ends_after = ends_after
+
+    def report(self, event: str, **facts: object) -> None:
+        self.lines.append({"event": event, **facts})
+        if event == "step" and facts["step"] == self._ends_after:
+            raise KeyboardInterrupt
+
+    @property
+    def losses(self) -> list[object]:
+        return [line["loss"] for line in self.lines if line["event"] == "step"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_base(tmp_path_factory.mktemp("base"))
+
+
+def job_in(folder: Path, base: Path, *, lora: Mapping[str, object] | None = None, **args: object) -> Job:
+    folder.mkdir(exist_ok=True)
+    (folder / "train.jsonl").write_bytes(example_lines())
+    recipe = recipe_of(
+        method="sft",
+        lora=lora or {},
+        args={"max_steps": 5, "per_device_train_batch_size": 2, "learning_rate": 0.05, "seed": 7} | args,
+    )
+    return Job(
+        folder=str(folder),
+        examples=str(folder / "train.jsonl"),
+        adapter=str(folder / "adapter"),
+        base=str(base),
+        base_name="tiny@1",
+        lora=dict(recipe.lora),
+        args=dict(recipe.args),
+        min_examples=2,
+        checkpoint_steps=2,
+        device="cpu",
+        threads=1,
+    )
+
+
+def trained(job: Job, reported: RecordedReports) -> str:
+    from tidemill_trainer.learning.sft import train  # noqa: PLC0415 - seconds of imports
+
+    train(job, reported)  # type: ignore[arg-type] # it only reports
+    return Manifest.from_folder(Path(job.adapter)).digest
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_adapter(tmp_path: Path, base: Path) -> None:
+    whole, first, second = RecordedReports(), RecordedReports(ends_after=3), RecordedReports()
+    expected = trained(job_in(tmp_path / "whole", base), whole)
+    with pytest.raises(KeyboardInterrupt):
+        trained(job_in(tmp_path / "killed", base), first)
+
+    found = trained(job_in(tmp_path / "killed", base), second)
+
+    assert found == expected
+    begun = second.lines[1]
+    assert (begun["step"], begun["steps"]) == (2, 5)
+    assert begun["losses"] == list(enumerate(whole.losses[:2], start=1))
+    assert second.losses == whole.losses[2:]
+    assert whole.losses[-1] != whole.losses[0]
+
+
+def test_a_training_killed_after_its_last_step_only_saves(tmp_path: Path, base: Path) -> None:
+    job, first, second = (
+        job_in(tmp_path / "killed", base, lr_scheduler_type="constant"),
+        RecordedReports(),
+        RecordedReports(),
+    )
+    expected = trained(job, first)
+    shutil.rmtree(job.adapter)
+
+    found = trained(job, second)
+
+    assert found == expected
+    _fitted, begun = second.lines
+    assert (begun["step"], begun["steps"], len(list(begun["losses"]))) == (5, 5, 5)
+
+
+def test_another_seed_makes_another_adapter(tmp_path: Path, base: Path) -> None:
+    one, two = (trained(job_in(tmp_path / str(seed), base, seed=seed), RecordedReports()) for seed in (7, 8))
+
+    assert one != two
+
+
+def test_only_the_answers_are_learnt(tmp_path: Path, base: Path) -> None:
+    import torch  # noqa: PLC0415 - seconds of imports
+
+    from tidemill_trainer.learning import sft  # noqa: PLC0415 - ditto
+
+    job = job_in(tmp_path / "run", base)
+    tokenizer = sft._tokenizer(job)  # noqa: SLF001 - what it trains on cannot be seen from outside
+    rows, _ = sft._rows(job, tokenizer)  # noqa: SLF001
+    base_of = sft._Base(tokenizer, sft._config(job))  # noqa: SLF001
+    trainer: Any = sft._trainer(job, rows, base_of, device="cpu", dtype=torch.float32)  # noqa: SLF001
+
+    row = trainer.data_collator([trainer.train_dataset[1]])
+    learnt = [token for token, label in zip(row["input_ids"][0], row["labels"][0], strict=True) if label != -100]
+
+    assert tokenizer.decode(learnt) == "It is 1.<|im_end|>\n"
+
+
+@pytest.mark.parametrize("numeric_format", ["bfloat16", "float32"])
+def test_a_training_computes_in_the_format_of_its_job(
+    tmp_path: Path, base: Path, numeric_format: NumericFormat
+) -> None:
+    reported = RecordedReports()
+
+    trained(replace(job_in(tmp_path / "run", base, max_steps=1), numeric_format=numeric_format), reported)
+
+    versions: Any = reported.lines[1]["versions"]
+    assert versions["dtype"] == numeric_format
+
+
+def test_a_loss_that_is_no_number_ends_it(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base", broken=True)
+
+    with pytest.raises(TrainingStopped) as stopped:
+        trained(job_in(tmp_path / "run", base), RecordedReports())
+
+    assert (stopped.value.reason, "the loss is nan after step 1" in stopped.value.message) == ("DIVERGED", True)
+    assert not (tmp_path / "run" / "adapter").exists()
+
+
+def test_modules_that_the_base_does_not_have_are_named(tmp_path: Path, base: Path) -> None:
+    with pytest.raises(TrainingStopped) as stopped:
+        trained(job_in(tmp_path / "run", base, lora={"target_modules": ["nowhere"]}), RecordedReports())
+
+    assert (stopped.value.reason, "nowhere" in stopped.value.message) == ("BAD_RECIPE", True)
+
+
+def test_examples_that_do_not_fit_are_too_few(tmp_path: Path, base: Path) -> None:
+    with pytest.raises(TrainingStopped) as stopped:
+        trained(job_in(tmp_path / "run", base, max_length=16), RecordedReports())
+
+    assert stopped.value.reason == "DATASET_TOO_SMALL"

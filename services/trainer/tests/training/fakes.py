@@ -1,0 +1,269 @@
+"""In-memory harness of training: datasets, bases and scripted trainings."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+
+from services.trainer.tests.registry.fakes import ADA, Registry, model_files, safetensors
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Request, ResourceKey
+from tidemill_core.errors import DependencyUnavailable, PermissionDenied
+from tidemill_testkit.stores import InMemoryAggregates
+from tidemill_trainer.errors import (
+    DatasetVersionNotFound,
+    TrainingFailed,
+    TrainingPlanNotFound,
+    TrainingRunNotFound,
+)
+from tidemill_trainer.registry.domain.model_version import ModelVersion
+from tidemill_trainer.registry.file_inspector import FileInspector
+from tidemill_trainer.registry.references import References
+from tidemill_trainer.training.check_plan import CheckPlan
+from tidemill_trainer.training.crud import TrainingPlanCrud, UpdateCommand
+from tidemill_trainer.training.domain.plan import DatasetVersion, PlanSettings, TrainingPlan
+from tidemill_trainer.training.domain.run import TrainingRun, run_id
+from tidemill_trainer.training.mongo import TrainingPlanCodec, TrainingRunCodec
+from tidemill_trainer.training.ports import Begun, Fitted, Report, Stepped, TrainingJob
+from tidemill_trainer.training.queue_run import QueueRun
+from tidemill_trainer.training.register_adapter import RegisterAdapter
+from tidemill_trainer.training.run_folders import RunFolders
+from tidemill_trainer.training.runs import TrainingRunCrud
+from tidemill_trainer.training.start_deferred_run import StartDeferredRun
+from tidemill_trainer.training.start_runs_for_dataset_version import StartRunsForDatasetVersion
+from tidemill_trainer.training.train_run import TrainingNeeds, TrainRun
+
+LINES = b'{"id": "1"}\n'
+VERSIONS = {"torch": "2.13.0", "trl": "1.16.0"}
+
+
+def dataset_version(
+    number: int = 1, *, dataset: str = "sft", examples: int = 100, project: str = "acme"
+) -> DatasetVersion:
+    """Return a version whose train split is LINES."""
+    digest = hashlib.sha256(LINES).hexdigest()
+    train = ObjectRef(bucket="datasets", key=f"{project}/{dataset}/{digest}", size=len(LINES), sha256=digest)
+    return DatasetVersion(id=f"{dataset}@{number}", train=train, examples=examples)
+
+
+def plan_settings(**changes: object) -> PlanSettings:
+    """Return plan settings."""
+    said: dict[str, object] = {
+        "dataset": "sft",
+        "base": "smollm2",
+        "method": "sft",
+        "lora": {"r": 8.0},
+        "args": {"max_steps": 4.0, "seed": 7.0},
+    }
+    return PlanSettings(**(said | changes))  # type: ignore[arg-type] # each test gives what the field takes
+
+
+class FakeDatasets:
+    """Versions by id; the one added last is the newest of its dataset."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, DatasetVersion] = {}
+        self.away = False
+        self.error: Exception | None = None
+
+    def publish(self, version: DatasetVersion) -> DatasetVersion:
+        self.versions[version.id] = self.versions[version.dataset] = version
+        return version
+
+    async def version(self, project: str, reference: str) -> DatasetVersion:
+        assert project
+        if reference not in self.versions:
+            raise DatasetVersionNotFound(reference)
+        return self.versions[reference]
+
+    def check(self, project: str, version: DatasetVersion) -> None:
+        if not version.train.key.startswith(f"{project}/"):
+            message = "outside of its project"
+            raise PermissionDenied(message)
+
+    async def fetch(self, project: str, version: DatasetVersion, target: Path) -> None:
+        self.check(project, version)
+        if self.away:
+            message = "no answer"
+            raise DependencyUnavailable(message, dependency="s3")
+        if self.error:
+            raise self.error
+        await asyncio.to_thread(target.write_bytes, LINES)
+
+
+class FakeBases:
+    """All bases share one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def fetch(self, version: ModelVersion) -> Path:
+        assert version.artifacts
+        return self._folder
+
+
+def adapter_config(**changes: object) -> Mapping[str, object]:
+    """Return the relevant part of PEFT's adapter files."""
+    return {"peft_type": "LORA", "base_model_name_or_path": "smollm2@1", "auto_mapping": None} | changes
+
+
+@dataclass(kw_only=True)
+class FakeTrainings:
+    """Reports as scripted, then fails as scripted or writes an adapter."""
+
+    losses: Sequence[float] = (2.0, 1.0)
+    fitted: Fitted | None = None
+    out_of_memory: int = 0
+    """Number of trainings that run out of memory first."""
+    error: Exception | None = None
+    config: Mapping[str, object] = field(default_factory=adapter_config)
+    more_files: Mapping[str, bytes] = field(default_factory=dict)
+    before_end: Callable[[], None] = lambda: None
+    gate: asyncio.Event | None = None
+    """If set, a training waits for it after its first step."""
+    jobs: list[TrainingJob] = field(default_factory=list)
+    killed: int = 0
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @asynccontextmanager
+    async def running(self, job: TrainingJob) -> AsyncIterator[AsyncIterator[Report]]:
+        self.jobs.append(job)
+        finished = False
+
+        async def reports() -> AsyncIterator[Report]:
+            nonlocal finished
+            if self.fitted:
+                yield self.fitted
+            yield Begun(step=0, steps=len(self.losses), versions=VERSIONS)
+            for step, loss in enumerate(self.losses, start=1):
+                left = float(len(self.losses) - step)
+                yield Stepped(step=step, steps=len(self.losses), loss=loss, remaining_s=left)
+                self.begun.set()
+                if self.gate:
+                    await self.gate.wait()
+            if self.error:
+                raise self.error
+            if len(self.jobs) <= self.out_of_memory:
+                message = "took too much"
+                raise TrainingFailed(message, reason="OUT_OF_MEMORY")
+            self._write(job)
+            finished = True
+
+        try:
+            yield reports()
+        finally:
+            self.killed += not finished
+
+    def _write(self, job: TrainingJob) -> None:
+        job.folder.adapter.mkdir(exist_ok=True)
+        files = {
+            "adapter_model.safetensors": safetensors(),
+            "adapter_config.json": json.dumps(self.config).encode(),
+        } | dict(self.more_files)
+        for name, content in files.items():
+            (job.folder.adapter / name).write_bytes(content)
+
+
+@dataclass(kw_only=True)
+class Harness:
+    """The training use cases on in-memory stores, with a base `smollm2`."""
+
+    folder: Path
+    enqueued: list[ResourceKey] = field(default_factory=list)
+    epoch: int = 0
+
+    def __post_init__(self) -> None:
+        self.registry = Registry(folder=self.folder)
+        clock = self.registry.clock
+        self.plans = InMemoryAggregates[TrainingPlan](
+            codec=TrainingPlanCodec(), missing=TrainingPlanNotFound, clock=clock
+        )
+        self.runs = InMemoryAggregates[TrainingRun](codec=TrainingRunCodec(), missing=TrainingRunNotFound, clock=clock)
+        self.datasets, self.trainings = FakeDatasets(), FakeTrainings()
+        self.folders = RunFolders(self.folder / "runs", keep_s=3600.0)
+        check = CheckPlan(
+            references=References(models=self.registry.models, versions=self.registry.versions),
+            max_time=timedelta(days=1),
+            max_memory_bytes=2**33,
+        )
+        queue = QueueRun(runs=self.runs, check=check, clock=clock, enqueue=self.enqueued.append)
+        self.start_deferred = StartDeferredRun(plans=self.plans, queue=queue)
+        self.plan_crud = TrainingPlanCrud(plans=self.plans, check=check, start_deferred=self.start_deferred)
+        self.run_crud = TrainingRunCrud(plans=self.plans, runs=self.runs, datasets=self.datasets, queue=queue)
+        self.consume = StartRunsForDatasetVersion(
+            plans=self.plans, datasets=self.datasets, start_deferred=self.start_deferred
+        )
+        self.register = RegisterAdapter(
+            models=self.registry.models,
+            versions=self.registry.versions,
+            artifacts=self.registry.artifacts,
+            inspector=FileInspector(),
+            folders=self.folders,
+            clock=clock,
+        )
+        self.train_run = TrainRun(
+            runs=self.runs,
+            plans=self.plans,
+            versions=self.registry.versions,
+            datasets=self.datasets,
+            bases=FakeBases(self.folder),
+            folders=self.folders,
+            trainings=self.trainings,
+            register=self.register,
+            needs=TrainingNeeds(memory_bytes=2**32, min_examples=8, max_fruitless=3),
+            clock=clock,
+        )
+
+    async def train(self, name: ResourceKey) -> bool:
+        """Train a run with the next epoch of its lease; return whether it is finished."""
+        self.epoch += 1
+        return await self.train_run(name, epoch=self.epoch) is None
+
+    async def with_base(self) -> "Harness":
+        """Register the base."""
+        await self.registry.register(model_files())
+        return self
+
+    async def plan(self, plan: str = "lora", **changes: object) -> TrainingPlan:
+        """Create a plan."""
+        return await self.plan_crud.create(ADA, plan, plan_settings(**changes), request=request(), validate_only=False)
+
+    async def change(self, plan: str = "lora", **changes: object) -> TrainingPlan:
+        """Update a plan's fields."""
+        settings = plan_settings(**changes)
+        return await self.plan_crud.update(
+            ADA, UpdateCommand(plan=plan, settings=settings, fields=frozenset(changes), request=request())
+        )
+
+    async def with_deferred_work(self, number: int, *, plan: str = "lora") -> ResourceKey:
+        """Store a plan as after a crash between resuming it and queueing its deferred run."""
+        await self.plan(plan, paused=True)
+        await self.consume("acme", dataset_version(number))
+
+        def let_go_on(plan: TrainingPlan) -> None:
+            plan.configure(replace(plan.settings, paused=False), expected_version=None)
+
+        await self.plans.update("acme", plan, let_go_on, request=request())
+        return ResourceKey(project="acme", id=plan)
+
+    async def queued(
+        self, number: int = 1, *, plan: str = "lora", examples: int = 100, **changes: object
+    ) -> ResourceKey:
+        """Create a plan and deliver a dataset version to it; return the run's name."""
+        await self.plan(plan, **changes)
+        version = self.datasets.publish(dataset_version(number, examples=examples))
+        await self.consume("acme", version)
+        return ResourceKey(project="acme", id=run_id("acme", plan, version.id))
+
+    async def run(self, name: ResourceKey) -> TrainingRun:
+        """Return a run as it is."""
+        return await self.runs.get(name.project, name.id)
+
+
+def request(request_id: str = "") -> Request:
+    """Return a new request."""
+    return Request.of(request_id, b"")

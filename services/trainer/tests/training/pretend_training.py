@@ -1,0 +1,47 @@
+"""A fake training process without libraries; the recipe's seed selects its behaviour."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from tidemill_trainer.learning.job import Job
+from tidemill_trainer.learning.lifeline import die_with_parent
+from tidemill_trainer.learning.reports import Reports
+
+SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES, COMPUTES, FITS = range(9)
+
+
+def main() -> None:
+    die_with_parent()
+    reports = Reports()
+    job = Job.read(Path(sys.argv[1]))
+    what = job.args["seed"]
+    if what == FITS:
+        choice = {"batch_size": 1, "accumulation_steps": 1, "checkpointing": False}
+        fit = {"choice": choice, "needed_bytes": 1, "limit_bytes": job.memory_bytes}
+        reports.report("fitted", fit=fit, examples={"offered": 3, "fitted": 2, "too_long": 1})
+    versions = {"torch": "2"}
+    if what == COMPUTES:
+        versions = {"format": job.numeric_format, "kernels": os.environ.get("ATEN_CPU_CAPABILITY", "")}
+    reports.report("begun", step=0, steps=2, versions=versions, losses=[])
+    if what == CHATTERS:
+        print("a library's own words")  # noqa: T201 - they must not reach the worker
+    reports.report("step", step=1, steps=2, loss=2.5, remaining_s=1.0)
+    if what == BREAKS:
+        raise SystemExit(3)
+    if what == SAYS_WHY:
+        reports.report("failed", reason="DIVERGED", message="the loss is nan")
+        return
+    if what == SAVES:
+        reports.report("step", step=2, steps=2, loss=2.0, remaining_s=0.0)
+        time.sleep(2)
+    kept = []
+    while what in {HANGS, GROWS}:
+        if what == GROWS:
+            kept.append(bytearray(32 * 1024**2))
+        time.sleep(0.01)
+    reports.report("done")
+
+
+main()

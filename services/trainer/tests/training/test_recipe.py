@@ -1,0 +1,78 @@
+import pytest
+
+from tidemill_core.errors import InvalidInput
+from tidemill_trainer.training.domain.recipe import recipe_of
+
+
+def refused(**settings: object) -> str:
+    with pytest.raises(InvalidInput) as refusal:
+        recipe_of(method="sft", lora={}, args=settings)
+    return refusal.value.message
+
+
+def test_what_is_not_given_is_filled_in() -> None:
+    recipe = recipe_of(method="sft", lora={"r": 4.0}, args={"learning_rate": 1e-3})
+
+    assert (recipe.lora["r"], recipe.lora["target_modules"]) == (4, "all-linear")
+    assert (recipe.args["learning_rate"], recipe.args["seed"], recipe.args["optim"]) == (1e-3, 42, "adamw_torch_fused")
+
+
+def test_numbers_of_a_struct_become_whole_where_they_have_to_be() -> None:
+    batch = recipe_of(method="sft", lora={}, args={"per_device_train_batch_size": 4.0}).args
+
+    assert isinstance(batch["per_device_train_batch_size"], int)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("learning_rate", 5.0),
+        ("learning_rate", float("nan")),
+        ("learning_rate", "1e-3"),
+        ("max_steps", 1.5),
+        ("max_steps", 0),
+        ("max_steps", float("inf")),
+        ("seed", -1),
+        ("seed", True),
+        ("optim", "lion"),
+        ("gradient_checkpointing", "yes"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_field_value_and_range(name: str, value: object) -> None:
+    message = refused(**{name: value})
+
+    assert f"plan.args.{name}: is {value!r}; allowed:" in message
+
+
+@pytest.mark.parametrize(
+    "name", ["output_dir", "push_to_hub", "hub_token", "report_to", "trust_remote_code", "deepspeed"]
+)
+def test_a_dangerous_setting_is_refused_and_its_value_not_repeated(name: str) -> None:
+    message = refused(**{name: "hf_verysecret"})
+
+    assert f"plan.args.{name}: is refused" in message
+    assert "verysecret" not in message
+
+
+def test_an_unknown_setting_is_answered_with_the_nearest_one() -> None:
+    assert "did you mean learning_rate?" in refused(learning_rat=1e-3)
+
+
+def test_all_that_is_wrong_is_reported_at_once() -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        recipe_of(method="dpo", lora={"r": 0, "modules_to_save": ["lm_head"]}, args={"seed": -1})
+
+    fields = [violation.field for violation in refusal.value.violations]
+    assert fields == ["plan.method", "plan.lora.r", "plan.lora.modules_to_save", "plan.args.seed"]
+
+
+@pytest.mark.parametrize("value", [[], ["q_proj", 3], "q_proj", [".*"], {"a": 1}])
+def test_target_modules_are_all_linear_or_names(value: object) -> None:
+    with pytest.raises(InvalidInput, match=r"plan\.lora\.target_modules"):
+        recipe_of(method="sft", lora={"target_modules": value}, args={})
+
+
+def test_names_of_target_modules_are_taken() -> None:
+    recipe = recipe_of(method="sft", lora={"target_modules": ["q_proj", "v_proj"]}, args={})
+
+    assert recipe.lora["target_modules"] == ("q_proj", "v_proj")

@@ -1,0 +1,397 @@
+import json
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import count, product
+from pathlib import Path
+
+import pytest
+
+from services.trainer.tests.registry.fakes import ADA, model_files, reason_of
+from services.trainer.tests.training.fakes import Harness, adapter_config, dataset_version, plan_settings, request
+from tidemill_core.application import Caller, Page, PageRequest, ResourceKey
+from tidemill_core.errors import (
+    AlreadyExists,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    PreconditionFailed,
+)
+from tidemill_testkit.stores import InMemoryAggregates
+from tidemill_trainer.errors import BaseNotTrainable, RecipeNotForBase, TrainingPlanNotFound
+from tidemill_trainer.registry.domain.model_version import ModelVersion
+from tidemill_trainer.registry.domain.sources import OpenAiSource
+from tidemill_trainer.training.crud import UpdateCommand
+from tidemill_trainer.training.domain.plan import RunLimits, TrainingPlan
+from tidemill_trainer.training.domain.run import RunState, RunWasQueued, run_id
+from tidemill_trainer.training.mongo import TrainingPlanCodec
+
+BOB = Caller(project="other", subject="bob")
+
+
+@pytest.fixture
+async def harness(tmp_path: Path) -> Harness:
+    return await Harness(folder=tmp_path).with_base()
+
+
+class DeletedOnceListed(InMemoryAggregates[TrainingPlan]):
+    """Plans of which `gone` is deleted right after the list is read."""
+
+    async def list(
+        self, project: str, *, page: PageRequest, where: Mapping[str, str] | None = None, show_deleted: bool = False
+    ) -> Page[TrainingPlan]:
+        found = await super().list(project, page=page, where=where, show_deleted=show_deleted)
+        await self.update(project, "gone", lambda plan: plan.delete(expected_version=None), request=request())
+        return found
+
+
+async def runs_of(harness: Harness) -> list[tuple[str, str]]:
+    page = await harness.run_crud.list(ADA, PageRequest(), plan="")
+    return [(run.plan, run.dataset.id) for run in page.items]
+
+
+async def test_a_new_version_starts_the_runs_of_its_plans_once(harness: Harness) -> None:
+    await harness.plan("lora")
+    await harness.plan("other")
+    await harness.plan("elsewhere", dataset="another")
+
+    for _ in range(2):
+        await harness.consume("acme", dataset_version())
+
+    assert sorted(await runs_of(harness)) == [("lora", "sft@1"), ("other", "sft@1")]
+    assert [type(event) for event in harness.runs.published] == [RunWasQueued, RunWasQueued]
+    assert harness.enqueued
+
+
+async def test_a_run_copies_recipe_and_base_so_that_a_change_concerns_later_ones(harness: Harness) -> None:
+    await harness.plan()
+    await harness.consume("acme", dataset_version(1))
+    await harness.registry.register(model_files(vocab__json=b"{}"))
+    await harness.change(args={"seed": 9.0})
+    await harness.consume("acme", dataset_version(2))
+
+    first, second = [
+        await harness.run(ResourceKey(project="acme", id=run_id("acme", "lora", f"sft@{n}"))) for n in (1, 2)
+    ]
+    assert (first.base, first.recipe.args["seed"]) == ("smollm2@1", 7)
+    assert (second.base, second.recipe.args["seed"]) == ("smollm2@2", 9)
+
+
+async def test_a_paused_plan_starts_nothing_until_it_goes_on_with_the_newest_version(harness: Harness) -> None:
+    await harness.plan(paused=True)
+    await harness.consume("acme", dataset_version(1))
+    await harness.consume("acme", dataset_version(2))
+    with pytest.raises(PreconditionFailed, match="paused"):
+        await harness.run_crud.start(ADA, "lora", dataset_version="", request=request(), validate_only=False)
+    assert await runs_of(harness) == []
+
+    await harness.change(paused=False)
+    await harness.change(paused=False)
+
+    assert await runs_of(harness) == [("lora", "sft@2")]
+
+
+async def test_an_older_version_that_is_received_again_does_not_replace_what_a_paused_plan_deferred(
+    harness: Harness,
+) -> None:
+    await harness.plan(paused=True)
+    for number in (10, 9):
+        await harness.consume("acme", dataset_version(number))
+
+    await harness.change(paused=False)
+
+    assert await runs_of(harness) == [("lora", "sft@10")]
+
+
+async def test_a_newer_version_replaces_what_a_plan_deferred_in_a_pause(harness: Harness) -> None:
+    await harness.with_deferred_work(1)
+
+    await harness.consume("acme", dataset_version(2))
+
+    assert await runs_of(harness) == [("lora", "sft@2")]
+    assert (await harness.plans.get("acme", "lora")).deferred is None
+
+
+async def test_an_older_version_that_is_received_again_changes_nothing_newer(harness: Harness) -> None:
+    name = await harness.with_deferred_work(10)
+    await harness.consume("acme", dataset_version(9))
+
+    await harness.start_deferred.named(name)
+
+    assert sorted(await runs_of(harness)) == [("lora", "sft@10"), ("lora", "sft@9")]
+
+
+async def test_a_deferred_run_is_queued_once_though_the_resuming_process_was_killed(harness: Harness) -> None:
+    name = await harness.with_deferred_work(1)
+
+    for found in (ResourceKey(project="acme", id="deleted"), name, name):
+        await harness.start_deferred.named(found)
+
+    assert await runs_of(harness) == [("lora", "sft@1")]
+    assert (await harness.plans.get("acme", "lora")).deferred is None
+    assert len(harness.runs.published) == 1
+
+
+@pytest.mark.parametrize("changes", [({"dataset": "faq"}, {"paused": False}), ({"dataset": "faq", "paused": False},)])
+async def test_a_plan_that_goes_on_with_another_dataset_trains_nothing_of_the_old_one(
+    harness: Harness, changes: tuple[dict[str, object], ...]
+) -> None:
+    await harness.plan(paused=True)
+    await harness.consume("acme", dataset_version(1))
+
+    for change in changes:
+        await harness.change("lora", **change)
+
+    assert await runs_of(harness) == []
+
+
+async def test_a_plan_that_is_deleted_while_a_version_is_received_keeps_it_from_no_other_plan(harness: Harness) -> None:
+    plans = DeletedOnceListed(codec=TrainingPlanCodec(), missing=TrainingPlanNotFound, clock=harness.registry.clock)
+    start_deferred = replace(harness.start_deferred, plans=plans)
+    for plan, paused in (("gone", True), ("lora", False)):
+        await plans.add(TrainingPlan(id=plan, project="acme", settings=plan_settings(paused=paused)), request=request())
+
+    await replace(harness.consume, plans=plans, start_deferred=start_deferred)("acme", dataset_version())
+
+    assert await runs_of(harness) == [("lora", "sft@1")]
+
+
+async def test_a_version_in_another_project_is_refused(harness: Harness) -> None:
+    await harness.plan()
+
+    with pytest.raises(PermissionDenied):
+        await harness.consume("acme", dataset_version(project="other"))
+
+
+async def test_a_run_whose_base_is_gone_fails_and_says_so(harness: Harness) -> None:
+    await harness.plan()
+    await harness.registry.models.update(
+        "acme",
+        "smollm2",
+        lambda m: m.delete(now=harness.registry.clock.now(), expected_version=None),
+        request=request(),
+    )
+
+    await harness.consume("acme", dataset_version())
+
+    run = await harness.run(ResourceKey(project="acme", id=run_id("acme", "lora", "sft@1")))
+    assert (run.state, run.reason) == (RunState.FAILED, "MODEL_NOT_FOUND")
+
+
+async def test_a_run_that_its_base_failed_is_retried_on_what_the_base_means_now(harness: Harness) -> None:
+    await harness.plan()
+    await harness.registry.models.update(
+        "acme",
+        "smollm2",
+        lambda m: m.delete(now=harness.registry.clock.now(), expected_version=None),
+        request=request(),
+    )
+    await harness.consume("acme", dataset_version())
+    name = ResourceKey(project="acme", id=run_id("acme", "lora", "sft@1"))
+
+    with pytest.raises(NotFound):
+        await harness.run_crud.retry(ADA, name.id, request=request())
+    await harness.registry.register(model_files())
+    harness.trainings.config = adapter_config(base_model_name_or_path="smollm2@2")
+    await harness.run_crud.retry(ADA, name.id, request=request())
+    await harness.train(name)
+
+    run = await harness.run(name)
+    assert (run.state, run.base) == (RunState.SUCCEEDED, "smollm2@2")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"dataset": "No Slug"}, "plan.dataset"),
+        ({"method": "dpo"}, "plan.method"),
+        ({"args": {"output_dir": "/"}}, "plan.args.output_dir"),
+        ({"limits": RunLimits(memory_bytes=1)}, "plan.limits.memory_bytes"),
+        ({"limits": RunLimits(memory_bytes=2**40)}, "plan.limits.memory_bytes"),
+        ({"base": "lora"}, "model lora does not exist"),
+        ({"base": "smollm2@x"}, "plan.base"),
+    ],
+)
+async def test_a_wrong_plan_is_refused_before_anything_is_stored(
+    harness: Harness, changes: dict[str, object], field: str
+) -> None:
+    with pytest.raises((InvalidInput, NotFound), match=field.replace(".", r"\.")):
+        await harness.plan("lora", **changes)
+
+    assert not (await harness.plan_crud.list(ADA, PageRequest())).items
+
+
+async def test_a_remote_model_is_no_base(harness: Harness) -> None:
+    await harness.registry.begin(OpenAiSource(model="gpt", base_url="https://api.example/v1"), model="gpt")
+
+    with pytest.raises(PreconditionFailed, match="without weights in this registry"):
+        await harness.plan(base="gpt")
+
+
+async def test_a_plan_cannot_register_versions_of_its_own_base(harness: Harness) -> None:
+    with pytest.raises(InvalidInput, match=r"plan\.base"):
+        await harness.plan("smollm2")
+
+
+async def test_the_same_request_makes_one_plan_and_another_is_answered_that_it_exists(harness: Harness) -> None:
+    first = await harness.plan_crud.create(ADA, "lora", plan_settings(), request=request("r1"), validate_only=False)
+
+    assert (
+        await harness.plan_crud.create(ADA, "lora", plan_settings(), request=request("r1"), validate_only=False)
+        == first
+    )
+    with pytest.raises(AlreadyExists):
+        await harness.plan()
+
+
+async def test_validate_only_stores_nothing(harness: Harness) -> None:
+    await harness.plan_crud.create(ADA, "lora", plan_settings(), request=request(), validate_only=True)
+
+    with pytest.raises(NotFound):
+        await harness.plan_crud.get(ADA, "lora")
+
+
+async def test_a_plan_of_another_project_is_not_there(harness: Harness) -> None:
+    await harness.plan()
+
+    with pytest.raises(NotFound):
+        await harness.plan_crud.get(BOB, "lora")
+
+
+async def test_a_change_decided_on_an_older_save_is_refused(harness: Harness) -> None:
+    await harness.plan()
+    await harness.change(paused=True)
+
+    command = UpdateCommand(
+        plan="lora",
+        settings=plan_settings(),
+        fields=frozenset({"paused"}),
+        request=request(),
+        expected_version=1,
+    )
+    with pytest.raises(Conflict) as refusal:
+        await harness.plan_crud.update(ADA, command)
+    assert reason_of(refusal.value) == "TRAINING_PLAN_CHANGED"
+
+
+async def test_a_deleted_plan_starts_nothing_and_can_be_made_again(harness: Harness) -> None:
+    await harness.plan()
+    await harness.plan_crud.delete(ADA, "lora", expected_version=None, request=request(), validate_only=False)
+
+    await harness.consume("acme", dataset_version())
+
+    assert await runs_of(harness) == []
+    assert (await harness.plan()).settings.dataset == "sft"
+
+
+async def test_a_run_is_started_by_hand_on_the_newest_version(harness: Harness) -> None:
+    await harness.plan()
+    harness.datasets.publish(dataset_version(1))
+    harness.datasets.publish(dataset_version(2))
+
+    start = partial(harness.run_crud.start, ADA, "lora", validate_only=False)
+    first = await start(dataset_version="", request=request("r1"))
+    harness.datasets.publish(dataset_version(3))
+    again = await harness.run_crud.start(ADA, "lora", dataset_version="", request=request("r1"), validate_only=False)
+    named = await harness.run_crud.start(
+        ADA, "lora", dataset_version="sft@1", request=request("r2"), validate_only=False
+    )
+
+    assert (first.dataset.id, again.id, named.dataset.id) == ("sft@2", first.id, "sft@1")
+
+
+async def test_a_run_on_another_dataset_is_refused(harness: Harness) -> None:
+    await harness.plan()
+
+    with pytest.raises(InvalidInput, match="trains on versions of sft"):
+        await harness.run_crud.start(ADA, "lora", dataset_version="faq@1", request=request(), validate_only=False)
+
+
+@pytest.mark.parametrize("name", ["lm_head", "embed_tokens", "model.embed_tokens", "transformer.wte"])
+async def test_a_plan_does_not_train_the_vocabulary(harness: Harness, name: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"plan\.lora\.target_modules: names {re.escape(name)}"):
+        await harness.plan(lora={"target_modules": ["q_proj", name]})
+
+
+def a_base(
+    *, modules: Sequence[str] = ("q_proj", "v_proj"), template: str | None = "{{ messages }}"
+) -> dict[str, bytes]:
+    header = {
+        f"model.layers.{layer}.self_attn.{name}.weight": {"dtype": "F32", "shape": [1, 1], "data_offsets": [at, at + 4]}
+        for at, (layer, name) in zip(count(0, 4), product(range(2), modules), strict=False)
+    }
+    text = json.dumps(header).encode()
+    tokenizer = {"chat_template": template} if template else {}
+    return {
+        "config.json": json.dumps({"model_type": "llama", "max_position_embeddings": 512}).encode(),
+        "model.safetensors": struct.pack("<Q", len(text)) + text + bytes(4 * len(header)),
+        "tokenizer_config.json": json.dumps(tokenizer).encode(),
+    }
+
+
+async def test_a_plan_that_names_modules_which_its_base_lacks_is_refused_with_those_that_it_has(tmp_path: Path) -> None:
+    harness = Harness(folder=tmp_path)
+    await harness.registry.register(a_base())
+
+    with pytest.raises(RecipeNotForBase) as made:
+        await harness.plan(lora={"target_modules": ["q_proj", "query_key_value"]})
+    await harness.plan(lora={"target_modules": ["q_proj", "layers.1.self_attn.v_proj"]})
+    with pytest.raises(RecipeNotForBase) as changed:
+        await harness.change(lora={"target_modules": ["c_attn"]})
+
+    assert [each.field for each in made.value.violations] == ["plan.lora.target_modules"]
+    text = made.value.violations[0].description
+    assert text == "names query_key_value, which smollm2@1 does not have; it has q_proj, v_proj; or use all-linear"
+    assert (made.value.reason, changed.value.reason) == ("BAD_RECIPE", "BAD_RECIPE")
+
+
+async def test_a_run_fails_at_once_where_the_base_of_its_plan_has_other_modules_by_then(tmp_path: Path) -> None:
+    harness = Harness(folder=tmp_path)
+    await harness.registry.register(a_base())
+    await harness.plan(lora={"target_modules": ["q_proj"]})
+    await harness.registry.register(a_base(modules=["c_attn"]))
+
+    await harness.consume("acme", dataset_version())
+
+    run = await harness.runs.get("acme", run_id("acme", "lora", "sft@1"))
+    assert (run.state, run.reason) == (RunState.FAILED, "BAD_RECIPE")
+    assert "it has c_attn" in run.message
+
+
+async def test_a_length_that_the_base_does_not_read_is_refused_and_the_default_is_what_it_reads(tmp_path: Path) -> None:
+    harness = Harness(folder=tmp_path)
+    await harness.registry.register(a_base())
+
+    with pytest.raises(RecipeNotForBase, match="is 513; the context of smollm2@1 is 512 tokens"):
+        await harness.plan(args={"max_length": 513})
+    await harness.plan("short", args={"max_length": 64})
+    await harness.plan("plain", args={})
+    await harness.consume("acme", dataset_version())
+
+    runs = [await harness.runs.get("acme", run_id("acme", plan, "sft@1")) for plan in ("short", "plain")]
+    assert [run.recipe.args["max_length"] for run in runs] == [64, 512]
+
+
+async def test_a_base_without_a_chat_template_is_refused(tmp_path: Path) -> None:
+    harness = Harness(folder=tmp_path)
+    await harness.registry.register(a_base(template=None))
+
+    with pytest.raises(BaseNotTrainable, match="no chat template"):
+        await harness.plan()
+
+
+async def test_a_base_that_was_stored_before_its_files_were_asked_is_checked_at_the_runs_start(tmp_path: Path) -> None:
+    harness = Harness(folder=tmp_path)
+    version = await harness.registry.register(a_base())
+
+    def forget(version: ModelVersion) -> None:
+        version.artifacts = tuple(replace(each, facts=None) for each in version.artifacts)
+
+    await harness.registry.versions.update("acme", version.id, forget, request=request())
+
+    plan = await harness.plan(lora={"target_modules": ["c_attn"]}, args={"max_length": 4096})
+
+    assert plan.id == "lora"

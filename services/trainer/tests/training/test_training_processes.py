@@ -1,0 +1,185 @@
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tidemill_testkit.polling import eventually
+from tidemill_trainer.errors import TrainingFailed
+from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
+from tidemill_trainer.training.domain.recipe import recipe_of
+from tidemill_trainer.training.ports import Begun, Fitted, Report, RunFolder, Stepped, TrainingJob
+from tidemill_trainer.training.training_processes import ProcessSettings, TrainingProcesses
+
+PRETENDS = Path(__file__).with_name("pretend_training.py")
+SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES, COMPUTES, FITS = range(9)
+GIGABYTE = 1024**3
+
+STARTS_AND_WAITS = """
+import asyncio, sys
+from pathlib import Path
+from services.trainer.tests.training.test_training_processes import HANGS, job_in, processes
+
+async def main():
+    async with processes().running(job_in(Path(sys.argv[1]), what=HANGS)) as reports:
+        async for _ in reports:
+            print("stepped", flush=True)
+
+asyncio.run(main())
+"""
+
+
+def processes() -> TrainingProcesses:
+    command = (sys.executable, str(PRETENDS))
+    settings = ProcessSettings(min_examples=1, checkpoint_steps=2, numeric_format="float32", command=command)
+    return TrainingProcesses(settings)
+
+
+def job_in(folder: Path, *, what: int, seconds: float = 60.0, memory: int = GIGABYTE) -> TrainingJob:
+    args = {"seed": what, "per_device_train_batch_size": 1}
+    return TrainingJob(
+        folder=RunFolder(path=folder),
+        base=folder / "base",
+        base_name="tiny@1",
+        recipe=recipe_of(method="sft", lora={}, args=args),
+        seconds_left=seconds,
+        memory_bytes=memory,
+    )
+
+
+async def reports_of(job: TrainingJob) -> list[Report]:
+    async with processes().running(job) as reports:
+        return [report async for report in reports]
+
+
+async def failure_of(job: TrainingJob) -> TrainingFailed:
+    with pytest.raises(TrainingFailed) as failure:
+        await reports_of(job)
+    return failure.value
+
+
+def children() -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # ended meanwhile, also those not reaped yet
+            if str(PRETENDS) in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
+async def test_a_process_reports_how_far_it_is(tmp_path: Path) -> None:
+    assert await reports_of(job_in(tmp_path, what=SUCCEEDS)) == [
+        Begun(step=0, steps=2, versions={"torch": "2"}),
+        Stepped(step=1, steps=2, loss=2.5, remaining_s=1.0),
+    ]
+
+
+async def test_what_a_library_prints_is_no_report(tmp_path: Path) -> None:
+    assert len(await reports_of(job_in(tmp_path, what=CHATTERS))) == 2
+    assert "own words" in (tmp_path / "stderr.log").read_text(encoding="utf-8")
+
+
+async def test_a_process_computes_as_the_service_is_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+
+    begun = (await reports_of(job_in(tmp_path, what=COMPUTES)))[0]
+
+    assert begun == Begun(step=0, steps=2, versions={"format": "float32", "kernels": "avx2"})
+
+
+async def test_why_a_process_stops_is_passed_on(tmp_path: Path) -> None:
+    failure = await failure_of(job_in(tmp_path, what=SAYS_WHY))
+
+    assert (failure.reason, failure.message) == ("DIVERGED", "the loss is nan")
+
+
+async def test_a_process_that_breaks_has_crashed_with_its_exit_code(tmp_path: Path) -> None:
+    failure = await failure_of(job_in(tmp_path, what=BREAKS))
+
+    assert (failure.reason, "code 3" in failure.message) == ("CRASHED", True)
+
+
+async def test_a_process_that_is_killed_has_crashed(tmp_path: Path) -> None:
+    async def killed() -> None:
+        async with processes().running(job_in(tmp_path, what=HANGS)) as reports:
+            async for _ in reports:
+                for child in children():
+                    child.kill()
+
+    with pytest.raises(TrainingFailed, match="-9") as failure:
+        await killed()
+    assert failure.value.reason == "CRASHED"
+
+
+async def test_time_is_limited(tmp_path: Path) -> None:
+    assert (await failure_of(job_in(tmp_path, what=HANGS, seconds=0.5))).reason == "TIME_LIMIT"
+
+
+async def test_saving_is_not_limited_by_time(tmp_path: Path) -> None:
+    last = (await reports_of(job_in(tmp_path, what=SAVES, seconds=1.5)))[-1]
+
+    assert isinstance(last, Stepped)
+    assert last.step == 2
+
+
+async def test_memory_is_watched(tmp_path: Path) -> None:
+    fits = 330 * 1024**2
+
+    failure = await failure_of(job_in(tmp_path, what=GROWS, memory=fits))
+
+    assert (failure.reason, str(fits) in failure.message) == ("OUT_OF_MEMORY", True)
+
+
+async def test_what_it_found_to_fit_is_reported(tmp_path: Path) -> None:
+    job = job_in(tmp_path, what=FITS, memory=2**40)
+
+    (fitted,) = (report for report in await reports_of(job) if isinstance(report, Fitted))
+
+    choice = Choice(batch_size=1, accumulation_steps=1, checkpointing=False)
+    assert fitted.fit == Fit(choice=choice, needed_bytes=1, limit_bytes=2**40)
+    assert fitted.examples == ExampleCounts(offered=3, fitted=2, too_long=1)
+
+
+async def test_memory_that_is_picked_is_what_the_machine_has_left_at_the_most(tmp_path: Path) -> None:
+    job = replace(job_in(tmp_path, what=FITS, memory=2**60), memory_auto=True)
+
+    (fitted,) = (report for report in await reports_of(job) if isinstance(report, Fitted))
+
+    assert 0 < fitted.fit.limit_bytes <= psutil.virtual_memory().total
+
+
+async def test_leaving_kills_the_process(tmp_path: Path) -> None:
+    async with processes().running(job_in(tmp_path, what=HANGS)) as reports:
+        await anext(reports)
+        assert len(children()) == 1
+
+    assert children() == []
+
+
+async def test_a_process_sees_no_secret_of_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINER_S3_SECRET_KEY", "verysecret")
+
+    async with processes().running(job_in(tmp_path, what=HANGS)) as reports:
+        await anext(reports)
+        assert "verysecret" not in "".join(children()[0].environ().values())
+
+
+async def test_a_process_dies_with_its_parent(tmp_path: Path) -> None:
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", STARTS_AND_WAITS, str(tmp_path), stdout=asyncio.subprocess.PIPE, env=os.environ.copy()
+    )
+    assert parent.stdout is not None
+    async with asyncio.timeout(30):
+        await parent.stdout.readline()
+    (child,) = psutil.Process(parent.pid).children()
+
+    child.send_signal(signal.SIGSTOP)  # not even a process that cannot do anything outlives it
+    parent.kill()
+    await parent.wait()
+
+    await eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
