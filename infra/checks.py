@@ -39,7 +39,7 @@ def main() -> int:
     if unknown := [name for name in arguments.checks if name not in known]:
         parser.error(f"there is no check {unknown[0]}: there are {', '.join(known)}")
     if arguments.of and not folder_of(arguments.of).is_dir():
-        parser.error(f"there is no service or library {arguments.of}: see the folders of services/ and libs/")
+        parser.error(f"there is no part {arguments.of}: see the folders of services/, libs/ and examples/")
     if not (names := [TESTS] if arguments.of else arguments.checks):
         names = [name for name in known if name != (TESTS if arguments.quick else QUICK_TESTS)]
     return run_all({name: known[name] for name in names})
@@ -64,8 +64,8 @@ def commands(part: str) -> dict[str, list[str]]:
 
 
 def folder_of(part: str) -> Path:
-    """Return the folder of a service or a library, or where a service of this name would be."""
-    places = (ROOT / "services" / part, ROOT / "libs" / part, ROOT / part)
+    """Return the folder of a service, a library or an example, or where a service of this name would be."""
+    places = (ROOT / "services" / part, ROOT / "libs" / part, ROOT / "examples" / part, ROOT / part)
     return next((place for place in places if place.is_dir()), places[0])
 
 

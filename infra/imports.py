@@ -16,7 +16,7 @@ def main(parts: list[str]) -> int:
     """Print the broken rules and return the exit code."""
     files = [ROOT / part / "pyproject.toml" for part in parts] or [
         ROOT / "pyproject.toml",
-        *sorted(ROOT.glob("*/*/pyproject.toml")),
+        *sorted([*ROOT.glob("*/*/pyproject.toml"), *ROOT.glob("examples/*/*/pyproject.toml")]),
     ]
     return max([check(file) for file in files if has_rules(file)], default=0)
 

@@ -205,8 +205,8 @@ def pinned(package: str) -> str:
 
 def members() -> list[Path]:
     """Return the pyproject.toml of every package of this repository."""
-    patterns = ("libs/*/pyproject.toml", "infra/local/pyproject.toml", "services/*/pyproject.toml")
-    return sorted(file for pattern in patterns for file in ROOT.glob(pattern))
+    folders = ("libs/*", "infra/local", "services/*", "examples/*/*")
+    return sorted(file for folder in folders for file in ROOT.glob(f"{folder}/pyproject.toml"))
 
 
 def digest() -> str:

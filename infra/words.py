@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 GLOSSARY = ROOT / "docs/glossary.md"
-NOT_OURS = ("libs/contracts/", "examples/", "protos/examples/", "LICENSE", "docs/glossary.md")
+NOT_OURS = ("libs/contracts/", "protos/examples/", "LICENSE", "docs/glossary.md")
 """Generated or quoted text, and the glossary itself."""
 
 _LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical"}

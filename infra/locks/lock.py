@@ -17,12 +17,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOT_LOCK = ROOT / "requirements.lock"
-FOLDERS = ("libs/*", "infra/local", "services/*")
+FOLDERS = ("libs/*", "infra/local", "services/*", "examples/*/*")
 BUILD_LOCK = ROOT / "infra" / "docker" / "build.lock"
 BUILD_TOOLS = ("hatchling", "uv==")
 """What an image needs to install a service, and does not keep."""
 LOWEST_PYTHON = "3.11"
-OWN = re.compile(r"tidemill-[a-z]+$")
+OWN = re.compile(r"tidemill(-[a-z]+)?$")
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 HEADER = "# Written by `make locks` from the pyproject.toml files. Installed by `uv pip sync`.\n"
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.system.running import LOOP, Platform, start
 from tidemill_client.connection import Addresses, Connection
-from tidemill_client.demo.example import Example
-from tidemill_client.demo.turn import TAUGHT, TRUSTED_CASES
+from tidemill_helpdesk.example import Example
+from tidemill_helpdesk.turn import TAUGHT, TRUSTED_CASES
 from tidemill_local import LocalStack
 from tidemill_testkit.stack import unique_name
 

@@ -57,7 +57,7 @@ class Platform:
             "TIDEMILL_HTTP_ADDRESS": self.addresses.http,
             "TIDEMILL_LOOP_FILES": str(ROOT / ".tidemill"),  # loops of tests lie elsewhere than the models
         }
-        command = [sys.executable, "-c", "from tidemill_client.cli.main import main; main()", *arguments]
+        command = [sys.executable, "-c", "from tidemill_cli.main import main; main()", *arguments]
         done = subprocess.run(  # noqa: S603 - our own command
             command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False
         )

@@ -131,7 +131,7 @@ async def test_a_submission_from_a_source_that_are_not_registered_becomes_a_dead
 
 
 def test_the_schema_of_the_example_is_the_published_one() -> None:
-    from tidemill_client.loop.declaration import json_schema  # noqa: PLC0415 - only this test needs it
+    from tidemill_cli.loop.declaration import json_schema  # noqa: PLC0415 - only this test needs it
 
     published = LOOP.with_name("loop.v1.schema.json")
     assert json.loads(published.read_text()) == json_schema()

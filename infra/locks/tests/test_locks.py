@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 PIN = re.compile(r"(?m)^([a-z0-9-]+)==([^\s;]+)")
 SERVICES = sorted(file.parent for file in ROOT.glob("services/*/pyproject.toml"))
+PROJECTS = sorted([*ROOT.glob("*/*/pyproject.toml"), *ROOT.glob("examples/*/*/pyproject.toml")])
 LOCKS = [
     ROOT / "requirements.lock",
     ROOT / "infra" / "docker" / "build.lock",
@@ -25,7 +26,7 @@ def external_names(project: Path) -> set[str]:
     names = {
         re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower()) for requirement in requirements
     }
-    return {name for name in names if not name.startswith("tidemill-")}
+    return {name for name in names if name.split("-")[0] != "tidemill"}
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
@@ -43,7 +44,7 @@ def test_a_lock_holds_everything_that_its_service_names(service: Path) -> None:
     assert external_names(service) <= {name for name, _ in pins(service / "requirements.lock")}
 
 
-@pytest.mark.parametrize("project", sorted(ROOT.glob("*/*/pyproject.toml")), ids=lambda file: file.parent.name)
+@pytest.mark.parametrize("project", PROJECTS, ids=lambda file: file.parent.name)
 def test_the_root_lock_holds_what_every_package_names(project: Path) -> None:
     assert external_names(project.parent) <= {name for name, _ in pins(ROOT / "requirements.lock")}
 

@@ -1,0 +1,143 @@
+"""demo: an end-to-end run of the platform."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tidemill_cli.output import JsonOption, ProjectOption, print_json, run, stdout
+from tidemill_cli.stack import start
+from tidemill_client.connection import Connection, remember_project
+from tidemill_helpdesk.endpoints import same_question_elsewhere
+from tidemill_helpdesk.example import CorpusDocument, Example
+from tidemill_helpdesk.helpdesk import Helpdesk
+from tidemill_helpdesk.judging import Judging
+from tidemill_helpdesk.machine import machine
+from tidemill_helpdesk.memory import peak_memory
+from tidemill_helpdesk.report_html import write_html
+from tidemill_helpdesk.steps import Steps
+from tidemill_helpdesk.turn import TAUGHT, TRUSTED_CASES, Turn
+
+AnswersOnlyOption = Annotated[
+    bool, typer.Option("--answers-only", help="Stop after documents and answers; takes about a third of the time.")
+]
+PoisonedOption = Annotated[
+    bool, typer.Option("--poisoned", help="Shuffle the corrections among the questions: the gate refuses the model.")
+]
+ContinueOption = Annotated[
+    bool, typer.Option("--continue", help="Continue a failed or interrupted demo in the same project.")
+]
+
+
+def demo(
+    *,
+    project: ProjectOption = "",
+    answers_only: AnswersOnlyOption = False,
+    poisoned: PoisonedOption = False,
+    is_continued: ContinueOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the whole loop in a new project: documents, answers, corrections, training, evaluation, rollout."""
+    if answers_only and poisoned:
+        message = "--poisoned and --answers-only are mutually exclusive: --answers-only stops before the corrections"
+        raise typer.BadParameter(message)
+    if is_continued and (project or answers_only or poisoned):
+        message = "--continue uses the options that the demo was started with: omit the others"
+        raise typer.BadParameter(message)
+    if as_json:
+        stdout.quiet = True
+    name = project or f"{'poisoned' if poisoned else 'demo'}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    work = _continued() if is_continued else _started(name, answers_only=answers_only, poisoned=poisoned)
+    steps = run(work, as_json=as_json)
+    start(quiet=as_json)
+    path = run(_demo(steps), as_json=as_json)
+    if as_json:
+        print_json(steps.report.data())
+        return
+    stdout.print()
+    stdout.print(steps.report.picture())
+    stdout.print(f"\nWritten to {path} and report.html beside it. Next steps, in project {steps.project}:\n")
+    stdout.print(_next_steps(), markup=False, highlight=False)
+
+
+async def _started(project: str, *, answers_only: bool, poisoned: bool) -> Steps:
+    return Steps(file=_file(), project=project, answers_only=answers_only, poisoned=poisoned)
+
+
+async def _continued() -> Steps:
+    return Steps.unfinished(_file())
+
+
+def _file() -> Path:
+    return Example.find().local / "demo" / "unfinished.json"
+
+
+async def _demo(steps: Steps) -> Path:
+    example = Example.find()
+    report = steps.report
+    documents = await example.documents()
+    trusted = example.trusted(documents, TRUSTED_CASES, taught=TAUGHT)
+    example.write_trusted_cases(trusted)
+    async with Connection(steps.project) as connection:
+        helpdesk = Helpdesk(
+            connection=connection, example=example, report=report, documents=documents, facts=steps.facts
+        )
+        report.add("machine", **machine())
+        steps.announce(len(trusted))
+        await steps.run("apply", lambda: helpdesk.apply(is_continued=steps.is_continued), again=steps.is_continued)
+        remember_project(steps.project)
+        title = "[bold]1. Documents[/]: Python's own documentation, half by gRPC, half as CloudEvents"
+        await steps.run("documents", helpdesk.feed, title=title)
+        model = example.local / "models" / "all-MiniLM-L6-v2"
+        await steps.run("retrieval", lambda: helpdesk.retrieve(model))
+        await steps.run("answers", helpdesk.answer, title="[bold]2. Answers[/]: streamed, each with its sources")
+        await steps.run("other_clients", lambda: same_question_elsewhere(helpdesk, steps.facts["asked_elsewhere"]))
+        pictures: dict[str, Any] = {}
+        if not steps.answers_only:
+            pictures = await _turn(steps, connection, example, documents)
+        report.add("peak_rss_mb", **peak_memory(example.local))
+        write_html(report.data() | {"pictures": pictures}, example.local / "demo" / "report.html")
+        path = report.write(example.local / "demo")
+    steps.finish()
+    return path
+
+
+async def _turn(
+    steps: Steps, connection: Connection, example: Example, documents: list[CorpusDocument]
+) -> dict[str, Any]:
+    shared: dict[str, Any] = {"connection": connection, "example": example, "report": steps.report}
+    turn = Turn(**shared, documents=documents, facts=steps.facts, poisoned=steps.poisoned)
+    judging = Judging(**shared)
+    title = "[bold]3. Feedback[/]: simulated users correct answers; from here on the loop runs unattended"
+    await steps.run("reactions", turn.triggers, title=title)
+    title = "[bold]4. Dataset[/]: the curation rule publishes a version"
+    await steps.run("examples", turn.examples, title=title)
+    title = "[bold]5. Training[/]: LoRA on the base model, in a separate process"
+    run_ = await steps.run("training", lambda: turn.train(retry=steps.is_continued), title=title, again=True)
+    assert run_ is not None  # noqa: S101 - `again` always runs the step
+    title = "[bold]6. Evaluation[/]: the candidate against the live model, on the same passages"
+    evaluation = await steps.run(
+        "evaluation",
+        lambda: judging.evaluate(run_.model_version, retry=steps.is_continued),
+        title=title,
+        again=True,
+    )
+    assert evaluation is not None  # noqa: S101 - the same
+    title = "[bold]7. Rollout[/]: shadow, canary and promotion on live questions"
+    await steps.run("rollout", lambda: turn.finish(evaluation), title=title)
+    title = "[bold]8. After[/]: the same questions again, and the lineage of the model"
+    await steps.run("after", turn.after, title=title)
+    await steps.run("apply_again", turn.apply_again)
+    await steps.run("lineage", lambda: turn.lineage(run_.model_version))
+    return await turn.pictures(run_.model_version) | {"scores": judging.scores()}
+
+
+def _next_steps() -> str:
+    return """\
+    tidemill ask "What does shutil.copytree do in Python?"
+    tidemill documents add ./docs --recursive
+    tidemill loop status helpdesk       tidemill rollouts list       tidemill evaluations list
+    tidemill inferences list            tidemill status
+    OpenAI-compatible endpoint: `tidemill status` shows its address
+"""

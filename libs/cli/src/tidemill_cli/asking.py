@@ -1,0 +1,110 @@
+"""ask and search: answers with sources, and passages."""
+
+import json
+import uuid
+from typing import Annotated, Any
+
+import typer
+from google.protobuf.struct_pb2 import Struct
+from rich.console import Group
+from rich.markup import escape
+
+from tidemill.content.v1.content_pb2 import Message, Part, Passage, Role
+from tidemill.inference.v1.inference_pb2 import Inference
+from tidemill.inference.v1.inference_service_pb2 import GenerateRequest, GenerateStreamRequest
+from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest
+from tidemill_cli.output import JsonOption, ProjectOption, chosen_project, plain, run, show, stdout, table
+from tidemill_client.connection import Connection
+from tidemill_core.errors import InvalidInput, Violation
+
+SNIPPET = 100
+"""Characters of a passage in a table."""
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="The question.")],
+    *,
+    deployment: Annotated[str, typer.Option("--deployment", "-d", help="The deployment.")] = "helpdesk",
+    end_user: Annotated[str, typer.Option(help="The user's pseudonym.")] = "",
+    variables: Annotated[str, typer.Option(help="Prompt variables, a JSON object.")] = "",
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Ask a deployment. Streams the answer, then prints its sources."""
+
+    async def work() -> Inference:
+        request = GenerateRequest(
+            request_id=str(uuid.uuid4()),
+            deployment=deployment,
+            messages=[Message(role=Role.ROLE_USER, parts=[Part(text=question)])],
+            end_user=end_user,
+            variables=_struct("variables", variables) if variables else None,
+        )
+        finished = Inference()
+        async with Connection(chosen_project(project)) as connection:
+            async for event in connection.inferences.GenerateStream(GenerateStreamRequest(request=request)):
+                if event.HasField("delta") and not as_json:
+                    stdout.print(event.delta.text, end="", markup=False, highlight=False)
+                if event.HasField("finished"):
+                    finished = event.finished
+        return finished
+
+    inference = run(work(), as_json=as_json)
+    if not as_json:
+        stdout.print()
+    show(plain(inference), _sources(inference), as_json=as_json)
+
+
+def search(
+    query: Annotated[str, typer.Argument(help="The query.")],
+    *,
+    collection: Annotated[str, typer.Option("--collection", "-c", help="The collection.")] = "handbook",
+    top_k: Annotated[int, typer.Option("--top-k", "-k", help="Maximum number of passages.")] = 5,
+    where: Annotated[str, typer.Option(help="Metadata filter, a JSON object.")] = "",
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show the passages most similar to a query."""
+
+    async def work() -> list[Passage]:
+        request = SearchRequest(
+            collection=collection, query=query, top_k=top_k, metadata_filter=_struct("where", where) if where else None
+        )
+        async with Connection(chosen_project(project)) as connection:
+            return list((await connection.retrieval.Search(request)).passages)
+
+    passages = run(work(), as_json=as_json)
+    rows = [(f"{p.score:.3f}", f"{p.source}/{p.key}", p.version, _snippet(p.text)) for p in passages]
+    data = {"passages": [plain(passage) for passage in passages]}
+    show(data, table(("score", "document", "version", "passage"), rows), as_json=as_json)
+
+
+def _sources(inference: Inference) -> Group:
+    cited = {citation.passage for message in inference.output for part in message.parts for citation in part.citations}
+    rows = [
+        (f"[{p.id}]", "cited" if p.id in cited else "", f"{p.source}/{p.key}", p.version, f"{p.start}-{p.end}", p.title)
+        for p in inference.passages
+    ]
+    usage = inference.usage
+    seconds = usage.total.ToMilliseconds() / 1000
+    summary = f"{inference.id}  {inference.variant.model}  {usage.output_tokens} tokens in {seconds:.1f} s"
+    warnings = [f"[yellow]{escape(warning)}[/]" for warning in inference.warnings]
+    columns = ("", "", "document", "version", "span", "title")
+    return Group("", table(columns, rows, title="sources"), *warnings, f"[dim]{escape(summary)}[/]")
+
+
+def _struct(field: str, text: str) -> Struct:
+    try:
+        values: Any = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InvalidInput.of(Violation(field=field, description=f"is not JSON: {error.msg}")) from None
+    if not isinstance(values, dict):
+        raise InvalidInput.of(Violation(field=field, description='must be a JSON object, such as {"product": "vpn"}'))
+    struct = Struct()
+    struct.update(values)
+    return struct
+
+
+def _snippet(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= SNIPPET else f"{line[: SNIPPET - 3]}..."

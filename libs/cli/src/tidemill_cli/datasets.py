@@ -1,0 +1,195 @@
+"""datasets: list, show, diff and export versions."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Group
+
+from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetVersion
+from tidemill.ingest.v1.dataset_service_pb2 import (
+    DiffDatasetVersionsResponse,
+    ListDatasetsRequest,
+    ListDatasetsResponse,
+    ListDatasetVersionsRequest,
+    ListDatasetVersionsResponse,
+)
+from tidemill_cli.output import (
+    EXIT_DIFFERENT,
+    JsonOption,
+    ProjectOption,
+    card,
+    chosen_project,
+    moment,
+    plain,
+    run,
+    show,
+    table,
+    writing,
+)
+from tidemill_cli.pages import SizeOption, TokenOption, show_page
+from tidemill_client.connection import Connection
+from tidemill_client.datasets import Datasets, Part
+
+datasets = typer.Typer(help="Versioned training data.", no_args_is_help=True)
+
+DatasetArgument = Annotated[str, typer.Argument(help="The dataset, for example helpdesk_sft.")]
+VersionArgument = Annotated[str, typer.Argument(help="dataset@number, or dataset for the newest version.")]
+
+
+@datasets.command("list")
+def list_datasets(
+    *, size: SizeOption = 50, token: TokenOption = "", project: ProjectOption = "", as_json: JsonOption = False
+) -> None:
+    """List the project's datasets."""
+
+    async def work() -> ListDatasetsResponse:
+        async with Connection(chosen_project(project)) as connection:
+            return await connection.datasets.ListDatasets(ListDatasetsRequest(page_size=size, page_token=token))
+
+    page = run(work(), as_json=as_json)
+    rows = [(d.id, d.latest_version or "-", d.version_count, f"{d.held_out_share:.0%}") for d in page.datasets]
+    picture = table(("dataset", "newest version", "versions", "held out"), rows)
+    show_page("datasets", page.datasets, page.next_page_token, picture, as_json=as_json)
+
+
+@datasets.command("show")
+def show_dataset(name: VersionArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
+    """Show a dataset and its newest version, or one version."""
+
+    async def work() -> tuple[Dataset | None, DatasetVersion | None]:
+        async with Connection(chosen_project(project)) as connection:
+            requested = Datasets(connection)
+            if "@" in name:
+                return None, await requested.version(name)
+            dataset = await requested.get(name)
+            return dataset, await requested.version(name) if dataset.latest_version else None
+
+    dataset, version = run(work(), as_json=as_json)
+    data = {"dataset": plain(dataset) if dataset else None, "version": plain(version) if version else None}
+    if version is None:
+        show(data, f"{name} has no version yet{_why(dataset)}", as_json=as_json)
+        return
+    show(data, card(_facts(version)), as_json=as_json)
+
+
+def _why(dataset: Dataset | None) -> str:
+    if dataset is not None and dataset.HasField("last_withheld"):
+        return f": {dataset.last_withheld.reason}, {dataset.last_withheld.message}"
+    return ": `tidemill loop status` says what it waits for"
+
+
+def _facts(version: DatasetVersion) -> dict[str, object]:
+    statistics = version.statistics
+    return {
+        "version": f"{version.dataset}@{version.number}",
+        "published": moment(version.create_time),
+        "digest": version.digest,
+        "to train": f"{version.train.examples} examples",
+        "held out": f"{version.held_out.examples} examples",
+        "offered": statistics.offered,
+        "left out": f"{statistics.duplicates} duplicates, {statistics.overlap} overlapping with the held-out split, "
+        f"{statistics.erased} erased, {statistics.unmasked} not maskable, {statistics.empty} empty",
+        "in both parts": statistics.train_held_out_shared,
+        "questions": statistics.groups,
+        "people": statistics.end_users,
+        "answer length": f"{statistics.mean_output_chars:.0f} characters (mean)",
+        "made from": f"curation {version.curation}, event seq {version.curation_seq}",
+    }
+
+
+@datasets.command("versions")
+def list_versions(
+    name: DatasetArgument,
+    *,
+    size: SizeOption = 50,
+    token: TokenOption = "",
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List the versions of a dataset, oldest first."""
+
+    async def work() -> ListDatasetVersionsResponse:
+        request = ListDatasetVersionsRequest(dataset=name, page_size=size, page_token=token)
+        async with Connection(chosen_project(project)) as connection:
+            return await connection.datasets.ListDatasetVersions(request)
+
+    page = run(work(), as_json=as_json)
+    rows = [
+        (
+            f"{v.dataset}@{v.number}",
+            v.train.examples,
+            v.held_out.examples,
+            v.statistics.duplicates,
+            v.statistics.overlap,
+            v.statistics.erased,
+            moment(v.create_time),
+        )
+        for v in page.versions
+    ]
+    picture = table(("version", "to train", "held out", "duplicates", "overlap", "erased", "published"), rows)
+    show_page("versions", page.versions, page.next_page_token, picture, as_json=as_json)
+
+
+@datasets.command("diff")
+def diff(
+    base: Annotated[str, typer.Argument(help="Base version, dataset@number.")],
+    target: Annotated[str, typer.Argument(help="Target version, dataset@number.")],
+    *,
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the examples of two versions. Exit 0 if they are equal, 2 if not."""
+
+    async def work() -> DiffDatasetVersionsResponse:
+        async with Connection(chosen_project(project)) as connection:
+            return await Datasets(connection).diff(base, target)
+
+    difference = run(work(), as_json=as_json)
+    several = (
+        ("+ added", difference.added),
+        ("- removed", difference.removed),
+        ("~ another answer", difference.changed),
+        ("> another part", difference.moved),
+    )
+    rows = [(sign, example) for sign, examples in several for example in examples]
+    summary = ", ".join(f"{len(examples)} {sign[2:]}" for sign, examples in several)
+    show(plain(difference), Group(*([table(("", "example"), rows)] if rows else []), summary), as_json=as_json)
+    if rows:
+        raise typer.Exit(EXIT_DIFFERENT)
+
+
+@datasets.command("export")
+def export(
+    name: VersionArgument,
+    *,
+    part: Annotated[Part, typer.Option(help="The split: for training, or held out.")] = "train",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Output file; default: standard output.")
+    ] = None,
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Write the examples of a version as JSON lines."""
+
+    async def work() -> int:
+        size = 0
+        async with Connection(chosen_project(project)) as connection:
+            pieces = Datasets(connection).export(name, part=part)
+            if output is None:
+                async for piece in pieces:
+                    size += sys.stdout.buffer.write(piece)
+                sys.stdout.buffer.flush()
+            else:
+                partial = output.with_name(f"{output.name}.part")
+                with writing(output):
+                    with partial.open("wb") as file:
+                        async for piece in pieces:
+                            size += file.write(piece)
+                    partial.replace(output)
+        return size
+
+    size = run(work(), as_json=as_json)
+    if output is not None:
+        show({"file": str(output), "bytes": size}, f"{size} bytes written to {output}", as_json=as_json)

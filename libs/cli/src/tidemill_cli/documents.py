@@ -1,0 +1,272 @@
+"""documents: add, list, show, explain and delete."""
+
+import uuid
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group
+
+from tidemill.ingest.v1.document_pb2 import Document, DocumentState
+from tidemill.ingest.v1.document_service_pb2 import (
+    DeleteDocumentRequest,
+    ExplainDocumentRequest,
+    ExplainDocumentResponse,
+    GetDocumentRequest,
+    GetDocumentTextRequest,
+    GetDocumentTextResponse,
+    ListDocumentsRequest,
+    ListDocumentsResponse,
+)
+from tidemill.rag.v1.collection_service_pb2 import GetIndexedDocumentRequest, ListCollectionsRequest
+from tidemill_cli.output import (
+    JsonOption,
+    ProjectOption,
+    card,
+    chosen_project,
+    plain,
+    progress,
+    run,
+    show,
+    table,
+)
+from tidemill_cli.pages import SizeOption, TokenOption, show_page
+from tidemill_client.connection import Connection
+from tidemill_client.documents import Documents, NewDocument, Outcome, Uploaded
+from tidemill_client.files import Files, find_files
+from tidemill_core.errors import TidemillError
+
+documents = typer.Typer(help="Add, list, explain and delete documents.", no_args_is_help=True)
+
+SourceOption = Annotated[str, typer.Option("--source", "-s", help="The document's source.")]
+KeyArgument = Annotated[str, typer.Argument(help="The document's key or id.")]
+
+
+@documents.command("add")
+def add(
+    paths: Annotated[list[Path], typer.Argument(help="Files, or folders with --recursive.")],
+    *,
+    source: SourceOption = "manual",
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Include subdirectories.")] = False,
+    below: Annotated[
+        Path | None,
+        typer.Option("--below", help="Keys are paths relative to this directory (default: the current one)."),
+    ] = None,
+    allow_skipped: Annotated[
+        bool, typer.Option("--allow-skipped", help="Exit 0 even if unsupported files were skipped.")
+    ] = False,
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Add documents with their paths as keys. Adding unchanged content again has no effect.
+
+    Exit 1 if a document was rejected, or a file of an unsupported type was skipped. Hidden files are ignored.
+    """
+
+    async def work() -> tuple[Files, list[Uploaded]]:
+        files = find_files(paths, recursive=recursive, below=below)
+        new = [NewDocument(source=source, key=key, content=file) for key, file in files.by_key.items()]
+        async with Connection(chosen_project(project)) as connection:
+            with progress() as bar:
+                task = bar.add_task("adding", total=len(new))
+                uploads: list[Uploaded] = []
+                async for uploaded in Documents(connection).upload_many(new):
+                    uploads.append(uploaded)
+                    bar.advance(task)
+        return files, uploads
+
+    files, uploads = run(work(), as_json=as_json)
+    show(_added_data(files, uploads), _added_picture(files, uploads), as_json=as_json)
+    refused = any(uploaded.refused for uploaded in uploads)
+    if refused or (files.unreadable and not allow_skipped):
+        raise typer.Exit(1)
+
+
+def _added_data(files: Files, uploads: list[Uploaded]) -> dict[str, object]:
+    added = [(each.document, each.outcome) for each in uploads if each.document and each.outcome]
+    return {
+        "added": [
+            {
+                "id": document.id,
+                "key": document.key,
+                "version": document.current.number,
+                "outcome": outcome.value,
+            }
+            for document, outcome in added
+        ],
+        "refused": {each.new.key: each.refused.message for each in uploads if each.refused},
+        "skipped": [{"path": str(each.path), "why": each.why} for each in files.skipped],
+        "skipped_by_suffix": files.by_suffix(),
+    }
+
+
+def _added_picture(files: Files, uploads: list[Uploaded]) -> Group:
+    """Return one line of counts, and tables of the updated, rejected and skipped files."""
+    refused = [(each.new.key, each.refused.message) for each in uploads if each.refused]
+    counts = [f"{len(uploads) - len(refused)} accepted", f"{len(refused)} rejected"]
+    if files.unreadable:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in files.by_suffix().items())
+        counts.append(f"{len(files.unreadable)} skipped: {kinds}")
+    changed = [
+        (each.document.key, each.document.current.number)
+        for each in uploads
+        if each.document and each.outcome is Outcome.UPDATED
+    ]
+    skipped = [(str(each.path), each.why) for each in files.skipped]
+    tables = [
+        table(("updated", "version"), changed) if changed else None,
+        table(("rejected", "reason"), refused) if refused else None,
+        table(("skipped", "reason"), skipped) if skipped else None,
+    ]
+    return Group(", ".join(counts), *(each for each in tables if each))
+
+
+@documents.command("list")
+def list_documents(
+    *,
+    source: SourceOption = "",
+    show_all: Annotated[bool, typer.Option("--all", help="Include deleted and rejected documents.")] = False,
+    size: SizeOption = 50,
+    token: TokenOption = "",
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List documents, oldest first."""
+
+    async def work() -> ListDocumentsResponse:
+        request = ListDocumentsRequest(source=source, show_all=show_all, page_size=size, page_token=token)
+        async with Connection(chosen_project(project)) as connection:
+            return await connection.documents.ListDocuments(request)
+
+    page = run(work(), as_json=as_json)
+    rows = [(d.id, f"{d.source}/{d.key}", _state(d), d.current.number or "-", d.current.title) for d in page.documents]
+    picture = table(("id", "document", "state", "version", "title"), rows)
+    show_page("documents", list(page.documents), page.next_page_token, picture, as_json=as_json)
+
+
+@documents.command("show")
+def show_document(
+    key: KeyArgument, *, source: SourceOption = "", project: ProjectOption = "", as_json: JsonOption = False
+) -> None:
+    """Show a document and its current version."""
+
+    async def work() -> Document:
+        async with Connection(chosen_project(project)) as connection:
+            request = GetDocumentRequest(**_name(key, source))
+            return (await connection.documents.GetDocument(request)).document
+
+    document = run(work(), as_json=as_json)
+    facts = {
+        "document": document.id,
+        "key": f"{document.source}/{document.key}",
+        "state": _state(document),
+        "version": document.current.number,
+        "title": document.current.title,
+        "masked": dict(document.current.provenance.masked),
+    }
+    show(plain(document), card(facts), as_json=as_json)
+
+
+@documents.command("text")
+def show_text(
+    document: Annotated[str, typer.Argument(help="The document's id.")],
+    *,
+    version: Annotated[int, typer.Option(help="Version number; 0 = current.")] = 0,
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Print the masked text of a version."""
+
+    async def work() -> GetDocumentTextResponse:
+        async with Connection(chosen_project(project)) as connection:
+            return await connection.documents.GetDocumentText(GetDocumentTextRequest(id=document, version=version))
+
+    answer = run(work(), as_json=as_json)
+    if as_json:
+        show(plain(answer), "", as_json=True)
+    else:
+        typer.echo(answer.text)
+
+
+@documents.command("explain")
+def explain(
+    key: KeyArgument, *, source: SourceOption = "", project: ProjectOption = "", as_json: JsonOption = False
+) -> None:
+    """Show a document's history, and its indexing status in every collection."""
+
+    async def work() -> tuple[ExplainDocumentResponse, list[dict[str, object]]]:
+        async with Connection(chosen_project(project)) as connection:
+            way = await connection.documents.ExplainDocument(ExplainDocumentRequest(**_name(key, source)))
+            return way, await _standing(connection, way.document)
+
+    way, standing = run(work(), as_json=as_json)
+    steps = [(s.time.ToJsonString(), s.happened, s.version or "-", "yes" if s.published else "not yet", s.message)
+             for s in way.steps]  # fmt: skip
+    index = [(s["collection"], s["index"], s["state"], s["message"]) for s in standing]
+    picture = Group(
+        card(
+            {
+                "document": way.document.id,
+                "key": f"{way.document.source}/{way.document.key}",
+                "state": _state(way.document),
+            }
+        ),
+        "",
+        table(("time", "happened", "version", "published", "message"), steps),
+        "",
+        table(("collection", "index", "searchable", "message"), index),
+    )
+    show({**plain(way), "indexes": standing}, picture, as_json=as_json)
+
+
+async def _standing(connection: Connection, document: Document) -> list[dict[str, object]]:
+    """Return the indexing status in each collection; if rag does not respond, a row says so."""
+    try:
+        collections = (await connection.collections.ListCollections(ListCollectionsRequest(page_size=1000))).collections
+        found: list[dict[str, object]] = []
+        for collection in collections:
+            request = GetIndexedDocumentRequest(collection=collection.id, document=document.id)
+            for entry in (await connection.collections.GetIndexedDocument(request)).documents:
+                searchable = entry.indexed_seq == entry.wanted_seq and entry.chunks > 0
+                state = f"yes, {entry.chunks} passages" if searchable else "no"
+                found.append(
+                    {"collection": collection.id, "index": entry.index, "state": state, "message": entry.message}
+                )
+    except TidemillError as error:
+        return [{"collection": "-", "index": "-", "state": "unknown", "message": error.message}]
+    return found
+
+
+@documents.command("delete")
+def delete(
+    key: KeyArgument,
+    *,
+    source: SourceOption = "",
+    erase: Annotated[bool, typer.Option("--erase", help="Erase the text of all versions.")] = False,
+    reason: Annotated[str, typer.Option(help="Reason, recorded with the deletion.")] = "",
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a document. Searches exclude it as soon as rag has consumed the event."""
+
+    async def work() -> Document:
+        request = DeleteDocumentRequest(erase=erase, delete_reason=reason, request_id=str(uuid.uuid4()))
+        request.MergeFrom(DeleteDocumentRequest(**_name(key, source)))
+        async with Connection(chosen_project(project)) as connection:
+            return (await connection.documents.DeleteDocument(request)).document
+
+    document = run(work(), as_json=as_json)
+    show(plain(document), f"{document.source}/{document.key} is {_state(document)}", as_json=as_json)
+
+
+def _name(key: str, source: str) -> dict[str, Any]:
+    """Return the request's fields for a document: `id` if the argument is a UUID, else source and key."""
+    try:
+        uuid.UUID(key)
+    except ValueError:
+        return {"source": source, "key": key}
+    return {"id": key}
+
+
+def _state(document: Document) -> str:
+    return DocumentState.Name(document.state).removeprefix("DOCUMENT_STATE_").lower()

@@ -1,0 +1,261 @@
+"""evaluations and evaluate: candidate models compared with a baseline."""
+
+import uuid
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.markup import escape
+
+from tidemill.evaluator.v1.evaluation_pb2 import (
+    CaseAnswer,
+    CaseResult,
+    Comparison,
+    Evaluation,
+    EvaluationState,
+    Verdict,
+)
+from tidemill.evaluator.v1.evaluation_service_pb2 import (
+    ListCaseResultsRequest,
+    ListCaseResultsResponse,
+    ListEvaluationsRequest,
+    ListEvaluationsResponse,
+)
+from tidemill_cli.loop.stages import unanswered, verdict_of
+from tidemill_cli.output import (
+    EXIT_ERROR,
+    JsonOption,
+    ProjectOption,
+    card,
+    chosen_project,
+    moment,
+    plain,
+    progress,
+    run,
+    show,
+    table,
+    word,
+)
+from tidemill_cli.pages import SizeOption, TokenOption, show_page
+from tidemill_client.connection import Connection
+from tidemill_client.evaluations import Evaluations
+
+evaluations = typer.Typer(help="Comparisons of a candidate with the baseline.", no_args_is_help=True)
+
+EvaluationArgument = Annotated[str, typer.Argument(help="The evaluation's id (see `tidemill evaluations list`).")]
+CandidateOption = Annotated[str, typer.Option("--candidate", help="model@version.")]
+METRIC = "rouge_l"
+
+
+@evaluations.command("list")
+def list_evaluations(
+    *,
+    gate: Annotated[str, typer.Option(help="Only of this gate.")] = "",
+    candidate: Annotated[str, typer.Option(help="Only of this model@version.")] = "",
+    size: SizeOption = 50,
+    token: TokenOption = "",
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List evaluations, oldest first."""
+
+    async def work() -> ListEvaluationsResponse:
+        request = ListEvaluationsRequest(page_size=size, page_token=token, gate=gate, candidate=candidate)
+        async with Connection(chosen_project(project)) as connection:
+            return await connection.evaluations.ListEvaluations(request)
+
+    page = run(work(), as_json=as_json)
+    rows = [
+        (
+            e.id,
+            e.gate or "by hand",
+            e.candidate,
+            e.baseline,
+            word(EvaluationState, e.state),
+            f"{e.answered}/{e.cases}",
+            verdict_of(e) if not e.reason else e.reason,
+        )
+        for e in page.evaluations
+    ]
+    picture = table(("evaluation", "gate", "candidate", "baseline", "state", "cases", "verdict"), rows)
+    show_page("evaluations", page.evaluations, page.next_page_token, picture, as_json=as_json)
+
+
+@evaluations.command("show")
+def show_evaluation(name: EvaluationArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
+    """Show an evaluation's verdict and comparisons."""
+
+    async def work() -> Evaluation:
+        async with Connection(chosen_project(project)) as connection:
+            return await Evaluations(connection).get(name)
+
+    evaluation = run(work(), as_json=as_json)
+    show(plain(evaluation), _picture(evaluation), as_json=as_json)
+
+
+@evaluations.command("cases")
+def list_cases(
+    name: EvaluationArgument,
+    *,
+    case_set: Annotated[str, typer.Option(help="Only of this case set, as named by `evaluations show`.")] = "",
+    metric: Annotated[str, typer.Option(help="Sort by the difference in this metric.")] = METRIC,
+    size: SizeOption = 20,
+    token: TokenOption = "",
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List cases, largest regression first, one line each. --json includes the full texts."""
+
+    async def work() -> ListCaseResultsResponse:
+        request = ListCaseResultsRequest(
+            evaluation=name, case_set=case_set, metric=metric, page_size=size, page_token=token
+        )
+        async with Connection(chosen_project(project)) as connection:
+            return await connection.evaluations.ListCaseResults(request)
+
+    page = run(work(), as_json=as_json)
+    rows = [_case(result, metric) for result in page.results]
+    columns = ("change", "case", "question", "reference", "baseline", "candidate")
+    picture = table(columns, rows, one_line=True)
+    show_page("results", page.results, page.next_page_token, picture, as_json=as_json)
+
+
+def _case(result: CaseResult, metric: str) -> tuple[str, ...]:
+    change = result.candidate.scores.get(metric, 0.0) - result.baseline.scores.get(metric, 0.0)
+    failed = result.baseline.failure or result.candidate.failure
+    texts = (result.question, result.reference, _answer(result.baseline, metric), _answer(result.candidate, metric))
+    return ("-" if failed else f"{change:+.3f}", result.case, *(" ".join(text.split()) for text in texts))
+
+
+def _answer(answer: CaseAnswer, metric: str) -> str:
+    if answer.failure:
+        return f"no answer: {answer.failure}"
+    return f"{answer.scores.get(metric, 0.0):.3f}  {answer.text}"
+
+
+@evaluations.command("start")
+def start(
+    candidate: Annotated[str, typer.Argument(help="model@version.", show_default=False)] = "",
+    *,
+    gate: Annotated[str, typer.Option(help="The gate.")],
+    named: Annotated[str, typer.Option("--candidate", hidden=True)] = "",
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the verdict; exit 1 unless it passed.")] = False,
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Start an evaluation of a candidate by a gate."""
+    if bool(candidate) == bool(named):
+        message = "give exactly one candidate as model@version (see `tidemill evaluations list`)"
+        raise typer.BadParameter(message, param_hint="CANDIDATE")
+
+    async def work() -> Evaluation:
+        async with Connection(chosen_project(project)) as connection:
+            asked = Evaluations(connection)
+            started = await asked.start(gate, candidate or named, request_id=str(uuid.uuid4()))
+            return await _followed(asked, started) if wait else started
+
+    evaluation = run(work(), as_json=as_json)
+    show(plain(evaluation), _picture(evaluation), as_json=as_json)
+    if wait and evaluation.verdict != Verdict.VERDICT_PASSED:
+        raise typer.Exit(EXIT_ERROR)
+
+
+@evaluations.command("cancel")
+def cancel(name: EvaluationArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
+    """Cancel an evaluation. It gets no verdict."""
+
+    async def work() -> Evaluation:
+        async with Connection(chosen_project(project)) as connection:
+            return await Evaluations(connection).cancel(name)
+
+    evaluation = run(work(), as_json=as_json)
+    show(plain(evaluation), _picture(evaluation), as_json=as_json)
+
+
+def evaluate(
+    *,
+    suite: Annotated[list[str], typer.Option("--suite", "-s", help="A suite; repeatable.")],
+    candidate: CandidateOption,
+    baseline: Annotated[str, typer.Option("--baseline", help="model@version; default: the live model.")] = "",
+    deployment: Annotated[
+        str, typer.Option("--deployment", "-d", help="The deployment that provides prompt, retrieval and sampling.")
+    ] = ("helpdesk"),
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two model versions on suites of trusted cases, and wait for the result. Exit 1 if it fails."""
+
+    async def work() -> Evaluation:
+        async with Connection(chosen_project(project)) as connection:
+            asked = Evaluations(connection)
+            started = await asked.compare(
+                deployment, suite, candidate=candidate, baseline=baseline, request_id=str(uuid.uuid4())
+            )
+            return await _followed(asked, started)
+
+    evaluation = run(work(), as_json=as_json)
+    show(plain(evaluation), _picture(evaluation), as_json=as_json)
+    if evaluation.state != EvaluationState.EVALUATION_STATE_COMPLETED:
+        raise typer.Exit(EXIT_ERROR)
+
+
+async def _followed(asked: Evaluations, started: Evaluation) -> Evaluation:
+    with progress() as bar:
+        task = bar.add_task("waiting for a worker", total=None)
+
+        def advance(found: Evaluation) -> None:
+            state = word(EvaluationState, found.state)
+            bar.update(task, description=f"{state}, cases", completed=found.answered, total=found.cases or None)
+
+        return await asked.wait(started.id, watch=advance)
+
+
+def _picture(evaluation: Evaluation) -> RenderableType:
+    facts = {
+        "evaluation": evaluation.id,
+        "state": word(EvaluationState, evaluation.state),
+        "why": " ".join(part for part in (evaluation.reason, evaluation.message) if part),
+        "gate": evaluation.gate or "by hand",
+        "deployment": evaluation.deployment,
+        "baseline": evaluation.baseline,
+        "candidate": evaluation.candidate,
+        "dataset": evaluation.dataset_version,
+        "cases": f"{evaluation.answered} of {evaluation.cases}",
+        "ended": moment(evaluation.finish_time),
+        "an answer takes": _latencies(evaluation),
+        "verdict": verdict_of(evaluation),
+    }
+    rows = [_evidence(comparison) for comparison in evaluation.comparisons]
+    interval = f"{evaluation.confidence:.0%} interval" if evaluation.confidence else "interval"
+    columns = ("cases", "metric", "n", "baseline", "candidate", "difference", interval, "asked", "", "unanswered")
+    evidence: list[RenderableType] = ["", table(columns, rows)] if rows else []
+    notes = [f"{c.metric} on {c.case_set}: {c.note}" for c in evaluation.comparisons if c.note]
+    evidence += ["", escape("\n".join(notes))] if notes else []
+    return Group(card({name: value for name, value in facts.items() if value}), *evidence)
+
+
+def _evidence(c: Comparison) -> tuple[object, ...]:
+    """Return a comparison as a row; means and bounds are over the `n` cases that both sides answered."""
+    known = c.cases > 0
+    return (
+        c.case_set,
+        c.metric,
+        c.cases,
+        f"{c.baseline:.3f}" if known else "-",
+        f"{c.candidate:.3f}" if known else "-",
+        f"{c.difference:+.3f}" if known else "-",
+        f"[{c.low:+.3f}, {c.high:+.3f}]" if known else "-",
+        f"above {c.gain_above:+g}" if c.required else "",
+        ("holds" if c.holds else "does not hold") if c.required else "",
+        unanswered(c),
+    )
+
+
+def _latencies(evaluation: Evaluation) -> str:
+    """Return the median latencies; "" if unknown."""
+    if not evaluation.HasField("candidate_latency"):
+        return ""
+    baseline, candidate = (
+        each.ToMilliseconds() / 1000 for each in (evaluation.baseline_latency, evaluation.candidate_latency)
+    )
+    return f"{baseline:.2f} s by the baseline, {candidate:.2f} s by the candidate (median)"

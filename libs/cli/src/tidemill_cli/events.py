@@ -1,0 +1,304 @@
+"""events tail and dead-letters: published events, and records that consumers rejected."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Any, Self
+
+import typer
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+from pydantic import ValidationError
+from pydantic_settings import SettingsConfigDict
+
+from tidemill_cli.output import (
+    JsonOption,
+    ProjectOption,
+    card,
+    chosen_project,
+    print_json,
+    run,
+    show,
+    stdout,
+    table,
+)
+from tidemill_client.connection import Addresses, NoAddress, UnusableTransport
+from tidemill_core.errors import DependencyUnavailable, InvalidInput, PreconditionFailed, Violation
+from tidemill_core.transport_security import KafkaServers
+from tidemill_kit.events.cloudevents import CloudEvent, InvalidEvent, from_record
+from tidemill_kit.events.dead_letters import NEWEST, DeadLetter, DeadLetters
+from tidemill_kit.events.kafka import Publisher, read_topic
+from tidemill_kit.runtime.transport_security import TransportSettings
+
+events = typer.Typer(help="Show published events.", no_args_is_help=True)
+dead_letters = typer.Typer(help="List, show and redrive records that a consumer rejected.", no_args_is_help=True)
+
+EveryProjectOption = Annotated[
+    bool, typer.Option("--every-project", help="All projects, including records without a project.")
+]
+
+TOPICS = r"^tidemill\..*\.v1$"
+
+
+@events.command("tail")
+def tail(
+    *,
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="Start with the oldest retained event.")
+    ] = False,
+    count: Annotated[int, typer.Option("--count", "-n", help="Stop after this many events; 0 = never.")] = 0,
+    every_project: EveryProjectOption = False,
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Print events as they are published, one per line."""
+
+    async def work() -> None:
+        requested = "" if every_project else chosen_project(project)
+        consumer = AIOKafkaConsumer(
+            auto_offset_reset="earliest" if from_beginning else "latest",
+            enable_auto_commit=False,
+            **kafka_servers().client_options(),
+        )
+        try:
+            await consumer.start()
+            consumer.subscribe(pattern=TOPICS)
+            await _print(consumer, requested, count, as_json=as_json)
+        except KafkaError as error:
+            message = f"Kafka does not respond ({type(error).__name__}): is the stack running? See `tidemill status`"
+            raise DependencyUnavailable(message, dependency="kafka") from error
+        finally:
+            await consumer.stop()
+
+    run(work(), as_json=as_json)
+
+
+async def _print(consumer: AIOKafkaConsumer, project: str, count: int, *, as_json: bool) -> None:
+    printed = 0
+    async for record in consumer:
+        try:
+            arrived = datetime.fromtimestamp(record.timestamp / 1000, tz=UTC)
+            event = from_record(record.value, record.headers, arrive_time=arrived)
+        except InvalidEvent:
+            continue
+        if record.topic.endswith(".dead.v1") or (project and event.project != project):
+            continue
+        _print_one(event, record.topic, as_json=as_json)
+        printed += 1
+        if printed == count:
+            return
+
+
+def _print_one(event: CloudEvent, topic: str, *, as_json: bool) -> None:
+    facts = {
+        "time": event.time.isoformat(),
+        "type": event.type,
+        "project": event.project,
+        "subject": event.subject,
+        "seq": event.seq,
+        "id": event.id,
+        "topic": topic,
+    }
+    if as_json:
+        print_json(facts)
+    else:
+        line = f"{facts['time']}  {event.type}  {event.project}/{event.subject}  seq {event.seq}"
+        stdout.print(line, markup=False, highlight=False)
+
+
+class ClientTransport(TransportSettings):
+    """TLS and SASL settings of clients, read from TIDEMILL_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="TIDEMILL_", frozen=True, extra="ignore")
+
+
+def kafka_servers() -> KafkaServers:
+    """Return Kafka's address and security settings.
+
+    Raises:
+        NoAddress: neither the environment nor a running stack provides the address.
+        UnusableTransport: a setting is invalid.
+
+    """
+    address = Addresses.find().kafka
+    if not address:
+        message = "the address of Kafka is not configured: run `tidemill up`, or set TIDEMILL_KAFKA_ADDRESS"
+        raise NoAddress(message, service="kafka")
+    try:
+        return ClientTransport().kafka_servers(address)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False)
+        lines = [" ".join([*(f"TIDEMILL_{each}".upper() for each in p["loc"]), p["msg"]]) for p in problems]
+        raise UnusableTransport("; ".join(lines)) from None
+
+
+TopicArgument = Annotated[str, typer.Argument(help="The dead-letter topic, as shown by `dead-letters list`.")]
+PlaceArgument = Annotated[str, typer.Argument(help="PARTITION/OFFSET, as shown by `dead-letters list`.")]
+
+
+NewestOption = Annotated[
+    int, typer.Option("--newest", min=1, help="Scan this many of the newest records of each partition.")
+]
+
+
+@dead_letters.command("list")
+def list_dead_letters(
+    topic: Annotated[str, typer.Argument(help="Only this topic.")] = "",
+    *,
+    newest: NewestOption = NEWEST,
+    every_project: EveryProjectOption = False,
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List records that consumers rejected, oldest first, with the reason."""
+
+    async def work() -> list[tuple[str, DeadLetter]]:
+        requested = _Selection.of(project, every_project=every_project)
+        async with _letters() as (letters, topics):
+            chosen = [name for name in topics if topic in {"", name}]
+            found = [(name, letter) for name in chosen for letter in await letters.list(name, newest=newest)]
+            return [(name, letter) for name, letter in found if requested.takes(letter)]
+
+    found = run(work(), as_json=as_json)
+    rows = [
+        (name, _place(letter), letter.reason, letter.attributes.get("project", ""), _state(letter), letter.message)
+        for name, letter in found
+    ]
+    picture = table(("topic", "place", "reason", "project", "state", "message"), rows)
+    show({"dead_letters": [_facts(name, letter) for name, letter in found]}, picture, as_json=as_json)
+
+
+@dead_letters.command("show")
+def show_dead_letter(
+    topic: TopicArgument,
+    place: PlaceArgument,
+    *,
+    value: Annotated[bool, typer.Option("--value", help="Include the body, which may contain unmasked text.")] = False,
+    every_project: EveryProjectOption = False,
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show one dead letter: its consumer, reason and origin."""
+
+    async def work() -> DeadLetter:
+        requested = _Selection.of(project, every_project=every_project)
+        async with _letters() as (letters, _):
+            letter = await letters.show(topic, **_parsed(place))
+            requested.check(letter)
+            return letter
+
+    letter = run(work(), as_json=as_json)
+    facts = _facts(topic, letter)
+    if value:
+        facts["value"] = (letter.original.value or b"").decode(errors="replace")
+    show(facts, card(facts), as_json=as_json)
+
+
+@dead_letters.command("redrive")
+def redrive(
+    topic: TopicArgument,
+    place: Annotated[str, typer.Argument(help="PARTITION/OFFSET, or `all` that were not redriven yet.")],
+    *,
+    newest: NewestOption = NEWEST,
+    every_project: EveryProjectOption = False,
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Republish dead letters to their original topics. Consumers are idempotent: every effect happens once."""
+
+    async def work() -> list[DeadLetter]:
+        requested = _Selection.of(project, every_project=every_project)
+        async with _letters() as (letters, _):
+            if place != "all":
+                requested.check(await letters.show(topic, **_parsed(place)))
+                return [await letters.redrive(topic, **_parsed(place))]
+            found = await letters.list(topic, newest=newest)
+            waiting = [letter for letter in found if requested.takes(letter) and not letter.redriven]
+            return [
+                await letters.redrive(topic, partition=letter.partition, offset=letter.offset) for letter in waiting
+            ]
+
+    driven = run(work(), as_json=as_json)
+    facts = {"redriven": [_facts(topic, letter) for letter in driven]}
+    show(facts, f"{len(driven)} redriven", as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """Filters dead letters by project; "" selects all, including those without a project."""
+
+    project: str
+
+    @classmethod
+    def of(cls, project: str, *, every_project: bool) -> Self:
+        return cls("" if every_project else chosen_project(project))
+
+    def takes(self, letter: DeadLetter) -> bool:
+        return self.project in {"", letter.attributes.get("project", "")}
+
+    def check(self, letter: DeadLetter) -> None:
+        """Reject a dead letter of another project.
+
+        Raises:
+            PreconditionFailed: the dead letter belongs to another project.
+
+        """
+        if not self.takes(letter):
+            whose = f"to project {name}" if (name := letter.attributes.get("project")) else "to no readable project"
+            message = f"the dead letter belongs {whose}, not to {self.project}: use --project or --every-project"
+            raise PreconditionFailed(message)
+
+
+@asynccontextmanager
+async def _letters() -> AsyncIterator[tuple[DeadLetters, list[str]]]:
+    """Connect to Kafka; yield the dead letters and their topics."""
+    servers = kafka_servers()
+    publisher = Publisher(servers)
+    await publisher.start()
+    try:
+        topics = await _dead_letter_topics(servers)
+        yield DeadLetters(partial(read_topic, servers), publisher), topics
+    finally:
+        await publisher.stop()
+
+
+async def _dead_letter_topics(servers: KafkaServers) -> list[str]:
+    consumer = AIOKafkaConsumer(**servers.client_options())
+    try:
+        await consumer.start()
+        return sorted(name for name in await consumer.topics() if name.endswith(".dead.v1"))
+    finally:
+        await consumer.stop()
+
+
+def _parsed(place: str) -> dict[str, int]:
+    partition, _, offset = place.partition("/")
+    if not (partition.isdigit() and offset.isdigit()):
+        raise InvalidInput.of(Violation(field="place", description="must be PARTITION/OFFSET, for example 0/17"))
+    return {"partition": int(partition), "offset": int(offset)}
+
+
+def _place(letter: DeadLetter) -> str:
+    return f"{letter.partition}/{letter.offset}"
+
+
+def _state(letter: DeadLetter) -> str:
+    return "redriven" if letter.redriven else "pending"
+
+
+def _facts(topic: str, letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "topic": topic,
+        "place": _place(letter),
+        "consumer": letter.consumer,
+        "reason": letter.reason,
+        "message": letter.message,
+        "origin": f"{letter.origin.topic} {letter.origin.number}/{letter.origin_offset}",
+        "time": letter.time.isoformat(),
+        "attempts": letter.attempts,
+        "redriven": letter.redriven,
+        "value_not_kept": letter.value_size,
+        "attributes": dict(letter.attributes),
+    }

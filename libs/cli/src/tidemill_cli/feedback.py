@@ -1,0 +1,165 @@
+"""feedback: rate, correct, comment, list, withdraw and erase."""
+
+from collections.abc import Coroutine
+from typing import Annotated, Any
+
+import typer
+
+from tidemill.feedback.v1.feedback_pb2 import Feedback, FeedbackState
+from tidemill.feedback.v1.feedback_service_pb2 import EraseEndUserResponse, ListFeedbackRequest, ListFeedbackResponse
+from tidemill_cli.output import JsonOption, ProjectOption, chosen_project, plain, run, show, table, word
+from tidemill_cli.pages import SizeOption, TokenOption, show_page
+from tidemill_client.connection import Connection
+from tidemill_client.reactions import Rater, Reactions
+
+feedback = typer.Typer(help="Rate, correct and comment on answers.", no_args_is_help=True)
+
+InferenceArgument = Annotated[str, typer.Argument(help="The inference's id (see `tidemill inferences list`).")]
+UserOption = Annotated[
+    str, typer.Option("--end-user", help="The rating user's pseudonym; default: that of the inference.")
+]
+RaterOption = Annotated[str, typer.Option(help="user, reviewer or judge.")]
+
+
+@feedback.command("rate")
+def rate(
+    inference: InferenceArgument,
+    rating: Annotated[float, typer.Argument(help="0 (bad) to 1 (good).")],
+    *,
+    end_user: UserOption = "",
+    rater: RaterOption = "",
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Rate an answer. A later rating replaces the earlier one."""
+
+    async def work() -> Feedback:
+        async with Connection(chosen_project(project)) as connection:
+            return await Reactions(connection).rate(inference, rating, Rater(end_user=end_user, rater=rater))
+
+    _report(work(), as_json=as_json)
+
+
+@feedback.command("correct")
+def correct(
+    inference: InferenceArgument,
+    text: Annotated[str, typer.Argument(help="The correct answer.")],
+    *,
+    end_user: UserOption = "",
+    rater: RaterOption = "",
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Submit the correct answer. Corrections become training examples."""
+
+    async def work() -> Feedback:
+        async with Connection(chosen_project(project)) as connection:
+            return await Reactions(connection).correct(inference, text, Rater(end_user=end_user, rater=rater))
+
+    _report(work(), as_json=as_json)
+
+
+@feedback.command("comment")
+def comment(
+    inference: InferenceArgument,
+    text: Annotated[str, typer.Argument(help="The comment.")],
+    *,
+    end_user: UserOption = "",
+    rater: RaterOption = "",
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Comment on an answer."""
+
+    async def work() -> Feedback:
+        async with Connection(chosen_project(project)) as connection:
+            return await Reactions(connection).comment(inference, text, Rater(end_user=end_user, rater=rater))
+
+    _report(work(), as_json=as_json)
+
+
+@feedback.command("withdraw")
+def withdraw(
+    name: Annotated[str, typer.Argument(metavar="FEEDBACK", help="The feedback's id (see `tidemill feedback list`).")],
+    *,
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Withdraw a rating, comment or correction: later training data excludes it."""
+
+    async def work() -> Feedback:
+        async with Connection(chosen_project(project)) as connection:
+            return await Reactions(connection).withdraw(name)
+
+    _report(work(), as_json=as_json)
+
+
+def _report(work: Coroutine[Any, Any, Feedback], *, as_json: bool) -> None:
+    given = run(work, as_json=as_json)
+    why = f": {given.message}" if given.message else ""
+    sentence = f"{given.metric} {given.id} is {word(FeedbackState, given.state)}{why}"
+    show(plain(given), sentence, as_json=as_json)
+
+
+@feedback.command("list")
+def list_feedback(
+    *,
+    inference: Annotated[str, typer.Option("--inference", "-i", help="Only for this answer.")] = "",
+    deployment: Annotated[str, typer.Option("--deployment", "-d", help="Only for answers of this deployment.")] = "",
+    size: SizeOption = 50,
+    token: TokenOption = "",
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List feedback, oldest first."""
+
+    async def work() -> ListFeedbackResponse:
+        request = ListFeedbackRequest(page_size=size, page_token=token, inference=inference, deployment=deployment)
+        async with Connection(chosen_project(project)) as connection:
+            return await connection.feedback.ListFeedback(request)
+
+    page = run(work(), as_json=as_json)
+    rows = [
+        (
+            f.id,
+            f.metric,
+            _value(f),
+            f.inference or f.inference_request_id,
+            f.end_user or "-",
+            word(FeedbackState, f.state) + ("" if f.counts else ", does not count"),
+            f.times,
+            f.message,
+        )
+        for f in page.feedback
+    ]
+    picture = table(("feedback", "metric", "value", "inference", "by", "state", "times", "message"), rows)
+    show_page("feedback", list(page.feedback), page.next_page_token, picture, as_json=as_json)
+
+
+@feedback.command("erase")
+def erase(
+    end_user: Annotated[str, typer.Argument(help="The user's pseudonym.")],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count; erase nothing.")] = False,
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Erase a user's feedback and questions, and feedback on them. Batches completed later exclude them."""
+
+    async def work() -> EraseEndUserResponse:
+        async with Connection(chosen_project(project)) as connection:
+            return await Reactions(connection).erase(end_user, validate_only=dry_run)
+
+    erased = run(work(), as_json=as_json)
+    what = f"{erased.erased} feedback entries by and about {end_user}, and {erased.inferences} inference records"
+    said = f"{what} {'would be' if dry_run else 'were'} erased"
+    facts = {"end_user": end_user, "erased": erased.erased, "inferences": erased.inferences, "dry_run": dry_run}
+    show(facts, said, as_json=as_json)
+
+
+def _value(given: Feedback) -> str:
+    if given.HasField("number"):
+        return f"{given.number:g}"
+    if given.HasField("correction"):
+        return "".join(part.text for message in given.correction.output for part in message.parts)
+    return given.comment

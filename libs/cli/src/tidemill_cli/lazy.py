@@ -1,0 +1,73 @@
+"""Lazy loading of commands, so that each command imports only its own module."""
+
+import importlib
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+COMMANDS: Mapping[str, str] = {
+    "up": "stack:up",
+    "down": "stack:down",
+    "status": "stack:status",
+    "logs": "stack:logs",
+    "init": "loops:init",
+    "apply": "loops:apply",
+    "diff": "loops:diff",
+    "loop": "turns:loop",
+    "ask": "asking:ask",
+    "search": "asking:search",
+    "documents": "documents:documents",
+    "feedback": "feedback:feedback",
+    "datasets": "datasets:datasets",
+    "training": "training:training",
+    "models": "resources:models",
+    "evaluations": "evaluations:evaluations",
+    "evaluate": "evaluations:evaluate",
+    "rollouts": "rollouts:rollouts",
+    "lineage": "lineage:lineage",
+    "prompts": "resources:prompts",
+    "deployments": "resources:deployments",
+    "inferences": "resources:inferences",
+    "events": "events:events",
+    "dead-letters": "events:dead_letters",
+}
+"""`module:name` of each command, in the order of the help."""
+PLUGINS = "tidemill.commands"
+"""The group of entry points by which other packages add commands."""
+
+
+class LazyGroup(TyperGroup):
+    """The top level of the command line."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - typer keeps its Context to itself
+        """Return the names of all commands."""
+        del ctx
+        return [*COMMANDS, *sorted(entry_points(group=PLUGINS).names - COMMANDS.keys())]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - typer keeps its Command to itself
+        """Load one command."""
+        del ctx
+        if cmd_name not in self.commands and (found := _found(cmd_name)) is not None:
+            self.commands[cmd_name] = _as_command(cmd_name, found)
+        return self.commands.get(cmd_name)
+
+
+def _found(name: str) -> Any:  # noqa: ANN401 - a function, or a group of them
+    if name not in COMMANDS:
+        return next((plugin.load() for plugin in entry_points(group=PLUGINS, name=name)), None)
+    module, _, attribute = COMMANDS[name].partition(":")
+    return getattr(importlib.import_module(f"tidemill_cli.{module}"), attribute)
+
+
+def _as_command(name: str, found: Any) -> Any:  # noqa: ANN401 - ditto
+    if isinstance(found, typer.Typer):
+        command: Any = typer.main.get_group(found)
+    else:
+        alone = typer.Typer(add_completion=False)
+        alone.command(name)(found)
+        command = typer.main.get_command(alone)
+    command.name = name
+    return command

@@ -1,0 +1,139 @@
+"""The schema of loop.yaml; the JSON Schema is generated from these models and those of `learning`."""
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from tidemill_cli.loop.learning import Dataset, Gate, Rollout, Suite, Training
+from tidemill_cli.loop.shapes import REFERENCE, SLUG, Declared, Duration, FromFile, Reference, Slug
+
+
+def _source_address(value: str) -> str:
+    if value.split(":", 1)[0] in {"hf", "file", "openai"} and value.split(":", 1)[-1] != value:
+        return value
+    message = "must be hf:OWNER/NAME[@REVISION], file:FOLDER or openai:MODEL"
+    raise ValueError(message)
+
+
+class Metadata(Declared):
+    """The loop's name and labels."""
+
+    name: Slug
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+class Secret(Declared):
+    """The name of a secret; inference resolves its value."""
+
+    secret: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,127}$")]
+
+
+class Model(Declared):
+    """A base model: a folder, a Hugging Face hub repository, or a model behind an OpenAI-compatible endpoint."""
+
+    source: Annotated[str, AfterValidator(_source_address)]
+    base_url: str | None = None
+    api_key: Secret | None = None
+
+
+class Source(Declared):
+    """A source of documents."""
+
+    events: str = ""
+    mask: list[Literal["email", "phone", "credential", "card", "iban", "ip"]] | Literal["none"] | None = None
+    retention: Duration | None = None
+
+
+class Chunk(Declared):
+    """Chunking of documents."""
+
+    by: Literal["structure"] = "structure"
+    max_tokens: Annotated[int, Field(ge=16, le=8192)] = 256
+    overlap_tokens: Annotated[int, Field(ge=0, le=1024)] = 32
+
+
+class Collection(Declared):
+    """A searchable index over sources."""
+
+    sources: Annotated[list[Slug], Field(min_length=1)]
+    embedding: Reference
+    chunk: Chunk = Chunk()
+
+
+class Prompt(Declared):
+    """A prompt template; changed content becomes a new version."""
+
+    system: str | FromFile = ""
+    user: str | FromFile
+    variables: dict[str, Any] | FromFile | None = None
+
+
+class Retrieval(Declared):
+    """Retrieval of passages."""
+
+    collection: Slug
+    top_k: Annotated[int, Field(ge=1, le=100)] = 3
+    index: Annotated[int, Field(ge=1)] | None = None
+    filter: dict[str, Any] = Field(default_factory=dict)
+    min_score: Annotated[
+        float, Field(ge=0, le=1, description="passages with a lower score are dropped; 0 keeps all")
+    ] = 0.0
+    query_turns: Annotated[
+        int, Field(ge=1, le=10, description="number of most recent user messages in the search query")
+    ] = 3
+
+
+class Sampling(Declared):
+    """Sampling parameters."""
+
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    seed: int | None = None
+    stop: Annotated[list[str], Field(max_length=4)] = Field(default_factory=list)
+
+
+class Follow(Declared):
+    """A model that is changed by rollouts, never by applying the file."""
+
+    follow: Annotated[str, Field(pattern=SLUG, description="the training whose model versions are rolled out")]
+    start_with: Annotated[str, Field(pattern=REFERENCE, description="the model until the first promotion")]
+
+
+class Deployment(Declared):
+    """A serving configuration under a stable name."""
+
+    model: Reference | Follow
+    prompt: Reference
+    retrieval: Retrieval | None = None
+    sampling: Sampling = Sampling()
+    fallback: list[Reference] = Field(default_factory=list)
+    deadline: Duration = timedelta(seconds=60)
+    record: Literal["full", "metadata", "none"] = "full"
+    record_days: int = Field(default=0, ge=0, le=3650)
+    allow_sampling_override: bool = False
+
+
+class Loop(Declared):
+    """The whole file."""
+
+    api_version: Annotated[Literal["tidemill.dev/v1"], Field(alias="apiVersion")]
+    kind: Literal["Loop"]
+    metadata: Metadata
+    models: dict[Slug, Model] = Field(default_factory=dict)
+    sources: dict[Slug, Source] = Field(default_factory=dict)
+    collections: dict[Slug, Collection] = Field(default_factory=dict)
+    prompts: dict[Slug, Prompt] = Field(default_factory=dict)
+    deployments: dict[Slug, Deployment] = Field(default_factory=dict)
+    datasets: dict[Slug, Dataset] = Field(default_factory=dict)
+    training: dict[Slug, Training] = Field(default_factory=dict)
+    suites: dict[Slug, Suite] = Field(default_factory=dict)
+    gates: dict[Slug, Gate] = Field(default_factory=dict)
+    rollouts: dict[Slug, Rollout] = Field(default_factory=dict)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the published JSON Schema of the file (draft 2020-12)."""
+    schema = Loop.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "loop.v1.schema.json", **schema}

@@ -1,0 +1,195 @@
+"""The schema of loop.yaml's sections datasets, training, suites, gates and rollouts."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tidemill_cli.loop.shapes import Declared, Duration, FromFile, Memory, Reference, Settings, Slug
+
+Metric = Literal["rouge_l", "token_f1", "citation_valid", "output_chars"]
+
+
+class Examples(Declared):
+    """Selects the feedback that becomes examples."""
+
+    deployment: Slug
+    feedback: Annotated[list[Literal["correction"]], Field(min_length=1)]
+    per_user_at_most: Annotated[int, Field(ge=0, description="0 means unlimited")] = 0
+    min_output_chars: Annotated[int, Field(ge=0, description="0 means 1")] = 0
+    max_output_chars: Annotated[int, Field(ge=0, description="0 means 4000")] = 0
+
+
+class Publish(Declared):
+    """When a version is published; examples are counted after all filters."""
+
+    new_examples: Annotated[int, Field(ge=1)]
+    at_latest_every: Duration | None = None
+    at_least: Annotated[int, Field(ge=1)] = 1
+
+
+class HeldOut(Declared):
+    """The split that is never trained on."""
+
+    share: Annotated[float, Field(gt=0, le=0.9)] = 0.3
+    group_by: Literal["question"] = "question"
+
+
+class Dataset(Declared):
+    """Examples from feedback, published as immutable versions."""
+
+    examples: Examples
+    publish: Publish
+    held_out: HeldOut = HeldOut()
+
+
+class Limits(Declared):
+    """Limits of a training run."""
+
+    time: Duration | None = None
+    memory: Memory | None = None
+
+
+class Training(Declared):
+    """Trains a model version with this name on every new version of the dataset."""
+
+    dataset: Slug
+    base: Reference
+    method: Literal["sft"] = "sft"
+    lora: Annotated[Settings, Field(description="arguments of peft.LoraConfig")] = Field(default_factory=dict)
+    args: Annotated[Settings, Field(description="arguments of trl.SFTConfig")] = Field(default_factory=dict)
+    limits: Limits = Limits()
+
+
+class Turn(Declared):
+    """An earlier message of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    text: Annotated[str, Field(min_length=1)]
+
+
+class Case(Declared):
+    """A question with its reference answer."""
+
+    id: Annotated[str, Field(min_length=1, max_length=200)]
+    question: Annotated[str, Field(min_length=1)]
+    reference: Annotated[str, Field(min_length=1)]
+    labels: dict[str, str] = Field(default_factory=dict)
+    earlier: Annotated[list[Turn], Field(description="messages before the question")] = Field(default_factory=list)
+    variables: Annotated[dict[str, Any], Field(description="the prompt's variables")] = Field(default_factory=dict)
+    principals: Annotated[list[str], Field(description="reader groups of the caller")] = Field(default_factory=list)
+
+
+class Suite(Declared):
+    """Trusted cases, independent of feedback; inline, or a file of JSON lines."""
+
+    cases: FromFile | Annotated[list[Case], Field(min_length=1)]
+
+
+class Cases(Declared):
+    """A suite, or the held-out split of the dataset that the candidate was trained on."""
+
+    suite: Slug | None = None
+    dataset: Slug | None = None
+    split: Literal["held_out"] | None = None
+    at_least: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.suite is None) == (self.dataset is None):
+            message = "use either suite: NAME, or dataset: NAME with split: held_out"
+            raise ValueError(message)
+        if (self.dataset is None) != (self.split is None):
+            message = "a dataset requires split: held_out (the train split proves nothing); a suite has no split"
+            raise ValueError(message)
+        return self
+
+
+class Requirement(Declared):
+    """A lower bound of the paired difference between candidate and baseline."""
+
+    cases: Cases
+    metric: Metric
+    gain_above: Annotated[float, Field(ge=-1e6, le=1e6)] = 0.0
+
+
+class Gate(Declared):
+    """The requirements that a candidate must meet before its rollout."""
+
+    candidate: Slug
+    baseline: Literal["live"] = "live"
+    confidence: Annotated[float, Field(ge=0.5, le=0.999)] = 0.95
+    require: Annotated[list[Requirement], Field(min_length=1)]
+
+
+class Step(Declared):
+    """A shadow step, whose answers are not returned, or a canary with a share of the live requests."""
+
+    shadow: bool = False
+    weight: Annotated[int, Field(ge=1, le=100, description="percentage of live requests")] | None = None
+    requests: Annotated[int, Field(ge=1, description="live requests after which the step ends")]
+    at_least: Annotated[int, Field(ge=0, description="minimum of them that the candidate answers")] = 0
+    at_most: Duration | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.shadow == (self.weight is not None):
+            message = "use either shadow: true or weight: PERCENT"
+            raise ValueError(message)
+        if self.at_least > self.requests:
+            message = f"at_least: {self.at_least} is more than requests ({self.requests})"
+            raise ValueError(message)
+        return self
+
+
+class Above(Declared):
+    """An upper bound of a rate."""
+
+    above: Annotated[float, Field(ge=0, le=1)]
+
+
+class RatioAbove(Declared):
+    """An upper bound of candidate divided by baseline."""
+
+    ratio_above: Annotated[float, Field(gt=0)]
+
+
+class LossAbove(Declared):
+    """An upper bound of baseline minus candidate."""
+
+    loss_above: Annotated[float, Field(ge=0, le=1)]
+
+
+class Abort(Declared):
+    """Rules for automatic rollback; omitted rules are not checked."""
+
+    error_rate: Above | None = None
+    latency_p95: RatioAbove | None = None
+    rating: LossAbove | None = None
+
+
+class Approval(Declared):
+    """Manual approvals required before the promotion."""
+
+    role: Literal["operator"] = "operator"
+    count: Annotated[int, Field(ge=0, le=100)] = 0
+
+
+class Rollout(Declared):
+    """The progressive rollout of a candidate that passed its gate."""
+
+    deployment: Slug
+    gate: Slug
+    sticky_by: Literal["end_user", "request"] = "end_user"
+    steps: Annotated[list[Step], Field(min_length=1)]
+    abort: Abort = Abort()
+    on_timeout: Literal["hold", "promote", "roll_back"] = "hold"
+    approval: Approval = Approval()
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        weights = [step.weight or 0 for step in self.steps]
+        rising = [weight for weight in weights if weight]
+        if weights != sorted(weights) or len(set(rising)) != len(rising):
+            message = "steps: shadow steps must come first, and weights must increase"
+            raise ValueError(message)
+        return self

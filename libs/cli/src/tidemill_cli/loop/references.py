@@ -1,0 +1,125 @@
+"""Validation across the sections of a loop: references and consistency."""
+
+from collections.abc import Iterator, Mapping
+
+from tidemill_cli.loop.declaration import Follow, Loop
+from tidemill_cli.loop.problems import Document, Problem, matching, nearest
+from tidemill_cli.loop.shapes import FromFile
+
+_REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    ("collections", "*", "sources", "*"): ("sources",),
+    ("collections", "*", "embedding"): ("models",),
+    ("deployments", "*", "model"): ("models", "training"),
+    ("deployments", "*", "model", "follow"): ("training",),
+    ("deployments", "*", "model", "start_with"): ("models",),
+    ("deployments", "*", "prompt"): ("prompts",),
+    ("deployments", "*", "fallback", "*"): ("models",),
+    ("deployments", "*", "retrieval", "collection"): ("collections",),
+    ("datasets", "*", "examples", "deployment"): ("deployments",),
+    ("training", "*", "dataset"): ("datasets",),
+    ("training", "*", "base"): ("models",),
+    ("gates", "*", "candidate"): ("training",),
+    ("gates", "*", "require", "*", "cases", "suite"): ("suites",),
+    ("gates", "*", "require", "*", "cases", "dataset"): ("datasets",),
+    ("rollouts", "*", "deployment"): ("deployments",),
+    ("rollouts", "*", "gate"): ("gates",),
+}
+"""The sections that the name in a field refers to."""
+
+
+def reference_problems(document: Document) -> Iterator[Problem]:
+    """Yield references to undeclared names."""
+    for pattern, sections in _REFERENCES.items():
+        declared = [document.root.get(section) for section in sections]
+        names = [str(name) for section in declared if isinstance(section, Mapping) for name in section]
+        for path, value in matching(document.root, pattern):
+            if isinstance(value, str) and value.split("@")[0] not in names:
+                hint = nearest(value.split("@")[0], names)
+                noun = sections[0].removesuffix("s")
+                yield document.problem(path, f"there is no {noun} {value!r} in this file{hint}")
+
+
+def turn_problems(document: Document, loop: Loop) -> Iterator[Problem]:
+    """Yield inconsistencies between training, suites, gates and rollouts."""
+    yield from _name_problems(document, loop)
+    yield from _suite_problems(document, loop)
+    yield from _gate_problems(document, loop)
+    yield from _rollout_problems(document, loop)
+
+
+def gate_deployments(loop: Loop, gate: str) -> list[str]:
+    """Return the deployments of the rollouts that name a gate, else those that follow its candidate.
+
+    A valid file has exactly one; this returns all that the file has.
+    """
+    named = {rollout.deployment for rollout in loop.rollouts.values() if rollout.gate == gate}
+    following = {
+        name
+        for name, deployment in loop.deployments.items()
+        if isinstance(deployment.model, Follow) and deployment.model.follow == loop.gates[gate].candidate
+    }
+    return sorted(named or following)
+
+
+def _name_problems(document: Document, loop: Loop) -> Iterator[Problem]:
+    """Yield trainings with the name of a model: both would register versions under it."""
+    for name in loop.training:
+        if name in loop.models:
+            yield document.problem(
+                ("training", name),
+                "is the name of a model as well: rename it, since a training registers versions under its name",
+            )
+
+
+def _suite_problems(document: Document, loop: Loop) -> Iterator[Problem]:
+    for name, suite in loop.suites.items():
+        seen: set[str] = set()
+        for index, case in enumerate([] if isinstance(suite.cases, FromFile) else suite.cases):
+            if case.id in seen:
+                yield document.problem(("suites", name, "cases", index, "id"), f"duplicate id {case.id!r}")
+            seen.add(case.id)
+
+
+def _gate_problems(document: Document, loop: Loop) -> Iterator[Problem]:
+    for name, gate in loop.gates.items():
+        training = loop.training.get(gate.candidate)
+        if training is None:
+            continue
+        for index, requirement in enumerate(gate.require):
+            if requirement.cases.dataset not in {None, training.dataset}:
+                message = f"must be {training.dataset}, which {gate.candidate} is trained on"
+                yield document.problem(("gates", name, "require", index, "cases", "dataset"), message)
+        deployments = gate_deployments(loop, name)
+        if len(deployments) != 1:
+            yield document.problem(("gates", name), _gate_without_deployment(gate.candidate, deployments))
+
+
+def _gate_without_deployment(candidate: str, deployments: list[str]) -> str:
+    if deployments:
+        return f"applies to several deployments ({', '.join(deployments)}): declare one gate for each"
+    return (
+        "has no deployment: use this gate in a rollout, or let a deployment follow its candidate "
+        f"(model: {{follow: {candidate}, start_with: MODEL}})"
+    )
+
+
+def _rollout_problems(document: Document, loop: Loop) -> Iterator[Problem]:
+    taken: dict[str, str] = {}
+    for name, rollout in loop.rollouts.items():
+        deployment, gate = loop.deployments.get(rollout.deployment), loop.gates.get(rollout.gate)
+        if rollout.deployment in taken:
+            message = f"{rollout.deployment} already has a rollout: {taken[rollout.deployment]}"
+            yield document.problem(("rollouts", name, "deployment"), message)
+        taken.setdefault(rollout.deployment, name)
+        if deployment is None or gate is None:
+            continue
+        model = deployment.model
+        if not isinstance(model, Follow):
+            message = (
+                f"cannot be changed by a rollout of {gate.candidate}: "
+                f"use {{follow: {gate.candidate}, start_with: {model}}}"
+            )
+            yield document.problem(("deployments", rollout.deployment, "model"), message)
+        elif model.follow != gate.candidate:
+            message = f"{rollout.deployment} follows {model.follow}, but the candidate of this gate is {gate.candidate}"
+            yield document.problem(("rollouts", name, "gate"), message)

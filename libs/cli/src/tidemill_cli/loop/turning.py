@@ -1,0 +1,188 @@
+"""Maps datasets, training, suites, gates and rollouts of loop.yaml to protobuf messages."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+
+from tidemill.content.v1.content_pb2 import Message, Part, Role
+from tidemill.evaluator.v1.evaluation_pb2 import Gate, Requirement
+from tidemill.evaluator.v1.suite_pb2 import Case, Suite
+from tidemill.feedback.v1.curation_pb2 import Curation
+from tidemill.inference.v1.rollout_pb2 import (
+    AbortRules,
+    ApprovalPolicy,
+    OnTimeout,
+    RolloutPolicy,
+    RolloutStep,
+    StickyBy,
+)
+from tidemill.ingest.v1.dataset_pb2 import Dataset
+from tidemill.trainer.v1.training_pb2 import TrainingLimits, TrainingPlan
+from tidemill_cli.loop import learning
+from tidemill_cli.loop.declaration import Loop
+from tidemill_cli.loop.desired import Desired
+from tidemill_cli.loop.references import gate_deployments
+from tidemill_cli.loop.shapes import FromFile
+from tidemill_client.values import struct_of
+
+
+def turning_resources(loop: Loop, labels: dict[str, str]) -> Iterator[Desired]:
+    """Yield the resources in order of dependency; a dataset and its curation have the same name."""
+    for name, dataset in loop.datasets.items():
+        yield _dataset(name, dataset, labels)
+        yield _curation(name, dataset, labels)
+    for name, training in loop.training.items():
+        yield _training(name, training, labels)
+    for name, suite in loop.suites.items():
+        yield _suite(name, suite, labels)
+    for name, gate in loop.gates.items():
+        yield _gate(name, gate, gate_deployments(loop, name)[0], labels)
+
+
+def rollout_policy(part: learning.Rollout) -> RolloutPolicy:
+    """Return a rollout's policy."""
+    abort = AbortRules(
+        error_rate_above=part.abort.error_rate.above if part.abort.error_rate else None,
+        latency_p95_ratio_above=part.abort.latency_p95.ratio_above if part.abort.latency_p95 else None,
+        rating_loss_above=part.abort.rating.loss_above if part.abort.rating else None,
+    )
+    return RolloutPolicy(
+        gate=part.gate,
+        sticky_by=StickyBy.Value(f"STICKY_BY_{part.sticky_by.upper()}"),
+        steps=[
+            RolloutStep(
+                shadow=step.shadow,
+                weight=step.weight or 0,
+                requests=step.requests,
+                at_least=step.at_least,
+                at_most=_duration(step.at_most),
+            )
+            for step in part.steps
+        ],
+        abort=abort,
+        on_timeout=OnTimeout.Value(f"ON_TIMEOUT_{part.on_timeout.upper()}"),
+        approval=ApprovalPolicy(role=part.approval.role, count=part.approval.count),
+    )
+
+
+def _dataset(name: str, part: learning.Dataset, labels: dict[str, str]) -> Desired:
+    message = Dataset(id=name, labels=labels, held_out_share=part.held_out.share, group_by=part.held_out.group_by)
+    return Desired(kind="dataset", name=name, message=message, fields=("labels", "held_out_share", "group_by"))
+
+
+def _curation(name: str, part: learning.Dataset, labels: dict[str, str]) -> Desired:
+    message = Curation(
+        id=name,
+        labels=labels,
+        dataset=name,
+        deployment=part.examples.deployment,
+        feedback=part.examples.feedback,
+        per_user_at_most=part.examples.per_user_at_most,
+        min_output_chars=part.examples.min_output_chars,
+        max_output_chars=part.examples.max_output_chars,
+        new_examples=part.publish.new_examples,
+        at_latest_every=_duration(part.publish.at_latest_every),
+        at_least=part.publish.at_least,
+    )
+    rule = ("per_user_at_most", "min_output_chars", "max_output_chars", "new_examples", "at_latest_every", "at_least")
+    return Desired(
+        kind="curation",
+        name=name,
+        message=message,
+        fields=("labels", "dataset", "deployment", "feedback", *rule),
+        refers_to=(("dataset", name), ("deployment", part.examples.deployment)),
+    )
+
+
+def _training(name: str, part: learning.Training, labels: dict[str, str]) -> Desired:
+    message = TrainingPlan(
+        id=name,
+        labels=labels,
+        dataset=part.dataset,
+        base=part.base,
+        method=part.method,
+        lora=struct_of(part.lora),
+        args=struct_of(part.args),
+        limits=_limits(part.limits),
+    )
+    return Desired(
+        kind="training",
+        name=name,
+        message=message,
+        fields=("labels", "dataset", "base", "method", "lora", "args", "limits"),
+        refers_to=(("dataset", part.dataset), ("model", part.base.partition("@")[0])),
+    )
+
+
+def _suite(name: str, part: learning.Suite, labels: dict[str, str]) -> Desired:
+    cases = [] if isinstance(part.cases, FromFile) else part.cases
+    message = Suite(
+        id=name,
+        labels=labels,
+        cases=[_case(case) for case in cases],
+    )
+    return Desired(kind="suite", name=name, message=message, fields=("labels", "cases"))
+
+
+def _case(case: learning.Case) -> Case:
+    turns = [
+        Message(role=Role.Value(f"ROLE_{turn.role.upper()}"), parts=[Part(text=turn.text)]) for turn in case.earlier
+    ]
+    return Case(
+        id=case.id,
+        question=case.question,
+        reference=case.reference,
+        labels=case.labels,
+        earlier=turns,
+        variables=struct_of(case.variables) if case.variables else None,
+        principals=case.principals,
+    )
+
+
+def _gate(name: str, part: learning.Gate, deployment: str, labels: dict[str, str]) -> Desired:
+    message = Gate(
+        id=name,
+        labels=labels,
+        deployment=deployment,
+        candidate=part.candidate,
+        confidence=part.confidence,
+        require=[
+            Requirement(
+                **_cases(requirement.cases),
+                metric=requirement.metric,
+                gain_above=requirement.gain_above,
+                at_least=requirement.cases.at_least,
+            )
+            for requirement in part.require
+        ],
+    )
+    cases = [requirement.cases for requirement in part.require]
+    asked = [("suite", c.suite) if c.suite else ("dataset", str(c.dataset)) for c in cases]
+    return Desired(
+        kind="gate",
+        name=name,
+        message=message,
+        fields=("labels", "deployment", "candidate", "confidence", "require"),
+        refers_to=(("deployment", deployment), ("training", part.candidate), *asked),
+    )
+
+
+def _cases(cases: learning.Cases) -> dict[str, Any]:
+    """Return one of both: setting a oneof's member to an empty value would still select it."""
+    return {"suite": cases.suite} if cases.suite else {"dataset": cases.dataset}
+
+
+def _limits(limits: learning.Limits) -> TrainingLimits:
+    picked = limits.memory == "auto"
+    memory = 0 if limits.memory == "auto" else limits.memory or 0
+    return TrainingLimits(time=_duration(limits.time), memory_bytes=memory, memory_auto=picked)
+
+
+def _duration(span: timedelta | None) -> Duration | None:
+    if span is None:
+        return None
+    duration = Duration()
+    duration.FromTimedelta(span)
+    return duration

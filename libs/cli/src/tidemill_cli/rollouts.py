@@ -1,0 +1,192 @@
+"""rollouts: list, show, approve, promote and roll back."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+
+from tidemill.inference.v1.deployment_pb2 import Deployment
+from tidemill.inference.v1.deployment_service_pb2 import (
+    GetDeploymentRequest,
+    ListDeploymentsRequest,
+    ListDeploymentsResponse,
+)
+from tidemill.inference.v1.rollout_pb2 import Rollout, RolloutState, RolloutStep, StepCounts
+from tidemill.monitor.v1.lineage_service_pb2 import GetTimelineResponse
+from tidemill_cli.loop.stages import rollout_stage
+from tidemill_cli.output import (
+    JsonOption,
+    ProjectOption,
+    card,
+    chosen_project,
+    moment,
+    plain,
+    run,
+    show,
+    table,
+    word,
+)
+from tidemill_cli.pages import SizeOption, TokenOption, show_page
+from tidemill_client.connection import Connection
+from tidemill_client.rollouts import Rollouts
+
+rollouts = typer.Typer(
+    help="Progressive delivery of candidates: list, show, approve, promote, roll back.", no_args_is_help=True
+)
+
+DeploymentArgument = Annotated[str, typer.Argument(help="The deployment, for example helpdesk.")]
+RolloutOption = Annotated[str, typer.Option("--rollout", help="The rollout's id; default: the active one.")]
+WhyOption = Annotated[str, typer.Option("--rationale", "-m", help="Reason, recorded with the decision.")]
+
+
+@rollouts.command("list")
+def list_rollouts(
+    *, size: SizeOption = 50, token: TokenOption = "", project: ProjectOption = "", as_json: JsonOption = False
+) -> None:
+    """List deployments with their active or latest rollout."""
+
+    async def work() -> ListDeploymentsResponse:
+        async with Connection(chosen_project(project)) as connection:
+            request = ListDeploymentsRequest(page_size=size, page_token=token)
+            return await connection.deployments.ListDeployments(request)
+
+    page = run(work(), as_json=as_json)
+    found = [d for d in page.deployments if d.HasField("rollout_policy") or d.rollout.id]
+    rows = [(d.id, d.rollout_policy.gate, d.live.model, d.rollout.id or "-", rollout_stage(d).says) for d in found]
+    picture = table(("deployment", "gate", "live", "rollout", "status"), rows)
+    show_page("deployments", found, page.next_page_token, picture, as_json=as_json)
+
+
+@rollouts.command("show")
+def show_rollout(name: DeploymentArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
+    """Show a deployment's rollout, its steps, and the outcomes of the current step."""
+
+    async def work() -> Deployment:
+        async with Connection(chosen_project(project)) as connection:
+            return (await connection.deployments.GetDeployment(GetDeploymentRequest(id=name))).deployment
+
+    _show(run(work(), as_json=as_json), as_json=as_json)
+
+
+@rollouts.command("timeline")
+def timeline(
+    name: DeploymentArgument,
+    *,
+    rollout: RolloutOption = "",
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show a rollout's timeline, from the dataset version to the promotion."""
+
+    async def work() -> GetTimelineResponse:
+        async with Connection(chosen_project(project)) as connection:
+            return await Rollouts(connection).timeline(name, rollout=rollout)
+
+    found = run(work(), as_json=as_json)
+    rows = [(moment(entry.time), entry.event, entry.message) for entry in found.entries]
+    cut = ["[dim]truncated, oldest entries omitted: use --rollout[/]"] if found.cut else []
+    show(plain(found), Group(table(("time", "event", ""), rows), *cut), as_json=as_json)
+
+
+@rollouts.command("approve")
+def approve(
+    name: DeploymentArgument,
+    *,
+    rollout: RolloutOption = "",
+    rationale: WhyOption = "",
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Approve the active rollout."""
+    _decided(lambda r: r.approve(name, rollout=rollout, rationale=rationale), project, as_json=as_json)
+
+
+@rollouts.command("promote")
+def promote(
+    name: DeploymentArgument,
+    *,
+    rollout: RolloutOption = "",
+    rationale: WhyOption = "",
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Promote the candidate now. Its gate must have passed."""
+    _decided(lambda r: r.promote(name, rollout=rollout, rationale=rationale), project, as_json=as_json)
+
+
+@rollouts.command("roll-back")
+def roll_back(
+    name: DeploymentArgument,
+    *,
+    rollout: RolloutOption = "",
+    rationale: WhyOption = "",
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Roll back to the baseline, also after a promotion."""
+    _decided(lambda r: r.roll_back(name, rollout=rollout, rationale=rationale), project, as_json=as_json)
+
+
+def _decided(decide: Callable[[Rollouts], Awaitable[Deployment]], project: str, *, as_json: bool) -> None:
+    async def work() -> Deployment:
+        async with Connection(chosen_project(project)) as connection:
+            return await decide(Rollouts(connection))
+
+    _show(run(work(), as_json=as_json), as_json=as_json)
+
+
+def _show(deployment: Deployment, *, as_json: bool) -> None:
+    rollout, policy = deployment.rollout, deployment.rollout_policy
+    facts = {
+        "deployment": deployment.id,
+        "live": deployment.live.model,
+        "follows": deployment.follow,
+        "gate": policy.gate,
+        "rollout": rollout.id,
+        "state": word(RolloutState, rollout.state) if rollout.id else "",
+        "where it is": rollout_stage(deployment).says,
+        "candidate": rollout.candidate.model,
+        "evaluation": rollout.evaluation,
+        "approvals": f"{len(rollout.approvals)} of {policy.approval.count}" if policy.approval.count else "",
+        "began": moment(rollout.start_time),
+        "ended": moment(rollout.finish_time),
+        **_outcomes(rollout.counts),
+    }
+    ended = rollout.HasField("finish_time")
+    rows = [
+        ("->" if rollout.id and not ended and number == rollout.step else "", *_step(step))
+        for number, step in enumerate(rollout.steps or policy.steps)
+    ]
+    steps: list[RenderableType] = (
+        ["", table(("", "step", "requests", "of the candidate", "at most"), rows)] if rows else []
+    )
+    picture = Group(card({name: value for name, value in facts.items() if value}), *steps, *_approvals(rollout))
+    show(plain(deployment), picture, as_json=as_json)
+
+
+def _approvals(rollout: Rollout) -> list[RenderableType]:
+    rows = [(given.approver, moment(given.approve_time), given.rationale) for given in rollout.approvals]
+    return ["", table(("approved by", "when", "why"), rows)] if rows else []
+
+
+def _step(step: RolloutStep) -> tuple[str, ...]:
+    share = "shadow" if step.shadow else f"canary {step.weight} %"
+    limit = str(step.at_most.ToTimedelta()) if step.HasField("at_most") else "-"
+    return share, str(step.requests), f"at least {step.at_least}" if step.at_least else "-", limit
+
+
+def _outcomes(counts: StepCounts) -> dict[str, str]:
+    """Return the current step's outcomes, candidate / baseline."""
+    ratings = [
+        f"{counts.candidate_rating:.3f}" if counts.HasField("candidate_rating") else "-",
+        f"{counts.baseline_rating:.3f}" if counts.HasField("baseline_rating") else "-",
+    ]
+    times = [f"{span.ToTimedelta().total_seconds():.2f} s" for span in (counts.candidate_p95, counts.baseline_p95)]
+    if not counts.requests:
+        return {}
+    return {
+        "failed answers": f"{counts.candidate_failures} of the candidate, {counts.baseline_failures} of the baseline",
+        "95 % within": f"{times[0]} / {times[1]}",
+        "rating": f"{ratings[0]} / {ratings[1]}" if ratings != ["-", "-"] else "",
+    }

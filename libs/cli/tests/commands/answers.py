@@ -1,0 +1,209 @@
+# ruff: noqa: ANN401 - messages of many kinds, and the values of generated enums
+"""What the services say in the middle of a turn."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from libs.cli.tests.loop.running import Running
+from tidemill.evaluator.v1 import evaluation_pb2 as ev
+from tidemill.evaluator.v1 import evaluation_service_pb2 as ev_rpc
+from tidemill.feedback.v1 import feedback_pb2 as fb
+from tidemill.feedback.v1 import feedback_service_pb2 as fb_rpc
+from tidemill.feedback.v1.curation_pb2 import Curation, CurationProgress
+from tidemill.inference.v1 import deployment_service_pb2 as dep_rpc
+from tidemill.inference.v1.deployment_pb2 import Deployment
+from tidemill.inference.v1.rollout_pb2 import (
+    ROLLOUT_STATE_CANARY,
+    ROLLOUT_STATE_PROMOTED,
+    Rollout,
+    RolloutPolicy,
+    RolloutStep,
+    StepCounts,
+)
+from tidemill.ingest.v1 import dataset_service_pb2 as ds_rpc
+from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetPart, DatasetStatistics, DatasetVersion
+from tidemill.monitor.v1 import lineage_service_pb2 as li_rpc
+from tidemill.monitor.v1.lineage_pb2 import Edge, Node, TimelineEntry
+from tidemill.trainer.v1 import model_registry_service_pb2 as mr_rpc
+from tidemill.trainer.v1 import training_pb2 as tr
+from tidemill.trainer.v1 import training_service_pb2 as tr_rpc
+from tidemill.trainer.v1.model_pb2 import ModelSource, ModelVersion, TrainedSource
+
+OWNED = {"tidemill.dev/loop": "helpdesk"}
+
+
+def dataset_version() -> DatasetVersion:
+    return DatasetVersion(
+        dataset="helpdesk_sft",
+        number=2,
+        train=DatasetPart(examples=128),
+        held_out=DatasetPart(examples=52),
+        statistics=DatasetStatistics(offered=186, duplicates=4, overlap=2),
+    )
+
+
+def model_version() -> ModelVersion:
+    trained = TrainedSource(run="run-2", base="small@1", dataset_version="helpdesk_sft@2")
+    return ModelVersion(id="helpdesk_lora@1", source=ModelSource(trained=trained))
+
+
+def training_run(state: tr.TrainingRunState.ValueType = tr.TRAINING_RUN_STATE_RUNNING) -> tr.TrainingRun:
+    run = tr.TrainingRun(
+        id="run-2",
+        plan="helpdesk_lora",
+        dataset_version="helpdesk_sft@2",
+        state=state,
+        progress=tr.TrainingProgress(
+            step=31, steps=48, loss=1.25, losses=[tr.LossPoint(step=1, loss=2.5), tr.LossPoint(step=31, loss=1.25)]
+        ),
+    )
+    run.progress.remaining.FromSeconds(70)
+    run.start_time.FromSeconds(1_790_000_000)
+    return run
+
+
+def evaluation(state: ev.EvaluationState.ValueType = ev.EVALUATION_STATE_RUNNING) -> ev.Evaluation:
+    found = ev.Evaluation(
+        id="ev-1",
+        gate="helpdesk_gate",
+        candidate="helpdesk_lora@1",
+        baseline="small@1",
+        state=state,
+        answered=40,
+        cases=108,
+        confidence=0.95,
+    )
+    if state == ev.EVALUATION_STATE_COMPLETED:
+        found.verdict = ev.VERDICT_FAILED
+        found.comparisons.add(
+            case_set="suite:truth@1", metric="rouge_l", cases=60, baseline=0.5, candidate=0.4, difference=-0.1,
+            low=-0.15, high=-0.05, required=True, gain_above=-0.02, holds=False, candidate_failures=1,
+            unanswered=3, not_in_time=2, note="the lower bound is -0.1500, and has to be above -0.02",
+        )  # fmt: skip
+    return found
+
+
+def deployment(state: Any = ROLLOUT_STATE_CANARY) -> Deployment:
+    steps = [RolloutStep(shadow=True, requests=10), RolloutStep(weight=50, requests=40, at_least=15)]
+    found = Deployment(
+        id="helpdesk",
+        etag="1",
+        labels=OWNED,
+        model="small",
+        follow="helpdesk_lora",
+        rollout_policy=RolloutPolicy(gate="helpdesk_gate", steps=steps),
+        rollout=Rollout(id="ro-1", state=state, step=1, steps=steps, counts=StepCounts(requests=12, candidate=5)),
+    )
+    found.rollout.candidate.model = "helpdesk_lora@1"
+    found.rollout.approvals.add(approver="ada", rationale="it reads well")
+    found.rollout.step_time.FromSeconds(1_790_000_000)
+    return found
+
+
+def declared(running: Running) -> None:
+    """Keep what a loop declared."""
+    kept: dict[str, Any] = {
+        "deployment": deployment(),
+        "dataset": Dataset(id="helpdesk_sft", labels=OWNED, latest_version=2, version_count=2, held_out_share=0.3),
+        "curation": Curation(
+            id="helpdesk_sft",
+            labels=OWNED,
+            dataset="helpdesk_sft",
+            feedback=["correction"],
+            new_examples=100,
+            progress=CurationProgress(new_examples=67, examples=247, filtered=3),
+        ),
+        "training": tr.TrainingPlan(id="helpdesk_lora", labels=OWNED, dataset="helpdesk_sft", base="small"),
+        "gate": ev.Gate(id="helpdesk_gate", labels=OWNED, deployment="helpdesk", candidate="helpdesk_lora"),
+    }
+    for kind, message in kept.items():
+        running.keepers[kind].stored[message.id] = message
+
+
+def _submitted(request: fb_rpc.SubmitFeedbackRequest) -> fb_rpc.SubmitFeedbackResponse:
+    given = fb.Feedback(id="fb-1", state=fb.FEEDBACK_STATE_RECORDED)
+    given.MergeFrom(request.feedback)
+    return fb_rpc.SubmitFeedbackResponse(feedback=given)
+
+
+def _lineage(request: li_rpc.GetLineageRequest) -> li_rpc.GetLineageResponse:
+    version, run = Node(kind="model_version", id="m@1"), Node(kind="training_run", id="run-2", facts={"steps": "48"})
+    edge = Edge(source_kind="training_run", source_id="run-2", target_kind="model_version", target_id="m@1",
+                relation="made_by")  # fmt: skip
+    nodes = [version, run] if request.direction == li_rpc.LINEAGE_DIRECTION_BACK else [version]
+    return li_rpc.GetLineageResponse(
+        nodes=nodes, edges=[edge] if request.direction == li_rpc.LINEAGE_DIRECTION_BACK else []
+    )
+
+
+def _cases(_request: Any) -> ev_rpc.ListCaseResultsResponse:
+    case = ev.CaseResult(case_set="suite:truth@1", case="q1", question="What?", reference="This.")
+    case.baseline.scores["rouge_l"], case.baseline.text = 0.9, "This."
+    case.candidate.failure = "UNAVAILABLE"
+    return ev_rpc.ListCaseResultsResponse(results=[case])
+
+
+def _comparison(request: ev_rpc.StartEvaluationRequest) -> ev_rpc.StartEvaluationResponse:
+    return ev_rpc.StartEvaluationResponse(evaluation=ev.Evaluation(id="ev-1", candidate=request.candidate))
+
+
+async def _exported(_request: Any) -> AsyncIterator[ds_rpc.ExportDatasetVersionResponse]:
+    yield ds_rpc.ExportDatasetVersionResponse(chunk=b"{}\n")
+
+
+ANSWERS: dict[str, Callable[[Any], Any]] = {
+    "feedback.v1.feedback_service:SubmitFeedback": _submitted,
+    "feedback.v1.feedback_service:EraseEndUser": lambda _: fb_rpc.EraseEndUserResponse(erased=3, inferences=5),
+    "feedback.v1.feedback_service:ListFeedback": lambda _: fb_rpc.ListFeedbackResponse(
+        feedback=[fb.Feedback(id="fb-1", metric="rating", number=0.25, inference="in-1", times=2)]
+    ),
+    "ingest.v1.dataset_service:GetDatasetVersion": lambda _: ds_rpc.GetDatasetVersionResponse(
+        version=dataset_version()
+    ),
+    "ingest.v1.dataset_service:ListDatasetVersions": lambda _: ds_rpc.ListDatasetVersionsResponse(
+        versions=[dataset_version()]
+    ),
+    "ingest.v1.dataset_service:DiffDatasetVersions": lambda request: ds_rpc.DiffDatasetVersionsResponse(
+        added=["ex-9"] if request.base != request.target else []
+    ),
+    "ingest.v1.dataset_service:ExportDatasetVersion": _exported,
+    "trainer.v1.training_service:GetTrainingRun": lambda _: tr_rpc.GetTrainingRunResponse(run=training_run()),
+    "trainer.v1.training_service:ListTrainingRuns": lambda _: tr_rpc.ListTrainingRunsResponse(
+        runs=[tr.TrainingRun(id="run-1", state=tr.TRAINING_RUN_STATE_SUCCEEDED), training_run()]
+    ),
+    "trainer.v1.training_service:StartTrainingRun": lambda _: tr_rpc.StartTrainingRunResponse(
+        run=training_run(tr.TRAINING_RUN_STATE_QUEUED)
+    ),
+    "trainer.v1.training_service:CancelTrainingRun": lambda _: tr_rpc.CancelTrainingRunResponse(
+        run=training_run(tr.TRAINING_RUN_STATE_CANCELLED)
+    ),
+    "trainer.v1.training_service:RetryTrainingRun": lambda _: tr_rpc.RetryTrainingRunResponse(
+        run=training_run(tr.TRAINING_RUN_STATE_QUEUED)
+    ),
+    "evaluator.v1.evaluation_service:ListEvaluations": lambda _: ev_rpc.ListEvaluationsResponse(
+        evaluations=[evaluation()]
+    ),
+    "evaluator.v1.evaluation_service:GetEvaluation": lambda _: ev_rpc.GetEvaluationResponse(evaluation=evaluation()),
+    "evaluator.v1.evaluation_service:StartEvaluation": _comparison,
+    "evaluator.v1.evaluation_service:CancelEvaluation": lambda _: ev_rpc.CancelEvaluationResponse(
+        evaluation=evaluation(ev.EVALUATION_STATE_CANCELLED)
+    ),
+    "evaluator.v1.evaluation_service:ListCaseResults": _cases,
+    "inference.v1.deployment_service:PromoteRollout": lambda _: dep_rpc.PromoteRolloutResponse(
+        deployment=deployment(ROLLOUT_STATE_PROMOTED)
+    ),
+    "inference.v1.deployment_service:ApproveRollout": lambda _: dep_rpc.ApproveRolloutResponse(deployment=deployment()),
+    "inference.v1.deployment_service:RollBackRollout": lambda _: dep_rpc.RollBackRolloutResponse(
+        deployment=deployment()
+    ),
+    "trainer.v1.model_registry_service:GetModelVersion": lambda _: mr_rpc.GetModelVersionResponse(
+        version=model_version()
+    ),
+    "trainer.v1.model_registry_service:ListModelVersions": lambda _: mr_rpc.ListModelVersionsResponse(
+        versions=[model_version()]
+    ),
+    "monitor.v1.lineage_service:GetLineage": _lineage,
+    "monitor.v1.lineage_service:GetTimeline": lambda _: li_rpc.GetTimelineResponse(
+        entries=[TimelineEntry(event="tidemill.inference.rollout.promoted.v1", message="it is live")]
+    ),
+}

@@ -1,0 +1,65 @@
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+from typer.testing import CliRunner
+
+from libs.cli.tests.commands.answers import ANSWERS, declared
+from libs.cli.tests.loop.running import Running
+from tidemill_cli.main import app
+from tidemill_cli.output import stderr, stdout
+
+WIDTH = 200
+"""Of the terminal: no table is broken."""
+
+
+@dataclass
+class Said:
+    """What a command printed, and its exit code."""
+
+    code: int
+    text: str
+    data: Any = field(default_factory=dict)
+
+
+@dataclass
+class Terminal:
+    """Types commands; each runs in a thread with an event loop of its own, as a process of its own would."""
+
+    environment: dict[str, str]
+
+    def __call__(self, *arguments: str) -> Said:
+        said = self.typed(*arguments)
+        return Said(said.code, said.text, json.loads(said.text) if "--json" in arguments else {})
+
+    def typed(self, *arguments: str) -> Said:
+        """Run a command whose output is more than one document."""
+        environment = {**self.environment, "COLUMNS": str(WIDTH)}
+        with pytest.MonkeyPatch.context() as patch:
+            for console in (stdout, stderr):
+                patch.setattr(console, "width", WIDTH)  # rich read it from the environment at import
+            result = CliRunner().invoke(app, arguments, env=environment, catch_exceptions=False)
+        return Said(result.exit_code, result.output)
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Running]:
+    """A platform in the middle of a turn."""
+    services = Running()
+    services.answers.update(ANSWERS)
+    declared(services)
+    with capture_logs():  # a command's output is caught in this process, where the services would log into it
+        await services.start()
+        yield services
+        await services.stop()
+
+
+@pytest.fixture
+def terminal(running: Running, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    monkeypatch.setattr("tidemill_client.waiting.POLL_S", 0.01)
+    addresses = running.addresses().services
+    environment = {f"TIDEMILL_{name.upper()}_ADDRESS": address for name, address in addresses.items()}
+    return Terminal({**environment, "TIDEMILL_PROJECT": "acme"})

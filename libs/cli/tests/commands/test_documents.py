@@ -1,0 +1,59 @@
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from libs.cli.tests.commands.conftest import Said, Terminal
+from libs.sdk.tests.fakes import FakeTidemill
+
+
+@pytest.fixture
+async def services() -> AsyncIterator[FakeTidemill]:
+    fake = FakeTidemill()
+    with capture_logs():  # a command's output is caught in this process, where the services would log into it
+        await fake.start()
+        yield fake
+        await fake.stop()
+
+
+@pytest.fixture
+def typed(services: FakeTidemill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    monkeypatch.chdir(tmp_path)
+    addresses = {f"TIDEMILL_{name.upper()}_ADDRESS": f"127.0.0.1:{port}" for name, port in services.ports.items()}
+    return Terminal({**addresses, "TIDEMILL_PROJECT": "acme"})
+
+
+async def test_adding_a_folder_says_what_was_skipped_and_fails_unless_that_is_allowed(
+    typed: Terminal, services: FakeTidemill
+) -> None:
+    for name in ("vpn/README.md", "wifi/README.md", "LICENSE", "handbook.pdf", "plan.docx", "old.pdf"):
+        _write(name, f"text of {name}")
+
+    said = await asyncio.to_thread(typed, "documents", "add", ".", "--recursive")
+    again: Said = await asyncio.to_thread(typed, "documents", "add", ".", "-r", "--allow-skipped", "--json")
+
+    assert (said.code, again.code) == (1, 0)
+    assert "3 accepted, 0 rejected, 3 skipped: 2 .pdf, 1 .docx" in said.text
+    assert services.ingest.contents.keys() == {"vpn/README.md", "wifi/README.md", "LICENSE"}
+    assert {each["outcome"] for each in again.data["added"]} == {"unchanged"}
+    assert again.data["skipped_by_suffix"] == {".pdf": 2, ".docx": 1}
+    assert len(again.data["skipped"]) == 3
+
+
+async def test_a_new_version_of_what_was_there_is_reported(typed: Terminal) -> None:
+    _write("a.md", "first")
+    await asyncio.to_thread(typed, "documents", "add", "a.md")
+    _write("a.md", "second")
+
+    said = await asyncio.to_thread(typed, "documents", "add", "a.md")
+
+    assert said.code == 0
+    assert "updated" in said.text
+    assert "a.md" in said.text
+
+
+def _write(name: str, text: str) -> None:
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).write_text(text)

@@ -1,0 +1,45 @@
+"""What the operators' guide shows can be typed."""
+
+import asyncio
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from libs.cli.tests.commands.conftest import Terminal
+
+GUIDE = (Path(__file__).parents[4] / "docs/guides/operating.md").read_text(encoding="utf-8")
+LOOP = GUIDE[GUIDE.index("## 6. The loop") :]
+
+
+def shown(text: str) -> list[str]:
+    return re.findall(r"^    tidemill (.+?)(?:\s+#.*)?$", text, flags=re.MULTILINE)
+
+
+def test_the_guide_shows_commands() -> None:
+    assert len(shown(GUIDE)) > len(shown(LOOP)) > 10
+
+
+@pytest.mark.parametrize("command", shown(GUIDE))
+async def test_a_command_that_the_guide_shows_exists_with_its_options(terminal: Terminal, command: str) -> None:
+    said = await asyncio.to_thread(terminal.typed, *shlex.split(command), "--help")
+
+    assert said.code == 0, said.text
+
+
+@pytest.mark.parametrize("command", shown(LOOP))
+async def test_what_the_guide_shows_of_the_loop_works(terminal: Terminal, command: str) -> None:
+    said = await asyncio.to_thread(terminal, *shlex.split(command))
+
+    assert said.code == 0, said.text
+
+
+NAMED = sorted({*re.findall(r"`((?:loop|training|rollouts|evaluations|datasets) [a-z-]+)`", LOOP)})
+
+
+@pytest.mark.parametrize("command", NAMED)
+async def test_a_command_that_the_guide_names_in_passing_exists(terminal: Terminal, command: str) -> None:
+    said = await asyncio.to_thread(terminal.typed, *command.split(), "--help")
+
+    assert said.code == 0, said.text

@@ -1,0 +1,87 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from libs.cli.tests.loop.running import Running
+from tidemill_client.connection import Connection
+
+LOOP = """\
+apiVersion: tidemill.dev/v1
+kind: Loop
+metadata: {name: helpdesk, labels: {team: support}}
+sources:
+  cms: {mask: none}
+models:
+  small: {source: "openai:small", base_url: "https://api.example/v1"}
+collections:
+  handbook: {sources: [cms], embedding: small}
+prompts:
+  answer: {user: "{{ question }}"}
+deployments:
+  helpdesk:
+    model: {follow: helpdesk_lora, start_with: small}
+    prompt: answer
+    retrieval: {collection: handbook}
+datasets:
+  helpdesk_sft:
+    examples: {deployment: helpdesk, feedback: [correction], per_user_at_most: 20}
+    publish: {new_examples: 100, at_latest_every: 7d, at_least: 50}
+    held_out: {share: 0.3, group_by: question}
+training:
+  helpdesk_lora:
+    dataset: helpdesk_sft
+    base: small
+    method: sft
+    lora: {r: 8, lora_alpha: 16, target_modules: all-linear}
+    args: {learning_rate: 1.0e-3, max_steps: 48, seed: 7}
+    limits: {time: 30m, memory: 6Gi}
+suites:
+  truth: {cases: {file: truth.jsonl}}
+gates:
+  helpdesk_gate:
+    candidate: helpdesk_lora
+    baseline: live
+    confidence: 0.95
+    require:
+      - {cases: {dataset: helpdesk_sft, split: held_out, at_least: 40}, metric: rouge_l, gain_above: 0.0}
+      - {cases: {suite: truth}, metric: rouge_l, gain_above: -0.02}
+rollouts:
+  helpdesk:
+    deployment: helpdesk
+    gate: helpdesk_gate
+    sticky_by: end_user
+    steps:
+      - {shadow: true, requests: 10}
+      - {weight: 50, requests: 40, at_least: 15, at_most: 24h}
+    abort: {error_rate: {above: 0.02}, latency_p95: {ratio_above: 1.5}, rating: {loss_above: 0.02}}
+    on_timeout: hold
+    approval: {role: operator, count: 0}
+"""
+TRUTH = """\
+{"id": "q1", "question": "What does abs do?", "reference": "Return the absolute value.", "labels": {"of": "builtins"}}
+
+{"id": "q2", "question": "What does len do?", "reference": "Return the number of items."}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A loop.yaml with every section."""
+    (tmp_path / "truth.jsonl").write_text(TRUTH)
+    (tmp_path / "loop.yaml").write_text(LOOP)
+    return tmp_path / "loop.yaml"
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Running]:
+    services = Running()
+    await services.start()
+    yield services
+    await services.stop()
+
+
+@pytest.fixture
+async def connection(running: Running) -> AsyncIterator[Connection]:
+    async with Connection("acme", running.addresses()) as opened:
+        yield opened

@@ -1,0 +1,160 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tidemill.trainer.v1.training_pb2 import TrainingPlan
+from tidemill_cli.loop import LoopErrors, read_loop
+from tidemill_cli.loop.declaration import Follow
+from tidemill_cli.loop.resources import desired_resources
+
+
+def problems(file: Path, *edits: tuple[str, str]) -> dict[str, str]:
+    """Return what is wrong after some edits: message by path."""
+    text = file.read_text()
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
+    with pytest.raises(LoopErrors) as raised:
+        read_loop(file)
+    return {problem.path: problem.message for problem in raised.value.problems}
+
+
+def test_a_whole_loop_is_read(file: Path) -> None:
+    loop = read_loop(file)
+
+    assert loop.deployments["helpdesk"].model == Follow(follow="helpdesk_lora", start_with="small")
+    assert loop.datasets["helpdesk_sft"].publish.at_latest_every == timedelta(days=7)
+    assert loop.training["helpdesk_lora"].limits.memory == 6 * 2**30
+    assert loop.training["helpdesk_lora"].args["max_steps"] == 48
+    assert [step.at_most for step in loop.rollouts["helpdesk"].steps] == [None, timedelta(hours=24)]
+    cases = loop.suites["truth"].cases
+    assert isinstance(cases, list)
+    assert [case.id for case in cases] == ["q1", "q2"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "message"),
+    [
+        ("follow: helpdesk_lora", "follow: helpdesk_lore", "deployments.helpdesk.model.follow", "mean helpdesk_lora?"),
+        ("start_with: small", "start_with: smal", "deployments.helpdesk.model.start_with", "did you mean small?"),
+        ("dataset: helpdesk_sft\n", "dataset: sft\n", "training.helpdesk_lora.dataset", "there is no dataset 'sft'"),
+        ("base: small", "base: smal", "training.helpdesk_lora.base", "did you mean small?"),
+        ("candidate: helpdesk_lora", "candidate: small", "gates.helpdesk_gate.candidate", "there is no training"),
+        ("suite: truth", "suite: trut", "gates.helpdesk_gate.require[1].cases.suite", "did you mean truth?"),
+        ("gate: helpdesk_gate\n", "gate: gate\n", "rollouts.helpdesk.gate", "there is no gate 'gate'"),
+        ("deployment: helpdesk\n", "deployment: desk\n", "rollouts.helpdesk.deployment", "did you mean helpdesk?"),
+        ("deployment: helpdesk,", "deployment: x,", "datasets.helpdesk_sft.examples.deployment", "no deployment 'x'"),
+    ],
+)
+def test_a_reference_to_nothing_is_reported_with_the_nearest_match(
+    file: Path, old: str, new: str, path: str, message: str
+) -> None:
+    assert message in problems(file, (old, new))[path]
+
+
+def test_memory_may_be_left_to_the_trainer(file: Path) -> None:
+    file.write_text(file.read_text(encoding="utf-8").replace("memory: 6Gi", "memory: auto"), encoding="utf-8")
+    loop = read_loop(file)
+
+    (plan,) = (each.message for each in desired_resources(loop) if each.kind == "training")
+
+    assert isinstance(plan, TrainingPlan)
+    assert (plan.limits.memory_auto, plan.limits.memory_bytes) == (True, 0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "message"),
+    [
+        ("6Gi", "6GB", "training.helpdesk_lora.limits.memory", "(512Mi, 6Gi), or auto"),
+        ("30m", "30", "training.helpdesk_lora.limits.time", "whole number and a unit"),
+        ("method: sft", "method: dpo", "training.helpdesk_lora.method", "'dpo' is not allowed"),
+        ("max_steps: 48", "max_steps: .inf", "training.helpdesk_lora.args", "max_steps: must be a number"),
+        ("share: 0.3", "share: 1.5", "datasets.helpdesk_sft.held_out.share", "less than or equal to 0.9"),
+        ("[correction]", "[corrections]", "datasets.helpdesk_sft.examples.feedback[0]", "did you mean correction?"),
+        ("rouge_l, gain_above: 0.0", "rouge, gain_above: 0.0", "gates.helpdesk_gate.require[0].metric", "rouge_l?"),
+        ("split: held_out", "split: train", "gates.helpdesk_gate.require[0].cases.split", "'train' is not allowed"),
+        ("{suite: truth}", "{}", "gates.helpdesk_gate.require[1].cases", "either suite: NAME, or dataset"),
+        (", split: held_out", "", "gates.helpdesk_gate.require[0].cases", "requires split: held_out"),
+        ("weight: 50, ", "", "rollouts.helpdesk.steps[1]", "either shadow: true or weight: PERCENT"),
+        ("at_least: 15", "at_least: 50", "rollouts.helpdesk.steps[1]", "more than requests (40)"),
+        ("on_timeout: hold", "on_timeout: holt", "rollouts.helpdesk.on_timeout", "did you mean hold?"),
+        ("start_with: small", "start: small", "deployments.helpdesk.model.start", "did you mean start_with?"),
+    ],
+)
+def test_a_wrong_value_is_reported_where_it_stands(file: Path, old: str, new: str, path: str, message: str) -> None:
+    found = problems(file, (old, new))
+
+    assert path in found, found
+    assert message in found[path]
+
+
+def test_steps_out_of_order_are_refused(file: Path) -> None:
+    found = problems(file, ("- {shadow: true, requests: 10}", "- {weight: 60, requests: 10}"))
+
+    assert "weights must increase" in found["rollouts.helpdesk"]
+
+
+def test_a_held_out_part_of_what_was_not_trained_on_is_refused(file: Path) -> None:
+    other = "  other: {examples: {deployment: helpdesk, feedback: [correction]}, publish: {new_examples: 1}}\ntraining:"
+
+    found = problems(file, ("training:", other), ("{dataset: helpdesk_sft", "{dataset: other"))
+
+    assert "must be helpdesk_sft" in found["gates.helpdesk_gate.require[0].cases.dataset"]
+
+
+def test_a_gate_that_belongs_to_no_deployment_is_refused(file: Path) -> None:
+    text = file.read_text()
+    file.write_text(text[: text.index("rollouts:")])
+
+    found = problems(file, ("{follow: helpdesk_lora, start_with: small}", "small"))
+
+    assert "has no deployment" in found["gates.helpdesk_gate"]
+
+
+def test_a_gate_belongs_to_the_deployment_that_follows_its_candidate(file: Path) -> None:
+    text = file.read_text()
+    file.write_text(text[: text.index("rollouts:")])
+
+    assert read_loop(file).gates
+
+
+def test_a_rollout_that_could_not_move_its_deployment_is_refused(file: Path) -> None:
+    found = problems(file, ("{follow: helpdesk_lora, start_with: small}", "small"))
+
+    assert "use {follow: helpdesk_lora, start_with: small}" in found["deployments.helpdesk.model"]
+
+
+def test_a_training_may_not_have_the_name_of_a_model(file: Path) -> None:
+    found = problems(file, ("  small: {", "  helpdesk_lora: {source: 'openai:x', base_url: 'https://a'}\n  small: {"))
+
+    assert "is the name of a model" in found["training.helpdesk_lora"]
+
+
+def test_every_wrong_case_of_a_suite_is_reported_with_its_own_file_and_line(file: Path) -> None:
+    suite = file.parent / "truth.jsonl"
+    suite.write_text(
+        '{"id": "q1", "question": "?", "reference": "!"}\n'
+        "{broken\n"
+        '{"id": "q1", "question": "?", "reference": "!"}\n'
+        '{"id": "q3", "question": "", "referense": "!"}\n'
+    )
+
+    with pytest.raises(LoopErrors) as raised:
+        read_loop(file)
+
+    message = str(raised.value)
+    assert f"{suite}:2:2: (json): is not JSON" in message
+    assert f"{suite}:3:1: id: 'q1' is the id of line 1, too" in message
+    assert f"{suite}:4:1: question: String should have at least 1 character" in message
+    assert f"{suite}:4:1: reference: is required" in message
+    assert f"{suite}:4:1: referense: unknown key: did you mean reference?" in message
+
+
+def test_a_suite_that_is_missing_or_empty_is_reported(file: Path) -> None:
+    (file.parent / "truth.jsonl").write_text("\n")
+    assert problems(file)["cases"] == "the file holds no cases"
+
+    (file.parent / "truth.jsonl").unlink()
+    assert "is not a readable UTF-8 file" in problems(file)["suites.truth.cases.file"]

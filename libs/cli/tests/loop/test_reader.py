@@ -1,0 +1,118 @@
+from pathlib import Path
+
+import pytest
+
+from tidemill_cli.loop import LoopErrors, read_loop
+
+RIGHT = """\
+apiVersion: tidemill.dev/v1
+kind: Loop
+metadata: {name: helpdesk}
+models:
+  small: {source: "file:weights"}
+sources:
+  cms: {events: "https://cms.example/kb", mask: none, retention: 730d}
+collections:
+  handbook: {sources: [cms], embedding: small}
+prompts:
+  answer: {user: {file: answer.jinja}}
+deployments:
+  helpdesk: {model: small, prompt: answer, retrieval: {collection: handbook, top_k: 2}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "answer.jinja").write_text("{{ question }}")
+    return tmp_path
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "loop.yaml"
+    file.write_text(text)
+    return file
+
+
+def problems_of(folder: Path, text: str) -> dict[str, tuple[int, str]]:
+    with pytest.raises(LoopErrors) as raised:
+        read_loop(written(folder, text))
+    return {problem.path: (problem.line, problem.message) for problem in raised.value.problems}
+
+
+def test_a_right_file_is_read_with_its_files_in_place(folder: Path) -> None:
+    loop = read_loop(written(folder, RIGHT))
+
+    assert loop.prompts["answer"].user == "{{ question }}"
+    assert loop.models["small"].source == f"file:{folder / 'weights'}"
+    assert loop.sources["cms"].mask == "none"
+    assert loop.deployments["helpdesk"].deadline.total_seconds() == 60
+
+
+def test_all_problems_are_reported_at_once_each_with_its_line(folder: Path) -> None:
+    wrong = (
+        RIGHT.replace("sources: [cms]", "sources: [cmss]")
+        .replace("top_k: 2", "top_k: 0")
+        .replace("retention: 730d", "retenton: 730d")
+        .replace("file: answer.jinja", "file: missing.jinja")
+    )
+
+    problems = problems_of(folder, wrong)
+
+    assert problems["collections.handbook.sources[0]"] == (
+        9,
+        "there is no source 'cmss' in this file: did you mean cms? (there are: cms)",
+    )
+    assert problems["sources.cms.retenton"][0] == 7
+    assert "did you mean retention?" in problems["sources.cms.retenton"][1]
+    assert problems["deployments.helpdesk.retrieval.top_k"][0] == 13
+    assert problems["prompts.answer.user.file"][0] == 11
+    assert len(problems) == 4
+
+
+def test_a_key_in_the_file_is_refused_and_never_repeated(folder: Path) -> None:
+    secret = "sk-live-4711"  # noqa: S105 - what must not come back
+    text = RIGHT.replace(
+        'small: {source: "file:weights"}',
+        f'small: {{source: "openai:gpt", base_url: "https://api.example/v1", api_key: {secret}}}',
+    )
+
+    with pytest.raises(LoopErrors) as raised:
+        read_loop(written(folder, text))
+
+    assert "models.small.api_key" in str(raised.value)
+    assert secret not in str(raised.value)
+
+
+def test_a_section_that_there_is_not_is_refused_with_the_nearest_one(folder: Path) -> None:
+    assert "did you mean gates?" in problems_of(folder, RIGHT + "gate: {}\n")["gate"][1]
+
+
+def test_what_two_versions_of_yaml_read_differently_is_refused(folder: Path) -> None:
+    text = RIGHT.replace("prompt: answer,", "prompt: answer, sampling: {temperature: 1e-3},")
+
+    assert problems_of(folder, text)["(yaml)"] == (
+        13,
+        "YAML 1.1 reads 1e-3 as text: write a decimal point, such as 1.0e-3",
+    )
+
+
+def test_a_word_that_is_a_truth_value_in_one_version_of_yaml_is_refused(folder: Path) -> None:
+    text = RIGHT.replace("name: helpdesk}", "name: helpdesk, labels: {on: wednesday}}")
+
+    assert problems_of(folder, text)["metadata.labels.on"] == (3, "YAML 1.1 reads this key as True: quote it")
+
+
+def test_broken_yaml_is_reported_with_its_line(folder: Path) -> None:
+    assert problems_of(folder, "kind: Loop\nmetadata: {name: x\n")["(yaml)"][0] >= 2
+
+
+def test_a_prompt_outside_the_folder_is_refused(folder: Path) -> None:
+    text = RIGHT.replace("file: answer.jinja", "file: ../../etc/hostname")
+
+    assert "prompts.answer.user.file" in problems_of(folder, text)
+
+
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(LoopErrors, match="there is no such file"):
+        read_loop(tmp_path / "loop.yaml")

@@ -1,0 +1,270 @@
+"""Addresses of the services, and one gRPC channel to each."""
+
+import importlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from tidemill_core.errors import PreconditionFailed
+from tidemill_core.grpc.client import open_channel
+from tidemill_core.transport_security import Tls
+
+if TYPE_CHECKING:  # a command loads only the stubs that it uses
+    import grpc.aio
+
+    from tidemill.evaluator.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
+    from tidemill.evaluator.v1.suite_service_pb2_grpc import SuiteServiceStub
+    from tidemill.feedback.v1.curation_service_pb2_grpc import CurationServiceStub
+    from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceStub
+    from tidemill.inference.v1.deployment_service_pb2_grpc import DeploymentServiceStub
+    from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
+    from tidemill.inference.v1.prompt_service_pb2_grpc import PromptServiceStub
+    from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceStub
+    from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub
+    from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
+    from tidemill.monitor.v1.lineage_service_pb2_grpc import LineageServiceStub
+    from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceStub
+    from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub
+    from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
+    from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceStub
+
+SERVICES = ("ingest", "rag", "trainer", "inference", "feedback", "evaluator", "monitor")
+CALL_LIMIT_S = 120.0
+UPLOAD_LIMIT_S = 3600.0
+"""Default deadlines of a call, and of uploading one file of a model."""
+
+
+class NoAddress(PreconditionFailed):
+    """The address of a service or server is not configured."""
+
+    reason = "NO_ADDRESS"
+
+
+class UnusableTransport(PreconditionFailed):
+    """The TLS or SASL settings of the environment are invalid."""
+
+    reason = "UNUSABLE_TRANSPORT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """`host:port` of each service's gRPC API, of the OpenAI-compatible endpoint and of Kafka."""
+
+    services: Mapping[str, str]
+    http: str = ""
+    kafka: str = ""
+
+    @classmethod
+    def find(cls, folder: Path | None = None) -> Self:
+        """Return the addresses in TIDEMILL_<NAME>_ADDRESS, else those of the running stack.
+
+        The stack is the one in the nearest `.tidemill/`, from the current directory upwards.
+        """
+        stack = _stack(folder or Path.cwd())
+        local = {name: entry.get("grpc", "") for name, entry in stack.get("services", {}).items()}
+        given = {name: os.environ.get(f"TIDEMILL_{name.upper()}_ADDRESS", "") for name in SERVICES}
+        return cls(
+            services={name: given[name] or local.get(name, "") for name in SERVICES},
+            http=os.environ.get("TIDEMILL_HTTP_ADDRESS", "")
+            or stack.get("services", {}).get("inference", {}).get("http", ""),
+            kafka=os.environ.get("TIDEMILL_KAFKA_ADDRESS", "") or stack.get("kafka", ""),
+        )
+
+    def of(self, service: str) -> str:
+        """Return a service's address.
+
+        Raises:
+            NoAddress: neither the environment nor a running stack provides it.
+
+        """
+        address = self.services.get(service, "")
+        if not address:
+            message = (
+                f"the address of {service} is not configured: run `tidemill up`, "
+                f"or set TIDEMILL_{service.upper()}_ADDRESS"
+            )
+            raise NoAddress(message, service=service)
+        return address
+
+
+def tls_of_environment() -> Tls:
+    """Return TLS as TIDEMILL_TLS_CA_FILE, TIDEMILL_TLS_CERT_FILE and TIDEMILL_TLS_KEY_FILE set it; none is plain text.
+
+    Raises:
+        UnusableTransport: a file does not exist, or a certificate has no key.
+
+    """
+    given = {name: os.environ.get(f"TIDEMILL_TLS_{name}_FILE", "") for name in ("CA", "CERT", "KEY")}
+    files = {name: Path(file) if file else None for name, file in given.items()}
+    missing = [name for name, file in files.items() if file and not file.is_file()]
+    problems = [f"TIDEMILL_TLS_{name}_FILE does not point to a file" for name in missing]
+    if (files["CERT"] is None) != (files["KEY"] is None):
+        problems.append("TIDEMILL_TLS_CERT_FILE and TIDEMILL_TLS_KEY_FILE belong together: set both, or none")
+    if problems:
+        raise UnusableTransport("; ".join(problems))
+    return Tls(ca_file=files["CA"], cert_file=files["CERT"], key_file=files["KEY"])
+
+
+def local_folder(folder: Path | None = None) -> Path | None:
+    """Return the nearest `.tidemill/` from a directory upwards; those of other users are not trusted."""
+    start = folder or Path.cwd()
+    found = (each / ".tidemill" for each in (start, *start.parents))
+    return next((each for each in found if each.is_dir() and each.stat().st_uid == os.geteuid()), None)
+
+
+def current_project() -> str:
+    """Return the project that was last remembered here, or ""."""
+    folder = local_folder()
+    file = folder / "project" if folder else None
+    return file.read_text(encoding="utf-8").strip() if file and file.is_file() else ""
+
+
+def remember_project(project: str) -> None:
+    """Set the default project of commands."""
+    folder = local_folder()
+    if folder:
+        (folder / "project").write_text(f"{project}\n", encoding="utf-8")
+
+
+def _stack(folder: Path) -> dict[str, Any]:
+    local = local_folder(folder)
+    file = local / "stack.json" if local else None
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file and file.is_file() else {}
+    return found
+
+
+class Connection:
+    """Typed stubs of every service for one project; channels are opened on first use."""
+
+    def __init__(self, project: str, addresses: Addresses | None = None) -> None:
+        self.project = project
+        self.addresses = addresses or Addresses.find()
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    async def __aenter__(self) -> Self:
+        """Return the connection. Nothing is sent yet."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close every channel."""
+        for channel in self._channels.values():
+            await channel.close()
+
+    def channel(self, service: str) -> "grpc.aio.Channel":
+        """Return the channel to a service.
+
+        Raises:
+            NoAddress: its address is not configured.
+
+        """
+        if service not in self._channels:
+            self._channels[service] = open_channel(
+                self.addresses.of(service),
+                name=service,
+                project=self.project,
+                timeout_s=CALL_LIMIT_S,
+                tls=tls_of_environment(),
+            )
+        return self._channels[service]
+
+    def _stub(self, service: str, noun: str) -> Any:  # noqa: ANN401 - one of many generated classes
+        module = importlib.import_module(f"tidemill.{service}.v1.{noun}_service_pb2_grpc")
+        name = "".join(word.capitalize() for word in noun.split("_"))
+        return getattr(module, f"{name}ServiceStub")(self.channel(service))
+
+    @cached_property
+    def sources(self) -> "SourceServiceStub":
+        """Sources of documents."""
+        stub: SourceServiceStub = self._stub("ingest", "source")
+        return stub
+
+    @cached_property
+    def documents(self) -> "DocumentServiceStub":
+        """Documents and their versions."""
+        stub: DocumentServiceStub = self._stub("ingest", "document")
+        return stub
+
+    @cached_property
+    def datasets(self) -> "DatasetServiceStub":
+        """Datasets and their immutable versions."""
+        stub: DatasetServiceStub = self._stub("ingest", "dataset")
+        return stub
+
+    @cached_property
+    def collections(self) -> "CollectionServiceStub":
+        """Searchable collections."""
+        stub: CollectionServiceStub = self._stub("rag", "collection")
+        return stub
+
+    @cached_property
+    def retrieval(self) -> "RetrievalServiceStub":
+        """Search."""
+        stub: RetrievalServiceStub = self._stub("rag", "retrieval")
+        return stub
+
+    @cached_property
+    def models(self) -> "ModelRegistryServiceStub":
+        """Models and their versions."""
+        stub: ModelRegistryServiceStub = self._stub("trainer", "model_registry")
+        return stub
+
+    @cached_property
+    def training(self) -> "TrainingServiceStub":
+        """Training plans and their runs."""
+        stub: TrainingServiceStub = self._stub("trainer", "training")
+        return stub
+
+    @cached_property
+    def prompts(self) -> "PromptServiceStub":
+        """Prompts and their versions."""
+        stub: PromptServiceStub = self._stub("inference", "prompt")
+        return stub
+
+    @cached_property
+    def deployments(self) -> "DeploymentServiceStub":
+        """Deployments and their rollouts."""
+        stub: DeploymentServiceStub = self._stub("inference", "deployment")
+        return stub
+
+    @cached_property
+    def inferences(self) -> "InferenceServiceStub":
+        """Generation, and recorded inferences."""
+        stub: InferenceServiceStub = self._stub("inference", "inference")
+        return stub
+
+    @cached_property
+    def feedback(self) -> "FeedbackServiceStub":
+        """Ratings, comments and corrections."""
+        stub: FeedbackServiceStub = self._stub("feedback", "feedback")
+        return stub
+
+    @cached_property
+    def curations(self) -> "CurationServiceStub":
+        """Curation rules: which feedback becomes training examples."""
+        stub: CurationServiceStub = self._stub("feedback", "curation")
+        return stub
+
+    @cached_property
+    def suites(self) -> "SuiteServiceStub":
+        """Suites of trusted cases."""
+        stub: SuiteServiceStub = self._stub("evaluator", "suite")
+        return stub
+
+    @cached_property
+    def evaluations(self) -> "EvaluationServiceStub":
+        """Gates and evaluations."""
+        stub: EvaluationServiceStub = self._stub("evaluator", "evaluation")
+        return stub
+
+    @cached_property
+    def lineage(self) -> "LineageServiceStub":
+        """Lineage and timelines."""
+        stub: LineageServiceStub = self._stub("monitor", "lineage")
+        return stub
