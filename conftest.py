@@ -1,3 +1,8 @@
 """What every test of the repository can use."""
 
-pytest_plugins = ["tidemill_testkit.stack", "tidemill_testkit.distribution", "tidemill_testkit.queries"]
+pytest_plugins = [
+    "tidemill_testkit.stack",
+    "tidemill_testkit.distribution",
+    "tidemill_testkit.budgets",
+    "tidemill_testkit.queries",
+]
