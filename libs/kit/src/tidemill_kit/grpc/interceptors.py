@@ -29,6 +29,7 @@ from tidemill_core.tracing import TRACEPARENT
 from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.grpc.messages import Parse, parsed, produced, received
 from tidemill_kit.grpc.request_items import check_items
+from tidemill_kit.grpc.resources import Named
 from tidemill_kit.runtime import telemetry
 
 RPCS = Counter("tidemill_rpc", "RPCs answered.", ["method", "code"])
@@ -51,6 +52,8 @@ class Policy:
     audit: options_pb2.Audit.ValueType
     request: Descriptor | None = None
     """The message that it is called with."""
+    resource: Named | None = None
+    """What names, in that message, the resource that it acts on."""
 
     @property
     def public(self) -> bool:
@@ -72,6 +75,12 @@ class _Rpc:
     started: float = field(default_factory=time.perf_counter)
     code: grpc.StatusCode = grpc.StatusCode.OK
     reason: str | None = None
+    resource: str = ""
+
+    def record_resource(self, request: object) -> None:
+        """Remember the resource that a request names; of a stream the first request that names one."""
+        if self.policy.resource is not None and not self.resource:
+            self.resource = self.policy.resource(request)
 
     def metadata(self, key: str) -> list[str]:
         """Return every value that the caller sent."""
@@ -124,12 +133,14 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         deserialize: Parse = handler.request_deserializer or _as_it_is
         idle_s, max_items = self._idle_s, self._max_items
 
-        def parse(raw: bytes) -> object:
-            if policy.request is not None:
-                check_items(raw, policy.request, limit=max_items)
-            return deserialize(raw)
+        def read(request: Any, rpc: _Rpc) -> object:  # noqa: ANN401 - bytes, or a stream of them
+            def parse(raw: bytes) -> object:
+                if policy.request is not None:
+                    check_items(raw, policy.request, limit=max_items)
+                message = deserialize(raw)
+                rpc.record_resource(message)
+                return message
 
-        def read(request: Any) -> object:  # noqa: ANN401 - bytes, or a stream of them
             return received(request, parse, idle_s=idle_s) if handler.request_streaming else parsed(request, parse)
 
         async def answer(request: object, context: Context) -> object:
@@ -140,7 +151,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
                 context=context,
             )
             return await self._answer(
-                rpc, lambda: produced(serve(read(request), context), context.write, idle_s=idle_s)
+                rpc, lambda: produced(serve(read(request, rpc), context), context.write, idle_s=idle_s)
             )
 
         make = {
@@ -258,6 +269,8 @@ def _record(rpc: _Rpc, span: Span) -> None:
     facts = {"method": rpc.method, "code": rpc.code.name, "duration_s": round(duration_s, 4)}
     if rpc.reason is not None:
         facts["reason"] = rpc.reason
+    if rpc.resource:
+        facts["resource"] = rpc.resource
     if rpc.policy.audit == options_pb2.AUDIT_CALL:
         facts["audit"] = True
     if rpc.policy.public:

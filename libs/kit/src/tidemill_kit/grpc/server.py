@@ -19,6 +19,7 @@ from tidemill_core.grpc.context import current_caller, remaining_s
 from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.grpc.interceptors import EdgeInterceptor, Policy
 from tidemill_kit.grpc.requests import check_etag, etag_of, page_of, paths_of, request_of, timestamp_of
+from tidemill_kit.grpc.resources import resource_of
 from tidemill_kit.runtime.settings import PortTaken, ServiceSettings
 
 __all__ = [
@@ -188,4 +189,5 @@ def _policy(method: MethodDescriptor) -> Policy:
         required_role=options.Extensions[options_pb2.required_role],
         audit=options.Extensions[options_pb2.audit],
         request=method.input_type,
+        resource=resource_of(method.input_type, options.Extensions[options_pb2.resource]),
     )

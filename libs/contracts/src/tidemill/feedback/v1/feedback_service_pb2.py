@@ -26,23 +26,25 @@ from tidemill.feedback.v1 import feedback_pb2 as tidemill_dot_feedback_dot_v1_do
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tidemill/feedback/v1/feedback_service.proto\x12\x14tidemill.feedback.v1\x1a#tidemill/feedback/v1/feedback.proto\x1a!tidemill/options/v1/options.proto\"t\n\x15SubmitFeedbackRequest\x12\x30\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\x0b\x32\x1e.tidemill.feedback.v1.Feedback\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"J\n\x16SubmitFeedbackResponse\x12\x30\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\x0b\x32\x1e.tidemill.feedback.v1.Feedback\"P\n\x17WithdrawFeedbackRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"L\n\x18WithdrawFeedbackResponse\x12\x30\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\x0b\x32\x1e.tidemill.feedback.v1.Feedback\" \n\x12GetFeedbackRequest\x12\n\n\x02id\x18\x01 \x01(\t\"G\n\x13GetFeedbackResponse\x12\x30\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\x0b\x32\x1e.tidemill.feedback.v1.Feedback\"c\n\x13ListFeedbackRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tinference\x18\x03 \x01(\t\x12\x12\n\ndeployment\x18\x04 \x01(\t\"a\n\x14ListFeedbackResponse\x12\x30\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x03(\x0b\x32\x1e.tidemill.feedback.v1.Feedback\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x13\x45raseEndUserRequest\x12\x10\n\x08\x65nd_user\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\":\n\x14\x45raseEndUserResponse\x12\x0e\n\x06\x65rased\x18\x01 \x01(\x05\x12\x12\n\ninferences\x18\x02 \x01(\x05\x32\xd5\x04\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12u\n\x0eSubmitFeedback\x12+.tidemill.feedback.v1.SubmitFeedbackRequest\x1a,.tidemill.feedback.v1.SubmitFeedbackResponse\"\x08\x88\xb5\x18\x03\x90\xb5\x18\x01\x12{\n\x10WithdrawFeedback\x12-.tidemill.feedback.v1.WithdrawFeedbackRequest\x1a..tidemill.feedback.v1.WithdrawFeedbackResponse\"\x08\x88\xb5\x18\x03\x90\xb5\x18\x01\x12l\n\x0bGetFeedback\x12(.tidemill.feedback.v1.GetFeedbackRequest\x1a).tidemill.feedback.v1.GetFeedbackResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12o\n\x0cListFeedback\x12).tidemill.feedback.v1.ListFeedbackRequest\x1a*.tidemill.feedback.v1.ListFeedbackResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12o\n\x0c\x45raseEndUser\x12).tidemill.feedback.v1.EraseEndUserRequest\x1a*.tidemill.feedback.v1.EraseEndUserResponse\"\x08\x88\xb5\x18\x04\x90\xb5\x18\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tidemill/feedback/v1/feedback_service.proto\x12\x14tidemill.feedback.v1\x1a#tidemill/feedback/v1/feedback.proto\x1a!tidemill/options/v1/options.proto\"t\n\x15SubmitFeedbackRequest\x12\x30\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\x0b\x32\x1e.tidemill.feedback.v1.Feedback\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"J\n\x16SubmitFeedbackResponse\x12\x30\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\x0b\x32\x1e.tidemill.feedback.v1.Feedback\"P\n\x17WithdrawFeedbackRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"L\n\x18WithdrawFeedbackResponse\x12\x30\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\x0b\x32\x1e.tidemill.feedback.v1.Feedback\" \n\x12GetFeedbackRequest\x12\n\n\x02id\x18\x01 \x01(\t\"G\n\x13GetFeedbackResponse\x12\x30\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\x0b\x32\x1e.tidemill.feedback.v1.Feedback\"c\n\x13ListFeedbackRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tinference\x18\x03 \x01(\t\x12\x12\n\ndeployment\x18\x04 \x01(\t\"a\n\x14ListFeedbackResponse\x12\x30\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x03(\x0b\x32\x1e.tidemill.feedback.v1.Feedback\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"W\n\x13\x45raseEndUserRequest\x12\x15\n\x08\x65nd_user\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\":\n\x14\x45raseEndUserResponse\x12\x0e\n\x06\x65rased\x18\x01 \x01(\x05\x12\x12\n\ninferences\x18\x02 \x01(\x05\x32\x85\x05\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12\x8b\x01\n\x0eSubmitFeedback\x12+.tidemill.feedback.v1.SubmitFeedbackRequest\x1a,.tidemill.feedback.v1.SubmitFeedbackResponse\"\x1e\x88\xb5\x18\x03\x90\xb5\x18\x01\x9a\xb5\x18\x12\x66\x65\x65\x64\x62\x61\x63k.inference\x12\x81\x01\n\x10WithdrawFeedback\x12-.tidemill.feedback.v1.WithdrawFeedbackRequest\x1a..tidemill.feedback.v1.WithdrawFeedbackResponse\"\x0e\x88\xb5\x18\x03\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12r\n\x0bGetFeedback\x12(.tidemill.feedback.v1.GetFeedbackRequest\x1a).tidemill.feedback.v1.GetFeedbackResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12o\n\x0cListFeedback\x12).tidemill.feedback.v1.ListFeedbackRequest\x1a*.tidemill.feedback.v1.ListFeedbackResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12{\n\x0c\x45raseEndUser\x12).tidemill.feedback.v1.EraseEndUserRequest\x1a*.tidemill.feedback.v1.EraseEndUserResponse\"\x14\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x08\x65nd_userb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidemill.feedback.v1.feedback_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ERASEENDUSERREQUEST'].fields_by_name['end_user']._loaded_options = None
+  _globals['_ERASEENDUSERREQUEST'].fields_by_name['end_user']._serialized_options = b'\200\001\001'
   _globals['_FEEDBACKSERVICE'].methods_by_name['SubmitFeedback']._loaded_options = None
-  _globals['_FEEDBACKSERVICE'].methods_by_name['SubmitFeedback']._serialized_options = b'\210\265\030\003\220\265\030\001'
+  _globals['_FEEDBACKSERVICE'].methods_by_name['SubmitFeedback']._serialized_options = b'\210\265\030\003\220\265\030\001\232\265\030\022feedback.inference'
   _globals['_FEEDBACKSERVICE'].methods_by_name['WithdrawFeedback']._loaded_options = None
-  _globals['_FEEDBACKSERVICE'].methods_by_name['WithdrawFeedback']._serialized_options = b'\210\265\030\003\220\265\030\001'
+  _globals['_FEEDBACKSERVICE'].methods_by_name['WithdrawFeedback']._serialized_options = b'\210\265\030\003\220\265\030\001\232\265\030\002id'
   _globals['_FEEDBACKSERVICE'].methods_by_name['GetFeedback']._loaded_options = None
-  _globals['_FEEDBACKSERVICE'].methods_by_name['GetFeedback']._serialized_options = b'\210\265\030\002\220\265\030\001'
+  _globals['_FEEDBACKSERVICE'].methods_by_name['GetFeedback']._serialized_options = b'\210\265\030\002\220\265\030\001\232\265\030\002id'
   _globals['_FEEDBACKSERVICE'].methods_by_name['ListFeedback']._loaded_options = None
   _globals['_FEEDBACKSERVICE'].methods_by_name['ListFeedback']._serialized_options = b'\210\265\030\002\220\265\030\001'
   _globals['_FEEDBACKSERVICE'].methods_by_name['EraseEndUser']._loaded_options = None
-  _globals['_FEEDBACKSERVICE'].methods_by_name['EraseEndUser']._serialized_options = b'\210\265\030\004\220\265\030\002'
+  _globals['_FEEDBACKSERVICE'].methods_by_name['EraseEndUser']._serialized_options = b'\210\265\030\004\220\265\030\002\232\265\030\010end_user'
   _globals['_SUBMITFEEDBACKREQUEST']._serialized_start=141
   _globals['_SUBMITFEEDBACKREQUEST']._serialized_end=257
   _globals['_SUBMITFEEDBACKRESPONSE']._serialized_start=259
@@ -60,9 +62,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTFEEDBACKRESPONSE']._serialized_start=703
   _globals['_LISTFEEDBACKRESPONSE']._serialized_end=800
   _globals['_ERASEENDUSERREQUEST']._serialized_start=802
-  _globals['_ERASEENDUSERREQUEST']._serialized_end=884
-  _globals['_ERASEENDUSERRESPONSE']._serialized_start=886
-  _globals['_ERASEENDUSERRESPONSE']._serialized_end=944
-  _globals['_FEEDBACKSERVICE']._serialized_start=947
-  _globals['_FEEDBACKSERVICE']._serialized_end=1544
+  _globals['_ERASEENDUSERREQUEST']._serialized_end=889
+  _globals['_ERASEENDUSERRESPONSE']._serialized_start=891
+  _globals['_ERASEENDUSERRESPONSE']._serialized_end=949
+  _globals['_FEEDBACKSERVICE']._serialized_start=952
+  _globals['_FEEDBACKSERVICE']._serialized_end=1597
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ from tidemill.monitor.v1 import lineage_pb2 as tidemill_dot_monitor_dot_v1_dot_l
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tidemill/monitor/v1/lineage_service.proto\x12\x13tidemill.monitor.v1\x1a!tidemill/monitor/v1/lineage.proto\x1a!tidemill/options/v1/options.proto\"\x8d\x01\n\x11GetLineageRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x38\n\tdirection\x18\x03 \x01(\x0e\x32%.tidemill.monitor.v1.LineageDirection\x12\r\n\x05\x64\x65pth\x18\x04 \x01(\x05\x12\x15\n\rnodes_of_kind\x18\x05 \x01(\x05\"u\n\x12GetLineageResponse\x12(\n\x05nodes\x18\x01 \x03(\x0b\x32\x19.tidemill.monitor.v1.Node\x12(\n\x05\x65\x64ges\x18\x02 \x03(\x0b\x32\x19.tidemill.monitor.v1.Edge\x12\x0b\n\x03\x63ut\x18\x03 \x01(\x08\"9\n\x12GetTimelineRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0f\n\x07rollout\x18\x02 \x01(\t\"W\n\x13GetTimelineResponse\x12\x33\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\".tidemill.monitor.v1.TimelineEntry\x12\x0b\n\x03\x63ut\x18\x02 \x01(\x08*p\n\x10LineageDirection\x12!\n\x1dLINEAGE_DIRECTION_UNSPECIFIED\x10\x00\x12\x1a\n\x16LINEAGE_DIRECTION_BACK\x10\x01\x12\x1d\n\x19LINEAGE_DIRECTION_FORWARD\x10\x02\x32\xe5\x01\n\x0eLineageService\x12g\n\nGetLineage\x12&.tidemill.monitor.v1.GetLineageRequest\x1a\'.tidemill.monitor.v1.GetLineageResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12j\n\x0bGetTimeline\x12\'.tidemill.monitor.v1.GetTimelineRequest\x1a(.tidemill.monitor.v1.GetTimelineResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tidemill/monitor/v1/lineage_service.proto\x12\x13tidemill.monitor.v1\x1a!tidemill/monitor/v1/lineage.proto\x1a!tidemill/options/v1/options.proto\"\x8d\x01\n\x11GetLineageRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x38\n\tdirection\x18\x03 \x01(\x0e\x32%.tidemill.monitor.v1.LineageDirection\x12\r\n\x05\x64\x65pth\x18\x04 \x01(\x05\x12\x15\n\rnodes_of_kind\x18\x05 \x01(\x05\"u\n\x12GetLineageResponse\x12(\n\x05nodes\x18\x01 \x03(\x0b\x32\x19.tidemill.monitor.v1.Node\x12(\n\x05\x65\x64ges\x18\x02 \x03(\x0b\x32\x19.tidemill.monitor.v1.Edge\x12\x0b\n\x03\x63ut\x18\x03 \x01(\x08\"9\n\x12GetTimelineRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0f\n\x07rollout\x18\x02 \x01(\t\"W\n\x13GetTimelineResponse\x12\x33\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\".tidemill.monitor.v1.TimelineEntry\x12\x0b\n\x03\x63ut\x18\x02 \x01(\x08*p\n\x10LineageDirection\x12!\n\x1dLINEAGE_DIRECTION_UNSPECIFIED\x10\x00\x12\x1a\n\x16LINEAGE_DIRECTION_BACK\x10\x01\x12\x1d\n\x19LINEAGE_DIRECTION_FORWARD\x10\x02\x32\xf9\x01\n\x0eLineageService\x12m\n\nGetLineage\x12&.tidemill.monitor.v1.GetLineageRequest\x1a\'.tidemill.monitor.v1.GetLineageResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12x\n\x0bGetTimeline\x12\'.tidemill.monitor.v1.GetTimelineRequest\x1a(.tidemill.monitor.v1.GetTimelineResponse\"\x16\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\ndeploymentb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,9 +34,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidemill.monitor.v1.lineage
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LINEAGESERVICE'].methods_by_name['GetLineage']._loaded_options = None
-  _globals['_LINEAGESERVICE'].methods_by_name['GetLineage']._serialized_options = b'\210\265\030\002\220\265\030\001'
+  _globals['_LINEAGESERVICE'].methods_by_name['GetLineage']._serialized_options = b'\210\265\030\002\220\265\030\001\232\265\030\002id'
   _globals['_LINEAGESERVICE'].methods_by_name['GetTimeline']._loaded_options = None
-  _globals['_LINEAGESERVICE'].methods_by_name['GetTimeline']._serialized_options = b'\210\265\030\002\220\265\030\001'
+  _globals['_LINEAGESERVICE'].methods_by_name['GetTimeline']._serialized_options = b'\210\265\030\002\220\265\030\001\232\265\030\ndeployment'
   _globals['_LINEAGEDIRECTION']._serialized_start=547
   _globals['_LINEAGEDIRECTION']._serialized_end=659
   _globals['_GETLINEAGEREQUEST']._serialized_start=137
@@ -48,5 +48,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETTIMELINERESPONSE']._serialized_start=458
   _globals['_GETTIMELINERESPONSE']._serialized_end=545
   _globals['_LINEAGESERVICE']._serialized_start=662
-  _globals['_LINEAGESERVICE']._serialized_end=891
+  _globals['_LINEAGESERVICE']._serialized_end=911
 # @@protoc_insertion_point(module_scope)

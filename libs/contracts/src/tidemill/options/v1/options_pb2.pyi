@@ -5,6 +5,7 @@ Options that every RPC of Tidemill declares about itself."""
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pb2 as _descriptor_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf.internal import extension_dict as _extension_dict
 import builtins as _builtins
@@ -80,7 +81,12 @@ Global___Audit: _TypeAlias = Audit  # noqa: Y015
 
 REQUIRED_ROLE_FIELD_NUMBER: _builtins.int
 AUDIT_FIELD_NUMBER: _builtins.int
+RESOURCE_FIELD_NUMBER: _builtins.int
 required_role: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Role.ValueType]
 """required_role is the minimum role of callers."""
 audit: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Audit.ValueType]
 """audit selects what the audit log records."""
+resource: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _containers.RepeatedScalarFieldContainer[_builtins.str]]
+"""resource is the path of the field, in the request, with the id of the resource that the call acts on, such as
+"gate.id". Of several paths the first that is set counts. Absent for calls without a resource, such as lists.
+"""

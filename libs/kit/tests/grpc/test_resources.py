@@ -1,0 +1,97 @@
+"""Every RPC that is recorded names the resource that it acts on, and the log has it."""
+
+import importlib
+import pkgutil
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+
+import tidemill
+from libs.kit.tests.grpc.support import Context, Lines, documents, serving, sources
+from tidemill.feedback.v1.feedback_service_pb2 import EraseEndUserRequest
+from tidemill.ingest.v1.document_service_pb2 import (
+    DeleteDocumentRequest,
+    DeleteDocumentResponse,
+    DocumentSpec,
+    UploadDocumentRequest,
+    UploadDocumentResponse,
+    UploadStart,
+)
+from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceResponse
+from tidemill.options.v1 import options_pb2
+from tidemill_core.errors import digest_of
+from tidemill_kit.grpc.resources import UnknownResource, resource_of
+
+
+def _methods() -> Iterator[MethodDescriptor]:
+    for module in pkgutil.walk_packages(tidemill.__path__, "tidemill."):
+        if module.name.endswith("_service_pb2"):
+            for service in importlib.import_module(module.name).DESCRIPTOR.services_by_name.values():
+                yield from service.methods
+
+
+METHODS = {method.full_name: method for method in _methods()}
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_an_rpc_that_is_recorded_declares_a_resource_and_every_path_exists(name: str) -> None:
+    options = METHODS[name].GetOptions()
+    paths = options.Extensions[options_pb2.resource]
+    assert paths or options.Extensions[options_pb2.audit] != options_pb2.AUDIT_CALL
+    assert bool(paths) == (resource_of(METHODS[name].input_type, paths) is not None)
+
+
+@pytest.mark.parametrize("path", ["gone", "id.of", "page_size", ""])
+def test_a_path_that_leads_to_no_text_is_an_error_at_the_start(path: str) -> None:
+    with pytest.raises(UnknownResource, match="GetSourceRequest has no text at"):
+        resource_of(GetSourceRequest.DESCRIPTOR, [path])
+
+
+@pytest.mark.parametrize(
+    ("request_", "named"),
+    [
+        (DeleteDocumentRequest(id="d-1"), "d-1"),
+        (DeleteDocumentRequest(source="wiki", key="faq.md"), "faq.md"),
+        (DeleteDocumentRequest(key="hr/Jane Doe.pdf"), digest_of("hr/Jane Doe.pdf")),
+        (DeleteDocumentRequest(id="base@3"), "base@3"),
+        (DeleteDocumentRequest(id="jane@example.com"), digest_of("jane@example.com")),
+        (DeleteDocumentRequest(), ""),
+    ],
+)
+def test_an_id_is_named_and_other_text_only_by_its_digest(request_: DeleteDocumentRequest, named: str) -> None:
+    resource = resource_of(DeleteDocumentRequest.DESCRIPTOR, ["id", "key"])
+    assert resource is not None
+    assert resource(request_) == named
+
+
+def test_an_end_user_is_named_by_a_digest() -> None:
+    resource = resource_of(EraseEndUserRequest.DESCRIPTOR, ["end_user"])
+    assert resource is not None
+    assert resource(EraseEndUserRequest(end_user="jane")) == digest_of("jane")
+
+
+async def test_the_log_line_has_the_resource_of_a_request_and_of_a_stream(lines: Lines) -> None:
+    async def get(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+        return GetSourceResponse()
+
+    async def delete(_request: DeleteDocumentRequest, _context: Context) -> DeleteDocumentResponse:
+        return DeleteDocumentResponse()
+
+    async def upload(chunks: AsyncIterator[UploadDocumentRequest], _context: Context) -> UploadDocumentResponse:
+        async for _chunk in chunks:
+            pass
+        return UploadDocumentResponse()
+
+    async def sent() -> AsyncIterator[UploadDocumentRequest]:
+        yield UploadDocumentRequest(start=UploadStart(spec=DocumentSpec(source="wiki", key="faq")))
+        yield UploadDocumentRequest(chunk=b"text")
+
+    handlers = documents(UploadDocument=upload, DeleteDocument=delete)
+    async with serving(sources(GetSource=get), handlers) as running:
+        await running.get_source_plainly()
+        await running.documents.DeleteDocument(DeleteDocumentRequest(id="d-1"))
+        await running.documents.UploadDocument(sent())
+
+    named = {line["method"].rpartition("/")[2]: line.get("resource") for line in lines.named("rpc_finished")}
+    assert named == {"GetSource": "cms", "DeleteDocument": "d-1", "UploadDocument": "faq"}
