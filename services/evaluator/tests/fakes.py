@@ -16,17 +16,18 @@ from tidemill.feedback.v1 import curation_pb2
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, PageRequest, Request
 from tidemill_core.errors import NotFound, TidemillError
-from tidemill_evaluator.adapters.declaration_codecs import CandidateGatesCodec, GateCodec, SuiteCodec
-from tidemill_evaluator.adapters.evaluation_codec import EvaluationCodec
-from tidemill_evaluator.adapters.exchange_cases import ExchangeCases
-from tidemill_evaluator.application.cancel_evaluation import CancelEvaluation
-from tidemill_evaluator.application.change_gates import ChangeGates, CreateGateCommand
-from tidemill_evaluator.application.change_suites import ChangeSuites, CreateSuiteCommand
-from tidemill_evaluator.application.collect_cases import CollectCases
-from tidemill_evaluator.application.compute_verdict import ComputeVerdict
-from tidemill_evaluator.application.list_case_results import ListCaseResults
-from tidemill_evaluator.application.paired_answers import PairedAnswers, Patience
-from tidemill_evaluator.application.ports import (
+from tidemill_evaluator.errors import EvaluationLost, EvaluationNotFound, GateNotFound, SuiteNotFound
+from tidemill_evaluator.evaluations.collect_cases import CollectCases
+from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
+from tidemill_evaluator.evaluations.crud import CancelEvaluation
+from tidemill_evaluator.evaluations.domain.comparison import Evidence, Interval
+from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
+from tidemill_evaluator.evaluations.domain.metrics import token_f1
+from tidemill_evaluator.evaluations.domain.pace import Pace
+from tidemill_evaluator.evaluations.list_case_results import ListCaseResults
+from tidemill_evaluator.evaluations.mongo import EvaluationCodec
+from tidemill_evaluator.evaluations.paired_answers import PairedAnswers, Patience
+from tidemill_evaluator.evaluations.ports import (
     Answer,
     CaseName,
     CaseResults,
@@ -37,19 +38,18 @@ from tidemill_evaluator.application.ports import (
     Question,
     Version,
 )
-from tidemill_evaluator.application.run_evaluation import RunEvaluation
-from tidemill_evaluator.application.start_evaluation import StartCommand, StartEvaluation
-from tidemill_evaluator.application.triggers import Candidate, EvaluationTriggers
-from tidemill_evaluator.application.turns import Turns
-from tidemill_evaluator.domain.cases import Case, CaseSet
-from tidemill_evaluator.domain.comparison import Evidence, Interval
-from tidemill_evaluator.domain.errors import EvaluationLost, EvaluationNotFound, GateNotFound, SuiteNotFound
-from tidemill_evaluator.domain.evaluation import Evaluation
-from tidemill_evaluator.domain.gate import CandidateGates, Gate, Requirement
-from tidemill_evaluator.domain.limits import Limits
-from tidemill_evaluator.domain.metrics import token_f1
-from tidemill_evaluator.domain.pace import Pace
-from tidemill_evaluator.domain.suite import Suite
+from tidemill_evaluator.evaluations.run_evaluation import RunEvaluation
+from tidemill_evaluator.evaluations.start_evaluation import StartCommand, StartEvaluation
+from tidemill_evaluator.evaluations.triggers import Candidate, EvaluationTriggers
+from tidemill_evaluator.evaluations.turns import Turns
+from tidemill_evaluator.gates.crud import ChangeGates, CreateGateCommand
+from tidemill_evaluator.gates.domain import CandidateGates, Gate, Requirement
+from tidemill_evaluator.gates.mongo import CandidateGatesCodec, GateCodec, SuiteCodec
+from tidemill_evaluator.suites.crud import ChangeSuites, CreateSuiteCommand
+from tidemill_evaluator.suites.domain.cases import Case, CaseSet
+from tidemill_evaluator.suites.domain.limits import Limits
+from tidemill_evaluator.suites.domain.suite import Suite
+from tidemill_evaluator.suites.exchange import ExchangeCases
 from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.objects import InMemoryObjects

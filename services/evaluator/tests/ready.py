@@ -2,7 +2,7 @@
 
 from services.evaluator.tests.fakes import Evaluator
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_evaluator.domain.gate import Requirement
+from tidemill_evaluator.gates.domain import Requirement
 
 HELD_OUT = Requirement(dataset="sft", metric="rouge_l", at_least=3)
 TRUTH = Requirement(suite="truth", metric="rouge_l", gain_above=-0.02)

@@ -1,6 +1,6 @@
-from services.evaluator.tests.entrypoints.test_grpc_services import settings
-from tidemill_evaluator.domain.limits import Limits
+from services.evaluator.tests.evaluations.test_grpc import settings
 from tidemill_evaluator.settings import EvaluatorSettings
+from tidemill_evaluator.suites.domain.limits import Limits
 
 
 def test_the_defaults_are_the_limits_of_the_domain() -> None:

@@ -13,34 +13,34 @@ from tidemill_core.application import SystemClock
 from tidemill_core.errors import NotFound
 from tidemill_core.grpc.client import open_channel
 from tidemill_core.quotas import Quota
-from tidemill_evaluator.adapters.betting_intervals import BettingIntervals
-from tidemill_evaluator.adapters.declaration_codecs import CandidateGatesCodec, GateCodec, SuiteCodec
-from tidemill_evaluator.adapters.evaluation_codec import EvaluationCodec
-from tidemill_evaluator.adapters.exchange_cases import ExchangeCases
-from tidemill_evaluator.adapters.inference_service import InferenceService
-from tidemill_evaluator.adapters.ingest_datasets import IngestDatasets
-from tidemill_evaluator.adapters.mongo_case_results import MongoCaseResults
-from tidemill_evaluator.adapters.mongo_pending import deferring_gates, unfinished_evaluations
-from tidemill_evaluator.adapters.rouge_scores import RougeScores
-from tidemill_evaluator.adapters.trainer_models import TrainerModels
-from tidemill_evaluator.application.cancel_evaluation import CancelEvaluation
-from tidemill_evaluator.application.change_gates import ChangeGates
-from tidemill_evaluator.application.change_suites import ChangeSuites
-from tidemill_evaluator.application.collect_cases import CollectCases
-from tidemill_evaluator.application.compute_verdict import ComputeVerdict
-from tidemill_evaluator.application.list_case_results import ListCaseResults
-from tidemill_evaluator.application.paired_answers import PairedAnswers, Patience
-from tidemill_evaluator.application.run_evaluation import RunEvaluation
-from tidemill_evaluator.application.start_evaluation import StartEvaluation
-from tidemill_evaluator.application.triggers import EvaluationTriggers
-from tidemill_evaluator.application.turns import Turns
-from tidemill_evaluator.domain.comparison import Evidence
-from tidemill_evaluator.domain.errors import EvaluationNotFound, GateNotFound, SuiteNotFound
-from tidemill_evaluator.domain.pace import Pace
-from tidemill_evaluator.entrypoints.grpc_evaluation_service import GrpcEvaluationService, UseCases
-from tidemill_evaluator.entrypoints.grpc_suite_service import GrpcSuiteService
-from tidemill_evaluator.entrypoints.kafka_candidates import candidates
+from tidemill_evaluator.errors import EvaluationNotFound, GateNotFound, SuiteNotFound
+from tidemill_evaluator.evaluations.collect_cases import CollectCases
+from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
+from tidemill_evaluator.evaluations.crud import CancelEvaluation
+from tidemill_evaluator.evaluations.domain.comparison import Evidence
+from tidemill_evaluator.evaluations.domain.pace import Pace
+from tidemill_evaluator.evaluations.events import candidates
+from tidemill_evaluator.evaluations.grpc import GrpcEvaluationService, UseCases
+from tidemill_evaluator.evaluations.inference import InferenceService
+from tidemill_evaluator.evaluations.ingest import IngestDatasets
+from tidemill_evaluator.evaluations.list_case_results import ListCaseResults
+from tidemill_evaluator.evaluations.mongo import EvaluationCodec
+from tidemill_evaluator.evaluations.mongo_case_results import MongoCaseResults
+from tidemill_evaluator.evaluations.mongo_pending import deferring_gates, unfinished_evaluations
+from tidemill_evaluator.evaluations.paired_answers import PairedAnswers, Patience
+from tidemill_evaluator.evaluations.run_evaluation import RunEvaluation
+from tidemill_evaluator.evaluations.start_evaluation import StartEvaluation
+from tidemill_evaluator.evaluations.trainer import TrainerModels
+from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
+from tidemill_evaluator.evaluations.turns import Turns
+from tidemill_evaluator.gates.crud import ChangeGates
+from tidemill_evaluator.gates.mongo import CandidateGatesCodec, GateCodec, SuiteCodec
 from tidemill_evaluator.settings import EvaluatorSettings
+from tidemill_evaluator.statistics.intervals import BettingIntervals
+from tidemill_evaluator.statistics.rouge import RougeScores
+from tidemill_evaluator.suites.crud import ChangeSuites
+from tidemill_evaluator.suites.exchange import ExchangeCases
+from tidemill_evaluator.suites.grpc import GrpcSuiteService
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay
 from tidemill_kit.service.app import App, Component, Dependency

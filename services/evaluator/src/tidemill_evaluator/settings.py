@@ -5,8 +5,8 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from tidemill_evaluator.domain.comparison import Evidence
-from tidemill_evaluator.domain.limits import Limits
+from tidemill_evaluator.evaluations.domain.comparison import Evidence
+from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_kit.runtime.settings import ServiceSettings
 
 _LIMITS = Limits()

@@ -1,0 +1,237 @@
+"""From scores of single cases to a verdict."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from statistics import fmean, median
+
+from tidemill_evaluator.evaluations.domain.metrics import METRICS
+from tidemill_evaluator.gates.domain import Requirement
+from tidemill_evaluator.suites.domain.cases import CaseAnswer, CaseResult, CaseSet
+
+_LIKE_LOAD = 1.5
+"""Maximum ratio of the two sides' concurrency for a pair to count in latencies."""
+Repeats = Sequence[CaseResult]
+"""All results of one question that both sides answered (at least one)."""
+
+
+class Verdict(Enum):
+    """Verdict of a gate; NONE without a gate."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """Bounds of a mean."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Minimum evidence for a verdict."""
+
+    min_questions: int = 10
+    """Minimum number of distinct questions answered by both sides, for all requirements."""
+    max_unanswered: float = 0.1
+    """Maximum share of cases without an answer of both sides."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Paired difference of a metric on a set of cases; means, difference and interval use the same pairs.
+
+    Repeats of a question count once, as their mean: `cases` counts questions, failures count cases. A case without both
+    answers is in no mean; `not_in_time` are cases attributed to neither side.
+    """
+
+    case_set: str
+    metric: str
+    cases: int
+    baseline: float
+    candidate: float
+    difference: float
+    low: float
+    high: float
+    required: bool
+    gain_above: float
+    at_least: int
+    holds: bool
+    baseline_failures: int
+    candidate_failures: int
+    unanswered: int = 0
+    not_in_time: int = 0
+    note: str = ""
+    """Why the requirement does not hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latencies:
+    """Median durations of both sides' answers over the same pairs."""
+
+    baseline_s: float
+    candidate_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A comparison to compute; evidence only if it has no requirement."""
+
+    case_set: str
+    metric: str
+    requirement: Requirement | None = None
+
+
+def asked_of(case_sets: Sequence[CaseSet], require: Sequence[Requirement]) -> list[Asked]:
+    """Return the comparisons to compute: requirements first, then all other metrics on all sets."""
+    required = [
+        Asked(case_set=_set_of(requirement, case_sets).name, metric=requirement.metric, requirement=requirement)
+        for requirement in require
+    ]
+    known = {(asked.case_set, asked.metric) for asked in required}
+    names = [case_set.name for case_set in case_sets]
+    others = [Asked(case_set=name, metric=metric) for name in names for metric in METRICS]
+    return required + [asked for asked in others if (asked.case_set, asked.metric) not in known]
+
+
+def repeats_of(results: Sequence[CaseResult], questions: Mapping[tuple[str, str], str]) -> list[Repeats]:
+    """Group the results that both sides answered by question."""
+    found = defaultdict[str, list[CaseResult]](list)
+    for result in results:
+        if result.answered:
+            found[questions[result.case_set, result.case]].append(result)
+    return list(found.values())
+
+
+def averages(questions: Sequence[Repeats], value: Callable[[CaseResult], float]) -> list[float]:
+    """Return the mean per question."""
+    return [fmean(map(value, repeats)) for repeats in questions]
+
+
+def compared(
+    asked: Asked,
+    results: Sequence[CaseResult],
+    questions: Sequence[Repeats],
+    interval: Interval,
+    *,
+    evidence: Evidence,
+) -> Comparison:
+    """Return the comparison; `questions` are the results that both sides answered."""
+    requirement, metric = asked.requirement, asked.metric
+    note = ""
+    if requirement:
+        note = _shortfall(requirement, results, questions=len(questions), low=interval.low, evidence=evidence)
+    baseline, candidate = (
+        fmean(averages(questions, score)) if questions else 0.0
+        for score in (
+            lambda result: result.baseline.scores.get(metric, 0.0),
+            lambda result: result.candidate.scores.get(metric, 0.0),
+        )
+    )
+    return Comparison(
+        case_set=asked.case_set,
+        metric=metric,
+        cases=len(questions),
+        baseline=baseline,
+        candidate=candidate,
+        difference=candidate - baseline,
+        low=interval.low,
+        high=interval.high,
+        required=requirement is not None,
+        gain_above=requirement.gain_above if requirement else 0.0,
+        at_least=requirement.at_least if requirement else 0,
+        holds=not note,
+        baseline_failures=sum(result.baseline.failed for result in results),
+        candidate_failures=sum(result.candidate.failed for result in results),
+        unanswered=sum(not result.answered for result in results),
+        not_in_time=sum(_nobodys(result) for result in results),
+        note=note,
+    )
+
+
+def undecided(results: Sequence[CaseResult], size: int, evidence: Evidence) -> str:
+    """Return why a set of `size` cases cannot have a verdict any more, "" if it can.
+
+    Failures of the candidate alone do not prevent a verdict: they decide against it.
+    """
+    lacking = [result for result in results if not result.answered]
+    candidates = [result for result in lacking if result.candidate.failed and not result.baseline.failure]
+    maximum = evidence.max_unanswered * size
+    if len(lacking) <= maximum or len(candidates) > maximum:
+        return ""
+    late, failed = sum(map(_nobodys, lacking)), sum(result.baseline.failed for result in lacking)
+    return (
+        f"{len(lacking)} of its {size} cases lack an answer of both sides ({late} missed the deadline, {failed} failed "
+        f"by the baseline, {len(candidates)} by the candidate); the limit is {evidence.max_unanswered:.0%}: raise "
+        "the deployment's deadline or fix the failures (see `evaluations cases`), then start another evaluation"
+    )
+
+
+def latencies_of(results: Sequence[CaseResult]) -> Latencies | None:
+    """Return the medians over pairs answered under similar load, None without any."""
+    alike = [each for each in results if each.answered and _under_like_load(each.baseline, each.candidate)]
+    if not alike:
+        return None
+    return Latencies(
+        baseline_s=median(each.baseline.total_s for each in alike),
+        candidate_s=median(each.candidate.total_s for each in alike),
+    )
+
+
+def verdict_of(comparisons: Sequence[Comparison]) -> Verdict:
+    """Return PASSED if all requirements hold, NONE if there are none."""
+    required = [comparison for comparison in comparisons if comparison.required]
+    if not required:
+        return Verdict.NONE
+    return Verdict.PASSED if all(comparison.holds for comparison in required) else Verdict.FAILED
+
+
+def _set_of(requirement: Requirement, case_sets: Sequence[CaseSet]) -> CaseSet:
+    return next(
+        each
+        for each in case_sets
+        if (requirement.suite and each.suite == requirement.suite)
+        or (requirement.dataset and each.dataset == requirement.dataset)
+    )
+
+
+def _shortfall(
+    requirement: Requirement,
+    results: Sequence[CaseResult],
+    *,
+    questions: int,
+    low: float,
+    evidence: Evidence,
+) -> str:
+    """Return why the requirement does not hold, "" if it does.
+
+    A case that only the baseline answered counts against the bound with the baseline's score, since its user had an
+    answer before.
+    """
+    lost = [result for result in results if result.candidate.failed and not result.baseline.failure]
+    if len(lost) > evidence.max_unanswered * len(results):
+        return f"the candidate failed {len(lost)} of {len(results)} cases; the limit is {evidence.max_unanswered:.0%}"
+    minimum = max(evidence.min_questions, requirement.at_least)
+    if questions < minimum:
+        return f"both sides answered {questions} distinct questions; at least {minimum} are needed: add cases"
+    loss = sum(result.baseline.scores.get(requirement.metric, 0.0) for result in lost)
+    bound = (low * questions - loss) / (questions + len(lost))
+    if bound > requirement.gain_above:
+        return ""
+    with_lost = f" with the {len(lost)} cases that the candidate failed" if lost else ""
+    return f"the lower bound{with_lost} is {bound:+.4f}; it must be above {requirement.gain_above:+g}"
+
+
+def _nobodys(result: CaseResult) -> bool:
+    """Whether the pair is missing though neither side failed."""
+    return not result.answered and not result.baseline.failed and not result.candidate.failed
+
+
+def _under_like_load(one: CaseAnswer, other: CaseAnswer) -> bool:
+    fewer, more = sorted((one.max_concurrent, other.max_concurrent))
+    return 0 < more <= fewer * _LIKE_LOAD and min(one.total_s, other.total_s) > 0

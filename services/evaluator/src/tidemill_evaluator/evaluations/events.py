@@ -1,0 +1,46 @@
+"""Consumes registered candidates and rollouts refused because the baseline changed."""
+
+from pydantic import BaseModel
+
+from tidemill_evaluator.errors import BASELINE_CHANGED
+from tidemill_evaluator.evaluations.triggers import Candidate, EvaluationTriggers
+from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
+
+NAME = "evaluator.candidates"
+TOPICS = ("tidemill.trainer.model.v1", "tidemill.inference.deployment.v1")
+REGISTERED = "tidemill.trainer.model.version_registered.v1"
+REFUSED = "tidemill.inference.rollout.refused.v1"
+
+
+class VersionRegistered(BaseModel):
+    """Fields read from model.version_registered; old events lack the training data."""
+
+    version: str
+    model: str
+    dataset_version: str = ""
+
+
+class RolloutRefused(BaseModel):
+    """Fields read from rollout.refused."""
+
+    evaluation: str
+    reason: str
+
+
+def candidates(triggers: EvaluationTriggers, *, topics: tuple[str, ...] = TOPICS) -> Subscription:
+    """Return the subscription. Effects are idempotent: their ids derive from the event's facts."""
+
+    async def registered(event: EventContext, body: VersionRegistered) -> None:
+        candidate = Candidate(model=body.model, version=body.version, dataset_version=body.dataset_version)
+        await triggers.candidate_registered(event.project, candidate)
+
+    async def refused(event: EventContext, body: RolloutRefused) -> None:
+        if body.reason == BASELINE_CHANGED:
+            await triggers.baseline_changed(event.project, body.evaluation)
+
+    return Subscription(
+        name=NAME,
+        topics=topics,
+        delivery=Delivery.ONCE,
+        routes={REGISTERED: Route(VersionRegistered, registered), REFUSED: Route(RolloutRefused, refused)},
+    )

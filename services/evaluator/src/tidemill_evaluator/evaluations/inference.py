@@ -1,0 +1,84 @@
+"""Client of the inference service, which generates the answers of both sides."""
+
+import grpc
+from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Struct
+
+from tidemill.content.v1 import content_pb2
+from tidemill.inference.v1 import deployment_service_pb2, inference_pb2, inference_service_pb2
+from tidemill.inference.v1.deployment_service_pb2_grpc import DeploymentServiceStub
+from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
+from tidemill_evaluator.evaluations.ports import Answer, Live, Passage, Question
+from tidemill_evaluator.suites.domain.cases import Role, Turn
+from tidemill_evaluator.suites.exchange import turn_message
+from tidemill_core.grpc.context import acting_for
+
+_MARGIN_S = 5.0
+"""Extra time beyond the deadline, so that inference's own timeout error arrives first."""
+_FIELDS = ("id", "document", "version", "start", "end", "text", "score", "source", "key", "title", "uri")
+
+
+class InferenceService:
+    """Implements `ports.Inference`."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, answer_timeout_s: float) -> None:
+        self._deployments = DeploymentServiceStub(channel)
+        self._inferences = InferenceServiceStub(channel)
+        self._answer_timeout_s = answer_timeout_s
+
+    async def live(self, project: str, deployment: str) -> Live:
+        """See `Inference.live`."""
+        request = deployment_service_pb2.GetDeploymentRequest(id=deployment)
+        with acting_for(project):
+            found = (await self._deployments.GetDeployment(request)).deployment
+        deadline_s = found.deadline.ToNanoseconds() / 1e9 or self._answer_timeout_s
+        deadline_s = min(deadline_s, self._answer_timeout_s)
+        return Live(digest=found.live.digest, model=found.live.model, deadline_s=deadline_s)
+
+    async def ask(self, project: str, question: Question) -> Answer:
+        """See `Inference.ask`."""
+        context = question.context
+        request = inference_service_pb2.GenerateRequest(
+            request_id=question.request_id,
+            deployment=question.deployment,
+            messages=[turn_message(turn) for turn in (*context.earlier, Turn(Role.USER, question.text))],
+            variables=ParseDict(dict(context.variables), Struct()),
+            principals=context.principals,
+            purpose=inference_pb2.PURPOSE_EVALUATION,
+            variant=question.variant,
+            passages=[_passage_message(passage) for passage in question.passages],
+        )
+        with acting_for(project):
+            response = await self._inferences.Generate(request, timeout=question.deadline_s + _MARGIN_S)
+        return _answer(response.inference)
+
+
+def _answer(inference: inference_pb2.Inference) -> Answer:
+    """Return the answer; a replayed record lacks the passages' texts, and below mode FULL the output too."""
+    passages = tuple(Passage(**{name: getattr(each, name) for name in _FIELDS}) for each in inference.passages)
+    return Answer(
+        inference=inference.id,
+        text="".join(part.text for message in inference.output for part in message.parts),
+        configuration=inference.variant.configuration,
+        model=inference.variant.model,
+        citation_valid=inference.citation_valid if inference.HasField("citation_valid") else None,
+        passages=passages,
+        whole=bool(inference.output) and all(passage.text for passage in passages),
+        total_s=(inference.usage.total.ToNanoseconds() - inference.usage.search.ToNanoseconds()) / 1e9,
+    )
+
+
+def _passage_message(passage: Passage) -> content_pb2.Passage:
+    return content_pb2.Passage(
+        id=passage.id,
+        document=passage.document,
+        version=passage.version,
+        start=passage.start,
+        end=passage.end,
+        text=passage.text,
+        score=passage.score,
+        source=passage.source,
+        key=passage.key,
+        title=passage.title,
+        uri=passage.uri,
+    )

@@ -1,0 +1,141 @@
+"""Use case: list an evaluation's case results, worst first."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tidemill_core.application import Caller, Page, PageRequest
+from tidemill_core.errors import InvalidInput, NotFound, Violation
+from tidemill_evaluator.evaluations.domain.metrics import METRICS, ROUGE_L
+from tidemill_evaluator.evaluations.ports import CaseName, CaseResults, Cases, Evaluations
+from tidemill_evaluator.suites.domain.cases import Case, CaseResult, CaseSet, Turn
+
+MAX_PAGE_CHARS = 1_000_000
+"""Characters (at most 4 bytes each) per page, so that it fits gRPC's default message size."""
+_MAX_ITEMS = 1000
+
+Place = tuple[float, str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListCommand:
+    """Empty `case_set` and `metric` mean all sets and ROUGE-L."""
+
+    evaluation: str
+    page: PageRequest
+    case_set: str = ""
+    metric: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A result with its case."""
+
+    result: CaseResult
+    question: str
+    reference: str
+    earlier: Sequence[Turn] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListCaseResults:
+    """Ordered by (difference, set, case); omits unanswered and erased cases."""
+
+    evaluations: Evaluations
+    cases: Cases
+    results: CaseResults
+
+    async def __call__(self, caller: Caller, command: ListCommand) -> Page[Shown]:
+        """Return a page.
+
+        Raises:
+            EvaluationNotFound: there is none.
+            InvalidInput: there is no such set of cases or metric, or the page's size or token is not usable.
+
+        """
+        metric, page = command.metric or ROUGE_L, command.page
+        evaluation = await self.evaluations.get(caller.project, command.evaluation)
+        chosen = _chosen(evaluation.case_sets, command, metric)
+        after = _place_of(page.token, command, metric)
+        asked = await self._asked(caller.project, chosen)
+        known = await self.results.read(caller.project, evaluation.id, list(asked))
+        found = [result for name, kept in known.items() if (result := kept.result(name.case_set, name.case))]
+        left = [result for result in found if after is None or _place(result, metric) > after]
+        ordered = sorted(left, key=lambda result: _place(result, metric))
+        return _page(ordered, asked, page.size, command, metric)
+
+    async def _asked(self, project: str, case_sets: Sequence[CaseSet]) -> Mapping[CaseName, Case]:
+        asked = dict[CaseName, Case]()
+        for case_set in case_sets:
+            try:
+                cases = await self.cases.read(project, case_set)
+            except NotFound:
+                continue
+            asked |= {CaseName(case_set.name, case.id): case for case in cases}
+        return asked
+
+
+def _page(
+    left: Sequence[CaseResult],
+    asked: Mapping[CaseName, Case],
+    size: int,
+    command: ListCommand,
+    metric: str,
+) -> Page[Shown]:
+    items, capacity = list[Shown](), MAX_PAGE_CHARS
+    for result in left:
+        case = asked[CaseName(result.case_set, result.case)]
+        texts = [case.question, case.reference, result.baseline.text, result.candidate.text]
+        texts += [turn.text for turn in case.context.earlier]
+        capacity -= sum(map(len, texts))
+        if items and (len(items) == size or capacity < 0):
+            return Page(items=items, next_token=_token(_place(items[-1].result, metric), command, metric))
+        shown = Shown(result=result, question=case.question, reference=case.reference, earlier=case.context.earlier)
+        items.append(shown)
+    return Page(items=items)
+
+
+def _place(result: CaseResult, metric: str) -> Place:
+    return result.difference(metric), result.case_set, result.case
+
+
+def _chosen(case_sets: Sequence[CaseSet], command: ListCommand, metric: str) -> Sequence[CaseSet]:
+    violations = list[Violation]()
+    if metric not in METRICS:
+        text = f"{metric[:40]!r} is not a metric: use one of {', '.join(METRICS)}"
+        violations.append(Violation(field="metric", description=text))
+    names = [case_set.name for case_set in case_sets]
+    if command.case_set and command.case_set not in names:
+        text = f"{command.case_set[:80]!r} is not a set of this evaluation: it has {', '.join(names) or 'none yet'}"
+        violations.append(Violation(field="case_set", description=text))
+    if not 1 <= command.page.size <= _MAX_ITEMS:
+        text = f"is {command.page.size}; it must be 1 to {_MAX_ITEMS}"
+        violations.append(Violation(field="page_size", description=text))
+    if violations:
+        raise InvalidInput.of(*violations)
+    return [each for each in case_sets if command.case_set in {"", each.name}]
+
+
+def _token(place: Place, command: ListCommand, metric: str) -> str:
+    text = json.dumps([command.evaluation, command.case_set, metric, *place])
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def _place_of(token: str, command: ListCommand, metric: str) -> Place | None:
+    if not token:
+        return None
+    try:
+        evaluation, case_set, of_metric, *place = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))
+        difference, name, case = place
+        found = float(difference), str(name), str(case)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _unusable() from error
+    if (evaluation, case_set, of_metric) != (command.evaluation, command.case_set, metric):
+        raise _unusable()
+    return found
+
+
+def _unusable() -> InvalidInput:
+    text = "is invalid: use next_page_token of the previous page, with the same filter"
+    return InvalidInput.of(Violation(field="page_token", description=text))

@@ -1,0 +1,76 @@
+"""Case results: one document each, accessed by `_id`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from tidemill_core.application import derived_id
+from tidemill_evaluator.errors import EvaluationLost
+from tidemill_evaluator.evaluations.ports import CaseName, PartialResult, Passage
+from tidemill_evaluator.suites.domain.cases import CaseAnswer
+from tidemill_kit.store.mongo import Collection, Document, DuplicateId, translated
+
+_BATCH_SIZE = 500
+
+
+class MongoCaseResults:
+    """Implements `ports.CaseResults`. Each document stores the epoch of its last writer and refuses earlier epochs."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+
+    async def read(self, project: str, evaluation: str, names: Sequence[CaseName]) -> Mapping[CaseName, PartialResult]:
+        """See `CaseResults.read`."""
+        ids = {_id(project, evaluation, name): name for name in names}
+        pending, known = list(ids), dict[CaseName, PartialResult]()
+        for begin in range(0, len(pending), _BATCH_SIZE):
+            with translated():
+                found = self._collection.find({"_id": {"$in": pending[begin : begin + _BATCH_SIZE]}})
+                documents = await found.to_list(None)
+            known |= {ids[document["_id"]]: _kept(document) for document in documents}
+        return known
+
+    async def keep(self, project: str, evaluation: str, name: CaseName, kept: PartialResult, *, epoch: int) -> None:
+        """See `CaseResults.keep`."""
+        key = _id(project, evaluation, name)
+        fields = {
+            "project": project,
+            "evaluation": evaluation,
+            "case_set": name.case_set,
+            "case": name.case,
+            "baseline": _answer_document(kept.baseline),
+            "passages": [asdict(passage) for passage in kept.passages],
+            "candidate": _answer_document(kept.candidate) if kept.candidate else None,
+            "epoch": epoch,
+        }
+        if await self._update(key, fields, epoch):
+            return
+        try:
+            with translated():
+                await self._collection.insert_one({"_id": key, **fields})
+        except DuplicateId:
+            if not await self._update(key, fields, epoch):
+                raise EvaluationLost(evaluation) from None
+
+    async def _update(self, key: str, fields: Document, epoch: int) -> bool:
+        fenced = {"_id": key, "epoch": {"$not": {"$gt": epoch}}}
+        with translated():
+            result = await self._collection.update_one(fenced, {"$set": fields})
+        return result.matched_count == 1
+
+
+def _id(project: str, evaluation: str, name: CaseName) -> str:
+    return f"{project}/{derived_id(evaluation, name.case_set, name.case)}"
+
+
+def _answer_document(answer: CaseAnswer) -> Document:
+    return asdict(answer) | {"scores": dict(answer.scores)}
+
+
+def _kept(document: Document) -> PartialResult:
+    candidate: dict[str, Any] | None = document["candidate"]
+    return PartialResult(
+        baseline=CaseAnswer(**document["baseline"]),
+        passages=tuple(Passage(**passage) for passage in document["passages"]),
+        candidate=CaseAnswer(**candidate) if candidate else None,
+    )

@@ -1,0 +1,200 @@
+"""Gets both sides' answers to a case, on the same passages."""
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from tidemill_core.application import derived_id
+from tidemill_core.errors import Conflict, DependencyUnavailable, RateLimited, TidemillError
+from tidemill_evaluator.errors import BASELINE_CHANGED, NoVerdict
+from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
+from tidemill_evaluator.evaluations.domain.metrics import scores_of
+from tidemill_evaluator.evaluations.ports import (
+    Answer,
+    CaseName,
+    CaseResults,
+    Inference,
+    PartialResult,
+    Question,
+    Scores,
+)
+from tidemill_evaluator.evaluations.turns import NotInTime, Turns
+from tidemill_evaluator.suites.domain.cases import NOT_IN_TIME, TEXT_NOT_KEPT, Case, CaseAnswer, CaseResult
+
+OTHER_MODEL = "OTHER_MODEL"
+_OUT_OF_CAPACITY = frozenset({"memory", "disk"})
+_SHARED = _OUT_OF_CAPACITY | {
+    "inference",
+    "server",
+    "rag",
+    "qdrant",
+    "vectors",
+    "trainer",
+    "ingest",
+    "mongodb",
+    "s3",
+    "kafka",
+}
+"""Dependencies, as named by inference, that both sides share; others belong to one model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """Retries of a case: attempts and first pause while the service is unavailable.
+
+    A case that misses the deadline has more attempts, each with less concurrency.
+    """
+
+    attempts: int = 3
+    pause_s: float = 1.0
+    attempts_in_time: int = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """Parameters of an evaluation that are the same for all its cases."""
+
+    evaluation: Evaluation
+    epoch: int
+    deadline_s: float
+    turns: Turns
+
+    def question(self, name: CaseName, case: Case, *, side: str, variant: str) -> Question:
+        """Return the question that one side receives for a case."""
+        return Question(
+            request_id=derived_id("evaluation", self.evaluation.id, side, name.case_set, name.case),
+            deployment=self.evaluation.comparing.deployment,
+            text=case.question,
+            context=case.context,
+            deadline_s=self.deadline_s,
+            variant=variant,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedAnswers:
+    """Each answer is stored as it arrives, under the lease's epoch, so a resume repeats no question.
+
+    Request ids derive from the evaluation, the side and the case. A side that fails to answer has failed the case. If a
+    shared dependency is unavailable or inference is overloaded, neither side has failed: the evaluation waits. A missed
+    deadline on a slow machine is no failure of a side either.
+    """
+
+    inference: Inference
+    results: CaseResults
+    scores: Scores
+    patience: Patience
+
+    async def baseline(self, asking: Asking, case_set: str, case: Case) -> PartialResult:
+        """Get and store the baseline's answer to a case, with its passages for the candidate.
+
+        Raises:
+            NoVerdict: it came from another configuration than the one compared with.
+            DependencyUnavailable: inference, or what it needs for every model, is unavailable or overloaded.
+            EvaluationLost: a later epoch has the evaluation.
+
+        """
+        name, evaluation = CaseName(case_set, case.id), asking.evaluation
+        kept = await self._baseline(asking, name, case)
+        await self.results.keep(evaluation.project, evaluation.id, name, kept, epoch=asking.epoch)
+        return kept
+
+    async def candidate(self, asking: Asking, case_set: str, case: Case, kept: PartialResult) -> CaseResult:
+        """Return the result of a case, resuming from a stored partial result.
+
+        Raises:
+            DependencyUnavailable, EvaluationLost: as `baseline`.
+
+        """
+        name, evaluation = CaseName(case_set, case.id), asking.evaluation
+        candidate = await self._candidate(asking, name, case, kept)
+        texts = [kept.baseline.text, candidate.text]
+        rouge_l = await self.scores.rouge_l(case.reference, texts)
+        baseline, candidate = (
+            replace(answer, scores=scores_of(case.reference, answer, rouge_l=score))
+            for answer, score in zip((kept.baseline, candidate), rouge_l, strict=True)
+        )
+        whole = PartialResult(baseline=baseline, candidate=candidate)  # the passages are not needed any more
+        await self.results.keep(evaluation.project, evaluation.id, name, whole, epoch=asking.epoch)
+        return CaseResult(case_set=case_set, case=case.id, baseline=baseline, candidate=candidate)
+
+    async def _baseline(self, asking: Asking, name: CaseName, case: Case) -> PartialResult:
+        evaluation, variant = asking.evaluation, asking.evaluation.comparing.baseline
+        answer = await self._answer(asking, asking.question(name, case, side="baseline", variant=variant))
+        if isinstance(answer, CaseAnswer):
+            return PartialResult(baseline=answer)
+        if not variant and answer.configuration != evaluation.baseline_configuration:
+            raise baseline_changed(evaluation)
+        return PartialResult(baseline=_side(answer, model=evaluation.baseline), passages=tuple(answer.passages))
+
+    async def _candidate(self, asking: Asking, name: CaseName, case: Case, kept: PartialResult) -> CaseAnswer:
+        """Get the candidate's answer on the baseline's passages; without them the candidate retrieves its own."""
+        variant = asking.evaluation.candidate
+        question = asking.question(name, case, side="candidate", variant=variant)
+        answer = await self._answer(asking, replace(question, passages=kept.passages))
+        return answer if isinstance(answer, CaseAnswer) else _side(answer, model=variant)
+
+    async def _answer(self, asking: Asking, question: Question) -> Answer | CaseAnswer:
+        """Return the answer, or the side's failure.
+
+        An answer replayed from inference's record lacks its passages' texts; it is generated again, once per process.
+        """
+        answer = await self._patiently(asking, question)
+        if isinstance(answer, Answer) and not answer.whole:
+            again = replace(question, request_id=derived_id(question.request_id, "again", str(asking.epoch)))
+            answer = await self._patiently(asking, again)
+        if isinstance(answer, Answer) and not answer.whole:
+            return CaseAnswer(failure=TEXT_NOT_KEPT)
+        return answer
+
+    async def _patiently(self, asking: Asking, question: Question) -> Answer | CaseAnswer:
+        attempts = late = 0
+        while True:
+            try:
+                async with asking.turns.take() as turn:
+                    answer = await self.inference.ask(asking.evaluation.project, question)
+                return replace(answer, max_concurrent=turn.max_concurrent)
+            except NotInTime as error:
+                late += 1
+                if late >= self.patience.attempts_in_time:
+                    _refuse_shared(error.cause)
+                    return CaseAnswer(failure=NOT_IN_TIME)
+            except (DependencyUnavailable, RateLimited, Conflict) as error:
+                attempts += 1
+                if attempts >= self.patience.attempts:
+                    _refuse_shared(error)
+                    await self.inference.live(
+                        asking.evaluation.project, question.deployment
+                    )  # raises if it is unavailable
+                    return CaseAnswer(failure=error.reason)
+                waited = error.retry_after_s if isinstance(error, RateLimited) else 0.0
+                await asyncio.sleep(max(waited, self.patience.pause_s * 2 ** (attempts - 1)))
+            except TidemillError as error:
+                return CaseAnswer(failure=error.reason)
+
+
+def baseline_changed(evaluation: Evaluation) -> NoVerdict:
+    """Return the BASELINE_CHANGED error."""
+    deployment = evaluation.comparing.deployment
+    message = f"the live configuration of {deployment} changed since the evaluation started"
+    return NoVerdict(BASELINE_CHANGED, message)
+
+
+def _refuse_shared(error: TidemillError) -> None:
+    """Raise unless the error is the model's own."""
+    if isinstance(error, RateLimited):
+        raise DependencyUnavailable(error.message, dependency="inference") from error
+    if isinstance(error, DependencyUnavailable) and error.dependency in _SHARED:
+        raise error
+
+
+def _side(answer: Answer, *, model: str) -> CaseAnswer:
+    """Return the side's answer; an answer by a fallback model is a failure."""
+    if answer.model != model:
+        return CaseAnswer(inference=answer.inference, failure=OTHER_MODEL)
+    return CaseAnswer(
+        inference=answer.inference,
+        text=answer.text,
+        citation_valid=answer.citation_valid,
+        total_s=answer.total_s,
+        max_concurrent=answer.max_concurrent,
+    )

@@ -1,0 +1,241 @@
+"""Ports of evaluator."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Aggregates
+from tidemill_evaluator.evaluations.domain.comparison import Interval
+from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
+from tidemill_evaluator.gates.domain import CandidateGates, Gate
+from tidemill_evaluator.suites.domain.cases import Case, CaseAnswer, CaseResult, CaseSet, Context
+from tidemill_evaluator.suites.domain.suite import Suite
+
+Suites = Aggregates[Suite]
+Gates = Aggregates[Gate]
+GatesOfCandidates = Aggregates[CandidateGates]
+Evaluations = Aggregates[Evaluation]
+
+
+class SuiteCases(Protocol):
+    """Stores the cases of suites as immutable objects."""
+
+    async def put(self, project: str, suite: str, cases: Sequence[Case]) -> ObjectRef:
+        """Store the cases; idempotent."""
+        ...
+
+
+class Cases(Protocol):
+    """Reads sets of cases."""
+
+    async def read(self, project: str, case_set: CaseSet) -> Sequence[Case]:
+        """Return the cases in order; a sample is deterministic.
+
+        Raises:
+            ObjectMissing: they were erased.
+            ObjectDamaged, PermissionDenied: the reference is not to be trusted.
+            InvalidInput: they are too many bytes, or no cases.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """A deployment's live configuration and deadline."""
+
+    digest: str
+    model: str
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """A retrieved passage with its text, to be reused for the other side."""
+
+    id: str
+    document: str
+    version: int
+    start: int
+    end: int
+    text: str
+    score: float = 0.0
+    source: str = ""
+    key: str = ""
+    title: str = ""
+    uri: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A request to a deployment.
+
+    An empty variant is the live configuration; without passages inference retrieves them.
+    """
+
+    request_id: str
+    deployment: str
+    text: str
+    context: Context
+    deadline_s: float
+    variant: str = ""
+    passages: Sequence[Passage] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An answer and its configuration. `whole` is False if the record no longer has the texts.
+
+    `total_s` excludes retrieval, which is the same for both sides.
+    """
+
+    inference: str
+    text: str
+    configuration: str
+    model: str
+    citation_valid: float | None
+    passages: Sequence[Passage]
+    whole: bool
+    total_s: float = 0.0
+    max_concurrent: int = 0
+    """Allowed concurrency while it was generated; set by the requester."""
+
+
+class Inference(Protocol):
+    """The inference service. Raises inference's errors as the kit's, and DependencyUnavailable if it is unavailable."""
+
+    async def live(self, project: str, deployment: str) -> Live:
+        """Return the live configuration.
+
+        Raises:
+            NotFound: there is no such deployment.
+
+        """
+        ...
+
+    async def ask(self, project: str, question: Question) -> Answer:
+        """Return the answer; idempotent by request id."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A registered model version. `dataset_version` is empty if it was not trained by trainer."""
+
+    ready: bool
+    dataset_version: str
+
+
+class Models(Protocol):
+    """Client of trainer's model registry."""
+
+    async def version(self, project: str, version: str) -> Version:
+        """Return a version.
+
+        Raises:
+            NotFound: there is none.
+
+        """
+        ...
+
+
+class Datasets(Protocol):
+    """Client of ingest's datasets."""
+
+    async def held_out(self, project: str, dataset_version: str) -> CaseSet:
+        """Return the held-out split of a dataset version.
+
+        Raises:
+            NotFound: there is none.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartialResult:
+    """Partial result of a case: first the baseline's answer and passages, then both answers."""
+
+    baseline: CaseAnswer
+    passages: Sequence[Passage] = ()
+    candidate: CaseAnswer | None = None
+
+    def result(self, case_set: str, case: str) -> CaseResult | None:
+        """Return the result if both sides have answered."""
+        if self.candidate is None:
+            return None
+        return CaseResult(case_set=case_set, case=case, baseline=self.baseline, candidate=self.candidate)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseName:
+    """One case of an evaluation."""
+
+    case_set: str
+    case: str
+
+
+class CaseResults(Protocol):
+    """Stores case results as they arrive; every write is fenced by the lease's epoch."""
+
+    async def read(self, project: str, evaluation: str, names: Sequence[CaseName]) -> Mapping[CaseName, PartialResult]:
+        """Return the stored results of these cases."""
+        ...
+
+    async def keep(self, project: str, evaluation: str, name: CaseName, kept: PartialResult, *, epoch: int) -> None:
+        """Store the result of a case.
+
+        Raises:
+            EvaluationLost: a later epoch was there.
+
+        """
+        ...
+
+
+class Scores(Protocol):
+    """Metrics that need a library."""
+
+    async def rouge_l(self, reference: str, texts: Sequence[str]) -> Sequence[float]:
+        """Return ROUGE-L (F-measure) of each text."""
+        ...
+
+
+class Intervals(Protocol):
+    """Confidence intervals of a mean."""
+
+    async def of_mean(self, differences: Sequence[float], *, confidence: float, bounded: bool) -> Interval:
+        """Return the interval of the mean of paired differences (at least one), one per question.
+
+        Bounded differences are in [-1, 1]. Deterministic, and independent of the order.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationName:
+    """Key of an evaluation for workers, which serve all projects."""
+
+    project: str
+    evaluation: str
+
+    @property
+    def key(self) -> str:
+        """Return the name, in which no part has a slash."""
+        return f"{self.project}/{self.evaluation}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateName:
+    """Key of a gate for workers, which serve all projects."""
+
+    project: str
+    gate: str
+
+    @property
+    def key(self) -> str:
+        """Return the name, in which no part has a slash."""
+        return f"{self.project}/{self.gate}"
+
+
+Enqueue = Callable[[EvaluationName], None]

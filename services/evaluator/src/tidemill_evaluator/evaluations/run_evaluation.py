@@ -1,0 +1,239 @@
+"""Runs an evaluation; a worker may be killed at any point and another one resumes."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from tidemill_core.application import Clock, Request, Requeue
+from tidemill_core.errors import (
+    DeadlineExceeded,
+    DependencyUnavailable,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    TidemillError,
+)
+from tidemill_evaluator.errors import (
+    BASELINE_CHANGED,
+    DEPLOYMENT_UNAVAILABLE,
+    NO_CASES,
+    EvaluationLost,
+    EvaluationNotFound,
+    NoVerdict,
+)
+from tidemill_evaluator.evaluations.collect_cases import CollectCases
+from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
+from tidemill_evaluator.evaluations.domain.comparison import latencies_of
+from tidemill_evaluator.evaluations.domain.evaluation import Evaluation, State
+from tidemill_evaluator.evaluations.paired_answers import Asking, PairedAnswers, baseline_changed
+from tidemill_evaluator.evaluations.ports import (
+    CaseName,
+    CaseResults,
+    Cases,
+    EvaluationName,
+    Evaluations,
+    Inference,
+    Live,
+    PartialResult,
+)
+from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
+from tidemill_evaluator.evaluations.turns import Turns
+from tidemill_evaluator.suites.domain.cases import Case, CaseResult
+
+Asked = list[tuple[str, Case]]
+_PASSING = (DependencyUnavailable, RateLimited, DeadlineExceeded)
+"""Errors of other services that make the evaluation wait."""
+
+IN_TURN = 64
+"""Batch of cases whose baselines are generated before their candidates: alternating models is faster than mixing
+them.
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class EvaluationProgress:
+    """Progress of this worker in an evaluation."""
+
+    began: datetime
+    ahead: int
+    """Answers to generate, of both sides."""
+    asked: int = 0
+    results: list[CaseResult] = field(default_factory=list)
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def remaining_s(self, now: datetime) -> float | None:
+        """Estimate the remaining time from the pace so far; None before the first answer."""
+        return (now - self.began).total_seconds() / self.asked * (self.ahead - self.asked) if self.asked else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEvaluation:
+    """Emits EvaluationHasStarted, then EvaluationHasCompleted or EvaluationHasFailed.
+
+    One worker at a time holds the lease, and writes of an earlier epoch are refused. Baseline and cases are pinned
+    first; answers are stored as they arrive.
+    """
+
+    evaluations: Evaluations
+    inference: Inference
+    cases: Cases
+    results: CaseResults
+    gather: CollectCases
+    ask: PairedAnswers
+    compute_verdict: ComputeVerdict
+    triggers: EvaluationTriggers
+    max_concurrent: asyncio.Semaphore
+    """Cases in flight in this process, over all its evaluations."""
+    turns: Callable[[float], Turns]
+    """Creates an evaluation's concurrency limiter for a deadline in seconds."""
+    clock: Clock
+
+    async def __call__(self, name: EvaluationName, *, epoch: int) -> Requeue | None:
+        """Run the evaluation under a lease with this epoch; `Requeue` means that it waits for another service."""
+        try:
+            return await self._run(name, epoch)
+        except (EvaluationLost, EvaluationNotFound):
+            return None  # it is finished or cancelled, or another worker has it
+
+    async def _run(self, name: EvaluationName, epoch: int) -> Requeue | None:
+        evaluation = await self._write(name, lambda e: e.claim(epoch))
+        try:
+            await self._compare(name, evaluation, epoch)
+        except _PASSING as passing:
+            waits_for = passing.dependency if isinstance(passing, DependencyUnavailable) else "an overloaded service"
+            message = f"waits for {waits_for}: {passing.message}"
+            await self._write(name, lambda e: e.wait(message, epoch=epoch))
+            return Requeue()
+        except NoVerdict as none:
+            await self._fail(name, evaluation, none, epoch)
+        return None
+
+    async def _compare(self, name: EvaluationName, evaluation: Evaluation, epoch: int) -> None:
+        live = await self._live(evaluation)
+        if evaluation.state is State.QUEUED:
+            evaluation = await self._begin(name, evaluation, live, epoch)
+        _refuse_other(live, evaluation)
+        asked = await self._asked(evaluation)
+        names = [CaseName(case_set, case.id) for case_set, case in asked]
+        known = await self.results.read(evaluation.project, evaluation.id, names)
+        asking = Asking(
+            evaluation=evaluation, epoch=epoch, deadline_s=live.deadline_s, turns=self.turns(live.deadline_s)
+        )
+        results = await self._ask_all(name, asking, asked, known)
+        _refuse_other(await self._live(evaluation), evaluation)
+        questions = {(case_set, case.id): case.asked for case_set, case in asked}
+        comparisons = await self.compute_verdict(evaluation, results, questions)
+        latencies, now = latencies_of(results), self.clock.now()
+        await self._write(name, lambda e: e.complete(comparisons, latencies=latencies, now=now, epoch=epoch))
+
+    async def _begin(self, name: EvaluationName, evaluation: Evaluation, live: Live, epoch: int) -> Evaluation:
+        gathered = await self.gather(evaluation)
+        now = self.clock.now()
+        return await self._write(
+            name,
+            lambda e: e.begin(
+                baseline=evaluation.comparing.baseline or live.model,
+                baseline_configuration=live.digest,
+                dataset_version=gathered.dataset_version,
+                case_sets=gathered.case_sets,
+                now=now,
+                epoch=epoch,
+            ),
+        )
+
+    async def _asked(self, evaluation: Evaluation) -> Asked:
+        """Return every case with its set; missing or invalid cases raise NoVerdict."""
+        asked = Asked()
+        for case_set in evaluation.case_sets:
+            try:
+                cases = await self.cases.read(evaluation.project, case_set)
+            except (NotFound, InvalidInput, PermissionDenied) as error:
+                message = f"the cases of {case_set.name} cannot be read: {error.message}"
+                raise NoVerdict(NO_CASES, message) from error
+            asked += [(case_set.name, case) for case in cases]
+        return asked
+
+    async def _ask_all(
+        self, name: EvaluationName, asking: Asking, asked: Asked, known: Mapping[CaseName, PartialResult]
+    ) -> Sequence[CaseResult]:
+        results = [
+            result
+            for case_name, kept in known.items()
+            if (result := kept.result(case_name.case_set, case_name.case)) is not None
+        ]
+        done = {(result.case_set, result.case) for result in results}
+        todo = [(case_set, case) for case_set, case in asked if (case_set, case.id) not in done]
+        firsts = sum(CaseName(case_set, case.id) not in known for case_set, case in todo)
+        progress = EvaluationProgress(began=self.clock.now(), ahead=len(todo) + firsts, results=results)
+
+        async def baseline(case_set: str, case: Case) -> PartialResult:
+            async with self.max_concurrent:
+                if kept := known.get(CaseName(case_set, case.id)):
+                    return kept
+                kept = await self.ask.baseline(asking, case_set, case)
+            progress.asked += 1
+            await self._report(name, progress, asking.epoch)
+            return kept
+
+        async def candidate(case_set: str, case: Case, first: asyncio.Task[PartialResult]) -> None:
+            async with self.max_concurrent:  # in order, so that the baseline precedes the candidate
+                kept = await first
+                result = await self.ask.candidate(asking, case_set, case, kept)
+            progress.results.append(result)
+            if not result.answered:
+                self.compute_verdict.refuse_undecided(asking.evaluation, progress.results)
+            progress.asked += 1
+            await self._report(name, progress, asking.epoch)
+
+        await self._report(name, progress, asking.epoch)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for start in range(0, len(todo), IN_TURN):
+                    turn = todo[start : start + IN_TURN]
+                    first = [group.create_task(baseline(*each)) for each in turn]
+                    for each, task in zip(turn, first, strict=True):
+                        group.create_task(candidate(*each, task))
+        except ExceptionGroup as failures:
+            raise _first(failures) from failures
+        return sorted(progress.results, key=lambda result: (result.case_set, result.case))
+
+    async def _report(self, name: EvaluationName, progress: EvaluationProgress, epoch: int) -> None:
+        async with progress.writing:
+            answered, remaining_s = len(progress.results), progress.remaining_s(self.clock.now())
+            await self._write(name, lambda e: e.progress(answered, remaining_s=remaining_s, epoch=epoch))
+
+    async def _fail(self, name: EvaluationName, evaluation: Evaluation, none: NoVerdict, epoch: int) -> None:
+        """End without a verdict; after BASELINE_CHANGED the next attempt is queued first."""
+        message = none.message
+        if none.reason == BASELINE_CHANGED:
+            again = await self.triggers.again(evaluation)
+            message += "; the next attempt is queued" if again else "; start another evaluation"
+        now = self.clock.now()
+        await self._write(name, lambda e: e.fail(reason=none.reason, message=message, now=now, epoch=epoch))
+
+    async def _live(self, evaluation: Evaluation) -> Live:
+        deployment = evaluation.comparing.deployment
+        try:
+            return await self.inference.live(evaluation.project, deployment)
+        except NotFound as error:
+            message = f"deployment {deployment} does not exist"
+            raise NoVerdict(DEPLOYMENT_UNAVAILABLE, message) from error
+
+    async def _write(self, name: EvaluationName, change: Callable[[Evaluation], None]) -> Evaluation:
+        return await self.evaluations.update(name.project, name.evaluation, change, request=Request.internal())
+
+
+def _refuse_other(live: Live, evaluation: Evaluation) -> None:
+    if live.digest != evaluation.baseline_configuration:
+        raise baseline_changed(evaluation)
+
+
+def _first(failures: ExceptionGroup[Exception]) -> Exception:
+    """Return the most important error of the group: unexpected ones, then refusals, then waiting."""
+
+    def order(error: Exception) -> int:
+        return 2 if isinstance(error, _PASSING) else int(isinstance(error, TidemillError))
+
+    return min(failures.exceptions, key=order)

@@ -1,0 +1,130 @@
+"""Starts evaluations triggered by events: a candidate was registered, or the baseline changed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tidemill_core.application import Request
+from tidemill_core.errors import AlreadyExists, NotFound
+from tidemill_evaluator.errors import EvaluationNotFound, GateNotFound
+from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
+from tidemill_evaluator.evaluations.ports import Enqueue, EvaluationName, Evaluations, Gates, GatesOfCandidates
+from tidemill_evaluator.evaluations.start_evaluation import queued
+from tidemill_evaluator.gates.domain import DeferredEvaluation, Gate
+from tidemill_evaluator.suites.domain.names import name_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A registered model version."""
+
+    model: str
+    version: str
+    dataset_version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationTriggers:
+    """Ids of evaluations derive from their cause, so a redelivered event starts none twice."""
+
+    evaluations: Evaluations
+    gates: Gates
+    by_candidate: GatesOfCandidates
+    attempts: int
+    enqueue: Enqueue
+
+    async def candidate_registered(self, project: str, candidate: Candidate) -> None:
+        """Queue an evaluation for each gate of the candidate; a paused gate defers it."""
+        for gate in await self._gates_of(project, candidate.model):
+            version, origin = candidate.version, f"{gate.id}/{candidate.version}"
+            await self._ask(
+                gate, DeferredEvaluation(candidate=version, origin=origin, dataset_version=candidate.dataset_version)
+            )
+
+    async def start_deferred(self, project: str, gate_id: str) -> None:
+        """Queue the deferred evaluation of a gate that was resumed by a process that crashed."""
+        try:
+            await self.gate_changed(await self.gates.get(project, gate_id))
+        except GateNotFound:
+            return  # deleted meanwhile
+
+    async def gate_changed(self, gate: Gate) -> Gate:
+        """Queue the gate's deferred evaluation unless it is paused; return the updated gate."""
+        deferred_evaluation = gate.deferred_evaluation
+        if deferred_evaluation is None or gate.paused:
+            return gate
+        if name_of(deferred_evaluation.candidate) == gate.candidate:
+            await self._queue(gate, deferred_evaluation)
+        return await self._change(gate, lambda each: each.finish(deferred_evaluation))
+
+    async def baseline_changed(self, project: str, evaluation_id: str) -> None:
+        """Queue the next attempt of an evaluation whose baseline is not live any more."""
+        try:
+            await self.again(await self.evaluations.get(project, evaluation_id))
+        except EvaluationNotFound:
+            return  # not an evaluation of this service
+
+    async def again(self, evaluation: Evaluation) -> bool:
+        """Queue the next attempt; return whether there is one.
+
+        The current gate applies; a paused gate defers the attempt.
+        """
+        if evaluation.attempt >= self.attempts:
+            return False
+        following = DeferredEvaluation(
+            candidate=evaluation.candidate,
+            origin=evaluation.origin,
+            attempt=evaluation.attempt + 1,
+            dataset_version=evaluation.dataset_version,
+        )
+        if not evaluation.gate:
+            await self._add(_evaluation(evaluation.project, evaluation.comparing, following))
+            return True
+        try:
+            await self._ask(await self.gates.get(evaluation.project, evaluation.gate), following)
+        except GateNotFound:
+            return False
+        return True
+
+    async def _ask(self, gate: Gate, deferred_evaluation: DeferredEvaluation) -> None:
+        if gate.paused:
+            gate = await self._change(gate, lambda each: each.defer(deferred_evaluation))
+        if not gate.paused:  # it may have been resumed meanwhile
+            await self._queue(gate, deferred_evaluation)
+
+    async def _queue(self, gate: Gate, deferred_evaluation: DeferredEvaluation) -> None:
+        comparing = Comparing(
+            gate=gate.id,
+            deployment=gate.deployment,
+            candidate=deferred_evaluation.candidate,
+            require=gate.require,
+            confidence=gate.confidence,
+        )
+        await self._add(_evaluation(gate.project, comparing, deferred_evaluation))
+
+    async def _change(self, gate: Gate, change: Callable[[Gate], None]) -> Gate:
+        return await self.gates.update(gate.project, gate.id, change, request=Request.internal())
+
+    async def _gates_of(self, project: str, model: str) -> list[Gate]:
+        try:
+            named = (await self.by_candidate.get(project, model)).gates
+        except NotFound:
+            return []
+        found = await self.gates.get_many(project, sorted(named))
+        return [gate for gate in found.values() if gate.candidate == model]
+
+    async def _add(self, evaluation: Evaluation) -> None:
+        try:
+            await self.evaluations.add(evaluation, request=Request(id=evaluation.id, digest=evaluation.id))
+        except AlreadyExists:
+            return  # redelivered event
+        self.enqueue(EvaluationName(project=evaluation.project, evaluation=evaluation.id))
+
+
+def _evaluation(project: str, comparing: Comparing, deferred_evaluation: DeferredEvaluation) -> Evaluation:
+    return queued(
+        project,
+        comparing,
+        origin=deferred_evaluation.origin,
+        attempt=deferred_evaluation.attempt,
+        dataset_version=deferred_evaluation.dataset_version,
+    )

@@ -1,0 +1,115 @@
+"""A gate: requirements for a candidate's rollout."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tidemill_core.aggregate import Aggregate
+from tidemill_core.errors import InvalidInput, Violation
+from tidemill_evaluator.evaluations.domain.metrics import METRICS
+from tidemill_evaluator.suites.domain.limits import Limits
+from tidemill_evaluator.suites.domain.names import name_of, number_of, slug_violation
+
+CONFIDENCE = 0.95
+MIN_CONFIDENCE, MAX_CONFIDENCE = 0.5, 0.999
+MAX_CASES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirement:
+    """Bound on the paired difference of a metric on a suite or on the held-out split of a dataset."""
+
+    suite: str = ""
+    dataset: str = ""
+    metric: str
+    gain_above: float = 0.0
+    at_least: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeferredEvaluation:
+    """An evaluation deferred while the gate is paused; `candidate` is `model@version`."""
+
+    candidate: str
+    origin: str
+    attempt: int = 1
+    dataset_version: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Gate(Aggregate):
+    """All requirements must hold."""
+
+    deployment: str
+    candidate: str
+    confidence: float = CONFIDENCE
+    require: tuple[Requirement, ...] = ()
+    paused: bool = False
+    deferred_evaluation: DeferredEvaluation | None = None
+    """Evaluation of the newest candidate registered while the gate was paused; queued when it is resumed."""
+
+    def defer(self, deferred_evaluation: DeferredEvaluation) -> None:
+        """Defer an evaluation while the gate is paused, unless one of a newer version is deferred."""
+        known = (
+            self.deferred_evaluation
+            if self.deferred_evaluation and name_of(self.deferred_evaluation.candidate) == self.candidate
+            else None
+        )
+        if self.paused and (known is None or _place(deferred_evaluation) >= _place(known)):
+            self.deferred_evaluation = deferred_evaluation
+
+    def finish(self, deferred_evaluation: DeferredEvaluation) -> None:
+        """Clear a deferred evaluation that was queued."""
+        if self.deferred_evaluation == deferred_evaluation:
+            self.deferred_evaluation = None
+
+    def check(self, limits: Limits) -> None:
+        """Validate all fields.
+
+        Raises:
+            InvalidInput: naming every field that breaks its rule.
+
+        """
+        if violations := [*self._violations(limits)]:
+            raise InvalidInput.of(*violations)
+
+    def _violations(self, limits: Limits) -> Iterator[Violation]:
+        for name in ("id", "deployment", "candidate"):
+            yield from slug_violation(getattr(self, name), f"gate.{name}")
+        yield from limits.of_labels(self.labels, "gate.labels")
+        if not MIN_CONFIDENCE <= self.confidence <= MAX_CONFIDENCE:
+            text = f"is {self.confidence}: send {MIN_CONFIDENCE} to {MAX_CONFIDENCE}, or 0 for {CONFIDENCE}"
+            yield Violation(field="gate.confidence", description=text)
+        if not 1 <= len(self.require) <= limits.requirements:
+            text = f"has {len(self.require)} requirements: send 1 to {limits.requirements}"
+            yield Violation(field="gate.require", description=text)
+        for number, requirement in enumerate(self.require):
+            yield from _requirement_violations(requirement, f"gate.require[{number}]")
+
+
+@dataclass(slots=True, kw_only=True)
+class CandidateGates(Aggregate):
+    """Index from a candidate model (its id) to gates; may contain stale gates, never misses one."""
+
+    gates: set[str] = field(default_factory=set)
+
+
+def _place(deferred_evaluation: DeferredEvaluation) -> tuple[int, int]:
+    return number_of(deferred_evaluation.candidate), deferred_evaluation.attempt
+
+
+def _requirement_violations(requirement: Requirement, where: str) -> Iterator[Violation]:
+    if requirement.suite:
+        yield from slug_violation(requirement.suite, f"{where}.suite")
+    elif requirement.dataset:
+        yield from slug_violation(requirement.dataset, f"{where}.dataset")
+    else:
+        yield Violation(field=f"{where}.cases", description="names no cases: send suite or dataset")
+    if requirement.metric not in METRICS:
+        text = f"{requirement.metric[:40]!r} is not a metric: use one of {', '.join(METRICS)}"
+        yield Violation(field=f"{where}.metric", description=text)
+    if not math.isfinite(requirement.gain_above):
+        yield Violation(field=f"{where}.gain_above", description=f"is {requirement.gain_above}: send a number")
+    if not 0 <= requirement.at_least <= MAX_CASES:
+        text = f"is {requirement.at_least}: send 0 to {MAX_CASES}"
+        yield Violation(field=f"{where}.at_least", description=text)

@@ -1,0 +1,86 @@
+"""Stored forms of suites, gates and the candidate index. None of them emits events."""
+
+from dataclasses import asdict
+
+from google.protobuf.message import Message
+
+from tidemill_core.aggregate import Aggregate, Event, ObjectRef
+from tidemill_evaluator.gates.domain import CandidateGates, DeferredEvaluation, Gate, Requirement
+from tidemill_evaluator.suites.domain.suite import Suite
+from tidemill_kit.store.aggregates import Identity
+from tidemill_kit.store.mongo import Document
+
+
+class SuiteCodec:
+    """Suite <-> state."""
+
+    schema = 1
+
+    def encode(self, aggregate: Suite) -> Document:
+        """See `Codec.encode`."""
+        return {
+            "number": aggregate.number,
+            "digest": aggregate.digest,
+            "size": aggregate.size,
+            "content": asdict(aggregate.content) if aggregate.content else None,
+        }
+
+    def decode(self, identity: Identity, state: Document, schema: int) -> Suite:  # noqa: ARG002 - one so far
+        """See `Codec.decode`."""
+        content = ObjectRef(**state["content"]) if state["content"] else None
+        return Suite(**identity.fields(), **(state | {"content": content}))
+
+    def event(self, aggregate: Suite, event: Event, seq: int) -> tuple[str, Message]:
+        """See `Codec.event`."""
+        return _no_event(aggregate, event, seq)
+
+
+class GateCodec:
+    """Gate <-> state."""
+
+    schema = 1
+
+    def encode(self, aggregate: Gate) -> Document:
+        """See `Codec.encode`."""
+        return {
+            "deployment": aggregate.deployment,
+            "candidate": aggregate.candidate,
+            "confidence": aggregate.confidence,
+            "require": [asdict(requirement) for requirement in aggregate.require],
+            "paused": aggregate.paused,
+            "owed": asdict(aggregate.deferred_evaluation) if aggregate.deferred_evaluation else None,
+        }
+
+    def decode(self, identity: Identity, state: Document, schema: int) -> Gate:  # noqa: ARG002 - one so far
+        """See `Codec.decode`."""
+        require = tuple(Requirement(**each) for each in state["require"])
+        deferred_evaluation = DeferredEvaluation(**state["owed"]) if state["owed"] else None
+        rest = {name: value for name, value in state.items() if name != "owed"} | {"require": require}
+        return Gate(**identity.fields(), **rest, deferred_evaluation=deferred_evaluation)
+
+    def event(self, aggregate: Gate, event: Event, seq: int) -> tuple[str, Message]:
+        """See `Codec.event`."""
+        return _no_event(aggregate, event, seq)
+
+
+class CandidateGatesCodec:
+    """CandidateGates <-> state."""
+
+    schema = 1
+
+    def encode(self, aggregate: CandidateGates) -> Document:
+        """See `Codec.encode`."""
+        return {"gates": sorted(aggregate.gates)}
+
+    def decode(self, identity: Identity, state: Document, schema: int) -> CandidateGates:  # noqa: ARG002 - one so far
+        """See `Codec.decode`."""
+        return CandidateGates(**identity.fields(), gates=set(state["gates"]))
+
+    def event(self, aggregate: CandidateGates, event: Event, seq: int) -> tuple[str, Message]:
+        """See `Codec.event`."""
+        return _no_event(aggregate, event, seq)
+
+
+def _no_event(aggregate: Aggregate, event: Event, seq: int) -> tuple[str, Message]:
+    message = f"{type(aggregate).__name__} emits no events, and was given {type(event).__name__} {seq}"
+    raise TypeError(message)

@@ -1,0 +1,77 @@
+"""Confidence intervals of a mean with finite-sample coverage."""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from tidemill_evaluator.evaluations.domain.comparison import Interval
+
+_ALIKE = 1e-12
+"""Tolerance below which differences are equal."""
+_HALVINGS = 40
+"""Bisection steps: a precision of 2 ** -39 of the range."""
+_STAKES = tuple(2 ** (-number / 2) for number in range(8))
+"""Fixed stakes (fractions of the capital): high ones suit few cases, low ones many."""
+_WEIGHTS = tuple(0.7**number for number in range(8))
+
+
+class BettingIntervals:
+    """Implements `ports.Intervals`.
+
+    Bounded differences: betting-based intervals (Waudby-Smith and Ramdas, Estimating means of bounded random variables
+    by betting, 2024), with the capital spread over fixed stakes (Orabona and Jun, Tight concentrations and confidence
+    sequences from the regret of universal portfolio, 2024). If the mean were at most m, the capital would be a
+    supermartingale, so it reaches 1 / alpha with probability alpha at most (Ville): for every distribution, with ties
+    and skew, from the first case on.
+
+    Unbounded differences (lengths): Student's t, without such a guarantee (Bahadur and Savage, The nonexistence of
+    certain statistical procedures in nonparametric problems, 1956).
+    """
+
+    async def of_mean(self, differences: Sequence[float], *, confidence: float, bounded: bool) -> Interval:
+        """See `Intervals.of_mean`."""
+        alpha = (1 - confidence) / 2
+        return await asyncio.to_thread(_betting if bounded else _student, sorted(differences), alpha)
+
+
+def _betting(differences: Sequence[float], alpha: float) -> Interval:
+    return Interval(low=_low(differences, alpha), high=-_low([-each for each in differences], alpha))
+
+
+def _low(differences: Sequence[float], alpha: float) -> float:
+    """Return the greatest mean in [-1, 1] that is rejected."""
+    np, _ = _statistics()
+    values, counts = np.unique((np.asarray(differences) + 1) / 2, return_counts=True)
+    stakes, weights = np.asarray(_STAKES)[:, None], np.log(np.asarray(_WEIGHTS) / sum(_WEIGHTS))
+
+    def refuted(mean: float) -> bool:
+        with np.errstate(divide="ignore"):  # log(0) of a lost capital
+            capital = (np.log(1 - stakes + stakes * values / mean) * counts).sum(axis=1) + weights
+        return bool(np.logaddexp.reduce(capital) >= -math.log(alpha))
+
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if refuted(middle) else (low, middle)
+    return 2 * low - 1
+
+
+def _student(differences: Sequence[float], alpha: float) -> Interval:
+    mean = math.fsum(differences) / len(differences)
+    if len(differences) == 1 or differences[-1] - differences[0] <= _ALIKE:
+        return Interval(low=mean, high=mean)
+    np, stats = _statistics()
+    error = float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
+    half = float(stats.t.ppf(1 - alpha, len(differences) - 1)) * error
+    return Interval(low=mean - half, high=mean + half)
+
+
+@cache
+def _statistics() -> tuple[Any, Any]:
+    """Import numpy and scipy.stats on first use: 80 MB that an idle service does not need."""
+    import numpy as np  # noqa: PLC0415
+    from scipy import stats  # noqa: PLC0415
+
+    return np, stats

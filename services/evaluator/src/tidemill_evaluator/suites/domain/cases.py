@@ -1,0 +1,225 @@
+"""Cases (questions with references), sets of cases, and results."""
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from heapq import nsmallest
+
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.errors import InvalidInput, Violation
+from tidemill_evaluator.suites.domain.limits import Limits
+from tidemill_evaluator.suites.domain.words import folded
+
+NOT_IN_TIME = "DEADLINE_EXCEEDED"
+TEXT_NOT_KEPT = "TEXT_NOT_KEPT"
+_NOBODYS = frozenset({NOT_IN_TIME, TEXT_NOT_KEPT})
+"""Failures that are attributed to neither side: a slow machine, and a record without its texts."""
+SHOWN = 20
+"""Maximum number of invalid cases in an error."""
+
+
+class Role(Enum):
+    """Who speaks."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message before a question."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Context of a question: earlier turns, prompt variables, and the reader groups for retrieval."""
+
+    earlier: tuple[Turn, ...] = ()
+    variables: Mapping[str, object] = field(default_factory=dict)
+    principals: tuple[str, ...] = ()
+
+    @property
+    def image(self) -> list[object]:
+        """Return a form for digests; empty for an empty context."""
+        turns = [[turn.role.value, _normal(turn.text)] for turn in self.earlier]
+        given: list[object] = [turns, dict(self.variables), sorted(self.principals)]
+        return given if any(given) else []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A question with its reference answer."""
+
+    id: str
+    question: str
+    reference: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    context: Context = field(default_factory=Context)
+
+    @property
+    def asked(self) -> str:
+        """Key of the question, ignoring case, white space and the final mark.
+
+        The same question after other turns, or with other variables, has another key.
+        """
+        turns = [_folded(turn.text) for turn in self.context.earlier if turn.role is not Role.SYSTEM]
+        given = [_image_of(dict(self.context.variables))] if self.context.variables else []
+        return "\n".join([*turns, *given, _folded(self.question)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseSet:
+    """An immutable set of cases: a suite version or the held-out split of a dataset version."""
+
+    suite: str = ""
+    dataset: str = ""
+    number: int
+    size: int
+    """Number of cases used."""
+    content: ObjectRef
+    whole: int = 0
+    """Number of cases in the object if sampled, else 0."""
+
+    @property
+    def name(self) -> str:
+        """Name in comparisons and results."""
+        if self.suite:
+            return f"suite:{self.suite}@{self.number}"
+        return f"dataset:{self.dataset}@{self.number}:held_out"
+
+    def at_most(self, size: int) -> "CaseSet":
+        """Return the set, sampled to at most `size` cases."""
+        return self if self.size <= size else replace(self, size=size, whole=self.size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseAnswer:
+    """One side's answer, or its `failure`.
+
+    `total_s` is the duration without retrieval, and `max_concurrent` the allowed concurrency.
+    """
+
+    inference: str = ""
+    text: str = ""
+    citation_valid: float | None = None
+    failure: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    total_s: float = 0.0
+    max_concurrent: int = 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether the failure is attributed to this side."""
+        return bool(self.failure) and self.failure not in _NOBODYS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseResult:
+    """One case answered by both sides."""
+
+    case_set: str
+    case: str
+    baseline: CaseAnswer
+    candidate: CaseAnswer
+
+    def difference(self, metric: str) -> float:
+        """Return candidate less baseline."""
+        return self.candidate.scores.get(metric, 0.0) - self.baseline.scores.get(metric, 0.0)
+
+    @property
+    def answered(self) -> bool:
+        """Whether both sides answered; only such cases are evidence."""
+        return not self.baseline.failure and not self.candidate.failure
+
+
+def sample_of(cases: Sequence[Case], size: int) -> Sequence[Case]:
+    """Return a deterministic sample in the original order: the `size` ids with the lowest sha256."""
+    lowest = nsmallest(size, cases, key=lambda case: hashlib.sha256(case.id.encode()).digest())
+    chosen = {case.id for case in lowest}
+    return [case for case in cases if case.id in chosen]
+
+
+def check_cases(cases: Sequence[Case], limits: Limits) -> None:
+    """Validate cases; errors do not repeat texts.
+
+    Raises:
+        InvalidInput: naming field, value and limit, of the first broken cases.
+
+    """
+    if not 1 <= len(cases) <= limits.cases:
+        text = f"has {len(cases)} cases: send 1 to {limits.cases}"
+        raise InvalidInput.of(Violation(field="suite.cases", description=text))
+    violations = [*_violations(cases, limits)]
+    if violations:
+        raise InvalidInput.of(*violations[:SHOWN])
+
+
+def digest_of(cases: Sequence[Case]) -> str:
+    """Return the content digest, independent of the order of cases and labels and of the Unicode form."""
+    image = [
+        [
+            case.id,
+            _normal(case.question),
+            _normal(case.reference),
+            *sorted(map(list, case.labels.items())),
+            *case.context.image,
+        ]
+        for case in sorted(cases, key=lambda case: case.id)
+    ]
+    return hashlib.sha256(_image_of(image).encode()).hexdigest()
+
+
+def _image_of(value: object) -> str:
+    return json.dumps(value, ensure_ascii=True, sort_keys=True)
+
+
+def _folded(text: str) -> str:
+    whole = " ".join(folded(text).split())
+    return whole.rstrip(" .?。？") or whole  # noqa: RUF001 - the full-width mark is meant
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFC", text.strip())
+
+
+def _violations(cases: Sequence[Case], limits: Limits) -> Iterator[Violation]:
+    seen: set[str] = set()
+    for number, case in enumerate(cases):
+        where = f"suite.cases[{number}]"
+        for name, value, limit in (
+            ("id", case.id, limits.case_id_length),
+            ("question", case.question, limits.question_length),
+            ("reference", case.reference, limits.reference_length),
+        ):
+            if not value.strip():
+                yield Violation(field=f"{where}.{name}", description="is empty")
+            elif len(value) > limit:
+                text = f"has {len(value)} characters; the limit is {limit}"
+                yield Violation(field=f"{where}.{name}", description=text)
+        yield from _context_violations(case.context, where, limits)
+        if case.id in seen:
+            yield Violation(field=f"{where}.id", description="is a duplicate: case ids must be unique")
+        seen.add(case.id)
+        yield from limits.of_labels(case.labels, f"{where}.labels")
+
+
+def _context_violations(context: Context, where: str, limits: Limits) -> Iterator[Violation]:
+    for number, turn in enumerate(context.earlier):
+        if not turn.text.strip():
+            yield Violation(field=f"{where}.earlier[{number}]", description="is empty: send text")
+    length = sum(len(turn.text) for turn in context.earlier) + len(_image_of(dict(context.variables)))
+    if length > limits.context_length:
+        text = f"has {length} characters together with the variables; the limit is {limits.context_length}"
+        yield Violation(field=f"{where}.earlier", description=text)
+    if len(context.principals) > limits.principals:
+        text = f"has {len(context.principals)} entries; the limit is {limits.principals}"
+        yield Violation(field=f"{where}.principals", description=text)
+    if not all(each.strip() for each in context.principals):
+        yield Violation(field=f"{where}.principals", description="has an empty entry: remove it")

@@ -1,0 +1,62 @@
+"""A suite: curated cases, never changed by feedback."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tidemill_core.aggregate import Aggregate, ObjectRef
+from tidemill_core.errors import AlreadyExists, InvalidInput
+from tidemill_evaluator.errors import SuiteNotFound
+from tidemill_evaluator.suites.domain.cases import Case, CaseSet, check_cases, digest_of
+from tidemill_evaluator.suites.domain.limits import Limits
+from tidemill_evaluator.suites.domain.names import slug_violation
+
+
+@dataclass(slots=True, kw_only=True)
+class Suite(Aggregate):
+    """Changed cases create the next version, equal ones do not. Numbers are never reused."""
+
+    number: int = 0
+    """Number of the current version, from 1."""
+    digest: str = ""
+    """Digest of the current cases."""
+    size: int = 0
+    """Number of cases."""
+    content: ObjectRef | None = None
+    """Object of the current cases."""
+
+    def check(self, limits: Limits, cases: Sequence[Case] | None) -> None:
+        """Validate all fields; None for unchanged cases.
+
+        Raises:
+            InvalidInput: naming every field that does.
+
+        """
+        if violations := [*slug_violation(self.id, "suite.id"), *limits.of_labels(self.labels, "suite.labels")]:
+            raise InvalidInput.of(*violations)
+        if cases is not None:
+            check_cases(cases, limits)
+
+    def create(self, labels: dict[str, str]) -> None:
+        """Create the suite; a reused name continues its version numbers.
+
+        Raises:
+            AlreadyExists: it is there.
+
+        """
+        if self.number and not self.deleted:
+            message = f"{self.id} already exists: choose another id"
+            raise AlreadyExists(message, id=self.id)
+        self.deleted, self.digest, self.labels = False, "", labels
+
+    def take(self, cases: Sequence[Case], content: ObjectRef | None) -> None:
+        """Set the cases; different ones create the next version."""
+        digest = digest_of(cases)
+        if digest != self.digest:
+            self.number, self.digest, self.size, self.content = self.number + 1, digest, len(cases), content
+
+    @property
+    def case_set(self) -> CaseSet:
+        """The current version as a set of cases."""
+        if self.content is None:
+            raise SuiteNotFound(self.id)
+        return CaseSet(suite=self.id, number=self.number, size=self.size, content=self.content)

@@ -1,0 +1,139 @@
+"""Reads and writes cases in exchange buckets: evaluator's suites and ingest's held-out splits."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import TypeVar
+
+from google.protobuf.json_format import MessageToDict, MessageToJson, Parse, ParseDict, ParseError
+from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
+
+from tidemill.content.v1 import content_pb2
+from tidemill.evaluator.v1 import suite_pb2
+from tidemill.feedback.v1 import curation_pb2
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.errors import InvalidInput, PermissionDenied
+from tidemill_evaluator.suites.domain.cases import Case, CaseSet, Context, Role, Turn, sample_of
+from tidemill_kit.store.objects import ExchangeBucket, Objects
+
+M = TypeVar("M", bound=Message)
+
+MEDIA_TYPE = "application/jsonl"
+_ROLES = {
+    Role.SYSTEM: content_pb2.ROLE_SYSTEM,
+    Role.USER: content_pb2.ROLE_USER,
+    Role.ASSISTANT: content_pb2.ROLE_ASSISTANT,
+}
+_KNOWN_ROLES = {number: role for role, number in _ROLES.items()}
+
+
+class CasesUnreadable(InvalidInput):
+    """The object does not contain valid cases."""
+
+    reason = "CASES_UNREADABLE"
+
+
+class ExchangeCases:
+    """Implements `ports.SuiteCases` and `ports.Cases`. Size and sha256 of every object are verified."""
+
+    def __init__(self, store: Objects, *, bucket: str, dataset_buckets: Collection[str]) -> None:
+        self._own = ExchangeBucket(store, bucket)
+        self._of_datasets = {name: ExchangeBucket(store, name) for name in dataset_buckets}
+
+    async def put(self, project: str, suite: str, cases: Sequence[Case]) -> ObjectRef:
+        """See `SuiteCases.put`."""
+        lines = [
+            MessageToJson(case_message(case), indent=None, preserving_proto_field_name=True, sort_keys=True)
+            for case in cases
+        ]
+        return await self._own.put(project, suite, "\n".join([*lines, ""]).encode(), media_type=MEDIA_TYPE)
+
+    async def read(self, project: str, case_set: CaseSet) -> Sequence[Case]:
+        """See `Cases.read`."""
+        content = case_set.content
+        if not content.key.startswith(f"{project}/"):
+            message = f"{case_set.name} refers to an object outside its project"
+            raise PermissionDenied(message, case_set=case_set.name)
+        data = await self._bucket(case_set).get(content)
+        cases = [_case(line, case_set) for line in data.split(b"\n") if line.strip()]
+        expected = case_set.whole or case_set.size
+        if len(cases) != expected or len({case.id for case in cases}) != len(cases):
+            message = f"the object of {case_set.name} does not contain {expected} distinct cases"
+            raise CasesUnreadable(message, case_set=case_set.name)
+        return sample_of(cases, case_set.size)
+
+    def _bucket(self, case_set: CaseSet) -> ExchangeBucket:
+        if case_set.suite:
+            return self._own
+        bucket = self._of_datasets.get(case_set.content.bucket)
+        if bucket is None:
+            name = case_set.content.bucket
+            message = f"{case_set.name} is in bucket {name}, which is not in EVALUATOR_DATASET_BUCKETS"
+            raise PermissionDenied(message, bucket=name)
+        return bucket
+
+
+def case_message(case: Case) -> suite_pb2.Case:
+    """Return the stored form of a case."""
+    context = case.context
+    return suite_pb2.Case(
+        id=case.id,
+        question=case.question,
+        reference=case.reference,
+        labels=case.labels,
+        earlier=[turn_message(turn) for turn in context.earlier],
+        variables=ParseDict(dict(context.variables), Struct()) if context.variables else None,
+        principals=context.principals,
+    )
+
+
+def turn_message(turn: Turn) -> content_pb2.Message:
+    """Return the message of a turn."""
+    return content_pb2.Message(role=_ROLES[turn.role], parts=[content_pb2.Part(text=turn.text)])
+
+
+def _case(line: bytes, case_set: CaseSet) -> Case:
+    if case_set.suite:
+        case = _parsed(line, suite_pb2.Case(), case_set)
+        context = _context(case, case.earlier, case_set)
+        labels = dict(case.labels)
+        return Case(id=case.id, question=case.question, reference=case.reference, labels=labels, context=context)
+    example = _parsed(line, curation_pb2.Example(), case_set)
+    context = _context(example, example.earlier or _turns_of_prompt(example), case_set)
+    return Case(id=example.id, question=example.question, reference=_text(example.output), context=context)
+
+
+def _context(
+    message: suite_pb2.Case | curation_pb2.Example, earlier: Iterable[content_pb2.Message], case_set: CaseSet
+) -> Context:
+    turns = list[Turn]()
+    for each in earlier:
+        role = _KNOWN_ROLES.get(each.role)
+        if role is None:
+            text = f"the object of {case_set.name} has a turn of {each.role}, which is not supported"
+            raise CasesUnreadable(text, case_set=case_set.name)
+        turns.append(Turn(role, _text(each)))
+    return Context(
+        earlier=tuple(turns),
+        variables=MessageToDict(message.variables),
+        principals=tuple(message.principals),
+    )
+
+
+def _turns_of_prompt(example: curation_pb2.Example) -> list[content_pb2.Message]:
+    """Return the earlier turns from an example's prompt, for examples without a context field.
+
+    System messages are skipped: they belong to the prompt template, which is rendered again.
+    """
+    return [each for each in example.messages[:-1] if each.role != content_pb2.ROLE_SYSTEM]
+
+
+def _text(message: content_pb2.Message) -> str:
+    return "".join(part.text for part in message.parts)
+
+
+def _parsed(line: bytes, empty: M, case_set: CaseSet) -> M:
+    try:
+        return Parse(line, empty, ignore_unknown_fields=True)
+    except ParseError as error:
+        message = f"the object of {case_set.name} has a line that is not a valid case"
+        raise CasesUnreadable(message, case_set=case_set.name) from error

@@ -1,0 +1,139 @@
+from dataclasses import replace
+
+import pytest
+
+from services.evaluator.tests.fakes import cases, gate_of
+from tidemill_core.errors import InvalidInput
+from tidemill_evaluator.gates.domain import Requirement
+from tidemill_evaluator.suites.domain.cases import Context, Role, Turn, check_cases, digest_of
+from tidemill_evaluator.suites.domain.limits import Limits
+
+SMALL = Limits(cases=3, question_length=20, reference_length=20, requirements=2, labels=1, label_length=5)
+
+
+def fields_of(error: InvalidInput) -> list[str]:
+    return [violation.field for violation in error.violations]
+
+
+def test_the_order_of_cases_and_labels_and_the_form_of_unicode_make_no_other_content() -> None:
+    one, two, three = cases(3)
+    accented = replace(one, question="caf\u00e9?", labels={"a": "1", "b": "2"})
+    same = replace(one, question="cafe\u0301? ", labels={"b": "2", "a": "1"})
+
+    assert digest_of([accented, two, three]) == digest_of([three, same, two])
+
+
+def test_repeats_of_a_question_are_known_whatever_their_case_space_and_last_mark() -> None:
+    (case,) = cases(1)
+    repeats = [
+        replace(case, question=text) for text in ("Où est le café?", " où  est le CAFE\u0301 ", "où est le café ?")
+    ]
+
+    assert len({repeat.asked for repeat in repeats}) == 1
+    assert len({replace(case, question=text).asked for text in ("what is C", "what is C#", "?", "??")}) == 4
+
+
+def test_the_same_words_after_other_turns_or_with_other_variables_are_another_question() -> None:
+    (case,) = cases(1)
+    contexts = [
+        Context(),
+        Context(earlier=(Turn(Role.USER, "What does topic 1 cost?"), Turn(Role.ASSISTANT, "1 euro."))),
+        Context(earlier=(Turn(Role.USER, "What does topic 2 cost?"), Turn(Role.ASSISTANT, "2 euros."))),
+        Context(variables={"product": "a"}),
+        Context(variables={"product": "b"}),
+    ]
+
+    assert len({replace(case, context=context).asked for context in contexts}) == 5
+    assert len({digest_of([replace(case, context=context)]) for context in contexts}) == 5
+    assert replace(case, context=Context(principals=("staff",))).asked == case.asked
+
+
+@pytest.mark.parametrize(
+    ("context", "field"),
+    [
+        (Context(earlier=(Turn(Role.USER, " "),)), "suite.cases[0].earlier[0]"),
+        (Context(earlier=(Turn(Role.USER, "t" * 33_000),)), "suite.cases[0].earlier"),
+        (Context(variables={"all": "v" * 33_000}), "suite.cases[0].earlier"),
+        (Context(principals=("",)), "suite.cases[0].principals"),
+        (Context(principals=("p",) * 101), "suite.cases[0].principals"),
+    ],
+)
+def test_a_context_that_cannot_be_asked_with_is_refused_by_field(context: Context, field: str) -> None:
+    (case,) = cases(1)
+
+    with pytest.raises(InvalidInput) as refused:
+        check_cases([replace(case, context=context)], Limits())
+
+    assert fields_of(refused.value) == [field]
+
+
+@pytest.mark.parametrize(
+    "change", [{"question": "another?"}, {"reference": "other"}, {"id": "x"}, {"labels": {"a": "b"}}]
+)
+def test_any_other_content_has_another_digest(change: dict[str, str]) -> None:
+    one, two = cases(2)
+
+    assert digest_of([one, two]) != digest_of([replace(one, **change), two])  # type: ignore[arg-type] # parametrized
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"question": " "}, "suite.cases[1].question"),
+        ({"reference": ""}, "suite.cases[1].reference"),
+        ({"id": ""}, "suite.cases[1].id"),
+        ({"id": "c1"}, "suite.cases[1].id"),
+        ({"question": "q" * 21}, "suite.cases[1].question"),
+        ({"reference": "r" * 21}, "suite.cases[1].reference"),
+        ({"labels": {"a": "too long"}}, "suite.cases[1].labels[a]"),
+    ],
+)
+def test_a_case_that_cannot_be_asked_is_named_without_its_text(change: dict[str, str], field: str) -> None:
+    one, two = cases(2)
+
+    with pytest.raises(InvalidInput) as refused:
+        check_cases([one, replace(two, **change)], SMALL)  # type: ignore[arg-type] # parametrized
+
+    assert fields_of(refused.value) == [field]
+    assert "q" * 21 not in refused.value.message
+    check_cases([one, two], SMALL)
+
+
+@pytest.mark.parametrize("count", [0, 4])
+def test_the_number_of_cases_has_limits(count: int) -> None:
+    with pytest.raises(InvalidInput, match=f"has {count} cases: send 1 to 3"):
+        check_cases(cases(count), SMALL)
+
+
+@pytest.mark.parametrize(
+    ("requirement", "field"),
+    [
+        (Requirement(metric="rouge_l"), "gate.require[0].cases"),
+        (Requirement(suite="No Slug", metric="rouge_l"), "gate.require[0].suite"),
+        (Requirement(dataset="No Slug", metric="rouge_l"), "gate.require[0].dataset"),
+        (Requirement(suite="truth", metric="bleu"), "gate.require[0].metric"),
+        (Requirement(suite="truth", metric="rouge_l", gain_above=float("nan")), "gate.require[0].gain_above"),
+        (Requirement(suite="truth", metric="rouge_l", at_least=-1), "gate.require[0].at_least"),
+    ],
+)
+def test_a_requirement_that_can_never_hold_is_refused_by_its_field(requirement: Requirement, field: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        gate_of(requirement).check(SMALL)
+
+    assert fields_of(refused.value) == [field]
+
+
+def test_all_that_is_wrong_with_a_gate_is_said_at_once() -> None:
+    gate = gate_of(*[Requirement(suite="truth", metric="rouge_l")] * 3, name="My Gate", candidate="")
+    gate.confidence, gate.labels = 1.0, {"team": "support"}
+
+    with pytest.raises(InvalidInput) as refused:
+        gate.check(SMALL)
+
+    assert fields_of(refused.value) == [
+        "gate.id",
+        "gate.candidate",
+        "gate.labels[team]",
+        "gate.confidence",
+        "gate.require",
+    ]

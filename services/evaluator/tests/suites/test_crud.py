@@ -1,0 +1,122 @@
+import pytest
+
+from services.evaluator.tests.fakes import ADA, BUCKET, Evaluator, cases, request
+from tidemill_core.application import Request
+from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput
+from tidemill_evaluator.errors import SuiteInUse, SuiteNotFound
+from tidemill_evaluator.suites.crud import CreateSuiteCommand, DeleteSuiteCommand, UpdateSuiteCommand
+from tidemill_evaluator.suites.domain.cases import Case
+from tidemill_evaluator.suites.domain.suite import Suite
+
+TRUTH = Suite(id="truth", project="acme")
+
+
+def update(new: list[Case], *, etag: str = "", validate_only: bool = False) -> UpdateSuiteCommand:
+    return UpdateSuiteCommand(
+        suite=TRUTH,
+        cases=new,
+        fields=frozenset({"cases"}),
+        request=request(),
+        etag=etag,
+        validate_only=validate_only,
+    )
+
+
+def delete(*, etag: str = "", by: Request | None = None) -> DeleteSuiteCommand:
+    return DeleteSuiteCommand(suite="truth", request=by or request(), etag=etag)
+
+
+async def test_the_cases_are_read_as_they_were_given() -> None:
+    evaluator = Evaluator()
+    labelled = [Case(id="c1", question="qu\u00e9\u2028?", reference="a\nb", labels={"area": "math"}), *cases(3)[1:]]
+
+    await evaluator.changing_suites.create(CreateSuiteCommand(suite=TRUTH, cases=labelled, request=request()))
+
+    suite, read = await evaluator.changing_suites.read(ADA, "truth")
+    assert list(read) == labelled
+    assert (suite.number, suite.size) == (1, 3)
+
+
+async def test_changed_cases_make_the_next_version_and_the_same_cases_none() -> None:
+    evaluator = Evaluator()
+    first = await evaluator.with_suite()
+
+    same = await evaluator.changing_suites.update(update(list(reversed(cases(3)))))
+    other = await evaluator.changing_suites.update(update(cases(4)))
+
+    assert (first.number, same.number, other.number) == (1, 1, 2)
+    assert other.digest != first.digest
+    assert len(evaluator.objects.buckets[BUCKET]) >= 2  # the version before stays readable
+    assert list(await evaluator.cases.read("acme", first.case_set)) == cases(3)
+
+
+async def test_a_deleted_suite_whose_name_is_taken_up_again_counts_on() -> None:
+    evaluator = Evaluator()
+    await evaluator.with_suite()
+    await evaluator.changing_suites.delete(ADA, delete())
+    with pytest.raises(SuiteNotFound):
+        await evaluator.changing_suites.read(ADA, "truth")
+
+    assert (await evaluator.with_suite()).number == 2
+
+
+async def test_the_same_request_again_creates_nothing_and_the_id_is_taken_for_others() -> None:
+    evaluator = Evaluator()
+    command = CreateSuiteCommand(suite=TRUTH, cases=cases(3), request=request("r1"))
+
+    first, again = [await evaluator.changing_suites.create(command) for _ in range(2)]
+
+    assert first == again
+    with pytest.raises(AlreadyExists):
+        await evaluator.with_suite()
+
+
+async def test_validating_stores_nothing() -> None:
+    evaluator = Evaluator()
+    command = CreateSuiteCommand(suite=TRUTH, cases=cases(3), request=request(), validate_only=True)
+
+    assert (await evaluator.changing_suites.create(command)).number == 1
+    assert evaluator.objects.buckets[BUCKET] == {}
+    await evaluator.with_suite()
+    with pytest.raises(AlreadyExists):
+        await evaluator.changing_suites.create(command)
+    assert (await evaluator.changing_suites.update(update(cases(4), validate_only=True))).number == 2
+    assert (await evaluator.changing_suites.read(ADA, "truth"))[0].number == 1
+
+
+async def test_cases_that_cannot_be_asked_are_stored_nowhere() -> None:
+    evaluator = Evaluator()
+
+    with pytest.raises(InvalidInput):
+        await evaluator.changing_suites.create(CreateSuiteCommand(suite=TRUTH, cases=[], request=request()))
+
+    assert evaluator.objects.buckets[BUCKET] == {}
+
+
+async def test_a_suite_that_a_gate_requires_stays() -> None:
+    evaluator = Evaluator()
+    await evaluator.with_suite()
+    await evaluator.with_gate(name="release")
+
+    with pytest.raises(SuiteInUse, match="release"):
+        await evaluator.changing_suites.delete(ADA, delete())
+
+
+async def test_a_change_that_was_decided_on_an_older_suite_is_refused() -> None:
+    evaluator = Evaluator()
+    await evaluator.with_suite()
+    await evaluator.changing_suites.update(update(cases(4)))
+
+    with pytest.raises(Conflict):
+        await evaluator.changing_suites.update(update(cases(5), etag="1"))
+    with pytest.raises(Conflict):
+        await evaluator.changing_suites.delete(ADA, delete(etag="1"))
+
+
+async def test_suites_of_projects_are_apart() -> None:
+    evaluator = Evaluator()
+    await evaluator.with_suite()
+    theirs = CreateSuiteCommand(suite=Suite(id="truth", project="globex"), cases=cases(1), request=request())
+
+    assert (await evaluator.changing_suites.create(theirs)).number == 1
+    assert (await evaluator.changing_suites.read(ADA, "truth"))[0].size == 3
