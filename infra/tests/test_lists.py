@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 FILTERS = {
-    "evaluator/entrypoints/grpc_evaluation_service.py": [{"gate"}, {"candidate"}, {"gate", "candidate"}],
+    "evaluator/evaluations/crud.py": [{"gate"}, {"candidate"}, {"gate", "candidate"}],
     "feedback/application/erase_end_user.py": [{"end_user"}, {"asked_by"}],
     "feedback/application/record_correction.py": [{"rule.deployment"}],
     "feedback/application/read_feedback.py": [{"inference"}, {"deployment"}, {"inference", "deployment"}],

@@ -50,8 +50,6 @@ class EvaluatorSettings(ServiceSettings):
     """Resync interval of unfinished evaluations and of deferred ones."""
     attempts: int = Field(default=3, ge=1, le=20)
     """Maximum attempts of an evaluation whose baseline keeps changing."""
-    lease_ttl_s: float = Field(default=30.0, gt=1)
-    """Lease duration; a worker that does not renew it loses the evaluation."""
     min_questions: int = Field(default=_EVIDENCE.min_questions, ge=2, le=1_000_000)
     """Distinct questions answered by both sides that every requirement needs, even if its `at_least` is lower."""
     max_unanswered: float = Field(default=_EVIDENCE.max_unanswered, ge=0, lt=1)
@@ -79,6 +77,11 @@ class EvaluatorSettings(ServiceSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @property
+    def evidence(self) -> Evidence:
+        """The evidence that a verdict needs."""
+        return Evidence(min_questions=self.min_questions, max_unanswered=self.max_unanswered)
 
     @property
     def limits(self) -> Limits:

@@ -1,6 +1,7 @@
 import pytest
 
-from services.evaluator.tests.fakes import ADA, TUNED, Evaluator, cases
+from services.evaluator.tests.builders import ADA, TUNED, cases
+from services.evaluator.tests.harness import Evaluator
 from tidemill_core.application import Page, PageRequest
 from tidemill_core.errors import InvalidInput
 from tidemill_evaluator.errors import EvaluationNotFound

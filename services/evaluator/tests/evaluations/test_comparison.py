@@ -16,8 +16,9 @@ from tidemill_evaluator.evaluations.domain.comparison import (
     undecided,
     verdict_of,
 )
+from tidemill_evaluator.evaluations.domain.results import CaseAnswer, CaseResult
 from tidemill_evaluator.gates.domain import Requirement
-from tidemill_evaluator.suites.domain.cases import CaseAnswer, CaseResult, CaseSet
+from tidemill_evaluator.suites.domain.cases import CaseSet
 
 CONTENT = ObjectRef(bucket="b", key="acme/x/y", size=1, sha256="0" * 64)
 TRUTH = CaseSet(suite="truth", number=3, size=3, content=CONTENT)

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.message import Message
 
-from services.evaluator.tests.fakes import Evaluator
+from services.evaluator.tests.harness import Evaluator
 from tidemill.inference.v1 import events_pb2 as inference_events
 from tidemill.trainer.v1 import events_pb2 as trainer_events
 from tidemill_core.aggregate import ObjectRef

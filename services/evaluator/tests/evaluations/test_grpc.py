@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from services.evaluator.tests.fakes import TUNED, Evaluator, cases, name_of
+from services.evaluator.tests.builders import TUNED, cases, name_of
+from services.evaluator.tests.harness import Evaluator
 from tidemill.evaluator.v1 import evaluation_pb2 as pb
 from tidemill.evaluator.v1 import evaluation_service_pb2 as rpc
 from tidemill.evaluator.v1 import suite_pb2, suite_service_pb2
@@ -23,10 +24,10 @@ from tidemill_core.errors import (
     PreconditionFailed,
     Unauthenticated,
 )
-from tidemill_evaluator.evaluations.grpc import GrpcEvaluationService, UseCases
+from tidemill_core.grpc.client import open_channel
+from tidemill_evaluator.app import GrpcEvaluationService
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.suites.grpc import GrpcSuiteService
-from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 
 
@@ -83,20 +84,18 @@ def settings() -> EvaluatorSettings:
 @pytest.fixture
 async def api() -> AsyncIterator[ApiClient]:
     evaluator = Evaluator()
-    use_cases = UseCases(
-        gates=evaluator.gates,
-        evaluations=evaluator.evaluations,
-        change_gates=evaluator.changing_gates,
+    servicer = GrpcEvaluationService(
+        gates=evaluator.gate_crud,
+        evaluations=evaluator.evaluation_crud,
         start=evaluator.start,
-        cancel=evaluator.cancel,
         list_case_results=evaluator.list_case_results,
     )
-    suites = GrpcSuiteService(suites=evaluator.suites, changing=evaluator.changing_suites)
+    suites = GrpcSuiteService(suites=evaluator.suite_crud)
     server = GrpcServer(
         settings(),
         [
             (add_SuiteServiceServicer_to_server, suites),
-            (add_EvaluationServiceServicer_to_server, GrpcEvaluationService(use_cases)),
+            (add_EvaluationServiceServicer_to_server, servicer),
         ],
     )
     await server.start()

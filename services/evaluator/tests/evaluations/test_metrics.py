@@ -1,7 +1,8 @@
 import pytest
 
-from tidemill_evaluator.evaluations.domain.metrics import METRICS, scores_of, token_f1
-from tidemill_evaluator.suites.domain.cases import CaseAnswer
+from tidemill_evaluator.evaluations.domain.metrics import scores_of, token_f1
+from tidemill_evaluator.evaluations.domain.results import CaseAnswer
+from tidemill_evaluator.gates.domain import METRICS
 
 
 @pytest.mark.parametrize(

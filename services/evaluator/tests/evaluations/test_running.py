@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from services.evaluator.tests.fakes import ADA, BASE, DIGEST, TUNED, Evaluator, cases, name_of, passage, request
-from services.evaluator.tests.ready import TRUTH, away, ready
+from services.evaluator.tests.builders import ADA, BASE, DIGEST, TUNED, cases, name_of, passage, request
+from services.evaluator.tests.harness import TRUTH, Evaluator, away, ready
 from tidemill_core.application import PageRequest
 from tidemill_core.errors import (
     Conflict,
@@ -18,7 +18,7 @@ from tidemill_evaluator.evaluations.domain.comparison import Verdict
 from tidemill_evaluator.evaluations.domain.evaluation import EvaluationHasCompleted, EvaluationHasStarted, State
 from tidemill_evaluator.evaluations.list_case_results import ListCommand
 from tidemill_evaluator.evaluations.ports import CaseName, Question
-from tidemill_evaluator.suites.crud import CreateSuiteCommand, DeleteSuiteCommand, UpdateSuiteCommand
+from tidemill_evaluator.suites.crud import UpdateSuiteCommand
 from tidemill_evaluator.suites.domain.cases import Context, Role, Turn
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.suite import Suite
@@ -74,9 +74,7 @@ async def test_both_sides_are_asked_with_the_turns_variables_and_readers_of_the_
         principals=("staff",),
     )
     given = [replace(case, context=context) for case in cases(2)]
-    await evaluator.changing_suites.create(
-        CreateSuiteCommand(suite=Suite(id="truth", project="acme"), cases=given, request=request())
-    )
+    await evaluator.suite_crud.create(Suite(id="truth", project="acme"), given, request=request())
     await evaluator.by_hand()
 
     done = await evaluator.finish()
@@ -197,9 +195,7 @@ async def test_a_question_that_is_asked_many_times_is_evidence_once() -> None:
     one, two, _ = cases(3)
     repeats = [replace(one, id=f"again{number}") for number in range(8)]
     suite = Suite(id="truth", project="acme")
-    await evaluator.changing_suites.create(
-        CreateSuiteCommand(suite=suite, cases=[one, two, *repeats], request=request())
-    )
+    await evaluator.suite_crud.create(suite, [one, two, *repeats], request=request())
     await evaluator.with_gate(replace(TRUTH, at_least=3))
     await evaluator.register()
 
@@ -285,7 +281,7 @@ async def test_a_suite_that_changes_meanwhile_is_asked_as_it_was_at_the_start() 
         if len(evaluator.inference.asked) == 1:
             pending = Suite(id="truth", project="acme")
             command = UpdateSuiteCommand(suite=pending, cases=cases(9), fields=frozenset({"cases"}), request=request())
-            await evaluator.changing_suites.update(command)
+            await evaluator.suite_crud.update(command)
             evaluator.inference.away = away()
 
     evaluator.inference.before = change
@@ -330,8 +326,7 @@ async def test_a_deleted_suite_does_not_disturb_an_evaluation_that_has_begun() -
 
     async def delete(_: Question) -> None:
         if not evaluator.inference.asked:
-            command = DeleteSuiteCommand(suite="truth", request=request())
-            await evaluator.changing_suites.delete(ADA, command)
+            await evaluator.suite_crud.delete(ADA, "truth", etag="", request=request())
 
     evaluator.inference.before = delete
     await evaluator.worker(evaluator.results, max_concurrent=1)(name_of(started))

@@ -1,7 +1,8 @@
 """Baselines that change or disappear during an evaluation."""
 
-from services.evaluator.tests.fakes import BASE, DIGEST, TUNED, request
-from services.evaluator.tests.ready import away, ready
+from services.evaluator.tests.builders import ADA, BASE, DIGEST, TUNED, request
+from services.evaluator.tests.harness import away, ready
+from tidemill_core.application import Caller
 from tidemill_evaluator.evaluations.domain.comparison import Verdict
 from tidemill_evaluator.evaluations.domain.evaluation import EvaluationHasFailed, State
 from tidemill_evaluator.evaluations.ports import Live, Question, Version
@@ -95,9 +96,9 @@ async def test_a_refused_rollout_has_its_candidate_compared_anew_once() -> None:
     done = await evaluator.finish()
 
     for _ in range(2):
-        await evaluator.triggers.baseline_changed("acme", done.id)
-    await evaluator.triggers.baseline_changed("acme", "nobody's")
-    await evaluator.triggers.baseline_changed("globex", done.id)
+        await evaluator.triggers.baseline_changed(ADA, done.id)
+    await evaluator.triggers.baseline_changed(ADA, "nobody's")
+    await evaluator.triggers.baseline_changed(Caller(project="globex"), done.id)
 
     assert sorted(each.attempt for each in await evaluator.all()) == [1, 2]
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from services.evaluator.tests.fakes import ADA, TUNED, Evaluator, InMemoryResults, cases, name_of, passage, request
-from services.evaluator.tests.ready import ready
+from services.evaluator.tests.builders import ADA, TUNED, cases, name_of, passage, request
+from services.evaluator.tests.fakes import InMemoryResults
+from services.evaluator.tests.harness import Evaluator, ready
 from tidemill_core.application import Request
 from tidemill_evaluator.errors import EvaluationNotFound
 from tidemill_evaluator.evaluations.domain.comparison import Verdict
@@ -153,14 +154,14 @@ async def test_a_deferred_evaluation_is_made_once_though_the_resuming_process_wa
     gate = await evaluator.with_gate(paused=True)
     await evaluator.register()
     dying = KilledWhileQueueing(evaluator.evaluations, written=written)
-    killed = replace(evaluator.changing_gates, triggers=replace(evaluator.triggers, evaluations=dying))
+    killed = replace(evaluator.gate_crud, changed=replace(evaluator.triggers, evaluations=dying).gate_changed)
     gate.paused = False
     with pytest.raises(Killed):
         await killed.update(UpdateGateCommand(gate=gate, fields=frozenset({"paused"}), request=request()))
     assert (await evaluator.gates.get("acme", "gate")).deferred_evaluation is not None
 
     for _ in range(2):
-        await evaluator.triggers.start_deferred("acme", "gate")
+        await evaluator.triggers.start_deferred(ADA, "gate")
 
     assert [each.state for each in await evaluator.all()] == [State.QUEUED]
     assert (await evaluator.gates.get("acme", "gate")).deferred_evaluation is None
@@ -172,7 +173,7 @@ async def test_a_cancelled_evaluation_stops_at_the_next_case_and_stays_cancelled
 
     async def cancel(_: Question) -> None:
         if len(evaluator.inference.asked) == 3:
-            await evaluator.cancel(ADA, evaluation.id, request=request())
+            await evaluator.evaluation_crud.cancel(ADA, evaluation.id, request=request())
 
     evaluator.inference.before = cancel
     assert await evaluator.run(name_of(evaluation))

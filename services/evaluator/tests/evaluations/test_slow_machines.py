@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from services.evaluator.tests.fakes import DEADLINE_S, TUNED, Evaluator
-from services.evaluator.tests.ready import HELD_OUT, TRUTH
+from services.evaluator.tests.builders import DEADLINE_S, TUNED
+from services.evaluator.tests.harness import HELD_OUT, TRUTH, Evaluator
 from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, RateLimited, TidemillError
 from tidemill_evaluator.evaluations.domain.comparison import Latencies, Verdict
 from tidemill_evaluator.evaluations.domain.evaluation import State

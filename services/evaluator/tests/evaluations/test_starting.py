@@ -1,6 +1,7 @@
 import pytest
 
-from services.evaluator.tests.fakes import ADA, TUNED, Evaluator, gate_of, request
+from services.evaluator.tests.builders import ADA, TUNED, gate_of, request
+from services.evaluator.tests.harness import Evaluator
 from tidemill_core.application import Request
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound, RequestIdReused
 from tidemill_evaluator.errors import (
@@ -13,13 +14,13 @@ from tidemill_evaluator.errors import (
 from tidemill_evaluator.evaluations.domain.evaluation import EvaluationHasFailed, State
 from tidemill_evaluator.evaluations.ports import Version
 from tidemill_evaluator.evaluations.start_evaluation import StartCommand
-from tidemill_evaluator.gates.crud import CreateGateCommand, DeleteGateCommand, UpdateGateCommand
+from tidemill_evaluator.gates.crud import UpdateGateCommand
 from tidemill_evaluator.gates.domain import Gate
 
 
 async def change(evaluator: Evaluator, gate: Gate, *fields: str, etag: str = "") -> Gate:
     command = UpdateGateCommand(gate=gate, fields=frozenset(fields), request=request(), etag=etag)
-    return await evaluator.changing_gates.update(command)
+    return await evaluator.gate_crud.update(command)
 
 
 async def test_a_registered_version_is_evaluated_by_every_gate_that_asks_for_its_model() -> None:
@@ -62,7 +63,7 @@ async def test_a_registration_that_comes_after_the_evaluation_has_gone_on_starts
 async def test_a_deleted_gate_starts_none() -> None:
     evaluator = Evaluator()
     await evaluator.with_gate()
-    await evaluator.changing_gates.delete(ADA, DeleteGateCommand(gate="gate", request=request()))
+    await evaluator.gate_crud.delete(ADA, "gate", etag="", request=request())
 
     await evaluator.register()
 
@@ -112,7 +113,7 @@ async def test_the_next_attempt_of_an_evaluation_whose_gate_was_paused_meanwhile
     (first,) = await evaluator.all()
     gate.paused = True
     await change(evaluator, gate, "paused")
-    await evaluator.triggers.baseline_changed("acme", first.id)
+    await evaluator.triggers.baseline_changed(ADA, first.id)
     assert await evaluator.all() == [first]
 
     gate.paused = False
@@ -146,14 +147,13 @@ async def test_a_gate_is_checked_before_it_is_stored_and_validating_stores_nothi
     evaluator = Evaluator()
     with pytest.raises(InvalidInput):
         await evaluator.with_gate(name="No Slug")
-    command = CreateGateCommand(gate=gate_of(), request=request(), validate_only=True)
-    await evaluator.changing_gates.create(command)
+    await evaluator.gate_crud.create(gate_of(), request=request(), validate_only=True)
     with pytest.raises(GateNotFound):
         await evaluator.gates.get("acme", "gate")
 
     gate = await evaluator.with_gate()
     with pytest.raises(AlreadyExists):
-        await evaluator.changing_gates.create(command)
+        await evaluator.gate_crud.create(gate_of(), request=request(), validate_only=True)
     gate.confidence = 2.0
     with pytest.raises(InvalidInput):
         await change(evaluator, gate, "confidence")
@@ -238,14 +238,14 @@ async def test_an_evaluation_is_cancelled_once_and_a_finished_one_is_not() -> No
     await evaluator.with_suite()
     started = await evaluator.by_hand()
 
-    await evaluator.cancel(ADA, started.id, request=request())
-    cancelled = await evaluator.cancel(ADA, started.id, request=request())
+    await evaluator.evaluation_crud.cancel(ADA, started.id, request=request())
+    cancelled = await evaluator.evaluation_crud.cancel(ADA, started.id, request=request())
     assert (cancelled.state, cancelled.reason) == (State.CANCELLED, "CANCELLED")
     assert [type(event) for event in evaluator.evaluations.published] == [EvaluationHasFailed]
 
     other = await evaluator.finish(await evaluator.by_hand())
     assert other.state is State.COMPLETED
     with pytest.raises(EvaluationFinished):
-        await evaluator.cancel(ADA, other.id, request=request())
+        await evaluator.evaluation_crud.cancel(ADA, other.id, request=request())
     with pytest.raises(EvaluationNotFound):
-        await evaluator.cancel(ADA, "none", request=request())
+        await evaluator.evaluation_crud.cancel(ADA, "none", request=request())

@@ -5,23 +5,25 @@ from collections.abc import AsyncIterator
 import pytest
 from google.protobuf.json_format import MessageToJson
 
+from services.evaluator.tests.builders import cases, example, gate_of, passage, request
 from services.evaluator.tests.evaluations.test_events import comparison, running
-from services.evaluator.tests.fakes import Evaluator, InMemoryResults, cases, example, gate_of, passage, request
+from services.evaluator.tests.fakes import InMemoryResults
+from services.evaluator.tests.harness import Evaluator
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import PageRequest
+from tidemill_core.application import PageRequest, ResourceKey
 from tidemill_core.errors import NotFound, PermissionDenied
 from tidemill_evaluator.errors import EvaluationLost, EvaluationNotFound, GateNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
-from tidemill_evaluator.evaluations.mongo import EvaluationCodec
+from tidemill_evaluator.evaluations.domain.results import CaseAnswer
+from tidemill_evaluator.evaluations.mongo import EvaluationCodec, unfinished_evaluations
 from tidemill_evaluator.evaluations.mongo_case_results import MongoCaseResults
-from tidemill_evaluator.evaluations.mongo_pending import deferring_gates, unfinished_evaluations
-from tidemill_evaluator.evaluations.ports import CaseName, CaseResults, EvaluationName, GateName, PartialResult
-from tidemill_evaluator.evaluations.start_evaluation import queued
+from tidemill_evaluator.evaluations.ports import CaseName, CaseResults, PartialResult
 from tidemill_evaluator.gates.domain import CandidateGates, DeferredEvaluation, Requirement
-from tidemill_evaluator.gates.mongo import CandidateGatesCodec, GateCodec, SuiteCodec
-from tidemill_evaluator.suites.domain.cases import CaseAnswer, CaseSet
+from tidemill_evaluator.gates.mongo import CandidateGatesCodec, GateCodec, deferring_gates
+from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_evaluator.suites.domain.suite import Suite
 from tidemill_evaluator.suites.exchange import CasesUnreadable, ExchangeCases
+from tidemill_evaluator.suites.mongo import SuiteCodec
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_kit.store.objects import ExchangeBucket, ObjectDamaged, ObjectMissing, ObjectStore
@@ -118,7 +120,7 @@ async def test_an_evaluation_is_read_as_it_was_saved(evaluations: MongoAggregate
 async def test_an_evaluation_by_hand_is_read_as_it_was_saved(evaluations: MongoAggregates[Evaluation]) -> None:
     comparing = Comparing(deployment="helpdesk", candidate="lora@1", suites=("truth", "more"), baseline="smollm2@1")
 
-    saved = await evaluations.add(queued("acme", comparing, origin="r1", asked_by="d"), request=request())
+    saved = await evaluations.add(Evaluation.queued("acme", comparing, origin="r1", asked_by="d"), request=request())
 
     assert await evaluations.get("acme", saved.id) == saved
 
@@ -126,7 +128,7 @@ async def test_an_evaluation_by_hand_is_read_as_it_was_saved(evaluations: MongoA
 async def test_evaluations_are_listed_by_gate_and_candidate(evaluations: MongoAggregates[Evaluation]) -> None:
     for gate, candidate in (("one", "lora@1"), ("one", "lora@2"), ("two", "lora@1")):
         comparing = Comparing(deployment="helpdesk", candidate=candidate, gate=gate)
-        await evaluations.add(queued("acme", comparing, origin=f"{gate}/{candidate}"), request=request())
+        await evaluations.add(Evaluation.queued("acme", comparing, origin=f"{gate}/{candidate}"), request=request())
 
     page = await evaluations.list("acme", page=PageRequest(), where={"gate": "one", "candidate": "lora@1"})
 
@@ -141,16 +143,16 @@ async def test_the_evaluations_that_are_not_finished_are_pending(
     started = running()
     await evaluations.add(started, request=request())
     waiting = await evaluations.add(
-        queued("globex", Comparing(deployment="d", candidate="lora@1"), origin="a"), request=request()
+        Evaluation.queued("globex", Comparing(deployment="d", candidate="lora@1"), origin="a"), request=request()
     )
     cancelled = await evaluations.add(
-        queued("globex", Comparing(deployment="d", candidate="lora@1"), origin="b"), request=request()
+        Evaluation.queued("globex", Comparing(deployment="d", candidate="lora@1"), origin="b"), request=request()
     )
     await evaluations.update("globex", cancelled.id, lambda e: e.cancel(NOON), request=request())
 
     assert set((await pending("", without=frozenset())).items) == {
-        EvaluationName(project="acme", evaluation=started.id),
-        EvaluationName(project="globex", evaluation=waiting.id),
+        ResourceKey(project="acme", id=started.id),
+        ResourceKey(project="globex", id=waiting.id),
     }
     assert [name.project for name in (await pending("", without=frozenset({"acme"}))).items] == ["globex"]
 
@@ -174,11 +176,11 @@ async def test_gates_that_are_not_paused_and_have_a_deferred_evaluation_are_pend
     await pending.ensure_indexes()
 
     assert set((await pending("", without=frozenset())).items) == {
-        GateName(project="acme", gate="deferred"),
-        GateName(project="globex", gate="gone"),
+        ResourceKey(project="acme", id="deferred"),
+        ResourceKey(project="globex", id="gone"),
     }
     await gates.update("globex", "gone", lambda each: setattr(each, "deleted", True), request=request())
-    assert (await pending("", without=frozenset())).items == [GateName(project="acme", gate="deferred")]
+    assert (await pending("", without=frozenset())).items == [ResourceKey(project="acme", id="deferred")]
 
 
 async def test_suites_gates_and_their_index_are_read_as_they_were_saved(database: Database) -> None:
@@ -209,11 +211,12 @@ async def store(stack: Addresses) -> AsyncIterator[tuple[ObjectStore, str]]:
 
 async def test_cases_go_through_the_real_bucket_and_are_verified(store: tuple[ObjectStore, str]) -> None:
     objects, bucket = store
-    contents = ExchangeCases(objects, bucket=bucket, dataset_buckets=[bucket])
+    own = ExchangeBucket(objects, bucket)
+    contents = ExchangeCases(own, of_datasets={bucket: own})
     content = await contents.put("acme", "truth", cases(3))
     truth = CaseSet(suite="truth", number=1, size=3, content=content)
     data = "\n".join(line_of(case_id) for case_id in ("a", "b")).encode()
-    part = await ExchangeBucket(objects, bucket).put("acme", "sft", data, media_type="application/jsonl")
+    part = await own.put("acme", "sft", data, media_type="application/jsonl")
     held_out = CaseSet(dataset="sft", number=2, size=2, content=part)
 
     assert list(await contents.read("acme", truth)) == cases(3)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.json_format import MessageToJson
 
-from services.evaluator.tests.fakes import cases, example
+from services.evaluator.tests.builders import cases, example
 from services.evaluator.tests.process.evaluator_process import EvaluatorProcess
 from services.evaluator.tests.process.stub_services import TUNED, StubServices, stub_services
 from tidemill.evaluator.v1 import evaluation_pb2 as pb

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.evaluator.tests.fakes import cases, gate_of
+from services.evaluator.tests.builders import cases, gate_of
 from tidemill_core.errors import InvalidInput
 from tidemill_evaluator.gates.domain import Requirement
 from tidemill_evaluator.suites.domain.cases import Context, Role, Turn, check_cases, digest_of

@@ -1,10 +1,10 @@
 import pytest
 
-from services.evaluator.tests.fakes import ADA, BUCKET, Evaluator, cases, request
-from tidemill_core.application import Request
+from services.evaluator.tests.builders import ADA, BUCKET, cases, request
+from services.evaluator.tests.harness import Evaluator
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput
 from tidemill_evaluator.errors import SuiteInUse, SuiteNotFound
-from tidemill_evaluator.suites.crud import CreateSuiteCommand, DeleteSuiteCommand, UpdateSuiteCommand
+from tidemill_evaluator.suites.crud import UpdateSuiteCommand
 from tidemill_evaluator.suites.domain.cases import Case
 from tidemill_evaluator.suites.domain.suite import Suite
 
@@ -22,17 +22,17 @@ def update(new: list[Case], *, etag: str = "", validate_only: bool = False) -> U
     )
 
 
-def delete(*, etag: str = "", by: Request | None = None) -> DeleteSuiteCommand:
-    return DeleteSuiteCommand(suite="truth", request=by or request(), etag=etag)
+async def delete(evaluator: Evaluator, *, etag: str = "") -> None:
+    await evaluator.suite_crud.delete(ADA, "truth", request=request(), etag=etag)
 
 
 async def test_the_cases_are_read_as_they_were_given() -> None:
     evaluator = Evaluator()
     labelled = [Case(id="c1", question="qu\u00e9\u2028?", reference="a\nb", labels={"area": "math"}), *cases(3)[1:]]
 
-    await evaluator.changing_suites.create(CreateSuiteCommand(suite=TRUTH, cases=labelled, request=request()))
+    await evaluator.suite_crud.create(TRUTH, labelled, request=request())
 
-    suite, read = await evaluator.changing_suites.read(ADA, "truth")
+    suite, read = await evaluator.suite_crud.get(ADA, "truth")
     assert list(read) == labelled
     assert (suite.number, suite.size) == (1, 3)
 
@@ -41,8 +41,8 @@ async def test_changed_cases_make_the_next_version_and_the_same_cases_none() -> 
     evaluator = Evaluator()
     first = await evaluator.with_suite()
 
-    same = await evaluator.changing_suites.update(update(list(reversed(cases(3)))))
-    other = await evaluator.changing_suites.update(update(cases(4)))
+    same = await evaluator.suite_crud.update(update(list(reversed(cases(3)))))
+    other = await evaluator.suite_crud.update(update(cases(4)))
 
     assert (first.number, same.number, other.number) == (1, 1, 2)
     assert other.digest != first.digest
@@ -53,18 +53,17 @@ async def test_changed_cases_make_the_next_version_and_the_same_cases_none() -> 
 async def test_a_deleted_suite_whose_name_is_taken_up_again_counts_on() -> None:
     evaluator = Evaluator()
     await evaluator.with_suite()
-    await evaluator.changing_suites.delete(ADA, delete())
+    await delete(evaluator)
     with pytest.raises(SuiteNotFound):
-        await evaluator.changing_suites.read(ADA, "truth")
+        await evaluator.suite_crud.get(ADA, "truth")
 
     assert (await evaluator.with_suite()).number == 2
 
 
 async def test_the_same_request_again_creates_nothing_and_the_id_is_taken_for_others() -> None:
     evaluator = Evaluator()
-    command = CreateSuiteCommand(suite=TRUTH, cases=cases(3), request=request("r1"))
 
-    first, again = [await evaluator.changing_suites.create(command) for _ in range(2)]
+    first, again = [await evaluator.suite_crud.create(TRUTH, cases(3), request=request("r1")) for _ in range(2)]
 
     assert first == again
     with pytest.raises(AlreadyExists):
@@ -73,22 +72,21 @@ async def test_the_same_request_again_creates_nothing_and_the_id_is_taken_for_ot
 
 async def test_validating_stores_nothing() -> None:
     evaluator = Evaluator()
-    command = CreateSuiteCommand(suite=TRUTH, cases=cases(3), request=request(), validate_only=True)
 
-    assert (await evaluator.changing_suites.create(command)).number == 1
+    assert (await evaluator.suite_crud.create(TRUTH, cases(3), request=request(), validate_only=True)).number == 1
     assert evaluator.objects.buckets[BUCKET] == {}
     await evaluator.with_suite()
     with pytest.raises(AlreadyExists):
-        await evaluator.changing_suites.create(command)
-    assert (await evaluator.changing_suites.update(update(cases(4), validate_only=True))).number == 2
-    assert (await evaluator.changing_suites.read(ADA, "truth"))[0].number == 1
+        await evaluator.suite_crud.create(TRUTH, cases(3), request=request(), validate_only=True)
+    assert (await evaluator.suite_crud.update(update(cases(4), validate_only=True))).number == 2
+    assert (await evaluator.suite_crud.get(ADA, "truth"))[0].number == 1
 
 
 async def test_cases_that_cannot_be_asked_are_stored_nowhere() -> None:
     evaluator = Evaluator()
 
     with pytest.raises(InvalidInput):
-        await evaluator.changing_suites.create(CreateSuiteCommand(suite=TRUTH, cases=[], request=request()))
+        await evaluator.suite_crud.create(TRUTH, [], request=request())
 
     assert evaluator.objects.buckets[BUCKET] == {}
 
@@ -99,24 +97,24 @@ async def test_a_suite_that_a_gate_requires_stays() -> None:
     await evaluator.with_gate(name="release")
 
     with pytest.raises(SuiteInUse, match="release"):
-        await evaluator.changing_suites.delete(ADA, delete())
+        await delete(evaluator)
 
 
 async def test_a_change_that_was_decided_on_an_older_suite_is_refused() -> None:
     evaluator = Evaluator()
     await evaluator.with_suite()
-    await evaluator.changing_suites.update(update(cases(4)))
+    await evaluator.suite_crud.update(update(cases(4)))
 
     with pytest.raises(Conflict):
-        await evaluator.changing_suites.update(update(cases(5), etag="1"))
+        await evaluator.suite_crud.update(update(cases(5), etag="1"))
     with pytest.raises(Conflict):
-        await evaluator.changing_suites.delete(ADA, delete(etag="1"))
+        await delete(evaluator, etag="1")
 
 
 async def test_suites_of_projects_are_apart() -> None:
     evaluator = Evaluator()
     await evaluator.with_suite()
-    theirs = CreateSuiteCommand(suite=Suite(id="truth", project="globex"), cases=cases(1), request=request())
+    theirs = Suite(id="truth", project="globex")
 
-    assert (await evaluator.changing_suites.create(theirs)).number == 1
-    assert (await evaluator.changing_suites.read(ADA, "truth"))[0].size == 3
+    assert (await evaluator.suite_crud.create(theirs, cases(1), request=request())).number == 1
+    assert (await evaluator.suite_crud.get(ADA, "truth"))[0].size == 3

@@ -2,11 +2,11 @@
 
 from google.protobuf.json_format import MessageToJson
 
-from services.evaluator.tests.fakes import BUCKET, DATASETS, cases, example
+from services.evaluator.tests.builders import BUCKET, DATASETS, cases, example
+from services.evaluator.tests.harness import exchange_cases
 from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import curation_pb2
 from tidemill_evaluator.suites.domain.cases import Case, CaseSet, Context, Role, Turn
-from tidemill_evaluator.suites.exchange import ExchangeCases
 from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_testkit.objects import InMemoryObjects
 
@@ -30,12 +30,12 @@ async def held_out(*examples: curation_pb2.Example) -> list[Case]:
     data = "\n".join(MessageToJson(each, indent=None, preserving_proto_field_name=True) for each in examples).encode()
     content = await ExchangeBucket(objects, DATASETS).put("acme", "sft", data, media_type="application/jsonl")
     case_set = CaseSet(dataset="sft", number=1, size=len(examples), content=content)
-    return list(await ExchangeCases(objects, bucket=BUCKET, dataset_buckets=[DATASETS]).read("acme", case_set))
+    return list(await exchange_cases(objects).read("acme", case_set))
 
 
 async def test_a_suite_gives_back_turns_variables_and_readers() -> None:
     objects = InMemoryObjects(BUCKET, DATASETS)
-    stored = ExchangeCases(objects, bucket=BUCKET, dataset_buckets=[DATASETS])
+    stored = exchange_cases(objects)
     given = [Case(id="c1", question="And for 4 companies?", reference="16 euros.", context=CONTEXT), *cases(2)[1:]]
 
     content = await stored.put("acme", "truth", given)

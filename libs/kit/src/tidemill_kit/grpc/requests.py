@@ -26,6 +26,17 @@ class Paged(Protocol):
     page_token: str
 
 
+def required(message: Message, field: str) -> None:
+    """Refuse a request that lacks a message in it.
+
+    Raises:
+        InvalidInput: naming the field.
+
+    """
+    if not message.HasField(field):
+        raise InvalidInput.of(Violation(field=field, description="is missing"))
+
+
 def request_of(message: Message) -> Request:
     """Return the intent of a request with a `request_id`; its digest covers the rest and what it is asked of.
 

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller
 from tidemill_core.errors import NotFound
 from tidemill_evaluator.errors import CANDIDATE_UNAVAILABLE, NO_CASES, TOO_MANY_CASES, NoVerdict
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
-from tidemill_evaluator.evaluations.ports import Datasets, Models, Suites
+from tidemill_evaluator.evaluations.ports import Datasets, Models
 from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.names import name_of
+from tidemill_evaluator.suites.ports import Suites
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,18 +34,18 @@ class CollectCases:
     datasets: Datasets
     limits: Limits
 
-    async def __call__(self, evaluation: Evaluation) -> Gathered:
+    async def __call__(self, caller: Caller, evaluation: Evaluation) -> Gathered:
         """Return the sets of cases in the order of the requirements.
 
         Raises:
             NoVerdict: the candidate cannot be loaded, or there are no cases, or too many.
 
         """
-        dataset_version = await self._trained_on(evaluation)
-        case_sets = [await self._suite(evaluation.project, suite) for suite in evaluation.comparing.required_suites]
+        dataset_version = await self._trained_on(caller, evaluation)
+        case_sets = [await self._suite(caller, suite) for suite in evaluation.comparing.required_suites]
         capacity = self.limits.evaluation_cases - sum(case_set.size for case_set in case_sets)
         for dataset in evaluation.comparing.required_datasets:
-            held_out = await self._held_out(evaluation.project, dataset, dataset_version)
+            held_out = await self._held_out(caller, dataset, dataset_version)
             case_sets.append(held_out.at_most(max(capacity, 1)))
             capacity -= case_sets[-1].size
         if capacity < 0:
@@ -51,9 +53,9 @@ class CollectCases:
             raise NoVerdict(TOO_MANY_CASES, message)
         return Gathered(dataset_version=dataset_version, case_sets=case_sets)
 
-    async def _trained_on(self, evaluation: Evaluation) -> str:
+    async def _trained_on(self, caller: Caller, evaluation: Evaluation) -> str:
         try:
-            version = await self.models.version(evaluation.project, evaluation.candidate)
+            version = await self.models.version(caller, evaluation.candidate)
         except NotFound as error:
             message = f"trainer has no version {evaluation.candidate}"
             raise NoVerdict(CANDIDATE_UNAVAILABLE, message) from error
@@ -62,20 +64,20 @@ class CollectCases:
             raise NoVerdict(CANDIDATE_UNAVAILABLE, message)
         return version.dataset_version or evaluation.dataset_version
 
-    async def _suite(self, project: str, suite: str) -> CaseSet:
+    async def _suite(self, caller: Caller, suite: str) -> CaseSet:
         try:
-            return (await self.suites.get(project, suite)).case_set
+            return (await self.suites.get(caller.project, suite)).case_set
         except NotFound as error:
             message = f"suite {suite} does not exist"
             raise NoVerdict(NO_CASES, message) from error
 
-    async def _held_out(self, project: str, dataset: str, dataset_version: str) -> CaseSet:
+    async def _held_out(self, caller: Caller, dataset: str, dataset_version: str) -> CaseSet:
         if name_of(dataset_version) != dataset:
             trained = f"on {dataset_version}" if dataset_version else "on no dataset"
             message = f"the candidate was trained {trained}, so there is no held-out split of {dataset} for it"
             raise NoVerdict(NO_CASES, message)
         try:
-            case_set = await self.datasets.held_out(project, dataset_version)
+            case_set = await self.datasets.held_out(caller, dataset_version)
         except NotFound as error:
             message = f"dataset version {dataset_version} does not exist"
             raise NoVerdict(NO_CASES, message) from error

@@ -17,8 +17,8 @@ from tidemill_evaluator.evaluations.domain.comparison import (
 )
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.metrics import UNBOUNDED
+from tidemill_evaluator.evaluations.domain.results import CaseResult
 from tidemill_evaluator.evaluations.ports import Intervals
-from tidemill_evaluator.suites.domain.cases import CaseResult
 
 NOTHING_KNOWN = Interval(low=-1.0, high=1.0)
 

@@ -1,20 +1,34 @@
-"""Use case: cancel an evaluation."""
+"""Use cases: get, list and cancel evaluations."""
 
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, Clock, Request
+from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.ports import Evaluations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CancelEvaluation:
-    """Emits EvaluationHasFailed with reason CANCELLED. The worker stops at its next write."""
+class EvaluationCrud:
+    """Cancelling emits EvaluationHasFailed with reason CANCELLED; the worker stops at its next write."""
 
     evaluations: Evaluations
     clock: Clock
 
-    async def __call__(self, caller: Caller, evaluation_id: str, *, request: Request) -> Evaluation:
+    async def get(self, caller: Caller, evaluation_id: str) -> Evaluation:
+        """Return an evaluation.
+
+        Raises:
+            EvaluationNotFound: there is none.
+
+        """
+        return await self.evaluations.get(caller.project, evaluation_id)
+
+    async def list(self, caller: Caller, page: PageRequest, *, gate: str = "", candidate: str = "") -> Page[Evaluation]:
+        """Return a page, oldest first, of all, of a gate, of a candidate, or of both."""
+        where = {name: value for name, value in (("gate", gate), ("candidate", candidate)) if value}
+        return await self.evaluations.list(caller.project, page=page, where=where)
+
+    async def cancel(self, caller: Caller, evaluation_id: str, *, request: Request) -> Evaluation:
         """Return the cancelled evaluation; no effect if it is already cancelled.
 
         Raises:

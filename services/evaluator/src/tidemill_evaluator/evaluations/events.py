@@ -3,7 +3,7 @@
 from pydantic import BaseModel
 
 from tidemill_evaluator.errors import BASELINE_CHANGED
-from tidemill_evaluator.evaluations.triggers import Candidate, EvaluationTriggers
+from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 
 NAME = "evaluator.candidates"
@@ -16,7 +16,6 @@ class VersionRegistered(BaseModel):
     """Fields read from model.version_registered; old events lack the training data."""
 
     version: str
-    model: str
     dataset_version: str = ""
 
 
@@ -31,12 +30,11 @@ def candidates(triggers: EvaluationTriggers, *, topics: tuple[str, ...] = TOPICS
     """Return the subscription. Effects are idempotent: their ids derive from the event's facts."""
 
     async def registered(event: EventContext, body: VersionRegistered) -> None:
-        candidate = Candidate(model=body.model, version=body.version, dataset_version=body.dataset_version)
-        await triggers.candidate_registered(event.project, candidate)
+        await triggers.candidate_registered(event.caller, body.version, dataset_version=body.dataset_version)
 
     async def refused(event: EventContext, body: RolloutRefused) -> None:
         if body.reason == BASELINE_CHANGED:
-            await triggers.baseline_changed(event.project, body.evaluation)
+            await triggers.baseline_changed(event.caller, body.evaluation)
 
     return Subscription(
         name=NAME,

@@ -8,10 +8,11 @@ from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import deployment_service_pb2, inference_pb2, inference_service_pb2
 from tidemill.inference.v1.deployment_service_pb2_grpc import DeploymentServiceStub
 from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
+from tidemill_core.application import Caller
+from tidemill_core.grpc.context import acting_as
 from tidemill_evaluator.evaluations.ports import Answer, Live, Passage, Question
 from tidemill_evaluator.suites.domain.cases import Role, Turn
-from tidemill_evaluator.suites.exchange import turn_message
-from tidemill_core.grpc.context import acting_for
+from tidemill_evaluator.suites.messages import turn_message
 
 _MARGIN_S = 5.0
 """Extra time beyond the deadline, so that inference's own timeout error arrives first."""
@@ -26,16 +27,16 @@ class InferenceService:
         self._inferences = InferenceServiceStub(channel)
         self._answer_timeout_s = answer_timeout_s
 
-    async def live(self, project: str, deployment: str) -> Live:
+    async def live(self, caller: Caller, deployment: str) -> Live:
         """See `Inference.live`."""
         request = deployment_service_pb2.GetDeploymentRequest(id=deployment)
-        with acting_for(project):
+        with acting_as(caller):
             found = (await self._deployments.GetDeployment(request)).deployment
         deadline_s = found.deadline.ToNanoseconds() / 1e9 or self._answer_timeout_s
         deadline_s = min(deadline_s, self._answer_timeout_s)
         return Live(digest=found.live.digest, model=found.live.model, deadline_s=deadline_s)
 
-    async def ask(self, project: str, question: Question) -> Answer:
+    async def ask(self, caller: Caller, question: Question) -> Answer:
         """See `Inference.ask`."""
         context = question.context
         request = inference_service_pb2.GenerateRequest(
@@ -48,7 +49,7 @@ class InferenceService:
             variant=question.variant,
             passages=[_passage_message(passage) for passage in question.passages],
         )
-        with acting_for(project):
+        with acting_as(caller):
             response = await self._inferences.Generate(request, timeout=question.deadline_s + _MARGIN_S)
         return _answer(response.inference)
 

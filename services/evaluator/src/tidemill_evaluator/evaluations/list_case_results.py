@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.errors import InvalidInput, NotFound, Violation
-from tidemill_evaluator.evaluations.domain.metrics import METRICS, ROUGE_L
-from tidemill_evaluator.evaluations.ports import CaseName, CaseResults, Cases, Evaluations
-from tidemill_evaluator.suites.domain.cases import Case, CaseResult, CaseSet, Turn
+from tidemill_evaluator.evaluations.domain.results import CaseResult
+from tidemill_evaluator.evaluations.ports import CaseName, CaseResults, Evaluations
+from tidemill_evaluator.gates.domain import METRICS, ROUGE_L
+from tidemill_evaluator.suites.domain.cases import Case, CaseSet, Turn
+from tidemill_evaluator.suites.ports import Cases
 
 MAX_PAGE_CHARS = 1_000_000
 """Characters (at most 4 bytes each) per page, so that it fits gRPC's default message size."""

@@ -8,8 +8,10 @@ from google.protobuf.message import Message
 from tidemill.evaluator.v1 import evaluation_pb2 as pb
 from tidemill.evaluator.v1 import events_pb2 as events
 from tidemill_core.aggregate import Event, ObjectRef
+from tidemill_core.application import ResourceKey
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Latencies, Verdict
 from tidemill_evaluator.evaluations.domain.evaluation import (
+    UNFINISHED,
     Comparing,
     Evaluation,
     EvaluationHasCompleted,
@@ -20,7 +22,8 @@ from tidemill_evaluator.evaluations.domain.evaluation import (
 from tidemill_evaluator.gates.domain import Requirement
 from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_kit.store.aggregates import Identity
-from tidemill_kit.store.mongo import Document
+from tidemill_kit.store.mongo import Collection, Document
+from tidemill_kit.workers.pending import PendingDocuments
 
 VERDICTS = {
     None: pb.VERDICT_UNSPECIFIED,
@@ -29,6 +32,7 @@ VERDICTS = {
     Verdict.NONE: pb.VERDICT_NONE,
 }
 
+EVALUATION_TOPIC = "tidemill.evaluator.evaluation.v1"
 _PLAIN = (
     "gate",
     "candidate",
@@ -98,7 +102,7 @@ class EvaluationCodec:
                 started = events.EvaluationStarted(**about, dataset_version=aggregate.dataset_version)
                 return "tidemill.evaluator.evaluation.started.v1", started
             case EvaluationHasCompleted():
-                evidence = [comparison_message(comparison) for comparison in aggregate.comparisons]
+                evidence = [pb.Comparison(**asdict(comparison)) for comparison in aggregate.comparisons]
                 completed = events.EvaluationCompleted(
                     **about, verdict=VERDICTS[aggregate.verdict], comparisons=evidence
                 )
@@ -110,6 +114,11 @@ class EvaluationCodec:
                 raise TypeError(event)
 
 
-def comparison_message(comparison: Comparison) -> pb.Comparison:
-    """Return the comparison message."""
-    return pb.Comparison(**asdict(comparison))
+def unfinished_evaluations(evaluations: Collection) -> PendingDocuments[ResourceKey]:
+    """Find the evaluations that are not finished."""
+    return PendingDocuments(
+        evaluations,
+        {"state.state": {"$in": sorted(state.value for state in UNFINISHED)}, "deleted": False},
+        index="state.state",
+        key=lambda project, evaluation: ResourceKey(project=project, id=evaluation),
+    )

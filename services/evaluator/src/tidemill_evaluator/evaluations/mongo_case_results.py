@@ -6,8 +6,8 @@ from typing import Any
 
 from tidemill_core.application import derived_id
 from tidemill_evaluator.errors import EvaluationLost
+from tidemill_evaluator.evaluations.domain.results import CaseAnswer
 from tidemill_evaluator.evaluations.ports import CaseName, PartialResult, Passage
-from tidemill_evaluator.suites.domain.cases import CaseAnswer
 from tidemill_kit.store.mongo import Collection, Document, DuplicateId, translated
 
 _BATCH_SIZE = 500

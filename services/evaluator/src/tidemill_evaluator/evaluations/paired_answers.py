@@ -3,11 +3,11 @@
 import asyncio
 from dataclasses import dataclass, replace
 
-from tidemill_core.application import derived_id
+from tidemill_core.application import Caller, derived_id
 from tidemill_core.errors import Conflict, DependencyUnavailable, RateLimited, TidemillError
-from tidemill_evaluator.errors import BASELINE_CHANGED, NoVerdict
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.metrics import scores_of
+from tidemill_evaluator.evaluations.domain.results import NOT_IN_TIME, TEXT_NOT_KEPT, CaseAnswer, CaseResult
 from tidemill_evaluator.evaluations.ports import (
     Answer,
     CaseName,
@@ -18,7 +18,7 @@ from tidemill_evaluator.evaluations.ports import (
     Scores,
 )
 from tidemill_evaluator.evaluations.turns import NotInTime, Turns
-from tidemill_evaluator.suites.domain.cases import NOT_IN_TIME, TEXT_NOT_KEPT, Case, CaseAnswer, CaseResult
+from tidemill_evaluator.suites.domain.cases import Case
 
 OTHER_MODEL = "OTHER_MODEL"
 _OUT_OF_CAPACITY = frozenset({"memory", "disk"})
@@ -53,8 +53,8 @@ class Patience:
 class Asking:
     """Parameters of an evaluation that are the same for all its cases."""
 
+    caller: Caller
     evaluation: Evaluation
-    epoch: int
     deadline_s: float
     turns: Turns
 
@@ -95,7 +95,7 @@ class PairedAnswers:
         """
         name, evaluation = CaseName(case_set, case.id), asking.evaluation
         kept = await self._baseline(asking, name, case)
-        await self.results.keep(evaluation.project, evaluation.id, name, kept, epoch=asking.epoch)
+        await self.results.keep(evaluation.project, evaluation.id, name, kept, epoch=evaluation.epoch)
         return kept
 
     async def candidate(self, asking: Asking, case_set: str, case: Case, kept: PartialResult) -> CaseResult:
@@ -114,7 +114,7 @@ class PairedAnswers:
             for answer, score in zip((kept.baseline, candidate), rouge_l, strict=True)
         )
         whole = PartialResult(baseline=baseline, candidate=candidate)  # the passages are not needed any more
-        await self.results.keep(evaluation.project, evaluation.id, name, whole, epoch=asking.epoch)
+        await self.results.keep(evaluation.project, evaluation.id, name, whole, epoch=evaluation.epoch)
         return CaseResult(case_set=case_set, case=case.id, baseline=baseline, candidate=candidate)
 
     async def _baseline(self, asking: Asking, name: CaseName, case: Case) -> PartialResult:
@@ -122,8 +122,8 @@ class PairedAnswers:
         answer = await self._answer(asking, asking.question(name, case, side="baseline", variant=variant))
         if isinstance(answer, CaseAnswer):
             return PartialResult(baseline=answer)
-        if not variant and answer.configuration != evaluation.baseline_configuration:
-            raise baseline_changed(evaluation)
+        if not variant:
+            evaluation.refuse_other(answer.configuration)
         return PartialResult(baseline=_side(answer, model=evaluation.baseline), passages=tuple(answer.passages))
 
     async def _candidate(self, asking: Asking, name: CaseName, case: Case, kept: PartialResult) -> CaseAnswer:
@@ -140,7 +140,7 @@ class PairedAnswers:
         """
         answer = await self._patiently(asking, question)
         if isinstance(answer, Answer) and not answer.whole:
-            again = replace(question, request_id=derived_id(question.request_id, "again", str(asking.epoch)))
+            again = replace(question, request_id=derived_id(question.request_id, "again", str(asking.evaluation.epoch)))
             answer = await self._patiently(asking, again)
         if isinstance(answer, Answer) and not answer.whole:
             return CaseAnswer(failure=TEXT_NOT_KEPT)
@@ -151,7 +151,7 @@ class PairedAnswers:
         while True:
             try:
                 async with asking.turns.take() as turn:
-                    answer = await self.inference.ask(asking.evaluation.project, question)
+                    answer = await self.inference.ask(asking.caller, question)
                 return replace(answer, max_concurrent=turn.max_concurrent)
             except NotInTime as error:
                 late += 1
@@ -162,21 +162,12 @@ class PairedAnswers:
                 attempts += 1
                 if attempts >= self.patience.attempts:
                     _refuse_shared(error)
-                    await self.inference.live(
-                        asking.evaluation.project, question.deployment
-                    )  # raises if it is unavailable
+                    await self.inference.live(asking.caller, question.deployment)  # raises if it is unavailable
                     return CaseAnswer(failure=error.reason)
                 waited = error.retry_after_s if isinstance(error, RateLimited) else 0.0
                 await asyncio.sleep(max(waited, self.patience.pause_s * 2 ** (attempts - 1)))
             except TidemillError as error:
                 return CaseAnswer(failure=error.reason)
-
-
-def baseline_changed(evaluation: Evaluation) -> NoVerdict:
-    """Return the BASELINE_CHANGED error."""
-    deployment = evaluation.comparing.deployment
-    message = f"the live configuration of {deployment} changed since the evaluation started"
-    return NoVerdict(BASELINE_CHANGED, message)
 
 
 def _refuse_shared(error: TidemillError) -> None:

@@ -1,44 +1,16 @@
-"""Ports of evaluator."""
+"""Ports of evaluations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Aggregates
+from tidemill_core.application import Aggregates, Caller, ResourceKey
 from tidemill_evaluator.evaluations.domain.comparison import Interval
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
-from tidemill_evaluator.gates.domain import CandidateGates, Gate
-from tidemill_evaluator.suites.domain.cases import Case, CaseAnswer, CaseResult, CaseSet, Context
-from tidemill_evaluator.suites.domain.suite import Suite
+from tidemill_evaluator.evaluations.domain.results import CaseAnswer, CaseResult
+from tidemill_evaluator.suites.domain.cases import CaseSet, Context
 
-Suites = Aggregates[Suite]
-Gates = Aggregates[Gate]
-GatesOfCandidates = Aggregates[CandidateGates]
 Evaluations = Aggregates[Evaluation]
-
-
-class SuiteCases(Protocol):
-    """Stores the cases of suites as immutable objects."""
-
-    async def put(self, project: str, suite: str, cases: Sequence[Case]) -> ObjectRef:
-        """Store the cases; idempotent."""
-        ...
-
-
-class Cases(Protocol):
-    """Reads sets of cases."""
-
-    async def read(self, project: str, case_set: CaseSet) -> Sequence[Case]:
-        """Return the cases in order; a sample is deterministic.
-
-        Raises:
-            ObjectMissing: they were erased.
-            ObjectDamaged, PermissionDenied: the reference is not to be trusted.
-            InvalidInput: they are too many bytes, or no cases.
-
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +77,7 @@ class Answer:
 class Inference(Protocol):
     """The inference service. Raises inference's errors as the kit's, and DependencyUnavailable if it is unavailable."""
 
-    async def live(self, project: str, deployment: str) -> Live:
+    async def live(self, caller: Caller, deployment: str) -> Live:
         """Return the live configuration.
 
         Raises:
@@ -114,7 +86,7 @@ class Inference(Protocol):
         """
         ...
 
-    async def ask(self, project: str, question: Question) -> Answer:
+    async def ask(self, caller: Caller, question: Question) -> Answer:
         """Return the answer; idempotent by request id."""
         ...
 
@@ -130,7 +102,7 @@ class Version:
 class Models(Protocol):
     """Client of trainer's model registry."""
 
-    async def version(self, project: str, version: str) -> Version:
+    async def version(self, caller: Caller, version: str) -> Version:
         """Return a version.
 
         Raises:
@@ -143,7 +115,7 @@ class Models(Protocol):
 class Datasets(Protocol):
     """Client of ingest's datasets."""
 
-    async def held_out(self, project: str, dataset_version: str) -> CaseSet:
+    async def held_out(self, caller: Caller, dataset_version: str) -> CaseSet:
         """Return the held-out split of a dataset version.
 
         Raises:
@@ -212,30 +184,5 @@ class Intervals(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationName:
-    """Key of an evaluation for workers, which serve all projects."""
-
-    project: str
-    evaluation: str
-
-    @property
-    def key(self) -> str:
-        """Return the name, in which no part has a slash."""
-        return f"{self.project}/{self.evaluation}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateName:
-    """Key of a gate for workers, which serve all projects."""
-
-    project: str
-    gate: str
-
-    @property
-    def key(self) -> str:
-        """Return the name, in which no part has a slash."""
-        return f"{self.project}/{self.gate}"
-
-
-Enqueue = Callable[[EvaluationName], None]
+Enqueue = Callable[[ResourceKey], None]
+"""Enqueues an evaluation for its controller."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tidemill_core.application import Clock, Request, Requeue
+from tidemill_core.application import Caller, Clock, Request, Requeue
 from tidemill_core.errors import (
     DeadlineExceeded,
     DependencyUnavailable,
@@ -27,12 +27,11 @@ from tidemill_evaluator.evaluations.collect_cases import CollectCases
 from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
 from tidemill_evaluator.evaluations.domain.comparison import latencies_of
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation, State
-from tidemill_evaluator.evaluations.paired_answers import Asking, PairedAnswers, baseline_changed
+from tidemill_evaluator.evaluations.domain.results import CaseResult
+from tidemill_evaluator.evaluations.paired_answers import Asking, PairedAnswers
 from tidemill_evaluator.evaluations.ports import (
     CaseName,
     CaseResults,
-    Cases,
-    EvaluationName,
     Evaluations,
     Inference,
     Live,
@@ -40,7 +39,8 @@ from tidemill_evaluator.evaluations.ports import (
 )
 from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
 from tidemill_evaluator.evaluations.turns import Turns
-from tidemill_evaluator.suites.domain.cases import Case, CaseResult
+from tidemill_evaluator.suites.domain.cases import Case
+from tidemill_evaluator.suites.ports import Cases
 
 Asked = list[tuple[str, Case]]
 _PASSING = (DependencyUnavailable, RateLimited, DeadlineExceeded)
@@ -90,56 +90,58 @@ class RunEvaluation:
     """Creates an evaluation's concurrency limiter for a deadline in seconds."""
     clock: Clock
 
-    async def __call__(self, name: EvaluationName, *, epoch: int) -> Requeue | None:
+    async def __call__(self, caller: Caller, evaluation_id: str, *, epoch: int) -> Requeue | None:
         """Run the evaluation under a lease with this epoch; `Requeue` means that it waits for another service."""
         try:
-            return await self._run(name, epoch)
+            return await self._run(caller, evaluation_id, epoch)
         except (EvaluationLost, EvaluationNotFound):
             return None  # it is finished or cancelled, or another worker has it
 
-    async def _run(self, name: EvaluationName, epoch: int) -> Requeue | None:
-        evaluation = await self._write(name, lambda e: e.claim(epoch))
+    async def _run(self, caller: Caller, evaluation_id: str, epoch: int) -> Requeue | None:
+        evaluation = await self.evaluations.update(
+            caller.project, evaluation_id, lambda e: e.claim(epoch), request=Request.internal()
+        )
         try:
-            await self._compare(name, evaluation, epoch)
+            await self._compare(caller, evaluation)
         except _PASSING as passing:
             waits_for = passing.dependency if isinstance(passing, DependencyUnavailable) else "an overloaded service"
             message = f"waits for {waits_for}: {passing.message}"
-            await self._write(name, lambda e: e.wait(message, epoch=epoch))
+            await self._write(evaluation, lambda e: e.wait(message, epoch=epoch))
             return Requeue()
         except NoVerdict as none:
-            await self._fail(name, evaluation, none, epoch)
+            await self._fail(caller, evaluation, none)
         return None
 
-    async def _compare(self, name: EvaluationName, evaluation: Evaluation, epoch: int) -> None:
-        live = await self._live(evaluation)
+    async def _compare(self, caller: Caller, evaluation: Evaluation) -> None:
+        epoch, live = evaluation.epoch, await self._live(caller, evaluation)
         if evaluation.state is State.QUEUED:
-            evaluation = await self._begin(name, evaluation, live, epoch)
-        _refuse_other(live, evaluation)
+            evaluation = await self._begin(caller, evaluation, live)
+        evaluation.refuse_other(live.digest)
         asked = await self._asked(evaluation)
         names = [CaseName(case_set, case.id) for case_set, case in asked]
         known = await self.results.read(evaluation.project, evaluation.id, names)
         asking = Asking(
-            evaluation=evaluation, epoch=epoch, deadline_s=live.deadline_s, turns=self.turns(live.deadline_s)
+            caller=caller, evaluation=evaluation, deadline_s=live.deadline_s, turns=self.turns(live.deadline_s)
         )
-        results = await self._ask_all(name, asking, asked, known)
-        _refuse_other(await self._live(evaluation), evaluation)
+        results = await self._ask_all(asking, asked, known)
+        evaluation.refuse_other((await self._live(caller, evaluation)).digest)
         questions = {(case_set, case.id): case.asked for case_set, case in asked}
         comparisons = await self.compute_verdict(evaluation, results, questions)
         latencies, now = latencies_of(results), self.clock.now()
-        await self._write(name, lambda e: e.complete(comparisons, latencies=latencies, now=now, epoch=epoch))
+        await self._write(evaluation, lambda e: e.complete(comparisons, latencies=latencies, now=now, epoch=epoch))
 
-    async def _begin(self, name: EvaluationName, evaluation: Evaluation, live: Live, epoch: int) -> Evaluation:
-        gathered = await self.gather(evaluation)
+    async def _begin(self, caller: Caller, evaluation: Evaluation, live: Live) -> Evaluation:
+        gathered = await self.gather(caller, evaluation)
         now = self.clock.now()
         return await self._write(
-            name,
+            evaluation,
             lambda e: e.begin(
                 baseline=evaluation.comparing.baseline or live.model,
                 baseline_configuration=live.digest,
                 dataset_version=gathered.dataset_version,
                 case_sets=gathered.case_sets,
                 now=now,
-                epoch=epoch,
+                epoch=evaluation.epoch,
             ),
         )
 
@@ -156,7 +158,7 @@ class RunEvaluation:
         return asked
 
     async def _ask_all(
-        self, name: EvaluationName, asking: Asking, asked: Asked, known: Mapping[CaseName, PartialResult]
+        self, asking: Asking, asked: Asked, known: Mapping[CaseName, PartialResult]
     ) -> Sequence[CaseResult]:
         results = [
             result
@@ -174,7 +176,7 @@ class RunEvaluation:
                     return kept
                 kept = await self.ask.baseline(asking, case_set, case)
             progress.asked += 1
-            await self._report(name, progress, asking.epoch)
+            await self._report(asking.evaluation, progress)
             return kept
 
         async def candidate(case_set: str, case: Case, first: asyncio.Task[PartialResult]) -> None:
@@ -185,9 +187,9 @@ class RunEvaluation:
             if not result.answered:
                 self.compute_verdict.refuse_undecided(asking.evaluation, progress.results)
             progress.asked += 1
-            await self._report(name, progress, asking.epoch)
+            await self._report(asking.evaluation, progress)
 
-        await self._report(name, progress, asking.epoch)
+        await self._report(asking.evaluation, progress)
         try:
             async with asyncio.TaskGroup() as group:
                 for start in range(0, len(todo), IN_TURN):
@@ -199,35 +201,32 @@ class RunEvaluation:
             raise _first(failures) from failures
         return sorted(progress.results, key=lambda result: (result.case_set, result.case))
 
-    async def _report(self, name: EvaluationName, progress: EvaluationProgress, epoch: int) -> None:
+    async def _report(self, evaluation: Evaluation, progress: EvaluationProgress) -> None:
         async with progress.writing:
             answered, remaining_s = len(progress.results), progress.remaining_s(self.clock.now())
-            await self._write(name, lambda e: e.progress(answered, remaining_s=remaining_s, epoch=epoch))
+            await self._write(
+                evaluation, lambda e: e.progress(answered, remaining_s=remaining_s, epoch=evaluation.epoch)
+            )
 
-    async def _fail(self, name: EvaluationName, evaluation: Evaluation, none: NoVerdict, epoch: int) -> None:
+    async def _fail(self, caller: Caller, evaluation: Evaluation, none: NoVerdict) -> None:
         """End without a verdict; after BASELINE_CHANGED the next attempt is queued first."""
         message = none.message
         if none.reason == BASELINE_CHANGED:
-            again = await self.triggers.again(evaluation)
+            again = await self.triggers.again(caller, evaluation)
             message += "; the next attempt is queued" if again else "; start another evaluation"
-        now = self.clock.now()
-        await self._write(name, lambda e: e.fail(reason=none.reason, message=message, now=now, epoch=epoch))
+        now, epoch = self.clock.now(), evaluation.epoch
+        await self._write(evaluation, lambda e: e.fail(reason=none.reason, message=message, now=now, epoch=epoch))
 
-    async def _live(self, evaluation: Evaluation) -> Live:
+    async def _live(self, caller: Caller, evaluation: Evaluation) -> Live:
         deployment = evaluation.comparing.deployment
         try:
-            return await self.inference.live(evaluation.project, deployment)
+            return await self.inference.live(caller, deployment)
         except NotFound as error:
             message = f"deployment {deployment} does not exist"
             raise NoVerdict(DEPLOYMENT_UNAVAILABLE, message) from error
 
-    async def _write(self, name: EvaluationName, change: Callable[[Evaluation], None]) -> Evaluation:
-        return await self.evaluations.update(name.project, name.evaluation, change, request=Request.internal())
-
-
-def _refuse_other(live: Live, evaluation: Evaluation) -> None:
-    if live.digest != evaluation.baseline_configuration:
-        raise baseline_changed(evaluation)
+    async def _write(self, evaluation: Evaluation, change: Callable[[Evaluation], None]) -> Evaluation:
+        return await self.evaluations.update(evaluation.project, evaluation.id, change, request=Request.internal())
 
 
 def _first(failures: ExceptionGroup[Exception]) -> Exception:

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, Request, derived_id
+from tidemill_core.application import Caller, Request, ResourceKey, derived_id
 from tidemill_core.errors import AlreadyExists, InvalidInput, RequestIdReused, Violation
 from tidemill_evaluator.errors import CandidateNotReady, SuiteNotFound
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
-from tidemill_evaluator.evaluations.ports import Enqueue, EvaluationName, Evaluations, Gates, Inference, Models, Suites
+from tidemill_evaluator.evaluations.ports import Enqueue, Evaluations, Inference, Models
+from tidemill_evaluator.gates.ports import Gates
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.names import name_of, slug_violation, version_violation
+from tidemill_evaluator.suites.ports import Suites
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +50,13 @@ class StartEvaluation:
         """
         self._check(command)
         comparing = await self._comparing(caller.project, command)
-        await self._check_existence(caller.project, comparing)
+        await self._check_existence(caller, comparing)
         origin = derived_id(caller.project, "StartEvaluation", command.request.id)
-        evaluation = queued(caller.project, comparing, origin=origin, asked_by=command.request.digest)
+        evaluation = Evaluation.queued(caller.project, comparing, origin=origin, asked_by=command.request.digest)
         if command.validate_only:
             return evaluation
         saved = await self._add(evaluation, command.request)
-        self.enqueue(EvaluationName(project=saved.project, evaluation=saved.id))
+        self.enqueue(ResourceKey(project=saved.project, id=saved.id))
         return saved
 
     async def _add(self, evaluation: Evaluation, request: Request) -> Evaluation:
@@ -95,43 +97,14 @@ class StartEvaluation:
         if name_of(command.candidate) != gate.candidate:
             text = f"{command.candidate} is not a version of {gate.candidate}, the candidate of gate {gate.id}"
             raise InvalidInput.of(Violation(field="candidate", description=text))
-        return Comparing(
-            gate=gate.id,
-            deployment=gate.deployment,
-            candidate=command.candidate,
-            require=gate.require,
-            confidence=gate.confidence,
-        )
+        return Comparing.of(gate, command.candidate)
 
-    async def _check_existence(self, project: str, comparing: Comparing) -> None:
-        known = await self.suites.get_many(project, comparing.required_suites)
+    async def _check_existence(self, caller: Caller, comparing: Comparing) -> None:
+        known = await self.suites.get_many(caller.project, comparing.required_suites)
         for suite in comparing.required_suites:
             if suite not in known:
                 raise SuiteNotFound(suite)
         for version in filter(None, (comparing.candidate, comparing.baseline)):
-            if not (await self.models.version(project, version)).ready:
+            if not (await self.models.version(caller, version)).ready:
                 raise CandidateNotReady(version)
-        await self.inference.live(project, comparing.deployment)
-
-
-def queued(  # noqa: PLR0913 - all of it is known at once, and fixed from then on
-    project: str,
-    comparing: Comparing,
-    *,
-    origin: str,
-    attempt: int = 1,
-    asked_by: str = "",
-    dataset_version: str = "",
-) -> Evaluation:
-    """Return a new evaluation; its id derives from its cause and the attempt."""
-    return Evaluation(
-        id=derived_id(project, "evaluation", origin, str(attempt)),
-        project=project,
-        comparing=comparing,
-        gate=comparing.gate,
-        candidate=comparing.candidate,
-        origin=origin,
-        attempt=attempt,
-        asked_by=asked_by,
-        dataset_version=dataset_version,
-    )
+        await self.inference.live(caller, comparing.deployment)

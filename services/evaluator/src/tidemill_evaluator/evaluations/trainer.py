@@ -4,8 +4,9 @@ import grpc
 
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
+from tidemill_core.application import Caller
+from tidemill_core.grpc.context import acting_as
 from tidemill_evaluator.evaluations.ports import Version
-from tidemill_core.grpc.context import acting_for
 
 
 class TrainerModels:
@@ -14,10 +15,10 @@ class TrainerModels:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._registry = ModelRegistryServiceStub(channel)
 
-    async def version(self, project: str, version: str) -> Version:
+    async def version(self, caller: Caller, version: str) -> Version:
         """See `Models.version`."""
         request = model_registry_service_pb2.GetModelVersionRequest(id=version)
-        with acting_for(project):
+        with acting_as(caller):
             found = (await self._registry.GetModelVersion(request)).version
         return Version(
             ready=found.state == model_pb2.MODEL_VERSION_STATE_READY,

@@ -3,23 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tidemill_core.application import Request
+from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.errors import AlreadyExists, NotFound
 from tidemill_evaluator.errors import EvaluationNotFound, GateNotFound
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
-from tidemill_evaluator.evaluations.ports import Enqueue, EvaluationName, Evaluations, Gates, GatesOfCandidates
-from tidemill_evaluator.evaluations.start_evaluation import queued
+from tidemill_evaluator.evaluations.ports import Enqueue, Evaluations
 from tidemill_evaluator.gates.domain import DeferredEvaluation, Gate
+from tidemill_evaluator.gates.ports import Gates, GatesOfCandidates
 from tidemill_evaluator.suites.domain.names import name_of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A registered model version."""
-
-    model: str
-    version: str
-    dataset_version: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,18 +23,16 @@ class EvaluationTriggers:
     attempts: int
     enqueue: Enqueue
 
-    async def candidate_registered(self, project: str, candidate: Candidate) -> None:
-        """Queue an evaluation for each gate of the candidate; a paused gate defers it."""
-        for gate in await self._gates_of(project, candidate.model):
-            version, origin = candidate.version, f"{gate.id}/{candidate.version}"
-            await self._ask(
-                gate, DeferredEvaluation(candidate=version, origin=origin, dataset_version=candidate.dataset_version)
-            )
+    async def candidate_registered(self, caller: Caller, version: str, *, dataset_version: str = "") -> None:
+        """Queue an evaluation of a model version for each gate of the model; a paused gate defers it."""
+        for gate in await self._gates_of(caller, name_of(version)):
+            origin = f"{gate.id}/{version}"
+            await self._ask(gate, DeferredEvaluation(candidate=version, origin=origin, dataset_version=dataset_version))
 
-    async def start_deferred(self, project: str, gate_id: str) -> None:
+    async def start_deferred(self, caller: Caller, gate_id: str) -> None:
         """Queue the deferred evaluation of a gate that was resumed by a process that crashed."""
         try:
-            await self.gate_changed(await self.gates.get(project, gate_id))
+            await self.gate_changed(await self.gates.get(caller.project, gate_id))
         except GateNotFound:
             return  # deleted meanwhile
 
@@ -56,14 +45,14 @@ class EvaluationTriggers:
             await self._queue(gate, deferred_evaluation)
         return await self._change(gate, lambda each: each.finish(deferred_evaluation))
 
-    async def baseline_changed(self, project: str, evaluation_id: str) -> None:
+    async def baseline_changed(self, caller: Caller, evaluation_id: str) -> None:
         """Queue the next attempt of an evaluation whose baseline is not live any more."""
         try:
-            await self.again(await self.evaluations.get(project, evaluation_id))
+            await self.again(caller, await self.evaluations.get(caller.project, evaluation_id))
         except EvaluationNotFound:
             return  # not an evaluation of this service
 
-    async def again(self, evaluation: Evaluation) -> bool:
+    async def again(self, caller: Caller, evaluation: Evaluation) -> bool:
         """Queue the next attempt; return whether there is one.
 
         The current gate applies; a paused gate defers the attempt.
@@ -77,10 +66,10 @@ class EvaluationTriggers:
             dataset_version=evaluation.dataset_version,
         )
         if not evaluation.gate:
-            await self._add(_evaluation(evaluation.project, evaluation.comparing, following))
+            await self._add(caller.project, evaluation.comparing, following)
             return True
         try:
-            await self._ask(await self.gates.get(evaluation.project, evaluation.gate), following)
+            await self._ask(await self.gates.get(caller.project, evaluation.gate), following)
         except GateNotFound:
             return False
         return True
@@ -92,39 +81,29 @@ class EvaluationTriggers:
             await self._queue(gate, deferred_evaluation)
 
     async def _queue(self, gate: Gate, deferred_evaluation: DeferredEvaluation) -> None:
-        comparing = Comparing(
-            gate=gate.id,
-            deployment=gate.deployment,
-            candidate=deferred_evaluation.candidate,
-            require=gate.require,
-            confidence=gate.confidence,
-        )
-        await self._add(_evaluation(gate.project, comparing, deferred_evaluation))
+        await self._add(gate.project, Comparing.of(gate, deferred_evaluation.candidate), deferred_evaluation)
 
     async def _change(self, gate: Gate, change: Callable[[Gate], None]) -> Gate:
         return await self.gates.update(gate.project, gate.id, change, request=Request.internal())
 
-    async def _gates_of(self, project: str, model: str) -> list[Gate]:
+    async def _gates_of(self, caller: Caller, model: str) -> list[Gate]:
         try:
-            named = (await self.by_candidate.get(project, model)).gates
+            named = (await self.by_candidate.get(caller.project, model)).gates
         except NotFound:
             return []
-        found = await self.gates.get_many(project, sorted(named))
+        found = await self.gates.get_many(caller.project, sorted(named))
         return [gate for gate in found.values() if gate.candidate == model]
 
-    async def _add(self, evaluation: Evaluation) -> None:
+    async def _add(self, project: str, comparing: Comparing, deferred_evaluation: DeferredEvaluation) -> None:
+        evaluation = Evaluation.queued(
+            project,
+            comparing,
+            origin=deferred_evaluation.origin,
+            attempt=deferred_evaluation.attempt,
+            dataset_version=deferred_evaluation.dataset_version,
+        )
         try:
             await self.evaluations.add(evaluation, request=Request(id=evaluation.id, digest=evaluation.id))
         except AlreadyExists:
             return  # redelivered event
-        self.enqueue(EvaluationName(project=evaluation.project, evaluation=evaluation.id))
-
-
-def _evaluation(project: str, comparing: Comparing, deferred_evaluation: DeferredEvaluation) -> Evaluation:
-    return queued(
-        project,
-        comparing,
-        origin=deferred_evaluation.origin,
-        attempt=deferred_evaluation.attempt,
-        dataset_version=deferred_evaluation.dataset_version,
-    )
+        self.enqueue(ResourceKey(project=project, id=evaluation.id))

@@ -1,27 +1,19 @@
-"""Use cases: create, update and delete gates."""
+"""Use cases: create, get, list, update and delete gates."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, Request
+from tidemill_core.application import Caller, Page, PageRequest, Request
 from tidemill_core.errors import AlreadyExists
 from tidemill_evaluator.errors import GateNotFound
 from tidemill_evaluator.etags import refuse_changed
-from tidemill_evaluator.evaluations.ports import Gates, GatesOfCandidates
-from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
 from tidemill_evaluator.gates.domain import CandidateGates, Gate
+from tidemill_evaluator.gates.ports import GateChanged, Gates, GatesOfCandidates
 from tidemill_evaluator.suites.domain.limits import Limits
 
 CHANGEABLE = frozenset({"labels", "deployment", "candidate", "confidence", "require", "paused"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateGateCommand:
-    """The requested gate."""
-
-    gate: Gate
-    request: Request
-    validate_only: bool = False
+_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,17 +28,7 @@ class UpdateGateCommand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteGateCommand:
-    """`etag` is the revision that the caller read."""
-
-    gate: str
-    request: Request
-    etag: str = ""
-    validate_only: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeGates:
+class GateCrud:
     """Gates emit no events. The candidate index is updated before the gate is saved, so that no gate is missed.
 
     Resuming a gate evaluates the newest candidate registered during the pause.
@@ -54,10 +36,32 @@ class ChangeGates:
 
     gates: Gates
     by_candidate: GatesOfCandidates
-    triggers: EvaluationTriggers
+    changed: GateChanged
     limits: Limits
 
-    async def create(self, command: CreateGateCommand) -> Gate:
+    async def get(self, caller: Caller, gate_id: str) -> Gate:
+        """Return a gate.
+
+        Raises:
+            GateNotFound: there is none.
+
+        """
+        return await self.gates.get(caller.project, gate_id)
+
+    async def list(self, caller: Caller, page: PageRequest) -> Page[Gate]:
+        """Return a page, oldest first."""
+        return await self.gates.list(caller.project, page=page)
+
+    async def requiring(self, caller: Caller, suite: str) -> Sequence[str]:
+        """Return the names of the gates that require a suite, by a scan of all gates: projects have few."""
+        found, token = list[str](), ""
+        while True:
+            page = await self.list(caller, PageRequest(size=_PAGE, token=token))
+            found += [gate.id for gate in page.items if any(each.suite == suite for each in gate.require)]
+            if not (token := page.next_token):
+                return found
+
+    async def create(self, gate: Gate, *, request: Request, validate_only: bool = False) -> Gate:
         """Return the new gate; the id of a deleted gate may be reused.
 
         Raises:
@@ -65,12 +69,11 @@ class ChangeGates:
             AlreadyExists: the id is taken.
 
         """
-        gate = command.gate
         gate.check(self.limits)
-        if command.validate_only:
+        if validate_only:
             return await self._preview(gate)
         await self._index(gate)
-        return await self.gates.add(gate, request=command.request)
+        return await self.gates.add(gate, request=request)
 
     async def update(self, command: UpdateGateCommand) -> Gate:
         """Return the updated gate; evaluations in progress keep their settings.
@@ -98,9 +101,11 @@ class ChangeGates:
         preview.check(self.limits)
         await self._index(preview)
         gate = await self.gates.update(given.project, given.id, change, request=command.request)
-        return await self.triggers.gate_changed(gate)
+        return await self.changed(gate)
 
-    async def delete(self, caller: Caller, command: DeleteGateCommand) -> Gate:
+    async def delete(
+        self, caller: Caller, gate_id: str, *, etag: str, request: Request, validate_only: bool = False
+    ) -> Gate:
         """Return the deleted gate; its evaluations are kept.
 
         Raises:
@@ -110,14 +115,14 @@ class ChangeGates:
         """
 
         def change(gate: Gate) -> None:
-            refuse_changed(gate, command.etag)
+            refuse_changed(gate, etag)
             gate.deleted = True
 
-        if command.validate_only:
-            preview = await self.gates.get(caller.project, command.gate)
-            refuse_changed(preview, command.etag)
+        if validate_only:
+            preview = await self.gates.get(caller.project, gate_id)
+            refuse_changed(preview, etag)
             return preview
-        return await self.gates.update(caller.project, command.gate, change, request=command.request)
+        return await self.gates.update(caller.project, gate_id, change, request=request)
 
     async def _index(self, gate: Gate) -> None:
         """Add the gate to the candidate index; stale entries are filtered on read."""

@@ -1,38 +1,15 @@
-"""Stored forms of suites, gates and the candidate index. None of them emits events."""
+"""Stored forms of gates and of the candidate index, and gates whose evaluation is deferred. None emits events."""
 
 from dataclasses import asdict
 
 from google.protobuf.message import Message
 
-from tidemill_core.aggregate import Aggregate, Event, ObjectRef
+from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.application import ResourceKey
 from tidemill_evaluator.gates.domain import CandidateGates, DeferredEvaluation, Gate, Requirement
-from tidemill_evaluator.suites.domain.suite import Suite
 from tidemill_kit.store.aggregates import Identity
-from tidemill_kit.store.mongo import Document
-
-
-class SuiteCodec:
-    """Suite <-> state."""
-
-    schema = 1
-
-    def encode(self, aggregate: Suite) -> Document:
-        """See `Codec.encode`."""
-        return {
-            "number": aggregate.number,
-            "digest": aggregate.digest,
-            "size": aggregate.size,
-            "content": asdict(aggregate.content) if aggregate.content else None,
-        }
-
-    def decode(self, identity: Identity, state: Document, schema: int) -> Suite:  # noqa: ARG002 - one so far
-        """See `Codec.decode`."""
-        content = ObjectRef(**state["content"]) if state["content"] else None
-        return Suite(**identity.fields(), **(state | {"content": content}))
-
-    def event(self, aggregate: Suite, event: Event, seq: int) -> tuple[str, Message]:
-        """See `Codec.event`."""
-        return _no_event(aggregate, event, seq)
+from tidemill_kit.store.mongo import Collection, Document
+from tidemill_kit.workers.pending import PendingDocuments
 
 
 class GateCodec:
@@ -84,3 +61,14 @@ class CandidateGatesCodec:
 def _no_event(aggregate: Aggregate, event: Event, seq: int) -> tuple[str, Message]:
     message = f"{type(aggregate).__name__} emits no events, and was given {type(event).__name__} {seq}"
     raise TypeError(message)
+
+
+def deferring_gates(gates: Collection) -> PendingDocuments[ResourceKey]:
+    """Find the gates that are not paused and whose evaluation is deferred still."""
+    return PendingDocuments(
+        gates,
+        {"state.owed.candidate": {"$exists": True}, "state.paused": False, "deleted": False},
+        index="state.owed.candidate",
+        key=lambda project, gate: ResourceKey(project=project, id=gate),
+        sparse=True,
+    )

@@ -1,30 +1,19 @@
-"""Use cases: create, get, update and delete suites."""
+"""Use cases: create, get, list, update and delete suites."""
 
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, PageRequest, Request
-from tidemill_core.errors import AlreadyExists, NotFound
+from tidemill_core.application import Caller, Page, PageRequest, Request
+from tidemill_core.errors import AlreadyExists
 from tidemill_evaluator.errors import SuiteInUse, SuiteNotFound
 from tidemill_evaluator.etags import refuse_changed
-from tidemill_evaluator.evaluations.ports import Cases, Gates, SuiteCases, Suites
 from tidemill_evaluator.suites.domain.cases import Case
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.suite import Suite
+from tidemill_evaluator.suites.ports import Cases, GatesOfSuite, Suites
 
 CHANGEABLE = frozenset({"labels", "cases"})
-_PAGE = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateSuiteCommand:
-    """The requested suite."""
-
-    suite: Suite
-    cases: Sequence[Case]
-    request: Request
-    validate_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,26 +29,31 @@ class UpdateSuiteCommand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteSuiteCommand:
-    """`etag` is the revision that the caller read."""
-
-    suite: str
-    request: Request
-    etag: str = ""
-    validate_only: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeSuites:
+class SuiteCrud:
     """Suites emit no events. Cases are stored before the suite refers to them, and are immutable."""
 
     suites: Suites
-    gates: Gates
-    contents: SuiteCases
     cases: Cases
+    gates_of: GatesOfSuite
     limits: Limits
 
-    async def create(self, command: CreateSuiteCommand) -> Suite:
+    async def get(self, caller: Caller, suite_id: str) -> tuple[Suite, Sequence[Case]]:
+        """Return a suite with its current cases.
+
+        Raises:
+            SuiteNotFound: there is none.
+
+        """
+        suite = await self.suites.get(caller.project, suite_id)
+        return suite, await self.cases.read(caller.project, suite.case_set)
+
+    async def list(self, caller: Caller, page: PageRequest) -> Page[Suite]:
+        """Return a page of suites without cases, oldest first."""
+        return await self.suites.list(caller.project, page=page)
+
+    async def create(
+        self, given: Suite, cases: Sequence[Case], *, request: Request, validate_only: bool = False
+    ) -> Suite:
         """Return the new suite; the name of a deleted suite may be reused, and version numbers continue.
 
         Raises:
@@ -67,18 +61,17 @@ class ChangeSuites:
             AlreadyExists: the id is taken.
 
         """
-        given = command.suite
-        given.check(self.limits, command.cases)
-        if command.validate_only:
-            return await self._preview(given, command.cases)
-        content = await self.contents.put(given.project, given.id, command.cases)
+        given.check(self.limits, cases)
+        if validate_only:
+            return await self._preview(given, cases)
+        content = await self.cases.put(given.project, given.id, cases)
 
         def create(suite: Suite) -> None:
             suite.create(dict(given.labels))
-            suite.take(command.cases, content)
+            suite.take(cases, content)
 
         fresh = Suite(id=given.id, project=given.project)
-        return await self.suites.upsert(fresh, create, request=command.request)
+        return await self.suites.upsert(fresh, create, request=request)
 
     async def update(self, command: UpdateSuiteCommand) -> Suite:
         """Return the updated suite; changed cases create the next version.
@@ -94,7 +87,7 @@ class ChangeSuites:
         given.check(self.limits, command.cases if new_cases else None)
         content = None
         if new_cases and not command.validate_only:
-            content = await self.contents.put(given.project, given.id, command.cases)
+            content = await self.cases.put(given.project, given.id, command.cases)
 
         def change(suite: Suite) -> None:
             refuse_changed(suite, command.etag)
@@ -108,7 +101,9 @@ class ChangeSuites:
             return preview
         return await self.suites.update(given.project, given.id, change, request=command.request)
 
-    async def delete(self, caller: Caller, command: DeleteSuiteCommand) -> Suite:
+    async def delete(
+        self, caller: Caller, suite_id: str, *, etag: str, request: Request, validate_only: bool = False
+    ) -> Suite:
         """Return the deleted suite; its versions stay readable for evaluations.
 
         Raises:
@@ -119,26 +114,16 @@ class ChangeSuites:
         """
 
         def change(suite: Suite) -> None:
-            refuse_changed(suite, command.etag)
+            refuse_changed(suite, etag)
             suite.deleted = True
 
-        if users := await self._gates_of(caller.project, command.suite):
-            raise SuiteInUse(command.suite, users)
-        if command.validate_only:
-            preview = await self.suites.get(caller.project, command.suite)
-            refuse_changed(preview, command.etag)
+        preview = await self.suites.get(caller.project, suite_id)
+        if gates := await self.gates_of(caller, suite_id):
+            raise SuiteInUse(suite_id, gates)
+        if validate_only:
+            refuse_changed(preview, etag)
             return preview
-        return await self.suites.update(caller.project, command.suite, change, request=command.request)
-
-    async def read(self, caller: Caller, suite_id: str) -> tuple[Suite, Sequence[Case]]:
-        """Return a suite with its current cases.
-
-        Raises:
-            SuiteNotFound: there is none.
-
-        """
-        suite = await self.suites.get(caller.project, suite_id)
-        return suite, await self.cases.read(caller.project, suite.case_set)
+        return await self.suites.update(caller.project, suite_id, change, request=request)
 
     async def _preview(self, given: Suite, cases: Sequence[Case]) -> Suite:
         try:
@@ -149,16 +134,3 @@ class ChangeSuites:
             return preview
         message = f"{given.id} already exists: choose another id"
         raise AlreadyExists(message, id=given.id)
-
-    async def _gates_of(self, project: str, suite: str) -> list[str]:
-        """Return the gates that require the suite, by a scan of all gates: projects have few."""
-        try:
-            await self.suites.get(project, suite)
-        except NotFound:
-            return []
-        found, token = list[str](), ""
-        while True:
-            page = await self.gates.list(project, page=PageRequest(size=_PAGE, token=token))
-            found += [gate.id for gate in page.items if any(each.suite == suite for each in gate.require)]
-            if not (token := page.next_token):
-                return found

@@ -1,29 +1,23 @@
 """Reads and writes cases in exchange buckets: evaluator's suites and ingest's held-out splits."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from google.protobuf.json_format import MessageToDict, MessageToJson, Parse, ParseDict, ParseError
+from google.protobuf.json_format import MessageToDict, MessageToJson, Parse, ParseError
 from google.protobuf.message import Message
-from google.protobuf.struct_pb2 import Struct
 
 from tidemill.content.v1 import content_pb2
 from tidemill.evaluator.v1 import suite_pb2
 from tidemill.feedback.v1 import curation_pb2
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import InvalidInput, PermissionDenied
-from tidemill_evaluator.suites.domain.cases import Case, CaseSet, Context, Role, Turn, sample_of
-from tidemill_kit.store.objects import ExchangeBucket, Objects
+from tidemill_evaluator.suites.domain.cases import Case, CaseSet, Context, Turn, sample_of
+from tidemill_evaluator.suites.messages import ROLES, case_message
+from tidemill_kit.store.objects import ExchangeBucket
 
 M = TypeVar("M", bound=Message)
 
 MEDIA_TYPE = "application/jsonl"
-_ROLES = {
-    Role.SYSTEM: content_pb2.ROLE_SYSTEM,
-    Role.USER: content_pb2.ROLE_USER,
-    Role.ASSISTANT: content_pb2.ROLE_ASSISTANT,
-}
-_KNOWN_ROLES = {number: role for role, number in _ROLES.items()}
 
 
 class CasesUnreadable(InvalidInput):
@@ -33,14 +27,14 @@ class CasesUnreadable(InvalidInput):
 
 
 class ExchangeCases:
-    """Implements `ports.SuiteCases` and `ports.Cases`. Size and sha256 of every object are verified."""
+    """Implements `ports.Cases`. Size and sha256 of every object are verified."""
 
-    def __init__(self, store: Objects, *, bucket: str, dataset_buckets: Collection[str]) -> None:
-        self._own = ExchangeBucket(store, bucket)
-        self._of_datasets = {name: ExchangeBucket(store, name) for name in dataset_buckets}
+    def __init__(self, own: ExchangeBucket, *, of_datasets: Mapping[str, ExchangeBucket]) -> None:
+        self._own = own
+        self._of_datasets = of_datasets
 
     async def put(self, project: str, suite: str, cases: Sequence[Case]) -> ObjectRef:
-        """See `SuiteCases.put`."""
+        """See `Cases.put`."""
         lines = [
             MessageToJson(case_message(case), indent=None, preserving_proto_field_name=True, sort_keys=True)
             for case in cases
@@ -72,25 +66,6 @@ class ExchangeCases:
         return bucket
 
 
-def case_message(case: Case) -> suite_pb2.Case:
-    """Return the stored form of a case."""
-    context = case.context
-    return suite_pb2.Case(
-        id=case.id,
-        question=case.question,
-        reference=case.reference,
-        labels=case.labels,
-        earlier=[turn_message(turn) for turn in context.earlier],
-        variables=ParseDict(dict(context.variables), Struct()) if context.variables else None,
-        principals=context.principals,
-    )
-
-
-def turn_message(turn: Turn) -> content_pb2.Message:
-    """Return the message of a turn."""
-    return content_pb2.Message(role=_ROLES[turn.role], parts=[content_pb2.Part(text=turn.text)])
-
-
 def _case(line: bytes, case_set: CaseSet) -> Case:
     if case_set.suite:
         case = _parsed(line, suite_pb2.Case(), case_set)
@@ -107,7 +82,7 @@ def _context(
 ) -> Context:
     turns = list[Turn]()
     for each in earlier:
-        role = _KNOWN_ROLES.get(each.role)
+        role = ROLES.get(each.role)
         if role is None:
             text = f"the object of {case_set.name} has a turn of {each.role}, which is not supported"
             raise CasesUnreadable(text, case_set=case_set.name)

@@ -1,45 +1,37 @@
 """SuiteService."""
 
+from dataclasses import dataclass
+
 from tidemill.evaluator.v1 import suite_service_pb2 as pb
 from tidemill.evaluator.v1.suite_service_pb2_grpc import SuiteServiceServicer
-from tidemill_evaluator.evaluations.messages import cases_of, required, suite_message, suite_of
-from tidemill_evaluator.evaluations.ports import Suites
-from tidemill_evaluator.suites.crud import (
-    CHANGEABLE,
-    ChangeSuites,
-    CreateSuiteCommand,
-    DeleteSuiteCommand,
-    UpdateSuiteCommand,
-)
-from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of
+from tidemill_evaluator.suites.crud import CHANGEABLE, SuiteCrud, UpdateSuiteCommand
+from tidemill_evaluator.suites.messages import cases_of, suite_message, suite_of
+from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of, required
 
 
+@dataclass(frozen=True, kw_only=True)
 class GrpcSuiteService(SuiteServiceServicer):
-    """Message -> command -> use case -> message."""
+    """Message -> use case -> message."""
 
-    def __init__(self, *, suites: Suites, changing: ChangeSuites) -> None:
-        self._suites = suites
-        self._changing = changing
+    suites: SuiteCrud
 
     async def CreateSuite(self, request: pb.CreateSuiteRequest, _context: object) -> pb.CreateSuiteResponse:
         """See the contract."""
         required(request, "suite")
-        command = CreateSuiteCommand(
-            suite=suite_of(request.suite, current_caller().project),
-            cases=cases_of(request.suite),
-            request=request_of(request),
-            validate_only=request.validate_only,
+        suite, cases = suite_of(request.suite, current_caller().project), cases_of(request.suite)
+        created = await self.suites.create(
+            suite, cases, request=request_of(request), validate_only=request.validate_only
         )
-        return pb.CreateSuiteResponse(suite=suite_message(await self._changing.create(command), command.cases))
+        return pb.CreateSuiteResponse(suite=suite_message(created, cases))
 
     async def GetSuite(self, request: pb.GetSuiteRequest, _context: object) -> pb.GetSuiteResponse:
         """See the contract."""
-        suite, cases = await self._changing.read(current_caller(), request.id)
+        suite, cases = await self.suites.get(current_caller(), request.id)
         return pb.GetSuiteResponse(suite=suite_message(suite, cases))
 
     async def ListSuites(self, request: pb.ListSuitesRequest, _context: object) -> pb.ListSuitesResponse:
         """See the contract."""
-        page = await self._suites.list(current_caller().project, page=page_of(request))
+        page = await self.suites.list(current_caller(), page_of(request))
         return pb.ListSuitesResponse(
             suites=[suite_message(suite) for suite in page.items], next_page_token=page.next_token
         )
@@ -55,11 +47,15 @@ class GrpcSuiteService(SuiteServiceServicer):
             request=request_of(request),
             validate_only=request.validate_only,
         )
-        return pb.UpdateSuiteResponse(suite=suite_message(await self._changing.update(command)))
+        return pb.UpdateSuiteResponse(suite=suite_message(await self.suites.update(command)))
 
     async def DeleteSuite(self, request: pb.DeleteSuiteRequest, _context: object) -> pb.DeleteSuiteResponse:
         """See the contract."""
-        command = DeleteSuiteCommand(
-            suite=request.id, etag=request.etag, request=request_of(request), validate_only=request.validate_only
+        deleted = await self.suites.delete(
+            current_caller(),
+            request.id,
+            etag=request.etag,
+            request=request_of(request),
+            validate_only=request.validate_only,
         )
-        return pb.DeleteSuiteResponse(suite=suite_message(await self._changing.delete(current_caller(), command)))
+        return pb.DeleteSuiteResponse(suite=suite_message(deleted))

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 from statistics import fmean, median
 
-from tidemill_evaluator.evaluations.domain.metrics import METRICS
-from tidemill_evaluator.gates.domain import Requirement
-from tidemill_evaluator.suites.domain.cases import CaseAnswer, CaseResult, CaseSet
+from tidemill_evaluator.evaluations.domain.results import CaseAnswer, CaseResult
+from tidemill_evaluator.gates.domain import METRICS, Requirement
+from tidemill_evaluator.suites.domain.cases import CaseSet
 
 _LIKE_LOAD = 1.5
 """Maximum ratio of the two sides' concurrency for a pair to count in latencies."""

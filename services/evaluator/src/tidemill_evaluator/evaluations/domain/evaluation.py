@@ -7,9 +7,10 @@ from datetime import datetime
 from enum import Enum
 
 from tidemill_core.aggregate import Aggregate, Event
-from tidemill_evaluator.errors import CANCELLED, EvaluationFinished, EvaluationLost
+from tidemill_core.application import derived_id
+from tidemill_evaluator.errors import BASELINE_CHANGED, CANCELLED, EvaluationFinished, EvaluationLost, NoVerdict
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Latencies, Verdict, verdict_of
-from tidemill_evaluator.gates.domain import CONFIDENCE, Requirement
+from tidemill_evaluator.gates.domain import CONFIDENCE, Gate, Requirement
 from tidemill_evaluator.suites.domain.cases import CaseSet
 
 
@@ -53,6 +54,17 @@ class Comparing:
     confidence: float = CONFIDENCE
     baseline: str = ""
 
+    @classmethod
+    def of(cls, gate: Gate, candidate: str) -> "Comparing":
+        """Return what a gate compares of a candidate."""
+        return cls(
+            gate=gate.id,
+            deployment=gate.deployment,
+            candidate=candidate,
+            require=gate.require,
+            confidence=gate.confidence,
+        )
+
     @property
     def required_suites(self) -> list[str]:
         """All suites without repeats, in the order of the requirements."""
@@ -95,6 +107,30 @@ class Evaluation(Aggregate):
     finish_time: datetime | None = None
     epoch: int = 0
     """Lease epoch of the worker; writes of other epochs are refused."""
+
+    @classmethod
+    def queued(  # noqa: PLR0913 - all of it is known at once, and fixed from then on
+        cls,
+        project: str,
+        comparing: Comparing,
+        *,
+        origin: str,
+        attempt: int = 1,
+        asked_by: str = "",
+        dataset_version: str = "",
+    ) -> "Evaluation":
+        """Return a new evaluation; its id derives from its cause and the attempt."""
+        return cls(
+            id=derived_id(project, "evaluation", origin, str(attempt)),
+            project=project,
+            comparing=comparing,
+            gate=comparing.gate,
+            candidate=comparing.candidate,
+            origin=origin,
+            attempt=attempt,
+            asked_by=asked_by,
+            dataset_version=dataset_version,
+        )
 
     @property
     def seed(self) -> int:
@@ -184,6 +220,17 @@ class Evaluation(Aggregate):
             raise EvaluationFinished(self.id, state=self.state.value)
         self._finish(State.CANCELLED, now, EvaluationHasFailed(occurred_at=now))
         self.reason, self.message = CANCELLED, "cancelled by a user"
+
+    def refuse_other(self, configuration: str) -> None:
+        """Check that a configuration of the deployment is the one that is compared with.
+
+        Raises:
+            NoVerdict: it is another one.
+
+        """
+        if configuration != self.baseline_configuration:
+            message = f"the live configuration of {self.comparing.deployment} changed since the evaluation started"
+            raise NoVerdict(BASELINE_CHANGED, message)
 
     def _finish(self, state: State, now: datetime, event: Event) -> None:
         self.state, self.finish_time, self.remaining_s, self.message = state, now, None, ""

@@ -12,14 +12,10 @@
 import re
 from collections import Counter
 
-from tidemill_evaluator.suites.domain.cases import CaseAnswer
+from tidemill_evaluator.evaluations.domain.results import CaseAnswer
+from tidemill_evaluator.gates.domain import CITATION_VALID, METRICS, OUTPUT_CHARS, ROUGE_L, TOKEN_F1
 from tidemill_evaluator.suites.domain.words import same_signs, without_punctuation
 
-ROUGE_L = "rouge_l"
-TOKEN_F1 = "token_f1"  # noqa: S105 - a metric
-CITATION_VALID = "citation_valid"
-OUTPUT_CHARS = "output_chars"
-METRICS = (ROUGE_L, TOKEN_F1, CITATION_VALID, OUTPUT_CHARS)
 UNBOUNDED = frozenset({OUTPUT_CHARS})
 """All others are in [0, 1]."""
 

@@ -1,0 +1,229 @@
+"""An evaluator on in-memory stores."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from google.protobuf.json_format import MessageToJson
+
+from services.evaluator.tests.builders import ADA, BUCKET, DATASETS, TUNED, cases, example, gate_of, name_of, request
+from services.evaluator.tests.fakes import (
+    InMemoryDatasets,
+    InMemoryInference,
+    InMemoryLeases,
+    InMemoryModels,
+    InMemoryResults,
+    WholeRange,
+    WordScores,
+)
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Caller, PageRequest, ResourceKey
+from tidemill_core.errors import DependencyUnavailable, NotFound
+from tidemill_evaluator.errors import EvaluationNotFound, GateNotFound, SuiteNotFound
+from tidemill_evaluator.evaluations.collect_cases import CollectCases
+from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
+from tidemill_evaluator.evaluations.crud import EvaluationCrud
+from tidemill_evaluator.evaluations.domain.comparison import Evidence
+from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
+from tidemill_evaluator.evaluations.domain.pace import Pace
+from tidemill_evaluator.evaluations.list_case_results import ListCaseResults
+from tidemill_evaluator.evaluations.mongo import EvaluationCodec
+from tidemill_evaluator.evaluations.paired_answers import PairedAnswers, Patience
+from tidemill_evaluator.evaluations.ports import CaseResults
+from tidemill_evaluator.evaluations.run_evaluation import RunEvaluation
+from tidemill_evaluator.evaluations.start_evaluation import StartCommand, StartEvaluation
+from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
+from tidemill_evaluator.evaluations.turns import Turns
+from tidemill_evaluator.gates.crud import GateCrud
+from tidemill_evaluator.gates.domain import CandidateGates, Gate, Requirement
+from tidemill_evaluator.gates.mongo import CandidateGatesCodec, GateCodec
+from tidemill_evaluator.suites.crud import SuiteCrud
+from tidemill_evaluator.suites.domain.cases import CaseSet
+from tidemill_evaluator.suites.domain.limits import Limits
+from tidemill_evaluator.suites.domain.suite import Suite
+from tidemill_evaluator.suites.exchange import ExchangeCases
+from tidemill_evaluator.suites.mongo import SuiteCodec
+from tidemill_kit.store.objects import ExchangeBucket
+from tidemill_testkit.clocks import FixedClock
+from tidemill_testkit.objects import InMemoryObjects
+from tidemill_testkit.stores import InMemoryAggregates
+
+LITTLE = Evidence(min_questions=2, max_unanswered=0.4)
+HELD_OUT = Requirement(dataset="sft", metric="rouge_l", at_least=3)
+TRUTH = Requirement(suite="truth", metric="rouge_l", gain_above=-0.02)
+
+
+@dataclass(kw_only=True)
+class Steps:
+    """Counts how often a worker is notified."""
+
+    enqueued: int = 0
+
+    def __call__(self, _: ResourceKey) -> None:
+        self.enqueued += 1
+
+
+Run = Callable[[ResourceKey], Coroutine[Any, Any, bool]]
+
+
+class Evaluator:
+    """The use cases on in-memory stores."""
+
+    def __init__(
+        self,
+        *,
+        limits: Limits | None = None,
+        attempts: int = 3,
+        max_concurrent: int = 8,
+        evidence: Evidence = LITTLE,
+    ) -> None:
+        limits = limits or Limits()
+        self.evidence = evidence
+        self.clock = FixedClock()
+        self.objects = InMemoryObjects(BUCKET, DATASETS, "elsewhere")
+        self.suites = InMemoryAggregates[Suite](codec=SuiteCodec(), missing=SuiteNotFound, clock=self.clock)
+        self.gates = InMemoryAggregates[Gate](codec=GateCodec(), missing=GateNotFound, clock=self.clock)
+        self.by_candidate = InMemoryAggregates[CandidateGates](
+            codec=CandidateGatesCodec(), missing=NotFound, clock=self.clock
+        )
+        self.evaluations = InMemoryAggregates[Evaluation](
+            codec=EvaluationCodec(), missing=EvaluationNotFound, clock=self.clock
+        )
+        self.results: InMemoryResults = InMemoryResults()
+        self.leases = InMemoryLeases()
+        self.inference = InMemoryInference()
+        self.models = InMemoryModels()
+        self.datasets = InMemoryDatasets()
+        self.enqueue = Steps()
+        self.cases = exchange_cases(self.objects)
+        self.start = StartEvaluation(
+            evaluations=self.evaluations,
+            gates=self.gates,
+            suites=self.suites,
+            models=self.models,
+            inference=self.inference,
+            limits=limits,
+            enqueue=self.enqueue,
+        )
+        self.triggers = EvaluationTriggers(
+            evaluations=self.evaluations,
+            gates=self.gates,
+            by_candidate=self.by_candidate,
+            attempts=attempts,
+            enqueue=self.enqueue,
+        )
+        self.gate_crud = GateCrud(
+            gates=self.gates, by_candidate=self.by_candidate, changed=self.triggers.gate_changed, limits=limits
+        )
+        self.suite_crud = SuiteCrud(
+            suites=self.suites, cases=self.cases, gates_of=self.gate_crud.requiring, limits=limits
+        )
+        self.evaluation_crud = EvaluationCrud(evaluations=self.evaluations, clock=self.clock)
+        self.list_case_results = ListCaseResults(evaluations=self.evaluations, cases=self.cases, results=self.results)
+        self.run = self.worker(self.results, limits=limits, max_concurrent=max_concurrent)
+
+    def worker(self, results: CaseResults, *, limits: Limits | None = None, max_concurrent: int = 8) -> Run:
+        """Return what a worker does, and whether it was done; each process has its own."""
+        run = RunEvaluation(
+            evaluations=self.evaluations,
+            inference=self.inference,
+            cases=self.cases,
+            results=results,
+            gather=CollectCases(
+                suites=self.suites, models=self.models, datasets=self.datasets, limits=limits or Limits()
+            ),
+            ask=PairedAnswers(
+                inference=self.inference,
+                results=results,
+                scores=WordScores(),
+                patience=Patience(attempts=3, pause_s=0.0),
+            ),
+            compute_verdict=ComputeVerdict(intervals=WholeRange(), evidence=self.evidence),
+            triggers=self.triggers,
+            max_concurrent=asyncio.Semaphore(max_concurrent),
+            turns=lambda deadline_s: Turns(
+                Pace(maximum=max_concurrent, share=0.5),
+                deadline_s=deadline_s,
+                seconds=lambda: self.clock.now().timestamp(),
+            ),
+            clock=self.clock,
+        )
+
+        async def under_a_lease(name: ResourceKey) -> bool:
+            async with self.leases.held(name) as epoch:
+                return epoch is not None and await run(Caller(project=name.project), name.id, epoch=epoch) is None
+
+        return under_a_lease
+
+    async def with_suite(self, name: str = "truth", count: int = 3) -> Suite:
+        suite = Suite(id=name, project="acme")
+        return await self.suite_crud.create(suite, cases(count), request=request())
+
+    async def with_held_out(self, count: int = 3, *, version: str = "sft@2", bucket: str = DATASETS) -> CaseSet:
+        """Add a dataset version with a held-out split of this many examples."""
+        dataset, number = version.split("@")
+        examples = [example(case) for case in cases(count, prefix="held out: ")]
+        lines = [MessageToJson(each, indent=None, preserving_proto_field_name=True) for each in examples]
+        data = "\n".join(lines).encode()
+        content = await ExchangeBucket(self.objects, bucket).put("acme", dataset, data, media_type="application/jsonl")
+        return self.publish(dataset, int(number), count, content)
+
+    def publish(self, dataset: str, number: int, count: int, content: ObjectRef) -> CaseSet:
+        part = CaseSet(dataset=dataset, number=number, size=count, content=content)
+        self.datasets.parts[f"{dataset}@{number}"] = part
+        return part
+
+    async def with_gate(
+        self, *require: Requirement, name: str = "gate", candidate: str = "lora", paused: bool = False
+    ) -> Gate:
+        gate = gate_of(*require, name=name, candidate=candidate, paused=paused)
+        return await self.gate_crud.create(gate, request=request())
+
+    async def register(self, version: str = TUNED, *, project: str = "acme") -> None:
+        """Deliver the event of a registered version."""
+        await self.triggers.candidate_registered(Caller(project=project), version, dataset_version="sft@2")
+
+    async def by_hand(self, *, suites: Sequence[str] = ("truth",), baseline: str = "") -> Evaluation:
+        command = StartCommand(
+            candidate=TUNED, deployment="helpdesk", suites=suites, baseline=baseline, request=request()
+        )
+        return await self.start(ADA, command)
+
+    async def all(self, project: str = "acme") -> list[Evaluation]:
+        return list((await self.evaluations.list(project, page=PageRequest(size=1000))).items)
+
+    async def finish(self, evaluation: Evaluation | None = None) -> Evaluation:
+        """Run an evaluation (by default the only one) and return it."""
+        if evaluation is None:
+            (evaluation,) = await self.all()
+        await self.run(name_of(evaluation))
+        return await self.evaluations.get("acme", evaluation.id)
+
+    def candidate_is_right(self, count: int = 3, *, prefix: str = "") -> None:
+        for case in cases(count, prefix=prefix):
+            self.inference.says[TUNED, case.question] = case.reference
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.advance(timedelta(seconds=seconds))
+
+
+def exchange_cases(objects: InMemoryObjects) -> ExchangeCases:
+    return ExchangeCases(ExchangeBucket(objects, BUCKET), of_datasets={DATASETS: ExchangeBucket(objects, DATASETS)})
+
+
+async def ready(**settings: int) -> Evaluator:
+    """Return an evaluator with suite, held-out split, gate, and a candidate with all answers right."""
+    evaluator = Evaluator(**settings)  # type: ignore[arg-type] # attempts and at_once
+    await evaluator.with_suite()
+    await evaluator.with_held_out()
+    await evaluator.with_gate(HELD_OUT, TRUTH)
+    evaluator.candidate_is_right()
+    evaluator.candidate_is_right(prefix="held out: ")
+    await evaluator.register()
+    return evaluator
+
+
+def away() -> DependencyUnavailable:
+    return DependencyUnavailable("no answer", dependency="inference")
