@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from google.protobuf.json_format import MessageToJson, Parse
@@ -11,17 +12,19 @@ from google.protobuf.message import Message
 from services.trainer.tests.registry.fakes import manifest_of, model_files
 from tidemill.trainer.v1.events_pb2 import ModelVersionRegistered
 from tidemill_core.aggregate import Aggregate, ObjectRef
+from tidemill_kit.mapping import DocumentCodec
 from tidemill_trainer.registry.domain.model import Model
 from tidemill_trainer.registry.domain.model_version import Artifact, ModelVersion
 from tidemill_trainer.registry.domain.sources import FolderSource, TrainedSource
-from tidemill_trainer.registry.mongo import ModelCodec, ModelVersionCodec
+from tidemill_trainer.registry.mongo import MODELS, VERSIONS
 from tidemill_trainer.training.domain.losses import LossPoint
 from tidemill_trainer.training.domain.plan import DatasetVersion, PlanSettings, TrainingPlan
 from tidemill_trainer.training.domain.run import Progress, TrainingRun
-from tidemill_trainer.training.mongo import TrainingRunCodec
+from tidemill_trainer.training.mongo import RUNS
 
 EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"
 RUN = "0b6e8f5e-2f0a-5d53-9d8f-0e3c8a1f2b6d"
+A = TypeVar("A", bound=Aggregate)
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -29,11 +32,9 @@ def json_of(payload: Message) -> str:
     return MessageToJson(payload, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
-def published(
-    codec: ModelCodec | ModelVersionCodec | TrainingRunCodec, aggregate: Aggregate, *, seq: int
-) -> tuple[str, Message]:
+def published(codec: DocumentCodec[A], aggregate: A, *, seq: int) -> tuple[str, Message]:
     (event,) = aggregate.pending
-    return codec.event(aggregate, event, seq)  # type: ignore[arg-type] # each test gives a codec and its own aggregate
+    return codec.event(aggregate, event, seq)
 
 
 def version(number: int) -> ModelVersion:
@@ -53,19 +54,19 @@ def registered() -> tuple[str, Message]:
     ready.digest = "4bd2ba7cd85a0bcd30f5cbf3b2e7a1e8e53d3f0c98ad1ff1fb5a1e33d2b2a1c0"
     ready.expected_bytes = 271171560
     ready._register(NOON)  # noqa: SLF001 - completing would need files of this size
-    return published(ModelVersionCodec(), ready, seq=1)
+    return published(VERSIONS, ready, seq=1)
 
 
 def failed() -> tuple[str, Message]:
     refused = version(4)
     refused.fail(reason="ARTIFACT_REFUSED", message="config.json: names code to run: auto_map", now=NOON)
-    return published(ModelVersionCodec(), refused, seq=1)
+    return published(VERSIONS, refused, seq=1)
 
 
 def deleted() -> tuple[str, Message]:
     model = Model(id="smollm2", project="acme", version=1)
     model.delete(now=NOON, expected_version=None)
-    return published(ModelCodec(), model, seq=2)
+    return published(MODELS, model, seq=2)
 
 
 def run() -> TrainingRun:
@@ -87,19 +88,19 @@ def claimed() -> TrainingRun:
 
 
 def run_queued() -> tuple[str, Message]:
-    return published(TrainingRunCodec(), run(), seq=1)
+    return published(RUNS, run(), seq=1)
 
 
 def run_succeeded() -> tuple[str, Message]:
     done = claimed()
     done.succeed("helpdesk_lora@1", now=NOON, epoch=1)
-    return published(TrainingRunCodec(), done, seq=2)
+    return published(RUNS, done, seq=2)
 
 
 def run_failed() -> tuple[str, Message]:
     broken = claimed()
     broken.fail(reason="DIVERGED", message="the loss is nan after step 3: use a lower learning_rate", now=NOON, epoch=1)
-    return published(TrainingRunCodec(), broken, seq=2)
+    return published(RUNS, broken, seq=2)
 
 
 def test_a_trained_version_names_its_run_base_and_dataset_version() -> None:
@@ -109,7 +110,7 @@ def test_a_trained_version_names_its_run_base_and_dataset_version() -> None:
         project="acme", model="lora", number=1, source=source, artifacts=[Artifact(file=file)], now=NOON
     )
 
-    _, payload = published(ModelVersionCodec(), trained, seq=1)
+    _, payload = published(VERSIONS, trained, seq=1)
 
     assert isinstance(payload, ModelVersionRegistered)
     assert (payload.run, payload.base, payload.dataset_version) == (RUN, "smollm2@3", "helpdesk_sft@1")

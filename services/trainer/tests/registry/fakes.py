@@ -26,7 +26,7 @@ from tidemill_trainer.registry.fetch_version import FetchVersion
 from tidemill_trainer.registry.file_inspector import FileInspector
 from tidemill_trainer.registry.file_spool import FileSpool
 from tidemill_trainer.registry.import_model import ImportCommand, Imported, ImportModel
-from tidemill_trainer.registry.mongo import ModelCodec, ModelVersionCodec
+from tidemill_trainer.registry.mongo import MODELS, VERSIONS
 from tidemill_trainer.registry.ports import HubFile, Snapshot
 from tidemill_trainer.registry.references import References
 from tidemill_trainer.registry.upload import UploadVersion
@@ -143,10 +143,8 @@ class Registry:
     epoch: int = 0
 
     def __post_init__(self) -> None:
-        self.models = InMemoryAggregates[Model](codec=ModelCodec(), missing=ModelNotFound, clock=self.clock)
-        self.versions = InMemoryAggregates[ModelVersion](
-            codec=ModelVersionCodec(), missing=ModelVersionNotFound, clock=self.clock
-        )
+        self.models = InMemoryAggregates[Model](codec=MODELS, missing=ModelNotFound, clock=self.clock)
+        self.versions = InMemoryAggregates[ModelVersion](codec=VERSIONS, missing=ModelVersionNotFound, clock=self.clock)
         self.artifacts = InMemoryArtifacts()
         self.hub = FakeHub(self.folder)
         self.spool = FileSpool(self.folder, max_concurrent=2)

@@ -14,7 +14,7 @@ from tidemill_trainer.errors import ModelNotFound, ModelVersionNotFound
 from tidemill_trainer.registry.domain.model import Model
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.registry.domain.sources import FolderSource, HuggingFaceSource, OpenAiSource, Source
-from tidemill_trainer.registry.mongo import ModelCodec, ModelVersionCodec, pending_imports
+from tidemill_trainer.registry.mongo import MODELS, VERSIONS, pending_imports
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STORED = ObjectRef(bucket="exchange", key="acme/m@1/abc", size=23, sha256="a" * 64)
@@ -44,7 +44,7 @@ async def database(stack: Addresses) -> AsyncIterator[Database]:
 def versions(database: Database) -> MongoAggregates[ModelVersion]:
     return MongoAggregates(
         database["model_versions"],
-        codec=ModelVersionCodec(),
+        codec=VERSIONS,
         topic="topic",
         source="/tidemill/trainer",
         missing=ModelVersionNotFound,
@@ -77,7 +77,7 @@ async def test_a_version_with_stored_files_is_read_as_it_was_saved(versions: Mon
 
 async def test_a_model_is_read_as_it_was_saved(database: Database) -> None:
     models = MongoAggregates(
-        database["models"], codec=ModelCodec(), topic="topic", source="/tidemill/trainer", missing=ModelNotFound
+        database["models"], codec=MODELS, topic="topic", source="/tidemill/trainer", missing=ModelNotFound
     )
 
     saved = await models.upsert(

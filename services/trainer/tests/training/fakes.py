@@ -27,7 +27,7 @@ from tidemill_trainer.training.check_plan import CheckPlan
 from tidemill_trainer.training.crud import TrainingPlanCrud, UpdateCommand
 from tidemill_trainer.training.domain.plan import DatasetVersion, PlanSettings, TrainingPlan
 from tidemill_trainer.training.domain.run import TrainingRun, run_id
-from tidemill_trainer.training.mongo import TrainingPlanCodec, TrainingRunCodec
+from tidemill_trainer.training.mongo import PLANS, RUNS
 from tidemill_trainer.training.ports import Begun, Fitted, Report, Stepped, TrainingJob
 from tidemill_trainer.training.queue_run import QueueRun
 from tidemill_trainer.training.register_adapter import RegisterAdapter
@@ -179,10 +179,8 @@ class Harness:
     def __post_init__(self) -> None:
         self.registry = Registry(folder=self.folder)
         clock = self.registry.clock
-        self.plans = InMemoryAggregates[TrainingPlan](
-            codec=TrainingPlanCodec(), missing=TrainingPlanNotFound, clock=clock
-        )
-        self.runs = InMemoryAggregates[TrainingRun](codec=TrainingRunCodec(), missing=TrainingRunNotFound, clock=clock)
+        self.plans = InMemoryAggregates[TrainingPlan](codec=PLANS, missing=TrainingPlanNotFound, clock=clock)
+        self.runs = InMemoryAggregates[TrainingRun](codec=RUNS, missing=TrainingRunNotFound, clock=clock)
         self.datasets, self.trainings = FakeDatasets(), FakeTrainings()
         self.folders = RunFolders(self.folder / "runs", keep_s=3600.0)
         check = CheckPlan(

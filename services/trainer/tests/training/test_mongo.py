@@ -16,7 +16,7 @@ from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.training.domain.losses import LossPoint
 from tidemill_trainer.training.domain.plan import RunLimits, TrainingPlan
 from tidemill_trainer.training.domain.run import Progress, TrainingRun
-from tidemill_trainer.training.mongo import TrainingPlanCodec, TrainingRunCodec, deferring_plans, pending_runs
+from tidemill_trainer.training.mongo import PLANS, RUNS, deferring_plans, pending_runs
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ async def database(stack: Addresses) -> AsyncIterator[Database]:
 def runs(database: Database) -> MongoAggregates[TrainingRun]:
     return MongoAggregates(
         database["runs"],
-        codec=TrainingRunCodec(),
+        codec=RUNS,
         topic="topic",
         source="/test",
         missing=TrainingRunNotFound,
@@ -42,9 +42,7 @@ def runs(database: Database) -> MongoAggregates[TrainingRun]:
 
 @pytest.fixture
 def plans(database: Database) -> MongoAggregates[TrainingPlan]:
-    return MongoAggregates(
-        database["plans"], codec=TrainingPlanCodec(), topic="topic", source="/test", missing=TrainingPlanNotFound
-    )
+    return MongoAggregates(database["plans"], codec=PLANS, topic="topic", source="/test", missing=TrainingPlanNotFound)
 
 
 def plan(name: str = "lora") -> TrainingPlan:

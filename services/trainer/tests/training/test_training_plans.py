@@ -27,7 +27,7 @@ from tidemill_trainer.registry.domain.sources import OpenAiSource
 from tidemill_trainer.training.crud import UpdateCommand
 from tidemill_trainer.training.domain.plan import RunLimits, TrainingPlan
 from tidemill_trainer.training.domain.run import RunState, RunWasQueued, run_id
-from tidemill_trainer.training.mongo import TrainingPlanCodec
+from tidemill_trainer.training.mongo import PLANS
 
 BOB = Caller(project="other", subject="bob")
 
@@ -149,7 +149,7 @@ async def test_a_plan_that_goes_on_with_another_dataset_trains_nothing_of_the_ol
 
 
 async def test_a_plan_that_is_deleted_while_a_version_is_received_keeps_it_from_no_other_plan(harness: Harness) -> None:
-    plans = DeletedOnceListed(codec=TrainingPlanCodec(), missing=TrainingPlanNotFound, clock=harness.registry.clock)
+    plans = DeletedOnceListed(codec=PLANS, missing=TrainingPlanNotFound, clock=harness.registry.clock)
     start_deferred = replace(harness.start_deferred, plans=plans)
     for plan, paused in (("gone", True), ("lora", False)):
         await plans.add(TrainingPlan(id=plan, project="acme", settings=plan_settings(paused=paused)), request=request())

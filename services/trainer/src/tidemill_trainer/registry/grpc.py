@@ -3,14 +3,16 @@
 from collections.abc import AsyncIterator
 
 from tidemill.trainer.v1 import model_registry_service_pb2 as pb
+from tidemill.trainer.v1.model_pb2 import Model
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceServicer
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_kit.grpc.server import current_caller, page_of, request_of
 from tidemill_kit.grpc.uploads import UploadPlaces
+from tidemill_kit.mapping import from_message, to_message
 from tidemill_trainer.etags import version_of
 from tidemill_trainer.registry.crud import ModelCrud, ModelOverview
 from tidemill_trainer.registry.import_model import ImportCommand, ImportModel
-from tidemill_trainer.registry.messages import model_message, source_of, version_message
+from tidemill_trainer.registry.messages import source_of, version_message
 from tidemill_trainer.registry.upload import UploadVersion
 
 LARGEST_CHUNK = 2 * 1024 * 1024
@@ -29,13 +31,8 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
 
     async def ImportModel(self, request: pb.ImportModelRequest, _context: object) -> pb.ImportModelResponse:
         """Import a version, or return the one with this content."""
-        command = ImportCommand(
-            model=request.model,
-            source=source_of(request.source),
-            labels=dict(request.labels),
-            request=request_of(request),
-            validate_only=request.validate_only,
-        )
+        source, intent = source_of(request.source), request_of(request)
+        command = from_message(ImportCommand, request, source=source, request=intent)
         imported = await self._import_model(current_caller(), command)
         return pb.ImportModelResponse(version=version_message(imported.version), created=imported.created)
 
@@ -61,13 +58,13 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
 
     async def GetModel(self, request: pb.GetModelRequest, _context: object) -> pb.GetModelResponse:
         """Return one model."""
-        return pb.GetModelResponse(model=model_message(await self._crud.get(current_caller(), request.id)))
+        return pb.GetModelResponse(model=_model_message(await self._crud.get(current_caller(), request.id)))
 
     async def ListModels(self, request: pb.ListModelsRequest, _context: object) -> pb.ListModelsResponse:
         """Return a page of models."""
         page = await self._crud.list(current_caller(), page_of(request))
         return pb.ListModelsResponse(
-            models=[model_message(overview) for overview in page.items], next_page_token=page.next_token
+            models=[_model_message(overview) for overview in page.items], next_page_token=page.next_token
         )
 
     async def DeleteModel(self, request: pb.DeleteModelRequest, _context: object) -> pb.DeleteModelResponse:
@@ -79,7 +76,7 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
             request=request_of(request),
             validate_only=request.validate_only,
         )
-        return pb.DeleteModelResponse(model=model_message(ModelOverview(model=model, latest_version=0)))
+        return pb.DeleteModelResponse(model=to_message(Model, model, latest_version=0))
 
     async def GetModelVersion(self, request: pb.GetModelVersionRequest, _context: object) -> pb.GetModelVersionResponse:
         """Return one version, or a model's newest ready one."""
@@ -94,6 +91,10 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
         return pb.ListModelVersionsResponse(
             versions=[version_message(version) for version in page.items], next_page_token=page.next_token
         )
+
+
+def _model_message(overview: ModelOverview) -> Model:
+    return to_message(Model, overview.model, latest_version=overview.latest_version)
 
 
 async def _start_of(messages: AsyncIterator[pb.UploadModelFileRequest]) -> pb.UploadModelFileStart:

@@ -20,7 +20,7 @@ from tidemill_trainer.registry.file_spool import FileSpool
 from tidemill_trainer.registry.grpc import GrpcModelRegistryService
 from tidemill_trainer.registry.hugging_face_hub import HuggingFaceHub
 from tidemill_trainer.registry.import_model import ImportModel
-from tidemill_trainer.registry.mongo import ModelCodec, ModelVersionCodec, pending_imports
+from tidemill_trainer.registry.mongo import MODELS, VERSIONS, pending_imports
 from tidemill_trainer.registry.ports import Artifacts, Inspector, Models, Versions
 from tidemill_trainer.registry.references import References
 from tidemill_trainer.registry.upload import UploadVersion
@@ -45,10 +45,8 @@ class Registry:
 def wire_registry(backend: Backend, settings: TrainerSettings) -> Registry:
     """Build the registry."""
     clock, inspector = SystemClock(), FileInspector()
-    models = backend.aggregates(
-        "models", ModelCodec(), missing=ModelNotFound, topic=TOPIC, quota=settings.quota("models")
-    )
-    versions = backend.aggregates("model_versions", ModelVersionCodec(), missing=ModelVersionNotFound, topic=TOPIC)
+    models = backend.aggregates("models", MODELS, missing=ModelNotFound, topic=TOPIC, quota=settings.quota("models"))
+    versions = backend.aggregates("model_versions", VERSIONS, missing=ModelVersionNotFound, topic=TOPIC)
     references = References(models=models, versions=versions)
     artifacts = ExchangeArtifacts(backend.objects, backend.own_bucket(settings.exchange_bucket))
     spool = FileSpool(settings.data_dir / "uploads", max_concurrent=settings.max_concurrent_uploads)

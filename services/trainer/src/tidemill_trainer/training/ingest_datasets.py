@@ -10,6 +10,7 @@ from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceStub
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import NotFound, PermissionDenied
 from tidemill_core.grpc.context import acting_for
+from tidemill_kit.mapping import REST, from_message
 from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_trainer.errors import DatasetVersionNotFound
 from tidemill_trainer.training.domain.plan import DatasetVersion
@@ -29,11 +30,10 @@ class IngestDatasets:
                 found = (await self._ingest.GetDatasetVersion(pb.GetDatasetVersionRequest(id=reference))).version
         except NotFound as error:
             raise DatasetVersionNotFound(reference) from error
-        part = found.train
         return DatasetVersion(
             id=f"{found.dataset}@{found.number}",
-            train=ObjectRef(bucket=part.bucket, key=part.key, size=part.size, sha256=part.sha256),
-            examples=part.examples,
+            train=from_message(ObjectRef, found.train, ignore=REST),
+            examples=found.train.examples,
         )
 
     def check(self, project: str, version: DatasetVersion) -> None:

@@ -20,7 +20,7 @@ from tidemill_trainer.training.crud import TrainingPlanCrud
 from tidemill_trainer.training.events import datasets
 from tidemill_trainer.training.grpc import GrpcTrainingService
 from tidemill_trainer.training.ingest_datasets import IngestDatasets
-from tidemill_trainer.training.mongo import TrainingPlanCodec, TrainingRunCodec, deferring_plans, pending_runs
+from tidemill_trainer.training.mongo import PLANS, RUNS, deferring_plans, pending_runs
 from tidemill_trainer.training.ports import Datasets, Plans, Runs
 from tidemill_trainer.training.queue_run import QueueRun
 from tidemill_trainer.training.reconcile import sweep_folders
@@ -95,14 +95,12 @@ def _stores(backend: Backend, settings: TrainerSettings) -> _Stores:
     return _Stores(
         plans=backend.aggregates(
             "training_plans",
-            TrainingPlanCodec(),
+            PLANS,
             missing=TrainingPlanNotFound,
             lists=[("dataset",)],
             quota=settings.quota("training_plans"),
         ),
-        runs=backend.aggregates(
-            "training_runs", TrainingRunCodec(), missing=TrainingRunNotFound, topic=TOPIC, lists=[("plan",)]
-        ),
+        runs=backend.aggregates("training_runs", RUNS, missing=TrainingRunNotFound, topic=TOPIC, lists=[("plan",)]),
         datasets=IngestDatasets(
             backend.channel("ingest", settings.ingest_address),
             {name: backend.bucket(name) for name in settings.dataset_buckets.split(",")},
