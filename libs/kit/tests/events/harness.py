@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_kit.events.consumer import ConsumerLimits
-from tidemill_kit.events.kafka import Consumers
+from tidemill_kit.events.dead_letters import DeadLetter, DeadLetters
+from tidemill_kit.events.kafka import Consumers, read_topic
 from tidemill_kit.events.records import OutgoingRecord, Publishing
 from tidemill_kit.events.retry import EngineLimits
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Refusal, Route, Subscription
@@ -168,3 +170,11 @@ class Bench:
 
     async def committed(self, partition: int = 0) -> int | None:
         return await self.topics.committed(f"tidemill.{self.name}", self.topic, partition)
+
+
+async def dead_letters_of(bench: Bench) -> list[DeadLetter]:
+    letters = DeadLetters(partial(read_topic, bench.topics.bootstrap), bench.publisher)
+    return list(await letters.list(bench.dead_letter_topic))
+
+
+MakeBench = Callable[[int], Awaitable[Bench]]

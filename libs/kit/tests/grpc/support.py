@@ -1,11 +1,12 @@
 """Real servers on port 0 whose handlers are written in the test."""
 
+import asyncio
 import io
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 from pydantic import SecretStr
@@ -17,10 +18,14 @@ from tidemill.inference.v1.inference_service_pb2_grpc import (
     add_InferenceServiceServicer_to_server,
 )
 from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub, add_DocumentServiceServicer_to_server
-from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceResponse
+from tidemill.ingest.v1.source_pb2 import Source
+from tidemill.ingest.v1.source_service_pb2 import (
+    GetSourceRequest,
+    GetSourceResponse,
+)
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub, add_SourceServiceServicer_to_server
 from tidemill_core.grpc.client import open_channel
-from tidemill_kit.grpc.server import GrpcServer, Registration
+from tidemill_kit.grpc.server import GrpcServer, Registration, current_caller
 from tidemill_kit.runtime.settings import ServiceSettings
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -134,3 +139,12 @@ class Lines:
     def named(self, event: str) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in self.text.splitlines() if line.startswith("{")]
         return [line for line in lines if line["event"] == event]
+
+
+async def caller_as_source(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+    return GetSourceResponse(source=Source(id="cms", project=current_caller().project))
+
+
+async def wait_for_ever(_request: object, _context: Context) -> NoReturn:
+    await asyncio.Event().wait()
+    raise AssertionError

@@ -1,133 +1,32 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 import textwrap
-import threading
-import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from libs.kit.tests.grpc.support import Context, Lines, settings, sources
-from tidemill.ingest.v1.source_pb2 import Source
+from libs.kit.tests.service.running import Part, Running, Switch, free_port, living
 from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceResponse
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
-from tidemill.status.v1.status_service_pb2 import GetStatusRequest, ServiceStatus
-from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
 from tidemill_core.application import Page, Requeue
 from tidemill_core.errors import DependencyUnavailable, Internal
 from tidemill_core.grpc.client import open_channel
-from tidemill_kit.runtime import telemetry
 from tidemill_kit.runtime.settings import PortTaken
 from tidemill_kit.runtime.telemetry import serve_metrics
 from tidemill_kit.service.app import App, Dependency, Worker, serve
 from tidemill_kit.workers.controller import Controller
 from tidemill_testkit.polling import eventually
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 pytestmark = pytest.mark.usefixtures("lines")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@dataclass
-class Switch:
-    """A dependency that can be turned off."""
-
-    name: str = "mongodb"
-    on: bool = True
-
-    async def probe(self) -> None:
-        if not self.on:
-            message = f"{self.name} does not answer"
-            raise DependencyUnavailable(message, dependency=self.name)
-
-    @property
-    def dependency(self) -> Dependency:
-        return Dependency(name=self.name, probe=self.probe)
-
-
-@dataclass
-class Part:
-    """A component that says what happens to it."""
-
-    name: str
-    diary: list[str]
-    refusals: int = 0
-    stop_forever: bool = False
-    stop_error: Exception | None = None
-
-    async def start(self) -> None:
-        if self.refusals:
-            self.refusals -= 1
-            message = "the other side went away"
-            raise DependencyUnavailable(message, dependency="kafka")
-        self.diary.append(f"{self.name} started")
-
-    async def stop(self) -> None:
-        if self.stop_forever:
-            await asyncio.Event().wait()
-        if self.stop_error is not None:
-            raise self.stop_error
-        self.diary.append(f"{self.name} stopped")
-
-
-async def get_source(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
-    return GetSourceResponse(source=Source(id="cms"))
-
-
-@dataclass
-class Running:
-    """A service that runs in this process."""
-
-    port: int
-    stop: asyncio.Event
-    task: asyncio.Task[int]
-    channel: grpc.aio.Channel
-
-    async def status(self) -> ServiceStatus:
-        return (await StatusServiceStub(self.channel).GetStatus(GetStatusRequest(), wait_for_ready=True)).status
-
-    async def health(self, service: str = "") -> bool:
-        stub: Any = health_pb2_grpc.HealthStub(self.channel)
-        reply = await stub.Check(health_pb2.HealthCheckRequest(service=service), wait_for_ready=True)
-        return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
-
-    async def becomes(self, *, ready: bool) -> None:
-        async with asyncio.timeout(30):  # a process of its own has much to import
-            while await self.health() != ready:  # noqa: ASYNC110 - what is polled is on the other side
-                await asyncio.sleep(0.01)
-
-    async def ends(self) -> int:
-        self.stop.set()
-        return await asyncio.wait_for(self.task, 10)
-
-
-@asynccontextmanager
-async def living(**app: Any) -> AsyncIterator[Running]:  # noqa: ANN401 - the fields of App
-    changes = app.pop("settings", {})
-    stop, port = asyncio.Event(), free_port()
-    built = App(settings=settings(grpc_port=port, **changes), **{"servicers": [sources(GetSource=get_source)]} | app)
-    task = asyncio.create_task(serve(built, stop=stop))
-    try:
-        async with open_channel(f"127.0.0.1:{port}", name="probe", project="acme") as channel:
-            yield Running(port, stop, task, channel)
-    finally:
-        stop.set()
-        await asyncio.wait_for(asyncio.wait({task}), 10)
 
 
 async def test_a_service_is_alive_at_once_and_ready_when_what_it_needs_answers() -> None:
@@ -442,37 +341,3 @@ async def test_a_process_serves_metrics_and_ends_orderly_on_a_signal(number: sig
 def _page(url: str) -> str:
     with urllib.request.urlopen(url, timeout=5) as reply:  # noqa: S310 - our own address
         return str(reply.read(), "utf-8")
-
-
-def trickle(connection: socket.socket) -> None:
-    for _ in range(2000):
-        connection.sendall(b"G")
-        time.sleep(0.02)
-
-
-def test_a_connection_to_the_metrics_that_trickles_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telemetry, "_METRICS_WHOLE_S", 0.3)
-    port = free_port()
-    close = serve_metrics(settings(metrics_port=port))
-    try:
-        with socket.create_connection(("127.0.0.1", port)) as trickling, pytest.raises(ConnectionError):
-            trickle(trickling)
-    finally:
-        close()
-
-
-def test_idle_connections_to_the_metrics_hold_few_threads_and_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telemetry._MetricsHandler, "timeout", 0.3)  # noqa: SLF001 - seconds would be waited for
-    port, threads = free_port(), threading.active_count()
-    close = serve_metrics(settings(metrics_port=port))
-    idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
-    try:
-        ended = [connection.recv(1) for connection in idle]  # each is closed, the last of them after 0.3 s
-        assert ended == [b""] * 40
-        assert threading.active_count() <= threads + 9
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            assert b"tidemill_rpc" in answer.read()
-    finally:
-        close()
-        for connection in idle:
-            connection.close()
