@@ -4,10 +4,15 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from tidemill.ingest.v1.source_pb2 import Source
-from tidemill.ingest.v1.source_service_pb2 import CreateSourceRequest, ListSourcesRequest
+from tidemill.ingest.v1.source_service_pb2 import (
+    CreateSourceRequest,
+    DeleteSourceRequest,
+    ListSourcesRequest,
+    UpdateSourceRequest,
+)
 from tidemill_core.application import PageRequest
 from tidemill_core.errors import Conflict, InvalidInput
-from tidemill_kit.grpc.server import check_etag, etag_of, page_of, paths_of, request_of, timestamp_of
+from tidemill_kit.grpc.server import check_etag, etag_of, page_of, paths_of, request_of, timestamp_of, write_of
 
 
 def test_the_same_body_has_the_same_digest_whatever_the_request_id_and_the_order_of_labels() -> None:
@@ -62,6 +67,14 @@ def test_an_etag_of_another_version_is_a_conflict() -> None:
     check_etag(etag_of(7), 7)
     with pytest.raises(Conflict, match="read it again"):
         check_etag(etag_of(6), 7)
+
+
+def test_a_write_has_its_etag_from_the_request_or_from_the_resource_in_it() -> None:
+    deleted = write_of(DeleteSourceRequest(id="cms", etag="3", request_id="r", validate_only=True))
+    updated = write_of(UpdateSourceRequest(source=Source(id="cms", etag="4")), etag="4")
+
+    assert (deleted.request.id, deleted.etag, deleted.validate_only) == ("r", "3", True)
+    assert (updated.etag, updated.validate_only) == ("4", False)
 
 
 def test_a_moment_becomes_a_timestamp_and_none_stays_unset() -> None:

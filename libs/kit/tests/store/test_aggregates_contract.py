@@ -382,7 +382,7 @@ async def test_a_note_larger_than_a_page_is_a_page(notes: Aggregates[Note]) -> N
 
 async def test_a_request_id_is_short(notes: Aggregates[Note]) -> None:
     with pytest.raises(InvalidInput, match="request_id"):
-        await notes.add(a_note(), request=intent("r" * 201))
+        await notes.add(a_note(), request=intent("r" * 129))
 
 
 async def test_an_event_that_outgrows_its_record_is_refused(notes: Aggregates[Note]) -> None:

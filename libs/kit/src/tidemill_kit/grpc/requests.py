@@ -11,11 +11,25 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tidemill_core.application import PageRequest, Request
-from tidemill_core.errors import Conflict, InvalidInput, Violation, digest_of
+from tidemill_core.errors import InvalidInput, Violation, digest_of
 from tidemill_core.paging import MAX_PAGE_SIZE
+from tidemill_core.resources import MAX_REQUEST_ID, Write, check_etag, check_request_id, etag_of
+
+__all__ = [
+    "DEFAULT_PAGE_SIZE",
+    "MAX_REQUEST_ID",
+    "Paged",
+    "check_etag",
+    "etag_of",
+    "page_of",
+    "paths_of",
+    "request_of",
+    "required",
+    "timestamp_of",
+    "write_of",
+]
 
 DEFAULT_PAGE_SIZE = 50
-MAX_REQUEST_ID = 128
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -49,9 +63,7 @@ def request_of(message: Message) -> Request:
     request_id = str(getattr(message, "request_id", ""))
     if request_id:
         body.ClearField("request_id")
-    if len(request_id) > MAX_REQUEST_ID:
-        text = f"has {len(request_id)} characters, at most {MAX_REQUEST_ID} are taken"
-        raise InvalidInput.of(Violation(field="request_id", description=text))
+    check_request_id(request_id)
     asked = body.DESCRIPTOR.full_name.encode()
     request = Request.of(request_id, asked + b"\0" + body.SerializeToString(deterministic=True))
     structlog.contextvars.bind_contextvars(request_id=_reported(request.id))
@@ -91,21 +103,18 @@ def paths_of(mask: FieldMask, *, allowed: Collection[str]) -> frozenset[str]:
     return frozenset(mask.paths)
 
 
-def etag_of(version: int) -> str:
-    """Return the etag of a saved version."""
-    return str(version)
-
-
-def check_etag(given: str, version: int) -> None:
-    """Refuse a change that was decided on another version; "" was decided on none.
+def write_of(message: Message, *, etag: str = "") -> Write:
+    """Return how a change is asked for; a Delete has its etag itself, an Update in the resource.
 
     Raises:
-        Conflict: the thing has changed since.
+        InvalidInput: the request id is too long.
 
     """
-    if given and given != etag_of(version):
-        message = f"it changed since etag {given}: read it again and decide again"
-        raise Conflict(message, etag=etag_of(version))
+    return Write(
+        request=request_of(message),
+        etag=etag or str(getattr(message, "etag", "")),
+        validate_only=bool(getattr(message, "validate_only", False)),
+    )
 
 
 def timestamp_of(moment: datetime | None) -> Timestamp | None:

@@ -18,7 +18,16 @@ from tidemill_core.grpc.client import KEEPALIVE_ANSWER_MS, KEEPALIVE_MS
 from tidemill_core.grpc.context import current_caller, remaining_s
 from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.grpc.interceptors import EdgeInterceptor, Policy
-from tidemill_kit.grpc.requests import check_etag, etag_of, page_of, paths_of, request_of, required, timestamp_of
+from tidemill_kit.grpc.requests import (
+    check_etag,
+    etag_of,
+    page_of,
+    paths_of,
+    request_of,
+    required,
+    timestamp_of,
+    write_of,
+)
 from tidemill_kit.grpc.resources import resource_of
 from tidemill_kit.runtime.settings import PortTaken, ServiceSettings
 
@@ -35,6 +44,7 @@ __all__ = [
     "request_of",
     "required",
     "timestamp_of",
+    "write_of",
 ]
 
 Registration = tuple[Callable[[Any, grpc.aio.Server], None], object]

@@ -35,7 +35,8 @@ from tidemill_core.errors import (
 )
 from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
 from tidemill_core.quotas import Quota
-from tidemill_kit.store.idempotency import entry_of, refuse_long_id, remembered, was_applied
+from tidemill_core.resources import check_request_id
+from tidemill_kit.store.idempotency import entry_of, remembered, was_applied
 from tidemill_kit.store.mongo import (
     Collection,
     Document,
@@ -260,7 +261,7 @@ class MongoAggregates(Generic[A]):
         usually_new: bool = False,
     ) -> A:
         """Load, decide and save, again on fresh state after a lost race; what is new may need no loading."""
-        refuse_long_id(request)
+        check_request_id(request.id)
         key = document_id(project, aggregate_id)
         fields = _FOR_WRITING if request.named else _FOR_WRITING | {"requests": False}
         if usually_new and self._quota is None and (saved := await self._decide_and_save(key, None, decide, request)):

@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tidemill_core.application import Request
-from tidemill_core.errors import InvalidInput, RequestIdReused, Violation
+from tidemill_core.errors import RequestIdReused
 
 REMEMBERED_REQUESTS = 50
-MAX_REQUEST_ID_LENGTH = 200
 _HALF = 16
 """Characters of base64, 96 bits: of an aggregate's requests no two ever share them by chance."""
 
@@ -45,18 +44,6 @@ def remembered(request: Request) -> dict[str, Any]:
 def entry_of(request: Request) -> str:
     """Return what is kept of a request."""
     return _short(request.id) + _short(request.digest)
-
-
-def refuse_long_id(request: Request) -> None:
-    """Refuse a request whose id is too long.
-
-    Raises:
-        InvalidInput: names the field and the limit.
-
-    """
-    if len(request.id) > MAX_REQUEST_ID_LENGTH:
-        text = f"has {len(request.id)} characters: take at most {MAX_REQUEST_ID_LENGTH}"
-        raise InvalidInput.of(Violation(field="request_id", description=text))
 
 
 def _short(text: str) -> str:

@@ -1,0 +1,186 @@
+"""What declared resources have in common: ids, labels, etags, and how they are created, updated and deleted.
+
+A use case of a resource says what is particular about it and leaves the rest to `create`, `update` and `delete`:
+
+    async def update(self, caller: Caller, given: Gate, fields: frozenset[str], write: Write) -> Gate:
+        def change(gate: Gate) -> None:
+            copy_fields(given, gate, fields)
+            gate.check(self.limits)
+
+        return await update(self.gates, caller.project, given.id, change, write)
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tidemill_core.aggregate import Aggregate
+from tidemill_core.application import Aggregates, Request
+from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, Violation
+
+SLUG = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
+SLUG_FORM = "1 to 63 of a-z, 0-9, _ and -, starting and ending with a letter or digit"
+MAX_REQUEST_ID = 128
+MAX_LABELS = 32
+MAX_LABEL_LENGTH = 256
+_QUOTED = 80
+
+A = TypeVar("A", bound=Aggregate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """How a caller asks for one change: in which request, on which revision, and whether only to see what it would be.
+
+    `etag` "" takes any revision.
+    """
+
+    request: Request
+    etag: str = ""
+    validate_only: bool = False
+
+
+def slug_violations(field: str, value: str) -> Iterator[Violation]:
+    """Yield what is wrong with an id that a caller chose."""
+    if not SLUG.fullmatch(value):
+        yield Violation(field=field, description=f"is {value[:_QUOTED]!r}; take {SLUG_FORM}")
+
+
+def check_slug(field: str, value: str) -> None:
+    """Refuse an id that is no slug.
+
+    Raises:
+        InvalidInput: names field, value and rule.
+
+    """
+    refuse(slug_violations(field, value))
+
+
+def label_violations(
+    field: str, labels: Mapping[str, str], *, max_labels: int = MAX_LABELS, max_length: int = MAX_LABEL_LENGTH
+) -> Iterator[Violation]:
+    """Yield what is wrong with the labels in `field`."""
+    if len(labels) > max_labels:
+        yield Violation(field=field, description=f"has {len(labels)} entries, and {max_labels} is the limit")
+    for key, value in labels.items():
+        if not key or max(len(key), len(value)) > max_length:
+            text = f"needs a key, and at most {max_length} characters in key and value"
+            yield Violation(field=f"{field}[{key[:40]}]", description=text)
+
+
+def check_request_id(request_id: str) -> None:
+    """Refuse a request id that is too long.
+
+    Raises:
+        InvalidInput: names field, length and limit.
+
+    """
+    if len(request_id) > MAX_REQUEST_ID:
+        text = f"has {len(request_id)} characters, at most {MAX_REQUEST_ID} are taken"
+        raise InvalidInput.of(Violation(field="request_id", description=text))
+
+
+def refuse(violations: Iterator[Violation]) -> None:
+    """Raise all violations as one error, if there are any.
+
+    Raises:
+        InvalidInput: names them all.
+
+    """
+    if found := tuple(violations):
+        raise InvalidInput.of(*found)
+
+
+def etag_of(version: int) -> str:
+    """Return the etag of a saved version."""
+    return str(version)
+
+
+def check_etag(given: str, version: int) -> None:
+    """Refuse a change that was decided on another version; "" was decided on none.
+
+    Raises:
+        Conflict: the resource has changed since.
+
+    """
+    if given and given != etag_of(version):
+        message = f"it changed since etag {given}: read it again and decide again"
+        raise Conflict(message, etag=etag_of(version))
+
+
+def copy_fields(given: object, onto: object, fields: AbstractSet[str]) -> None:
+    """Set the fields that an update names to the values in `given`; other fields stay."""
+    for name in fields:
+        setattr(onto, name, deepcopy(getattr(given, name)))
+
+
+async def create(resources: Aggregates[A], fresh: A, write: Write, *, begin: Callable[[A], None] | None = None) -> A:
+    """Return the resource as created, or as it would be; the id of a deleted one may be taken again.
+
+    `begin` is for what goes on from the deleted one, such as numbers of versions: it gets that, or `fresh`, or the one
+    that exists, which it refuses.
+
+    Raises:
+        AlreadyExists: the id is taken.
+
+    """
+    if not write.validate_only:
+        if begin is None:
+            return await resources.add(fresh, request=write.request)
+        return await resources.upsert(fresh, begin, request=write.request)
+    existing = (await resources.get_many(fresh.project, [fresh.id])).get(fresh.id)
+    if existing is not None and begin is None:
+        message = f"{fresh.id} exists already: choose another id"
+        raise AlreadyExists(message, id=fresh.id)
+    preview = existing or deepcopy(fresh)
+    if begin is not None:
+        begin(preview)
+    return preview
+
+
+async def update(
+    resources: Aggregates[A], project: str, resource_id: str, change: Callable[[A], None], write: Write
+) -> A:
+    """Return the resource as changed, or as it would be.
+
+    Raises:
+        NotFound: there is none.
+        Conflict: it changed since the etag, or the race was lost too often.
+
+    """
+
+    def checked(resource: A) -> None:
+        check_etag(write.etag, resource.version)
+        change(resource)
+
+    if not write.validate_only:
+        return await resources.update(project, resource_id, checked, request=write.request)
+    preview = await resources.get(project, resource_id)
+    checked(preview)
+    return preview
+
+
+async def delete(
+    resources: Aggregates[A],
+    project: str,
+    resource_id: str,
+    write: Write,
+    *,
+    change: Callable[[A], None] = lambda _: None,
+) -> A:
+    """Return the resource as deleted, or as it would be; `change` records what else ends with it.
+
+    Raises:
+        NotFound: there is none.
+        Conflict: it changed since the etag, or the race was lost too often.
+
+    """
+
+    def end(resource: A) -> None:
+        change(resource)
+        resource.deleted = True
+
+    return await update(resources, project, resource_id, end, write)
