@@ -9,16 +9,14 @@ from rich.console import Group
 
 from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetVersion
 from tidemill.ingest.v1.dataset_service_pb2 import (
-    DiffDatasetVersionsResponse,
     ListDatasetsRequest,
-    ListDatasetsResponse,
     ListDatasetVersionsRequest,
-    ListDatasetVersionsResponse,
 )
 from tidemill_cli.output import (
     EXIT_DIFFERENT,
     JsonOption,
     ProjectOption,
+    call,
     card,
     chosen_project,
     moment,
@@ -28,7 +26,7 @@ from tidemill_cli.output import (
     table,
     writing,
 )
-from tidemill_cli.pages import SizeOption, TokenOption, show_page
+from tidemill_cli.pages import lists
 from tidemill_client.connection import Connection
 from tidemill_client.datasets import Datasets, Part
 
@@ -38,20 +36,16 @@ DatasetArgument = Annotated[str, typer.Argument(help="The dataset, for example h
 VersionArgument = Annotated[str, typer.Argument(help="dataset@number, or dataset for the newest version.")]
 
 
-@datasets.command("list")
-def list_datasets(
-    *, size: SizeOption = 50, token: TokenOption = "", project: ProjectOption = "", as_json: JsonOption = False
-) -> None:
+@lists(
+    datasets,
+    "list",
+    lambda c: c.datasets.ListDatasets,
+    ("dataset", "newest version", "versions", "held out"),
+    lambda d: (d.id, d.latest_version or "-", d.version_count, f"{d.held_out_share:.0%}"),
+)
+def list_datasets() -> ListDatasetsRequest:
     """List the project's datasets."""
-
-    async def work() -> ListDatasetsResponse:
-        async with Connection(chosen_project(project)) as connection:
-            return await connection.datasets.ListDatasets(ListDatasetsRequest(page_size=size, page_token=token))
-
-    page = run(work(), as_json=as_json)
-    rows = [(d.id, d.latest_version or "-", d.version_count, f"{d.held_out_share:.0%}") for d in page.datasets]
-    picture = table(("dataset", "newest version", "versions", "held out"), rows)
-    show_page("datasets", page.datasets, page.next_page_token, picture, as_json=as_json)
+    return ListDatasetsRequest()
 
 
 @datasets.command("show")
@@ -99,37 +93,24 @@ def _facts(version: DatasetVersion) -> dict[str, object]:
     }
 
 
-@datasets.command("versions")
-def list_versions(
-    name: DatasetArgument,
-    *,
-    size: SizeOption = 50,
-    token: TokenOption = "",
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
-) -> None:
+@lists(
+    datasets,
+    "versions",
+    lambda c: c.datasets.ListDatasetVersions,
+    ("version", "to train", "held out", "duplicates", "overlap", "erased", "published"),
+    lambda v: (
+        f"{v.dataset}@{v.number}",
+        v.train.examples,
+        v.held_out.examples,
+        v.statistics.duplicates,
+        v.statistics.overlap,
+        v.statistics.erased,
+        moment(v.create_time),
+    ),
+)
+def list_versions(name: DatasetArgument) -> ListDatasetVersionsRequest:
     """List the versions of a dataset, oldest first."""
-
-    async def work() -> ListDatasetVersionsResponse:
-        request = ListDatasetVersionsRequest(dataset=name, page_size=size, page_token=token)
-        async with Connection(chosen_project(project)) as connection:
-            return await connection.datasets.ListDatasetVersions(request)
-
-    page = run(work(), as_json=as_json)
-    rows = [
-        (
-            f"{v.dataset}@{v.number}",
-            v.train.examples,
-            v.held_out.examples,
-            v.statistics.duplicates,
-            v.statistics.overlap,
-            v.statistics.erased,
-            moment(v.create_time),
-        )
-        for v in page.versions
-    ]
-    picture = table(("version", "to train", "held out", "duplicates", "overlap", "erased", "published"), rows)
-    show_page("versions", page.versions, page.next_page_token, picture, as_json=as_json)
+    return ListDatasetVersionsRequest(dataset=name)
 
 
 @datasets.command("diff")
@@ -141,12 +122,7 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """Compare the examples of two versions. Exit 0 if they are equal, 2 if not."""
-
-    async def work() -> DiffDatasetVersionsResponse:
-        async with Connection(chosen_project(project)) as connection:
-            return await Datasets(connection).diff(base, target)
-
-    difference = run(work(), as_json=as_json)
+    difference = call(lambda c: Datasets(c).diff(base, target), project, as_json=as_json)
     several = (
         ("+ added", difference.added),
         ("- removed", difference.removed),

@@ -14,14 +14,13 @@ from tidemill.ingest.v1.document_service_pb2 import (
     ExplainDocumentResponse,
     GetDocumentRequest,
     GetDocumentTextRequest,
-    GetDocumentTextResponse,
     ListDocumentsRequest,
-    ListDocumentsResponse,
 )
 from tidemill.rag.v1.collection_service_pb2 import GetIndexedDocumentRequest, ListCollectionsRequest
 from tidemill_cli.output import (
     JsonOption,
     ProjectOption,
+    call,
     card,
     chosen_project,
     plain,
@@ -29,8 +28,9 @@ from tidemill_cli.output import (
     run,
     show,
     table,
+    word,
 )
-from tidemill_cli.pages import SizeOption, TokenOption, show_page
+from tidemill_cli.pages import lists
 from tidemill_client.connection import Connection
 from tidemill_client.documents import Documents, NewDocument, Outcome, Uploaded
 from tidemill_client.files import Files, find_files
@@ -121,27 +121,20 @@ def _added_picture(files: Files, uploads: list[Uploaded]) -> Group:
     return Group(", ".join(counts), *(each for each in tables if each))
 
 
-@documents.command("list")
+@lists(
+    documents,
+    "list",
+    lambda c: c.documents.ListDocuments,
+    ("id", "document", "state", "version", "title"),
+    lambda d: (d.id, f"{d.source}/{d.key}", word(DocumentState, d.state), d.current.number or "-", d.current.title),
+)
 def list_documents(
     *,
     source: SourceOption = "",
     show_all: Annotated[bool, typer.Option("--all", help="Include deleted and rejected documents.")] = False,
-    size: SizeOption = 50,
-    token: TokenOption = "",
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
-) -> None:
+) -> ListDocumentsRequest:
     """List documents, oldest first."""
-
-    async def work() -> ListDocumentsResponse:
-        request = ListDocumentsRequest(source=source, show_all=show_all, page_size=size, page_token=token)
-        async with Connection(chosen_project(project)) as connection:
-            return await connection.documents.ListDocuments(request)
-
-    page = run(work(), as_json=as_json)
-    rows = [(d.id, f"{d.source}/{d.key}", _state(d), d.current.number or "-", d.current.title) for d in page.documents]
-    picture = table(("id", "document", "state", "version", "title"), rows)
-    show_page("documents", list(page.documents), page.next_page_token, picture, as_json=as_json)
+    return ListDocumentsRequest(source=source, show_all=show_all)
 
 
 @documents.command("show")
@@ -149,17 +142,12 @@ def show_document(
     key: KeyArgument, *, source: SourceOption = "", project: ProjectOption = "", as_json: JsonOption = False
 ) -> None:
     """Show a document and its current version."""
-
-    async def work() -> Document:
-        async with Connection(chosen_project(project)) as connection:
-            request = GetDocumentRequest(**_name(key, source))
-            return (await connection.documents.GetDocument(request)).document
-
-    document = run(work(), as_json=as_json)
+    request = GetDocumentRequest(**_name(key, source))
+    document = call(lambda c: c.documents.GetDocument(request), project, as_json=as_json).document
     facts = {
         "document": document.id,
         "key": f"{document.source}/{document.key}",
-        "state": _state(document),
+        "state": word(DocumentState, document.state),
         "version": document.current.number,
         "title": document.current.title,
         "masked": dict(document.current.provenance.masked),
@@ -176,12 +164,11 @@ def show_text(
     as_json: JsonOption = False,
 ) -> None:
     """Print the masked text of a version."""
-
-    async def work() -> GetDocumentTextResponse:
-        async with Connection(chosen_project(project)) as connection:
-            return await connection.documents.GetDocumentText(GetDocumentTextRequest(id=document, version=version))
-
-    answer = run(work(), as_json=as_json)
+    answer = call(
+        lambda c: c.documents.GetDocumentText(GetDocumentTextRequest(id=document, version=version)),
+        project,
+        as_json=as_json,
+    )
     if as_json:
         show(plain(answer), "", as_json=True)
     else:
@@ -208,7 +195,7 @@ def explain(
             {
                 "document": way.document.id,
                 "key": f"{way.document.source}/{way.document.key}",
-                "state": _state(way.document),
+                "state": word(DocumentState, way.document.state),
             }
         ),
         "",
@@ -256,7 +243,7 @@ def delete(
             return (await connection.documents.DeleteDocument(request)).document
 
     document = run(work(), as_json=as_json)
-    show(plain(document), f"{document.source}/{document.key} is {_state(document)}", as_json=as_json)
+    show(plain(document), f"{document.source}/{document.key} is {word(DocumentState, document.state)}", as_json=as_json)
 
 
 def _name(key: str, source: str) -> dict[str, Any]:
@@ -266,7 +253,3 @@ def _name(key: str, source: str) -> dict[str, Any]:
     except ValueError:
         return {"source": source, "key": key}
     return {"id": key}
-
-
-def _state(document: Document) -> str:
-    return DocumentState.Name(document.state).removeprefix("DOCUMENT_STATE_").lower()

@@ -17,15 +17,14 @@ from tidemill.evaluator.v1.evaluation_pb2 import (
 )
 from tidemill.evaluator.v1.evaluation_service_pb2 import (
     ListCaseResultsRequest,
-    ListCaseResultsResponse,
     ListEvaluationsRequest,
-    ListEvaluationsResponse,
 )
 from tidemill_cli.loop.stages import unanswered, verdict_of
 from tidemill_cli.output import (
     EXIT_ERROR,
     JsonOption,
     ProjectOption,
+    call,
     card,
     chosen_project,
     moment,
@@ -36,7 +35,7 @@ from tidemill_cli.output import (
     table,
     word,
 )
-from tidemill_cli.pages import SizeOption, TokenOption, show_page
+from tidemill_cli.pages import SizeOption, TokenOption, lists, show_page
 from tidemill_client.connection import Connection
 from tidemill_client.evaluations import Evaluations
 
@@ -47,49 +46,34 @@ CandidateOption = Annotated[str, typer.Option("--candidate", help="model@version
 METRIC = "rouge_l"
 
 
-@evaluations.command("list")
+@lists(
+    evaluations,
+    "list",
+    lambda c: c.evaluations.ListEvaluations,
+    ("evaluation", "gate", "candidate", "baseline", "state", "cases", "verdict"),
+    lambda e: (
+        e.id,
+        e.gate or "by hand",
+        e.candidate,
+        e.baseline,
+        word(EvaluationState, e.state),
+        f"{e.answered}/{e.cases}",
+        verdict_of(e) if not e.reason else e.reason,
+    ),
+)
 def list_evaluations(
     *,
     gate: Annotated[str, typer.Option(help="Only of this gate.")] = "",
     candidate: Annotated[str, typer.Option(help="Only of this model@version.")] = "",
-    size: SizeOption = 50,
-    token: TokenOption = "",
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
-) -> None:
+) -> ListEvaluationsRequest:
     """List evaluations, oldest first."""
-
-    async def work() -> ListEvaluationsResponse:
-        request = ListEvaluationsRequest(page_size=size, page_token=token, gate=gate, candidate=candidate)
-        async with Connection(chosen_project(project)) as connection:
-            return await connection.evaluations.ListEvaluations(request)
-
-    page = run(work(), as_json=as_json)
-    rows = [
-        (
-            e.id,
-            e.gate or "by hand",
-            e.candidate,
-            e.baseline,
-            word(EvaluationState, e.state),
-            f"{e.answered}/{e.cases}",
-            verdict_of(e) if not e.reason else e.reason,
-        )
-        for e in page.evaluations
-    ]
-    picture = table(("evaluation", "gate", "candidate", "baseline", "state", "cases", "verdict"), rows)
-    show_page("evaluations", page.evaluations, page.next_page_token, picture, as_json=as_json)
+    return ListEvaluationsRequest(gate=gate, candidate=candidate)
 
 
 @evaluations.command("show")
 def show_evaluation(name: EvaluationArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
     """Show an evaluation's verdict and comparisons."""
-
-    async def work() -> Evaluation:
-        async with Connection(chosen_project(project)) as connection:
-            return await Evaluations(connection).get(name)
-
-    evaluation = run(work(), as_json=as_json)
+    evaluation = call(lambda c: Evaluations(c).get(name), project, as_json=as_json)
     show(plain(evaluation), _picture(evaluation), as_json=as_json)
 
 
@@ -105,18 +89,12 @@ def list_cases(
     as_json: JsonOption = False,
 ) -> None:
     """List cases, largest regression first, one line each. --json includes the full texts."""
-
-    async def work() -> ListCaseResultsResponse:
-        request = ListCaseResultsRequest(
-            evaluation=name, case_set=case_set, metric=metric, page_size=size, page_token=token
-        )
-        async with Connection(chosen_project(project)) as connection:
-            return await connection.evaluations.ListCaseResults(request)
-
-    page = run(work(), as_json=as_json)
-    rows = [_case(result, metric) for result in page.results]
+    request = ListCaseResultsRequest(
+        evaluation=name, case_set=case_set, metric=metric, page_size=size, page_token=token
+    )
+    page = call(lambda c: c.evaluations.ListCaseResults(request), project, as_json=as_json)
     columns = ("change", "case", "question", "reference", "baseline", "candidate")
-    picture = table(columns, rows, one_line=True)
+    picture = table(columns, [_case(result, metric) for result in page.results], one_line=True)
     show_page("results", page.results, page.next_page_token, picture, as_json=as_json)
 
 
@@ -163,12 +141,7 @@ def start(
 @evaluations.command("cancel")
 def cancel(name: EvaluationArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
     """Cancel an evaluation. It gets no verdict."""
-
-    async def work() -> Evaluation:
-        async with Connection(chosen_project(project)) as connection:
-            return await Evaluations(connection).cancel(name)
-
-    evaluation = run(work(), as_json=as_json)
+    evaluation = call(lambda c: Evaluations(c).cancel(name), project, as_json=as_json)
     show(plain(evaluation), _picture(evaluation), as_json=as_json)
 
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from tidemill.feedback.v1.feedback_pb2 import Feedback, FeedbackState
-from tidemill.feedback.v1.feedback_service_pb2 import EraseEndUserResponse, ListFeedbackRequest, ListFeedbackResponse
-from tidemill_cli.output import JsonOption, ProjectOption, chosen_project, plain, run, show, table, word
-from tidemill_cli.pages import SizeOption, TokenOption, show_page
+from tidemill.feedback.v1.feedback_service_pb2 import ListFeedbackRequest
+from tidemill_cli.output import JsonOption, ProjectOption, call, chosen_project, plain, run, show, word
+from tidemill_cli.pages import lists
 from tidemill_client.connection import Connection
 from tidemill_client.reactions import Rater, Reactions
 
@@ -101,39 +101,29 @@ def _report(work: Coroutine[Any, Any, Feedback], *, as_json: bool) -> None:
     show(plain(given), sentence, as_json=as_json)
 
 
-@feedback.command("list")
+@lists(
+    feedback,
+    "list",
+    lambda c: c.feedback.ListFeedback,
+    ("feedback", "metric", "value", "inference", "by", "state", "times", "message"),
+    lambda f: (
+        f.id,
+        f.metric,
+        _value(f),
+        f.inference or f.inference_request_id,
+        f.end_user or "-",
+        word(FeedbackState, f.state) + ("" if f.counts else ", does not count"),
+        f.times,
+        f.message,
+    ),
+)
 def list_feedback(
     *,
     inference: Annotated[str, typer.Option("--inference", "-i", help="Only for this answer.")] = "",
     deployment: Annotated[str, typer.Option("--deployment", "-d", help="Only for answers of this deployment.")] = "",
-    size: SizeOption = 50,
-    token: TokenOption = "",
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
-) -> None:
+) -> ListFeedbackRequest:
     """List feedback, oldest first."""
-
-    async def work() -> ListFeedbackResponse:
-        request = ListFeedbackRequest(page_size=size, page_token=token, inference=inference, deployment=deployment)
-        async with Connection(chosen_project(project)) as connection:
-            return await connection.feedback.ListFeedback(request)
-
-    page = run(work(), as_json=as_json)
-    rows = [
-        (
-            f.id,
-            f.metric,
-            _value(f),
-            f.inference or f.inference_request_id,
-            f.end_user or "-",
-            word(FeedbackState, f.state) + ("" if f.counts else ", does not count"),
-            f.times,
-            f.message,
-        )
-        for f in page.feedback
-    ]
-    picture = table(("feedback", "metric", "value", "inference", "by", "state", "times", "message"), rows)
-    show_page("feedback", list(page.feedback), page.next_page_token, picture, as_json=as_json)
+    return ListFeedbackRequest(inference=inference, deployment=deployment)
 
 
 @feedback.command("erase")
@@ -145,12 +135,7 @@ def erase(
     as_json: JsonOption = False,
 ) -> None:
     """Erase a user's feedback and questions, and feedback on them. Batches completed later exclude them."""
-
-    async def work() -> EraseEndUserResponse:
-        async with Connection(chosen_project(project)) as connection:
-            return await Reactions(connection).erase(end_user, validate_only=dry_run)
-
-    erased = run(work(), as_json=as_json)
+    erased = call(lambda c: Reactions(c).erase(end_user, validate_only=dry_run), project, as_json=as_json)
     what = f"{erased.erased} feedback entries by and about {end_user}, and {erased.inferences} inference records"
     said = f"{what} {'would be' if dry_run else 'were'} erased"
     facts = {"end_user": end_user, "erased": erased.erased, "inferences": erased.inferences, "dry_run": dry_run}

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.segment import Segment
 from rich.table import Table
 
-from tidemill_client.connection import current_project
+from tidemill_client.connection import Connection, current_project
 from tidemill_core.characters import printable
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, TidemillError
 
@@ -81,6 +81,16 @@ def run(work: Coroutine[Any, Any, T], *, as_json: bool = False) -> T:
         raise
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def call(work: Callable[[Connection], Awaitable[T]], project: str, *, as_json: bool) -> T:
+    """Run work with a connection to the services of the chosen project, as `run` does."""
+
+    async def connected() -> T:
+        async with Connection(chosen_project(project)) as connection:
+            return await work(connection)
+
+    return run(connected(), as_json=as_json)
 
 
 def first_error(error: BaseException) -> BaseException:

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from google.protobuf.message import Message
-from rich.console import RenderableType
 
 from tidemill.inference.v1.deployment_service_pb2 import GetDeploymentRequest, ListDeploymentsRequest
 from tidemill.inference.v1.inference_pb2 import InferenceState
@@ -20,15 +18,16 @@ from tidemill.trainer.v1.model_registry_service_pb2 import (
 from tidemill_cli.output import (
     JsonOption,
     ProjectOption,
+    call,
     card,
     chosen_project,
     plain,
     progress,
     run,
     show,
-    table,
+    word,
 )
-from tidemill_cli.pages import SizeOption, TokenOption, show_page
+from tidemill_cli.pages import lists
 from tidemill_client.connection import Connection
 from tidemill_client.model_import import folder_source, import_model
 
@@ -40,55 +39,43 @@ inferences = typer.Typer(help="Recorded answers.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(help="The name, for example helpdesk.")]
 
 
-@models.command("list")
-def list_models(
-    size: SizeOption = 50, token: TokenOption = "", project: ProjectOption = "", *, as_json: JsonOption = False
-) -> None:
+@lists(
+    models,
+    "list",
+    lambda c: c.models.ListModels,
+    ("model", "newest ready", "versions", "created"),
+    lambda m: (m.id, m.latest_version or "-", m.version_count, m.create_time.ToJsonString()),
+)
+def list_models() -> ListModelsRequest:
     """List the project's models."""
-
-    async def work() -> tuple[list[Message], str, RenderableType]:
-        async with Connection(chosen_project(project)) as connection:
-            page = await connection.models.ListModels(ListModelsRequest(page_size=size, page_token=token))
-        rows = [(m.id, m.latest_version or "-", m.version_count, m.create_time.ToJsonString()) for m in page.models]
-        picture = table(("model", "newest ready", "versions", "created"), rows)
-        return list(page.models), page.next_page_token, picture
-
-    show_page("models", *run(work(), as_json=as_json), as_json=as_json)
+    return ListModelsRequest()
 
 
-@models.command("versions")
-def list_versions(
-    name: NameArgument,
-    size: SizeOption = 50,
-    token: TokenOption = "",
-    project: ProjectOption = "",
-    *,
-    as_json: JsonOption = False,
-) -> None:
+@lists(
+    models,
+    "versions",
+    lambda c: c.models.ListModelVersions,
+    ("version", "state", "size", "from", "message"),
+    lambda v: (v.id, word(ModelVersionState, v.state), f"{v.total_bytes / 1e6:.1f} MB", _origin(v.source), v.message),
+)
+def list_versions(name: NameArgument) -> ListModelVersionsRequest:
     """List the versions of a model."""
-
-    async def work() -> tuple[list[Message], str, RenderableType]:
-        request = ListModelVersionsRequest(model=name, page_size=size, page_token=token)
-        async with Connection(chosen_project(project)) as connection:
-            page = await connection.models.ListModelVersions(request)
-        rows = [(v.id, _state(v), f"{v.total_bytes / 1e6:.1f} MB", _origin(v.source), v.message) for v in page.versions]
-        picture = table(("version", "state", "size", "from", "message"), rows)
-        return list(page.versions), page.next_page_token, picture
-
-    show_page("versions", *run(work(), as_json=as_json), as_json=as_json)
+    return ListModelVersionsRequest(model=name)
 
 
 @models.command("show")
 def show_model(name: NameArgument, project: ProjectOption = "", *, as_json: JsonOption = False) -> None:
     """Show a model version: `model@number`, or `model` for the newest ready one."""
-
-    async def work() -> ModelVersion:
-        async with Connection(chosen_project(project)) as connection:
-            return (await connection.models.GetModelVersion(GetModelVersionRequest(id=name))).version
-
-    version = run(work(), as_json=as_json)
+    version = call(
+        lambda c: c.models.GetModelVersion(GetModelVersionRequest(id=name)), project, as_json=as_json
+    ).version
     files = ", ".join(artifact.path for artifact in version.artifacts)
-    facts = {"version": version.id, "state": _state(version), "digest": version.digest, "files": files}
+    facts = {
+        "version": version.id,
+        "state": word(ModelVersionState, version.state),
+        "digest": version.digest,
+        "files": files,
+    }
     if version.source.HasField("trained"):
         trained = version.source.trained
         facts |= {"trained by": f"run {trained.run}", "on": trained.dataset_version, "base": trained.base}
@@ -150,114 +137,75 @@ def _origin(source: ModelSource) -> str:
             return "-"
 
 
-def _state(version: ModelVersion) -> str:
-    return ModelVersionState.Name(version.state).removeprefix("MODEL_VERSION_STATE_").lower()
-
-
-@prompts.command("list")
-def list_prompts(
-    size: SizeOption = 50, token: TokenOption = "", project: ProjectOption = "", *, as_json: JsonOption = False
-) -> None:
+@lists(
+    prompts,
+    "list",
+    lambda c: c.prompts.ListPrompts,
+    ("prompt", "newest version", "labels"),
+    lambda p: (p.id, p.latest_version, ", ".join(f"{k}={v}" for k, v in p.version_labels.items())),
+)
+def list_prompts() -> ListPromptsRequest:
     """List the project's prompts."""
-
-    async def work() -> tuple[list[Message], str, RenderableType]:
-        async with Connection(chosen_project(project)) as connection:
-            page = await connection.prompts.ListPrompts(ListPromptsRequest(page_size=size, page_token=token))
-        rows = [
-            (p.id, p.latest_version, ", ".join(f"{k}={v}" for k, v in p.version_labels.items())) for p in page.prompts
-        ]
-        return list(page.prompts), page.next_page_token, table(("prompt", "newest version", "labels"), rows)
-
-    show_page("prompts", *run(work(), as_json=as_json), as_json=as_json)
+    return ListPromptsRequest()
 
 
 @prompts.command("show")
 def show_prompt(name: NameArgument, project: ProjectOption = "", *, as_json: JsonOption = False) -> None:
     """Show a prompt with all its versions."""
-
-    async def work() -> Message:
-        async with Connection(chosen_project(project)) as connection:
-            return (await connection.prompts.GetPrompt(GetPromptRequest(id=name))).prompt
-
-    prompt = plain(run(work(), as_json=as_json))
+    prompt = plain(call(lambda c: c.prompts.GetPrompt(GetPromptRequest(id=name)), project, as_json=as_json).prompt)
     newest = {"prompt": f"{prompt['id']}@{prompt['latest_version']}", **prompt["content"]}
     show(prompt, card(newest), as_json=as_json)
 
 
-@deployments.command("list")
-def list_deployments(
-    size: SizeOption = 50, token: TokenOption = "", project: ProjectOption = "", *, as_json: JsonOption = False
-) -> None:
+@lists(
+    deployments,
+    "list",
+    lambda c: c.deployments.ListDeployments,
+    ("deployment", "model", "follows", "prompt", "collection"),
+    lambda d: (d.id, d.live.model, d.follow or "-", d.live.prompt, d.live.retrieval.collection or "-"),
+)
+def list_deployments() -> ListDeploymentsRequest:
     """List the project's deployments."""
-
-    async def work() -> tuple[list[Message], str, RenderableType]:
-        request = ListDeploymentsRequest(page_size=size, page_token=token)
-        async with Connection(chosen_project(project)) as connection:
-            page = await connection.deployments.ListDeployments(request)
-        rows = [
-            (d.id, d.live.model, d.follow or "-", d.live.prompt, d.live.retrieval.collection or "-")
-            for d in page.deployments
-        ]
-        picture = table(("deployment", "model", "follows", "prompt", "collection"), rows)
-        return list(page.deployments), page.next_page_token, picture
-
-    show_page("deployments", *run(work(), as_json=as_json), as_json=as_json)
+    return ListDeploymentsRequest()
 
 
 @deployments.command("show")
 def show_deployment(name: NameArgument, project: ProjectOption = "", *, as_json: JsonOption = False) -> None:
     """Show a deployment and its live configuration."""
-
-    async def work() -> Message:
-        async with Connection(chosen_project(project)) as connection:
-            return (await connection.deployments.GetDeployment(GetDeploymentRequest(id=name))).deployment
-
-    deployment = plain(run(work(), as_json=as_json))
+    deployment = plain(
+        call(lambda c: c.deployments.GetDeployment(GetDeploymentRequest(id=name)), project, as_json=as_json).deployment
+    )
     follows = {"follows": deployment["follow"]} if deployment["follow"] else {}
     picture = card({"deployment": deployment["id"], **follows, **deployment.get("live", {})})
     show(deployment, picture, as_json=as_json)
 
 
-@inferences.command("list")
+@lists(
+    inferences,
+    "list",
+    lambda c: c.inferences.ListInferences,
+    ("inference", "deployment", "state", "model", "variant", "tokens", "asked"),
+    lambda i: (
+        i.id,
+        i.deployment,
+        word(InferenceState, i.state),
+        i.variant.model,
+        i.variant.name if i.variant.rollout else "-",
+        i.usage.output_tokens,
+        i.create_time.ToJsonString(),
+    ),
+)
 def list_inferences(
     deployment: Annotated[str, typer.Option("--deployment", "-d", help="Only of this deployment.")] = "",
-    size: SizeOption = 50,
-    token: TokenOption = "",
-    project: ProjectOption = "",
-    *,
-    as_json: JsonOption = False,
-) -> None:
+) -> ListInferencesRequest:
     """List inferences, oldest first."""
-
-    async def work() -> tuple[list[Message], str, RenderableType]:
-        request = ListInferencesRequest(page_size=size, page_token=token, deployment=deployment)
-        async with Connection(chosen_project(project)) as connection:
-            page = await connection.inferences.ListInferences(request)
-        rows = [
-            (
-                i.id,
-                i.deployment,
-                InferenceState.Name(i.state).removeprefix("INFERENCE_STATE_").lower(),
-                i.variant.model,
-                i.variant.name if i.variant.rollout else "-",
-                i.usage.output_tokens,
-                i.create_time.ToJsonString(),
-            )
-            for i in page.inferences
-        ]
-        picture = table(("inference", "deployment", "state", "model", "variant", "tokens", "asked"), rows)
-        return list(page.inferences), page.next_page_token, picture
-
-    show_page("inferences", *run(work(), as_json=as_json), as_json=as_json)
+    return ListInferencesRequest(deployment=deployment)
 
 
 @inferences.command("show")
 def show_inference(name: NameArgument, project: ProjectOption = "", *, as_json: JsonOption = False) -> None:
     """Show an inference with its passages, citations and configuration."""
-
-    async def work() -> Message:
-        async with Connection(chosen_project(project)) as connection:
-            return (await connection.inferences.GetInference(GetInferenceRequest(id=name))).inference
-
-    inference = plain(run(work(), as_json=as_json))
+    inference = plain(
+        call(lambda c: c.inferences.GetInference(GetInferenceRequest(id=name)), project, as_json=as_json).inference
+    )
     show(inference, card(inference), as_json=as_json)

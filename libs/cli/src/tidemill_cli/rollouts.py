@@ -10,25 +10,21 @@ from tidemill.inference.v1.deployment_pb2 import Deployment
 from tidemill.inference.v1.deployment_service_pb2 import (
     GetDeploymentRequest,
     ListDeploymentsRequest,
-    ListDeploymentsResponse,
 )
 from tidemill.inference.v1.rollout_pb2 import Rollout, RolloutState, RolloutStep, StepCounts
-from tidemill.monitor.v1.lineage_service_pb2 import GetTimelineResponse
 from tidemill_cli.loop.stages import rollout_stage
 from tidemill_cli.output import (
     JsonOption,
     ProjectOption,
+    call,
     card,
-    chosen_project,
     moment,
     plain,
-    run,
     show,
     table,
     word,
 )
 from tidemill_cli.pages import SizeOption, TokenOption, show_page
-from tidemill_client.connection import Connection
 from tidemill_client.rollouts import Rollouts
 
 rollouts = typer.Typer(
@@ -45,13 +41,8 @@ def list_rollouts(
     *, size: SizeOption = 50, token: TokenOption = "", project: ProjectOption = "", as_json: JsonOption = False
 ) -> None:
     """List deployments with their active or latest rollout."""
-
-    async def work() -> ListDeploymentsResponse:
-        async with Connection(chosen_project(project)) as connection:
-            request = ListDeploymentsRequest(page_size=size, page_token=token)
-            return await connection.deployments.ListDeployments(request)
-
-    page = run(work(), as_json=as_json)
+    request = ListDeploymentsRequest(page_size=size, page_token=token)
+    page = call(lambda c: c.deployments.ListDeployments(request), project, as_json=as_json)
     found = [d for d in page.deployments if d.HasField("rollout_policy") or d.rollout.id]
     rows = [(d.id, d.rollout_policy.gate, d.live.model, d.rollout.id or "-", rollout_stage(d).says) for d in found]
     picture = table(("deployment", "gate", "live", "rollout", "status"), rows)
@@ -61,12 +52,10 @@ def list_rollouts(
 @rollouts.command("show")
 def show_rollout(name: DeploymentArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
     """Show a deployment's rollout, its steps, and the outcomes of the current step."""
-
-    async def work() -> Deployment:
-        async with Connection(chosen_project(project)) as connection:
-            return (await connection.deployments.GetDeployment(GetDeploymentRequest(id=name))).deployment
-
-    _show(run(work(), as_json=as_json), as_json=as_json)
+    _show(
+        call(lambda c: c.deployments.GetDeployment(GetDeploymentRequest(id=name)), project, as_json=as_json).deployment,
+        as_json=as_json,
+    )
 
 
 @rollouts.command("timeline")
@@ -78,12 +67,7 @@ def timeline(
     as_json: JsonOption = False,
 ) -> None:
     """Show a rollout's timeline, from the dataset version to the promotion."""
-
-    async def work() -> GetTimelineResponse:
-        async with Connection(chosen_project(project)) as connection:
-            return await Rollouts(connection).timeline(name, rollout=rollout)
-
-    found = run(work(), as_json=as_json)
+    found = call(lambda c: Rollouts(c).timeline(name, rollout=rollout), project, as_json=as_json)
     rows = [(moment(entry.time), entry.event, entry.message) for entry in found.entries]
     cut = ["[dim]truncated, oldest entries omitted: use --rollout[/]"] if found.cut else []
     show(plain(found), Group(table(("time", "event", ""), rows), *cut), as_json=as_json)
@@ -129,11 +113,7 @@ def roll_back(
 
 
 def _decided(decide: Callable[[Rollouts], Awaitable[Deployment]], project: str, *, as_json: bool) -> None:
-    async def work() -> Deployment:
-        async with Connection(chosen_project(project)) as connection:
-            return await decide(Rollouts(connection))
-
-    _show(run(work(), as_json=as_json), as_json=as_json)
+    _show(call(lambda c: decide(Rollouts(c)), project, as_json=as_json), as_json=as_json)
 
 
 def _show(deployment: Deployment, *, as_json: bool) -> None:

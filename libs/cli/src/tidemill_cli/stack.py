@@ -1,7 +1,7 @@
 """up, down, status and logs: the local stack, and the health of every service."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
@@ -9,16 +9,14 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
-from tidemill.status.v1.status_service_pb2 import GetStatusRequest, ServiceStatus
-from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
+from tidemill.status.v1.status_service_pb2 import ServiceStatus
 from tidemill_cli.output import EXIT_ERROR, JsonOption, plain, run, show, stderr, stdout, table
-from tidemill_client.connection import SERVICES, Addresses, Connection
+from tidemill_client import Tidemill
 from tidemill_core.errors import PreconditionFailed, TidemillError
 from tidemill_local.addresses import Addresses as RunningStack
 from tidemill_local.errors import StackError
 from tidemill_local.stack import LocalStack, StackStatus
 
-STATUS_LIMIT_S = 5.0
 T = TypeVar("T")
 
 
@@ -63,28 +61,15 @@ def down(*, as_json: JsonOption = False) -> None:
 def status(*, as_json: JsonOption = False) -> None:
     """Show the health of every service. Exit 1 if any is not ready."""
 
-    async def work() -> tuple[StackStatus, dict[str, ServiceStatus | TidemillError]]:
-        return await _blocking(lambda: LocalStack().status()), await _answers()
+    async def work() -> tuple[StackStatus, Mapping[str, ServiceStatus | TidemillError]]:
+        async with Tidemill("") as tidemill:
+            return await _blocking(lambda: LocalStack().status()), await tidemill.status()
 
     stack, answers = run(work(), as_json=as_json)
     data = {"programs": [_program(program) for program in stack.programs], "services": _services(answers)}
     show(data, _picture(stack, answers), as_json=as_json)
     if not all(isinstance(answer, ServiceStatus) and answer.ready for answer in answers.values()):
         raise typer.Exit(EXIT_ERROR)
-
-
-async def _answers() -> dict[str, ServiceStatus | TidemillError]:
-    async with Connection("", Addresses.find()) as connection:
-        answers = await asyncio.gather(*(_answer(connection, service) for service in SERVICES))
-        return dict(zip(SERVICES, answers, strict=True))
-
-
-async def _answer(connection: Connection, service: str) -> ServiceStatus | TidemillError:
-    try:
-        stub = StatusServiceStub(connection.channel(service))
-        return (await stub.GetStatus(GetStatusRequest(), timeout=STATUS_LIMIT_S)).status
-    except TidemillError as error:
-        return error
 
 
 def _program(program: Any) -> dict[str, Any]:  # noqa: ANN401 - tidemill_local has no public name for it
@@ -100,14 +85,14 @@ def _program(program: Any) -> dict[str, Any]:  # noqa: ANN401 - tidemill_local h
     }
 
 
-def _services(answers: dict[str, ServiceStatus | TidemillError]) -> dict[str, Any]:
+def _services(answers: Mapping[str, ServiceStatus | TidemillError]) -> dict[str, Any]:
     return {
         name: plain(answer) if isinstance(answer, ServiceStatus) else {"ready": False, "message": answer.message}
         for name, answer in answers.items()
     }
 
 
-def _picture(stack: StackStatus, answers: dict[str, ServiceStatus | TidemillError]) -> Group:
+def _picture(stack: StackStatus, answers: Mapping[str, ServiceStatus | TidemillError]) -> Group:
     programs = [
         (
             program.name,

@@ -9,15 +9,14 @@ from rich.progress import Progress, TaskID
 from tidemill.trainer.v1.training_pb2 import TrainingFit, TrainingRun, TrainingRunState
 from tidemill.trainer.v1.training_service_pb2 import (
     ListTrainingPlansRequest,
-    ListTrainingPlansResponse,
     ListTrainingRunsRequest,
-    ListTrainingRunsResponse,
 )
 from tidemill_cli.loop.stages import examples_in_words
 from tidemill_cli.output import (
     EXIT_ERROR,
     JsonOption,
     ProjectOption,
+    call,
     card,
     chosen_project,
     moment,
@@ -25,10 +24,9 @@ from tidemill_cli.output import (
     progress,
     run,
     show,
-    table,
     word,
 )
-from tidemill_cli.pages import SizeOption, TokenOption, show_page
+from tidemill_cli.pages import lists
 from tidemill_client.connection import Connection
 from tidemill_client.training import Training
 
@@ -41,65 +39,42 @@ LOSSES = 5
 """Number of most recent losses that `show` prints."""
 
 
-@training.command("plans")
-def list_plans(
-    *, size: SizeOption = 50, token: TokenOption = "", project: ProjectOption = "", as_json: JsonOption = False
-) -> None:
+@lists(
+    training,
+    "plans",
+    lambda c: c.training.ListTrainingPlans,
+    ("plan", "on each version of", "base", "method", ""),
+    lambda p: (p.id, p.dataset, p.base, p.method, "paused" if p.paused else ""),
+)
+def list_plans() -> ListTrainingPlansRequest:
     """List the project's training plans."""
-
-    async def work() -> ListTrainingPlansResponse:
-        request = ListTrainingPlansRequest(page_size=size, page_token=token)
-        async with Connection(chosen_project(project)) as connection:
-            return await connection.training.ListTrainingPlans(request)
-
-    page = run(work(), as_json=as_json)
-    rows = [(p.id, p.dataset, p.base, p.method, "paused" if p.paused else "") for p in page.plans]
-    picture = table(("plan", "on each version of", "base", "method", ""), rows)
-    show_page("plans", page.plans, page.next_page_token, picture, as_json=as_json)
+    return ListTrainingPlansRequest()
 
 
-@training.command("runs")
-def list_runs(
-    *,
-    plan: Annotated[str, typer.Option(help="Only runs of this plan.")] = "",
-    size: SizeOption = 50,
-    token: TokenOption = "",
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
-) -> None:
+@lists(
+    training,
+    "runs",
+    lambda c: c.training.ListTrainingRuns,
+    ("run", "dataset", "base", "state", "steps", "loss", "made"),
+    lambda r: (
+        r.id,
+        r.dataset_version,
+        r.base,
+        word(TrainingRunState, r.state),
+        f"{r.progress.step}/{r.progress.steps}",
+        f"{r.progress.loss:.3f}" if r.progress.HasField("loss") else "-",
+        r.model_version or r.reason or "-",
+    ),
+)
+def list_runs(*, plan: Annotated[str, typer.Option(help="Only runs of this plan.")] = "") -> ListTrainingRunsRequest:
     """List training runs, oldest first."""
-
-    async def work() -> ListTrainingRunsResponse:
-        request = ListTrainingRunsRequest(page_size=size, page_token=token, plan=plan)
-        async with Connection(chosen_project(project)) as connection:
-            return await connection.training.ListTrainingRuns(request)
-
-    page = run(work(), as_json=as_json)
-    rows = [
-        (
-            r.id,
-            r.dataset_version,
-            r.base,
-            word(TrainingRunState, r.state),
-            f"{r.progress.step}/{r.progress.steps}",
-            f"{r.progress.loss:.3f}" if r.progress.HasField("loss") else "-",
-            r.model_version or r.reason or "-",
-        )
-        for r in page.runs
-    ]
-    picture = table(("run", "dataset", "base", "state", "steps", "loss", "made"), rows)
-    show_page("runs", page.runs, page.next_page_token, picture, as_json=as_json)
+    return ListTrainingRunsRequest(plan=plan)
 
 
 @training.command("show")
 def show_run(name: RunArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
     """Show a run: recipe, progress and result."""
-
-    async def work() -> TrainingRun:
-        async with Connection(chosen_project(project)) as connection:
-            return await Training(connection).run(name)
-
-    _show(run(work(), as_json=as_json), as_json=as_json)
+    _show(call(lambda c: Training(c).run(name), project, as_json=as_json), as_json=as_json)
 
 
 @training.command("start")
@@ -125,12 +100,7 @@ def start(
 @training.command("cancel")
 def cancel(name: RunArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
     """Cancel a run and discard its results."""
-
-    async def work() -> TrainingRun:
-        async with Connection(chosen_project(project)) as connection:
-            return await Training(connection).cancel(name)
-
-    _show(run(work(), as_json=as_json), as_json=as_json)
+    _show(call(lambda c: Training(c).cancel(name), project, as_json=as_json), as_json=as_json)
 
 
 @training.command("retry")

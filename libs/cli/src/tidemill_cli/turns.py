@@ -11,10 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tidemill_cli.loop.stages import Stage
-from tidemill_cli.loop.turns import Loops, RunningLoop
+from tidemill_cli.loop.turns import Loops
 from tidemill_cli.output import (
     JsonOption,
     ProjectOption,
+    call,
     chosen_project,
     run,
     show,
@@ -42,12 +43,7 @@ _STYLES = {
 @loop.command("list")
 def list_loops(*, project: ProjectOption = "", as_json: JsonOption = False) -> None:
     """List the project's loops."""
-
-    async def work() -> list[RunningLoop]:
-        async with Connection(chosen_project(project)) as connection:
-            return await Loops(connection).all()
-
-    loops = run(work(), as_json=as_json)
+    loops = call(lambda c: Loops(c).all(), project, as_json=as_json)
     rows = [
         (
             found.name,
@@ -118,11 +114,7 @@ def resume(name: LoopArgument, *, project: ProjectOption = "", as_json: JsonOpti
 
 
 def _set_paused(name: str, project: str, *, paused: bool, as_json: bool) -> None:
-    async def work() -> list[tuple[str, str]]:
-        async with Connection(chosen_project(project)) as connection:
-            return await Loops(connection).pause(name, paused=paused)
-
-    changed = run(work(), as_json=as_json)
+    changed = call(lambda c: Loops(c).pause(name, paused=paused), project, as_json=as_json)
     verb = "paused" if paused else "resumed"
     parts = ", ".join(f"{kind} {part}" for kind, part in changed) or "nothing to change"
     show({"loop": name, "paused": paused, "changed": _named(changed)}, f"{verb}: {parts}", as_json=as_json)

@@ -41,7 +41,7 @@ from tidemill_client.training import Training
 from tidemill_client.values import Json, struct_of, user
 from tidemill_core.errors import TidemillError
 
-STATUS_LIMIT_S = 3.0
+STATUS_LIMIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from tidemill_client.connection import Connection
+from tidemill_client.pages import every
 from tidemill_core.errors import NotFound
 
 PAGE_SIZE = 1000
@@ -53,15 +54,11 @@ class Kind:
 
     async def all(self, connection: Connection) -> AsyncIterator[Any]:
         """Yield the project's resources of this kind, oldest first."""
-        method, token = f"List{self.noun}s", ""
-        while True:
-            request = self._request(method)(page_size=PAGE_SIZE, page_token=token)
-            page = await getattr(getattr(connection, self.stub), method)(request)
+        method = f"List{self.noun}s"
+        request = self._request(method)(page_size=PAGE_SIZE)
+        async for page in every(getattr(getattr(connection, self.stub), method), request):
             for message in getattr(page, f"{self.field}s"):
                 yield message
-            token = page.next_page_token
-            if not token:
-                return
 
     async def _call(self, connection: Connection, verb: str, **fields: object) -> Any:  # noqa: ANN401 - the message
         method = f"{verb}{self.noun}"
