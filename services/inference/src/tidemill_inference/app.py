@@ -21,7 +21,8 @@ from tidemill_inference.deployments.resolve_configuration import ResolveConfigur
 from tidemill_inference.engines.chat_prompts import BoundedChat, prepare
 from tidemill_inference.engines.limits import EngineLimits, SharedThreads
 from tidemill_inference.engines.loaded_before import LoadedBefore
-from tidemill_inference.engines.pool import EngineOptions, LoadedEngines
+from tidemill_inference.engines.loading import EngineOptions
+from tidemill_inference.engines.pool import LoadedEngines
 from tidemill_inference.engines.remote import RemoteEngines, RemoteOptions
 from tidemill_inference.engines.secrets import Secrets
 from tidemill_inference.engines.trainer import TrainerModels

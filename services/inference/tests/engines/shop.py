@@ -9,10 +9,12 @@ from services.inference.tests.tiny_model import write_tiny_adapter, write_tiny_m
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.models.manifest import Manifest
-from tidemill_inference.deployments.domain.deployment import Sampling
+from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.chat_prompts import ChatFormat, Turn, rendered, tokens_of
 from tidemill_inference.engines.limits import EngineLimits
-from tidemill_inference.engines.pool import EngineOptions, LoadedEngines
+from tidemill_inference.engines.loading import EngineOptions
+from tidemill_inference.engines.memory import EngineMemory
+from tidemill_inference.engines.pool import LoadedEngines
 from tidemill_inference.engines.ports import Engine, LiveModel, ModelVersion
 from tidemill_inference.engines.remote import RemoteEngines, RemoteOptions
 from tidemill_inference.engines.secrets import Secrets
@@ -74,14 +76,30 @@ class Shop:
     folder: Path
 
     @property
+    def memory(self) -> EngineMemory:
+        """The engines' memory."""
+        return self.engines._memory  # noqa: SLF001 - no other part of the service reads it
+
+    @property
+    def taken(self) -> int:
+        """The bytes of all weights and caches."""
+        return self.memory.taken_bytes()
+
+    def reconfigure(self, **changes: object) -> None:
+        """Change options of the running engines."""
+        options = replace(self.engines._options, **changes)  # type: ignore[arg-type] # noqa: SLF001 - the test says what
+        self.engines._options = self.engines._loader._options = options  # noqa: SLF001 - set once otherwise
+        self.memory._limit = options.memory_bytes  # noqa: SLF001 - ditto
+
+    @property
     def held(self) -> list[str]:
         """The models in memory."""
-        return [slot.model.id for slot in self.engines._slots.values()]  # noqa: SLF001 - told nowhere else
+        return [each.model.id for each in self.memory.engines]
 
     @property
     def weights_held(self) -> list[str]:
         """The models whose weights are in memory."""
-        return [base.model.id for base in self.engines._bases.values() if base.loading]  # noqa: SLF001 - ditto
+        return [each.model.id for each in self.memory.weights if each.loading]
 
     async def model(self, name: str, *, seed: int = 1, project: str = "acme") -> ModelVersion:
         folder = self.folder / name

@@ -41,10 +41,10 @@ def storage_of(ref: "weakref.ref[torch.nn.Parameter]") -> int:
     return tensor.data_ptr() if tensor is not None else 0
 
 
-async def drop(shop: Shop, key: str) -> None:
-    dropped = [shop.engines._slots[key]]  # noqa: SLF001 - what memory running out would do
-    shop.engines._remove(dropped)  # noqa: SLF001 - ditto
-    await shop.engines._close(dropped)  # noqa: SLF001 - ditto
+async def evict_first(shop: Shop) -> None:
+    evicted = shop.memory.engines[:1]
+    shop.memory.remove(evicted)
+    await shop.engines._close(evicted)  # noqa: SLF001 - as when memory is short
 
 
 def merged(base: Path, adapter: Path) -> Any:  # noqa: ANN401 - a transformers model
@@ -133,9 +133,8 @@ async def test_weights_are_there_as_long_as_an_engine_stands_on_them(shop: Shop)
     del engine
     assert shared <= {storage_of(ref) for ref in tensors}
 
-    slots = shop.engines._slots  # noqa: SLF001 - drop them one after the other
     for left in (["base@1"], []):
-        await drop(shop, next(iter(slots)))
+        await evict_first(shop)
         assert shop.weights_held == left
 
     # The engine's thread may still be on its way out.
@@ -147,14 +146,13 @@ async def test_an_adapter_that_takes_the_place_of_another_finds_the_weights_of_t
     base = await shop.model("base")
     first, second = await shop.adapter("first", base), await shop.adapter("second", base, seed=2)
     assert await shop.said(first, "Hello")
-    options, taken = shop.engines._options, shop.engines._taken()  # noqa: SLF001 - weights and cache
-    shop.engines._options = replace(options, memory_bytes=int(1.1 * taken))  # noqa: SLF001 - room for one adapter
-    (read,) = [each.loading for each in shop.engines._bases.values()]  # noqa: SLF001 - ditto
+    shop.reconfigure(memory_bytes=int(1.1 * shop.taken))
+    (read,) = [each.loading for each in shop.memory.weights]
 
     assert await shop.said(second, "Hello")
 
     assert shop.held == ["second@1"]
-    assert [each.loading for each in shop.engines._bases.values()] == [read]  # noqa: SLF001 - ditto
+    assert [each.loading for each in shop.memory.weights] == [read]
     await shop.engines.stop()
 
 
@@ -186,8 +184,8 @@ async def test_what_is_kept_frees_memory_last(tmp_path: Path) -> None:
     shop = a_shop(tmp_path)
     kept, idle, next_one = [await shop.model(name, seed=seed) for seed, name in enumerate("abc")]
     await shop.engines.prepare("acme", kept, holder="helpdesk")
-    one = shop.engines._taken()  # noqa: SLF001 - weights and cache
-    shop.engines._options = replace(shop.engines._options, memory_bytes=int(2.5 * one))  # noqa: SLF001 - room for two
+    one = shop.taken
+    shop.reconfigure(memory_bytes=int(2.5 * one))
     for model in (idle, next_one):
         async with shop.engines.use("acme", model):
             pass
@@ -200,12 +198,12 @@ async def test_what_answers_live_stays_and_leaves_for_what_answers_live_only(tmp
     shop = a_shop(tmp_path, idle_s=0.05)
     live, candidate, other = [await shop.model(name, seed=seed) for seed, name in enumerate("abc")]
     async with shop.engines.use("acme", live):
-        one = shop.engines._taken()  # noqa: SLF001 - weights and cache
-    shop.engines._options = replace(shop.engines._options, memory_bytes=int(1.5 * one))  # noqa: SLF001 - room for one
+        one = shop.taken
+    shop.reconfigure(memory_bytes=int(1.5 * one))
     shop.live.now = {("acme", "a@1")}
     await shop.engines.start()
 
-    with pytest.raises(DependencyUnavailable, match="in use or live"):
+    with pytest.raises(DependencyUnavailable, match="in use or serving live"):
         await shop.engines.prepare("acme", candidate, holder="rollout")
     await asyncio.sleep(0.2)
     assert shop.held == ["a@1"]
@@ -246,7 +244,7 @@ async def test_a_caller_who_leaves_does_not_end_the_load(shop: Shop) -> None:
     await eventually(lambda: shop.held == ["base@1"])
     asking.cancel()
 
-    await eventually(lambda: all(slot.engine for slot in shop.engines._slots.values()))  # noqa: SLF001 - is it there
+    await eventually(lambda: all(each.engine for each in shop.memory.engines))
     assert shop.held == ["base@1"]
 
 

@@ -1,124 +1,46 @@
-"""The engines of this process: one per model digest, loaded once, dropped when unused or when memory is needed.
+"""The pool of engines of this process: one per model content, loaded once, unloaded when idle or memory is needed.
 
-Engines of a base and of its adapters stand on the same weights, which are there for as long as one of them is.
+The engines of a base and of its adapters share its weights, which stay loaded as long as one of them does.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Iterable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from importlib import import_module
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import structlog
 
-from tidemill_core.errors import DependencyUnavailable, PreconditionFailed, TidemillError, isolated
-from tidemill_inference.engines.chat_prompts import ChatRunner
-from tidemill_inference.engines.limits import EngineLimits, SharedThreads
-from tidemill_inference.engines.loaded_before import LoadedBefore
+from tidemill_core.errors import DependencyUnavailable, TidemillError, isolated
+from tidemill_inference.engines.loading import EngineLoader, EngineOptions, import_libraries
+from tidemill_inference.engines.memory import EngineMemory, PlacedEngine
 from tidemill_inference.engines.model_files import ModelFiles
 from tidemill_inference.engines.observed import ObservedEngine
 from tidemill_inference.engines.ports import Engine, LiveModel, LiveModels, ModelVersion
 from tidemill_inference.engines.remote import RemoteEngines
 from tidemill_kit.models.artifacts import ArtifactCache
-from tidemill_kit.models.numeric_format import NumericFormat
 
 if TYPE_CHECKING:
     from tidemill_inference.engines.transformers.engine import TransformersEngine
     from tidemill_inference.engines.transformers.weights import ModelWeights
 
 _SWEEPS = 4
-"""How often within the time that an engine may be idle it is checked."""
-_MAX_NAMES = 1000
-"""Of the models of all projects that have the same content."""
+"""How often the pool is swept within the time that an engine may be idle."""
 _MAX_SWEEP_S = 30.0
-
-_T = TypeVar("_T")
 
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineOptions:
-    """How engines are made. `memory_bytes` bounds weights and caches of all local engines together.
-
-    `idle_s` is how long an unused engine that is not kept stays, 0 for ever; `adapter_limits` are those of an engine
-    with an adapter, which has a cache of its own beside its base's.
-    """
-
-    numeric_format: NumericFormat
-    memory_bytes: int
-    run_chat: ChatRunner
-    limits: EngineLimits = field(default_factory=EngineLimits)
-    adapter_limits: EngineLimits | None = None
-    threads: SharedThreads = field(default_factory=lambda: SharedThreads(0))
-    before: LoadedBefore | None = None
-    idle_s: float = 0.0
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Base:
-    """Weights that engines share; `token_bytes` is what a token takes of a cache, once known.
-
-    What is known of its size stays known when the weights have left.
-    """
-
-    model: ModelVersion
-    bytes: int
-    token_bytes: int = 0
-    loading: "asyncio.Task[ModelWeights] | None" = None
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Slot:
-    """An engine's place, which the next request for the model finds.
-
-    `bytes` is what it takes beside the base's weights and its own cache of so many tokens. `memory_grant` is what it
-    was given of the memory beside its base, which is before it is loaded, so that two loads never take the same; None:
-    nothing.
-    """
-
-    model: ModelVersion
-    base: _Base
-    bytes: int
-    cache_tokens: int
-    memory_grant: int | None = None
-    users: int = 0
-    last_used: float = 0.0
-    holders: set[tuple[str, str]] = field(default_factory=set)
-    names: set[LiveModel] = field(default_factory=set)
-    """Which models of which projects it was asked for as."""
-    stage: str = "waiting"
-    loading: "asyncio.Task[TransformersEngine] | None" = None
-
-    @property
-    def engine(self) -> "TransformersEngine | None":
-        """The engine, once it is loaded."""
-        return _result(self.loading)
-
-    @property
-    def own_bytes(self) -> int:
-        """What it takes beside the base's weights."""
-        return self.bytes + self.cache_tokens * self.base.token_bytes
-
-    @property
-    def idle(self) -> bool:
-        """Whether it is loaded and unused."""
-        return self.users == 0 and self.engine is not None
-
-
 class LoadedEngines:
-    """Implements `application.ports.Engines`."""
+    """Implements `ports.Engines`."""
 
     def __init__(self, cache: ArtifactCache, remote: RemoteEngines, live: LiveModels, options: EngineOptions) -> None:
-        self._files = ModelFiles(cache)
         self._remote = remote
         self._live = live
         self._options = options
-        self._slots: dict[str, _Slot] = {}
-        self._bases: dict[str, _Base] = {}
+        self._loader = EngineLoader(ModelFiles(cache), options)
+        self._memory = EngineMemory(options.memory_bytes)
         self._sweeping: asyncio.Task[None] | None = None
         self._importing: asyncio.Task[None] | None = None
         self._freeing_memory = asyncio.Lock()
@@ -130,317 +52,205 @@ class LoadedEngines:
             async with self._remote.use(project, model.remote) as remote:
                 yield ObservedEngine(remote, project=project, model=model.id)
             return
-        async with self._used(project, model) as slot:
-            assert slot.engine is not None  # noqa: S101 - it is loaded for the length of the block
-            yield ObservedEngine(slot.engine, project=project, model=model.id)
+        async with self._used(project, model) as placed:
+            assert placed.engine is not None  # noqa: S101 - it is loaded for the length of the block
+            yield ObservedEngine(placed.engine, project=project, model=model.id)
 
     async def verify(self, project: str, model: ModelVersion) -> None:
         """See `Engines.verify`."""
         for each in (model, model.base):
             if each is not None and each.remote is None:
-                await self._files.fetch(project, each)
+                await self._loader.verified_files(project, each)
 
     async def prepare(self, project: str, model: ModelVersion, *, holder: str) -> None:
         """See `Engines.prepare`."""
         if model.remote is not None:
             self._remote.check(project, model.remote)
             return
-        async with self._used(project, model) as slot:
-            slot.holders.add((project, holder))
+        async with self._used(project, model) as placed:
+            placed.holders.add((project, holder))
 
     async def release(self, project: str, model: ModelVersion, *, holder: str) -> None:
-        """See `Engines.release`. It leaves memory after `idle_s`, so that a step back finds it there."""
-        if slot := self._slots.get(_key(model)):
-            slot.holders.discard((project, holder))
-            slot.last_used = time.monotonic()
+        """See `Engines.release`. It is unloaded after `idle_s`, so that a rollback finds it loaded."""
+        if placed := self._memory.find(model):
+            placed.holders.discard((project, holder))
+            placed.last_used = time.monotonic()
 
     async def probe(self) -> None:
-        """Return how far the first model is: until one is there, this process is of little use.
+        """Report the progress of the first load: until one model is loaded, this process should get no requests.
 
         Raises:
-            DependencyUnavailable: no model is loaded yet, and one is on its way.
+            DependencyUnavailable: models are loading, and none is loaded yet.
 
         """
-        loading = [f"{slot.model.id} ({slot.stage})" for slot in self._slots.values() if slot.engine is None]
-        if loading and len(loading) == len(self._slots):
+        engines = self._memory.engines
+        loading = [f"{each.model.id} ({each.stage})" for each in engines if each.engine is None]
+        if loading and len(loading) == len(engines):
             message = f"loading {', '.join(loading)}"
             raise DependencyUnavailable(message, dependency="engine")
 
     async def start(self) -> None:
-        """Import what loads models, which takes seconds; a model itself comes with the first question for it."""
-        self._importing = asyncio.create_task(asyncio.to_thread(_import_library), name="import-library")
+        """Import the libraries, which takes seconds; a model itself is loaded with its first request."""
+        self._importing = asyncio.create_task(asyncio.to_thread(import_libraries), name="import-libraries")
         if self._options.idle_s:
             self._sweeping = asyncio.create_task(self._sweep(), name="idle-engines")
 
     async def stop(self) -> None:
-        """End all engines."""
-        slots, bases = list(self._slots.values()), list(self._bases.values())
-        self._slots, self._bases = {}, {}
-        tasks = [self._sweeping, self._importing, *(slot.loading for slot in slots), *(base.loading for base in bases)]
-        running = [task for task in tasks if task is not None]
+        """Stop all engines."""
+        engines, weights = self._memory.clear()
+        loads = (*(each.loading for each in engines), *(each.loading for each in weights))
+        running = [task for task in (self._sweeping, self._importing, *loads) if task is not None]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        engines = [engine for slot in slots if (engine := slot.engine)]
-        await asyncio.gather(*(asyncio.to_thread(engine.close) for engine in engines))
+        loaded = [engine for each in engines if (engine := each.engine)]
+        await asyncio.gather(*(asyncio.to_thread(engine.close) for engine in loaded))
         await self._remote.close()
 
     @asynccontextmanager
-    async def _used(self, project: str, model: ModelVersion) -> AsyncIterator[_Slot]:
-        """Keep a slot, with its engine running, for the length of a block.
+    async def _used(self, project: str, model: ModelVersion) -> AsyncIterator[PlacedEngine]:
+        """Keep an engine loaded and running for the length of a block.
 
-        A caller that leaves while it is loaded does not end the load, which serves the next request.
+        A caller that is cancelled does not cancel the load, which the next request finds.
         """
-        slot = self._slots.get(_key(model)) or self._place(model)
-        if len(slot.names) >= _MAX_NAMES:  # of one content, which many projects may have: those that are left suffice
-            slot.names.pop()
-        slot.names.add((project, model.id))
-        slot.users += 1
+        placed = self._memory.find(model) or self._placed(model)
+        placed.requested_as((project, model.id))
+        placed.users += 1
         try:
-            await self._loaded(project, model, slot)
-            yield slot
+            await self._loaded(project, model, placed)
+            yield placed
         finally:
-            slot.users -= 1
-            slot.last_used = time.monotonic()
-            self._forget_failed(slot)
+            placed.users -= 1
+            placed.last_used = time.monotonic()
+            self._remove_failed(placed)
 
-    async def _loaded(self, project: str, model: ModelVersion, slot: _Slot) -> None:
-        """Wait for the engine; a load that failed for another caller, whose objects are others, is tried once more."""
+    def _placed(self, model: ModelVersion) -> PlacedEngine:
+        return self._memory.place(
+            model,
+            weights_bytes=self._loader.estimated_bytes(model.base or model),
+            own_bytes=self._loader.estimated_bytes(model) if model.base else 0,
+            cache_tokens=self._loader.cache_tokens(model),
+        )
+
+    async def _loaded(self, project: str, model: ModelVersion, placed: PlacedEngine) -> None:
+        """Wait for the engine; a load that failed for another caller, with that project's files, is tried once more."""
         mine = False
         while not mine:
-            if slot.loading is None or (slot.loading.done() and not (slot.engine and slot.engine.alive)):
-                mine, slot.loading = True, asyncio.create_task(self._load(project, model, slot))
-                slot.loading.add_done_callback(lambda _: self._forget_failed(slot))
+            if placed.has_to_load:
+                mine, placed.loading = True, asyncio.create_task(self._load(project, model, placed))
+                placed.loading.add_done_callback(lambda _: self._remove_failed(placed))
+            assert placed.loading is not None  # noqa: S101 - else it has to load
             try:
-                await asyncio.shield(slot.loading)
+                await asyncio.shield(placed.loading)
             except DependencyUnavailable:
-                raise  # it, or the memory, is the same for all
+                raise  # the dependency, or the memory, is the same for all callers
             except TidemillError:
                 if mine:
                     raise
             else:
                 return
 
-    def _forget_failed(self, slot: _Slot) -> None:
-        """Release the memory of what could not be loaded, once no request waits for it."""
-        if slot.users == 0 and slot.loading is not None and slot.loading.done() and slot.engine is None:
-            self._remove([slot])
+    def _remove_failed(self, placed: PlacedEngine) -> None:
+        """Free the memory of a failed load, once no caller waits for it."""
+        if placed.users == 0 and placed.failed:
+            self._memory.remove([placed])
 
-    def _place(self, model: ModelVersion) -> _Slot:
-        """Return a new place for a model, as large as is known before its files are here."""
-        of = model.base or model
-        base = self._bases.setdefault(of.digest, _Base(model=of, bytes=self._estimate(of)))
-        own = self._estimate(model) if model.base else 0
-        slot = _Slot(model=model, base=base, bytes=own, cache_tokens=self._limits(model).cache_tokens)
-        self._slots[_key(model)] = slot
-        return slot
+    async def _load(self, project: str, model: ModelVersion, placed: PlacedEngine) -> "TransformersEngine":
+        """Fetch, verify, load and start; `model` is the caller's own, whose objects are of this project."""
+        started = time.monotonic()
+        placed.stage = "fetching its files"
+        folder = None
+        if not placed.weights.token_bytes:
+            self._memory.refuse_too_large(placed)
+            folder = await self._measured_files(project, model, placed)
+        await self._free_memory(placed)
+        adapter_folder = await self._loader.verified_files(project, model) if model.base else None
+        weights = await self._shared_weights(project, model, placed, folder)
+        engine = await self._loader.started_engine(model, weights, adapter_folder)
+        placed.bytes, placed.last_used = engine.adapter_bytes, time.monotonic()
+        placed.granted_bytes = placed.own_bytes
+        _log.info(
+            "engine_loaded",
+            model=model.id,
+            engine=engine.fingerprint,
+            own_bytes=placed.own_bytes,
+            shared_bytes=placed.weights.bytes,
+            duration_s=round(time.monotonic() - started, 2),
+        )
+        await self._record_loaded(placed)
+        return engine
 
-    async def _free_memory(self, slot: _Slot) -> None:
-        """Give a slot its space, for which others leave: one slot at a time.
+    async def _measured_files(self, project: str, model: ModelVersion, placed: PlacedEngine) -> Path:
+        folder = await self._loader.verified_files(project, model.base or model)
+        await self._loader.measure(folder, placed.weights)
+        return folder
+
+    async def _shared_weights(
+        self, project: str, model: ModelVersion, placed: PlacedEngine, folder: Path | None
+    ) -> "ModelWeights":
+        """Return the weights, which are read once for all engines that share them."""
+        shared = placed.weights
+        if shared.loaded is None:
+            folder = folder or await self._measured_files(project, model, placed)
+            if shared.failed:
+                shared.loading = asyncio.create_task(self._loader.read_weights(folder, shared))
+        assert shared.loading is not None  # noqa: S101 - an engine with granted memory keeps its weights
+        placed.stage = "loading"
+        return await asyncio.shield(shared.loading)
+
+    async def _free_memory(self, placed: PlacedEngine) -> None:
+        """Grant an engine its memory, for which others are evicted: one engine at a time.
 
         Raises:
-            PreconditionFailed: it needs more than there is.
-            DependencyUnavailable: others in use leave too little, or it is unknown which of them answer live.
+            PreconditionFailed: it exceeds the limit alone.
+            DependencyUnavailable: engines in use leave too little, or the store cannot say which serve live.
 
         """
         async with self._freeing_memory:
-            leaving = await self._leaving_for(slot)
-            slot.memory_grant = slot.own_bytes
-            self._remove(leaving)
-            await self._close(leaving)
+            self._memory.refuse_too_large(placed)
+            evicted = [] if self._memory.fits(placed) else self._memory.evicted_for(placed, await self._live_names())
+            placed.granted_bytes = placed.own_bytes
+            self._memory.remove(evicted)
+            await self._close(evicted)
 
-    async def _leaving_for(self, slot: _Slot) -> list[_Slot]:
-        """Return what to evict: engines that are not kept first, the least recently used before others.
+    async def _live_names(self) -> frozenset[LiveModel]:
+        """Return which of the engines' models deployments serve."""
+        return await self._live.among(self._memory.names())
 
-        What answers live leaves for what answers live only, and nothing does where all of it were not enough.
-        """
-        self._refuse_too_large(slot)
-        limit, name = self._options.memory_bytes, slot.model.id
-        leaving: list[_Slot] = []
-        if self._taken(slot) <= limit:
-            return leaving
-        live = await self._answering_live()
-        idle = sorted(
-            (each for each in self._slots.values() if each.idle and (slot.names & live or not each.names & live)),
-            key=lambda each: (bool(each.names & live), bool(each.holders), each.last_used),
-        )
-        while self._taken(slot, leaving) > limit:
-            if not idle:
-                message = (
-                    f"the memory for models is used up by others in use or live: {name} cannot be loaded, try again"
-                )
-                raise DependencyUnavailable(message, dependency="memory", model=name)
-            leaving.append(idle.pop(0))
-        return leaving
-
-    def _refuse_too_large(self, slot: _Slot) -> None:
-        """Refuse what never fits; of weights that were not inspected, which may have 32 bits, half is certain."""
-        limit, needed, name = self._options.memory_bytes, slot.own_bytes + slot.base.bytes, slot.model.id
-        if not slot.base.token_bytes:
-            needed //= 2
-        if needed > limit:
-            message = f"model {name} needs about {needed >> 20} MB, and {limit >> 20} MB are for models here"
-            raise PreconditionFailed(message, model=name)
-
-    async def _answering_live(self) -> frozenset[LiveModel]:
-        """Return which of the models here deployments answer with."""
-        return await self._live.among({name for slot in self._slots.values() for name in slot.names})
-
-    def _taken(self, new: _Slot | None = None, leaving: Collection[_Slot] = ()) -> int:
-        """Return the bytes that are taken once a slot has come and others have left."""
-        staying = {each for each in self._slots.values() if each.memory_grant is not None} - {*leaving, new}
-        own = sum(each.memory_grant or 0 for each in staying) + (new.own_bytes if new else 0)
-        return own + sum(base.bytes for base in {each.base for each in (*staying, new) if each})
-
-    def _remove(self, slots: Iterable[_Slot]) -> None:
-        """Give up slots, and weights on which nothing stands that has space: nothing else loads or uses them."""
-        for slot in slots:
-            if self._slots.get(_key(slot.model)) is slot:
-                del self._slots[_key(slot.model)]
-        needed = {slot.base for slot in self._slots.values() if slot.memory_grant is not None}
-        for base in self._bases.values():
-            if base not in needed:
-                base.loading = None
-        used = {slot.base for slot in self._slots.values()}
-        self._bases = {digest: base for digest, base in self._bases.items() if base in used}
-
-    async def _close(self, slots: Iterable[_Slot]) -> None:
-        """Close an engine that was evicted, to the end even when the caller is cancelled."""
-        closed = [(slot, engine) for slot in slots if (engine := slot.engine)]
+    async def _close(self, removed: Collection[PlacedEngine]) -> None:
+        """Stop engines that were removed; a cancelled caller does not interrupt this."""
+        closed = [(each, engine) for each in removed if (engine := each.engine)]
         await asyncio.shield(asyncio.gather(*(asyncio.to_thread(engine.close) for _, engine in closed)))
-        for slot, _ in closed:
-            slot.loading = None
-            _log.info("engine_dropped", model=slot.model.id)
+        for each, _ in closed:
+            each.loading = None
+            _log.info("engine_dropped", model=each.model.id)
         await self._record_loaded()
 
-    async def _record_loaded(self, new: _Slot | None = None) -> None:
-        """Keep what is loaded for the next process, which loads it first."""
-        loaded = [slot for slot in self._slots.values() if slot.engine is not None or slot is new]
-        loaded.sort(key=lambda slot: (slot is new, slot.last_used), reverse=True)
+    async def _record_loaded(self, new: PlacedEngine | None = None) -> None:
+        """Record what is loaded for the next process, which loads it first."""
         if self._options.before is not None:
-            await asyncio.to_thread(self._options.before.write, [min(slot.names) for slot in loaded if slot.names])
+            await asyncio.to_thread(self._options.before.write, self._memory.loaded_names(new))
 
     async def _sweep(self) -> None:
-        """Drop engines that were unused and not kept for long enough, and those that do not answer live."""
+        """Unload engines that were idle for long enough and do not serve live."""
         while True:
             await asyncio.sleep(min(self._options.idle_s / _SWEEPS, _MAX_SWEEP_S))
             if not self._unused():
                 continue
             try:
                 with isolated():
-                    async with self._freeing_memory:
-                        live = await self._answering_live()
-                        leaving = [slot for slot in self._unused() if not slot.names & live]
-                        self._remove(leaving)
-                        await self._close(leaving)
+                    await self._evict_unused()
             except TidemillError as error:
                 _log.warning("engine_eviction_skipped", reason=error.reason, why=error.message)
             except Exception as error:  # noqa: BLE001 - one engine that does not close must not keep all others
                 _log.error("idle_engine_not_closed", exc_info=error)
 
-    def _unused(self) -> list[_Slot]:
-        """Return engines that were unused and not kept for long enough; they may answer live."""
-        long_ago = time.monotonic() - self._options.idle_s
-        return [each for each in self._slots.values() if each.idle and not each.holders and each.last_used < long_ago]
+    async def _evict_unused(self) -> None:
+        async with self._freeing_memory:
+            live = await self._live_names()
+            evicted = [each for each in self._unused() if each.names.isdisjoint(live)]
+            self._memory.remove(evicted)
+            await self._close(evicted)
 
-    async def _load(self, project: str, model: ModelVersion, slot: _Slot) -> "TransformersEngine":
-        """Fetch, verify, load and start; `model` is the caller's own, whose objects are of this project."""
-        started, base, of = time.monotonic(), slot.base, model.base or model
-        slot.stage = "fetching its files"
-        folder: Path | None = None
-        if not base.token_bytes:
-            self._refuse_too_large(slot)
-            folder = await self._base_files(project, of, base)
-        await self._free_memory(slot)
-        adapter_folder = await self._files.fetch(project, model) if model.base else None
-        if _result(base.loading) is None:
-            folder = folder or await self._base_files(project, of, base)
-            if base.loading is None or (base.loading.done() and _result(base.loading) is None):
-                base.loading = asyncio.create_task(self._read(folder, base))
-        assert base.loading is not None  # noqa: S101 - what stands on weights, and has room, keeps them
-        slot.stage, weights = "loading", await asyncio.shield(base.loading)
-
-        def made() -> "TransformersEngine":
-            from tidemill_inference.engines.transformers.engine import TransformersEngine  # noqa: PLC0415 - ditto
-            from tidemill_inference.engines.transformers.lora import LoraAdapter  # noqa: PLC0415 - seconds of imports
-
-            adapter = None
-            if adapter_folder is not None:
-                adapter = LoraAdapter.read(adapter_folder, name=model.id, base=of.id)
-            return TransformersEngine(
-                weights,
-                name=model.id,
-                limits=self._limits(model),
-                run_chat=self._options.run_chat,
-                adapter=adapter,
-            )
-
-        engine = await asyncio.to_thread(made)
-        engine.start(self._options.threads)
-        slot.bytes, slot.last_used = engine.adapter_bytes, time.monotonic()
-        slot.memory_grant = slot.own_bytes
-        _log.info(
-            "engine_loaded",
-            model=model.id,
-            engine=engine.fingerprint,
-            own_bytes=slot.own_bytes,
-            shared_bytes=base.bytes,
-            duration_s=round(time.monotonic() - started, 2),
-        )
-        await self._record_loaded(slot)
-        return engine
-
-    async def _base_files(self, project: str, model: ModelVersion, base: _Base) -> Path:
-        """Return the folder with a base's verified files, which say how large it and a cache beside it will be."""
-        folder = await self._files.fetch(project, model)
-
-        def sizes() -> tuple[int, int]:
-            from tidemill_inference.engines.transformers import weights as model_weights  # noqa: PLC0415 - seconds of imports
-
-            name, dtype = model.id, model_weights.dtype_of(self._options.numeric_format)
-            stored = model_weights.stored_bytes(folder, name=name, dtype=dtype)
-            return stored, model_weights.token_bytes(folder, name=name, dtype=dtype)
-
-        if not base.token_bytes:
-            base.bytes, base.token_bytes = await asyncio.to_thread(sizes)
-        return folder
-
-    async def _read(self, folder: Path, base: _Base) -> "ModelWeights":
-        """Read weights for all engines that share them; the caller has verified them and reserved the memory."""
-
-        def read() -> "ModelWeights":
-            from tidemill_inference.engines.transformers.weights import ModelWeights, dtype_of  # noqa: PLC0415 - ditto
-
-            return ModelWeights(folder, name=base.model.id, dtype=dtype_of(self._options.numeric_format))
-
-        weights = await asyncio.to_thread(read)
-        base.bytes = weights.bytes
-        return weights
-
-    def _limits(self, model: ModelVersion) -> EngineLimits:
-        options = self._options
-        return (options.adapter_limits if model.base else None) or options.limits
-
-    def _estimate(self, model: ModelVersion) -> int:
-        """Return what a model will take, from its files: weights are stored with 16 bits, as a rule."""
-        weights = sum(ref.size for path, ref in model.files.items() if path.endswith(".safetensors"))
-        return weights * 2 if self._options.numeric_format == "float32" else weights
-
-
-def _import_library() -> None:
-    """Import what engines are made of; where that fails, the first load reports."""
-    for module in ("lora", "engine"):
-        with suppress(ImportError):
-            import_module(f"tidemill_inference.engines.transformers.{module}")
-
-
-def _key(model: ModelVersion) -> str:
-    """Return what makes an engine this one: an adapter's files mean something with their base only."""
-    return f"{model.base.digest}+{model.digest}" if model.base else model.digest
-
-
-def _result(task: asyncio.Task[_T] | None) -> _T | None:
-    """Return what a task came to, None while it runs and where it failed."""
-    if task is None or not task.done() or task.cancelled() or task.exception() is not None:
-        return None
-    return task.result()
+    def _unused(self) -> list[PlacedEngine]:
+        return self._memory.unused(since=time.monotonic() - self._options.idle_s)

@@ -1,0 +1,115 @@
+"""Loads local models: files, sizes, weights, engines. The libraries, which take seconds to import, load in threads."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tidemill_inference.engines.chat_prompts import ChatRunner
+from tidemill_inference.engines.limits import EngineLimits, SharedThreads
+from tidemill_inference.engines.loaded_before import LoadedBefore
+from tidemill_inference.engines.memory import SharedWeights
+from tidemill_inference.engines.model_files import ModelFiles
+from tidemill_inference.engines.ports import ModelVersion
+from tidemill_kit.models.numeric_format import NumericFormat
+
+if TYPE_CHECKING:
+    from tidemill_inference.engines.transformers.engine import TransformersEngine
+    from tidemill_inference.engines.transformers.weights import ModelWeights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How local engines are made.
+
+    `memory_bytes` bounds weights and caches of all local engines together. `idle_s` is how long an unused engine stays
+    loaded, 0 is forever. `adapter_limits` apply to engines with an adapter, whose cache is separate from their base's.
+    """
+
+    numeric_format: NumericFormat
+    memory_bytes: int
+    run_chat: ChatRunner
+    limits: EngineLimits = field(default_factory=EngineLimits)
+    adapter_limits: EngineLimits | None = None
+    threads: SharedThreads = field(default_factory=lambda: SharedThreads(0))
+    before: LoadedBefore | None = None
+    idle_s: float = 0.0
+
+
+class EngineLoader:
+    """Loads weights and engines by the options; keeps none of them."""
+
+    def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
+        self._files = files
+        self._options = options
+
+    async def verified_files(self, project: str, model: ModelVersion) -> Path:
+        """Return the folder with a version's verified files; see `ModelFiles.fetch`."""
+        return await self._files.fetch(project, model)
+
+    async def measure(self, folder: Path, weights: SharedWeights) -> None:
+        """Read the sizes of weights, and of a token in their cache, from the files; once is enough."""
+
+        def sizes() -> tuple[int, int]:
+            from tidemill_inference.engines.transformers import weights as model_weights  # noqa: PLC0415 - seconds of imports
+
+            name, dtype = weights.model.id, model_weights.dtype_of(self._options.numeric_format)
+            stored = model_weights.stored_bytes(folder, name=name, dtype=dtype)
+            return stored, model_weights.token_bytes(folder, name=name, dtype=dtype)
+
+        if not weights.token_bytes:
+            weights.bytes, weights.token_bytes = await asyncio.to_thread(sizes)
+
+    async def read_weights(self, folder: Path, weights: SharedWeights) -> "ModelWeights":
+        """Read weights from verified files into memory that was granted."""
+
+        def read() -> "ModelWeights":
+            from tidemill_inference.engines.transformers.weights import ModelWeights, dtype_of  # noqa: PLC0415 - ditto
+
+            return ModelWeights(folder, name=weights.model.id, dtype=dtype_of(self._options.numeric_format))
+
+        loaded = await asyncio.to_thread(read)
+        weights.bytes = loaded.bytes
+        return loaded
+
+    async def started_engine(
+        self, model: ModelVersion, weights: "ModelWeights", adapter_folder: Path | None
+    ) -> "TransformersEngine":
+        """Return a running engine over weights, with an adapter if the model is one."""
+
+        def made() -> "TransformersEngine":
+            from tidemill_inference.engines.transformers.engine import TransformersEngine  # noqa: PLC0415 - ditto
+            from tidemill_inference.engines.transformers.lora import LoraAdapter  # noqa: PLC0415 - seconds of imports
+
+            adapter = None
+            if adapter_folder is not None:
+                adapter = LoraAdapter.read(adapter_folder, name=model.id, base=(model.base or model).id)
+            return TransformersEngine(
+                weights, name=model.id, limits=self._limits(model), run_chat=self._options.run_chat, adapter=adapter
+            )
+
+        engine = await asyncio.to_thread(made)
+        engine.start(self._options.threads)
+        return engine
+
+    def cache_tokens(self, model: ModelVersion) -> int:
+        """Return the size of a model's KV cache."""
+        return self._limits(model).cache_tokens
+
+    def estimated_bytes(self, model: ModelVersion) -> int:
+        """Return a model's size by its files, which have 16 bits as a rule."""
+        weights = sum(ref.size for path, ref in model.files.items() if path.endswith(".safetensors"))
+        return weights * 2 if self._options.numeric_format == "float32" else weights
+
+    def _limits(self, model: ModelVersion) -> EngineLimits:
+        options = self._options
+        return (options.adapter_limits if model.base else None) or options.limits
+
+
+def import_libraries() -> None:
+    """Import the libraries ahead of the first load, which reports what fails here."""
+    for module in ("lora", "engine"):
+        with suppress(ImportError):
+            import_module(f"tidemill_inference.engines.transformers.{module}")
