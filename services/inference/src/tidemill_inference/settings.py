@@ -1,5 +1,6 @@
 """Settings of inference; the environment variable is INFERENCE_ plus the field's name in upper case."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,9 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from tidemill_inference.generation.citations.citations import DEFAULT_CHARACTERS, DEFAULT_THRESHOLD
 from tidemill_kit.http.outgoing import AllowedHosts
 from tidemill_kit.models.numeric_format import ModelSettings
+from tidemill_kit.workers.bounded_processes import ProcessLimits
+
+_MB = 1024 * 1024
 
 
 class InferenceSettings(ModelSettings):
@@ -127,15 +131,17 @@ class InferenceSettings(ModelSettings):
     """
     http_keep_alive_s: float = Field(15.0, gt=0, le=600)
     """The interval of comments in a stream without output; an error before the first one has an HTTP status."""
-    lease_s: float = Field(15.0, gt=0)
+    lease_ttl_s: float = Field(15.0, gt=0)
     """The lease on an answer or a rollout: how long other replicas wait when its holder dies."""
-    record_sweep_s: float = Field(3600.0, gt=0)
-    """The interval between deletions of records past their retention."""
-    rollout_poll_interval_s: float = Field(1.0, gt=0, le=60)
-    """How often a replica polls for rollouts that started elsewhere."""
+    sweep_poll_interval_s: float = Field(3600.0, gt=0)
+    """The interval between deletions of records past their retention, and of outcomes that ended rollouts have left."""
+    rollout_poll_interval_s: float = Field(5.0, gt=0, le=60)
+    """How often a replica looks for rollouts that started elsewhere; also the longest pause after a failure."""
+    rollout_max_concurrent: int = Field(100, ge=1)
+    """Active rollouts that one replica advances, and candidates that it loads, at the same time."""
     rollout_tick_s: float = Field(0.5, gt=0, le=60)
     """How often the outcomes of a rollout are counted."""
-    max_concurrent_shadows: int = Field(1, ge=1, le=64)
+    shadow_max_concurrent: int = Field(1, ge=1, le=64)
     """Shadow requests that candidates answer at the same time."""
     shadows_waiting: int = Field(100, ge=1)
     """Shadow requests that may wait, and outcomes that may wait to be recorded.
@@ -146,6 +152,28 @@ class InferenceSettings(ModelSettings):
     """The timeout of one call to rag or trainer."""
     s3_timeout_s: float = Field(30.0, gt=0)
     """The timeout of the object store without data."""
+
+    @property
+    def prompt_limits(self) -> ProcessLimits:
+        """The limits of the processes for prompts."""
+        return ProcessLimits(
+            workers=self.prompt_workers,
+            cpu_s=self.prompt_cpu_s,
+            wall_s=self.prompt_wall_s,
+            memory_bytes=self.prompt_memory_mb * _MB,
+            share=max(1, self.prompt_workers // 2),
+            waiting=self.prompts_waiting,
+        )
+
+    @property
+    def tokenizer_limits(self) -> ProcessLimits:
+        """The limits of the processes for tokenizers."""
+        return replace(
+            self.prompt_limits,
+            cpu_s=self.tokenizer_cpu_s,
+            wall_s=10 * self.tokenizer_cpu_s,
+            memory_bytes=self.tokenizer_memory_mb * _MB,
+        )
 
     @field_validator("cors_origins", "http_hosts", "remote_hosts", mode="before")
     @classmethod

@@ -6,12 +6,14 @@ from datetime import timedelta
 from services.inference.tests.fakes import helpdesk
 from services.inference.tests.rollouts.rollout_fakes import POLICY
 from tidemill_inference.deployments.domain.deployment import Configuration, Deployment, Retrieval, Sampling
-from tidemill_inference.deployments.mongo import DeploymentCodec
+from tidemill_inference.deployments.mongo import DeploymentCodec, MongoLiveModels
 from tidemill_inference.rollouts.domain.rollout import Approval, Decision, Hold, Move, PassedEvaluation
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, Outcome, StepCounts
 from tidemill_kit.store.aggregates import Identity
-from tidemill_kit.store.mongo import encoded
+from tidemill_kit.store.mongo import connect, encoded
+from tidemill_local import Addresses
 from tidemill_testkit.clocks import NOON
+from tidemill_testkit.stack import unique_name
 
 IDENTITY = Identity(
     id="helpdesk",
@@ -87,3 +89,19 @@ def test_a_deployment_from_before_rollouts_follows_nothing_and_answers_as_before
     assert (read.spec.deadline, read.rollouts_paused) == (timedelta(seconds=30), False)
     again = DeploymentCodec().encode(read)
     assert DeploymentCodec().decode(IDENTITY, again, 2) == read
+
+
+async def test_what_deployments_answer_with_and_fall_back_to_is_live(stack: Addresses) -> None:
+    client = connect(stack.mongo, timeout_s=10)
+    name = unique_name("live")
+    deployments = client[name]["deployments"]
+    for project, model, deleted in (("a", "one@1", False), ("b", "two@1", False), ("b", "three@1", True)):
+        live = {"model": model, "fallback": ["small@1"] if project == "a" else []}
+        await deployments.insert_one({"project": project, "deleted": deleted, "state": {"live": live}})
+
+    answering = {("a", "one@1"), ("a", "small@1"), ("b", "two@1")}
+    others = {("b", "three@1"), ("b", "one@1"), ("c", "one@1"), ("a", "big@1")}
+    assert await MongoLiveModels(deployments).among(answering | others) == answering
+    assert not await MongoLiveModels(deployments).among([])
+    await client.drop_database(name)
+    client.close()

@@ -10,7 +10,7 @@ import pytest
 from services.inference.tests.rollouts.rollout_fakes import InMemoryOutcomes
 from tidemill_inference.deployments.ports import DeploymentRef
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE, Outcome
-from tidemill_inference.rollouts.mongo import MongoActiveRollouts, MongoLiveModels, MongoOutcomes
+from tidemill_inference.rollouts.mongo import MongoActiveRollouts, MongoOutcomes
 from tidemill_inference.rollouts.ports import GivenRating, Outcomes
 from tidemill_kit.store.mongo import connect
 from tidemill_local import Addresses
@@ -153,21 +153,5 @@ async def test_deployments_with_an_active_rollout_are_found(stack: Addresses) ->
     found = await active.all()
 
     assert found == [DeploymentRef(project="a", id="one")]
-    await client.drop_database(name)
-    client.close()
-
-
-async def test_what_deployments_answer_with_and_fall_back_to_is_live(stack: Addresses) -> None:
-    client = connect(stack.mongo, timeout_s=10)
-    name = unique_name("live")
-    deployments = client[name]["deployments"]
-    for project, model, deleted in (("a", "one@1", False), ("b", "two@1", False), ("b", "three@1", True)):
-        live = {"model": model, "fallback": ["small@1"] if project == "a" else []}
-        await deployments.insert_one({"project": project, "deleted": deleted, "state": {"live": live}})
-
-    answering = {("a", "one@1"), ("a", "small@1"), ("b", "two@1")}
-    others = {("b", "three@1"), ("b", "one@1"), ("c", "one@1"), ("a", "big@1")}
-    assert await MongoLiveModels(deployments).among(answering | others) == answering
-    assert not await MongoLiveModels(deployments).among([])
     await client.drop_database(name)
     client.close()

@@ -1,5 +1,6 @@
 """Deployments as documents."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -15,9 +16,10 @@ from tidemill_inference.deployments.configuration_documents import (
 )
 from tidemill_inference.deployments.domain.deployment import Deployment, DeploymentSpec, RecordMode
 from tidemill_inference.deployments.event_messages import payload_of
+from tidemill_inference.engines.ports import LiveModel
 from tidemill_inference.rollouts.rollout_documents import policy_document, policy_of, rollout_document, rollout_of
 from tidemill_kit.store.aggregates import Identity
-from tidemill_kit.store.mongo import Document
+from tidemill_kit.store.mongo import Collection, Document, translated
 
 _WITH_ROLLOUTS = 2
 """The schema from which on deployments follow models."""
@@ -82,3 +84,24 @@ def _spec_of(stored: Document) -> DeploymentSpec:
         "rollout_policy": policy_of(policy) if policy else None,
     }
     return DeploymentSpec(**{**stored, **known})
+
+
+class MongoLiveModels:
+    """Implements `ports.LiveModels`."""
+
+    def __init__(self, deployments: Collection) -> None:
+        self._deployments = deployments
+
+    async def among(self, models: Iterable[LiveModel]) -> frozenset[LiveModel]:
+        """See `LiveModels.among`."""
+        asked = frozenset(models)
+        named = {"$in": sorted({model for _, model in asked})}
+        of = {"project": {"$in": sorted({project for project, _ in asked})}, "deleted": False}
+        answering = {"$or": [{"state.live.model": named}, {"state.live.fallback": named}]}
+        requested = {"project": 1, "state.live.model": 1, "state.live.fallback": 1}
+        with translated():
+            found = await self._deployments.find({**of, **answering}, requested).to_list(None)
+        live_configurations = [(document["project"], document["state"]["live"]) for document in found]
+        return asked & {
+            (project, model) for project, live in live_configurations for model in (live["model"], *live["fallback"])
+        }

@@ -1,39 +1,37 @@
-"""Deletes records past their retention."""
+"""The sweeps: they delete what is past its retention."""
 
-import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
 
-from tidemill_core.errors import TidemillError, isolated
-from tidemill_inference.generation.retention import ForgetRecords
-from tidemill_kit.workers.leases import Leases
+from tidemill_core.application import Page
+from tidemill_kit.workers.controller import Controller, Holder
 
 _log = structlog.get_logger()
 
 
-OLD_RECORDS = "old_records"
-"""The lease of the process that removes them."""
+@dataclass(frozen=True, slots=True)
+class SweepKey:
+    """A sweep through the data of all projects, by its name."""
+
+    key: str
+    project: str = ""
 
 
-class RecordKeeper:
-    """Removes old records again and again, one process at a time."""
+def sweep_controller(
+    sweeps: Mapping[str, Callable[[], Awaitable[int]]], *, leases: Holder, poll_interval: timedelta
+) -> Controller[SweepKey]:
+    """Return the controller of sweeps that return how much they deleted; one process at a time does each."""
 
-    def __init__(self, forget: ForgetRecords, leases: Leases, *, every_s: float) -> None:
-        self._forget = forget
-        self._leases = leases
-        self._every_s = every_s
+    async def sweep(name: SweepKey, _epoch: int) -> None:
+        if deleted := await sweeps[name.key]():
+            _log.info("sweep_finished", sweep=name.key, deleted=deleted)
 
-    async def run(self) -> None:
-        """Work until cancelled."""
-        while True:
-            try:
-                with isolated():
-                    async with self._leases.held(OLD_RECORDS) as lease:
-                        removed = 0 if lease is None else await self._forget()
-                if removed:
-                    _log.info("old_records_removed", records=removed)
-            except TidemillError as error:
-                _log.warning("old_records_left", reason=error.reason, why=error.message)
-            except Exception as error:  # noqa: BLE001 - what breaks once is tried again
-                _log.error("removal_of_old_records_broken", exc_info=error)
-            await asyncio.sleep(self._every_s)
+    async def pending(_: str, /, *, without: frozenset[str]) -> Page[SweepKey]:  # noqa: ARG001 - they are of no project
+        return Page(items=[SweepKey(name) for name in sweeps])
+
+    return Controller(
+        "sweeps", reconcile=sweep, pending=pending, leases=leases, max_concurrent=1, poll_interval=poll_interval
+    )

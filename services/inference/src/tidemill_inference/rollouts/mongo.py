@@ -1,17 +1,15 @@
-"""What rollouts need beside their deployments: outcomes, leases, and which are active."""
+"""What rollouts need beside their deployments: outcomes, and which are active."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import datetime
 
 from tidemill_core.application import derived_id
 from tidemill_inference.deployments.ports import DeploymentRef
-from tidemill_inference.engines.ports import LiveModel
 from tidemill_inference.rollouts.domain.step_counts import Outcome
 from tidemill_inference.rollouts.ports import GivenRating
 from tidemill_kit.store.aggregates import document_id
 from tidemill_kit.store.mongo import Collection, Document, translated, update_or_insert
-from tidemill_kit.workers.leases import Leases
+from tidemill_kit.workers.pending import PendingDocuments
 
 _NEWEST_OF_STEP = [("rollout", 1), ("step", 1), ("noted", -1)]
 _NEWEST_OF_ROLLOUT = [("rollout", 1), ("noted", -1)]
@@ -95,56 +93,30 @@ class MongoOutcomes:
 
 
 class MongoActiveRollouts:
-    """Implements `ports.ActiveRollouts`. Its index holds the active ones only."""
+    """Implements `ports.ActiveRollouts`, and says which are `pending`. Their index holds the active ones only."""
 
     def __init__(self, deployments: Collection) -> None:
-        self._deployments = deployments
+        self.pending = PendingDocuments(
+            deployments,
+            {**_ACTIVE, "deleted": False},
+            index="state.rollout.active",
+            key=lambda project, name: DeploymentRef(project=project, id=name),
+            partialFilterExpression=_ACTIVE,
+        )
 
     async def ensure_indexes(self) -> None:
-        """Create what looking needs; repeating it changes nothing."""
-        with translated():
-            await self._deployments.create_index([("state.rollout.active", 1)], partialFilterExpression=_ACTIVE)
+        """Create what finding them needs; repeating it changes nothing."""
+        await self.pending.ensure_indexes()
 
     async def all(self) -> Sequence[DeploymentRef]:
         """See `ActiveRollouts.all`."""
-        with translated():
-            cursor = self._deployments.find({**_ACTIVE, "deleted": False}, {"project": 1, "id": 1})
-            found = await cursor.to_list(None)
-        return [DeploymentRef(project=document["project"], id=document["id"]) for document in found]
-
-
-class MongoLiveModels:
-    """Implements `ports.LiveModels`."""
-
-    def __init__(self, deployments: Collection) -> None:
-        self._deployments = deployments
-
-    async def among(self, models: Iterable[LiveModel]) -> frozenset[LiveModel]:
-        """See `LiveModels.among`."""
-        asked = frozenset(models)
-        named = {"$in": sorted({model for _, model in asked})}
-        of = {"project": {"$in": sorted({project for project, _ in asked})}, "deleted": False}
-        answering = {"$or": [{"state.live.model": named}, {"state.live.fallback": named}]}
-        requested = {"project": 1, "state.live.model": 1, "state.live.fallback": 1}
-        with translated():
-            found = await self._deployments.find({**of, **answering}, requested).to_list(None)
-        live_configurations = [(document["project"], document["state"]["live"]) for document in found]
-        return asked & {
-            (project, model) for project, live in live_configurations for model in (live["model"], *live["fallback"])
-        }
-
-
-class MongoRolloutLeases:
-    """Implements `ports.RolloutLeases`; the epoch fences the rollout itself, which remembers it."""
-
-    def __init__(self, leases: Leases) -> None:
-        self._leases = leases
-
-    @asynccontextmanager
-    async def held(self, deployment: DeploymentRef) -> AsyncIterator[int | None]:
-        """See `RolloutLeases.held`."""
-        async with self._leases.held(deployment.key) as lease:
-            yield lease.epoch if lease else None
+        found: list[DeploymentRef] = []
+        token: str | None = ""
+        while token is not None:
+            page = await self.pending(token, without=frozenset())
+            found += page.items
+            token = page.next_token or None
+        return found
 
 
 def _outcome(document: Document) -> Outcome:

@@ -82,8 +82,8 @@ class ForgetOutcomes:
     outcomes: Outcomes
     clock: Clock
 
-    async def __call__(self) -> None:
-        """Return once they are gone.
+    async def __call__(self) -> int:
+        """Return of how many rollouts they are gone.
 
         Raises:
             DependencyUnavailable: the store does not answer.
@@ -91,11 +91,12 @@ class ForgetOutcomes:
         """
         quiet = await self.outcomes.quiet(since=self.clock.now() - QUIET)  # first: what begins later is none of them
         if not quiet:
-            return
+            return 0
         active = {(ref.project, await self._rollout(ref)) for ref in await self.active.all()}
-        for project, rollout in quiet:
-            if (project, rollout) not in active:
-                await self.outcomes.forget(project, rollout)
+        ended = [each for each in quiet if each not in active]
+        for project, rollout in ended:
+            await self.outcomes.forget(project, rollout)
+        return len(ended)
 
     async def _rollout(self, ref: DeploymentRef) -> str:
         try:

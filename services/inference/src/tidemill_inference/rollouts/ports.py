@@ -1,7 +1,6 @@
 """What rollouts need: candidates, outcomes, leases."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -75,14 +74,6 @@ class ActiveRollouts(Protocol):
 
     async def all(self) -> Sequence[DeploymentRef]:
         """Return them all."""
-        ...
-
-
-class RolloutLeases(Protocol):
-    """Leases on rollouts, by deployment."""
-
-    def held(self, deployment: DeploymentRef) -> AbstractAsyncContextManager[int | None]:
-        """Hold the lease for a block and yield its epoch; None if another replica holds it."""
         ...
 
 

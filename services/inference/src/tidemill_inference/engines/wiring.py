@@ -1,0 +1,77 @@
+"""Puts the engines together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import grpc
+
+from tidemill_inference.engines.chat_prompts import BoundedChat
+from tidemill_inference.engines.limits import EngineLimits, SharedThreads
+from tidemill_inference.engines.loaded_before import LoadedBefore
+from tidemill_inference.engines.loading import EngineOptions
+from tidemill_inference.engines.pool import LoadedEngines
+from tidemill_inference.engines.ports import LiveModels
+from tidemill_inference.engines.remote import RemoteEngines, RemoteOptions
+from tidemill_inference.engines.secrets import Secrets
+from tidemill_inference.engines.trainer import TrainerModels
+from tidemill_inference.engines.warm_up import WarmUp
+from tidemill_inference.settings import InferenceSettings
+from tidemill_kit.http.outgoing import AllowedHosts
+from tidemill_kit.models import bounded_tokenizers
+from tidemill_kit.models.artifacts import ArtifactCache
+from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers
+from tidemill_kit.models.numeric_format import computed_format
+from tidemill_kit.service.app import Dependency
+from tidemill_kit.service.backend import Backend
+from tidemill_kit.workers.bounded_processes import BoundedProcesses
+
+_MB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineParts:
+    """What runs models, and the registry that has them."""
+
+    pool: LoadedEngines
+    models: TrainerModels
+    warm_up: WarmUp
+
+
+def wire_engines(  # noqa: PLR0913 - keyword-only, and each of another kind
+    settings: InferenceSettings,
+    backend: Backend,
+    *,
+    trainer: grpc.aio.Channel,
+    live: LiveModels,
+    chat_processes: BoundedProcesses,
+    environment: Mapping[str, str],
+) -> EngineParts:
+    """Return the engines; `environment` holds the secrets of remote models."""
+    tokenizers = BoundedProcesses(settings.tokenizer_limits, "tokenizers", bounded_tokenizers.prepare)
+    backend.on_stop(tokenizers.stop)
+    before = LoadedBefore(settings.data_dir / "loaded.json")
+    limits = EngineLimits(
+        cache_tokens=settings.engine_cache_tokens, batch=settings.engine_batch, step_tokens=settings.engine_step_tokens
+    )
+    options = EngineOptions(
+        numeric_format=computed_format(settings.numeric_format),
+        memory_bytes=settings.engine_memory_mb * _MB,
+        run_chat=BoundedChat(chat_processes, BoundedTokenizers(tokenizers)),
+        limits=limits,
+        adapter_limits=replace(limits, cache_tokens=settings.engine_adapter_cache_tokens),
+        threads=SharedThreads(settings.engine_threads),
+        before=before,
+        idle_s=settings.engine_idle_s,
+    )
+    remote = RemoteOptions(
+        allowed=AllowedHosts.of(settings.remote_hosts),
+        stall_s=settings.remote_stall_s,
+        retries=settings.remote_retries,
+        max_clients=settings.remote_clients,
+    )
+    cache = ArtifactCache(settings.data_dir, backend.bucket(settings.model_bucket))
+    secrets = Secrets(environment, settings.secrets_dir)
+    pool = LoadedEngines(cache, RemoteEngines(secrets, remote), live, options)
+    backend.dependencies.append(Dependency(name="engine", probe=pool.probe, needed_to_start=False))
+    models = TrainerModels(trainer, timeout_s=settings.call_timeout_s, recheck_s=settings.remote_recheck_s)
+    return EngineParts(pool=pool, models=models, warm_up=WarmUp(models, pool, first=before.read))

@@ -1,0 +1,95 @@
+"""Puts the answers together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from tidemill_core.application import SystemClock
+from tidemill_inference.deployments.ports import Deployments
+from tidemill_inference.engines.ports import Engines, Models
+from tidemill_inference.generation.answer import AnswerQuestion
+from tidemill_inference.generation.domain.outcome import AnswerOutcome
+from tidemill_inference.generation.erase_end_user import EraseEndUser
+from tidemill_inference.generation.generate import GenerateAnswer
+from tidemill_inference.generation.grpc import GrpcInferenceService
+from tidemill_inference.generation.ingest import IngestTexts
+from tidemill_inference.generation.ports import Inferences, Retriever
+from tidemill_inference.generation.reservation import Reservations
+from tidemill_inference.generation.shadow import AnswerShadow
+from tidemill_inference.generation.shared import SharedGenerations
+from tidemill_inference.generation.show_prompt import ShowPrompt
+from tidemill_inference.prompts.ports import Prompts, Templates
+from tidemill_inference.settings import InferenceSettings
+from tidemill_kit.service.backend import Backend
+from tidemill_kit.workers.fair_share import Turns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationParts:
+    """The use cases of answers; as a component it ends what is still being answered when the service stops."""
+
+    answer: AnswerQuestion
+    shadow: AnswerShadow
+    servicer: GrpcInferenceService
+
+    async def start(self) -> None:
+        """Begin nothing: answers come with questions."""
+
+    async def stop(self) -> None:
+        """Cancel what still runs; its records say so."""
+        for answer in (self.answer, self.shadow.answer):
+            await answer.generations.stop()
+
+
+def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
+    settings: InferenceSettings,
+    backend: Backend,
+    *,
+    deployments: Deployments,
+    prompts: Prompts,
+    inferences: Inferences,
+    templates: Templates,
+    models: Models,
+    engines: Engines,
+    retriever: Retriever,
+    observe: Callable[[AnswerOutcome], None],
+) -> GenerationParts:
+    """Return what answers; `observe` is called with each answer in a rollout."""
+    answer = AnswerQuestion(
+        deployments=deployments,
+        prompts=prompts,
+        inferences=inferences,
+        templates=templates,
+        generations=SharedGenerations(
+            at_most=settings.max_generations, of_project=settings.max_generations_per_project
+        ),
+        reservations=Reservations(
+            inferences=inferences, clock=SystemClock(), ttl=timedelta(seconds=settings.lease_ttl_s)
+        ),
+        make=GenerateAnswer(
+            templates=templates,
+            models=models,
+            retriever=retriever,
+            engines=engines,
+            threshold=settings.citation_threshold,
+            cited_characters=settings.citation_max_characters,
+            citation_turns=Turns(settings.citation_threads),
+        ),
+        observe=observe,
+    )
+    shadows = SharedGenerations(at_most=settings.shadow_max_concurrent)
+    ingest = settings.ingest_address and backend.channel(
+        "ingest", settings.ingest_address, timeout_s=settings.call_timeout_s
+    )
+    show_prompt = ShowPrompt(
+        inferences=inferences,
+        prompts=prompts,
+        templates=templates,
+        texts=IngestTexts(ingest or None, timeout_s=settings.call_timeout_s),
+    )
+    erase = EraseEndUser(inferences=inferences, clock=SystemClock())
+    return GenerationParts(
+        answer=answer,
+        shadow=AnswerShadow(answer=replace(answer, generations=shadows)),
+        servicer=GrpcInferenceService(answer, inferences, show_prompt, erase),
+    )

@@ -1,0 +1,48 @@
+"""Puts the HTTP API together."""
+
+from datetime import timedelta
+
+from tidemill_core.application import SystemClock
+from tidemill_inference.deployments.ports import Deployments
+from tidemill_inference.http.http_callers import ANY_HOST, is_loopback
+from tidemill_inference.http.http_connections import ConnectionLimits
+from tidemill_inference.http.http_server import HttpServer
+from tidemill_inference.openai_api.feedback_service import FeedbackSubmissions
+from tidemill_inference.openai_api.feedback_tokens import FeedbackTokens
+from tidemill_inference.openai_api.routes import Answering, OpenAiApi
+from tidemill_inference.settings import InferenceSettings
+from tidemill_kit.service.backend import Backend
+
+
+def wire_openai_api(
+    settings: InferenceSettings, backend: Backend, *, answer: Answering, deployments: Deployments
+) -> HttpServer:
+    """Return the server of the OpenAI-compatible API."""
+    feedback = settings.feedback_address and backend.channel(
+        "feedback", settings.feedback_address, timeout_s=settings.call_timeout_s
+    )
+    api = OpenAiApi(
+        answer,
+        deployments,
+        reactions=FeedbackSubmissions(feedback or None, timeout_s=settings.call_timeout_s),
+        feedback_tokens=_feedback_tokens(settings),
+        clock=SystemClock(),
+        max_body_bytes=settings.max_body_bytes,
+        dependencies=backend.dependencies,
+        keep_alive_s=settings.http_keep_alive_s,
+        cors_origins=settings.cors_origins,
+        hosts=settings.http_hosts or (() if is_loopback(settings.host) else (ANY_HOST,)),
+        principals_from=settings.http_principals,
+    )
+    limits = ConnectionLimits(
+        idle_s=settings.http_idle_s, header_s=settings.http_header_s, max_connections=settings.http_max_connections
+    )
+    grace_s = settings.shutdown_grace_s / 2
+    return HttpServer(api.app(), host=settings.host, port=settings.http_port, grace_s=grace_s, limits=limits)
+
+
+def _feedback_tokens(settings: InferenceSettings) -> FeedbackTokens | None:
+    if settings.feedback_token_key is None:
+        return None
+    key = settings.feedback_token_key.get_secret_value().encode()
+    return FeedbackTokens(key=key, lifetime=timedelta(days=settings.feedback_token_days))
