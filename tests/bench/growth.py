@@ -34,9 +34,9 @@ from tidemill_kit.events.relay import Relay, _Outbox
 from tidemill_kit.store import mongo
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Client, Database, Document
-from tidemill_monitor.adapters.mongo_edges import End, MongoEdges
-from tidemill_monitor.domain.graph import Ref
-from tidemill_monitor.domain.kinds import ANSWERED, Direction, Kind
+from tidemill_monitor.lineage.domain.graph import Ref
+from tidemill_monitor.lineage.domain.kinds import ANSWERED, Direction, Kind
+from tidemill_monitor.lineage.mongo_edges import End, MongoEdges
 from tidemill_rag.adapters.mongo_ledger import MongoLedger as RagLedger
 from tidemill_rag.domain.collection import IndexRef
 from tidemill_rag.domain.ledger import DesiredDocument

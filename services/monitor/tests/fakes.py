@@ -5,18 +5,20 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from services.monitor.tests.story import Story
-from tidemill_core.application import Caller
+from services.monitor.tests.story import Event, Story
+from tidemill_core.application import Caller, ResourceKey
 from tidemill_core.errors import TidemillError
 from tidemill_kit.workers.leases import LeaseLost
-from tidemill_monitor.application.link_examples import LinkExamples
-from tidemill_monitor.application.ports import BatchName
-from tidemill_monitor.application.read_lineage import Lineage, LineageLimits, LineageQuery, ReadLineage
-from tidemill_monitor.application.read_timeline import ReadTimeline, Timeline
-from tidemill_monitor.application.record_event import RecordEvent
-from tidemill_monitor.application.sweep_inferences import SweepInferences
-from tidemill_monitor.domain.graph import Batch, Edge, ExampleIds, Neighbours, Node, NodeUpdate, Part, Ref
-from tidemill_monitor.domain.kinds import EXAMPLE_OF, Direction, Kind, Relation
+from tidemill_monitor.events.feedback import CurationCompleted
+from tidemill_monitor.examples.domain import Batch, ExampleIds
+from tidemill_monitor.examples.link_examples import LinkExamples
+from tidemill_monitor.examples.request_batch import RequestBatch
+from tidemill_monitor.lineage.domain.graph import Edge, Neighbours, Node, NodeUpdate, Part, Ref
+from tidemill_monitor.lineage.domain.kinds import EXAMPLE_OF, Direction, Kind, Relation
+from tidemill_monitor.lineage.read_lineage import Lineage, LineageLimits, LineageQuery, ReadLineage
+from tidemill_monitor.lineage.read_timeline import ReadTimeline, Timeline
+from tidemill_monitor.lineage.record_event import RecordEvent
+from tidemill_monitor.lineage.sweep_inferences import SweepInferences
 from tidemill_testkit.clocks import FixedClock
 
 ACME = Caller(project="acme")
@@ -122,26 +124,25 @@ class InMemoryBatches:
     """Implements `ports.Batches`."""
 
     def __init__(self) -> None:
-        self.recorded: dict[BatchName, Batch] = {}
-        self.finished: dict[BatchName, str] = {}
-        self.epochs: Counter[BatchName] = Counter()
+        self.recorded: dict[ResourceKey, Batch] = {}
+        self.finished: dict[ResourceKey, str] = {}
+        self.epochs: Counter[ResourceKey] = Counter()
         """Of the leases as they are now; a later holder counts one up."""
 
     async def add_pending(self, batch: Batch) -> bool:
-        name = BatchName(batch.project, batch.curation)
-        news = name not in self.recorded
-        self.recorded.setdefault(name, batch)
+        news = batch.key not in self.recorded
+        self.recorded.setdefault(batch.key, batch)
         return news
 
-    async def pending(self, name: BatchName) -> Batch | None:
-        return None if name in self.finished else self.recorded.get(name)
+    async def pending(self, key: ResourceKey) -> Batch | None:
+        return None if key in self.finished else self.recorded.get(key)
 
-    async def finish(self, name: BatchName, *, epoch: int, reason: str) -> None:
-        if self.epochs[name] != epoch:
-            raise LeaseLost(name.key)
-        self.finished[name] = reason
+    async def finish(self, key: ResourceKey, *, epoch: int, reason: str) -> None:
+        if self.epochs[key] != epoch:
+            raise LeaseLost(key.key)
+        self.finished[key] = reason
 
-    def unfinished(self) -> list[BatchName]:
+    def unfinished(self) -> list[ResourceKey]:
         return [name for name in self.recorded if name not in self.finished]
 
 
@@ -166,8 +167,9 @@ class Monitor:
         self.batches = InMemoryBatches()
         self.examples = FakeExamples()
         self.clock = FixedClock()
-        self.enqueued: list[BatchName] = []
-        self.record = RecordEvent(graph=self.graph, batches=self.batches, enqueue=self.enqueued.append)
+        self.enqueued: list[ResourceKey] = []
+        self.record = RecordEvent(graph=self.graph)
+        self.request = RequestBatch(batches=self.batches, enqueue=self.enqueued.append)
         self.link = LinkExamples(batches=self.batches, examples=self.examples, graph=self.graph)
         self.read = ReadLineage(graph=self.graph, limits=limits or LineageLimits())
         self.timeline = ReadTimeline(graph=self.graph, max_entries=max_entries)
@@ -176,9 +178,16 @@ class Monitor:
         """Have everything happen, and batches read."""
         for story in stories:
             for event in story.events:
-                await self.record(project, event.meta, event.body)
+                await self.handle(event, project=project)
             self.examples.by_key |= story.batches
         await self.link_all()
+
+    async def handle(self, event: Event, *, project: str = "acme") -> None:
+        """Have all projections that store something handle an event."""
+        caller = Caller(project=project)
+        await self.record(caller, event.meta, event.body)
+        if isinstance(event.body, CurationCompleted):
+            await self.request(caller, event.meta, event.body)
 
     async def link_all(self) -> None:
         """Read what waits, as the holder of each lease."""
@@ -195,7 +204,7 @@ class Monitor:
         return await SweepInferences(graph=self.graph, clock=self.clock, keep=timedelta(days=days))()
 
 
-def updates_of(lineage: Lineage) -> dict[str, list[str]]:
+def shown_ids(lineage: Lineage) -> dict[str, list[str]]:
     """Return the ids that are shown, by kind."""
     found: dict[str, list[str]] = defaultdict(list)
     for node in lineage.nodes:

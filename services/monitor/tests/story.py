@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from tidemill_monitor.domain.events import EventBody, EventMeta
-from tidemill_monitor.domain.graph import ExampleIds
-from tidemill_monitor.entrypoints.kafka_events import EVENT_TYPES, model_of
+from tidemill_monitor.events.meta import EventMeta
+from tidemill_monitor.events.subscription import EVENT_TYPES, model_of
+from tidemill_monitor.examples.domain import ExampleIds
 from tidemill_testkit.clocks import NOON
 
 LIVE, NEW = "c" * 64, "d" * 64
@@ -28,8 +28,8 @@ class Event:
         return EventMeta(type=self.type, time=self.time)
 
     @property
-    def body(self) -> EventBody:
-        body: EventBody = model_of(EVENT_TYPES[self.type]).model_validate_json(json.dumps(self.data)).root
+    def body(self) -> object:
+        body: object = model_of(EVENT_TYPES[self.type]).model_validate_json(json.dumps(self.data)).root
         return body
 
     @property

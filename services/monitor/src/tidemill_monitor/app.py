@@ -8,31 +8,34 @@ from tidemill_kit.service.app import App, Worker
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Leases
-from tidemill_monitor.adapters.exchange_examples import ExchangeExamples
-from tidemill_monitor.adapters.mongo_batches import MongoBatches, pending_batches
-from tidemill_monitor.adapters.mongo_edges import MongoEdges
-from tidemill_monitor.adapters.mongo_graph import MongoGraph
-from tidemill_monitor.application.link_examples import LinkExamples
-from tidemill_monitor.application.read_lineage import LineageLimits, ReadLineage
-from tidemill_monitor.application.read_timeline import ReadTimeline
-from tidemill_monitor.application.record_event import RecordEvent
-from tidemill_monitor.application.sweep_inferences import SweepInferences
-from tidemill_monitor.entrypoints.grpc_lineage_service import GrpcLineageService
-from tidemill_monitor.entrypoints.kafka_events import lineage
-from tidemill_monitor.entrypoints.metrics import LoopMetrics
-from tidemill_monitor.entrypoints.workers import HouseKeeper
+from tidemill_monitor.examples.events import examples
+from tidemill_monitor.examples.exchange import ExchangeExamples
+from tidemill_monitor.examples.link_examples import LinkExamples
+from tidemill_monitor.examples.mongo import MongoBatches, pending_batches
+from tidemill_monitor.examples.request_batch import RequestBatch
+from tidemill_monitor.lineage.events import lineage
+from tidemill_monitor.lineage.grpc import GrpcLineageService
+from tidemill_monitor.lineage.mongo import MongoGraph
+from tidemill_monitor.lineage.mongo_edges import MongoEdges
+from tidemill_monitor.lineage.read_lineage import LineageLimits, ReadLineage
+from tidemill_monitor.lineage.read_timeline import ReadTimeline
+from tidemill_monitor.lineage.reconcile import HouseKeeper
+from tidemill_monitor.lineage.record_event import RecordEvent
+from tidemill_monitor.lineage.sweep_inferences import SweepInferences
 from tidemill_monitor.settings import MonitorSettings
+from tidemill_monitor.usage.count_event import CountEvent
+from tidemill_monitor.usage.events import usage
 
 
 async def build_app(settings: MonitorSettings) -> App:
     """Build monitor on the running event loop; nothing connects before `start`."""
-    backend, metrics = Backend(settings), LoopMetrics(max_projects=settings.metric_projects)
+    backend = Backend(settings)
     database = backend.database
     edges = MongoEdges(database["edges"], database["edge_places"], list_length=settings.list_length)
     graph = backend.indexed(MongoGraph(database["nodes"], edges, database["counts"], count_s=settings.count_s))
     batches, pending = MongoBatches(database["batches"]), backend.indexed(pending_batches(database["batches"]))
-    examples = ExchangeExamples(backend.bucket(settings.feedback_bucket), max_bytes=settings.max_batch_bytes)
-    link = LinkExamples(batches=batches, examples=examples, graph=graph)
+    exchange = ExchangeExamples(backend.bucket(settings.feedback_bucket), max_bytes=settings.max_batch_bytes)
+    link = LinkExamples(batches=batches, examples=exchange, graph=graph)
     controller = Controller(
         "batches",
         reconcile=lambda name, epoch: link(name, epoch=epoch),
@@ -41,22 +44,24 @@ async def build_app(settings: MonitorSettings) -> App:
         max_concurrent=settings.batch_max_concurrent,
         poll_interval=timedelta(seconds=settings.batch_poll_interval_s),
     )
-    house_keeper = _house_keeper(settings, graph, backend.leases("leases", removable=False), metrics)
-    record = RecordEvent(graph=graph, batches=batches, enqueue=controller.enqueue)
+    house_keeper = _house_keeper(settings, graph, backend.leases("leases", removable=False))
     return backend.app(
         servicers=[(add_LineageServiceServicer_to_server, _servicer(settings, graph))],
-        consumers=[lineage(record, metrics)],
+        consumers=[
+            lineage(RecordEvent(graph=graph)),
+            examples(RequestBatch(batches=batches, enqueue=controller.enqueue)),
+            usage(CountEvent(max_projects=settings.metric_projects)),
+        ],
         workers=[controller, Worker("house_keeping", house_keeper.run)],
     )
 
 
-def _house_keeper(settings: MonitorSettings, graph: MongoGraph, leases: Leases, metrics: LoopMetrics) -> HouseKeeper:
+def _house_keeper(settings: MonitorSettings, graph: MongoGraph, leases: Leases) -> HouseKeeper:
     keep = timedelta(days=settings.inference_days)
     sweep = SweepInferences(graph=graph, clock=SystemClock(), keep=keep) if settings.inference_days else None
     return HouseKeeper(
         graph=graph,
         leases=leases,
-        metrics=metrics,
         count_every_s=settings.count_every_s,
         sweep=sweep,
         sweep_every_s=settings.sweep_every_s,

@@ -1,1 +1,0 @@
-"""How monitor's ports are met: MongoDB and feedback's exchange bucket."""

@@ -1,1 +1,0 @@
-"""Use cases: record events, read lineage and timelines, delete old answers."""

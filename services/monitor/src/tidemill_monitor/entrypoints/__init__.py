@@ -1,1 +1,0 @@
-"""How monitor is reached: events, gRPC, and what it does by itself."""

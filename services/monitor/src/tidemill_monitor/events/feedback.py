@@ -1,0 +1,52 @@
+"""Events of feedback: feedback and curations."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackRecorded:
+    """feedback.recorded. Who gave it is not read."""
+
+    feedback: str
+    seq: int
+    inference: str
+    deployment: str = ""
+    metric: str = ""
+    number: float | None = None
+    rater: str = ""
+    variant: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackWithdrawn:
+    """feedback.withdrawn. Who had given it is not read."""
+
+    feedback: str
+    seq: int
+    inference: str
+    deployment: str = ""
+    metric: str = ""
+    rater: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExampleBatch:
+    """Where the examples of a completion lie."""
+
+    bucket: str
+    key: str
+    size: int
+    sha256: str
+    examples: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurationCompleted:
+    """curation.completed."""
+
+    curation: str
+    seq: int
+    batch: ExampleBatch
+    dataset: str = ""
+    deployment: str = ""
+    new_examples: int = 0

@@ -1,0 +1,148 @@
+"""Events of inference: answers, live configurations, rollouts."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+CANDIDATE = "candidate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """The fields that are read of what answered."""
+
+    name: str = ""
+    rollout: str = ""
+    configuration: str = ""
+    model: str = ""
+    prompt: str = ""
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentUse:
+    """A document version that an answer was given."""
+
+    document: str
+    version: int
+    cited: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What an answer cost; times as proto-JSON has them ("1.750s")."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceCompleted:
+    """inference.completed. The end user is not read: monitor stores no data of people."""
+
+    inference: str
+    seq: int
+    deployment: str = ""
+    variant: Variant = Variant()
+    purpose: str = ""
+    documents: tuple[DocumentUse, ...] = ()
+    usage: Usage = Usage()
+    finish_reason: str = ""
+    citations: int = 0
+    citation_valid: float | None = None
+    create_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceFailed:
+    """inference.failed."""
+
+    inference: str
+    seq: int
+    deployment: str = ""
+    variant: Variant = Variant()
+    purpose: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceCancelled:
+    """inference.cancelled."""
+
+    inference: str
+    seq: int
+    deployment: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentConfigured:
+    """deployment.configured. A deployment has no predecessors: it has many configurations, recorded by its rollouts."""
+
+    deployment: str
+    seq: int
+    configuration: str = ""
+    model: str = ""
+    prompt: str = ""
+    replaced: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentDeleted:
+    """deployment.deleted."""
+
+    deployment: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutEvent:
+    """What all events of a rollout have."""
+
+    deployment: str
+    seq: int
+    rollout: str
+    candidate: str = ""
+    configuration: str = ""
+    evaluation: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutStarted(RolloutEvent):
+    """rollout.started."""
+
+    baseline_configuration: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutAdvanced(RolloutEvent):
+    """rollout.advanced."""
+
+    state: str = ""
+    step: int = 0
+    weight: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutPromoted(RolloutEvent):
+    """rollout.promoted."""
+
+    reason: str = ""
+    message: str = ""
+    replaced: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutRolledBack(RolloutEvent):
+    """rollout.rolled_back."""
+
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutRefused(RolloutEvent):
+    """rollout.refused."""
+
+    reason: str = ""
+    message: str = ""

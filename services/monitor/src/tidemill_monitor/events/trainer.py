@@ -1,0 +1,75 @@
+"""Events of trainer: runs and model versions."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunQueued:
+    """run.queued."""
+
+    run: str
+    seq: int
+    plan: str = ""
+    dataset_version: str = ""
+    base: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunExamples:
+    """How many examples a run was given, and what became of them; none is cut."""
+
+    offered: int = 0
+    fitted: int = 0
+    too_long: int = 0
+    refused: int = 0
+    empty: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSucceeded:
+    """run.succeeded."""
+
+    run: str
+    seq: int
+    plan: str = ""
+    dataset_version: str = ""
+    model_version: str = ""
+    time: str = ""
+    """As proto-JSON has it ("74.200s")."""
+    loss: float | None = None
+    examples: RunExamples | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFailed:
+    """run.failed."""
+
+    run: str
+    seq: int
+    plan: str = ""
+    dataset_version: str = ""
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelVersionRegistered:
+    """model.version_registered."""
+
+    version: str
+    seq: int
+    digest: str = ""
+    total_bytes: int = 0
+    run: str = ""
+    base: str = ""
+    dataset_version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelVersionFailed:
+    """model.version_failed."""
+
+    version: str
+    seq: int
+    reason: str = ""
+    message: str = ""

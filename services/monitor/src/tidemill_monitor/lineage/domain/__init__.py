@@ -1,0 +1,6 @@
+"""The lineage graph, and what each event adds to it."""
+
+from tidemill_monitor.lineage.domain import answers, documents, training
+
+__all__ = ["answers", "documents", "training"]
+"""They register what their events add."""

@@ -1,0 +1,117 @@
+"""The graph of where everything came from: pure values, each write of which may be repeated and come in any order."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from tidemill_monitor.lineage.domain.kinds import Direction, Kind, Relation
+
+_SHORT_ID = 8
+_UUID_LENGTH = 36
+
+_NAMES = {
+    Kind.DOCUMENT: "document",
+    Kind.INFERENCE: "answer",
+    Kind.FEEDBACK: "reaction",
+    Kind.TRAINING_RUN: "training",
+    Kind.EVALUATION: "evaluation",
+    Kind.ROLLOUT: "rollout",
+}
+"""What people call things whose ids say nothing."""
+
+Fact = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ref:
+    """Names one thing of a project."""
+
+    kind: Kind
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Says that the target came from the source."""
+
+    relation: Relation
+    source: str
+    target: str
+
+    @property
+    def ends(self) -> tuple[Ref, Ref]:
+        """The source and the target."""
+        return Ref(self.relation.source, self.source), Ref(self.relation.target, self.target)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What one event said of a thing. Of parts with the same `key` the one with the highest `seq` counts.
+
+    `message` is for the time line; a part without one is not in it.
+    """
+
+    key: str
+    event: str
+    seq: int
+    time: datetime
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeUpdate:
+    """What is added to one thing: a part, or only where it came from."""
+
+    ref: Ref
+    part: Part | None = None
+    sources: tuple[Edge, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One thing as it is known. One that only others have named has no parts and no time."""
+
+    ref: Ref
+    time: datetime | None = None
+    parts: tuple[Part, ...] = ()
+    sources: tuple[Edge, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, Fact]:
+        """What is known: where two parts say the same fact, the later one."""
+        merged: dict[str, Fact] = {}
+        for part in sorted(self.parts, key=lambda part: (part.time, part.seq, part.key)):
+            merged |= part.facts
+        return merged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbours:
+    """What lies one step from a thing by one relation: some of it by id, in order, and how much it is in all."""
+
+    ref: Ref
+    relation: Relation
+    direction: Direction
+    ids: tuple[str, ...]
+    count: int
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of the neighbours."""
+        return self.relation.target if self.direction is Direction.FORWARD else self.relation.source
+
+    def edge_to(self, other: str) -> Edge:
+        """Return the edge between the thing and a neighbour."""
+        if self.direction is Direction.FORWARD:
+            return Edge(self.relation, self.ref.id, other)
+        return Edge(self.relation, other, self.ref.id)
+
+
+def label_of(ref: Ref) -> str:
+    """Return a short name for people: a declared id as it is, a derived one by its beginning."""
+    if len(ref.id) < _UUID_LENGTH:
+        return ref.id
+    number = ref.id[_UUID_LENGTH:] if ref.id[_UUID_LENGTH : _UUID_LENGTH + 1] == "@" else ""
+    name = _NAMES.get(ref.kind, ref.kind.value.replace("_", " "))
+    return f"{name} {ref.id[:_SHORT_ID]}{number}"

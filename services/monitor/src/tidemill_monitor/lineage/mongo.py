@@ -1,0 +1,221 @@
+"""The history in MongoDB: one small document for each thing, written and read by `_id`.
+
+`{_id: "<project>/<kind>/<id>", project, kind, id, time, parts: {<key>: {event, seq, time, facts, message}}, sources}`,
+where `sources` are "<relation>/<id>". A node's document has its predecessors; its successors are in lists.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from tidemill_kit.store.mongo import Collection as MongoCollection
+from tidemill_kit.store.mongo import Document, DuplicateId, patiently, translated
+from tidemill_monitor.lineage.domain.graph import Edge, Neighbours, Node, NodeUpdate, Part, Ref
+from tidemill_monitor.lineage.domain.kinds import EXAMPLE_OF, RELATION_OF, Direction, Kind, Relation, relations_from
+from tidemill_monitor.lineage.mongo_edges import End, MongoEdges
+
+_QUERY_BATCH = 1000
+_ADDED_BATCH = 16
+_COUNTS = {"_id": "nodes"}
+
+
+class MongoGraph:
+    """Implements `ports.Graph`."""
+
+    def __init__(self, nodes: MongoCollection, edges: MongoEdges, counts: MongoCollection, *, count_s: float) -> None:
+        self._nodes = nodes
+        self._edges = edges
+        self._counts = counts
+        self._count_s = count_s
+
+    async def ensure_indexes(self) -> None:
+        """Create what the seldom sweep needs; everything else goes by `_id`."""
+        with translated():
+            await self._nodes.create_index([("kind", 1), ("kept", 1), ("time", 1)])
+
+    async def record(self, project: str, updates: Sequence[NodeUpdate]) -> Counter[Kind]:
+        """See `Graph.record`."""
+        new: Counter[Kind] = Counter()
+        for each in updates:
+            if await self._saved(project, each):
+                new[each.ref.kind] += 1
+            for edge in each.sources:
+                source, target = edge.ends
+                await self._edges.add(End(project, source, edge.relation, Direction.FORWARD), target.id)
+        await self._add(new)
+        return new
+
+    async def record_examples(self, project: str, curation: str, feedback: Sequence[str]) -> None:
+        """See `Graph.record_examples`."""
+        distinct = sorted(set(feedback))
+        ends = [End(project, Ref(Kind.FEEDBACK, each), EXAMPLE_OF, Direction.FORWARD) for each in distinct]
+        held = await self._edges.hold(ends, curation)
+        missing = [end for end in ends if end not in held]
+        for start in range(0, len(missing), _ADDED_BATCH):
+            part = missing[start : start + _ADDED_BATCH]
+            await asyncio.gather(*(self._edges.add(end, curation) for end in part))
+        target = Ref(Kind.CURATION, curation)
+        await self._edges.replace(End(project, target, EXAMPLE_OF, Direction.BACK), distinct)
+
+    async def nodes(self, project: str, refs: Collection[Ref]) -> Mapping[Ref, Node]:
+        """See `Graph.nodes`."""
+        found = [_node(document) for document in await self._found(project, refs)]
+        return {node.ref: node for node in found}
+
+    async def neighbours(
+        self,
+        project: str,
+        refs: Collection[Ref],
+        direction: Direction,
+        *,
+        limit: int,
+        only: Collection[Relation] | None = None,
+    ) -> Sequence[Neighbours]:
+        """See `Graph.neighbours`."""
+        if direction is Direction.FORWARD:
+            relations = {ref: relations_from(ref.kind) for ref in refs}
+            found = []
+        else:
+            relations = {ref: (EXAMPLE_OF,) if ref.kind is Kind.CURATION else () for ref in refs}
+            found = await self._sources(project, refs, limit)
+        ends = [End(project, ref, relation, direction) for ref in refs for relation in relations[ref]]
+        lists = await self._edges.read([end for end in ends if only is None or end.relation in only], limit=limit)
+        found += [
+            Neighbours(ref=end.ref, relation=end.relation, direction=direction, ids=ids, count=count)
+            for end, (ids, count) in lists.items()
+        ]
+        place = {ref: number for number, ref in enumerate(refs)}
+        chosen = [each for each in found if only is None or each.relation in only]
+        return sorted(chosen, key=lambda each: (place[each.ref], each.relation.name))
+
+    async def inferences_before(self, moment: datetime, *, limit: int) -> Sequence[tuple[str, Ref]]:
+        """See `Graph.inferences_before`."""
+        old = {"kind": Kind.INFERENCE.value, "kept": None, "time": {"$lt": moment}}
+        with translated():
+            found = await self._nodes.find(old, {"project": True, "id": True}).limit(limit).to_list(limit)
+        return [(document["project"], Ref(Kind.INFERENCE, document["id"])) for document in found]
+
+    async def keep(self, project: str, ref: Ref) -> None:
+        """See `Graph.keep`."""
+        with translated():
+            await self._nodes.update_one({"_id": _key(project, ref)}, {"$set": {"kept": True}})
+
+    async def forget(self, project: str, ref: Ref) -> None:
+        """See `Graph.forget`. The document goes last, so that what breaks off is done again."""
+        node = (await self.nodes(project, [ref])).get(ref)
+        for edge in node.sources if node else ():
+            source, _ = edge.ends
+            await self._edges.remove(End(project, source, edge.relation, Direction.FORWARD), ref.id)
+        with translated():
+            gone = await self._nodes.delete_one({"_id": _key(project, ref)})
+        await self._add({ref.kind: -gone.deleted_count})
+
+    async def counts(self) -> Mapping[Kind, int]:
+        """See `Graph.counts`."""
+        with translated():
+            found = await self._counts.find_one(_COUNTS)
+        if found is None:
+            found = await self._counted()
+        return {kind: found.get(kind.value, 0) for kind in Kind}
+
+    async def _counted(self) -> Document:
+        """Count once, where nothing was kept so far."""
+        with patiently(self._count_s), translated():
+            groups = self._nodes.aggregate([{"$group": {"_id": "$kind", "n": {"$sum": 1}}}])
+            found: Document = {group["_id"]: group["n"] async for group in groups}  # as many as there are kinds
+            await self._counts.update_one(_COUNTS, {"$setOnInsert": found or {"begun": True}}, upsert=True)
+        return found
+
+    async def _add(self, new: Mapping[Kind, int]) -> None:
+        changed = {kind.value: number for kind, number in new.items() if number}
+        if changed:
+            with translated():
+                await self._counts.update_one(_COUNTS, {"$inc": changed})
+
+    async def _saved(self, project: str, updates: NodeUpdate) -> bool:
+        """Write one thing; return whether it is new. An older part than the stored one adds only its edges and time."""
+        ref, part = updates.ref, updates.part
+        key = _key(project, ref)
+        update: Document = {
+            "$setOnInsert": {"project": project, "kind": ref.kind.value, "id": ref.id},
+            "$addToSet": {"sources": {"$each": [f"{edge.relation.name}/{edge.source}" for edge in updates.sources]}},
+        }
+        if part is None:
+            return await self._begun_or_changed(key, update)
+        update["$min"] = {"time": part.time}
+        stored = f"parts.{part.key}"
+        newer = {"$or": [{f"{stored}.seq": {"$exists": False}}, {f"{stored}.seq": {"$lte": part.seq}}]}
+        while True:
+            try:
+                return await self._upserted({"_id": key, **newer}, update | {"$set": {stored: _part_document(part)}})
+            except DuplicateId:  # a later part is stored, or the document was created concurrently
+                if await self._holds({"_id": key, f"{stored}.seq": {"$gt": part.seq}}):
+                    break
+        return await self._begun_or_changed(key, update)
+
+    async def _begun_or_changed(self, key: str, update: Document) -> bool:
+        try:
+            return await self._upserted({"_id": key}, update)
+        except DuplicateId:  # created concurrently
+            return await self._upserted({"_id": key}, update)
+
+    async def _upserted(self, query: Document, update: Document) -> bool:
+        with translated():
+            result = await self._nodes.update_one(query, update, upsert=True)
+        return result.upserted_id is not None
+
+    async def _holds(self, query: Document) -> bool:
+        with translated():
+            return await self._nodes.find_one(query, {"_id": True}) is not None
+
+    async def _sources(self, project: str, refs: Collection[Ref], limit: int) -> list[Neighbours]:
+        found: list[Neighbours] = []
+        for ref, node in (await self.nodes(project, refs)).items():
+            for relation in dict.fromkeys(edge.relation for edge in node.sources):
+                ids = sorted(edge.source for edge in node.sources if edge.relation is relation)
+                back = Direction.BACK
+                found.append(
+                    Neighbours(ref=ref, relation=relation, direction=back, ids=tuple(ids[:limit]), count=len(ids))
+                )
+        return found
+
+    async def _found(self, project: str, refs: Collection[Ref]) -> list[Document]:
+        keys = [_key(project, ref) for ref in refs]
+        found: list[Document] = []
+        for start in range(0, len(keys), _QUERY_BATCH):
+            with translated():
+                cursor = self._nodes.find({"_id": {"$in": keys[start : start + _QUERY_BATCH]}})
+                found += await cursor.to_list(_QUERY_BATCH)
+        return found
+
+
+def _key(project: str, ref: Ref) -> str:
+    return f"{project}/{ref.kind}/{ref.id}"
+
+
+def _part_document(part: Part) -> Document:
+    facts = [[name, value] for name, value in part.facts.items()]  # pairs: names may have dots in them
+    return {"event": part.event, "seq": part.seq, "time": part.time, "facts": facts, "message": part.message}
+
+
+def _node(document: Document) -> Node:
+    ref = Ref(Kind(document["kind"]), document["id"])
+    named = (source.split("/", 1) for source in document.get("sources", ()))
+    return Node(
+        ref=ref,
+        time=document.get("time"),
+        parts=tuple(_part(key, part) for key, part in sorted(document.get("parts", {}).items())),
+        sources=tuple(Edge(RELATION_OF[name], source, ref.id) for name, source in sorted(named)),
+    )
+
+
+def _part(key: str, part: Document) -> Part:
+    return Part(
+        key=key,
+        event=part["event"],
+        seq=part["seq"],
+        time=part["time"],
+        facts=dict(part["facts"]),
+        message=part["message"],
+    )

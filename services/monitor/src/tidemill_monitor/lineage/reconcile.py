@@ -1,0 +1,68 @@
+"""What monitor does at intervals: it reads the counts and deletes old answers."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from tidemill_core.errors import TidemillError
+from tidemill_kit.workers.leases import Leases
+from tidemill_monitor.lineage.ports import Graph
+from tidemill_monitor.lineage.sweep_inferences import SweepInferences
+from tidemill_monitor.metrics import FORGOTTEN, NODES
+
+_log = structlog.get_logger()
+
+OLD = "old_answers"
+"""The lease of the process that deletes them."""
+
+
+class HouseKeeper:
+    """Reads the counts and deletes old answers, at startup and periodically."""
+
+    def __init__(
+        self,
+        *,
+        graph: Graph,
+        leases: Leases,
+        count_every_s: float,
+        sweep: SweepInferences | None,
+        sweep_every_s: float,
+    ) -> None:
+        self._graph = graph
+        self._leases = leases
+        self._count_every_s = count_every_s
+        self._sweep = sweep
+        self._sweep_every_s = sweep_every_s
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_every(self._count_every_s, "history_counted", self.count))
+            if self._sweep is not None:
+                tasks.create_task(_every(self._sweep_every_s, "old_answers_forgotten", self.sweep))
+
+    async def count(self) -> None:
+        """Set the gauges of nodes by kind."""
+        for kind, number in (await self._graph.counts()).items():
+            NODES.labels(kind.value).set(number)
+
+    async def sweep(self) -> None:
+        """Delete old answers, in one process at a time."""
+        if self._sweep is None:
+            return
+        async with self._leases.held(OLD) as lease:
+            if lease is not None:
+                FORGOTTEN.inc(await self._sweep())
+
+
+async def _every(pause_s: float, event: str, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        started = time.perf_counter()
+        try:
+            await work()
+            _log.debug(event, duration_s=round(time.perf_counter() - started, 3))
+        except TidemillError as error:
+            _log.warning("housekeeping_postponed", reason=error.reason, why=error.message)
+        await asyncio.sleep(pause_s)

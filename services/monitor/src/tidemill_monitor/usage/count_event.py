@@ -1,0 +1,55 @@
+"""Count the events of loops."""
+
+from tidemill_core.application import Caller
+from tidemill_monitor.events.evaluator import EvaluationCompleted
+from tidemill_monitor.events.feedback import FeedbackRecorded
+from tidemill_monitor.events.inference import InferenceCompleted, InferenceFailed
+from tidemill_monitor.events.meta import EventMeta, word_of
+from tidemill_monitor.metrics import ANSWERS, LOOP_EVENTS, REACTIONS, TOKENS, VERDICTS
+
+OTHERS = "others"
+"""Stands for the projects and words beyond those that get a label of their own."""
+
+_PURPOSES = frozenset({"live", "shadow", "evaluation"})
+_VARIANTS = frozenset({"live", "candidate"})
+_METRICS = frozenset({"rating", "comment", "correction"})
+_VERDICTS = frozenset({"passed", "failed", "none"})
+
+
+class CountEvent:
+    """Counts an event in the metrics; redelivered ones count again.
+
+    The first `max_projects` get labels, which bounds the number of series.
+    """
+
+    def __init__(self, *, max_projects: int) -> None:
+        self._max_projects = max_projects
+        self._projects: set[str] = set()
+
+    def __call__(self, caller: Caller, meta: EventMeta, body: object) -> None:
+        """Count an event."""
+        label = self._label(caller.project)
+        LOOP_EVENTS.labels(label, meta.type).inc()
+        if isinstance(body, InferenceCompleted | InferenceFailed):
+            purpose = _known(word_of(body.purpose, "PURPOSE_"), _PURPOSES)
+            outcome = "completed" if isinstance(body, InferenceCompleted) else "failed"
+            ANSWERS.labels(label, purpose, _known(body.variant.name, _VARIANTS), outcome).inc()
+        if isinstance(body, InferenceCompleted):
+            TOKENS.labels(label, "input").inc(max(0, body.usage.input_tokens))
+            TOKENS.labels(label, "output").inc(max(0, body.usage.output_tokens))
+        elif isinstance(body, FeedbackRecorded):
+            REACTIONS.labels(label, _known(body.metric, _METRICS)).inc()
+        elif isinstance(body, EvaluationCompleted):
+            VERDICTS.labels(label, _known(word_of(body.verdict, "VERDICT_"), _VERDICTS)).inc()
+
+    def _label(self, project: str) -> str:
+        if project in self._projects:
+            return project
+        if len(self._projects) >= self._max_projects:
+            return OTHERS
+        self._projects.add(project)
+        return project
+
+
+def _known(word: str, words: frozenset[str]) -> str:
+    return word if word in words else OTHERS

@@ -1,0 +1,103 @@
+from datetime import timedelta
+
+import pytest
+
+from services.monitor.tests.story import Story
+from tidemill_monitor.events.evaluator import EvaluationCompleted
+from tidemill_monitor.lineage.domain.graph import Node, Part, Ref, label_of
+from tidemill_monitor.lineage.domain.kinds import RELATION_OF, RELATIONS, Kind, relations_from
+from tidemill_monitor.lineage.domain.parts import updates_of
+from tidemill_monitor.lineage.domain.training import MAX_COMPARISONS
+from tidemill_testkit.clocks import NOON
+
+
+def part(key: str, *, seconds: int, **facts: str) -> Part:
+    return Part(key=key, event="e", seq=1, time=NOON + timedelta(seconds=seconds), facts=facts)
+
+
+def test_a_later_part_says_what_holds() -> None:
+    ref = Ref(Kind.ROLLOUT, "ro-1")
+
+    node = Node(ref=ref, parts=(part("b", seconds=5, state="promoted"), part("a", seconds=1, state="canary", step="1")))
+
+    assert node.facts == {"state": "promoted", "step": "1"}
+
+
+def test_relations_have_names_of_their_own_because_they_are_stored() -> None:
+    assert len(RELATION_OF) == len(RELATIONS)
+
+
+def test_nothing_comes_before_a_deployment_so_that_histories_do_not_run_together() -> None:
+    assert not [relation for relation in RELATIONS if relation.target is Kind.DEPLOYMENT]
+    assert relations_from(Kind.DEPLOYMENT)
+
+
+@pytest.mark.parametrize(
+    ("ref", "label"),
+    [
+        (Ref(Kind.MODEL_VERSION, "smollm2@3"), "smollm2@3"),
+        (Ref(Kind.INFERENCE, "4e4826b8-5411-595b-90ae-1ab5b13c0811"), "answer 4e4826b8"),
+        (Ref(Kind.DOCUMENT_VERSION, "fd7cd860-8890-5ce0-b214-11327d930201@2"), "document version fd7cd860@2"),
+    ],
+)
+def test_labels_are_short(ref: Ref, label: str) -> None:
+    assert label_of(ref) == label
+
+
+def test_the_evidence_of_one_evaluation_is_bounded() -> None:
+    story = Story()
+    story.evaluate()
+    data = story.events[1].data
+    (first,) = data["comparisons"]
+    data["comparisons"] = [{**first, "case_set": f"suite:{number}@1"} for number in range(MAX_COMPARISONS + 9)]
+    body = story.events[1].body
+    assert isinstance(body, EvaluationCompleted)
+
+    (updates,) = updates_of(body, story.events[1].meta)
+
+    assert updates.part is not None
+    assert len([name for name in updates.part.facts if name.startswith("rouge_l on suite:")]) == MAX_COMPARISONS
+    assert updates.part.facts["verdict"] == "passed"
+
+
+def test_a_failed_gate_is_reported_with_what_did_not_hold() -> None:
+    story = Story()
+    story.evaluate(verdict="VERDICT_FAILED")
+    data = story.events[1].data
+    (fails,) = data["comparisons"]
+    data["comparisons"] = [{**fails, "metric": "token_f1", "holds": True}, fails]
+
+    (updates,) = updates_of(story.events[1].body, story.events[1].meta)
+
+    assert updates.part is not None
+    assert updates.part.message.startswith("helpdesk_lora@1 fails the gate helpdesk_gate: rouge_l 0.2050 -> 0.7290")
+    assert updates.part.message.endswith("must be above 0: does not hold")
+
+
+def test_a_run_and_its_model_say_how_many_examples_were_given_fitted_and_left_out() -> None:
+    story = Story()
+    run = {"run": "run-1", "plan": "lora", "dataset_version": "sft@1", "model_version": "lora@1", "time": "74.200s"}
+    story.record(
+        "trainer.run.succeeded", "run-1", **run, examples={"offered": 42, "fitted": 30, "too_long": 11, "empty": 1}
+    )
+
+    updates, model = updates_of(story.events[0].body, story.events[0].meta)
+
+    assert updates.part is not None
+    assert model.part is not None
+    said = "30 of 42 (11 too long, 1 empty)"
+    assert (updates.part.facts["examples"], model.part.facts["examples"]) == (said, said)
+    assert updates.part.message == f"lora@1 is trained: 74 s, examples {said}"
+
+
+@pytest.mark.parametrize(("loss", "said"), [({"loss": 0.0}, "74 s, loss 0"), ({}, "74 s")])
+def test_a_run_that_logged_no_loss_is_reported_without_one(loss: dict[str, float], said: str) -> None:
+    story = Story()
+    run = {"run": "run-1", "plan": "lora", "dataset_version": "sft@1", "model_version": "lora@1", "time": "74.200s"}
+    story.record("trainer.run.succeeded", "run-1", **run, **loss)
+
+    updates, _ = updates_of(story.events[0].body, story.events[0].meta)
+
+    assert updates.part is not None
+    assert updates.part.message == f"lora@1 is trained: {said}"
+    assert (updates.part.facts["seconds"], "loss" in updates.part.facts) == (74.2, "loss" in loss)
