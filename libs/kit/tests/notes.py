@@ -9,11 +9,14 @@ from google.protobuf.message import Message
 
 from tidemill.ingest.v1.events_pb2 import DocumentIngested
 from tidemill_core.aggregate import Aggregate, Event
-from tidemill_core.application import Clock
+from tidemill_core.application import Clock, Request
 from tidemill_core.errors import NotFound
 from tidemill_core.quotas import Quota
 from tidemill_kit.store.aggregates import Identity, MongoAggregates, NewEvents, OutboxLimits
 from tidemill_kit.store.mongo import Database
+from tidemill_testkit.clocks import NOON
+
+QUOTA = Quota(of="notes", limit=30, setting="NOTES_MAX_NOTES")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,3 +83,25 @@ def notes_in(  # noqa: PLR0913 - what the store takes, and each test names one
         usually_new=usually_new,
         quota=quota,
     )
+
+
+def intent(name: str, *, body: str = "") -> Request:
+    return Request.of(name, body.encode())
+
+
+def a_note(note_id: str = "n1", *, project: str = "acme", line: str = "first", colour: str = "white") -> Note:
+    note = Note(id=note_id, project=project, colour=colour, labels={"app.kubernetes.io/name": "notes"})
+    note.write(line, now=NOON)
+    return note
+
+
+def write(line: str, note: Note) -> None:
+    note.write(line, now=NOON)
+
+
+def erase(note: Note) -> None:
+    note.erase(now=NOON)
+
+
+def ids_of(notes: list[Note]) -> list[str]:
+    return [note.id for note in notes]

@@ -64,10 +64,15 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageRequest:
-    """Which page is requested: 1 to 1000 items after the opaque token of the page before."""
+    """Which page is requested: 1 to 1000 items after the opaque token of the page before.
+
+    `where` is the caller's own filter, beside what the use case asks for, by the store's names of fields.
+    """
 
     size: int = 50
     token: str = ""
+    newest_first: bool = False
+    where: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,12 +131,13 @@ class Aggregates(Protocol[A]):
     async def list(
         self, project: str, *, page: PageRequest, where: Mapping[str, str] | None = None, show_deleted: bool = False
     ) -> Page[A]:
-        """Return a page ordered by (create_time, id); `where` matches fields of the codec's document exactly.
+        """Return a page ordered by (create_time, id), from either end.
 
-        A store names the lists that it has an index for, and refuses others: a list costs what a page of it costs.
+        `where` and the page's own filter match fields of the codec's document exactly. A store names the lists that it
+        has an index for, and refuses others: a list costs what a page of it costs.
 
         Raises:
-            InvalidInput: the page's size or token is not usable.
+            InvalidInput: the page's size, token or filter is not usable.
 
         """
         ...

@@ -1,4 +1,4 @@
-"""Pages of lists that are ordered by (create_time, id): the next one starts after a place, never after a count."""
+"""Pages of lists in the order of (create_time, id), either way: the next starts after a place, never after a count."""
 
 import base64
 import hashlib
@@ -33,9 +33,10 @@ def checked_size(page: PageRequest) -> int:
     return page.size
 
 
-def list_digest(project: str, where: Mapping[str, str], *, show_deleted: bool) -> str:
+def list_digest(project: str, where: Mapping[str, str], *, show_deleted: bool, newest_first: bool = False) -> str:
     """Return what names a list: a token leads on in the list that it came from and in no other."""
-    named = json.dumps([project, sorted(where.items()), show_deleted])
+    order = ["newest_first"] if newest_first else []  # tokens of the other order are as they were
+    named = json.dumps([project, sorted(where.items()), show_deleted, *order])
     return hashlib.sha256(named.encode()).hexdigest()[:16]
 
 
@@ -66,5 +67,5 @@ def place_of(token: str, *, digest: str) -> Place | None:
 
 
 def _unusable() -> InvalidInput:
-    text = "is not a token of this list: take next_page_token of the page before, with the same filter"
+    text = "is not a token of this list: take next_page_token of the page before, with the same order and filter"
     return InvalidInput.of(Violation(field="page_token", description=text))

@@ -7,62 +7,24 @@ from functools import partial
 
 import pytest
 
-from libs.kit.tests.notes import Note, NoteCodec, NoteNotFound, NoteWasWritten, notes_in
-from tidemill_core.application import Aggregates, PageRequest, Request
+from libs.kit.tests.notes import (
+    QUOTA,
+    Note,
+    NoteCodec,
+    NoteNotFound,
+    NoteWasWritten,
+    a_note,
+    erase,
+    ids_of,
+    intent,
+    write,
+)
+from tidemill_core.application import Aggregates, PageRequest
 from tidemill_core.errors import AlreadyExists, DependencyUnavailable, InvalidInput, NotFound, RequestIdReused
-from tidemill_core.quotas import Quota, QuotaReached
+from tidemill_core.quotas import QuotaReached
 from tidemill_kit.store.aggregates import TooLarge
-from tidemill_kit.store.mongo import Database
 from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
-
-NONSENSE = "nonsense"
-QUOTA = Quota(of="notes", limit=30, setting="NOTES_MAX_NOTES")
-
-
-@pytest.fixture
-def clock() -> FixedClock:
-    return FixedClock()
-
-
-@pytest.fixture
-def memory_notes(clock: FixedClock) -> Aggregates[Note]:
-    return InMemoryAggregates(codec=NoteCodec(), missing=NoteNotFound, clock=clock, quota=QUOTA)
-
-
-@pytest.fixture
-async def mongo_notes(database: Database, clock: FixedClock) -> Aggregates[Note]:
-    notes = notes_in(database, clock=clock, quota=QUOTA)
-    await notes.ensure_indexes()
-    return notes
-
-
-@pytest.fixture(params=["memory_notes", "mongo_notes"])
-def notes(request: pytest.FixtureRequest) -> Aggregates[Note]:
-    store: Aggregates[Note] = request.getfixturevalue(request.param)
-    return store
-
-
-def intent(name: str, *, body: str = "") -> Request:
-    return Request.of(name, body.encode())
-
-
-def a_note(note_id: str = "n1", *, project: str = "acme", line: str = "first", colour: str = "white") -> Note:
-    note = Note(id=note_id, project=project, colour=colour, labels={"app.kubernetes.io/name": "notes"})
-    note.write(line, now=NOON)
-    return note
-
-
-def write(line: str, note: Note) -> None:
-    note.write(line, now=NOON)
-
-
-def erase(note: Note) -> None:
-    note.erase(now=NOON)
-
-
-def ids_of(notes: list[Note]) -> list[str]:
-    return [note.id for note in notes]
 
 
 async def test_what_is_added_is_found_again_as_it_was_returned(notes: Aggregates[Note]) -> None:
@@ -300,84 +262,6 @@ async def test_many_are_read_at_once(notes: Aggregates[Note]) -> None:
 
     assert set(await notes.get_many("acme", ["a", "c", "missing"])) == {"a", "c"}
     assert await notes.get_many("acme", []) == {}
-
-
-async def test_a_list_is_paged_by_create_time_and_then_id(notes: Aggregates[Note], clock: FixedClock) -> None:
-    for name in ("d", "b", "c"):
-        await notes.add(a_note(name), request=intent(name))
-    clock.advance(timedelta(milliseconds=1))
-    for name in ("a", "e"):
-        await notes.add(a_note(name), request=intent(name))
-
-    seen, token = [], ""
-    for _ in range(3):
-        page = await notes.list("acme", page=PageRequest(size=2, token=token))
-        seen.append(ids_of(list(page.items)))
-        token = page.next_token
-
-    assert seen == [["b", "c"], ["d", "a"], ["e"]]
-    assert token == ""
-
-
-async def test_a_page_starts_after_the_one_before_whatever_was_deleted_meanwhile(notes: Aggregates[Note]) -> None:
-    for name in ("a", "b", "c", "d"):
-        await notes.add(a_note(name), request=intent(name))
-    first = await notes.list("acme", page=PageRequest(size=2))
-    await notes.update("acme", "b", erase, request=intent("gone"))
-
-    second = await notes.list("acme", page=PageRequest(size=2, token=first.next_token))
-
-    assert ids_of(list(second.items)) == ["c", "d"]
-    assert second.next_token == ""
-
-
-async def test_a_list_is_filtered_and_shows_tombstones_only_when_asked(notes: Aggregates[Note]) -> None:
-    await notes.add(a_note("a", colour="red"), request=intent("a"))
-    await notes.add(a_note("b"), request=intent("b"))
-    await notes.add(a_note("c", colour="red"), request=intent("c"))
-    await notes.update("acme", "c", erase, request=intent("gone"))
-
-    red = await notes.list("acme", page=PageRequest(), where={"colour": "red"})
-    deleted_too = await notes.list("acme", page=PageRequest(), where={"colour": "red"}, show_deleted=True)
-
-    assert ids_of(list(red.items)) == ["a"]
-    assert ids_of(list(deleted_too.items)) == ["a", "c"]
-
-
-@pytest.mark.parametrize("page", [PageRequest(size=0), PageRequest(size=1001), PageRequest(token=NONSENSE)])
-async def test_an_unusable_page_is_refused(notes: Aggregates[Note], page: PageRequest) -> None:
-    with pytest.raises(InvalidInput):
-        await notes.list("acme", page=page)
-
-
-async def test_the_token_of_another_list_is_refused(notes: Aggregates[Note]) -> None:
-    for name in ("a", "b"):
-        await notes.add(a_note(name), request=intent(name))
-    token = (await notes.list("acme", page=PageRequest(size=1))).next_token
-
-    with pytest.raises(InvalidInput, match="page_token"):
-        await notes.list("acme", page=PageRequest(token=token), where={"colour": "red"})
-
-
-async def test_a_page_of_large_ones_ends_early_and_the_next_goes_on(notes: Aggregates[Note]) -> None:
-    for number in range(4):
-        await notes.add(Note(id=f"n{number}", project="acme", lines=["x" * 1_200_000]), request=intent(f"r{number}"))
-
-    first = await notes.list("acme", page=PageRequest(size=4))
-    second = await notes.list("acme", page=PageRequest(size=4, token=first.next_token))
-
-    assert [[note.id for note in page.items] for page in (first, second)] == [["n0", "n1"], ["n2", "n3"]]
-    assert second.next_token == ""
-
-
-async def test_a_note_larger_than_a_page_is_a_page(notes: Aggregates[Note]) -> None:
-    for number in range(2):
-        await notes.add(Note(id=f"n{number}", project="acme", lines=["x" * 4_000_000]), request=intent(f"r{number}"))
-
-    first = await notes.list("acme", page=PageRequest(size=4))
-
-    assert [note.id for note in first.items] == ["n0"]
-    assert first.next_token
 
 
 async def test_a_request_id_is_short(notes: Aggregates[Note]) -> None:

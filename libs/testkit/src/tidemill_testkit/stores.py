@@ -59,7 +59,7 @@ class InMemoryAggregates(MongoAggregates[A]):
         self, project: str, *, page: PageRequest, where: Mapping[str, str] | None = None, show_deleted: bool = False
     ) -> Page[A]:
         """See `Aggregates.list`."""
-        self._lists = [(), tuple(where or ())]
+        self._lists = [(), tuple({**page.where, **(where or {})})]
         return await super().list(project, page=page, where=where, show_deleted=show_deleted)
 
     async def _decide_and_save(
@@ -163,8 +163,9 @@ class InMemoryCursor:
         self._documents = documents
 
     def sort(self, order: Sequence[tuple[str, int]]) -> "InMemoryCursor":
-        """Put them in order, all names ascending."""
-        return InMemoryCursor(sorted(self._documents, key=lambda document: [document[name] for name, _ in order]))
+        """Put them in order, all names in the direction of the first."""
+        ordered = sorted(self._documents, key=lambda document: [document[name] for name, _ in order])
+        return InMemoryCursor(ordered if order[0][1] > 0 else ordered[::-1])
 
     def limit(self, count: int) -> "InMemoryCursor":
         """Keep the first ones."""
@@ -184,6 +185,8 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "$in": lambda value, given: value in given,
     "$gt": lambda value, given: value > given,
     "$gte": lambda value, given: value >= given,
+    "$lt": lambda value, given: value < given,
+    "$lte": lambda value, given: value <= given,
 }
 
 

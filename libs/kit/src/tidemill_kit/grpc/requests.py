@@ -1,7 +1,7 @@
 """What entry points read out of requests the same way everywhere: request ids, pages, masks, etags."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from tidemill_core.application import PageRequest, Request
 from tidemill_core.errors import InvalidInput, Violation, digest_of
 from tidemill_core.paging import MAX_PAGE_SIZE
 from tidemill_core.resources import MAX_REQUEST_ID, Write, check_etag, check_request_id, etag_of
+from tidemill_kit.grpc.lists import newest_first, values_of
 
 __all__ = [
     "DEFAULT_PAGE_SIZE",
@@ -38,6 +39,8 @@ class Paged(Protocol):
 
     page_size: int
     page_token: str
+    order_by: str
+    filter: str
 
 
 def required(message: Message, field: str) -> None:
@@ -75,17 +78,30 @@ def _reported(request_id: str) -> str:
     return request_id if _UUID.fullmatch(request_id) else digest_of(request_id)
 
 
-def page_of(message: Paged) -> PageRequest:
+def page_of(message: Paged, *, filters: Mapping[str, str] | None = None) -> PageRequest:
     """Return which page a List request needs: 0 means 50 items.
 
+    `filters` are the fields that callers may filter by, with their names in the store; without it, the list has neither
+    filters nor another order than its own.
+
     Raises:
-        InvalidInput: the size is negative or above 1000.
+        InvalidInput: the size is negative or above 1000, or the order or the filter is none that the list has.
 
     """
     if not 0 <= message.page_size <= MAX_PAGE_SIZE:
         text = f"is {message.page_size}; send 0 (for {DEFAULT_PAGE_SIZE}) to {MAX_PAGE_SIZE}"
         raise InvalidInput.of(Violation(field="page_size", description=text))
-    return PageRequest(size=message.page_size or DEFAULT_PAGE_SIZE, token=message.page_token)
+    size = message.page_size or DEFAULT_PAGE_SIZE
+    if filters is None:
+        if given := [name for name in ("order_by", "filter") if getattr(message, name)]:
+            text = "is not supported by this list: leave it empty"
+            raise InvalidInput.of(*(Violation(field=name, description=text) for name in given))
+        return PageRequest(size=size, token=message.page_token)
+    where = values_of(message.filter, allowed=filters)
+    if twice := [name for name, stored in filters.items() if stored in where and getattr(message, name, None)]:
+        text = f"names {twice[0]!r}, which the request's own field sets: use one of them"
+        raise InvalidInput.of(Violation(field="filter", description=text))
+    return PageRequest(size=size, token=message.page_token, newest_first=newest_first(message.order_by), where=where)
 
 
 def paths_of(mask: FieldMask, *, allowed: Collection[str]) -> frozenset[str]:

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from tidemill_core.aggregate import Aggregate
-from tidemill_kit.grpc.requests import etag_of
+from tidemill_core.resources import etag_of
 from tidemill_kit.mapping.enums import numbers_of
 
 M = TypeVar("M", bound=Message)

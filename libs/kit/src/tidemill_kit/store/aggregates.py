@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NoReturn, Protocol, TypeVar
 
 import bson
 from google.protobuf.json_format import MessageToJson
@@ -196,21 +196,21 @@ class MongoAggregates(Generic[A]):
         self, project: str, *, page: PageRequest, where: Mapping[str, str] | None = None, show_deleted: bool = False
     ) -> Page[A]:
         """See `Aggregates.list`."""
-        size, where = checked_size(page), where or {}
-        digest = list_digest(project, where, show_deleted=show_deleted)
+        size, where = checked_size(page), {**page.where, **(where or {})}
+        digest = list_digest(project, where, show_deleted=show_deleted, newest_first=page.newest_first)
         if set(where) not in map(set, self._lists):
-            message = f"{self._collection.name} declares no list by {sorted(where)}: name it in `lists`"
-            raise TypeError(message)
+            self._refuse_list(page, where)
         expected: Document = {"project": project, **{f"state.{name}": value for name, value in where.items()}}
         expected["deleted"] = {"$in": [False, True]} if show_deleted else False
+        onward, step = ("$lt", -1) if page.newest_first else ("$gt", 1)  # the index is read from its other end
         if place := place_of(page.token, digest=digest):
-            same_time = {"create_time": place.create_time, "id": {"$gt": place.id}}
-            expected["create_time"] = {"$gte": place.create_time}  # where an index is begun at, which $or does not say
-            expected["$or"] = [{"create_time": {"$gt": place.create_time}}, same_time]
+            same_time = {"create_time": place.create_time, "id": {onward: place.id}}
+            expected["create_time"] = {f"{onward}e": place.create_time}  # where an index is begun at; $or does not say
+            expected["$or"] = [{"create_time": {onward: place.create_time}}, same_time]
         shown, more, remaining_bytes = list[Document](), False, _MAX_PAGE_BYTES
         with translated():
-            found = self._collection.find(expected, _FOR_READING).sort([("create_time", 1), ("id", 1)]).limit(size + 1)
-            async for document in found:
+            found = self._collection.find(expected, _FOR_READING).sort([("create_time", step), ("id", step)])
+            async for document in found.limit(size + 1):
                 remaining_bytes -= len(bson.encode(document))
                 more = bool(shown) and (len(shown) == size or remaining_bytes < 0)
                 if more:
@@ -218,6 +218,14 @@ class MongoAggregates(Generic[A]):
                 shown.append(document)
         token = token_after(Place(shown[-1]["create_time"], shown[-1]["id"]), digest=digest) if more else ""
         return Page(items=[self._decoded(document) for document in shown], next_token=token)
+
+    def _refuse_list(self, page: PageRequest, where: Mapping[str, str]) -> NoReturn:
+        """Refuse a list that no index serves: one that a caller's filter asks for, or one of the code."""
+        if page.where:
+            text = f"asks for {' and '.join(sorted(where))} together, which no index serves: filter by fewer fields"
+            raise InvalidInput.of(Violation(field="filter", description=text))
+        message = f"{self._collection.name} declares no list by {sorted(where)}: name it in `lists`"
+        raise TypeError(message)
 
     async def add(self, aggregate: A, *, request: Request) -> A:
         """See `Aggregates.add`."""

@@ -27,7 +27,7 @@ from tidemill.evaluator.v1 import evaluation_pb2 as tidemill_dot_evaluator_dot_v
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.tidemill/evaluator/v1/evaluation_service.proto\x12\x15tidemill.evaluator.v1\x1a google/protobuf/field_mask.proto\x1a&tidemill/evaluator/v1/evaluation.proto\x1a!tidemill/options/v1/options.proto\"i\n\x11\x43reateGateRequest\x12)\n\x04gate\x18\x01 \x01(\x0b\x32\x1b.tidemill.evaluator.v1.Gate\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"?\n\x12\x43reateGateResponse\x12)\n\x04gate\x18\x01 \x01(\x0b\x32\x1b.tidemill.evaluator.v1.Gate\"\x1c\n\x0eGetGateRequest\x12\n\n\x02id\x18\x01 \x01(\t\"<\n\x0fGetGateResponse\x12)\n\x04gate\x18\x01 \x01(\x0b\x32\x1b.tidemill.evaluator.v1.Gate\"9\n\x10ListGatesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x11ListGatesResponse\x12*\n\x05gates\x18\x01 \x03(\x0b\x32\x1b.tidemill.evaluator.v1.Gate\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9a\x01\n\x11UpdateGateRequest\x12)\n\x04gate\x18\x01 \x01(\x0b\x32\x1b.tidemill.evaluator.v1.Gate\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"?\n\x12UpdateGateResponse\x12)\n\x04gate\x18\x01 \x01(\x0b\x32\x1b.tidemill.evaluator.v1.Gate\"X\n\x11\x44\x65leteGateRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"?\n\x12\x44\x65leteGateResponse\x12)\n\x04gate\x18\x01 \x01(\x0b\x32\x1b.tidemill.evaluator.v1.Gate\"\x9a\x01\n\x16StartEvaluationRequest\x12\x0c\n\x04gate\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\x0e\n\x06suites\x18\x03 \x03(\t\x12\x11\n\tcandidate\x18\x04 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\"P\n\x17StartEvaluationResponse\x12\x35\n\nevaluation\x18\x01 \x01(\x0b\x32!.tidemill.evaluator.v1.Evaluation\"\"\n\x14GetEvaluationRequest\x12\n\n\x02id\x18\x01 \x01(\t\"N\n\x15GetEvaluationResponse\x12\x35\n\nevaluation\x18\x01 \x01(\x0b\x32!.tidemill.evaluator.v1.Evaluation\"`\n\x16ListEvaluationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04gate\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\t\"j\n\x17ListEvaluationsResponse\x12\x36\n\x0b\x65valuations\x18\x01 \x03(\x0b\x32!.tidemill.evaluator.v1.Evaluation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x17\x43\x61ncelEvaluationRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"Q\n\x18\x43\x61ncelEvaluationResponse\x12\x35\n\nevaluation\x18\x01 \x01(\x0b\x32!.tidemill.evaluator.v1.Evaluation\"u\n\x16ListCaseResultsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x12\n\nevaluation\x18\x03 \x01(\t\x12\x10\n\x08\x63\x61se_set\x18\x04 \x01(\t\x12\x0e\n\x06metric\x18\x05 \x01(\t\"f\n\x17ListCaseResultsResponse\x12\x32\n\x07results\x18\x01 \x03(\x0b\x32!.tidemill.evaluator.v1.CaseResult\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xe6\t\n\x11\x45valuationService\x12v\n\nCreateGate\x12(.tidemill.evaluator.v1.CreateGateRequest\x1a).tidemill.evaluator.v1.CreateGateResponse\"\x13\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x07gate.id\x12h\n\x07GetGate\x12%.tidemill.evaluator.v1.GetGateRequest\x1a&.tidemill.evaluator.v1.GetGateResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12h\n\tListGates\x12\'.tidemill.evaluator.v1.ListGatesRequest\x1a(.tidemill.evaluator.v1.ListGatesResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12v\n\nUpdateGate\x12(.tidemill.evaluator.v1.UpdateGateRequest\x1a).tidemill.evaluator.v1.UpdateGateResponse\"\x13\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x07gate.id\x12q\n\nDeleteGate\x12(.tidemill.evaluator.v1.DeleteGateRequest\x1a).tidemill.evaluator.v1.DeleteGateResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12\x90\x01\n\x0fStartEvaluation\x12-.tidemill.evaluator.v1.StartEvaluationRequest\x1a..tidemill.evaluator.v1.StartEvaluationResponse\"\x1e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x04gate\x9a\xb5\x18\ndeployment\x12z\n\rGetEvaluation\x12+.tidemill.evaluator.v1.GetEvaluationRequest\x1a,.tidemill.evaluator.v1.GetEvaluationResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12z\n\x0fListEvaluations\x12-.tidemill.evaluator.v1.ListEvaluationsRequest\x1a..tidemill.evaluator.v1.ListEvaluationsResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x83\x01\n\x10\x43\x61ncelEvaluation\x12..tidemill.evaluator.v1.CancelEvaluationRequest\x1a/.tidemill.evaluator.v1.CancelEvaluationResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12\x88\x01\n\x0fListCaseResults\x12-.tidemill.evaluator.v1.ListCaseResultsRequest\x1a..tidemill.evaluator.v1.ListCaseResultsResponse\"\x16\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\nevaluationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.tidemill/evaluator/v1/evaluation_service.proto\x12\x15tidemill.evaluator.v1\x1a google/protobuf/field_mask.proto\x1a&tidemill/evaluator/v1/evaluation.proto\x1a!tidemill/options/v1/options.proto\"i\n\x11\x43reateGateRequest\x12)\n\x04gate\x18\x01 \x01(\x0b\x32\x1b.tidemill.evaluator.v1.Gate\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"?\n\x12\x43reateGateResponse\x12)\n\x04gate\x18\x01 \x01(\x0b\x32\x1b.tidemill.evaluator.v1.Gate\"\x1c\n\x0eGetGateRequest\x12\n\n\x02id\x18\x01 \x01(\t\"<\n\x0fGetGateResponse\x12)\n\x04gate\x18\x01 \x01(\x0b\x32\x1b.tidemill.evaluator.v1.Gate\"[\n\x10ListGatesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"X\n\x11ListGatesResponse\x12*\n\x05gates\x18\x01 \x03(\x0b\x32\x1b.tidemill.evaluator.v1.Gate\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9a\x01\n\x11UpdateGateRequest\x12)\n\x04gate\x18\x01 \x01(\x0b\x32\x1b.tidemill.evaluator.v1.Gate\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"?\n\x12UpdateGateResponse\x12)\n\x04gate\x18\x01 \x01(\x0b\x32\x1b.tidemill.evaluator.v1.Gate\"X\n\x11\x44\x65leteGateRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"?\n\x12\x44\x65leteGateResponse\x12)\n\x04gate\x18\x01 \x01(\x0b\x32\x1b.tidemill.evaluator.v1.Gate\"\x9a\x01\n\x16StartEvaluationRequest\x12\x0c\n\x04gate\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\x0e\n\x06suites\x18\x03 \x03(\t\x12\x11\n\tcandidate\x18\x04 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\"P\n\x17StartEvaluationResponse\x12\x35\n\nevaluation\x18\x01 \x01(\x0b\x32!.tidemill.evaluator.v1.Evaluation\"\"\n\x14GetEvaluationRequest\x12\n\n\x02id\x18\x01 \x01(\t\"N\n\x15GetEvaluationResponse\x12\x35\n\nevaluation\x18\x01 \x01(\x0b\x32!.tidemill.evaluator.v1.Evaluation\"\x82\x01\n\x16ListEvaluationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04gate\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x06 \x01(\t\"j\n\x17ListEvaluationsResponse\x12\x36\n\x0b\x65valuations\x18\x01 \x03(\x0b\x32!.tidemill.evaluator.v1.Evaluation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x17\x43\x61ncelEvaluationRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"Q\n\x18\x43\x61ncelEvaluationResponse\x12\x35\n\nevaluation\x18\x01 \x01(\x0b\x32!.tidemill.evaluator.v1.Evaluation\"\x97\x01\n\x16ListCaseResultsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x12\n\nevaluation\x18\x03 \x01(\t\x12\x10\n\x08\x63\x61se_set\x18\x04 \x01(\t\x12\x0e\n\x06metric\x18\x05 \x01(\t\x12\x10\n\x08order_by\x18\x06 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x07 \x01(\t\"f\n\x17ListCaseResultsResponse\x12\x32\n\x07results\x18\x01 \x03(\x0b\x32!.tidemill.evaluator.v1.CaseResult\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xe6\t\n\x11\x45valuationService\x12v\n\nCreateGate\x12(.tidemill.evaluator.v1.CreateGateRequest\x1a).tidemill.evaluator.v1.CreateGateResponse\"\x13\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x07gate.id\x12h\n\x07GetGate\x12%.tidemill.evaluator.v1.GetGateRequest\x1a&.tidemill.evaluator.v1.GetGateResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12h\n\tListGates\x12\'.tidemill.evaluator.v1.ListGatesRequest\x1a(.tidemill.evaluator.v1.ListGatesResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12v\n\nUpdateGate\x12(.tidemill.evaluator.v1.UpdateGateRequest\x1a).tidemill.evaluator.v1.UpdateGateResponse\"\x13\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x07gate.id\x12q\n\nDeleteGate\x12(.tidemill.evaluator.v1.DeleteGateRequest\x1a).tidemill.evaluator.v1.DeleteGateResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12\x90\x01\n\x0fStartEvaluation\x12-.tidemill.evaluator.v1.StartEvaluationRequest\x1a..tidemill.evaluator.v1.StartEvaluationResponse\"\x1e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x04gate\x9a\xb5\x18\ndeployment\x12z\n\rGetEvaluation\x12+.tidemill.evaluator.v1.GetEvaluationRequest\x1a,.tidemill.evaluator.v1.GetEvaluationResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12z\n\x0fListEvaluations\x12-.tidemill.evaluator.v1.ListEvaluationsRequest\x1a..tidemill.evaluator.v1.ListEvaluationsResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x83\x01\n\x10\x43\x61ncelEvaluation\x12..tidemill.evaluator.v1.CancelEvaluationRequest\x1a/.tidemill.evaluator.v1.CancelEvaluationResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12\x88\x01\n\x0fListCaseResults\x12-.tidemill.evaluator.v1.ListCaseResultsRequest\x1a..tidemill.evaluator.v1.ListCaseResultsResponse\"\x16\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\nevaluationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,37 +63,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETGATERESPONSE']._serialized_start=384
   _globals['_GETGATERESPONSE']._serialized_end=444
   _globals['_LISTGATESREQUEST']._serialized_start=446
-  _globals['_LISTGATESREQUEST']._serialized_end=503
-  _globals['_LISTGATESRESPONSE']._serialized_start=505
-  _globals['_LISTGATESRESPONSE']._serialized_end=593
-  _globals['_UPDATEGATEREQUEST']._serialized_start=596
-  _globals['_UPDATEGATEREQUEST']._serialized_end=750
-  _globals['_UPDATEGATERESPONSE']._serialized_start=752
-  _globals['_UPDATEGATERESPONSE']._serialized_end=815
-  _globals['_DELETEGATEREQUEST']._serialized_start=817
-  _globals['_DELETEGATEREQUEST']._serialized_end=905
-  _globals['_DELETEGATERESPONSE']._serialized_start=907
-  _globals['_DELETEGATERESPONSE']._serialized_end=970
-  _globals['_STARTEVALUATIONREQUEST']._serialized_start=973
-  _globals['_STARTEVALUATIONREQUEST']._serialized_end=1127
-  _globals['_STARTEVALUATIONRESPONSE']._serialized_start=1129
-  _globals['_STARTEVALUATIONRESPONSE']._serialized_end=1209
-  _globals['_GETEVALUATIONREQUEST']._serialized_start=1211
-  _globals['_GETEVALUATIONREQUEST']._serialized_end=1245
-  _globals['_GETEVALUATIONRESPONSE']._serialized_start=1247
-  _globals['_GETEVALUATIONRESPONSE']._serialized_end=1325
-  _globals['_LISTEVALUATIONSREQUEST']._serialized_start=1327
-  _globals['_LISTEVALUATIONSREQUEST']._serialized_end=1423
-  _globals['_LISTEVALUATIONSRESPONSE']._serialized_start=1425
-  _globals['_LISTEVALUATIONSRESPONSE']._serialized_end=1531
-  _globals['_CANCELEVALUATIONREQUEST']._serialized_start=1533
-  _globals['_CANCELEVALUATIONREQUEST']._serialized_end=1590
-  _globals['_CANCELEVALUATIONRESPONSE']._serialized_start=1592
-  _globals['_CANCELEVALUATIONRESPONSE']._serialized_end=1673
-  _globals['_LISTCASERESULTSREQUEST']._serialized_start=1675
-  _globals['_LISTCASERESULTSREQUEST']._serialized_end=1792
-  _globals['_LISTCASERESULTSRESPONSE']._serialized_start=1794
-  _globals['_LISTCASERESULTSRESPONSE']._serialized_end=1896
-  _globals['_EVALUATIONSERVICE']._serialized_start=1899
-  _globals['_EVALUATIONSERVICE']._serialized_end=3153
+  _globals['_LISTGATESREQUEST']._serialized_end=537
+  _globals['_LISTGATESRESPONSE']._serialized_start=539
+  _globals['_LISTGATESRESPONSE']._serialized_end=627
+  _globals['_UPDATEGATEREQUEST']._serialized_start=630
+  _globals['_UPDATEGATEREQUEST']._serialized_end=784
+  _globals['_UPDATEGATERESPONSE']._serialized_start=786
+  _globals['_UPDATEGATERESPONSE']._serialized_end=849
+  _globals['_DELETEGATEREQUEST']._serialized_start=851
+  _globals['_DELETEGATEREQUEST']._serialized_end=939
+  _globals['_DELETEGATERESPONSE']._serialized_start=941
+  _globals['_DELETEGATERESPONSE']._serialized_end=1004
+  _globals['_STARTEVALUATIONREQUEST']._serialized_start=1007
+  _globals['_STARTEVALUATIONREQUEST']._serialized_end=1161
+  _globals['_STARTEVALUATIONRESPONSE']._serialized_start=1163
+  _globals['_STARTEVALUATIONRESPONSE']._serialized_end=1243
+  _globals['_GETEVALUATIONREQUEST']._serialized_start=1245
+  _globals['_GETEVALUATIONREQUEST']._serialized_end=1279
+  _globals['_GETEVALUATIONRESPONSE']._serialized_start=1281
+  _globals['_GETEVALUATIONRESPONSE']._serialized_end=1359
+  _globals['_LISTEVALUATIONSREQUEST']._serialized_start=1362
+  _globals['_LISTEVALUATIONSREQUEST']._serialized_end=1492
+  _globals['_LISTEVALUATIONSRESPONSE']._serialized_start=1494
+  _globals['_LISTEVALUATIONSRESPONSE']._serialized_end=1600
+  _globals['_CANCELEVALUATIONREQUEST']._serialized_start=1602
+  _globals['_CANCELEVALUATIONREQUEST']._serialized_end=1659
+  _globals['_CANCELEVALUATIONRESPONSE']._serialized_start=1661
+  _globals['_CANCELEVALUATIONRESPONSE']._serialized_end=1742
+  _globals['_LISTCASERESULTSREQUEST']._serialized_start=1745
+  _globals['_LISTCASERESULTSREQUEST']._serialized_end=1896
+  _globals['_LISTCASERESULTSRESPONSE']._serialized_start=1898
+  _globals['_LISTCASERESULTSRESPONSE']._serialized_end=2000
+  _globals['_EVALUATIONSERVICE']._serialized_start=2003
+  _globals['_EVALUATIONSERVICE']._serialized_end=3257
 # @@protoc_insertion_point(module_scope)

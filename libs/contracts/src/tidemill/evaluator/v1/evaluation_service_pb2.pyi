@@ -130,19 +130,27 @@ class ListGatesRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
-    """Optional. The next_page_token of the previous page."""
+    """Optional. The next_page_token of the previous page, with the same order and filter."""
+    order_by: _builtins.str
+    """Optional. The order: "create_time" (the default, oldest first) or "create_time desc" (newest first)."""
+    filter: _builtins.str
+    """Optional. Not supported by this list yet: leave it empty."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        order_by: _builtins.str = ...,
+        filter: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -424,14 +432,20 @@ class ListEvaluationsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     GATE_FIELD_NUMBER: _builtins.int
     CANDIDATE_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
-    """Optional. The next_page_token of the previous page."""
+    """Optional. The next_page_token of the previous page, with the same order and filter."""
     gate: _builtins.str
     """Optional. Only those of this gate."""
     candidate: _builtins.str
     """Optional. Only those of this `model@version`."""
+    order_by: _builtins.str
+    """Optional. The order: "create_time" (the default, oldest first) or "create_time desc" (newest first)."""
+    filter: _builtins.str
+    """Optional. Which items: `field = "value"`, joined by AND (AIP-160). Fields: `gate`, `candidate`."""
     def __init__(
         self,
         *,
@@ -439,10 +453,12 @@ class ListEvaluationsRequest(_message.Message):
         page_token: _builtins.str = ...,
         gate: _builtins.str = ...,
         candidate: _builtins.str = ...,
+        order_by: _builtins.str = ...,
+        filter: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "gate", b"gate", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "filter", b"filter", "gate", b"gate", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -537,16 +553,22 @@ class ListCaseResultsRequest(_message.Message):
     EVALUATION_FIELD_NUMBER: _builtins.int
     CASE_SET_FIELD_NUMBER: _builtins.int
     METRIC_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
-    """Optional. The next_page_token of the previous page."""
+    """Optional. The next_page_token of the previous page, with the same order and filter."""
     evaluation: _builtins.str
     """Required. The evaluation."""
     case_set: _builtins.str
     """Optional. Only of this set of cases."""
     metric: _builtins.str
     """Optional. Ordered by the difference of this metric; empty means "rouge_l"."""
+    order_by: _builtins.str
+    """Optional. Not supported by this list yet: leave it empty."""
+    filter: _builtins.str
+    """Optional. Not supported by this list yet: leave it empty."""
     def __init__(
         self,
         *,
@@ -555,10 +577,12 @@ class ListCaseResultsRequest(_message.Message):
         evaluation: _builtins.str = ...,
         case_set: _builtins.str = ...,
         metric: _builtins.str = ...,
+        order_by: _builtins.str = ...,
+        filter: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_set", b"case_set", "evaluation", b"evaluation", "metric", b"metric", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_set", b"case_set", "evaluation", b"evaluation", "filter", b"filter", "metric", b"metric", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,7 +27,7 @@ from tidemill.feedback.v1 import curation_pb2 as tidemill_dot_feedback_dot_v1_do
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tidemill/feedback/v1/curation_service.proto\x12\x14tidemill.feedback.v1\x1a google/protobuf/field_mask.proto\x1a#tidemill/feedback/v1/curation.proto\x1a!tidemill/options/v1/options.proto\"t\n\x15\x43reateCurationRequest\x12\x30\n\x08\x63uration\x18\x01 \x01(\x0b\x32\x1e.tidemill.feedback.v1.Curation\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"J\n\x16\x43reateCurationResponse\x12\x30\n\x08\x63uration\x18\x01 \x01(\x0b\x32\x1e.tidemill.feedback.v1.Curation\" \n\x12GetCurationRequest\x12\n\n\x02id\x18\x01 \x01(\t\"G\n\x13GetCurationResponse\x12\x30\n\x08\x63uration\x18\x01 \x01(\x0b\x32\x1e.tidemill.feedback.v1.Curation\"=\n\x14ListCurationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"c\n\x15ListCurationsResponse\x12\x31\n\tcurations\x18\x01 \x03(\x0b\x32\x1e.tidemill.feedback.v1.Curation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa5\x01\n\x15UpdateCurationRequest\x12\x30\n\x08\x63uration\x18\x01 \x01(\x0b\x32\x1e.tidemill.feedback.v1.Curation\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"J\n\x16UpdateCurationResponse\x12\x30\n\x08\x63uration\x18\x01 \x01(\x0b\x32\x1e.tidemill.feedback.v1.Curation\"\\\n\x15\x44\x65leteCurationRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"J\n\x16\x44\x65leteCurationResponse\x12\x30\n\x08\x63uration\x18\x01 \x01(\x0b\x32\x1e.tidemill.feedback.v1.Curation2\x84\x05\n\x0f\x43urationService\x12\x84\x01\n\x0e\x43reateCuration\x12+.tidemill.feedback.v1.CreateCurationRequest\x1a,.tidemill.feedback.v1.CreateCurationResponse\"\x17\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x0b\x63uration.id\x12r\n\x0bGetCuration\x12(.tidemill.feedback.v1.GetCurationRequest\x1a).tidemill.feedback.v1.GetCurationResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12r\n\rListCurations\x12*.tidemill.feedback.v1.ListCurationsRequest\x1a+.tidemill.feedback.v1.ListCurationsResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x84\x01\n\x0eUpdateCuration\x12+.tidemill.feedback.v1.UpdateCurationRequest\x1a,.tidemill.feedback.v1.UpdateCurationResponse\"\x17\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x0b\x63uration.id\x12{\n\x0e\x44\x65leteCuration\x12+.tidemill.feedback.v1.DeleteCurationRequest\x1a,.tidemill.feedback.v1.DeleteCurationResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tidemill/feedback/v1/curation_service.proto\x12\x14tidemill.feedback.v1\x1a google/protobuf/field_mask.proto\x1a#tidemill/feedback/v1/curation.proto\x1a!tidemill/options/v1/options.proto\"t\n\x15\x43reateCurationRequest\x12\x30\n\x08\x63uration\x18\x01 \x01(\x0b\x32\x1e.tidemill.feedback.v1.Curation\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"J\n\x16\x43reateCurationResponse\x12\x30\n\x08\x63uration\x18\x01 \x01(\x0b\x32\x1e.tidemill.feedback.v1.Curation\" \n\x12GetCurationRequest\x12\n\n\x02id\x18\x01 \x01(\t\"G\n\x13GetCurationResponse\x12\x30\n\x08\x63uration\x18\x01 \x01(\x0b\x32\x1e.tidemill.feedback.v1.Curation\"_\n\x14ListCurationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"c\n\x15ListCurationsResponse\x12\x31\n\tcurations\x18\x01 \x03(\x0b\x32\x1e.tidemill.feedback.v1.Curation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa5\x01\n\x15UpdateCurationRequest\x12\x30\n\x08\x63uration\x18\x01 \x01(\x0b\x32\x1e.tidemill.feedback.v1.Curation\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"J\n\x16UpdateCurationResponse\x12\x30\n\x08\x63uration\x18\x01 \x01(\x0b\x32\x1e.tidemill.feedback.v1.Curation\"\\\n\x15\x44\x65leteCurationRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"J\n\x16\x44\x65leteCurationResponse\x12\x30\n\x08\x63uration\x18\x01 \x01(\x0b\x32\x1e.tidemill.feedback.v1.Curation2\x84\x05\n\x0f\x43urationService\x12\x84\x01\n\x0e\x43reateCuration\x12+.tidemill.feedback.v1.CreateCurationRequest\x1a,.tidemill.feedback.v1.CreateCurationResponse\"\x17\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x0b\x63uration.id\x12r\n\x0bGetCuration\x12(.tidemill.feedback.v1.GetCurationRequest\x1a).tidemill.feedback.v1.GetCurationResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12r\n\rListCurations\x12*.tidemill.feedback.v1.ListCurationsRequest\x1a+.tidemill.feedback.v1.ListCurationsResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x84\x01\n\x0eUpdateCuration\x12+.tidemill.feedback.v1.UpdateCurationRequest\x1a,.tidemill.feedback.v1.UpdateCurationResponse\"\x17\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x0b\x63uration.id\x12{\n\x0e\x44\x65leteCuration\x12+.tidemill.feedback.v1.DeleteCurationRequest\x1a,.tidemill.feedback.v1.DeleteCurationResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,17 +53,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCURATIONRESPONSE']._serialized_start=403
   _globals['_GETCURATIONRESPONSE']._serialized_end=474
   _globals['_LISTCURATIONSREQUEST']._serialized_start=476
-  _globals['_LISTCURATIONSREQUEST']._serialized_end=537
-  _globals['_LISTCURATIONSRESPONSE']._serialized_start=539
-  _globals['_LISTCURATIONSRESPONSE']._serialized_end=638
-  _globals['_UPDATECURATIONREQUEST']._serialized_start=641
-  _globals['_UPDATECURATIONREQUEST']._serialized_end=806
-  _globals['_UPDATECURATIONRESPONSE']._serialized_start=808
-  _globals['_UPDATECURATIONRESPONSE']._serialized_end=882
-  _globals['_DELETECURATIONREQUEST']._serialized_start=884
-  _globals['_DELETECURATIONREQUEST']._serialized_end=976
-  _globals['_DELETECURATIONRESPONSE']._serialized_start=978
-  _globals['_DELETECURATIONRESPONSE']._serialized_end=1052
-  _globals['_CURATIONSERVICE']._serialized_start=1055
-  _globals['_CURATIONSERVICE']._serialized_end=1699
+  _globals['_LISTCURATIONSREQUEST']._serialized_end=571
+  _globals['_LISTCURATIONSRESPONSE']._serialized_start=573
+  _globals['_LISTCURATIONSRESPONSE']._serialized_end=672
+  _globals['_UPDATECURATIONREQUEST']._serialized_start=675
+  _globals['_UPDATECURATIONREQUEST']._serialized_end=840
+  _globals['_UPDATECURATIONRESPONSE']._serialized_start=842
+  _globals['_UPDATECURATIONRESPONSE']._serialized_end=916
+  _globals['_DELETECURATIONREQUEST']._serialized_start=918
+  _globals['_DELETECURATIONREQUEST']._serialized_end=1010
+  _globals['_DELETECURATIONRESPONSE']._serialized_start=1012
+  _globals['_DELETECURATIONRESPONSE']._serialized_end=1086
+  _globals['_CURATIONSERVICE']._serialized_start=1089
+  _globals['_CURATIONSERVICE']._serialized_end=1733
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ from tidemill.inference.v1 import prompt_pb2 as tidemill_dot_inference_dot_v1_do
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tidemill/inference/v1/prompt_service.proto\x12\x15tidemill.inference.v1\x1a google/protobuf/field_mask.proto\x1a\"tidemill/inference/v1/prompt.proto\x1a!tidemill/options/v1/options.proto\"o\n\x13\x43reatePromptRequest\x12-\n\x06prompt\x18\x01 \x01(\x0b\x32\x1d.tidemill.inference.v1.Prompt\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"E\n\x14\x43reatePromptResponse\x12-\n\x06prompt\x18\x01 \x01(\x0b\x32\x1d.tidemill.inference.v1.Prompt\"\x1e\n\x10GetPromptRequest\x12\n\n\x02id\x18\x01 \x01(\t\"B\n\x11GetPromptResponse\x12-\n\x06prompt\x18\x01 \x01(\x0b\x32\x1d.tidemill.inference.v1.Prompt\";\n\x12ListPromptsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x13ListPromptsResponse\x12.\n\x07prompts\x18\x01 \x03(\x0b\x32\x1d.tidemill.inference.v1.Prompt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa0\x01\n\x13UpdatePromptRequest\x12-\n\x06prompt\x18\x01 \x01(\x0b\x32\x1d.tidemill.inference.v1.Prompt\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"E\n\x14UpdatePromptResponse\x12-\n\x06prompt\x18\x01 \x01(\x0b\x32\x1d.tidemill.inference.v1.Prompt\"Z\n\x13\x44\x65letePromptRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"E\n\x14\x44\x65letePromptResponse\x12-\n\x06prompt\x18\x01 \x01(\x0b\x32\x1d.tidemill.inference.v1.Prompt\"k\n\x12LabelPromptRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"D\n\x13LabelPromptResponse\x12-\n\x06prompt\x18\x01 \x01(\x0b\x32\x1d.tidemill.inference.v1.Prompt2\xde\x05\n\rPromptService\x12~\n\x0c\x43reatePrompt\x12*.tidemill.inference.v1.CreatePromptRequest\x1a+.tidemill.inference.v1.CreatePromptResponse\"\x15\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\tprompt.id\x12n\n\tGetPrompt\x12\'.tidemill.inference.v1.GetPromptRequest\x1a(.tidemill.inference.v1.GetPromptResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12n\n\x0bListPrompts\x12).tidemill.inference.v1.ListPromptsRequest\x1a*.tidemill.inference.v1.ListPromptsResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12~\n\x0cUpdatePrompt\x12*.tidemill.inference.v1.UpdatePromptRequest\x1a+.tidemill.inference.v1.UpdatePromptResponse\"\x15\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\tprompt.id\x12w\n\x0c\x44\x65letePrompt\x12*.tidemill.inference.v1.DeletePromptRequest\x1a+.tidemill.inference.v1.DeletePromptResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12t\n\x0bLabelPrompt\x12).tidemill.inference.v1.LabelPromptRequest\x1a*.tidemill.inference.v1.LabelPromptResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tidemill/inference/v1/prompt_service.proto\x12\x15tidemill.inference.v1\x1a google/protobuf/field_mask.proto\x1a\"tidemill/inference/v1/prompt.proto\x1a!tidemill/options/v1/options.proto\"o\n\x13\x43reatePromptRequest\x12-\n\x06prompt\x18\x01 \x01(\x0b\x32\x1d.tidemill.inference.v1.Prompt\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"E\n\x14\x43reatePromptResponse\x12-\n\x06prompt\x18\x01 \x01(\x0b\x32\x1d.tidemill.inference.v1.Prompt\"\x1e\n\x10GetPromptRequest\x12\n\n\x02id\x18\x01 \x01(\t\"B\n\x11GetPromptResponse\x12-\n\x06prompt\x18\x01 \x01(\x0b\x32\x1d.tidemill.inference.v1.Prompt\"]\n\x12ListPromptsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"^\n\x13ListPromptsResponse\x12.\n\x07prompts\x18\x01 \x03(\x0b\x32\x1d.tidemill.inference.v1.Prompt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa0\x01\n\x13UpdatePromptRequest\x12-\n\x06prompt\x18\x01 \x01(\x0b\x32\x1d.tidemill.inference.v1.Prompt\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"E\n\x14UpdatePromptResponse\x12-\n\x06prompt\x18\x01 \x01(\x0b\x32\x1d.tidemill.inference.v1.Prompt\"Z\n\x13\x44\x65letePromptRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"E\n\x14\x44\x65letePromptResponse\x12-\n\x06prompt\x18\x01 \x01(\x0b\x32\x1d.tidemill.inference.v1.Prompt\"k\n\x12LabelPromptRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"D\n\x13LabelPromptResponse\x12-\n\x06prompt\x18\x01 \x01(\x0b\x32\x1d.tidemill.inference.v1.Prompt2\xde\x05\n\rPromptService\x12~\n\x0c\x43reatePrompt\x12*.tidemill.inference.v1.CreatePromptRequest\x1a+.tidemill.inference.v1.CreatePromptResponse\"\x15\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\tprompt.id\x12n\n\tGetPrompt\x12\'.tidemill.inference.v1.GetPromptRequest\x1a(.tidemill.inference.v1.GetPromptResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12n\n\x0bListPrompts\x12).tidemill.inference.v1.ListPromptsRequest\x1a*.tidemill.inference.v1.ListPromptsResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12~\n\x0cUpdatePrompt\x12*.tidemill.inference.v1.UpdatePromptRequest\x1a+.tidemill.inference.v1.UpdatePromptResponse\"\x15\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\tprompt.id\x12w\n\x0c\x44\x65letePrompt\x12*.tidemill.inference.v1.DeletePromptRequest\x1a+.tidemill.inference.v1.DeletePromptResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12t\n\x0bLabelPrompt\x12).tidemill.inference.v1.LabelPromptRequest\x1a*.tidemill.inference.v1.LabelPromptResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,21 +55,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETPROMPTRESPONSE']._serialized_start=390
   _globals['_GETPROMPTRESPONSE']._serialized_end=456
   _globals['_LISTPROMPTSREQUEST']._serialized_start=458
-  _globals['_LISTPROMPTSREQUEST']._serialized_end=517
-  _globals['_LISTPROMPTSRESPONSE']._serialized_start=519
-  _globals['_LISTPROMPTSRESPONSE']._serialized_end=613
-  _globals['_UPDATEPROMPTREQUEST']._serialized_start=616
-  _globals['_UPDATEPROMPTREQUEST']._serialized_end=776
-  _globals['_UPDATEPROMPTRESPONSE']._serialized_start=778
-  _globals['_UPDATEPROMPTRESPONSE']._serialized_end=847
-  _globals['_DELETEPROMPTREQUEST']._serialized_start=849
-  _globals['_DELETEPROMPTREQUEST']._serialized_end=939
-  _globals['_DELETEPROMPTRESPONSE']._serialized_start=941
-  _globals['_DELETEPROMPTRESPONSE']._serialized_end=1010
-  _globals['_LABELPROMPTREQUEST']._serialized_start=1012
-  _globals['_LABELPROMPTREQUEST']._serialized_end=1119
-  _globals['_LABELPROMPTRESPONSE']._serialized_start=1121
-  _globals['_LABELPROMPTRESPONSE']._serialized_end=1189
-  _globals['_PROMPTSERVICE']._serialized_start=1192
-  _globals['_PROMPTSERVICE']._serialized_end=1926
+  _globals['_LISTPROMPTSREQUEST']._serialized_end=551
+  _globals['_LISTPROMPTSRESPONSE']._serialized_start=553
+  _globals['_LISTPROMPTSRESPONSE']._serialized_end=647
+  _globals['_UPDATEPROMPTREQUEST']._serialized_start=650
+  _globals['_UPDATEPROMPTREQUEST']._serialized_end=810
+  _globals['_UPDATEPROMPTRESPONSE']._serialized_start=812
+  _globals['_UPDATEPROMPTRESPONSE']._serialized_end=881
+  _globals['_DELETEPROMPTREQUEST']._serialized_start=883
+  _globals['_DELETEPROMPTREQUEST']._serialized_end=973
+  _globals['_DELETEPROMPTRESPONSE']._serialized_start=975
+  _globals['_DELETEPROMPTRESPONSE']._serialized_end=1044
+  _globals['_LABELPROMPTREQUEST']._serialized_start=1046
+  _globals['_LABELPROMPTREQUEST']._serialized_end=1153
+  _globals['_LABELPROMPTRESPONSE']._serialized_start=1155
+  _globals['_LABELPROMPTRESPONSE']._serialized_end=1223
+  _globals['_PROMPTSERVICE']._serialized_start=1226
+  _globals['_PROMPTSERVICE']._serialized_end=1960
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ from tidemill.ingest.v1 import dataset_pb2 as tidemill_dot_ingest_dot_v1_dot_dat
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tidemill/ingest/v1/dataset_service.proto\x12\x12tidemill.ingest.v1\x1a google/protobuf/field_mask.proto\x1a tidemill/ingest/v1/dataset.proto\x1a!tidemill/options/v1/options.proto\"o\n\x14\x43reateDatasetRequest\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.tidemill.ingest.v1.Dataset\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"E\n\x15\x43reateDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.tidemill.ingest.v1.Dataset\"\x1f\n\x11GetDatasetRequest\x12\n\n\x02id\x18\x01 \x01(\t\"B\n\x12GetDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.tidemill.ingest.v1.Dataset\"<\n\x13ListDatasetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x14ListDatasetsResponse\x12-\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1b.tidemill.ingest.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa0\x01\n\x14UpdateDatasetRequest\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.tidemill.ingest.v1.Dataset\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"E\n\x15UpdateDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.tidemill.ingest.v1.Dataset\"[\n\x14\x44\x65leteDatasetRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"E\n\x15\x44\x65leteDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.tidemill.ingest.v1.Dataset\"&\n\x18GetDatasetVersionRequest\x12\n\n\x02id\x18\x01 \x01(\t\"P\n\x19GetDatasetVersionResponse\x12\x33\n\x07version\x18\x01 \x01(\x0b\x32\".tidemill.ingest.v1.DatasetVersion\"T\n\x1aListDatasetVersionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\"l\n\x1bListDatasetVersionsResponse\x12\x34\n\x08versions\x18\x01 \x03(\x0b\x32\".tidemill.ingest.v1.DatasetVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x1a\x44iffDatasetVersionsRequest\x12\x0c\n\x04\x62\x61se\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\"]\n\x1b\x44iffDatasetVersionsResponse\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x01 \x03(\t\x12\x0f\n\x07removed\x18\x02 \x03(\t\x12\x0f\n\x07\x63hanged\x18\x03 \x03(\t\x12\r\n\x05moved\x18\x04 \x03(\t\"Y\n\x1b\x45xportDatasetVersionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12.\n\x04part\x18\x02 \x01(\x0e\x32 .tidemill.ingest.v1.DatasetSplit\"-\n\x1c\x45xportDatasetVersionResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\x32\x88\t\n\x0e\x44\x61tasetService\x12|\n\rCreateDataset\x12(.tidemill.ingest.v1.CreateDatasetRequest\x1a).tidemill.ingest.v1.CreateDatasetResponse\"\x16\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\ndataset.id\x12k\n\nGetDataset\x12%.tidemill.ingest.v1.GetDatasetRequest\x1a&.tidemill.ingest.v1.GetDatasetResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12k\n\x0cListDatasets\x12\'.tidemill.ingest.v1.ListDatasetsRequest\x1a(.tidemill.ingest.v1.ListDatasetsResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12|\n\rUpdateDataset\x12(.tidemill.ingest.v1.UpdateDatasetRequest\x1a).tidemill.ingest.v1.UpdateDatasetResponse\"\x16\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\ndataset.id\x12t\n\rDeleteDataset\x12(.tidemill.ingest.v1.DeleteDatasetRequest\x1a).tidemill.ingest.v1.DeleteDatasetResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12\x80\x01\n\x11GetDatasetVersion\x12,.tidemill.ingest.v1.GetDatasetVersionRequest\x1a-.tidemill.ingest.v1.GetDatasetVersionResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12\x8b\x01\n\x13ListDatasetVersions\x12..tidemill.ingest.v1.ListDatasetVersionsRequest\x1a/.tidemill.ingest.v1.ListDatasetVersionsResponse\"\x13\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x07\x64\x61taset\x12\x8a\x01\n\x13\x44iffDatasetVersions\x12..tidemill.ingest.v1.DiffDatasetVersionsRequest\x1a/.tidemill.ingest.v1.DiffDatasetVersionsResponse\"\x12\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x06target\x12\x8b\x01\n\x14\x45xportDatasetVersion\x12/.tidemill.ingest.v1.ExportDatasetVersionRequest\x1a\x30.tidemill.ingest.v1.ExportDatasetVersionResponse\"\x0e\x88\xb5\x18\x03\x90\xb5\x18\x02\x9a\xb5\x18\x02id0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tidemill/ingest/v1/dataset_service.proto\x12\x12tidemill.ingest.v1\x1a google/protobuf/field_mask.proto\x1a tidemill/ingest/v1/dataset.proto\x1a!tidemill/options/v1/options.proto\"o\n\x14\x43reateDatasetRequest\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.tidemill.ingest.v1.Dataset\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"E\n\x15\x43reateDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.tidemill.ingest.v1.Dataset\"\x1f\n\x11GetDatasetRequest\x12\n\n\x02id\x18\x01 \x01(\t\"B\n\x12GetDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.tidemill.ingest.v1.Dataset\"^\n\x13ListDatasetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"^\n\x14ListDatasetsResponse\x12-\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1b.tidemill.ingest.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa0\x01\n\x14UpdateDatasetRequest\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.tidemill.ingest.v1.Dataset\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"E\n\x15UpdateDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.tidemill.ingest.v1.Dataset\"[\n\x14\x44\x65leteDatasetRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"E\n\x15\x44\x65leteDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.tidemill.ingest.v1.Dataset\"&\n\x18GetDatasetVersionRequest\x12\n\n\x02id\x18\x01 \x01(\t\"P\n\x19GetDatasetVersionResponse\x12\x33\n\x07version\x18\x01 \x01(\x0b\x32\".tidemill.ingest.v1.DatasetVersion\"v\n\x1aListDatasetVersionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\x12\x10\n\x08order_by\x18\x04 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\"l\n\x1bListDatasetVersionsResponse\x12\x34\n\x08versions\x18\x01 \x03(\x0b\x32\".tidemill.ingest.v1.DatasetVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x1a\x44iffDatasetVersionsRequest\x12\x0c\n\x04\x62\x61se\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\"]\n\x1b\x44iffDatasetVersionsResponse\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x01 \x03(\t\x12\x0f\n\x07removed\x18\x02 \x03(\t\x12\x0f\n\x07\x63hanged\x18\x03 \x03(\t\x12\r\n\x05moved\x18\x04 \x03(\t\"Y\n\x1b\x45xportDatasetVersionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12.\n\x04part\x18\x02 \x01(\x0e\x32 .tidemill.ingest.v1.DatasetSplit\"-\n\x1c\x45xportDatasetVersionResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\x32\x88\t\n\x0e\x44\x61tasetService\x12|\n\rCreateDataset\x12(.tidemill.ingest.v1.CreateDatasetRequest\x1a).tidemill.ingest.v1.CreateDatasetResponse\"\x16\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\ndataset.id\x12k\n\nGetDataset\x12%.tidemill.ingest.v1.GetDatasetRequest\x1a&.tidemill.ingest.v1.GetDatasetResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12k\n\x0cListDatasets\x12\'.tidemill.ingest.v1.ListDatasetsRequest\x1a(.tidemill.ingest.v1.ListDatasetsResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12|\n\rUpdateDataset\x12(.tidemill.ingest.v1.UpdateDatasetRequest\x1a).tidemill.ingest.v1.UpdateDatasetResponse\"\x16\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\ndataset.id\x12t\n\rDeleteDataset\x12(.tidemill.ingest.v1.DeleteDatasetRequest\x1a).tidemill.ingest.v1.DeleteDatasetResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12\x80\x01\n\x11GetDatasetVersion\x12,.tidemill.ingest.v1.GetDatasetVersionRequest\x1a-.tidemill.ingest.v1.GetDatasetVersionResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12\x8b\x01\n\x13ListDatasetVersions\x12..tidemill.ingest.v1.ListDatasetVersionsRequest\x1a/.tidemill.ingest.v1.ListDatasetVersionsResponse\"\x13\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x07\x64\x61taset\x12\x8a\x01\n\x13\x44iffDatasetVersions\x12..tidemill.ingest.v1.DiffDatasetVersionsRequest\x1a/.tidemill.ingest.v1.DiffDatasetVersionsResponse\"\x12\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x06target\x12\x8b\x01\n\x14\x45xportDatasetVersion\x12/.tidemill.ingest.v1.ExportDatasetVersionRequest\x1a\x30.tidemill.ingest.v1.ExportDatasetVersionResponse\"\x0e\x88\xb5\x18\x03\x90\xb5\x18\x02\x9a\xb5\x18\x02id0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -61,33 +61,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETDATASETRESPONSE']._serialized_start=384
   _globals['_GETDATASETRESPONSE']._serialized_end=450
   _globals['_LISTDATASETSREQUEST']._serialized_start=452
-  _globals['_LISTDATASETSREQUEST']._serialized_end=512
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=514
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=608
-  _globals['_UPDATEDATASETREQUEST']._serialized_start=611
-  _globals['_UPDATEDATASETREQUEST']._serialized_end=771
-  _globals['_UPDATEDATASETRESPONSE']._serialized_start=773
-  _globals['_UPDATEDATASETRESPONSE']._serialized_end=842
-  _globals['_DELETEDATASETREQUEST']._serialized_start=844
-  _globals['_DELETEDATASETREQUEST']._serialized_end=935
-  _globals['_DELETEDATASETRESPONSE']._serialized_start=937
-  _globals['_DELETEDATASETRESPONSE']._serialized_end=1006
-  _globals['_GETDATASETVERSIONREQUEST']._serialized_start=1008
-  _globals['_GETDATASETVERSIONREQUEST']._serialized_end=1046
-  _globals['_GETDATASETVERSIONRESPONSE']._serialized_start=1048
-  _globals['_GETDATASETVERSIONRESPONSE']._serialized_end=1128
-  _globals['_LISTDATASETVERSIONSREQUEST']._serialized_start=1130
-  _globals['_LISTDATASETVERSIONSREQUEST']._serialized_end=1214
-  _globals['_LISTDATASETVERSIONSRESPONSE']._serialized_start=1216
-  _globals['_LISTDATASETVERSIONSRESPONSE']._serialized_end=1324
-  _globals['_DIFFDATASETVERSIONSREQUEST']._serialized_start=1326
-  _globals['_DIFFDATASETVERSIONSREQUEST']._serialized_end=1384
-  _globals['_DIFFDATASETVERSIONSRESPONSE']._serialized_start=1386
-  _globals['_DIFFDATASETVERSIONSRESPONSE']._serialized_end=1479
-  _globals['_EXPORTDATASETVERSIONREQUEST']._serialized_start=1481
-  _globals['_EXPORTDATASETVERSIONREQUEST']._serialized_end=1570
-  _globals['_EXPORTDATASETVERSIONRESPONSE']._serialized_start=1572
-  _globals['_EXPORTDATASETVERSIONRESPONSE']._serialized_end=1617
-  _globals['_DATASETSERVICE']._serialized_start=1620
-  _globals['_DATASETSERVICE']._serialized_end=2780
+  _globals['_LISTDATASETSREQUEST']._serialized_end=546
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=548
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=642
+  _globals['_UPDATEDATASETREQUEST']._serialized_start=645
+  _globals['_UPDATEDATASETREQUEST']._serialized_end=805
+  _globals['_UPDATEDATASETRESPONSE']._serialized_start=807
+  _globals['_UPDATEDATASETRESPONSE']._serialized_end=876
+  _globals['_DELETEDATASETREQUEST']._serialized_start=878
+  _globals['_DELETEDATASETREQUEST']._serialized_end=969
+  _globals['_DELETEDATASETRESPONSE']._serialized_start=971
+  _globals['_DELETEDATASETRESPONSE']._serialized_end=1040
+  _globals['_GETDATASETVERSIONREQUEST']._serialized_start=1042
+  _globals['_GETDATASETVERSIONREQUEST']._serialized_end=1080
+  _globals['_GETDATASETVERSIONRESPONSE']._serialized_start=1082
+  _globals['_GETDATASETVERSIONRESPONSE']._serialized_end=1162
+  _globals['_LISTDATASETVERSIONSREQUEST']._serialized_start=1164
+  _globals['_LISTDATASETVERSIONSREQUEST']._serialized_end=1282
+  _globals['_LISTDATASETVERSIONSRESPONSE']._serialized_start=1284
+  _globals['_LISTDATASETVERSIONSRESPONSE']._serialized_end=1392
+  _globals['_DIFFDATASETVERSIONSREQUEST']._serialized_start=1394
+  _globals['_DIFFDATASETVERSIONSREQUEST']._serialized_end=1452
+  _globals['_DIFFDATASETVERSIONSRESPONSE']._serialized_start=1454
+  _globals['_DIFFDATASETVERSIONSRESPONSE']._serialized_end=1547
+  _globals['_EXPORTDATASETVERSIONREQUEST']._serialized_start=1549
+  _globals['_EXPORTDATASETVERSIONREQUEST']._serialized_end=1638
+  _globals['_EXPORTDATASETVERSIONRESPONSE']._serialized_start=1640
+  _globals['_EXPORTDATASETVERSIONRESPONSE']._serialized_end=1685
+  _globals['_DATASETSERVICE']._serialized_start=1688
+  _globals['_DATASETSERVICE']._serialized_end=2848
 # @@protoc_insertion_point(module_scope)

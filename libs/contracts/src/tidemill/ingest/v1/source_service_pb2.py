@@ -27,7 +27,7 @@ from tidemill.ingest.v1 import source_pb2 as tidemill_dot_ingest_dot_v1_dot_sour
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tidemill/ingest/v1/source_service.proto\x12\x12tidemill.ingest.v1\x1a google/protobuf/field_mask.proto\x1a\x1ftidemill/ingest/v1/source.proto\x1a!tidemill/options/v1/options.proto\"l\n\x13\x43reateSourceRequest\x12*\n\x06source\x18\x01 \x01(\x0b\x32\x1a.tidemill.ingest.v1.Source\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"B\n\x14\x43reateSourceResponse\x12*\n\x06source\x18\x01 \x01(\x0b\x32\x1a.tidemill.ingest.v1.Source\"\x1e\n\x10GetSourceRequest\x12\n\n\x02id\x18\x01 \x01(\t\"?\n\x11GetSourceResponse\x12*\n\x06source\x18\x01 \x01(\x0b\x32\x1a.tidemill.ingest.v1.Source\";\n\x12ListSourcesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"[\n\x13ListSourcesResponse\x12+\n\x07sources\x18\x01 \x03(\x0b\x32\x1a.tidemill.ingest.v1.Source\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9d\x01\n\x13UpdateSourceRequest\x12*\n\x06source\x18\x01 \x01(\x0b\x32\x1a.tidemill.ingest.v1.Source\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"B\n\x14UpdateSourceResponse\x12*\n\x06source\x18\x01 \x01(\x0b\x32\x1a.tidemill.ingest.v1.Source\"Z\n\x13\x44\x65leteSourceRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"B\n\x14\x44\x65leteSourceResponse\x12*\n\x06source\x18\x01 \x01(\x0b\x32\x1a.tidemill.ingest.v1.Source2\xca\x04\n\rSourceService\x12x\n\x0c\x43reateSource\x12\'.tidemill.ingest.v1.CreateSourceRequest\x1a(.tidemill.ingest.v1.CreateSourceResponse\"\x15\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\tsource.id\x12h\n\tGetSource\x12$.tidemill.ingest.v1.GetSourceRequest\x1a%.tidemill.ingest.v1.GetSourceResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12h\n\x0bListSources\x12&.tidemill.ingest.v1.ListSourcesRequest\x1a\'.tidemill.ingest.v1.ListSourcesResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12x\n\x0cUpdateSource\x12\'.tidemill.ingest.v1.UpdateSourceRequest\x1a(.tidemill.ingest.v1.UpdateSourceResponse\"\x15\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\tsource.id\x12q\n\x0c\x44\x65leteSource\x12\'.tidemill.ingest.v1.DeleteSourceRequest\x1a(.tidemill.ingest.v1.DeleteSourceResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tidemill/ingest/v1/source_service.proto\x12\x12tidemill.ingest.v1\x1a google/protobuf/field_mask.proto\x1a\x1ftidemill/ingest/v1/source.proto\x1a!tidemill/options/v1/options.proto\"l\n\x13\x43reateSourceRequest\x12*\n\x06source\x18\x01 \x01(\x0b\x32\x1a.tidemill.ingest.v1.Source\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"B\n\x14\x43reateSourceResponse\x12*\n\x06source\x18\x01 \x01(\x0b\x32\x1a.tidemill.ingest.v1.Source\"\x1e\n\x10GetSourceRequest\x12\n\n\x02id\x18\x01 \x01(\t\"?\n\x11GetSourceResponse\x12*\n\x06source\x18\x01 \x01(\x0b\x32\x1a.tidemill.ingest.v1.Source\"]\n\x12ListSourcesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"[\n\x13ListSourcesResponse\x12+\n\x07sources\x18\x01 \x03(\x0b\x32\x1a.tidemill.ingest.v1.Source\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9d\x01\n\x13UpdateSourceRequest\x12*\n\x06source\x18\x01 \x01(\x0b\x32\x1a.tidemill.ingest.v1.Source\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"B\n\x14UpdateSourceResponse\x12*\n\x06source\x18\x01 \x01(\x0b\x32\x1a.tidemill.ingest.v1.Source\"Z\n\x13\x44\x65leteSourceRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"B\n\x14\x44\x65leteSourceResponse\x12*\n\x06source\x18\x01 \x01(\x0b\x32\x1a.tidemill.ingest.v1.Source2\xca\x04\n\rSourceService\x12x\n\x0c\x43reateSource\x12\'.tidemill.ingest.v1.CreateSourceRequest\x1a(.tidemill.ingest.v1.CreateSourceResponse\"\x15\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\tsource.id\x12h\n\tGetSource\x12$.tidemill.ingest.v1.GetSourceRequest\x1a%.tidemill.ingest.v1.GetSourceResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12h\n\x0bListSources\x12&.tidemill.ingest.v1.ListSourcesRequest\x1a\'.tidemill.ingest.v1.ListSourcesResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12x\n\x0cUpdateSource\x12\'.tidemill.ingest.v1.UpdateSourceRequest\x1a(.tidemill.ingest.v1.UpdateSourceResponse\"\x15\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\tsource.id\x12q\n\x0c\x44\x65leteSource\x12\'.tidemill.ingest.v1.DeleteSourceRequest\x1a(.tidemill.ingest.v1.DeleteSourceResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,17 +53,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSOURCERESPONSE']._serialized_start=375
   _globals['_GETSOURCERESPONSE']._serialized_end=438
   _globals['_LISTSOURCESREQUEST']._serialized_start=440
-  _globals['_LISTSOURCESREQUEST']._serialized_end=499
-  _globals['_LISTSOURCESRESPONSE']._serialized_start=501
-  _globals['_LISTSOURCESRESPONSE']._serialized_end=592
-  _globals['_UPDATESOURCEREQUEST']._serialized_start=595
-  _globals['_UPDATESOURCEREQUEST']._serialized_end=752
-  _globals['_UPDATESOURCERESPONSE']._serialized_start=754
-  _globals['_UPDATESOURCERESPONSE']._serialized_end=820
-  _globals['_DELETESOURCEREQUEST']._serialized_start=822
-  _globals['_DELETESOURCEREQUEST']._serialized_end=912
-  _globals['_DELETESOURCERESPONSE']._serialized_start=914
-  _globals['_DELETESOURCERESPONSE']._serialized_end=980
-  _globals['_SOURCESERVICE']._serialized_start=983
-  _globals['_SOURCESERVICE']._serialized_end=1569
+  _globals['_LISTSOURCESREQUEST']._serialized_end=533
+  _globals['_LISTSOURCESRESPONSE']._serialized_start=535
+  _globals['_LISTSOURCESRESPONSE']._serialized_end=626
+  _globals['_UPDATESOURCEREQUEST']._serialized_start=629
+  _globals['_UPDATESOURCEREQUEST']._serialized_end=786
+  _globals['_UPDATESOURCERESPONSE']._serialized_start=788
+  _globals['_UPDATESOURCERESPONSE']._serialized_end=854
+  _globals['_DELETESOURCEREQUEST']._serialized_start=856
+  _globals['_DELETESOURCEREQUEST']._serialized_end=946
+  _globals['_DELETESOURCERESPONSE']._serialized_start=948
+  _globals['_DELETESOURCERESPONSE']._serialized_end=1014
+  _globals['_SOURCESERVICE']._serialized_start=1017
+  _globals['_SOURCESERVICE']._serialized_end=1603
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ from tidemill.rag.v1 import collection_pb2 as tidemill_dot_rag_dot_v1_dot_collec
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tidemill/rag/v1/collection_service.proto\x12\x0ftidemill.rag.v1\x1a google/protobuf/field_mask.proto\x1a tidemill/rag/v1/collection.proto\x1a!tidemill/options/v1/options.proto\"u\n\x17\x43reateCollectionRequest\x12/\n\ncollection\x18\x01 \x01(\x0b\x32\x1b.tidemill.rag.v1.Collection\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"K\n\x18\x43reateCollectionResponse\x12/\n\ncollection\x18\x01 \x01(\x0b\x32\x1b.tidemill.rag.v1.Collection\"\"\n\x14GetCollectionRequest\x12\n\n\x02id\x18\x01 \x01(\t\"H\n\x15GetCollectionResponse\x12/\n\ncollection\x18\x01 \x01(\x0b\x32\x1b.tidemill.rag.v1.Collection\"?\n\x16ListCollectionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x17ListCollectionsResponse\x12\x30\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x1b.tidemill.rag.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa6\x01\n\x17UpdateCollectionRequest\x12/\n\ncollection\x18\x01 \x01(\x0b\x32\x1b.tidemill.rag.v1.Collection\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"K\n\x18UpdateCollectionResponse\x12/\n\ncollection\x18\x01 \x01(\x0b\x32\x1b.tidemill.rag.v1.Collection\"^\n\x17\x44\x65leteCollectionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"K\n\x18\x44\x65leteCollectionResponse\x12/\n\ncollection\x18\x01 \x01(\x0b\x32\x1b.tidemill.rag.v1.Collection\"L\n\x13RebuildIndexRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"G\n\x14RebuildIndexResponse\x12/\n\ncollection\x18\x01 \x01(\x0b\x32\x1b.tidemill.rag.v1.Collection\"A\n\x19GetIndexedDocumentRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\t\"Q\n\x1aGetIndexedDocumentResponse\x12\x33\n\tdocuments\x18\x01 \x03(\x0b\x32 .tidemill.rag.v1.IndexedDocument\"j\n\x0fIndexedDocument\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x12\n\nwanted_seq\x18\x02 \x01(\x03\x12\x13\n\x0bindexed_seq\x18\x03 \x01(\x03\x12\x0e\n\x06\x63hunks\x18\x04 \x01(\x05\x12\x0f\n\x07message\x18\x05 \x01(\t2\xeb\x06\n\x11\x43ollectionService\x12\x82\x01\n\x10\x43reateCollection\x12(.tidemill.rag.v1.CreateCollectionRequest\x1a).tidemill.rag.v1.CreateCollectionResponse\"\x19\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\rcollection.id\x12n\n\rGetCollection\x12%.tidemill.rag.v1.GetCollectionRequest\x1a&.tidemill.rag.v1.GetCollectionResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12n\n\x0fListCollections\x12\'.tidemill.rag.v1.ListCollectionsRequest\x1a(.tidemill.rag.v1.ListCollectionsResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x82\x01\n\x10UpdateCollection\x12(.tidemill.rag.v1.UpdateCollectionRequest\x1a).tidemill.rag.v1.UpdateCollectionResponse\"\x19\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\rcollection.id\x12w\n\x10\x44\x65leteCollection\x12(.tidemill.rag.v1.DeleteCollectionRequest\x1a).tidemill.rag.v1.DeleteCollectionResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12k\n\x0cRebuildIndex\x12$.tidemill.rag.v1.RebuildIndexRequest\x1a%.tidemill.rag.v1.RebuildIndexResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12\x85\x01\n\x12GetIndexedDocument\x12*.tidemill.rag.v1.GetIndexedDocumentRequest\x1a+.tidemill.rag.v1.GetIndexedDocumentResponse\"\x16\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\ncollectionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tidemill/rag/v1/collection_service.proto\x12\x0ftidemill.rag.v1\x1a google/protobuf/field_mask.proto\x1a tidemill/rag/v1/collection.proto\x1a!tidemill/options/v1/options.proto\"u\n\x17\x43reateCollectionRequest\x12/\n\ncollection\x18\x01 \x01(\x0b\x32\x1b.tidemill.rag.v1.Collection\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"K\n\x18\x43reateCollectionResponse\x12/\n\ncollection\x18\x01 \x01(\x0b\x32\x1b.tidemill.rag.v1.Collection\"\"\n\x14GetCollectionRequest\x12\n\n\x02id\x18\x01 \x01(\t\"H\n\x15GetCollectionResponse\x12/\n\ncollection\x18\x01 \x01(\x0b\x32\x1b.tidemill.rag.v1.Collection\"a\n\x16ListCollectionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"d\n\x17ListCollectionsResponse\x12\x30\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x1b.tidemill.rag.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa6\x01\n\x17UpdateCollectionRequest\x12/\n\ncollection\x18\x01 \x01(\x0b\x32\x1b.tidemill.rag.v1.Collection\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"K\n\x18UpdateCollectionResponse\x12/\n\ncollection\x18\x01 \x01(\x0b\x32\x1b.tidemill.rag.v1.Collection\"^\n\x17\x44\x65leteCollectionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"K\n\x18\x44\x65leteCollectionResponse\x12/\n\ncollection\x18\x01 \x01(\x0b\x32\x1b.tidemill.rag.v1.Collection\"L\n\x13RebuildIndexRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"G\n\x14RebuildIndexResponse\x12/\n\ncollection\x18\x01 \x01(\x0b\x32\x1b.tidemill.rag.v1.Collection\"A\n\x19GetIndexedDocumentRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\t\"Q\n\x1aGetIndexedDocumentResponse\x12\x33\n\tdocuments\x18\x01 \x03(\x0b\x32 .tidemill.rag.v1.IndexedDocument\"j\n\x0fIndexedDocument\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x12\n\nwanted_seq\x18\x02 \x01(\x03\x12\x13\n\x0bindexed_seq\x18\x03 \x01(\x03\x12\x0e\n\x06\x63hunks\x18\x04 \x01(\x05\x12\x0f\n\x07message\x18\x05 \x01(\t2\xeb\x06\n\x11\x43ollectionService\x12\x82\x01\n\x10\x43reateCollection\x12(.tidemill.rag.v1.CreateCollectionRequest\x1a).tidemill.rag.v1.CreateCollectionResponse\"\x19\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\rcollection.id\x12n\n\rGetCollection\x12%.tidemill.rag.v1.GetCollectionRequest\x1a&.tidemill.rag.v1.GetCollectionResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12n\n\x0fListCollections\x12\'.tidemill.rag.v1.ListCollectionsRequest\x1a(.tidemill.rag.v1.ListCollectionsResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x82\x01\n\x10UpdateCollection\x12(.tidemill.rag.v1.UpdateCollectionRequest\x1a).tidemill.rag.v1.UpdateCollectionResponse\"\x19\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\rcollection.id\x12w\n\x10\x44\x65leteCollection\x12(.tidemill.rag.v1.DeleteCollectionRequest\x1a).tidemill.rag.v1.DeleteCollectionResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12k\n\x0cRebuildIndex\x12$.tidemill.rag.v1.RebuildIndexRequest\x1a%.tidemill.rag.v1.RebuildIndexResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12\x85\x01\n\x12GetIndexedDocument\x12*.tidemill.rag.v1.GetIndexedDocumentRequest\x1a+.tidemill.rag.v1.GetIndexedDocumentResponse\"\x16\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\ncollectionb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,27 +57,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCOLLECTIONRESPONSE']._serialized_start=396
   _globals['_GETCOLLECTIONRESPONSE']._serialized_end=468
   _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=470
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=533
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=535
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=635
-  _globals['_UPDATECOLLECTIONREQUEST']._serialized_start=638
-  _globals['_UPDATECOLLECTIONREQUEST']._serialized_end=804
-  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_start=806
-  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_end=881
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=883
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=977
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=979
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1054
-  _globals['_REBUILDINDEXREQUEST']._serialized_start=1056
-  _globals['_REBUILDINDEXREQUEST']._serialized_end=1132
-  _globals['_REBUILDINDEXRESPONSE']._serialized_start=1134
-  _globals['_REBUILDINDEXRESPONSE']._serialized_end=1205
-  _globals['_GETINDEXEDDOCUMENTREQUEST']._serialized_start=1207
-  _globals['_GETINDEXEDDOCUMENTREQUEST']._serialized_end=1272
-  _globals['_GETINDEXEDDOCUMENTRESPONSE']._serialized_start=1274
-  _globals['_GETINDEXEDDOCUMENTRESPONSE']._serialized_end=1355
-  _globals['_INDEXEDDOCUMENT']._serialized_start=1357
-  _globals['_INDEXEDDOCUMENT']._serialized_end=1463
-  _globals['_COLLECTIONSERVICE']._serialized_start=1466
-  _globals['_COLLECTIONSERVICE']._serialized_end=2341
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=567
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=569
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=669
+  _globals['_UPDATECOLLECTIONREQUEST']._serialized_start=672
+  _globals['_UPDATECOLLECTIONREQUEST']._serialized_end=838
+  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_start=840
+  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_end=915
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=917
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1011
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1013
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1088
+  _globals['_REBUILDINDEXREQUEST']._serialized_start=1090
+  _globals['_REBUILDINDEXREQUEST']._serialized_end=1166
+  _globals['_REBUILDINDEXRESPONSE']._serialized_start=1168
+  _globals['_REBUILDINDEXRESPONSE']._serialized_end=1239
+  _globals['_GETINDEXEDDOCUMENTREQUEST']._serialized_start=1241
+  _globals['_GETINDEXEDDOCUMENTREQUEST']._serialized_end=1306
+  _globals['_GETINDEXEDDOCUMENTRESPONSE']._serialized_start=1308
+  _globals['_GETINDEXEDDOCUMENTRESPONSE']._serialized_end=1389
+  _globals['_INDEXEDDOCUMENT']._serialized_start=1391
+  _globals['_INDEXEDDOCUMENT']._serialized_end=1497
+  _globals['_COLLECTIONSERVICE']._serialized_start=1500
+  _globals['_COLLECTIONSERVICE']._serialized_end=2375
 # @@protoc_insertion_point(module_scope)

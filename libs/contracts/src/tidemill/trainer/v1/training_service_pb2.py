@@ -27,7 +27,7 @@ from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_o
 from tidemill.trainer.v1 import training_pb2 as tidemill_dot_trainer_dot_v1_dot_training__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tidemill/trainer/v1/training_service.proto\x12\x13tidemill.trainer.v1\x1a google/protobuf/field_mask.proto\x1a!tidemill/options/v1/options.proto\x1a\"tidemill/trainer/v1/training.proto\"w\n\x19\x43reateTrainingPlanRequest\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"M\n\x1a\x43reateTrainingPlanResponse\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\"$\n\x16GetTrainingPlanRequest\x12\n\n\x02id\x18\x01 \x01(\t\"J\n\x17GetTrainingPlanResponse\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\"A\n\x18ListTrainingPlansRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"f\n\x19ListTrainingPlansResponse\x12\x30\n\x05plans\x18\x01 \x03(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa8\x01\n\x19UpdateTrainingPlanRequest\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"M\n\x1aUpdateTrainingPlanResponse\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\"`\n\x19\x44\x65leteTrainingPlanRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"M\n\x1a\x44\x65leteTrainingPlanResponse\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\"k\n\x17StartTrainingRunRequest\x12\x0c\n\x04plan\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"I\n\x18StartTrainingRunResponse\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun\"#\n\x15GetTrainingRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"G\n\x16GetTrainingRunResponse\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun\"N\n\x17ListTrainingRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04plan\x18\x03 \x01(\t\"c\n\x18ListTrainingRunsResponse\x12.\n\x04runs\x18\x01 \x03(\x0b\x32 .tidemill.trainer.v1.TrainingRun\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x18\x43\x61ncelTrainingRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"J\n\x19\x43\x61ncelTrainingRunResponse\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun\"9\n\x17RetryTrainingRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"I\n\x18RetryTrainingRunResponse\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun2\xaf\n\n\x0fTrainingService\x12\x8a\x01\n\x12\x43reateTrainingPlan\x12..tidemill.trainer.v1.CreateTrainingPlanRequest\x1a/.tidemill.trainer.v1.CreateTrainingPlanResponse\"\x13\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x07plan.id\x12|\n\x0fGetTrainingPlan\x12+.tidemill.trainer.v1.GetTrainingPlanRequest\x1a,.tidemill.trainer.v1.GetTrainingPlanResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12|\n\x11ListTrainingPlans\x12-.tidemill.trainer.v1.ListTrainingPlansRequest\x1a..tidemill.trainer.v1.ListTrainingPlansResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x8a\x01\n\x12UpdateTrainingPlan\x12..tidemill.trainer.v1.UpdateTrainingPlanRequest\x1a/.tidemill.trainer.v1.UpdateTrainingPlanResponse\"\x13\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x07plan.id\x12\x85\x01\n\x12\x44\x65leteTrainingPlan\x12..tidemill.trainer.v1.DeleteTrainingPlanRequest\x1a/.tidemill.trainer.v1.DeleteTrainingPlanResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12\x81\x01\n\x10StartTrainingRun\x12,.tidemill.trainer.v1.StartTrainingRunRequest\x1a-.tidemill.trainer.v1.StartTrainingRunResponse\"\x10\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x04plan\x12y\n\x0eGetTrainingRun\x12*.tidemill.trainer.v1.GetTrainingRunRequest\x1a+.tidemill.trainer.v1.GetTrainingRunResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12y\n\x10ListTrainingRuns\x12,.tidemill.trainer.v1.ListTrainingRunsRequest\x1a-.tidemill.trainer.v1.ListTrainingRunsResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x82\x01\n\x11\x43\x61ncelTrainingRun\x12-.tidemill.trainer.v1.CancelTrainingRunRequest\x1a..tidemill.trainer.v1.CancelTrainingRunResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12\x7f\n\x10RetryTrainingRun\x12,.tidemill.trainer.v1.RetryTrainingRunRequest\x1a-.tidemill.trainer.v1.RetryTrainingRunResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tidemill/trainer/v1/training_service.proto\x12\x13tidemill.trainer.v1\x1a google/protobuf/field_mask.proto\x1a!tidemill/options/v1/options.proto\x1a\"tidemill/trainer/v1/training.proto\"w\n\x19\x43reateTrainingPlanRequest\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"M\n\x1a\x43reateTrainingPlanResponse\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\"$\n\x16GetTrainingPlanRequest\x12\n\n\x02id\x18\x01 \x01(\t\"J\n\x17GetTrainingPlanResponse\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\"c\n\x18ListTrainingPlansRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"f\n\x19ListTrainingPlansResponse\x12\x30\n\x05plans\x18\x01 \x03(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa8\x01\n\x19UpdateTrainingPlanRequest\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"M\n\x1aUpdateTrainingPlanResponse\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\"`\n\x19\x44\x65leteTrainingPlanRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"M\n\x1a\x44\x65leteTrainingPlanResponse\x12/\n\x04plan\x18\x01 \x01(\x0b\x32!.tidemill.trainer.v1.TrainingPlan\"k\n\x17StartTrainingRunRequest\x12\x0c\n\x04plan\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"I\n\x18StartTrainingRunResponse\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun\"#\n\x15GetTrainingRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"G\n\x16GetTrainingRunResponse\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun\"p\n\x17ListTrainingRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x10\n\x08order_by\x18\x04 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\"c\n\x18ListTrainingRunsResponse\x12.\n\x04runs\x18\x01 \x03(\x0b\x32 .tidemill.trainer.v1.TrainingRun\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x18\x43\x61ncelTrainingRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"J\n\x19\x43\x61ncelTrainingRunResponse\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun\"9\n\x17RetryTrainingRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"I\n\x18RetryTrainingRunResponse\x12-\n\x03run\x18\x01 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingRun2\xaf\n\n\x0fTrainingService\x12\x8a\x01\n\x12\x43reateTrainingPlan\x12..tidemill.trainer.v1.CreateTrainingPlanRequest\x1a/.tidemill.trainer.v1.CreateTrainingPlanResponse\"\x13\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x07plan.id\x12|\n\x0fGetTrainingPlan\x12+.tidemill.trainer.v1.GetTrainingPlanRequest\x1a,.tidemill.trainer.v1.GetTrainingPlanResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12|\n\x11ListTrainingPlans\x12-.tidemill.trainer.v1.ListTrainingPlansRequest\x1a..tidemill.trainer.v1.ListTrainingPlansResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x8a\x01\n\x12UpdateTrainingPlan\x12..tidemill.trainer.v1.UpdateTrainingPlanRequest\x1a/.tidemill.trainer.v1.UpdateTrainingPlanResponse\"\x13\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x07plan.id\x12\x85\x01\n\x12\x44\x65leteTrainingPlan\x12..tidemill.trainer.v1.DeleteTrainingPlanRequest\x1a/.tidemill.trainer.v1.DeleteTrainingPlanResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12\x81\x01\n\x10StartTrainingRun\x12,.tidemill.trainer.v1.StartTrainingRunRequest\x1a-.tidemill.trainer.v1.StartTrainingRunResponse\"\x10\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x04plan\x12y\n\x0eGetTrainingRun\x12*.tidemill.trainer.v1.GetTrainingRunRequest\x1a+.tidemill.trainer.v1.GetTrainingRunResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12y\n\x10ListTrainingRuns\x12,.tidemill.trainer.v1.ListTrainingRunsRequest\x1a-.tidemill.trainer.v1.ListTrainingRunsResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x82\x01\n\x11\x43\x61ncelTrainingRun\x12-.tidemill.trainer.v1.CancelTrainingRunRequest\x1a..tidemill.trainer.v1.CancelTrainingRunResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12\x7f\n\x10RetryTrainingRun\x12,.tidemill.trainer.v1.RetryTrainingRunRequest\x1a-.tidemill.trainer.v1.RetryTrainingRunResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,37 +63,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETTRAININGPLANRESPONSE']._serialized_start=410
   _globals['_GETTRAININGPLANRESPONSE']._serialized_end=484
   _globals['_LISTTRAININGPLANSREQUEST']._serialized_start=486
-  _globals['_LISTTRAININGPLANSREQUEST']._serialized_end=551
-  _globals['_LISTTRAININGPLANSRESPONSE']._serialized_start=553
-  _globals['_LISTTRAININGPLANSRESPONSE']._serialized_end=655
-  _globals['_UPDATETRAININGPLANREQUEST']._serialized_start=658
-  _globals['_UPDATETRAININGPLANREQUEST']._serialized_end=826
-  _globals['_UPDATETRAININGPLANRESPONSE']._serialized_start=828
-  _globals['_UPDATETRAININGPLANRESPONSE']._serialized_end=905
-  _globals['_DELETETRAININGPLANREQUEST']._serialized_start=907
-  _globals['_DELETETRAININGPLANREQUEST']._serialized_end=1003
-  _globals['_DELETETRAININGPLANRESPONSE']._serialized_start=1005
-  _globals['_DELETETRAININGPLANRESPONSE']._serialized_end=1082
-  _globals['_STARTTRAININGRUNREQUEST']._serialized_start=1084
-  _globals['_STARTTRAININGRUNREQUEST']._serialized_end=1191
-  _globals['_STARTTRAININGRUNRESPONSE']._serialized_start=1193
-  _globals['_STARTTRAININGRUNRESPONSE']._serialized_end=1266
-  _globals['_GETTRAININGRUNREQUEST']._serialized_start=1268
-  _globals['_GETTRAININGRUNREQUEST']._serialized_end=1303
-  _globals['_GETTRAININGRUNRESPONSE']._serialized_start=1305
-  _globals['_GETTRAININGRUNRESPONSE']._serialized_end=1376
-  _globals['_LISTTRAININGRUNSREQUEST']._serialized_start=1378
-  _globals['_LISTTRAININGRUNSREQUEST']._serialized_end=1456
-  _globals['_LISTTRAININGRUNSRESPONSE']._serialized_start=1458
-  _globals['_LISTTRAININGRUNSRESPONSE']._serialized_end=1557
-  _globals['_CANCELTRAININGRUNREQUEST']._serialized_start=1559
-  _globals['_CANCELTRAININGRUNREQUEST']._serialized_end=1617
-  _globals['_CANCELTRAININGRUNRESPONSE']._serialized_start=1619
-  _globals['_CANCELTRAININGRUNRESPONSE']._serialized_end=1693
-  _globals['_RETRYTRAININGRUNREQUEST']._serialized_start=1695
-  _globals['_RETRYTRAININGRUNREQUEST']._serialized_end=1752
-  _globals['_RETRYTRAININGRUNRESPONSE']._serialized_start=1754
-  _globals['_RETRYTRAININGRUNRESPONSE']._serialized_end=1827
-  _globals['_TRAININGSERVICE']._serialized_start=1830
-  _globals['_TRAININGSERVICE']._serialized_end=3157
+  _globals['_LISTTRAININGPLANSREQUEST']._serialized_end=585
+  _globals['_LISTTRAININGPLANSRESPONSE']._serialized_start=587
+  _globals['_LISTTRAININGPLANSRESPONSE']._serialized_end=689
+  _globals['_UPDATETRAININGPLANREQUEST']._serialized_start=692
+  _globals['_UPDATETRAININGPLANREQUEST']._serialized_end=860
+  _globals['_UPDATETRAININGPLANRESPONSE']._serialized_start=862
+  _globals['_UPDATETRAININGPLANRESPONSE']._serialized_end=939
+  _globals['_DELETETRAININGPLANREQUEST']._serialized_start=941
+  _globals['_DELETETRAININGPLANREQUEST']._serialized_end=1037
+  _globals['_DELETETRAININGPLANRESPONSE']._serialized_start=1039
+  _globals['_DELETETRAININGPLANRESPONSE']._serialized_end=1116
+  _globals['_STARTTRAININGRUNREQUEST']._serialized_start=1118
+  _globals['_STARTTRAININGRUNREQUEST']._serialized_end=1225
+  _globals['_STARTTRAININGRUNRESPONSE']._serialized_start=1227
+  _globals['_STARTTRAININGRUNRESPONSE']._serialized_end=1300
+  _globals['_GETTRAININGRUNREQUEST']._serialized_start=1302
+  _globals['_GETTRAININGRUNREQUEST']._serialized_end=1337
+  _globals['_GETTRAININGRUNRESPONSE']._serialized_start=1339
+  _globals['_GETTRAININGRUNRESPONSE']._serialized_end=1410
+  _globals['_LISTTRAININGRUNSREQUEST']._serialized_start=1412
+  _globals['_LISTTRAININGRUNSREQUEST']._serialized_end=1524
+  _globals['_LISTTRAININGRUNSRESPONSE']._serialized_start=1526
+  _globals['_LISTTRAININGRUNSRESPONSE']._serialized_end=1625
+  _globals['_CANCELTRAININGRUNREQUEST']._serialized_start=1627
+  _globals['_CANCELTRAININGRUNREQUEST']._serialized_end=1685
+  _globals['_CANCELTRAININGRUNRESPONSE']._serialized_start=1687
+  _globals['_CANCELTRAININGRUNRESPONSE']._serialized_end=1761
+  _globals['_RETRYTRAININGRUNREQUEST']._serialized_start=1763
+  _globals['_RETRYTRAININGRUNREQUEST']._serialized_end=1820
+  _globals['_RETRYTRAININGRUNRESPONSE']._serialized_start=1822
+  _globals['_RETRYTRAININGRUNRESPONSE']._serialized_end=1895
+  _globals['_TRAININGSERVICE']._serialized_start=1898
+  _globals['_TRAININGSERVICE']._serialized_end=3225
 # @@protoc_insertion_point(module_scope)
