@@ -11,7 +11,7 @@ from pathlib import Path
 
 from services.trainer.tests.registry.fakes import ADA, Registry, model_files, safetensors
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Request, ResourceKey
+from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.errors import DependencyUnavailable, PermissionDenied
 from tidemill_testkit.stores import InMemoryAggregates
 from tidemill_trainer.errors import (
@@ -74,8 +74,8 @@ class FakeDatasets:
         self.versions[version.id] = self.versions[version.dataset] = version
         return version
 
-    async def version(self, project: str, reference: str) -> DatasetVersion:
-        assert project
+    async def version(self, caller: Caller, reference: str) -> DatasetVersion:
+        assert caller.project
         if reference not in self.versions:
             raise DatasetVersionNotFound(reference)
         return self.versions[reference]
@@ -240,7 +240,7 @@ class Harness:
     async def with_deferred_work(self, number: int, *, plan: str = "lora") -> ResourceKey:
         """Store a plan as after a crash between resuming it and queueing its deferred run."""
         await self.plan(plan, paused=True)
-        await self.consume("acme", dataset_version(number))
+        await self.consume(ADA, dataset_version(number))
 
         def let_go_on(plan: TrainingPlan) -> None:
             plan.configure(replace(plan.settings, paused=False), expected_version=None)
@@ -254,7 +254,7 @@ class Harness:
         """Create a plan and deliver a dataset version to it; return the run's name."""
         await self.plan(plan, **changes)
         version = self.datasets.publish(dataset_version(number, examples=examples))
-        await self.consume("acme", version)
+        await self.consume(ADA, version)
         return ResourceKey(project="acme", id=run_id("acme", plan, version.id))
 
     async def run(self, name: ResourceKey) -> TrainingRun:

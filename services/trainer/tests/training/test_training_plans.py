@@ -59,7 +59,7 @@ async def test_a_new_version_starts_the_runs_of_its_plans_once(harness: Harness)
     await harness.plan("elsewhere", dataset="another")
 
     for _ in range(2):
-        await harness.consume("acme", dataset_version())
+        await harness.consume(ADA, dataset_version())
 
     assert sorted(await runs_of(harness)) == [("lora", "sft@1"), ("other", "sft@1")]
     assert [type(event) for event in harness.runs.published] == [RunWasQueued, RunWasQueued]
@@ -68,10 +68,10 @@ async def test_a_new_version_starts_the_runs_of_its_plans_once(harness: Harness)
 
 async def test_a_run_copies_recipe_and_base_so_that_a_change_concerns_later_ones(harness: Harness) -> None:
     await harness.plan()
-    await harness.consume("acme", dataset_version(1))
+    await harness.consume(ADA, dataset_version(1))
     await harness.registry.register(model_files(vocab__json=b"{}"))
     await harness.change(args={"seed": 9.0})
-    await harness.consume("acme", dataset_version(2))
+    await harness.consume(ADA, dataset_version(2))
 
     first, second = [
         await harness.run(ResourceKey(project="acme", id=run_id("acme", "lora", f"sft@{n}"))) for n in (1, 2)
@@ -82,8 +82,8 @@ async def test_a_run_copies_recipe_and_base_so_that_a_change_concerns_later_ones
 
 async def test_a_paused_plan_starts_nothing_until_it_goes_on_with_the_newest_version(harness: Harness) -> None:
     await harness.plan(paused=True)
-    await harness.consume("acme", dataset_version(1))
-    await harness.consume("acme", dataset_version(2))
+    await harness.consume(ADA, dataset_version(1))
+    await harness.consume(ADA, dataset_version(2))
     with pytest.raises(PreconditionFailed, match="paused"):
         await harness.run_crud.start(ADA, "lora", dataset_version="", request=request(), validate_only=False)
     assert await runs_of(harness) == []
@@ -99,7 +99,7 @@ async def test_an_older_version_that_is_received_again_does_not_replace_what_a_p
 ) -> None:
     await harness.plan(paused=True)
     for number in (10, 9):
-        await harness.consume("acme", dataset_version(number))
+        await harness.consume(ADA, dataset_version(number))
 
     await harness.change(paused=False)
 
@@ -109,7 +109,7 @@ async def test_an_older_version_that_is_received_again_does_not_replace_what_a_p
 async def test_a_newer_version_replaces_what_a_plan_deferred_in_a_pause(harness: Harness) -> None:
     await harness.with_deferred_work(1)
 
-    await harness.consume("acme", dataset_version(2))
+    await harness.consume(ADA, dataset_version(2))
 
     assert await runs_of(harness) == [("lora", "sft@2")]
     assert (await harness.plans.get("acme", "lora")).deferred is None
@@ -117,7 +117,7 @@ async def test_a_newer_version_replaces_what_a_plan_deferred_in_a_pause(harness:
 
 async def test_an_older_version_that_is_received_again_changes_nothing_newer(harness: Harness) -> None:
     name = await harness.with_deferred_work(10)
-    await harness.consume("acme", dataset_version(9))
+    await harness.consume(ADA, dataset_version(9))
 
     await harness.start_deferred.named(name)
 
@@ -140,7 +140,7 @@ async def test_a_plan_that_goes_on_with_another_dataset_trains_nothing_of_the_ol
     harness: Harness, changes: tuple[dict[str, object], ...]
 ) -> None:
     await harness.plan(paused=True)
-    await harness.consume("acme", dataset_version(1))
+    await harness.consume(ADA, dataset_version(1))
 
     for change in changes:
         await harness.change("lora", **change)
@@ -154,7 +154,7 @@ async def test_a_plan_that_is_deleted_while_a_version_is_received_keeps_it_from_
     for plan, paused in (("gone", True), ("lora", False)):
         await plans.add(TrainingPlan(id=plan, project="acme", settings=plan_settings(paused=paused)), request=request())
 
-    await replace(harness.consume, plans=plans, start_deferred=start_deferred)("acme", dataset_version())
+    await replace(harness.consume, plans=plans, start_deferred=start_deferred)(ADA, dataset_version())
 
     assert await runs_of(harness) == [("lora", "sft@1")]
 
@@ -163,7 +163,7 @@ async def test_a_version_in_another_project_is_refused(harness: Harness) -> None
     await harness.plan()
 
     with pytest.raises(PermissionDenied):
-        await harness.consume("acme", dataset_version(project="other"))
+        await harness.consume(ADA, dataset_version(project="other"))
 
 
 async def test_a_run_whose_base_is_gone_fails_and_says_so(harness: Harness) -> None:
@@ -175,7 +175,7 @@ async def test_a_run_whose_base_is_gone_fails_and_says_so(harness: Harness) -> N
         request=request(),
     )
 
-    await harness.consume("acme", dataset_version())
+    await harness.consume(ADA, dataset_version())
 
     run = await harness.run(ResourceKey(project="acme", id=run_id("acme", "lora", "sft@1")))
     assert (run.state, run.reason) == (RunState.FAILED, "MODEL_NOT_FOUND")
@@ -189,7 +189,7 @@ async def test_a_run_that_its_base_failed_is_retried_on_what_the_base_means_now(
         lambda m: m.delete(now=harness.registry.clock.now(), expected_version=None),
         request=request(),
     )
-    await harness.consume("acme", dataset_version())
+    await harness.consume(ADA, dataset_version())
     name = ResourceKey(project="acme", id=run_id("acme", "lora", "sft@1"))
 
     with pytest.raises(NotFound):
@@ -281,7 +281,7 @@ async def test_a_deleted_plan_starts_nothing_and_can_be_made_again(harness: Harn
     await harness.plan()
     await harness.plan_crud.delete(ADA, "lora", expected_version=None, request=request(), validate_only=False)
 
-    await harness.consume("acme", dataset_version())
+    await harness.consume(ADA, dataset_version())
 
     assert await runs_of(harness) == []
     assert (await harness.plan()).settings.dataset == "sft"
@@ -354,7 +354,7 @@ async def test_a_run_fails_at_once_where_the_base_of_its_plan_has_other_modules_
     await harness.plan(lora={"target_modules": ["q_proj"]})
     await harness.registry.register(a_base(modules=["c_attn"]))
 
-    await harness.consume("acme", dataset_version())
+    await harness.consume(ADA, dataset_version())
 
     run = await harness.runs.get("acme", run_id("acme", "lora", "sft@1"))
     assert (run.state, run.reason) == (RunState.FAILED, "BAD_RECIPE")
@@ -369,7 +369,7 @@ async def test_a_length_that_the_base_does_not_read_is_refused_and_the_default_i
         await harness.plan(args={"max_length": 513})
     await harness.plan("short", args={"max_length": 64})
     await harness.plan("plain", args={})
-    await harness.consume("acme", dataset_version())
+    await harness.consume(ADA, dataset_version())
 
     runs = [await harness.runs.get("acme", run_id("acme", plan, "sft@1")) for plan in ("short", "plain")]
     assert [run.recipe.args["max_length"] for run in runs] == [64, 512]

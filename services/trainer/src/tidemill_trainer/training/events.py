@@ -38,7 +38,7 @@ def datasets(start_runs: StartRunsForDatasetVersion) -> Subscription:
             train=ObjectRef(bucket=part.bucket, key=part.key, size=part.size, sha256=part.sha256),
             examples=part.examples,
         )
-        await start_runs(event.project, version)
+        await start_runs(event.caller, version)
 
     return Subscription(
         name="trainer.datasets",

@@ -8,8 +8,9 @@ import grpc
 from tidemill.ingest.v1 import dataset_service_pb2 as pb
 from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceStub
 from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Caller
 from tidemill_core.errors import NotFound, PermissionDenied
-from tidemill_core.grpc.context import acting_for
+from tidemill_core.grpc.context import acting_as
 from tidemill_kit.mapping import REST, from_message
 from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_trainer.errors import DatasetVersionNotFound
@@ -23,10 +24,10 @@ class IngestDatasets:
         self._ingest = DatasetServiceStub(channel)
         self._buckets = buckets
 
-    async def version(self, project: str, reference: str) -> DatasetVersion:
+    async def version(self, caller: Caller, reference: str) -> DatasetVersion:
         """See `Datasets.version`."""
         try:
-            with acting_for(project):
+            with acting_as(caller):
                 found = (await self._ingest.GetDatasetVersion(pb.GetDatasetVersionRequest(id=reference))).version
         except NotFound as error:
             raise DatasetVersionNotFound(reference) from error

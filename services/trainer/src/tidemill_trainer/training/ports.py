@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tidemill_core.application import Aggregates, ResourceKey
+from tidemill_core.application import Aggregates, Caller, ResourceKey
 from tidemill_core.models.manifest import ArtifactFile
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
@@ -37,7 +37,7 @@ class References(Protocol):
 class Datasets(Protocol):
     """Dataset versions of ingest and their train splits."""
 
-    async def version(self, project: str, reference: str) -> DatasetVersion:
+    async def version(self, caller: Caller, reference: str) -> DatasetVersion:
         """Return `dataset@number`, or the newest version of `dataset`.
 
         Raises:

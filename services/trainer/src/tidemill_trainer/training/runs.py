@@ -40,7 +40,7 @@ class TrainingRunCrud:
         plan = await self.plans.get(caller.project, plan_id)
         if plan.settings.paused:
             raise PlanPaused(plan.id)
-        version = await self.datasets.version(caller.project, _reference(plan, dataset_version))
+        version = await self.datasets.version(caller, _reference(plan, dataset_version))
         self.datasets.check(caller.project, version)
         if validate_only:
             return await self.queue.would_be(plan, version, name=name)

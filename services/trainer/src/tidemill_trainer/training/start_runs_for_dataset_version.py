@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tidemill_core.application import PageRequest, Request
+from tidemill_core.application import Caller, PageRequest, Request
 from tidemill_core.errors import NotFound
 from tidemill_trainer.training.domain.plan import DatasetVersion, TrainingPlan
 from tidemill_trainer.training.ports import Datasets, Plans
@@ -24,18 +24,18 @@ class StartRunsForDatasetVersion:
     datasets: Datasets
     start_deferred: StartDeferredRun
 
-    async def __call__(self, project: str, version: DatasetVersion) -> None:
+    async def __call__(self, caller: Caller, version: DatasetVersion) -> None:
         """Queue a run for each plan of the dataset.
 
         Raises:
             PermissionDenied: the train split is not in a location allowed for this project.
 
         """
-        self.datasets.check(project, version)
+        self.datasets.check(caller.project, version)
         token = ""
         while True:
             page = await self.plans.list(
-                project, page=PageRequest(size=BATCH_SIZE, token=token), where={"dataset": version.dataset}
+                caller.project, page=PageRequest(size=BATCH_SIZE, token=token), where={"dataset": version.dataset}
             )
             for plan in page.items:
                 with suppress(NotFound):  # deleted meanwhile; continue with the other plans
