@@ -1,12 +1,16 @@
 """What tests of evaluator are made of: callers, requests, cases, gates."""
 
+from dataclasses import fields
+
 from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import curation_pb2
+from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.ports import Passage
 from tidemill_evaluator.gates.domain import Gate, Requirement
 from tidemill_evaluator.suites.domain.cases import Case
+from tidemill_kit.store.aggregates import Identity
 
 ADA = Caller(project="acme", subject="ada")
 BUCKET = "evaluator"
@@ -53,3 +57,8 @@ def example(case: Case) -> curation_pb2.Example:
 
 def passage(text: str = "numbers are told apart") -> Passage:
     return Passage(id="1", document="doc", version=2, start=0, end=len(text), text=text, score=0.9, title="Numbers")
+
+
+def identity(aggregate: Aggregate) -> Identity:
+    """Return what its document says of an aggregate beside its state."""
+    return Identity(**{each.name: getattr(aggregate, each.name) for each in fields(Identity)})

@@ -29,7 +29,7 @@ from tidemill_evaluator.evaluations.domain.comparison import Evidence
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.pace import Pace
 from tidemill_evaluator.evaluations.list_case_results import ListCaseResults
-from tidemill_evaluator.evaluations.mongo import EvaluationCodec
+from tidemill_evaluator.evaluations.mongo import EVALUATIONS
 from tidemill_evaluator.evaluations.paired_answers import PairedAnswers, Patience
 from tidemill_evaluator.evaluations.ports import CaseResults
 from tidemill_evaluator.evaluations.run_evaluation import RunEvaluation
@@ -38,13 +38,13 @@ from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
 from tidemill_evaluator.evaluations.turns import Turns
 from tidemill_evaluator.gates.crud import GateCrud
 from tidemill_evaluator.gates.domain import CandidateGates, Gate, Requirement
-from tidemill_evaluator.gates.mongo import CandidateGatesCodec, GateCodec
+from tidemill_evaluator.gates.mongo import CANDIDATE_GATES, GATES
 from tidemill_evaluator.suites.crud import SuiteCrud
 from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.suite import Suite
 from tidemill_evaluator.suites.exchange import ExchangeCases
-from tidemill_evaluator.suites.mongo import SuiteCodec
+from tidemill_evaluator.suites.mongo import SUITES
 from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.objects import InMemoryObjects
@@ -83,13 +83,13 @@ class Evaluator:
         self.evidence = evidence
         self.clock = FixedClock()
         self.objects = InMemoryObjects(BUCKET, DATASETS, "elsewhere")
-        self.suites = InMemoryAggregates[Suite](codec=SuiteCodec(), missing=SuiteNotFound, clock=self.clock)
-        self.gates = InMemoryAggregates[Gate](codec=GateCodec(), missing=GateNotFound, clock=self.clock)
+        self.suites = InMemoryAggregates[Suite](codec=SUITES, missing=SuiteNotFound, clock=self.clock)
+        self.gates = InMemoryAggregates[Gate](codec=GATES, missing=GateNotFound, clock=self.clock)
         self.by_candidate = InMemoryAggregates[CandidateGates](
-            codec=CandidateGatesCodec(), missing=NotFound, clock=self.clock
+            codec=CANDIDATE_GATES, missing=NotFound, clock=self.clock
         )
         self.evaluations = InMemoryAggregates[Evaluation](
-            codec=EvaluationCodec(), missing=EvaluationNotFound, clock=self.clock
+            codec=EVALUATIONS, missing=EvaluationNotFound, clock=self.clock
         )
         self.results: InMemoryResults = InMemoryResults()
         self.leases = InMemoryLeases()

@@ -16,12 +16,12 @@ from tidemill_evaluator.evaluations.grpc import EvaluationRpcs
 from tidemill_evaluator.evaluations.wiring import own, wire_evaluations
 from tidemill_evaluator.gates.crud import GateCrud
 from tidemill_evaluator.gates.grpc import GateRpcs
-from tidemill_evaluator.gates.mongo import CandidateGatesCodec, GateCodec, deferring_gates
+from tidemill_evaluator.gates.mongo import CANDIDATE_GATES, GATES, deferring_gates
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.suites.crud import SuiteCrud
 from tidemill_evaluator.suites.exchange import ExchangeCases
 from tidemill_evaluator.suites.grpc import GrpcSuiteService
-from tidemill_evaluator.suites.mongo import SuiteCodec
+from tidemill_evaluator.suites.mongo import SUITES
 from tidemill_kit.service.app import App
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
@@ -35,9 +35,9 @@ class GrpcEvaluationService(GateRpcs, EvaluationRpcs, EvaluationServiceServicer)
 async def build_app(settings: EvaluatorSettings) -> App:
     """Build evaluator on the running event loop; nothing connects before `start`."""
     backend, limits = Backend(settings), settings.limits
-    suites = backend.aggregates("suites", SuiteCodec(), missing=SuiteNotFound, quota=settings.quota("suites"))
-    gates = backend.aggregates("gates", GateCodec(), missing=GateNotFound, quota=settings.quota("gates"))
-    by_candidate = backend.aggregates("gates_of_candidates", CandidateGatesCodec(), missing=NotFound)
+    suites = backend.aggregates("suites", SUITES, missing=SuiteNotFound, quota=settings.quota("suites"))
+    gates = backend.aggregates("gates", GATES, missing=GateNotFound, quota=settings.quota("gates"))
+    by_candidate = backend.aggregates("gates_of_candidates", CANDIDATE_GATES, missing=NotFound)
     cases = ExchangeCases(
         backend.own_bucket(settings.exchange_bucket),
         of_datasets={name: backend.bucket(name) for name in settings.dataset_buckets},

@@ -16,7 +16,7 @@ from tidemill_evaluator.errors import BASELINE_CHANGED
 from tidemill_evaluator.evaluations.domain.comparison import Comparison
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.evaluations.events import REFUSED, REGISTERED, candidates
-from tidemill_evaluator.evaluations.mongo import EvaluationCodec
+from tidemill_evaluator.evaluations.mongo import EVALUATIONS
 from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
 from tidemill_kit.events.engine import Engine
@@ -74,7 +74,7 @@ def running() -> Evaluation:
 
 
 def published(of: Evaluation, *, seq: int) -> tuple[str, Message]:
-    return EvaluationCodec().event(of, of.pending[-1], seq)
+    return EVALUATIONS.event(of, of.pending[-1], seq)
 
 
 def started() -> tuple[str, Message]:

@@ -19,7 +19,7 @@ from tidemill_evaluator.evaluations.domain.evaluation import (
     EvaluationHasStarted,
     State,
 )
-from tidemill_evaluator.evaluations.mongo import EvaluationCodec
+from tidemill_evaluator.evaluations.mongo import EVALUATIONS
 from tidemill_evaluator.evaluations.ports import CaseName, PartialResult, Question
 from tidemill_evaluator.gates.crud import UpdateGateCommand
 from tidemill_testkit.stores import InMemoryAggregates
@@ -138,7 +138,7 @@ class KilledWhileQueueing(InMemoryAggregates[Evaluation]):
     """Crashes before or after a write of an evaluation."""
 
     def __init__(self, evaluations: InMemoryAggregates[Evaluation], *, written: bool) -> None:
-        super().__init__(codec=EvaluationCodec(), missing=EvaluationNotFound)
+        super().__init__(codec=EVALUATIONS, missing=EvaluationNotFound)
         self.evaluations, self.written = evaluations, written
 
     async def add(self, aggregate: Evaluation, *, request: Request) -> Evaluation:

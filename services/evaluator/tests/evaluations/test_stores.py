@@ -15,15 +15,15 @@ from tidemill_core.errors import NotFound, PermissionDenied
 from tidemill_evaluator.errors import EvaluationLost, EvaluationNotFound, GateNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer
-from tidemill_evaluator.evaluations.mongo import EvaluationCodec, unfinished_evaluations
+from tidemill_evaluator.evaluations.mongo import EVALUATIONS, unfinished_evaluations
 from tidemill_evaluator.evaluations.mongo_case_results import MongoCaseResults
 from tidemill_evaluator.evaluations.ports import CaseName, CaseResults, PartialResult
 from tidemill_evaluator.gates.domain import CandidateGates, DeferredEvaluation, Requirement
-from tidemill_evaluator.gates.mongo import CandidateGatesCodec, GateCodec, deferring_gates
+from tidemill_evaluator.gates.mongo import CANDIDATE_GATES, GATES, deferring_gates
 from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_evaluator.suites.domain.suite import Suite
 from tidemill_evaluator.suites.exchange import CasesUnreadable, ExchangeCases
-from tidemill_evaluator.suites.mongo import SuiteCodec
+from tidemill_evaluator.suites.mongo import SUITES
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_kit.store.objects import ExchangeBucket, ObjectDamaged, ObjectMissing, ObjectStore
@@ -53,7 +53,7 @@ async def database(stack: Addresses) -> AsyncIterator[Database]:
 def evaluations(database: Database) -> MongoAggregates[Evaluation]:
     return MongoAggregates(
         database["evaluations"],
-        codec=EvaluationCodec(),
+        codec=EVALUATIONS,
         topic="topic",
         source="/tidemill/evaluator",
         missing=EvaluationNotFound,
@@ -158,7 +158,7 @@ async def test_the_evaluations_that_are_not_finished_are_pending(
 
 
 async def test_gates_that_are_not_paused_and_have_a_deferred_evaluation_are_pending(database: Database) -> None:
-    gates = MongoAggregates(database["gates"], codec=GateCodec(), topic="", source="/t", missing=GateNotFound)
+    gates = MongoAggregates(database["gates"], codec=GATES, topic="", source="/t", missing=GateNotFound)
     deferred_evaluation = DeferredEvaluation(candidate="lora@2", origin="gate/lora@2")
     for name, paused, deferred in (
         ("deferred", False, deferred_evaluation),
@@ -189,11 +189,9 @@ async def test_suites_gates_and_their_index_are_read_as_they_were_saved(database
     gate = gate_of(Requirement(dataset="sft", metric="rouge_l", at_least=40), paused=True)
     gate.defer(DeferredEvaluation(candidate="lora@2", origin="gate/lora@2", dataset_version="sft@3"))
     index = CandidateGates(id="lora", project="acme", gates={"gate", "other"})
-    suites = MongoAggregates(database["suites"], codec=SuiteCodec(), topic="", source="/t", missing=SuiteNotFound)
-    gates = MongoAggregates(database["gates"], codec=GateCodec(), topic="", source="/t", missing=GateNotFound)
-    by_candidate = MongoAggregates(
-        database["index"], codec=CandidateGatesCodec(), topic="", source="/t", missing=NotFound
-    )
+    suites = MongoAggregates(database["suites"], codec=SUITES, topic="", source="/t", missing=SuiteNotFound)
+    gates = MongoAggregates(database["gates"], codec=GATES, topic="", source="/t", missing=GateNotFound)
+    by_candidate = MongoAggregates(database["index"], codec=CANDIDATE_GATES, topic="", source="/t", missing=NotFound)
 
     assert await suites.add(suite, request=request()) == await suites.get("acme", "truth")
     assert await gates.add(gate, request=request()) == await gates.get("acme", "gate")

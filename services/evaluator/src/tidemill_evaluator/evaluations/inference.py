@@ -13,10 +13,10 @@ from tidemill_core.grpc.context import acting_as
 from tidemill_evaluator.evaluations.ports import Answer, Live, Passage, Question
 from tidemill_evaluator.suites.domain.cases import Role, Turn
 from tidemill_evaluator.suites.messages import turn_message
+from tidemill_kit.mapping import REST, from_message, to_message
 
 _MARGIN_S = 5.0
 """Extra time beyond the deadline, so that inference's own timeout error arrives first."""
-_FIELDS = ("id", "document", "version", "start", "end", "text", "score", "source", "key", "title", "uri")
 
 
 class InferenceService:
@@ -47,7 +47,10 @@ class InferenceService:
             principals=context.principals,
             purpose=inference_pb2.PURPOSE_EVALUATION,
             variant=question.variant,
-            passages=[_passage_message(passage) for passage in question.passages],
+            passages=[
+                to_message(content_pb2.Passage, passage, header_start=None, header_end=None, also_in=None)
+                for passage in question.passages
+            ],
         )
         with acting_as(caller):
             response = await self._inferences.Generate(request, timeout=question.deadline_s + _MARGIN_S)
@@ -56,7 +59,7 @@ class InferenceService:
 
 def _answer(inference: inference_pb2.Inference) -> Answer:
     """Return the answer; a replayed record lacks the passages' texts, and below mode FULL the output too."""
-    passages = tuple(Passage(**{name: getattr(each, name) for name in _FIELDS}) for each in inference.passages)
+    passages = tuple(from_message(Passage, each, ignore=REST) for each in inference.passages)
     return Answer(
         inference=inference.id,
         text="".join(part.text for message in inference.output for part in message.parts),
@@ -66,20 +69,4 @@ def _answer(inference: inference_pb2.Inference) -> Answer:
         passages=passages,
         whole=bool(inference.output) and all(passage.text for passage in passages),
         total_s=(inference.usage.total.ToNanoseconds() - inference.usage.search.ToNanoseconds()) / 1e9,
-    )
-
-
-def _passage_message(passage: Passage) -> content_pb2.Passage:
-    return content_pb2.Passage(
-        id=passage.id,
-        document=passage.document,
-        version=passage.version,
-        start=passage.start,
-        end=passage.end,
-        text=passage.text,
-        score=passage.score,
-        source=passage.source,
-        key=passage.key,
-        title=passage.title,
-        uri=passage.uri,
     )

@@ -8,6 +8,7 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller
 from tidemill_core.grpc.context import acting_as
 from tidemill_evaluator.suites.domain.cases import CaseSet
+from tidemill_kit.mapping import REST, from_message
 
 
 class IngestDatasets:
@@ -26,5 +27,5 @@ class IngestDatasets:
             dataset=found.dataset,
             number=found.number,
             size=part.examples,
-            content=ObjectRef(bucket=part.bucket, key=part.key, size=part.size, sha256=part.sha256),
+            content=from_message(ObjectRef, part, ignore=REST),
         )

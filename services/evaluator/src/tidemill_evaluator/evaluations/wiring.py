@@ -13,7 +13,8 @@ from tidemill_evaluator.evaluations.domain.pace import Pace
 from tidemill_evaluator.evaluations.inference import InferenceService
 from tidemill_evaluator.evaluations.ingest import IngestDatasets
 from tidemill_evaluator.evaluations.list_case_results import ListCaseResults
-from tidemill_evaluator.evaluations.mongo import EVALUATION_TOPIC, EvaluationCodec, unfinished_evaluations
+from tidemill_evaluator.evaluations.messages import TOPIC
+from tidemill_evaluator.evaluations.mongo import EVALUATIONS, unfinished_evaluations
 from tidemill_evaluator.evaluations.mongo_case_results import MongoCaseResults
 from tidemill_evaluator.evaluations.paired_answers import PairedAnswers, Patience
 from tidemill_evaluator.evaluations.ports import CaseResults, Inference
@@ -69,9 +70,9 @@ def wire_evaluations(  # noqa: PLR0913 - what other features have is passed once
     models, results = TrainerModels(channels["trainer"]), MongoCaseResults(backend.database["case_results"])
     evaluations = backend.aggregates(
         "evaluations",
-        EvaluationCodec(),
+        EVALUATIONS,
         missing=EvaluationNotFound,
-        topic=EVALUATION_TOPIC,
+        topic=TOPIC,
         lists=[("gate",), ("candidate",), ("gate", "candidate")],
     )
     controller = Controller[ResourceKey](

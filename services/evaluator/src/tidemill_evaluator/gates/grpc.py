@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from tidemill.evaluator.v1 import evaluation_service_pb2 as pb
 from tidemill_evaluator.gates.crud import CHANGEABLE, GateCrud, UpdateGateCommand
-from tidemill_evaluator.gates.messages import gate_message, gate_of
+from tidemill_evaluator.gates.messages import gate_of
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of, required
+from tidemill_kit.mapping import to_message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,16 +20,16 @@ class GateRpcs:
         required(request, "gate")
         gate = gate_of(request.gate, current_caller().project)
         created = await self.gates.create(gate, request=request_of(request), validate_only=request.validate_only)
-        return pb.CreateGateResponse(gate=gate_message(created))
+        return to_message(pb.CreateGateResponse, gate=created)
 
     async def GetGate(self, request: pb.GetGateRequest, _context: object) -> pb.GetGateResponse:
         """See the contract."""
-        return pb.GetGateResponse(gate=gate_message(await self.gates.get(current_caller(), request.id)))
+        return to_message(pb.GetGateResponse, gate=await self.gates.get(current_caller(), request.id))
 
     async def ListGates(self, request: pb.ListGatesRequest, _context: object) -> pb.ListGatesResponse:
         """See the contract."""
         page = await self.gates.list(current_caller(), page_of(request))
-        return pb.ListGatesResponse(gates=[gate_message(gate) for gate in page.items], next_page_token=page.next_token)
+        return to_message(pb.ListGatesResponse, gates=page.items, next_page_token=page.next_token)
 
     async def UpdateGate(self, request: pb.UpdateGateRequest, _context: object) -> pb.UpdateGateResponse:
         """See the contract."""
@@ -40,7 +41,7 @@ class GateRpcs:
             request=request_of(request),
             validate_only=request.validate_only,
         )
-        return pb.UpdateGateResponse(gate=gate_message(await self.gates.update(command)))
+        return to_message(pb.UpdateGateResponse, gate=await self.gates.update(command))
 
     async def DeleteGate(self, request: pb.DeleteGateRequest, _context: object) -> pb.DeleteGateResponse:
         """See the contract."""
@@ -51,4 +52,4 @@ class GateRpcs:
             request=request_of(request),
             validate_only=request.validate_only,
         )
-        return pb.DeleteGateResponse(gate=gate_message(deleted))
+        return to_message(pb.DeleteGateResponse, gate=deleted)

@@ -1,0 +1,133 @@
+"""Evaluations and suites as messages and as they are stored since their first version."""
+
+from services.evaluator.tests.builders import identity
+from services.evaluator.tests.evaluations.test_events import CONTENT, comparison, running
+from tidemill.evaluator.v1 import evaluation_pb2 as pb
+from tidemill_evaluator.evaluations.domain.comparison import Latencies, Verdict
+from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation, State
+from tidemill_evaluator.evaluations.messages import evaluation_message
+from tidemill_evaluator.evaluations.mongo import EVALUATIONS
+from tidemill_evaluator.gates.domain import Requirement
+from tidemill_evaluator.suites.domain.suite import Suite
+from tidemill_evaluator.suites.mongo import SUITES
+from tidemill_testkit.clocks import NOON
+from tidemill_testkit.mapping import unsent
+
+OBJECT = {"bucket": CONTENT.bucket, "key": CONTENT.key, "size": CONTENT.size, "sha256": CONTENT.sha256}
+REQUIREMENT = {"suite": "helpdesk_truth", "dataset": "", "metric": "rouge_l", "gain_above": 0.0, "at_least": 0}
+COMPARISON = {
+    "case_set": "suite:helpdesk_truth@1",
+    "metric": "rouge_l",
+    "cases": 60,
+    "baseline": 0.205,
+    "candidate": 0.729,
+    "difference": 0.524,
+    "low": 0.39,
+    "high": 0.61,
+    "required": True,
+    "gain_above": 0.0,
+    "at_least": 0,
+    "holds": True,
+    "baseline_failures": 0,
+    "candidate_failures": 1,
+    "unanswered": 2,
+    "not_in_time": 1,
+    "note": "",
+}
+STORED = {
+    "gate": "helpdesk_gate",
+    "candidate": "helpdesk_lora@1",
+    "origin": "helpdesk_gate/helpdesk_lora@1",
+    "attempt": 1,
+    "asked_by": "",
+    "dataset_version": "helpdesk_sft@1",
+    "baseline": "smollm2@1",
+    "baseline_configuration": "sha256:7d1f0c0e",
+    "answered": 0,
+    "remaining_s": None,
+    "reason": "",
+    "message": "",
+    "finish_time": NOON,
+    "epoch": 1,
+    "comparing": {
+        "deployment": "helpdesk",
+        "candidate": "helpdesk_lora@1",
+        "gate": "helpdesk_gate",
+        "suites": ["more"],
+        "require": [REQUIREMENT],
+        "confidence": 0.95,
+        "baseline": "",
+    },
+    "state": "completed",
+    "case_sets": [
+        {"suite": "helpdesk_truth", "dataset": "", "number": 1, "size": 60, "content": OBJECT, "whole": 0},
+    ],
+    "comparisons": [COMPARISON],
+    "verdict": "passed",
+    "latencies": {"baseline_s": 1.5, "candidate_s": 2.0},
+}
+
+
+def completed(latencies: Latencies | None = None) -> Evaluation:
+    done = running()
+    done.comparing = Comparing(
+        deployment="helpdesk",
+        candidate="helpdesk_lora@1",
+        gate="helpdesk_gate",
+        suites=("more",),
+        require=(Requirement(suite="helpdesk_truth", metric="rouge_l"),),
+    )
+    evidence = [comparison("suite:helpdesk_truth@1", low=0.39, gain_above=0.0, at_least=0)]
+    done.complete(evidence, latencies=latencies, now=NOON, epoch=1)
+    done.pending.clear()
+    return done
+
+
+def test_an_evaluation_is_stored_as_it_always_was() -> None:
+    done = completed(Latencies(baseline_s=1.5, candidate_s=2.0))
+
+    assert EVALUATIONS.encode(done) == STORED
+    assert EVALUATIONS.decode(identity(done), STORED, 1) == done
+
+
+def test_an_evaluation_of_a_version_without_latencies_is_read() -> None:
+    old = {name: value for name, value in STORED.items() if name != "latencies"}
+
+    assert EVALUATIONS.decode(identity(completed()), old, 1) == completed()
+
+
+def test_a_suite_is_stored_as_it_always_was() -> None:
+    suite = Suite(id="truth", project="acme", number=2, digest="d", size=3, content=CONTENT)
+    stored = {"number": 2, "digest": "d", "size": 3, "content": OBJECT}
+
+    assert SUITES.encode(suite) == stored
+    assert SUITES.decode(identity(suite), stored, 1) == suite
+
+
+def test_an_evaluation_is_sent_with_what_it_compares() -> None:
+    message = evaluation_message(completed(Latencies(baseline_s=1.5, candidate_s=2.0)))
+
+    assert (message.state, message.verdict) == (pb.EVALUATION_STATE_COMPLETED, pb.VERDICT_PASSED)
+    assert (message.deployment, message.confidence, message.cases) == ("helpdesk", 0.95, 60)
+    assert (message.baseline_latency.ToMilliseconds(), message.candidate_latency.ToMilliseconds()) == (1500, 2000)
+    assert unsent(pb.Evaluation, Evaluation, Comparing) == {
+        "asked_by",
+        "attempt",
+        "case_sets",
+        "comparing",
+        "epoch",
+        "latencies",
+        "origin",
+        "require",
+        "suites",
+    }
+
+
+def test_every_state_and_verdict_is_one_of_the_contract() -> None:
+    evaluation = running()
+    for evaluation.state in State:
+        for evaluation.verdict in (None, *Verdict):
+            message = evaluation_message(evaluation)
+
+            assert pb.EvaluationState.Name(message.state) == f"EVALUATION_STATE_{evaluation.state.name}"
+            assert bool(message.verdict) == (evaluation.verdict is not None)

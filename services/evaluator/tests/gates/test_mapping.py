@@ -1,0 +1,48 @@
+"""Gates as messages and as they are stored since their first version."""
+
+from services.evaluator.tests.builders import gate_of, identity
+from tidemill.evaluator.v1 import evaluation_pb2 as pb
+from tidemill_evaluator.gates.domain import CandidateGates, DeferredEvaluation, Gate, Requirement
+from tidemill_evaluator.gates.messages import gate_of as gate_of_message
+from tidemill_evaluator.gates.mongo import CANDIDATE_GATES, GATES
+from tidemill_kit.mapping import to_message
+from tidemill_testkit.mapping import unsent
+
+STORED = {
+    "deployment": "helpdesk",
+    "candidate": "lora",
+    "confidence": 0.9,
+    "require": [{"suite": "truth", "dataset": "", "metric": "rouge_l", "gain_above": -0.02, "at_least": 3}],
+    "paused": True,
+    "owed": {"candidate": "lora@2", "origin": "gate/lora@2", "attempt": 1, "dataset_version": "sft@2"},
+}
+
+
+def stored_gate() -> Gate:
+    gate = gate_of(Requirement(suite="truth", metric="rouge_l", gain_above=-0.02, at_least=3), paused=True)
+    gate.confidence = 0.9
+    gate.deferred_evaluation = DeferredEvaluation(candidate="lora@2", origin="gate/lora@2", dataset_version="sft@2")
+    return gate
+
+
+def test_a_gate_is_stored_as_it_always_was() -> None:
+    assert GATES.encode(stored_gate()) == STORED
+    assert GATES.decode(identity(stored_gate()), STORED, 1) == stored_gate()
+
+
+def test_the_index_of_candidates_is_stored_as_it_always_was() -> None:
+    index = CandidateGates(id="lora", project="acme", gates={"two", "one"})
+
+    assert CANDIDATE_GATES.encode(index) == {"gates": ["one", "two"]}
+    assert CANDIDATE_GATES.decode(identity(index), {"gates": ["one", "two"]}, 1) == index
+
+
+def test_a_gate_is_sent_whole_but_for_what_is_deferred() -> None:
+    assert unsent(pb.Gate, Gate) == {"deferred_evaluation"}
+
+
+def test_a_gate_of_a_request_is_the_one_that_was_sent() -> None:
+    gate = gate_of(Requirement(dataset="sft", metric="rouge_l"), Requirement(suite="truth", metric="token_f1"))
+
+    assert gate_of_message(to_message(pb.Gate, gate), "acme") == gate
+    assert gate_of_message(pb.Gate(id="gate"), "acme").confidence == 0.95, "by default"
