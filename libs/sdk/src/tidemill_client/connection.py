@@ -5,10 +5,9 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from tidemill_core.errors import PreconditionFailed
 from tidemill_core.grpc.client import open_channel
@@ -138,6 +137,26 @@ def _stack(folder: Path) -> dict[str, Any]:
     return found
 
 
+S = TypeVar("S")
+
+
+class _Stub(Generic[S]):
+    """A generated stub as an attribute of a connection, made on first use."""
+
+    def __init__(self, service: str, noun: str) -> None:
+        self._service, self._noun = service, noun
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, connection: "Connection", owner: type) -> S:
+        module = importlib.import_module(f"tidemill.{self._service}.v1.{self._noun}_service_pb2_grpc")
+        name = "".join(word.capitalize() for word in self._noun.split("_"))
+        stub: S = getattr(module, f"{name}ServiceStub")(connection.channel(self._service))
+        vars(connection)[self._name] = stub
+        return stub
+
+
 class Connection:
     """Typed stubs of every service for one project; channels are opened on first use."""
 
@@ -174,97 +193,33 @@ class Connection:
             )
         return self._channels[service]
 
-    def _stub(self, service: str, noun: str) -> Any:  # noqa: ANN401 - one of many generated classes
-        module = importlib.import_module(f"tidemill.{service}.v1.{noun}_service_pb2_grpc")
-        name = "".join(word.capitalize() for word in noun.split("_"))
-        return getattr(module, f"{name}ServiceStub")(self.channel(service))
-
-    @cached_property
-    def sources(self) -> "SourceServiceStub":
-        """Sources of documents."""
-        stub: SourceServiceStub = self._stub("ingest", "source")
-        return stub
-
-    @cached_property
-    def documents(self) -> "DocumentServiceStub":
-        """Documents and their versions."""
-        stub: DocumentServiceStub = self._stub("ingest", "document")
-        return stub
-
-    @cached_property
-    def datasets(self) -> "DatasetServiceStub":
-        """Datasets and their immutable versions."""
-        stub: DatasetServiceStub = self._stub("ingest", "dataset")
-        return stub
-
-    @cached_property
-    def collections(self) -> "CollectionServiceStub":
-        """Searchable collections."""
-        stub: CollectionServiceStub = self._stub("rag", "collection")
-        return stub
-
-    @cached_property
-    def retrieval(self) -> "RetrievalServiceStub":
-        """Search."""
-        stub: RetrievalServiceStub = self._stub("rag", "retrieval")
-        return stub
-
-    @cached_property
-    def models(self) -> "ModelRegistryServiceStub":
-        """Models and their versions."""
-        stub: ModelRegistryServiceStub = self._stub("trainer", "model_registry")
-        return stub
-
-    @cached_property
-    def training(self) -> "TrainingServiceStub":
-        """Training plans and their runs."""
-        stub: TrainingServiceStub = self._stub("trainer", "training")
-        return stub
-
-    @cached_property
-    def prompts(self) -> "PromptServiceStub":
-        """Prompts and their versions."""
-        stub: PromptServiceStub = self._stub("inference", "prompt")
-        return stub
-
-    @cached_property
-    def deployments(self) -> "DeploymentServiceStub":
-        """Deployments and their rollouts."""
-        stub: DeploymentServiceStub = self._stub("inference", "deployment")
-        return stub
-
-    @cached_property
-    def inferences(self) -> "InferenceServiceStub":
-        """Generation, and recorded inferences."""
-        stub: InferenceServiceStub = self._stub("inference", "inference")
-        return stub
-
-    @cached_property
-    def feedback(self) -> "FeedbackServiceStub":
-        """Ratings, comments and corrections."""
-        stub: FeedbackServiceStub = self._stub("feedback", "feedback")
-        return stub
-
-    @cached_property
-    def curations(self) -> "CurationServiceStub":
-        """Curation rules: which feedback becomes training examples."""
-        stub: CurationServiceStub = self._stub("feedback", "curation")
-        return stub
-
-    @cached_property
-    def suites(self) -> "SuiteServiceStub":
-        """Suites of trusted cases."""
-        stub: SuiteServiceStub = self._stub("evaluator", "suite")
-        return stub
-
-    @cached_property
-    def evaluations(self) -> "EvaluationServiceStub":
-        """Gates and evaluations."""
-        stub: EvaluationServiceStub = self._stub("evaluator", "evaluation")
-        return stub
-
-    @cached_property
-    def lineage(self) -> "LineageServiceStub":
-        """Lineage and timelines."""
-        stub: LineageServiceStub = self._stub("monitor", "lineage")
-        return stub
+    sources: "_Stub[SourceServiceStub]" = _Stub("ingest", "source")
+    """Sources of documents."""
+    documents: "_Stub[DocumentServiceStub]" = _Stub("ingest", "document")
+    """Documents and their versions."""
+    datasets: "_Stub[DatasetServiceStub]" = _Stub("ingest", "dataset")
+    """Datasets and their immutable versions."""
+    collections: "_Stub[CollectionServiceStub]" = _Stub("rag", "collection")
+    """Searchable collections."""
+    retrieval: "_Stub[RetrievalServiceStub]" = _Stub("rag", "retrieval")
+    """Search."""
+    models: "_Stub[ModelRegistryServiceStub]" = _Stub("trainer", "model_registry")
+    """Models and their versions."""
+    training: "_Stub[TrainingServiceStub]" = _Stub("trainer", "training")
+    """Training plans and their runs."""
+    prompts: "_Stub[PromptServiceStub]" = _Stub("inference", "prompt")
+    """Prompts and their versions."""
+    deployments: "_Stub[DeploymentServiceStub]" = _Stub("inference", "deployment")
+    """Deployments and their rollouts."""
+    inferences: "_Stub[InferenceServiceStub]" = _Stub("inference", "inference")
+    """Generation, and recorded inferences."""
+    feedback: "_Stub[FeedbackServiceStub]" = _Stub("feedback", "feedback")
+    """Ratings, comments and corrections."""
+    curations: "_Stub[CurationServiceStub]" = _Stub("feedback", "curation")
+    """Curation rules: which feedback becomes training examples."""
+    suites: "_Stub[SuiteServiceStub]" = _Stub("evaluator", "suite")
+    """Suites of trusted cases."""
+    evaluations: "_Stub[EvaluationServiceStub]" = _Stub("evaluator", "evaluation")
+    """Gates and evaluations."""
+    lineage: "_Stub[LineageServiceStub]" = _Stub("monitor", "lineage")
+    """Lineage and timelines."""

@@ -14,7 +14,7 @@ from tidemill.ingest.v1.dataset_service_pb2 import (
     ListDatasetVersionsRequest,
 )
 from tidemill_client.connection import UPLOAD_LIMIT_S, Connection
-from tidemill_client.pages import every
+from tidemill_client.pages import each
 from tidemill_client.waiting import poll
 
 PATIENCE_S = 600.0
@@ -31,22 +31,18 @@ class Datasets:
         """Return a dataset."""
         return (await self._connection.datasets.GetDataset(GetDatasetRequest(id=dataset))).dataset
 
-    async def all(self) -> AsyncIterator[Dataset]:
+    def all(self) -> AsyncIterator[Dataset]:
         """Yield the datasets, oldest first."""
-        async for page in every(self._connection.datasets.ListDatasets, ListDatasetsRequest()):
-            for dataset in page.datasets:
-                yield dataset
+        return each(self._connection.datasets.ListDatasets, ListDatasetsRequest(), lambda page: page.datasets)
 
     async def version(self, reference: str) -> DatasetVersion:
         """Return `dataset@number`, or for `dataset` its newest version."""
         return (await self._connection.datasets.GetDatasetVersion(GetDatasetVersionRequest(id=reference))).version
 
-    async def versions(self, dataset: str) -> AsyncIterator[DatasetVersion]:
+    def versions(self, dataset: str) -> AsyncIterator[DatasetVersion]:
         """Yield the versions of a dataset, oldest first."""
         request = ListDatasetVersionsRequest(dataset=dataset)
-        async for page in every(self._connection.datasets.ListDatasetVersions, request):
-            for version in page.versions:
-                yield version
+        return each(self._connection.datasets.ListDatasetVersions, request, lambda page: page.versions)
 
     async def diff(self, base: str, target: str) -> DiffDatasetVersionsResponse:
         """Return the ids of examples that were added, removed, changed or moved between two versions."""

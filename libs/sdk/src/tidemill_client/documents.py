@@ -26,7 +26,7 @@ from tidemill.ingest.v1.document_service_pb2 import (
 from tidemill_client.concurrency import concurrently
 from tidemill_client.connection import Connection
 from tidemill_client.files import media_type_of
-from tidemill_client.pages import every
+from tidemill_client.pages import each
 from tidemill_client.retries import persistently
 from tidemill_client.values import Json, struct_of
 from tidemill_core.errors import InvalidInput, Violation
@@ -165,12 +165,10 @@ class Documents:
         request = GetDocumentTextRequest(id=document, version=version)
         return (await self._connection.documents.GetDocumentText(request)).text
 
-    async def all(self, *, source: str = "", show_all: bool = False) -> AsyncIterator[Document]:
+    def all(self, *, source: str = "", show_all: bool = False) -> AsyncIterator[Document]:
         """Yield the documents, oldest first; with `show_all` also deleted and rejected ones."""
         request = ListDocumentsRequest(source=source, show_all=show_all)
-        async for page in every(self._connection.documents.ListDocuments, request):
-            for document in page.documents:
-                yield document
+        return each(self._connection.documents.ListDocuments, request, lambda page: page.documents)
 
     async def explain(self, *, id: str = "", source: str = "", key: str = "") -> ExplainDocumentResponse:  # noqa: A002 - ditto
         """Return a document and its history, oldest first."""

@@ -12,7 +12,7 @@ from tidemill.evaluator.v1.evaluation_service_pb2 import (
     StartEvaluationRequest,
 )
 from tidemill_client.connection import Connection
-from tidemill_client.pages import every
+from tidemill_client.pages import each
 from tidemill_client.waiting import poll
 
 PATIENCE_S = 3600.0
@@ -54,19 +54,15 @@ class Evaluations:
         """Return an evaluation with its comparisons."""
         return (await self._connection.evaluations.GetEvaluation(GetEvaluationRequest(id=evaluation))).evaluation
 
-    async def all(self, *, gate: str = "", candidate: str = "") -> AsyncIterator[Evaluation]:
+    def all(self, *, gate: str = "", candidate: str = "") -> AsyncIterator[Evaluation]:
         """Yield the evaluations, oldest first."""
         request = ListEvaluationsRequest(gate=gate, candidate=candidate)
-        async for page in every(self._connection.evaluations.ListEvaluations, request):
-            for evaluation in page.evaluations:
-                yield evaluation
+        return each(self._connection.evaluations.ListEvaluations, request, lambda page: page.evaluations)
 
-    async def cases(self, evaluation: str, *, case_set: str = "", metric: str = "") -> AsyncIterator[CaseResult]:
+    def cases(self, evaluation: str, *, case_set: str = "", metric: str = "") -> AsyncIterator[CaseResult]:
         """Yield the cases of an evaluation, largest regression first."""
         request = ListCaseResultsRequest(evaluation=evaluation, case_set=case_set, metric=metric)
-        async for page in every(self._connection.evaluations.ListCaseResults, request):
-            for result in page.results:
-                yield result
+        return each(self._connection.evaluations.ListCaseResults, request, lambda page: page.results)
 
     async def cancel(self, evaluation: str) -> Evaluation:
         """Cancel an evaluation."""

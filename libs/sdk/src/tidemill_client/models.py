@@ -14,7 +14,7 @@ from tidemill.trainer.v1.model_registry_service_pb2 import (
 )
 from tidemill_client.connection import Connection
 from tidemill_client.model_import import PATIENCE_S, Progress, folder_source, import_model
-from tidemill_client.pages import every
+from tidemill_client.pages import each
 
 
 def _unwatched(_done: int, _total: int) -> None:
@@ -75,17 +75,15 @@ class Models:
         """Return `model@number`, or for `model` its newest ready version."""
         return (await self._connection.models.GetModelVersion(GetModelVersionRequest(id=reference))).version
 
-    async def all(self) -> AsyncIterator[Model]:
+    def all(self) -> AsyncIterator[Model]:
         """Yield the models, oldest first."""
-        async for page in every(self._connection.models.ListModels, ListModelsRequest()):
-            for model in page.models:
-                yield model
+        return each(self._connection.models.ListModels, ListModelsRequest(), lambda page: page.models)
 
-    async def versions(self, model: str) -> AsyncIterator[ModelVersion]:
+    def versions(self, model: str) -> AsyncIterator[ModelVersion]:
         """Yield the versions of a model, oldest first."""
-        async for page in every(self._connection.models.ListModelVersions, ListModelVersionsRequest(model=model)):
-            for version in page.versions:
-                yield version
+        return each(
+            self._connection.models.ListModelVersions, ListModelVersionsRequest(model=model), lambda page: page.versions
+        )
 
     async def delete(self, model: str, *, etag: str = "") -> Model:
         """Delete a model with all its versions, and return it."""

@@ -1,6 +1,6 @@
 """Iteration over paginated lists."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Protocol, TypeVar
 
 PAGE_SIZE = 200
@@ -24,6 +24,7 @@ class Page(Protocol):
 
 Q = TypeVar("Q", bound=PagedRequest)
 R = TypeVar("R", bound=Page)
+T = TypeVar("T")
 
 
 async def every(call: Callable[[Q], Awaitable[R]], request: Q) -> AsyncIterator[R]:
@@ -35,3 +36,10 @@ async def every(call: Callable[[Q], Awaitable[R]], request: Q) -> AsyncIterator[
         if not page.next_page_token:
             return
         request.page_token = page.next_page_token
+
+
+async def each(call: Callable[[Q], Awaitable[R]], request: Q, items: Callable[[R], Iterable[T]]) -> AsyncIterator[T]:
+    """Yield every item of a list; modifies the request."""
+    async for page in every(call, request):
+        for item in items(page):
+            yield item

@@ -16,7 +16,7 @@ from tidemill.feedback.v1.feedback_service_pb2 import (
     WithdrawFeedbackRequest,
 )
 from tidemill_client.connection import Connection
-from tidemill_client.pages import every
+from tidemill_client.pages import each
 from tidemill_client.values import assistant
 
 
@@ -68,12 +68,10 @@ class Reactions:
         """Return one feedback."""
         return (await self._connection.feedback.GetFeedback(GetFeedbackRequest(id=feedback))).feedback
 
-    async def all(self, *, inference: str = "", deployment: str = "") -> AsyncIterator[Feedback]:
+    def all(self, *, inference: str = "", deployment: str = "") -> AsyncIterator[Feedback]:
         """Yield the feedback, oldest first."""
         request = ListFeedbackRequest(inference=inference, deployment=deployment)
-        async for page in every(self._connection.feedback.ListFeedback, request):
-            for feedback in page.feedback:
-                yield feedback
+        return each(self._connection.feedback.ListFeedback, request, lambda page: page.feedback)
 
     async def erase(self, end_user: str, *, validate_only: bool = False) -> EraseEndUserResponse:
         """Erase a user's feedback and questions, and all feedback on them; return the counts.

@@ -34,7 +34,7 @@ from tidemill_client.declared import Collections, Deployments, Prompts, Sources
 from tidemill_client.documents import Documents
 from tidemill_client.evaluations import Evaluations
 from tidemill_client.models import Models
-from tidemill_client.pages import every
+from tidemill_client.pages import each
 from tidemill_client.reactions import ANONYMOUS, Rater, Reactions
 from tidemill_client.rollouts import Rollouts
 from tidemill_client.training import Training
@@ -66,17 +66,19 @@ class Inferences:
     """The recorded inferences of a project."""
 
     def __init__(self, connection: Connection) -> None:
-        self._stub = connection.inferences
+        self._connection = connection
 
     async def get(self, inference: str) -> Inference:
         """Return an inference."""
-        return (await self._stub.GetInference(GetInferenceRequest(id=inference))).inference
+        return (await self._connection.inferences.GetInference(GetInferenceRequest(id=inference))).inference
 
-    async def all(self, *, deployment: str = "") -> AsyncIterator[Inference]:
+    def all(self, *, deployment: str = "") -> AsyncIterator[Inference]:
         """Yield the inferences, oldest first."""
-        async for page in every(self._stub.ListInferences, ListInferencesRequest(deployment=deployment)):
-            for inference in page.inferences:
-                yield inference
+        return each(
+            self._connection.inferences.ListInferences,
+            ListInferencesRequest(deployment=deployment),
+            lambda page: page.inferences,
+        )
 
 
 class Tidemill:
@@ -90,6 +92,30 @@ class Tidemill:
     def __init__(self, project: str, addresses: Addresses | None = None) -> None:
         self.connection = Connection(project, addresses)
         """The generated stubs, for RPCs without a method here."""
+        self.sources = Sources(self.connection)
+        """Sources of documents."""
+        self.documents = Documents(self.connection)
+        """Documents and their versions."""
+        self.collections = Collections(self.connection)
+        """Searchable collections."""
+        self.models = Models(self.connection)
+        """Models and their versions."""
+        self.prompts = Prompts(self.connection)
+        """Prompts and their versions."""
+        self.deployments = Deployments(self.connection)
+        """Deployments."""
+        self.inferences = Inferences(self.connection)
+        """The recorded inferences of a project."""
+        self.feedback = Reactions(self.connection)
+        """Ratings, comments and corrections."""
+        self.datasets = Datasets(self.connection)
+        """Datasets and their immutable versions."""
+        self.training = Training(self.connection)
+        """Training plans and runs."""
+        self.evaluations = Evaluations(self.connection)
+        """Gates and evaluations."""
+        self.rollouts = Rollouts(self.connection)
+        """Rollouts."""
 
     async def __aenter__(self) -> Self:
         """Return itself."""
@@ -100,66 +126,6 @@ class Tidemill:
     ) -> None:
         """Close every channel."""
         await self.connection.__aexit__(kind, error, trace)
-
-    @property
-    def sources(self) -> Sources:
-        """Sources of documents."""
-        return Sources(self.connection)
-
-    @property
-    def documents(self) -> Documents:
-        """Documents and their versions."""
-        return Documents(self.connection)
-
-    @property
-    def collections(self) -> Collections:
-        """Searchable collections."""
-        return Collections(self.connection)
-
-    @property
-    def models(self) -> Models:
-        """Models and their versions."""
-        return Models(self.connection)
-
-    @property
-    def prompts(self) -> Prompts:
-        """Prompts and their versions."""
-        return Prompts(self.connection)
-
-    @property
-    def deployments(self) -> Deployments:
-        """Deployments."""
-        return Deployments(self.connection)
-
-    @property
-    def inferences(self) -> Inferences:
-        """The recorded inferences of a project."""
-        return Inferences(self.connection)
-
-    @property
-    def feedback(self) -> Reactions:
-        """Ratings, comments and corrections."""
-        return Reactions(self.connection)
-
-    @property
-    def datasets(self) -> Datasets:
-        """Datasets and their immutable versions."""
-        return Datasets(self.connection)
-
-    @property
-    def training(self) -> Training:
-        """Training plans and runs."""
-        return Training(self.connection)
-
-    @property
-    def evaluations(self) -> Evaluations:
-        """Gates and evaluations."""
-        return Evaluations(self.connection)
-
-    @property
-    def rollouts(self) -> Rollouts:
-        """Rollouts."""
-        return Rollouts(self.connection)
 
     async def rate(self, inference: str, rating: float, rater: Rater = ANONYMOUS) -> Feedback:
         """Rate an answer from 0 (bad) to 1 (good); a later rating by the same rater replaces it."""

@@ -13,7 +13,7 @@ from tidemill.trainer.v1.training_service_pb2 import (
     StartTrainingRunRequest,
 )
 from tidemill_client.connection import Connection
-from tidemill_client.pages import every
+from tidemill_client.pages import each
 from tidemill_client.waiting import poll
 
 PATIENCE_S = 3600.0
@@ -37,11 +37,9 @@ class Training:
         """Return a plan."""
         return (await self._connection.training.GetTrainingPlan(GetTrainingPlanRequest(id=plan))).plan
 
-    async def plans(self) -> AsyncIterator[TrainingPlan]:
+    def plans(self) -> AsyncIterator[TrainingPlan]:
         """Yield the plans, oldest first."""
-        async for page in every(self._connection.training.ListTrainingPlans, ListTrainingPlansRequest()):
-            for plan in page.plans:
-                yield plan
+        return each(self._connection.training.ListTrainingPlans, ListTrainingPlansRequest(), lambda page: page.plans)
 
     async def start(self, plan: str, *, dataset_version: str = "", request_id: str = "") -> TrainingRun:
         """Start a run now, on the newest or the given `dataset@number`."""
@@ -52,11 +50,11 @@ class Training:
         """Return a run with its progress and losses."""
         return (await self._connection.training.GetTrainingRun(GetTrainingRunRequest(id=run))).run
 
-    async def runs(self, *, plan: str = "") -> AsyncIterator[TrainingRun]:
+    def runs(self, *, plan: str = "") -> AsyncIterator[TrainingRun]:
         """Yield the runs, oldest first."""
-        async for page in every(self._connection.training.ListTrainingRuns, ListTrainingRunsRequest(plan=plan)):
-            for run in page.runs:
-                yield run
+        return each(
+            self._connection.training.ListTrainingRuns, ListTrainingRunsRequest(plan=plan), lambda page: page.runs
+        )
 
     async def cancel(self, run: str) -> TrainingRun:
         """Cancel a run; no model version is registered."""
