@@ -14,17 +14,11 @@ from tidemill.inference.v1.inference_service_pb2_grpc import (
 from tidemill.ingest.v1 import document_service_pb2 as document_rpc
 from tidemill.ingest.v1 import source_service_pb2 as source_rpc
 from tidemill.ingest.v1.document_pb2 import Document
-from tidemill.ingest.v1.document_service_pb2_grpc import (
-    DocumentServiceServicer,
-    add_DocumentServiceServicer_to_server,
-)
+from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceServicer, add_DocumentServiceServicer_to_server
 from tidemill.ingest.v1.source_pb2 import Source
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceServicer, add_SourceServiceServicer_to_server
 from tidemill.rag.v1 import retrieval_service_pb2 as retrieval_rpc
-from tidemill.rag.v1.retrieval_service_pb2_grpc import (
-    RetrievalServiceServicer,
-    add_RetrievalServiceServicer_to_server,
-)
+from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceServicer, add_RetrievalServiceServicer_to_server
 from tidemill.status.v1 import status_service_pb2 as status_rpc
 from tidemill.status.v1.status_service_pb2_grpc import StatusServiceServicer, add_StatusServiceServicer_to_server
 from tidemill.trainer.v1 import model_pb2 as model

@@ -8,10 +8,7 @@ import typer
 from rich.console import Group
 
 from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetVersion
-from tidemill.ingest.v1.dataset_service_pb2 import (
-    ListDatasetsRequest,
-    ListDatasetVersionsRequest,
-)
+from tidemill.ingest.v1.dataset_service_pb2 import ListDatasetsRequest, ListDatasetVersionsRequest
 from tidemill_cli.output import (
     EXIT_DIFFERENT,
     JsonOption,
@@ -52,15 +49,14 @@ def list_datasets() -> ListDatasetsRequest:
 def show_dataset(name: VersionArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
     """Show a dataset and its newest version, or one version."""
 
-    async def work() -> tuple[Dataset | None, DatasetVersion | None]:
-        async with Connection(chosen_project(project)) as connection:
-            requested = Datasets(connection)
-            if "@" in name:
-                return None, await requested.version(name)
-            dataset = await requested.get(name)
-            return dataset, await requested.version(name) if dataset.latest_version else None
+    async def work(connection: Connection) -> tuple[Dataset | None, DatasetVersion | None]:
+        requested = Datasets(connection)
+        if "@" in name:
+            return None, await requested.version(name)
+        dataset = await requested.get(name)
+        return dataset, await requested.version(name) if dataset.latest_version else None
 
-    dataset, version = run(work(), as_json=as_json)
+    dataset, version = call(work, project, as_json=as_json)
     data = {"dataset": plain(dataset) if dataset else None, "version": plain(version) if version else None}
     if version is None:
         show(data, f"{name} has no version yet{_why(dataset)}", as_json=as_json)

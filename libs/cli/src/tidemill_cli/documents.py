@@ -181,12 +181,11 @@ def explain(
 ) -> None:
     """Show a document's history, and its indexing status in every collection."""
 
-    async def work() -> tuple[ExplainDocumentResponse, list[dict[str, object]]]:
-        async with Connection(chosen_project(project)) as connection:
-            way = await connection.documents.ExplainDocument(ExplainDocumentRequest(**_name(key, source)))
-            return way, await _standing(connection, way.document)
+    async def work(connection: Connection) -> tuple[ExplainDocumentResponse, list[dict[str, object]]]:
+        way = await connection.documents.ExplainDocument(ExplainDocumentRequest(**_name(key, source)))
+        return way, await _standing(connection, way.document)
 
-    way, standing = run(work(), as_json=as_json)
+    way, standing = call(work, project, as_json=as_json)
     steps = [(s.time.ToJsonString(), s.happened, s.version or "-", "yes" if s.published else "not yet", s.message)
              for s in way.steps]  # fmt: skip
     index = [(s["collection"], s["index"], s["state"], s["message"]) for s in standing]

@@ -15,10 +15,7 @@ from tidemill.evaluator.v1.evaluation_pb2 import (
     EvaluationState,
     Verdict,
 )
-from tidemill.evaluator.v1.evaluation_service_pb2 import (
-    ListCaseResultsRequest,
-    ListEvaluationsRequest,
-)
+from tidemill.evaluator.v1.evaluation_service_pb2 import ListCaseResultsRequest, ListEvaluationsRequest
 from tidemill_cli.loop.stages import unanswered, verdict_of
 from tidemill_cli.output import (
     EXIT_ERROR,
@@ -26,11 +23,9 @@ from tidemill_cli.output import (
     ProjectOption,
     call,
     card,
-    chosen_project,
     moment,
     plain,
     progress,
-    run,
     show,
     table,
     word,
@@ -126,13 +121,12 @@ def start(
         message = "give exactly one candidate as model@version (see `tidemill evaluations list`)"
         raise typer.BadParameter(message, param_hint="CANDIDATE")
 
-    async def work() -> Evaluation:
-        async with Connection(chosen_project(project)) as connection:
-            asked = Evaluations(connection)
-            started = await asked.start(gate, candidate or named, request_id=str(uuid.uuid4()))
-            return await _followed(asked, started) if wait else started
+    async def work(connection: Connection) -> Evaluation:
+        asked = Evaluations(connection)
+        started = await asked.start(gate, candidate or named, request_id=str(uuid.uuid4()))
+        return await _followed(asked, started) if wait else started
 
-    evaluation = run(work(), as_json=as_json)
+    evaluation = call(work, project, as_json=as_json)
     show(plain(evaluation), _picture(evaluation), as_json=as_json)
     if wait and evaluation.verdict != Verdict.VERDICT_PASSED:
         raise typer.Exit(EXIT_ERROR)
@@ -158,15 +152,14 @@ def evaluate(
 ) -> None:
     """Compare two model versions on suites of trusted cases, and wait for the result. Exit 1 if it fails."""
 
-    async def work() -> Evaluation:
-        async with Connection(chosen_project(project)) as connection:
-            asked = Evaluations(connection)
-            started = await asked.compare(
-                deployment, suite, candidate=candidate, baseline=baseline, request_id=str(uuid.uuid4())
-            )
-            return await _followed(asked, started)
+    async def work(connection: Connection) -> Evaluation:
+        asked = Evaluations(connection)
+        started = await asked.compare(
+            deployment, suite, candidate=candidate, baseline=baseline, request_id=str(uuid.uuid4())
+        )
+        return await _followed(asked, started)
 
-    evaluation = run(work(), as_json=as_json)
+    evaluation = call(work, project, as_json=as_json)
     show(plain(evaluation), _picture(evaluation), as_json=as_json)
     if evaluation.state != EvaluationState.EVALUATION_STATE_COMPLETED:
         raise typer.Exit(EXIT_ERROR)

@@ -13,17 +13,7 @@ from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 from pydantic_settings import SettingsConfigDict
 
-from tidemill_cli.output import (
-    JsonOption,
-    ProjectOption,
-    card,
-    chosen_project,
-    print_json,
-    run,
-    show,
-    stdout,
-    table,
-)
+from tidemill_cli.output import JsonOption, ProjectOption, card, chosen_project, print_json, run, show, stdout, table
 from tidemill_client.connection import Addresses, NoAddress, UnusableTransport
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, PreconditionFailed, Violation
 from tidemill_core.transport_security import KafkaServers

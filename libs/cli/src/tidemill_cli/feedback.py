@@ -1,15 +1,14 @@
 """feedback: rate, correct, comment, list, withdraw and erase."""
 
-from collections.abc import Coroutine
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable
+from typing import Annotated
 
 import typer
 
 from tidemill.feedback.v1.feedback_pb2 import Feedback, FeedbackState
 from tidemill.feedback.v1.feedback_service_pb2 import ListFeedbackRequest
-from tidemill_cli.output import JsonOption, ProjectOption, call, chosen_project, plain, run, show, word
+from tidemill_cli.output import JsonOption, ProjectOption, call, plain, show, word
 from tidemill_cli.pages import lists
-from tidemill_client.connection import Connection
 from tidemill_client.reactions import Rater, Reactions
 
 feedback = typer.Typer(help="Rate, correct and comment on answers.", no_args_is_help=True)
@@ -32,12 +31,7 @@ def rate(
     as_json: JsonOption = False,
 ) -> None:
     """Rate an answer. A later rating replaces the earlier one."""
-
-    async def work() -> Feedback:
-        async with Connection(chosen_project(project)) as connection:
-            return await Reactions(connection).rate(inference, rating, Rater(end_user=end_user, rater=rater))
-
-    _report(work(), as_json=as_json)
+    _report(lambda r: r.rate(inference, rating, Rater(end_user=end_user, rater=rater)), project, as_json=as_json)
 
 
 @feedback.command("correct")
@@ -51,12 +45,7 @@ def correct(
     as_json: JsonOption = False,
 ) -> None:
     """Submit the correct answer. Corrections become training examples."""
-
-    async def work() -> Feedback:
-        async with Connection(chosen_project(project)) as connection:
-            return await Reactions(connection).correct(inference, text, Rater(end_user=end_user, rater=rater))
-
-    _report(work(), as_json=as_json)
+    _report(lambda r: r.correct(inference, text, Rater(end_user=end_user, rater=rater)), project, as_json=as_json)
 
 
 @feedback.command("comment")
@@ -70,12 +59,7 @@ def comment(
     as_json: JsonOption = False,
 ) -> None:
     """Comment on an answer."""
-
-    async def work() -> Feedback:
-        async with Connection(chosen_project(project)) as connection:
-            return await Reactions(connection).comment(inference, text, Rater(end_user=end_user, rater=rater))
-
-    _report(work(), as_json=as_json)
+    _report(lambda r: r.comment(inference, text, Rater(end_user=end_user, rater=rater)), project, as_json=as_json)
 
 
 @feedback.command("withdraw")
@@ -86,16 +70,11 @@ def withdraw(
     as_json: JsonOption = False,
 ) -> None:
     """Withdraw a rating, comment or correction: later training data excludes it."""
-
-    async def work() -> Feedback:
-        async with Connection(chosen_project(project)) as connection:
-            return await Reactions(connection).withdraw(name)
-
-    _report(work(), as_json=as_json)
+    _report(lambda r: r.withdraw(name), project, as_json=as_json)
 
 
-def _report(work: Coroutine[Any, Any, Feedback], *, as_json: bool) -> None:
-    given = run(work, as_json=as_json)
+def _report(give: Callable[[Reactions], Awaitable[Feedback]], project: str, *, as_json: bool) -> None:
+    given = call(lambda c: give(Reactions(c)), project, as_json=as_json)
     why = f": {given.message}" if given.message else ""
     sentence = f"{given.metric} {given.id} is {word(FeedbackState, given.state)}{why}"
     show(plain(given), sentence, as_json=as_json)

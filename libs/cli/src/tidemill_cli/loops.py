@@ -13,16 +13,7 @@ from tidemill_cli.loop import read_loop
 from tidemill_cli.loop.changes import Action, Change
 from tidemill_cli.loop.declaration import json_schema
 from tidemill_cli.loop.plan import Planner
-from tidemill_cli.output import (
-    EXIT_DIFFERENT,
-    JsonOption,
-    ProjectOption,
-    chosen_project,
-    progress,
-    run,
-    show,
-    writing,
-)
+from tidemill_cli.output import EXIT_DIFFERENT, JsonOption, ProjectOption, chosen_project, progress, run, show, writing
 from tidemill_client.connection import Connection
 from tidemill_core.errors import AlreadyExists
 

@@ -15,18 +15,7 @@ from tidemill.trainer.v1.model_registry_service_pb2 import (
     ListModelsRequest,
     ListModelVersionsRequest,
 )
-from tidemill_cli.output import (
-    JsonOption,
-    ProjectOption,
-    call,
-    card,
-    chosen_project,
-    plain,
-    progress,
-    run,
-    show,
-    word,
-)
+from tidemill_cli.output import JsonOption, ProjectOption, call, card, chosen_project, plain, progress, run, show, word
 from tidemill_cli.pages import lists
 from tidemill_client.connection import Connection
 from tidemill_client.model_import import folder_source, import_model

@@ -7,23 +7,10 @@ import typer
 from rich.console import Group, RenderableType
 
 from tidemill.inference.v1.deployment_pb2 import Deployment
-from tidemill.inference.v1.deployment_service_pb2 import (
-    GetDeploymentRequest,
-    ListDeploymentsRequest,
-)
+from tidemill.inference.v1.deployment_service_pb2 import GetDeploymentRequest, ListDeploymentsRequest
 from tidemill.inference.v1.rollout_pb2 import Rollout, RolloutState, RolloutStep, StepCounts
 from tidemill_cli.loop.stages import rollout_stage
-from tidemill_cli.output import (
-    JsonOption,
-    ProjectOption,
-    call,
-    card,
-    moment,
-    plain,
-    show,
-    table,
-    word,
-)
+from tidemill_cli.output import JsonOption, ProjectOption, call, card, moment, plain, show, table, word
 from tidemill_cli.pages import SizeOption, TokenOption, show_page
 from tidemill_client.rollouts import Rollouts
 

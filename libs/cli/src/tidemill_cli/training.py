@@ -7,25 +7,9 @@ import typer
 from rich.progress import Progress, TaskID
 
 from tidemill.trainer.v1.training_pb2 import TrainingFit, TrainingRun, TrainingRunState
-from tidemill.trainer.v1.training_service_pb2 import (
-    ListTrainingPlansRequest,
-    ListTrainingRunsRequest,
-)
+from tidemill.trainer.v1.training_service_pb2 import ListTrainingPlansRequest, ListTrainingRunsRequest
 from tidemill_cli.loop.stages import examples_in_words
-from tidemill_cli.output import (
-    EXIT_ERROR,
-    JsonOption,
-    ProjectOption,
-    call,
-    card,
-    chosen_project,
-    moment,
-    plain,
-    progress,
-    run,
-    show,
-    word,
-)
+from tidemill_cli.output import EXIT_ERROR, JsonOption, ProjectOption, call, card, moment, plain, progress, show, word
 from tidemill_cli.pages import lists
 from tidemill_client.connection import Connection
 from tidemill_client.training import Training
@@ -88,13 +72,12 @@ def start(
 ) -> None:
     """Start a run of a plan now."""
 
-    async def work() -> TrainingRun:
-        async with Connection(chosen_project(project)) as connection:
-            request_id = str(uuid.uuid4())
-            started = await Training(connection).start(plan, dataset_version=dataset_version, request_id=request_id)
-            return await _followed(connection, started) if wait else started
+    async def work(connection: Connection) -> TrainingRun:
+        request_id = str(uuid.uuid4())
+        started = await Training(connection).start(plan, dataset_version=dataset_version, request_id=request_id)
+        return await _followed(connection, started) if wait else started
 
-    _ended(run(work(), as_json=as_json), waited=wait, as_json=as_json)
+    _ended(call(work, project, as_json=as_json), waited=wait, as_json=as_json)
 
 
 @training.command("cancel")
@@ -109,12 +92,11 @@ def retry(
 ) -> None:
     """Queue a failed or cancelled run again; it resumes from its last checkpoint."""
 
-    async def work() -> TrainingRun:
-        async with Connection(chosen_project(project)) as connection:
-            queued = await Training(connection).retry(name)
-            return await _followed(connection, queued) if wait else queued
+    async def work(connection: Connection) -> TrainingRun:
+        queued = await Training(connection).retry(name)
+        return await _followed(connection, queued) if wait else queued
 
-    _ended(run(work(), as_json=as_json), waited=wait, as_json=as_json)
+    _ended(call(work, project, as_json=as_json), waited=wait, as_json=as_json)
 
 
 async def _followed(connection: Connection, started: TrainingRun) -> TrainingRun:

@@ -12,16 +12,7 @@ from rich.text import Text
 
 from tidemill_cli.loop.stages import Stage
 from tidemill_cli.loop.turns import Loops
-from tidemill_cli.output import (
-    JsonOption,
-    ProjectOption,
-    call,
-    chosen_project,
-    run,
-    show,
-    stdout,
-    table,
-)
+from tidemill_cli.output import JsonOption, ProjectOption, call, show, stdout, table
 from tidemill_client.connection import Connection
 
 loop = typer.Typer(help="Status of applied loops; pause and resume.", no_args_is_help=True)
@@ -69,18 +60,17 @@ def status(
 ) -> None:
     """Show every stage of a loop: state, progress, and what it is waiting for."""
 
-    async def work() -> None:
-        async with Connection(chosen_project(project)) as connection:
-            loops = Loops(connection)
-            if not watch:
-                stages = await loops.status(name)
-                show(_data(name, stages), _picture(stages), as_json=as_json)
-            elif stdout.is_terminal and not as_json:
-                await _watch(loops, name)
-            else:
-                await _print_changes(loops, name, as_json=as_json)
+    async def work(connection: Connection) -> None:
+        loops = Loops(connection)
+        if not watch:
+            stages = await loops.status(name)
+            show(_data(name, stages), _picture(stages), as_json=as_json)
+        elif stdout.is_terminal and not as_json:
+            await _watch(loops, name)
+        else:
+            await _print_changes(loops, name, as_json=as_json)
 
-    run(work(), as_json=as_json)
+    call(work, project, as_json=as_json)
 
 
 async def _watch(loops: Loops, name: str) -> None:

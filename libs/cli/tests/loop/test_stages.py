@@ -9,13 +9,7 @@ from tidemill.feedback.v1.curation_pb2 import Curation, CurationProgress
 from tidemill.inference.v1 import rollout_pb2 as ro
 from tidemill.ingest.v1.dataset_pb2 import Dataset, WithheldVersion
 from tidemill.trainer.v1 import training_pb2 as tr
-from tidemill_cli.loop.stages import (
-    dataset_stage,
-    evaluation_stage,
-    examples_stage,
-    rollout_stage,
-    training_stage,
-)
+from tidemill_cli.loop.stages import dataset_stage, evaluation_stage, examples_stage, rollout_stage, training_stage
 
 PLAN = tr.TrainingPlan(id="helpdesk_lora", dataset="helpdesk_sft")
 GATE = ev.Gate(id="helpdesk_gate", candidate="helpdesk_lora")
