@@ -9,12 +9,13 @@ from google.protobuf.struct_pb2 import Struct
 from rich.console import Group
 from rich.markup import escape
 
-from tidemill.content.v1.content_pb2 import Message, Part, Passage, Role
+from tidemill.content.v1.content_pb2 import Passage
 from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.inference.v1.inference_service_pb2 import GenerateRequest, GenerateStreamRequest
 from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest
 from tidemill_cli.output import JsonOption, ProjectOption, chosen_project, plain, run, show, stdout, table
 from tidemill_client.connection import Connection
+from tidemill_client.values import user
 from tidemill_core.errors import InvalidInput, Violation
 
 SNIPPET = 100
@@ -36,7 +37,7 @@ def ask(
         request = GenerateRequest(
             request_id=str(uuid.uuid4()),
             deployment=deployment,
-            messages=[Message(role=Role.ROLE_USER, parts=[Part(text=question)])],
+            messages=[user(question)],
             end_user=end_user,
             variables=_struct("variables", variables) if variables else None,
         )

@@ -13,7 +13,6 @@ from typing import Any
 from rich.markup import escape
 from rich.progress import Progress, TaskID
 
-from tidemill.content.v1.content_pb2 import Message, Part, Role
 from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.inference.v1.inference_service_pb2 import GenerateRequest, GenerateStreamRequest
 from tidemill.ingest.v1.document_pb2 import DocumentState
@@ -25,6 +24,7 @@ from tidemill_cli.loop.plan import Planner
 from tidemill_cli.output import progress, stdout
 from tidemill_client.connection import Connection
 from tidemill_client.documents import Documents, NewDocument
+from tidemill_client.values import user
 from tidemill_core.errors import Internal
 from tidemill_helpdesk.example import CorpusDocument, Example
 from tidemill_helpdesk.patience import POLL_S, patience
@@ -214,7 +214,7 @@ class Helpdesk:
         request = GenerateRequest(
             request_id=str(uuid.uuid4()),
             deployment=DEPLOYMENT,
-            messages=[Message(role=Role.ROLE_USER, parts=[Part(text=question)])],
+            messages=[user(question)],
         )
         stdout.print(f"   [bold]{escape(question)}[/]", highlight=False)
         stdout.print("   ", end="")
@@ -284,11 +284,6 @@ class Helpdesk:
                 if found == ({version} if version else set()):
                     return
                 await asyncio.sleep(POLL_S)
-
-
-def text_of(inference: Inference) -> str:
-    """Return the text of an answer."""
-    return "".join(part.text for message in inference.output for part in message.parts)
 
 
 def _cited(inference: Inference) -> set[str]:

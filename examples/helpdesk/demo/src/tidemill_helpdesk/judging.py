@@ -2,21 +2,15 @@
 
 import json
 import uuid
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from tidemill.evaluator.v1.evaluation_pb2 import CaseResult, Comparison, Evaluation, EvaluationState, Verdict
-from tidemill.evaluator.v1.evaluation_service_pb2 import (
-    GetEvaluationRequest,
-    ListCaseResultsRequest,
-    ListEvaluationsRequest,
-)
 from tidemill_cli.loop import read_loop
 from tidemill_cli.loop.stages import unanswered
 from tidemill_cli.output import progress, stdout
 from tidemill_client.connection import Connection
-from tidemill_client.evaluations import Evaluations
+from tidemill_client.evaluations import ENDED, Evaluations
 from tidemill_core.errors import Internal
 from tidemill_helpdesk.example import Example
 from tidemill_helpdesk.patience import until
@@ -24,11 +18,6 @@ from tidemill_helpdesk.report import Report
 
 GATE, METRIC = "helpdesk_gate", "rouge_l"
 SHUFFLES = 20
-ENDED = {
-    EvaluationState.EVALUATION_STATE_COMPLETED,
-    EvaluationState.EVALUATION_STATE_FAILED,
-    EvaluationState.EVALUATION_STATE_CANCELLED,
-}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,8 +42,7 @@ class Judging:
             task = bar.add_task("waiting for the evaluation", total=None)
 
             async def ended() -> Evaluation | None:
-                request = ListEvaluationsRequest(candidate=candidate)
-                found = (await self.connection.evaluations.ListEvaluations(request)).evaluations
+                found = [each async for each in evaluations.all(candidate=candidate)]
                 if not found:
                     return None
                 latest = found[-1]
@@ -63,24 +51,13 @@ class Judging:
                 return latest if latest.state in ENDED else None
 
             listed = await until(ended, "no evaluation finished")
-        evaluation = (await self.connection.evaluations.GetEvaluation(GetEvaluationRequest(id=listed.id))).evaluation
+        evaluation = await evaluations.get(listed.id)
         if evaluation.state != EvaluationState.EVALUATION_STATE_COMPLETED:
             message = f"the evaluation has no verdict: {evaluation.reason} {evaluation.message}"
             raise Internal(message)
-        self.cases = [case async for case in self._cases(evaluation.id)]
+        self.cases = [case async for case in evaluations.cases(evaluation.id)]
         await self._report(evaluation)
         return evaluation
-
-    async def _cases(self, evaluation: str) -> AsyncIterator[CaseResult]:
-        token = ""
-        while True:
-            request = ListCaseResultsRequest(evaluation=evaluation, page_size=200, page_token=token)
-            page = await self.connection.evaluations.ListCaseResults(request)
-            for case in page.results:
-                yield case
-            token = page.next_page_token
-            if not token:
-                return
 
     async def _report(self, evaluation: Evaluation) -> None:
         held_out = _comparison(evaluation, "dataset:")

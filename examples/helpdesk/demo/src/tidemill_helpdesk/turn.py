@@ -17,17 +17,15 @@ from typing import Any, TypeVar
 
 from rich.markup import escape
 
-from tidemill.content.v1.content_pb2 import Message, Part, Role
 from tidemill.evaluator.v1.evaluation_pb2 import Evaluation, Verdict
 from tidemill.feedback.v1.feedback_pb2 import Correction, Feedback, FeedbackState
-from tidemill.feedback.v1.feedback_service_pb2 import ListFeedbackRequest, SubmitFeedbackRequest
+from tidemill.feedback.v1.feedback_service_pb2 import SubmitFeedbackRequest
 from tidemill.inference.v1.deployment_pb2 import Deployment
 from tidemill.inference.v1.deployment_service_pb2 import GetDeploymentRequest
 from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.inference.v1.inference_service_pb2 import GenerateRequest
 from tidemill.inference.v1.rollout_pb2 import Rollout, RolloutState
 from tidemill.ingest.v1.dataset_pb2 import DatasetVersion
-from tidemill.ingest.v1.dataset_service_pb2 import GetDatasetRequest, GetDatasetVersionRequest
 from tidemill.monitor.v1.lineage_service_pb2 import (
     LINEAGE_DIRECTION_BACK,
     LINEAGE_DIRECTION_FORWARD,
@@ -35,16 +33,18 @@ from tidemill.monitor.v1.lineage_service_pb2 import (
     GetTimelineRequest,
 )
 from tidemill.trainer.v1.training_pb2 import TrainingRun, TrainingRunState
-from tidemill.trainer.v1.training_service_pb2 import ListTrainingRunsRequest
 from tidemill_cli.loop import read_loop
 from tidemill_cli.loop.plan import Planner
 from tidemill_cli.output import plain, progress, stdout
 from tidemill_client.connection import Connection
+from tidemill_client.datasets import Datasets
+from tidemill_client.reactions import Reactions
 from tidemill_client.training import ENDED as TRAINING_ENDED
 from tidemill_client.training import Training
+from tidemill_client.values import assistant, text_of, user
 from tidemill_core.errors import DeadlineExceeded, Internal
 from tidemill_helpdesk.example import CorpusDocument, Example
-from tidemill_helpdesk.helpdesk import DEPLOYMENT, text_of
+from tidemill_helpdesk.helpdesk import DEPLOYMENT
 from tidemill_helpdesk.patience import POLL_S, for_each, patience, until
 from tidemill_helpdesk.report import Report
 
@@ -119,11 +119,9 @@ class Turn:
         """Wait for the dataset version that the curation rule triggers."""
 
         async def published() -> DatasetVersion | None:
-            dataset = (await self.connection.datasets.GetDataset(GetDatasetRequest(id=DATASET))).dataset
-            if not dataset.latest_version:
-                return None
-            request = GetDatasetVersionRequest(id=DATASET)
-            return (await self.connection.datasets.GetDatasetVersion(request)).version
+            datasets = Datasets(self.connection)
+            dataset = await datasets.get(DATASET)
+            return await datasets.version(DATASET) if dataset.latest_version else None
 
         version = await until(published, "no dataset version was published", waiting="collecting examples")
         feedback = await self._recorded()
@@ -160,16 +158,8 @@ class Turn:
             recorded, f"not all of the {given} feedback entries were recorded", waiting="waiting for feedback"
         )
 
-    async def _feedback(self) -> AsyncIterator[Feedback]:
-        token = ""
-        while True:
-            request = ListFeedbackRequest(page_size=500, page_token=token, deployment=DEPLOYMENT)
-            page = await self.connection.feedback.ListFeedback(request)
-            for each in page.feedback:
-                yield each
-            token = page.next_page_token
-            if not token:
-                return
+    def _feedback(self) -> AsyncIterator[Feedback]:
+        return Reactions(self.connection).all(deployment=DEPLOYMENT)
 
     async def train(self, *, retry: bool = False) -> TrainingRun:
         """Watch the run that the new version triggers; with `retry`, retry one that has failed."""
@@ -181,7 +171,7 @@ class Turn:
             task = bar.add_task("waiting for the training run", total=None)
 
             async def ended() -> TrainingRun | None:
-                runs = (await self.connection.training.ListTrainingRuns(ListTrainingRunsRequest(plan=PLAN))).runs
+                runs = [each async for each in training.runs(plan=PLAN)]
                 if not runs:
                     return None
                 run = runs[-1]
@@ -311,7 +301,7 @@ class Turn:
         request = GenerateRequest(
             request_id=request_id or str(uuid.uuid4()),
             deployment=DEPLOYMENT,
-            messages=[Message(role=Role.ROLE_USER, parts=[Part(text=question)])],
+            messages=[user(question)],
             end_user=end_user,
         )
         return (await self.connection.inferences.Generate(request, timeout=120)).inference
@@ -321,7 +311,7 @@ class Turn:
         if "number" in value:
             feedback.number = float(str(value["number"]))
         else:
-            feedback.correction.CopyFrom(_correction(str(_corrected(value))))
+            feedback.correction.CopyFrom(Correction(output=[assistant(_corrected(value))]))
         await self.connection.feedback.SubmitFeedback(SubmitFeedbackRequest(feedback=feedback))
 
 
@@ -355,10 +345,6 @@ def _reaction(number: int, right: str, *, answer: str) -> list[dict[str, object]
 
 def _corrected(value: dict[str, Any]) -> str:
     return str(value["correction"]["output"][0]["parts"][0]["text"])
-
-
-def _correction(text: str) -> Correction:
-    return Correction(output=[Message(role=Role.ROLE_ASSISTANT, parts=[Part(text=text)])])
 
 
 def _alike(answer: str, right: str) -> bool:

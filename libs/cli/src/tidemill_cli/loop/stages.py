@@ -1,7 +1,7 @@
 """The stages of a loop: state, progress, and what each is waiting for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,18 +35,7 @@ class Stage:
 
     def data(self) -> dict[str, Any]:
         """Return the stage as JSON values."""
-        return {
-            "stage": self.stage,
-            "name": self.name,
-            "state": self.state,
-            "says": self.says,
-            "done": self.done,
-            "total": self.total,
-            "since": self.since.isoformat() if self.since else "",
-            "remaining_s": self.remaining_s,
-            "subject": self.subject,
-            "message": self.message,
-        }
+        return asdict(self) | {"since": self.since.isoformat() if self.since else ""}
 
 
 def examples_stage(curation: Curation) -> Stage:
@@ -100,14 +89,7 @@ def training_stage(plan: TrainingPlan, run: TrainingRun | None) -> Stage:
     """Return the progress or result of the newest run."""
     if run is None:
         says = f"waits for a version of {plan.dataset}"
-        state = "paused" if plan.paused else "waiting"
-        return Stage(
-            stage="training",
-            name=plan.id,
-            state=state,
-            says=_or_paused(says, paused=plan.paused),
-            since=_time(plan.update_time),
-        )
+        return _waiting("training", plan.id, says, paused=plan.paused, since=plan.update_time)
     state, says = _run(run)
     ended = run.HasField("finish_time")
     return Stage(
@@ -154,13 +136,7 @@ def evaluation_stage(gate: Gate, evaluation: Evaluation | None) -> Stage:
     """Return the progress or verdict of the newest evaluation."""
     if evaluation is None:
         says = f"waits for a version of {gate.candidate}"
-        return Stage(
-            stage="evaluation",
-            name=gate.id,
-            state="paused" if gate.paused else "waiting",
-            says=_or_paused(says, paused=gate.paused),
-            since=_time(gate.update_time),
-        )
+        return _waiting("evaluation", gate.id, says, paused=gate.paused, since=gate.update_time)
     state, says = _evaluation(evaluation)
     ended = evaluation.HasField("finish_time")
     return Stage(
@@ -227,15 +203,8 @@ def rollout_stage(deployment: Deployment) -> Stage:
     """Return the progress of the active rollout, or the result of the last one."""
     rollout = deployment.rollout
     if not rollout.id:
-        return Stage(
-            stage="rollout",
-            name=deployment.id,
-            state="paused" if deployment.rollouts_paused else "waiting",
-            says=_or_paused(
-                f"waits for a candidate that passes {deployment.rollout_policy.gate}", paused=deployment.rollouts_paused
-            ),
-            since=_time(deployment.create_time),
-        )
+        says = f"waits for a candidate that passes {deployment.rollout_policy.gate}"
+        return _waiting("rollout", deployment.id, says, paused=deployment.rollouts_paused, since=deployment.create_time)
     step = rollout.steps[rollout.step] if rollout.step < len(rollout.steps) else RolloutStep()
     state, says = _rollout(rollout, step, follow=deployment.follow)
     ended = rollout.HasField("finish_time")
@@ -272,6 +241,12 @@ def _rollout(rollout: Rollout, step: RolloutStep, *, follow: str) -> tuple[str, 
 def unknown_stage(stage: str, says: str) -> Stage:
     """Return a stage whose service does not respond."""
     return Stage(stage=stage, name="-", state="unknown", says=says)
+
+
+def _waiting(stage: str, name: str, says: str, *, paused: bool, since: Timestamp) -> Stage:
+    """Return a stage that has begun nothing yet."""
+    state = "paused" if paused else "waiting"
+    return Stage(stage=stage, name=name, state=state, says=_or_paused(says, paused=paused), since=_time(since))
 
 
 def _or_paused(says: str, *, paused: bool) -> str:
