@@ -11,11 +11,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pydantic import BaseModel, ConfigDict
 
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_kit.events.consumer import ConsumerLimits
 from tidemill_kit.events.dead_letters import DeadLetter, DeadLetters
 from tidemill_kit.events.kafka import Consumers, read_topic
 from tidemill_kit.events.records import OutgoingRecord, Publishing
 from tidemill_kit.events.retry import EngineLimits
+from tidemill_kit.events.subscriber import ConsumerLimits
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Refusal, Route, Subscription
 
 WRITTEN = "tests.line.written.v1"

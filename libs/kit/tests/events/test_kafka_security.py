@@ -12,8 +12,8 @@ from faststream.kafka.security import parse_security
 
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.transport_security import KafkaProtocol, KafkaServers, SaslMechanism
-from tidemill_kit.events import consumer as runner
-from tidemill_kit.events import kafka
+from tidemill_kit.events import kafka, subscriber
+from tidemill_kit.events.consumer import ConsumerRunner
 from tidemill_kit.events.engine import Engine
 from tidemill_kit.events.subscriptions import Delivery, Subscription
 
@@ -51,7 +51,7 @@ def without_context(options: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("chosen", CHOICES, ids=lambda each: f"{each.protocol} {each.mechanism}")
 def test_consumers_and_producers_speak_alike(chosen: KafkaServers) -> None:
     options = without_context(chosen.client_options())
-    brokers = without_context(parse_security(runner.broker_security(chosen)))
+    brokers = without_context(parse_security(subscriber.broker_security(chosen)))
 
     assert options == {"bootstrap_servers": "127.0.0.1:1", **brokers}
     assert options["ssl_context"] == chosen.protocol.endswith("SSL")
@@ -91,7 +91,7 @@ async def test_what_settings_say_reaches_every_client(monkeypatch: pytest.Monkey
     with pytest.raises(DependencyUnavailable):
         _ = [record async for record in kafka.read_topic(chosen, "tests")]
     with pytest.raises(DependencyUnavailable):
-        await runner.ConsumerRunner(chosen, Engine(SUBSCRIPTION, dead_letters=publisher)).start()
+        await ConsumerRunner(chosen, Engine(SUBSCRIPTION, dead_letters=publisher)).start()
 
     assert len(given) == 3
     for options in given:

@@ -11,9 +11,9 @@ from services.monitor.tests.fakes import ACME, Monitor
 from services.monitor.tests.story import Event, a_turn
 from tidemill_core.application import derived_id
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
-from tidemill_kit.events.consumer import ConsumerLimits
 from tidemill_kit.events.kafka import Consumers
 from tidemill_kit.events.records import OutgoingRecord
+from tidemill_kit.events.subscriber import ConsumerLimits
 from tidemill_kit.events.subscriptions import EventContext, Subscription
 from tidemill_local import Addresses
 from tidemill_monitor.events.meta import EventMeta

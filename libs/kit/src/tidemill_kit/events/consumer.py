@@ -7,67 +7,34 @@ nothing: the records come again, and effects are idempotent.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
-from faststream import AckPolicy
-from faststream.kafka import KafkaBroker
-from faststream.kafka.subscriber.usecase import BatchSubscriber
-from faststream.message import StreamMessage
-from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
-from prometheus_client import Gauge
 
 from tidemill_core.errors import DependencyUnavailable, isolated
 from tidemill_core.transport_security import KafkaServers
 from tidemill_kit.events.engine import Engine
+from tidemill_kit.events.lag import Lag
 from tidemill_kit.events.records import KAFKA, Partition, Record, Unreadable, milliseconds
-from tidemill_kit.events.window import Window, WindowLimits
+from tidemill_kit.events.subscriber import ANSWER_S, RETRY_S, ConsumerLimits, make_subscriber
+from tidemill_kit.events.window import Window
 
-LAG = Gauge("tidemill_event_lag", "Records not committed yet.", ["consumer", "topic", "partition"])
+if TYPE_CHECKING:
+    from faststream.kafka import KafkaBroker
 
-_ANSWER_S = 5.0
-_METADATA_AGE_S = 30.0
-_RETRY_S = 0.3
 _STOP_TIMEOUT_S = 10.0
-_FETCH_BYTES = 16 * 1024 * 1024
-"""Of all partitions together, compressed."""
 _BETWEEN_COMMITS_S = 0.005
 
 _NOTHING = TopicPartition("", 0)
 """Polled where nothing is to be taken: a poll of no partition would be one of all."""
 
-_SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
-
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConsumerLimits:
-    """Times of a consumer group's member. A drain must end well before the rebalance does."""
-
-    records: int = 200
-    """Records taken by one poll."""
-    window: WindowLimits = field(default_factory=WindowLimits)
-    poll_s: float = 0.05
-    hold_s: float = 1.0
-    """How long a partition's window may be full before the partition is paused; also the pause after a failure."""
-    commit_every_s: float = 0.1
-    poll_interval_s: float = 5.0
-    """How often Kafka is asked where the topics end."""
-    failures: int = 6
-    """Polls that fail one after the other, until the consumer is made anew; there are some seconds between them."""
-    drain_s: float = 10.0
-    rebalance_s: float = 40.0
-    session_s: float = 15.0
-    max_poll_interval_s: float = 300.0
-    """Irrelevant but for tests: polling never stops."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +63,7 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
         self._broken = asyncio.Event()
         self._failures = 0
         self._full_since: dict[TopicPartition, float] = {}
-        self._reached: dict[TopicPartition, int] = {}
-        self._ends: dict[TopicPartition, int] = {}
+        self._lag = Lag(engine.subscription.name)
         self._next: dict[TopicPartition, int] = {}
         self._letting_go = self._stopping = False
 
@@ -131,9 +97,16 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
         self._letting_go = False
         self._failures = 0
         self._broken.clear()
-        broker, subscriber = self._subscriber()
+        broker, subscriber = make_subscriber(
+            self._servers,
+            self._engine.subscription,
+            self._limits,
+            poll=self._poll,
+            receive=self._receive,
+            listener=self,
+        )
         try:
-            async with asyncio.timeout(self._limits.rebalance_s + _ANSWER_S):
+            async with asyncio.timeout(self._limits.rebalance_s + ANSWER_S):
                 await broker.start()
             self._broker, self._consumer = broker, subscriber.consumer
         except (KafkaError, OSError, TimeoutError) as error:
@@ -179,53 +152,11 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
         """Return how it stands."""
         return ConsumerStatus(
             name=self._engine.subscription.name,
-            lag=sum(self._lags().values()),
+            lag=sum(self._lag.of(self._consumer).values()) if self._consumer else 0,
             handled=self._engine.handled,
             dead_lettered=self._engine.dead_lettered,
             waiting_for=self._engine.waiting_for if self._consumer else KAFKA,
         )
-
-    def _subscriber(self) -> tuple[KafkaBroker, BatchSubscriber]:
-        limits, subscription = self._limits, self._engine.subscription
-        broker = KafkaBroker(
-            self._servers.bootstrap,
-            security=broker_security(self._servers),
-            # A join is answered when the slowest member has let go, so its answer may take that long.
-            request_timeout_ms=milliseconds(limits.rebalance_s + _ANSWER_S),
-            metadata_max_age_ms=milliseconds(_METADATA_AGE_S),
-            client_id=subscription.group,
-            retry_backoff_ms=milliseconds(_RETRY_S),
-            consumer_only=True,
-            apply_types=False,
-            graceful_timeout=None,
-            logger=logging.getLogger(__name__),
-            log_level=logging.DEBUG,
-        )
-        subscriber = broker.subscriber(
-            *subscription.topics,
-            batch=True,
-            ack_policy=AckPolicy.MANUAL,
-            parser=_unparsed,
-            decoder=_undecoded,
-            group_id=subscription.group,
-            auto_offset_reset="earliest",
-            max_records=limits.records,
-            fetch_max_bytes=_FETCH_BYTES,
-            batch_timeout_ms=milliseconds(limits.poll_s),
-            rebalance_timeout_ms=milliseconds(limits.rebalance_s),
-            session_timeout_ms=milliseconds(limits.session_s),
-            heartbeat_interval_ms=milliseconds(limits.session_s / 5),
-            max_poll_interval_ms=milliseconds(limits.max_poll_interval_s),
-            listener=self,
-        )
-
-        async def receive(records: tuple[ConsumerRecord, ...]) -> None:
-            await self._receive(records, subscriber.consumer)
-
-        subscriber(receive)
-        # FastStream's own poll would lose what it had drained when one record in it cannot be read.
-        subscriber.get_msg = self._poll  # type: ignore[method-assign]
-        return broker, subscriber
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
         """Return the next records; one that cannot be read costs only itself."""
@@ -280,7 +211,7 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
             offset = await consumer.position(partition)
             try:
                 with isolated():
-                    polled = await consumer.getmany(partition, timeout_ms=milliseconds(_ANSWER_S), max_records=1)
+                    polled = await consumer.getmany(partition, timeout_ms=milliseconds(ANSWER_S), max_records=1)
                     records = polled.get(partition, [])
             except (KafkaError, ConsumerStoppedError):
                 raise
@@ -306,7 +237,7 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
         if self._letting_go or not records:
             return
         for record in records:
-            self._reached.setdefault(_partition(record), record.offset)
+            self._lag.begin(_partition(record), record.offset)
         try:
             with isolated():
                 self._window.add(self._engine.pending_records(records))
@@ -336,7 +267,7 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
         if await self._commit(window):
             await asyncio.sleep(_BETWEEN_COMMITS_S)
         else:
-            await asyncio.sleep(_RETRY_S)
+            await asyncio.sleep(RETRY_S)
             window.progress.set()
 
     async def _commit(self, window: Window) -> bool:
@@ -354,15 +285,14 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
             offsets = {tp: end for tp, end in named.items() if tp in assigned}
             try:
                 if offsets:
-                    async with asyncio.timeout(_ANSWER_S):
+                    async with asyncio.timeout(ANSWER_S):
                         await consumer.commit(offsets)
             except (KafkaError, TimeoutError) as error:
                 _log.info("offsets_not_committed", consumer=self._engine.subscription.name, why=repr(error))
                 return False
             window.committed(ends)
             if window is self._window:
-                self._reached |= offsets
-                self._report_lags()
+                self._lag.committed(offsets, consumer)
         self._engine.report_handled()
         return True
 
@@ -371,33 +301,9 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
         consumer, window = self._consumer, self._window
         if consumer is not None:
             with suppress(KafkaError, TimeoutError):
-                async with asyncio.timeout(_ANSWER_S):
-                    await self._check(consumer, window)
+                async with asyncio.timeout(ANSWER_S):
+                    await self._lag.ask(consumer, lambda: window is self._window and not self._letting_go)
         await asyncio.sleep(self._limits.poll_interval_s)
-
-    async def _check(self, consumer: AIOKafkaConsumer, window: Window) -> None:
-        assigned = consumer.assignment()
-        if not assigned:
-            return
-        ends = await consumer.end_offsets(assigned)
-        beginnings = await consumer.beginning_offsets(assigned - self._reached.keys())
-        committed = {tp: await consumer.committed(tp) for tp in beginnings}
-        if window is self._window and not self._letting_go:
-            self._ends = ends
-            for tp, offset in committed.items():
-                self._reached.setdefault(tp, beginnings[tp] if offset is None else offset)
-            self._report_lags()
-
-    def _lags(self) -> dict[TopicPartition, int]:
-        if self._consumer is None:
-            return {}
-        known = [tp for tp in self._consumer.assignment() if tp in self._reached]
-        ends = {tp: max(self._consumer.highwater(tp) or 0, self._ends.get(tp, 0)) for tp in known}
-        return {tp: max(0, end - self._reached[tp]) for tp, end in ends.items()}
-
-    def _report_lags(self) -> None:
-        for (topic, number), lag in self._lags().items():
-            LAG.labels(self._engine.subscription.name, topic, number).set(lag)
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002 - always all of them
         """Finish or drop what is in hand before another process gets it."""
@@ -415,29 +321,9 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
         self._engine.report_handled(now=True)
         self._window = self._engine.window(self._limits.window)
         window.progress.set()  # waiters check the new one
-        for topic, number in self._reached:
-            LAG.remove(self._engine.subscription.name, topic, number)
-        self._reached.clear()
+        self._lag.clear()
         self._next.clear()
         self._full_since.clear()
-        self._ends = {}
-
-
-def broker_security(servers: KafkaServers) -> BaseSecurity:
-    """Return the servers' security as FastStream has it."""
-    if servers.sasl:
-        return _SASL[servers.mechanism](servers.username, servers.password, ssl_context=servers.ssl_context())
-    return BaseSecurity(ssl_context=servers.ssl_context())
-
-
-async def _unparsed(polled: tuple[ConsumerRecord, ...]) -> StreamMessage[Any]:
-    """Spare FastStream the parsing: one header value that is not UTF-8 would cost the handler the whole poll."""
-    return StreamMessage(polled, body=b"")
-
-
-async def _undecoded(message: StreamMessage[Any]) -> Any:  # noqa: ANN401 - whatever FastStream was given
-    """Hand over the records as they are: decoding the whole poll at once, one broken value would hide all others."""
-    return message.raw_message
 
 
 def _partition(record: Record) -> TopicPartition:

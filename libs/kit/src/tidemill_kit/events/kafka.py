@@ -15,11 +15,12 @@ from aiokafka.errors import (
 
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.transport_security import KafkaServers
-from tidemill_kit.events.consumer import ConsumerLimits, ConsumerRunner, ConsumerStatus
+from tidemill_kit.events.consumer import ConsumerRunner, ConsumerStatus
 from tidemill_kit.events.decompression import limit_inflation
 from tidemill_kit.events.engine import Engine
 from tidemill_kit.events.records import KAFKA, OutgoingRecord, Part, Publishing, Record, RecordRefused, milliseconds
 from tidemill_kit.events.retry import EngineLimits
+from tidemill_kit.events.subscriber import ConsumerLimits
 from tidemill_kit.events.subscriptions import Subscription
 
 __all__ = ["MAX_RECORD_BYTES", "Consumers", "Publisher", "limit_inflation", "read_topic"]
