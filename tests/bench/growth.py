@@ -28,7 +28,7 @@ from tidemill_feedback.adapters.mongo_ledger import MongoLedger as FeedbackLedge
 from tidemill_feedback.domain.ledger import CandidateExample, CurationRef
 from tidemill_inference.errors import InferenceNotFound
 from tidemill_inference.generation.domain.inference import Inference
-from tidemill_inference.generation.mongo import InferenceCodec
+from tidemill_inference.generation.mongo import INFERENCES
 from tidemill_kit.events.records import OutgoingRecord
 from tidemill_kit.events.relay import Relay, _Outbox
 from tidemill_kit.store import mongo
@@ -70,7 +70,7 @@ class Harness:
         named = self.database
         self.inferences = MongoAggregates(
             named["inferences"],
-            codec=InferenceCodec(),
+            codec=INFERENCES,
             topic="t",
             source="/s",
             missing=InferenceNotFound,

@@ -15,7 +15,7 @@ from tidemill_inference.deployments.domain.deployment import (
     Retrieval,
     Sampling,
 )
-from tidemill_inference.deployments.mongo import DeploymentCodec
+from tidemill_inference.deployments.mongo import DEPLOYMENTS
 from tidemill_inference.engines.ports import Engine, Finish, ModelVersion, Piece
 from tidemill_inference.errors import (
     DeploymentNotFound,
@@ -28,13 +28,13 @@ from tidemill_inference.generation.answer import AnswerQuestion
 from tidemill_inference.generation.domain.content import Message, Passage, Role
 from tidemill_inference.generation.domain.inference import Inference, Question
 from tidemill_inference.generation.generate import GenerateAnswer
-from tidemill_inference.generation.mongo import InferenceCodec
+from tidemill_inference.generation.mongo import INFERENCES
 from tidemill_inference.generation.ports import Found, Step
 from tidemill_inference.generation.reservation import Reservations
 from tidemill_inference.generation.shared import SharedGenerations
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 from tidemill_inference.prompts.jinja_templates import JinjaTemplates
-from tidemill_inference.prompts.mongo import PromptCodec
+from tidemill_inference.prompts.mongo import PROMPTS
 from tidemill_inference.prompts.ports import CheckedPrompt, PromptInput
 from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
@@ -227,12 +227,10 @@ class AnsweringHarness:
         self.engine = engine or ScriptedEngine()
         self.engines = ScriptedEngines(smollm2=self.engine, **fallbacks)
         self.rag = Handbook(passages)
-        self.prompts = InMemoryAggregates(prompt_named("answer", prompt), codec=PromptCodec(), missing=PromptNotFound)
-        self.deployments = InMemoryAggregates(
-            deployment or helpdesk(), codec=DeploymentCodec(), missing=DeploymentNotFound
-        )
+        self.prompts = InMemoryAggregates(prompt_named("answer", prompt), codec=PROMPTS, missing=PromptNotFound)
+        self.deployments = InMemoryAggregates(deployment or helpdesk(), codec=DEPLOYMENTS, missing=DeploymentNotFound)
         self.inferences: InMemoryAggregates[Inference] = InMemoryAggregates(
-            codec=InferenceCodec(), missing=InferenceNotFound, clock=self.clock
+            codec=INFERENCES, missing=InferenceNotFound, clock=self.clock
         )
         self.registry = Registry(smollm2=1, **dict.fromkeys(fallbacks, 1))
         self.answer = self.replica()

@@ -19,7 +19,7 @@ _UNDER_WAY = "an index finds the few that are under way, and of these next to no
 
 EXCEPTIONS: Mapping[tuple[str, str], str] = {
     ("tidemill_kit.workers.pending", "PendingDocuments.__call__"): _UNDER_WAY,
-    ("tidemill_inference.generation.mongo_records", "MongoRecords.remove"): "events wait in the oldest records"
+    ("tidemill_inference.generation.mongo", "MongoRecords.remove"): "events wait in the oldest records"
     " only while Kafka is down",
     ("tidemill_rag.adapters.mongo_collections", "PendingIndexes._found"): "all collections, once in each process",
 }

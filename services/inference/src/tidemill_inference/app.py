@@ -12,15 +12,14 @@ from tidemill_core.application import SystemClock
 from tidemill_inference.deployments.crud import CreateDeployment, DeleteDeployment, UpdateDeployment
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.grpc import DeploymentUseCases, GrpcDeploymentService
-from tidemill_inference.deployments.mongo import DeploymentCodec, MongoLiveModels
+from tidemill_inference.deployments.mongo import DEPLOYMENTS, MongoLiveModels
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
 from tidemill_inference.engines.chat_prompts import prepare
 from tidemill_inference.engines.ports import Warm
 from tidemill_inference.engines.wiring import wire_engines
 from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound, PromptNotFound
 from tidemill_inference.generation.domain.inference import Inference
-from tidemill_inference.generation.mongo import InferenceCodec
-from tidemill_inference.generation.mongo_records import MongoRecords
+from tidemill_inference.generation.mongo import INFERENCES, MongoRecords
 from tidemill_inference.generation.rag import RagRetriever
 from tidemill_inference.generation.reconcile import SweepKey, sweep_controller
 from tidemill_inference.generation.retention import ForgetRecords
@@ -30,7 +29,7 @@ from tidemill_inference.prompts.bounded_templates import BoundedTemplates
 from tidemill_inference.prompts.crud import CreatePrompt, DeletePrompt, LabelPrompt, UpdatePrompt
 from tidemill_inference.prompts.domain.prompt import Prompt
 from tidemill_inference.prompts.grpc import GrpcPromptService, PromptUseCases
-from tidemill_inference.prompts.mongo import PromptCodec
+from tidemill_inference.prompts.mongo import PROMPTS
 from tidemill_inference.rollouts.commands import ApproveRollout, PromoteRollout, RollBackRollout
 from tidemill_inference.rollouts.outcomes import ForgetOutcomes
 from tidemill_inference.rollouts.wiring import RolloutParts, wire_rollouts
@@ -106,17 +105,17 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
 def wire_stores(settings: InferenceSettings, backend: Backend) -> Stores:
     """Return the aggregates."""
     return Stores(
-        prompts=backend.aggregates("prompts", PromptCodec(), missing=PromptNotFound, quota=settings.quota("prompts")),
+        prompts=backend.aggregates("prompts", PROMPTS, missing=PromptNotFound, quota=settings.quota("prompts")),
         deployments=backend.aggregates(
             "deployments",
-            DeploymentCodec(),
+            DEPLOYMENTS,
             missing=DeploymentNotFound,
             topic="tidemill.inference.deployment.v1",
             quota=settings.quota("deployments"),
         ),
         inferences=backend.aggregates(
             "inferences",
-            InferenceCodec(),
+            INFERENCES,
             missing=InferenceNotFound,
             topic="tidemill.inference.inference.v1",
             lists=[("deployment",), ("end_user",)],

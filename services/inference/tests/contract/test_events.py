@@ -11,7 +11,7 @@ from google.protobuf.message import Message as ProtoMessage
 
 from tidemill_core.application import derived_id
 from tidemill_inference.deployments.domain.deployment import Configuration, Deployment, DeploymentSpec, Sampling
-from tidemill_inference.deployments.mongo import DeploymentCodec
+from tidemill_inference.deployments.mongo import DEPLOYMENTS
 from tidemill_inference.generation.domain.content import Citation, Message, Part, Passage, Role
 from tidemill_inference.generation.domain.inference import (
     Answer,
@@ -24,7 +24,7 @@ from tidemill_inference.generation.domain.inference import (
     Variant,
     reserved,
 )
-from tidemill_inference.generation.mongo import InferenceCodec
+from tidemill_inference.generation.mongo import INFERENCES
 from tidemill_inference.rollouts.domain.policy import RolloutPolicy, RolloutStep
 from tidemill_inference.rollouts.domain.rollout import Decision, Move, PassedEvaluation
 from tidemill_inference.rollouts.domain.step_counts import StepCounts
@@ -74,7 +74,7 @@ def completed() -> ProtoMessage:
         citation_valid=1.0,
     )
     record.complete(record.lease, answer, now=NOON)
-    return InferenceCodec().event(record, record.pending[0], 1)[1]
+    return INFERENCES.event(record, record.pending[0], 1)[1]
 
 
 def configured() -> Deployment:
@@ -107,10 +107,10 @@ def rolled_out() -> Deployment:
 def published(ce_type: str) -> ProtoMessage:
     record, deployment, rolled = inference(), configured(), rolled_out()
     made = [
-        *(DeploymentCodec().event(rolled, event, seq) for seq, event in enumerate(rolled.pending, start=1)),
-        InferenceCodec().event(record, InferenceHasFailed(occurred_at=NOON, reason="DEPENDENCY_UNAVAILABLE"), 1),
-        InferenceCodec().event(record, InferenceWasCancelled(occurred_at=NOON), 1),
-        *(DeploymentCodec().event(deployment, event, seq) for seq, event in enumerate(deployment.pending, start=1)),
+        *(DEPLOYMENTS.event(rolled, event, seq) for seq, event in enumerate(rolled.pending, start=1)),
+        INFERENCES.event(record, InferenceHasFailed(occurred_at=NOON, reason="DEPENDENCY_UNAVAILABLE"), 1),
+        INFERENCES.event(record, InferenceWasCancelled(occurred_at=NOON), 1),
+        *(DEPLOYMENTS.event(deployment, event, seq) for seq, event in enumerate(deployment.pending, start=1)),
     ]
     return {**dict(made), "tidemill.inference.inference.completed.v1": completed()}[ce_type]
 

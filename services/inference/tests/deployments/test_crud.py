@@ -21,11 +21,11 @@ from tidemill_inference.deployments.domain.deployment import (
     Retrieval,
     Sampling,
 )
-from tidemill_inference.deployments.mongo import DeploymentCodec
+from tidemill_inference.deployments.mongo import DEPLOYMENTS
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
 from tidemill_inference.errors import DeploymentNotFound, PromptNotFound, ReferenceNotFound
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
-from tidemill_inference.prompts.mongo import PromptCodec
+from tidemill_inference.prompts.mongo import PROMPTS
 from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 
@@ -36,9 +36,9 @@ class Office:
     """The deployments of a project and what can be done with them."""
 
     def __init__(self) -> None:
-        self.prompts = InMemoryAggregates(prompt_named("answer"), codec=PromptCodec(), missing=PromptNotFound)
+        self.prompts = InMemoryAggregates(prompt_named("answer"), codec=PROMPTS, missing=PromptNotFound)
         self.deployments: InMemoryAggregates[Deployment] = InMemoryAggregates(
-            codec=DeploymentCodec(), missing=DeploymentNotFound
+            codec=DEPLOYMENTS, missing=DeploymentNotFound
         )
         self.registry = Registry(smollm2=1, gpt=1)
         resolve = ResolveConfiguration(prompts=self.prompts, models=self.registry, retriever=Handbook())

@@ -6,7 +6,7 @@ from datetime import timedelta
 from services.inference.tests.fakes import helpdesk
 from services.inference.tests.rollouts.rollout_fakes import POLICY
 from tidemill_inference.deployments.domain.deployment import Configuration, Deployment, Retrieval, Sampling
-from tidemill_inference.deployments.mongo import DeploymentCodec, MongoLiveModels
+from tidemill_inference.deployments.mongo import DEPLOYMENTS, MongoLiveModels
 from tidemill_inference.rollouts.domain.rollout import Approval, Decision, Hold, Move, PassedEvaluation
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, Outcome, StepCounts
 from tidemill_kit.store.aggregates import Identity
@@ -65,7 +65,7 @@ def rolling() -> Deployment:
 
 
 def test_a_deployment_with_its_rollout_is_read_as_it_was_written() -> None:
-    codec, written = DeploymentCodec(), rolling()
+    codec, written = DEPLOYMENTS, rolling()
 
     stored = codec.encode(written)
     read = codec.decode(replace(IDENTITY, version=0, seq=0, create_time=None, update_time=None), stored, codec.schema)
@@ -76,7 +76,7 @@ def test_a_deployment_with_its_rollout_is_read_as_it_was_written() -> None:
 
 
 def test_a_deployment_from_before_rollouts_follows_nothing_and_answers_as_before() -> None:
-    read = DeploymentCodec().decode(IDENTITY, BEFORE_ROLLOUTS, 1)
+    read = DEPLOYMENTS.decode(IDENTITY, BEFORE_ROLLOUTS, 1)
 
     assert read.live == Configuration(
         model="smollm2@1",
@@ -87,8 +87,8 @@ def test_a_deployment_from_before_rollouts_follows_nothing_and_answers_as_before
     )
     assert (read.spec.follow, read.spec.rollout_policy, read.rollout, read.evaluations) == ("", None, None, ())
     assert (read.spec.deadline, read.rollouts_paused) == (timedelta(seconds=30), False)
-    again = DeploymentCodec().encode(read)
-    assert DeploymentCodec().decode(IDENTITY, again, 2) == read
+    again = DEPLOYMENTS.encode(read)
+    assert DEPLOYMENTS.decode(IDENTITY, again, 2) == read
 
 
 async def test_what_deployments_answer_with_and_fall_back_to_is_live(stack: Addresses) -> None:

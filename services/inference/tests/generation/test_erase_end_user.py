@@ -20,7 +20,7 @@ from tidemill_inference.generation.domain.inference import (
     Variant,
 )
 from tidemill_inference.generation.erase_end_user import EraseEndUser
-from tidemill_inference.generation.mongo import InferenceCodec
+from tidemill_inference.generation.mongo import INFERENCES
 from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 
@@ -64,7 +64,7 @@ async def test_a_person_is_taken_out_of_all_records_and_what_was_counted_stays()
         *(answered(f"i{number}") for number in range(3)),
         answered("other", end_user="u2"),
         answered("elsewhere", project="other"),
-        codec=InferenceCodec(),
+        codec=INFERENCES,
         missing=InferenceNotFound,
     )
     erase = EraseEndUser(inferences=inferences, clock=FixedClock())
@@ -74,7 +74,7 @@ async def test_a_person_is_taken_out_of_all_records_and_what_was_counted_stays()
     assert (await erase(ADA, "u1")).records == 0
 
     erased = await inferences.get("acme", "i1")
-    written = str(InferenceCodec().encode(erased))
+    written = str(INFERENCES.encode(erased))
     assert [word for word in ("Ada", "u1", "text", "d1") if word in written] == []
     assert (erased.labels, erased.state, erased.usage) == ({}, State.COMPLETED, ANSWER.usage)
     assert erased.record is RecordMode.NONE
@@ -83,7 +83,7 @@ async def test_a_person_is_taken_out_of_all_records_and_what_was_counted_stays()
 
 
 async def test_an_answer_that_is_on_its_way_to_who_is_erased_is_not_recorded() -> None:
-    inferences = InMemoryAggregates(asked("i1"), codec=InferenceCodec(), missing=InferenceNotFound)
+    inferences = InMemoryAggregates(asked("i1"), codec=INFERENCES, missing=InferenceNotFound)
     await EraseEndUser(inferences=inferences, clock=FixedClock())(ADA, "u1")
 
     erased = await inferences.get("acme", "i1")
@@ -96,7 +96,7 @@ async def test_an_answer_that_is_on_its_way_to_who_is_erased_is_not_recorded() -
 async def test_very_many_records_are_erased_and_counted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tidemill_inference.generation.erase_end_user._BATCH_SIZE", 2)
     inferences = InMemoryAggregates(
-        *(answered(f"i{number}") for number in range(5)), codec=InferenceCodec(), missing=InferenceNotFound
+        *(answered(f"i{number}") for number in range(5)), codec=INFERENCES, missing=InferenceNotFound
     )
     erase = EraseEndUser(inferences=inferences, clock=FixedClock())
 
@@ -113,8 +113,6 @@ async def test_very_many_records_are_erased_and_counted_in_parts(monkeypatch: py
 
 
 async def test_no_caller_is_refused() -> None:
-    erase = EraseEndUser(
-        inferences=InMemoryAggregates(codec=InferenceCodec(), missing=InferenceNotFound), clock=FixedClock()
-    )
+    erase = EraseEndUser(inferences=InMemoryAggregates(codec=INFERENCES, missing=InferenceNotFound), clock=FixedClock())
     with pytest.raises(InvalidInput, match="end_user"):
         await erase(Caller(project="acme"), "")

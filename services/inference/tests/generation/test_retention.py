@@ -9,10 +9,9 @@ from services.inference.tests.generation.test_erase_end_user import answered
 from tidemill_core.application import PageRequest, Request
 from tidemill_inference.deployments.domain.configuration import Configuration, Sampling
 from tidemill_inference.deployments.domain.deployment import Deployment, DeploymentSpec
-from tidemill_inference.deployments.mongo import DeploymentCodec
+from tidemill_inference.deployments.mongo import DEPLOYMENTS
 from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound
-from tidemill_inference.generation.mongo import InferenceCodec
-from tidemill_inference.generation.mongo_records import MongoRecords
+from tidemill_inference.generation.mongo import INFERENCES, MongoRecords
 from tidemill_inference.generation.retention import ForgetRecords
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database, connect
@@ -31,11 +30,11 @@ async def database(stack: Addresses) -> AsyncIterator[Database]:
 async def test_old_records_go_deployment_by_deployment_when_their_events_are_out(database: Database) -> None:
     clock = FixedClock()
     deployments = MongoAggregates(
-        database["deployments"], codec=DeploymentCodec(), topic="t", source="/s", missing=DeploymentNotFound
+        database["deployments"], codec=DEPLOYMENTS, topic="t", source="/s", missing=DeploymentNotFound
     )
     inferences = MongoAggregates(
         database["inferences"],
-        codec=InferenceCodec(),
+        codec=INFERENCES,
         topic="t",
         source="/s",
         missing=InferenceNotFound,

@@ -16,7 +16,7 @@ from pydantic_settings import SettingsConfigDict
 
 from tidemill_core.application import Caller, Request, derived_id
 from tidemill_inference.deployments.domain.deployment import Configuration, Deployment, DeploymentSpec, Sampling
-from tidemill_inference.deployments.mongo import DeploymentCodec
+from tidemill_inference.deployments.mongo import DEPLOYMENTS
 from tidemill_inference.errors import DeploymentNotFound
 from tidemill_inference.generation.domain.content import Citation, Message, Part, Passage, Role
 from tidemill_inference.generation.domain.inference import Inference, Question, State, Usage, Variant
@@ -159,7 +159,7 @@ async def open_api(
         deployment("helpdesk"),
         deployment("sales"),
         deployment("other", project="b"),
-        codec=DeploymentCodec(),
+        codec=DEPLOYMENTS,
         missing=DeploymentNotFound,
     )
     api = OpenAiApi(

@@ -15,7 +15,7 @@ from tidemill_core.errors import InvalidInput, Violation
 from tidemill_inference.deployments.domain.deployment import RecordMode, Sampling
 from tidemill_inference.errors import QuestionRefused
 from tidemill_inference.generation.domain.content import Message, Role
-from tidemill_inference.generation.question_messages import question_of
+from tidemill_inference.generation.messages import question_of
 from tidemill_inference.openai_api.schemas import chat_request_of, request_of
 
 

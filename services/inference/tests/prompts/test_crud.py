@@ -4,7 +4,7 @@ import pytest
 
 from services.inference.tests.fakes import ADA, DirectTemplates, asking, helpdesk
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound
-from tidemill_inference.deployments.mongo import DeploymentCodec
+from tidemill_inference.deployments.mongo import DEPLOYMENTS
 from tidemill_inference.errors import (
     DeploymentNotFound,
     PromptInUse,
@@ -22,7 +22,7 @@ from tidemill_inference.prompts.crud import (
     UpdatePrompt,
 )
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
-from tidemill_inference.prompts.mongo import PromptCodec
+from tidemill_inference.prompts.mongo import PROMPTS
 from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 
@@ -35,8 +35,8 @@ class Library:
 
     def __init__(self) -> None:
         templates, clock = DirectTemplates(), FixedClock()
-        self.prompts: InMemoryAggregates[Prompt] = InMemoryAggregates(codec=PromptCodec(), missing=PromptNotFound)
-        self.deployments = InMemoryAggregates(helpdesk(), codec=DeploymentCodec(), missing=DeploymentNotFound)
+        self.prompts: InMemoryAggregates[Prompt] = InMemoryAggregates(codec=PROMPTS, missing=PromptNotFound)
+        self.deployments = InMemoryAggregates(helpdesk(), codec=DEPLOYMENTS, missing=DeploymentNotFound)
         self.create = CreatePrompt(prompts=self.prompts, templates=templates, clock=clock)
         self.update = UpdatePrompt(prompts=self.prompts, templates=templates, clock=clock)
         self.label = LabelPrompt(prompts=self.prompts)

@@ -1,116 +1,97 @@
-"""Deployments as messages of the contract."""
+"""Deployments and their events as messages of the contract."""
 
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import timedelta
-from typing import Any
+from dataclasses import fields, replace
 
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.json_format import MessageToDict, ParseDict
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.message import Message
 
-from tidemill.inference.v1 import configuration_pb2, deployment_pb2
+from tidemill.inference.v1 import configuration_pb2, deployment_pb2, events_pb2
+from tidemill_core.aggregate import Event
 from tidemill_inference.deployments.domain.configuration import (
     DEFAULT_QUERY_TURNS,
     DEFAULT_TOP_K,
     Configuration,
     Retrieval,
-    Sampling,
 )
-from tidemill_inference.deployments.domain.deployment import DEFAULT_DEADLINE, Deployment, DeploymentSpec, RecordMode
-from tidemill_inference.rollouts.messages import policy_message, policy_of, rollout_message
-from tidemill_kit.grpc.requests import etag_of, timestamp_of
+from tidemill_inference.deployments.domain.deployment import (
+    Deployment,
+    DeploymentSpec,
+    DeploymentWasConfigured,
+    DeploymentWasDeleted,
+)
+from tidemill_inference.rollouts.domain.rollout import RolloutEvent
+from tidemill_inference.rollouts.messages import policy_message, policy_of, rollout_message, rollout_payload_of
+from tidemill_kit.mapping import from_message, to_message
 
-_MODES: dict[deployment_pb2.RecordMode.ValueType, RecordMode] = {
-    deployment_pb2.RECORD_MODE_NONE: RecordMode.NONE,
-    deployment_pb2.RECORD_MODE_METADATA: RecordMode.METADATA,
-    deployment_pb2.RECORD_MODE_FULL: RecordMode.FULL,
-}
-_READERS: dict[str, Callable[[deployment_pb2.Deployment], Any]] = {
-    "model": lambda message: message.model,
-    "prompt": lambda message: message.prompt,
-    "retrieval": lambda message: _retrieval_of(message.retrieval) if message.HasField("retrieval") else None,
-    "sampling": lambda message: sampling_of(message.sampling),
-    "fallback": lambda message: tuple(message.fallback),
-    "deadline": lambda message: message.deadline.ToTimedelta() if message.HasField("deadline") else DEFAULT_DEADLINE,
-    "record": lambda message: record_mode_of(message.record) or RecordMode.FULL,
-    "allow_sampling_override": lambda message: message.allow_sampling_override,
-    "follow": lambda message: message.follow,
-    "record_days": lambda message: message.record_days,
-    "rollout_policy": lambda message: policy_of(message.rollout_policy) if message.HasField("rollout_policy") else None,
-}
-CHANGEABLE = frozenset({*_READERS, "labels", "rollouts_paused"})
+_SPEC = frozenset(each.name for each in fields(DeploymentSpec))
+CHANGEABLE = _SPEC | {"labels", "rollouts_paused"}
 """What an Update may name."""
 
 
 def deployment_message(deployment: Deployment) -> deployment_pb2.Deployment:
     """Return the whole resource."""
-    spec = deployment.spec
-    return deployment_pb2.Deployment(
-        id=deployment.id,
-        project=deployment.project,
-        seq=deployment.seq,
-        etag=etag_of(deployment.version),
-        labels=deployment.labels,
-        create_time=timestamp_of(deployment.create_time),
-        update_time=timestamp_of(deployment.update_time),
-        model=spec.model,
-        prompt=spec.prompt,
+    spec, rollout = deployment.spec, deployment.rollout
+    return to_message(
+        deployment_pb2.Deployment,
+        deployment,
+        spec,
         retrieval=_retrieval_message(spec.retrieval),
-        sampling=_sampling_message(spec.sampling),
-        fallback=spec.fallback,
-        deadline=_duration(spec.deadline),
-        record=deployment_pb2.RecordMode.Value(f"RECORD_MODE_{spec.record.name}"),
-        allow_sampling_override=spec.allow_sampling_override,
         live=configuration_message(deployment.live),
-        rollout=rollout_message(deployment.rollout, configuration_message) if deployment.rollout else None,
+        rollout=rollout_message(rollout, candidate=configuration_message(rollout.candidate)) if rollout else None,
         rollout_policy=policy_message(spec.rollout_policy) if spec.rollout_policy else None,
-        follow=spec.follow,
-        record_days=spec.record_days,
-        rollouts_paused=deployment.rollouts_paused,
     )
 
 
 def spec_of(message: deployment_pb2.Deployment) -> DeploymentSpec:
     """Return the spec that a request carries, with defaults for what it leaves out."""
-    return DeploymentSpec(**{name: read(message) for name, read in _READERS.items()})
+    return from_message(
+        DeploymentSpec,
+        message,
+        prefix="deployment",
+        ignore={"id", "labels", "live", "rollout", "rollouts_paused"},
+        retrieval=_retrieval_of(message.retrieval) if message.HasField("retrieval") else None,
+        rollout_policy=policy_of(message.rollout_policy) if message.HasField("rollout_policy") else None,
+    )
 
 
 def change_of(
     message: deployment_pb2.Deployment, paths: frozenset[str]
 ) -> Callable[[DeploymentSpec], DeploymentSpec] | None:
     """Return the change that takes the named fields from a request, None where none is of the spec."""
-    changed = {name: read(message) for name, read in _READERS.items() if name in paths}
-    return (lambda spec: replace(spec, **changed)) if changed else None
+    if not paths & _SPEC:
+        return None
+    requested = spec_of(message)
+    return lambda spec: replace(spec, **{name: getattr(requested, name) for name in paths & _SPEC})
 
 
-def sampling_of(message: configuration_pb2.Sampling) -> Sampling:
-    """Return a sampling; a field that is not set says nothing."""
-
-    def given(name: str) -> Any:  # noqa: ANN401 - the field's type
-        return getattr(message, name) if message.HasField(name) else None  # type: ignore[arg-type] # a field's name
-
-    return Sampling(
-        temperature=given("temperature"),
-        top_p=given("top_p"),
-        max_output_tokens=given("max_output_tokens"),
-        seed=given("seed"),
-        stop=tuple(message.stop),
-    )
+def configuration_message(configuration: Configuration) -> configuration_pb2.Configuration:
+    """Return a configuration."""
+    retrieval = _retrieval_message(configuration.retrieval)
+    return to_message(configuration_pb2.Configuration, configuration, retrieval=retrieval)
 
 
-def record_mode_of(mode: deployment_pb2.RecordMode.ValueType) -> RecordMode | None:
-    """Return a mode, None where none was said."""
-    return _MODES.get(mode)
+def payload_of(deployment: Deployment, event: Event, seq: int) -> tuple[str, Message]:
+    """Return the ce_type and the payload of an event of a deployment or its rollout."""
+    of = {"deployment": deployment.id, "seq": seq}
+    match event:
+        case DeploymentWasConfigured():
+            live = event.configuration
+            return "tidemill.inference.deployment.configured.v1", to_message(
+                events_pb2.DeploymentConfigured, event, live, **of, configuration=live.digest
+            )
+        case DeploymentWasDeleted():
+            return "tidemill.inference.deployment.deleted.v1", to_message(events_pb2.DeploymentDeleted, event, **of)
+        case RolloutEvent():
+            return rollout_payload_of(event, deployment=deployment.id, seq=seq)
+    raise NotImplementedError(event)
 
 
 def _retrieval_of(message: configuration_pb2.Retrieval) -> Retrieval:
-    return Retrieval(
-        collection=message.collection,
+    return from_message(
+        Retrieval,
+        message,
+        prefix="deployment.retrieval",
         top_k=message.top_k or DEFAULT_TOP_K,
-        index=message.index,
-        metadata_filter=MessageToDict(message.metadata_filter),
-        min_score=message.min_score,
         query_turns=message.query_turns or DEFAULT_QUERY_TURNS,
     )
 
@@ -118,39 +99,4 @@ def _retrieval_of(message: configuration_pb2.Retrieval) -> Retrieval:
 def _retrieval_message(retrieval: Retrieval | None) -> configuration_pb2.Retrieval | None:
     if retrieval is None:
         return None
-    return configuration_pb2.Retrieval(
-        collection=retrieval.collection,
-        top_k=retrieval.top_k,
-        index=retrieval.index,
-        metadata_filter=ParseDict(dict(retrieval.metadata_filter), Struct()) if retrieval.metadata_filter else None,
-        min_score=retrieval.min_score,
-        query_turns=retrieval.query_turns,
-    )
-
-
-def _sampling_message(sampling: Sampling) -> configuration_pb2.Sampling:
-    return configuration_pb2.Sampling(
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        max_output_tokens=sampling.max_output_tokens,
-        seed=sampling.seed,
-        stop=sampling.stop,
-    )
-
-
-def configuration_message(configuration: Configuration) -> configuration_pb2.Configuration:
-    """Return a configuration."""
-    return configuration_pb2.Configuration(
-        digest=configuration.digest,
-        model=configuration.model,
-        prompt=configuration.prompt,
-        retrieval=_retrieval_message(configuration.retrieval),
-        sampling=_sampling_message(configuration.sampling),
-        fallback=configuration.fallback,
-    )
-
-
-def _duration(span: timedelta) -> Duration:
-    duration = Duration()
-    duration.FromTimedelta(span)
-    return duration
+    return to_message(configuration_pb2.Retrieval, retrieval, metadata_filter=retrieval.metadata_filter or None)

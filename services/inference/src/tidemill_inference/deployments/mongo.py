@@ -1,23 +1,14 @@
-"""Deployments as documents."""
+"""Deployments as documents, and which models they serve."""
 
 from collections.abc import Iterable
-from dataclasses import asdict
-from datetime import timedelta
 
-from google.protobuf.message import Message
-
-from tidemill_core.aggregate import Event
-from tidemill_inference.deployments.configuration_documents import (
-    configuration_document,
-    configuration_of,
-    retrieval_document,
-    retrieval_of,
-    sampling_of,
-)
-from tidemill_inference.deployments.domain.deployment import Deployment, DeploymentSpec, RecordMode
-from tidemill_inference.deployments.event_messages import payload_of
+from tidemill_inference.deployments.domain.configuration import Retrieval
+from tidemill_inference.deployments.domain.deployment import Deployment, RecordMode
+from tidemill_inference.deployments.messages import payload_of
 from tidemill_inference.engines.ports import LiveModel
-from tidemill_inference.rollouts.rollout_documents import policy_document, policy_of, rollout_document, rollout_of
+from tidemill_inference.rollouts.domain.rollout import Rollout, RolloutState
+from tidemill_inference.rollouts.domain.step_counts import StepCounts
+from tidemill_kit.mapping import DocumentCodec, Form, as_json
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Collection, Document, translated
 
@@ -25,65 +16,26 @@ _WITH_ROLLOUTS = 2
 """The schema from which on deployments follow models."""
 
 
-class DeploymentCodec:
-    """Implements `tidemill_kit.store.aggregates.Codec`."""
-
-    schema = _WITH_ROLLOUTS
-
-    def encode(self, aggregate: Deployment) -> Document:
-        """See `Codec.encode`."""
-        return {
-            "spec": _spec_document(aggregate.spec),
-            "live": configuration_document(aggregate.live),
-            "rollout": rollout_document(aggregate.rollout) if aggregate.rollout else None,
-            "evaluations": list(aggregate.evaluations),
-            "rollouts_paused": aggregate.rollouts_paused,
-        }
-
-    def decode(self, identity: Identity, state: Document, schema: int) -> Deployment:
-        """See `Codec.decode`."""
-        if schema < _WITH_ROLLOUTS:
-            state = _with_rollouts(state)
-        return Deployment(
-            **identity.fields(),
-            spec=_spec_of(state["spec"]),
-            live=configuration_of(state["live"]),
-            rollout=rollout_of(state["rollout"]) if state["rollout"] else None,
-            evaluations=tuple(state["evaluations"]),
-            rollouts_paused=state["rollouts_paused"],
-        )
-
-    def event(self, aggregate: Deployment, event: Event, seq: int) -> tuple[str, Message]:
-        """See `Codec.event`."""
-        return payload_of(aggregate, event, seq)
-
-
-def _with_rollouts(state: Document) -> Document:
-    """Return a state from before there were rollouts: it follows nothing."""
+def _with_rollouts(state: Document, _identity: Identity, schema: int) -> Document:
+    """Return a state from before there were rollouts as one that follows nothing."""
+    if schema >= _WITH_ROLLOUTS:
+        return state
     spec = {**state["spec"], "follow": "", "rollout_policy": None}
     return {**state, "spec": spec, "rollout": None, "evaluations": [], "rollouts_paused": False}
 
 
-def _spec_document(spec: DeploymentSpec) -> Document:
-    return asdict(spec) | {
-        "retrieval": retrieval_document(spec.retrieval),
-        "deadline": spec.deadline.total_seconds(),
-        "record": spec.record.name,
-        "rollout_policy": policy_document(spec.rollout_policy) if spec.rollout_policy else None,
-    }
-
-
-def _spec_of(stored: Document) -> DeploymentSpec:
-    policy = stored["rollout_policy"]
-    known = {
-        "retrieval": retrieval_of(stored["retrieval"]),
-        "sampling": sampling_of(stored["sampling"]),
-        "fallback": tuple(stored["fallback"]),
-        "deadline": timedelta(seconds=stored["deadline"]),
-        "record": RecordMode[stored["record"]],
-        "rollout_policy": policy_of(policy) if policy else None,
-    }
-    return DeploymentSpec(**{**stored, **known})
+DEPLOYMENTS = DocumentCodec(
+    Deployment,
+    {
+        Retrieval: Form(fields={"metadata_filter": as_json}),  # its names are the user's, and MongoDB may not take them
+        Rollout: Form(derived={"active": lambda rollout: rollout.active}),  # to be searched for
+        StepCounts: Form(omits={"candidate_samples", "baseline_samples"}),
+    },
+    enums_by_name=(RecordMode, RolloutState),
+    schema=_WITH_ROLLOUTS,
+    event=payload_of,
+    on_read=_with_rollouts,
+)
 
 
 class MongoLiveModels:

@@ -6,18 +6,16 @@ from contextlib import aclosing
 from typing import Any
 
 import grpc
-from google.protobuf.json_format import ParseDict
-from google.protobuf.struct_pb2 import Struct
 
 from tidemill.inference.v1 import inference_service_pb2 as pb
 from tidemill.inference.v1 import inference_service_pb2_grpc
 from tidemill_inference.generation.answer import AnswerQuestion
 from tidemill_inference.generation.erase_end_user import EraseEndUser
-from tidemill_inference.generation.messages import content_message, inference_message
+from tidemill_inference.generation.messages import inference_message, question_of
 from tidemill_inference.generation.ports import Delta, Finished, Inferences, Started, Step
-from tidemill_inference.generation.question_messages import question_of
 from tidemill_inference.generation.show_prompt import ShowPrompt
 from tidemill_kit.grpc.server import current_caller, page_of, remaining_s, request_of
+from tidemill_kit.mapping import to_message
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -66,13 +64,7 @@ class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
     ) -> pb.GetInferencePromptResponse:
         """Return what the model saw, rendered again."""
         shown = await self._show_prompt(current_caller(), request.id)
-        return pb.GetInferencePromptResponse(
-            messages=[content_message(message) for message in shown.messages],
-            question=shown.question,
-            earlier=[content_message(message) for message in shown.earlier],
-            variables=ParseDict(dict(shown.variables), Struct()),
-            principals=shown.principals,
-        )
+        return to_message(pb.GetInferencePromptResponse, shown)
 
     async def EraseEndUser(self, request: pb.EraseEndUserRequest, _context: Context) -> pb.EraseEndUserResponse:
         """Erase some of a person's records."""

@@ -1,105 +1,119 @@
-"""Inferences as messages of the contract."""
+"""Questions, answers and their events as messages of the contract. Events are facts and ids, never a text."""
 
-from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message as ProtoMessage
 
 from tidemill.content.v1 import content_pb2
-from tidemill.inference.v1 import inference_pb2
-from tidemill_inference.generation.domain.content import Message, Passage, Role
-from tidemill_inference.generation.domain.inference import Inference, Usage, Variant
-from tidemill_kit.grpc.requests import timestamp_of
+from tidemill.inference.v1 import deployment_pb2, events_pb2, inference_pb2, inference_service_pb2
+from tidemill_core.aggregate import Event
+from tidemill_inference.deployments.domain.configuration import Sampling
+from tidemill_inference.deployments.domain.deployment import RecordMode
+from tidemill_inference.errors import QuestionRefused
+from tidemill_inference.generation.domain.content import Message, Part, Passage, Role
+from tidemill_inference.generation.domain.inference import (
+    MAX_LABELS,
+    MAX_MESSAGES,
+    MAX_PARTS,
+    MAX_PASSAGES,
+    MAX_PRINCIPALS,
+    MAX_VARIABLES_BYTES,
+    Inference,
+    InferenceHasFailed,
+    InferenceWasCancelled,
+    InferenceWasCompleted,
+    Purpose,
+    Question,
+)
+from tidemill_kit.mapping import from_message, to_message
 
-_ROLES = {
-    Role.SYSTEM: content_pb2.ROLE_SYSTEM,
-    Role.USER: content_pb2.ROLE_USER,
-    Role.ASSISTANT: content_pb2.ROLE_ASSISTANT,
+_ROLES = {content_pb2.Role.Value(f"ROLE_{each.name}"): each for each in Role}
+_RECORD_MODES = {deployment_pb2.RecordMode.Value(f"RECORD_MODE_{each.name}"): each for each in RecordMode}
+_PURPOSES = {inference_pb2.PURPOSE_UNSPECIFIED: Purpose.LIVE} | {
+    inference_pb2.Purpose.Value(f"PURPOSE_{each.name}"): each for each in Purpose
 }
+_SUPPORTED = "supported are system, user and assistant"
 
 
 def inference_message(inference: Inference) -> inference_pb2.Inference:
     """Return the whole resource."""
-    return inference_pb2.Inference(
-        id=inference.id,
-        deployment=inference.deployment,
-        create_time=timestamp_of(inference.create_time),
-        variant=_variant(inference.variant),
-        output=[content_message(message) for message in inference.output],
-        state=inference_pb2.InferenceState.Value(f"INFERENCE_STATE_{inference.state.name}"),
-        finish_reason=inference.finish_reason,
-        passages=[_passage(passage) for passage in inference.passages],
-        usage=_usage(inference.usage),
-        warnings=inference.warnings,
-        project=inference.project,
-        seq=inference.seq,
-        finish_time=timestamp_of(inference.finish_time),
-        end_user=inference.end_user,
-        labels=inference.labels,
-        purpose=inference_pb2.Purpose.Value(f"PURPOSE_{inference.purpose.name}"),
-        messages=[content_message(message) for message in inference.messages],
-        failure=inference.failure,
-        citation_valid=inference.citation_valid,
-    )
+    return to_message(inference_pb2.Inference, inference)
 
 
-def _variant(variant: Variant | None) -> inference_pb2.Variant | None:
-    if variant is None:
-        return None
-    return inference_pb2.Variant(
-        name=variant.name,
-        configuration=variant.configuration,
-        model=variant.model,
-        prompt=variant.prompt,
-        index=variant.index,
-        engine=variant.engine,
-        rollout=variant.rollout,
-    )
+def payload_of(inference: Inference, event: Event, seq: int) -> tuple[str, ProtoMessage]:
+    """Return the ce_type and the payload of an event."""
+    match event:
+        case InferenceWasCompleted():
+            return "tidemill.inference.inference.completed.v1", to_message(
+                events_pb2.InferenceCompleted,
+                event,
+                inference,
+                inference=inference.id,
+                seq=seq,
+                create_time=inference.create_time or event.occurred_at,
+                recorded=inference.record is RecordMode.FULL,
+            )
+        case InferenceHasFailed():
+            return "tidemill.inference.inference.failed.v1", to_message(
+                events_pb2.InferenceFailed, event, inference, inference=inference.id, seq=seq
+            )
+        case InferenceWasCancelled():
+            return "tidemill.inference.inference.cancelled.v1", to_message(
+                events_pb2.InferenceCancelled, event, inference, inference=inference.id, seq=seq
+            )
+    raise NotImplementedError(event)
 
 
-def _usage(usage: Usage | None) -> inference_pb2.Usage | None:
-    if usage is None:
-        return None
-    return inference_pb2.Usage(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        first_token=_duration(usage.first_token_s),
-        total=_duration(usage.total_s),
-        search=_duration(usage.search_s),
-    )
+def question_of(request: inference_service_pb2.GenerateRequest) -> Question:
+    """Return the question.
 
+    Raises:
+        QuestionRefused: a message has a role or a part that is not supported.
 
-def content_message(message: Message) -> content_pb2.Message:
-    """Return a message of a conversation."""
-    parts = [
-        content_pb2.Part(
-            text=part.text,
-            citations=[
-                content_pb2.Citation(start=each.start, end=each.end, passage=each.passage) for each in part.citations
-            ],
+    """
+    if not request.deployment:
+        raise QuestionRefused(field="deployment", why="is required")
+    _check_sizes(request)
+    if request.purpose not in _PURPOSES:
+        raise QuestionRefused(field="purpose", why=f"is {request.purpose}; supported are LIVE, SHADOW and EVALUATION")
+    return Question(
+        deployment=request.deployment,
+        messages=tuple(_message(message, f"messages[{number}]") for number, message in enumerate(request.messages)),
+        variables=MessageToDict(request.variables),
+        end_user=request.end_user,
+        principals=tuple(request.principals),
+        labels=dict(request.labels),
+        sampling=from_message(Sampling, request.sampling, prefix="sampling"),
+        record=_RECORD_MODES.get(request.record_mode),
+        purpose=_PURPOSES[request.purpose],
+        variant=request.variant,
+        passages=tuple(  # its place is its id, as search gives them: markers and citations name it
+            from_message(Passage, each, prefix="passages", id=str(number))
+            for number, each in enumerate(request.passages, start=1)
         )
-        for part in message.parts
-    ]
-    return content_pb2.Message(role=_ROLES[message.role], parts=parts, name=message.name)
-
-
-def _passage(passage: Passage) -> content_pb2.Passage:
-    return content_pb2.Passage(
-        id=passage.id,
-        document=passage.document,
-        version=passage.version,
-        start=passage.start,
-        end=passage.end,
-        text=passage.text,
-        score=passage.score,
-        source=passage.source,
-        key=passage.key,
-        title=passage.title,
-        uri=passage.uri,
-        header_start=passage.header_start,
-        header_end=passage.header_end,
-        also_in=passage.also_in,
+        or None,
     )
 
 
-def _duration(seconds: float) -> Duration:
-    duration = Duration()
-    duration.FromMicroseconds(round(seconds * 1e6))
-    return duration
+def _check_sizes(request: inference_service_pb2.GenerateRequest) -> None:
+    """Refuse more than a question may have: each is converted to an object on the event loop."""
+    for field, number, maximum in (
+        ("messages", len(request.messages), MAX_MESSAGES),
+        ("messages", sum(len(each.parts) for each in request.messages[:MAX_MESSAGES]), MAX_PARTS),
+        ("principals", len(request.principals), MAX_PRINCIPALS),
+        ("passages", len(request.passages), MAX_PASSAGES),
+        ("labels", len(request.labels), MAX_LABELS),
+        ("variables", request.variables.ByteSize(), MAX_VARIABLES_BYTES),
+    ):
+        if number > maximum:
+            raise QuestionRefused(field=field, why=f"has {number}; send at most {maximum}")
+
+
+def _message(message: content_pb2.Message, path: str) -> Message:
+    if message.role not in _ROLES:
+        name = content_pb2.Role.Name(message.role) if message.role in content_pb2.Role.values() else str(message.role)
+        raise QuestionRefused(field=f"{path}.role", why=f"is {name}; {_SUPPORTED}")
+    for number, part in enumerate(message.parts):
+        if part.WhichOneof("content") != "text":
+            raise QuestionRefused(field=f"{path}.parts[{number}]", why="has no text; only text parts are supported")
+    parts = tuple(Part(text=part.text) for part in message.parts)
+    return Message(role=_ROLES[message.role], parts=parts, name=message.name)

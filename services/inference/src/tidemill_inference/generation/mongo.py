@@ -1,83 +1,66 @@
-"""Inferences as documents."""
+"""Inferences as documents, and their retention."""
 
-import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from datetime import datetime
 
-from google.protobuf.message import Message as ProtoMessage
-
-from tidemill_core.aggregate import Event
 from tidemill_inference.deployments.domain.deployment import RecordMode
-from tidemill_inference.generation.domain.content import Citation, Message, Part, Passage, Role
-from tidemill_inference.generation.domain.inference import (
+from tidemill_inference.deployments.ports import DeploymentRef
+from tidemill_inference.generation.domain.content import Passage
+from tidemill_inference.generation.domain.inference import Inference, Purpose, State
+from tidemill_inference.generation.messages import payload_of
+from tidemill_inference.generation.ports import KeptRecords
+from tidemill_kit.mapping import DocumentCodec, Form, as_json
+from tidemill_kit.store.mongo import Collection, Document, translated
+
+INFERENCES = DocumentCodec(
     Inference,
-    Lease,
-    Purpose,
-    State,
-    Usage,
-    Variant,
+    {
+        Inference: Form(fields={"variables": as_json}),  # names that MongoDB may not take
+        Passage: Form(omits={"text"}, derived={"text": lambda _: ""}),  # stored as a span, never as text
+    },
+    enums_by_name=(State, Purpose, RecordMode),
+    event=payload_of,
 )
-from tidemill_inference.generation.event_messages import payload_of
-from tidemill_kit.store.aggregates import Identity
-from tidemill_kit.store.mongo import Document
+"""Answers as they are stored."""
 
-_PLAIN = ("request_id", "request_digest", "deployment", "end_user", "finish_reason", "failure", "citation_valid")
+_LIMITED: Document = {"state.spec.record_days": {"$gt": 0}}
 
 
-class InferenceCodec:
-    """Implements `tidemill_kit.store.aggregates.Codec`. A passage is stored as a span, never as text."""
+class MongoRecords:
+    """Implements `ports.Records`."""
 
-    schema = 1
+    def __init__(self, deployments: Collection, inferences: Collection) -> None:
+        self._deployments = deployments
+        self._inferences = inferences
 
-    def encode(self, aggregate: Inference) -> Document:
-        """See `Codec.encode`."""
-        return {name: getattr(aggregate, name) for name in (*_PLAIN, "finish_time")} | {
-            "purpose": aggregate.purpose.name,
-            "record": aggregate.record.name,
-            "state": aggregate.state.name,
-            "lease": asdict(aggregate.lease) if aggregate.lease else None,
-            "variant": asdict(aggregate.variant) if aggregate.variant else None,
-            "usage": asdict(aggregate.usage) if aggregate.usage else None,
-            "messages": [_encoded(message) for message in aggregate.messages],
-            "variables": json.dumps(dict(aggregate.variables)),  # names that MongoDB may not take
-            "principals": list(aggregate.principals),
-            "output": [_encoded(message) for message in aggregate.output],
-            "passages": [{**asdict(passage), "text": ""} for passage in aggregate.passages],
-            "warnings": list(aggregate.warnings),
+    async def ensure_indexes(self) -> None:
+        """Create what finds the deployments that say how long; repeating it changes nothing."""
+        with translated():
+            await self._deployments.create_index([("state.spec.record_days", 1)], partialFilterExpression=_LIMITED)
+
+    async def limited(self) -> Sequence[KeptRecords]:
+        """See `Records.limited`."""
+        fields = {"project": True, "id": True, "state.spec.record_days": True}
+        with translated():
+            return [
+                KeptRecords(
+                    deployment=DeploymentRef(project=each["project"], id=each["id"]),
+                    days=each["state"]["spec"]["record_days"],
+                )
+                async for each in self._deployments.find(_LIMITED, fields)
+            ]
+
+    async def remove(self, kept: KeptRecords, *, before: datetime, limit: int) -> int:
+        """See `Records.remove`. The index of the deployment's list leads to the oldest."""
+        old: Document = {
+            "project": kept.deployment.project,
+            "deleted": False,
+            "state.deployment": kept.deployment.id,
+            "create_time": {"$lt": before},
+            "outbox": [],
         }
-
-    def decode(self, identity: Identity, state: Document, schema: int) -> Inference:  # noqa: ARG002 - one so far
-        """See `Codec.decode`."""
-        return Inference(
-            **identity.fields(),
-            **{name: state[name] for name in (*_PLAIN, "finish_time")},
-            purpose=Purpose[state["purpose"]],
-            record=RecordMode[state["record"]],
-            state=State[state["state"]],
-            lease=Lease(**state["lease"]) if state["lease"] else None,
-            variant=Variant(**state["variant"]) if state["variant"] else None,
-            usage=Usage(**state["usage"]) if state["usage"] else None,
-            messages=tuple(_decoded(message) for message in state["messages"]),
-            variables=json.loads(state["variables"]),
-            principals=tuple(state.get("principals", ())),
-            output=tuple(_decoded(message) for message in state["output"]),
-            passages=tuple(
-                Passage(**{**passage, "also_in": tuple(passage.get("also_in", ()))}) for passage in state["passages"]
-            ),
-            warnings=tuple(state["warnings"]),
-        )
-
-    def event(self, aggregate: Inference, event: Event, seq: int) -> tuple[str, ProtoMessage]:
-        """See `Codec.event`."""
-        return payload_of(aggregate, event, seq)
-
-
-def _encoded(message: Message) -> Document:
-    return {"role": message.role.value, "name": message.name, "parts": [asdict(part) for part in message.parts]}
-
-
-def _decoded(stored: Document) -> Message:
-    parts = tuple(
-        Part(text=part["text"], citations=tuple(Citation(**each) for each in part["citations"]))
-        for part in stored["parts"]
-    )
-    return Message(role=Role(stored["role"]), parts=parts, name=stored["name"])
+        with translated():
+            cursor = self._inferences.find(old, {"_id": True}).sort([("create_time", 1), ("id", 1)])
+            ids = [each["_id"] for each in await cursor.limit(limit).to_list(limit)]
+            removed = await self._inferences.delete_many({"_id": {"$in": ids}, "outbox": []})
+        return removed.deleted_count

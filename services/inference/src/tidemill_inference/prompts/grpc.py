@@ -16,9 +16,11 @@ from tidemill_inference.prompts.crud import (
     PromptToCreate,
     UpdatePrompt,
 )
-from tidemill_inference.prompts.messages import content_of, prompt_message
+from tidemill_inference.prompts.domain.prompt import PromptContent
+from tidemill_inference.prompts.messages import prompt_message
 from tidemill_inference.prompts.ports import Prompts
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of
+from tidemill_kit.mapping import from_message
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -44,7 +46,7 @@ class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
         """Create a prompt."""
         command = PromptToCreate(
             id=request.prompt.id,
-            content=content_of(request.prompt.content),
+            content=from_message(PromptContent, request.prompt.content),
             labels=dict(request.prompt.labels),
             request=request_of(request),
             validate_only=request.validate_only,
@@ -68,7 +70,7 @@ class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
         paths = paths_of(request.update_mask, allowed=("content", "labels"))
         command = PromptChange(
             id=request.prompt.id,
-            content=content_of(request.prompt.content) if "content" in paths else None,
+            content=from_message(PromptContent, request.prompt.content) if "content" in paths else None,
             labels=dict(request.prompt.labels) if "labels" in paths else None,
             request=request_of(request),
             etag=request.prompt.etag,
