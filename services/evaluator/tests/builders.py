@@ -6,6 +6,7 @@ from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import curation_pb2
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import Caller, Request, ResourceKey
+from tidemill_core.resources import Write
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.ports import Passage
 from tidemill_evaluator.gates.domain import Gate, Requirement
@@ -18,6 +19,10 @@ DATASETS = "datasets"
 BASE, TUNED = "smollm2@1", "lora@1"
 DIGEST = "d1"
 DEADLINE_S = 60.0
+
+
+def write(request_id: str = "", *, etag: str = "", validate_only: bool = False) -> Write:
+    return Write(request=request(request_id), etag=etag, validate_only=validate_only)
 
 
 def request(request_id: str = "") -> Request:

@@ -8,7 +8,18 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToJson
 
-from services.evaluator.tests.builders import ADA, BUCKET, DATASETS, TUNED, cases, example, gate_of, name_of, request
+from services.evaluator.tests.builders import (
+    ADA,
+    BUCKET,
+    DATASETS,
+    TUNED,
+    cases,
+    example,
+    gate_of,
+    name_of,
+    request,
+    write,
+)
 from services.evaluator.tests.fakes import (
     InMemoryDatasets,
     InMemoryInference,
@@ -159,7 +170,7 @@ class Evaluator:
 
     async def with_suite(self, name: str = "truth", count: int = 3) -> Suite:
         suite = Suite(id=name, project="acme")
-        return await self.suite_crud.create(suite, cases(count), request=request())
+        return await self.suite_crud.create(suite, cases(count), write())
 
     async def with_held_out(self, count: int = 3, *, version: str = "sft@2", bucket: str = DATASETS) -> CaseSet:
         """Add a dataset version with a held-out split of this many examples."""
@@ -179,7 +190,7 @@ class Evaluator:
         self, *require: Requirement, name: str = "gate", candidate: str = "lora", paused: bool = False
     ) -> Gate:
         gate = gate_of(*require, name=name, candidate=candidate, paused=paused)
-        return await self.gate_crud.create(gate, request=request())
+        return await self.gate_crud.create(gate, write())
 
     async def register(self, version: str = TUNED, *, project: str = "acme") -> None:
         """Deliver the event of a registered version."""

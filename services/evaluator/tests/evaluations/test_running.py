@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.evaluator.tests.builders import ADA, BASE, DIGEST, TUNED, cases, name_of, passage, request
+from services.evaluator.tests.builders import ADA, BASE, DIGEST, TUNED, cases, name_of, passage, write
 from services.evaluator.tests.harness import TRUTH, Evaluator, away, ready
 from tidemill_core.application import PageRequest
 from tidemill_core.errors import (
@@ -18,7 +18,6 @@ from tidemill_evaluator.evaluations.domain.comparison import Verdict
 from tidemill_evaluator.evaluations.domain.evaluation import EvaluationHasCompleted, EvaluationHasStarted, State
 from tidemill_evaluator.evaluations.list_case_results import ListCommand
 from tidemill_evaluator.evaluations.ports import CaseName, Question
-from tidemill_evaluator.suites.crud import UpdateSuiteCommand
 from tidemill_evaluator.suites.domain.cases import Context, Role, Turn
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.suite import Suite
@@ -74,7 +73,7 @@ async def test_both_sides_are_asked_with_the_turns_variables_and_readers_of_the_
         principals=("staff",),
     )
     given = [replace(case, context=context) for case in cases(2)]
-    await evaluator.suite_crud.create(Suite(id="truth", project="acme"), given, request=request())
+    await evaluator.suite_crud.create(Suite(id="truth", project="acme"), given, write())
     await evaluator.by_hand()
 
     done = await evaluator.finish()
@@ -195,7 +194,7 @@ async def test_a_question_that_is_asked_many_times_is_evidence_once() -> None:
     one, two, _ = cases(3)
     repeats = [replace(one, id=f"again{number}") for number in range(8)]
     suite = Suite(id="truth", project="acme")
-    await evaluator.suite_crud.create(suite, [one, two, *repeats], request=request())
+    await evaluator.suite_crud.create(suite, [one, two, *repeats], write())
     await evaluator.with_gate(replace(TRUTH, at_least=3))
     await evaluator.register()
 
@@ -280,8 +279,7 @@ async def test_a_suite_that_changes_meanwhile_is_asked_as_it_was_at_the_start() 
     async def change(_: Question) -> None:
         if len(evaluator.inference.asked) == 1:
             pending = Suite(id="truth", project="acme")
-            command = UpdateSuiteCommand(suite=pending, cases=cases(9), fields=frozenset({"cases"}), request=request())
-            await evaluator.suite_crud.update(command)
+            await evaluator.suite_crud.update(pending, cases(9), frozenset({"cases"}), write())
             evaluator.inference.away = away()
 
     evaluator.inference.before = change
@@ -326,7 +324,7 @@ async def test_a_deleted_suite_does_not_disturb_an_evaluation_that_has_begun() -
 
     async def delete(_: Question) -> None:
         if not evaluator.inference.asked:
-            await evaluator.suite_crud.delete(ADA, "truth", etag="", request=request())
+            await evaluator.suite_crud.delete(ADA, "truth", write())
 
     evaluator.inference.before = delete
     await evaluator.worker(evaluator.results, max_concurrent=1)(name_of(started))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.evaluator.tests.builders import ADA, TUNED, cases, name_of, passage, request
+from services.evaluator.tests.builders import ADA, TUNED, cases, name_of, passage, request, write
 from services.evaluator.tests.fakes import InMemoryResults
 from services.evaluator.tests.harness import Evaluator, ready
 from tidemill_core.application import Request
@@ -21,7 +21,6 @@ from tidemill_evaluator.evaluations.domain.evaluation import (
 )
 from tidemill_evaluator.evaluations.mongo import EVALUATIONS
 from tidemill_evaluator.evaluations.ports import CaseName, PartialResult, Question
-from tidemill_evaluator.gates.crud import UpdateGateCommand
 from tidemill_testkit.stores import InMemoryAggregates
 
 
@@ -157,7 +156,7 @@ async def test_a_deferred_evaluation_is_made_once_though_the_resuming_process_wa
     killed = replace(evaluator.gate_crud, changed=replace(evaluator.triggers, evaluations=dying).gate_changed)
     gate.paused = False
     with pytest.raises(Killed):
-        await killed.update(UpdateGateCommand(gate=gate, fields=frozenset({"paused"}), request=request()))
+        await killed.update(gate, frozenset({"paused"}), write())
     assert (await evaluator.gates.get("acme", "gate")).deferred_evaluation is not None
 
     for _ in range(2):

@@ -1,6 +1,6 @@
 import pytest
 
-from services.evaluator.tests.builders import ADA, TUNED, gate_of, request
+from services.evaluator.tests.builders import ADA, TUNED, gate_of, request, write
 from services.evaluator.tests.harness import Evaluator
 from tidemill_core.application import Request
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound, RequestIdReused
@@ -14,13 +14,11 @@ from tidemill_evaluator.errors import (
 from tidemill_evaluator.evaluations.domain.evaluation import EvaluationHasFailed, State
 from tidemill_evaluator.evaluations.ports import Version
 from tidemill_evaluator.evaluations.start_evaluation import StartCommand
-from tidemill_evaluator.gates.crud import UpdateGateCommand
 from tidemill_evaluator.gates.domain import Gate
 
 
 async def change(evaluator: Evaluator, gate: Gate, *fields: str, etag: str = "") -> Gate:
-    command = UpdateGateCommand(gate=gate, fields=frozenset(fields), request=request(), etag=etag)
-    return await evaluator.gate_crud.update(command)
+    return await evaluator.gate_crud.update(gate, frozenset(fields), write(etag=etag))
 
 
 async def test_a_registered_version_is_evaluated_by_every_gate_that_asks_for_its_model() -> None:
@@ -63,7 +61,7 @@ async def test_a_registration_that_comes_after_the_evaluation_has_gone_on_starts
 async def test_a_deleted_gate_starts_none() -> None:
     evaluator = Evaluator()
     await evaluator.with_gate()
-    await evaluator.gate_crud.delete(ADA, "gate", etag="", request=request())
+    await evaluator.gate_crud.delete(ADA, "gate", write())
 
     await evaluator.register()
 
@@ -147,13 +145,13 @@ async def test_a_gate_is_checked_before_it_is_stored_and_validating_stores_nothi
     evaluator = Evaluator()
     with pytest.raises(InvalidInput):
         await evaluator.with_gate(name="No Slug")
-    await evaluator.gate_crud.create(gate_of(), request=request(), validate_only=True)
+    await evaluator.gate_crud.create(gate_of(), write(validate_only=True))
     with pytest.raises(GateNotFound):
         await evaluator.gates.get("acme", "gate")
 
     gate = await evaluator.with_gate()
     with pytest.raises(AlreadyExists):
-        await evaluator.gate_crud.create(gate_of(), request=request(), validate_only=True)
+        await evaluator.gate_crud.create(gate_of(), write(validate_only=True))
     gate.confidence = 2.0
     with pytest.raises(InvalidInput):
         await change(evaluator, gate, "confidence")

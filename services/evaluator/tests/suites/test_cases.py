@@ -8,7 +8,7 @@ from tidemill_evaluator.gates.domain import Requirement
 from tidemill_evaluator.suites.domain.cases import Context, Role, Turn, check_cases, digest_of
 from tidemill_evaluator.suites.domain.limits import Limits
 
-SMALL = Limits(cases=3, question_length=20, reference_length=20, requirements=2, labels=1, label_length=5)
+SMALL = Limits(cases=3, question_length=20, reference_length=20, requirements=2)
 
 
 def fields_of(error: InvalidInput) -> list[str]:
@@ -85,7 +85,7 @@ def test_any_other_content_has_another_digest(change: dict[str, str]) -> None:
         ({"id": "c1"}, "suite.cases[1].id"),
         ({"question": "q" * 21}, "suite.cases[1].question"),
         ({"reference": "r" * 21}, "suite.cases[1].reference"),
-        ({"labels": {"a": "too long"}}, "suite.cases[1].labels[a]"),
+        ({"labels": {"a": "too long" * 40}}, "suite.cases[1].labels[a]"),
     ],
 )
 def test_a_case_that_cannot_be_asked_is_named_without_its_text(change: dict[str, str], field: str) -> None:
@@ -125,7 +125,7 @@ def test_a_requirement_that_can_never_hold_is_refused_by_its_field(requirement: 
 
 def test_all_that_is_wrong_with_a_gate_is_said_at_once() -> None:
     gate = gate_of(*[Requirement(suite="truth", metric="rouge_l")] * 3, name="My Gate", candidate="")
-    gate.confidence, gate.labels = 1.0, {"team": "support"}
+    gate.confidence, gate.labels = 1.0, {"team": "support" * 40}
 
     with pytest.raises(InvalidInput) as refused:
         gate.check(SMALL)

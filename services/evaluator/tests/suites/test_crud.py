@@ -1,36 +1,29 @@
 import pytest
 
-from services.evaluator.tests.builders import ADA, BUCKET, cases, request
+from services.evaluator.tests.builders import ADA, BUCKET, cases, write
 from services.evaluator.tests.harness import Evaluator
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput
 from tidemill_evaluator.errors import SuiteInUse, SuiteNotFound
-from tidemill_evaluator.suites.crud import UpdateSuiteCommand
 from tidemill_evaluator.suites.domain.cases import Case
 from tidemill_evaluator.suites.domain.suite import Suite
 
 TRUTH = Suite(id="truth", project="acme")
 
 
-def update(new: list[Case], *, etag: str = "", validate_only: bool = False) -> UpdateSuiteCommand:
-    return UpdateSuiteCommand(
-        suite=TRUTH,
-        cases=new,
-        fields=frozenset({"cases"}),
-        request=request(),
-        etag=etag,
-        validate_only=validate_only,
-    )
+async def update(evaluator: Evaluator, new: list[Case], *, etag: str = "", validate_only: bool = False) -> Suite:
+    asked = write(etag=etag, validate_only=validate_only)
+    return await evaluator.suite_crud.update(TRUTH, new, frozenset({"cases"}), asked)
 
 
 async def delete(evaluator: Evaluator, *, etag: str = "") -> None:
-    await evaluator.suite_crud.delete(ADA, "truth", request=request(), etag=etag)
+    await evaluator.suite_crud.delete(ADA, "truth", write(etag=etag))
 
 
 async def test_the_cases_are_read_as_they_were_given() -> None:
     evaluator = Evaluator()
     labelled = [Case(id="c1", question="qu\u00e9\u2028?", reference="a\nb", labels={"area": "math"}), *cases(3)[1:]]
 
-    await evaluator.suite_crud.create(TRUTH, labelled, request=request())
+    await evaluator.suite_crud.create(TRUTH, labelled, write())
 
     suite, read = await evaluator.suite_crud.get(ADA, "truth")
     assert list(read) == labelled
@@ -41,8 +34,8 @@ async def test_changed_cases_make_the_next_version_and_the_same_cases_none() -> 
     evaluator = Evaluator()
     first = await evaluator.with_suite()
 
-    same = await evaluator.suite_crud.update(update(list(reversed(cases(3)))))
-    other = await evaluator.suite_crud.update(update(cases(4)))
+    same = await update(evaluator, list(reversed(cases(3))))
+    other = await update(evaluator, cases(4))
 
     assert (first.number, same.number, other.number) == (1, 1, 2)
     assert other.digest != first.digest
@@ -63,7 +56,7 @@ async def test_a_deleted_suite_whose_name_is_taken_up_again_counts_on() -> None:
 async def test_the_same_request_again_creates_nothing_and_the_id_is_taken_for_others() -> None:
     evaluator = Evaluator()
 
-    first, again = [await evaluator.suite_crud.create(TRUTH, cases(3), request=request("r1")) for _ in range(2)]
+    first, again = [await evaluator.suite_crud.create(TRUTH, cases(3), write("r1")) for _ in range(2)]
 
     assert first == again
     with pytest.raises(AlreadyExists):
@@ -73,12 +66,12 @@ async def test_the_same_request_again_creates_nothing_and_the_id_is_taken_for_ot
 async def test_validating_stores_nothing() -> None:
     evaluator = Evaluator()
 
-    assert (await evaluator.suite_crud.create(TRUTH, cases(3), request=request(), validate_only=True)).number == 1
+    assert (await evaluator.suite_crud.create(TRUTH, cases(3), write(validate_only=True))).number == 1
     assert evaluator.objects.buckets[BUCKET] == {}
     await evaluator.with_suite()
     with pytest.raises(AlreadyExists):
-        await evaluator.suite_crud.create(TRUTH, cases(3), request=request(), validate_only=True)
-    assert (await evaluator.suite_crud.update(update(cases(4), validate_only=True))).number == 2
+        await evaluator.suite_crud.create(TRUTH, cases(3), write(validate_only=True))
+    assert (await update(evaluator, cases(4), validate_only=True)).number == 2
     assert (await evaluator.suite_crud.get(ADA, "truth"))[0].number == 1
 
 
@@ -86,7 +79,7 @@ async def test_cases_that_cannot_be_asked_are_stored_nowhere() -> None:
     evaluator = Evaluator()
 
     with pytest.raises(InvalidInput):
-        await evaluator.suite_crud.create(TRUTH, [], request=request())
+        await evaluator.suite_crud.create(TRUTH, [], write())
 
     assert evaluator.objects.buckets[BUCKET] == {}
 
@@ -103,10 +96,10 @@ async def test_a_suite_that_a_gate_requires_stays() -> None:
 async def test_a_change_that_was_decided_on_an_older_suite_is_refused() -> None:
     evaluator = Evaluator()
     await evaluator.with_suite()
-    await evaluator.suite_crud.update(update(cases(4)))
+    await update(evaluator, cases(4))
 
     with pytest.raises(Conflict):
-        await evaluator.suite_crud.update(update(cases(5), etag="1"))
+        await update(evaluator, cases(5), etag="1")
     with pytest.raises(Conflict):
         await delete(evaluator, etag="1")
 
@@ -116,5 +109,5 @@ async def test_suites_of_projects_are_apart() -> None:
     await evaluator.with_suite()
     theirs = Suite(id="truth", project="globex")
 
-    assert (await evaluator.suite_crud.create(theirs, cases(1), request=request())).number == 1
+    assert (await evaluator.suite_crud.create(theirs, cases(1), write())).number == 1
     assert (await evaluator.suite_crud.get(ADA, "truth"))[0].size == 3

@@ -9,6 +9,8 @@ from tidemill_evaluator.evaluations.messages import evaluation_message, result_m
 from tidemill_evaluator.evaluations.start_evaluation import StartCommand, StartEvaluation
 from tidemill_kit.grpc.server import current_caller, page_of, request_of
 
+_FILTERS = {"gate": "gate", "candidate": "candidate"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRpcs:
@@ -39,7 +41,7 @@ class EvaluationRpcs:
     async def ListEvaluations(self, request: pb.ListEvaluationsRequest, _context: object) -> pb.ListEvaluationsResponse:
         """See the contract."""
         page = await self.evaluations.list(
-            current_caller(), page_of(request), gate=request.gate, candidate=request.candidate
+            current_caller(), page_of(request, filters=_FILTERS), gate=request.gate, candidate=request.candidate
         )
         return pb.ListEvaluationsResponse(
             evaluations=[evaluation_message(each) for each in page.items], next_page_token=page.next_token

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Request, ResourceKey, derived_id
 from tidemill_core.errors import AlreadyExists, InvalidInput, RequestIdReused, Violation
+from tidemill_core.resources import slug_violations
 from tidemill_evaluator.errors import CandidateNotReady, SuiteNotFound
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.evaluations.ports import Enqueue, Evaluations, Inference, Models
 from tidemill_evaluator.gates.ports import Gates
 from tidemill_evaluator.suites.domain.limits import Limits
-from tidemill_evaluator.suites.domain.names import name_of, slug_violation, version_violation
+from tidemill_evaluator.suites.domain.names import name_of, version_violation
 from tidemill_evaluator.suites.ports import Suites
 
 
@@ -76,7 +77,7 @@ class StartEvaluation:
                     text = "is defined by the gate: omit it or the gate"
                     violations.append(Violation(field=name, description=text))
         else:
-            violations += slug_violation(command.deployment, "deployment")
+            violations += slug_violations("deployment", command.deployment)
             if not 1 <= len(command.suites) <= self.limits.suites_by_hand:
                 text = f"has {len(command.suites)} suites: send 1 to {self.limits.suites_by_hand}, or a gate"
                 violations.append(Violation(field="suites", description=text))

@@ -1,30 +1,20 @@
 """Use cases: create, get, list, update and delete gates."""
 
 from collections.abc import Sequence
-from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Final
 
+from tidemill_core import resources
+from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import Caller, Page, PageRequest, Request
-from tidemill_core.errors import AlreadyExists
-from tidemill_evaluator.errors import GateNotFound
-from tidemill_evaluator.etags import refuse_changed
+from tidemill_core.resources import Write, copy_fields
 from tidemill_evaluator.gates.domain import CandidateGates, Gate
 from tidemill_evaluator.gates.ports import GateChanged, Gates, GatesOfCandidates
 from tidemill_evaluator.suites.domain.limits import Limits
 
-CHANGEABLE = frozenset({"labels", "deployment", "candidate", "confidence", "require", "paused"})
+_OWN = {each.name for each in fields(Gate)} - {each.name for each in fields(Aggregate)}
+CHANGEABLE: Final = frozenset(_OWN | {"labels"}) - {"deferred_evaluation"}
 _PAGE = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateGateCommand:
-    """Sets `fields` to their values in `gate`; `etag` is the revision that the caller read."""
-
-    gate: Gate
-    fields: frozenset[str]
-    request: Request
-    etag: str = ""
-    validate_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,16 +30,11 @@ class GateCrud:
     limits: Limits
 
     async def get(self, caller: Caller, gate_id: str) -> Gate:
-        """Return a gate.
-
-        Raises:
-            GateNotFound: there is none.
-
-        """
+        """Return a gate."""
         return await self.gates.get(caller.project, gate_id)
 
     async def list(self, caller: Caller, page: PageRequest) -> Page[Gate]:
-        """Return a page, oldest first."""
+        """Return a page."""
         return await self.gates.list(caller.project, page=page)
 
     async def requiring(self, caller: Caller, suite: str) -> Sequence[str]:
@@ -61,7 +46,7 @@ class GateCrud:
             if not (token := page.next_token):
                 return found
 
-    async def create(self, gate: Gate, *, request: Request, validate_only: bool = False) -> Gate:
+    async def create(self, gate: Gate, write: Write) -> Gate:
         """Return the new gate; the id of a deleted gate may be reused.
 
         Raises:
@@ -70,12 +55,11 @@ class GateCrud:
 
         """
         gate.check(self.limits)
-        if validate_only:
-            return await self._preview(gate)
-        await self._index(gate)
-        return await self.gates.add(gate, request=request)
+        if not write.validate_only:
+            await self._index(gate)
+        return await resources.create(self.gates, gate, write)
 
-    async def update(self, command: UpdateGateCommand) -> Gate:
+    async def update(self, given: Gate, paths: frozenset[str], write: Write) -> Gate:
         """Return the updated gate; evaluations in progress keep their settings.
 
         Raises:
@@ -84,28 +68,19 @@ class GateCrud:
             Conflict: it changed since the etag.
 
         """
-        given = command.gate
 
         def change(gate: Gate) -> None:
-            refuse_changed(gate, command.etag)
-            for name in command.fields:
-                setattr(gate, name, getattr(given, name))
+            copy_fields(given, gate, paths)
             gate.check(self.limits)
 
-        preview = await self.gates.get(given.project, given.id)
-        if command.validate_only:
+        if not write.validate_only:
+            preview = await self.gates.get(given.project, given.id)
             change(preview)
-            return preview
-        for name in command.fields:
-            setattr(preview, name, getattr(given, name))
-        preview.check(self.limits)
-        await self._index(preview)
-        gate = await self.gates.update(given.project, given.id, change, request=command.request)
-        return await self.changed(gate)
+            await self._index(preview)
+        gate = await resources.update(self.gates, given.project, given.id, change, write)
+        return gate if write.validate_only else await self.changed(gate)
 
-    async def delete(
-        self, caller: Caller, gate_id: str, *, etag: str, request: Request, validate_only: bool = False
-    ) -> Gate:
+    async def delete(self, caller: Caller, gate_id: str, write: Write) -> Gate:
         """Return the deleted gate; its evaluations are kept.
 
         Raises:
@@ -113,26 +88,9 @@ class GateCrud:
             Conflict: it changed since the etag.
 
         """
-
-        def change(gate: Gate) -> None:
-            refuse_changed(gate, etag)
-            gate.deleted = True
-
-        if validate_only:
-            preview = await self.gates.get(caller.project, gate_id)
-            refuse_changed(preview, etag)
-            return preview
-        return await self.gates.update(caller.project, gate_id, change, request=request)
+        return await resources.delete(self.gates, caller.project, gate_id, write)
 
     async def _index(self, gate: Gate) -> None:
         """Add the gate to the candidate index; stale entries are filtered on read."""
         fresh = CandidateGates(id=gate.candidate, project=gate.project)
         await self.by_candidate.upsert(fresh, lambda each: each.gates.add(gate.id), request=Request.internal())
-
-    async def _preview(self, gate: Gate) -> Gate:
-        try:
-            await self.gates.get(gate.project, gate.id)
-        except GateNotFound:
-            return deepcopy(gate)
-        message = f"{gate.id} already exists: choose another id"
-        raise AlreadyExists(message, id=gate.id)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.resources import label_violations, slug_violations
 from tidemill_evaluator.suites.domain.limits import Limits
-from tidemill_evaluator.suites.domain.names import name_of, number_of, slug_violation
+from tidemill_evaluator.suites.domain.names import name_of, number_of
 
 ROUGE_L = "rouge_l"
 TOKEN_F1 = "token_f1"  # noqa: S105 - a metric
@@ -79,8 +80,8 @@ class Gate(Aggregate):
 
     def _violations(self, limits: Limits) -> Iterator[Violation]:
         for name in ("id", "deployment", "candidate"):
-            yield from slug_violation(getattr(self, name), f"gate.{name}")
-        yield from limits.of_labels(self.labels, "gate.labels")
+            yield from slug_violations(f"gate.{name}", getattr(self, name))
+        yield from label_violations("gate.labels", self.labels)
         if not MIN_CONFIDENCE <= self.confidence <= MAX_CONFIDENCE:
             text = f"is {self.confidence}: send {MIN_CONFIDENCE} to {MAX_CONFIDENCE}, or 0 for {CONFIDENCE}"
             yield Violation(field="gate.confidence", description=text)
@@ -104,9 +105,9 @@ def _place(deferred_evaluation: DeferredEvaluation) -> tuple[int, int]:
 
 def _requirement_violations(requirement: Requirement, where: str) -> Iterator[Violation]:
     if requirement.suite:
-        yield from slug_violation(requirement.suite, f"{where}.suite")
+        yield from slug_violations(f"{where}.suite", requirement.suite)
     elif requirement.dataset:
-        yield from slug_violation(requirement.dataset, f"{where}.dataset")
+        yield from slug_violations(f"{where}.dataset", requirement.dataset)
     else:
         yield Violation(field=f"{where}.cases", description="names no cases: send suite or dataset")
     if requirement.metric not in METRICS:

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from tidemill.evaluator.v1 import evaluation_service_pb2 as pb
-from tidemill_evaluator.gates.crud import CHANGEABLE, GateCrud, UpdateGateCommand
+from tidemill_evaluator.gates.crud import CHANGEABLE, GateCrud
 from tidemill_evaluator.gates.messages import gate_of
-from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of, required
+from tidemill_kit.grpc.server import current_caller, page_of, paths_of, required, write_of
 from tidemill_kit.mapping import to_message
 
 
@@ -19,8 +19,7 @@ class GateRpcs:
         """See the contract."""
         required(request, "gate")
         gate = gate_of(request.gate, current_caller().project)
-        created = await self.gates.create(gate, request=request_of(request), validate_only=request.validate_only)
-        return to_message(pb.CreateGateResponse, gate=created)
+        return to_message(pb.CreateGateResponse, gate=await self.gates.create(gate, write_of(request)))
 
     async def GetGate(self, request: pb.GetGateRequest, _context: object) -> pb.GetGateResponse:
         """See the contract."""
@@ -28,28 +27,17 @@ class GateRpcs:
 
     async def ListGates(self, request: pb.ListGatesRequest, _context: object) -> pb.ListGatesResponse:
         """See the contract."""
-        page = await self.gates.list(current_caller(), page_of(request))
+        page = await self.gates.list(current_caller(), page_of(request, filters={}))
         return to_message(pb.ListGatesResponse, gates=page.items, next_page_token=page.next_token)
 
     async def UpdateGate(self, request: pb.UpdateGateRequest, _context: object) -> pb.UpdateGateResponse:
         """See the contract."""
         required(request, "gate")
-        command = UpdateGateCommand(
-            gate=gate_of(request.gate, current_caller().project),
-            fields=paths_of(request.update_mask, allowed=CHANGEABLE),
-            etag=request.gate.etag,
-            request=request_of(request),
-            validate_only=request.validate_only,
-        )
-        return to_message(pb.UpdateGateResponse, gate=await self.gates.update(command))
+        gate = gate_of(request.gate, current_caller().project)
+        fields, write = paths_of(request.update_mask, allowed=CHANGEABLE), write_of(request, etag=request.gate.etag)
+        return to_message(pb.UpdateGateResponse, gate=await self.gates.update(gate, fields, write))
 
     async def DeleteGate(self, request: pb.DeleteGateRequest, _context: object) -> pb.DeleteGateResponse:
         """See the contract."""
-        deleted = await self.gates.delete(
-            current_caller(),
-            request.id,
-            etag=request.etag,
-            request=request_of(request),
-            validate_only=request.validate_only,
-        )
+        deleted = await self.gates.delete(current_caller(), request.id, write_of(request))
         return to_message(pb.DeleteGateResponse, gate=deleted)

@@ -1,31 +1,20 @@
 """Use cases: create, get, list, update and delete suites."""
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
+from typing import Final
 
-from tidemill_core.application import Caller, Page, PageRequest, Request
-from tidemill_core.errors import AlreadyExists
-from tidemill_evaluator.errors import SuiteInUse, SuiteNotFound
-from tidemill_evaluator.etags import refuse_changed
+from tidemill_core import resources
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Caller, Page, PageRequest
+from tidemill_core.resources import Write, copy_fields
+from tidemill_evaluator.errors import SuiteInUse
 from tidemill_evaluator.suites.domain.cases import Case
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.suite import Suite
 from tidemill_evaluator.suites.ports import Cases, GatesOfSuite, Suites
 
-CHANGEABLE = frozenset({"labels", "cases"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateSuiteCommand:
-    """Sets `fields`; `etag` is the revision that the caller read."""
-
-    suite: Suite
-    cases: Sequence[Case]
-    fields: frozenset[str]
-    request: Request
-    etag: str = ""
-    validate_only: bool = False
+CHANGEABLE: Final = frozenset({"labels", "cases"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +37,10 @@ class SuiteCrud:
         return suite, await self.cases.read(caller.project, suite.case_set)
 
     async def list(self, caller: Caller, page: PageRequest) -> Page[Suite]:
-        """Return a page of suites without cases, oldest first."""
+        """Return a page of suites without cases."""
         return await self.suites.list(caller.project, page=page)
 
-    async def create(
-        self, given: Suite, cases: Sequence[Case], *, request: Request, validate_only: bool = False
-    ) -> Suite:
+    async def create(self, given: Suite, cases: Sequence[Case], write: Write) -> Suite:
         """Return the new suite; the name of a deleted suite may be reused, and version numbers continue.
 
         Raises:
@@ -62,18 +49,15 @@ class SuiteCrud:
 
         """
         given.check(self.limits, cases)
-        if validate_only:
-            return await self._preview(given, cases)
-        content = await self.cases.put(given.project, given.id, cases)
+        content = await self._put(given, cases, write)
 
-        def create(suite: Suite) -> None:
+        def begin(suite: Suite) -> None:
             suite.create(dict(given.labels))
             suite.take(cases, content)
 
-        fresh = Suite(id=given.id, project=given.project)
-        return await self.suites.upsert(fresh, create, request=request)
+        return await resources.create(self.suites, Suite(id=given.id, project=given.project), write, begin=begin)
 
-    async def update(self, command: UpdateSuiteCommand) -> Suite:
+    async def update(self, given: Suite, cases: Sequence[Case], fields: frozenset[str], write: Write) -> Suite:
         """Return the updated suite; changed cases create the next version.
 
         Raises:
@@ -82,28 +66,19 @@ class SuiteCrud:
             Conflict: it changed since the etag.
 
         """
-        given, new_cases = command.suite, "cases" in command.fields
-        preview = await self.suites.get(given.project, given.id)
-        given.check(self.limits, command.cases if new_cases else None)
-        content = None
-        if new_cases and not command.validate_only:
-            content = await self.cases.put(given.project, given.id, command.cases)
+        await self.suites.get(given.project, given.id)
+        new_cases = "cases" in fields
+        given.check(self.limits, cases if new_cases else None)
+        content = await self._put(given, cases, write) if new_cases else None
 
         def change(suite: Suite) -> None:
-            refuse_changed(suite, command.etag)
-            if "labels" in command.fields:
-                suite.labels = dict(given.labels)
+            copy_fields(given, suite, fields - {"cases"})
             if new_cases:
-                suite.take(command.cases, content)
+                suite.take(cases, content)
 
-        if command.validate_only:
-            change(preview)
-            return preview
-        return await self.suites.update(given.project, given.id, change, request=command.request)
+        return await resources.update(self.suites, given.project, given.id, change, write)
 
-    async def delete(
-        self, caller: Caller, suite_id: str, *, etag: str, request: Request, validate_only: bool = False
-    ) -> Suite:
+    async def delete(self, caller: Caller, suite_id: str, write: Write) -> Suite:
         """Return the deleted suite; its versions stay readable for evaluations.
 
         Raises:
@@ -112,25 +87,10 @@ class SuiteCrud:
             Conflict: it changed since the etag.
 
         """
-
-        def change(suite: Suite) -> None:
-            refuse_changed(suite, etag)
-            suite.deleted = True
-
-        preview = await self.suites.get(caller.project, suite_id)
+        await self.suites.get(caller.project, suite_id)
         if gates := await self.gates_of(caller, suite_id):
             raise SuiteInUse(suite_id, gates)
-        if validate_only:
-            refuse_changed(preview, etag)
-            return preview
-        return await self.suites.update(caller.project, suite_id, change, request=request)
+        return await resources.delete(self.suites, caller.project, suite_id, write)
 
-    async def _preview(self, given: Suite, cases: Sequence[Case]) -> Suite:
-        try:
-            await self.suites.get(given.project, given.id)
-        except SuiteNotFound:
-            preview = deepcopy(given)
-            preview.take(cases, None)
-            return preview
-        message = f"{given.id} already exists: choose another id"
-        raise AlreadyExists(message, id=given.id)
+    async def _put(self, suite: Suite, cases: Sequence[Case], write: Write) -> ObjectRef | None:
+        return None if write.validate_only else await self.cases.put(suite.project, suite.id, cases)

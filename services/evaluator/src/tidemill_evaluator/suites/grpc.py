@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from tidemill.evaluator.v1 import suite_service_pb2 as pb
 from tidemill.evaluator.v1.suite_service_pb2_grpc import SuiteServiceServicer
-from tidemill_evaluator.suites.crud import CHANGEABLE, SuiteCrud, UpdateSuiteCommand
+from tidemill_evaluator.suites.crud import CHANGEABLE, SuiteCrud
 from tidemill_evaluator.suites.messages import cases_of, suite_message, suite_of
-from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of, required
+from tidemill_kit.grpc.server import current_caller, page_of, paths_of, required, write_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +19,7 @@ class GrpcSuiteService(SuiteServiceServicer):
         """See the contract."""
         required(request, "suite")
         suite, cases = suite_of(request.suite, current_caller().project), cases_of(request.suite)
-        created = await self.suites.create(
-            suite, cases, request=request_of(request), validate_only=request.validate_only
-        )
+        created = await self.suites.create(suite, cases, write_of(request))
         return pb.CreateSuiteResponse(suite=suite_message(created, cases))
 
     async def GetSuite(self, request: pb.GetSuiteRequest, _context: object) -> pb.GetSuiteResponse:
@@ -31,7 +29,7 @@ class GrpcSuiteService(SuiteServiceServicer):
 
     async def ListSuites(self, request: pb.ListSuitesRequest, _context: object) -> pb.ListSuitesResponse:
         """See the contract."""
-        page = await self.suites.list(current_caller(), page_of(request))
+        page = await self.suites.list(current_caller(), page_of(request, filters={}))
         return pb.ListSuitesResponse(
             suites=[suite_message(suite) for suite in page.items], next_page_token=page.next_token
         )
@@ -39,23 +37,11 @@ class GrpcSuiteService(SuiteServiceServicer):
     async def UpdateSuite(self, request: pb.UpdateSuiteRequest, _context: object) -> pb.UpdateSuiteResponse:
         """See the contract."""
         required(request, "suite")
-        command = UpdateSuiteCommand(
-            suite=suite_of(request.suite, current_caller().project),
-            cases=cases_of(request.suite),
-            fields=paths_of(request.update_mask, allowed=CHANGEABLE),
-            etag=request.suite.etag,
-            request=request_of(request),
-            validate_only=request.validate_only,
-        )
-        return pb.UpdateSuiteResponse(suite=suite_message(await self.suites.update(command)))
+        suite, cases = suite_of(request.suite, current_caller().project), cases_of(request.suite)
+        fields, write = paths_of(request.update_mask, allowed=CHANGEABLE), write_of(request, etag=request.suite.etag)
+        return pb.UpdateSuiteResponse(suite=suite_message(await self.suites.update(suite, cases, fields, write)))
 
     async def DeleteSuite(self, request: pb.DeleteSuiteRequest, _context: object) -> pb.DeleteSuiteResponse:
         """See the contract."""
-        deleted = await self.suites.delete(
-            current_caller(),
-            request.id,
-            etag=request.etag,
-            request=request_of(request),
-            validate_only=request.validate_only,
-        )
+        deleted = await self.suites.delete(current_caller(), request.id, write_of(request))
         return pb.DeleteSuiteResponse(suite=suite_message(deleted))

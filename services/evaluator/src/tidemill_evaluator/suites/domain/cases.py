@@ -10,6 +10,7 @@ from heapq import nsmallest
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.resources import label_violations
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.words import folded
 
@@ -163,7 +164,7 @@ def _violations(cases: Sequence[Case], limits: Limits) -> Iterator[Violation]:
         if case.id in seen:
             yield Violation(field=f"{where}.id", description="is a duplicate: case ids must be unique")
         seen.add(case.id)
-        yield from limits.of_labels(case.labels, f"{where}.labels")
+        yield from label_violations(f"{where}.labels", case.labels)
 
 
 def _context_violations(context: Context, where: str, limits: Limits) -> Iterator[Violation]:

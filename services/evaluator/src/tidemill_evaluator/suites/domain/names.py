@@ -1,20 +1,11 @@
-"""Names of slugs, versions and sets of cases."""
+"""Names of versions."""
 
 import re
 
 from tidemill_core.errors import Violation
+from tidemill_core.resources import SLUG
 
-SLUG = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
-_VERSION = re.compile(r"([a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?)@([1-9][0-9]{0,8})")
-
-
-def slug_violation(value: str, field: str) -> list[Violation]:
-    """Return the violation of a slug, if any."""
-    if SLUG.fullmatch(value):
-        return []
-    rule = "use 1 to 63 characters of a-z, 0-9, _ and -, starting and ending with a-z or 0-9"
-    text = f"{value[:80]!r} is not a valid id: {rule}"
-    return [Violation(field=field, description=text)]
+_VERSION = re.compile(rf"({SLUG.pattern})@([1-9][0-9]{{0,8}})")
 
 
 def version_violation(value: str, field: str) -> list[Violation]:

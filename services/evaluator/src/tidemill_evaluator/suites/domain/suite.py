@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from tidemill_core.aggregate import Aggregate, ObjectRef
 from tidemill_core.errors import AlreadyExists, InvalidInput
+from tidemill_core.resources import label_violations, slug_violations
 from tidemill_evaluator.errors import SuiteNotFound
 from tidemill_evaluator.suites.domain.cases import Case, CaseSet, check_cases, digest_of
 from tidemill_evaluator.suites.domain.limits import Limits
-from tidemill_evaluator.suites.domain.names import slug_violation
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Suite(Aggregate):
             InvalidInput: naming every field that does.
 
         """
-        if violations := [*slug_violation(self.id, "suite.id"), *limits.of_labels(self.labels, "suite.labels")]:
+        if violations := [*slug_violations("suite.id", self.id), *label_violations("suite.labels", self.labels)]:
             raise InvalidInput.of(*violations)
         if cases is not None:
             check_cases(cases, limits)
