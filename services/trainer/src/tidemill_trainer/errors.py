@@ -16,9 +16,7 @@ NotFound
 ├── TrainingRunNotFound
 └── DatasetVersionNotFound
 Conflict
-├── ModelChanged
 ├── ImportLost
-├── PlanChanged
 └── RunLost
 PreconditionFailed
 ├── VersionNotUploading
@@ -123,15 +121,6 @@ class FileNotExpected(NotFound):
         )
 
 
-class ModelChanged(Conflict):
-    """The model changed since the caller read it."""
-
-    reason = "MODEL_CHANGED"
-
-    def __init__(self, model: str) -> None:
-        super().__init__(f"model {model} has changed since: read it again and retry", model=model)
-
-
 class ImportLost(Conflict):
     """Another worker took over the import; writes of this worker are refused."""
 
@@ -188,15 +177,6 @@ class DatasetVersionNotFound(NotFound):
 
     def __init__(self, version: str) -> None:
         super().__init__(f"dataset version {version} does not exist in this project", version=version)
-
-
-class PlanChanged(Conflict):
-    """The plan changed since the caller read it."""
-
-    reason = "TRAINING_PLAN_CHANGED"
-
-    def __init__(self, plan: str) -> None:
-        super().__init__(f"training plan {plan} has changed since: read it again and retry", plan=plan)
 
 
 class RunLost(Conflict):

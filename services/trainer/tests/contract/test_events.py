@@ -65,7 +65,7 @@ def failed() -> tuple[str, Message]:
 
 def deleted() -> tuple[str, Message]:
     model = Model(id="smollm2", project="acme", version=1)
-    model.delete(now=NOON, expected_version=None)
+    model.end(NOON)
     return published(MODELS, model, seq=2)
 
 

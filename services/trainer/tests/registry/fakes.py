@@ -14,6 +14,7 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.errors import DependencyUnavailable, TidemillError
 from tidemill_core.models.manifest import ArtifactFile, Manifest
+from tidemill_core.resources import Write
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 from tidemill_trainer.errors import ModelNotFound, ModelVersionNotFound, SourceRefused
@@ -209,18 +210,11 @@ class Registry:
         return await self.finish(version.id)
 
     async def delete(
-        self,
-        model: str = "smollm2",
-        *,
-        request: str = "",
-        expected_version: int | None = None,
-        validate_only: bool = False,
+        self, model: str = "smollm2", *, request: str = "", etag: str = "", validate_only: bool = False
     ) -> Model:
         """Delete a model."""
-        intent = Request.of(request, b"")
-        return await self.crud.delete(
-            ADA, model, expected_version=expected_version, request=intent, validate_only=validate_only
-        )
+        write = Write(request=Request.of(request, b""), etag=etag, validate_only=validate_only)
+        return await self.crud.delete(ADA, model, write)
 
     def files_left(self) -> Sequence[str]:
         """Return the names of the remaining local files."""

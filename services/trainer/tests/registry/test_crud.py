@@ -2,8 +2,8 @@ import pytest
 
 from services.trainer.tests.registry.fakes import ADA, Registry, model_files
 from tidemill_core.application import PageRequest
-from tidemill_core.errors import InvalidInput
-from tidemill_trainer.errors import ModelChanged, ModelNotFound, ModelVersionNotFound
+from tidemill_core.errors import Conflict, InvalidInput
+from tidemill_trainer.errors import ModelNotFound, ModelVersionNotFound
 from tidemill_trainer.registry.domain.model import ModelWasDeleted
 
 
@@ -93,8 +93,8 @@ async def test_the_same_content_after_a_deletion_is_a_new_version(registry: Regi
 async def test_only_the_model_that_was_seen_is_deleted(registry: Registry) -> None:
     await registry.register(model_files())
 
-    with pytest.raises(ModelChanged):
-        await registry.delete(expected_version=7)
+    with pytest.raises(Conflict):
+        await registry.delete(etag="7")
 
     assert (await registry.crud.get_version(ADA, "smollm2")).id == "smollm2@1"
 

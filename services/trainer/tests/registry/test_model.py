@@ -2,7 +2,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tidemill_trainer.errors import ModelChanged, ModelNotFound
 from tidemill_trainer.registry.domain.model import Model, split_reference
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -47,30 +46,13 @@ def test_content_that_failed_gets_a_new_number_once() -> None:
 def test_numbers_of_a_deleted_model_are_never_given_out_again() -> None:
     model = saved(Model(id="m", project="acme"))
     model.begin("a")
-    model.delete(now=NOON, expected_version=1)
+    model.deleted = True
 
     model.begin("a")
 
     assert model.numbers == {"a": 2}
     assert list(model.live_numbers) == [2]
     assert not model.deleted
-
-
-def test_a_model_is_deleted_once() -> None:
-    model = saved(Model(id="m", project="acme"))
-    model.delete(now=NOON, expected_version=None)
-
-    with pytest.raises(ModelNotFound):
-        model.delete(now=NOON, expected_version=None)
-
-    assert len(model.pending) == 1
-
-
-def test_a_model_that_changed_is_not_deleted() -> None:
-    model = saved(Model(id="m", project="acme"))
-
-    with pytest.raises(ModelChanged):
-        model.delete(now=NOON, expected_version=7)
 
 
 @pytest.mark.parametrize("reference", ["m@", "m@0", "m@01", "m@x", "m@1@2", "m@-1", "m@²"])

@@ -13,6 +13,7 @@ from services.trainer.tests.registry.fakes import ADA, Registry, model_files, sa
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.errors import DependencyUnavailable, PermissionDenied
+from tidemill_core.resources import Write
 from tidemill_testkit.stores import InMemoryAggregates
 from tidemill_trainer.errors import (
     DatasetVersionNotFound,
@@ -24,7 +25,7 @@ from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.registry.file_inspector import FileInspector
 from tidemill_trainer.registry.references import References
 from tidemill_trainer.training.check_plan import CheckPlan
-from tidemill_trainer.training.crud import TrainingPlanCrud, UpdateCommand
+from tidemill_trainer.training.crud import TrainingPlanCrud
 from tidemill_trainer.training.domain.plan import DatasetVersion, PlanSettings, TrainingPlan
 from tidemill_trainer.training.domain.run import TrainingRun, run_id
 from tidemill_trainer.training.mongo import PLANS, RUNS
@@ -228,14 +229,12 @@ class Harness:
 
     async def plan(self, plan: str = "lora", **changes: object) -> TrainingPlan:
         """Create a plan."""
-        return await self.plan_crud.create(ADA, plan, plan_settings(**changes), request=request(), validate_only=False)
+        return await self.plan_crud.create(ADA, plan, plan_settings(**changes), Write(request=request()))
 
     async def change(self, plan: str = "lora", **changes: object) -> TrainingPlan:
         """Update a plan's fields."""
-        settings = plan_settings(**changes)
-        return await self.plan_crud.update(
-            ADA, UpdateCommand(plan=plan, settings=settings, fields=frozenset(changes), request=request())
-        )
+        write = Write(request=request())
+        return await self.plan_crud.update(ADA, plan, plan_settings(**changes), frozenset(changes), write)
 
     async def with_deferred_work(self, number: int, *, plan: str = "lora") -> ResourceKey:
         """Store a plan as after a crash between resuming it and queueing its deferred run."""
@@ -243,7 +242,7 @@ class Harness:
         await self.consume(ADA, dataset_version(number))
 
         def let_go_on(plan: TrainingPlan) -> None:
-            plan.configure(replace(plan.settings, paused=False), expected_version=None)
+            plan.configure(replace(plan.settings, paused=False))
 
         await self.plans.update("acme", plan, let_go_on, request=request())
         return ResourceKey(project="acme", id=plan)

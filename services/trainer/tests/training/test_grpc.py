@@ -74,6 +74,15 @@ async def test_a_plan_is_shown_as_it_was_written(api: ApiClient) -> None:
     assert (found.limits.time.seconds, found.labels["team"], found.etag) == (90, "support", "1")
 
 
+async def test_plans_of_a_dataset_are_listed_from_the_newest(api: ApiClient) -> None:
+    for plan, dataset in (("first", "sft"), ("other", "faq"), ("second", "sft")):
+        await api.harness.plan(plan, dataset=dataset)
+
+    request = rpc.ListTrainingPlansRequest(filter='dataset = "sft"', order_by="create_time desc")
+
+    assert [plan.id for plan in (await api.stub.ListTrainingPlans(request)).plans] == ["second", "first"]
+
+
 async def test_a_run_is_shown_with_its_whole_recipe_and_its_losses(api: ApiClient) -> None:
     await api.create()
     queued = await api.start()

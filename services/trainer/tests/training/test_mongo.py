@@ -6,6 +6,7 @@ import pytest
 
 from services.trainer.tests.training.fakes import dataset_version, plan_settings, request
 from tidemill_core.application import PageRequest
+from tidemill_core.resources import Write, delete
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_local import Addresses
@@ -107,7 +108,7 @@ async def test_only_plans_with_deferred_runs_that_are_not_paused_are_pending(
     await pending.ensure_indexes()
 
     def go_on(plan: TrainingPlan) -> None:
-        plan.configure(replace(plan.settings, paused=False), expected_version=None)
+        plan.configure(replace(plan.settings, paused=False))
 
     for name in ("owes", "paused", "owes_nothing", "deleted"):
         await plans.add(plan(name), request=request())
@@ -115,6 +116,6 @@ async def test_only_plans_with_deferred_runs_that_are_not_paused_are_pending(
         await plans.update("acme", name, lambda plan: plan.defer(dataset_version(2)), request=request())
     for name in ("owes", "owes_nothing", "deleted"):
         await plans.update("acme", name, go_on, request=request())
-    await plans.update("acme", "deleted", lambda plan: plan.delete(expected_version=None), request=request())
+    await delete(plans, "acme", "deleted", Write(request=request()))
 
     assert [name.key for name in (await pending("", without=frozenset())).items] == ["acme/owes"]

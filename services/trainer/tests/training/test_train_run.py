@@ -9,6 +9,7 @@ from services.trainer.tests.training.fakes import FakeTrainings, Harness, adapte
 from tidemill_core.application import ResourceKey
 from tidemill_core.errors import PreconditionFailed
 from tidemill_core.models.manifest import ArtifactRefused
+from tidemill_core.resources import Write
 from tidemill_kit.store.objects import ObjectDamaged
 from tidemill_trainer.errors import RunLost, TrainingFailed
 from tidemill_trainer.registry.domain.model_version import ModelVersionWasRegistered, VersionState
@@ -230,7 +231,7 @@ async def test_an_adapter_that_is_not_what_it_must_be_is_never_registered(
 async def test_two_versions_make_two_versions_of_the_model(harness: Harness) -> None:
     first = await harness.queued(1)
     await harness.train(first)
-    second = await harness.run_crud.start(ADA, "lora", dataset_version="sft@1", request=request(), validate_only=False)
+    second = await harness.run_crud.start(ADA, "lora", dataset_version="sft@1", write=Write(request=request()))
     await harness.train(ResourceKey(project="acme", id=second.id))
 
     assert [event.trained.run for event in registrations(harness) if event.trained] == [first.id, second.id]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.tests.registry.fakes import ADA, model_files, reason_of
+from services.trainer.tests.registry.fakes import ADA, model_files
 from services.trainer.tests.training.fakes import Harness, adapter_config, dataset_version, plan_settings, request
+from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import Caller, Page, PageRequest, ResourceKey
 from tidemill_core.errors import (
     AlreadyExists,
@@ -20,11 +21,11 @@ from tidemill_core.errors import (
     PermissionDenied,
     PreconditionFailed,
 )
+from tidemill_core.resources import Write
 from tidemill_testkit.stores import InMemoryAggregates
 from tidemill_trainer.errors import BaseNotTrainable, RecipeNotForBase, TrainingPlanNotFound
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.registry.domain.sources import OpenAiSource
-from tidemill_trainer.training.crud import UpdateCommand
 from tidemill_trainer.training.domain.plan import RunLimits, TrainingPlan
 from tidemill_trainer.training.domain.run import RunState, RunWasQueued, run_id
 from tidemill_trainer.training.mongo import PLANS
@@ -37,6 +38,10 @@ async def harness(tmp_path: Path) -> Harness:
     return await Harness(folder=tmp_path).with_base()
 
 
+def deleted(resource: Aggregate) -> None:
+    resource.deleted = True
+
+
 class DeletedOnceListed(InMemoryAggregates[TrainingPlan]):
     """Plans of which `gone` is deleted right after the list is read."""
 
@@ -44,7 +49,7 @@ class DeletedOnceListed(InMemoryAggregates[TrainingPlan]):
         self, project: str, *, page: PageRequest, where: Mapping[str, str] | None = None, show_deleted: bool = False
     ) -> Page[TrainingPlan]:
         found = await super().list(project, page=page, where=where, show_deleted=show_deleted)
-        await self.update(project, "gone", lambda plan: plan.delete(expected_version=None), request=request())
+        await self.update(project, "gone", deleted, request=request())
         return found
 
 
@@ -85,7 +90,7 @@ async def test_a_paused_plan_starts_nothing_until_it_goes_on_with_the_newest_ver
     await harness.consume(ADA, dataset_version(1))
     await harness.consume(ADA, dataset_version(2))
     with pytest.raises(PreconditionFailed, match="paused"):
-        await harness.run_crud.start(ADA, "lora", dataset_version="", request=request(), validate_only=False)
+        await harness.run_crud.start(ADA, "lora", dataset_version="", write=Write(request=request()))
     assert await runs_of(harness) == []
 
     await harness.change(paused=False)
@@ -171,7 +176,7 @@ async def test_a_run_whose_base_is_gone_fails_and_says_so(harness: Harness) -> N
     await harness.registry.models.update(
         "acme",
         "smollm2",
-        lambda m: m.delete(now=harness.registry.clock.now(), expected_version=None),
+        deleted,
         request=request(),
     )
 
@@ -186,7 +191,7 @@ async def test_a_run_that_its_base_failed_is_retried_on_what_the_base_means_now(
     await harness.registry.models.update(
         "acme",
         "smollm2",
-        lambda m: m.delete(now=harness.registry.clock.now(), expected_version=None),
+        deleted,
         request=request(),
     )
     await harness.consume(ADA, dataset_version())
@@ -237,18 +242,15 @@ async def test_a_plan_cannot_register_versions_of_its_own_base(harness: Harness)
 
 
 async def test_the_same_request_makes_one_plan_and_another_is_answered_that_it_exists(harness: Harness) -> None:
-    first = await harness.plan_crud.create(ADA, "lora", plan_settings(), request=request("r1"), validate_only=False)
+    first = await harness.plan_crud.create(ADA, "lora", plan_settings(), Write(request=request("r1")))
 
-    assert (
-        await harness.plan_crud.create(ADA, "lora", plan_settings(), request=request("r1"), validate_only=False)
-        == first
-    )
+    assert await harness.plan_crud.create(ADA, "lora", plan_settings(), Write(request=request("r1"))) == first
     with pytest.raises(AlreadyExists):
         await harness.plan()
 
 
 async def test_validate_only_stores_nothing(harness: Harness) -> None:
-    await harness.plan_crud.create(ADA, "lora", plan_settings(), request=request(), validate_only=True)
+    await harness.plan_crud.create(ADA, "lora", plan_settings(), Write(request=request(), validate_only=True))
 
     with pytest.raises(NotFound):
         await harness.plan_crud.get(ADA, "lora")
@@ -265,21 +267,14 @@ async def test_a_change_decided_on_an_older_save_is_refused(harness: Harness) ->
     await harness.plan()
     await harness.change(paused=True)
 
-    command = UpdateCommand(
-        plan="lora",
-        settings=plan_settings(),
-        fields=frozenset({"paused"}),
-        request=request(),
-        expected_version=1,
-    )
-    with pytest.raises(Conflict) as refusal:
-        await harness.plan_crud.update(ADA, command)
-    assert reason_of(refusal.value) == "TRAINING_PLAN_CHANGED"
+    write = Write(request=request(), etag="1")
+    with pytest.raises(Conflict, match="it changed since etag 1"):
+        await harness.plan_crud.update(ADA, "lora", plan_settings(), frozenset({"paused"}), write)
 
 
 async def test_a_deleted_plan_starts_nothing_and_can_be_made_again(harness: Harness) -> None:
     await harness.plan()
-    await harness.plan_crud.delete(ADA, "lora", expected_version=None, request=request(), validate_only=False)
+    await harness.plan_crud.delete(ADA, "lora", Write(request=request()))
 
     await harness.consume(ADA, dataset_version())
 
@@ -292,13 +287,11 @@ async def test_a_run_is_started_by_hand_on_the_newest_version(harness: Harness) 
     harness.datasets.publish(dataset_version(1))
     harness.datasets.publish(dataset_version(2))
 
-    start = partial(harness.run_crud.start, ADA, "lora", validate_only=False)
-    first = await start(dataset_version="", request=request("r1"))
+    start = partial(harness.run_crud.start, ADA, "lora")
+    first = await start(dataset_version="", write=Write(request=request("r1")))
     harness.datasets.publish(dataset_version(3))
-    again = await harness.run_crud.start(ADA, "lora", dataset_version="", request=request("r1"), validate_only=False)
-    named = await harness.run_crud.start(
-        ADA, "lora", dataset_version="sft@1", request=request("r2"), validate_only=False
-    )
+    again = await start(dataset_version="", write=Write(request=request("r1")))
+    named = await start(dataset_version="sft@1", write=Write(request=request("r2")))
 
     assert (first.dataset.id, again.id, named.dataset.id) == ("sft@2", first.id, "sft@1")
 
@@ -307,7 +300,7 @@ async def test_a_run_on_another_dataset_is_refused(harness: Harness) -> None:
     await harness.plan()
 
     with pytest.raises(InvalidInput, match="trains on versions of sft"):
-        await harness.run_crud.start(ADA, "lora", dataset_version="faq@1", request=request(), validate_only=False)
+        await harness.run_crud.start(ADA, "lora", dataset_version="faq@1", write=Write(request=request()))
 
 
 @pytest.mark.parametrize("name", ["lm_head", "embed_tokens", "model.embed_tokens", "transformer.wte"])

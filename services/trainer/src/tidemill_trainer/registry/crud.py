@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
 from tidemill_core.errors import InvalidInput, NotFound, Violation
+from tidemill_core.resources import Write, delete
 from tidemill_trainer.errors import ModelNotFound
 from tidemill_trainer.registry.domain.model import Model, version_id
 from tidemill_trainer.registry.domain.model_version import ModelVersion
@@ -68,35 +69,24 @@ class ModelCrud:
         versions = await self.references.numbered(model, shown)
         return Page(items=versions, next_token=str(shown[-1]) if len(shown) < len(numbers) else "")
 
-    async def delete(
-        self, caller: Caller, model_id: str, *, expected_version: int | None, request: Request, validate_only: bool
-    ) -> Model:
+    async def delete(self, caller: Caller, model_id: str, write: Write) -> Model:
         """Return the deleted model. Repeating the request completes an interrupted deletion.
 
         Emits ModelWasDeleted once, then turns the versions into tombstones; their objects stay in the bucket.
 
         Raises:
-            ModelChanged: the model is not the one that the caller saw.
+            Conflict: the model is not the one that the caller saw.
 
         """
-        now = self.clock.now()
-        if validate_only:
-            model = await self.references.model(caller.project, model_id)
-            model.delete(now=now, expected_version=expected_version)
-            return model
+        now, project = self.clock.now(), caller.project
         try:
-            model = await self.models.upsert(
-                Model(id=model_id, project=caller.project),
-                lambda model: model.delete(now=now, expected_version=expected_version),
-                request=request,
-            )
+            model = await delete(self.models, project, model_id, write, change=lambda model: model.end(now))
         except ModelNotFound:
-            raise await self.references.missing(caller.project, model_id) from None
-        for number in model.live_numbers:
+            raise await self.references.missing(project, model_id) from None
+        for number in () if write.validate_only else model.live_numbers:
             with suppress(NotFound):  # never created, or discarded by an earlier attempt
-                await self.versions.update(
-                    caller.project, version_id(model_id, number), lambda v: v.discard(), request=Request.internal()
-                )
+                version = version_id(model_id, number)
+                await self.versions.update(project, version, lambda v: v.discard(), request=Request.internal())
         return model
 
     async def _overview(self, model: Model) -> ModelOverview:

@@ -6,10 +6,9 @@ from tidemill.trainer.v1 import model_registry_service_pb2 as pb
 from tidemill.trainer.v1.model_pb2 import Model
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceServicer
 from tidemill_core.errors import InvalidInput, Violation
-from tidemill_kit.grpc.server import current_caller, page_of, request_of
+from tidemill_kit.grpc.server import current_caller, page_of, request_of, write_of
 from tidemill_kit.grpc.uploads import UploadPlaces
 from tidemill_kit.mapping import from_message, to_message
-from tidemill_trainer.etags import version_of
 from tidemill_trainer.registry.crud import ModelCrud, ModelOverview
 from tidemill_trainer.registry.import_model import ImportCommand, ImportModel
 from tidemill_trainer.registry.messages import source_of, version_message
@@ -62,20 +61,14 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
 
     async def ListModels(self, request: pb.ListModelsRequest, _context: object) -> pb.ListModelsResponse:
         """Return a page of models."""
-        page = await self._crud.list(current_caller(), page_of(request))
+        page = await self._crud.list(current_caller(), page_of(request, filters={}))
         return pb.ListModelsResponse(
             models=[_model_message(overview) for overview in page.items], next_page_token=page.next_token
         )
 
     async def DeleteModel(self, request: pb.DeleteModelRequest, _context: object) -> pb.DeleteModelResponse:
         """Delete a model and its versions."""
-        model = await self._crud.delete(
-            current_caller(),
-            request.id,
-            expected_version=version_of(request.etag),
-            request=request_of(request),
-            validate_only=request.validate_only,
-        )
+        model = await self._crud.delete(current_caller(), request.id, write_of(request))
         return pb.DeleteModelResponse(model=to_message(Model, model, latest_version=0))
 
     async def GetModelVersion(self, request: pb.GetModelVersionRequest, _context: object) -> pb.GetModelVersionResponse:

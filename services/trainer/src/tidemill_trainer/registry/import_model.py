@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 
 from tidemill_core.application import Caller, Clock, Request, ResourceKey, derived_id
 from tidemill_core.errors import DependencyUnavailable, NotFound
+from tidemill_core.resources import check_slug
 from tidemill_trainer.registry.domain.limits import ImportLimits
 from tidemill_trainer.registry.domain.model import Model, version_id
-from tidemill_trainer.registry.domain.model_rules import check_model_files, check_model_id
+from tidemill_trainer.registry.domain.model_rules import check_model_files
 from tidemill_trainer.registry.domain.model_version import ModelVersion, VersionState
 from tidemill_trainer.registry.domain.sources import FolderSource, HuggingFaceSource, OpenAiSource, Source
 from tidemill_trainer.registry.ports import Hub, Models, Versions
@@ -56,7 +57,7 @@ class ImportModel:
             RequestIdReused: this request had another body.
 
         """
-        check_model_id(command.model)
+        check_slug("model", command.model)
         if isinstance(command.source, FolderSource):
             files = command.source.manifest.files
             self.limits.check([(file.path, file.size) for file in files], field="source.folder.files")

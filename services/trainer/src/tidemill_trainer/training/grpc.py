@@ -2,9 +2,8 @@
 
 from tidemill.trainer.v1 import training_service_pb2 as pb
 from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceServicer
-from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of
-from tidemill_trainer.etags import version_of
-from tidemill_trainer.training.crud import CHANGEABLE, TrainingPlanCrud, UpdateCommand
+from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of, write_of
+from tidemill_trainer.training.crud import CHANGEABLE, TrainingPlanCrud
 from tidemill_trainer.training.messages import plan_message, run_message, settings_of
 from tidemill_trainer.training.runs import TrainingRunCrud
 
@@ -24,8 +23,7 @@ class GrpcTrainingService(TrainingServiceServicer):
             current_caller(),
             request.plan.id,
             settings_of(request.plan),
-            request=request_of(request),
-            validate_only=request.validate_only,
+            write_of(request),
         )
         return pb.CreateTrainingPlanResponse(plan=plan_message(plan))
 
@@ -38,7 +36,7 @@ class GrpcTrainingService(TrainingServiceServicer):
         self, request: pb.ListTrainingPlansRequest, _context: object
     ) -> pb.ListTrainingPlansResponse:
         """Return a page of plans."""
-        page = await self._plans.list(current_caller(), page_of(request))
+        page = await self._plans.list(current_caller(), page_of(request, filters={"dataset": "dataset"}))
         return pb.ListTrainingPlansResponse(
             plans=[plan_message(plan) for plan in page.items], next_page_token=page.next_token
         )
@@ -47,27 +45,20 @@ class GrpcTrainingService(TrainingServiceServicer):
         self, request: pb.UpdateTrainingPlanRequest, _context: object
     ) -> pb.UpdateTrainingPlanResponse:
         """Change the fields that the mask names."""
-        command = UpdateCommand(
-            plan=request.plan.id,
-            settings=settings_of(request.plan),
-            fields=paths_of(request.update_mask, allowed=CHANGEABLE),
-            request=request_of(request),
-            expected_version=version_of(request.plan.etag),
-            validate_only=request.validate_only,
+        plan = await self._plans.update(
+            current_caller(),
+            request.plan.id,
+            settings_of(request.plan),
+            paths_of(request.update_mask, allowed=CHANGEABLE),
+            write_of(request, etag=request.plan.etag),
         )
-        return pb.UpdateTrainingPlanResponse(plan=plan_message(await self._plans.update(current_caller(), command)))
+        return pb.UpdateTrainingPlanResponse(plan=plan_message(plan))
 
     async def DeleteTrainingPlan(
         self, request: pb.DeleteTrainingPlanRequest, _context: object
     ) -> pb.DeleteTrainingPlanResponse:
         """Delete a plan."""
-        plan = await self._plans.delete(
-            current_caller(),
-            request.id,
-            expected_version=version_of(request.etag),
-            request=request_of(request),
-            validate_only=request.validate_only,
-        )
+        plan = await self._plans.delete(current_caller(), request.id, write_of(request))
         return pb.DeleteTrainingPlanResponse(plan=plan_message(plan))
 
     async def StartTrainingRun(
@@ -78,8 +69,7 @@ class GrpcTrainingService(TrainingServiceServicer):
             current_caller(),
             request.plan,
             dataset_version=request.dataset_version,
-            request=request_of(request),
-            validate_only=request.validate_only,
+            write=write_of(request),
         )
         return pb.StartTrainingRunResponse(run=run_message(run))
 
@@ -91,7 +81,7 @@ class GrpcTrainingService(TrainingServiceServicer):
         self, request: pb.ListTrainingRunsRequest, _context: object
     ) -> pb.ListTrainingRunsResponse:
         """Return a page of runs."""
-        page = await self._runs.list(current_caller(), page_of(request), plan=request.plan)
+        page = await self._runs.list(current_caller(), page_of(request, filters={"plan": "plan"}), plan=request.plan)
         return pb.ListTrainingRunsResponse(
             runs=[run_message(run) for run in page.items], next_page_token=page.next_token
         )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Page, PageRequest, Request, derived_id
 from tidemill_core.errors import InvalidInput, NotFound, Violation
+from tidemill_core.resources import Write
 from tidemill_trainer.errors import PlanPaused
 from tidemill_trainer.training.current_limits import current_limits
 from tidemill_trainer.training.domain.plan import TrainingPlan
@@ -21,9 +22,7 @@ class TrainingRunCrud:
     datasets: Datasets
     queue: QueueRun
 
-    async def start(
-        self, caller: Caller, plan_id: str, *, dataset_version: str, request: Request, validate_only: bool
-    ) -> TrainingRun:
+    async def start(self, caller: Caller, plan_id: str, *, dataset_version: str, write: Write) -> TrainingRun:
         """Return the queued run; with `validate_only` the run that would be queued.
 
         Raises:
@@ -34,17 +33,17 @@ class TrainingRunCrud:
             BaseNotTrainable: the base is no set of full weights, or not ready.
 
         """
-        name = derived_id("StartTrainingRun", caller.project, request.id)
-        if known := await self._known(caller.project, name, request):
+        name = derived_id("StartTrainingRun", caller.project, write.request.id)
+        if known := await self._known(caller.project, name, write.request):
             return known
         plan = await self.plans.get(caller.project, plan_id)
         if plan.settings.paused:
             raise PlanPaused(plan.id)
         version = await self.datasets.version(caller, _reference(plan, dataset_version))
         self.datasets.check(caller.project, version)
-        if validate_only:
+        if write.validate_only:
             return await self.queue.would_be(plan, version, name=name)
-        return await self.queue.asked_for(plan, version, name=name, request=request)
+        return await self.queue.asked_for(plan, version, name=name, request=write.request)
 
     async def get(self, caller: Caller, run_id: str) -> TrainingRun:
         """Return one run."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from tidemill_core.aggregate import Aggregate, Event
-from tidemill_trainer.errors import ModelChanged, ModelNotFound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,17 +68,6 @@ class Model(Aggregate):
             for key in keys:
                 self.numbers.setdefault(key, number)
 
-    def delete(self, *, now: datetime, expected_version: int | None) -> None:
-        """Delete the model with all its versions.
-
-        Raises:
-            ModelNotFound: it is not there, or not any more.
-            ModelChanged: it is not at the save that the caller saw.
-
-        """
-        if self.deleted or self.version == 0:
-            raise ModelNotFound(self.id)
-        if expected_version is not None and expected_version != self.version:
-            raise ModelChanged(self.id)
-        self.deleted = True
+    def end(self, now: datetime) -> None:
+        """Record that the model is deleted with all its versions."""
         self.pending.append(ModelWasDeleted(occurred_at=now))

@@ -1,25 +1,9 @@
 """Checks of a model before any file is uploaded."""
 
-import re
 from collections.abc import Sequence
 
-from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.models.manifest import ArtifactFile, ArtifactRefused, refuse_unknown_json
 from tidemill_trainer.errors import SourceRefused
-
-SLUG = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
-
-
-def check_model_id(model: str, *, field: str = "model") -> None:
-    """Check that an id is a slug.
-
-    Raises:
-        InvalidInput: names the field and the rule.
-
-    """
-    if not SLUG.fullmatch(model):
-        description = "must be 1 to 63 characters of a-z, 0-9, - and _, and begin and end with a letter or digit"
-        raise InvalidInput.of(Violation(field=field, description=description))
 
 
 def check_model_files(paths: Sequence[str]) -> None:

@@ -7,9 +7,8 @@ from typing import cast
 
 from tidemill_core.aggregate import Aggregate, ObjectRef
 from tidemill_core.errors import InvalidInput, Violation
-from tidemill_trainer.errors import PlanChanged, TrainingPlanNotFound
+from tidemill_core.resources import SLUG
 from tidemill_trainer.registry.domain.base_facts import VOCABULARY, BaseFacts
-from tidemill_trainer.registry.domain.model_rules import SLUG
 from tidemill_trainer.training.domain.recipe import Recipe, recipe_of
 
 DEFAULT_TIME = timedelta(hours=1)
@@ -113,14 +112,8 @@ class TrainingPlan(Aggregate):
     deferred: DatasetVersion | None = None
     """The newest version published while the plan was paused; trained when it is resumed."""
 
-    def configure(self, settings: PlanSettings, *, expected_version: int | None) -> None:
-        """Apply new settings; a deferred version of another dataset is dropped.
-
-        Raises:
-            PlanChanged: the plan is not at the save that the caller saw.
-
-        """
-        self._refuse_unless(expected_version)
+    def configure(self, settings: PlanSettings) -> None:
+        """Apply new settings; a deferred version of another dataset is dropped."""
         self.settings, self.labels = settings, dict(settings.labels)
         if self.deferred and self.deferred.dataset != settings.dataset:
             self.deferred = None
@@ -137,19 +130,6 @@ class TrainingPlan(Aggregate):
         if self.deferred and self.deferred.dataset == version.dataset and self.deferred.number <= version.number:
             self.deferred = None
 
-    def delete(self, *, expected_version: int | None) -> None:
-        """Delete the plan; its runs and its model are kept.
-
-        Raises:
-            TrainingPlanNotFound: it is not there, or not any more.
-            PlanChanged: it is not at the save that the caller saw.
-
-        """
-        if self.deleted:
-            raise TrainingPlanNotFound(self.id)
-        self._refuse_unless(expected_version)
-        self.deleted, self.deferred = True, None
-
-    def _refuse_unless(self, expected_version: int | None) -> None:
-        if expected_version is not None and expected_version != self.version:
-            raise PlanChanged(self.id)
+    def forget_deferred(self) -> None:
+        """Start no run for what was published during a pause."""
+        self.deferred = None
