@@ -7,28 +7,28 @@ from datetime import UTC, datetime, timedelta
 
 from tidemill_core.application import Caller, Request
 from tidemill_core.errors import NotFound
-from tidemill_ingest.adapters.mongo_documents import DocumentCodec
-from tidemill_ingest.adapters.mongo_sources import EventBindingCodec, SourceCodec
-from tidemill_ingest.adapters.object_store import ExchangeTexts, ObjectStoreQuarantine
-from tidemill_ingest.adapters.preparation import mask_examples, mask_text, prepare_document
-from tidemill_ingest.application.accept_document import AcceptCommand, AcceptDocument
-from tidemill_ingest.application.change_sources import ChangeSources
-from tidemill_ingest.application.delete_document import DeleteCommand, DeleteDocument
-from tidemill_ingest.application.event_bindings import BindEvents
-from tidemill_ingest.application.find_source import FindSource
-from tidemill_ingest.application.ports import Prepared, SweepRules
-from tidemill_ingest.application.read_documents import DocumentName, ReadDocuments
-from tidemill_ingest.application.reject_submission import RejectSubmission
-from tidemill_ingest.application.sweep import Sweep
-from tidemill_ingest.domain.document import Document, TextUses
-from tidemill_ingest.domain.errors import DocumentNotFound, SourceNotFound
-from tidemill_ingest.domain.event_binding import EventBinding
-from tidemill_ingest.domain.example import Example
-from tidemill_ingest.domain.limits import Limits
-from tidemill_ingest.domain.masking import Masking
-from tidemill_ingest.domain.source import Source
-from tidemill_ingest.domain.submission import DocumentSpec, Submission, SubmissionChannel
-from tidemill_ingest.entrypoints.kafka_submissions import Submissions
+from tidemill_ingest.datasets.domain.example import Example
+from tidemill_ingest.documents.accept_document import AcceptCommand, AcceptDocument
+from tidemill_ingest.documents.crud import DocumentName, ReadDocuments
+from tidemill_ingest.documents.delete_document import DeleteCommand, DeleteDocument
+from tidemill_ingest.documents.domain.document import Document, TextUses
+from tidemill_ingest.documents.domain.submission import DocumentSpec, Submission, SubmissionChannel
+from tidemill_ingest.documents.events import Submissions
+from tidemill_ingest.documents.mongo import DocumentCodec
+from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
+from tidemill_ingest.documents.ports import Prepared, SweepRules
+from tidemill_ingest.documents.preparation import mask_examples, mask_text, prepare_document
+from tidemill_ingest.documents.reject_submission import RejectSubmission
+from tidemill_ingest.documents.sweep import Sweep
+from tidemill_ingest.errors import DocumentNotFound, SourceNotFound
+from tidemill_ingest.limits import Limits
+from tidemill_ingest.masking.kinds import Masking
+from tidemill_ingest.sources.crud import ChangeSources
+from tidemill_ingest.sources.domain import Source
+from tidemill_ingest.sources.event_binding import EventBinding
+from tidemill_ingest.sources.event_bindings import BindEvents
+from tidemill_ingest.sources.find_source import FindSource
+from tidemill_ingest.sources.mongo import EventBindingCodec, SourceCodec
 from tidemill_kit.workers.leases import Lease
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.objects import InMemoryObjects

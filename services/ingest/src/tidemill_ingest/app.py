@@ -8,41 +8,41 @@ import structlog
 from tidemill.ingest.v1 import dataset_service_pb2_grpc, document_service_pb2_grpc, source_service_pb2_grpc
 from tidemill_core.application import SystemClock
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_ingest.adapters.dataset_objects import DatasetParts, FeedbackBatches
-from tidemill_ingest.adapters.mongo_datasets import (
+from tidemill_ingest.datasets.crud import ChangeDatasets
+from tidemill_ingest.datasets.domain.division import Minimum
+from tidemill_ingest.datasets.erasures import Erasures
+from tidemill_ingest.datasets.events import Curations
+from tidemill_ingest.datasets.grpc import DatasetServicer
+from tidemill_ingest.datasets.mongo import (
     MongoGroups,
     datasets_with_offers,
     mongo_datasets,
 )
-from tidemill_ingest.adapters.mongo_documents import MongoOutbox, mongo_documents
-from tidemill_ingest.adapters.mongo_sources import mongo_event_bindings, mongo_sources
-from tidemill_ingest.adapters.mongo_sweep import MongoSweepCursor, MongoVersionTexts
-from tidemill_ingest.adapters.object_store import ExchangeTexts, ObjectStoreQuarantine
-from tidemill_ingest.adapters.preparation import ProcessPreparation
-from tidemill_ingest.application.accept_document import AcceptDocument
-from tidemill_ingest.application.change_datasets import ChangeDatasets
-from tidemill_ingest.application.change_sources import ChangeSources
-from tidemill_ingest.application.delete_document import DeleteDocument
-from tidemill_ingest.application.erasures import Erasures
-from tidemill_ingest.application.event_bindings import BindEvents
-from tidemill_ingest.application.find_source import FindSource
-from tidemill_ingest.application.offer_examples import OfferExamples
-from tidemill_ingest.application.ports import SweepRules
-from tidemill_ingest.application.publish_versions import PublishVersions
-from tidemill_ingest.application.read_datasets import ReadDatasets
-from tidemill_ingest.application.read_documents import ReadDocuments
-from tidemill_ingest.application.reject_submission import RejectSubmission
-from tidemill_ingest.application.sweep import Sweep
-from tidemill_ingest.application.sweep_datasets import SweepDatasets
-from tidemill_ingest.domain.division import Minimum
-from tidemill_ingest.entrypoints.grpc_dataset_service import DatasetServicer
-from tidemill_ingest.entrypoints.grpc_document_service import DocumentServicer
-from tidemill_ingest.entrypoints.grpc_source_service import SourceServicer
-from tidemill_ingest.entrypoints.kafka_curations import Curations
-from tidemill_ingest.entrypoints.kafka_submissions import Submissions
-from tidemill_ingest.entrypoints.reconcile import dataset_sweep_controller, sweep_controller
-from tidemill_ingest.entrypoints.uploads import Uploads
+from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
+from tidemill_ingest.datasets.offer_examples import OfferExamples
+from tidemill_ingest.datasets.publish_versions import PublishVersions
+from tidemill_ingest.datasets.read_datasets import ReadDatasets
+from tidemill_ingest.datasets.sweep import SweepDatasets
+from tidemill_ingest.documents.accept_document import AcceptDocument
+from tidemill_ingest.documents.crud import ReadDocuments
+from tidemill_ingest.documents.delete_document import DeleteDocument
+from tidemill_ingest.documents.events import Submissions
+from tidemill_ingest.documents.grpc import DocumentServicer
+from tidemill_ingest.documents.mongo import MongoOutbox, mongo_documents
+from tidemill_ingest.documents.mongo_sweep import MongoSweepCursor, MongoVersionTexts
+from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
+from tidemill_ingest.documents.ports import SweepRules
+from tidemill_ingest.documents.preparation import ProcessPreparation
+from tidemill_ingest.documents.reconcile import dataset_sweep_controller, sweep_controller
+from tidemill_ingest.documents.reject_submission import RejectSubmission
+from tidemill_ingest.documents.sweep import Sweep
+from tidemill_ingest.documents.uploads import Uploads
 from tidemill_ingest.settings import IngestSettings
+from tidemill_ingest.sources.crud import ChangeSources
+from tidemill_ingest.sources.event_bindings import BindEvents
+from tidemill_ingest.sources.find_source import FindSource
+from tidemill_ingest.sources.grpc import SourceServicer
+from tidemill_ingest.sources.mongo import mongo_event_bindings, mongo_sources
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay
 from tidemill_kit.grpc.uploads import UploadPlaces

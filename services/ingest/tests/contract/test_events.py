@@ -9,21 +9,21 @@ from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.message import Message
 from pydantic import BaseModel
 
-from services.ingest.tests.examples import batch_of, offer_of
+from services.ingest.tests.datasets.examples import batch_of, offer_of
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import derived_id
-from tidemill_ingest.adapters.dataset_event_payloads import VERSION_PUBLISHED, VERSION_WITHHELD
-from tidemill_ingest.adapters.event_payloads import DELETED, INGESTED, REJECTED, UPDATED
-from tidemill_ingest.adapters.mongo_datasets import DatasetCodec
-from tidemill_ingest.adapters.mongo_documents import DocumentCodec
-from tidemill_ingest.domain.dataset import Dataset, DatasetState
-from tidemill_ingest.domain.dataset_version import Part, Statistics, VersionDraft
-from tidemill_ingest.domain.document import Document
-from tidemill_ingest.domain.submission import Submission, SubmissionChannel
-from tidemill_ingest.domain.version import Draft, Provenance
-from tidemill_ingest.entrypoints import kafka_submissions
-from tidemill_ingest.entrypoints.kafka_curations import COMPLETED, CurationCompleted
-from tidemill_ingest.entrypoints.kafka_submissions import DocumentDeleted, DocumentUpserted
+from tidemill_ingest.datasets.domain.dataset import Dataset, DatasetState
+from tidemill_ingest.datasets.domain.version import Part, Statistics, VersionDraft
+from tidemill_ingest.datasets.events import COMPLETED, CurationCompleted
+from tidemill_ingest.datasets.mongo import DatasetCodec
+from tidemill_ingest.datasets.payloads import VERSION_PUBLISHED, VERSION_WITHHELD
+from tidemill_ingest.documents import events as submission_events
+from tidemill_ingest.documents.domain.document import Document
+from tidemill_ingest.documents.domain.submission import Submission, SubmissionChannel
+from tidemill_ingest.documents.domain.version import Draft, Provenance
+from tidemill_ingest.documents.events import DocumentDeleted, DocumentUpserted
+from tidemill_ingest.documents.mongo import DocumentCodec
+from tidemill_ingest.documents.payloads import DELETED, INGESTED, REJECTED, UPDATED
 
 EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -106,7 +106,7 @@ def test_an_event_is_published_as_its_golden_example_and_carries_no_text(ce_type
 
 @pytest.mark.parametrize(
     ("ce_type", "model"),
-    [(kafka_submissions.UPSERTED, DocumentUpserted), (kafka_submissions.DELETED, DocumentDeleted)],
+    [(submission_events.UPSERTED, DocumentUpserted), (submission_events.DELETED, DocumentDeleted)],
 )
 def test_a_submission_is_taken_as_its_golden_example_shows_every_field(ce_type: str, model: type[BaseModel]) -> None:
     example = json.loads((EXAMPLES / f"{ce_type}.json").read_text(encoding="utf-8"))

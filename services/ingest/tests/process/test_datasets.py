@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
-from services.ingest.tests.examples import batch_of, completed, ids_in, lines, numbered
+from services.ingest.tests.datasets.examples import batch_of, completed, ids_in, lines, numbered
 from services.ingest.tests.process.harness import IngestProcess
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill.ingest.v1 import dataset_service_pb2 as pb

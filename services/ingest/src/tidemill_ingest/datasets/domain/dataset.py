@@ -1,0 +1,255 @@
+"""A name under which immutable versions of examples are published, one for each completion of a curation."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from tidemill_core.aggregate import Aggregate, ObjectRef
+from tidemill_core.errors import InvalidInput, Violation
+from tidemill_ingest.datasets.domain.events import DatasetVersionWasPublished, DatasetVersionWasWithheld
+from tidemill_ingest.datasets.domain.version import DatasetVersion, ExampleBatchOffer, VersionDraft
+from tidemill_ingest.errors import BatchAlreadyHandled, DatasetExists, DatasetNotFound, TooManyOffers
+from tidemill_ingest.labels import label_violations
+from tidemill_ingest.limits import Limits
+from tidemill_ingest.sources.domain import SLUG
+
+DEFAULT_SHARE = 0.3
+LARGEST_SHARE = 0.9
+BY_QUESTION = "question"
+UNCHANGED = "UNCHANGED"
+BATCH_REFUSED = "BATCH_REFUSED"
+
+
+class DatasetState(Enum):
+    """Where a dataset stands."""
+
+    NEW = "new"
+    """Not saved yet."""
+    ACTIVE = "active"
+    DELETED = "deleted"
+    """Its versions stay readable for their retention; its groups stay assigned and its numbers counted for ever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld:
+    """The last offer that made no version; gone with the next version."""
+
+    reason: str
+    message: str
+    curation: str
+    curation_seq: int
+    withheld_at: datetime
+
+    def gives_way_to(self, offer: ExampleBatchOffer) -> bool:
+        """Return whether the offer is not an older one, which was still waiting when this was refused at once."""
+        return self.curation != offer.curation or self.curation_seq <= offer.curation_seq
+
+
+@dataclass(slots=True, kw_only=True)
+class Dataset(Aggregate):
+    """What its owner declared, what is offered to it, and the versions that it published."""
+
+    state: DatasetState = DatasetState.NEW
+    share: float = DEFAULT_SHARE
+    """The share of new groups that are held out."""
+    group_by: str = BY_QUESTION
+    offers: tuple[ExampleBatchOffer, ...] = ()
+    """What waits to become a version, in the order of its events."""
+    last_seq_by_curation: dict[str, int] = field(default_factory=dict)
+    """The last completion that was reported, by curation."""
+    versions: tuple[DatasetVersion, ...] = ()
+    version_count: int = 0
+    split: ObjectRef | None = None
+    """Where the assignment of groups lies that were assigned when all of them were one object."""
+    held_out_debt: int = 0
+    """What rounding left over for the held-out part; see `Split`."""
+    withheld: Withheld | None = None
+    epoch: int = 0
+    """Of the worker that may write."""
+    deleted_at: datetime | None = None
+
+    def check(self, limits: Limits) -> None:
+        """Refuse what breaks a rule.
+
+        Raises:
+            InvalidInput: naming every field that does.
+
+        """
+        labels = label_violations(self.labels, limits, field="dataset.labels")
+        if violations := [*self._violations(), *labels]:
+            raise InvalidInput.of(*violations)
+
+    @property
+    def newest(self) -> DatasetVersion | None:
+        """The version that was published last, where it is not past its retention."""
+        return self.versions[-1] if self.versions else None
+
+    def declare(self, desired: "Dataset") -> None:
+        """Begin, or begin again after a deletion: numbers and groups count on.
+
+        Raises:
+            DatasetExists: it is there.
+
+        """
+        if self.state is DatasetState.ACTIVE:
+            raise DatasetExists(self.id)
+        self.state, self.deleted_at = DatasetState.ACTIVE, None
+        self.labels, self.share, self.group_by = desired.labels, desired.share, desired.group_by
+
+    def delete(self, *, now: datetime) -> None:
+        """End it; nothing that waits becomes a version."""
+        self.require_active()
+        self.state, self.deleted_at, self.offers, self.withheld = DatasetState.DELETED, now, (), None
+
+    def require_active(self) -> None:
+        """Refuse what only a dataset that is there can do.
+
+        Raises:
+            DatasetNotFound: it is not there, or not any more.
+
+        """
+        if self.state is not DatasetState.ACTIVE:
+            raise DatasetNotFound(self.id)
+
+    def offer(self, offer: ExampleBatchOffer, *, at_most: int) -> None:
+        """Let it wait; a completion that was reported before, or is older than one that was, changes nothing.
+
+        Raises:
+            DatasetNotFound: it is not there.
+            TooManyOffers: so many wait already.
+
+        """
+        self.require_active()
+        if offer.curation_seq <= self.last_seq_by_curation.get(offer.curation, 0):
+            return
+        if len(self.offers) >= at_most:
+            raise TooManyOffers(self.id, limit=at_most)
+        self.last_seq_by_curation = {**self.last_seq_by_curation, offer.curation: offer.curation_seq}
+        self.offers = (*self.offers, offer)
+
+    def refuse(self, offer: ExampleBatchOffer, *, message: str, now: datetime) -> None:
+        """Say why this offer is not even let wait; it does not count as reported, so that it can be reported again.
+
+        Raises:
+            DatasetNotFound: it is not there.
+
+        """
+        self.require_active()
+        if offer.curation_seq > self.last_seq_by_curation.get(offer.curation, 0):
+            self._withhold(offer, reason=BATCH_REFUSED, message=message, now=now)
+
+    def claim(self, epoch: int) -> None:
+        """Shut out every worker with a lower epoch.
+
+        Raises:
+            BatchAlreadyHandled: a later one was here.
+
+        """
+        if epoch < self.epoch:
+            raise BatchAlreadyHandled(self.id)
+        self.epoch = epoch
+
+    def publish(  # noqa: PLR0913 - what makes a version is saved in one change
+        self, offer: ExampleBatchOffer, draft: VersionDraft, *, held_out_debt: int, epoch: int, now: datetime, keep: int
+    ) -> None:
+        """Make a version of what was offered; the content of the newest version again makes none.
+
+        Raises:
+            BatchAlreadyHandled: a later worker was here, or nothing waits for it any more.
+
+        """
+        newest = self.newest
+        if newest is not None and newest.draft.digest == draft.digest:
+            message = f"the content is that of {newest.id}: new examples are needed"
+            return self.withhold(
+                offer, reason=UNCHANGED, message=message, held_out_debt=held_out_debt, epoch=epoch, now=now
+            )
+        self._finish(offer, held_out_debt=held_out_debt, epoch=epoch)
+        self.version_count += 1
+        version = DatasetVersion(
+            dataset=self.id,
+            number=self.version_count,
+            seq=self.seq + len(self.pending) + 1,
+            draft=draft,
+            curation=offer.curation,
+            curation_seq=offer.curation_seq,
+            published_at=now,
+        )
+        self.versions = (*self.versions, version)[-keep:]
+        if self.withheld and self.withheld.gives_way_to(offer):
+            self.withheld = None
+        self.pending.append(DatasetVersionWasPublished(occurred_at=now, version=version, deployment=offer.deployment))
+        return None
+
+    def withhold(  # noqa: PLR0913 - what is told of an offer
+        self,
+        offer: ExampleBatchOffer,
+        *,
+        reason: str,
+        message: str,
+        held_out_debt: int | None,
+        epoch: int,
+        now: datetime,
+    ) -> None:
+        """Make no version of what was offered, and say why; groups that it showed first stay assigned.
+
+        Raises:
+            BatchAlreadyHandled: a later worker was here, or nothing waits for it any more.
+
+        """
+        self._finish(offer, held_out_debt=held_out_debt, epoch=epoch)
+        self._withhold(offer, reason=reason, message=message, now=now)
+
+    def is_past(self, *, deleted_before: datetime) -> bool:
+        """Return whether it was deleted so long ago that its versions may go."""
+        return self.deleted_at is not None and self.deleted_at < deleted_before
+
+    def forget(self, *, deleted_before: datetime) -> None:
+        """Give up the versions of a dataset that was deleted so long ago."""
+        if self.is_past(deleted_before=deleted_before):
+            self.versions = ()
+
+    def kept_keys(self) -> frozenset[str]:
+        """Return the keys of the objects that are needed."""
+        parts = {part.object.key for each in self.versions for part in (each.draft.train, each.draft.held_out)}
+        return frozenset(parts | ({self.split.key} if self.split else set()))
+
+    def _withhold(self, offer: ExampleBatchOffer, *, reason: str, message: str, now: datetime) -> None:
+        if self.withheld is None or self.withheld.gives_way_to(offer):
+            self.withheld = Withheld(
+                reason=reason,
+                message=message,
+                curation=offer.curation,
+                curation_seq=offer.curation_seq,
+                withheld_at=now,
+            )
+        event = DatasetVersionWasWithheld(
+            occurred_at=now,
+            reason=reason,
+            message=message,
+            curation=offer.curation,
+            curation_seq=offer.curation_seq,
+        )
+        self.pending.append(event)
+
+    def _finish(self, offer: ExampleBatchOffer, *, held_out_debt: int | None, epoch: int) -> None:
+        """Let the offer wait no longer; `held_out_debt` is None where no groups were assigned."""
+        left = tuple(each for each in self.offers if each.id != offer.id)
+        if epoch != self.epoch or len(left) == len(self.offers):
+            raise BatchAlreadyHandled(self.id)
+        self.offers = left
+        if held_out_debt is not None:
+            self.split, self.held_out_debt = None, held_out_debt
+
+    def _violations(self) -> Iterator[Violation]:
+        if not SLUG.fullmatch(self.id):
+            text = f"{self.id[:80]!r} is no slug: 1 to 63 of a-z, 0-9, _ and -, starting and ending with a-z or 0-9"
+            yield Violation(field="dataset.id", description=text)
+        if not (math.isfinite(self.share) and 0 < self.share <= LARGEST_SHARE):
+            text = f"is {self.share:g}; send 0 (for {DEFAULT_SHARE}) to {LARGEST_SHARE}"
+            yield Violation(field="dataset.held_out_share", description=text)
+        if self.group_by != BY_QUESTION:
+            text = f"is {self.group_by[:80]!r}; allowed: {BY_QUESTION}"
+            yield Violation(field="dataset.group_by", description=text)

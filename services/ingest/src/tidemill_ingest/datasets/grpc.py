@@ -1,0 +1,123 @@
+"""DatasetService."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from grpc.aio import ServicerContext
+
+from tidemill.ingest.v1 import dataset_service_pb2 as pb
+from tidemill.ingest.v1 import dataset_service_pb2_grpc
+from tidemill_ingest.datasets.crud import (
+    CHANGEABLE,
+    ChangeDatasets,
+    CreateDatasetCommand,
+    DeleteDatasetCommand,
+    UpdateDatasetCommand,
+)
+from tidemill_ingest.datasets.messages import dataset_message, dataset_of, split_of, version_message
+from tidemill_ingest.datasets.read_datasets import ReadDatasets
+from tidemill_ingest.documents.messages import required
+from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of
+
+Context = ServicerContext[Any, Any]
+
+CHUNK_BYTES = 1_000_000
+
+
+class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
+    """Message -> command -> use case -> message."""
+
+    def __init__(self, *, reading: ReadDatasets, changing: ChangeDatasets) -> None:
+        self._reading = reading
+        self._changing = changing
+
+    async def CreateDataset(self, request: pb.CreateDatasetRequest, context: Context) -> pb.CreateDatasetResponse:  # noqa: ARG002
+        """See the contract."""
+        required(request, "dataset")
+        command = CreateDatasetCommand(
+            dataset=dataset_of(request.dataset, current_caller().project),
+            request=request_of(request),
+            validate_only=request.validate_only,
+        )
+        return pb.CreateDatasetResponse(dataset=dataset_message(await self._changing.create(command)))
+
+    async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.GetDatasetResponse:  # noqa: ARG002
+        """See the contract."""
+        dataset = await self._reading.get(current_caller(), request.id)
+        return pb.GetDatasetResponse(dataset=dataset_message(dataset))
+
+    async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:  # noqa: ARG002
+        """See the contract."""
+        page = await self._reading.list(current_caller(), page_of(request))
+        return pb.ListDatasetsResponse(
+            datasets=[dataset_message(each) for each in page.items], next_page_token=page.next_token
+        )
+
+    async def UpdateDataset(self, request: pb.UpdateDatasetRequest, context: Context) -> pb.UpdateDatasetResponse:  # noqa: ARG002
+        """See the contract."""
+        required(request, "dataset")
+        command = UpdateDatasetCommand(
+            dataset=dataset_of(request.dataset, current_caller().project),
+            fields=paths_of(request.update_mask, allowed=CHANGEABLE),
+            etag=request.dataset.etag,
+            request=request_of(request),
+            validate_only=request.validate_only,
+        )
+        return pb.UpdateDatasetResponse(dataset=dataset_message(await self._changing.update(command)))
+
+    async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> pb.DeleteDatasetResponse:  # noqa: ARG002
+        """See the contract."""
+        command = DeleteDatasetCommand(
+            dataset_id=request.id,
+            etag=request.etag,
+            request=request_of(request),
+            validate_only=request.validate_only,
+        )
+        deleted = await self._changing.delete(current_caller(), command)
+        return pb.DeleteDatasetResponse(dataset=dataset_message(deleted))
+
+    async def GetDatasetVersion(
+        self,
+        request: pb.GetDatasetVersionRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.GetDatasetVersionResponse:
+        """See the contract."""
+        caller = current_caller()
+        version = await self._reading.version(caller, request.id)
+        return pb.GetDatasetVersionResponse(version=version_message(version, caller.project))
+
+    async def ListDatasetVersions(
+        self,
+        request: pb.ListDatasetVersionsRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.ListDatasetVersionsResponse:
+        """See the contract."""
+        caller = current_caller()
+        page = await self._reading.versions(caller, request.dataset, page_of(request))
+        return pb.ListDatasetVersionsResponse(
+            versions=[version_message(each, caller.project) for each in page.items], next_page_token=page.next_token
+        )
+
+    async def DiffDatasetVersions(
+        self,
+        request: pb.DiffDatasetVersionsRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.DiffDatasetVersionsResponse:
+        """See the contract."""
+        difference = await self._reading.difference(current_caller(), request.base, request.target)
+        return pb.DiffDatasetVersionsResponse(
+            added=difference.added,
+            removed=difference.removed,
+            changed=difference.changed,
+            moved=difference.moved,
+        )
+
+    async def ExportDatasetVersion(
+        self,
+        request: pb.ExportDatasetVersionRequest,
+        context: Context,  # noqa: ARG002
+    ) -> AsyncIterator[pb.ExportDatasetVersionResponse]:
+        """See the contract."""
+        lines = await self._reading.part(current_caller(), request.id, split_of(request.part))
+        for start in range(0, len(lines), CHUNK_BYTES):
+            yield pb.ExportDatasetVersionResponse(chunk=lines[start : start + CHUNK_BYTES])

@@ -1,0 +1,103 @@
+"""What datasets need from outside."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Aggregates
+from tidemill_ingest.datasets.domain.dataset import Dataset
+from tidemill_ingest.datasets.domain.example import Example
+from tidemill_ingest.datasets.domain.split import Split
+from tidemill_ingest.datasets.domain.version import Batch
+
+Datasets = Aggregates[Dataset]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetName:
+    """One dataset, across projects: what a worker works on."""
+
+    project: str
+    dataset: str
+
+    @property
+    def key(self) -> str:
+        """Return the name, in which no part has a slash."""
+        return f"{self.project}/{self.dataset}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPart:
+    """One object in the datasets' bucket."""
+
+    key: str
+    stored_at: datetime
+
+
+class Batches(Protocol):
+    """What curations offer, in feedback's exchange bucket."""
+
+    def check(self, project: str, batch: Batch) -> None:
+        """Refuse a reference that will never be followed.
+
+        Raises:
+            InvalidInput: it leads elsewhere, or to more than is taken.
+
+        """
+        ...
+
+    async def read(self, batch: Batch) -> Sequence[Example]:
+        """Return the examples, their bytes verified.
+
+        Raises:
+            BatchUnusable: it is gone or damaged, or is not what the contract says.
+
+        """
+        ...
+
+
+class Parts(Protocol):
+    """Parts of versions: immutable objects in a bucket of their own."""
+
+    async def put_part(self, name: DatasetName, lines: bytes) -> ObjectRef:
+        """Store a part, whether it is there already or not."""
+        ...
+
+    async def split(self, ref: ObjectRef) -> Split:
+        """Return an assignment of all groups from when it was one object."""
+        ...
+
+    async def lines(self, ref: ObjectRef) -> bytes:
+        """Return the bytes of a part, verified.
+
+        Raises:
+            NotFound: it is not there any more.
+
+        """
+        ...
+
+    async def examples(self, ref: ObjectRef) -> Sequence[Example]:
+        """Return the examples of a part; raises as `lines` does."""
+        ...
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete them; what is not there is no error."""
+        ...
+
+    async def of_dataset(self, name: DatasetName) -> Sequence[StoredPart]:
+        """Return the objects of one dataset."""
+        ...
+
+
+class Groups(Protocol):
+    """Which part each group of a dataset belongs to: kept for ever, and read for the groups of an offer alone."""
+
+    async def assigned(self, name: DatasetName, groups: Sequence[str], *, but_by: str = "") -> Mapping[str, bool]:
+        """Return by group whether it is held out, of those that are assigned, except by the offer `but_by`."""
+        ...
+
+    async def assign(self, name: DatasetName, groups: Mapping[str, bool], *, offer: str) -> bool:
+        """Assign groups for an offer; what is assigned stays. Return False where one is assigned otherwise."""
+        ...

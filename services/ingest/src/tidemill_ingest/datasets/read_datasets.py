@@ -1,0 +1,128 @@
+"""Read datasets and their versions: what they are, what they hold, how two of them differ."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from tidemill_core.application import Caller, Page, PageRequest
+from tidemill_core.errors import InvalidInput, Violation
+from tidemill_ingest.datasets.domain.dataset import Dataset, DatasetState
+from tidemill_ingest.datasets.domain.example import Example
+from tidemill_ingest.datasets.domain.version import DatasetVersion, Part
+from tidemill_ingest.datasets.ports import Datasets, Parts
+from tidemill_ingest.errors import DatasetVersionNotFound, DifferenceTooLarge
+from tidemill_ingest.limits import Limits
+
+TRAIN: Final = "train"
+HELD_OUT: Final = "held_out"
+Split = Literal["train", "held_out"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Ids of examples, ordered, each in one of these at most."""
+
+    added: Sequence[str]
+    removed: Sequence[str]
+    changed: Sequence[str]
+    moved: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadDatasets:
+    """Changes nothing. Versions of a deleted dataset are found for their retention, the dataset itself is not."""
+
+    datasets: Datasets
+    parts: Parts
+    limits: Limits
+
+    async def get(self, caller: Caller, dataset_id: str) -> Dataset:
+        """Return the dataset.
+
+        Raises:
+            DatasetNotFound: the caller's project has no such dataset.
+
+        """
+        dataset = await self.datasets.get(caller.project, dataset_id)
+        dataset.require_active()
+        return dataset
+
+    async def list(self, caller: Caller, page: PageRequest) -> Page[Dataset]:
+        """Return a page of datasets, oldest first."""
+        return await self.datasets.list(caller.project, page=page, where={"state": DatasetState.ACTIVE.value})
+
+    async def version(self, caller: Caller, reference: str) -> DatasetVersion:
+        """Return `dataset@number`, or the newest version of `dataset`.
+
+        Raises:
+            DatasetNotFound, DatasetVersionNotFound: there is no such thing.
+
+        """
+        name, at, number = reference.partition("@")
+        dataset = await self.datasets.get(caller.project, name)
+        known = {str(each.number): each for each in dataset.versions}
+        found = known.get(number) if at else dataset.newest
+        if found is None:
+            raise DatasetVersionNotFound(reference, known=[each.number for each in dataset.versions])
+        return found
+
+    async def versions(self, caller: Caller, dataset_id: str, page: PageRequest) -> Page[DatasetVersion]:
+        """Return a page of versions by number; the token is the last number of the page before.
+
+        Raises:
+            DatasetNotFound: there is none.
+            InvalidInput: the token is none of this list.
+
+        """
+        if page.token and not (page.token.isascii() and page.token.isdigit()):
+            raise InvalidInput.of(Violation(field="page_token", description="is not one that a page before returned"))
+        dataset = await self.datasets.get(caller.project, dataset_id)
+        left = [each for each in dataset.versions if each.number > int(page.token or 0)]
+        shown = left[: page.size]
+        return Page(items=shown, next_token=str(shown[-1].number) if len(shown) < len(left) else "")
+
+    async def part(self, caller: Caller, reference: str, part: Split) -> bytes:
+        """Return the JSON lines of a part of a version.
+
+        Raises:
+            DatasetNotFound, DatasetVersionNotFound: there is no such thing.
+
+        """
+        draft = (await self.version(caller, reference)).draft
+        return await self.parts.lines((draft.train if part == TRAIN else draft.held_out).object)
+
+    async def difference(self, caller: Caller, base: str, target: str) -> Difference:
+        """Return which examples came and went.
+
+        Raises:
+            DatasetNotFound, DatasetVersionNotFound: there is no such thing.
+            InvalidInput: they are versions of two datasets.
+            DifferenceTooLarge: they have more examples than are compared.
+
+        """
+        before, after = await self.version(caller, base), await self.version(caller, target)
+        if before.dataset != after.dataset:
+            text = f"is a version of {after.dataset}; send one of {before.dataset}"
+            raise InvalidInput.of(Violation(field="target", description=text))
+        count = sum(part.examples for each in (before, after) for part in (each.draft.train, each.draft.held_out))
+        if count > self.limits.compared_examples:
+            raise DifferenceTooLarge(examples=count, limit=self.limits.compared_examples)
+        old, new = await self._by_id(before), await self._by_id(after)
+        both = sorted(old.keys() & new.keys())
+        changed = [each for each in both if old[each][1].answered != new[each][1].answered]
+        return Difference(
+            added=sorted(new.keys() - old.keys()),
+            removed=sorted(old.keys() - new.keys()),
+            changed=changed,
+            moved=[each for each in both if old[each][0] != new[each][0] and each not in {*changed}],
+        )
+
+    async def _by_id(self, version: DatasetVersion) -> dict[str, tuple[str, Example]]:
+        found = [
+            *[(TRAIN, each) for each in await self._examples(version.draft.train)],
+            *[(HELD_OUT, each) for each in await self._examples(version.draft.held_out)],
+        ]
+        return {example.id: (part, example) for part, example in found}
+
+    async def _examples(self, part: Part) -> Sequence[Example]:
+        return await self.parts.examples(part.object)

@@ -1,0 +1,61 @@
+"""Delete what no dataset needs any more: versions past their retention, and what a kill left behind."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tidemill_core.application import Clock, Request, derived_id
+from tidemill_ingest.datasets.domain.dataset import Dataset
+from tidemill_ingest.datasets.ports import DatasetName, Datasets, Parts, StoredPart
+from tidemill_ingest.errors import DatasetNotFound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepDatasets:
+    """Goes by what lies in the bucket; repeating it is harmless.
+
+    The dataset's lease is held meanwhile: parts have the name of their content, so a worker could put again, and
+    publish, what was garbage when it was listed.
+    """
+
+    datasets: Datasets
+    parts: Parts
+    clock: Clock
+    deleted_after: timedelta
+    """How long the versions of a deleted dataset stay readable."""
+    unreferenced_after: timedelta
+    """Longer than any version takes from its first put to its save."""
+
+    async def __call__(self, name: DatasetName, *, epoch: int) -> int:
+        """Go once through the objects of a dataset, under a lease with this epoch, and return how many went."""
+        now = self.clock.now()
+        stored = await self.parts.of_dataset(name)
+        dataset = await self._current(name, now)
+        unneeded = self._unneeded(dataset, stored, now)
+        if unneeded and dataset:  # a worker that slept through its lease saves nothing from now on
+            request = Request(id=derived_id("claim", name.project, name.dataset, str(epoch)), digest="")
+            dataset = await self.datasets.update(
+                name.project, name.dataset, lambda each: each.claim(epoch), request=request
+            )
+            unneeded = self._unneeded(dataset, stored, now)
+        await self.parts.delete(unneeded)
+        return len(unneeded)
+
+    async def _current(self, name: DatasetName, now: datetime) -> Dataset | None:
+        try:
+            dataset = await self.datasets.get(name.project, name.dataset)
+        except DatasetNotFound:
+            return None
+        before = now - self.deleted_after
+        if not dataset.versions or not dataset.is_past(deleted_before=before):
+            return dataset
+        request = Request(id=derived_id("forget", name.project, name.dataset, now.isoformat()), digest="")
+        return await self.datasets.update(
+            name.project, name.dataset, lambda each: each.forget(deleted_before=before), request=request
+        )
+
+    def _unneeded(self, dataset: Dataset | None, stored: Sequence[StoredPart], now: datetime) -> list[str]:
+        kept = dataset.kept_keys() if dataset else frozenset()
+        past = dataset is not None and dataset.is_past(deleted_before=now - self.deleted_after)
+        garbage_before = now - self.unreferenced_after
+        return [each.key for each in stored if each.key not in kept and (past or each.stored_at < garbage_before)]

@@ -1,0 +1,270 @@
+"""One thing that people wrote, known by its source and key, through all its versions.
+
+The rules of order, the same at every API: a higher revision wins whatever arrives last; without revisions the order of
+arrival counts. A revision that is not above the highest one seen is ignored, but for a deletion with exactly that
+revision: so upsert and deletion of one revision end in a deletion in whichever order they come. The same content again
+is ignored; it is compared with the current version only, so A, B, A makes three versions. Where its source masks other
+kinds by now, the same content does make a version, also with the revision that it had.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from enum import Enum
+
+from tidemill_core.aggregate import Aggregate
+from tidemill_ingest.documents.domain.events import (
+    DocumentWasDeleted,
+    DocumentWasIngested,
+    DocumentWasRejected,
+    DocumentWasUpdated,
+)
+from tidemill_ingest.documents.domain.submission import Submission
+from tidemill_ingest.documents.domain.version import Draft, Text, Version
+
+
+class DocumentState(Enum):
+    """Where a document stands."""
+
+    NEW = "new"
+    """Not saved yet."""
+    ACTIVE = "active"
+    DELETED = "deleted"
+    REJECTED = "rejected"
+    """It never had a version: every submission so far was refused."""
+
+
+class DocumentStep(Enum):
+    """What a step of a document's way was."""
+
+    INGESTED = "ingested"
+    UPDATED = "updated"
+    REJECTED = "rejected"
+    DELETED = "deleted"
+    IGNORED = "ignored"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One thing that happened to a document. `seq` is its event's, 0 where it has none."""
+
+    time: datetime
+    happened: DocumentStep
+    submission_id: str
+    message: str = ""
+    version: int = 0
+    seq: int = 0
+    times: int = 1
+    """How often in a row: submissions that are ignored for the same reason share one step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """The last submission that was refused."""
+
+    reason: str
+    message: str
+    submission_id: str
+    rejected_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionFacts:
+    """What decides whether a submission makes a version, known before its text is prepared."""
+
+    revision: int
+    body_digest: str
+    masking: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """How much of its past a document remembers."""
+
+    versions: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextUse:
+    """What a version says of the object with its text, without the version."""
+
+    key: str
+    text: Text
+    superseded_at: datetime | None
+
+    def is_past(self, superseded_before: datetime) -> bool:
+        """Return whether the retention of a text that is kept has ended."""
+        gone = self.superseded_at is not None and self.superseded_at < superseded_before
+        return gone and self.text is Text.KEPT
+
+
+@dataclass(frozen=True, slots=True)
+class TextUses:
+    """What a document's versions say of their texts."""
+
+    source: str
+    uses: tuple[TextUse, ...]
+
+    def has_expired(self, *, superseded_before: datetime) -> bool:
+        """Return whether there are texts whose retention has ended."""
+        return any(use.is_past(superseded_before) for use in self.uses)
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """The object keys of the versions whose text is kept."""
+        return frozenset(use.key for use in self.uses if use.text is Text.KEPT)
+
+    @property
+    def given_up(self) -> frozenset[str]:
+        """The object keys that no kept version needs, but one whose text is gone had."""
+        return frozenset(use.key for use in self.uses if use.text is not Text.KEPT) - self.kept
+
+
+@dataclass(slots=True, kw_only=True)
+class Document(Aggregate):
+    """A deleted document is a tombstone: it keeps its number of versions, its revision and its way."""
+
+    source: str
+    key: str
+    state: DocumentState = DocumentState.NEW
+    revision: int = 0
+    """The highest one seen in an accepted version or a deletion."""
+    version_count: int = 0
+    versions: tuple[Version, ...] = ()
+    """The latest ones, oldest first."""
+    last_rejection: Rejection | None = None
+    steps: tuple[Step, ...] = ()
+    keep: Keep = field(default=Keep(versions=50, steps=100), repr=False)
+    """A setting, not a state: it is not stored."""
+
+    @property
+    def current(self) -> Version | None:
+        """The current version."""
+        return self.versions[-1] if self.state is DocumentState.ACTIVE else None
+
+    def reason_to_ignore(self, facts: SubmissionFacts) -> str:
+        """Return why a submission would change nothing, or "" where it would."""
+        current = self.current
+        if current is not None and current.provenance.body_digest == facts.body_digest:
+            masked_alike = current.provenance.masking == facts.masking
+            if masked_alike or 0 < facts.revision < self.revision:
+                return f"the content is that of version {current.number}"
+            return ""
+        if 0 < facts.revision <= self.revision:
+            return f"revision {facts.revision} is not above {self.revision}, the highest one seen"
+        return ""
+
+    def accept(self, draft: Draft, *, now: datetime) -> None:
+        """Make the draft the current version, unless `reason_to_ignore` has one."""
+        was_active = self.state is DocumentState.ACTIVE
+        version = Version(
+            **{each.name: getattr(draft, each.name) for each in fields(draft)},
+            number=self.version_count + 1,
+            accepted_at=now,
+        )
+        self._supersede(now)
+        self.versions = (*self.versions, version)[-self.keep.versions :]
+        self.version_count, self.state = version.number, DocumentState.ACTIVE
+        self.revision = max(self.revision, draft.revision)
+        submission = draft.provenance.submission
+        event = DocumentWasUpdated if was_active else DocumentWasIngested
+        self.pending.append(event(occurred_at=now, version=version, submission=submission))
+        happened = DocumentStep.UPDATED if was_active else DocumentStep.INGESTED
+        self._step(happened, submission, now=now, version=version.number, seq=self._seq())
+
+    def ignore(self, facts: SubmissionFacts, submission: Submission, *, why: str, now: datetime) -> None:
+        """Note a submission that changes nothing; a higher revision of the same content counts all the same."""
+        self.revision = max(self.revision, facts.revision)
+        self._record_ignored(submission, why=why, now=now)
+
+    def delete(self, submission: Submission, *, revision: int, erase: bool, reason: str, now: datetime) -> None:
+        """Leave a tombstone, also of what never existed, so that an older upsert that comes late stays out.
+
+        With `erase` the text of every version up to the revision is given up, even where a newer one stays current.
+        """
+        outdated = 0 < revision < self.revision
+        erased = erase and self._erase(lambda version: not outdated or version.revision <= revision)
+        if outdated:
+            why = f"revision {revision} is below {self.revision}, the highest one seen"
+            also = "; the text of versions up to it was erased" if erased else ""
+            return self._record_ignored(submission, why=why + also, now=now)
+        was_deleted = self.state is DocumentState.DELETED
+        self.revision = max(self.revision, revision)
+        if was_deleted and not erased:
+            return self._record_ignored(submission, why="it is deleted already", now=now)
+        self._supersede(now)
+        self.state = DocumentState.DELETED
+        self.pending.append(DocumentWasDeleted(occurred_at=now, erased=erase, submission=submission))
+        self._step(DocumentStep.DELETED, submission, now=now, message=reason, seq=self._seq())
+        return None
+
+    def reject(self, submission: Submission, *, reason: str, message: str, now: datetime) -> None:
+        """Remember why a submission was refused; nothing else changes."""
+        if self.state is DocumentState.NEW:
+            self.state = DocumentState.REJECTED
+        self.last_rejection = Rejection(reason=reason, message=message, submission_id=submission.id, rejected_at=now)
+        event = DocumentWasRejected(occurred_at=now, reason=reason, message=message, submission=submission)
+        self.pending.append(event)
+        self._step(DocumentStep.REJECTED, submission, now=now, message=f"{reason}: {message}", seq=self._seq())
+
+    def repeat(self, submission: Submission, *, now: datetime) -> None:
+        """Record an event that came before, which explains why a later change had no effect."""
+        why = "an event with this id was handled before: a later change needs an id of its own"
+        self._record_ignored(submission, why=why, now=now)
+
+    def expire(self, *, superseded_before: datetime) -> None:
+        """Give up the text of versions whose retention ended."""
+        self.versions = tuple(
+            version.without_text(Text.EXPIRED) if use.is_past(superseded_before) else version
+            for version, use in zip(self.versions, self.texts.uses, strict=True)
+        )
+
+    @property
+    def texts(self) -> TextUses:
+        """What the versions say of their texts."""
+        uses = (TextUse(each.object.key, each.text, each.superseded_at) for each in self.versions)
+        return TextUses(self.source, tuple(uses))
+
+    def _erase(self, which: Callable[[Version], bool]) -> bool:
+        """Give up the text of the versions, but for a current one that stays; say whether there was any."""
+        stays = self.current if self.current is not None and not which(self.current) else None
+        erasable = [v for v in self.versions if v is not stays and v.text is not Text.ERASED and which(v)]
+        self.versions = tuple(v.without_text(Text.ERASED) if v in erasable else v for v in self.versions)
+        return bool(erasable)
+
+    def _supersede(self, now: datetime) -> None:
+        if self.state is DocumentState.ACTIVE:
+            self.versions = (*self.versions[:-1], self.versions[-1].superseded(now))
+
+    def _seq(self) -> int:
+        """Return the number that the store will give to the event appended last."""
+        return self.seq + len(self.pending)
+
+    def _record_ignored(self, submission: Submission, *, why: str, now: datetime) -> None:
+        last = self.steps[-1] if self.steps else None
+        if last is not None and last.happened is DocumentStep.IGNORED and last.message == why:
+            again = replace(last, time=now, submission_id=submission.id, times=last.times + 1)
+            self.steps = (*self.steps[:-1], again)
+        else:
+            self._step(DocumentStep.IGNORED, submission, now=now, message=why)
+
+    def _step(  # noqa: PLR0913 - a step is a line of facts
+        self,
+        happened: DocumentStep,
+        submission: Submission,
+        *,
+        now: datetime,
+        message: str = "",
+        version: int = 0,
+        seq: int = 0,
+    ) -> None:
+        step = Step(
+            time=now,
+            happened=happened,
+            submission_id=submission.id,
+            message=message,
+            version=version,
+            seq=seq,
+        )
+        self.steps = (*self.steps, step)[-self.keep.steps :]

@@ -1,0 +1,63 @@
+"""One immutable, masked state of a document."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import Enum
+
+from tidemill_core.aggregate import ObjectRef
+from tidemill_ingest.documents.domain.submission import Fact, Submission
+
+
+class Text(Enum):
+    """Whether a version's text is still there."""
+
+    KEPT = "kept"
+    ERASED = "erased"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where a version came from and what was done to it."""
+
+    submission: Submission
+    body_digest: str
+    masking: tuple[str, ...]
+    """The kinds of identifiers that were searched for."""
+    steps: tuple[str, ...] = ()
+    masked: Mapping[str, int] = field(default_factory=dict)
+    """How many identifiers of each kind were replaced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What a version will be, before the document gives it a number; all of it is masked."""
+
+    media_type: str
+    title: str
+    uri: str
+    language: str
+    readers: tuple[str, ...]
+    metadata: Mapping[str, Fact]
+    object: ObjectRef
+    provenance: Provenance
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version(Draft):
+    """A draft that was accepted."""
+
+    number: int
+    accepted_at: datetime
+    superseded_at: datetime | None = None
+    text: Text = Text.KEPT
+
+    def superseded(self, now: datetime) -> "Version":
+        """Return the version as it is once another one, or none, is current."""
+        return replace(self, superseded_at=now)
+
+    def without_text(self, text: Text) -> "Version":
+        """Return what stays of a version whose text is gone: its number, its size, its provenance."""
+        return replace(self, title="", uri="", readers=(), metadata={}, text=text)

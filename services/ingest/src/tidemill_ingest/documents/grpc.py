@@ -1,0 +1,128 @@
+"""DocumentService."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from grpc.aio import ServicerContext
+
+from tidemill.ingest.v1 import document_pb2, document_service_pb2_grpc
+from tidemill.ingest.v1 import document_service_pb2 as pb
+from tidemill_ingest.documents.accept_document import AcceptCommand, AcceptDocument
+from tidemill_ingest.documents.crud import DocumentName, ReadDocuments
+from tidemill_ingest.documents.delete_document import DeleteCommand, DeleteDocument
+from tidemill_ingest.documents.domain.submission import Submission, SubmissionChannel
+from tidemill_ingest.documents.messages import (
+    document_message,
+    required,
+    spec_of,
+    step_message,
+    version_message,
+)
+from tidemill_ingest.documents.uploads import Uploads
+from tidemill_ingest.metrics import counted
+from tidemill_kit.grpc.server import current_caller, page_of, request_of
+
+Context = ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
+    """Message -> command -> use case -> message."""
+
+    accept: AcceptDocument
+    delete: DeleteDocument
+    reading: ReadDocuments
+    uploads: Uploads
+
+    async def CreateDocument(self, request: pb.CreateDocumentRequest, context: Context) -> pb.CreateDocumentResponse:  # noqa: ARG002
+        """See the contract."""
+        return pb.CreateDocumentResponse(document=await self._accept(request, must_exist=False))
+
+    async def UpdateDocument(self, request: pb.UpdateDocumentRequest, context: Context) -> pb.UpdateDocumentResponse:  # noqa: ARG002
+        """See the contract."""
+        document = await self._accept(request, must_exist=True, etag=request.etag)
+        return pb.UpdateDocumentResponse(document=document)
+
+    async def UploadDocument(
+        self,
+        request_iterator: AsyncIterator[pb.UploadDocumentRequest],
+        context: Context,  # noqa: ARG002
+    ) -> pb.UploadDocumentResponse:
+        """See the contract."""
+        async with self.uploads.received(current_caller().project, request_iterator) as upload:
+            command = AcceptCommand(
+                spec=upload.spec,
+                content=upload.content,
+                submission=Submission(door=SubmissionChannel.UPLOAD, id=upload.request.id),
+                request=upload.request,
+            )
+            document = counted(SubmissionChannel.UPLOAD, await self.accept(current_caller(), command))
+        return pb.UploadDocumentResponse(document=document_message(document))
+
+    async def GetDocument(self, request: pb.GetDocumentRequest, context: Context) -> pb.GetDocumentResponse:  # noqa: ARG002
+        """See the contract."""
+        document = await self.reading.get(current_caller(), _name(request))
+        return pb.GetDocumentResponse(document=document_message(document))
+
+    async def GetDocumentText(self, request: pb.GetDocumentTextRequest, context: Context) -> pb.GetDocumentTextResponse:  # noqa: ARG002
+        """See the contract."""
+        text, version = await self.reading.text(current_caller(), request.id, number=request.version)
+        return pb.GetDocumentTextResponse(text=text, version=version_message(version))
+
+    async def ListDocuments(self, request: pb.ListDocumentsRequest, context: Context) -> pb.ListDocumentsResponse:  # noqa: ARG002
+        """See the contract."""
+        page = await self.reading.list(
+            current_caller(), page_of(request), source=request.source, show_all=request.show_all
+        )
+        return pb.ListDocumentsResponse(
+            documents=[document_message(document) for document in page.items], next_page_token=page.next_token
+        )
+
+    async def DeleteDocument(self, request: pb.DeleteDocumentRequest, context: Context) -> pb.DeleteDocumentResponse:  # noqa: ARG002
+        """See the contract."""
+        intent = request_of(request)
+        command = DeleteCommand(
+            name=_name(request),
+            submission=Submission(door=SubmissionChannel.GRPC, id=intent.id),
+            request=intent,
+            revision=request.revision,
+            erase=request.erase,
+            reason=request.delete_reason,
+            etag=request.etag,
+            # A caller that gives the revision means a document that may still be on its way.
+            unknown_too=request.revision > 0,
+            validate_only=request.validate_only,
+        )
+        document = await self.delete(current_caller(), command)
+        shown = document if request.validate_only else counted(SubmissionChannel.GRPC, document)
+        return pb.DeleteDocumentResponse(document=document_message(shown))
+
+    async def ExplainDocument(self, request: pb.ExplainDocumentRequest, context: Context) -> pb.ExplainDocumentResponse:  # noqa: ARG002
+        """See the contract."""
+        document, waiting = await self.reading.explain(current_caller(), _name(request))
+        steps = [step_message(step, published=step.seq > 0 and step.seq not in waiting) for step in document.steps]
+        return pb.ExplainDocumentResponse(document=document_message(document), steps=steps)
+
+    async def _accept(
+        self, request: pb.CreateDocumentRequest | pb.UpdateDocumentRequest, *, must_exist: bool, etag: str = ""
+    ) -> document_pb2.Document:
+        required(request, "spec")
+        intent = request_of(request)
+        command = AcceptCommand(
+            spec=spec_of(request.spec),
+            content=request.content,
+            submission=Submission(door=SubmissionChannel.GRPC, id=intent.id),
+            request=intent,
+            validate_only=request.validate_only,
+            must_exist=must_exist,
+            etag=etag,
+        )
+        document = await self.accept(current_caller(), command)
+        return document_message(document if request.validate_only else counted(SubmissionChannel.GRPC, document))
+
+
+def _name(
+    request: pb.GetDocumentRequest | pb.DeleteDocumentRequest | pb.ExplainDocumentRequest,
+) -> DocumentName:
+    return DocumentName(id=request.id, source=request.source, key=request.key)

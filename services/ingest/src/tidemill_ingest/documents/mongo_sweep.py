@@ -1,0 +1,54 @@
+"""What the sweep needs of MongoDB: what documents say of their texts, and how far it is."""
+
+from collections.abc import Mapping, Sequence
+
+from tidemill_ingest.documents.domain.document import TextUse, TextUses
+from tidemill_ingest.documents.domain.version import Text
+from tidemill_ingest.documents.ports import SWEEP
+from tidemill_kit.store.aggregates import document_id
+from tidemill_kit.store.mongo import Collection, translated
+
+_FIELDS = {"id": 1, "state.source": 1} | {
+    f"state.versions.{name}": 1 for name in ("object.key", "text", "superseded_at")
+}
+
+
+class MongoVersionTexts:
+    """Implements `ports.VersionTexts`."""
+
+    def __init__(self, documents: Collection) -> None:
+        self._documents = documents
+
+    async def of(self, project: str, document_ids: Sequence[str]) -> Mapping[str, TextUses]:
+        """See `VersionTexts.of`."""
+        keys = [document_id(project, each) for each in document_ids]
+        with translated():
+            found = await self._documents.find({"_id": {"$in": keys}}, _FIELDS).to_list(len(keys))
+        return {
+            each["id"]: TextUses(
+                each["state"]["source"],
+                tuple(
+                    TextUse(version["object"]["key"], Text(version["text"]), version.get("superseded_at"))
+                    for version in each["state"].get("versions", [])
+                ),
+            )
+            for each in found
+        }
+
+
+class MongoSweepCursor:
+    """Implements `ports.SweepCursor`: how far the sweep is stands beside its lease."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+
+    async def position(self) -> str:
+        """See `SweepCursor.position`."""
+        with translated():
+            found = await self._collection.find_one({"_id": SWEEP.key}, {"after": True})
+        return str((found or {}).get("after", ""))
+
+    async def advance(self, after: str, *, epoch: int) -> None:
+        """See `SweepCursor.advance`."""
+        with translated():
+            await self._collection.update_one({"_id": SWEEP.key, "lease.epoch": epoch}, {"$set": {"after": after}})

@@ -1,0 +1,138 @@
+"""Quarantine and exchange bucket in an S3 store."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+from google.protobuf.json_format import MessageToJson, Parse
+from google.protobuf.struct_pb2 import Struct
+
+from tidemill.ingest.v1 import events_pb2
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.errors import DependencyUnavailable
+from tidemill_ingest.documents.domain.submission import DocumentSpec
+from tidemill_ingest.documents.ports import Prepared, StoredText
+from tidemill_ingest.stages import EXCHANGE, QUARANTINE
+from tidemill_kit.store.objects import ExchangeBucket, Objects, StoredObject
+
+_log = structlog.get_logger(__name__)
+
+
+class ListedObjects(Objects, Protocol):
+    """What ingest needs of a store: also a listing, and deleting one by one."""
+
+    def scan(self, bucket: str, *, prefix: str = "", after: str = "") -> AsyncIterator[StoredObject]:
+        """Yield the objects whose keys start with the prefix, ordered by key."""
+        ...
+
+    async def delete(self, bucket: str, key: str) -> None:
+        """Remove the object; removing nothing is no error."""
+        ...
+
+
+class ObjectStoreQuarantine:
+    """Implements `ports.Quarantine`: key `<project>/<uuid4>`, nothing of the document in it."""
+
+    def __init__(self, store: ListedObjects, bucket: str) -> None:
+        self._store = store
+        self._bucket = bucket
+
+    @asynccontextmanager
+    async def hold(self, project: str, content: bytes) -> AsyncIterator[None]:
+        """See `ports.Quarantine.hold`."""
+        key = f"{project}/{uuid.uuid4()}"
+        try:
+            with QUARANTINE.time():
+                await self._store.put(self._bucket, key, content, media_type="application/octet-stream")
+            yield
+        finally:
+            # Also when the caller went away: a cancelled RPC must not leave its bytes behind.
+            await asyncio.shield(self._delete(key))
+
+    async def sweep(self, *, older_than: datetime) -> int:
+        """See `ports.Quarantine.sweep`."""
+        expired = 0
+        async for each in self._store.scan(self._bucket):
+            if each.modified_at < older_than:
+                await self._store.delete(self._bucket, each.key)
+                expired += 1
+        return expired
+
+    async def _delete(self, key: str) -> None:
+        try:
+            await self._store.delete(self._bucket, key)
+        except DependencyUnavailable as error:
+            _log.warning("quarantine_object_left", key=key, why=error.message)
+
+
+class ExchangeTexts:
+    """Implements `ports.Texts`: a VersionContent as proto-JSON for every version."""
+
+    def __init__(self, store: ListedObjects, bucket: str) -> None:
+        self._store = store
+        self._bucket = bucket
+        self._exchange = ExchangeBucket(store, bucket)
+
+    async def put(
+        self, project: str, document_id: str, prepared: Prepared, spec: DocumentSpec, *, submission_id: str
+    ) -> ObjectRef:
+        """See `ports.Texts.put`."""
+        with EXCHANGE.time():
+            data = await asyncio.to_thread(_content_json, prepared, spec, submission_id)
+            return await self._exchange.put(project, document_id, data, media_type="application/json")
+
+    async def get(self, ref: ObjectRef) -> str:
+        """See `ports.Texts.get`."""
+        data = await self._exchange.get(ref)
+        return await asyncio.to_thread(lambda: Parse(data, events_pb2.VersionContent()).text)
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """See `ports.Texts.delete`."""
+        for key in keys:
+            await self._store.delete(self._bucket, key)
+
+    async def of_document(self, project: str, document_id: str) -> Sequence[StoredText]:
+        """See `ports.Texts.of_document`."""
+        found = self._store.scan(self._bucket, prefix=f"{project}/{document_id}/")
+        return [StoredText(key=each.key, stored_at=each.modified_at) async for each in found]
+
+    async def by_document(self, *, after: str = "") -> AsyncIterator[tuple[str, str, Sequence[StoredText]]]:
+        """See `ports.Texts.by_document`."""
+        owner, stored = ("", ""), list[StoredText]()
+        async for each in self._store.scan(self._bucket, after=after):
+            project, document_id, _ = each.key.split("/", 2)
+            if stored and owner != (project, document_id):
+                yield *owner, stored
+                stored = []
+            owner = project, document_id
+            stored.append(StoredText(key=each.key, stored_at=each.modified_at))
+        if stored:
+            yield *owner, stored
+
+
+def _content_json(prepared: Prepared, spec: DocumentSpec, submission_id: str) -> bytes:
+    metadata = Struct()
+    metadata.update(prepared.metadata)
+    content = events_pb2.VersionContent(
+        media_type=prepared.media_type,
+        text=prepared.text,
+        title=prepared.title,
+        uri=prepared.uri,
+        language=spec.language,
+        readers=sorted(set(spec.readers)),
+        metadata=metadata,
+        submission_id=submission_id,
+    )
+    text = MessageToJson(
+        content,
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+        indent=None,
+        ensure_ascii=False,
+        sort_keys=True,
+    )
+    return text.encode()

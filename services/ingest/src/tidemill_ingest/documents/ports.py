@@ -1,0 +1,155 @@
+"""What ingest needs from outside."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Aggregates
+from tidemill_ingest.datasets.domain.example import Example
+from tidemill_ingest.documents.domain.document import Document, TextUses
+from tidemill_ingest.documents.domain.submission import DocumentSpec, Fact
+from tidemill_ingest.masking.kinds import Masking
+from tidemill_ingest.sources.domain import Source
+from tidemill_ingest.sources.event_binding import EventBinding
+
+Sources = Aggregates[Source]
+Documents = Aggregates[Document]
+EventBindings = Aggregates[EventBinding]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A document's content and what is said about it: extracted, cleaned, masked."""
+
+    media_type: str
+    text: str
+    title: str
+    uri: str
+    metadata: dict[str, Fact]
+    steps: tuple[str, ...]
+    masked: dict[str, int]
+
+
+class Preparation(Protocol):
+    """Extraction, cleaning and masking. CPU work: it never runs on the event loop."""
+
+    async def prepare(self, project: str, spec: DocumentSpec, content: bytes, *, masking: Masking) -> Prepared:
+        """Return what may be stored.
+
+        Raises:
+            DocumentRefused: the bytes are no text, hold no text, or take too much work.
+
+        """
+        ...
+
+    async def mask(self, project: str, text: str) -> str:
+        """Return a short text of a user, such as the reason of a deletion, with everything masked."""
+        ...
+
+    async def mask_examples(self, project: str, examples: Sequence[Example]) -> Sequence[Example]:
+        """Return the examples with everything masked; one that takes too much work is left out."""
+        ...
+
+
+class Quarantine(Protocol):
+    """The one place, besides the submission topics, where unmasked bytes are stored: private and expiring."""
+
+    def hold(self, project: str, content: bytes) -> AbstractAsyncContextManager[None]:
+        """Store the bytes, and delete them when the block ends; what a crash leaves is swept."""
+        ...
+
+    async def sweep(self, *, older_than: datetime) -> int:
+        """Delete what is older, and return how many objects that were."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredText:
+    """One object in the exchange bucket."""
+
+    key: str
+    stored_at: datetime
+
+
+class Texts(Protocol):
+    """The masked texts of document versions, in ingest's exchange bucket."""
+
+    async def put(
+        self, project: str, document_id: str, prepared: Prepared, spec: DocumentSpec, *, submission_id: str
+    ) -> ObjectRef:
+        """Store it, whether it is there already or not: one object for every submission, whatever the text."""
+        ...
+
+    async def get(self, ref: ObjectRef) -> str:
+        """Return the text.
+
+        Raises:
+            NotFound: it is not there any more.
+
+        """
+        ...
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete them; what is not there is no error."""
+        ...
+
+    async def of_document(self, project: str, document_id: str) -> Sequence[StoredText]:
+        """Return the objects of one document."""
+        ...
+
+    def by_document(self, *, after: str = "") -> AsyncIterator[tuple[str, str, Sequence[StoredText]]]:
+        """Yield project, document id and objects of every document that has any, after that of the object `after`."""
+        ...
+
+
+class VersionTexts(Protocol):
+    """What documents say of their texts, read without the rest of them."""
+
+    async def of(self, project: str, document_ids: Sequence[str]) -> Mapping[str, TextUses]:
+        """Return it for those that there are, tombstones too."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepKey:
+    """The one key of the sweep, which goes through the documents of all projects."""
+
+    project: str = ""
+    key: str = "texts"
+
+
+SWEEP = SweepKey()
+
+
+class SweepCursor(Protocol):
+    """How far the sweep is."""
+
+    async def position(self) -> str:
+        """Return the object that the sweep before came to; "" is the beginning."""
+        ...
+
+    async def advance(self, after: str, *, epoch: int) -> None:
+        """Let the next sweep go on after this object, unless a later holder of the lease was here."""
+        ...
+
+
+class Outbox(Protocol):
+    """Says what the relay has still to publish."""
+
+    async def waiting(self, project: str, document_id: str) -> frozenset[int]:
+        """Return the seqs of the document's events that are not on Kafka yet."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepRules:
+    """When unreferenced data is deleted."""
+
+    unreferenced_after: timedelta = timedelta(days=1)
+    """Longer than any submission takes from its put to its save."""
+    quarantine_after: timedelta = timedelta(hours=24)
+    documents: int = 50_000
+    """How many one sweep goes through; the next one goes on there."""

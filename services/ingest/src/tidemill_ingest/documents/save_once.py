@@ -1,0 +1,42 @@
+"""Save a change to a document once for each request, and leave a trace of an event that comes again."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from tidemill_core.application import Request, derived_id
+from tidemill_ingest.documents.domain.document import Document
+from tidemill_ingest.documents.domain.submission import Submission, SubmissionChannel
+from tidemill_ingest.documents.ports import Documents
+
+
+async def save_once(  # noqa: PLR0913 - what is saved, and on whose behalf
+    documents: Documents,
+    fresh: Document,
+    change: Callable[[Document], None],
+    submission: Submission,
+    *,
+    request: Request,
+    now: datetime,
+) -> Document:
+    """Return the document as saved; a request that was handled before changes nothing.
+
+    A caller of gRPC knows that it asks again. A publisher that gives two events one id does not, so that these leave a
+    step, once for each id.
+    """
+    handled_before = True
+
+    def noticed(document: Document) -> None:
+        nonlocal handled_before
+        handled_before = False
+        change(document)
+
+    document = await documents.upsert(fresh, noticed, request=request)
+    if not handled_before or submission.door is not SubmissionChannel.KAFKA:
+        return document
+
+    def repeated(document: Document) -> None:
+        document.keep = fresh.keep
+        document.repeat(submission, now=now)
+
+    trace = Request(id=derived_id(request.id, "repeated"), digest=request.digest)
+    return await documents.upsert(fresh, repeated, request=trace)

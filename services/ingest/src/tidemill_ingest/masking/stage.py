@@ -1,0 +1,70 @@
+"""The masking stage: every text passes it before it is stored anywhere but in quarantine."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+from tidemill_ingest.documents.domain.submission import Fact
+from tidemill_ingest.masking import credentials
+from tidemill_ingest.masking.contacts import find_emails, phone_finder
+from tidemill_ingest.masking.kinds import Masking, MaskKind
+from tidemill_ingest.masking.numbers import find_addresses, find_cards, find_ibans
+from tidemill_ingest.masking.shadow import Shadow
+from tidemill_ingest.masking.spans import Finder, Span, apart, blanked, replaced
+from tidemill_ingest.masking.written_addresses import find_written_emails
+
+STAGE_VERSION = 3
+"""Counted up when the same text would be masked in another way."""
+
+DEFAULT_PHONE_REGIONS = ("US", "GB", "DE", "FR")
+_LIBRARIES = ", ".join(f"{each} {version(each)}" for each in ("detect-secrets", "phonenumbers", "python-stdnum"))
+
+
+@dataclass(slots=True)
+class MaskingStage:
+    """Masks any number of texts of one document, and counts."""
+
+    masking: Masking
+    phone_regions: Sequence[str] = DEFAULT_PHONE_REGIONS
+    masked: dict[str, int] = field(default_factory=dict)
+
+    def mask(self, text: str) -> str:
+        """Return the text with every identifier of the masking's kinds replaced by its placeholder.
+
+        Kinds go one after the other, the most specific first: what is found is no longer there for the next. They are
+        searched for in the text as it is read, so that neither invisible characters nor markup hide them.
+        """
+        shadow = Shadow(text)
+        seen, found = shadow.text, list[tuple[Span, str]]()
+        for kind, finders in self._finders().items():
+            if kind in self.masking.kinds:
+                for finder in finders:
+                    if spans := apart(finder(seen)):
+                        seen = blanked(seen, spans)
+                        found += ((shadow.original(span), kind.placeholder) for span in spans)
+                        self.masked[kind.value] = self.masked.get(kind.value, 0) + len(spans)
+        return replaced(text, sorted(found)) if found else text
+
+    def mask_fact(self, name: str, fact: Fact) -> Fact:
+        """Return a value of metadata masked, a whole number by its digits; what its name says about it counts."""
+        if isinstance(fact, bool) or (isinstance(fact, float) and not fact.is_integer()):
+            return fact
+        text = fact if isinstance(fact, str) else str(int(fact))
+        label = f"{name.replace('_', ' ')}: "
+        masked = self.mask(label + text).removeprefix(label)
+        return fact if masked == text else masked
+
+    def name(self) -> str:
+        """Return the stage as a step of a document's provenance."""
+        kinds = ",".join(self.masking.names) or "none"
+        return f"mask {STAGE_VERSION} ({kinds}; {_LIBRARIES})"
+
+    def _finders(self) -> Mapping[MaskKind, Sequence[Finder]]:
+        return {
+            MaskKind.CREDENTIAL: credentials.FINDERS,
+            MaskKind.EMAIL: (find_emails, find_written_emails),
+            MaskKind.IBAN: (find_ibans,),
+            MaskKind.CARD: (find_cards,),
+            MaskKind.IP: (find_addresses,),
+            MaskKind.PHONE: (phone_finder(self.phone_regions),),
+        }

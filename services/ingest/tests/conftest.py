@@ -1,0 +1,88 @@
+"""A real gRPC server on a free port, in front of stores in memory."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from services.ingest.tests.datasets.fakes import Datasets
+from services.ingest.tests.fakes import Ingest
+from tidemill.ingest.v1 import dataset_service_pb2_grpc, document_service_pb2_grpc, source_service_pb2_grpc
+from tidemill_ingest.datasets.grpc import DatasetServicer
+from tidemill_ingest.documents.grpc import DocumentServicer
+from tidemill_ingest.documents.uploads import Uploads
+from tidemill_ingest.limits import Limits
+from tidemill_ingest.settings import IngestSettings
+from tidemill_ingest.sources.grpc import SourceServicer
+from tidemill_core.grpc.client import open_channel
+from tidemill_kit.grpc.server import GrpcServer
+from tidemill_kit.grpc.uploads import Patience, UploadPlaces
+
+SMALL = Limits(inline_bytes=100, document_bytes=1000)
+PATIENCE = Patience(max_concurrent=2, of_project=3, idle_s=1.5, whole_s=3.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiClient:
+    """Stubs for project acme, for another one, and without a project."""
+
+    ingest: Ingest
+    curated: Datasets
+    uploads: Uploads
+    sources: source_service_pb2_grpc.SourceServiceStub
+    documents: document_service_pb2_grpc.DocumentServiceStub
+    datasets: dataset_service_pb2_grpc.DatasetServiceStub
+    globex: document_service_pb2_grpc.DocumentServiceStub
+    globex_datasets: dataset_service_pb2_grpc.DatasetServiceStub
+    unauthenticated: document_service_pb2_grpc.DocumentServiceStub
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[ApiClient]:
+    ingest, uploads = await Ingest(limits=SMALL).with_source(), Uploads(limits=SMALL, places=UploadPlaces(PATIENCE))
+    documents = DocumentServicer(
+        accept=ingest.accept,
+        delete=ingest.delete,
+        reading=ingest.reading,
+        uploads=uploads,
+    )
+    sources = SourceServicer(sources=ingest.sources, changing=ingest.changing)
+    curated = Datasets()
+    datasets = DatasetServicer(reading=curated.reading, changing=curated.changing)
+    settings = IngestSettings.model_validate(
+        {
+            "grpc_port": 0,
+            "kafka_bootstrap_servers": "127.0.0.1:1",
+            "mongo_uri": "mongodb://127.0.0.1:1",
+            "s3_endpoint": "127.0.0.1:1",
+            "s3_access_key": "key",
+            "s3_secret_key": "secret",
+        }
+    )
+    server = GrpcServer(
+        settings,
+        [
+            (document_service_pb2_grpc.add_DocumentServiceServicer_to_server, documents),
+            (source_service_pb2_grpc.add_SourceServiceServicer_to_server, sources),
+            (dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server, datasets),
+        ],
+    )
+    await server.start()
+    address = f"127.0.0.1:{server.port}"
+    async with (
+        open_channel(address, project="acme") as channel,
+        open_channel(address, project="globex") as other,
+        open_channel(address) as anonymous,
+    ):
+        yield ApiClient(
+            ingest=ingest,
+            curated=curated,
+            uploads=uploads,
+            sources=source_service_pb2_grpc.SourceServiceStub(channel),
+            documents=document_service_pb2_grpc.DocumentServiceStub(channel),
+            datasets=dataset_service_pb2_grpc.DatasetServiceStub(channel),
+            globex=document_service_pb2_grpc.DocumentServiceStub(other),
+            globex_datasets=dataset_service_pb2_grpc.DatasetServiceStub(other),
+            unauthenticated=document_service_pb2_grpc.DocumentServiceStub(anonymous),
+        )
+    await server.stop(1.0)

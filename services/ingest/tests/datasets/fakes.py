@@ -1,0 +1,142 @@
+"""Datasets with stores in memory: the same use cases and the same objects, nothing on a network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from services.ingest.tests.datasets.examples import FEEDBACK, offer_of, stored
+from services.ingest.tests.fakes import ACME, Ingest, LeasesInMemory
+from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
+from tidemill_core.application import Request
+from tidemill_ingest.datasets.crud import ChangeDatasets, CreateDatasetCommand, DeleteDatasetCommand
+from tidemill_ingest.datasets.domain.dataset import Dataset
+from tidemill_ingest.datasets.domain.division import Minimum
+from tidemill_ingest.datasets.domain.example import COMMON_FROM
+from tidemill_ingest.datasets.domain.version import DatasetVersion
+from tidemill_ingest.datasets.erasures import Erasures
+from tidemill_ingest.datasets.events import Curations
+from tidemill_ingest.datasets.mongo import DatasetCodec
+from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
+from tidemill_ingest.datasets.offer_examples import OfferExamples
+from tidemill_ingest.datasets.ports import DatasetName
+from tidemill_ingest.datasets.publish_versions import PublishVersions
+from tidemill_ingest.datasets.read_datasets import ReadDatasets
+from tidemill_ingest.datasets.sweep import SweepDatasets
+from tidemill_ingest.errors import DatasetNotFound
+from tidemill_ingest.limits import Limits
+from tidemill_testkit.stores import InMemoryAggregates
+
+DATASETS = "tidemill-ingest-datasets"
+NAME = DatasetName(project="acme", dataset="helpdesk_sft")
+
+
+@dataclass
+class GroupsInMemory:
+    """Does what `MongoGroups` does: both pass tests/datasets/test_groups.py."""
+
+    stored: dict[tuple[DatasetName, str], tuple[bool, str]] = field(default_factory=dict)
+    read: int = 0
+    """How many groups were read."""
+
+    async def assigned(self, name: DatasetName, groups: Sequence[str], *, but_by: str = "") -> Mapping[str, bool]:
+        found = {group: self.stored[name, group] for group in groups if (name, group) in self.stored}
+        self.read += len(found)
+        return {group: held_out for group, (held_out, offer) in found.items() if not but_by or offer != but_by}
+
+    async def assign(self, name: DatasetName, groups: Mapping[str, bool], *, offer: str) -> bool:
+        for group, held_out in groups.items():
+            self.stored.setdefault((name, group), (held_out, offer))
+        return all(self.stored[name, group][0] == held_out for group, held_out in groups.items())
+
+    def held_out(self) -> set[str]:
+        return {group for (_, group), (held_out, _) in self.stored.items() if held_out}
+
+
+@dataclass
+class Datasets:
+    """Everything that an entry point calls, on the stores of ingest."""
+
+    limits: Limits = field(default_factory=Limits)
+    ingest: Ingest = field(default_factory=Ingest)
+    minimum: Minimum = field(default_factory=lambda: Minimum(train=3, held_out=1))
+    enqueued: int = 0
+
+    def __post_init__(self) -> None:
+        self.clock, self.objects = self.ingest.clock, self.ingest.objects
+        for bucket in (FEEDBACK, DATASETS):
+            self.objects.buckets[bucket] = {}
+        self.datasets = InMemoryAggregates[Dataset](codec=DatasetCodec(), missing=DatasetNotFound, clock=self.clock)
+        self.batches = FeedbackBatches(self.objects, FEEDBACK, limits=self.limits)
+        self.parts = DatasetParts(self.objects, DATASETS)
+        self.groups = GroupsInMemory()
+        self.leases = LeasesInMemory()
+        self.changing = ChangeDatasets(datasets=self.datasets, clock=self.clock, limits=self.limits)
+        self.reading = ReadDatasets(datasets=self.datasets, parts=self.parts, limits=self.limits)
+        self.offering = OfferExamples(
+            datasets=self.datasets, batches=self.batches, limits=self.limits, clock=self.clock, enqueue=self._enqueue
+        )
+        self.curations = Curations(offering=self.offering)
+        self.publishing = PublishVersions(
+            datasets=self.datasets,
+            batches=self.batches,
+            preparation=self.ingest.preparation,
+            parts=self.parts,
+            groups=self.groups,
+            erasures=Erasures(documents=self.ingest.documents),
+            minimum=self.minimum,
+            common_from=COMMON_FROM,
+            kept_versions=self.limits.kept_dataset_versions,
+            clock=self.clock,
+        )
+        self.sweeping = SweepDatasets(
+            datasets=self.datasets,
+            parts=self.parts,
+            clock=self.clock,
+            deleted_after=timedelta(days=1),
+            unreferenced_after=timedelta(days=1),
+        )
+
+    async def publish(self, name: DatasetName, publishing: PublishVersions | None = None) -> bool:
+        """Do what a worker does that gets the lease, and return whether it was done."""
+        async with self.leases.held(name.key) as lease:
+            return lease is not None and await (publishing or self.publishing)(name, epoch=lease.epoch) is None
+
+    async def sweep(self, sweeping: SweepDatasets | None = None) -> int:
+        """Do what the controller of the sweep does, and return how many objects went."""
+        deleted = 0
+        for name in (await self.parts.pending("", without=frozenset())).items:
+            async with self.leases.held(name.key) as lease:
+                deleted += 0 if lease is None else await (sweeping or self.sweeping)(name, epoch=lease.epoch)
+        return deleted
+
+    async def declared(self, *, share: float = 0.3) -> "Datasets":
+        dataset = Dataset(id=NAME.dataset, project=NAME.project, share=share)
+        await self.changing.create(CreateDatasetCommand(dataset=dataset, request=Request.of("", b"")))
+        return self
+
+    async def deleted(self) -> None:
+        await self.changing.delete(ACME, DeleteDatasetCommand(dataset_id=NAME.dataset, request=Request.of("", b"")))
+
+    async def offered(self, messages: Sequence[ExampleMessage], *, seq: int = 1) -> None:
+        """Offer the examples, and leave them to a worker."""
+        offer = offer_of(await stored(self.objects, messages), seq=seq)
+        await self.offering(ACME, NAME.dataset, offer, request=Request(id=offer.id, digest=""))
+
+    async def turned(self, messages: Sequence[ExampleMessage], *, seq: int = 1) -> Dataset:
+        """Offer the examples, let a worker do its work, and return the dataset."""
+        await self.offered(messages, seq=seq)
+        assert await self.publish(NAME)
+        return await self.dataset()
+
+    async def dataset(self) -> Dataset:
+        return await self.reading.get(ACME, NAME.dataset)
+
+    async def newest(self) -> DatasetVersion:
+        return await self.reading.version(ACME, NAME.dataset)
+
+    def stored(self) -> list[str]:
+        """Return the keys of all objects of datasets."""
+        return sorted(self.objects.buckets[DATASETS])
+
+    def _enqueue(self, _: DatasetName) -> None:
+        self.enqueued += 1
