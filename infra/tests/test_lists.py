@@ -16,8 +16,8 @@ FILTERS = {
     "feedback/application/reconcile_curation.py": [{"deployment", "metric"}],
     "inference/generation/erase_end_user.py": [{"end_user"}],
     "inference/generation/grpc.py": [{"deployment"}],
-    "ingest/application/read_datasets.py": [{"state"}],
-    "ingest/application/read_documents.py": [{"source"}, {"state"}, {"source", "state"}],
+    "ingest/datasets/crud.py": [{"state"}],
+    "ingest/documents/crud.py": [{"source"}, {"state"}, {"source", "state"}],
     "trainer/training/runs.py": [{"plan"}],
     "trainer/training/start_runs_for_dataset_version.py": [{"dataset"}],
 }

@@ -8,13 +8,13 @@ import pytest
 from services.ingest.tests.datasets.fakes import Datasets
 from services.ingest.tests.fakes import Ingest
 from tidemill.ingest.v1 import dataset_service_pb2_grpc, document_service_pb2_grpc, source_service_pb2_grpc
+from tidemill_core.grpc.client import open_channel
 from tidemill_ingest.datasets.grpc import DatasetServicer
 from tidemill_ingest.documents.grpc import DocumentServicer
 from tidemill_ingest.documents.uploads import Uploads
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.settings import IngestSettings
 from tidemill_ingest.sources.grpc import SourceServicer
-from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.grpc.uploads import Patience, UploadPlaces
 
@@ -46,9 +46,9 @@ async def door() -> AsyncIterator[ApiClient]:
         reading=ingest.reading,
         uploads=uploads,
     )
-    sources = SourceServicer(sources=ingest.sources, changing=ingest.changing)
+    sources = SourceServicer(ingest.managing)
     curated = Datasets()
-    datasets = DatasetServicer(reading=curated.reading, changing=curated.changing)
+    datasets = DatasetServicer(datasets=curated.managing, versions=curated.reading)
     settings = IngestSettings.model_validate(
         {
             "grpc_port": 0,
@@ -72,7 +72,7 @@ async def door() -> AsyncIterator[ApiClient]:
     async with (
         open_channel(address, project="acme") as channel,
         open_channel(address, project="globex") as other,
-        open_channel(address) as anonymous,
+        open_channel(address, project="No project") as anonymous,
     ):
         yield ApiClient(
             ingest=ingest,

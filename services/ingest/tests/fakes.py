@@ -8,26 +8,26 @@ from datetime import UTC, datetime, timedelta
 from tidemill_core.application import Caller, Request
 from tidemill_core.errors import NotFound
 from tidemill_ingest.datasets.domain.example import Example
+from tidemill_ingest.datasets.masking import mask_examples
 from tidemill_ingest.documents.accept_document import AcceptCommand, AcceptDocument
-from tidemill_ingest.documents.crud import DocumentName, ReadDocuments
-from tidemill_ingest.documents.delete_document import DeleteCommand, DeleteDocument
+from tidemill_ingest.documents.crud import DeleteCommand, DeleteDocument, ReadDocuments
 from tidemill_ingest.documents.domain.document import Document, TextUses
-from tidemill_ingest.documents.domain.submission import DocumentSpec, Submission, SubmissionChannel
+from tidemill_ingest.documents.domain.submission import DocumentName, DocumentSpec, Submission, SubmissionChannel
+from tidemill_ingest.documents.domain.version import Prepared
 from tidemill_ingest.documents.events import Submissions
 from tidemill_ingest.documents.mongo import DocumentCodec
 from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
-from tidemill_ingest.documents.ports import Prepared, SweepRules
-from tidemill_ingest.documents.preparation import mask_examples, mask_text, prepare_document
+from tidemill_ingest.documents.ports import SweepRules
+from tidemill_ingest.documents.preparation import mask_text, prepare_document
 from tidemill_ingest.documents.reject_submission import RejectSubmission
 from tidemill_ingest.documents.sweep import Sweep
 from tidemill_ingest.errors import DocumentNotFound, SourceNotFound
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.masking.kinds import Masking
-from tidemill_ingest.sources.crud import ChangeSources
-from tidemill_ingest.sources.domain import Source
-from tidemill_ingest.sources.event_binding import EventBinding
+from tidemill_ingest.sources.crud import ManageSources
+from tidemill_ingest.sources.domain import EventBinding, Source
 from tidemill_ingest.sources.event_bindings import BindEvents
-from tidemill_ingest.sources.find_source import FindSource
+from tidemill_ingest.sources.known_sources import KnownSources
 from tidemill_ingest.sources.mongo import EventBindingCodec, SourceCodec
 from tidemill_kit.workers.leases import Lease
 from tidemill_testkit.clocks import FixedClock
@@ -128,7 +128,7 @@ class Ingest:
         self.quarantine = ObjectStoreQuarantine(self.objects, QUARANTINE)
         self.preparation = PreparationHere()
         self.events = BindEvents(sources=self.sources, bindings=self.bindings, clock=self.clock)
-        self.changing = ChangeSources(sources=self.sources, events=self.events, limits=self.limits)
+        self.managing = ManageSources(sources=self.sources, events=self.events, limits=self.limits)
         self.reading = ReadDocuments(
             sources=self.sources, documents=self.documents, texts=self.texts, outbox=self.outbox
         )
@@ -154,7 +154,7 @@ class Ingest:
             documents=self.documents, preparation=self.preparation, clock=self.clock, limits=self.limits
         )
         self.submissions = Submissions(
-            find_source=FindSource(events=self.events, clock=self.clock),
+            find_source=KnownSources(events=self.events, clock=self.clock),
             accept=self.accept,
             delete=self.delete,
             reject=self.reject,

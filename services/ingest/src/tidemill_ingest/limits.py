@@ -3,6 +3,16 @@
 from dataclasses import dataclass
 
 MEBIBYTE = 1024 * 1024
+COMMON_FROM = 5
+"""So many different questions with one answer make it a common one, unless a deployment says otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """How much of its past a document remembers."""
+
+    versions: int
+    steps: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,3 +40,8 @@ class Limits:
     waiting_offers: int = 100
     kept_dataset_versions: int = 1000
     compared_examples: int = 50_000
+
+    @property
+    def keep(self) -> Keep:
+        """What documents remember."""
+        return Keep(versions=self.kept_versions, steps=self.kept_steps)

@@ -1,15 +1,11 @@
-"""What became of submissions, counted for operators."""
+"""What ingest counts and measures beside the metrics of every service."""
 
-from prometheus_client import Counter
-
-from tidemill_ingest.documents.domain.document import Document
-from tidemill_ingest.documents.domain.submission import SubmissionChannel
+from prometheus_client import Counter, Histogram
 
 SUBMISSIONS = Counter("tidemill_ingest_submissions", "Submissions, by what became of them.", ["door", "outcome"])
-
-
-def counted(door: SubmissionChannel, document: Document) -> Document:
-    """Count the last step of a document, which a submission has just made, and return the document."""
-    if document.steps:
-        SUBMISSIONS.labels(door.value, document.steps[-1].happened.value).inc()
-    return document
+STAGE_SECONDS = Histogram(
+    "tidemill_ingest_stage_seconds",
+    "A document's time in one stage: quarantine, preparation (with the wait for a process), exchange.",
+    ["stage"],
+)
+QUARANTINE, PREPARATION, EXCHANGE = (STAGE_SECONDS.labels(stage) for stage in ("quarantine", "preparation", "exchange"))

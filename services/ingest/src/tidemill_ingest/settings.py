@@ -5,8 +5,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from tidemill_ingest.datasets.domain.example import COMMON_FROM
-from tidemill_ingest.limits import Limits
+from tidemill_ingest.limits import COMMON_FROM, Limits
 from tidemill_kit.grpc.uploads import Patience
 from tidemill_kit.runtime.settings import ServiceSettings
 

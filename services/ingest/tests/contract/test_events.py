@@ -15,15 +15,15 @@ from tidemill_core.application import derived_id
 from tidemill_ingest.datasets.domain.dataset import Dataset, DatasetState
 from tidemill_ingest.datasets.domain.version import Part, Statistics, VersionDraft
 from tidemill_ingest.datasets.events import COMPLETED, CurationCompleted
+from tidemill_ingest.datasets.messages import VERSION_PUBLISHED, VERSION_WITHHELD
 from tidemill_ingest.datasets.mongo import DatasetCodec
-from tidemill_ingest.datasets.payloads import VERSION_PUBLISHED, VERSION_WITHHELD
 from tidemill_ingest.documents import events as submission_events
-from tidemill_ingest.documents.domain.document import Document
+from tidemill_ingest.documents.domain.document import Document, SubmissionFacts
 from tidemill_ingest.documents.domain.submission import Submission, SubmissionChannel
-from tidemill_ingest.documents.domain.version import Draft, Provenance
+from tidemill_ingest.documents.domain.version import Prepared
 from tidemill_ingest.documents.events import DocumentDeleted, DocumentUpserted
+from tidemill_ingest.documents.messages import DELETED, INGESTED, REJECTED, UPDATED
 from tidemill_ingest.documents.mongo import DocumentCodec
-from tidemill_ingest.documents.payloads import DELETED, INGESTED, REJECTED, UPDATED
 
 EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -32,18 +32,24 @@ SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 SUBMISSION = Submission(door=SubmissionChannel.KAFKA, id="0b6e7f8a", source="https://cms.acme.example/kb")
 
 
-def draft(revision: int) -> Draft:
-    return Draft(
-        media_type="text/markdown",
-        title="Reset a password",
-        uri="https://kb.acme.example/4711",
-        language="en",
-        readers=("group:support",),
-        metadata={"product": "vpn"},
-        object=ObjectRef(bucket="tidemill-ingest-exchange", key=f"acme/{DOCUMENT}/{SHA256}", size=2048, sha256=SHA256),
-        provenance=Provenance(submission=SUBMISSION, body_digest="d", masking=("email",)),
-        revision=revision,
-    )
+PREPARED = Prepared(
+    media_type="text/markdown",
+    text="# Reset a password",
+    title="Reset a password",
+    uri="https://kb.acme.example/4711",
+    language="en",
+    readers=("group:support",),
+    metadata={"product": "vpn"},
+    revision=0,
+    steps=(),
+    masked={},
+)
+OBJECT = ObjectRef(bucket="tidemill-ingest-exchange", key=f"acme/{DOCUMENT}/{SHA256}", size=2048, sha256=SHA256)
+
+
+def accept(document: Document, *, revision: int) -> None:
+    facts = SubmissionFacts(revision=revision, body_digest=f"d{revision}", masking=("email",))
+    document.accept(PREPARED, ref=OBJECT, facts=facts, submission=SUBMISSION, now=NOON)
 
 
 def published(ce_type: str) -> Message:
@@ -55,8 +61,8 @@ def published(ce_type: str) -> Message:
         message="content: has 0 bytes: send at least one",
         now=NOON,
     )
-    document.accept(draft(42), now=NOON)
-    document.accept(draft(43), now=NOON)
+    accept(document, revision=42)
+    accept(document, revision=43)
     document.delete(SUBMISSION, revision=44, erase=True, reason="erasure request 2291", now=NOON)
     events = [DocumentCodec().event(document, event, seq) for seq, event in enumerate(document.pending, start=1)]
     return dict([*events, *curated()])[ce_type]

@@ -8,10 +8,9 @@ from services.ingest.tests.datasets.examples import FEEDBACK, offer_of, stored
 from services.ingest.tests.fakes import ACME, Ingest, LeasesInMemory
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_core.application import Request
-from tidemill_ingest.datasets.crud import ChangeDatasets, CreateDatasetCommand, DeleteDatasetCommand
+from tidemill_ingest.datasets.crud import CreateDataset, DeleteDataset, ManageDatasets
 from tidemill_ingest.datasets.domain.dataset import Dataset
 from tidemill_ingest.datasets.domain.division import Minimum
-from tidemill_ingest.datasets.domain.example import COMMON_FROM
 from tidemill_ingest.datasets.domain.version import DatasetVersion
 from tidemill_ingest.datasets.erasures import Erasures
 from tidemill_ingest.datasets.events import Curations
@@ -20,10 +19,10 @@ from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.datasets.offer_examples import OfferExamples
 from tidemill_ingest.datasets.ports import DatasetName
 from tidemill_ingest.datasets.publish_versions import PublishVersions
-from tidemill_ingest.datasets.read_datasets import ReadDatasets
+from tidemill_ingest.datasets.read_versions import ReadVersions
 from tidemill_ingest.datasets.sweep import SweepDatasets
 from tidemill_ingest.errors import DatasetNotFound
-from tidemill_ingest.limits import Limits
+from tidemill_ingest.limits import COMMON_FROM, Limits
 from tidemill_testkit.stores import InMemoryAggregates
 
 DATASETS = "tidemill-ingest-datasets"
@@ -70,8 +69,8 @@ class Datasets:
         self.parts = DatasetParts(self.objects, DATASETS)
         self.groups = GroupsInMemory()
         self.leases = LeasesInMemory()
-        self.changing = ChangeDatasets(datasets=self.datasets, clock=self.clock, limits=self.limits)
-        self.reading = ReadDatasets(datasets=self.datasets, parts=self.parts, limits=self.limits)
+        self.managing = ManageDatasets(datasets=self.datasets, clock=self.clock, limits=self.limits)
+        self.reading = ReadVersions(datasets=self.datasets, parts=self.parts, limits=self.limits)
         self.offering = OfferExamples(
             datasets=self.datasets, batches=self.batches, limits=self.limits, clock=self.clock, enqueue=self._enqueue
         )
@@ -79,7 +78,7 @@ class Datasets:
         self.publishing = PublishVersions(
             datasets=self.datasets,
             batches=self.batches,
-            preparation=self.ingest.preparation,
+            masking=self.ingest.preparation,
             parts=self.parts,
             groups=self.groups,
             erasures=Erasures(documents=self.ingest.documents),
@@ -111,11 +110,11 @@ class Datasets:
 
     async def declared(self, *, share: float = 0.3) -> "Datasets":
         dataset = Dataset(id=NAME.dataset, project=NAME.project, share=share)
-        await self.changing.create(CreateDatasetCommand(dataset=dataset, request=Request.of("", b"")))
+        await self.managing.create(ACME, CreateDataset(dataset=dataset, request=Request.of("", b"")))
         return self
 
     async def deleted(self) -> None:
-        await self.changing.delete(ACME, DeleteDatasetCommand(dataset_id=NAME.dataset, request=Request.of("", b"")))
+        await self.managing.delete(ACME, DeleteDataset(dataset_id=NAME.dataset, request=Request.of("", b"")))
 
     async def offered(self, messages: Sequence[ExampleMessage], *, seq: int = 1) -> None:
         """Offer the examples, and leave them to a worker."""
@@ -129,7 +128,7 @@ class Datasets:
         return await self.dataset()
 
     async def dataset(self) -> Dataset:
-        return await self.reading.get(ACME, NAME.dataset)
+        return await self.managing.get(ACME, NAME.dataset)
 
     async def newest(self) -> DatasetVersion:
         return await self.reading.version(ACME, NAME.dataset)

@@ -13,12 +13,12 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, PageRequest, Request
 from tidemill_core.errors import InvalidInput
 from tidemill_ingest.datasets.crud import (
-    CreateDatasetCommand,
-    DeleteDatasetCommand,
-    UpdateDatasetCommand,
+    CreateDataset,
+    DeleteDataset,
+    UpdateDataset,
 )
 from tidemill_ingest.datasets.domain.dataset import Dataset
-from tidemill_ingest.datasets.domain.events import DatasetVersionWasWithheld
+from tidemill_ingest.datasets.domain.events import DatasetVersionWithheld
 from tidemill_ingest.datasets.domain.version import Batch
 from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.datasets.ports import DatasetName
@@ -47,18 +47,18 @@ def request(name: str = "") -> Request:
 
 async def test_a_dataset_is_created_once_and_its_id_is_taken_then() -> None:
     datasets = Datasets()
-    command = CreateDatasetCommand(dataset=desired(), request=request("r1"))
+    command = CreateDataset(dataset=desired(), request=request("r1"))
 
-    created = await datasets.changing.create(command)
-    again = await datasets.changing.create(command)
+    created = await datasets.managing.create(ACME, command)
+    again = await datasets.managing.create(ACME, command)
 
     assert created == again == await datasets.dataset()
     with pytest.raises(DatasetExists):
-        await datasets.changing.create(replace(command, request=request("r2")))
+        await datasets.managing.create(ACME, replace(command, request=request("r2")))
     with pytest.raises(DatasetExists):
-        await datasets.changing.create(replace(command, request=request(), validate_only=True))
+        await datasets.managing.create(ACME, replace(command, request=request(), validate_only=True))
     with pytest.raises(DatasetNotFound):
-        await datasets.reading.get(GLOBEX, NAME.dataset)
+        await datasets.managing.get(GLOBEX, NAME.dataset)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ async def test_a_dataset_is_created_once_and_its_id_is_taken_then() -> None:
 )
 async def test_a_dataset_that_breaks_a_rule_is_refused_by_the_field(dataset: Dataset, field: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        await Datasets().changing.create(CreateDatasetCommand(dataset=dataset, request=request()))
+        await Datasets().managing.create(ACME, CreateDataset(dataset=dataset, request=request()))
 
     assert [violation.field for violation in refused.value.violations] == [field]
 
@@ -84,20 +84,20 @@ async def test_a_changed_share_moves_no_group_and_counts_for_new_groups() -> Non
     await datasets.turned(numbered(100))
     before = ids_in(await datasets.reading.part(ACME, "helpdesk_sft@1", "held_out"))
     etag = str((await datasets.dataset()).version)
-    command = UpdateDatasetCommand(
+    command = UpdateDataset(
         dataset=desired(share=0.5), fields=frozenset({"held_out_share"}), request=request(), etag=etag
     )
 
-    await datasets.changing.update(replace(command, validate_only=True))
+    await datasets.managing.update(ACME, replace(command, validate_only=True))
     assert (await datasets.dataset()).share == 0.3
-    await datasets.changing.update(command)
+    await datasets.managing.update(ACME, command)
     await datasets.turned(numbered(200), seq=2)
 
     after = ids_in(await datasets.reading.part(ACME, "helpdesk_sft@2", "held_out"))
     assert set(before) < set(after)
     assert (len(before), len(after)) == (30, 80)
     with pytest.raises(DatasetChanged):
-        await datasets.changing.update(replace(command, request=request()))
+        await datasets.managing.update(ACME, replace(command, request=request()))
 
 
 async def test_a_deleted_dataset_is_gone_but_its_versions_stay_readable_for_a_day() -> None:
@@ -107,7 +107,7 @@ async def test_a_deleted_dataset_is_gone_but_its_versions_stay_readable_for_a_da
 
     with pytest.raises(DatasetNotFound):
         await datasets.dataset()
-    assert not (await datasets.reading.list(ACME, PageRequest())).items
+    assert not (await datasets.managing.list(ACME, PageRequest())).items
     assert (await datasets.newest()).number == 1
     assert await datasets.sweep() == 0
     assert await datasets.reading.part(ACME, "helpdesk_sft@1", "train")
@@ -136,14 +136,14 @@ async def test_a_dataset_that_is_created_again_goes_on_with_its_numbers_and_grou
 
 async def test_deleting_checks_the_etag_and_can_be_tried_out() -> None:
     datasets = await Datasets().declared()
-    command = DeleteDatasetCommand(dataset_id=NAME.dataset, request=request(), etag="77")
+    command = DeleteDataset(dataset_id=NAME.dataset, request=request(), etag="77")
 
     with pytest.raises(DatasetChanged):
-        await datasets.changing.delete(ACME, command)
-    await datasets.changing.delete(ACME, replace(command, etag="1", validate_only=True))
+        await datasets.managing.delete(ACME, command)
+    await datasets.managing.delete(ACME, replace(command, etag="1", validate_only=True))
     assert (await datasets.dataset()).id == NAME.dataset
     with pytest.raises(DatasetNotFound):
-        await datasets.changing.delete(GLOBEX, replace(command, etag=""))
+        await datasets.managing.delete(GLOBEX, replace(command, etag=""))
 
 
 async def test_versions_are_named_by_number_or_by_their_dataset_and_listed_in_pages() -> None:
@@ -185,7 +185,7 @@ async def test_a_difference_reports_which_examples_came_went_and_changed() -> No
 async def test_versions_that_are_too_large_or_of_two_datasets_are_not_compared() -> None:
     datasets = await Datasets(limits=Limits(compared_examples=30)).declared()
     await datasets.turned(numbered(20))
-    await datasets.changing.create(CreateDatasetCommand(dataset=desired(dataset_id="other"), request=request()))
+    await datasets.managing.create(ACME, CreateDataset(dataset=desired(dataset_id="other"), request=request()))
 
     with pytest.raises(DifferenceTooLarge, match="40 examples, and 30"):
         await datasets.reading.difference(ACME, "helpdesk_sft@1", "helpdesk_sft@1")
@@ -255,7 +255,7 @@ async def test_a_batch_that_is_elsewhere_or_too_large_is_refused_at_the_api(
     assert dataset.withheld.reason == "BATCH_REFUSED"
     assert field in dataset.withheld.message
     [event] = datasets.datasets.published
-    assert isinstance(event, DatasetVersionWasWithheld)
+    assert isinstance(event, DatasetVersionWithheld)
     assert (event.reason, event.curation_seq) == ("BATCH_REFUSED", offer.curation_seq)
 
 

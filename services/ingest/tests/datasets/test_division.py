@@ -16,9 +16,10 @@ from tidemill_ingest.datasets.domain.division import (
     Minimum,
     divide,
 )
-from tidemill_ingest.datasets.domain.example import COMMON_FROM, Example, common_answers, group_of, words_of
+from tidemill_ingest.datasets.domain.example import Example, common_answers, group_of, words_of
 from tidemill_ingest.datasets.domain.parts import content_digest, lines_of, masked, shared_between
 from tidemill_ingest.datasets.domain.split import Split
+from tidemill_ingest.limits import COMMON_FROM
 
 SALT = "acme/helpdesk_sft"
 MINIMUM = Minimum(train=3, held_out=1)

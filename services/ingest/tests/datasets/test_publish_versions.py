@@ -21,7 +21,7 @@ from services.ingest.tests.fakes import ACME, Ingest, deletion, spec, submitted
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_core.application import Request
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_ingest.datasets.domain.events import DatasetVersionWasPublished, DatasetVersionWasWithheld
+from tidemill_ingest.datasets.domain.events import DatasetVersionPublished, DatasetVersionWithheld
 from tidemill_ingest.datasets.domain.example import group_of
 from tidemill_ingest.datasets.domain.parts import shared_between
 from tidemill_ingest.datasets.domain.split import Split
@@ -49,7 +49,7 @@ async def test_a_completed_curation_becomes_an_immutable_version_with_its_event(
     assert shared_between(train, held_out) == 0
     assert dataset.offers == ()
     [event] = datasets.datasets.published
-    assert isinstance(event, DatasetVersionWasPublished)
+    assert isinstance(event, DatasetVersionPublished)
     assert (event.version, event.deployment) == (version, "helpdesk")
 
 
@@ -93,7 +93,7 @@ async def test_more_examples_make_the_next_version_and_move_no_group() -> None:
     assert set(first) < set(second)
     assert (len(first), len(second)) == (30, 45)
     assert not set(first) & set(ids_in(await datasets.reading.part(ACME, "helpdesk_sft@2", "train")))
-    assert [type(event) for event in datasets.datasets.published] == [DatasetVersionWasPublished] * 2
+    assert [type(event) for event in datasets.datasets.published] == [DatasetVersionPublished] * 2
 
 
 async def test_the_same_content_makes_no_version_and_says_so_until_there_is_one() -> None:
@@ -111,7 +111,7 @@ async def test_the_same_content_makes_no_version_and_says_so_until_there_is_one(
     assert "helpdesk_sft@1" in same.withheld.message
     assert (other.version_count, other.withheld) == (2, None)
     withheld = datasets.datasets.published[1]
-    assert isinstance(withheld, DatasetVersionWasWithheld)
+    assert isinstance(withheld, DatasetVersionWithheld)
     assert (withheld.reason, withheld.curation, withheld.curation_seq) == ("UNCHANGED", "helpdesk_sft", 2)
 
 
@@ -133,7 +133,7 @@ async def test_what_makes_no_version_is_visible_on_the_dataset_and_reported(
     assert dataset.withheld is not None
     assert (dataset.withheld.reason, dataset.version_count, dataset.offers) == (reason, 0, ())
     [event] = datasets.datasets.published
-    assert isinstance(event, DatasetVersionWasWithheld)
+    assert isinstance(event, DatasetVersionWithheld)
     assert (event.reason, event.message) == (reason, dataset.withheld.message)
 
 

@@ -12,6 +12,7 @@ from services.ingest.tests.buckets import remove_buckets
 from services.ingest.tests.datasets.examples import batch_of, examples, lines, numbered, offer_of
 from services.ingest.tests.datasets.fakes import NAME, Datasets
 from services.ingest.tests.fakes import ACME
+from services.ingest.tests.stores import datasets_in
 from tidemill_core.application import PageRequest, Request, SystemClock
 from tidemill_core.errors import NotFound
 from tidemill_ingest.datasets.domain.dataset import Dataset, DatasetState
@@ -22,12 +23,11 @@ from tidemill_ingest.datasets.mongo import (
     DatasetCodec,
     MongoGroups,
     datasets_with_offers,
-    mongo_datasets,
 )
 from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.datasets.ports import DatasetName
 from tidemill_ingest.datasets.publish_versions import PublishVersions
-from tidemill_ingest.datasets.read_datasets import ReadDatasets
+from tidemill_ingest.datasets.read_versions import ReadVersions
 from tidemill_ingest.errors import BatchUnusable
 from tidemill_ingest.limits import Limits
 from tidemill_kit.store.aggregates import Identity
@@ -82,7 +82,7 @@ async def lived() -> Dataset:
 
 
 async def test_a_dataset_is_read_as_it_was_saved_and_lists_filter_it(database: Database) -> None:
-    stored = mongo_datasets(database["datasets"], enqueue=lambda _: None)
+    stored = datasets_in(database)
     await stored.ensure_indexes()
     dataset = await lived()
 
@@ -113,7 +113,7 @@ async def test_the_stored_form_of_a_dataset_is_stable() -> None:
 
 
 async def test_workers_find_the_datasets_to_which_something_is_offered(database: Database) -> None:
-    stored = mongo_datasets(database["datasets"], enqueue=lambda _: None)
+    stored = datasets_in(database)
     pending = datasets_with_offers(database["datasets"])
     await pending.ensure_indexes()
     for dataset_id in ("idle", "busy"):
@@ -167,7 +167,7 @@ async def test_a_batch_is_read_and_verified(buckets: Buckets) -> None:
 async def test_two_workers_at_once_make_one_version_and_one_event_of_each_offer(
     database: Database, buckets: Buckets
 ) -> None:
-    stored, clock = mongo_datasets(database["datasets"], enqueue=lambda _: None), SystemClock()
+    stored, clock = datasets_in(database), SystemClock()
     batches = FeedbackBatches(buckets.store, buckets.feedback, limits=Limits())
     parts = DatasetParts(buckets.store, buckets.datasets)
     dataset = Dataset(id=NAME.dataset, project=NAME.project, state=DatasetState.ACTIVE)
@@ -180,7 +180,7 @@ async def test_two_workers_at_once_make_one_version_and_one_event_of_each_offer(
     publish = PublishVersions(
         datasets=stored,
         batches=batches,
-        preparation=Datasets().ingest.preparation,
+        masking=Datasets().ingest.preparation,
         parts=parts,
         groups=MongoGroups(database["groups"]),
         erasures=Erasures(documents=Datasets().ingest.documents),
@@ -197,7 +197,7 @@ async def test_two_workers_at_once_make_one_version_and_one_event_of_each_offer(
 
     done = await asyncio.gather(work("us"), work("them"))
 
-    reading = ReadDatasets(datasets=stored, parts=parts, limits=Limits())
+    reading = ReadVersions(datasets=stored, parts=parts, limits=Limits())
     found = await database["datasets"].find_one({})
     assert sorted(done) == [False, True]
     assert [each.number for each in (await reading.versions(ACME, NAME.dataset, PageRequest())).items] == [1, 2]

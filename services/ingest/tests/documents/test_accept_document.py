@@ -7,7 +7,7 @@ from services.ingest.tests.fakes import ACME, Ingest, deletion, spec, submitted
 from tidemill_core.application import Caller, derived_id
 from tidemill_core.errors import Conflict, DependencyUnavailable, InvalidInput, RequestIdReused
 from tidemill_ingest.documents.domain.document import Document, DocumentState, DocumentStep
-from tidemill_ingest.documents.domain.events import DocumentWasIngested, DocumentWasUpdated
+from tidemill_ingest.documents.domain.events import DocumentIngested, DocumentUpdated
 from tidemill_ingest.documents.domain.submission import Fact, Submission, SubmissionChannel
 from tidemill_ingest.errors import DocumentNotFound, DocumentRefused, SourceNotFound
 from tidemill_ingest.limits import Limits
@@ -36,7 +36,7 @@ async def test_a_first_version_is_stored_masked_and_reported() -> None:
     assert document.current.title == "Reset"
     assert document.current.provenance.masked == {"email": 1}
     assert await text_of(ingest, document) == "# Reset\n\nWrite to [EMAIL]."
-    assert [type(event) for event in ingest.documents.published] == [DocumentWasIngested]
+    assert [type(event) for event in ingest.documents.published] == [DocumentIngested]
     assert ingest.quarantined() == []
 
 
@@ -68,7 +68,7 @@ async def test_other_content_makes_the_next_version_and_a_b_a_makes_three() -> N
     document = documents[-1]
     assert current_number(document) == 3
     assert [await text_of(ingest, document, number) for number in (1, 2, 3)] == ["A", "B", "A"]
-    assert [type(event) for event in ingest.documents.published[1:]] == [DocumentWasUpdated, DocumentWasUpdated]
+    assert [type(event) for event in ingest.documents.published[1:]] == [DocumentUpdated, DocumentUpdated]
 
 
 async def test_the_same_content_again_makes_no_version() -> None:
@@ -162,9 +162,9 @@ async def test_a_deleted_document_comes_back_with_the_next_number() -> None:
 
     assert current_number(document) == 2
     assert [type(event).__name__ for event in ingest.documents.published] == [
-        "DocumentWasIngested",
-        "DocumentWasDeleted",
-        "DocumentWasIngested",
+        "DocumentIngested",
+        "DocumentDeleted",
+        "DocumentIngested",
     ]
 
 

@@ -8,9 +8,9 @@ import pytest
 from services.ingest.tests.fakes import ACME, EXCHANGE, Ingest, LeasesInMemory, deletion, spec, submitted
 from tidemill_core.application import Request
 from tidemill_core.errors import Conflict, DependencyUnavailable, InvalidInput
-from tidemill_ingest.documents.crud import DocumentName
 from tidemill_ingest.documents.domain.document import Document, DocumentState, DocumentStep
-from tidemill_ingest.documents.domain.events import DocumentWasDeleted
+from tidemill_ingest.documents.domain.events import DocumentDeleted
+from tidemill_ingest.documents.domain.submission import DocumentName
 from tidemill_ingest.documents.mongo import DocumentCodec
 from tidemill_ingest.documents.objects import ExchangeTexts
 from tidemill_ingest.documents.ports import SweepRules
@@ -60,7 +60,7 @@ async def test_a_deleted_document_leaves_a_tombstone_whose_old_text_is_kept() ->
 
     assert document.state is DocumentState.DELETED
     assert document.current is None
-    assert isinstance(ingest.documents.published[-1], DocumentWasDeleted)
+    assert isinstance(ingest.documents.published[-1], DocumentDeleted)
     assert (await ingest.reading.text(ACME, document.id, number=1))[0] == "A"
     with pytest.raises(VersionNotFound, match="no current version: known are 1"):
         await ingest.reading.text(ACME, document.id, number=0)
@@ -74,7 +74,7 @@ async def test_erasing_removes_the_text_of_every_version_and_says_so() -> None:
     document = await ingest.delete(ACME, deletion(erase=True))
 
     assert ingest.texts_stored() == []
-    assert ingest.documents.published[-1].erased  # type: ignore[attr-defined]  # it is a DocumentWasDeleted
+    assert ingest.documents.published[-1].erased  # type: ignore[attr-defined]  # it is a DocumentDeleted
     assert {version.title for version in document.versions} == {""}
     with pytest.raises(TextGone, match="was erased"):
         await ingest.reading.text(ACME, document.id, number=2)
@@ -136,7 +136,7 @@ async def test_deleting_twice_reports_once_and_erasing_afterwards_reports_again(
     await ingest.delete(ACME, deletion())
     await ingest.delete(ACME, deletion(erase=True))
 
-    reported = [event.erased for event in ingest.documents.published if isinstance(event, DocumentWasDeleted)]
+    reported = [event.erased for event in ingest.documents.published if isinstance(event, DocumentDeleted)]
     assert reported == [False, True]
     assert ingest.texts_stored() == []
 

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from services.ingest.tests.fakes import ACME, EXCHANGE, QUARANTINE, Ingest
 from tidemill_core.application import derived_id
 from tidemill_core.errors import InvalidInput, RequestIdReused, TidemillError
-from tidemill_ingest.documents.crud import DocumentName
 from tidemill_ingest.documents.domain.document import Document, DocumentState
-from tidemill_ingest.documents.domain.events import DocumentWasRejected
+from tidemill_ingest.documents.domain.events import DocumentRejected
+from tidemill_ingest.documents.domain.submission import DocumentName
 from tidemill_ingest.documents.events import DELETED, UPSERTED, DocumentDeleted, DocumentUpserted
 from tidemill_ingest.errors import DocumentNotFound, EventsNotRegistered
 from tidemill_ingest.limits import Limits
@@ -204,7 +204,7 @@ async def test_content_that_can_never_be_taken_is_rejected_without_a_version(
     assert document.last_rejection is not None
     assert (document.last_rejection.reason, document.last_rejection.submission_id) == (reason, "e1")
     assert document.last_rejection.message.startswith(field)
-    assert [type(event) for event in ingest.documents.published] == [DocumentWasRejected]
+    assert [type(event) for event in ingest.documents.published] == [DocumentRejected]
     assert ingest.objects.buckets == {QUARANTINE: {}, EXCHANGE: {}}
 
 

@@ -3,28 +3,26 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
-from pathlib import Path
 
 import psutil
 import pytest
 
-from services.ingest.tests.datasets.examples import examples, message
 from services.ingest.tests.fakes import spec
 from tidemill_core.errors import Internal
-from tidemill_ingest.datasets.domain.example import Example
-from tidemill_ingest.documents.preparation import ProcessPreparation, mask_examples
+from tidemill_ingest.documents.preparation import ProcessPreparation
 from tidemill_ingest.errors import DocumentRefused
 from tidemill_ingest.masking.kinds import Masking
+from tidemill_ingest.processes import Processes
 
 
 @asynccontextmanager
 async def preparing(
     *, workers: int = 1, cpu_s: float = 60.0, wall_s: float = 60.0
 ) -> AsyncIterator[ProcessPreparation]:
-    preparation = ProcessPreparation(workers=workers, cpu_s=cpu_s, wall_s=wall_s, phone_regions=("US",))
+    processes = Processes(workers=workers, cpu_s=cpu_s, wall_s=wall_s)
+    preparation = ProcessPreparation(processes, phone_regions=("US",))
     await preparation.start()
     try:
         yield preparation
@@ -61,59 +59,9 @@ async def test_a_document_is_prepared_in_another_process(preparation: ProcessPre
     assert await preparation.mask("acme", "ada@acme.example") == "[EMAIL]"
 
 
-async def test_examples_are_masked_in_another_process_whatever_their_size(preparation: ProcessPreparation) -> None:
-    offered = [message(f"Mail user{n}@acme.example {n}?", f"{n} " + "x" * 400_000) for n in range(5)]
-
-    masked = await preparation.mask_examples("acme", examples(offered))
-
-    assert [each.question for each in masked] == [f"Mail [EMAIL] {n}?" for n in range(5)]
-    assert [each.id for each in masked] == [each.id for each in offered]
-    assert not any("acme" in each.line for each in masked)
-
-
-async def test_an_example_that_takes_too_much_work_is_left_out_and_its_batch_is_not() -> None:
-    offered = [message("Q1?", "A"), message("Q2?", "a@b " * 2_000_000), message("Q3?", "B")]
-    async with preparing(cpu_s=0.5) as impatient:
-        masked = await impatient.mask_examples("acme", examples(offered))
-
-    assert [each.question for each in masked] == ["Q1?", "Q3?"]
-
-
-def tries(folder: Path) -> int:
-    return len(list(folder.iterdir()))
-
-
-def die_at_first(times: int, folder: Path, examples: Sequence[Example], regions: Sequence[str]) -> Sequence[Example]:
-    tried = tries(folder)
-    (folder / str(tried)).touch()
-    if tried < times:
-        die()
-    return mask_examples(examples, regions)
-
-
-async def test_examples_whose_masking_broke_are_masked_again(
-    preparation: ProcessPreparation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("tidemill_ingest.documents.preparation.mask_examples", partial(die_at_first, 2, tmp_path))
-
-    [masked] = await preparation.mask_examples("acme", examples([message("Mail ada@acme.example?", "A")]))
-
-    assert masked.question == "Mail [EMAIL]?"
-
-
-async def test_an_example_whose_masking_breaks_each_time_is_left_out(
-    preparation: ProcessPreparation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("tidemill_ingest.documents.preparation.mask_examples", partial(die_at_first, 99, tmp_path))
-
-    assert not await preparation.mask_examples("acme", examples([message("Secret?", "A")]))
-
-    assert tries(tmp_path) == 3
-
-
 async def test_a_heavy_document_of_one_project_does_not_hold_up_another_project() -> None:
     async with preparing(workers=2, cpu_s=20) as preparation:
-        heavy = [asyncio.create_task(preparation._run("greedy", spend)) for _ in range(3)]  # noqa: SLF001 - see above
+        heavy = [asyncio.create_task(preparation._processes.run("greedy", spend)) for _ in range(3)]  # noqa: SLF001 - see above
 
         assert await preparation.mask("acme", "ada@acme.example") == "[EMAIL]"
         assert not any(each.done() for each in heavy)
@@ -142,7 +90,7 @@ async def test_an_error_that_cannot_be_copied_between_processes_harms_no_other_d
     preparation: ProcessPreparation,
 ) -> None:
     with pytest.raises(Internal, match="Uncopied"):
-        await preparation._run("acme", fail)  # noqa: SLF001 - no document is known to fail so
+        await preparation._processes.run("acme", fail)  # noqa: SLF001 - no document is known to fail so
 
     assert await preparation.mask("acme", "ada@acme.example") == "[EMAIL]"
 
@@ -150,7 +98,7 @@ async def test_an_error_that_cannot_be_copied_between_processes_harms_no_other_d
 async def test_a_document_that_takes_too_much_of_the_processor_is_refused_and_the_next_one_is_not() -> None:
     async with preparing(cpu_s=0.3) as preparation:
         with pytest.raises(DocumentRefused) as refused:
-            await preparation._run("acme", spend)  # noqa: SLF001 - no document is known to take that long
+            await preparation._processes.run("acme", spend)  # noqa: SLF001 - no document is known to take that long
 
         assert refused.value.reason == "DOCUMENT_TOO_COMPLEX"
         assert await preparation.mask("acme", "ada@acme.example") == "[EMAIL]"
@@ -159,14 +107,14 @@ async def test_a_document_that_takes_too_much_of_the_processor_is_refused_and_th
 async def test_a_document_that_takes_too_long_otherwise_may_be_tried_again() -> None:
     async with preparing(wall_s=5.0) as preparation:
         with pytest.raises(Internal, match="try again"):
-            await preparation._run("acme", fall_asleep)  # noqa: SLF001 - no document is known to take that long
+            await preparation._processes.run("acme", fall_asleep)  # noqa: SLF001 - no document is known to take that long
 
         assert await preparation.mask("acme", "ada@acme.example") == "[EMAIL]"
 
 
 async def test_a_process_that_dies_is_replaced(preparation: ProcessPreparation) -> None:
     with pytest.raises(Internal):
-        await preparation._run("acme", die)  # noqa: SLF001 - no document is known to kill it
+        await preparation._processes.run("acme", die)  # noqa: SLF001 - no document is known to kill it
 
     assert await preparation.mask("acme", "ada@acme.example") == "[EMAIL]"
 
@@ -177,13 +125,13 @@ def allocate_all_memory() -> int:
 
 async def test_a_document_that_takes_too_much_memory_harms_no_other_one(preparation: ProcessPreparation) -> None:
     with pytest.raises(Internal, match="MemoryError"):
-        await preparation._run("acme", allocate_all_memory)  # noqa: SLF001 - a document of that kind takes long to make
+        await preparation._processes.run("acme", allocate_all_memory)  # noqa: SLF001 - a document of that kind takes long to make
 
     assert await preparation.mask("acme", "ada@acme.example") == "[EMAIL]"
 
 
 async def test_a_pool_that_broke_is_replaced(preparation: ProcessPreparation) -> None:
-    preparation._processes._pool.stop()  # type: ignore[no-untyped-call]  # noqa: SLF001 - nothing is known to break it
+    preparation._processes._processes._pool.stop()  # type: ignore[no-untyped-call]  # noqa: SLF001 - nothing is known to break it
 
     assert await preparation.mask("acme", "ada@acme.example") == "[EMAIL]"
 
@@ -203,10 +151,11 @@ async def test_the_event_loop_goes_on_while_a_long_document_is_masked(preparatio
 PARENT = """
 import asyncio
 from tidemill_ingest.documents.preparation import ProcessPreparation
+from tidemill_ingest.processes import Processes
 
 async def main():
-    preparation = ProcessPreparation(workers=1, cpu_s=60.0, wall_s=60.0, phone_regions=("US",))
-    await preparation.start()
+    processes = Processes(workers=1, cpu_s=60.0, wall_s=60.0)
+    await ProcessPreparation(processes, phone_regions=("US",)).start()
     print("started", flush=True)
     await asyncio.Event().wait()
 

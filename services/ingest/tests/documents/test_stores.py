@@ -11,16 +11,21 @@ import pytest
 
 from services.ingest.tests.buckets import remove_buckets
 from services.ingest.tests.fakes import ACME, Ingest, deletion, spec, submitted
+from services.ingest.tests.stores import bindings_in, documents_in, sources_in
 from tidemill_core.application import PageRequest, Request, SystemClock
 from tidemill_core.errors import NotFound
 from tidemill_ingest.documents.domain.document import Document
-from tidemill_ingest.documents.mongo import DocumentCodec, MongoOutbox, mongo_documents
-from tidemill_ingest.documents.mongo_sweep import MongoSweepCursor, MongoVersionTexts
+from tidemill_ingest.documents.domain.version import Prepared
+from tidemill_ingest.documents.mongo import (
+    DocumentCodec,
+    MongoOutbox,
+    MongoSweepCursor,
+    MongoVersionTexts,
+)
 from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
-from tidemill_ingest.documents.ports import SWEEP, Prepared
+from tidemill_ingest.documents.ports import SWEEP
 from tidemill_ingest.masking.kinds import Masking
 from tidemill_ingest.sources.domain import Source
-from tidemill_ingest.sources.mongo import mongo_event_bindings, mongo_sources
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Database, connect, encoded
 from tidemill_kit.store.objects import ObjectStore
@@ -33,6 +38,9 @@ PREPARED = Prepared(
     text="# Grüße\n\nDer Text.",
     title="Grüße",
     uri="",
+    language="",
+    readers=(),
+    revision=0,
     metadata={"product": "vpn", "pages": 3.0, "draft": False},
     steps=("clean 1",),
     masked={},
@@ -81,7 +89,7 @@ async def lived() -> Document:
 
 async def test_a_document_is_read_as_it_was_saved_and_lists_filter_it(database: Database) -> None:
     enqueued: list[str] = []
-    documents = mongo_documents(database["documents"], enqueue=lambda new: enqueued.append(new.document_id))
+    documents = documents_in(database, enqueue=lambda new: enqueued.append(new.document_id))
     await documents.ensure_indexes()
     document = await lived()
 
@@ -111,7 +119,7 @@ async def test_the_stored_form_of_a_document_is_stable() -> None:
 
 
 async def test_what_documents_say_of_their_texts_is_read_without_the_rest(database: Database) -> None:
-    documents = mongo_documents(database["documents"], enqueue=lambda _: None)
+    documents = documents_in(database)
     document = await lived()
     await documents.add(document, request=Request.internal())
 
@@ -138,7 +146,7 @@ async def test_a_sweep_goes_on_where_the_last_one_came_to_unless_another_process
 
 
 async def test_the_outbox_reports_which_events_wait(database: Database) -> None:
-    documents = mongo_documents(database["documents"], enqueue=lambda _: None)
+    documents = documents_in(database)
     document = await lived()
 
     def reject(each: Document) -> None:
@@ -154,7 +162,7 @@ async def test_the_outbox_reports_which_events_wait(database: Database) -> None:
 
 
 async def test_sources_and_bindings_are_read_as_they_were_saved(database: Database) -> None:
-    sources, bindings = mongo_sources(database["sources"]), mongo_event_bindings(database["event_bindings"])
+    sources, bindings = sources_in(database), bindings_in(database)
     source = Source(
         id="cms", project="acme", events="urn:kb", masking=Masking.of(["email"], none=False), retention_days=3
     )
@@ -211,10 +219,10 @@ async def test_the_object_store_takes_a_lifecycle_for_quarantine(buckets: Bucket
 async def test_a_text_is_found_by_its_reference_until_it_is_deleted(buckets: Buckets) -> None:
     texts = ExchangeTexts(buckets.store, buckets.exchange)
 
-    ref = await texts.put("acme", "d1", PREPARED, spec(), submission_id="s1")
-    same = await texts.put("acme", "d1", PREPARED, spec(), submission_id="s1")
-    later = await texts.put("acme", "d1", PREPARED, spec(), submission_id="s2")
-    other = await texts.put("acme", "d2", PREPARED, spec(), submission_id="s1")
+    ref = await texts.put("acme", "d1", PREPARED, submission_id="s1")
+    same = await texts.put("acme", "d1", PREPARED, submission_id="s1")
+    later = await texts.put("acme", "d1", PREPARED, submission_id="s2")
+    other = await texts.put("acme", "d2", PREPARED, submission_id="s1")
     found = {document_id: stored async for project, document_id, stored in texts.by_document() if project == "acme"}
 
     assert ref == same
@@ -236,9 +244,7 @@ async def test_a_text_is_found_by_its_reference_until_it_is_deleted(buckets: Buc
 async def test_the_exchange_object_is_the_contract_as_proto_json(buckets: Buckets) -> None:
     texts = ExchangeTexts(buckets.store, buckets.exchange)
 
-    ref = await texts.put(
-        "acme", "d1", PREPARED, replace(spec(), language="de", readers=("b", "a", "a")), submission_id="s1"
-    )
+    ref = await texts.put("acme", "d1", replace(PREPARED, language="de", readers=("a", "b")), submission_id="s1")
 
     assert json.loads(await buckets.store.get(ref.bucket, ref.key)) == {
         "media_type": "text/markdown",

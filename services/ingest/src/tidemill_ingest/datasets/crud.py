@@ -1,21 +1,21 @@
-"""Create, change and delete datasets."""
+"""Create, read, change and delete datasets."""
 
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, Clock, Request
-from tidemill_ingest.datasets.domain.dataset import Dataset
+from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
+from tidemill_ingest.datasets.domain.dataset import Dataset, DatasetState
 from tidemill_ingest.datasets.ports import Datasets
-from tidemill_ingest.errors import DatasetChanged, DatasetNotFound
+from tidemill_ingest.errors import DatasetNotFound
 from tidemill_ingest.limits import Limits
 
-CHANGEABLE = frozenset({"labels", "held_out_share", "group_by"})
 _FIELDS = {"labels": "labels", "held_out_share": "share", "group_by": "group_by"}
+CHANGEABLE = frozenset(_FIELDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CreateDatasetCommand:
+class CreateDataset:
     """The dataset as its owner describes it."""
 
     dataset: Dataset
@@ -24,7 +24,7 @@ class CreateDatasetCommand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateDatasetCommand:
+class UpdateDataset:
     """`fields` names what changes to what `dataset` says; `etag` is what the caller read."""
 
     dataset: Dataset
@@ -35,7 +35,7 @@ class UpdateDatasetCommand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteDatasetCommand:
+class DeleteDataset:
     """`etag` is what the caller read."""
 
     dataset_id: str
@@ -45,14 +45,14 @@ class DeleteDatasetCommand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeDatasets:
+class ManageDatasets:
     """Emits nothing: versions have events of their own. The same request again has no second effect."""
 
     datasets: Datasets
     clock: Clock
     limits: Limits
 
-    async def create(self, command: CreateDatasetCommand) -> Dataset:
+    async def create(self, caller: Caller, command: CreateDataset) -> Dataset:
         """Return the new dataset; one that was deleted goes on with its groups and numbers.
 
         Raises:
@@ -62,16 +62,32 @@ class ChangeDatasets:
         """
         desired = command.dataset
         desired.check(self.limits)
+        fresh = Dataset(id=desired.id, project=caller.project)
+        if not command.validate_only:
+            return await self.datasets.upsert(fresh, lambda each: each.declare(desired), request=command.request)
+        try:
+            preview = await self.datasets.get(caller.project, desired.id)
+        except DatasetNotFound:
+            preview = fresh
+        preview.declare(desired)
+        return preview
 
-        def change(dataset: Dataset) -> None:
-            dataset.declare(desired)
+    async def get(self, caller: Caller, dataset_id: str) -> Dataset:
+        """Return the dataset; a deleted one is not found, though its versions are.
 
-        fresh = Dataset(id=desired.id, project=desired.project)
-        if command.validate_only:
-            return await self._preview(fresh, change)
-        return await self.datasets.upsert(fresh, change, request=command.request)
+        Raises:
+            DatasetNotFound: the caller's project has no such dataset.
 
-    async def update(self, command: UpdateDatasetCommand) -> Dataset:
+        """
+        dataset = await self.datasets.get(caller.project, dataset_id)
+        dataset.require_active()
+        return dataset
+
+    async def list(self, caller: Caller, page: PageRequest) -> Page[Dataset]:
+        """Return a page of datasets, oldest first."""
+        return await self.datasets.list(caller.project, page=page, where={"state": DatasetState.ACTIVE.value})
+
+    async def update(self, caller: Caller, command: UpdateDataset) -> Dataset:
         """Return the changed dataset; another share counts for groups that are new from now on.
 
         Raises:
@@ -80,17 +96,15 @@ class ChangeDatasets:
             DatasetChanged: it changed since the etag.
 
         """
-        desired = command.dataset
 
         def change(dataset: Dataset) -> None:
-            _require(dataset, command.etag)
             for name in command.fields:
-                setattr(dataset, _FIELDS[name], getattr(desired, _FIELDS[name]))
+                setattr(dataset, _FIELDS[name], getattr(command.dataset, _FIELDS[name]))
             dataset.check(self.limits)
 
-        return await self._change(desired.project, desired.id, change, command)
+        return await self._change(caller, command.dataset.id, change, command)
 
-    async def delete(self, caller: Caller, command: DeleteDatasetCommand) -> Dataset:
+    async def delete(self, caller: Caller, command: DeleteDataset) -> Dataset:
         """Return the dataset as it is now; its versions stay readable for their retention.
 
         Raises:
@@ -99,36 +113,22 @@ class ChangeDatasets:
 
         """
         now = self.clock.now()
-
-        def change(dataset: Dataset) -> None:
-            _require(dataset, command.etag)
-            dataset.delete(now=now)
-
-        return await self._change(caller.project, command.dataset_id, change, command)
+        return await self._change(caller, command.dataset_id, lambda each: each.delete(now=now), command)
 
     async def _change(
         self,
-        project: str,
+        caller: Caller,
         dataset_id: str,
         change: Callable[[Dataset], None],
-        command: UpdateDatasetCommand | DeleteDatasetCommand,
+        command: UpdateDataset | DeleteDataset,
     ) -> Dataset:
-        if command.validate_only:
-            preview = deepcopy(await self.datasets.get(project, dataset_id))
-            change(preview)
-            return preview
-        return await self.datasets.update(project, dataset_id, change, request=command.request)
+        def changed(dataset: Dataset) -> None:
+            dataset.require_active()
+            dataset.check_etag(command.etag)
+            change(dataset)
 
-    async def _preview(self, fresh: Dataset, change: Callable[[Dataset], None]) -> Dataset:
-        try:
-            preview = deepcopy(await self.datasets.get(fresh.project, fresh.id))
-        except DatasetNotFound:
-            preview = fresh
-        change(preview)
+        if not command.validate_only:
+            return await self.datasets.update(caller.project, dataset_id, changed, request=command.request)
+        preview = deepcopy(await self.datasets.get(caller.project, dataset_id))
+        changed(preview)
         return preview
-
-
-def _require(dataset: Dataset, etag: str) -> None:
-    dataset.require_active()
-    if etag and etag != str(dataset.version):
-        raise DatasetChanged(dataset.id, etag=etag)

@@ -7,17 +7,10 @@ from grpc.aio import ServicerContext
 
 from tidemill.ingest.v1 import dataset_service_pb2 as pb
 from tidemill.ingest.v1 import dataset_service_pb2_grpc
-from tidemill_ingest.datasets.crud import (
-    CHANGEABLE,
-    ChangeDatasets,
-    CreateDatasetCommand,
-    DeleteDatasetCommand,
-    UpdateDatasetCommand,
-)
+from tidemill_ingest.datasets.crud import CHANGEABLE, CreateDataset, DeleteDataset, ManageDatasets, UpdateDataset
 from tidemill_ingest.datasets.messages import dataset_message, dataset_of, split_of, version_message
-from tidemill_ingest.datasets.read_datasets import ReadDatasets
-from tidemill_ingest.documents.messages import required
-from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of
+from tidemill_ingest.datasets.read_versions import ReadVersions
+from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of, required
 
 Context = ServicerContext[Any, Any]
 
@@ -27,28 +20,28 @@ CHUNK_BYTES = 1_000_000
 class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
     """Message -> command -> use case -> message."""
 
-    def __init__(self, *, reading: ReadDatasets, changing: ChangeDatasets) -> None:
-        self._reading = reading
-        self._changing = changing
+    def __init__(self, *, datasets: ManageDatasets, versions: ReadVersions) -> None:
+        self._datasets = datasets
+        self._versions = versions
 
     async def CreateDataset(self, request: pb.CreateDatasetRequest, context: Context) -> pb.CreateDatasetResponse:  # noqa: ARG002
         """See the contract."""
         required(request, "dataset")
-        command = CreateDatasetCommand(
+        command = CreateDataset(
             dataset=dataset_of(request.dataset, current_caller().project),
             request=request_of(request),
             validate_only=request.validate_only,
         )
-        return pb.CreateDatasetResponse(dataset=dataset_message(await self._changing.create(command)))
+        return pb.CreateDatasetResponse(dataset=dataset_message(await self._datasets.create(current_caller(), command)))
 
     async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.GetDatasetResponse:  # noqa: ARG002
         """See the contract."""
-        dataset = await self._reading.get(current_caller(), request.id)
+        dataset = await self._datasets.get(current_caller(), request.id)
         return pb.GetDatasetResponse(dataset=dataset_message(dataset))
 
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:  # noqa: ARG002
         """See the contract."""
-        page = await self._reading.list(current_caller(), page_of(request))
+        page = await self._datasets.list(current_caller(), page_of(request))
         return pb.ListDatasetsResponse(
             datasets=[dataset_message(each) for each in page.items], next_page_token=page.next_token
         )
@@ -56,24 +49,24 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
     async def UpdateDataset(self, request: pb.UpdateDatasetRequest, context: Context) -> pb.UpdateDatasetResponse:  # noqa: ARG002
         """See the contract."""
         required(request, "dataset")
-        command = UpdateDatasetCommand(
+        command = UpdateDataset(
             dataset=dataset_of(request.dataset, current_caller().project),
             fields=paths_of(request.update_mask, allowed=CHANGEABLE),
             etag=request.dataset.etag,
             request=request_of(request),
             validate_only=request.validate_only,
         )
-        return pb.UpdateDatasetResponse(dataset=dataset_message(await self._changing.update(command)))
+        return pb.UpdateDatasetResponse(dataset=dataset_message(await self._datasets.update(current_caller(), command)))
 
     async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> pb.DeleteDatasetResponse:  # noqa: ARG002
         """See the contract."""
-        command = DeleteDatasetCommand(
+        command = DeleteDataset(
             dataset_id=request.id,
             etag=request.etag,
             request=request_of(request),
             validate_only=request.validate_only,
         )
-        deleted = await self._changing.delete(current_caller(), command)
+        deleted = await self._datasets.delete(current_caller(), command)
         return pb.DeleteDatasetResponse(dataset=dataset_message(deleted))
 
     async def GetDatasetVersion(
@@ -83,7 +76,7 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
     ) -> pb.GetDatasetVersionResponse:
         """See the contract."""
         caller = current_caller()
-        version = await self._reading.version(caller, request.id)
+        version = await self._versions.version(caller, request.id)
         return pb.GetDatasetVersionResponse(version=version_message(version, caller.project))
 
     async def ListDatasetVersions(
@@ -93,7 +86,7 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
     ) -> pb.ListDatasetVersionsResponse:
         """See the contract."""
         caller = current_caller()
-        page = await self._reading.versions(caller, request.dataset, page_of(request))
+        page = await self._versions.versions(caller, request.dataset, page_of(request))
         return pb.ListDatasetVersionsResponse(
             versions=[version_message(each, caller.project) for each in page.items], next_page_token=page.next_token
         )
@@ -104,7 +97,7 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> pb.DiffDatasetVersionsResponse:
         """See the contract."""
-        difference = await self._reading.difference(current_caller(), request.base, request.target)
+        difference = await self._versions.difference(current_caller(), request.base, request.target)
         return pb.DiffDatasetVersionsResponse(
             added=difference.added,
             removed=difference.removed,
@@ -118,6 +111,6 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> AsyncIterator[pb.ExportDatasetVersionResponse]:
         """See the contract."""
-        lines = await self._reading.part(current_caller(), request.id, split_of(request.part))
+        lines = await self._versions.part(current_caller(), request.id, split_of(request.part))
         for start in range(0, len(lines), CHUNK_BYTES):
             yield pb.ExportDatasetVersionResponse(chunk=lines[start : start + CHUNK_BYTES])

@@ -1,14 +1,21 @@
-"""Datasets: the contract's messages and what they mean inside."""
+"""Datasets: the contract's messages and events, and what they mean inside."""
 
 from collections.abc import Mapping
 
+from google.protobuf.message import Message
+
 from tidemill.ingest.v1 import dataset_pb2 as pb
+from tidemill.ingest.v1 import events_pb2
+from tidemill_core.aggregate import Event
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_ingest.datasets.domain.dataset import BY_QUESTION, DEFAULT_SHARE, Dataset
+from tidemill_ingest.datasets.domain.events import DatasetVersionPublished, DatasetVersionWithheld
 from tidemill_ingest.datasets.domain.version import DatasetVersion, Part, Statistics
-from tidemill_ingest.datasets.read_datasets import HELD_OUT, TRAIN, Split
+from tidemill_ingest.datasets.read_versions import HELD_OUT, TRAIN, Split
 from tidemill_kit.grpc.requests import etag_of, timestamp_of
 
+VERSION_PUBLISHED = "tidemill.ingest.dataset.version_published.v1"
+VERSION_WITHHELD = "tidemill.ingest.dataset.version_withheld.v1"
 _SPLITS: Mapping[pb.DatasetSplit.ValueType, Split] = {
     pb.DATASET_SPLIT_TRAIN: TRAIN,
     pb.DATASET_SPLIT_HELD_OUT: HELD_OUT,
@@ -107,3 +114,32 @@ def _statistics(statistics: Statistics) -> pb.DatasetStatistics:
         unmasked=statistics.unmasked,
         empty=statistics.empty,
     )
+
+
+def payload_of(dataset: Dataset, event: Event, seq: int) -> tuple[str, Message]:
+    """Return what is published of a dataset's event; never text of users."""
+    match event:
+        case DatasetVersionPublished(version=version):
+            return VERSION_PUBLISHED, events_pb2.DatasetVersionPublished(
+                dataset=dataset.id,
+                seq=seq,
+                version=version.id,
+                digest=version.draft.digest,
+                train=_part(version.draft.train),
+                held_out=_part(version.draft.held_out),
+                curation=version.curation,
+                curation_seq=version.curation_seq,
+                deployment=event.deployment,
+            )
+        case DatasetVersionWithheld():
+            return VERSION_WITHHELD, events_pb2.DatasetVersionWithheld(
+                dataset=dataset.id,
+                seq=seq,
+                reason=event.reason,
+                message=event.message,
+                curation=event.curation,
+                curation_seq=event.curation_seq,
+            )
+        case _:
+            message = f"{type(event).__name__} is no event of a dataset"
+            raise TypeError(message)

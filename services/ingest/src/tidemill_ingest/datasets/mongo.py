@@ -1,13 +1,12 @@
 """Datasets in MongoDB: what they are, and which of them wait for a worker."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from google.protobuf.message import Message
 
 from tidemill_core.aggregate import Event, ObjectRef
-from tidemill_core.quotas import Quota
 from tidemill_ingest.datasets.domain.dataset import Dataset, DatasetState, Withheld
 from tidemill_ingest.datasets.domain.version import (
     Batch,
@@ -17,15 +16,14 @@ from tidemill_ingest.datasets.domain.version import (
     Statistics,
     VersionDraft,
 )
-from tidemill_ingest.datasets.payloads import payload_of
+from tidemill_ingest.datasets.messages import payload_of
 from tidemill_ingest.datasets.ports import DatasetName
-from tidemill_ingest.documents.mongo import CE_SOURCE
-from tidemill_ingest.errors import DatasetNotFound
-from tidemill_kit.store.aggregates import Identity, MongoAggregates, NewEvents
+from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Collection, Document, insert_new, translated
 from tidemill_kit.workers.pending import PendingDocuments
 
 TOPIC = "tidemill.ingest.dataset.v1"
+LISTS = (("state",),)
 _BATCH_SIZE = 1000
 
 
@@ -75,22 +73,6 @@ class DatasetCodec:
     def event(self, aggregate: Dataset, event: Event, seq: int) -> tuple[str, Message]:
         """See `Codec.event`."""
         return payload_of(aggregate, event, seq)
-
-
-def mongo_datasets(
-    collection: Collection, *, enqueue: Callable[[NewEvents], None], quota: Quota | None = None
-) -> MongoAggregates[Dataset]:
-    """Return the datasets of a collection."""
-    return MongoAggregates(
-        collection,
-        codec=DatasetCodec(),
-        topic=TOPIC,
-        source=CE_SOURCE,
-        missing=DatasetNotFound,
-        enqueue=enqueue,
-        lists=[("state",)],
-        quota=quota,
-    )
 
 
 def datasets_with_offers(datasets: Collection) -> PendingDocuments[DatasetName]:

@@ -16,9 +16,9 @@ from tidemill_ingest.datasets.domain.parts import canonical, context_of, text_of
 from tidemill_ingest.datasets.domain.split import Split
 from tidemill_ingest.datasets.domain.version import Batch
 from tidemill_ingest.datasets.ports import DatasetName, StoredPart
-from tidemill_ingest.documents.objects import ListedObjects
 from tidemill_ingest.errors import BatchUnusable
 from tidemill_ingest.limits import Limits
+from tidemill_ingest.listed_objects import ListedObjects
 from tidemill_kit.store.objects import ExchangeBucket, ObjectDamaged
 
 _JSON_LINES = "application/jsonl"

@@ -17,7 +17,7 @@ from tidemill_ingest.limits import Limits
 class OfferExamples:
     """The same offer again has no second effect, and one older than the last received has none.
 
-    Emits DatasetVersionWasWithheld for a batch that is refused, so that the dataset says why nothing comes of it.
+    Emits DatasetVersionWithheld for a batch that is refused, so that the dataset says why nothing comes of it.
     """
 
     datasets: Datasets

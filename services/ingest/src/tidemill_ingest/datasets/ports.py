@@ -101,3 +101,11 @@ class Groups(Protocol):
     async def assign(self, name: DatasetName, groups: Mapping[str, bool], *, offer: str) -> bool:
         """Assign groups for an offer; what is assigned stays. Return False where one is assigned otherwise."""
         ...
+
+
+class ExampleMasking(Protocol):
+    """Masks examples. CPU work: it never runs on the event loop."""
+
+    async def mask_examples(self, project: str, examples: Sequence[Example]) -> Sequence[Example]:
+        """Return the examples with everything masked; one that takes too much work is left out."""
+        ...

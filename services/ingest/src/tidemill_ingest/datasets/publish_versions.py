@@ -13,8 +13,7 @@ from tidemill_ingest.datasets.domain.parts import content_digest, lines_of, shar
 from tidemill_ingest.datasets.domain.split import Split
 from tidemill_ingest.datasets.domain.version import ExampleBatchOffer, Part, Statistics, VersionDraft
 from tidemill_ingest.datasets.erasures import Erasures
-from tidemill_ingest.datasets.ports import Batches, DatasetName, Datasets, Groups, Parts
-from tidemill_ingest.documents.ports import Preparation
+from tidemill_ingest.datasets.ports import Batches, DatasetName, Datasets, ExampleMasking, Groups, Parts
 from tidemill_ingest.errors import BatchAlreadyHandled, BatchUnusable, DatasetNotFound
 
 PARTS_OVERLAP = "PARTS_OVERLAP"
@@ -34,7 +33,7 @@ class _Made:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishVersions:
-    """Emits DatasetVersionWasPublished or DatasetVersionWasWithheld for every offer, in their order.
+    """Emits DatasetVersionPublished or DatasetVersionWithheld for every offer, in their order.
 
     Objects go first, and one save after them makes the version: a kill leaves unreferenced objects, and the next
     worker makes the same ones of the same offer. Each save is void once another epoch has begun.
@@ -42,7 +41,7 @@ class PublishVersions:
 
     datasets: Datasets
     batches: Batches
-    preparation: Preparation
+    masking: ExampleMasking
     parts: Parts
     groups: Groups
     erasures: Erasures
@@ -72,7 +71,7 @@ class PublishVersions:
         try:
             # Everything after this sees the masked text alone: groups, duplicates and parts.
             offered = await self.batches.read(offer.batch)
-            examples = await self.preparation.mask_examples(name.project, offered)
+            examples = await self.masking.mask_examples(name.project, offered)
         except BatchUnusable as error:
             return await self._withhold(name, offer, error.reason, error.message, held_out_debt=None, epoch=epoch)
         erased = await self.erasures.among(name.project, examples)

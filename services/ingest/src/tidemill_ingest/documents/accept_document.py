@@ -2,32 +2,34 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from copy import deepcopy
 from dataclasses import dataclass
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, Clock, Request
-from tidemill_core.errors import Conflict, NotFound, TidemillError
-from tidemill_ingest.documents.domain.document import Document, DocumentState, Keep, SubmissionFacts
+from tidemill_core.errors import TidemillError
+from tidemill_ingest.documents.domain.document import Document, DocumentState, SubmissionFacts
 from tidemill_ingest.documents.domain.submission import (
+    DocumentName,
     DocumentSpec,
     Submission,
     SubmissionChannel,
     check_size,
-    document_id,
-    document_key,
 )
-from tidemill_ingest.documents.domain.version import Draft, Provenance
-from tidemill_ingest.documents.ports import Documents, Preparation, Prepared, Quarantine, Sources, Texts
-from tidemill_ingest.documents.save_once import save_once
+from tidemill_ingest.documents.domain.version import Prepared
+from tidemill_ingest.documents.ports import Documents, Preparation, Quarantine, Texts
+from tidemill_ingest.documents.saving import preview, save_once, stored_or
 from tidemill_ingest.errors import DocumentNotFound
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.sources.domain import Source
+from tidemill_ingest.sources.ports import Sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptCommand:
-    """`must_exist` and `etag` are for updates: the document must be active, and still what the caller read."""
+    """`must_exist` and `etag` are for updates: the document must be active, and still what the caller read.
+
+    `source` is given where it was found already.
+    """
 
     spec: DocumentSpec
     content: bytes
@@ -36,6 +38,11 @@ class AcceptCommand:
     validate_only: bool = False
     must_exist: bool = False
     etag: str = ""
+    source: Source | None = None
+
+
+_NOWHERE = ObjectRef(bucket="", key="", size=0, sha256="")
+"""Of a text that is not stored, because the submission is only tried."""
 
 
 class _TextNeededError(Exception):
@@ -44,7 +51,7 @@ class _TextNeededError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptDocument:
-    """Emits DocumentWasIngested or DocumentWasUpdated, or nothing where the submission changes nothing.
+    """Emits DocumentIngested or DocumentUpdated, or nothing where the submission changes nothing.
 
     The order is the law: bytes to quarantine, masked text to the exchange bucket, state and event in one save, then
     the quarantined bytes go, then the reply. The same request again returns the same document and has no effect.
@@ -71,15 +78,16 @@ class AcceptDocument:
         spec = command.spec
         spec.check(self.limits)
         self._check_size(command)
-        source = await self.sources.get(caller.project, spec.source)
+        source = command.source or await self.sources.get(caller.project, spec.source)
         facts = SubmissionFacts(
             revision=spec.revision, body_digest=spec.digest(command.content), masking=source.masking.names
         )
-        fresh = self._fresh(caller.project, spec)
-        stored = await self._stored(fresh)
+        fresh = Document.new(caller.project, spec.source, spec.key, keep=self.limits.keep)
+        stored = await stored_or(self.documents, fresh)
         if command.validate_only:
-            return await self._preview(stored, source, command, facts)
-        if stored.reason_to_ignore(facts) or _objection(stored, command):
+            prepared = await self._prepared(caller.project, source, command)
+            return preview(stored, self._change(command, facts, (prepared, _NOWHERE)))
+        if stored.reason_to_ignore(facts) or not _meets(stored, command):
             # Asked of the store all the same: it knows whether this request was answered before.
             without_text = self._change(command, facts, None)
             with suppress(_TextNeededError):
@@ -89,43 +97,33 @@ class AcceptDocument:
     async def _with_text(
         self, fresh: Document, source: Source, command: AcceptCommand, facts: SubmissionFacts
     ) -> Document:
-        spec, project = command.spec, fresh.project
+        project = fresh.project
         async with self.quarantine.hold(project, command.content):
-            prepared = await self.preparation.prepare(project, spec, command.content, masking=source.masking)
-            ref = await self.texts.put(project, fresh.id, prepared, spec, submission_id=command.submission.id)
-            change = self._change(command, facts, _draft(prepared, ref, command, facts))
-            document = await self._save(fresh, change, command)
+            prepared = await self._prepared(project, source, command)
+            ref = await self.texts.put(project, fresh.id, prepared, submission_id=command.submission.id)
+            document = await self._save(fresh, self._change(command, facts, (prepared, ref)), command)
             if ref.key in document.texts.given_up:
                 # The same request again, after an erasure: it must not bring the text back.
                 await self.texts.delete([ref.key])
             return document
 
-    async def _preview(
-        self, stored: Document, source: Source, command: AcceptCommand, facts: SubmissionFacts
-    ) -> Document:
-        """Return the document as it would be; nothing is stored, so its object has no place."""
-        prepared = await self.preparation.prepare(stored.project, command.spec, command.content, masking=source.masking)
-        nowhere = ObjectRef(bucket="", key="", size=0, sha256="")
-        preview = deepcopy(stored)
-        self._change(command, facts, _draft(prepared, nowhere, command, facts))(preview)
-        preview.pending = []
-        return preview
+    async def _prepared(self, project: str, source: Source, command: AcceptCommand) -> Prepared:
+        return await self.preparation.prepare(project, command.spec, command.content, masking=source.masking)
 
     def _change(
-        self, command: AcceptCommand, facts: SubmissionFacts, draft: Draft | None
+        self, command: AcceptCommand, facts: SubmissionFacts, made: tuple[Prepared, ObjectRef] | None
     ) -> Callable[[Document], None]:
         now = self.clock.now()
 
         def change(document: Document) -> None:
-            document.keep = self._keep
-            if objection := _objection(document, command):
-                raise objection
+            _check(document, command)
             if why := document.reason_to_ignore(facts):
                 document.ignore(facts, command.submission, why=why, now=now)
-            elif draft is None:
+            elif made is None:
                 raise _TextNeededError
             else:
-                document.accept(draft, now=now)
+                prepared, ref = made
+                document.accept(prepared, ref=ref, facts=facts, submission=command.submission, now=now)
 
         return change
 
@@ -140,54 +138,17 @@ class AcceptDocument:
         instead = "send it with UploadDocument" if inline else "split it into several documents"
         check_size(len(command.content), field="content", limit=limit, instead=instead)
 
-    def _fresh(self, project: str, spec: DocumentSpec) -> Document:
-        return fresh_document(project, spec.source, spec.key, keep=self._keep)
 
-    @property
-    def _keep(self) -> Keep:
-        return Keep(versions=self.limits.kept_versions, steps=self.limits.kept_steps)
-
-    async def _stored(self, fresh: Document) -> Document:
-        try:
-            return await self.documents.get(fresh.project, fresh.id)
-        except NotFound:
-            return fresh
-
-
-def fresh_document(project: str, source: str, key: str, *, keep: Keep) -> Document:
-    """Return a document that is not saved yet; its id is the same at every API."""
-    return Document(
-        id=document_id(project, source, key), project=project, source=source, key=document_key(key), keep=keep
-    )
-
-
-def _objection(document: Document, command: AcceptCommand) -> TidemillError | None:
-    """Return the error of an update that met something else than it expected."""
+def _check(document: Document, command: AcceptCommand) -> None:
+    """Refuse an update that met something else than it expected."""
     if command.must_exist and document.state is not DocumentState.ACTIVE:
-        return DocumentNotFound(f"{command.spec.key!r} of source {command.spec.source!r}")
-    if command.etag and command.etag != str(document.version):
-        message = f"it changed since etag {command.etag}: read it again and decide again"
-        return Conflict(message, etag=document.version)
-    return None
+        raise DocumentNotFound(str(DocumentName(source=command.spec.source, key=command.spec.key)))
+    document.check_etag(command.etag)
 
 
-def _draft(prepared: Prepared, ref: ObjectRef, command: AcceptCommand, facts: SubmissionFacts) -> Draft:
-    spec = command.spec
-    provenance = Provenance(
-        submission=command.submission,
-        body_digest=facts.body_digest,
-        masking=facts.masking,
-        steps=prepared.steps,
-        masked=prepared.masked,
-    )
-    return Draft(
-        media_type=prepared.media_type,
-        title=prepared.title,
-        uri=prepared.uri,
-        language=spec.language,
-        readers=tuple(sorted(set(spec.readers))),
-        metadata=prepared.metadata,
-        object=ref,
-        provenance=provenance,
-        revision=spec.revision,
-    )
+def _meets(document: Document, command: AcceptCommand) -> bool:
+    try:
+        _check(document, command)
+    except TidemillError:
+        return False
+    return True

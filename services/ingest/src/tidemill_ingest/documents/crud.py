@@ -1,46 +1,25 @@
-"""Read documents: one, a page of them, one's text, one's whole way."""
+"""Documents: one, a page of them, one's text, one's whole way; and their deletion."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, Page, PageRequest
+from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
 from tidemill_core.errors import InvalidInput, NotFound, Violation
 from tidemill_ingest.documents.domain.document import Document, DocumentState
-from tidemill_ingest.documents.domain.submission import document_id
+from tidemill_ingest.documents.domain.submission import DocumentName, Submission, document_id, key_violations, too_long
 from tidemill_ingest.documents.domain.version import Text, Version
-from tidemill_ingest.documents.ports import Documents, Outbox, Sources, Texts
-from tidemill_ingest.errors import DocumentNotFound, KeyAmbiguous, TextGone, VersionNotFound
+from tidemill_ingest.documents.ports import Documents, Outbox, Preparation, Texts
+from tidemill_ingest.documents.saving import preview, save_once, stored_or
+from tidemill_ingest.errors import DocumentNotFound, KeyAmbiguous, TextGone
+from tidemill_ingest.limits import Limits
+from tidemill_ingest.sources.domain import Source
+from tidemill_ingest.sources.ports import Sources
 
 _WHY_GONE = {
     Text.KEPT: "is not in the exchange bucket any more: submit the document again",
     Text.ERASED: "was erased",
     Text.EXPIRED: "is past the retention of its source",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentName:
-    """An id, or a source and its key; a key alone where that is enough."""
-
-    id: str = ""
-    source: str = ""
-    key: str = ""
-
-    def check(self, *, key_alone: bool = False) -> None:
-        """Refuse what names nothing, or names it twice.
-
-        Raises:
-            InvalidInput: saying what to send.
-
-        """
-        by_id = bool(self.id) and not self.source and not self.key
-        by_key = not self.id and bool(self.key) and (bool(self.source) or key_alone)
-        if not (by_id or by_key):
-            text = "name the document by `id` alone, or by `source` and `key`"
-            raise InvalidInput.of(Violation(field="id", description=text))
-
-    def __str__(self) -> str:
-        """Return how people name the document."""
-        return self.id or f"{self.key!r} of source {self.source!r}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +64,7 @@ class ReadDocuments:
 
         """
         document = await self.get(caller, DocumentName(id=document_id))
-        version = _version(document, number)
+        version = document.version_numbered(number)
         if version.text is not Text.KEPT:
             raise TextGone(document.id, number=version.number, why=_WHY_GONE[version.text])
         try:
@@ -123,9 +102,87 @@ class ReadDocuments:
         return found[0]
 
 
-def _version(document: Document, number: int) -> Version:
-    known = {version.number: version for version in document.versions}
-    version = known.get(number) if number else document.current
-    if version is None:
-        raise VersionNotFound(document.id, number=number, known=sorted(known))
-    return version
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteCommand:
+    """`unknown_too`: leave a tombstone of what was never there, so that an older upsert cannot create it.
+
+    `source` is given where it was found already.
+    """
+
+    name: DocumentName
+    submission: Submission
+    request: Request
+    revision: int = 0
+    erase: bool = False
+    reason: str = ""
+    etag: str = ""
+    unknown_too: bool = False
+    validate_only: bool = False
+    source: Source | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteDocument:
+    """Emits DocumentDeleted, or nothing where a newer revision is there or nothing is left to delete.
+
+    The record goes first, the texts after it: what a crash leaves between, the same request again or the sweep ends.
+    """
+
+    sources: Sources
+    documents: Documents
+    reading: ReadDocuments
+    preparation: Preparation
+    texts: Texts
+    clock: Clock
+    limits: Limits
+
+    async def __call__(self, caller: Caller, command: DeleteCommand) -> Document:
+        """Return the tombstone.
+
+        Raises:
+            InvalidInput: a field breaks its rule.
+            SourceNotFound, DocumentNotFound: the caller's project has no such thing.
+            Conflict: it changed since the etag.
+
+        """
+        self._check(command)
+        fresh = await self._fresh(caller, command)
+        reason = await self.preparation.mask(caller.project, command.reason) if command.reason else ""
+        change = self._change(command, reason)
+        if command.validate_only:
+            return preview(await stored_or(self.documents, fresh), change)
+        document = await save_once(
+            self.documents, fresh, change, command.submission, request=command.request, now=self.clock.now()
+        )
+        if given_up := document.texts.given_up:
+            await self.texts.delete(sorted(given_up))
+        return document
+
+    async def _fresh(self, caller: Caller, command: DeleteCommand) -> Document:
+        if command.name.id:
+            found = await self.reading.get(caller, command.name)
+            return Document.new(caller.project, found.source, found.key, keep=self.limits.keep)
+        source = command.source or await self.sources.get(caller.project, command.name.source)
+        return Document.new(caller.project, source.id, command.name.key, keep=self.limits.keep)
+
+    def _change(self, command: DeleteCommand, reason: str) -> Callable[[Document], None]:
+        now = self.clock.now()
+
+        def change(document: Document) -> None:
+            if document.state is DocumentState.NEW and not command.unknown_too:
+                raise DocumentNotFound(str(command.name))
+            document.check_etag(command.etag)
+            document.delete(command.submission, revision=command.revision, erase=command.erase, reason=reason, now=now)
+
+        return change
+
+    def _check(self, command: DeleteCommand) -> None:
+        command.name.check()
+        violations = [] if command.name.id else [*key_violations(command.name.key, self.limits)]
+        if command.revision < 0:
+            text = f"is {command.revision}; send 0 (for none) or more"
+            violations.append(Violation(field="revision", description=text))
+        if len(command.reason) > self.limits.reason_length:
+            violations.append(too_long("delete_reason", len(command.reason), self.limits.reason_length))
+        if violations:
+            raise InvalidInput.of(*violations)

@@ -9,9 +9,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput, RequestIdReused
 from tidemill_ingest.documents.accept_document import AcceptCommand, AcceptDocument
-from tidemill_ingest.documents.crud import DocumentName
-from tidemill_ingest.documents.delete_document import DeleteCommand, DeleteDocument
+from tidemill_ingest.documents.crud import DeleteCommand, DeleteDocument
 from tidemill_ingest.documents.domain.submission import (
+    DocumentName,
     DocumentSpec,
     Fact,
     Submission,
@@ -20,11 +20,12 @@ from tidemill_ingest.documents.domain.submission import (
     document_key,
     media_type_of,
 )
+from tidemill_ingest.documents.outcomes import counted
 from tidemill_ingest.documents.reject_submission import RejectCommand, RejectSubmission
 from tidemill_ingest.errors import EventsNotRegistered
 from tidemill_ingest.limits import Limits
-from tidemill_ingest.metrics import counted
-from tidemill_ingest.sources.find_source import FindSource
+from tidemill_ingest.sources.domain import Source
+from tidemill_ingest.sources.ports import FindSource
 from tidemill_kit.events.cloudevents import CloudEvent
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Refusal, Route, Subscription
 
@@ -119,7 +120,7 @@ class Submissions:
         """
         source = await self.find_source(context.project, context.source)
         try:
-            counted(SubmissionChannel.KAFKA, await self.accept(context.caller, self._command(source.id, context, body)))
+            counted(SubmissionChannel.KAFKA, await self.accept(context.caller, _command(source, context, body)))
         except InvalidInput as error:
             await self._reject(source.id, context, error)
 
@@ -139,6 +140,7 @@ class Submissions:
             erase=body.erase,
             reason=body.reason,
             unknown_too=True,
+            source=source,
         )
         try:
             counted(SubmissionChannel.KAFKA, await self.delete(context.caller, command))
@@ -163,22 +165,6 @@ class Submissions:
         except (EventsNotRegistered, InvalidInput):
             return  # no source, or no key to publish under: the dead letter is all
 
-    def _command(self, source: str, context: EventContext, body: DocumentUpserted) -> AcceptCommand:
-        spec = DocumentSpec(
-            source=source,
-            key=context.subject,
-            media_type=media_type_of(body.media_type),
-            title=body.title,
-            uri=body.uri,
-            language=body.language,
-            readers=tuple(body.readers),
-            metadata={name: _fact(value) for name, value in body.metadata.items()},
-            revision=body.revision,
-        )
-        return AcceptCommand(
-            spec=spec, content=body.text.encode(), submission=_submission(context), request=context.request
-        )
-
     async def _reject(self, source: str, context: EventContext, error: InvalidInput) -> None:
         """Save why, for content problems; what is wrong with the event itself goes on to the dead letters."""
         if isinstance(error, RequestIdReused):
@@ -192,6 +178,23 @@ class Submissions:
             request=context.request,
         )
         counted(SubmissionChannel.KAFKA, await self.reject(context.caller, command))
+
+
+def _command(source: Source, context: EventContext, body: DocumentUpserted) -> AcceptCommand:
+    spec = DocumentSpec(
+        source=source.id,
+        key=context.subject,
+        media_type=media_type_of(body.media_type),
+        title=body.title,
+        uri=body.uri,
+        language=body.language,
+        readers=tuple(body.readers),
+        metadata={name: _fact(value) for name, value in body.metadata.items()},
+        revision=body.revision,
+    )
+    return AcceptCommand(
+        spec=spec, content=body.text.encode(), submission=_submission(context), request=context.request, source=source
+    )
 
 
 def _submission(context: EventContext) -> Submission:

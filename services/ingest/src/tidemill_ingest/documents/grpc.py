@@ -9,19 +9,17 @@ from grpc.aio import ServicerContext
 from tidemill.ingest.v1 import document_pb2, document_service_pb2_grpc
 from tidemill.ingest.v1 import document_service_pb2 as pb
 from tidemill_ingest.documents.accept_document import AcceptCommand, AcceptDocument
-from tidemill_ingest.documents.crud import DocumentName, ReadDocuments
-from tidemill_ingest.documents.delete_document import DeleteCommand, DeleteDocument
-from tidemill_ingest.documents.domain.submission import Submission, SubmissionChannel
+from tidemill_ingest.documents.crud import DeleteCommand, DeleteDocument, ReadDocuments
+from tidemill_ingest.documents.domain.submission import DocumentName, Submission, SubmissionChannel
 from tidemill_ingest.documents.messages import (
     document_message,
-    required,
     spec_of,
     step_message,
     version_message,
 )
+from tidemill_ingest.documents.outcomes import counted
 from tidemill_ingest.documents.uploads import Uploads
-from tidemill_ingest.metrics import counted
-from tidemill_kit.grpc.server import current_caller, page_of, request_of
+from tidemill_kit.grpc.server import current_caller, page_of, request_of, required
 
 Context = ServicerContext[Any, Any]
 

@@ -1,19 +1,37 @@
-"""The contract's messages and what they mean inside."""
+"""Documents: the contract's messages and events, and what they mean inside."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 
-from tidemill.ingest.v1 import document_pb2, document_service_pb2, source_pb2
-from tidemill_core.aggregate import ObjectRef
+from tidemill.ingest.v1 import document_pb2, document_service_pb2, events_pb2
+from tidemill_core.aggregate import Event, ObjectRef
 from tidemill_core.errors import InvalidInput, Violation, named
 from tidemill_ingest.documents.domain.document import Document, DocumentState, Step
-from tidemill_ingest.documents.domain.submission import DocumentSpec, Fact, media_type_of
+from tidemill_ingest.documents.domain.events import (
+    DocumentDeleted,
+    DocumentIngested,
+    DocumentRejected,
+    DocumentUpdated,
+)
+from tidemill_ingest.documents.domain.submission import DocumentSpec, Fact, Submission, media_type_of
 from tidemill_ingest.documents.domain.version import Version
-from tidemill_ingest.masking.kinds import Masking, MaskKind
-from tidemill_ingest.sources.domain import Source
 from tidemill_kit.grpc.requests import etag_of, timestamp_of
+
+INGESTED = "tidemill.ingest.document.ingested.v1"
+UPDATED = "tidemill.ingest.document.updated.v1"
+DELETED = "tidemill.ingest.document.deleted.v1"
+REJECTED = "tidemill.ingest.document.rejected.v1"
+
+Payload = TypeVar(
+    "Payload",
+    events_pb2.DocumentIngested,
+    events_pb2.DocumentUpdated,
+    events_pb2.DocumentDeleted,
+    events_pb2.DocumentRejected,
+)
 
 _STATES = {
     DocumentState.NEW: document_pb2.DOCUMENT_STATE_UNSPECIFIED,
@@ -21,54 +39,6 @@ _STATES = {
     DocumentState.DELETED: document_pb2.DOCUMENT_STATE_DELETED,
     DocumentState.REJECTED: document_pb2.DOCUMENT_STATE_REJECTED,
 }
-
-
-def required(message: Message, field: str) -> None:
-    """Refuse a request that lacks a message in it.
-
-    Raises:
-        InvalidInput: naming the field.
-
-    """
-    if not message.HasField(field):
-        raise InvalidInput.of(Violation(field=field, description="is missing"))
-
-
-def source_of(message: source_pb2.Source, project: str) -> Source:
-    """Return the source that a caller describes.
-
-    Raises:
-        InvalidInput: the masking names a kind that does not exist.
-
-    """
-    masking = Masking.of(message.masking.kinds, none=message.masking.none)
-    return Source(
-        id=message.id,
-        project=project,
-        labels=dict(message.labels),
-        events=message.events,
-        masking=masking,
-        retention_days=message.retention_days,
-    )
-
-
-def source_message(source: Source) -> source_pb2.Source:
-    """Return the message of a source; its masking is written out, but for the default of masking everything."""
-    kinds = source.masking.kinds
-    everything = kinds == frozenset(MaskKind)
-    masking = source_pb2.Masking(kinds=[] if everything else source.masking.names, none=not kinds)
-    return source_pb2.Source(
-        id=source.id,
-        project=source.project,
-        seq=source.seq,
-        etag=etag_of(source.version),
-        labels=source.labels,
-        create_time=timestamp_of(source.create_time),
-        update_time=timestamp_of(source.update_time),
-        events=source.events,
-        masking=None if everything else masking,
-        retention_days=source.retention_days,
-    )
 
 
 def spec_of(message: document_service_pb2.DocumentSpec) -> DocumentSpec:
@@ -177,3 +147,44 @@ def _facts(struct: Struct) -> Mapping[str, Fact]:
                 text = "is no string, number or boolean: metadata is flat"
                 raise InvalidInput.of(Violation(field=f"spec.metadata[{named(name)}]", description=text))
     return facts
+
+
+def payload_of(document: Document, event: Event, seq: int) -> tuple[str, Message]:
+    """Return what is published of a document's event; never text of users."""
+    match event:
+        case DocumentIngested():
+            ingested = events_pb2.DocumentIngested(version=_version_facts(event.version))
+            return INGESTED, _named(ingested, document, event.submission, seq)
+        case DocumentUpdated():
+            updated = events_pb2.DocumentUpdated(version=_version_facts(event.version))
+            return UPDATED, _named(updated, document, event.submission, seq)
+        case DocumentDeleted():
+            deleted = events_pb2.DocumentDeleted(erased=event.erased)
+            return DELETED, _named(deleted, document, event.submission, seq)
+        case DocumentRejected():
+            rejected = events_pb2.DocumentRejected(reason=event.reason, message=event.message)
+            return REJECTED, _named(rejected, document, event.submission, seq)
+        case _:
+            message = f"{type(event).__name__} is no event of a document"
+            raise TypeError(message)
+
+
+def _named(payload: Payload, document: Document, submission: Submission, seq: int) -> Payload:
+    """Return the payload with what all events of a document say."""
+    payload.document, payload.seq = document.id, seq
+    payload.source, payload.key = document.source, document.key
+    payload.submission.CopyFrom(
+        events_pb2.SubmissionRef(door=submission.door.value, source=submission.source, id=submission.id)
+    )
+    return payload
+
+
+def _version_facts(version: Version) -> events_pb2.VersionFacts:
+    return events_pb2.VersionFacts(
+        number=version.number,
+        revision=version.revision,
+        media_type=version.media_type,
+        language=version.language,
+        object=_object_message(version.object),
+        create_time=timestamp_of(version.accepted_at),
+    )

@@ -1,22 +1,33 @@
-"""Documents in MongoDB."""
+"""Documents in MongoDB, and how far their sweep is."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from google.protobuf.message import Message
 
 from tidemill_core.aggregate import Event, ObjectRef
-from tidemill_ingest.documents.domain.document import Document, DocumentState, DocumentStep, Rejection, Step
+from tidemill_ingest.documents.domain.document import (
+    Document,
+    DocumentState,
+    DocumentStep,
+    Rejection,
+    Step,
+    TextUse,
+    TextUses,
+)
 from tidemill_ingest.documents.domain.submission import Submission, SubmissionChannel
 from tidemill_ingest.documents.domain.version import Provenance, Text, Version
-from tidemill_ingest.documents.payloads import payload_of
-from tidemill_ingest.errors import DocumentNotFound
-from tidemill_kit.store.aggregates import Identity, MongoAggregates, NewEvents, document_id
+from tidemill_ingest.documents.messages import payload_of
+from tidemill_ingest.documents.ports import SWEEP
+from tidemill_kit.store.aggregates import Identity, document_id
 from tidemill_kit.store.mongo import Collection, translated
 
 TOPIC = "tidemill.ingest.document.v1"
-CE_SOURCE = "/tidemill/ingest"
+LISTS = (("source",), ("state",), ("source", "state"))
+_TEXT_FIELDS = {"id": 1, "state.source": 1} | {
+    f"state.versions.{name}": 1 for name in ("object.key", "text", "superseded_at")
+}
 
 
 class DocumentCodec:
@@ -58,19 +69,6 @@ class DocumentCodec:
         return payload_of(aggregate, event, seq)
 
 
-def mongo_documents(collection: Collection, *, enqueue: Callable[[NewEvents], None]) -> MongoAggregates[Document]:
-    """Return the documents of a collection."""
-    return MongoAggregates(
-        collection,
-        codec=DocumentCodec(),
-        topic=TOPIC,
-        source=CE_SOURCE,
-        missing=DocumentNotFound,
-        enqueue=enqueue,
-        lists=[("source",), ("state",), ("source", "state")],
-    )
-
-
 class MongoOutbox:
     """Implements `ports.Outbox`."""
 
@@ -82,6 +80,47 @@ class MongoOutbox:
         with translated():
             found = await self._collection.find_one({"_id": document_id(project, document_id_)}, {"outbox.seq": True})
         return frozenset(entry["seq"] for entry in (found or {}).get("outbox", []))
+
+
+class MongoVersionTexts:
+    """Implements `ports.VersionTexts`."""
+
+    def __init__(self, documents: Collection) -> None:
+        self._documents = documents
+
+    async def of(self, project: str, document_ids: Sequence[str]) -> Mapping[str, TextUses]:
+        """See `VersionTexts.of`."""
+        keys = [document_id(project, each) for each in document_ids]
+        with translated():
+            found = await self._documents.find({"_id": {"$in": keys}}, _TEXT_FIELDS).to_list(len(keys))
+        return {
+            each["id"]: TextUses(
+                each["state"]["source"],
+                tuple(
+                    TextUse(version["object"]["key"], Text(version["text"]), version.get("superseded_at"))
+                    for version in each["state"].get("versions", [])
+                ),
+            )
+            for each in found
+        }
+
+
+class MongoSweepCursor:
+    """Implements `ports.SweepCursor`: how far the sweep is stands beside its lease."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+
+    async def position(self) -> str:
+        """See `SweepCursor.position`."""
+        with translated():
+            found = await self._collection.find_one({"_id": SWEEP.key}, {"after": True})
+        return str((found or {}).get("after", ""))
+
+    async def advance(self, after: str, *, epoch: int) -> None:
+        """See `SweepCursor.advance`."""
+        with translated():
+            await self._collection.update_one({"_id": SWEEP.key, "lease.epoch": epoch}, {"$set": {"after": after}})
 
 
 def _version_state(version: Version) -> dict[str, Any]:

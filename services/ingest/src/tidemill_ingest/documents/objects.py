@@ -5,7 +5,6 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Protocol
 
 import structlog
 from google.protobuf.json_format import MessageToJson, Parse
@@ -14,24 +13,13 @@ from google.protobuf.struct_pb2 import Struct
 from tidemill.ingest.v1 import events_pb2
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_ingest.documents.domain.submission import DocumentSpec
-from tidemill_ingest.documents.ports import Prepared, StoredText
-from tidemill_ingest.stages import EXCHANGE, QUARANTINE
-from tidemill_kit.store.objects import ExchangeBucket, Objects, StoredObject
+from tidemill_ingest.documents.domain.version import Prepared
+from tidemill_ingest.documents.ports import StoredText
+from tidemill_ingest.listed_objects import ListedObjects
+from tidemill_ingest.metrics import EXCHANGE, QUARANTINE
+from tidemill_kit.store.objects import ExchangeBucket
 
 _log = structlog.get_logger(__name__)
-
-
-class ListedObjects(Objects, Protocol):
-    """What ingest needs of a store: also a listing, and deleting one by one."""
-
-    def scan(self, bucket: str, *, prefix: str = "", after: str = "") -> AsyncIterator[StoredObject]:
-        """Yield the objects whose keys start with the prefix, ordered by key."""
-        ...
-
-    async def delete(self, bucket: str, key: str) -> None:
-        """Remove the object; removing nothing is no error."""
-        ...
 
 
 class ObjectStoreQuarantine:
@@ -77,12 +65,10 @@ class ExchangeTexts:
         self._bucket = bucket
         self._exchange = ExchangeBucket(store, bucket)
 
-    async def put(
-        self, project: str, document_id: str, prepared: Prepared, spec: DocumentSpec, *, submission_id: str
-    ) -> ObjectRef:
+    async def put(self, project: str, document_id: str, prepared: Prepared, *, submission_id: str) -> ObjectRef:
         """See `ports.Texts.put`."""
         with EXCHANGE.time():
-            data = await asyncio.to_thread(_content_json, prepared, spec, submission_id)
+            data = await asyncio.to_thread(_content_json, prepared, submission_id)
             return await self._exchange.put(project, document_id, data, media_type="application/json")
 
     async def get(self, ref: ObjectRef) -> str:
@@ -114,7 +100,7 @@ class ExchangeTexts:
             yield *owner, stored
 
 
-def _content_json(prepared: Prepared, spec: DocumentSpec, submission_id: str) -> bytes:
+def _content_json(prepared: Prepared, submission_id: str) -> bytes:
     metadata = Struct()
     metadata.update(prepared.metadata)
     content = events_pb2.VersionContent(
@@ -122,8 +108,8 @@ def _content_json(prepared: Prepared, spec: DocumentSpec, submission_id: str) ->
         text=prepared.text,
         title=prepared.title,
         uri=prepared.uri,
-        language=spec.language,
-        readers=sorted(set(spec.readers)),
+        language=prepared.language,
+        readers=prepared.readers,
         metadata=metadata,
         submission_id=submission_id,
     )

@@ -1,4 +1,4 @@
-"""What ingest needs from outside."""
+"""What documents need from outside."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -8,29 +8,12 @@ from typing import Protocol
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Aggregates
-from tidemill_ingest.datasets.domain.example import Example
 from tidemill_ingest.documents.domain.document import Document, TextUses
-from tidemill_ingest.documents.domain.submission import DocumentSpec, Fact
+from tidemill_ingest.documents.domain.submission import DocumentSpec
+from tidemill_ingest.documents.domain.version import Prepared
 from tidemill_ingest.masking.kinds import Masking
-from tidemill_ingest.sources.domain import Source
-from tidemill_ingest.sources.event_binding import EventBinding
 
-Sources = Aggregates[Source]
 Documents = Aggregates[Document]
-EventBindings = Aggregates[EventBinding]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A document's content and what is said about it: extracted, cleaned, masked."""
-
-    media_type: str
-    text: str
-    title: str
-    uri: str
-    metadata: dict[str, Fact]
-    steps: tuple[str, ...]
-    masked: dict[str, int]
 
 
 class Preparation(Protocol):
@@ -47,10 +30,6 @@ class Preparation(Protocol):
 
     async def mask(self, project: str, text: str) -> str:
         """Return a short text of a user, such as the reason of a deletion, with everything masked."""
-        ...
-
-    async def mask_examples(self, project: str, examples: Sequence[Example]) -> Sequence[Example]:
-        """Return the examples with everything masked; one that takes too much work is left out."""
         ...
 
 
@@ -77,9 +56,7 @@ class StoredText:
 class Texts(Protocol):
     """The masked texts of document versions, in ingest's exchange bucket."""
 
-    async def put(
-        self, project: str, document_id: str, prepared: Prepared, spec: DocumentSpec, *, submission_id: str
-    ) -> ObjectRef:
+    async def put(self, project: str, document_id: str, prepared: Prepared, *, submission_id: str) -> ObjectRef:
         """Store it, whether it is there already or not: one object for every submission, whatever the text."""
         ...
 

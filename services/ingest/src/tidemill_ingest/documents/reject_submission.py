@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, Request
 from tidemill_core.errors import InvalidInput
-from tidemill_ingest.documents.accept_document import fresh_document
-from tidemill_ingest.documents.domain.document import Document, Keep
+from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.documents.domain.submission import Submission, key_violations
 from tidemill_ingest.documents.ports import Documents, Preparation
 from tidemill_ingest.limits import Limits
@@ -25,7 +24,7 @@ class RejectCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectSubmission:
-    """Emits DocumentWasRejected: saved on the document, without bytes or a version. Once for each request."""
+    """Emits DocumentRejected: saved on the document, without bytes or a version. Once for each request."""
 
     documents: Documents
     preparation: Preparation
@@ -41,14 +40,13 @@ class RejectSubmission:
         """
         if violations := [*key_violations(command.key, self.limits)]:
             raise InvalidInput.of(*violations)
-        keep = Keep(versions=self.limits.kept_versions, steps=self.limits.kept_steps)
-        fresh = fresh_document(caller.project, command.source, command.key, keep=keep)
+        fresh = Document.new(caller.project, command.source, command.key, keep=self.limits.keep)
         # The names of unknown fields are the sender's own words.
         message = await self.preparation.mask(caller.project, command.message[: self.limits.reason_length])
         now = self.clock.now()
 
         def change(document: Document) -> None:
-            document.keep = keep
+            document.keep = fresh.keep
             document.reject(command.submission, reason=command.reason, message=message, now=now)
 
         return await self.documents.upsert(fresh, change, request=command.request)

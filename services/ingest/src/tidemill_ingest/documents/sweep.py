@@ -10,13 +10,13 @@ from tidemill_ingest.documents.domain.document import TextUses
 from tidemill_ingest.documents.ports import (
     Documents,
     Quarantine,
-    Sources,
     StoredText,
     SweepCursor,
     SweepRules,
     Texts,
     VersionTexts,
 )
+from tidemill_ingest.sources.ports import Sources
 
 _BATCH_SIZE = 200
 _FOR_EVER = 0

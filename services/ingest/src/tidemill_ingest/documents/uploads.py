@@ -10,9 +10,9 @@ from tidemill.ingest.v1 import document_service_pb2 as pb
 from tidemill_core.application import Request
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_ingest.documents.domain.submission import DocumentSpec, check_size
-from tidemill_ingest.documents.messages import required, spec_of
+from tidemill_ingest.documents.messages import spec_of
 from tidemill_ingest.limits import MEBIBYTE, Limits
-from tidemill_kit.grpc.server import request_of
+from tidemill_kit.grpc.server import request_of, required
 from tidemill_kit.grpc.uploads import UploadPlaces
 
 MAX_CHUNK_BYTES = MEBIBYTE

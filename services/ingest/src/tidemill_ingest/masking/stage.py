@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
-from tidemill_ingest.documents.domain.submission import Fact
 from tidemill_ingest.masking import credentials
 from tidemill_ingest.masking.contacts import find_emails, phone_finder
 from tidemill_ingest.masking.kinds import Masking, MaskKind
@@ -45,7 +44,7 @@ class MaskingStage:
                         self.masked[kind.value] = self.masked.get(kind.value, 0) + len(spans)
         return replaced(text, sorted(found)) if found else text
 
-    def mask_fact(self, name: str, fact: Fact) -> Fact:
+    def mask_fact(self, name: str, fact: str | float | bool) -> str | float | bool:  # noqa: FBT001 - a value of metadata
         """Return a value of metadata masked, a whole number by its digits; what its name says about it counts."""
         if isinstance(fact, bool) or (isinstance(fact, float) and not fact.is_integer()):
             return fact

@@ -1,21 +1,20 @@
-"""Create, change and delete sources."""
+"""Create, read, change and delete sources."""
 
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, Request
-from tidemill_core.errors import AlreadyExists, Conflict, NotFound
-from tidemill_ingest.documents.ports import Sources
+from tidemill_core.application import Caller, Page, PageRequest, Request
+from tidemill_core.errors import AlreadyExists, NotFound
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.sources.domain import Source
 from tidemill_ingest.sources.event_bindings import BindEvents
+from tidemill_ingest.sources.ports import Sources
 
 CHANGEABLE = frozenset({"labels", "events", "masking", "retention_days"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CreateSourceCommand:
+class CreateSource:
     """The source as its owner describes it."""
 
     source: Source
@@ -24,7 +23,7 @@ class CreateSourceCommand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateSourceCommand:
+class UpdateSource:
     """`fields` names what changes to what `source` says; `etag` is what the caller read."""
 
     source: Source
@@ -35,7 +34,7 @@ class UpdateSourceCommand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteSourceCommand:
+class DeleteSource:
     """`etag` is what the caller read."""
 
     source_id: str
@@ -45,14 +44,14 @@ class DeleteSourceCommand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeSources:
+class ManageSources:
     """Sources emit no events: submissions read them here. The same request again has no second effect."""
 
     sources: Sources
     events: BindEvents
     limits: Limits
 
-    async def create(self, command: CreateSourceCommand) -> Source:
+    async def create(self, caller: Caller, command: CreateSource) -> Source:
         """Return the new source; the id of a deleted one is taken up again.
 
         Raises:
@@ -61,18 +60,33 @@ class ChangeSources:
             EventSourceTaken: another source has these events.
 
         """
-        source = command.source
+        source, project = command.source, caller.project
         source.check(self.limits)
-        existing = await self._existing(source)
-        if existing is None:
-            await self.events.bind(source.project, source.events, source.id, validate_only=command.validate_only)
-        if existing is not None and command.validate_only:
-            message = f"{source.id} exists already: choose another id"
-            raise AlreadyExists(message, id=source.id)
+        try:
+            await self.sources.get(project, source.id)
+        except NotFound:
+            await self.events.bind(project, source.events, source.id, validate_only=command.validate_only)
+        else:
+            if command.validate_only:
+                message = f"{source.id} exists already: choose another id"
+                raise AlreadyExists(message, id=source.id)
         return source if command.validate_only else await self.sources.add(source, request=command.request)
 
-    async def update(self, command: UpdateSourceCommand) -> Source:
-        """Return the changed source; what it says counts from the next submission on.
+    async def get(self, caller: Caller, source_id: str) -> Source:
+        """Return the source.
+
+        Raises:
+            SourceNotFound: the caller's project has no such source.
+
+        """
+        return await self.sources.get(caller.project, source_id)
+
+    async def list(self, caller: Caller, page: PageRequest) -> Page[Source]:
+        """Return a page of sources, oldest first."""
+        return await self.sources.list(caller.project, page=page)
+
+    async def update(self, caller: Caller, command: UpdateSource) -> Source:
+        """Return the changed source; its documents stay as they are until they are submitted again.
 
         Raises:
             InvalidInput: naming every field that breaks its rule.
@@ -81,24 +95,27 @@ class ChangeSources:
             EventSourceTaken: another source has these events.
 
         """
-        desired = command.source
-        before = await self.sources.get(desired.project, desired.id)
-        change = self._change(command)
+        desired, project = command.source, caller.project
+        before = await self.sources.get(project, desired.id)
         preview = deepcopy(before)
-        for name in command.fields:
-            setattr(preview, name, getattr(desired, name))
+        preview.apply(desired, command.fields)
         preview.check(self.limits)
         if command.validate_only:
-            change(preview)
-        await self.events.bind(desired.project, preview.events, desired.id, validate_only=command.validate_only)
+            preview.check_etag(command.etag)
+        await self.events.bind(project, preview.events, desired.id, validate_only=command.validate_only)
         if command.validate_only:
             return preview
-        saved = await self.sources.update(desired.project, desired.id, change, request=command.request)
+
+        def change(source: Source) -> None:
+            source.check_etag(command.etag)
+            source.apply(desired, command.fields)
+
+        saved = await self.sources.update(project, desired.id, change, request=command.request)
         if before.events != saved.events:
-            await self.events.release(desired.project, before.events, desired.id)
+            await self.events.release(project, before.events, desired.id)
         return saved
 
-    async def delete(self, caller: Caller, command: DeleteSourceCommand) -> Source:
+    async def delete(self, caller: Caller, command: DeleteSource) -> Source:
         """Return the source as it was; its documents stay, and nothing new comes in.
 
         Raises:
@@ -108,33 +125,13 @@ class ChangeSources:
         """
 
         def change(source: Source) -> None:
-            _refuse_changed(source, command.etag)
+            source.check_etag(command.etag)
             source.deleted = True
 
         if command.validate_only:
             preview = await self.sources.get(caller.project, command.source_id)
-            _refuse_changed(preview, command.etag)
+            preview.check_etag(command.etag)
             return preview
         deleted = await self.sources.update(caller.project, command.source_id, change, request=command.request)
         await self.events.release(caller.project, deleted.events, command.source_id)
         return deleted
-
-    async def _existing(self, source: Source) -> Source | None:
-        try:
-            return await self.sources.get(source.project, source.id)
-        except NotFound:
-            return None
-
-    def _change(self, command: UpdateSourceCommand) -> Callable[[Source], None]:
-        def change(source: Source) -> None:
-            _refuse_changed(source, command.etag)
-            for name in command.fields:
-                setattr(source, name, getattr(command.source, name))
-
-        return change
-
-
-def _refuse_changed(source: Source, etag: str) -> None:
-    if etag and etag != str(source.version):
-        message = f"source {source.id} changed since etag {etag}: read it again and decide again"
-        raise Conflict(message, etag=source.version)

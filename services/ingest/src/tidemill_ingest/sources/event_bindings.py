@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Clock, Request, derived_id
 from tidemill_core.errors import NotFound
-from tidemill_ingest.documents.ports import EventBindings, Sources
 from tidemill_ingest.errors import EventsNotRegistered
-from tidemill_ingest.sources.domain import Source
-from tidemill_ingest.sources.event_binding import EventBinding
+from tidemill_ingest.sources.domain import EventBinding, Source
+from tidemill_ingest.sources.ports import EventBindings, Sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,16 +6,9 @@ from google.protobuf.message import Message
 
 from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.errors import NotFound
-from tidemill_core.quotas import Quota
-from tidemill_ingest.documents.mongo import CE_SOURCE
-from tidemill_ingest.errors import SourceNotFound
 from tidemill_ingest.masking.kinds import Masking, MaskKind
-from tidemill_ingest.sources.domain import Source
-from tidemill_ingest.sources.event_binding import EventBinding
-from tidemill_kit.store.aggregates import Identity, MongoAggregates
-from tidemill_kit.store.mongo import Collection
-
-_NO_TOPIC = ""
+from tidemill_ingest.sources.domain import EventBinding, Source
+from tidemill_kit.store.aggregates import Identity
 
 
 class SourceCodec:
@@ -65,20 +58,6 @@ class EventBindingCodec:
 
 class BindingNotFound(NotFound):
     """No source ever took these events."""
-
-
-def mongo_sources(collection: Collection, *, quota: Quota | None = None) -> MongoAggregates[Source]:
-    """Return the sources of a collection."""
-    return MongoAggregates(
-        collection, codec=SourceCodec(), topic=_NO_TOPIC, source=CE_SOURCE, missing=SourceNotFound, quota=quota
-    )
-
-
-def mongo_event_bindings(collection: Collection) -> MongoAggregates[EventBinding]:
-    """Return the bindings of a collection."""
-    return MongoAggregates(
-        collection, codec=EventBindingCodec(), topic=_NO_TOPIC, source=CE_SOURCE, missing=BindingNotFound
-    )
 
 
 def _no_event(aggregate: Aggregate, event: Event, seq: int) -> tuple[str, Message]:

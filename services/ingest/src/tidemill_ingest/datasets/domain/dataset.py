@@ -8,9 +8,9 @@ from enum import Enum
 
 from tidemill_core.aggregate import Aggregate, ObjectRef
 from tidemill_core.errors import InvalidInput, Violation
-from tidemill_ingest.datasets.domain.events import DatasetVersionWasPublished, DatasetVersionWasWithheld
+from tidemill_ingest.datasets.domain.events import DatasetVersionPublished, DatasetVersionWithheld
 from tidemill_ingest.datasets.domain.version import DatasetVersion, ExampleBatchOffer, VersionDraft
-from tidemill_ingest.errors import BatchAlreadyHandled, DatasetExists, DatasetNotFound, TooManyOffers
+from tidemill_ingest.errors import BatchAlreadyHandled, DatasetChanged, DatasetExists, DatasetNotFound, TooManyOffers
 from tidemill_ingest.labels import label_violations
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.sources.domain import SLUG
@@ -113,6 +113,16 @@ class Dataset(Aggregate):
         if self.state is not DatasetState.ACTIVE:
             raise DatasetNotFound(self.id)
 
+    def check_etag(self, etag: str) -> None:
+        """Refuse a change to another state than the one that the caller read; "" takes any.
+
+        Raises:
+            DatasetChanged: it changed since.
+
+        """
+        if etag and etag != str(self.version):
+            raise DatasetChanged(self.id, etag=etag)
+
     def offer(self, offer: ExampleBatchOffer, *, at_most: int) -> None:
         """Let it wait; a completion that was reported before, or is older than one that was, changes nothing.
 
@@ -180,7 +190,7 @@ class Dataset(Aggregate):
         self.versions = (*self.versions, version)[-keep:]
         if self.withheld and self.withheld.gives_way_to(offer):
             self.withheld = None
-        self.pending.append(DatasetVersionWasPublished(occurred_at=now, version=version, deployment=offer.deployment))
+        self.pending.append(DatasetVersionPublished(occurred_at=now, version=version, deployment=offer.deployment))
         return None
 
     def withhold(  # noqa: PLR0913 - what is told of an offer
@@ -225,7 +235,7 @@ class Dataset(Aggregate):
                 curation_seq=offer.curation_seq,
                 withheld_at=now,
             )
-        event = DatasetVersionWasWithheld(
+        event = DatasetVersionWithheld(
             occurred_at=now,
             reason=reason,
             message=message,

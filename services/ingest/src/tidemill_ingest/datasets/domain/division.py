@@ -4,8 +4,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tidemill_core.characters import says_something
-from tidemill_ingest.datasets.domain.example import COMMON_FROM, Example, common_answers, group_of, words_of
+from tidemill_ingest.datasets.domain.example import Example, common_answers, group_of, words_of
 from tidemill_ingest.datasets.domain.split import Split
+from tidemill_ingest.limits import COMMON_FROM
 
 TOO_FEW_EXAMPLES = "TOO_FEW_EXAMPLES"
 EXAMPLES_ALIKE = "EXAMPLES_ALIKE"

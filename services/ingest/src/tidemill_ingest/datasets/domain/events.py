@@ -7,7 +7,7 @@ from tidemill_ingest.datasets.domain.version import DatasetVersion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DatasetVersionWasPublished(Event):
+class DatasetVersionPublished(Event):
     """The dataset has a new version."""
 
     version: DatasetVersion
@@ -15,7 +15,7 @@ class DatasetVersionWasPublished(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DatasetVersionWasWithheld(Event):
+class DatasetVersionWithheld(Event):
     """What a curation offered makes no version."""
 
     reason: str

@@ -12,8 +12,6 @@ from tidemill_core.characters import clean, stream_safe, without_ignorable
 _WORDS_END_WITH = frozenset("#%&*@/\\")
 """Punctuation that belongs to a word, as in "C#"."""
 _RUN = re.compile(r"\w+|[^\w\s]+")
-COMMON_FROM = 5
-"""So many different questions with one answer make it a common one, unless a deployment says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

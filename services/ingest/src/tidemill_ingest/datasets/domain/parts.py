@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tidemill_ingest.datasets.domain.example import COMMON_FROM, Example, common_answers, normalised
+from tidemill_ingest.datasets.domain.example import Example, common_answers, normalised
+from tidemill_ingest.limits import COMMON_FROM
 
 
 def canonical(example: dict[str, Any]) -> str:

@@ -8,19 +8,22 @@ kinds by now, the same content does make a version, also with the revision that 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
-from tidemill_core.aggregate import Aggregate
+from tidemill_core.aggregate import Aggregate, ObjectRef
+from tidemill_core.errors import Conflict
 from tidemill_ingest.documents.domain.events import (
-    DocumentWasDeleted,
-    DocumentWasIngested,
-    DocumentWasRejected,
-    DocumentWasUpdated,
+    DocumentDeleted,
+    DocumentIngested,
+    DocumentRejected,
+    DocumentUpdated,
 )
-from tidemill_ingest.documents.domain.submission import Submission
-from tidemill_ingest.documents.domain.version import Draft, Text, Version
+from tidemill_ingest.documents.domain.submission import Submission, document_id, document_key
+from tidemill_ingest.documents.domain.version import Prepared, Provenance, Text, Version
+from tidemill_ingest.errors import VersionNotFound
+from tidemill_ingest.limits import Keep
 
 
 class DocumentState(Enum):
@@ -77,14 +80,6 @@ class SubmissionFacts:
     masking: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keep:
-    """How much of its past a document remembers."""
-
-    versions: int
-    steps: int
-
-
 @dataclass(frozen=True, slots=True)
 class TextUse:
     """What a version says of the object with its text, without the version."""
@@ -138,6 +133,13 @@ class Document(Aggregate):
     keep: Keep = field(default=Keep(versions=50, steps=100), repr=False)
     """A setting, not a state: it is not stored."""
 
+    @classmethod
+    def new(cls, project: str, source: str, key: str, *, keep: Keep) -> "Document":
+        """Return a document that is not saved yet; its id is the same at every API."""
+        return cls(
+            id=document_id(project, source, key), project=project, source=source, key=document_key(key), keep=keep
+        )
+
     @property
     def current(self) -> Version | None:
         """The current version."""
@@ -155,20 +157,35 @@ class Document(Aggregate):
             return f"revision {facts.revision} is not above {self.revision}, the highest one seen"
         return ""
 
-    def accept(self, draft: Draft, *, now: datetime) -> None:
-        """Make the draft the current version, unless `reason_to_ignore` has one."""
+    def accept(
+        self, prepared: Prepared, *, ref: ObjectRef, facts: SubmissionFacts, submission: Submission, now: datetime
+    ) -> None:
+        """Make it the current version, its text being in the object, unless `reason_to_ignore` has one."""
         was_active = self.state is DocumentState.ACTIVE
         version = Version(
-            **{each.name: getattr(draft, each.name) for each in fields(draft)},
+            media_type=prepared.media_type,
+            title=prepared.title,
+            uri=prepared.uri,
+            language=prepared.language,
+            readers=prepared.readers,
+            metadata=prepared.metadata,
+            object=ref,
+            provenance=Provenance(
+                submission=submission,
+                body_digest=facts.body_digest,
+                masking=facts.masking,
+                steps=prepared.steps,
+                masked=prepared.masked,
+            ),
+            revision=facts.revision,
             number=self.version_count + 1,
             accepted_at=now,
         )
         self._supersede(now)
         self.versions = (*self.versions, version)[-self.keep.versions :]
         self.version_count, self.state = version.number, DocumentState.ACTIVE
-        self.revision = max(self.revision, draft.revision)
-        submission = draft.provenance.submission
-        event = DocumentWasUpdated if was_active else DocumentWasIngested
+        self.revision = max(self.revision, facts.revision)
+        event = DocumentUpdated if was_active else DocumentIngested
         self.pending.append(event(occurred_at=now, version=version, submission=submission))
         happened = DocumentStep.UPDATED if was_active else DocumentStep.INGESTED
         self._step(happened, submission, now=now, version=version.number, seq=self._seq())
@@ -195,7 +212,7 @@ class Document(Aggregate):
             return self._record_ignored(submission, why="it is deleted already", now=now)
         self._supersede(now)
         self.state = DocumentState.DELETED
-        self.pending.append(DocumentWasDeleted(occurred_at=now, erased=erase, submission=submission))
+        self.pending.append(DocumentDeleted(occurred_at=now, erased=erase, submission=submission))
         self._step(DocumentStep.DELETED, submission, now=now, message=reason, seq=self._seq())
         return None
 
@@ -204,9 +221,40 @@ class Document(Aggregate):
         if self.state is DocumentState.NEW:
             self.state = DocumentState.REJECTED
         self.last_rejection = Rejection(reason=reason, message=message, submission_id=submission.id, rejected_at=now)
-        event = DocumentWasRejected(occurred_at=now, reason=reason, message=message, submission=submission)
+        event = DocumentRejected(occurred_at=now, reason=reason, message=message, submission=submission)
         self.pending.append(event)
         self._step(DocumentStep.REJECTED, submission, now=now, message=f"{reason}: {message}", seq=self._seq())
+
+    def check_etag(self, etag: str) -> None:
+        """Refuse a change to another state than the one that the caller read; "" takes any.
+
+        Raises:
+            Conflict: it changed since.
+
+        """
+        if etag and etag != str(self.version):
+            message = f"it changed since etag {etag}: read it again and decide again"
+            raise Conflict(message, etag=self.version)
+
+    def version_numbered(self, number: int) -> Version:
+        """Return a version, 0 being the current one.
+
+        Raises:
+            VersionNotFound: it is not known, or not any more.
+
+        """
+        known = {version.number: version for version in self.versions}
+        version = known.get(number) if number else self.current
+        if version is None:
+            raise VersionNotFound(self.id, number=number, known=sorted(known))
+        return version
+
+    def was_erased(self, number: int) -> bool:
+        """Return whether a version was erased; one that is no longer remembered went with any later one."""
+        erased = {version.number for version in self.versions if version.text is Text.ERASED}
+        if any(version.number == number for version in self.versions):
+            return number in erased
+        return any(each > number for each in erased)
 
     def repeat(self, submission: Submission, *, now: datetime) -> None:
         """Record an event that came before, which explains why a later change had no effect."""

@@ -8,7 +8,7 @@ from tidemill_ingest.documents.domain.version import Version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentWasIngested(Event):
+class DocumentIngested(Event):
     """The document has a current version where it had none: its first one, or the first after a deletion."""
 
     version: Version
@@ -16,7 +16,7 @@ class DocumentWasIngested(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentWasUpdated(Event):
+class DocumentUpdated(Event):
     """The document has a new current version instead of another one."""
 
     version: Version
@@ -24,7 +24,7 @@ class DocumentWasUpdated(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentWasDeleted(Event):
+class DocumentDeleted(Event):
     """The document has no current version any more; or, said once more, its text was erased after that."""
 
     erased: bool
@@ -32,7 +32,7 @@ class DocumentWasDeleted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentWasRejected(Event):
+class DocumentRejected(Event):
     """A submission was refused; what was current stays so."""
 
     reason: str

@@ -123,6 +123,32 @@ class DocumentSpec:
             yield Violation(field="metadata", description=text)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentName:
+    """An id, or a source and its key; a key alone where that is enough."""
+
+    id: str = ""
+    source: str = ""
+    key: str = ""
+
+    def check(self, *, key_alone: bool = False) -> None:
+        """Refuse what names nothing, or names it twice.
+
+        Raises:
+            InvalidInput: saying what to send.
+
+        """
+        by_id = bool(self.id) and not self.source and not self.key
+        by_key = not self.id and bool(self.key) and (bool(self.source) or key_alone)
+        if not (by_id or by_key):
+            text = "name the document by `id` alone, or by `source` and `key`"
+            raise InvalidInput.of(Violation(field="id", description=text))
+
+    def __str__(self) -> str:
+        """Return how people name the document."""
+        return self.id or f"{self.key!r} of source {self.source!r}"
+
+
 def document_key(key: str) -> str:
     """Return the key in NFC: names that look alike are one name, however a system writes their accents."""
     return unicodedata.normalize("NFC", key)

@@ -31,8 +31,24 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """What a version will be, before the document gives it a number; all of it is masked."""
+class Prepared:
+    """What a version is made of: a document's content and what is said about it, extracted, cleaned and masked."""
+
+    media_type: str
+    text: str
+    title: str
+    uri: str
+    language: str
+    readers: tuple[str, ...]
+    metadata: Mapping[str, Fact]
+    revision: int
+    steps: tuple[str, ...]
+    masked: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """What was accepted; its text is in the object."""
 
     media_type: str
     title: str
@@ -43,12 +59,6 @@ class Draft:
     object: ObjectRef
     provenance: Provenance
     revision: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Version(Draft):
-    """A draft that was accepted."""
-
     number: int
     accepted_at: datetime
     superseded_at: datetime | None = None

@@ -1,4 +1,4 @@
-"""Read datasets and their versions: what they are, what they hold, how two of them differ."""
+"""Read the versions of datasets: what they are, what they hold, how two of them differ."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from typing import Final, Literal
 
 from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.errors import InvalidInput, Violation
-from tidemill_ingest.datasets.domain.dataset import Dataset, DatasetState
 from tidemill_ingest.datasets.domain.example import Example
 from tidemill_ingest.datasets.domain.version import DatasetVersion, Part
 from tidemill_ingest.datasets.ports import Datasets, Parts
@@ -29,27 +28,12 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadDatasets:
-    """Changes nothing. Versions of a deleted dataset are found for their retention, the dataset itself is not."""
+class ReadVersions:
+    """Changes nothing. Versions of a deleted dataset are found for their retention."""
 
     datasets: Datasets
     parts: Parts
     limits: Limits
-
-    async def get(self, caller: Caller, dataset_id: str) -> Dataset:
-        """Return the dataset.
-
-        Raises:
-            DatasetNotFound: the caller's project has no such dataset.
-
-        """
-        dataset = await self.datasets.get(caller.project, dataset_id)
-        dataset.require_active()
-        return dataset
-
-    async def list(self, caller: Caller, page: PageRequest) -> Page[Dataset]:
-        """Return a page of datasets, oldest first."""
-        return await self.datasets.list(caller.project, page=page, where={"state": DatasetState.ACTIVE.value})
 
     async def version(self, caller: Caller, reference: str) -> DatasetVersion:
         """Return `dataset@number`, or the newest version of `dataset`.

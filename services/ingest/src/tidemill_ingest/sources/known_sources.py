@@ -11,8 +11,11 @@ _MAX_KNOWN = 1000
 
 
 @dataclass(slots=True, kw_only=True)
-class FindSource:
-    """What was found counts for `remember`; what was not found is looked up every time, as it may be created soon."""
+class KnownSources:
+    """Implements `ports.FindSource`.
+
+    What was found counts for `remember`; what was not found is looked up every time, as it may be created soon.
+    """
 
     events: BindEvents
     clock: Clock
@@ -20,12 +23,7 @@ class FindSource:
     _known: dict[tuple[str, str], tuple[Source, datetime]] = field(default_factory=dict)
 
     async def __call__(self, project: str, ce_source: str) -> Source:
-        """Return the source that takes events of this ce_source in this project.
-
-        Raises:
-            EventsNotRegistered: the project has none.
-
-        """
+        """See `ports.FindSource`."""
         now = self.clock.now()
         known = self._known.get((project, ce_source))
         if known is not None and now < known[1]:

@@ -1,12 +1,30 @@
-"""Save a change to a document once for each request, and leave a trace of an event that comes again."""
+"""How changes to documents are tried and saved: once for each request, with a trace of an event that comes again."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from datetime import datetime
 
 from tidemill_core.application import Request, derived_id
 from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.documents.domain.submission import Submission, SubmissionChannel
 from tidemill_ingest.documents.ports import Documents
+from tidemill_ingest.errors import DocumentNotFound
+
+
+async def stored_or(documents: Documents, fresh: Document) -> Document:
+    """Return what is stored of a document, or the fresh one."""
+    try:
+        return await documents.get(fresh.project, fresh.id)
+    except DocumentNotFound:
+        return fresh
+
+
+def preview(stored: Document, change: Callable[[Document], None]) -> Document:
+    """Return the document as the change would leave it; nothing is saved."""
+    document = deepcopy(stored)
+    change(document)
+    document.pending = []
+    return document
 
 
 async def save_once(  # noqa: PLR0913 - what is saved, and on whose behalf
@@ -28,6 +46,7 @@ async def save_once(  # noqa: PLR0913 - what is saved, and on whose behalf
     def noticed(document: Document) -> None:
         nonlocal handled_before
         handled_before = False
+        document.keep = fresh.keep
         change(document)
 
     document = await documents.upsert(fresh, noticed, request=request)

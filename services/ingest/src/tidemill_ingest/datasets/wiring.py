@@ -1,0 +1,82 @@
+"""Datasets, put together."""
+
+from datetime import timedelta
+
+from tidemill.ingest.v1.dataset_service_pb2_grpc import add_DatasetServiceServicer_to_server
+from tidemill_core.application import SystemClock
+from tidemill_ingest.datasets.crud import ManageDatasets
+from tidemill_ingest.datasets.domain.division import Minimum
+from tidemill_ingest.datasets.erasures import Erasures
+from tidemill_ingest.datasets.events import Curations
+from tidemill_ingest.datasets.grpc import DatasetServicer
+from tidemill_ingest.datasets.masking import ProcessExampleMasking
+from tidemill_ingest.datasets.mongo import LISTS, TOPIC, DatasetCodec, MongoGroups, datasets_with_offers
+from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
+from tidemill_ingest.datasets.offer_examples import OfferExamples
+from tidemill_ingest.datasets.publish_versions import PublishVersions
+from tidemill_ingest.datasets.read_versions import ReadVersions
+from tidemill_ingest.datasets.reconcile import sweep_controller
+from tidemill_ingest.datasets.sweep import SweepDatasets
+from tidemill_ingest.documents.ports import Documents
+from tidemill_ingest.errors import DatasetNotFound
+from tidemill_ingest.feature import Wired
+from tidemill_ingest.processes import Processes
+from tidemill_ingest.settings import IngestSettings
+from tidemill_kit.service.backend import Backend
+from tidemill_kit.workers.controller import Controller
+
+
+def wire_datasets(backend: Backend, settings: IngestSettings, *, documents: Documents, processes: Processes) -> Wired:
+    """Put DatasetService, the consumer of curations, the making of versions and the sweep together."""
+    clock, limits, leases = SystemClock(), settings.limits, backend.leases("dataset_leases")
+    datasets = backend.aggregates(
+        "datasets",
+        DatasetCodec(),
+        missing=DatasetNotFound,
+        topic=TOPIC,
+        lists=LISTS,
+        quota=settings.quota("datasets"),
+    )
+    batches = FeedbackBatches(backend.objects, settings.feedback_exchange_bucket, limits=limits)
+    parts = DatasetParts(backend.objects, settings.datasets_bucket)
+    publish = PublishVersions(
+        datasets=datasets,
+        batches=batches,
+        masking=ProcessExampleMasking(processes, phone_regions=settings.phone_regions),
+        parts=parts,
+        groups=MongoGroups(backend.database["dataset_groups"]),
+        erasures=Erasures(documents=documents),
+        common_from=settings.dataset_common_answers_from,
+        minimum=Minimum(train=settings.dataset_min_train, held_out=settings.dataset_min_held_out),
+        kept_versions=limits.kept_dataset_versions,
+        clock=clock,
+    )
+    controller = Controller(
+        "datasets",
+        reconcile=lambda name, epoch: publish(name, epoch=epoch),
+        pending=backend.indexed(datasets_with_offers(backend.database["datasets"])),
+        leases=leases,
+        max_concurrent=settings.dataset_max_concurrent,
+        poll_interval=timedelta(seconds=settings.dataset_poll_interval_s),
+    )
+    sweep = SweepDatasets(
+        datasets=datasets,
+        parts=parts,
+        clock=clock,
+        deleted_after=timedelta(hours=settings.dataset_hours),
+        unreferenced_after=timedelta(hours=settings.garbage_after_hours),
+    )
+    sweep_interval = timedelta(seconds=settings.sweep_poll_interval_s)
+    offering = OfferExamples(datasets=datasets, batches=batches, limits=limits, clock=clock, enqueue=controller.enqueue)
+    servicer = DatasetServicer(
+        datasets=ManageDatasets(datasets=datasets, clock=clock, limits=limits),
+        versions=ReadVersions(datasets=datasets, parts=parts, limits=limits),
+    )
+    return Wired(
+        servicer=(add_DatasetServiceServicer_to_server, servicer),
+        consumers=[Curations(offering=offering).subscription(settings.curation_topics)],
+        workers=[
+            controller,
+            sweep_controller(sweep, pending=parts.pending, leases=leases, poll_interval=sweep_interval),
+        ],
+    )

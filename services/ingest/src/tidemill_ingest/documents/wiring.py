@@ -1,0 +1,108 @@
+"""Documents, put together."""
+
+from datetime import timedelta
+
+import structlog
+
+from tidemill.ingest.v1.document_service_pb2_grpc import add_DocumentServiceServicer_to_server
+from tidemill_core.application import SystemClock
+from tidemill_core.errors import DependencyUnavailable
+from tidemill_ingest.documents.accept_document import AcceptDocument
+from tidemill_ingest.documents.crud import DeleteDocument, ReadDocuments
+from tidemill_ingest.documents.events import Submissions
+from tidemill_ingest.documents.grpc import DocumentServicer
+from tidemill_ingest.documents.mongo import MongoOutbox, MongoSweepCursor, MongoVersionTexts
+from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
+from tidemill_ingest.documents.ports import Documents, SweepRules
+from tidemill_ingest.documents.preparation import ProcessPreparation
+from tidemill_ingest.documents.reconcile import sweep_controller
+from tidemill_ingest.documents.reject_submission import RejectSubmission
+from tidemill_ingest.documents.sweep import Sweep
+from tidemill_ingest.documents.uploads import Uploads
+from tidemill_ingest.feature import Wired
+from tidemill_ingest.processes import Processes
+from tidemill_ingest.settings import IngestSettings
+from tidemill_ingest.sources.ports import FindSource, Sources
+from tidemill_kit.grpc.uploads import UploadPlaces
+from tidemill_kit.service.backend import Backend
+
+_log = structlog.get_logger(__name__)
+
+
+def wire_documents(  # noqa: PLR0913 - what documents share with other features
+    backend: Backend,
+    settings: IngestSettings,
+    *,
+    sources: Sources,
+    find_source: FindSource,
+    documents: Documents,
+    processes: Processes,
+) -> Wired:
+    """Put DocumentService, the consumer of submissions and the sweep together."""
+    clock, limits = SystemClock(), settings.limits
+    texts = ExchangeTexts(backend.objects, settings.exchange_bucket)
+    quarantine = ObjectStoreQuarantine(backend.objects, settings.quarantine_bucket)
+    backend.on_start(lambda: _expire_quarantine(backend, settings))
+    preparation = ProcessPreparation(processes, phone_regions=settings.phone_regions)
+    outbox = MongoOutbox(backend.database["documents"])
+    reading = ReadDocuments(sources=sources, documents=documents, texts=texts, outbox=outbox)
+    accept = AcceptDocument(
+        sources=sources,
+        documents=documents,
+        preparation=preparation,
+        quarantine=quarantine,
+        texts=texts,
+        clock=clock,
+        limits=limits,
+    )
+    delete = DeleteDocument(
+        sources=sources,
+        documents=documents,
+        reading=reading,
+        preparation=preparation,
+        texts=texts,
+        clock=clock,
+        limits=limits,
+    )
+    reject = RejectSubmission(documents=documents, preparation=preparation, clock=clock, limits=limits)
+    submissions = Submissions(find_source=find_source, accept=accept, delete=delete, reject=reject, limits=limits)
+    uploads = Uploads(limits=limits, places=UploadPlaces(settings.patience))
+    servicer = DocumentServicer(accept=accept, delete=delete, reading=reading, uploads=uploads)
+    sweep = Sweep(
+        sources=sources,
+        documents=documents,
+        uses=MongoVersionTexts(backend.database["documents"]),
+        cursor=MongoSweepCursor(backend.database["sweep"]),
+        texts=texts,
+        quarantine=quarantine,
+        clock=clock,
+        rules=_sweep_rules(settings),
+    )
+    return Wired(
+        servicer=(add_DocumentServiceServicer_to_server, servicer),
+        consumers=[submissions.subscription(settings.submission_topics)],
+        components=[preparation],
+        workers=[
+            sweep_controller(
+                sweep,
+                leases=backend.leases("sweep", removable=False),
+                poll_interval=timedelta(seconds=settings.sweep_poll_interval_s),
+            )
+        ],
+    )
+
+
+def _sweep_rules(settings: IngestSettings) -> SweepRules:
+    return SweepRules(
+        unreferenced_after=timedelta(hours=settings.garbage_after_hours),
+        quarantine_after=timedelta(hours=settings.quarantine_hours),
+        documents=settings.sweep_documents,
+    )
+
+
+async def _expire_quarantine(backend: Backend, settings: IngestSettings) -> None:
+    try:
+        await backend.objects.expire_after(settings.quarantine_bucket, days=-(-settings.quarantine_hours // 24))
+    except DependencyUnavailable as error:
+        # Not every S3 server knows lifecycles; the sweep is there for all of them.
+        _log.info("quarantine_lifecycle_not_set", why=error.message)

@@ -1,0 +1,22 @@
+"""What sources need from outside, and what other features need of sources."""
+
+from typing import Protocol
+
+from tidemill_core.application import Aggregates
+from tidemill_ingest.sources.domain import EventBinding, Source
+
+Sources = Aggregates[Source]
+EventBindings = Aggregates[EventBinding]
+
+
+class FindSource(Protocol):
+    """Finds the source that an event belongs to."""
+
+    async def __call__(self, project: str, ce_source: str) -> Source:
+        """Return the source that takes events of this ce_source in this project.
+
+        Raises:
+            EventsNotRegistered: the project has none.
+
+        """
+        ...
