@@ -12,8 +12,9 @@ from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import Clock, Request
 from tidemill_core.errors import NotFound
 from tidemill_core.quotas import Quota
-from tidemill_kit.store.aggregates import Identity, MongoAggregates, NewEvents, OutboxLimits
+from tidemill_kit.store.aggregates import Identity, MongoAggregates
 from tidemill_kit.store.mongo import Database
+from tidemill_kit.store.outbox import NewEvents, OutboxLimits
 from tidemill_testkit.clocks import NOON
 
 QUOTA = Quota(of="notes", limit=30, setting="NOTES_MAX_NOTES")

@@ -10,8 +10,9 @@ from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.errors import DatasetNotFound, DocumentNotFound, SourceNotFound
 from tidemill_ingest.sources.domain import EventBinding, Source
 from tidemill_ingest.sources.mongo import EventBindingCodec, SourceCodec
-from tidemill_kit.store.aggregates import MongoAggregates, NewEvents
+from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database
+from tidemill_kit.store.outbox import NewEvents
 
 _SOURCE = "/tidemill/ingest"
 

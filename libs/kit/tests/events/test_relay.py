@@ -17,8 +17,9 @@ from tidemill_kit.events.cloudevents import CloudEvent, from_record
 from tidemill_kit.events.kafka import Publisher, read_topic
 from tidemill_kit.events.records import OutgoingRecord, Publishing
 from tidemill_kit.events.relay import Relay
-from tidemill_kit.store.aggregates import MongoAggregates, NewEvents
+from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Collection, Database, Document
+from tidemill_kit.store.outbox import NewEvents
 from tidemill_testkit.polling import eventually
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -22,7 +22,7 @@ from libs.kit.tests.notes import (
 from tidemill_core.application import Aggregates, PageRequest
 from tidemill_core.errors import AlreadyExists, DependencyUnavailable, InvalidInput, NotFound, RequestIdReused
 from tidemill_core.quotas import QuotaReached
-from tidemill_kit.store.aggregates import TooLarge
+from tidemill_kit.store.outbox import TooLarge
 from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 

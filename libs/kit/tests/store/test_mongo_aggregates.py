@@ -13,9 +13,10 @@ from pymongo.collection import Collection
 from libs.kit.tests.notes import Note, NoteNotFound, notes_in
 from tidemill_core.application import PageRequest, Request
 from tidemill_core.errors import Conflict, DependencyUnavailable, RequestIdReused
-from tidemill_kit.store.aggregates import MongoAggregates, OutboxLimits, TooLarge
+from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.idempotency import entry_of
 from tidemill_kit.store.mongo import Database, Document, connect
+from tidemill_kit.store.outbox import OutboxLimits, TooLarge
 from tidemill_local.addresses import Addresses
 from tidemill_testkit.clocks import NOON, FixedClock
 

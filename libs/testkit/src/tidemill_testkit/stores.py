@@ -13,8 +13,8 @@ from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import Clock, Page, PageRequest, Request
 from tidemill_core.errors import NotFound
 from tidemill_core.quotas import Quota
-from tidemill_kit.store.aggregates import Codec, MongoAggregates, document_id
-from tidemill_kit.store.mongo import Document
+from tidemill_kit.store.aggregates import Codec, MongoAggregates
+from tidemill_kit.store.mongo import Document, document_id
 
 A = TypeVar("A", bound=Aggregate)
 

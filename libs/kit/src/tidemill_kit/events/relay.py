@@ -18,8 +18,8 @@ from prometheus_client import Gauge
 from tidemill_core.errors import DependencyUnavailable, isolated
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
 from tidemill_kit.events.records import OutgoingRecord, Publishing
-from tidemill_kit.store.aggregates import WITH_EVENTS, NewEvents
 from tidemill_kit.store.mongo import Collection, Document, translated
+from tidemill_kit.store.outbox import WITH_EVENTS, NewEvents
 
 OUTBOX_LENGTH = Gauge("tidemill_outbox_aggregates", "Aggregates whose events wait to be published.")
 OUTBOX_AGE = Gauge("tidemill_outbox_age_seconds", "How long the oldest of them has waited.")

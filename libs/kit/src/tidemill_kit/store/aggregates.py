@@ -14,21 +14,18 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Generic, NoReturn, Protocol, TypeVar
 
 import bson
-from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from tidemill_core.aggregate import Aggregate, Event
-from tidemill_core.application import Clock, Page, PageRequest, Request, SystemClock, derived_id
+from tidemill_core.application import Clock, Page, PageRequest, Request, SystemClock
 from tidemill_core.characters import clean_line
 from tidemill_core.errors import (
     AlreadyExists,
     Conflict,
-    DependencyUnavailable,
     InvalidInput,
     NotFound,
     Violation,
@@ -43,10 +40,12 @@ from tidemill_kit.store.mongo import (
     DuplicateId,
     RawDocument,
     count_up_to,
+    document_id,
     encoded,
     plain,
     translated,
 )
+from tidemill_kit.store.outbox import ENTRY_FIELDS, WITH_EVENTS, NewEvents, Outbox, OutboxLimits, TooLarge
 from tidemill_kit.store.schema_versions import readable, with_unknown
 
 A = TypeVar("A", bound=Aggregate)
@@ -56,13 +55,8 @@ _FIRST_PAUSE_S = 0.005
 _MAX_PAGE_BYTES = 3 * 1024 * 1024
 """As stored; what a page of them becomes fits into the 4 MiB that a gRPC client takes by default."""
 _FOR_READING = {"requests": False, "outbox": False}
-_ENTRY_FIELDS = ("ce_id", "type", "source", "subject", "time", "topic", "key", "data", "traceparent")
-_FOR_WRITING = {f"outbox.{name}": False for name in _ENTRY_FIELDS}  # which may be 6 MB while Kafka is down
+_FOR_WRITING = {f"outbox.{name}": False for name in ENTRY_FIELDS}  # which may be 6 MB while Kafka is down
 _SUPERSEDED = frozenset({"outbox_at_1", "project_1_create_time_1_id_1"})
-_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-
-WITH_EVENTS: Document = {"outbox_at": {"$gt": _BEGINNING}}
-"""Finds the documents whose events wait, by an index that holds no others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,34 +96,6 @@ class Codec(Protocol[A]):
         ...
 
 
-class TooLarge(InvalidInput):
-    """An aggregate or an event outgrew what one document or one record may carry."""
-
-    reason = "TOO_LARGE"
-
-    def __init__(self, what: str, *, size: int, limit: int) -> None:
-        super().__init__(f"{what} has {size} bytes, and {limit} is the limit: put less in it", size=size, limit=limit)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxLimits:
-    """What a document may grow to. All at their limit together stay below MongoDB's 16 MB."""
-
-    length: int = 100
-    """Events of one aggregate that wait to be published."""
-    event_bytes: int = 64 * 1024
-    state_bytes: int = 8 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewEvents:
-    """That a document got new events; and all that wait in it, where no others waited before."""
-
-    document_id: str
-    project: str
-    entries: Sequence[Document] = ()
-
-
 def _noop(_new: NewEvents) -> None:
     """Enqueues nothing: the relay's sweep finds the events."""
 
@@ -161,11 +127,10 @@ class MongoAggregates(Generic[A]):
         self._usually_new = usually_new
         self._collection = collection
         self._codec = codec
-        self._topic = topic
-        self._source = source
         self._missing = missing
         self._enqueue = enqueue
         self._limits = limits or OutboxLimits()
+        self._outbox = Outbox(codec, topic=topic, source=source, collection=collection.name, limits=self._limits)
         self._clock = clock or SystemClock()
 
     async def ensure_indexes(self) -> None:
@@ -306,7 +271,7 @@ class MongoAggregates(Generic[A]):
         if (size := sum(len(part.raw) for part in (image["state"], image["labels"]))) > self._limits.state_bytes:
             raise TooLarge(aggregate.id, size=size, limit=self._limits.state_bytes)
         aggregate.version, aggregate.seq = (document["version"], document["seq"]) if document else (0, 0)
-        entries = self._entries(aggregate, waiting=len(document["outbox"]) if document else 0)
+        entries = self._outbox.entries(aggregate, waiting=len(document["outbox"]) if document else 0)
         aggregate.update_time = _milliseconds(self._clock.now())
         aggregate.create_time = aggregate.create_time or aggregate.update_time
         aggregate.seq += len(entries)
@@ -361,39 +326,6 @@ class MongoAggregates(Generic[A]):
             result = await self._collection.update_one({"_id": key, "version": aggregate.version}, update)
         return result.matched_count == 1
 
-    def _entries(self, aggregate: A, *, waiting: int) -> Sequence[Document]:
-        """Return the outbox entries of the pending events, numbered on."""
-        if waiting + len(aggregate.pending) > self._limits.length:
-            message = f"{waiting} events of {aggregate.id} wait to be published: Kafka has to take some of them first"
-            raise DependencyUnavailable(message, dependency="kafka", id=aggregate.id)
-        return [
-            self._entry(aggregate, event, seq) for seq, event in enumerate(aggregate.pending, start=aggregate.seq + 1)
-        ]
-
-    def _entry(self, aggregate: A, event: Event, seq: int) -> Document:
-        ce_type, payload = self._codec.event(aggregate, event, seq)
-        data = MessageToJson(
-            payload, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=None
-        )
-        if (size := len(data.encode())) > self._limits.event_bytes:
-            raise TooLarge(ce_type, size=size, limit=self._limits.event_bytes)
-        carrier: dict[str, str] = {}
-        TraceContextTextMapPropagator().inject(carrier)
-        # The collection's name, because two kinds of aggregates of one service may have the same id.
-        ce_id = derived_id(self._source, self._collection.name, aggregate.project, aggregate.id, str(seq))
-        return {
-            "seq": seq,
-            "ce_id": ce_id,
-            "type": ce_type,
-            "source": self._source,
-            "subject": aggregate.id,
-            "time": event.occurred_at,
-            "topic": self._topic,
-            "key": document_id(aggregate.project, aggregate.id),
-            "data": data,
-            "traceparent": carrier.get("traceparent", ""),
-        }
-
     def _image(self, aggregate: A) -> Document:
         """Return what a change can change; encoded, so that it shares nothing with it, and is encoded once."""
         return {
@@ -434,11 +366,6 @@ def refuse_label_keys(aggregate: Aggregate) -> None:
     if refused:
         text = f"has the key {refused[0][:80]!r}; take keys that are not empty, do not begin with $ and hold no NUL"
         raise InvalidInput.of(Violation(field="labels", description=text))
-
-
-def document_id(project: str, aggregate_id: str) -> str:
-    """Return the `_id` of an aggregate, which is the Kafka key of its events too; a project has no slash in it."""
-    return f"{project}/{aggregate_id}"
 
 
 def _list_index(fields: Sequence[str]) -> list[tuple[str, int]]:

@@ -176,3 +176,8 @@ def encoded(document: Mapping[str, Any]) -> RawDocument:
 def plain(document: RawDocument) -> Document:
     """Return what `encoded` was given, as it is read from MongoDB."""
     return decode(document.raw, codec_options=CodecOptions(tz_aware=True, tzinfo=UTC))
+
+
+def document_id(project: str, aggregate_id: str) -> str:
+    """Return the `_id` of an aggregate, which is the Kafka key of its events too; a project has no slash in it."""
+    return f"{project}/{aggregate_id}"

@@ -12,8 +12,9 @@ from tidemill_feedback.adapters.event_payloads import CURATION_TOPIC, SOURCE, cu
 from tidemill_feedback.domain.curation import Curation, Rule
 from tidemill_feedback.domain.errors import CurationNotFound
 from tidemill_feedback.domain.ledger import CurationRef
-from tidemill_kit.store.aggregates import Identity, MongoAggregates, NewEvents
+from tidemill_kit.store.aggregates import Identity, MongoAggregates
 from tidemill_kit.store.mongo import Collection, Document, translated
+from tidemill_kit.store.outbox import NewEvents
 
 
 class CurationCodec:

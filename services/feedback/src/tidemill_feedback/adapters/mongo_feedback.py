@@ -9,8 +9,9 @@ from tidemill_core.aggregate import Event
 from tidemill_feedback.adapters.event_payloads import FEEDBACK_TOPIC, SOURCE, feedback_payload
 from tidemill_feedback.domain.errors import FeedbackNotFound
 from tidemill_feedback.domain.feedback import Feedback, FeedbackState, Given
-from tidemill_kit.store.aggregates import Identity, MongoAggregates, NewEvents
+from tidemill_kit.store.aggregates import Identity, MongoAggregates
 from tidemill_kit.store.mongo import Collection, Document
+from tidemill_kit.store.outbox import NewEvents
 
 LISTS = (
     ("inference",),

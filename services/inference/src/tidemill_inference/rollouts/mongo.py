@@ -7,8 +7,7 @@ from tidemill_core.application import derived_id
 from tidemill_inference.deployments.ports import DeploymentRef
 from tidemill_inference.rollouts.domain.step_counts import Outcome
 from tidemill_inference.rollouts.ports import GivenRating
-from tidemill_kit.store.aggregates import document_id
-from tidemill_kit.store.mongo import Collection, Document, translated, update_or_insert
+from tidemill_kit.store.mongo import Collection, Document, document_id, translated, update_or_insert
 from tidemill_kit.workers.pending import PendingDocuments
 
 _NEWEST_OF_STEP = [("rollout", 1), ("step", 1), ("noted", -1)]

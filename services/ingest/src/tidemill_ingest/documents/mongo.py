@@ -20,8 +20,8 @@ from tidemill_ingest.documents.domain.submission import Submission, SubmissionCh
 from tidemill_ingest.documents.domain.version import Provenance, Text, Version
 from tidemill_ingest.documents.messages import payload_of
 from tidemill_ingest.documents.ports import SWEEP
-from tidemill_kit.store.aggregates import Identity, document_id
-from tidemill_kit.store.mongo import Collection, translated
+from tidemill_kit.store.aggregates import Identity
+from tidemill_kit.store.mongo import Collection, document_id, translated
 
 TOPIC = "tidemill.ingest.document.v1"
 LISTS = (("source",), ("state",), ("source", "state"))
