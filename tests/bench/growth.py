@@ -37,9 +37,9 @@ from tidemill_kit.store.mongo import Client, Database, Document
 from tidemill_monitor.lineage.domain.graph import Ref
 from tidemill_monitor.lineage.domain.kinds import ANSWERED, Direction, Kind
 from tidemill_monitor.lineage.mongo_edges import End, MongoEdges
-from tidemill_rag.adapters.mongo_ledger import MongoLedger as RagLedger
-from tidemill_rag.domain.collection import IndexRef
-from tidemill_rag.domain.ledger import DesiredDocument
+from tidemill_rag.collections.domain import IndexRef
+from tidemill_rag.indexing.domain.ledger import DesiredDocument
+from tidemill_rag.indexing.mongo import MongoLedger as RagLedger
 from tidemill_testkit.clocks import NOON
 
 Operations = Mapping[str, Callable[[], Awaitable[object]]]

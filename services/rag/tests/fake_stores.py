@@ -7,9 +7,9 @@ from copy import deepcopy
 from dataclasses import replace
 
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_rag.application.vector_store import Match, Point, Where
-from tidemill_rag.domain.collection import IndexRef
-from tidemill_rag.domain.ledger import Counts, DesiredDocument, Row
+from tidemill_rag.collections.domain import IndexRef
+from tidemill_rag.indexing.domain.ledger import Counts, DesiredDocument, Row
+from tidemill_rag.vectors.ports import Match, Point, Where
 
 
 class InMemoryLedger:

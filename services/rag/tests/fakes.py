@@ -12,24 +12,23 @@ from services.rag.tests.fake_stores import InMemoryLeases, InMemoryLedger, InMem
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, Request
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
-from tidemill_rag.adapters.mongo_collections import CollectionCodec
-from tidemill_rag.application.compare_points import ComparePoints
-from tidemill_rag.application.create_collection import CreateCollection
-from tidemill_rag.application.delete_collection import DeleteCollection
-from tidemill_rag.application.index_documents import BatchLimits, IndexDocuments
-from tidemill_rag.application.ports import CatalogPage, DocumentContent, ResolvedModel
-from tidemill_rag.application.read_collections import ReadCollections
-from tidemill_rag.application.rebuild_index import RebuildIndex
-from tidemill_rag.application.reconcile_index import AT_ONCE, ReconcileIndex
-from tidemill_rag.application.record_document import RecordDocument
-from tidemill_rag.application.resolve_settings import CollectionSpec, ResolveSettings
-from tidemill_rag.application.search import Answer, Question, Search
-from tidemill_rag.application.update_collection import UpdateCollection
-from tidemill_rag.domain.chunking import Chunk, Cut, known_chunks
-from tidemill_rag.domain.collection import Collection, IndexRef
-from tidemill_rag.domain.embedding import MIN_KNOWN
-from tidemill_rag.domain.errors import CollectionNotFound, EmbeddingUnusable
-from tidemill_rag.domain.ledger import DesiredDocument
+from tidemill_rag.collections.crud import CreateCollection, DeleteCollection, ReadCollections, UpdateCollection
+from tidemill_rag.collections.domain import Collection, IndexRef
+from tidemill_rag.collections.mongo import CollectionCodec
+from tidemill_rag.collections.rebuild_index import RebuildIndex
+from tidemill_rag.collections.resolve_settings import CollectionSpec, ResolveSettings
+from tidemill_rag.embedding.domain import MIN_KNOWN
+from tidemill_rag.embedding.ports import ResolvedModel
+from tidemill_rag.errors import CollectionNotFound, EmbeddingUnusable
+from tidemill_rag.indexing.compare_points import ComparePoints
+from tidemill_rag.indexing.domain.chunking import Chunk, Cut, known_chunks
+from tidemill_rag.indexing.domain.content import DocumentContent
+from tidemill_rag.indexing.domain.ledger import DesiredDocument
+from tidemill_rag.indexing.index_documents import BatchLimits, IndexDocuments
+from tidemill_rag.indexing.ports import CatalogPage
+from tidemill_rag.indexing.reconcile_index import AT_ONCE, ReconcileIndex
+from tidemill_rag.indexing.record_document import RecordDocument
+from tidemill_rag.search.search import Answer, Question, Search
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers, with_tokenizer
-from tidemill_rag.adapters.embedding_tokenizer import EmbeddingTokenizer, Tokenizers, facts_of
+from tidemill_rag.embedding.tokenizer import EmbeddingTokenizer, Tokenizers, facts_of
 
 R = TypeVar("R")
 

@@ -21,7 +21,7 @@ EXCEPTIONS: Mapping[tuple[str, str], str] = {
     ("tidemill_kit.workers.pending", "PendingDocuments.__call__"): _UNDER_WAY,
     ("tidemill_inference.generation.mongo", "MongoRecords.remove"): "events wait in the oldest records"
     " only while Kafka is down",
-    ("tidemill_rag.adapters.mongo_collections", "PendingIndexes._found"): "all collections, once in each process",
+    ("tidemill_rag.indexing.pending", "PendingIndexes._found"): "all collections, once in each process",
 }
 """By module and function: why no index has all that it asks for."""
 

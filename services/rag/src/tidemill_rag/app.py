@@ -14,32 +14,31 @@ from tidemill_kit.service.app import App, Dependency, Worker
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits
 from tidemill_kit.workers.controller import Controller
-from tidemill_rag.adapters.edge_hold import EdgeHold
-from tidemill_rag.adapters.embedding_tokenizer import Tokenizers
-from tidemill_rag.adapters.ingest_documents import ExchangeContents, IngestCatalog
-from tidemill_rag.adapters.mongo_collections import CollectionCodec, PendingIndexes
-from tidemill_rag.adapters.mongo_ledger import MongoLedger
-from tidemill_rag.adapters.qdrant_edge_vectors import QdrantEdgeVectors
-from tidemill_rag.adapters.trainer_models import TrainerModels
-from tidemill_rag.adapters.transformers_embedding import TransformersEmbedding
-from tidemill_rag.application.compare_points import ComparePoints
-from tidemill_rag.application.create_collection import CreateCollection
-from tidemill_rag.application.delete_collection import DeleteCollection
-from tidemill_rag.application.index_documents import BatchLimits, IndexDocuments
-from tidemill_rag.application.ports import Collections, Enqueue, VectorStore
-from tidemill_rag.application.read_collections import ReadCollections
-from tidemill_rag.application.rebuild_index import RebuildIndex
-from tidemill_rag.application.reconcile_index import ReconcileIndex
-from tidemill_rag.application.record_document import RecordDocument
-from tidemill_rag.application.resolve_settings import ResolveSettings
-from tidemill_rag.application.search import Search
-from tidemill_rag.application.update_collection import UpdateCollection
-from tidemill_rag.domain.errors import CollectionNotFound
-from tidemill_rag.entrypoints.grpc_collection_service import GrpcCollectionService, UseCases
-from tidemill_rag.entrypoints.grpc_retrieval_service import GrpcRetrievalService
-from tidemill_rag.entrypoints.kafka_documents import documents
-from tidemill_rag.entrypoints.workers import StalePoints
+from tidemill_rag.collections.crud import CreateCollection, DeleteCollection, ReadCollections, UpdateCollection
+from tidemill_rag.collections.grpc import GrpcCollectionService, UseCases
+from tidemill_rag.collections.mongo import CollectionCodec
+from tidemill_rag.collections.ports import Collections, Enqueue
+from tidemill_rag.collections.rebuild_index import RebuildIndex
+from tidemill_rag.collections.resolve_settings import ResolveSettings
+from tidemill_rag.embedding.tokenizer import Tokenizers
+from tidemill_rag.embedding.trainer import TrainerModels
+from tidemill_rag.embedding.transformers import TransformersEmbedding
+from tidemill_rag.errors import CollectionNotFound
+from tidemill_rag.indexing.compare_points import ComparePoints
+from tidemill_rag.indexing.events import documents
+from tidemill_rag.indexing.index_documents import BatchLimits, IndexDocuments
+from tidemill_rag.indexing.ingest import ExchangeContents, IngestCatalog
+from tidemill_rag.indexing.mongo import MongoLedger
+from tidemill_rag.indexing.pending import PendingIndexes
+from tidemill_rag.indexing.reconcile_index import ReconcileIndex
+from tidemill_rag.indexing.record_document import RecordDocument
+from tidemill_rag.search.grpc import GrpcRetrievalService
+from tidemill_rag.search.reconcile import StalePoints
+from tidemill_rag.search.search import Search
 from tidemill_rag.settings import RagSettings
+from tidemill_rag.vectors.edge import QdrantEdgeVectors
+from tidemill_rag.vectors.edge_hold import EdgeHold
+from tidemill_rag.vectors.ports import VectorStore
 
 INDEX_TOPIC = "tidemill.rag.index.v1"
 
@@ -134,7 +133,7 @@ def _vectors(settings: RagSettings, backend: Backend) -> VectorStore:
         # Imported only if used: the client adds seconds to every start, and 60 MB.
         from qdrant_client import AsyncQdrantClient  # noqa: PLC0415
 
-        from tidemill_rag.adapters.qdrant_server_vectors import QdrantServerVectors  # noqa: PLC0415
+        from tidemill_rag.vectors.server import QdrantServerVectors  # noqa: PLC0415
 
         key = settings.qdrant_api_key.get_secret_value() or None
         vectors = QdrantServerVectors(AsyncQdrantClient(url=settings.qdrant_url, api_key=key))

@@ -21,14 +21,15 @@ from services.rag.tests.tokenizing import tokenizer_here
 from tidemill_kit.models.bounded_tokenizers import with_tokenizer
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
-from tidemill_rag.adapters.embedding_thread import EmbeddingThread
-from tidemill_rag.adapters.embedding_tokenizer import spans
-from tidemill_rag.adapters.transformers_embedding import TransformersEmbedding
-from tidemill_rag.domain.chunking import Cut, chunk
-from tidemill_rag.domain.embedding import passage_vector
 
 sys.path.append(str(Path(__file__).parents[4] / "examples" / "helpdesk"))
 import corpus  # type: ignore[import-not-found]  # an example, which is no package
+
+from tidemill_rag.embedding.domain import passage_vector
+from tidemill_rag.embedding.thread import EmbeddingThread
+from tidemill_rag.embedding.tokenizer import spans
+from tidemill_rag.embedding.transformers import TransformersEmbedding
+from tidemill_rag.indexing.domain.chunking import Cut, chunk
 
 TOLERANCE = 0.01
 

@@ -26,23 +26,24 @@ from tidemill_kit.store import mongo
 from tidemill_local import Addresses
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
-from tidemill_rag.adapters.embedding_thread import EmbeddingThread
-from tidemill_rag.adapters.mongo_collections import CollectionCodec
-from tidemill_rag.adapters.mongo_ledger import MongoLedger
-from tidemill_rag.adapters.qdrant_edge_vectors import QdrantEdgeVectors
-from tidemill_rag.adapters.transformers_embedding import TransformersEmbedding
-from tidemill_rag.application.index_documents import BatchLimits, IndexDocuments
-from tidemill_rag.application.ports import ResolvedModel
-from tidemill_rag.application.search import Question, Search
-from tidemill_rag.application.vector_store import Payload, Point
-from tidemill_rag.domain.collection import Chunking, Collection, IndexRef, IndexState, IndexVersion
-from tidemill_rag.domain.errors import CollectionNotFound
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.stack import unique_name
 from tidemill_testkit.stores import InMemoryAggregates
 
 sys.path.append(str(Path(__file__).parents[4] / "examples" / "helpdesk"))
 import corpus  # type: ignore[import-not-found]  # an example, which is no package
+
+from tidemill_rag.collections.domain import Chunking, Collection, IndexRef, IndexState, IndexVersion
+from tidemill_rag.collections.mongo import CollectionCodec
+from tidemill_rag.embedding.ports import ResolvedModel
+from tidemill_rag.embedding.thread import EmbeddingThread
+from tidemill_rag.embedding.transformers import TransformersEmbedding
+from tidemill_rag.errors import CollectionNotFound
+from tidemill_rag.indexing.index_documents import BatchLimits, IndexDocuments
+from tidemill_rag.indexing.mongo import MongoLedger
+from tidemill_rag.search.search import Question, Search
+from tidemill_rag.vectors.edge import QdrantEdgeVectors
+from tidemill_rag.vectors.ports import Payload, Point
 
 REF = IndexRef(project="acme", collection="handbook", number=1)
 INDEX = IndexVersion(

@@ -1,0 +1,225 @@
+"""The Collection aggregate and its index versions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import Enum
+
+from tidemill_core.aggregate import Aggregate, Event
+from tidemill_rag.errors import CollectionExists
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunking:
+    """Chunking settings; sizes in tokens of the embedding model."""
+
+    by: str = "structure"
+    max_tokens: int = 256
+    overlap_tokens: int = 32
+
+
+class IndexState(Enum):
+    """The state of an index version."""
+
+    BUILDING = "building"
+    LIVE = "live"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexRef:
+    """The name of an index version; its key is the prefix of the ids of its rows and points."""
+
+    project: str
+    collection: str
+    number: int
+
+    @property
+    def key(self) -> str:
+        """Return the name; its parts contain no slash."""
+        return f"{self.project}/{self.collection}/{self.number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexVersion:
+    """One build of the index: immutable settings, and documents that follow their sources."""
+
+    number: int
+    state: IndexState
+    sources: tuple[str, ...]
+    embedding: str
+    """`model@version`."""
+    chunking: Chunking
+    create_time: datetime
+    seeded: bool = False
+    """True once all documents that existed at its creation are in the ledger."""
+    seed_source: int = 0
+    """Position in `sources` of the one being listed; those before are complete."""
+    seed_token: str = ""
+    """Token of the next page of that source."""
+    live_time: datetime | None = None
+    retire_time: datetime | None = None
+    message: str = ""
+    """The dependency that it waits for, or the last error."""
+
+    @property
+    def receives_updates(self) -> bool:
+        """Return whether events of its sources still update it."""
+        return self.state is not IndexState.RETIRED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexBuildWasStarted(Event):
+    """An index version receives documents."""
+
+    index: int
+    embedding: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexWentLive(Event):
+    """An index version serves searches; `replaced` is 0 for the first one."""
+
+    index: int
+    replaced: int
+    documents: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionWasDeleted(Event):
+    """A collection was deleted with all its index versions."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Collection(Aggregate):
+    """At most one index version is LIVE and at most one BUILDING; RETIRED ones are deleted in the background.
+
+    Index versions are immutable: a change of sources, embedding or chunking starts a new one beside the live one, and
+    searches switch to it when it is complete.
+    """
+
+    sources: tuple[str, ...] = ()
+    embedding: str = ""
+    """As the user wrote it: `model` or `model@version`."""
+    chunking: Chunking = field(default_factory=Chunking)
+    indexes: tuple[IndexVersion, ...] = ()
+    last_index: int = 0
+    """Numbers are never reused, not even after the collection was deleted and created again."""
+
+    @property
+    def live(self) -> IndexVersion | None:
+        """Return the index version that serves searches."""
+        return next((index for index in self.indexes if index.state is IndexState.LIVE), None)
+
+    def index(self, number: int) -> IndexVersion | None:
+        """Return the index version with this number, if it exists."""
+        return next((index for index in self.indexes if index.number == number), None)
+
+    def ref(self, number: int) -> IndexRef:
+        """Return the name of an index version."""
+        return IndexRef(project=self.project, collection=self.id, number=number)
+
+    def begin(self, settings: "Settings", *, now: datetime) -> None:
+        """Create the collection, or create it again after a deletion.
+
+        Raises:
+            CollectionExists: it exists and is not deleted.
+
+        """
+        if self.last_index and not self.deleted:
+            raise CollectionExists(self.id)
+        self.deleted = False
+        self.labels = dict(settings.labels)
+        self._take(settings)
+        self.rebuild(settings.resolved, now=now)
+
+    def configure(self, settings: "Settings", *, now: datetime) -> None:
+        """Apply new settings; start an index version if sources, embedding or chunking changed."""
+        self.labels = dict(settings.labels)
+        newest = self.indexes[-1] if self.indexes else None
+        made_of = (settings.sources, settings.resolved, settings.chunking)
+        self._take(settings)
+        if newest is None or (newest.sources, newest.embedding, newest.chunking) != made_of:
+            self.rebuild(settings.resolved, now=now)
+
+    def rebuild(self, resolved: str, *, now: datetime) -> None:
+        """Start an index version; one that is still building is retired."""
+        for index in self.indexes:
+            if index.state is IndexState.BUILDING:
+                self._change(index.number, state=IndexState.RETIRED, retire_time=now)
+        self.last_index += 1
+        begun = IndexVersion(
+            number=self.last_index,
+            state=IndexState.BUILDING,
+            sources=self.sources,
+            embedding=resolved,
+            chunking=self.chunking,
+            create_time=now,
+        )
+        self.indexes = (*self.indexes, begun)
+        self.pending.append(IndexBuildWasStarted(occurred_at=now, index=begun.number, embedding=resolved))
+
+    def record_seeding(self, number: int, *, source: int, token: str) -> None:
+        """Record how far its sources have been listed."""
+        self._change(number, seed_source=source, seed_token=token, message="")
+
+    def record_seeded(self, number: int) -> None:
+        """Record that all sources have been listed."""
+        self._change(number, seeded=True, message="")
+
+    def record_message(self, number: int, message: str) -> None:
+        """Record what an index version waits for."""
+        self._change(number, message=message)
+
+    def go_live(self, number: int, *, documents: int, now: datetime) -> None:
+        """Switch searches to a seeded index version, and retire the one that it replaces. Idempotent."""
+        index, replaced = self.index(number), self.live
+        if index is None or index.state is not IndexState.BUILDING or not index.seeded:
+            return
+        if replaced:
+            self._change(replaced.number, state=IndexState.RETIRED, retire_time=now)
+        self._change(number, state=IndexState.LIVE, live_time=now)
+        self.pending.append(
+            IndexWentLive(
+                occurred_at=now, index=number, replaced=replaced.number if replaced else 0, documents=documents
+            )
+        )
+
+    def forget(self, number: int) -> None:
+        """Remove a retired index version whose data is deleted."""
+        self.indexes = tuple(
+            index for index in self.indexes if index.number != number or index.state is not IndexState.RETIRED
+        )
+
+    def delete(self, *, now: datetime) -> None:
+        """Turn into a tombstone that lists the index versions still to be deleted."""
+        self.deleted = True
+        for index in self.indexes:
+            if index.state is not IndexState.RETIRED:
+                self._change(index.number, state=IndexState.RETIRED, retire_time=now)
+        self.pending.append(CollectionWasDeleted(occurred_at=now))
+
+    def _take(self, settings: "Settings") -> None:
+        self.sources, self.embedding, self.chunking = settings.sources, settings.embedding, settings.chunking
+
+    def _change(self, number: int, **changes: object) -> None:
+        self.indexes = tuple(
+            replace(index, **changes) if index.number == number else index  # type: ignore[arg-type]  # names of fields
+            for index in self.indexes
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of a collection; `resolved` is the model version that `embedding` resolves to."""
+
+    sources: tuple[str, ...]
+    embedding: str
+    resolved: str
+    chunking: Chunking
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+def numbers(indexes: Sequence[IndexVersion]) -> list[int]:
+    """Return the numbers of the searchable index versions."""
+    return [index.number for index in indexes if index.receives_updates]

@@ -1,0 +1,25 @@
+"""Ports of collections."""
+
+from collections.abc import Callable
+
+from tidemill_core.application import Aggregates, PageRequest
+from tidemill_rag.collections.domain import Collection, IndexRef
+from tidemill_rag.errors import CollectionNotFound
+
+Collections = Aggregates[Collection]
+Enqueue = Callable[[IndexRef], None]
+"""Enqueues an index version for reconciliation."""
+
+
+async def found(collections: Collections, project: str, collection_id: str) -> Collection:
+    """Return a collection; the error lists the existing ones.
+
+    Raises:
+        CollectionNotFound: the project has none with this id.
+
+    """
+    try:
+        return await collections.get(project, collection_id)
+    except CollectionNotFound as error:
+        page = await collections.list(project, page=PageRequest(size=20))
+        raise CollectionNotFound(collection_id, existing=[each.id for each in page.items]) from error

@@ -1,0 +1,88 @@
+"""Validate a collection's settings, and resolve the reference to the embedding model."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tidemill_core.errors import InvalidInput, Violation
+from tidemill_rag.collections.domain import Chunking, Settings
+from tidemill_rag.embedding.domain import MAX_TOKENS, MIN_TOKENS
+from tidemill_rag.embedding.ports import EmbeddingModels
+
+SLUG = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
+_REFERENCE = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?(@[1-9][0-9]{0,8})?")
+MAX_SOURCES = 100
+DEFAULT_MAX_TOKENS = 256
+DEFAULT_OVERLAP_TOKENS = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionSpec:
+    """Settings as a caller sends them; `by` "", `max_tokens` 0 and `overlap_tokens` None mean the default."""
+
+    collection: str
+    sources: tuple[str, ...]
+    embedding: str
+    by: str
+    max_tokens: int
+    overlap_tokens: int | None
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolveSettings:
+    """Resolves the model when the RPC is called, so that a wrong name fails there and not in the worker."""
+
+    models: EmbeddingModels
+
+    async def __call__(self, project: str, spec: CollectionSpec, *, known: str = "") -> Settings:
+        """Return the settings; `known` is the model version that the reference resolved to before, which is kept.
+
+        Raises:
+            InvalidInput: all violations at once.
+            NotFound: there is no such model.
+
+        """
+        violations = [*_violations(spec)]
+        if violations:
+            raise InvalidInput.of(*violations)
+        model = await self.models.resolve(project, known or spec.embedding)
+        if spec.max_tokens > model.max_tokens:
+            text = f"is {spec.max_tokens}; {model.reference} takes at most {model.max_tokens}"
+            raise InvalidInput.of(Violation(field="chunking.max_tokens", description=text))
+        maximum = spec.max_tokens or min(DEFAULT_MAX_TOKENS, model.max_tokens)
+        overlap = min(DEFAULT_OVERLAP_TOKENS, maximum // 2) if spec.overlap_tokens is None else spec.overlap_tokens
+        if overlap > maximum // 2:
+            text = f"is {overlap}; the limit is half of max_tokens, {maximum // 2}"
+            raise InvalidInput.of(Violation(field="chunking.overlap_tokens", description=text))
+        return Settings(
+            sources=spec.sources,
+            embedding=spec.embedding,
+            resolved=model.reference,
+            chunking=Chunking(max_tokens=maximum, overlap_tokens=overlap),
+            labels=spec.labels,
+        )
+
+
+def _violations(spec: CollectionSpec) -> Iterator[Violation]:
+    if not SLUG.fullmatch(spec.collection):
+        text = f"is {spec.collection[:80]!r}; use 1 to 63 of a-z, 0-9, - and _, with a letter or digit at both ends"
+        yield Violation(field="id", description=text)
+    if not 1 <= len(spec.sources) <= MAX_SOURCES:
+        yield Violation(field="sources", description=f"has {len(spec.sources)} entries; name 1 to {MAX_SOURCES}")
+    if len(set(spec.sources)) != len(spec.sources):
+        yield Violation(field="sources", description="names a source twice")
+    for source in spec.sources:
+        if not SLUG.fullmatch(source):
+            yield Violation(field="sources", description=f"{source[:80]!r} is not the id of a source")
+    if not _REFERENCE.fullmatch(spec.embedding):
+        text = f"is {spec.embedding[:80]!r}; write `model` or `model@version`, as in minilm@1"
+        yield Violation(field="embedding", description=text)
+    if spec.by not in {"", "structure"}:
+        yield Violation(field="chunking.by", description=f"is {spec.by[:80]!r}; must be 'structure'")
+    if spec.max_tokens and not MIN_TOKENS <= spec.max_tokens <= MAX_TOKENS:
+        text = f"is {spec.max_tokens}; take {MIN_TOKENS} to {MAX_TOKENS}, or 0 for the default"
+        yield Violation(field="chunking.max_tokens", description=text)
+    if spec.overlap_tokens is not None and spec.overlap_tokens < 0:
+        text = f"is {spec.overlap_tokens}; take 0 or more"
+        yield Violation(field="chunking.overlap_tokens", description=text)

@@ -1,0 +1,67 @@
+"""Ports to embedding models."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tidemill_rag.indexing.domain.chunking import Chunk, Cut
+from tidemill_rag.indexing.domain.content import DocumentContent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedModel:
+    """The model version that a reference resolves to."""
+
+    reference: str
+    """`model@version`."""
+    max_tokens: int
+    """The token limit of the model, including special tokens."""
+
+
+class EmbeddingModel(Protocol):
+    """A loaded model; vectors have length 1."""
+
+    dimensions: int
+    max_tokens: int
+    special_tokens: int
+
+    async def cut(self, project: str, content: DocumentContent, cut: Cut) -> tuple[Sequence[Chunk], int]:
+        """Return a document's passages, and the number of passages omitted because the vocabulary does not cover them.
+
+        Raises:
+            InvalidInput: the tokenizer fails on the text, or exceeds its limits.
+            DependencyUnavailable: the tokenizer processes are overloaded.
+
+        """
+        ...
+
+    async def embed_passages(self, project: str, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """Return one vector per text, truncated at the model's token limit; raises as `cut`."""
+        ...
+
+    async def embed_query(self, project: str, text: str) -> Sequence[float] | None:
+        """Return the vector of a query, truncated at the model's token limit; raises as `cut`.
+
+        Queries go before passages. None if the vocabulary covers less than `MIN_KNOWN` of the query, whose vector would
+        match anything.
+        """
+        ...
+
+
+class EmbeddingModels(Protocol):
+    """Embedding models from the trainer's registry."""
+
+    async def resolve(self, project: str, reference: str) -> ResolvedModel:
+        """Resolve `model` or `model@version`.
+
+        Raises:
+            NotFound: the project has no such model.
+            EmbeddingUnusable: the model is not an embedding model that rag can load.
+            DependencyUnavailable: the trainer does not respond.
+
+        """
+        ...
+
+    async def load(self, project: str, resolved: str) -> EmbeddingModel:
+        """Return the loaded model; models with equal content are loaded once."""
+        ...

@@ -1,0 +1,186 @@
+"""Hugging Face sentence embedding models (MiniLM, BGE, E5, GTE) on the CPU."""
+
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tidemill_core.models.manifest import ArtifactRefused
+from tidemill_kit.models.folders import checked_config, passed_on
+from tidemill_kit.models.numeric_format import NumericFormat
+from tidemill_rag.embedding.domain import MAX_TOKENS, MIN_TOKENS
+from tidemill_rag.embedding.thread import EmbeddingThread
+from tidemill_rag.embedding.tokenizer import EmbeddingTokenizer
+from tidemill_rag.indexing.domain.chunking import Chunk, Cut
+from tidemill_rag.indexing.domain.content import DocumentContent
+
+Vectors = list[list[float]]
+
+TOKENS_PER_BATCH = 2048
+"""Tokens per forward pass, including padding; bounds how long a query waits."""
+_REMEMBERED_QUESTIONS = 1024
+_DEFAULT_LIMIT = 512
+_MAX_PROMPT = 1000
+"""Characters of a prompt, which precedes every text."""
+CONFIG_FILES = (
+    "config.json",
+    "sentence_bert_config.json",
+    "1_Pooling/config.json",
+    "config_sentence_transformers.json",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingConfig:
+    """Settings in the files beside the weights."""
+
+    max_tokens: int
+    pooling: str
+    query_prompt: str
+    passage_prompt: str
+
+    @classmethod
+    def of(cls, folder: Path) -> "EmbeddingConfig":
+        """Read the settings of a verified folder."""
+        return cls.read({name: _read(folder / name) for name in CONFIG_FILES})
+
+    @classmethod
+    def read(cls, files: Mapping[str, bytes]) -> "EmbeddingConfig":
+        """Read the JSON files of a sentence-transformers folder; only config.json is required.
+
+        Raises:
+            ArtifactRefused: a file is invalid; the error names it.
+
+        """
+        config, limits, pooling, prompts = (_object(files.get(name, b"{}"), name) for name in CONFIG_FILES)
+        said = limits.get("max_seq_length") or config.get("max_position_embeddings") or _DEFAULT_LIMIT
+        if not isinstance(said, int) or said < MIN_TOKENS:
+            raise ArtifactRefused(CONFIG_FILES[0], f"has a token limit below the minimum, {MIN_TOKENS}")
+        named = prompts.get("prompts")
+        named = named if isinstance(named, dict) else {}
+        return cls(
+            max_tokens=min(said, MAX_TOKENS),
+            pooling="cls" if pooling.get("pooling_mode_cls_token") else "mean",
+            query_prompt=_prompt(named, "query"),
+            passage_prompt=_prompt(named, "document") or _prompt(named, "passage"),
+        )
+
+
+class TransformersEmbedding:
+    """Implements `ports.EmbeddingModel`: pools as configured, normalises, batches texts of similar length."""
+
+    def __init__(
+        self,
+        folder: Path,
+        thread: EmbeddingThread,
+        tokenizer: EmbeddingTokenizer,
+        *,
+        threads: int,
+        numeric_format: NumericFormat = "float32",
+    ) -> None:
+        """Load from a verified folder. Blocks for about a second: call it on the embedding thread."""
+        # OpenMP threads sleep soon: spinning slows down the other processes of a busy machine.
+        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+        # Imported here because it takes seconds.
+        import torch  # noqa: PLC0415
+        from transformers import AutoModel  # noqa: PLC0415
+        from transformers.utils import logging  # noqa: PLC0415
+
+        logging.disable_progress_bar()
+        torch.set_num_threads(threads)
+        self._torch = torch
+        self._thread = thread
+        self._config = EmbeddingConfig.of(folder)
+        self._tokenizer = tokenizer
+        with passed_on(folder) as given:
+            self._network: Any = AutoModel.from_pretrained(
+                given,
+                config=checked_config(folder, AutoModel.from_config),
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=getattr(torch, numeric_format),
+            ).eval()
+        self._asked: OrderedDict[str, list[float] | None] = OrderedDict()
+        self.dimensions = int(self._network.config.hidden_size)
+        self.special_tokens = tokenizer.facts.special_tokens
+        self.max_tokens = self._config.max_tokens - tokenizer.facts.prompt_tokens
+
+    async def cut(self, project: str, content: DocumentContent, cut: Cut) -> tuple[Sequence[Chunk], int]:
+        """See `EmbeddingModel.cut`."""
+        return await self._tokenizer.cut(project, content, cut)
+
+    async def embed_passages(self, project: str, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """See `EmbeddingModel.embed_passages`."""
+        prompted = [self._config.passage_prompt + text for text in texts]
+        encoded = await self._tokenizer.encode(project, prompted, limit=self._config.max_tokens)
+        vectors: Vectors = [[] for _ in texts]
+        for batch in _micro_batches(encoded):
+            embed = partial(self._embed, [encoded[position] for position in batch])
+            for position, vector in zip(batch, await self._thread.run(project, embed), strict=True):
+                vectors[position] = vector
+        return vectors
+
+    async def embed_query(self, project: str, text: str) -> Sequence[float] | None:
+        """See `EmbeddingModel.embed_query`. Recent queries are cached."""
+        if text in self._asked:
+            self._asked.move_to_end(text)
+            return self._asked[text]
+        config = self._config
+        ids = await self._tokenizer.encode_question(project, text, prompt=config.query_prompt, limit=config.max_tokens)
+        vector = None if ids is None else (await self._thread.run(project, lambda: self._embed([ids]), urgent=True))[0]
+        self._asked[text] = vector
+        if len(self._asked) > _REMEMBERED_QUESTIONS:
+            self._asked.popitem(last=False)
+        return vector
+
+    def _embed(self, batch: Sequence[Sequence[int]]) -> Vectors:
+        torch, longest = self._torch, max(map(len, batch))
+        ids = torch.zeros((len(batch), longest), dtype=torch.long)
+        mask = torch.zeros((len(batch), longest), dtype=torch.long)
+        for row, tokens in enumerate(batch):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            mask[row, : len(tokens)] = 1
+        with torch.inference_mode():
+            hidden = self._network(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+            if self._config.pooling == "cls":
+                pooled = hidden[:, 0]
+            else:
+                pooled = (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+            vectors: Vectors = torch.nn.functional.normalize(pooled, dim=1).tolist()
+        return vectors
+
+
+def _micro_batches(encoded: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Group texts of similar length, to minimise padding."""
+    batches: list[list[int]] = []
+    for position in sorted(range(len(encoded)), key=lambda position: len(encoded[position])):
+        if not batches or (len(batches[-1]) + 1) * len(encoded[position]) > TOKENS_PER_BATCH:
+            batches.append([])
+        batches[-1].append(position)
+    return batches
+
+
+def _object(content: bytes, name: str) -> Mapping[str, Any]:
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactRefused(name, "is not JSON") from error
+    if not isinstance(parsed, dict):
+        raise ArtifactRefused(name, "is not a JSON object")
+    return parsed
+
+
+def _prompt(named: Mapping[str, object], name: str) -> str:
+    text = named.get(name) or ""
+    if not isinstance(text, str) or len(text) > _MAX_PROMPT:
+        raise ArtifactRefused(CONFIG_FILES[-1], f"prompt {name} must be a string of at most {_MAX_PROMPT} characters")
+    return text
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b"{}"

@@ -1,0 +1,226 @@
+"""Splits a document into chunks along its structure, up to a number of tokens."""
+
+import re
+import unicodedata
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from tidemill_rag.embedding.domain import MIN_KNOWN
+from tidemill_rag.indexing.domain.blocks import Block, blocks_of
+
+Tokenize = Callable[[str], Sequence[tuple[int, int]]]
+"""Returns the token spans of a text in order, in code points, without special tokens."""
+
+_SENTENCE_END = re.compile(r"[.!?…]['\")\]]*\s+|[。！？]|(?>\r\n?|\n)\s*(?>\r\n?|\n)")  # noqa: RUF001 - CJK full stops
+_LINE_END = re.compile(r"\r\n?|\n")
+_MAX_CHARACTERS = 16
+"""Characters that count as one token; a vocabulary without a script would make one token of a whole text."""
+_MAX_BETWEEN = 64
+"""Characters between two tokens that do not count as tokens themselves."""
+_JOINED_WITHIN = 32
+_MIN_BODY = 16
+"""Minimum tokens of a chunk's own text, however long title and headings are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """Chunk sizes in tokens of the embedding model; `special` tokens are added to every text by the model."""
+
+    max_tokens: int
+    overlap_tokens: int
+    special: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A span of a document's text (half-open, in code points), and the text that is embedded for it.
+
+    The embedded text is the context (title and enclosing headings, possibly empty) followed by the span. `header` is
+    the span of the table header or list introduction, if the chunk starts inside that table or list.
+    """
+
+    ordinal: int
+    start: int
+    end: int
+    embedded: str
+    context: str
+    header: tuple[int, int] | None = None
+
+    def text(self, document: str) -> str:
+        """Return the passage's text: the span, preceded by its header."""
+        return _below_header(document, self.header, document[self.start : self.end])
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    start: int
+    end: int
+    path: tuple[str, ...]
+    heading: bool
+    header: tuple[int, int] | None = None
+
+
+def chunk(text: str, *, media_type: str, title: str, tokenize: Tokenize, cut: Cut) -> list[Chunk]:
+    """Split a text into chunks of at most `cut.max_tokens` tokens, including title, headings and special tokens.
+
+    A block that fits is never split. Small adjacent blocks are merged, and a heading stays with the next block. Larger
+    blocks are split at sentence ends, else at line ends, else between tokens; consecutive chunks overlap by up to
+    `cut.overlap_tokens`. A chunk that starts inside a table or list repeats its header. Long tokens count as several,
+    which bounds characters as well. An empty text has no chunks.
+    """
+    return [
+        Chunk(
+            ordinal=ordinal,
+            start=start,
+            end=end,
+            embedded=prefix + _below_header(text, header, text[start:end]),
+            context=prefix.rstrip("\n"),
+            header=header,
+        )
+        for ordinal, (start, end, prefix, header) in enumerate(_Chunker(text, title, tokenize, cut).spans(media_type))
+    ]
+
+
+def known_chunks(  # noqa: PLR0913 - keyword-only
+    text: str, *, media_type: str, title: str, cut: Cut, tokenize: Tokenize, known_share: Callable[[str], float]
+) -> tuple[list[Chunk], int]:
+    """Return the searchable passages, and the number omitted because the vocabulary does not cover them."""
+    found = chunk(text, media_type=media_type, title=title, tokenize=tokenize, cut=cut)
+    known = [each for each in found if known_share(text[each.start : each.end]) >= MIN_KNOWN]
+    return [replace(each, ordinal=ordinal) for ordinal, each in enumerate(known)], len(found) - len(known)
+
+
+def _below_header(text: str, header: tuple[int, int] | None, span: str) -> str:
+    return f"{text[header[0] : header[1]]}\n{span}" if header else span
+
+
+class _Chunker:
+    def __init__(self, text: str, title: str, tokenize: Tokenize, cut: Cut) -> None:
+        self._text = text
+        self._title = " ".join(title.split())
+        self._tokenize = tokenize
+        self._cut = cut
+        tokens = tokenize(text)
+        self._starts = [start for start, _ in _measured(text, tokens)] if tokens else []
+        self._prefixes: dict[tuple[str, ...], tuple[str, int]] = {}
+
+    def spans(self, media_type: str) -> Iterator[tuple[int, int, str, tuple[int, int] | None]]:
+        pieces: list[_Piece] = []
+        for block in blocks_of(self._text, media_type):
+            for piece in self._pieces(block):
+                if pieces and self._count(pieces[0].start, piece.end) > self._space(pieces[0].path, pieces[0].header):
+                    closed, pieces = _keep_heading_with_next(pieces)
+                    yield from self._close(closed)
+                pieces.append(piece)
+        yield from self._close(pieces)
+
+    def _close(self, pieces: Sequence[_Piece]) -> Iterator[tuple[int, int, str, tuple[int, int] | None]]:
+        if pieces and self._starts and self._text[pieces[0].start : pieces[-1].end].strip():
+            first = pieces[0]
+            header = first.header if self._header(first.path, first.header) else None
+            yield first.start, pieces[-1].end, self._prefix(first.path)[0], header
+
+    def _pieces(self, block: Block) -> Iterator[_Piece]:
+        """Yield a block whole if it fits, else its parts, else windows of it."""
+        if self._count(block.start, block.end) <= self._space(block.path, block.header):
+            yield _Piece(block.start, block.end, block.path, block.heading, block.header)
+        elif block.parts:
+            for part in block.parts:
+                yield from self._pieces(part)
+        else:
+            for start, end in self._windows(block):
+                yield _Piece(start, end, block.path, heading=False, header=block.header)
+
+    def _windows(self, block: Block) -> Iterator[tuple[int, int]]:
+        """Split a block that is too large; consecutive windows overlap."""
+        first, last = bisect_left(self._starts, block.start), bisect_left(self._starts, block.end)
+        space = self._space(block.path, block.header)
+        ends = [self._ends(block, _SENTENCE_END), self._ends(block, _LINE_END)]
+        while last - first > space:
+            end = _last_in(ends, first + space // 2, first + space) or first + space
+            yield self._starts[first], self._starts[end]
+            overlap = min(self._cut.overlap_tokens, (end - first) // 2)
+            first = _first_in(ends, end - overlap, end) or end - overlap
+        yield self._starts[first], block.end
+
+    def _ends(self, block: Block, pattern: re.Pattern[str]) -> list[int]:
+        """Return the positions of tokens that start a sentence or line."""
+        ends = (match.end() for match in pattern.finditer(self._text, block.start, block.end))
+        return sorted({bisect_left(self._starts, end) for end in ends})
+
+    def _count(self, start: int, end: int) -> int:
+        return bisect_left(self._starts, end) - bisect_left(self._starts, start)
+
+    def _space(self, path: tuple[str, ...], header: tuple[int, int] | None = None) -> int:
+        """Return the tokens left for a chunk's own text below these headings and this header."""
+        return max(_MIN_BODY, self._below_headings(path) - self._header(path, header))
+
+    def _below_headings(self, path: tuple[str, ...]) -> int:
+        return self._cut.max_tokens - self._cut.special - self._prefix(path)[1]
+
+    def _header(self, path: tuple[str, ...], header: tuple[int, int] | None) -> int:
+        """Return the tokens of a header; 0 if it would take more than half of the space and is omitted."""
+        tokens = self._count(*header) if header else 0
+        return tokens if tokens <= self._below_headings(path) // 2 else 0
+
+    def _prefix(self, path: tuple[str, ...]) -> tuple[str, int]:
+        """Return title and headings as prepended to the text, at most half of all tokens, and their token count."""
+        if path not in self._prefixes:
+            words = " > ".join(dict.fromkeys(part for part in (self._title, *path) if part))
+            tokens = _measured(words, self._tokenize(words))
+            maximum = min(len(tokens), self._cut.max_tokens // 2)
+            shown = words[: tokens[maximum - 1][1]] + "\n" if maximum else ""
+            self._prefixes[path] = (shown, maximum)
+        return self._prefixes[path]
+
+
+def _measured(text: str, tokens: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the token spans, with long tokens and long gaps between tokens split into several."""
+    parts: list[tuple[int, int]] = []
+    end = 0
+    for start, stop in tokens:
+        parts += ((place, place) for place in range(end + _MAX_BETWEEN, start, _MAX_BETWEEN))
+        place = start
+        while stop - place > _MAX_CHARACTERS:
+            cut = _between_letters(text, place + _MAX_CHARACTERS, stop)
+            parts.append((place, cut))
+            place = cut
+        parts.append((place, stop))
+        end = stop
+    parts += ((place, place) for place in range(end + _MAX_BETWEEN, len(text), _MAX_BETWEEN))
+    return parts
+
+
+def _between_letters(text: str, place: int, stop: int) -> int:
+    """Return the next offset that does not separate a combining mark or joiner from its base character."""
+    for further in range(place, min(place + _JOINED_WITHIN, stop)):
+        if unicodedata.category(text[further])[0] != "M" and "\u200d" not in text[further - 1 : further + 1]:
+            return further
+    return place
+
+
+def _keep_heading_with_next(pieces: list[_Piece]) -> tuple[list[_Piece], list[_Piece]]:
+    """Split off trailing headings, which belong to the next chunk."""
+    end = len(pieces)
+    while end > 1 and pieces[end - 1].heading:
+        end -= 1
+    return pieces[:end], pieces[end:]
+
+
+def _last_in(kinds: Iterable[Sequence[int]], low: int, high: int) -> int:
+    """Return the last offset in (low, high] of the first sequence that has one; else 0."""
+    for places in kinds:
+        position = bisect_left(places, high + 1)
+        if position and places[position - 1] > low:
+            return places[position - 1]
+    return 0
+
+
+def _first_in(kinds: Iterable[Sequence[int]], low: int, high: int) -> int:
+    """Return the first offset in [low, high) of the first sequence that has one; else 0."""
+    for places in kinds:
+        position = bisect_left(places, low)
+        if position < len(places) and places[position] < high:
+            return places[position]
+    return 0

@@ -1,0 +1,23 @@
+"""What ingest hands over of a document version."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+MetadataValue = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentContent:
+    """The masked text of a document version, and its metadata."""
+
+    media_type: str
+    text: str
+    title: str = ""
+    uri: str = ""
+    readers: tuple[str, ...] = ()
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+
+
+def whole(value: MetadataValue) -> MetadataValue:
+    """Return 5 for 5.0: a Struct knows only doubles."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,83 @@
+"""The consumer of ingest's document events."""
+
+from pydantic import BaseModel
+
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.errors import PermissionDenied
+from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
+from tidemill_rag.indexing.domain.ledger import DesiredDocument
+from tidemill_rag.indexing.record_document import RecordDocument
+
+TOPIC = "tidemill.ingest.document.v1"
+INGESTED = "tidemill.ingest.document.ingested.v1"
+
+
+class ContentFields(BaseModel):
+    """The fields of an ObjectRef."""
+
+    bucket: str
+    key: str
+    size: int
+    sha256: str
+
+
+class VersionFields(BaseModel):
+    """The fields of a document version that rag reads."""
+
+    number: int
+    object: ContentFields
+
+
+class DocumentIsThere(BaseModel):
+    """The fields of document.ingested and document.updated that rag reads."""
+
+    document: str
+    seq: int
+    source: str
+    key: str
+    version: VersionFields
+
+
+class DocumentIsGone(BaseModel):
+    """The fields of document.deleted that rag reads."""
+
+    document: str
+    seq: int
+    source: str
+    key: str
+
+
+def documents(record: RecordDocument) -> Subscription:
+    """Return the subscription. document.rejected is ignored: the version before it stays current."""
+
+    async def there(event: EventContext, body: DocumentIsThere) -> None:
+        content = ObjectRef(**body.version.object.model_dump())
+        if not content.key.startswith(f"{event.project}/"):
+            message = f"document {body.document} refers to content outside its project"
+            raise PermissionDenied(message, document=body.document)
+        desired = DesiredDocument(
+            document=body.document,
+            source=body.source,
+            key=body.key,
+            seq=body.seq,
+            version=body.version.number,
+            content=content,
+            begins=INGESTED in {event.type, *event.supersedes},
+        )
+        await record(event.project, desired)
+
+    async def gone(event: EventContext, body: DocumentIsGone) -> None:
+        await record(
+            event.project, DesiredDocument(document=body.document, source=body.source, key=body.key, seq=body.seq)
+        )
+
+    return Subscription(
+        name="rag.documents",
+        topics=(TOPIC,),
+        delivery=Delivery.LATEST,
+        routes={
+            INGESTED: Route(DocumentIsThere, there),
+            "tidemill.ingest.document.updated.v1": Route(DocumentIsThere, there),
+            "tidemill.ingest.document.deleted.v1": Route(DocumentIsGone, gone),
+        },
+    )

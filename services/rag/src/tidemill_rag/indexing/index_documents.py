@@ -1,0 +1,314 @@
+"""Index pending documents into the vector store, one batch at a time."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from tidemill_core.application import derived_id
+from tidemill_core.errors import TRANSIENT, InvalidInput, isolated
+from tidemill_rag.collections.domain import IndexRef, IndexVersion
+from tidemill_rag.embedding.domain import passage_vector
+from tidemill_rag.embedding.ports import EmbeddingModel, EmbeddingModels
+from tidemill_rag.indexing.domain.chunking import Chunk, Cut
+from tidemill_rag.indexing.domain.content import DocumentContent
+from tidemill_rag.indexing.domain.ledger import DesiredDocument, Row
+from tidemill_rag.indexing.ports import Contents, Ledger
+from tidemill_rag.vectors.ports import Payload, Point, VectorStore
+
+_MAX_ATTEMPTS = 3
+_MAX_CRASHES = 5
+"""Attempts after which a document that crashes the process each time is given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLimits:
+    """Limits of one batch."""
+
+    documents: int = 64
+    max_concurrent_fetches: int = 8
+    chunks: int = 128
+    """Chunks that are embedded and stored together."""
+    large_chunks: int = 32
+    """The same for a large document; smaller, because other documents wait meanwhile."""
+    max_concurrent_large: int = 4
+    """Partially indexed large documents kept in memory, one per index version."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    row: Row
+    content: DocumentContent
+    chunks: Sequence[Chunk]
+    unknown: int
+    """Passages omitted because the vocabulary does not cover them."""
+
+
+@dataclass(slots=True)
+class _Started:
+    """A partially indexed large document."""
+
+    prepared: _Prepared
+    stored: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexDocuments:
+    """Indexes small documents in batches, and large ones in parts between the batches.
+
+    Crash safety: points are upserted first, then the row is marked indexed, then old points are deleted. Point ids are
+    derived from the document, `seq` and position, so a retry overwrites. Marking a row requires the current epoch and
+    an unchanged desired state.
+    """
+
+    ledger: Ledger
+    contents: Contents
+    models: EmbeddingModels
+    vectors: VectorStore
+    limits: BatchLimits
+    _started: OrderedDict[str, _Started] = field(default_factory=OrderedDict)
+    """By index version."""
+    _left: dict[str, tuple[DesiredDocument, int]] = field(default_factory=dict)
+    """By index version: the document that was evicted from memory, and how many of its chunks are stored."""
+
+    async def __call__(self, ref: IndexRef, index: IndexVersion, *, epoch: int) -> int:
+        """Process one batch; return the number of rows read, 0 if none is pending.
+
+        Raises:
+            DependencyUnavailable: a dependency does not respond; finished documents stay indexed.
+
+        """
+        rows = await self.ledger.take(ref, epoch=epoch, limit=self.limits.documents)
+        large = await self.ledger.take(ref, epoch=epoch, limit=1, large=True)
+        for row in rows:
+            if row.desired.content is None:
+                await self._remove(ref, row, epoch)
+        present = [row for row in rows if row.desired.content]
+        if present or large:
+            model = await self.models.load(ref.project, index.embedding)
+            await self.vectors.create(ref.key, dimensions=model.dimensions)
+            await self._index(ref, index, present, model, epoch)
+            for row in large:
+                await self._advance(ref, index, row, model, epoch)
+        return len(rows) + len(large)
+
+    def forget(self, ref: IndexRef) -> None:
+        """Release the memory of a deleted index version."""
+        self._started.pop(ref.key, None)
+        self._left.pop(ref.key, None)
+
+    async def _index(
+        self, ref: IndexRef, index: IndexVersion, rows: Sequence[Row], model: EmbeddingModel, epoch: int
+    ) -> None:
+        """Index previously failed documents one by one, to isolate the faulty one; the others together."""
+        for row in (row for row in rows if row.attempts):
+            await self._index_together(ref, index, [row], model, epoch)
+        await self._index_together(ref, index, [row for row in rows if not row.attempts], model, epoch)
+
+    async def _index_together(
+        self, ref: IndexRef, index: IndexVersion, rows: Sequence[Row], model: EmbeddingModel, epoch: int
+    ) -> None:
+        """Fetch documents until a batch of chunks is full; the remaining rows stay pending."""
+        cut = _cut(index, model)
+        step = self.limits.max_concurrent_fetches
+        ready: list[_Prepared] = []
+        async with AsyncExitStack() as tried:
+            for begin in range(0, len(rows), step):
+                some = rows[begin : begin + step]
+                await tried.enter_async_context(self._tried(ref, some, epoch))
+                prepared = await asyncio.gather(*(self._prepare(ref, row, model, cut, epoch) for row in some))
+                ready += [each for each in prepared if each]
+                if sum(len(each.chunks) for each in ready) >= self.limits.chunks:
+                    break
+            await self._store(ref, ready, model, epoch)
+
+    @asynccontextmanager
+    async def _tried(self, ref: IndexRef, rows: Sequence[Row], epoch: int) -> AsyncIterator[None]:
+        """Count an attempt before it starts, since it may crash the process; undo the count on any exception."""
+        await self.ledger.attempt(ref, rows, epoch=epoch, by=1)
+        try:
+            yield
+        except BaseException:
+            with suppress(*TRANSIENT):
+                await self.ledger.attempt(ref, rows, epoch=epoch, by=-1)
+            raise
+
+    async def _advance(self, ref: IndexRef, index: IndexVersion, row: Row, model: EmbeddingModel, epoch: int) -> None:
+        """Index the next part of a large document; each part counts as an attempt of its own."""
+        async with self._tried(ref, [row], epoch):
+            goes_on = await self._store_next(ref, row, model, _cut(index, model), epoch)
+        if goes_on:
+            await self.ledger.attempt(ref, [row], epoch=epoch, by=-1)
+
+    async def _store_next(self, ref: IndexRef, row: Row, model: EmbeddingModel, cut: Cut, epoch: int) -> bool:
+        """Store the next chunks, and mark the document indexed after the last ones; return whether there are more."""
+        started = self._started.pop(ref.key, None)
+        if started is None or started.prepared.row.desired != row.desired:
+            prepared = await self._prepare(ref, row, model, cut, epoch)
+            if prepared is None:
+                return False
+            desired, stored = self._left.pop(ref.key, (None, 0))
+            started = _Started(prepared, stored if desired == row.desired else 0)
+        self._keep(ref, started)
+        document = started.prepared
+        part = document.chunks[started.stored : started.stored + self.limits.large_chunks]
+        try:
+            with isolated():
+                points = await _points(ref, [(document, piece) for piece in part], model)
+        except TRANSIENT:
+            raise
+        except Exception as error:  # noqa: BLE001 - see `_prepare`
+            del self._started[ref.key]
+            await self._broken(ref, row, epoch, during="embedding", error=error)
+            return False
+        await self.vectors.upsert(ref.key, points)
+        started.stored += len(part)
+        if started.stored < len(document.chunks):
+            return True
+        del self._started[ref.key]
+        await self._finish(ref, document, epoch)
+        return False
+
+    def _keep(self, ref: IndexRef, started: _Started) -> None:
+        """Keep a document in memory for its next part; evict the oldest one above the limit, keeping its progress."""
+        self._started[ref.key] = started
+        if len(self._started) > self.limits.max_concurrent_large:
+            key, given_up = self._started.popitem(last=False)
+            self._left[key] = given_up.prepared.row.desired, given_up.stored
+
+    async def _prepare(self, ref: IndexRef, row: Row, model: EmbeddingModel, cut: Cut, epoch: int) -> _Prepared | None:
+        """Fetch and chunk one document; its errors fail this document only."""
+        assert row.desired.content is not None  # noqa: S101 - the caller took those without content out
+        if row.attempts >= _MAX_CRASHES:
+            message = f"indexing the document crashed the process {row.attempts} times"
+            await self.ledger.fail(ref, row, epoch=epoch, message=message, final=True)
+            return None
+        try:
+            with isolated():
+                content = await self.contents.get(row.desired.content)
+                if content is None:
+                    await self._remove(ref, row, epoch)
+                    return None
+                chunks, unknown = await model.cut(ref.project, content, cut)
+        except TRANSIENT:
+            raise
+        except InvalidInput as error:
+            await self.ledger.fail(ref, row, epoch=epoch, message=error.message, final=True)
+            return None
+        except Exception as error:  # noqa: BLE001 - a faulty document must not block the others
+            await self._broken(ref, row, epoch, during="chunking", error=error)
+            return None
+        return _Prepared(row, content, chunks, unknown)
+
+    async def _broken(self, ref: IndexRef, row: Row, epoch: int, *, during: str, error: Exception) -> None:
+        """Record an unexpected error; the document is retried a few times."""
+        final = row.attempts + 1 >= _MAX_ATTEMPTS
+        message = f"{type(error).__name__} during {during}, attempt {row.attempts + 1}"
+        await self.ledger.fail(ref, row, epoch=epoch, message=message, final=final)
+
+    async def _store(self, ref: IndexRef, ready: Sequence[_Prepared], model: EmbeddingModel, epoch: int) -> None:
+        """Embed the chunks of all documents together, small ones first; mark each document after its last chunk."""
+        ordered = sorted(ready, key=lambda each: len(each.chunks))
+        todo = [(document, piece) for document in ordered for piece in document.chunks]
+        left = {id(document): len(document.chunks) for document in ordered}
+        for document in ordered:
+            if not document.chunks:
+                await self._finish(ref, document, epoch)
+        for begin in range(0, len(todo), self.limits.chunks):
+            part = todo[begin : begin + self.limits.chunks]
+            try:
+                with isolated():
+                    points = await _points(ref, part, model)
+            except TRANSIENT:
+                raise
+            except Exception as error:  # noqa: BLE001 - see `_prepare`
+                await self._store_apart(ref, ready, model, epoch, error=error)
+                return
+            await self.vectors.upsert(ref.key, points)
+            for document, _ in part:
+                left[id(document)] -= 1
+                if not left[id(document)]:
+                    await self._finish(ref, document, epoch)
+
+    async def _store_apart(
+        self, ref: IndexRef, ready: Sequence[_Prepared], model: EmbeddingModel, epoch: int, *, error: Exception
+    ) -> None:
+        """Store each document separately, to isolate the faulty one; storing a point twice is harmless."""
+        if len(ready) == 1:
+            await self._broken(ref, ready[0].row, epoch, during="embedding", error=error)
+            return
+        for document in ready:
+            await self._store(ref, [document], model, epoch)
+
+    async def _finish(self, ref: IndexRef, document: _Prepared, epoch: int) -> None:
+        row, chunks = document.row, len(document.chunks)
+        if await self.ledger.mark_indexed(ref, row, epoch=epoch, chunks=chunks, note=_remark_of(document)):
+            desired, keep = row.desired, point_ids(ref, row.desired, chunks)
+            await self.vectors.delete(ref.key, desired.document, below_seq=desired.seq + 1, keep=keep)
+
+    async def _remove(self, ref: IndexRef, row: Row, epoch: int) -> None:
+        if await self.ledger.mark_indexed(ref, row, epoch=epoch, chunks=0):
+            await self.vectors.delete(ref.key, row.desired.document, below_seq=row.desired.seq + 1)
+
+
+def _remark_of(document: _Prepared) -> str:
+    if not document.unknown:
+        return ""
+    total = document.unknown + len(document.chunks)
+    return (
+        f"{document.unknown} of {total} passages are not searchable: the embedding model's vocabulary lacks their"
+        " script or words; use another model"
+    )
+
+
+def _cut(index: IndexVersion, model: EmbeddingModel) -> Cut:
+    return Cut(
+        max_tokens=min(index.chunking.max_tokens, model.max_tokens),
+        overlap_tokens=index.chunking.overlap_tokens,
+        special=model.special_tokens,
+    )
+
+
+async def _points(ref: IndexRef, part: Sequence[tuple[_Prepared, Chunk]], model: EmbeddingModel) -> Sequence[Point]:
+    contexts = list(dict.fromkeys(piece.context for _, piece in part if piece.context))
+    vectors = await model.embed_passages(ref.project, [*(piece.embedded for _, piece in part), *contexts])
+    of_context = dict(zip(contexts, vectors[len(part) :], strict=True))
+    return [
+        Point(
+            id=_point_id(ref, document.row.desired, piece.ordinal),
+            vector=passage_vector(vector, of_context.get(piece.context)),
+            payload=_payload(document, piece),
+        )
+        for (document, piece), vector in zip(part, vectors, strict=False)
+    ]
+
+
+def point_ids(ref: IndexRef, desired: DesiredDocument, chunks: int) -> Sequence[str]:
+    """Return the point ids of a document with this number of chunks."""
+    return [_point_id(ref, desired, ordinal) for ordinal in range(chunks)]
+
+
+def _point_id(ref: IndexRef, desired: DesiredDocument, ordinal: int) -> str:
+    """Return a deterministic id: the same for the same passage of the same event in every process."""
+    return derived_id(ref.project, ref.collection, str(ref.number), desired.document, str(desired.seq), str(ordinal))
+
+
+def _payload(document: _Prepared, piece: Chunk) -> Payload:
+    desired, content = document.row.desired, document.content
+    return Payload(
+        document=desired.document,
+        seq=desired.seq,
+        version=desired.version,
+        start=piece.start,
+        end=piece.end,
+        text=piece.text(content.text),
+        source=desired.source,
+        key=desired.key,
+        title=content.title,
+        uri=content.uri,
+        readers=content.readers,
+        metadata=content.metadata,
+        header_start=piece.header[0] if piece.header else 0,
+        header_end=piece.header[1] if piece.header else 0,
+    )

@@ -1,0 +1,175 @@
+"""Reconcile one index version: seed, index, go live, or delete."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from tidemill_core.application import Clock, Request, Requeue
+from tidemill_core.errors import InvalidInput, NotFound, TidemillError
+from tidemill_rag.collections.domain import Collection, IndexRef, IndexState, IndexVersion
+from tidemill_rag.collections.ports import Collections
+from tidemill_rag.embedding.ports import EmbeddingModels
+from tidemill_rag.indexing.compare_points import ComparePoints
+from tidemill_rag.indexing.index_documents import IndexDocuments
+from tidemill_rag.indexing.ports import Catalog, Ledger
+from tidemill_rag.vectors.ports import VectorStore
+
+BATCHES_A_TURN = 4
+"""Batches per reconcile; then other index versions are processed, so a large build does not block a small change."""
+AT_ONCE = Requeue(after=timedelta(0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcileIndex:
+    """Reconciles an index version while its lease is held. Every step is idempotent.
+
+    Emits IndexWentLive. The first index version of a collection goes live once its documents are listed, and serves
+    those that are indexed so far; a later one goes live when all of its documents are indexed.
+    """
+
+    collections: Collections
+    ledger: Ledger
+    vectors: VectorStore
+    catalog: Catalog
+    models: EmbeddingModels
+    index_documents: IndexDocuments
+    compare_points: ComparePoints
+    clock: Clock
+    sweep_after: timedelta
+    """How long a retired index version is kept for searches in flight."""
+    checked: set[str] = field(default_factory=set)
+    """Index versions whose points this process has compared with the ledger."""
+    suspect: dict[str, int] = field(default_factory=dict)
+    """By index version: the pending count of the last reconcile that found no pending row."""
+
+    async def __call__(self, ref: IndexRef, *, epoch: int) -> Requeue | None:
+        """Process up to `BATCHES_A_TURN` steps; return when to reconcile again, None if only an event can need it.
+
+        Raises:
+            DependencyUnavailable: a dependency does not respond; the index version's message names it.
+            LeaseLost: another worker holds the lease.
+
+        """
+        for _ in range(BATCHES_A_TURN):
+            collection = await self._collection(ref)
+            index = collection.index(ref.number)
+            if index is None:
+                self._forget(ref)
+                return None
+            if not index.receives_updates:
+                return await self._sweep(ref, collection, index)
+            try:
+                if not await self._advance(ref, collection, index, epoch):
+                    return None
+            except TidemillError as error:
+                await self._record(ref, error.message)
+                raise
+        return AT_ONCE
+
+    def _forget(self, ref: IndexRef) -> None:
+        """Release the memory of a deleted index version."""
+        self.checked.discard(ref.key)
+        self.suspect.pop(ref.key, None)
+        self.index_documents.forget(ref)
+
+    async def _advance(self, ref: IndexRef, collection: Collection, index: IndexVersion, epoch: int) -> bool:
+        """Process one step; return whether there may be another."""
+        if not index.seeded:
+            await self._seed(ref, index)
+            return True
+        if index.state is IndexState.BUILDING and not collection.live:
+            await self._go_live(ref)
+            return True
+        await self._check_points(ref, index, epoch)
+        waiting = (await self.ledger.counts([ref]))[ref].pending
+        worked = await self.index_documents(ref, index, epoch=epoch)
+        if index.message:
+            await self._record(ref, "")
+        if worked:
+            return True
+        await self._correct_counts(ref, waiting)
+        if index.state is IndexState.BUILDING:
+            await self._go_live(ref)
+            return True
+        return False
+
+    async def _collection(self, ref: IndexRef) -> Collection:
+        """Return the collection, or its tombstone."""
+        fresh = Collection(id=ref.collection, project=ref.project, deleted=True)
+        try:
+            return await self.collections.get(ref.project, ref.collection)
+        except NotFound:
+            return await self.collections.upsert(fresh, lambda _: None, request=Request.internal())
+
+    async def _seed(self, ref: IndexRef, index: IndexVersion) -> None:
+        """List one page of a source. Events are consumed since the index version was created; the higher `seq` wins.
+
+        The page token is stored in the collection, so an interrupted listing resumes.
+        """
+        source, token = index.seed_source, index.seed_token
+        if not source and not token:
+            await self.ledger.count(ref)  # cheap while the ledger is small; creates the counters
+        try:
+            page = await self.catalog.page(ref.project, index.sources[source], token=token)
+        except InvalidInput:
+            if not token:
+                raise
+            await self._update(ref, lambda collection: collection.record_seeding(ref.number, source=source, token=""))
+            return
+        await self.ledger.upsert_all_desired(ref, page.documents)
+        if not page.next_token:
+            source += 1
+        if source == len(index.sources):
+            await self._update(ref, lambda collection: collection.record_seeded(ref.number))
+            return
+        reached = page.next_token
+        await self._update(ref, lambda collection: collection.record_seeding(ref.number, source=source, token=reached))
+
+    async def _go_live(self, ref: IndexRef) -> None:
+        counts = (await self.ledger.counts([ref]))[ref]
+        now = self.clock.now()
+        await self._update(ref, lambda collection: collection.go_live(ref.number, documents=counts.desired, now=now))
+
+    async def _check_points(self, ref: IndexRef, index: IndexVersion, epoch: int) -> None:
+        """Once per process: preload the model for searches, and find lost points.
+
+        A durable store is compared only if it has fewer points than the ledger, for example after losing its disk.
+        """
+        if ref.key in self.checked:
+            return
+        await self.models.load(ref.project, index.embedding)
+        points, kept = await self.vectors.count(ref.key), (await self.ledger.counts([ref]))[ref]
+        fewer = points < kept.chunks and points < (await self.ledger.count(ref)).chunks  # counters may be off
+        if (fewer or not self.vectors.durable) and (lost := await self.compare_points(ref, epoch=epoch)):
+            await self._record(ref, f"the vector store lost points of {lost} documents: indexing them again")
+        self.checked.add(ref.key)
+
+    async def _correct_counts(self, ref: IndexRef, waiting: int) -> None:
+        """Recount if the pending count was wrong twice in a row; once may be an event that arrived in between."""
+        if waiting and self.suspect.get(ref.key) == waiting:
+            await self.ledger.count(ref)
+            waiting = 0
+        if waiting:
+            self.suspect[ref.key] = waiting
+        else:
+            self.suspect.pop(ref.key, None)
+
+    async def _sweep(self, ref: IndexRef, collection: Collection, index: IndexVersion) -> Requeue | None:
+        """Delete a retired index version, once `sweep_after` has passed."""
+        early = index.retire_time + self.sweep_after - self.clock.now() if index.retire_time else timedelta(0)
+        if early > timedelta(0):
+            return Requeue(after=early)
+        self._forget(ref)
+        await self.vectors.drop(ref.key)
+        await self.ledger.drop(ref)
+        await self.collections.upsert(collection, lambda stored: stored.forget(ref.number), request=Request.internal())
+        return None
+
+    async def _record(self, ref: IndexRef, message: str) -> None:
+        await self._update(ref, lambda collection: collection.record_message(ref.number, message))
+
+    async def _update(self, ref: IndexRef, change: Callable[[Collection], None]) -> None:
+        try:
+            await self.collections.update(ref.project, ref.collection, change, request=Request.internal())
+        except NotFound:
+            return  # deleted meanwhile: the next reconcile cleans up

@@ -1,0 +1,45 @@
+"""Record the newest event of a document in the ledger: all that the event handler does."""
+
+from dataclasses import dataclass
+
+from tidemill_core.application import PageRequest
+from tidemill_rag.collections.domain import IndexRef
+from tidemill_rag.collections.ports import Collections, Enqueue
+from tidemill_rag.indexing.domain.ledger import DesiredDocument
+from tidemill_rag.indexing.ports import Ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordDocument:
+    """Updates the ledger of every index version that reads the source, and enqueues those index versions.
+
+    Duplicate and out-of-order events have no effect: only a higher `seq` is recorded.
+    """
+
+    collections: Collections
+    ledger: Ledger
+    enqueue: Enqueue
+
+    async def __call__(self, project: str, desired: DesiredDocument) -> None:
+        """Record the desired state of the document.
+
+        The collections are read for every event. An index version that is created after this read lists the source
+        afterwards, so no document is missed between its creation and its listing.
+        """
+        token = ""
+        while True:
+            page = await self.collections.list(project, page=PageRequest(size=1000, token=token))
+            for collection in page.items:
+                for index in collection.indexes:
+                    if index.receives_updates and desired.source in index.sources:
+                        ref = collection.ref(index.number)
+                        if await self.ledger.upsert_desired(ref, desired) or await self._waits(ref, desired):
+                            self.enqueue(ref)
+            token = page.next_token
+            if not token:
+                return
+
+    async def _waits(self, ref: IndexRef, desired: DesiredDocument) -> bool:
+        """Return whether the row is still pending: the process that recorded it may have crashed before enqueueing."""
+        row = (await self.ledger.rows(ref, [desired.document])).get(desired.document)
+        return row is not None and row.pending

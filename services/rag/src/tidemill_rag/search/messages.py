@@ -1,0 +1,51 @@
+"""Mapping between search requests and passages and their messages."""
+
+from collections.abc import Mapping, Sequence
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct
+
+from tidemill.content.v1 import content_pb2
+from tidemill_core.errors import InvalidInput, Violation
+from tidemill_rag.indexing.domain.content import MetadataValue, whole
+from tidemill_rag.vectors.ports import Match
+
+
+def filter_of(message: Struct) -> Mapping[str, Sequence[MetadataValue]]:
+    """Return a metadata filter: the accepted values of each field.
+
+    Raises:
+        InvalidInput: a value is neither a string, number or boolean nor a list of them.
+
+    """
+    violations, accepted = [], {}
+    for name, value in MessageToDict(message).items():
+        values = value if isinstance(value, list) else [value]
+        if not values or not all(isinstance(each, str | int | float | bool) for each in values):
+            text = "must be a string, a number, a boolean, or a list of them that is not empty"
+            violations.append(Violation(field=f"metadata_filter.{name}", description=text))
+        accepted[name] = [whole(each) for each in values]
+    if violations:
+        raise InvalidInput.of(*violations)
+    return accepted
+
+
+def passage_message(position: int, match: Match) -> content_pb2.Passage:
+    """Return the passage message; ids count from "1", the best match."""
+    payload = match.payload
+    return content_pb2.Passage(
+        id=str(position),
+        document=payload.document,
+        version=payload.version,
+        start=payload.start,
+        end=payload.end,
+        text=payload.text,
+        score=match.score,
+        source=payload.source,
+        key=payload.key,
+        title=payload.title,
+        uri=payload.uri,
+        header_start=payload.header_start,
+        header_end=payload.header_end,
+        also_in=match.also_in,
+    )

@@ -1,0 +1,145 @@
+"""Similarity search over the current passages of a collection."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from tidemill_core.application import Caller
+from tidemill_core.characters import clean, ignorable
+from tidemill_core.errors import InvalidInput, Violation
+from tidemill_rag.collections.domain import Collection, IndexRef, IndexVersion, numbers
+from tidemill_rag.collections.ports import Collections, found
+from tidemill_rag.embedding.ports import EmbeddingModels
+from tidemill_rag.errors import IndexNotFound, IndexNotReady
+from tidemill_rag.indexing.domain.content import MetadataValue
+from tidemill_rag.indexing.ports import Ledger
+from tidemill_rag.vectors.ports import Match, VectorStore, Where
+
+Sweep = Callable[[IndexRef, str, int], None]
+"""Schedules the deletion of a document's passages below a `seq`."""
+
+DEFAULT_TOP_K, MAX_TOP_K = 5, 100
+_SPARE = 4
+_MAX_CANDIDATES = 2000
+_UNKNOWN = "not searched: the vocabulary of the embedding model {} lacks the query's script or words"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A search request: `top_k` 0 is the default, `index` 0 the live index version."""
+
+    collection: str
+    text: str
+    top_k: int = 0
+    metadata: Mapping[str, Sequence[MetadataValue]] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+    principals: tuple[str, ...] = ()
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The passages, best first, and the index version that was searched."""
+
+    index: int
+    passages: Sequence[Match]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Checks every candidate against the ledger.
+
+    It over-fetches: candidates that are stale or left by a crash are dropped, scheduled for deletion, and replaced by
+    further candidates.
+    """
+
+    collections: Collections
+    ledger: Ledger
+    vectors: VectorStore
+    models: EmbeddingModels
+    sweep: Sweep
+    max_characters: int
+
+    async def __call__(self, caller: Caller, question: Question) -> Answer:
+        """Return at most `top_k` passages. A query is truncated at the model's token limit.
+
+        Raises:
+            InvalidInput: the query is empty or too long, or `top_k` is out of range.
+            CollectionNotFound: the caller's project has none with this id.
+            IndexNotFound: the requested index version does not exist or is retired.
+            IndexNotReady: the first index version has not listed its documents yet.
+
+        """
+        self._check(question)
+        collection = await found(self.collections, caller.project, question.collection)
+        index = await self._index(collection, question.index)
+        model = await self.models.load(caller.project, index.embedding)
+        text = clean(question.text)
+        vector = await model.embed_query(caller.project, text)
+        if vector is None:
+            return Answer(index=index.number, passages=(), warnings=(_UNKNOWN.format(index.embedding),))
+        where = Where(metadata=question.metadata, sources=question.sources, principals=question.principals)
+        passages = await self._current(collection, index, vector, where, question.top_k or DEFAULT_TOP_K)
+        return Answer(index=index.number, passages=passages)
+
+    async def _current(
+        self, collection: Collection, index: IndexVersion, vector: Sequence[float], where: Where, top_k: int
+    ) -> Sequence[Match]:
+        ref, limit = collection.ref(index.number), 2 * top_k + _SPARE
+        asked: set[str] = set()
+        while True:
+            candidates = await self.vectors.search(ref.key, vector, limit=limit, where=where)
+            rows = await self.ledger.rows(ref, list({match.payload.document for match in candidates}))
+            current = list[Match]()
+            for match in candidates:
+                row = rows.get(match.payload.document)
+                if row and row.shows(match.payload.seq):
+                    current.append(match)
+                elif row and match.payload.seq < row.stale_below and match.payload.document not in asked:
+                    asked.add(match.payload.document)
+                    self.sweep(ref, match.payload.document, row.stale_below)
+            different = _different(current)
+            if len(different) >= top_k or len(candidates) < limit or limit >= _MAX_CANDIDATES:
+                return different[:top_k]
+            limit = min(4 * limit, _MAX_CANDIDATES)
+
+    async def _index(self, collection: Collection, pinned: int) -> IndexVersion:
+        if pinned:
+            index = collection.index(pinned)
+            if index is None or not index.receives_updates:
+                raise IndexNotFound(collection.id, pinned, existing=numbers(collection.indexes))
+            return index
+        if collection.live:
+            return collection.live
+        building = collection.indexes[-1]
+        ref = collection.ref(building.number)
+        counts = (await self.ledger.counts([ref]))[ref]
+        raise IndexNotReady(collection.id, indexed=counts.indexed, desired=counts.desired, message=building.message)
+
+    def _check(self, question: Question) -> None:
+        violations = []
+        if not "".join(each for each in question.text if not ignorable(each)).strip():
+            violations.append(Violation(field="query", description="is empty"))
+        if len(question.text) > self.max_characters:
+            text = f"has {len(question.text)} characters; the limit is {self.max_characters}"
+            violations.append(Violation(field="query", description=text))
+        if not 0 <= question.top_k <= MAX_TOP_K:
+            text = f"is {question.top_k}; use 1 to {MAX_TOP_K}, or 0 for the default, {DEFAULT_TOP_K}"
+            violations.append(Violation(field="top_k", description=text))
+        if question.index < 0:
+            text = f"is {question.index}; use the number of an index version, or 0 for the live one"
+            violations.append(Violation(field="index", description=text))
+        if violations:
+            raise InvalidInput.of(*violations)
+
+
+def _different(matches: Sequence[Match]) -> list[Match]:
+    """Merge matches with the same text into the best one, which lists the other documents in `also_in`."""
+    by_text: dict[str, Match] = {}
+    for match in matches:
+        text, payload = " ".join(match.payload.text.split()), match.payload
+        first = by_text.setdefault(text, match)
+        name = f"{payload.source}/{payload.key}"
+        if payload.document != first.payload.document and name not in first.also_in:
+            by_text[text] = replace(first, also_in=(*first.also_in, name))
+    return list(by_text.values())

@@ -1,0 +1,107 @@
+"""Vectors in Qdrant's embedded engine: one directory per index, opened by a child process only."""
+
+import asyncio
+import multiprocessing
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from tidemill_core.application import derived_id
+from tidemill_core.errors import DependencyUnavailable, isolated
+from tidemill_rag.vectors import edge_shards
+from tidemill_rag.vectors.payloads import facet, from_stored, to_stored
+from tidemill_rag.vectors.ports import Match, Point, Where
+
+T = TypeVar("T")
+
+
+class QdrantEdgeVectors:
+    """Implements `VectorStore` on a directory that only this service process uses.
+
+    The child processes calls one at a time; the next call restarts a child that died.
+    """
+
+    durable = False
+
+    def __init__(self, folder: Path, *, max_open: int = 100) -> None:
+        self._folder = folder
+        self._max_open = max_open
+        self._pool: ProcessPoolExecutor | None = None
+
+    async def create(self, index: str, *, dimensions: int) -> None:
+        """See `VectorStore.create`."""
+        await self._run(partial(edge_shards.create, _name(index), dimensions))
+
+    async def drop(self, index: str) -> None:
+        """See `VectorStore.drop`."""
+        await self._run(partial(edge_shards.drop, _name(index)))
+
+    async def upsert(self, index: str, points: Sequence[Point]) -> None:
+        """See `VectorStore.upsert`."""
+        if points:
+            stored = [(point.id, list(point.vector), to_stored(point.payload)) for point in points]
+            await self._run(partial(edge_shards.upsert, _name(index), stored))
+
+    async def delete(self, index: str, document: str, *, below_seq: int, keep: Sequence[str] = ()) -> None:
+        """See `VectorStore.delete`."""
+        await self._run(partial(edge_shards.delete, _name(index), document, below_seq, list(keep)))
+
+    async def search(self, index: str, vector: Sequence[float], *, limit: int, where: Where) -> Sequence[Match]:
+        """See `VectorStore.search`."""
+        narrowed = edge_shards.Narrowed(
+            facets=[[facet(name, value) for value in values] for name, values in where.metadata.items()],
+            sources=list(where.sources),
+            principals=list(where.principals),
+        )
+        found = await self._run(partial(edge_shards.search, _name(index), list(vector), limit, narrowed))
+        return [Match(id=point, score=score, payload=from_stored(stored)) for point, score, stored in found]
+
+    async def ids(self, index: str, documents: Sequence[str]) -> Mapping[str, Collection[str]]:
+        """See `VectorStore.ids`."""
+        return await self._run(partial(edge_shards.ids, _name(index), list(documents)))
+
+    async def count(self, index: str) -> int:
+        """See `VectorStore.count`."""
+        return await self._run(partial(edge_shards.count, _name(index)))
+
+    async def ping(self) -> None:
+        """See `VectorStore.ping`."""
+        await self._run(edge_shards.ping)
+
+    async def close(self) -> None:
+        """See `VectorStore.close`."""
+        if self._pool is not None:
+            await self._run(edge_shards.close)
+            pool, self._pool = self._pool, None
+            await asyncio.to_thread(pool.shutdown)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        pool = self._pool = self._pool or self._started()
+        try:
+            with isolated():
+                return await asyncio.get_running_loop().run_in_executor(pool, work)
+        except BrokenProcessPool as error:
+            if self._pool is pool:
+                self._pool = None
+            message = "the vector store process died and is being restarted: try again"
+            raise DependencyUnavailable(message, dependency="vectors") from error
+        except Exception as error:
+            # The engine raises plain Exception for everything: a full disk, a directory opened by another process.
+            message = f"the vector store in {self._folder} cannot be used ({error}): is it open in another process?"
+            raise DependencyUnavailable(message, dependency="vectors") from error
+
+    def _started(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            max_workers=1,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=edge_shards.begin,
+            initargs=(self._folder, self._max_open),
+        )
+
+
+def _name(index: str) -> str:
+    """Return the name of an index's folder; it says nothing, so that any index name is safe."""
+    return derived_id(index)

@@ -1,0 +1,108 @@
+"""The port to the vector store. Stores have no compare-and-set, so points carry their `seq`."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tidemill_rag.indexing.domain.content import MetadataValue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """The payload of a point. `start` and `end` are offsets in code points of the version's text, half-open.
+
+    So are `header_start` and `header_end`: the table header or list introduction that `text` starts with.
+    """
+
+    document: str
+    seq: int
+    version: int
+    start: int
+    end: int
+    text: str
+    source: str
+    key: str
+    title: str = ""
+    uri: str = ""
+    readers: tuple[str, ...] = ()
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+    header_start: int = 0
+    header_end: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One passage. `id` is a UUID derived from its content's identity; upserting the same id replaces the point."""
+
+    id: str
+    vector: Sequence[float]
+    payload: Payload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """A search result; `score` is the cosine similarity, -1 to 1."""
+
+    id: str
+    score: float
+    payload: Payload
+    also_in: tuple[str, ...] = ()
+    """Other documents with the same text, as `source/key`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """A filter. Each `metadata` field must have one of the listed values; an empty filter matches everything.
+
+    Passages with readers match only if `principals` has one of them.
+    """
+
+    metadata: Mapping[str, Sequence[MetadataValue]] = field(default_factory=dict)
+    sources: Sequence[str] = ()
+    principals: Sequence[str] = ()
+
+
+class VectorStore(Protocol):
+    """Vectors by index version. The name of an index contains project, collection and number, which isolates projects.
+
+    Every method may raise DependencyUnavailable, and is idempotent.
+    """
+
+    durable: bool
+    """Acknowledged points survive a power failure, not only a process crash."""
+
+    async def create(self, index: str, *, dimensions: int) -> None:
+        """Create an index unless it exists."""
+        ...
+
+    async def drop(self, index: str) -> None:
+        """Delete an index with all its points, if it exists."""
+        ...
+
+    async def upsert(self, index: str, points: Sequence[Point]) -> None:
+        """Store points; they survive a process crash once this returns."""
+        ...
+
+    async def delete(self, index: str, document: str, *, below_seq: int, keep: Sequence[str] = ()) -> None:
+        """Delete the points of a document with a lower `seq`, except those with an id in `keep`."""
+        ...
+
+    async def search(self, index: str, vector: Sequence[float], *, limit: int, where: Where) -> Sequence[Match]:
+        """Return the nearest points, best first; none if the index does not exist."""
+        ...
+
+    async def ids(self, index: str, documents: Sequence[str]) -> Mapping[str, Collection[str]]:
+        """Return the ids of the points of each of these documents; documents without points are omitted."""
+        ...
+
+    async def count(self, index: str) -> int:
+        """Return the number of points in an index; 0 if it does not exist."""
+        ...
+
+    async def ping(self) -> None:
+        """Return once the store has responded."""
+        ...
+
+    async def close(self) -> None:
+        """Close files and connections."""
+        ...

@@ -1,0 +1,139 @@
+"""Vectors in a Qdrant server, one collection an index."""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
+
+from tidemill_core.application import derived_id
+from tidemill_core.errors import DependencyUnavailable
+from tidemill_rag.vectors.payloads import DOCUMENT, FACETS, INDEXED, READERS, SEQ, SOURCE, facet, from_stored, to_stored
+from tidemill_rag.vectors.ports import Match, Point, Where
+
+_SCROLL_BATCH = 5000
+
+
+class QdrantServerVectors:
+    """Implements `VectorStore` on a configured client of a Qdrant server."""
+
+    durable = True
+
+    def __init__(self, client: AsyncQdrantClient) -> None:
+        self._client = client
+        self._indexed: set[str] = set()
+        """Collections whose payload indexes this process has created."""
+
+    async def create(self, index: str, *, dimensions: int) -> None:
+        """See `VectorStore.create`."""
+        name = _name(index)
+        async with _translated():
+            if not await self._client.collection_exists(name):
+                vectors = models.VectorParams(size=dimensions, distance=models.Distance.COSINE)
+                await self._client.create_collection(name, vectors_config=vectors)
+            await self._index_fields(name)
+
+    async def drop(self, index: str) -> None:
+        """See `VectorStore.drop`."""
+        async with _translated():
+            await self._client.delete_collection(_name(index))
+        self._indexed.discard(_name(index))
+
+    async def upsert(self, index: str, points: Sequence[Point]) -> None:
+        """See `VectorStore.upsert`."""
+        if not points:
+            return
+        stored = [
+            models.PointStruct(id=point.id, vector=list(point.vector), payload=to_stored(point.payload))
+            for point in points
+        ]
+        async with _translated():
+            await self._client.upsert(_name(index), stored, wait=True)
+
+    async def delete(self, index: str, document: str, *, below_seq: int, keep: Sequence[str] = ()) -> None:
+        """See `VectorStore.delete`."""
+        of_document = models.FieldCondition(key=DOCUMENT, match=models.MatchValue(value=document))
+        older = models.FieldCondition(key=SEQ, range=models.Range(lt=below_seq))
+        kept: list[models.Condition] = [models.HasIdCondition(has_id=list(keep))] if keep else []
+        chosen = models.FilterSelector(filter=models.Filter(must=[of_document, older], must_not=kept))
+        async with _translated():
+            if await self._client.collection_exists(_name(index)):
+                await self._client.delete(_name(index), chosen, wait=True)
+
+    async def search(self, index: str, vector: Sequence[float], *, limit: int, where: Where) -> Sequence[Match]:
+        """See `VectorStore.search`."""
+        async with _translated():
+            if not await self._client.collection_exists(_name(index)):
+                return []
+            await self._index_fields(_name(index))
+            answer = await self._client.query_points(
+                _name(index), query=list(vector), limit=limit, query_filter=_filter(where), with_payload=True
+            )
+        return [Match(id=str(p.id), score=p.score, payload=from_stored(p.payload or {})) for p in answer.points]
+
+    async def ids(self, index: str, documents: Sequence[str]) -> Mapping[str, Collection[str]]:
+        """See `VectorStore.ids`."""
+        name, found = _name(index), dict[str, list[str]]()
+        matched = models.FieldCondition(key=DOCUMENT, match=models.MatchAny(any=list(documents)))
+        chosen, offset = models.Filter(must=[matched]), None
+        async with _translated():
+            if not await self._client.collection_exists(name):
+                return {}
+            while True:
+                records, offset = await self._client.scroll(
+                    name, chosen, limit=_SCROLL_BATCH, offset=offset, with_payload=[DOCUMENT]
+                )
+                for record in records:
+                    found.setdefault((record.payload or {})[DOCUMENT], []).append(str(record.id))
+                if offset is None:
+                    return found
+
+    async def count(self, index: str) -> int:
+        """See `VectorStore.count`."""
+        async with _translated():
+            if not await self._client.collection_exists(_name(index)):
+                return 0
+            return (await self._client.count(_name(index), exact=True)).count
+
+    async def _index_fields(self, name: str) -> None:
+        """Create payload indexes in the background; a collection may predate a field."""
+        if name in self._indexed:
+            return
+        for field in INDEXED:
+            await self._client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD, wait=False)
+        self._indexed.add(name)
+
+    async def ping(self) -> None:
+        """See `VectorStore.ping`."""
+        async with _translated():
+            await self._client.get_collections()
+
+    async def close(self) -> None:
+        """See `VectorStore.close`."""
+        await self._client.close()
+
+
+def _name(index: str) -> str:
+    return f"tidemill-{derived_id(index)}"
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    try:
+        yield
+    except (ApiException, ResponseHandlingException, UnexpectedResponse, OSError) as error:
+        message = "the Qdrant server is unreachable or returned an error: check its log and RAG_QDRANT_URL"
+        raise DependencyUnavailable(message, dependency="qdrant") from error
+
+
+def _filter(where: Where) -> models.Filter:
+    readable: list[models.Condition] = [models.IsEmptyCondition(is_empty=models.PayloadField(key=READERS))]
+    if where.principals:
+        readable.append(models.FieldCondition(key=READERS, match=models.MatchAny(any=list(where.principals))))
+    must: list[models.Condition] = [models.Filter(should=readable)]
+    if where.sources:
+        must.append(models.FieldCondition(key=SOURCE, match=models.MatchAny(any=list(where.sources))))
+    for name, values in where.metadata.items():
+        match = models.MatchAny(any=[facet(name, value) for value in values])
+        must.append(models.FieldCondition(key=FACETS, match=match))
+    return models.Filter(must=must)

@@ -1,0 +1,171 @@
+"""The gRPC API of rag: a real server on a free port, with in-memory stores."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Struct
+
+from services.rag.tests.fakes import Rag
+from tidemill.rag.v1 import collection_pb2, retrieval_service_pb2
+from tidemill.rag.v1 import collection_service_pb2 as pb
+from tidemill.rag.v1.collection_service_pb2_grpc import (
+    CollectionServiceStub,
+    add_CollectionServiceServicer_to_server,
+)
+from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub, add_RetrievalServiceServicer_to_server
+from tidemill_core.errors import Conflict, InvalidInput, NotFound, Unauthenticated
+from tidemill_core.grpc.client import open_channel
+from tidemill_kit.grpc.server import GrpcServer
+from tidemill_rag.collections.grpc import GrpcCollectionService, UseCases
+from tidemill_rag.search.grpc import GrpcRetrievalService
+from tidemill_rag.settings import RagSettings
+
+
+@dataclass(kw_only=True)
+class ApiClient:
+    """Stubs for project acme."""
+
+    rag: Rag
+    port: int
+    collections: CollectionServiceStub
+    retrieval: RetrievalServiceStub
+
+    async def create(self, *, validate_only: bool = False, **fields: object) -> collection_pb2.Collection:
+        collection = {"id": "handbook", "sources": ["cms"], "embedding": "words"} | fields
+        request = pb.CreateCollectionRequest(validate_only=validate_only)
+        ParseDict(collection, request.collection)
+        return (await self.collections.CreateCollection(request)).collection
+
+    async def search(self, query: str, **metadata: object) -> retrieval_service_pb2.SearchResponse:
+        request = retrieval_service_pb2.SearchRequest(
+            collection="handbook", query=query, metadata_filter=ParseDict(metadata, Struct())
+        )
+        return await self.retrieval.Search(request)
+
+
+def settings(folder: Path) -> RagSettings:
+    return RagSettings.model_validate(
+        {
+            "grpc_port": 0,
+            "kafka_bootstrap_servers": "127.0.0.1:1",
+            "mongo_uri": "mongodb://127.0.0.1:1",
+            "s3_endpoint": "127.0.0.1:1",
+            "s3_access_key": "key",
+            "s3_secret_key": "secret",
+            "data_dir": folder,
+            "ingest_address": "127.0.0.1:1",
+            "trainer_address": "127.0.0.1:1",
+        }
+    )
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[ApiClient]:
+    rag = Rag()
+    use_cases = UseCases(create=rag.create, read=rag.read, update=rag.update, delete=rag.delete, rebuild=rag.rebuild)
+    server = GrpcServer(
+        settings(tmp_path),
+        [
+            (add_CollectionServiceServicer_to_server, GrpcCollectionService(use_cases)),
+            (add_RetrievalServiceServicer_to_server, GrpcRetrievalService(rag.search_use_case)),
+        ],
+    )
+    await server.start()
+    async with open_channel(f"127.0.0.1:{server.port}", project="acme") as channel:
+        yield ApiClient(
+            rag=rag,
+            port=server.port,
+            collections=CollectionServiceStub(channel),
+            retrieval=RetrievalServiceStub(channel),
+        )
+    await server.stop(1)
+
+
+async def test_a_collection_is_made_searched_changed_rebuilt_and_deleted(api: ApiClient) -> None:
+    text = "# VPN\n\nReset a password.\n"
+    api.rag.ingest.put("d1", text, media_type="text/markdown", title="VPN", metadata={"product": "vpn", "level": 5})
+    created = await api.create(labels={"team": "support"})
+    assert (created.project, created.indexes[0].state) == ("acme", collection_pb2.INDEX_STATE_BUILDING)
+    await api.rag.work()
+
+    got = (await api.collections.GetCollection(pb.GetCollectionRequest(id="handbook"))).collection
+    assert (got.live_index, got.embedding, got.indexes[0].embedding) == (1, "words", "words@1")
+    assert (got.indexes[0].documents_wanted, got.indexes[0].documents_indexed, got.indexes[0].chunks) == (1, 1, 1)
+    assert (got.chunking.by, got.chunking.max_tokens, got.chunking.overlap_tokens) == ("structure", 256, 32)
+
+    answer = await api.search("reset password", product=["vpn", "mail"], level=5)
+    [passage] = answer.passages
+    assert (passage.id, passage.document, passage.source, passage.title, answer.index) == ("1", "d1", "cms", "VPN", 1)
+    assert text[passage.start : passage.end] == passage.text
+
+    update = pb.UpdateCollectionRequest(
+        collection=collection_pb2.Collection(id="handbook", etag=got.etag, labels={"team": "sales"}),
+        update_mask=FieldMask(paths=["labels"]),
+    )
+    assert (await api.collections.UpdateCollection(update)).collection.labels == {"team": "sales"}
+    update.request_id = "again"
+    with pytest.raises(Conflict):
+        await api.collections.UpdateCollection(update)
+
+    rebuilt = (await api.collections.RebuildIndex(pb.RebuildIndexRequest(id="handbook"))).collection
+    assert [index.number for index in rebuilt.indexes] == [1, 2]
+    await api.collections.DeleteCollection(pb.DeleteCollectionRequest(id="handbook"))
+    assert not (await api.collections.ListCollections(pb.ListCollectionsRequest())).collections
+
+
+async def test_where_a_document_stands_is_reported(api: ApiClient) -> None:
+    await api.create()
+    await api.rag.work()
+    await api.rag.consume(api.rag.ingest.put("d1", "words", seq=4))
+
+    request = pb.GetIndexedDocumentRequest(collection="handbook", document="d1")
+    [before] = (await api.collections.GetIndexedDocument(request)).documents
+    await api.rag.work()
+    [after] = (await api.collections.GetIndexedDocument(request)).documents
+
+    assert (before.wanted_seq, before.indexed_seq) == (4, 0)
+    assert (after.wanted_seq, after.indexed_seq, after.chunks, after.message) == (4, 4, 1, "")
+
+
+async def test_validating_only_shows_what_would_be(api: ApiClient) -> None:
+    shown = await api.create(validate_only=True, chunking={"max_tokens": 64, "overlap_tokens": 0})
+
+    assert (shown.chunking.max_tokens, shown.chunking.overlap_tokens) == (64, 0)
+    assert not (await api.collections.ListCollections(pb.ListCollectionsRequest())).collections
+
+
+async def test_a_filter_that_is_no_value_or_list_of_values_is_refused(api: ApiClient) -> None:
+    await api.create()
+    await api.rag.work()
+
+    with pytest.raises(InvalidInput, match=r"metadata_filter\.product"):
+        await api.search("words", product={"is": "vpn"})
+    with pytest.raises(InvalidInput, match=r"metadata_filter\.product"):
+        await api.search("words", product=[])
+
+
+async def test_calls_without_a_project_are_refused(api: ApiClient) -> None:
+    async with open_channel(f"127.0.0.1:{api.port}", project="No project") as channel:
+        with pytest.raises(Unauthenticated):
+            await RetrievalServiceStub(channel).Search(retrieval_service_pb2.SearchRequest())
+
+
+async def test_another_project_sees_nothing(api: ApiClient) -> None:
+    await api.create()
+    async with open_channel(f"127.0.0.1:{api.port}", project="other") as channel:
+        with pytest.raises(NotFound):
+            await CollectionServiceStub(channel).GetCollection(pb.GetCollectionRequest(id="handbook"))
+
+
+async def test_a_field_that_cannot_be_changed_is_named(api: ApiClient) -> None:
+    await api.create()
+    request = pb.UpdateCollectionRequest(
+        collection=collection_pb2.Collection(id="handbook"), update_mask=FieldMask(paths=["live_index"])
+    )
+
+    with pytest.raises(InvalidInput, match="'live_index' cannot be changed"):
+        await api.collections.UpdateCollection(request)

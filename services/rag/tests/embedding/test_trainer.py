@@ -1,0 +1,113 @@
+"""Embedding models out of the registry, within what is there for all of them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import pytest
+
+from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
+from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
+    ModelRegistryServiceServicer,
+    add_ModelRegistryServiceServicer_to_server,
+)
+from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers
+from tidemill_rag.embedding import trainer
+from tidemill_rag.embedding.tokenizer import TokenizerFacts, Tokenizers
+from tidemill_rag.embedding.trainer import TrainerModels
+from tidemill_rag.errors import EmbeddingUnusable
+
+SHA256 = "0" * 64
+
+
+class Registry(ModelRegistryServiceServicer):
+    """Has a version `<n>@1` with n bytes of weights for every n."""
+
+    async def GetModelVersion(  # noqa: N802 - the contract's name
+        self, request: model_registry_service_pb2.GetModelVersionRequest, _context: object
+    ) -> model_registry_service_pb2.GetModelVersionResponse:
+        size = int(request.id.partition("@")[0])
+        files = {"config.json": 9, "tokenizer.json": 9, "model.safetensors": size}
+        version = model_pb2.ModelVersion(
+            id=request.id,
+            digest=request.id,
+            state=model_pb2.MODEL_VERSION_STATE_READY,
+            artifacts=[model_pb2.Artifact(path=path, size=size, sha256=SHA256) for path, size in files.items()],
+        )
+        return model_registry_service_pb2.GetModelVersionResponse(version=version)
+
+
+class Cache:
+    """Has every model on the disk."""
+
+    async def fetch(self, *_: object) -> Path:
+        return Path()
+
+
+class Facts:
+    """Stands for processes that read a tokenizer."""
+
+    async def run(self, *_: object) -> Any:  # noqa: ANN401 - what the work returns
+        return TokenizerFacts(special_tokens=2, prompt_tokens=0, unknown=None)
+
+
+@asynccontextmanager
+async def models(opened: list[int], *, max_bytes: int) -> AsyncIterator[TrainerModels]:
+    def opening(_folder: Path, _thread: object, _tokenizer: object) -> Any:  # noqa: ANN401 - stands for a model
+        opened.append(1)
+        return object()
+
+    server = grpc.aio.server()
+    add_ModelRegistryServiceServicer_to_server(Registry(), server)  # type: ignore[abstract] # what it lacks is not asked
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield TrainerModels(
+            channel,
+            artifacts=cast("Any", Cache()),
+            bucket=cast("Any", None),
+            max_loaded=3,
+            max_bytes=max_bytes,
+            tokenizers=Tokenizers(reading=BoundedTokenizers(Facts()), cutting=BoundedTokenizers(Facts())),
+            open_model=opening,
+        )
+    await server.stop(0)
+
+
+async def test_a_model_that_is_larger_than_all_may_be_is_refused_before_it_is_fetched() -> None:
+    opened: list[int] = []
+    async with models(opened, max_bytes=100) as registry:
+        for use in (registry.resolve, registry.load):
+            with pytest.raises(
+                EmbeddingUnusable, match="has 101 bytes of weights; the limit for all embedding models together is 100"
+            ):
+                await use("acme", "101@1")
+
+    assert opened == []
+
+
+async def test_the_least_recently_used_model_is_unloaded_for_another_ones_weights() -> None:
+    opened: list[int] = []
+    async with models(opened, max_bytes=100) as registry:
+        for reference in ("50@1", "40@1", "50@1", "30@1"):  # 40 is the one to go
+            await registry.load("acme", reference)
+        assert len(opened) == 3
+        await registry.load("acme", "50@1")
+        assert len(opened) == 3
+        await registry.load("acme", "40@1")
+        assert len(opened) == 4
+
+
+async def test_of_many_projects_that_have_the_same_model_only_so_many_are_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[int] = []
+    monkeypatch.setattr(trainer, "_MAX_DIGESTS", 2)
+    async with models(opened, max_bytes=100) as registry:
+        for project in ("a", "b", "c", "a"):
+            await registry.load(project, "50@1")
+        assert len(registry._digests) == 2  # noqa: SLF001 - what is kept in memory is what is tested
+
+    assert len(opened) == 1

@@ -1,0 +1,243 @@
+"""The embedding adapter on the real all-MiniLM-L6-v2."""
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from services.rag.tests.tokenizing import tokenizer_here
+from tidemill_core.errors import NativePanic
+from tidemill_core.models.manifest import ArtifactRefused
+from tidemill_kit.models.bounded_tokenizers import with_tokenizer
+from tidemill_local.models import EMBEDDINGS
+from tidemill_local.places import MODELS
+from tidemill_rag.embedding.thread import EmbeddingThread
+from tidemill_rag.embedding.tokenizer import known_share, spans
+from tidemill_rag.embedding.transformers import CONFIG_FILES, EmbeddingConfig, TransformersEmbedding
+
+FOLDER = MODELS / EMBEDDINGS
+
+
+def opened(**settings: Any) -> TransformersEmbedding:  # noqa: ANN401 - of the adapter
+    return TransformersEmbedding(FOLDER, EmbeddingThread(), tokenizer_here(FOLDER), threads=2, **settings)
+
+
+@pytest.fixture(scope="module")
+def model() -> TransformersEmbedding:
+    return opened()
+
+
+def cosine(a: Sequence[float], b: Sequence[float]) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def test_limits_and_sizes_are_read_from_the_files(model: TransformersEmbedding) -> None:
+    assert (model.dimensions, model.max_tokens, model.special_tokens) == (384, 256, 2)
+
+
+def test_a_model_without_sentence_transformers_files_is_pooled_by_mean_up_to_its_positions() -> None:
+    config = EmbeddingConfig.read({"config.json": b'{"max_position_embeddings": 128}'})
+
+    assert (config.max_tokens, config.pooling, config.query_prompt) == (128, "mean", "")
+
+
+@pytest.mark.parametrize("said", [8193, 10**9])
+def test_no_model_reads_more_of_a_text_than_delays_no_other(said: int) -> None:
+    limits = {"sentence_bert_config.json": b'{"max_seq_length": %d}' % said}
+
+    assert EmbeddingConfig.read(limits).max_tokens == 8192
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", b'{"max_position_embeddings": -5}'),
+        ("sentence_bert_config.json", b'{"max_seq_length": "512"}'),
+        ("sentence_bert_config.json", b'{"max_seq_length": 1}'),
+        ("sentence_bert_config.json", b"[512]"),
+        ("1_Pooling/config.json", b"null"),
+        ("config_sentence_transformers.json", b"[" * 100_000),
+        ("config_sentence_transformers.json", b'{"prompts": {"query": ["x"]}}'),
+        ("config_sentence_transformers.json", b'{"prompts": {"passage": "%s"}}' % (b"x" * 1001)),
+    ],
+)
+def test_files_that_cannot_be_meant_are_refused_by_name(name: str, content: bytes) -> None:
+    with pytest.raises(ArtifactRefused, match="json: "):
+        EmbeddingConfig.read({name: content})
+
+
+def test_prompts_and_pooling_of_other_models_are_read() -> None:
+    files = dict.fromkeys(CONFIG_FILES, b"{}") | {
+        "1_Pooling/config.json": b'{"pooling_mode_cls_token": true}',
+        "config_sentence_transformers.json": b'{"prompts": {"query": "query: ", "passage": "passage: "}}',
+    }
+
+    config = EmbeddingConfig.read(files)
+
+    assert (config.pooling, config.query_prompt, config.passage_prompt) == ("cls", "query: ", "passage: ")
+
+
+def test_tokens_are_spans_of_code_points() -> None:
+    text = "Grüße 🎉 on the way"
+
+    read = with_tokenizer(FOLDER / "tokenizer.json", spans, text)
+
+    assert [text[start:end] for start, end in read][-2:] == ["the", "way"]
+
+
+async def test_vectors_have_length_one_and_alike_texts_are_near(model: TransformersEmbedding) -> None:
+    cat, kitten, tax = await model.embed_passages(
+        "acme", ["A cat sleeps.", "A kitten naps.", "Tax forms are due in May."]
+    )
+
+    assert math.isclose(math.hypot(*cat), 1, abs_tol=1e-5)
+    assert cosine(cat, kitten) > 0.5 > cosine(cat, tax)
+
+
+async def test_a_text_has_the_same_vector_alone_and_among_others(model: TransformersEmbedding) -> None:
+    texts = ["short", "a somewhat longer text about vectors " * 10, "mid size text", "x"]
+
+    together = await model.embed_passages("acme", texts)
+
+    for text, vector in zip(texts, together, strict=True):
+        asked = await model.embed_query("acme", text)
+        assert asked is not None
+        assert cosine(asked, vector) > 0.9999
+
+
+async def test_what_the_vocabulary_lacks_is_distinguished_from_what_it_has(model: TransformersEmbedding) -> None:
+    def known(text: str) -> float:
+        file, unknown = FOLDER / "tokenizer.json", tokenizer_here(FOLDER).facts.unknown
+        return with_tokenizer(file, known_share, text, unknown)
+
+    assert known("Where are the spare keys of the archive? E-2047!") == 1
+    assert known("\u0e1f\u0e38\u0e15\u0e1a\u0e2d\u0e25?") < 1 / 8
+    assert known("a" * 8000) < 1 / 8
+    assert known("a" * 8000 + " The spare keys are in the archive.") > 1 / 2
+    assert known("") == 0
+    assert await model.embed_query("acme", "\u0e23\u0e32\u0e04\u0e32\u0e2b\u0e38\u0e49\u0e19?") is None
+
+
+async def test_vectors_of_both_numeric_formats_find_each_other(model: TransformersEmbedding) -> None:
+    half = opened(numeric_format="bfloat16")
+    texts = ["A cat sleeps.", "Tax forms are due in May.", "a somewhat longer text about vectors " * 10]
+
+    for one, other in zip(
+        await model.embed_passages("acme", texts), await half.embed_passages("acme", texts), strict=True
+    ):
+        assert cosine(one, other) > 0.999
+        assert math.isclose(math.hypot(*other), 1, abs_tol=1e-5)
+
+
+async def test_what_is_above_the_limit_is_cut(model: TransformersEmbedding) -> None:
+    start = "word " * 254
+
+    [long, whole] = await model.embed_passages("acme", [start + "and much more " * 100, start])
+
+    assert cosine(long, whole) > 0.9999
+
+
+async def test_no_texts_are_no_vectors(model: TransformersEmbedding) -> None:
+    assert await model.embed_passages("acme", []) == []
+
+
+async def test_a_question_goes_before_passages_and_the_event_loop_goes_on(model: TransformersEmbedding) -> None:
+    finished: list[str] = []
+    lags: list[float] = []
+
+    async def passages() -> None:
+        await model.embed_passages("acme", ["many words " * 120] * 48)
+        finished.append("passages")
+
+    async def ask() -> None:
+        await model.embed_query("acme", f"what is this, at {time.monotonic()}?")
+        finished.append("question")
+
+    async def watch() -> None:
+        while True:
+            begun = time.perf_counter()
+            await asyncio.sleep(0.005)
+            lags.append(time.perf_counter() - begun - 0.005)
+
+    watching = asyncio.create_task(watch())
+    work = asyncio.create_task(passages())
+    await asyncio.sleep(0.02)
+    await ask()
+    await work
+    watching.cancel()
+
+    assert finished == ["question", "passages"]
+    assert sorted(lags)[len(lags) // 2] < 0.25
+
+
+async def test_work_that_was_cancelled_while_it_waited_is_not_done() -> None:
+    thread, done = EmbeddingThread(), []
+    begun, gate = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        gate.wait()
+
+    first = asyncio.create_task(thread.run("acme", hold))
+    await asyncio.to_thread(begun.wait)
+    second = asyncio.create_task(thread.run("acme", lambda: done.append("second")))
+    await asyncio.sleep(0)
+    second.cancel()
+    gate.set()
+    await first
+    await thread.run("acme", lambda: None)
+
+    assert done == []
+
+
+async def test_projects_take_turns_whatever_one_of_them_asks_for() -> None:
+    thread, done = EmbeddingThread(), list[str]()
+    begun, gate = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        gate.wait()
+
+    def asked(project: str, *, urgent: bool) -> "asyncio.Task[None]":
+        return asyncio.create_task(thread.run(project, lambda: done.append(f"{project} {urgent}"), urgent=urgent))
+
+    tasks = [asyncio.create_task(thread.run("acme", hold))]
+    await asyncio.to_thread(begun.wait)
+    for urgent in (False, True):
+        tasks += [asked("greedy", urgent=urgent) for _ in range(5)] + [asked("acme", urgent=urgent)]
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(*tasks)
+
+    assert [each.split()[1] for each in done] == ["True"] * 6 + ["False"] * 6
+    assert done.index("acme True") == 1
+    assert done.index("acme False") == 7
+
+
+class PanicException(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("end", [PanicException, KeyboardInterrupt, SystemExit])
+async def test_a_panic_of_the_work_is_the_callers_and_the_thread_goes_on(end: type[BaseException]) -> None:
+    def broken() -> None:
+        raise end
+
+    thread = EmbeddingThread()
+    async with asyncio.timeout(30):
+        with pytest.raises(NativePanic):
+            await thread.run("acme", broken)
+        assert await thread.run("acme", lambda: "goes on") == "goes on"
+
+
+async def test_an_error_of_the_work_is_the_callers() -> None:
+    def broken() -> None:
+        message = "broken"
+        raise ValueError(message)
+
+    with pytest.raises(ValueError, match="broken"):
+        await EmbeddingThread().run("acme", broken)
