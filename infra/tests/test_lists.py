@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,24 +31,46 @@ def test_every_module_that_lists_by_a_filter_is_known_here() -> None:
 
 @pytest.mark.parametrize("module", FILTERS)
 def test_what_it_filters_by_is_declared_by_a_store_of_its_service(module: str) -> None:
-    service = module.partition("/")[0]
-    declared = [
+    declared = _declared(module.partition("/")[0])
+    assert [fields for fields in FILTERS[module] if fields not in declared] == []
+
+
+def test_every_field_that_callers_may_filter_by_has_an_index() -> None:
+    asked = [
+        (module.partition("/")[0], ast.literal_eval(_assigned(value, module)))
+        for module, value in _calls("page_of", "filters")
+    ]
+    assert asked
+    missing = {
+        (service, name) for service, filters in asked for name in filters.values() if {name} not in _declared(service)
+    }
+    assert missing == set()
+
+
+def _declared(service: str) -> list[set[str]]:
+    return [
         fields
         for function in ("MongoAggregates", "aggregates")
-        for other, value in _calls(function, "lists")
-        if other.startswith(f"{service}/")
-        for fields in _sets(value, other)
+        for module, value in _calls(function, "lists")
+        if module.startswith(f"{service}/")
+        for fields in _sets(value, module)
     ]
-    assert [fields for fields in FILTERS[module] if fields not in declared] == []
 
 
 def _calls(function: str, keyword: str) -> Iterator[tuple[str, ast.expr]]:
     """Yield where a function is called with a keyword, and what that is given."""
+    for module, call in _all_calls():
+        if _name(call.func) == function:
+            yield from ((module, each.value) for each in call.keywords if each.arg == keyword)
+
+
+@cache
+def _all_calls() -> list[tuple[str, ast.Call]]:
+    found = []
     for path in sorted(ROOT.glob("services/*/src/*/**/*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and _name(node.func) == function:
-                module = f"{path.parts[len(ROOT.parts) + 1]}/{'/'.join(path.parts[len(ROOT.parts) + 4 :])}"
-                yield from ((module, each.value) for each in node.keywords if each.arg == keyword)
+        module = f"{path.parts[len(ROOT.parts) + 1]}/{'/'.join(path.parts[len(ROOT.parts) + 4 :])}"
+        found += [(module, node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return found
 
 
 def _name(function: ast.expr) -> str:
@@ -55,9 +78,14 @@ def _name(function: ast.expr) -> str:
 
 
 def _sets(value: ast.expr, module: str) -> list[set[str]]:
-    if isinstance(value, ast.Name):  # a constant of the module
-        service, _, rest = module.partition("/")
-        tree = ast.parse((ROOT / "services" / service / "src" / f"tidemill_{service}" / rest).read_text())
-        assigned = (node for node in tree.body if isinstance(node, ast.Assign))
-        value = next(node.value for node in assigned if _name(node.targets[0]) == value.id)
-    return [set(fields) for fields in ast.literal_eval(value)]
+    return [set(fields) for fields in ast.literal_eval(_assigned(value, module))]
+
+
+def _assigned(value: ast.expr, module: str) -> ast.expr:
+    """Return the value itself, or that of the module's constant."""
+    if not isinstance(value, ast.Name):
+        return value
+    service, _, rest = module.partition("/")
+    tree = ast.parse((ROOT / "services" / service / "src" / f"tidemill_{service}" / rest).read_text())
+    assigned = (node for node in tree.body if isinstance(node, ast.Assign))
+    return next(node.value for node in assigned if _name(node.targets[0]) == value.id)

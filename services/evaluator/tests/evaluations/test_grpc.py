@@ -209,6 +209,10 @@ async def test_an_evaluation_is_started_done_and_reported_with_its_worst_cases(a
     await api.evaluator.run(name_of(await api.evaluator.evaluations.get("acme", started.id)))
     done = (await api.evaluations.GetEvaluation(rpc.GetEvaluationRequest(id=started.id))).evaluation
     listed = await api.evaluations.ListEvaluations(rpc.ListEvaluationsRequest(gate="gate", candidate=TUNED))
+    newest = await api.evaluations.ListEvaluations(
+        rpc.ListEvaluationsRequest(filter=f'gate = "gate" AND candidate = {TUNED}', order_by="create_time desc")
+    )
+    assert [each.id for each in newest.evaluations] == [each.id for each in reversed(listed.evaluations)]
     none = await api.evaluations.ListEvaluations(rpc.ListEvaluationsRequest(gate="other"))
     worst = await api.evaluations.ListCaseResults(
         rpc.ListCaseResultsRequest(evaluation=started.id, page_size=1, case_set="suite:truth@1")

@@ -144,9 +144,13 @@ async def test_inferences_are_listed_by_deployment(harness: Harness) -> None:
         inference_service_pb2.ListInferencesRequest(deployment="helpdesk", page_size=1)
     )
     other = await harness.inferences.ListInferences(inference_service_pb2.ListInferencesRequest(deployment="other"))
+    newest = await harness.inferences.ListInferences(
+        inference_service_pb2.ListInferencesRequest(filter="deployment = helpdesk", order_by="create_time desc")
+    )
 
     assert [each.deployment for each in page.inferences] == ["helpdesk"]
     assert not other.inferences
+    assert newest.inferences[-1] == page.inferences[0]
 
 
 async def test_the_next_answer_follows_a_changed_deployment(harness: Harness) -> None:

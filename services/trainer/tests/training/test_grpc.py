@@ -104,6 +104,10 @@ async def test_a_run_is_shown_with_its_whole_recipe_and_its_losses(api: ApiClien
     assert run.start_time.seconds
     assert run.finish_time.seconds
     assert not (await api.stub.ListTrainingRuns(rpc.ListTrainingRunsRequest(plan="other"))).runs
+    filtered = await api.stub.ListTrainingRuns(
+        rpc.ListTrainingRunsRequest(filter="plan = lora", order_by="create_time desc")
+    )
+    assert list(filtered.runs) == listed[::-1]
 
 
 async def test_a_wrong_setting_is_answered_with_its_field(api: ApiClient) -> None:

@@ -82,7 +82,7 @@ class GrpcDeploymentService(deployment_service_pb2_grpc.DeploymentServiceService
         self, request: pb.ListDeploymentsRequest, _context: Context
     ) -> pb.ListDeploymentsResponse:
         """Return a page of deployments."""
-        page = await self._use.deployments.list(current_caller().project, page=page_of(request))
+        page = await self._use.deployments.list(current_caller().project, page=page_of(request, filters={}))
         return pb.ListDeploymentsResponse(
             deployments=[deployment_message(await self._use.count(each)) for each in page.items],
             next_page_token=page.next_token,

@@ -76,7 +76,8 @@ class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
     async def ListInferences(self, request: pb.ListInferencesRequest, _context: Context) -> pb.ListInferencesResponse:
         """Return a page of inferences."""
         where = {"deployment": request.deployment} if request.deployment else None
-        page = await self._inferences.list(current_caller().project, page=page_of(request), where=where)
+        asked = page_of(request, filters={"deployment": "deployment"})
+        page = await self._inferences.list(current_caller().project, page=asked, where=where)
         return pb.ListInferencesResponse(
             inferences=[inference_message(each) for each in page.items], next_page_token=page.next_token
         )

@@ -60,7 +60,7 @@ class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
 
     async def ListPrompts(self, request: pb.ListPromptsRequest, _context: Context) -> pb.ListPromptsResponse:
         """Return a page of prompts."""
-        page = await self._use.prompts.list(current_caller().project, page=page_of(request))
+        page = await self._use.prompts.list(current_caller().project, page=page_of(request, filters={}))
         return pb.ListPromptsResponse(
             prompts=[prompt_message(prompt) for prompt in page.items], next_page_token=page.next_token
         )
