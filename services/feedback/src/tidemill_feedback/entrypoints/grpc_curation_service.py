@@ -48,7 +48,7 @@ class GrpcCurationService(CurationServiceServicer):
 
     async def ListCurations(self, request: pb.ListCurationsRequest, _context: object) -> pb.ListCurationsResponse:
         """Return a page of curations."""
-        page = await self._do.read.list(current_caller(), page_of(request))
+        page = await self._do.read.list(current_caller(), page_of(request, filters={"deployment": "rule.deployment"}))
         return pb.ListCurationsResponse(
             curations=[curation_message(overview) for overview in page.items], next_page_token=page.next_token
         )

@@ -41,7 +41,7 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
 
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:  # noqa: ARG002
         """See the contract."""
-        page = await self._datasets.list(current_caller(), page_of(request))
+        page = await self._datasets.list(current_caller(), page_of(request, filters={}))
         return pb.ListDatasetsResponse(
             datasets=[dataset_message(each) for each in page.items], next_page_token=page.next_token
         )

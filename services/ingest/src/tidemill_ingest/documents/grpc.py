@@ -71,7 +71,10 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
     async def ListDocuments(self, request: pb.ListDocumentsRequest, context: Context) -> pb.ListDocumentsResponse:  # noqa: ARG002
         """See the contract."""
         page = await self.reading.list(
-            current_caller(), page_of(request), source=request.source, show_all=request.show_all
+            current_caller(),
+            page_of(request, filters={"source": "source"}),
+            source=request.source,
+            show_all=request.show_all,
         )
         return pb.ListDocumentsResponse(
             documents=[document_message(document) for document in page.items], next_page_token=page.next_token

@@ -36,7 +36,7 @@ class SourceServicer(source_service_pb2_grpc.SourceServiceServicer):
 
     async def ListSources(self, request: pb.ListSourcesRequest, context: Context) -> pb.ListSourcesResponse:  # noqa: ARG002
         """See the contract."""
-        page = await self._sources.list(current_caller(), page_of(request))
+        page = await self._sources.list(current_caller(), page_of(request, filters={}))
         return pb.ListSourcesResponse(
             sources=[source_message(source) for source in page.items], next_page_token=page.next_token
         )
