@@ -26,7 +26,7 @@ def documents_in(
         topic=documents.TOPIC,
         source=_SOURCE,
         missing=DocumentNotFound,
-        lists=documents.LISTS,
+        lists=[("source",), ("state",), ("source", "state")],
         enqueue=enqueue,
     )
 
@@ -38,7 +38,7 @@ def datasets_in(database: Database) -> MongoAggregates[Dataset]:
         topic=datasets.TOPIC,
         source=_SOURCE,
         missing=DatasetNotFound,
-        lists=datasets.LISTS,
+        lists=[("state",)],
     )
 
 

@@ -4,7 +4,7 @@ from functools import partial
 
 from tidemill_core.application import SystemClock
 from tidemill_ingest.datasets.wiring import wire_datasets
-from tidemill_ingest.documents.mongo import LISTS, TOPIC, DocumentCodec
+from tidemill_ingest.documents.mongo import TOPIC, DocumentCodec
 from tidemill_ingest.documents.wiring import wire_documents
 from tidemill_ingest.errors import DocumentNotFound, SourceNotFound
 from tidemill_ingest.processes import Processes
@@ -22,7 +22,13 @@ async def build_app(settings: IngestSettings) -> App:
     for bucket in (settings.quarantine_bucket, settings.exchange_bucket, settings.datasets_bucket):
         backend.on_start(partial(backend.objects.ensure_bucket, bucket))
     sources = backend.aggregates("sources", SourceCodec(), missing=SourceNotFound, quota=settings.quota("sources"))
-    documents = backend.aggregates("documents", DocumentCodec(), missing=DocumentNotFound, topic=TOPIC, lists=LISTS)
+    documents = backend.aggregates(
+        "documents",
+        DocumentCodec(),
+        missing=DocumentNotFound,
+        topic=TOPIC,
+        lists=[("source",), ("state",), ("source", "state")],
+    )
     events = bind_events(backend, sources)
     find_source = KnownSources(events=events, clock=SystemClock())
     processes = Processes(

@@ -23,7 +23,6 @@ from tidemill_kit.store.mongo import Collection, Document, insert_new, translate
 from tidemill_kit.workers.pending import PendingDocuments
 
 TOPIC = "tidemill.ingest.dataset.v1"
-LISTS = (("state",),)
 _BATCH_SIZE = 1000
 
 

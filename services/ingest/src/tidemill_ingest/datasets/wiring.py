@@ -10,7 +10,7 @@ from tidemill_ingest.datasets.erasures import Erasures
 from tidemill_ingest.datasets.events import Curations
 from tidemill_ingest.datasets.grpc import DatasetServicer
 from tidemill_ingest.datasets.masking import ProcessExampleMasking
-from tidemill_ingest.datasets.mongo import LISTS, TOPIC, DatasetCodec, MongoGroups, datasets_with_offers
+from tidemill_ingest.datasets.mongo import TOPIC, DatasetCodec, MongoGroups, datasets_with_offers
 from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.datasets.offer_examples import OfferExamples
 from tidemill_ingest.datasets.publish_versions import PublishVersions
@@ -34,7 +34,7 @@ def wire_datasets(backend: Backend, settings: IngestSettings, *, documents: Docu
         DatasetCodec(),
         missing=DatasetNotFound,
         topic=TOPIC,
-        lists=LISTS,
+        lists=[("state",)],
         quota=settings.quota("datasets"),
     )
     batches = FeedbackBatches(backend.objects, settings.feedback_exchange_bucket, limits=limits)

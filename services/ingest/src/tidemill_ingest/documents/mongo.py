@@ -24,7 +24,6 @@ from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Collection, document_id, translated
 
 TOPIC = "tidemill.ingest.document.v1"
-LISTS = (("source",), ("state",), ("source", "state"))
 _TEXT_FIELDS = {"id": 1, "state.source": 1} | {
     f"state.versions.{name}": 1 for name in ("object.key", "text", "superseded_at")
 }
