@@ -118,6 +118,18 @@ async def test_of_a_failed_run_only_the_checkpoints_stay_on_disk(harness: Harnes
     assert list(folder.path.iterdir()) == [folder.checkpoints]
 
 
+async def test_a_failed_run_that_is_reconciled_again_keeps_its_checkpoints(harness: Harness) -> None:
+    harness.trainings.error = ZeroDivisionError()
+    name = await harness.queued()
+    folder = await _used_folder(harness, name)
+    with pytest.raises(ZeroDivisionError):
+        await harness.train(name)
+
+    assert await harness.train(name)
+
+    assert ((await harness.run(name)).reason, list(folder.path.iterdir())) == ("INTERNAL", [folder.checkpoints])
+
+
 async def test_too_few_examples_start_no_process(harness: Harness) -> None:
     name = await harness.queued(examples=7)
 

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
 from tidemill_core.application import ResourceKey, SystemClock
@@ -44,47 +45,28 @@ class Registry:
 
 def wire_registry(backend: Backend, settings: TrainerSettings) -> Registry:
     """Build the registry."""
-    clock, inspector = SystemClock(), FileInspector()
+    clock, inspector, hub = SystemClock(), FileInspector(), _hub(settings)
     models = backend.aggregates("models", MODELS, missing=ModelNotFound, topic=TOPIC, quota=settings.quota("models"))
     versions = backend.aggregates("model_versions", VERSIONS, missing=ModelVersionNotFound, topic=TOPIC)
     references = References(models=models, versions=versions)
     artifacts = ExchangeArtifacts(backend.objects, backend.own_bucket(settings.exchange_bucket))
     spool = FileSpool(settings.data_dir / "uploads", max_concurrent=settings.max_concurrent_uploads)
-    hub = _hub(settings)
-    backend.on_start(lambda: asyncio.to_thread(spool.prepare))
-    backend.on_start(lambda: asyncio.to_thread(hub.prepare))
+    for folder in (spool, hub):
+        backend.on_start(partial(asyncio.to_thread, folder.prepare))
     limits = ImportLimits(
         files=settings.max_files, file_bytes=settings.max_file_bytes, total_bytes=settings.max_version_bytes
     )
     fetch = FetchVersion(
-        models=models,
-        versions=versions,
-        hub=hub,
-        inspector=inspector,
-        artifacts=artifacts,
-        limits=limits,
-        clock=clock,
+        models=models, versions=versions, hub=hub, inspector=inspector, artifacts=artifacts, limits=limits, clock=clock
     )
-    imports = Controller(
-        "imports",
-        reconcile=lambda version, epoch: fetch(version, epoch=epoch),
-        pending=backend.indexed(pending_imports(backend.database["model_versions"])),
-        leases=backend.leases("import_leases"),
-        max_concurrent=settings.import_max_concurrent,
-        poll_interval=timedelta(seconds=settings.import_poll_interval_s),
-    )
+    imports = _imports(backend, settings, fetch)
     service = GrpcModelRegistryService(
         crud=ModelCrud(models=models, versions=versions, references=references, clock=clock),
         import_model=ImportModel(
             models=models, versions=versions, hub=hub, limits=limits, clock=clock, enqueue=imports.enqueue
         ),
         upload=UploadVersion(
-            versions=versions,
-            references=references,
-            spool=spool,
-            inspector=inspector,
-            artifacts=artifacts,
-            clock=clock,
+            versions=versions, references=references, spool=spool, inspector=inspector, artifacts=artifacts, clock=clock
         ),
         places=_upload_places(settings),
     )
@@ -96,6 +78,17 @@ def wire_registry(backend: Backend, settings: TrainerSettings) -> Registry:
         references=references,
         artifacts=artifacts,
         inspector=inspector,
+    )
+
+
+def _imports(backend: Backend, settings: TrainerSettings, fetch: FetchVersion) -> Controller[ResourceKey]:
+    return Controller(
+        "imports",
+        reconcile=lambda version, epoch: fetch(version, epoch=epoch),
+        pending=backend.indexed(pending_imports(backend.database["model_versions"])),
+        leases=backend.leases("import_leases"),
+        max_concurrent=settings.import_max_concurrent,
+        poll_interval=timedelta(seconds=settings.import_poll_interval_s),
     )
 
 

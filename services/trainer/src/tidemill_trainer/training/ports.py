@@ -51,7 +51,7 @@ class Datasets(Protocol):
         """Check that the version's train split is in a location allowed for this project.
 
         Raises:
-            PermissionDenied: it does.
+            PermissionDenied: it lies elsewhere.
 
         """
         ...

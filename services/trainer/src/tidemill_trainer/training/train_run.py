@@ -23,7 +23,7 @@ from tidemill_trainer.registry.ports import Versions
 from tidemill_trainer.training.current_limits import current_limits
 from tidemill_trainer.training.domain.fit import ExampleCounts
 from tidemill_trainer.training.domain.losses import LossPoint
-from tidemill_trainer.training.domain.run import OUT_OF_MEMORY, Progress, TrainingRun
+from tidemill_trainer.training.domain.run import OUT_OF_MEMORY, Progress, RunState, TrainingRun
 from tidemill_trainer.training.ports import (
     Bases,
     Begun,
@@ -220,10 +220,11 @@ class TrainRun:
         await self.folders.clean(name)
 
     async def _tidy(self, name: ResourceKey) -> None:
-        """Delete a cancelled run's folder; if another worker has the run, keep the checkpoints."""
+        """Delete the folder of a run that is over; if it may go on, here or elsewhere, keep the checkpoints."""
         with suppress(NotFound, DependencyUnavailable):
             run = await self.runs.get(name.project, name.id)
-            await (self.folders.clean(name) if run.is_in_work else self.folders.remove(name))
+            may_go_on = run.is_in_work or run.state is RunState.FAILED
+            await (self.folders.clean(name) if may_go_on else self.folders.remove(name))
 
     async def _write(self, name: ResourceKey, change: Callable[[TrainingRun], None]) -> TrainingRun:
         return await self.runs.update(name.project, name.id, change, request=Request.internal())
