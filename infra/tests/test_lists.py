@@ -82,10 +82,17 @@ def _sets(value: ast.expr, module: str) -> list[set[str]]:
 
 
 def _assigned(value: ast.expr, module: str) -> ast.expr:
-    """Return the value itself, or that of the module's constant."""
+    """Return the value itself, or that of a constant of the module or of one that it imports."""
     if not isinstance(value, ast.Name):
         return value
     service, _, rest = module.partition("/")
-    tree = ast.parse((ROOT / "services" / service / "src" / f"tidemill_{service}" / rest).read_text())
-    assigned = (node for node in tree.body if isinstance(node, ast.Assign))
-    return next(node.value for node in assigned if _name(node.targets[0]) == value.id)
+    package = f"tidemill_{service}"
+    tree = ast.parse((ROOT / "services" / service / "src" / package / rest).read_text())
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and _name(node.targets[0]) == value.id:
+            return node.value
+        if isinstance(node, ast.ImportFrom) and value.id in {each.name for each in node.names}:
+            path = str(node.module).removeprefix(f"{package}.").replace(".", "/")
+            return _assigned(value, f"{service}/{path}.py")
+    message = f"{module} has no {value.id}"
+    raise LookupError(message)
