@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from tidemill_core.application import Caller, Request
-from tidemill_core.errors import DependencyUnavailable, TidemillError
+from tidemill_core.errors import Blame, DependencyUnavailable, TidemillError
 from tidemill_inference.deployments.domain.deployment import (
     Configuration,
     Deployment,
@@ -107,7 +107,7 @@ class ScriptedEngines:
         assert project
         if self.full:
             message = "the memory for models is used up"
-            raise DependencyUnavailable(message, dependency="memory", model=model.id)
+            raise DependencyUnavailable(message, dependency="memory", blame=Blame.CAPACITY, model=model.id)
         yield self.engines[model.id.partition("@")[0]]
 
     async def verify(self, project: str, model: ModelVersion) -> None:

@@ -16,7 +16,8 @@ TidemillError
 └── DependencyUnavailable   something that this service needs does not answer: try again
     └── DependencyTimedOut  it hangs, or is too slow
 
-Services derive their own from these and set `reason` (UPPER_SNAKE). Entry points translate them once.
+Services derive their own from these and set `reason` (UPPER_SNAKE). Entry points translate them once. Each error has a
+`blame`, which goes over the wire, so that those who compare alternatives need no lists of names.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Self
 
 
@@ -34,6 +36,19 @@ class Violation:
 
     field: str
     description: str
+
+
+class Blame(StrEnum):
+    """What a failure says about those who took part in the work."""
+
+    CALLER = "caller"
+    """The call is wrong: it fails whatever does the work."""
+    VARIANT = "variant"
+    """What was chosen to do the work, such as a model, an endpoint or a prompt: another one may succeed."""
+    CAPACITY = "capacity"
+    """This process has no capacity left for what was chosen: it cannot serve, and nothing is said about its results."""
+    SHARED = "shared"
+    """A dependency of every choice alike."""
 
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
@@ -56,6 +71,7 @@ class TidemillError(Exception):
     """Root of the tree. `metadata` are facts for programs: ids and limits, never text of users."""
 
     reason = "INTERNAL"
+    blame = Blame.VARIANT
 
     def __init__(self, message: str, **metadata: object) -> None:
         super().__init__(message)
@@ -67,6 +83,7 @@ class InvalidInput(TidemillError):
     """The call can never succeed as it is."""
 
     reason = "INVALID_INPUT"
+    blame = Blame.CALLER
 
     def __init__(self, message: str, *, violations: Sequence[Violation] = (), **metadata: object) -> None:
         super().__init__(message, **metadata)
@@ -131,6 +148,7 @@ class RateLimited(TidemillError):
     """Too much at once; `retry_after_s` says when to come again."""
 
     reason = "RATE_LIMITED"
+    blame = Blame.CAPACITY
 
     def __init__(self, message: str, *, retry_after_s: float, **metadata: object) -> None:
         super().__init__(message, **metadata)
@@ -141,6 +159,7 @@ class Overloaded(RateLimited):
     """This process has too many calls in work; nothing is wrong with the one that was refused."""
 
     reason = "OVERLOADED"
+    blame = Blame.SHARED
 
 
 class DeadlineExceeded(TidemillError):
@@ -160,9 +179,10 @@ class DependencyUnavailable(TidemillError):
 
     reason = "DEPENDENCY_UNAVAILABLE"
 
-    def __init__(self, message: str, *, dependency: str, **metadata: object) -> None:
+    def __init__(self, message: str, *, dependency: str, blame: Blame = Blame.SHARED, **metadata: object) -> None:
         super().__init__(message, dependency=dependency, **metadata)
         self.dependency = dependency
+        self.blame = blame
 
 
 class DependencyTimedOut(DependencyUnavailable):

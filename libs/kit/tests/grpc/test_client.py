@@ -20,6 +20,7 @@ from tidemill.status.v1.status_service_pb2 import GetStatusRequest
 from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
 from tidemill_core import errors
 from tidemill_core.application import Caller
+from tidemill_core.errors import Blame
 from tidemill_core.grpc.client import NoCaller, open_channel
 from tidemill_core.grpc.context import acting_as, bind_call
 from tidemill_core.grpc.status import from_rpc_error
@@ -126,6 +127,29 @@ async def test_nothing_but_unavailable_is_tried_again(raised: errors.TidemillErr
             await running.get_source()
 
     assert calls == [1]
+
+
+@pytest.mark.parametrize(
+    ("raised", "blame"),
+    [
+        (errors.InvalidInput("no"), Blame.CALLER),
+        (errors.PreconditionFailed("no"), Blame.VARIANT),
+        (errors.Overloaded("no", retry_after_s=1), Blame.SHARED),
+        (errors.DependencyUnavailable("no", dependency="a host", blame=Blame.VARIANT), Blame.VARIANT),
+        (errors.DependencyUnavailable("no", dependency="guard"), Blame.SHARED),
+    ],
+)
+async def test_who_is_to_blame_goes_over_the_wire_and_is_no_metadata_behind_it(
+    raised: errors.TidemillError, blame: Blame
+) -> None:
+    async def fail(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+        raise raised
+
+    async with serving(sources(GetSource=fail)) as running:
+        with pytest.raises(errors.TidemillError) as caught:
+            await running.get_source()
+
+    assert (caught.value.blame, "blame" in caught.value.metadata) == (blame, False)
 
 
 async def test_unavailable_is_not_tried_for_ever() -> None:

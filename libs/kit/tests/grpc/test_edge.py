@@ -152,7 +152,7 @@ async def test_an_error_of_the_tree_reports_reason_fields_and_when_to_come_again
     assert fields.Unpack(bad_request)
     assert [violation.field for violation in bad_request.field_violations] == ["id", "x"]
     assert what.Unpack(info)
-    assert dict(info.metadata) == {"limit": "3"}
+    assert dict(info.metadata) == {"limit": "3", "blame": "capacity"}
     retry = error_details_pb2.RetryInfo()
     assert pause.Unpack(retry)
     assert retry.retry_delay.ToMilliseconds() == 1500

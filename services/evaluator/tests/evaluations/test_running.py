@@ -7,6 +7,7 @@ from services.evaluator.tests.builders import ADA, BASE, DIGEST, TUNED, cases, n
 from services.evaluator.tests.harness import TRUTH, Evaluator, away, ready
 from tidemill_core.application import PageRequest
 from tidemill_core.errors import (
+    Blame,
     Conflict,
     DeadlineExceeded,
     DependencyUnavailable,
@@ -151,7 +152,9 @@ async def test_by_hand_an_evaluation_without_any_answer_has_failed() -> None:
     assert (done.state, done.reason) == (State.FAILED, "TOO_FEW_ANSWERS")
 
 
-@pytest.mark.parametrize("error", [DependencyUnavailable("it ended", dependency=TUNED), Conflict("a race")])
+@pytest.mark.parametrize(
+    "error", [DependencyUnavailable("it ended", dependency=TUNED, blame=Blame.VARIANT), Conflict("a race")]
+)
 @pytest.mark.parametrize(("times", "failures"), [(2, 0), (3, 1)])
 async def test_a_side_that_is_unavailable_is_asked_again_a_bounded_number_of_times(
     error: TidemillError, times: int, failures: int

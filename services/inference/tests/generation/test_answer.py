@@ -9,6 +9,7 @@ import pytest
 
 from services.inference.tests.fakes import ADA, AnsweringHarness, ScriptedEngine, all_steps, asking, helpdesk, question
 from tidemill_core.errors import (
+    Blame,
     DeadlineExceeded,
     DependencyUnavailable,
     Internal,
@@ -34,7 +35,7 @@ from tidemill_inference.generation.shared import Generation, SharedGenerations
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_testkit.polling import eventually
 
-DOWN = DependencyUnavailable("it is down", dependency="it")
+DOWN = DependencyUnavailable("it is down", dependency="it", blame=Blame.VARIANT)
 
 
 async def test_an_answer_cites_its_passages_and_its_record_keeps_them_by_span() -> None:

@@ -43,6 +43,7 @@ _MAX_VIOLATIONS = 12
 _MAX_DESCRIPTION = 200
 _MAX_METADATA_VALUE = 200
 _DEFAULT_PAUSE_S = 1.0
+_BLAME = "blame"
 
 _TOO_LARGE = ("larger than max", "metadata size exceeds")
 """How gRPC itself words a message or metadata beyond a size limit, which shares its code with overload."""
@@ -55,9 +56,8 @@ def code_of(error: TidemillError) -> grpc.StatusCode:
 
 def to_status(error: TidemillError) -> grpc.Status:
     """Return what the server answers with."""
-    details: list[Message] = [
-        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=_cut(error.metadata)),
-    ]
+    metadata = _cut(error.metadata) | {_BLAME: error.blame}
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)]
     if isinstance(error, errors.InvalidInput) and error.violations:
         violations = [
             error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description[:_MAX_DESCRIPTION])
@@ -102,8 +102,12 @@ def from_rpc_error(failure: grpc.aio.AioRpcError, *, dependency: str) -> Tidemil
         case plain:
             error = plain(message)
     if info.domain == DOMAIN:
+        metadata = dict(info.metadata)
+        blame = metadata.pop(_BLAME, "")
+        if blame in set(errors.Blame) - {error.blame}:
+            error.blame = errors.Blame(blame)
         error.reason = info.reason
-        error.metadata |= info.metadata
+        error.metadata |= metadata
     return error
 
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.errors import DependencyUnavailable
+from tidemill_core.errors import Blame, DependencyUnavailable
 from tidemill_core.models.manifest import ArtifactFile, ArtifactRefused, Manifest
 from tidemill_kit.store.objects import ExchangeBucket
 
@@ -92,7 +92,7 @@ def _check_space(root: Path, manifest: Manifest, partial: Path) -> None:
     needed, free = manifest.total_bytes - there + _SPARE_BYTES, shutil.disk_usage(root).free
     if free < needed:
         message = f"the disk of {root} has {free >> 20} MB free, and {needed >> 20} MB are needed: free some space"
-        raise DependencyUnavailable(message, dependency="disk")
+        raise DependencyUnavailable(message, dependency="disk", blame=Blame.CAPACITY)
 
 
 def _is_complete(path: Path, file: ArtifactFile) -> bool:

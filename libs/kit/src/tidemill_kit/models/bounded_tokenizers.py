@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from tidemill_core.errors import DependencyUnavailable, InvalidInput
+from tidemill_core.errors import Blame, DependencyUnavailable, InvalidInput
 from tidemill_kit.workers.bounded_processes import WorkEndedError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class BoundedTokenizers:
         except WorkEndedError as ended:
             message = f"the tokenizer of {name} {ended.why} on this text: shorten it, or use another model"
             if ended.cause == "wall":
-                raise DependencyUnavailable(message, dependency="tokenizers") from ended
+                raise DependencyUnavailable(message, dependency="tokenizers", blame=Blame.VARIANT) from ended
             raise InvalidInput(message, model=name) from ended
 
 

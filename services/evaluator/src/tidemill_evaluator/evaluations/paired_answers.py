@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller, derived_id
-from tidemill_core.errors import Conflict, DependencyUnavailable, RateLimited, TidemillError
+from tidemill_core.errors import Blame, Conflict, DependencyUnavailable, RateLimited, TidemillError
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.metrics import scores_of
 from tidemill_evaluator.evaluations.domain.results import NOT_IN_TIME, TEXT_NOT_KEPT, CaseAnswer, CaseResult
@@ -21,20 +21,8 @@ from tidemill_evaluator.evaluations.turns import NotInTime, Turns
 from tidemill_evaluator.suites.domain.cases import Case
 
 OTHER_MODEL = "OTHER_MODEL"
-_OUT_OF_CAPACITY = frozenset({"memory", "disk"})
-_SHARED = _OUT_OF_CAPACITY | {
-    "inference",
-    "server",
-    "rag",
-    "qdrant",
-    "vectors",
-    "trainer",
-    "ingest",
-    "mongodb",
-    "s3",
-    "kafka",
-}
-"""Dependencies, as named by inference, that both sides share; others belong to one model."""
+_OF_BOTH_SIDES = frozenset({Blame.SHARED, Blame.CAPACITY})
+"""Failures that say nothing about the model: the evaluation waits and goes on later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,10 +160,10 @@ class PairedAnswers:
 
 def _refuse_shared(error: TidemillError) -> None:
     """Raise unless the error is the model's own."""
-    if isinstance(error, RateLimited):
+    if error.blame in _OF_BOTH_SIDES:
+        if isinstance(error, DependencyUnavailable):
+            raise error
         raise DependencyUnavailable(error.message, dependency="inference") from error
-    if isinstance(error, DependencyUnavailable) and error.dependency in _SHARED:
-        raise error
 
 
 def _side(answer: Answer, *, model: str) -> CaseAnswer:

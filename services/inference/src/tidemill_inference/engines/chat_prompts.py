@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from tidemill_core.errors import DependencyUnavailable, InvalidInput
+from tidemill_core.errors import Blame, DependencyUnavailable, InvalidInput
 from tidemill_core.grpc.context import project_of_call
 from tidemill_inference.generation.domain.content import Message
 from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers
@@ -71,7 +71,7 @@ class BoundedChat:
         except WorkEndedError as ended:
             message = f"the chat template of {name} {ended.why}"
             if ended.cause in {"wall", "died"}:
-                raise DependencyUnavailable(message, dependency="prompts") from ended
+                raise DependencyUnavailable(message, dependency="prompts", blame=Blame.VARIANT) from ended
             raise InvalidInput(message, model=name) from ended
         if text is None:
             message = (

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from tidemill_core.errors import DependencyUnavailable, PreconditionFailed
+from tidemill_core.errors import Blame, DependencyUnavailable, PreconditionFailed
 from tidemill_inference.engines.ports import LiveModel, ModelVersion
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class EngineMemory:
             if not idle:
                 name = engine.model.id
                 message = f"no memory for model {name}: models in use or serving live take up the limit, try again"
-                raise DependencyUnavailable(message, dependency="memory", model=name)
+                raise DependencyUnavailable(message, dependency="memory", blame=Blame.CAPACITY, model=name)
             evicted.append(idle.pop(0))
         return evicted
 

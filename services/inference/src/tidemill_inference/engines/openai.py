@@ -16,6 +16,7 @@ from openai import AsyncOpenAI, AsyncStream
 from pydantic import SecretStr
 
 from tidemill_core.errors import (
+    Blame,
     DependencyTimedOut,
     DependencyUnavailable,
     InvalidInput,
@@ -258,7 +259,13 @@ class OpenAiEngine:
             _log.warning("remote_model_failed", host=self._host, model=self._model, why=what)
             what = "gives no usable answer (check its base_url; the log of inference says more)"
         message = f"{self._host} {what} for model {self._model}"
-        return kind(message, dependency=self._host, model=self._model, retried=self._retries or None)
+        return kind(
+            message,
+            dependency=self._host,
+            blame=Blame.VARIANT,
+            model=self._model,
+            retried=self._retries or None,
+        )
 
 
 def _read(chunk: object) -> tuple[str, str]:

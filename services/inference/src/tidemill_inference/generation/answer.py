@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller, PageRequest, Request, derived_id
-from tidemill_core.errors import DependencyUnavailable, InvalidInput, RequestIdReused
+from tidemill_core.errors import Blame, RequestIdReused, TidemillError
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.deployments.domain.deployment import ChosenConfiguration, Deployment
 from tidemill_inference.deployments.ports import Deployments
@@ -24,8 +24,6 @@ from tidemill_inference.prompts.ports import Prompts, Templates
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE
 
 _SHOWN = 50
-SHARED_DEPENDENCIES = frozenset({"rag", "qdrant", "vectors", "ingest", "trainer", "mongodb", "s3", "kafka"})
-"""Dependencies of every variant alike."""
 
 
 def _noop(_answered: AnswerOutcome) -> None:
@@ -185,9 +183,9 @@ def _blames_model(error: Exception | None) -> bool:
 
     Neither does None, an answer that the client cancelled.
     """
-    if isinstance(error, DependencyUnavailable):
-        return error.dependency not in SHARED_DEPENDENCIES
-    return error is not None and not isinstance(error, InvalidInput)
+    if isinstance(error, TidemillError):
+        return error.blame not in (Blame.CALLER, Blame.SHARED)
+    return error is not None
 
 
 def _with_deployment_defaults(question: Question, deployment: Deployment) -> Question:

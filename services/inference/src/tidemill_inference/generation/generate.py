@@ -7,6 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from tidemill_core.errors import (
+    Blame,
     DependencyTimedOut,
     DependencyUnavailable,
     Internal,
@@ -134,7 +135,7 @@ class GenerateAnswer:
         fallback = run.configuration.fallback if run.question.purpose is Purpose.LIVE else ()
         models = (run.configuration.model, *fallback)  # a comparison is of the model itself
         for number, model in enumerate(models, start=1):
-            run.generation.waiting_for = f"model {model}"
+            run.generation.waiting_for, run.generation.blame = f"model {model}", Blame.VARIANT
             others = len(models) - number
             try:
                 return await self._answered_within(run.remaining_s() / (others + 1) if others else None, model, run)
@@ -158,7 +159,7 @@ class GenerateAnswer:
         except TimeoutError as error:
             if patience.expired():
                 message = f"model {reference} had no first token within {first_token_s:.3g} s"
-                raise DependencyTimedOut(message, dependency=f"model {reference}") from error
+                raise DependencyTimedOut(message, dependency=f"model {reference}", blame=Blame.VARIANT) from error
             raise
 
     async def _answered_by(self, reference: str, run: _Run, patience: asyncio.Timeout) -> Answer:

@@ -6,7 +6,14 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from tidemill_core.errors import DeadlineExceeded, DependencyTimedOut, RateLimited, RequestIdReused, TidemillError
+from tidemill_core.errors import (
+    Blame,
+    DeadlineExceeded,
+    DependencyTimedOut,
+    RateLimited,
+    RequestIdReused,
+    TidemillError,
+)
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.ports import Delta, Finished, Started, Step
 
@@ -27,6 +34,8 @@ class Generation:
     finished: Inference | None = None
     waiting_for: str = ""
     """What has to answer next; "" once text is coming."""
+    blame: Blame = Blame.SHARED
+    """Of its not answering in time."""
     listeners: int = 0
     missed: TidemillError | None = None
     """The error that the last listener got at its deadline; None if it was cancelled."""
@@ -57,7 +66,7 @@ class Generation:
         """Return what to say when time runs out: who did not answer, or that the answer takes longer."""
         if self.waiting_for:
             message = f"{self.waiting_for} did not answer in time: the same call may succeed later"
-            return DependencyTimedOut(message, dependency=self.waiting_for)
+            return DependencyTimedOut(message, dependency=self.waiting_for, blame=self.blame)
         message = "the answer was not complete in time: allow more time, or ask for fewer tokens"
         return DeadlineExceeded(message)
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from tidemill_core.errors import DependencyUnavailable, InvalidInput, TidemillError, Violation
+from tidemill_core.errors import Blame, DependencyUnavailable, InvalidInput, TidemillError, Violation
 from tidemill_inference.errors import PromptRefused
 from tidemill_inference.generation.domain.content import Message
 from tidemill_inference.prompts.domain.prompt import PromptContent
@@ -59,7 +59,7 @@ class BoundedTemplates:
         except WorkEndedError as ended:
             if ended.cause in {"wall", "died"}:
                 message = f"the process for prompts {ended.why}: try again"
-                raise DependencyUnavailable(message, dependency="prompts") from ended
+                raise DependencyUnavailable(message, dependency="prompts", blame=Blame.VARIANT) from ended
             text = f"{ended.why} for this question and its passages: let it make less of them"
             raise PromptRefused(Violation(field="content", description=text)) from ended
         if isinstance(outcome, _Refused):

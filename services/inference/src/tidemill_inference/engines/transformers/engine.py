@@ -18,7 +18,7 @@ from transformers import ContinuousBatchingConfig, GenerationConfig
 from transformers.generation.continuous_batching import ContinuousBatchingManager
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
-from tidemill_core.errors import DependencyUnavailable, Internal, InvalidInput
+from tidemill_core.errors import Blame, DependencyUnavailable, Internal, InvalidInput
 from tidemill_inference.deployments.domain.deployment import Sampling
 from tidemill_inference.engines.chat_prompts import ChatPrompts, ChatRunner
 from tidemill_inference.engines.limits import EngineLimits, SharedThreads
@@ -160,14 +160,14 @@ class TransformersEngine:
             seed=seed,
         )
         if added is None:
-            raise DependencyUnavailable(_ENDED, dependency=self._name)
+            raise DependencyUnavailable(_ENDED, dependency=self._name, blame=Blame.VARIANT)
 
     async def _next(self, outputs: "_Outputs", deadline: float) -> GenerationOutput:
         async with asyncio.timeout(deadline - time.monotonic()):
             output = await outputs.next()
         if output.error:
             if not self.alive:
-                raise DependencyUnavailable(_ENDED, dependency=self._name)
+                raise DependencyUnavailable(_ENDED, dependency=self._name, blame=Blame.VARIANT)
             message = f"model {self._name} failed inside: its log has more"
             raise Internal(message, model=self._name)
         return output
