@@ -1,6 +1,8 @@
 """The desired state of one resource of a loop."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, Self
 
 from google.protobuf.message import Message
 
@@ -20,3 +22,16 @@ class Desired:
     message: Message
     fields: tuple[str, ...]
     refers_to: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        kind: str,
+        of_type: type[Message],
+        name: str,
+        refers_to: Iterable[tuple[str, str]] = (),
+        **fields: Any,  # noqa: ANN401 - of the message
+    ) -> Self:
+        """Return the resource whose message has these fields; the file owns them, also those that are not set."""
+        message = of_type(id=name, **fields)
+        return cls(kind=kind, name=name, message=message, fields=tuple(fields), refers_to=tuple(refers_to))

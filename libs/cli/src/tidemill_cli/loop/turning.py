@@ -57,7 +57,7 @@ def rollout_policy(part: learning.Rollout) -> RolloutPolicy:
                 weight=step.weight or 0,
                 requests=step.requests,
                 at_least=step.at_least,
-                at_most=_duration(step.at_most),
+                at_most=duration_of(step.at_most),
             )
             for step in part.steps
         ],
@@ -68,13 +68,18 @@ def rollout_policy(part: learning.Rollout) -> RolloutPolicy:
 
 
 def _dataset(name: str, part: learning.Dataset, labels: dict[str, str]) -> Desired:
-    message = Dataset(id=name, labels=labels, held_out_share=part.held_out.share, group_by=part.held_out.group_by)
-    return Desired(kind="dataset", name=name, message=message, fields=("labels", "held_out_share", "group_by"))
+    held_out = part.held_out
+    return Desired.of(
+        "dataset", Dataset, name, labels=labels, held_out_share=held_out.share, group_by=held_out.group_by
+    )
 
 
 def _curation(name: str, part: learning.Dataset, labels: dict[str, str]) -> Desired:
-    message = Curation(
-        id=name,
+    return Desired.of(
+        "curation",
+        Curation,
+        name,
+        (("dataset", name), ("deployment", part.examples.deployment)),
         labels=labels,
         dataset=name,
         deployment=part.examples.deployment,
@@ -83,22 +88,17 @@ def _curation(name: str, part: learning.Dataset, labels: dict[str, str]) -> Desi
         min_output_chars=part.examples.min_output_chars,
         max_output_chars=part.examples.max_output_chars,
         new_examples=part.publish.new_examples,
-        at_latest_every=_duration(part.publish.at_latest_every),
+        at_latest_every=duration_of(part.publish.at_latest_every),
         at_least=part.publish.at_least,
-    )
-    rule = ("per_user_at_most", "min_output_chars", "max_output_chars", "new_examples", "at_latest_every", "at_least")
-    return Desired(
-        kind="curation",
-        name=name,
-        message=message,
-        fields=("labels", "dataset", "deployment", "feedback", *rule),
-        refers_to=(("dataset", name), ("deployment", part.examples.deployment)),
     )
 
 
 def _training(name: str, part: learning.Training, labels: dict[str, str]) -> Desired:
-    message = TrainingPlan(
-        id=name,
+    return Desired.of(
+        "training",
+        TrainingPlan,
+        name,
+        (("dataset", part.dataset), ("model", part.base.partition("@")[0])),
         labels=labels,
         dataset=part.dataset,
         base=part.base,
@@ -107,23 +107,11 @@ def _training(name: str, part: learning.Training, labels: dict[str, str]) -> Des
         args=struct_of(part.args),
         limits=_limits(part.limits),
     )
-    return Desired(
-        kind="training",
-        name=name,
-        message=message,
-        fields=("labels", "dataset", "base", "method", "lora", "args", "limits"),
-        refers_to=(("dataset", part.dataset), ("model", part.base.partition("@")[0])),
-    )
 
 
 def _suite(name: str, part: learning.Suite, labels: dict[str, str]) -> Desired:
     cases = [] if isinstance(part.cases, FromFile) else part.cases
-    message = Suite(
-        id=name,
-        labels=labels,
-        cases=[_case(case) for case in cases],
-    )
-    return Desired(kind="suite", name=name, message=message, fields=("labels", "cases"))
+    return Desired.of("suite", Suite, name, labels=labels, cases=[_case(case) for case in cases])
 
 
 def _case(case: learning.Case) -> Case:
@@ -142,8 +130,13 @@ def _case(case: learning.Case) -> Case:
 
 
 def _gate(name: str, part: learning.Gate, deployment: str, labels: dict[str, str]) -> Desired:
-    message = Gate(
-        id=name,
+    cases = [requirement.cases for requirement in part.require]
+    asked = [("suite", c.suite) if c.suite else ("dataset", str(c.dataset)) for c in cases]
+    return Desired.of(
+        "gate",
+        Gate,
+        name,
+        (("deployment", deployment), ("training", part.candidate), *asked),
         labels=labels,
         deployment=deployment,
         candidate=part.candidate,
@@ -158,15 +151,6 @@ def _gate(name: str, part: learning.Gate, deployment: str, labels: dict[str, str
             for requirement in part.require
         ],
     )
-    cases = [requirement.cases for requirement in part.require]
-    asked = [("suite", c.suite) if c.suite else ("dataset", str(c.dataset)) for c in cases]
-    return Desired(
-        kind="gate",
-        name=name,
-        message=message,
-        fields=("labels", "deployment", "candidate", "confidence", "require"),
-        refers_to=(("deployment", deployment), ("training", part.candidate), *asked),
-    )
 
 
 def _cases(cases: learning.Cases) -> dict[str, Any]:
@@ -177,10 +161,11 @@ def _cases(cases: learning.Cases) -> dict[str, Any]:
 def _limits(limits: learning.Limits) -> TrainingLimits:
     picked = limits.memory == "auto"
     memory = 0 if limits.memory == "auto" else limits.memory or 0
-    return TrainingLimits(time=_duration(limits.time), memory_bytes=memory, memory_auto=picked)
+    return TrainingLimits(time=duration_of(limits.time), memory_bytes=memory, memory_auto=picked)
 
 
-def _duration(span: timedelta | None) -> Duration | None:
+def duration_of(span: timedelta | None) -> Duration | None:
+    """Return a time span; None is none."""
     if span is None:
         return None
     duration = Duration()
