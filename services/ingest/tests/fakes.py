@@ -15,7 +15,7 @@ from tidemill_ingest.documents.domain.document import Document, TextUses
 from tidemill_ingest.documents.domain.submission import DocumentName, DocumentSpec, Submission, SubmissionChannel
 from tidemill_ingest.documents.domain.version import Prepared
 from tidemill_ingest.documents.events import Submissions
-from tidemill_ingest.documents.mongo import DocumentCodec
+from tidemill_ingest.documents.mongo import DOCUMENTS
 from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
 from tidemill_ingest.documents.ports import SweepRules
 from tidemill_ingest.documents.preparation import mask_text, prepare_document
@@ -28,7 +28,7 @@ from tidemill_ingest.sources.crud import ManageSources
 from tidemill_ingest.sources.domain import EventBinding, Source
 from tidemill_ingest.sources.event_bindings import BindEvents
 from tidemill_ingest.sources.known_sources import KnownSources
-from tidemill_ingest.sources.mongo import EventBindingCodec, SourceCodec
+from tidemill_ingest.sources.mongo import EVENT_BINDINGS, SOURCES
 from tidemill_kit.workers.leases import Lease
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.objects import InMemoryObjects
@@ -121,14 +121,14 @@ class Ingest:
     outbox: OutboxHere = field(default_factory=OutboxHere)
 
     def __post_init__(self) -> None:
-        self.sources = InMemoryAggregates[Source](codec=SourceCodec(), missing=SourceNotFound, clock=self.clock)
-        self.documents = InMemoryAggregates[Document](codec=DocumentCodec(), missing=DocumentNotFound, clock=self.clock)
-        self.bindings = InMemoryAggregates[EventBinding](codec=EventBindingCodec(), missing=NotFound, clock=self.clock)
+        self.sources = InMemoryAggregates[Source](codec=SOURCES, missing=SourceNotFound, clock=self.clock)
+        self.documents = InMemoryAggregates[Document](codec=DOCUMENTS, missing=DocumentNotFound, clock=self.clock)
+        self.bindings = InMemoryAggregates[EventBinding](codec=EVENT_BINDINGS, missing=NotFound, clock=self.clock)
         self.texts = ExchangeTexts(self.objects, EXCHANGE)
         self.quarantine = ObjectStoreQuarantine(self.objects, QUARANTINE)
         self.preparation = PreparationHere()
         self.events = BindEvents(sources=self.sources, bindings=self.bindings, clock=self.clock)
-        self.managing = ManageSources(sources=self.sources, events=self.events, limits=self.limits)
+        self.managing = ManageSources(sources=self.sources, events=self.events)
         self.reading = ReadDocuments(
             sources=self.sources, documents=self.documents, texts=self.texts, outbox=self.outbox
         )
@@ -174,7 +174,7 @@ class Ingest:
 
     async def with_source(self, source: Source | None = None) -> "Ingest":
         """Register a source, `cms` of acme unless another one is given."""
-        await self.sources.add(source or Source(id="cms", project="acme"), request=Request.of("", b""))
+        await self.sources.add(source or Source(id="cms", project="acme"), request=Request.internal())
         return self
 
     def texts_stored(self) -> list[str]:

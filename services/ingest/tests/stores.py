@@ -9,7 +9,7 @@ from tidemill_ingest.documents import mongo as documents
 from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.errors import DatasetNotFound, DocumentNotFound, SourceNotFound
 from tidemill_ingest.sources.domain import EventBinding, Source
-from tidemill_ingest.sources.mongo import EventBindingCodec, SourceCodec
+from tidemill_ingest.sources.mongo import EVENT_BINDINGS, SOURCES
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database
 from tidemill_kit.store.outbox import NewEvents
@@ -22,7 +22,7 @@ def documents_in(
 ) -> MongoAggregates[Document]:
     return MongoAggregates(
         database["documents"],
-        codec=documents.DocumentCodec(),
+        codec=documents.DOCUMENTS,
         topic=documents.TOPIC,
         source=_SOURCE,
         missing=DocumentNotFound,
@@ -34,7 +34,7 @@ def documents_in(
 def datasets_in(database: Database) -> MongoAggregates[Dataset]:
     return MongoAggregates(
         database["datasets"],
-        codec=datasets.DatasetCodec(),
+        codec=datasets.DATASETS,
         topic=datasets.TOPIC,
         source=_SOURCE,
         missing=DatasetNotFound,
@@ -43,10 +43,8 @@ def datasets_in(database: Database) -> MongoAggregates[Dataset]:
 
 
 def sources_in(database: Database) -> MongoAggregates[Source]:
-    return MongoAggregates(database["sources"], codec=SourceCodec(), topic="", source=_SOURCE, missing=SourceNotFound)
+    return MongoAggregates(database["sources"], codec=SOURCES, topic="", source=_SOURCE, missing=SourceNotFound)
 
 
 def bindings_in(database: Database) -> MongoAggregates[EventBinding]:
-    return MongoAggregates(
-        database["event_bindings"], codec=EventBindingCodec(), topic="", source=_SOURCE, missing=NotFound
-    )
+    return MongoAggregates(database["event_bindings"], codec=EVENT_BINDINGS, topic="", source=_SOURCE, missing=NotFound)

@@ -4,13 +4,13 @@ from functools import partial
 
 from tidemill_core.application import SystemClock
 from tidemill_ingest.datasets.wiring import wire_datasets
-from tidemill_ingest.documents.mongo import TOPIC, DocumentCodec
+from tidemill_ingest.documents.mongo import DOCUMENTS, TOPIC
 from tidemill_ingest.documents.wiring import wire_documents
 from tidemill_ingest.errors import DocumentNotFound, SourceNotFound
 from tidemill_ingest.processes import Processes
 from tidemill_ingest.settings import IngestSettings
 from tidemill_ingest.sources.known_sources import KnownSources
-from tidemill_ingest.sources.mongo import SourceCodec
+from tidemill_ingest.sources.mongo import SOURCES
 from tidemill_ingest.sources.wiring import bind_events, wire_sources
 from tidemill_kit.service.app import App
 from tidemill_kit.service.backend import Backend
@@ -21,10 +21,10 @@ async def build_app(settings: IngestSettings) -> App:
     backend = Backend(settings)
     for bucket in (settings.quarantine_bucket, settings.exchange_bucket, settings.datasets_bucket):
         backend.on_start(partial(backend.objects.ensure_bucket, bucket))
-    sources = backend.aggregates("sources", SourceCodec(), missing=SourceNotFound, quota=settings.quota("sources"))
+    sources = backend.aggregates("sources", SOURCES, missing=SourceNotFound, quota=settings.quota("sources"))
     documents = backend.aggregates(
         "documents",
-        DocumentCodec(),
+        DOCUMENTS,
         missing=DocumentNotFound,
         topic=TOPIC,
         lists=[("source",), ("state",), ("source", "state")],
@@ -35,7 +35,7 @@ async def build_app(settings: IngestSettings) -> App:
         workers=settings.preparation_workers, cpu_s=settings.preparation_cpu_s, wall_s=settings.preparation_wall_s
     )
     features = [
-        wire_sources(settings, sources=sources, events=events),
+        wire_sources(sources=sources, events=events),
         wire_documents(
             backend,
             settings,

@@ -14,8 +14,7 @@ AlreadyExists
 ├── EventSourceTaken        another source of the project takes these events
 └── DatasetExists
 Conflict
-├── BatchAlreadyHandled     what a curation offered was worked on by another process meanwhile
-└── DatasetChanged          it is not what the caller read
+└── BatchAlreadyHandled     what a curation offered was worked on by another process meanwhile
 PreconditionFailed
 ├── KeyAmbiguous            several sources of the project have a document with this key
 ├── BatchUnusable           what a curation offered cannot be read; `reason` says why
@@ -153,16 +152,6 @@ class BatchAlreadyHandled(Conflict):
 
     def __init__(self, dataset: str) -> None:
         super().__init__(f"another worker handles what was offered to dataset {dataset}", dataset=dataset)
-
-
-class DatasetChanged(Conflict):
-    """It is not what the caller read."""
-
-    reason = "DATASET_CHANGED"
-
-    def __init__(self, dataset: str, *, etag: str) -> None:
-        message = f"dataset {dataset} changed since etag {etag[:80]}: read it again and decide again"
-        super().__init__(message, dataset=dataset)
 
 
 class BatchUnusable(PreconditionFailed):

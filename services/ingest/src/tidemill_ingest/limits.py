@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 MEBIBYTE = 1024 * 1024
+MAX_LABELS = 64
 COMMON_FROM = 5
 """So many different questions with one answer make it a common one, unless a deployment says otherwise."""
 
@@ -30,8 +31,6 @@ class Limits:
     metadata_entries: int = 64
     metadata_value_length: int = 1024
     metadata_bytes: int = 16 * 1024
-    labels: int = 64
-    label_length: int = 256
     reason_length: int = 500
     kept_versions: int = 50
     kept_steps: int = 100

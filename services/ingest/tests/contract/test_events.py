@@ -16,14 +16,14 @@ from tidemill_ingest.datasets.domain.dataset import Dataset, DatasetState
 from tidemill_ingest.datasets.domain.version import Part, Statistics, VersionDraft
 from tidemill_ingest.datasets.events import COMPLETED, CurationCompleted
 from tidemill_ingest.datasets.messages import VERSION_PUBLISHED, VERSION_WITHHELD
-from tidemill_ingest.datasets.mongo import DatasetCodec
+from tidemill_ingest.datasets.mongo import DATASETS
 from tidemill_ingest.documents import events as submission_events
 from tidemill_ingest.documents.domain.document import Document, SubmissionFacts
 from tidemill_ingest.documents.domain.submission import Submission, SubmissionChannel
 from tidemill_ingest.documents.domain.version import Prepared
 from tidemill_ingest.documents.events import DocumentDeleted, DocumentUpserted
 from tidemill_ingest.documents.messages import DELETED, INGESTED, REJECTED, UPDATED
-from tidemill_ingest.documents.mongo import DocumentCodec
+from tidemill_ingest.documents.mongo import DOCUMENTS
 
 EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -64,7 +64,7 @@ def published(ce_type: str) -> Message:
     accept(document, revision=42)
     accept(document, revision=43)
     document.delete(SUBMISSION, revision=44, erase=True, reason="erasure request 2291", now=NOON)
-    events = [DocumentCodec().event(document, event, seq) for seq, event in enumerate(document.pending, start=1)]
+    events = [DOCUMENTS.event(document, event, seq) for seq, event in enumerate(document.pending, start=1)]
     return dict([*events, *curated()])[ce_type]
 
 
@@ -95,7 +95,7 @@ def curated() -> list[tuple[str, Message]]:
     )
     for each in offers:
         dataset.publish(each, draft, held_out_debt=0, epoch=0, now=NOON, keep=9)
-    return [DatasetCodec().event(dataset, event, seq) for seq, event in enumerate(dataset.pending, start=1)]
+    return [DATASETS.event(dataset, event, seq) for seq, event in enumerate(dataset.pending, start=1)]
 
 
 @pytest.mark.parametrize("ce_type", [INGESTED, UPDATED, DELETED, REJECTED, VERSION_PUBLISHED, VERSION_WITHHELD])

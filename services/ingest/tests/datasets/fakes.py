@@ -8,13 +8,14 @@ from services.ingest.tests.datasets.examples import FEEDBACK, offer_of, stored
 from services.ingest.tests.fakes import ACME, Ingest, LeasesInMemory
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_core.application import Request
-from tidemill_ingest.datasets.crud import CreateDataset, DeleteDataset, ManageDatasets
+from tidemill_core.resources import Write
+from tidemill_ingest.datasets import mongo
+from tidemill_ingest.datasets.crud import ManageDatasets
 from tidemill_ingest.datasets.domain.dataset import Dataset
 from tidemill_ingest.datasets.domain.division import Minimum
 from tidemill_ingest.datasets.domain.version import DatasetVersion
 from tidemill_ingest.datasets.erasures import Erasures
 from tidemill_ingest.datasets.events import Curations
-from tidemill_ingest.datasets.mongo import DatasetCodec
 from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.datasets.offer_examples import OfferExamples
 from tidemill_ingest.datasets.ports import DatasetName
@@ -64,12 +65,12 @@ class Datasets:
         self.clock, self.objects = self.ingest.clock, self.ingest.objects
         for bucket in (FEEDBACK, DATASETS):
             self.objects.buckets[bucket] = {}
-        self.datasets = InMemoryAggregates[Dataset](codec=DatasetCodec(), missing=DatasetNotFound, clock=self.clock)
+        self.datasets = InMemoryAggregates[Dataset](codec=mongo.DATASETS, missing=DatasetNotFound, clock=self.clock)
         self.batches = FeedbackBatches(self.objects, FEEDBACK, limits=self.limits)
         self.parts = DatasetParts(self.objects, DATASETS)
         self.groups = GroupsInMemory()
         self.leases = LeasesInMemory()
-        self.managing = ManageDatasets(datasets=self.datasets, clock=self.clock, limits=self.limits)
+        self.managing = ManageDatasets(datasets=self.datasets, clock=self.clock)
         self.reading = ReadVersions(datasets=self.datasets, parts=self.parts, limits=self.limits)
         self.offering = OfferExamples(
             datasets=self.datasets, batches=self.batches, limits=self.limits, clock=self.clock, enqueue=self._enqueue
@@ -109,12 +110,12 @@ class Datasets:
         return deleted
 
     async def declared(self, *, share: float = 0.3) -> "Datasets":
-        dataset = Dataset(id=NAME.dataset, project=NAME.project, share=share)
-        await self.managing.create(ACME, CreateDataset(dataset=dataset, request=Request.of("", b"")))
+        dataset = Dataset(id=NAME.dataset, project=NAME.project, held_out_share=share)
+        await self.managing.create(ACME, dataset, Write(request=Request.internal()))
         return self
 
     async def deleted(self) -> None:
-        await self.managing.delete(ACME, DeleteDataset(dataset_id=NAME.dataset, request=Request.of("", b"")))
+        await self.managing.delete(ACME, NAME.dataset, Write(request=Request.internal()))
 
     async def offered(self, messages: Sequence[ExampleMessage], *, seq: int = 1) -> None:
         """Offer the examples, and leave them to a worker."""

@@ -11,19 +11,14 @@ from services.ingest.tests.datasets.fakes import DATASETS, NAME, Datasets
 from services.ingest.tests.fakes import ACME
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, PageRequest, Request
-from tidemill_core.errors import InvalidInput
-from tidemill_ingest.datasets.crud import (
-    CreateDataset,
-    DeleteDataset,
-    UpdateDataset,
-)
+from tidemill_core.errors import Conflict, InvalidInput
+from tidemill_core.resources import Write
 from tidemill_ingest.datasets.domain.dataset import Dataset
 from tidemill_ingest.datasets.domain.events import DatasetVersionWithheld
 from tidemill_ingest.datasets.domain.version import Batch
 from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.datasets.ports import DatasetName
 from tidemill_ingest.errors import (
-    DatasetChanged,
     DatasetExists,
     DatasetNotFound,
     DatasetVersionNotFound,
@@ -38,25 +33,24 @@ LATER = timedelta(days=2)
 
 
 def desired(*, share: float = 0.3, group_by: str = "question", dataset_id: str = NAME.dataset) -> Dataset:
-    return Dataset(id=dataset_id, project="acme", share=share, group_by=group_by)
+    return Dataset(id=dataset_id, project="acme", held_out_share=share, group_by=group_by)
 
 
-def request(name: str = "") -> Request:
-    return Request.of(name, b"")
+def write(request_id: str = "", *, etag: str = "", validate_only: bool = False) -> Write:
+    return Write(request=Request.of(request_id, b""), etag=etag, validate_only=validate_only)
 
 
 async def test_a_dataset_is_created_once_and_its_id_is_taken_then() -> None:
     datasets = Datasets()
-    command = CreateDataset(dataset=desired(), request=request("r1"))
 
-    created = await datasets.managing.create(ACME, command)
-    again = await datasets.managing.create(ACME, command)
+    created = await datasets.managing.create(ACME, desired(), write("r1"))
+    again = await datasets.managing.create(ACME, desired(), write("r1"))
 
     assert created == again == await datasets.dataset()
     with pytest.raises(DatasetExists):
-        await datasets.managing.create(ACME, replace(command, request=request("r2")))
+        await datasets.managing.create(ACME, desired(), write("r2"))
     with pytest.raises(DatasetExists):
-        await datasets.managing.create(ACME, replace(command, request=request(), validate_only=True))
+        await datasets.managing.create(ACME, desired(), write(validate_only=True))
     with pytest.raises(DatasetNotFound):
         await datasets.managing.get(GLOBEX, NAME.dataset)
 
@@ -74,7 +68,7 @@ async def test_a_dataset_is_created_once_and_its_id_is_taken_then() -> None:
 )
 async def test_a_dataset_that_breaks_a_rule_is_refused_by_the_field(dataset: Dataset, field: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        await Datasets().managing.create(ACME, CreateDataset(dataset=dataset, request=request()))
+        await Datasets().managing.create(ACME, dataset, write())
 
     assert [violation.field for violation in refused.value.violations] == [field]
 
@@ -84,20 +78,18 @@ async def test_a_changed_share_moves_no_group_and_counts_for_new_groups() -> Non
     await datasets.turned(numbered(100))
     before = ids_in(await datasets.reading.part(ACME, "helpdesk_sft@1", "held_out"))
     etag = str((await datasets.dataset()).version)
-    command = UpdateDataset(
-        dataset=desired(share=0.5), fields=frozenset({"held_out_share"}), request=request(), etag=etag
-    )
+    given, fields = desired(share=0.5), frozenset({"held_out_share"})
 
-    await datasets.managing.update(ACME, replace(command, validate_only=True))
-    assert (await datasets.dataset()).share == 0.3
-    await datasets.managing.update(ACME, command)
+    await datasets.managing.update(ACME, given, fields, write(etag=etag, validate_only=True))
+    assert (await datasets.dataset()).held_out_share == 0.3
+    await datasets.managing.update(ACME, given, fields, write(etag=etag))
     await datasets.turned(numbered(200), seq=2)
 
     after = ids_in(await datasets.reading.part(ACME, "helpdesk_sft@2", "held_out"))
     assert set(before) < set(after)
     assert (len(before), len(after)) == (30, 80)
-    with pytest.raises(DatasetChanged):
-        await datasets.managing.update(ACME, replace(command, request=request()))
+    with pytest.raises(Conflict):
+        await datasets.managing.update(ACME, given, fields, write(etag=etag))
 
 
 async def test_a_deleted_dataset_is_gone_but_its_versions_stay_readable_for_a_day() -> None:
@@ -136,14 +128,13 @@ async def test_a_dataset_that_is_created_again_goes_on_with_its_numbers_and_grou
 
 async def test_deleting_checks_the_etag_and_can_be_tried_out() -> None:
     datasets = await Datasets().declared()
-    command = DeleteDataset(dataset_id=NAME.dataset, request=request(), etag="77")
 
-    with pytest.raises(DatasetChanged):
-        await datasets.managing.delete(ACME, command)
-    await datasets.managing.delete(ACME, replace(command, etag="1", validate_only=True))
+    with pytest.raises(Conflict):
+        await datasets.managing.delete(ACME, NAME.dataset, write(etag="77"))
+    await datasets.managing.delete(ACME, NAME.dataset, write(etag="1", validate_only=True))
     assert (await datasets.dataset()).id == NAME.dataset
     with pytest.raises(DatasetNotFound):
-        await datasets.managing.delete(GLOBEX, replace(command, etag=""))
+        await datasets.managing.delete(GLOBEX, NAME.dataset, write())
 
 
 async def test_versions_are_named_by_number_or_by_their_dataset_and_listed_in_pages() -> None:
@@ -185,7 +176,7 @@ async def test_a_difference_reports_which_examples_came_went_and_changed() -> No
 async def test_versions_that_are_too_large_or_of_two_datasets_are_not_compared() -> None:
     datasets = await Datasets(limits=Limits(compared_examples=30)).declared()
     await datasets.turned(numbered(20))
-    await datasets.managing.create(ACME, CreateDataset(dataset=desired(dataset_id="other"), request=request()))
+    await datasets.managing.create(ACME, desired(dataset_id="other"), write())
 
     with pytest.raises(DifferenceTooLarge, match="40 examples, and 30"):
         await datasets.reading.difference(ACME, "helpdesk_sft@1", "helpdesk_sft@1")
@@ -246,14 +237,14 @@ async def test_a_batch_that_is_elsewhere_or_too_large_is_refused_at_the_api(
     offer = offer_of(elsewhere(batch_of(b"", count=0), **changed))
 
     with pytest.raises(InvalidInput) as refused:
-        await datasets.offering(ACME, NAME.dataset, offer, request=request())
+        await datasets.offering(ACME, NAME.dataset, offer, request=Request.internal())
 
     assert [violation.field for violation in refused.value.violations] == [field]
     dataset = await datasets.dataset()
     assert dataset.offers == ()
-    assert dataset.withheld is not None
-    assert dataset.withheld.reason == "BATCH_REFUSED"
-    assert field in dataset.withheld.message
+    assert dataset.last_withheld is not None
+    assert dataset.last_withheld.reason == "BATCH_REFUSED"
+    assert field in dataset.last_withheld.message
     [event] = datasets.datasets.published
     assert isinstance(event, DatasetVersionWithheld)
     assert (event.reason, event.curation_seq) == ("BATCH_REFUSED", offer.curation_seq)
@@ -270,7 +261,7 @@ async def test_a_refused_offer_is_reported_once_and_becomes_a_version_when_it_is
     datasets.offering = replace(datasets.offering, batches=FeedbackBatches(datasets.objects, FEEDBACK, limits=raised))
     dataset = await datasets.turned(numbered(20))
 
-    assert (dataset.version_count, dataset.withheld) == (1, None)
+    assert (dataset.version_count, dataset.last_withheld) == (1, None)
 
 
 @pytest.mark.parametrize(("count", "versions"), [(20, 1), (2, 0)])
@@ -281,14 +272,14 @@ async def test_what_was_refused_stays_visible_when_an_older_offer_is_handled_aft
     await datasets.offered(numbered(count), seq=1)
     refused = offer_of(elsewhere(batch_of(b"", count=0), bucket="elsewhere"), seq=2)
     with pytest.raises(InvalidInput):
-        await datasets.offering(ACME, NAME.dataset, refused, request=request())
+        await datasets.offering(ACME, NAME.dataset, refused, request=Request.internal())
 
     await datasets.publish(NAME)
 
     dataset = await datasets.dataset()
     assert dataset.version_count == versions
-    assert dataset.withheld is not None
-    assert (dataset.withheld.reason, dataset.withheld.curation_seq) == ("BATCH_REFUSED", 2)
+    assert dataset.last_withheld is not None
+    assert (dataset.last_withheld.reason, dataset.last_withheld.curation_seq) == ("BATCH_REFUSED", 2)
 
 
 async def test_an_old_offer_that_is_refused_says_nothing_of_what_came_since() -> None:
@@ -297,9 +288,9 @@ async def test_an_old_offer_that_is_refused_says_nothing_of_what_came_since() ->
     old = offer_of(elsewhere(batch_of(b"", count=0), bucket="elsewhere"), seq=1)
 
     with pytest.raises(InvalidInput):
-        await datasets.offering(ACME, NAME.dataset, old, request=request())
+        await datasets.offering(ACME, NAME.dataset, old, request=Request.internal())
 
-    assert (await datasets.dataset()).withheld is None
+    assert (await datasets.dataset()).last_withheld is None
 
 
 async def test_both_sides_of_the_batch_limits_are_taken_exactly() -> None:

@@ -106,10 +106,10 @@ async def test_the_same_content_makes_no_version_and_says_so_until_there_is_one(
     other = await datasets.turned(numbered(21), seq=3)
 
     assert same.version_count == 1
-    assert same.withheld is not None
-    assert (same.withheld.reason, same.withheld.curation_seq) == ("UNCHANGED", 2)
-    assert "helpdesk_sft@1" in same.withheld.message
-    assert (other.version_count, other.withheld) == (2, None)
+    assert same.last_withheld is not None
+    assert (same.last_withheld.reason, same.last_withheld.curation_seq) == ("UNCHANGED", 2)
+    assert "helpdesk_sft@1" in same.last_withheld.message
+    assert (other.version_count, other.last_withheld) == (2, None)
     withheld = datasets.datasets.published[1]
     assert isinstance(withheld, DatasetVersionWithheld)
     assert (withheld.reason, withheld.curation, withheld.curation_seq) == ("UNCHANGED", "helpdesk_sft", 2)
@@ -130,11 +130,11 @@ async def test_what_makes_no_version_is_visible_on_the_dataset_and_reported(
 
     dataset = await datasets.turned(offered)
 
-    assert dataset.withheld is not None
-    assert (dataset.withheld.reason, dataset.version_count, dataset.offers) == (reason, 0, ())
+    assert dataset.last_withheld is not None
+    assert (dataset.last_withheld.reason, dataset.version_count, dataset.offers) == (reason, 0, ())
     [event] = datasets.datasets.published
     assert isinstance(event, DatasetVersionWithheld)
-    assert (event.reason, event.message) == (reason, dataset.withheld.message)
+    assert (event.reason, event.message) == (reason, dataset.last_withheld.message)
 
 
 async def test_groups_of_a_withheld_offer_stay_assigned() -> None:
@@ -169,7 +169,7 @@ async def test_groups_that_were_assigned_in_one_object_stay_assigned() -> None:
     written = {"train": sorted(before.train), "held_out": sorted(before.held_out), "owed": before.held_out_debt}
     ref = await datasets.parts.put_part(NAME, json.dumps(written).encode())
     await datasets.datasets.update(
-        "acme", NAME.dataset, lambda each: setattr(each, "split", ref), request=Request.of("", b"")
+        "acme", NAME.dataset, lambda each: setattr(each, "split", ref), request=Request.internal()
     )
 
     dataset = await datasets.turned(numbered(14))
@@ -238,7 +238,7 @@ async def test_a_batch_that_is_gone_damaged_or_no_examples_is_withheld_with_its_
         datasets.objects.buckets[FEEDBACK] = {offer.batch.object.key: data} if data else {}
         await datasets.offering(ACME, NAME.dataset, offer, request=Request(id=offer.id, digest=""))
         assert await datasets.publish(NAME)
-        withheld = (await datasets.dataset()).withheld
+        withheld = (await datasets.dataset()).last_withheld
         assert withheld is not None
         assert withheld.reason == reason
 
@@ -264,7 +264,7 @@ async def test_lines_that_are_no_examples_are_withheld_by_their_number(data: byt
 
     assert await datasets.publish(NAME)
 
-    withheld = (await datasets.dataset()).withheld
+    withheld = (await datasets.dataset()).last_withheld
     assert withheld is not None
     assert withheld.reason == "BATCH_INVALID"
     assert said in withheld.message
@@ -325,7 +325,7 @@ async def test_a_worker_that_slept_through_its_lease_changes_nothing() -> None:
     datasets = await Datasets().declared()
     await datasets.offered(numbered(20))
     stale = await datasets.dataset()
-    await datasets.datasets.update("acme", NAME.dataset, lambda each: each.claim(7), request=Request.of("", b""))
+    await datasets.datasets.update("acme", NAME.dataset, lambda each: each.claim(7), request=Request.internal())
 
     assert not await datasets.publish(NAME)  # its epoch is 1
 

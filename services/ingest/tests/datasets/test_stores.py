@@ -20,7 +20,7 @@ from tidemill_ingest.datasets.domain.split import Split
 from tidemill_ingest.datasets.domain.version import ExampleBatchOffer
 from tidemill_ingest.datasets.erasures import Erasures
 from tidemill_ingest.datasets.mongo import (
-    DatasetCodec,
+    DATASETS,
     MongoGroups,
     datasets_with_offers,
 )
@@ -86,13 +86,17 @@ async def test_a_dataset_is_read_as_it_was_saved_and_lists_filter_it(database: D
     await stored.ensure_indexes()
     dataset = await lived()
 
-    saved = await stored.add(replace(dataset, version=0, seq=0, create_time=None), request=Request.of("", b""))
+    saved = await stored.add(replace(dataset, version=0, seq=0, create_time=None), request=Request.internal())
     found = await stored.get("acme", dataset.id)
     active = await stored.list("acme", page=PageRequest(), where={"state": "active"})
     deleted = await stored.list("acme", page=PageRequest(), where={"state": "deleted"})
 
     assert found == saved
-    assert (found.versions, found.offers, found.withheld) == (dataset.versions, dataset.offers, dataset.withheld)
+    assert (found.versions, found.offers, found.last_withheld) == (
+        dataset.versions,
+        dataset.offers,
+        dataset.last_withheld,
+    )
     assert (found.last_seq_by_curation, found.held_out_debt, found.epoch) == (
         dataset.last_seq_by_curation,
         dataset.held_out_debt,
@@ -103,7 +107,7 @@ async def test_a_dataset_is_read_as_it_was_saved_and_lists_filter_it(database: D
 
 
 async def test_the_stored_form_of_a_dataset_is_stable() -> None:
-    dataset, codec = await lived(), DatasetCodec()
+    dataset, codec = await lived(), DATASETS
     names = ("id", "project", "labels", "version", "seq", "create_time", "update_time", "deleted")
     identity = Identity(**{name: getattr(dataset, name) for name in names})
 
@@ -118,9 +122,9 @@ async def test_workers_find_the_datasets_to_which_something_is_offered(database:
     await pending.ensure_indexes()
     for dataset_id in ("idle", "busy"):
         dataset = Dataset(id=dataset_id, project="acme", state=DatasetState.ACTIVE)
-        await stored.add(dataset, request=Request.of("", b""))
+        await stored.add(dataset, request=Request.internal())
     offer = offer_of(batch_of(b"", count=0))
-    await stored.update("acme", "busy", lambda each: each.offer(offer, at_most=1), request=Request.of("", b""))
+    await stored.update("acme", "busy", lambda each: each.offer(offer, at_most=1), request=Request.internal())
 
     assert (await pending("", without=frozenset())).items == [DatasetName(project="acme", dataset="busy")]
 
@@ -171,12 +175,12 @@ async def test_two_workers_at_once_make_one_version_and_one_event_of_each_offer(
     batches = FeedbackBatches(buckets.store, buckets.feedback, limits=Limits())
     parts = DatasetParts(buckets.store, buckets.datasets)
     dataset = Dataset(id=NAME.dataset, project=NAME.project, state=DatasetState.ACTIVE)
-    await stored.add(dataset, request=Request.of("", b""))
+    await stored.add(dataset, request=Request.internal())
     for seq in (1, 2):
         data = lines(numbered(20 * seq))
         offer = offer_of(batch_of(data, count=20 * seq, bucket=buckets.feedback), seq=seq)
         await buckets.store.put(buckets.feedback, offer.batch.object.key, data, media_type="application/jsonl")
-        await stored.update("acme", NAME.dataset, partial(offered, offer=offer), request=Request.of("", b""))
+        await stored.update("acme", NAME.dataset, partial(offered, offer=offer), request=Request.internal())
     publish = PublishVersions(
         datasets=stored,
         batches=batches,

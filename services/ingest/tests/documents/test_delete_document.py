@@ -11,7 +11,7 @@ from tidemill_core.errors import Conflict, DependencyUnavailable, InvalidInput
 from tidemill_ingest.documents.domain.document import Document, DocumentState, DocumentStep
 from tidemill_ingest.documents.domain.events import DocumentDeleted
 from tidemill_ingest.documents.domain.submission import DocumentName
-from tidemill_ingest.documents.mongo import DocumentCodec
+from tidemill_ingest.documents.mongo import DOCUMENTS
 from tidemill_ingest.documents.objects import ExchangeTexts
 from tidemill_ingest.documents.ports import SweepRules
 from tidemill_ingest.documents.reconcile import sweep_controller
@@ -26,7 +26,7 @@ class _Contended(InMemoryAggregates[Document]):
     """The documents of another store, of which the first one that is to be updated always changes meanwhile."""
 
     def __init__(self, documents: InMemoryAggregates[Document]) -> None:
-        super().__init__(codec=DocumentCodec(), missing=DocumentNotFound)
+        super().__init__(codec=DOCUMENTS, missing=DocumentNotFound)
         self.__dict__ = dict(documents.__dict__)
         self._updates = 0
 

@@ -17,7 +17,7 @@ from tidemill_core.errors import NotFound
 from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.documents.domain.version import Prepared
 from tidemill_ingest.documents.mongo import (
-    DocumentCodec,
+    DOCUMENTS,
     MongoOutbox,
     MongoSweepCursor,
     MongoVersionTexts,
@@ -93,7 +93,7 @@ async def test_a_document_is_read_as_it_was_saved_and_lists_filter_it(database: 
     await documents.ensure_indexes()
     document = await lived()
 
-    saved = await documents.add(replace(document, version=0, seq=0, create_time=None), request=Request.of("", b""))
+    saved = await documents.add(replace(document, version=0, seq=0, create_time=None), request=Request.internal())
     found = await documents.get("acme", document.id)
     listed = await documents.list("acme", page=PageRequest(), where={"source": "cms", "state": "deleted"})
     none = await documents.list("acme", page=PageRequest(), where={"state": "active"})
@@ -109,7 +109,7 @@ async def test_a_document_is_read_as_it_was_saved_and_lists_filter_it(database: 
 
 
 async def test_the_stored_form_of_a_document_is_stable() -> None:
-    document, codec = await lived(), DocumentCodec()
+    document, codec = await lived(), DOCUMENTS
     names = ("id", "project", "labels", "version", "seq", "create_time", "update_time", "deleted")
     identity = Identity(**{name: getattr(document, name) for name in names})
 
@@ -166,7 +166,7 @@ async def test_sources_and_bindings_are_read_as_they_were_saved(database: Databa
     source = Source(
         id="cms", project="acme", events="urn:kb", masking=Masking.of(["email"], none=False), retention_days=3
     )
-    saved = await sources.add(source, request=Request.of("", b""))
+    saved = await sources.add(source, request=Request.internal())
     ingest = Ingest()
     ingest.events = replace(ingest.events, sources=sources, bindings=bindings)
     await ingest.events.bind("acme", "urn:kb", "cms")

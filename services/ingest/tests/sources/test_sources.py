@@ -6,33 +6,43 @@ import pytest
 from services.ingest.tests.fakes import ACME, Ingest
 from tidemill_core.application import Caller, Request
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, RequestIdReused
+from tidemill_core.resources import Write
 from tidemill_ingest.errors import EventsNotRegistered, EventSourceTaken, SourceNotFound
 from tidemill_ingest.masking.kinds import Masking, MaskKind
-from tidemill_ingest.sources.crud import CreateSource, DeleteSource, UpdateSource
 from tidemill_ingest.sources.domain import Source
 from tidemill_ingest.sources.known_sources import KnownSources
 
 KB = "https://cms.acme.example/kb"
 
 
-def creating(source_id: str = "cms", *, events: str = "", project: str = "acme", request_id: str = "") -> CreateSource:
+def creating(
+    source_id: str = "cms",
+    *,
+    events: str = "",
+    project: str = "acme",
+    request_id: str = "",
+    validate_only: bool = False,
+) -> tuple[Source, Write]:
     source = Source(id=source_id, project=project, events=events)
-    return CreateSource(source=source, request=Request.of(request_id, repr(source).encode()))
+    return source, Write(request=Request.of(request_id, repr(source).encode()), validate_only=validate_only)
 
 
-def updating(source: Source, *fields: str, etag: str = "", request_id: str = "") -> UpdateSource:
-    request = Request.of(request_id, b"")
-    return UpdateSource(source=source, fields=frozenset(fields), request=request, etag=etag)
+def updating(
+    source: Source, *fields: str, etag: str = "", validate_only: bool = False
+) -> tuple[Source, frozenset[str], Write]:
+    return source, frozenset(fields), Write(request=Request.internal(), etag=etag, validate_only=validate_only)
 
 
-def deleting(source_id: str = "cms", *, etag: str = "", request_id: str = "") -> DeleteSource:
-    return DeleteSource(source_id=source_id, request=Request.of(request_id, b""), etag=etag)
+def deleting(
+    source_id: str = "cms", *, etag: str = "", request_id: str = "", validate_only: bool = False
+) -> tuple[str, Write]:
+    return source_id, Write(request=Request.of(request_id, b""), etag=etag, validate_only=validate_only)
 
 
 async def test_a_new_source_masks_everything_unless_it_says_otherwise() -> None:
     ingest = Ingest()
 
-    source = await ingest.managing.create(ACME, creating())
+    source = await ingest.managing.create(ACME, *creating())
 
     assert source.masking.kinds == frozenset(MaskKind)
 
@@ -69,34 +79,34 @@ def test_masking_refuses_unknown_kinds_and_contradictions(kinds: list[str], *, n
 )
 async def test_a_source_that_breaks_a_rule_is_refused_by_the_field(field: str, bad: object) -> None:
     ingest = Ingest()
-    command = creating()
-    setattr(command.source, field, bad)
+    source, write = creating()
+    setattr(source, field, bad)
 
     with pytest.raises(InvalidInput) as refused:
-        await ingest.managing.create(ACME, command)
+        await ingest.managing.create(ACME, source, write)
 
     assert refused.value.violations[0].field.startswith(f"source.{field}")
 
 
 async def test_the_same_request_creates_once_and_another_one_is_refused() -> None:
     ingest = Ingest()
-    first = await ingest.managing.create(ACME, creating(request_id="r1"))
-    again = await ingest.managing.create(ACME, creating(request_id="r1"))
+    first = await ingest.managing.create(ACME, *creating(request_id="r1"))
+    again = await ingest.managing.create(ACME, *creating(request_id="r1"))
 
     assert first.version == again.version == 1
     with pytest.raises(AlreadyExists):
-        await ingest.managing.create(ACME, creating(request_id="r2"))
+        await ingest.managing.create(ACME, *creating(request_id="r2"))
     with pytest.raises(RequestIdReused):
-        await ingest.managing.create(ACME, creating(events=KB, request_id="r1"))
+        await ingest.managing.create(ACME, *creating(events=KB, request_id="r1"))
 
 
 async def test_events_belong_to_one_source_of_a_project_and_other_projects_have_their_own() -> None:
     ingest = Ingest()
-    await ingest.managing.create(ACME, creating(events=KB))
+    await ingest.managing.create(ACME, *creating(events=KB))
 
     with pytest.raises(EventSourceTaken, match="'cms'"):
-        await ingest.managing.create(ACME, creating("other", events=KB))
-    await ingest.managing.create(Caller(project="umbrella"), creating(events=KB, project="umbrella"))
+        await ingest.managing.create(ACME, *creating("other", events=KB))
+    await ingest.managing.create(Caller(project="umbrella"), *creating(events=KB, project="umbrella"))
 
     assert (await ingest.events.find("acme", KB)).project == "acme"
     assert (await ingest.events.find("umbrella", KB)).project == "umbrella"
@@ -106,12 +116,12 @@ async def test_events_belong_to_one_source_of_a_project_and_other_projects_have_
 
 async def test_events_are_free_again_once_their_source_gives_them_up() -> None:
     ingest = Ingest()
-    source = await ingest.managing.create(ACME, creating(events=KB))
+    source = await ingest.managing.create(ACME, *creating(events=KB))
 
-    await ingest.managing.update(ACME, updating(replace(source, events=""), "events"))
-    await ingest.managing.create(ACME, creating("second", events=KB))
-    await ingest.managing.delete(ACME, deleting("second"))
-    await ingest.managing.create(ACME, creating("third", events=KB))
+    await ingest.managing.update(ACME, *updating(replace(source, events=""), "events"))
+    await ingest.managing.create(ACME, *creating("second", events=KB))
+    await ingest.managing.delete(ACME, *deleting("second"))
+    await ingest.managing.create(ACME, *creating("third", events=KB))
 
     assert (await ingest.events.find("acme", KB)).id == "third"
 
@@ -121,67 +131,67 @@ async def test_events_that_a_crash_left_bound_are_free_after_a_minute() -> None:
     await ingest.events.bind("acme", KB, "never-saved")
 
     with pytest.raises(EventSourceTaken):
-        await ingest.managing.create(ACME, creating(events=KB))
+        await ingest.managing.create(ACME, *creating(events=KB))
     ingest.clock.advance(timedelta(minutes=2))
-    await ingest.managing.create(ACME, creating(events=KB))
+    await ingest.managing.create(ACME, *creating(events=KB))
 
     assert (await ingest.events.find("acme", KB)).id == "cms"
 
 
 async def test_an_update_changes_only_what_its_mask_names() -> None:
     ingest = Ingest()
-    source = await ingest.managing.create(ACME, creating(events=KB))
+    source = await ingest.managing.create(ACME, *creating(events=KB))
     desired = replace(source, events="urn:other", retention_days=30)
 
-    saved = await ingest.managing.update(ACME, updating(desired, "retention_days", etag="1"))
+    saved = await ingest.managing.update(ACME, *updating(desired, "retention_days", etag="1"))
 
     assert (saved.events, saved.retention_days) == (KB, 30)
     with pytest.raises(Conflict):
-        await ingest.managing.update(ACME, updating(desired, "retention_days", etag="1"))
+        await ingest.managing.update(ACME, *updating(desired, "retention_days", etag="1"))
     with pytest.raises(SourceNotFound):
-        await ingest.managing.update(ACME, updating(replace(desired, id="nope"), "retention_days"))
+        await ingest.managing.update(ACME, *updating(replace(desired, id="nope"), "retention_days"))
 
 
 async def test_a_deleted_source_takes_nothing_and_its_id_can_be_taken_again() -> None:
     ingest = Ingest()
-    await ingest.managing.create(ACME, creating(events=KB))
+    await ingest.managing.create(ACME, *creating(events=KB))
 
     with pytest.raises(Conflict):
-        await ingest.managing.delete(ACME, deleting(etag="99"))
-    await ingest.managing.delete(ACME, deleting(request_id="d1"))
-    await ingest.managing.delete(ACME, deleting(request_id="d1"))
+        await ingest.managing.delete(ACME, *deleting(etag="99"))
+    await ingest.managing.delete(ACME, *deleting(request_id="d1"))
+    await ingest.managing.delete(ACME, *deleting(request_id="d1"))
 
     with pytest.raises(SourceNotFound):
         await ingest.sources.get("acme", "cms")
     with pytest.raises(EventsNotRegistered):
         await ingest.events.find("acme", KB)
-    assert (await ingest.managing.create(ACME, creating(events=KB))).version > 1
+    assert (await ingest.managing.create(ACME, *creating(events=KB))).version > 1
 
 
 async def test_checking_only_changes_nothing() -> None:
     ingest = Ingest()
-    await ingest.managing.create(ACME, replace(creating(events=KB), validate_only=True))
+    await ingest.managing.create(ACME, *creating(events=KB, validate_only=True))
     with pytest.raises(SourceNotFound):
         await ingest.sources.get("acme", "cms")
 
-    source = await ingest.managing.create(ACME, creating())
+    source = await ingest.managing.create(ACME, *creating())
     with pytest.raises(AlreadyExists):
-        await ingest.managing.create(ACME, replace(creating(), validate_only=True))
-    await ingest.managing.update(ACME, replace(updating(replace(source, events=KB), "events"), validate_only=True))
-    await ingest.managing.delete(ACME, replace(deleting(), validate_only=True))
+        await ingest.managing.create(ACME, *creating(validate_only=True))
+    await ingest.managing.update(ACME, *updating(replace(source, events=KB), "events", validate_only=True))
+    await ingest.managing.delete(ACME, *deleting(validate_only=True))
 
     assert (await ingest.sources.get("acme", "cms")).events == ""
 
 
 async def test_checking_only_finds_that_events_are_taken() -> None:
     ingest = Ingest()
-    await ingest.managing.create(ACME, creating(events=KB))
-    other = await ingest.managing.create(ACME, creating("other"))
+    await ingest.managing.create(ACME, *creating(events=KB))
+    other = await ingest.managing.create(ACME, *creating("other"))
 
     with pytest.raises(EventSourceTaken):
-        await ingest.managing.create(ACME, replace(creating("third", events=KB), validate_only=True))
+        await ingest.managing.create(ACME, *creating("third", events=KB, validate_only=True))
     with pytest.raises(EventSourceTaken):
-        await ingest.managing.update(ACME, replace(updating(replace(other, events=KB), "events"), validate_only=True))
+        await ingest.managing.update(ACME, *updating(replace(other, events=KB), "events", validate_only=True))
 
 
 async def test_a_source_that_was_found_is_remembered_for_a_moment_and_one_that_was_not_is_not() -> None:
@@ -189,10 +199,10 @@ async def test_a_source_that_was_found_is_remembered_for_a_moment_and_one_that_w
     find = KnownSources(events=ingest.events, clock=ingest.clock)
     with pytest.raises(EventsNotRegistered):
         await find("acme", KB)
-    source = await ingest.managing.create(ACME, creating(events=KB))
+    source = await ingest.managing.create(ACME, *creating(events=KB))
 
     assert (await find("acme", KB)).masking == source.masking
-    await ingest.managing.update(ACME, updating(replace(source, masking=Masking.of([], none=True)), "masking"))
+    await ingest.managing.update(ACME, *updating(replace(source, masking=Masking.of([], none=True)), "masking"))
     assert (await find("acme", KB)).masking == source.masking
     ingest.clock.advance(timedelta(seconds=6))
 

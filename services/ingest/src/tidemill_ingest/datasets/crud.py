@@ -1,47 +1,13 @@
 """Create, read, change and delete datasets."""
 
-from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
+from tidemill_core.application import Caller, Clock, Page, PageRequest
+from tidemill_core.resources import Write, copy_fields, create, update
 from tidemill_ingest.datasets.domain.dataset import Dataset, DatasetState
 from tidemill_ingest.datasets.ports import Datasets
-from tidemill_ingest.errors import DatasetNotFound
-from tidemill_ingest.limits import Limits
 
-_FIELDS = {"labels": "labels", "held_out_share": "share", "group_by": "group_by"}
-CHANGEABLE = frozenset(_FIELDS)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateDataset:
-    """The dataset as its owner describes it."""
-
-    dataset: Dataset
-    request: Request
-    validate_only: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateDataset:
-    """`fields` names what changes to what `dataset` says; `etag` is what the caller read."""
-
-    dataset: Dataset
-    fields: frozenset[str]
-    request: Request
-    etag: str = ""
-    validate_only: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteDataset:
-    """`etag` is what the caller read."""
-
-    dataset_id: str
-    request: Request
-    etag: str = ""
-    validate_only: bool = False
+CHANGEABLE = frozenset({"labels", "held_out_share", "group_by"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +16,8 @@ class ManageDatasets:
 
     datasets: Datasets
     clock: Clock
-    limits: Limits
 
-    async def create(self, caller: Caller, command: CreateDataset) -> Dataset:
+    async def create(self, caller: Caller, dataset: Dataset, write: Write) -> Dataset:
         """Return the new dataset; one that was deleted goes on with its groups and numbers.
 
         Raises:
@@ -60,17 +25,9 @@ class ManageDatasets:
             DatasetExists: the id is taken.
 
         """
-        desired = command.dataset
-        desired.check(self.limits)
-        fresh = Dataset(id=desired.id, project=caller.project)
-        if not command.validate_only:
-            return await self.datasets.upsert(fresh, lambda each: each.declare(desired), request=command.request)
-        try:
-            preview = await self.datasets.get(caller.project, desired.id)
-        except DatasetNotFound:
-            preview = fresh
-        preview.declare(desired)
-        return preview
+        dataset.check()
+        fresh = Dataset(id=dataset.id, project=caller.project)
+        return await create(self.datasets, fresh, write, begin=lambda each: each.declare(dataset))
 
     async def get(self, caller: Caller, dataset_id: str) -> Dataset:
         """Return the dataset; a deleted one is not found, though its versions are.
@@ -84,51 +41,33 @@ class ManageDatasets:
         return dataset
 
     async def list(self, caller: Caller, page: PageRequest) -> Page[Dataset]:
-        """Return a page of datasets, oldest first."""
+        """Return a page of datasets, oldest first unless the page asks for the newest."""
         return await self.datasets.list(caller.project, page=page, where={"state": DatasetState.ACTIVE.value})
 
-    async def update(self, caller: Caller, command: UpdateDataset) -> Dataset:
+    async def update(self, caller: Caller, given: Dataset, fields: frozenset[str], write: Write) -> Dataset:
         """Return the changed dataset; another share counts for groups that are new from now on.
 
         Raises:
             InvalidInput: naming every field that breaks its rule.
             DatasetNotFound: there is none.
-            DatasetChanged: it changed since the etag.
+            Conflict: it changed since the etag.
 
         """
 
         def change(dataset: Dataset) -> None:
-            for name in command.fields:
-                setattr(dataset, _FIELDS[name], getattr(command.dataset, _FIELDS[name]))
-            dataset.check(self.limits)
+            dataset.require_active()
+            copy_fields(given, dataset, fields)
+            dataset.check()
 
-        return await self._change(caller, command.dataset.id, change, command)
+        return await update(self.datasets, caller.project, given.id, change, write)
 
-    async def delete(self, caller: Caller, command: DeleteDataset) -> Dataset:
+    async def delete(self, caller: Caller, dataset_id: str, write: Write) -> Dataset:
         """Return the dataset as it is now; its versions stay readable for their retention.
 
         Raises:
             DatasetNotFound: there is none.
-            DatasetChanged: it changed since the etag.
+            Conflict: it changed since the etag.
 
         """
         now = self.clock.now()
-        return await self._change(caller, command.dataset_id, lambda each: each.delete(now=now), command)
-
-    async def _change(
-        self,
-        caller: Caller,
-        dataset_id: str,
-        change: Callable[[Dataset], None],
-        command: UpdateDataset | DeleteDataset,
-    ) -> Dataset:
-        def changed(dataset: Dataset) -> None:
-            dataset.require_active()
-            dataset.check_etag(command.etag)
-            change(dataset)
-
-        if not command.validate_only:
-            return await self.datasets.update(caller.project, dataset_id, changed, request=command.request)
-        preview = deepcopy(await self.datasets.get(caller.project, dataset_id))
-        changed(preview)
-        return preview
+        return await update(self.datasets, caller.project, dataset_id, lambda each: each.delete(now=now), write)

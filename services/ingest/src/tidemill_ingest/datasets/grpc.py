@@ -7,10 +7,11 @@ from grpc.aio import ServicerContext
 
 from tidemill.ingest.v1 import dataset_service_pb2 as pb
 from tidemill.ingest.v1 import dataset_service_pb2_grpc
-from tidemill_ingest.datasets.crud import CHANGEABLE, CreateDataset, DeleteDataset, ManageDatasets, UpdateDataset
+from tidemill_ingest.datasets.crud import CHANGEABLE, ManageDatasets
 from tidemill_ingest.datasets.messages import dataset_message, dataset_of, split_of, version_message
 from tidemill_ingest.datasets.read_versions import ReadVersions
-from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of, required
+from tidemill_kit.grpc.server import current_caller, page_of, paths_of, required, write_of
+from tidemill_kit.mapping import to_message
 
 Context = ServicerContext[Any, Any]
 
@@ -26,13 +27,10 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
 
     async def CreateDataset(self, request: pb.CreateDatasetRequest, context: Context) -> pb.CreateDatasetResponse:  # noqa: ARG002
         """See the contract."""
+        caller = current_caller()
         required(request, "dataset")
-        command = CreateDataset(
-            dataset=dataset_of(request.dataset, current_caller().project),
-            request=request_of(request),
-            validate_only=request.validate_only,
-        )
-        return pb.CreateDatasetResponse(dataset=dataset_message(await self._datasets.create(current_caller(), command)))
+        dataset = await self._datasets.create(caller, dataset_of(request.dataset, caller.project), write_of(request))
+        return pb.CreateDatasetResponse(dataset=dataset_message(dataset))
 
     async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.GetDatasetResponse:  # noqa: ARG002
         """See the contract."""
@@ -48,25 +46,16 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
 
     async def UpdateDataset(self, request: pb.UpdateDatasetRequest, context: Context) -> pb.UpdateDatasetResponse:  # noqa: ARG002
         """See the contract."""
+        caller = current_caller()
         required(request, "dataset")
-        command = UpdateDataset(
-            dataset=dataset_of(request.dataset, current_caller().project),
-            fields=paths_of(request.update_mask, allowed=CHANGEABLE),
-            etag=request.dataset.etag,
-            request=request_of(request),
-            validate_only=request.validate_only,
-        )
-        return pb.UpdateDatasetResponse(dataset=dataset_message(await self._datasets.update(current_caller(), command)))
+        fields = paths_of(request.update_mask, allowed=CHANGEABLE)
+        write = write_of(request, etag=request.dataset.etag)
+        dataset = await self._datasets.update(caller, dataset_of(request.dataset, caller.project), fields, write)
+        return pb.UpdateDatasetResponse(dataset=dataset_message(dataset))
 
     async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> pb.DeleteDatasetResponse:  # noqa: ARG002
         """See the contract."""
-        command = DeleteDataset(
-            dataset_id=request.id,
-            etag=request.etag,
-            request=request_of(request),
-            validate_only=request.validate_only,
-        )
-        deleted = await self._datasets.delete(current_caller(), command)
+        deleted = await self._datasets.delete(current_caller(), request.id, write_of(request))
         return pb.DeleteDatasetResponse(dataset=dataset_message(deleted))
 
     async def GetDatasetVersion(
@@ -98,12 +87,7 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
     ) -> pb.DiffDatasetVersionsResponse:
         """See the contract."""
         difference = await self._versions.difference(current_caller(), request.base, request.target)
-        return pb.DiffDatasetVersionsResponse(
-            added=difference.added,
-            removed=difference.removed,
-            changed=difference.changed,
-            moved=difference.moved,
-        )
+        return to_message(pb.DiffDatasetVersionsResponse, difference)
 
     async def ExportDatasetVersion(
         self,

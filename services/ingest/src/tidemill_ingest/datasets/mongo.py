@@ -1,24 +1,11 @@
 """Datasets in MongoDB: what they are, and which of them wait for a worker."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
 
-from google.protobuf.message import Message
-
-from tidemill_core.aggregate import Event, ObjectRef
-from tidemill_ingest.datasets.domain.dataset import Dataset, DatasetState, Withheld
-from tidemill_ingest.datasets.domain.version import (
-    Batch,
-    DatasetVersion,
-    ExampleBatchOffer,
-    Part,
-    Statistics,
-    VersionDraft,
-)
+from tidemill_ingest.datasets.domain.dataset import Dataset, Withheld
 from tidemill_ingest.datasets.messages import payload_of
 from tidemill_ingest.datasets.ports import DatasetName
-from tidemill_kit.store.aggregates import Identity
+from tidemill_kit.mapping import DocumentCodec, FieldForm, Form
 from tidemill_kit.store.mongo import Collection, Document, insert_new, translated
 from tidemill_kit.workers.pending import PendingDocuments
 
@@ -26,52 +13,27 @@ TOPIC = "tidemill.ingest.dataset.v1"
 _BATCH_SIZE = 1000
 
 
-class DatasetCodec:
-    """Dataset <-> state; lists are filtered by `state`, workers look for `waiting`."""
-
-    schema = 2
-    """1 had all groups in the object `split`, and an older process would begin anew where there is none."""
-
-    def encode(self, aggregate: Dataset) -> dict[str, Any]:
-        """See `Codec.encode`."""
-        return {
-            "state": aggregate.state.value,
-            "share": aggregate.share,
-            "group_by": aggregate.group_by,
-            "offers": [asdict(offer) for offer in aggregate.offers],
-            "waiting": len(aggregate.offers),
-            # Names from outside are values here, because a field's name has no dots in it.
-            "heard": [[curation, seq] for curation, seq in sorted(aggregate.last_seq_by_curation.items())],
-            "versions": [asdict(version) for version in aggregate.versions],
-            "version_count": aggregate.version_count,
-            "split": asdict(aggregate.split) if aggregate.split else None,
-            "owed": aggregate.held_out_debt,
-            "withheld": asdict(aggregate.withheld) if aggregate.withheld else None,
-            "epoch": aggregate.epoch,
-            "deleted_at": aggregate.deleted_at,
-        }
-
-    def decode(self, identity: Identity, state: dict[str, Any], schema: int) -> Dataset:  # noqa: ARG002 - a field tells
-        """See `Codec.decode`."""
-        return Dataset(
-            **identity.fields(),
-            state=DatasetState(state["state"]),
-            share=state["share"],
-            group_by=state["group_by"],
-            offers=tuple(ExampleBatchOffer(**{**each, "batch": _batch(each["batch"])}) for each in state["offers"]),
-            last_seq_by_curation=dict(state["heard"]),
-            versions=tuple(_version(each) for each in state["versions"]),
-            version_count=state["version_count"],
-            split=ObjectRef(**state["split"]) if state["split"] else None,
-            held_out_debt=state.get("owed", 0),
-            withheld=Withheld(**state["withheld"]) if state["withheld"] else None,
-            epoch=state["epoch"],
-            deleted_at=state["deleted_at"],
-        )
-
-    def event(self, aggregate: Dataset, event: Event, seq: int) -> tuple[str, Message]:
-        """See `Codec.event`."""
-        return payload_of(aggregate, event, seq)
+DATASETS = DocumentCodec(
+    Dataset,
+    {
+        Dataset: Form(
+            renames={
+                "held_out_share": "share",
+                "held_out_debt": "owed",
+                "last_seq_by_curation": "heard",
+                "last_withheld": "withheld",
+            },
+            fields={
+                "last_seq_by_curation": FieldForm(lambda seqs: [list(each) for each in sorted(seqs.items())], dict)
+            },
+            derived={"waiting": lambda dataset: len(dataset.offers)},
+        ),
+        Withheld: Form(renames={"withhold_time": "withheld_at"}),
+    },
+    schema=2,  # 1 had all groups in the object `split`: an older process would begin anew where there is none
+    event=payload_of,
+)
+"""Lists are filtered by `state`, workers look for `waiting`."""
 
 
 def datasets_with_offers(datasets: Collection) -> PendingDocuments[DatasetName]:
@@ -81,29 +43,6 @@ def datasets_with_offers(datasets: Collection) -> PendingDocuments[DatasetName]:
         {"state.waiting": {"$gt": 0}},
         index="state.waiting",
         key=lambda project, dataset: DatasetName(project=project, dataset=dataset),
-    )
-
-
-def _batch(state: dict[str, Any]) -> Batch:
-    return Batch(object=ObjectRef(**state["object"]), examples=state["examples"])
-
-
-def _part(state: dict[str, Any]) -> Part:
-    return Part(object=ObjectRef(**state["object"]), examples=state["examples"])
-
-
-def _version(state: dict[str, Any]) -> DatasetVersion:
-    draft = state["draft"]
-    return DatasetVersion(
-        **{
-            **state,
-            "draft": VersionDraft(
-                digest=draft["digest"],
-                train=_part(draft["train"]),
-                held_out=_part(draft["held_out"]),
-                statistics=Statistics(**draft["statistics"]),
-            ),
-        }
     )
 
 

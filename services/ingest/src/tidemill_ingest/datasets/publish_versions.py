@@ -123,7 +123,7 @@ class PublishVersions:
         """Divide and write the parts: work for the processor, done in a thread."""
         salt = f"{name.project}/{name.dataset}"
         division = divide(
-            examples, erased=erased, split=split, share=dataset.share, salt=salt, common_from=self.common_from
+            examples, erased=erased, split=split, share=dataset.held_out_share, salt=salt, common_from=self.common_from
         )
         return _made(division, self.minimum, common_from=self.common_from, unmasked=offered - len(examples))
 

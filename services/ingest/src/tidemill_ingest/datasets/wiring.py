@@ -10,7 +10,7 @@ from tidemill_ingest.datasets.erasures import Erasures
 from tidemill_ingest.datasets.events import Curations
 from tidemill_ingest.datasets.grpc import DatasetServicer
 from tidemill_ingest.datasets.masking import ProcessExampleMasking
-from tidemill_ingest.datasets.mongo import TOPIC, DatasetCodec, MongoGroups, datasets_with_offers
+from tidemill_ingest.datasets.mongo import DATASETS, TOPIC, MongoGroups, datasets_with_offers
 from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.datasets.offer_examples import OfferExamples
 from tidemill_ingest.datasets.publish_versions import PublishVersions
@@ -31,7 +31,7 @@ def wire_datasets(backend: Backend, settings: IngestSettings, *, documents: Docu
     clock, limits, leases = SystemClock(), settings.limits, backend.leases("dataset_leases")
     datasets = backend.aggregates(
         "datasets",
-        DatasetCodec(),
+        DATASETS,
         missing=DatasetNotFound,
         topic=TOPIC,
         lists=[("state",)],
@@ -69,7 +69,7 @@ def wire_datasets(backend: Backend, settings: IngestSettings, *, documents: Docu
     sweep_interval = timedelta(seconds=settings.sweep_poll_interval_s)
     offering = OfferExamples(datasets=datasets, batches=batches, limits=limits, clock=clock, enqueue=controller.enqueue)
     servicer = DatasetServicer(
-        datasets=ManageDatasets(datasets=datasets, clock=clock, limits=limits),
+        datasets=ManageDatasets(datasets=datasets, clock=clock),
         versions=ReadVersions(datasets=datasets, parts=parts, limits=limits),
     )
     return Wired(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, Clock, Request
 from tidemill_core.errors import TidemillError
+from tidemill_core.resources import check_etag
 from tidemill_ingest.documents.domain.document import Document, DocumentState, SubmissionFacts
 from tidemill_ingest.documents.domain.submission import (
     DocumentName,
@@ -143,7 +144,7 @@ def _check(document: Document, command: AcceptCommand) -> None:
     """Refuse an update that met something else than it expected."""
     if command.must_exist and document.state is not DocumentState.ACTIVE:
         raise DocumentNotFound(str(DocumentName(source=command.spec.source, key=command.spec.key)))
-    document.check_etag(command.etag)
+    check_etag(command.etag, document.version)
 
 
 def _meets(document: Document, command: AcceptCommand) -> bool:

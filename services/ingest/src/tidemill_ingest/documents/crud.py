@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
 from tidemill_core.errors import InvalidInput, NotFound, Violation
+from tidemill_core.resources import check_etag
 from tidemill_ingest.documents.domain.document import Document, DocumentState
 from tidemill_ingest.documents.domain.submission import DocumentName, Submission, document_id, key_violations, too_long
 from tidemill_ingest.documents.domain.version import Text, Version
@@ -171,7 +172,7 @@ class DeleteDocument:
         def change(document: Document) -> None:
             if document.state is DocumentState.NEW and not command.unknown_too:
                 raise DocumentNotFound(str(command.name))
-            document.check_etag(command.etag)
+            check_etag(command.etag, document.version)
             document.delete(command.submission, revision=command.revision, erase=command.erase, reason=reason, now=now)
 
         return change

@@ -1,26 +1,12 @@
 """Documents in MongoDB, and how far their sweep is."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
 
-from google.protobuf.message import Message
-
-from tidemill_core.aggregate import Event, ObjectRef
-from tidemill_ingest.documents.domain.document import (
-    Document,
-    DocumentState,
-    DocumentStep,
-    Rejection,
-    Step,
-    TextUse,
-    TextUses,
-)
-from tidemill_ingest.documents.domain.submission import Submission, SubmissionChannel
-from tidemill_ingest.documents.domain.version import Provenance, Text, Version
+from tidemill_ingest.documents.domain.document import Document, Rejection, TextUse, TextUses
+from tidemill_ingest.documents.domain.version import Text, Version
 from tidemill_ingest.documents.messages import payload_of
 from tidemill_ingest.documents.ports import SWEEP
-from tidemill_kit.store.aggregates import Identity
+from tidemill_kit.mapping import DocumentCodec, Form, as_pairs
 from tidemill_kit.store.mongo import Collection, document_id, translated
 
 TOPIC = "tidemill.ingest.document.v1"
@@ -29,43 +15,16 @@ _TEXT_FIELDS = {"id": 1, "state.source": 1} | {
 }
 
 
-class DocumentCodec:
-    """Document <-> state; `source` and `state` are what lists are filtered by."""
-
-    schema = 1
-
-    def encode(self, aggregate: Document) -> dict[str, Any]:
-        """See `Codec.encode`."""
-        rejection = aggregate.last_rejection
-        return {
-            "source": aggregate.source,
-            "key": aggregate.key,
-            "state": aggregate.state.value,
-            "revision": aggregate.revision,
-            "version_count": aggregate.version_count,
-            "versions": [_version_state(version) for version in aggregate.versions],
-            "last_rejection": asdict(rejection) if rejection else None,
-            "steps": [asdict(step) | {"happened": step.happened.value} for step in aggregate.steps],
-        }
-
-    def decode(self, identity: Identity, state: dict[str, Any], schema: int) -> Document:  # noqa: ARG002 - one so far
-        """See `Codec.decode`."""
-        rejection = state["last_rejection"]
-        return Document(
-            **identity.fields(),
-            source=state["source"],
-            key=state["key"],
-            state=DocumentState(state["state"]),
-            revision=state["revision"],
-            version_count=state["version_count"],
-            versions=tuple(_version(each) for each in state["versions"]),
-            last_rejection=Rejection(**rejection) if rejection else None,
-            steps=tuple(Step(**{**step, "happened": DocumentStep(step["happened"])}) for step in state["steps"]),
-        )
-
-    def event(self, aggregate: Document, event: Event, seq: int) -> tuple[str, Message]:
-        """See `Codec.event`."""
-        return payload_of(aggregate, event, seq)
+DOCUMENTS = DocumentCodec(
+    Document,
+    {
+        Document: Form(omits={"keep"}),
+        Rejection: Form(renames={"reject_time": "rejected_at"}),
+        Version: Form(renames={"create_time": "accepted_at"}, fields={"metadata": as_pairs}),
+    },
+    event=payload_of,
+)
+"""`source` and `state` are what lists are filtered by."""
 
 
 class MongoOutbox:
@@ -120,38 +79,3 @@ class MongoSweepCursor:
         """See `SweepCursor.advance`."""
         with translated():
             await self._collection.update_one({"_id": SWEEP.key, "lease.epoch": epoch}, {"$set": {"after": after}})
-
-
-def _version_state(version: Version) -> dict[str, Any]:
-    state = asdict(version)
-    provenance = state["provenance"]
-    provenance["submission"]["door"] = version.provenance.submission.door.value
-    # Names from outside are values here, because a field's name has no dots in it.
-    state["metadata"] = _pairs(version.metadata)
-    return state | {"text": version.text.value, "readers": list(version.readers)}
-
-
-def _version(state: dict[str, Any]) -> Version:
-    provenance = state["provenance"]
-    submission = provenance["submission"]
-    return Version(
-        **{
-            **state,
-            "readers": tuple(state["readers"]),
-            "metadata": dict(state["metadata"]),
-            "object": ObjectRef(**state["object"]),
-            "text": Text(state["text"]),
-            "provenance": Provenance(
-                **{
-                    **provenance,
-                    "masking": tuple(provenance["masking"]),
-                    "steps": tuple(provenance["steps"]),
-                    "submission": Submission(**{**submission, "door": SubmissionChannel(submission["door"])}),
-                }
-            ),
-        }
-    )
-
-
-def _pairs(mapping: Mapping[str, Any]) -> list[list[Any]]:
-    return [[name, value] for name, value in mapping.items()]

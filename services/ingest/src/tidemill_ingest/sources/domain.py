@@ -1,18 +1,16 @@
 """Where documents come from, the rules for what comes from there, and which source a ce_source belongs to."""
 
-import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from tidemill_core.aggregate import Aggregate
-from tidemill_core.errors import Conflict, InvalidInput, Violation
+from tidemill_core.errors import Violation
+from tidemill_core.resources import label_violations, refuse, slug_violations
 from tidemill_ingest.errors import EventSourceTaken
-from tidemill_ingest.labels import label_violations
-from tidemill_ingest.limits import Limits
+from tidemill_ingest.limits import MAX_LABELS
 from tidemill_ingest.masking.kinds import Masking
 
-SLUG = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 GRACE = timedelta(minutes=1)
 """A binding is made before its source is saved; younger than this it holds even if no source shows it yet."""
 MAX_EVENTS_LENGTH = 512
@@ -28,37 +26,18 @@ class Source(Aggregate):
     retention_days: int = 0
     """How long a superseded version is kept; 0 keeps it for ever."""
 
-    def check(self, limits: Limits) -> None:
+    def check(self) -> None:
         """Refuse what breaks a rule.
 
         Raises:
             InvalidInput: naming every field that does.
 
         """
-        labels = label_violations(self.labels, limits, field="source.labels")
-        if violations := [*self._violations(), *labels]:
-            raise InvalidInput.of(*violations)
-
-    def check_etag(self, etag: str) -> None:
-        """Refuse a change to another state than the one that the caller read; "" takes any.
-
-        Raises:
-            Conflict: it changed since.
-
-        """
-        if etag and etag != str(self.version):
-            message = f"source {self.id} changed since etag {etag}: read it again and decide again"
-            raise Conflict(message, etag=self.version)
-
-    def apply(self, desired: "Source", names: Collection[str]) -> None:
-        """Change the fields of these names to what `desired` says."""
-        for name in names:
-            setattr(self, name, getattr(desired, name))
+        refuse(self._violations())
 
     def _violations(self) -> Iterator[Violation]:
-        if not SLUG.fullmatch(self.id):
-            text = f"{self.id[:80]!r} is no slug: 1 to 63 of a-z, 0-9, _ and -, starting and ending with a-z or 0-9"
-            yield Violation(field="source.id", description=text)
+        yield from slug_violations("source.id", self.id)
+        yield from label_violations("source.labels", self.labels, max_labels=MAX_LABELS)
         if len(self.events) > MAX_EVENTS_LENGTH:
             text = f"has {len(self.events)} characters, and {MAX_EVENTS_LENGTH} is the limit"
             yield Violation(field="source.events", description=text)

@@ -3,22 +3,21 @@
 from tidemill.ingest.v1.source_service_pb2_grpc import add_SourceServiceServicer_to_server
 from tidemill_core.application import SystemClock
 from tidemill_ingest.feature import Wired
-from tidemill_ingest.settings import IngestSettings
 from tidemill_ingest.sources.crud import ManageSources
 from tidemill_ingest.sources.event_bindings import BindEvents
 from tidemill_ingest.sources.grpc import SourceServicer
-from tidemill_ingest.sources.mongo import BindingNotFound, EventBindingCodec
+from tidemill_ingest.sources.mongo import EVENT_BINDINGS, BindingNotFound
 from tidemill_ingest.sources.ports import Sources
 from tidemill_kit.service.backend import Backend
 
 
 def bind_events(backend: Backend, sources: Sources) -> BindEvents:
     """Return what knows which source takes which events."""
-    bindings = backend.aggregates("event_bindings", EventBindingCodec(), missing=BindingNotFound)
+    bindings = backend.aggregates("event_bindings", EVENT_BINDINGS, missing=BindingNotFound)
     return BindEvents(sources=sources, bindings=bindings, clock=SystemClock())
 
 
-def wire_sources(settings: IngestSettings, *, sources: Sources, events: BindEvents) -> Wired:
+def wire_sources(*, sources: Sources, events: BindEvents) -> Wired:
     """Put SourceService together."""
-    servicer = SourceServicer(ManageSources(sources=sources, events=events, limits=settings.limits))
+    servicer = SourceServicer(ManageSources(sources=sources, events=events))
     return Wired(servicer=(add_SourceServiceServicer_to_server, servicer))

@@ -7,13 +7,12 @@ from datetime import datetime
 from enum import Enum
 
 from tidemill_core.aggregate import Aggregate, ObjectRef
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import Violation
+from tidemill_core.resources import label_violations, refuse, slug_violations
 from tidemill_ingest.datasets.domain.events import DatasetVersionPublished, DatasetVersionWithheld
 from tidemill_ingest.datasets.domain.version import DatasetVersion, ExampleBatchOffer, VersionDraft
-from tidemill_ingest.errors import BatchAlreadyHandled, DatasetChanged, DatasetExists, DatasetNotFound, TooManyOffers
-from tidemill_ingest.labels import label_violations
-from tidemill_ingest.limits import Limits
-from tidemill_ingest.sources.domain import SLUG
+from tidemill_ingest.errors import BatchAlreadyHandled, DatasetExists, DatasetNotFound, TooManyOffers
+from tidemill_ingest.limits import MAX_LABELS
 
 DEFAULT_SHARE = 0.3
 LARGEST_SHARE = 0.9
@@ -40,7 +39,7 @@ class Withheld:
     message: str
     curation: str
     curation_seq: int
-    withheld_at: datetime
+    withhold_time: datetime
 
     def gives_way_to(self, offer: ExampleBatchOffer) -> bool:
         """Return whether the offer is not an older one, which was still waiting when this was refused at once."""
@@ -52,7 +51,7 @@ class Dataset(Aggregate):
     """What its owner declared, what is offered to it, and the versions that it published."""
 
     state: DatasetState = DatasetState.NEW
-    share: float = DEFAULT_SHARE
+    held_out_share: float = DEFAULT_SHARE
     """The share of new groups that are held out."""
     group_by: str = BY_QUESTION
     offers: tuple[ExampleBatchOffer, ...] = ()
@@ -65,21 +64,19 @@ class Dataset(Aggregate):
     """Where the assignment of groups lies that were assigned when all of them were one object."""
     held_out_debt: int = 0
     """What rounding left over for the held-out part; see `Split`."""
-    withheld: Withheld | None = None
+    last_withheld: Withheld | None = None
     epoch: int = 0
     """Of the worker that may write."""
     deleted_at: datetime | None = None
 
-    def check(self, limits: Limits) -> None:
+    def check(self) -> None:
         """Refuse what breaks a rule.
 
         Raises:
             InvalidInput: naming every field that does.
 
         """
-        labels = label_violations(self.labels, limits, field="dataset.labels")
-        if violations := [*self._violations(), *labels]:
-            raise InvalidInput.of(*violations)
+        refuse(self._violations())
 
     @property
     def newest(self) -> DatasetVersion | None:
@@ -96,12 +93,12 @@ class Dataset(Aggregate):
         if self.state is DatasetState.ACTIVE:
             raise DatasetExists(self.id)
         self.state, self.deleted_at = DatasetState.ACTIVE, None
-        self.labels, self.share, self.group_by = desired.labels, desired.share, desired.group_by
+        self.labels, self.held_out_share, self.group_by = desired.labels, desired.held_out_share, desired.group_by
 
     def delete(self, *, now: datetime) -> None:
         """End it; nothing that waits becomes a version."""
         self.require_active()
-        self.state, self.deleted_at, self.offers, self.withheld = DatasetState.DELETED, now, (), None
+        self.state, self.deleted_at, self.offers, self.last_withheld = DatasetState.DELETED, now, (), None
 
     def require_active(self) -> None:
         """Refuse what only a dataset that is there can do.
@@ -112,16 +109,6 @@ class Dataset(Aggregate):
         """
         if self.state is not DatasetState.ACTIVE:
             raise DatasetNotFound(self.id)
-
-    def check_etag(self, etag: str) -> None:
-        """Refuse a change to another state than the one that the caller read; "" takes any.
-
-        Raises:
-            DatasetChanged: it changed since.
-
-        """
-        if etag and etag != str(self.version):
-            raise DatasetChanged(self.id, etag=etag)
 
     def offer(self, offer: ExampleBatchOffer, *, at_most: int) -> None:
         """Let it wait; a completion that was reported before, or is older than one that was, changes nothing.
@@ -188,8 +175,8 @@ class Dataset(Aggregate):
             published_at=now,
         )
         self.versions = (*self.versions, version)[-keep:]
-        if self.withheld and self.withheld.gives_way_to(offer):
-            self.withheld = None
+        if self.last_withheld and self.last_withheld.gives_way_to(offer):
+            self.last_withheld = None
         self.pending.append(DatasetVersionPublished(occurred_at=now, version=version, deployment=offer.deployment))
         return None
 
@@ -227,13 +214,13 @@ class Dataset(Aggregate):
         return frozenset(parts | ({self.split.key} if self.split else set()))
 
     def _withhold(self, offer: ExampleBatchOffer, *, reason: str, message: str, now: datetime) -> None:
-        if self.withheld is None or self.withheld.gives_way_to(offer):
-            self.withheld = Withheld(
+        if self.last_withheld is None or self.last_withheld.gives_way_to(offer):
+            self.last_withheld = Withheld(
                 reason=reason,
                 message=message,
                 curation=offer.curation,
                 curation_seq=offer.curation_seq,
-                withheld_at=now,
+                withhold_time=now,
             )
         event = DatasetVersionWithheld(
             occurred_at=now,
@@ -254,11 +241,10 @@ class Dataset(Aggregate):
             self.split, self.held_out_debt = None, held_out_debt
 
     def _violations(self) -> Iterator[Violation]:
-        if not SLUG.fullmatch(self.id):
-            text = f"{self.id[:80]!r} is no slug: 1 to 63 of a-z, 0-9, _ and -, starting and ending with a-z or 0-9"
-            yield Violation(field="dataset.id", description=text)
-        if not (math.isfinite(self.share) and 0 < self.share <= LARGEST_SHARE):
-            text = f"is {self.share:g}; send 0 (for {DEFAULT_SHARE}) to {LARGEST_SHARE}"
+        yield from slug_violations("dataset.id", self.id)
+        yield from label_violations("dataset.labels", self.labels, max_labels=MAX_LABELS)
+        if not (math.isfinite(self.held_out_share) and 0 < self.held_out_share <= LARGEST_SHARE):
+            text = f"is {self.held_out_share:g}; send 0 (for {DEFAULT_SHARE}) to {LARGEST_SHARE}"
             yield Violation(field="dataset.held_out_share", description=text)
         if self.group_by != BY_QUESTION:
             text = f"is {self.group_by[:80]!r}; allowed: {BY_QUESTION}"

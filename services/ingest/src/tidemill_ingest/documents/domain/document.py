@@ -13,7 +13,6 @@ from datetime import datetime
 from enum import Enum
 
 from tidemill_core.aggregate import Aggregate, ObjectRef
-from tidemill_core.errors import Conflict
 from tidemill_ingest.documents.domain.events import (
     DocumentDeleted,
     DocumentIngested,
@@ -68,7 +67,7 @@ class Rejection:
     reason: str
     message: str
     submission_id: str
-    rejected_at: datetime
+    reject_time: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +178,7 @@ class Document(Aggregate):
             ),
             revision=facts.revision,
             number=self.version_count + 1,
-            accepted_at=now,
+            create_time=now,
         )
         self._supersede(now)
         self.versions = (*self.versions, version)[-self.keep.versions :]
@@ -220,21 +219,10 @@ class Document(Aggregate):
         """Remember why a submission was refused; nothing else changes."""
         if self.state is DocumentState.NEW:
             self.state = DocumentState.REJECTED
-        self.last_rejection = Rejection(reason=reason, message=message, submission_id=submission.id, rejected_at=now)
+        self.last_rejection = Rejection(reason=reason, message=message, submission_id=submission.id, reject_time=now)
         event = DocumentRejected(occurred_at=now, reason=reason, message=message, submission=submission)
         self.pending.append(event)
         self._step(DocumentStep.REJECTED, submission, now=now, message=f"{reason}: {message}", seq=self._seq())
-
-    def check_etag(self, etag: str) -> None:
-        """Refuse a change to another state than the one that the caller read; "" takes any.
-
-        Raises:
-            Conflict: it changed since.
-
-        """
-        if etag and etag != str(self.version):
-            message = f"it changed since etag {etag}: read it again and decide again"
-            raise Conflict(message, etag=self.version)
 
     def version_numbered(self, number: int) -> Version:
         """Return a version, 0 being the current one.

@@ -60,7 +60,7 @@ class Version:
     provenance: Provenance
     revision: int
     number: int
-    accepted_at: datetime
+    create_time: datetime
     superseded_at: datetime | None = None
     text: Text = Text.KEPT
 

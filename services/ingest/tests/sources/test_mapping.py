@@ -1,0 +1,36 @@
+from datetime import UTC, datetime
+
+from tidemill.ingest.v1 import source_pb2
+from tidemill_ingest.masking.kinds import Masking
+from tidemill_ingest.sources.domain import EventBinding, Source
+from tidemill_ingest.sources.mongo import EVENT_BINDINGS, SOURCES
+from tidemill_kit.store.aggregates import Identity
+from tidemill_testkit.mapping import unsent
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+IDENTITY = Identity(
+    id="cms", project="acme", labels={}, version=1, seq=0, create_time=NOON, update_time=NOON, deleted=False
+)
+
+
+def test_a_source_is_stored_under_the_names_that_it_always_had() -> None:
+    stored = {"events": "urn:kb", "masking": ["email", "ip"], "retention_days": 3}
+    source = Source(
+        **IDENTITY.fields(), events="urn:kb", masking=Masking.of(["ip", "email"], none=False), retention_days=3
+    )
+
+    assert SOURCES.encode(source) == stored
+    assert SOURCES.decode(IDENTITY, stored, 1) == source
+
+
+def test_a_binding_of_events_is_stored_under_the_names_that_it_always_had() -> None:
+    stored = {"events": "urn:kb", "source_id": "cms", "bound_at": NOON}
+
+    assert EVENT_BINDINGS.decode(IDENTITY, stored, 1) == EventBinding(
+        **IDENTITY.fields(), events="urn:kb", source_id="cms", bound_at=NOON
+    )
+    assert EVENT_BINDINGS.encode(EVENT_BINDINGS.decode(IDENTITY, stored, 1)) == stored
+
+
+def test_all_of_a_source_is_sent() -> None:
+    assert unsent(source_pb2.Source, Source) == set()
