@@ -24,8 +24,8 @@ from uuid import uuid4
 from tests.bench._mongo_file import COPY_OF, MongoFile
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Request
-from tidemill_feedback.adapters.mongo_ledger import MongoLedger as FeedbackLedger
-from tidemill_feedback.domain.ledger import CandidateExample, CurationRef
+from tidemill_feedback.curations.domain.ledger import CandidateExample, CurationRef
+from tidemill_feedback.curations.mongo_ledger import MongoLedger as FeedbackLedger
 from tidemill_inference.errors import InferenceNotFound
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.mongo import INFERENCES

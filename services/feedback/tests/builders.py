@@ -4,11 +4,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from tidemill_core.application import Caller, Request
-from tidemill_feedback.application.ports import SubmittedEvent, Waiting
-from tidemill_feedback.domain.curation import Rule
-from tidemill_feedback.domain.example import PassageUse, Prompt, Turn
-from tidemill_feedback.domain.ledger import CurationRef
-from tidemill_feedback.domain.reaction import Reaction
+from tidemill_feedback.curations.domain.curation import Rule
+from tidemill_feedback.curations.domain.example import PassageUse, Prompt, Turn
+from tidemill_feedback.curations.domain.ledger import CurationRef
+from tidemill_feedback.reactions.domain.reaction import Reaction
+from tidemill_feedback.reactions.ports import SubmittedEvent, Waiting
 from tidemill_testkit.clocks import FixedClock
 
 ADA = Caller(project="acme", subject="ada")

@@ -3,7 +3,7 @@
 from services.feedback.tests.builders import ADA, request, rule_with
 from services.feedback.tests.harness import FeedbackHarness
 from tidemill_core.application import derived_id
-from tidemill_feedback.application.update_curation import UpdateCommand
+from tidemill_feedback.curations.crud import UpdateCommand
 
 
 def example_id(inference: str) -> str:

@@ -9,16 +9,16 @@ from services.feedback.tests.builders import BUCKET, prompt_of
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import TidemillError
 from tidemill_core.quotas import Quota
-from tidemill_feedback.adapters.exchange_batches import ExchangeBatches
-from tidemill_feedback.application.ports import PendingInference, Waiting
-from tidemill_feedback.domain.errors import (
+from tidemill_feedback.curations.domain.example import Example, Prompt
+from tidemill_feedback.curations.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
+from tidemill_feedback.curations.exchange import ExchangeBatches
+from tidemill_feedback.errors import (
     EpochOver,
     InferenceUnknown,
     TooManyWait,
 )
-from tidemill_feedback.domain.example import Example, Prompt
-from tidemill_feedback.domain.feedback import Answer
-from tidemill_feedback.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
+from tidemill_feedback.reactions.domain.feedback import Answer
+from tidemill_feedback.reactions.ports import PendingInference, Waiting
 from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_testkit.objects import InMemoryObjects
 

@@ -14,31 +14,31 @@ from services.feedback.tests.fakes import (
     KeptDeadLetters,
 )
 from tidemill_core.application import Caller
-from tidemill_feedback.adapters.mongo_curations import CurationCodec
-from tidemill_feedback.adapters.mongo_feedback import FeedbackCodec
-from tidemill_feedback.application.complete_curation import CompleteCuration
-from tidemill_feedback.application.create_curation import CreateCuration
-from tidemill_feedback.application.delete_curation import DeleteCuration
-from tidemill_feedback.application.erase_end_user import EraseEndUser
-from tidemill_feedback.application.expire_pending import ExpirePending
-from tidemill_feedback.application.handle_submission import HandleSubmission
-from tidemill_feedback.application.match_pending import MatchPending
-from tidemill_feedback.application.read_curations import ReadCurations
-from tidemill_feedback.application.read_feedback import ReadFeedback
-from tidemill_feedback.application.reconcile_curation import ReconcileCuration
-from tidemill_feedback.application.record_correction import RecordCorrection
-from tidemill_feedback.application.resolve_examples import ResolveExamples
-from tidemill_feedback.application.submit_feedback import Submission, SubmitFeedback
-from tidemill_feedback.application.update_curation import UpdateCuration
-from tidemill_feedback.application.withdraw_feedback import WithdrawFeedback
-from tidemill_feedback.domain.curation import Curation, CurationWasCompleted
-from tidemill_feedback.domain.errors import (
+from tidemill_feedback.curations.complete_curation import CompleteCuration
+from tidemill_feedback.curations.create_curation import CreateCuration
+from tidemill_feedback.curations.crud import UpdateCuration
+from tidemill_feedback.curations.delete_curation import DeleteCuration
+from tidemill_feedback.curations.domain.curation import Curation, CurationWasCompleted
+from tidemill_feedback.curations.domain.ledger import CurationRef
+from tidemill_feedback.curations.mongo import CurationCodec
+from tidemill_feedback.curations.read_curations import ReadCurations
+from tidemill_feedback.curations.reconcile_curation import ReconcileCuration
+from tidemill_feedback.curations.record_correction import RecordCorrection
+from tidemill_feedback.curations.resolve_examples import ResolveExamples
+from tidemill_feedback.errors import (
     CurationNotFound,
     FeedbackNotFound,
 )
-from tidemill_feedback.domain.feedback import Feedback
-from tidemill_feedback.domain.ledger import CurationRef
-from tidemill_feedback.domain.reaction import Reaction, ReactionLimits
+from tidemill_feedback.reactions.crud import ReadFeedback
+from tidemill_feedback.reactions.domain.feedback import Feedback
+from tidemill_feedback.reactions.domain.reaction import Reaction, ReactionLimits
+from tidemill_feedback.reactions.erase_end_user import EraseEndUser
+from tidemill_feedback.reactions.expire_pending import ExpirePending
+from tidemill_feedback.reactions.handle_submission import HandleSubmission
+from tidemill_feedback.reactions.match_pending import MatchPending
+from tidemill_feedback.reactions.mongo import FeedbackCodec
+from tidemill_feedback.reactions.submit_feedback import Submission, SubmitFeedback
+from tidemill_feedback.reactions.withdraw_feedback import WithdrawFeedback
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stores import InMemoryAggregates

@@ -10,39 +10,39 @@ from tidemill.feedback.v1.curation_service_pb2_grpc import add_CurationServiceSe
 from tidemill.feedback.v1.feedback_service_pb2_grpc import add_FeedbackServiceServicer_to_server
 from tidemill_core.application import SystemClock
 from tidemill_core.grpc.client import open_channel
-from tidemill_feedback.adapters.dead_submissions import DeadSubmissions
-from tidemill_feedback.adapters.exchange_batches import ExchangeBatches
-from tidemill_feedback.adapters.inference_answers import InferenceAnswers
-from tidemill_feedback.adapters.mongo_curations import MongoCurations, mongo_curations
-from tidemill_feedback.adapters.mongo_feedback import mongo_feedback
-from tidemill_feedback.adapters.mongo_ledger import MongoLedger
-from tidemill_feedback.adapters.mongo_pending import MongoPending
-from tidemill_feedback.adapters.mongo_prompts import MongoPrompts
-from tidemill_feedback.application.complete_curation import CompleteCuration
-from tidemill_feedback.application.create_curation import CreateCuration
-from tidemill_feedback.application.delete_curation import DeleteCuration
-from tidemill_feedback.application.erase_end_user import EraseEndUser
-from tidemill_feedback.application.expire_pending import ExpirePending
-from tidemill_feedback.application.handle_submission import HandleSubmission
-from tidemill_feedback.application.match_pending import MatchPending
-from tidemill_feedback.application.ports import Enqueue, PendingInference
-from tidemill_feedback.application.read_curations import ReadCurations
-from tidemill_feedback.application.read_feedback import ReadFeedback
-from tidemill_feedback.application.reconcile_curation import ReconcileCuration
-from tidemill_feedback.application.record_correction import RecordCorrection
-from tidemill_feedback.application.resolve_examples import ResolveExamples
-from tidemill_feedback.application.submit_feedback import SubmitFeedback
-from tidemill_feedback.application.update_curation import UpdateCuration
-from tidemill_feedback.application.withdraw_feedback import WithdrawFeedback
-from tidemill_feedback.domain.curation import Curation
-from tidemill_feedback.domain.feedback import Feedback
-from tidemill_feedback.domain.ledger import CurationRef
-from tidemill_feedback.entrypoints import kafka_submissions
-from tidemill_feedback.entrypoints.grpc_curation_service import GrpcCurationService, UseCases
-from tidemill_feedback.entrypoints.grpc_feedback_service import GrpcFeedbackService
-from tidemill_feedback.entrypoints.kafka_corrections import corrections
-from tidemill_feedback.entrypoints.kafka_inferences import inferences
-from tidemill_feedback.entrypoints.reconcile import PendingCurations
+from tidemill_feedback.curations.complete_curation import CompleteCuration
+from tidemill_feedback.curations.create_curation import CreateCuration
+from tidemill_feedback.curations.crud import UpdateCuration
+from tidemill_feedback.curations.delete_curation import DeleteCuration
+from tidemill_feedback.curations.domain.curation import Curation
+from tidemill_feedback.curations.domain.ledger import CurationRef
+from tidemill_feedback.curations.events import corrections
+from tidemill_feedback.curations.exchange import ExchangeBatches
+from tidemill_feedback.curations.grpc import GrpcCurationService, UseCases
+from tidemill_feedback.curations.mongo import MongoCurations, mongo_curations
+from tidemill_feedback.curations.mongo_ledger import MongoLedger
+from tidemill_feedback.curations.mongo_prompts import MongoPrompts
+from tidemill_feedback.curations.read_curations import ReadCurations
+from tidemill_feedback.curations.reconcile import PendingCurations
+from tidemill_feedback.curations.reconcile_curation import ReconcileCuration
+from tidemill_feedback.curations.record_correction import RecordCorrection
+from tidemill_feedback.curations.resolve_examples import ResolveExamples
+from tidemill_feedback.reactions import submissions as kafka_submissions
+from tidemill_feedback.reactions.crud import ReadFeedback
+from tidemill_feedback.reactions.dead_letters import DeadSubmissions
+from tidemill_feedback.reactions.domain.feedback import Feedback
+from tidemill_feedback.reactions.erase_end_user import EraseEndUser
+from tidemill_feedback.reactions.events import inferences
+from tidemill_feedback.reactions.expire_pending import ExpirePending
+from tidemill_feedback.reactions.grpc import GrpcFeedbackService
+from tidemill_feedback.reactions.handle_submission import HandleSubmission
+from tidemill_feedback.reactions.inference import InferenceAnswers
+from tidemill_feedback.reactions.match_pending import MatchPending
+from tidemill_feedback.reactions.mongo import mongo_feedback
+from tidemill_feedback.reactions.mongo_pending import MongoPending
+from tidemill_feedback.reactions.ports import Enqueue, PendingInference
+from tidemill_feedback.reactions.submit_feedback import SubmitFeedback
+from tidemill_feedback.reactions.withdraw_feedback import WithdrawFeedback
 from tidemill_feedback.settings import FeedbackSettings
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from tidemill_feedback.domain.reaction import ReactionLimits
+from tidemill_feedback.reactions.domain.reaction import ReactionLimits
 from tidemill_kit.runtime.settings import ServiceSettings
 
 

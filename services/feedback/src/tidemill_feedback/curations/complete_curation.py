@@ -1,0 +1,103 @@
+"""Store all examples that count as a batch, and complete the curation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tidemill_core.application import Clock, Request, derived_id
+from tidemill_feedback.curations.domain.curation import Batch, Curation
+from tidemill_feedback.curations.domain.example import Example, Prompt
+from tidemill_feedback.curations.domain.ledger import Chosen, CurationRef
+from tidemill_feedback.curations.record_correction import candidate_of, teaches
+from tidemill_feedback.reactions.domain.feedback import Feedback
+from tidemill_feedback.reactions.ports import Batches, CurationStore, FeedbackStore, Ledger, Prompts
+
+_BATCH_SIZE = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompleteCuration:
+    """Emits CurationWasCompleted once per completion number.
+
+    The order of writes makes crashes safe: the batch is stored under its content hash, its rows are tagged with the
+    number, then the aggregate takes the number. Until then the rows count as new. Storing the epoch first excludes
+    workers with an expired lease. Feedback that is erased meanwhile has no row to tag, so the completion is repeated.
+    """
+
+    curations: CurationStore
+    feedback: FeedbackStore
+    ledger: Ledger
+    prompts: Prompts
+    batches: Batches
+    clock: Clock
+
+    async def __call__(self, curation: Curation, chosen: Chosen, *, epoch: int) -> bool:
+        """Return whether it was completed; False after a concurrent change: reconcile again.
+
+        Raises:
+            EpochOver: another worker has the lease.
+
+        """
+        ref, number = curation.ref, curation.completions + 1
+        taken = await self.curations.update(
+            ref.project, ref.curation, lambda each: each.take(epoch), request=Request.internal()
+        )
+        if taken.ref != ref or taken.rule != curation.rule or taken.completions + 1 != number:
+            return False
+        examples = await self._examples(ref, chosen, epoch)
+        if examples is None:
+            return False
+        stored, fitted = await self.batches.put(ref, examples)
+        batch = Batch(
+            object=stored,
+            examples=fitted,
+            new=min(chosen.counts.new, fitted),
+            left_out=chosen.left_out + len(examples) - fitted,
+        )
+        # Examples that did not fit are tagged too: as new ones they would complete the curation again and again.
+        if not await self.ledger.tag(ref, [each.feedback for each in examples], completion=number, epoch=epoch):
+            return False
+        now = self.clock.now()
+        completed = await self.curations.update(
+            ref.project,
+            ref.curation,
+            lambda each: each.complete(batch, rule=curation.rule, number=number, epoch=epoch, now=now),
+            request=Request.internal(),
+        )
+        return completed.completions == number
+
+    async def _examples(self, ref: CurationRef, chosen: Chosen, epoch: int) -> Sequence[Example] | None:
+        """Return the examples; None if one has changed since it was chosen, was erased, or lost its prompt.
+
+        An erasure deletes prompts, which later feedback on the same inference may need again.
+        """
+        examples: list[Example] = []
+        for begin in range(0, len(chosen.rows), _BATCH_SIZE):
+            rows = chosen.rows[begin : begin + _BATCH_SIZE]
+            texts = await self.feedback.get_many(ref.project, [row.candidate.feedback for row in rows])
+            prompts = await self.prompts.get(ref.project, [row.candidate.inference for row in rows])
+            for row in rows:
+                text, prompt = texts.get(row.candidate.feedback), prompts.get(row.candidate.inference)
+                if text is None or not teaches(text):
+                    await self.ledger.forget([row.candidate.feedback])
+                elif text.seq != row.candidate.seq:
+                    await self.ledger.upsert_correction(ref, candidate_of(text))
+                elif prompt is None:
+                    await self.ledger.reopen(ref, row, epoch=epoch)
+                else:
+                    examples.append(_example(ref, text, prompt))
+            if len(examples) < begin + len(rows):
+                return None
+        return examples
+
+
+def _example(ref: CurationRef, feedback: Feedback, prompt: Prompt) -> Example:
+    assert feedback.current is not None  # noqa: S101 - recorded feedback has something given
+    return Example(
+        id=derived_id(ref.project, ref.curation, feedback.inference),
+        inference=feedback.inference,
+        feedback=feedback.id,
+        end_user=feedback.end_user,
+        prompt=prompt,
+        output=feedback.current.text,
+        observe_time=feedback.current.observe_time,
+    )

@@ -1,0 +1,163 @@
+"""The rule by which corrections become a batch of examples."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from tidemill_core.aggregate import Aggregate, Event, ObjectRef
+from tidemill_feedback.curations.domain.ledger import Counts, CurationRef, Filters
+from tidemill_feedback.errors import CurationExists, EpochOver
+
+DEFAULT_MIN_OUTPUT_CHARS = 1
+DEFAULT_MAX_OUTPUT_CHARS = 4000
+DEFAULT_MINIMUM = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What a user decides about a curation; zeros mean the defaults."""
+
+    dataset: str
+    deployment: str
+    feedback: tuple[str, ...]
+    new_examples: int
+    per_user_at_most: int = 0
+    min_output_chars: int = 0
+    max_output_chars: int = 0
+    at_latest_every: timedelta | None = None
+    at_least: int = 0
+    paused: bool = False
+    labels: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def filters(self) -> Filters:
+        """Return what an example must be."""
+        return Filters(
+            deployment=self.deployment,
+            per_user_at_most=self.per_user_at_most,
+            min_output_chars=self.min_output_chars or DEFAULT_MIN_OUTPUT_CHARS,
+            max_output_chars=self.max_output_chars or DEFAULT_MAX_OUTPUT_CHARS,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """All examples of one completion, without older ones that did not fit."""
+
+    object: ObjectRef
+    examples: int
+    new: int
+    left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurationWasCompleted(Event):
+    """The curation has enough examples; carries the reference to the batch."""
+
+    dataset: str
+    deployment: str
+    batch: Batch
+
+
+@dataclass(slots=True, kw_only=True)
+class Curation(Aggregate):
+    """Completes again and again, each time with all examples that count."""
+
+    rule: Rule
+    completions: int = 0
+    """Continues after a deletion, so that numbers are unique."""
+    since: datetime
+    """When the current wait began: the creation or the last completion."""
+    epoch: int = 0
+    """The lease epoch of the worker that completed it last, or is about to."""
+    left_out: int = 0
+    """How many older examples did not fit into the last batch."""
+    incarnations: int = 0
+    """How often it was created; rows of earlier incarnations do not count."""
+    deployments: int = 0
+    """How often its rule changed the deployment."""
+
+    @property
+    def ref(self) -> CurationRef:
+        """Return the reference of this incarnation."""
+        return CurationRef(self.project, self.id, self.incarnations)
+
+    def begin(self, rule: Rule, *, now: datetime) -> None:
+        """Create the curation, also again after a deletion.
+
+        Raises:
+            CurationExists: it exists.
+
+        """
+        if self.incarnations and not self.deleted:
+            raise CurationExists(self.id)
+        self.deleted, self.since = False, now
+        self.incarnations += 1
+        self.configure(rule)
+
+    def configure(self, rule: Rule) -> None:
+        """Take another rule."""
+        self.deployments += rule.deployment != self.rule.deployment
+        self.rule, self.labels = rule, dict(rule.labels)
+
+    def delete(self) -> None:
+        """Become a tombstone; numbers continue."""
+        self.deleted = True
+
+    def holds(self, counts: Counts, *, now: datetime) -> bool:
+        """Return whether the rule is met."""
+        rule = self.rule
+        if rule.paused or not counts.new or counts.examples < (rule.at_least or DEFAULT_MINIMUM):
+            return False
+        late = self.latest is not None and now >= self.latest
+        return counts.new >= rule.new_examples or late
+
+    @property
+    def latest(self) -> datetime | None:
+        """Return when it completes with fewer new examples, None for never."""
+        every = self.rule.at_latest_every
+        return self.since + every if every else None
+
+    def take(self, epoch: int) -> None:
+        """Exclude every earlier holder of the lease.
+
+        Raises:
+            EpochOver: a later holder has written.
+
+        """
+        if epoch < self.epoch:
+            raise EpochOver(self.id)
+        self.epoch = epoch
+
+    def complete(self, batch: Batch, *, rule: Rule, number: int, epoch: int, now: datetime) -> None:
+        """Complete for the `number`th time with a batch chosen by `rule`; idempotent.
+
+        Does nothing if the rule has changed or was paused meanwhile: then the batch is chosen again.
+
+        Raises:
+            EpochOver: another worker has the lease.
+
+        """
+        if self.epoch != epoch:
+            raise EpochOver(self.id)
+        if self.completions + 1 != number or self.rule != rule:
+            return
+        self.completions, self.since, self.left_out = number, now, batch.left_out
+        self.pending.append(
+            CurationWasCompleted(occurred_at=now, dataset=rule.dataset, deployment=rule.deployment, batch=batch)
+        )
+
+    def waits_for(self, counts: Counts) -> str:
+        """Return what it waits for, human-readable."""
+        rule, minimum = self.rule, self.rule.at_least or DEFAULT_MINIMUM
+        if rule.paused:
+            return "paused: resume it"
+        waits = f"{counts.new} of {rule.new_examples} new examples"
+        if counts.examples < minimum and minimum > rule.new_examples:
+            waits = f"{counts.examples} of {minimum} examples in all, {waits}"
+        if counts.pending:
+            waits += f", {counts.pending} more being processed"
+        if self.latest is not None:
+            waits += f", or fewer from {self.latest.isoformat(timespec='seconds')} on"
+        if self.left_out:
+            waits += f"; {self.left_out} older examples did not fit into the last batch"
+        return waits

@@ -1,0 +1,195 @@
+"""The ledger in MongoDB: one small document per row, found by `_id` when an event is handled."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from typing import Any
+
+from tidemill_feedback.curations.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
+from tidemill_feedback.errors import EpochOver
+from tidemill_kit.store.mongo import Collection, Document, translated, update_or_insert
+
+_OPEN: Document = {"open": True}
+"""Unresolved rows; older ones without the field are found by a full count."""
+_DIRTY: Document = {"dirty": True}
+_DUE: Document = {"due": {"$gt": datetime(1970, 1, 1, tzinfo=UTC)}}
+_MAX_CHANGED = 1000
+
+
+class MongoLedger:
+    """Implements `ports.Ledger`.
+
+    `_id` of a row is `<project>/<curation>/<incarnation>/<feedback>`, that of counts
+    `<project>/<curation>/<incarnation>`: so a late deletion of one does not affect the next.
+    """
+
+    def __init__(self, rows: Collection, counts: Collection) -> None:
+        self._rows = rows
+        self._counts = counts
+
+    async def ensure_indexes(self) -> None:
+        """Create the indexes of the worker's queries and of erasures; idempotent."""
+        with translated():
+            await self._rows.create_index([("curation", 1), ("completion", 1)])
+            await self._rows.create_index([("feedback", 1)])
+            await self._rows.create_index([("curation", 1), ("open", 1)], partialFilterExpression=_OPEN)
+            await self._counts.create_index([("dirty", 1)], partialFilterExpression=_DIRTY)
+            await self._counts.create_index([("due", 1)], partialFilterExpression=_DUE)
+
+    async def upsert_correction(self, ref: CurationRef, candidate: CandidateExample) -> bool:
+        """See `Ledger.upsert_correction`."""
+        news = asdict(candidate) | {"attempts": 0, "failure": "", **_OPEN}
+        first: Document = {
+            "curation": _key(ref),
+            "first_time": candidate.observe_time,
+            "resolved_seq": 0,
+            "chars": 0,
+            "completion": 0,
+        }
+        older = {"_id": _row_id(ref, candidate.feedback), "seq": {"$lt": candidate.seq}}
+        kept = await update_or_insert(self._rows, older, {"$set": news, "$setOnInsert": first})
+        # Also if it was stored already: that process may have crashed before this.
+        await self._changed(_key(ref))
+        return kept
+
+    async def rows(self, ref: CurationRef) -> Sequence[Row]:
+        """See `Ledger.rows`."""
+        with translated():
+            found = await self._rows.find({"curation": _key(ref)}).to_list(None)
+        return await asyncio.to_thread(lambda: [_row(document) for document in found])
+
+    async def pending(self, ref: CurationRef, *, limit: int) -> Sequence[Row]:
+        """See `Ledger.pending`."""
+        with translated():
+            found = await self._rows.find({"curation": _key(ref), **_OPEN}).limit(limit).to_list(limit)
+        return [_row(document) for document in found]
+
+    async def resolve(self, ref: CurationRef, row: Row, *, epoch: int, chars: int) -> bool:
+        """See `Ledger.resolve`."""
+        done = {"resolved_seq": row.candidate.seq, "chars": chars, "failure": "", "attempts": 0, "open": False}
+        return await self._write(ref, row, epoch, done)
+
+    async def fail(self, ref: CurationRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
+        """See `Ledger.fail`."""
+        failed = {"attempts": row.attempts + 1, "failure": message if final else "", "open": not final}
+        return await self._write(ref, row, epoch, failed)
+
+    async def reopen(self, ref: CurationRef, row: Row, *, epoch: int) -> bool:
+        """See `Ledger.reopen`."""
+        return await self._write(ref, row, epoch, {"resolved_seq": 0, **_OPEN})
+
+    async def tag(self, ref: CurationRef, feedback: Sequence[str], *, completion: int, epoch: int) -> bool:
+        """See `Ledger.tag`."""
+        ids = [_row_id(ref, each) for each in feedback]
+        stale = {"curation": _key(ref), "completion": completion, "_id": {"$nin": ids}}
+        untagged = {"_id": {"$in": ids}, "completion": 0}
+        with translated():
+            await self._rows.update_many({**stale, **_not_later(epoch)}, {"$set": {"completion": 0, "epoch": epoch}})
+            await self._rows.update_many(
+                {**untagged, **_not_later(epoch)}, {"$set": {"completion": completion, "epoch": epoch}}
+            )
+            for left in (stale, untagged):
+                if await self._rows.find_one(left, {"_id": True}):
+                    raise EpochOver(ref.curation)
+            return await self._rows.count_documents({"_id": {"$in": ids}}) == len(ids)
+
+    async def forget(self, feedback: Sequence[str]) -> None:
+        """See `Ledger.forget`."""
+        theirs = {"feedback": {"$in": list(feedback)}}
+        with translated():
+            curations = await self._rows.distinct("curation", theirs)
+            await self._rows.delete_many(theirs)
+        for key in curations:
+            await self._changed(key)
+
+    async def drop(self, ref: CurationRef) -> None:
+        """See `Ledger.drop`."""
+        with translated():
+            await self._rows.delete_many({"curation": _key(ref)})
+            await self._counts.delete_one({"_id": _key(ref)})
+
+    async def kept(self) -> Sequence[CurationRef]:
+        """See `Ledger.kept`."""
+        with translated():
+            keys = {*await self._rows.distinct("curation"), *await self._counts.distinct("_id")}
+        return [_ref(key) for key in sorted(keys)]
+
+    async def record_counts(self, ref: CurationRef, tally: Tally, *, epoch: int) -> None:
+        """See `Ledger.record_counts`."""
+        recorded = asdict(tally.counts) | {"seen": tally.seen, "rows": tally.rows, "version": tally.version}
+        if await self._record(ref, recorded, epoch):
+            with translated():
+                await self._counts.update_one({"_id": _key(ref), "changes": tally.seen}, {"$unset": _DIRTY})
+
+    async def record_listed(self, ref: CurationRef, *, deployments: int, token: str, epoch: int) -> None:
+        """See `Ledger.record_listed`."""
+        await self._record(ref, {"deployments": deployments, "listed": token}, epoch)
+
+    async def tally(self, ref: CurationRef) -> Tally:
+        """See `Ledger.tally`."""
+        with translated():
+            found: Document = await self._counts.find_one({"_id": _key(ref)}) or {}
+        known = {each.name: found[each.name] for each in fields(Tally) if each.name in found}
+        return Tally(counts=_counts(found), **known)
+
+    async def counts(self, ref: CurationRef) -> Counts:
+        """See `Ledger.counts`."""
+        return (await self.tally(ref)).counts
+
+    async def record_due(self, ref: CurationRef, due: datetime | None, *, epoch: int) -> None:
+        """See `Ledger.record_due`."""
+        await self._record(ref, {"due": due}, epoch)
+
+    async def pending_curations(self, now: datetime) -> Sequence[CurationRef]:
+        """See `Ledger.pending_curations`."""
+        found: dict[str, None] = {}
+        for chosen in (_DIRTY, {"due": {**_DUE["due"], "$lte": now}}):
+            with translated():
+                some = await self._counts.find(chosen, {"_id": True}).limit(_MAX_CHANGED).to_list(_MAX_CHANGED)
+            found |= dict.fromkeys(document["_id"] for document in some)
+        return [_ref(key) for key in found]
+
+    async def _changed(self, key: str) -> None:
+        with translated():
+            await self._counts.update_one({"_id": key}, {"$inc": {"changes": 1}, "$set": _DIRTY}, upsert=True)
+
+    async def _record(self, ref: CurationRef, recorded: Document, epoch: int) -> bool:
+        """Store values of an incarnation, unless a later holder of the lease has written it."""
+        mine = {"_id": _key(ref), **_not_later(epoch)}
+        return await update_or_insert(self._counts, mine, {"$set": {**recorded, "epoch": epoch}})
+
+    async def _write(self, ref: CurationRef, row: Row, epoch: int, changes: Document) -> bool:
+        still = {"_id": _row_id(ref, row.candidate.feedback), "seq": row.candidate.seq, **_not_later(epoch)}
+        with translated():
+            result = await self._rows.update_one(still, {"$set": {**changes, "epoch": epoch}})
+        return result.matched_count == 1
+
+
+def _key(ref: CurationRef) -> str:
+    return f"{ref.key}/{ref.incarnation}"
+
+
+def _ref(key: str) -> CurationRef:
+    project, curation, incarnation = key.split("/")
+    return CurationRef(project, curation, int(incarnation))
+
+
+def _row_id(ref: CurationRef, feedback: str) -> str:
+    return f"{_key(ref)}/{feedback}"
+
+
+def _not_later(epoch: int) -> dict[str, Any]:
+    """Match documents that no later holder of the lease has written, including those without an epoch."""
+    return {"epoch": {"$not": {"$gt": epoch}}}
+
+
+def _row(document: Document) -> Row:
+    names = ("feedback", "seq", "inference", "deployment", "end_user", "observe_time")
+    rest = ("first_time", "resolved_seq", "chars", "attempts", "failure", "completion")
+    given = {name: document[name] for name in names} | {"rater": document.get("rater", "user")}
+    return Row(candidate=CandidateExample(**given), **{name: document[name] for name in rest})
+
+
+def _counts(document: Document) -> Counts:
+    return Counts(**{each.name: document.get(each.name, 0) for each in fields(Counts)})

@@ -1,0 +1,107 @@
+"""Resolve corrections: measure the text and cache the prompt."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tidemill_core.errors import (
+    DeadlineExceeded,
+    DependencyUnavailable,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    PreconditionFailed,
+    RateLimited,
+    TidemillError,
+)
+from tidemill_feedback.curations.domain.example import Prompt
+from tidemill_feedback.curations.domain.ledger import CurationRef, Row
+from tidemill_feedback.reactions.ports import FeedbackStore, Inferences, Ledger, Prompts
+
+MAX_ATTEMPTS = 5
+_BATCH = 200
+_FINAL = (NotFound, PreconditionFailed, InvalidInput, PermissionDenied)
+_LATER = (DependencyUnavailable, RateLimited, DeadlineExceeded)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolveExamples:
+    """Measures each correction, and fetches its prompt once, several concurrently."""
+
+    feedback: FeedbackStore
+    inferences: Inferences
+    prompts: Prompts
+    ledger: Ledger
+    max_concurrent: int
+
+    async def __call__(self, ref: CurationRef, rows: Sequence[Row], *, epoch: int) -> Sequence[Row]:
+        """Return the rows as they are afterwards.
+
+        Raises:
+            DependencyUnavailable: a dependency is down; progress is kept.
+
+        """
+        pending = [row for row in rows if row.pending]
+        finished = {row.candidate.feedback: row for row in rows if not row.pending}
+        for begin in range(0, len(pending), _BATCH):
+            for row in await self._resolve_batch(ref, pending[begin : begin + _BATCH], epoch):
+                finished[row.candidate.feedback] = row
+        return list(finished.values())
+
+    async def _resolve_batch(self, ref: CurationRef, rows: Sequence[Row], epoch: int) -> Sequence[Row]:
+        texts = await self.feedback.get_many(ref.project, [row.candidate.feedback for row in rows])
+        requested_by = defaultdict[str, list[str]](list)
+        for row in rows:
+            if row.candidate.feedback in texts:
+                requested_by[row.candidate.inference].append(row.candidate.feedback)
+        missing = await self.prompts.missing(ref.project, list(requested_by))
+        failures = await self._fetch(ref.project, {inference: requested_by[inference] for inference in missing})
+        resolved = []
+        for row in rows:
+            failure = failures.get(row.candidate.inference)
+            found = texts.get(row.candidate.feedback)
+            if failure is not None:
+                resolved.append(await self._fail(ref, row, epoch, failure))
+            elif found is None or found.current is None:
+                await self.ledger.forget([row.candidate.feedback])  # erased concurrently
+            else:
+                chars = len(found.current.text.strip())
+                if await self.ledger.resolve(ref, row, epoch=epoch, chars=chars):
+                    row = replace(row, resolved_seq=row.candidate.seq, chars=chars, attempts=0)  # noqa: PLW2901
+                resolved.append(row)
+        return resolved
+
+    async def _fetch(self, project: str, requested_by: Mapping[str, Sequence[str]]) -> dict[str, TidemillError]:
+        """Fetch and store the prompts of these inferences; return the failures."""
+        turns, failures = asyncio.Semaphore(self.max_concurrent), dict[str, TidemillError]()
+
+        async def fetch(inference: str) -> None:
+            async with turns:
+                try:
+                    prompt = await self.inferences.prompt(project, inference)
+                except TidemillError as error:
+                    failures[inference] = error
+                else:
+                    await self._keep(project, inference, prompt, requested_by[inference])
+
+        await asyncio.gather(*(fetch(inference) for inference in requested_by))
+        for error in failures.values():
+            if isinstance(error, _LATER):
+                raise error
+        return failures
+
+    async def _keep(self, project: str, inference: str, prompt: Prompt, requested_by: Sequence[str]) -> None:
+        """Store a prompt, unless all feedback that needs it was erased meanwhile.
+
+        An erasure writes its tombstones before it deletes prompts, so a read after the write finds it.
+        """
+        await self.prompts.keep(project, inference, prompt)
+        if not await self.feedback.get_many(project, requested_by):
+            await self.prompts.forget(project, [inference])
+
+    async def _fail(self, ref: CurationRef, row: Row, epoch: int, error: TidemillError) -> Row:
+        final = isinstance(error, _FINAL) or row.attempts + 1 >= MAX_ATTEMPTS
+        if await self.ledger.fail(ref, row, epoch=epoch, message=error.reason, final=final):
+            return replace(row, attempts=row.attempts + 1, failure=error.reason if final else "")
+        return row

@@ -1,0 +1,77 @@
+"""What people think, as it was recorded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from tidemill_core.application import Caller, Page, PageRequest
+from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
+from tidemill_feedback.reactions.domain.feedback import Feedback
+from tidemill_feedback.reactions.ports import FeedbackStore, Pending, Waiting
+from tidemill_feedback.reactions.submit_feedback import fresh_feedback, given_of
+
+_WAITING = "waiting."
+"""Begins the tokens that lead on among what waits."""
+_MAX_WAITING_BYTES = 512 * 1024
+"""Of the events that became what waits on one page, so that a client takes it together with what the store gives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadFeedback:
+    """Reads nothing but the caller's project."""
+
+    feedback: FeedbackStore
+    pending: Pending
+
+    async def get(self, caller: Caller, feedback_id: str) -> Feedback:
+        """Return one feedback.
+
+        Raises:
+            FeedbackNotFound: the caller's project has none with this id.
+
+        """
+        return await self.feedback.get(caller.project, feedback_id)
+
+    async def list(
+        self, caller: Caller, page: PageRequest, *, inference: str = "", deployment: str = ""
+    ) -> Page[Feedback]:
+        """Return a page, oldest first; the first pages of one inference show before that what waits for it."""
+        asked = {"inference": inference, "deployment": deployment}
+        where = {name: value for name, value in asked.items() if value}
+        size, among_waiting = checked_size(page), page.token.startswith(_WAITING)
+        if not inference or deployment or (page.token and not among_waiting):
+            return await self.feedback.list(caller.project, page=page, where=where)
+        digest = list_digest(caller.project, where, show_deleted=False)
+        after = place_of(page.token.removeprefix(_WAITING), digest=digest)
+        waiting = sorted(await self.pending.of(caller.project, inference), key=_order)
+        left = [each for each in waiting if after is None or _order(each) > (after.create_time, after.id)]
+        begin = _first_of(left, size)
+        shown = [_shown(each) for each in begin]
+        if len(begin) < len(left) or len(begin) == size:
+            return Page(items=shown, next_token=_WAITING + token_after(Place(*_order(begin[-1])), digest=digest))
+        found = await self.feedback.list(caller.project, page=PageRequest(size=size - len(begin)), where=where)
+        return Page(items=[*shown, *found.items], next_token=found.next_token)
+
+
+def _order(waiting: Waiting) -> tuple[datetime, str]:
+    return waiting.since, waiting.request.id
+
+
+def _first_of(waiting: Sequence[Waiting], size: int) -> Sequence[Waiting]:
+    """Return as many as a page takes, and at least one where there is one."""
+    capacity = _MAX_WAITING_BYTES
+    for count, each in enumerate(waiting[:size]):
+        capacity -= len(each.event.body.encode())
+        if count and capacity < 0:
+            return waiting[:count]
+    return waiting[:size]
+
+
+def _shown(waiting: Waiting) -> Feedback:
+    """Return a reaction that waits as feedback that is PENDING; whose it is may only be known with the inference."""
+    shown = fresh_feedback(waiting.project, waiting.reaction, inference=waiting.inference, end_user="")
+    shown.current, shown.times = given_of(waiting.reaction, waiting.event.time, now=waiting.since), 1
+    shown.labels = dict(waiting.reaction.labels)
+    shown.create_time = shown.update_time = waiting.since
+    shown.message = "waits for its inference"
+    return shown

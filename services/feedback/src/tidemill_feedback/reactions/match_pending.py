@@ -1,0 +1,50 @@
+"""Bring reactions and the inference that they waited for together."""
+
+from dataclasses import dataclass
+
+from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed, TidemillError
+from tidemill_feedback.errors import InferenceUnanswered, InferenceUnknown
+from tidemill_feedback.reactions.domain.feedback import Answer
+from tidemill_feedback.reactions.ports import DeadLetters, Inferences, Pending, Waiting
+from tidemill_feedback.reactions.submit_feedback import Submission, SubmitFeedback
+
+PERMANENT = (InvalidInput, NotFound, AlreadyExists, PreconditionFailed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatchPending:
+    """Records every reaction that waits for an inference, once it is completed; what can never count is dead-lettered.
+
+    A reaction waits no longer only after it was saved or dead-lettered, so a crash in between repeats it: saved once
+    by its request, and a dead letter at least once.
+    """
+
+    pending: Pending
+    inferences: Inferences
+    submit: SubmitFeedback
+    dead_letters: DeadLetters
+
+    async def __call__(self, project: str, inference: str) -> TidemillError | None:
+        """Return None when nothing waits for the inference any more, else why it still does."""
+        waiting = await self.pending.of(project, inference)
+        if not waiting:
+            return None
+        try:
+            answer = await self.inferences.answer(project, inference)
+        except InferenceUnknown as error:
+            return error
+        if not answer.completed:
+            return InferenceUnanswered(inference)
+        for each in waiting:
+            await self._record(each, answer)
+        return None
+
+    async def _record(self, waiting: Waiting, answer: Answer) -> None:
+        submission = Submission(
+            reaction=waiting.reaction, request=waiting.request, observed_at=waiting.event.time, keep_ignored=True
+        )
+        try:
+            await self.submit.record(waiting.project, submission, answer)
+        except PERMANENT as error:
+            await self.dead_letters.put(waiting, error)
+        await self.pending.remove(waiting)

@@ -1,0 +1,133 @@
+"""Take a reaction to an answer that is there."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from tidemill_core.application import Caller, Clock, Request, derived_id
+from tidemill_core.characters import same_words
+from tidemill_core.errors import InvalidInput
+from tidemill_feedback.errors import InferenceUnanswered, NothingCorrected, NotLive
+from tidemill_feedback.reactions.domain.feedback import Answer, Feedback, Given
+from tidemill_feedback.reactions.domain.reaction import RATERS, Reaction, ReactionLimits, violations
+from tidemill_feedback.reactions.ports import FeedbackStore, Inferences
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """One intent. `observed_at` counts where the reaction itself says no time."""
+
+    reaction: Reaction
+    request: Request
+    observed_at: datetime
+    validate_only: bool = False
+    keep_ignored: bool = False
+    """True keeps a reaction to an answer that was not a live one, as IGNORED; False refuses it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitFeedback:
+    """Emits FeedbackWasRecorded where the reaction is the latest of its person about the inference and metric.
+
+    The same request again has no second effect. The consumer of that event adds a correction to the curations.
+    """
+
+    feedback: FeedbackStore
+    inferences: Inferences
+    clock: Clock
+    limits: ReactionLimits
+    keep: int
+    """How many earlier reactions are kept."""
+    trusted: Collection[str] = ()
+    """The raters that count though they did not ask."""
+
+    async def __call__(self, caller: Caller, submission: Submission) -> Feedback:
+        """Return the feedback as recorded, or as it would be.
+
+        Raises:
+            InvalidInput: something in the reaction is wrong.
+            NotLive: the answer was not for a user.
+            NothingCorrected: the correction is what was answered.
+            InferenceUnknown: there is no such inference.
+            InferenceUnanswered: it has no answer yet.
+
+        """
+        reaction = submission.reaction
+        self.check(submission)
+        answer = await self.inferences.answer(caller.project, inference_of(caller.project, reaction))
+        if not answer.completed:
+            raise InferenceUnanswered(answer.inference)
+        return await self.record(caller.project, submission, answer)
+
+    def check(self, submission: Submission) -> None:
+        """Refuse what can never be taken, whatever the inference is.
+
+        Raises:
+            InvalidInput: all violations at once.
+
+        """
+        now = self.clock.now()
+        found = [*violations(submission.reaction, self.limits, observed_at=submission.observed_at, now=now)]
+        if found:
+            raise InvalidInput.of(*found)
+
+    async def record(self, project: str, submission: Submission, answer: Answer) -> Feedback:
+        """Save a checked reaction to a completed answer.
+
+        Raises:
+            NotLive: the answer was not for a user.
+            NothingCorrected: the correction is what was answered.
+
+        """
+        reaction = submission.reaction
+        if not answer.live and not submission.keep_ignored:
+            raise NotLive(answer.inference)
+        fresh = fresh_feedback(project, reaction, inference=answer.inference, end_user=answer.end_user)
+        labels, now = dict(reaction.labels), self.clock.now()
+        given = given_of(reaction, submission.observed_at, now=now)
+        repeats = reaction.correction is not None and same_words(reaction.correction, answer.output)
+        if answer.live and repeats and (await self._known(fresh)).current is None:
+            raise NothingCorrected(answer.inference)
+
+        def change(feedback: Feedback) -> None:
+            if answer.live and repeats:  # the answer was right after all
+                feedback.withdraw(keep=self.keep, now=now)
+            elif answer.live:
+                feedback.give(given, answer, labels=labels, keep=self.keep, now=now, trusted=self.trusted)
+            else:
+                message = NotLive(answer.inference).message
+                feedback.ignore(given, answer, labels=labels, keep=self.keep, message=message)
+
+        if submission.validate_only:
+            would_be = await self._known(fresh)
+            change(would_be)
+            return would_be
+        return await self.feedback.upsert(fresh, change, request=submission.request)
+
+    async def _known(self, fresh: Feedback) -> Feedback:
+        return (await self.feedback.get_many(fresh.project, [fresh.id])).get(fresh.id, fresh)
+
+
+def inference_of(project: str, reaction: Reaction) -> str:
+    """Return the inference that a reaction is about: inference derives ids from request ids in the same way."""
+    return reaction.inference or derived_id(project, "inference", reaction.inference_request_id)
+
+
+def fresh_feedback(project: str, reaction: Reaction, *, inference: str, end_user: str) -> Feedback:
+    """Return feedback to which nothing was given yet; `end_user` is the one who asked."""
+    end_user, rater = reaction.end_user or end_user, reaction.rater or RATERS[0]
+    return Feedback(
+        id=derived_id(project, inference, reaction.metric, end_user, rater),
+        project=project,
+        inference=inference,
+        metric=reaction.metric,
+        end_user=end_user,
+        rater=rater,
+    )
+
+
+def given_of(reaction: Reaction, observed_at: datetime, *, now: datetime) -> Given:
+    """Return what was given, with its time as the store keeps it: never later than now, whatever its clock said."""
+    moment = min(reaction.observe_time or observed_at, now)
+    moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    return Given(number=reaction.number, text=reaction.text, observe_time=moment)

@@ -1,0 +1,122 @@
+"""Creating, changing and deleting curations."""
+
+from datetime import timedelta
+
+import pytest
+
+from services.feedback.tests.builders import ADA, EVE, request, rule_with
+from services.feedback.tests.changed_rules import change
+from services.feedback.tests.harness import FeedbackHarness
+from tidemill_core.application import PageRequest
+from tidemill_core.errors import Conflict, InvalidInput
+from tidemill_feedback.curations.crud import UpdateCommand
+from tidemill_feedback.curations.domain.ledger import CurationRef
+from tidemill_feedback.errors import CurationExists, CurationNotFound
+
+
+async def test_a_deleted_curation_completes_nothing_and_its_id_counts_on() -> None:
+    harness = FeedbackHarness()
+    await harness.curate()
+    for number in range(3):
+        await harness.correct(number)
+    await harness.work()
+    await harness.delete(ADA, "sft", version=0, request=request())
+    await harness.work()
+    assert harness.ledger.stored == {}
+    with pytest.raises(CurationNotFound):
+        await harness.read_curations.get(ADA, "sft")
+
+    again = await harness.curate()
+    assert again.completions == 1
+    await harness.work(again.ref)
+
+    assert len(harness.completions) == 2
+
+
+async def test_a_worker_that_slept_through_a_deletion_drops_nothing_of_what_was_created_again() -> None:
+    harness = FeedbackHarness()
+    first = await harness.curate()
+    await harness.correct(1)
+    await harness.work()
+    await harness.delete(ADA, "sft", version=0, request=request())
+    drop = harness.ledger.drop
+    again = first
+
+    async def enqueued_late(ref: CurationRef) -> None:
+        nonlocal again
+        again = await harness.curate()
+        await harness.correct(2)
+        await harness.work(again.ref)
+        await drop(ref)
+
+    harness.ledger.drop = enqueued_late  # type: ignore[method-assign]
+    await harness.work(first.ref)
+    harness.ledger.drop = drop  # type: ignore[method-assign]
+
+    assert {ref for ref, _ in harness.ledger.stored} == {again.ref}
+    await harness.correct(3)
+    await harness.work(first.ref)
+    await harness.work(again.ref)
+    assert [event.batch.new for event in harness.completions] == [3]
+
+
+async def test_the_same_request_creates_once_and_a_taken_id_is_refused() -> None:
+    harness = FeedbackHarness()
+    first = await harness.create(ADA, "sft", rule_with(), request=request("r1"))
+    again = await harness.create(ADA, "sft", rule_with(), request=request("r1"))
+
+    assert first.version == again.version
+    with pytest.raises(CurationExists):
+        await harness.create(ADA, "sft", rule_with(), request=request("r2"))
+    with pytest.raises(CurationExists):
+        await harness.create(ADA, "sft", rule_with(), request=request(), validate_only=True)
+    assert not (await harness.read_curations.list(EVE, PageRequest())).items
+
+
+@pytest.mark.parametrize(
+    ("rule", "reported"),
+    [
+        ({"dataset": "No Slug"}, "dataset: is 'No Slug'"),
+        ({"deployment": ""}, "deployment: is ''"),
+        ({"feedback": ()}, r"feedback: is \[\]; only \[correction\]"),
+        ({"feedback": ("rating",)}, r"feedback: is \[rating\]"),
+        ({"new_examples": 0}, "new_examples: is 0; take 1 to 1000"),
+        ({"new_examples": 1001}, "new_examples: is 1001; take 1 to 1000"),
+        ({"max_output_chars": 100_001}, "max_output_chars: is 100001; take 0 to 100000"),
+        ({"per_user_at_most": -1}, "per_user_at_most: is -1; take 0 to"),
+        (
+            {"min_output_chars": 11, "max_output_chars": 10},
+            "min_output_chars: is 11; take at most max_output_chars, 10",
+        ),
+        ({"at_latest_every": timedelta(0)}, "at_latest_every: is 0:00:00"),
+        ({"at_least": -1}, "at_least: is -1"),
+    ],
+)
+async def test_a_rule_that_cannot_be_followed_is_refused_by_field_value_and_limit(
+    rule: dict[str, object], reported: str
+) -> None:
+    harness = FeedbackHarness()
+
+    with pytest.raises(InvalidInput, match=reported):
+        await harness.curate(**rule)
+    await harness.curate()
+    with pytest.raises(InvalidInput, match=reported):
+        await change(harness, **rule)
+
+
+async def test_a_change_that_was_decided_on_another_version_is_refused() -> None:
+    harness = FeedbackHarness()
+    made = await harness.curate()
+    await change(harness, new_examples=5)
+    stale = UpdateCommand(
+        curation="sft",
+        rule=rule_with(new_examples=6),
+        fields=frozenset({"new_examples"}),
+        version=made.version,
+        request=request(),
+    )
+
+    with pytest.raises(Conflict):
+        await harness.update(ADA, stale)
+    with pytest.raises(Conflict):
+        await harness.delete(ADA, "sft", version=made.version, request=request())

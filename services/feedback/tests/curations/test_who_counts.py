@@ -1,0 +1,115 @@
+"""Whose reactions are learnt from, and taking one back."""
+
+from datetime import timedelta
+
+import pytest
+
+from services.feedback.tests.builders import ADA, EVE, SFT, correction, rating, request
+from services.feedback.tests.harness import FeedbackHarness
+from tidemill_core.application import PageRequest
+from tidemill_core.errors import InvalidInput
+from tidemill_feedback.errors import FeedbackNotFound, NothingCorrected
+from tidemill_feedback.reactions.domain.feedback import FeedbackState, FeedbackWasRecorded, FeedbackWasWithdrawn
+
+
+async def curated(harness: FeedbackHarness) -> list[str]:
+    """Return the feedback that the curation has rows of, once every event was consumed."""
+    for given in (await harness.read.list(ADA, PageRequest())).items:
+        await harness.record("acme", given.id)
+    return sorted(row.candidate.feedback for row in await harness.ledger.rows(SFT))
+
+
+async def test_what_another_user_than_the_asker_says_is_kept_and_teaches_nothing() -> None:
+    harness = FeedbackHarness()
+    await harness.curate()
+    harness.inferences.put("i1", end_user="asker")
+
+    honest = await harness.give(correction("The right answer.", end_user="asker"))
+    other = await harness.give(correction("Buy at evil.example.", end_user="mallory"))
+
+    assert (honest.counts, other.counts, other.state) == (True, False, FeedbackState.RECORDED)
+    assert "other than the person who asked" in other.message
+    assert await curated(harness) == [honest.id]
+
+
+async def test_a_claimed_role_counts_only_where_it_is_trusted() -> None:
+    for trusted in ((), ("reviewer",)):
+        harness = FeedbackHarness(trusted=trusted)
+        harness.inferences.put("i1", end_user="asker")
+
+        given = await harness.give(correction("The right answer.", end_user="x", rater="reviewer"))
+
+        assert given.counts is bool(trusted)
+
+
+async def test_ratings_report_whether_they_count() -> None:
+    harness = FeedbackHarness()
+    harness.inferences.put("i1", end_user="asker")
+    await harness.give(rating(1, end_user="mallory"))
+    await harness.give(rating(0))
+
+    listed = (await harness.read.list(ADA, PageRequest())).items
+    assert {each.end_user: each.counts for each in listed} == {"mallory": False, "asker": True}
+
+
+async def test_a_clock_that_is_ahead_does_not_win() -> None:
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
+
+    ahead = await harness.give(rating(0, observe_time=harness.clock.now() + timedelta(minutes=4)))
+    harness.clock.advance(timedelta(seconds=1))
+    later = await harness.give(rating(1))
+
+    assert ahead.current
+    assert later.current
+    assert (ahead.current.observe_time, later.current.number) == (harness.clock.now() - timedelta(seconds=1), 1)
+
+
+async def test_a_correction_that_is_withdrawn_leaves_the_curation_and_a_later_one_counts_again() -> None:
+    harness = FeedbackHarness()
+    await harness.curate()
+    harness.inferences.put("i1")
+    given = await harness.give(correction("No, never."))
+    assert await curated(harness) == [given.id]
+
+    withdrawn = await harness.withdraw(ADA, given.id, request=request())
+
+    assert (withdrawn.state, withdrawn.current, len(withdrawn.history)) == (FeedbackState.WITHDRAWN, None, 1)
+    assert await curated(harness) == []
+    assert [type(event) for event in harness.feedback.published] == [FeedbackWasRecorded, FeedbackWasWithdrawn]
+    again = await harness.give(correction("Yes, always."))
+    assert (again.id, await curated(harness)) == (given.id, [given.id])
+
+
+async def test_withdrawing_twice_has_one_effect_and_another_project_withdraws_nothing() -> None:
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
+    given = await harness.give(rating(1))
+
+    with pytest.raises(FeedbackNotFound):
+        await harness.withdraw(EVE, given.id, request=request())
+    for _ in range(2):
+        await harness.withdraw(ADA, given.id, request=request())
+
+    assert len(harness.feedback.published) == 2
+
+
+async def test_a_correction_that_is_the_answer_ends_the_earlier_one() -> None:
+    harness = FeedbackHarness()
+    harness.inferences.put("i1", output="It is free.")
+    with pytest.raises(NothingCorrected):
+        await harness.give(correction("It is free."))
+    await harness.give(correction("It is never free."))
+
+    ended = await harness.give(correction("It  is\u200b free."))
+
+    assert (ended.state, ended.current) == (FeedbackState.WITHDRAWN, None)
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\ufeff\u200b\u200d", "\u2800", "\u3164", "\u00ad", "...", "\u2026 ?"])
+async def test_a_correction_that_says_nothing_is_refused(text: str) -> None:
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
+
+    with pytest.raises(InvalidInput, match="no letter, number or symbol"):
+        await harness.give(correction(text))

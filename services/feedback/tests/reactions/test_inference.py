@@ -1,0 +1,68 @@
+"""What feedback reads of inference's answers, from a real server on a free port."""
+
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from services.feedback.tests.inference_server import InferenceServer
+from tidemill.inference.v1 import inference_pb2
+from tidemill_core.errors import NotFound
+from tidemill_core.grpc.client import open_channel
+from tidemill_feedback.curations.domain.example import PassageUse, Turn
+from tidemill_feedback.errors import InferenceUnknown
+from tidemill_feedback.reactions.inference import InferenceAnswers
+
+
+@pytest.fixture
+async def inference() -> AsyncIterator[InferenceServer]:
+    server = InferenceServer()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def channel(inference: InferenceServer) -> AsyncIterator[grpc.aio.Channel]:
+    async with open_channel(inference.address, name="inference") as channel:
+        yield channel
+
+
+async def test_an_answer_reports_whose_it_is_and_whether_it_counts(
+    inference: InferenceServer, channel: grpc.aio.Channel
+) -> None:
+    inference.put("i1", project="acme", end_user="u1", output="An answer.")
+    inference.put("i2", project="acme", purpose=inference_pb2.PURPOSE_SHADOW)
+    inference.put("i3", project="acme", state=inference_pb2.INFERENCE_STATE_RESERVED)
+    answers = InferenceAnswers(channel)
+
+    answer = await answers.answer("acme", "i1")
+
+    assert (answer.inference, answer.deployment, answer.end_user, answer.output) == (
+        "i1",
+        "helpdesk",
+        "u1",
+        "An answer.",
+    )
+    assert (answer.variant, answer.rollout, answer.live, answer.completed) == ("candidate", "r1", True, True)
+    assert not (await answers.answer("acme", "i2")).live
+    assert not (await answers.answer("acme", "i3")).completed
+    with pytest.raises(InferenceUnknown):
+        await answers.answer("other", "i1")
+
+
+async def test_a_prompt_is_what_the_model_saw_with_its_passages_by_span(
+    inference: InferenceServer, channel: grpc.aio.Channel
+) -> None:
+    inference.put("i1", project="acme")
+    answers = InferenceAnswers(channel)
+
+    prompt = await answers.prompt("acme", "i1")
+
+    assert prompt.question == "What is i1?"
+    assert prompt.messages == (Turn(role="system", text="Answer."), Turn(role="user", text="What is i1?"))
+    assert (prompt.earlier, prompt.variables) == ((Turn(role="user", text="Hello"),), {"product": "topic"})
+    assert prompt.principals == ("staff",)
+    assert prompt.passages == (PassageUse(id="1", document="d1", version=2, start=3, end=9, source="cms", key="kb/1"),)
+    with pytest.raises(NotFound):
+        await answers.prompt("acme", "nope")
