@@ -11,10 +11,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FILTERS = {
     "evaluator/evaluations/crud.py": [{"gate"}, {"candidate"}, {"gate", "candidate"}],
-    "feedback/application/erase_end_user.py": [{"end_user"}, {"asked_by"}],
-    "feedback/application/record_correction.py": [{"rule.deployment"}],
-    "feedback/application/read_feedback.py": [{"inference"}, {"deployment"}, {"inference", "deployment"}],
-    "feedback/application/reconcile_curation.py": [{"deployment", "metric"}],
+    "feedback/reactions/erase_end_user.py": [{"end_user"}, {"asked_by"}],
+    "feedback/curations/record_correction.py": [{"rule.deployment"}],
+    "feedback/reactions/crud.py": [{"inference"}, {"deployment"}, {"inference", "deployment"}],
+    "feedback/curations/reconcile_curation.py": [{"deployment", "metric"}],
     "inference/generation/erase_end_user.py": [{"end_user"}],
     "inference/generation/grpc.py": [{"deployment"}],
     "ingest/datasets/crud.py": [{"state"}],

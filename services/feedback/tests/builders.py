@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from tidemill_core.application import Caller, Request
+from tidemill_core.resources import Write
 from tidemill_feedback.curations.domain.curation import Rule
 from tidemill_feedback.curations.domain.example import PassageUse, Prompt, Turn
 from tidemill_feedback.curations.domain.ledger import CurationRef
@@ -19,6 +20,10 @@ SFT = CurationRef("acme", "sft", 1)
 
 def request(request_id: str = "", body: str = "") -> Request:
     return Request.of(request_id, body.encode())
+
+
+def write(request_id: str = "", *, etag: str = "", validate_only: bool = False) -> Write:
+    return Write(request=request(request_id), etag=etag, validate_only=validate_only)
 
 
 def rule_with(**fields: object) -> Rule:
@@ -72,4 +77,5 @@ def prompt_of(inference: str) -> Prompt:
         earlier=(Turn(role="user", text="Hello"), Turn(role="assistant", text="Hello, what is it?")),
         variables={"a.b": ["$c", 1.0]},
         principals=("staff",),
+        answer="It is wrong.",
     )

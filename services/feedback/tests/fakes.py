@@ -7,6 +7,7 @@ from typing import Any
 
 from services.feedback.tests.builders import BUCKET, prompt_of
 from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Caller, ResourceKey
 from tidemill_core.errors import TidemillError
 from tidemill_core.quotas import Quota
 from tidemill_feedback.curations.domain.example import Example, Prompt
@@ -18,7 +19,7 @@ from tidemill_feedback.errors import (
     TooManyWait,
 )
 from tidemill_feedback.reactions.domain.feedback import Answer
-from tidemill_feedback.reactions.ports import PendingInference, Waiting
+from tidemill_feedback.reactions.ports import Waiting
 from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_testkit.objects import InMemoryObjects
 
@@ -153,10 +154,9 @@ class InMemoryPending:
     async def of(self, project: str, inference: str) -> Sequence[Waiting]:
         return list(self.stored.get((project, inference), []))
 
-    async def since(self, until: datetime, *, limit: int) -> Sequence[PendingInference]:
-        return [PendingInference(*place) for place, there in self.stored.items() if there and there[0].since <= until][
-            :limit
-        ]
+    async def since(self, until: datetime, *, limit: int) -> Sequence[ResourceKey]:
+        found = [place for place, there in self.stored.items() if there and there[0].since <= until]
+        return [ResourceKey(project=project, id=inference) for project, inference in found[:limit]]
 
     async def remove(self, waiting: Waiting) -> None:
         place = waiting.project, waiting.inference
@@ -179,10 +179,15 @@ class InMemoryPrompts:
         self.stored: dict[tuple[str, str], Prompt] = {}
 
     async def missing(self, project: str, inferences: Sequence[str]) -> Sequence[str]:
-        return [each for each in dict.fromkeys(inferences) if (project, each) not in self.stored]
+        known = {each for each in inferences if (project, each) in self.stored}
+        return [
+            each for each in dict.fromkeys(inferences) if each not in known or self.stored[project, each].answer is None
+        ]
 
     async def keep(self, project: str, inference: str, prompt: Prompt) -> None:
-        self.stored.setdefault((project, inference), prompt)
+        known = self.stored.get((project, inference))
+        if known is None or known.answer is None:
+            self.stored[project, inference] = prompt
 
     async def get(self, project: str, inferences: Sequence[str]) -> Mapping[str, Prompt]:
         return {each: self.stored[project, each] for each in inferences if (project, each) in self.stored}
@@ -205,11 +210,14 @@ class FakeInferences:
         self.asked: list[str] = []
         self.erased: list[tuple[str, str]] = []
         self.meanwhile: Callable[[], Awaitable[object]] | None = None
+        self.silent: set[str] = set()
+        """Inferences whose answer is empty."""
+        self.forgets_answers = False
 
-    async def erase(self, project: str, end_user: str, *, validate_only: bool) -> int:
+    async def erase(self, caller: Caller, end_user: str, *, validate_only: bool) -> int:
         if self.failure:
             raise self.failure
-        asked = [of for of, answer in self.answers.items() if of[0] == project and answer.end_user == end_user]
+        asked = [of for of, answer in self.answers.items() if of[0] == caller.project and answer.end_user == end_user]
         theirs = [of for of in asked if of not in self.erased]
         if not validate_only:
             self.erased += theirs
@@ -237,23 +245,25 @@ class FakeInferences:
             output=output,
         )
 
-    async def answer(self, project: str, inference: str) -> Answer:
+    async def answer(self, caller: Caller, inference: str) -> Answer:
         if self.failure:
             raise self.failure
         try:
-            return self.answers[project, inference]
+            return self.answers[caller.project, inference]
         except KeyError:
             raise InferenceUnknown(inference) from None
 
-    async def prompt(self, project: str, inference: str) -> Prompt:
+    async def prompt(self, caller: Caller, inference: str) -> Prompt:
         self.asked.append(inference)
         if meanwhile := self.meanwhile:
             self.meanwhile = None
             await meanwhile()
-        await self.answer(project, inference)
+        await self.answer(caller, inference)
         if inference in self.no_prompt:
             raise self.no_prompt[inference]
-        return prompt_of(inference)
+        if self.forgets_answers:
+            return replace(prompt_of(inference), answer=None)
+        return replace(prompt_of(inference), answer="") if inference in self.silent else prompt_of(inference)
 
 
 class KeptDeadLetters:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from services.feedback.tests.builders import ADA, BUCKET, SFT, correction, request, rule_with
+from services.feedback.tests.builders import ADA, BUCKET, SFT, correction, request, rule_with, write
 from services.feedback.tests.fakes import (
     BreakingBatches,
     FakeInferences,
@@ -15,13 +15,11 @@ from services.feedback.tests.fakes import (
 )
 from tidemill_core.application import Caller
 from tidemill_feedback.curations.complete_curation import CompleteCuration
-from tidemill_feedback.curations.create_curation import CreateCuration
-from tidemill_feedback.curations.crud import UpdateCuration
-from tidemill_feedback.curations.delete_curation import DeleteCuration
+from tidemill_feedback.curations.crud import CurationCrud
 from tidemill_feedback.curations.domain.curation import Curation, CurationWasCompleted
 from tidemill_feedback.curations.domain.ledger import CurationRef
-from tidemill_feedback.curations.mongo import CurationCodec
-from tidemill_feedback.curations.read_curations import ReadCurations
+from tidemill_feedback.curations.forget_examples import ForgetExamples
+from tidemill_feedback.curations.mongo import CURATIONS
 from tidemill_feedback.curations.reconcile_curation import ReconcileCuration
 from tidemill_feedback.curations.record_correction import RecordCorrection
 from tidemill_feedback.curations.resolve_examples import ResolveExamples
@@ -29,16 +27,15 @@ from tidemill_feedback.errors import (
     CurationNotFound,
     FeedbackNotFound,
 )
-from tidemill_feedback.reactions.crud import ReadFeedback
+from tidemill_feedback.reactions.crud import FeedbackCrud
 from tidemill_feedback.reactions.domain.feedback import Feedback
 from tidemill_feedback.reactions.domain.reaction import Reaction, ReactionLimits
 from tidemill_feedback.reactions.erase_end_user import EraseEndUser
 from tidemill_feedback.reactions.expire_pending import ExpirePending
 from tidemill_feedback.reactions.handle_submission import HandleSubmission
 from tidemill_feedback.reactions.match_pending import MatchPending
-from tidemill_feedback.reactions.mongo import FeedbackCodec
+from tidemill_feedback.reactions.mongo import FEEDBACK
 from tidemill_feedback.reactions.submit_feedback import Submission, SubmitFeedback
-from tidemill_feedback.reactions.withdraw_feedback import WithdrawFeedback
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stores import InMemoryAggregates
@@ -58,27 +55,27 @@ class FeedbackHarness:
 
     def __post_init__(self) -> None:
         self.feedback: InMemoryAggregates[Feedback] = InMemoryAggregates(
-            codec=FeedbackCodec(), missing=FeedbackNotFound, clock=self.clock
+            codec=FEEDBACK, missing=FeedbackNotFound, clock=self.clock
         )
         self.curations: InMemoryAggregates[Curation] = InMemoryAggregates(
-            codec=CurationCodec(), missing=CurationNotFound, clock=self.clock
+            codec=CURATIONS, missing=CurationNotFound, clock=self.clock
         )
         self.ledger, self.pending, self.prompts = InMemoryLedger(), InMemoryPending(), InMemoryPrompts()
         self.inferences, self.dead_letters = FakeInferences(), KeptDeadLetters()
         self.objects = InMemoryObjects(BUCKET)
         self.batches = BreakingBatches(self.objects, max_bytes=self.batch_bytes)
-        self.create = CreateCuration(
-            curations=self.curations, clock=self.clock, enqueue=self.enqueued.append, at_most=self.at_most
+        self.crud = CurationCrud(
+            curations=self.curations,
+            ledger=self.ledger,
+            clock=self.clock,
+            enqueue=self.enqueued.append,
+            at_most=self.at_most,
         )
-        self.update = UpdateCuration(curations=self.curations, enqueue=self.enqueued.append, at_most=self.at_most)
-        self.delete = DeleteCuration(curations=self.curations, enqueue=self.enqueued.append)
-        self.read_curations = ReadCurations(curations=self.curations, ledger=self.ledger)
-        self.read = ReadFeedback(feedback=self.feedback, pending=self.pending)
+        self.read = FeedbackCrud(feedback=self.feedback, pending=self.pending, clock=self.clock, keep=3)
         self.erase = EraseEndUser(
             feedback=self.feedback,
             pending=self.pending,
-            ledger=self.ledger,
-            prompts=self.prompts,
+            forget_examples=ForgetExamples(ledger=self.ledger, prompts=self.prompts),
             inferences=self.inferences,
         )
         self.record = RecordCorrection(
@@ -92,7 +89,6 @@ class FeedbackHarness:
             keep=3,
             trusted=self.trusted,
         )
-        self.withdraw = WithdrawFeedback(feedback=self.feedback, clock=self.clock, keep=3)
         self.match = MatchPending(
             pending=self.pending,
             inferences=self.inferences,
@@ -118,7 +114,7 @@ class FeedbackHarness:
             ledger=self.ledger,
             resolve=ResolveExamples(
                 feedback=self.feedback,
-                inferences=self.inferences,
+                recorded=self.inferences,
                 prompts=self.prompts,
                 ledger=self.ledger,
                 max_concurrent=2,
@@ -145,7 +141,7 @@ class FeedbackHarness:
             observed_at=observed_at or self.clock.now(),
         )
         saved = await self.submit(caller, submission)
-        await self.record(caller.project, saved.id)  # as its event has it done
+        await self.record(caller, saved.id)  # as its event has it done
         return saved
 
     async def correct(self, number: int, *, text: str = "", end_user: str = "", inference: str = "") -> Feedback:
@@ -158,13 +154,13 @@ class FeedbackHarness:
 
     async def curate(self, **rule: object) -> Curation:
         """Create the curation sft."""
-        return await self.create(ADA, "sft", rule_with(**rule), request=request())
+        return (await self.crud.create(ADA, "sft", rule_with(**rule), write())).curation
 
     async def work(self, ref: CurationRef = SFT) -> timedelta | None:
         """Reconcile the curation sft until nothing is due."""
         for _ in range(20):
             self.epoch += 1
-            requeue = await self.reconcile(ref, epoch=self.epoch)
+            requeue = await self.reconcile(Caller(project=ref.project), ref, epoch=self.epoch)
             if requeue is None or requeue.after != timedelta(0):
                 return requeue.after if requeue else None
         message = "it never comes to rest"
@@ -174,7 +170,7 @@ class FeedbackHarness:
         """Expire what is due, and return how many reactions became dead letters."""
         before = len(self.dead_letters.letters)
         for ref in (await self.expire.expired()).items:
-            await self.expire(ref)
+            await self.expire(Caller(project=ref.project), ref.id)
         return len(self.dead_letters.letters) - before
 
     @property

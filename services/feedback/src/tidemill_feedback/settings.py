@@ -9,6 +9,9 @@ from pydantic_settings import SettingsConfigDict
 from tidemill_feedback.reactions.domain.reaction import ReactionLimits
 from tidemill_kit.runtime.settings import ServiceSettings
 
+SUBJECT = "tidemill-feedback"
+"""Who calls other services for background work."""
+
 
 class FeedbackSettings(ServiceSettings):
     """Settings of feedback, read from FEEDBACK_<NAME>."""

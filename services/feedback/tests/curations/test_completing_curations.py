@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.feedback.tests.builders import ADA, SFT, request
+from services.feedback.tests.builders import ADA, SFT, request, write
 from services.feedback.tests.changed_rules import change
 from services.feedback.tests.fakes import Killed
 from services.feedback.tests.harness import FeedbackHarness
@@ -61,7 +61,7 @@ async def test_a_worker_that_slept_through_its_lease_completes_nothing() -> None
     await harness.curations.update("acme", "sft", lambda each: each.take(9), request=request())
 
     with pytest.raises(EpochOver):
-        await harness.reconcile(curation.ref, epoch=8)
+        await harness.reconcile(ADA, curation.ref, epoch=8)
 
     assert harness.completions == []
 
@@ -127,7 +127,7 @@ async def test_a_correction_that_is_withdrawn_while_the_batch_is_made_is_in_none
 
     async def meanwhile(*args: object, **options: object) -> None:
         harness.ledger.record_counts = take  # type: ignore[method-assign]
-        await harness.withdraw(ADA, given[0].id, request=request())  # its event is not consumed yet
+        await harness.read.withdraw(ADA, given[0].id, write())  # its event is not consumed yet
         await take(*args, **options)  # type: ignore[arg-type]
 
     harness.ledger.record_counts = meanwhile  # type: ignore[method-assign]

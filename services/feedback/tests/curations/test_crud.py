@@ -4,12 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from services.feedback.tests.builders import ADA, EVE, request, rule_with
+from services.feedback.tests.builders import ADA, EVE, rule_with, write
 from services.feedback.tests.changed_rules import change
 from services.feedback.tests.harness import FeedbackHarness
 from tidemill_core.application import PageRequest
 from tidemill_core.errors import Conflict, InvalidInput
-from tidemill_feedback.curations.crud import UpdateCommand
 from tidemill_feedback.curations.domain.ledger import CurationRef
 from tidemill_feedback.errors import CurationExists, CurationNotFound
 
@@ -20,11 +19,11 @@ async def test_a_deleted_curation_completes_nothing_and_its_id_counts_on() -> No
     for number in range(3):
         await harness.correct(number)
     await harness.work()
-    await harness.delete(ADA, "sft", version=0, request=request())
+    await harness.crud.delete(ADA, "sft", write())
     await harness.work()
     assert harness.ledger.stored == {}
     with pytest.raises(CurationNotFound):
-        await harness.read_curations.get(ADA, "sft")
+        await harness.crud.get(ADA, "sft")
 
     again = await harness.curate()
     assert again.completions == 1
@@ -38,7 +37,7 @@ async def test_a_worker_that_slept_through_a_deletion_drops_nothing_of_what_was_
     first = await harness.curate()
     await harness.correct(1)
     await harness.work()
-    await harness.delete(ADA, "sft", version=0, request=request())
+    await harness.crud.delete(ADA, "sft", write())
     drop = harness.ledger.drop
     again = first
 
@@ -62,15 +61,15 @@ async def test_a_worker_that_slept_through_a_deletion_drops_nothing_of_what_was_
 
 async def test_the_same_request_creates_once_and_a_taken_id_is_refused() -> None:
     harness = FeedbackHarness()
-    first = await harness.create(ADA, "sft", rule_with(), request=request("r1"))
-    again = await harness.create(ADA, "sft", rule_with(), request=request("r1"))
+    first = (await harness.crud.create(ADA, "sft", rule_with(), write("r1"))).curation
+    again = (await harness.crud.create(ADA, "sft", rule_with(), write("r1"))).curation
 
     assert first.version == again.version
     with pytest.raises(CurationExists):
-        await harness.create(ADA, "sft", rule_with(), request=request("r2"))
+        await harness.crud.create(ADA, "sft", rule_with(), write("r2"))
     with pytest.raises(CurationExists):
-        await harness.create(ADA, "sft", rule_with(), request=request(), validate_only=True)
-    assert not (await harness.read_curations.list(EVE, PageRequest())).items
+        await harness.crud.create(ADA, "sft", rule_with(), write(validate_only=True))
+    assert not (await harness.crud.list(EVE, PageRequest())).items
 
 
 @pytest.mark.parametrize(
@@ -108,15 +107,9 @@ async def test_a_change_that_was_decided_on_another_version_is_refused() -> None
     harness = FeedbackHarness()
     made = await harness.curate()
     await change(harness, new_examples=5)
-    stale = UpdateCommand(
-        curation="sft",
-        rule=rule_with(new_examples=6),
-        fields=frozenset({"new_examples"}),
-        version=made.version,
-        request=request(),
-    )
+    stale = write(etag=str(made.version))
 
     with pytest.raises(Conflict):
-        await harness.update(ADA, stale)
+        await harness.crud.update(ADA, "sft", rule_with(new_examples=6), frozenset({"new_examples"}), stale)
     with pytest.raises(Conflict):
-        await harness.delete(ADA, "sft", version=made.version, request=request())
+        await harness.crud.delete(ADA, "sft", stale)

@@ -56,7 +56,7 @@ async def test_nothing_is_complete_before_there_are_enough_and_progress_says_so(
     await harness.give(rating(1, inference="i1"))
     await harness.work()
 
-    overview = await harness.read_curations.get(ADA, "sft")
+    overview = await harness.crud.get(ADA, "sft")
     assert harness.completions == []
     assert (overview.counts.new, overview.counts.examples, overview.counts.filtered) == (2, 2, 0)
     assert overview.curation.waits_for(overview.counts) == "2 of 3 new examples"
@@ -261,7 +261,7 @@ async def test_a_paused_curation_counts_on_and_completes_when_it_may() -> None:
     for number in range(3):
         await harness.correct(number)
     await harness.work()
-    overview = await harness.read_curations.get(ADA, "sft")
+    overview = await harness.crud.get(ADA, "sft")
     assert harness.completions == []
     assert overview.counts.new == 3
     assert overview.curation.waits_for(overview.counts) == "paused: resume it"
@@ -286,7 +286,7 @@ async def test_a_batch_has_no_more_than_others_take_and_progress_reports_what_st
     assert sorted(json.loads(line)["inference"] for line in harness.batch()) == ["i2", "i3", "i4"]
     assert (completed.batch.examples, completed.batch.new) == (3, 3)
     assert len("".join(f"{line}\n" for line in harness.batch()).encode()) == completed.batch.object.size
-    overview = await harness.read_curations.get(ADA, "sft")
+    overview = await harness.crud.get(ADA, "sft")
     assert overview.curation.waits_for(overview.counts).endswith("; 2 older examples did not fit into the last batch")
 
     for number in range(5, 8):

@@ -11,8 +11,8 @@ from services.feedback.tests.builders import SFT
 from services.feedback.tests.fakes import InMemoryLedger
 from tidemill_feedback.curations.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
 from tidemill_feedback.curations.mongo_ledger import MongoLedger
+from tidemill_feedback.curations.ports import Ledger
 from tidemill_feedback.errors import EpochOver
-from tidemill_feedback.reactions.ports import Ledger
 from tidemill_kit.store import mongo
 from tidemill_local import Addresses
 from tidemill_testkit.clocks import NOON

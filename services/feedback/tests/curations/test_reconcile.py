@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from services.feedback.tests.builders import ADA, SFT, request
+from services.feedback.tests.builders import ADA, SFT, write
 from services.feedback.tests.harness import FeedbackHarness
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_feedback.curations.domain.ledger import CurationRef
@@ -30,7 +30,7 @@ async def running(
     epochs = iter(range(100, 1000))
     controller = Controller[CurationRef](
         "curations",
-        reconcile=lambda ref, _: harness.reconcile(ref, epoch=next(epochs)),
+        reconcile=lambda ref, _: harness.reconcile(ADA, ref, epoch=next(epochs)),
         pending=PendingCurations(curations=Names(*names), ledger=harness.ledger, clock=harness.clock),
         max_concurrent=1,
         poll_interval=poll_interval,
@@ -85,7 +85,7 @@ async def test_what_a_crash_left_of_deleted_curations_is_dropped_at_the_start_an
         await harness.correct(incarnation)
         await harness.work(CurationRef("acme", "sft", incarnation))
         if incarnation < again.incarnation:
-            await harness.delete(ADA, "sft", version=0, request=request())
+            await harness.crud.delete(ADA, "sft", write())
     assert len(await harness.ledger.kept()) == 3
 
     async with running(harness, again):

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.feedback.tests.builders import ADA, EVE, SFT, correction, rating, request
+from services.feedback.tests.builders import ADA, EVE, SFT, correction, rating, write
 from services.feedback.tests.harness import FeedbackHarness
 from tidemill_core.application import PageRequest
 from tidemill_core.errors import InvalidInput
@@ -15,7 +15,7 @@ from tidemill_feedback.reactions.domain.feedback import FeedbackState, FeedbackW
 async def curated(harness: FeedbackHarness) -> list[str]:
     """Return the feedback that the curation has rows of, once every event was consumed."""
     for given in (await harness.read.list(ADA, PageRequest())).items:
-        await harness.record("acme", given.id)
+        await harness.record(ADA, given.id)
     return sorted(row.candidate.feedback for row in await harness.ledger.rows(SFT))
 
 
@@ -72,7 +72,7 @@ async def test_a_correction_that_is_withdrawn_leaves_the_curation_and_a_later_on
     given = await harness.give(correction("No, never."))
     assert await curated(harness) == [given.id]
 
-    withdrawn = await harness.withdraw(ADA, given.id, request=request())
+    withdrawn = await harness.read.withdraw(ADA, given.id, write())
 
     assert (withdrawn.state, withdrawn.current, len(withdrawn.history)) == (FeedbackState.WITHDRAWN, None, 1)
     assert await curated(harness) == []
@@ -87,9 +87,9 @@ async def test_withdrawing_twice_has_one_effect_and_another_project_withdraws_no
     given = await harness.give(rating(1))
 
     with pytest.raises(FeedbackNotFound):
-        await harness.withdraw(EVE, given.id, request=request())
+        await harness.read.withdraw(EVE, given.id, write())
     for _ in range(2):
-        await harness.withdraw(ADA, given.id, request=request())
+        await harness.read.withdraw(ADA, given.id, write())
 
     assert len(harness.feedback.published) == 2
 

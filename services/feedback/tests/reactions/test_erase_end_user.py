@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from services.feedback.tests.builders import ADA, EVE, correction, event, rating, request
+from services.feedback.tests.builders import ADA, EVE, correction, event, rating, request, write
 from services.feedback.tests.harness import FeedbackHarness
 from tidemill_core.application import PageRequest
 from tidemill_core.errors import DependencyUnavailable, InvalidInput
@@ -27,10 +27,10 @@ async def test_the_next_batch_holds_nothing_that_an_erased_person_said_or_asked(
     await harness.work()
     assert await users(harness) == ["reviewer", "u2", "u3"]
 
-    assert (await harness.erase(ADA, "u1", request=request(), validate_only=True)).reactions == 2
-    assert (await harness.erase(EVE, "u1", request=request())).reactions == 0
-    assert (await harness.erase(ADA, "u1", request=request())).reactions == 2
-    assert (await harness.erase(ADA, "u1", request=request())).reactions == 0
+    assert (await harness.erase(ADA, "u1", write(validate_only=True))).reactions == 2
+    assert (await harness.erase(EVE, "u1", write())).reactions == 0
+    assert (await harness.erase(ADA, "u1", write())).reactions == 2
+    assert (await harness.erase(ADA, "u1", write())).reactions == 0
 
     for each in (mine, of_reviewer):
         with pytest.raises(FeedbackNotFound):
@@ -53,15 +53,15 @@ async def test_what_inference_keeps_of_their_questions_is_erased_too_and_last() 
     harness.inferences.put("i3", end_user="u2")
     said = await harness.correct(3, end_user="u1")
 
-    assert (await harness.erase(ADA, "u1", request=request(), validate_only=True)).inferences == 2
+    assert (await harness.erase(ADA, "u1", write(validate_only=True))).inferences == 2
     harness.inferences.failure = DependencyUnavailable("down", dependency="inference")
     with pytest.raises(DependencyUnavailable):
-        await harness.erase(ADA, "u1", request=request())
+        await harness.erase(ADA, "u1", write())
     with pytest.raises(FeedbackNotFound):
         await harness.read.get(ADA, said.id)
     harness.inferences.failure = None
 
-    assert await harness.erase(ADA, "u1", request=request()) == Erased(reactions=0, inferences=2)
+    assert await harness.erase(ADA, "u1", write()) == Erased(reactions=0, inferences=2)
     assert harness.inferences.erased == [("acme", "i1"), ("acme", "i2")]
 
 
@@ -70,7 +70,7 @@ async def test_who_is_erased_while_a_batch_is_written_is_not_in_it() -> None:
     await harness.curate()
     for number in range(4):
         await harness.correct(number)
-    harness.batches.meanwhile = lambda: harness.erase(ADA, "u1", request=request())
+    harness.batches.meanwhile = lambda: harness.erase(ADA, "u1", write())
     await harness.work()
     assert harness.completions == []
 
@@ -85,7 +85,7 @@ async def erased_while_fetched(user: str) -> FeedbackHarness:
     await harness.curate(new_examples=1)
     await harness.correct(1)
     await harness.correct(1, text="By a reviewer", end_user="reviewer")
-    harness.inferences.meanwhile = lambda: harness.erase(ADA, user, request=request())
+    harness.inferences.meanwhile = lambda: harness.erase(ADA, user, write())
     for _ in range(2):
         await harness.work()
     return harness
@@ -114,7 +114,7 @@ async def test_a_note_that_comes_after_the_erasure_holds_up_no_batch(*, resolved
     if resolved:
         await harness.work()
     rows = dict(harness.ledger.stored)
-    await harness.erase(ADA, "u0", request=request())
+    await harness.erase(ADA, "u0", write())
     harness.ledger.stored = rows
     for number in (1, 2, 3):
         await harness.correct(number)
@@ -131,7 +131,7 @@ async def test_what_waits_for_its_inference_goes_too() -> None:
         said = correction("Right.", end_user=user)
         await harness.take(ADA, said, request=request(f"r{number}"), event=event(f"e{number}"))
 
-    await harness.erase(ADA, "u1", request=request())
+    await harness.erase(ADA, "u1", write())
 
     assert [each.reaction.end_user for each in await harness.pending.of("acme", "i1")] == ["u2"]
 
@@ -140,7 +140,7 @@ async def test_what_is_said_after_the_erasure_counts_and_a_repetition_of_what_wa
     harness = FeedbackHarness()
     harness.inferences.put("i1")
     await harness.give(rating(1), request_id="r1")
-    await harness.erase(ADA, "u1", request=request())
+    await harness.erase(ADA, "u1", write())
 
     repeated = await harness.give(rating(1), request_id="r1")
     assert (repeated.state, repeated.current) == (FeedbackState.IGNORED, None)
@@ -154,10 +154,10 @@ async def test_a_repeated_request_spares_what_was_said_since() -> None:
     harness = FeedbackHarness()
     await harness.curate(new_examples=1)
     await harness.correct(1)
-    await harness.erase(ADA, "u1", request=request("erase"))
+    await harness.erase(ADA, "u1", write("erase"))
     await harness.correct(1, text="Said since")
 
-    await harness.erase(ADA, "u1", request=request("erase"))
+    await harness.erase(ADA, "u1", write("erase"))
     await harness.work()
 
     assert await users(harness) == ["u1"]
@@ -168,10 +168,10 @@ async def test_a_prompt_that_went_with_older_reactions_is_asked_for_again_by_wha
     await harness.curate(new_examples=2)
     await harness.correct(1)
     await harness.give(rating(1))
-    await harness.erase(ADA, "u1", request=request("erase"))
+    await harness.erase(ADA, "u1", write("erase"))
     await harness.correct(1, text="Said since")
     await harness.work()
-    await harness.erase(ADA, "u1", request=request("erase"))
+    await harness.erase(ADA, "u1", write("erase"))
     assert ("acme", "i1") not in harness.prompts.stored
 
     await harness.correct(2)
@@ -185,4 +185,4 @@ async def test_an_empty_name_erases_no_user() -> None:
     harness = FeedbackHarness()
 
     with pytest.raises(InvalidInput, match="end_user: is empty"):
-        await harness.erase(ADA, "", request=request())
+        await harness.erase(ADA, "", write())

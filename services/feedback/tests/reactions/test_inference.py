@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
+from services.feedback.tests.builders import ADA, EVE
 from services.feedback.tests.inference_server import InferenceServer
 from tidemill.inference.v1 import inference_pb2
 from tidemill_core.errors import NotFound
 from tidemill_core.grpc.client import open_channel
 from tidemill_feedback.curations.domain.example import PassageUse, Turn
+from tidemill_feedback.curations.inference import InferencePrompts
 from tidemill_feedback.errors import InferenceUnknown
 from tidemill_feedback.reactions.inference import InferenceAnswers
 
@@ -36,7 +38,7 @@ async def test_an_answer_reports_whose_it_is_and_whether_it_counts(
     inference.put("i3", project="acme", state=inference_pb2.INFERENCE_STATE_RESERVED)
     answers = InferenceAnswers(channel)
 
-    answer = await answers.answer("acme", "i1")
+    answer = await answers.answer(ADA, "i1")
 
     assert (answer.inference, answer.deployment, answer.end_user, answer.output) == (
         "i1",
@@ -45,24 +47,24 @@ async def test_an_answer_reports_whose_it_is_and_whether_it_counts(
         "An answer.",
     )
     assert (answer.variant, answer.rollout, answer.live, answer.completed) == ("candidate", "r1", True, True)
-    assert not (await answers.answer("acme", "i2")).live
-    assert not (await answers.answer("acme", "i3")).completed
+    assert not (await answers.answer(ADA, "i2")).live
+    assert not (await answers.answer(ADA, "i3")).completed
     with pytest.raises(InferenceUnknown):
-        await answers.answer("other", "i1")
+        await answers.answer(EVE, "i1")
 
 
 async def test_a_prompt_is_what_the_model_saw_with_its_passages_by_span(
     inference: InferenceServer, channel: grpc.aio.Channel
 ) -> None:
     inference.put("i1", project="acme")
-    answers = InferenceAnswers(channel)
+    answers = InferencePrompts(channel)
 
-    prompt = await answers.prompt("acme", "i1")
+    prompt = await answers.prompt(ADA, "i1")
 
     assert prompt.question == "What is i1?"
     assert prompt.messages == (Turn(role="system", text="Answer."), Turn(role="user", text="What is i1?"))
     assert (prompt.earlier, prompt.variables) == ((Turn(role="user", text="Hello"),), {"product": "topic"})
-    assert prompt.principals == ("staff",)
+    assert (prompt.principals, prompt.answer) == (("staff",), "It is wrong.")
     assert prompt.passages == (PassageUse(id="1", document="d1", version=2, start=3, end=9, source="cms", key="kb/1"),)
     with pytest.raises(NotFound):
-        await answers.prompt("acme", "nope")
+        await answers.prompt(ADA, "nope")

@@ -38,11 +38,11 @@ async def test_an_event_ahead_of_its_inference_is_pending_until_the_inference_sh
 
     [shown] = (await harness.read.list(ADA, PageRequest(), inference="i1")).items
     assert (shown.state, shown.inference, shown.message) == (FeedbackState.PENDING, "i1", "waits for its inference")
-    assert isinstance(await harness.match("acme", "i1"), InferenceUnknown)
+    assert isinstance(await harness.match(ADA, "i1"), InferenceUnknown)
 
     harness.inferences.put("i1")
-    assert await harness.match("acme", "i1") is None
-    assert await harness.match("acme", "i1") is None
+    assert await harness.match(ADA, "i1") is None
+    assert await harness.match(ADA, "i1") is None
     await take(harness, rating(0.5))
 
     [given] = (await harness.read.list(ADA, PageRequest(), inference="i1")).items
@@ -58,7 +58,7 @@ async def test_an_inference_that_is_being_answered_is_waited_for() -> None:
     assert harness.feedback.published == []
 
     harness.inferences.put("i1")
-    await harness.match("acme", "i1")
+    await harness.match(ADA, "i1")
 
     assert len(harness.feedback.published) == 1
 
@@ -69,7 +69,7 @@ async def test_an_inference_that_was_completed_while_the_note_was_written_is_not
 
     async def slow(waiting: object) -> None:
         harness.inferences.put("i1")
-        await harness.match("acme", "i1")
+        await harness.match(ADA, "i1")
         await add(waiting)  # type: ignore[arg-type]  # what came in
 
     harness.pending.add = slow  # type: ignore[method-assign]
@@ -91,7 +91,7 @@ async def test_what_waits_too_long_becomes_a_dead_letter_and_may_be_sent_again()
     assert [(each.event.id, reason) for each, reason in harness.dead_letters.letters] == [("e1", "INFERENCE_NOT_FOUND")]
     harness.inferences.put("i1")
     await take(harness, rating(1), "e1")
-    await harness.match("acme", "i1")
+    await harness.match(ADA, "i1")
     [given] = (await harness.read.list(ADA, PageRequest())).items
     assert given.times == 2
 
@@ -114,7 +114,7 @@ async def test_what_turns_out_to_be_wrong_is_a_dead_letter_and_holds_up_nothing(
     await take(harness, correction("It is right."), "e2")
     harness.inferences.put("i1", output="It is wrong.")
 
-    await harness.match("acme", "i1")
+    await harness.match(ADA, "i1")
 
     assert [reason for _, reason in harness.dead_letters.letters] == ["NOTHING_CORRECTED"]
     assert len(harness.feedback.published) == 1
@@ -182,10 +182,10 @@ async def test_a_crash_between_effect_and_removal_repeats_without_a_second_effec
     await take(harness, rating(1))
     [waits] = await harness.pending.of("acme", "i1")
     harness.inferences.put("i1")
-    await harness.match("acme", "i1")
+    await harness.match(ADA, "i1")
 
     await harness.pending.add(waits)
-    await harness.match("acme", "i1")
+    await harness.match(ADA, "i1")
 
     assert len(harness.feedback.published) == 1
 

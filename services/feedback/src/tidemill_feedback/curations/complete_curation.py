@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Clock, Request, derived_id
 from tidemill_feedback.curations.domain.curation import Batch, Curation
-from tidemill_feedback.curations.domain.example import Example, Prompt
-from tidemill_feedback.curations.domain.ledger import Chosen, CurationRef
-from tidemill_feedback.curations.record_correction import candidate_of, teaches
+from tidemill_feedback.curations.domain.example import Example, ExampleKind, Prompt
+from tidemill_feedback.curations.domain.ledger import CandidateExample, Chosen, CurationRef
+from tidemill_feedback.curations.ports import Batches, CurationStore, Ledger, Prompts
 from tidemill_feedback.reactions.domain.feedback import Feedback
-from tidemill_feedback.reactions.ports import Batches, CurationStore, FeedbackStore, Ledger, Prompts
+from tidemill_feedback.reactions.ports import FeedbackStore
 
+NO_ANSWER = "ANSWER_NOT_RECORDED"
+"""Why a correction is no preference: there is no answer to prefer it to."""
 _BATCH_SIZE = 200
 
 
@@ -43,12 +45,13 @@ class CompleteCuration:
         )
         if taken.ref != ref or taken.rule != curation.rule or taken.completions + 1 != number:
             return False
-        examples = await self._examples(ref, chosen, epoch)
+        examples = await self._examples(curation, chosen, epoch)
         if examples is None:
             return False
         stored, fitted = await self.batches.put(ref, examples)
         batch = Batch(
             object=stored,
+            kind=curation.rule.kind,
             examples=fitted,
             new=min(chosen.counts.new, fitted),
             left_out=chosen.left_out + len(examples) - fitted,
@@ -65,32 +68,34 @@ class CompleteCuration:
         )
         return completed.completions == number
 
-    async def _examples(self, ref: CurationRef, chosen: Chosen, epoch: int) -> Sequence[Example] | None:
+    async def _examples(self, curation: Curation, chosen: Chosen, epoch: int) -> Sequence[Example] | None:
         """Return the examples; None if one has changed since it was chosen, was erased, or lost its prompt.
 
         An erasure deletes prompts, which later feedback on the same inference may need again.
         """
-        examples: list[Example] = []
+        ref, kind, examples = curation.ref, curation.rule.kind, list[Example]()
         for begin in range(0, len(chosen.rows), _BATCH_SIZE):
             rows = chosen.rows[begin : begin + _BATCH_SIZE]
             texts = await self.feedback.get_many(ref.project, [row.candidate.feedback for row in rows])
             prompts = await self.prompts.get(ref.project, [row.candidate.inference for row in rows])
             for row in rows:
                 text, prompt = texts.get(row.candidate.feedback), prompts.get(row.candidate.inference)
-                if text is None or not teaches(text):
+                if text is None or not text.teaches:
                     await self.ledger.forget([row.candidate.feedback])
                 elif text.seq != row.candidate.seq:
-                    await self.ledger.upsert_correction(ref, candidate_of(text))
-                elif prompt is None:
+                    await self.ledger.upsert_correction(ref, CandidateExample.of(text))
+                elif prompt is None or (kind is ExampleKind.PREFERENCE and prompt.answer is None):
                     await self.ledger.reopen(ref, row, epoch=epoch)
+                elif kind is ExampleKind.PREFERENCE and not (prompt.answer or "").strip():
+                    await self.ledger.fail(ref, row, epoch=epoch, message=NO_ANSWER, final=True)
                 else:
-                    examples.append(_example(ref, text, prompt))
+                    examples.append(_example(ref, kind, text, prompt))
             if len(examples) < begin + len(rows):
                 return None
         return examples
 
 
-def _example(ref: CurationRef, feedback: Feedback, prompt: Prompt) -> Example:
+def _example(ref: CurationRef, kind: ExampleKind, feedback: Feedback, prompt: Prompt) -> Example:
     assert feedback.current is not None  # noqa: S101 - recorded feedback has something given
     return Example(
         id=derived_id(ref.project, ref.curation, feedback.inference),
@@ -100,4 +105,5 @@ def _example(ref: CurationRef, feedback: Feedback, prompt: Prompt) -> Example:
         prompt=prompt,
         output=feedback.current.text,
         observe_time=feedback.current.observe_time,
+        kind=kind,
     )

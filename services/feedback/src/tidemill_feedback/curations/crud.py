@@ -1,85 +1,106 @@
-"""Change the rule of a curation, pause or resume it."""
+"""Use cases: create, get, list, update and delete curations."""
 
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Final
 
-from tidemill_core.application import Caller, Request
-from tidemill_core.errors import Conflict
-from tidemill_feedback.curations.check_rule import check_rule
+from tidemill_core import resources
+from tidemill_core.application import Caller, Clock, Page, PageRequest
+from tidemill_core.resources import Write
 from tidemill_feedback.curations.domain.curation import Curation, Rule
-from tidemill_feedback.reactions.ports import CurationStore, Enqueue
+from tidemill_feedback.curations.domain.ledger import Counts
+from tidemill_feedback.curations.ports import CurationStore, Enqueue, Ledger
 
-CHANGEABLE = frozenset(
-    {
-        "dataset",
-        "deployment",
-        "feedback",
-        "per_user_at_most",
-        "min_output_chars",
-        "max_output_chars",
-        "new_examples",
-        "at_latest_every",
-        "at_least",
-        "paused",
-        "labels",
-    }
-)
+CHANGEABLE: Final = frozenset(each.name for each in fields(Rule))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateCommand:
-    """`rule` counts where `fields` names it; `version` 0 takes any."""
+class Overview:
+    """A curation, and what was last counted."""
 
-    curation: str
-    rule: Rule
-    fields: AbstractSet[str]
-    version: int
-    request: Request
-    validate_only: bool = False
+    curation: Curation
+    counts: Counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateCuration:
-    """Emits nothing; enqueues the curation to check the new rule."""
+class CurationCrud:
+    """Emits nothing. A changed curation is enqueued: its controller counts by the new rule, or drops what was counted.
+
+    A deleted curation's id may be taken again; its completions go on counting.
+    """
 
     curations: CurationStore
+    ledger: Ledger
+    clock: Clock
     enqueue: Enqueue
     at_most: int
     """How many examples a batch may have."""
 
-    async def __call__(self, caller: Caller, command: UpdateCommand) -> Curation:
-        """Return the curation as changed, or as it would be.
+    async def get(self, caller: Caller, curation_id: str) -> Overview:
+        """Return one curation.
 
         Raises:
             CurationNotFound: the caller's project has none with this id.
-            Conflict: it changed since the version that the caller has seen.
+
+        """
+        return await self._overview(await self.curations.get(caller.project, curation_id))
+
+    async def list(self, caller: Caller, page: PageRequest) -> Page[Overview]:
+        """Return a page."""
+        found = await self.curations.list(caller.project, page=page)
+        return Page(items=[await self._overview(each) for each in found.items], next_token=found.next_token)
+
+    async def create(self, caller: Caller, curation_id: str, rule: Rule, write: Write) -> Overview:
+        """Return the curation as created, or as it would be; corrections that are there already count too.
+
+        Raises:
+            CurationExists: the id is taken.
+            InvalidInput: something in the rule is wrong.
+
+        """
+        rule.check(curation_id, at_most=self.at_most)
+        now = self.clock.now()
+        fresh = Curation(id=curation_id, project=caller.project, rule=rule, since=now)
+        created = await resources.create(
+            self.curations, fresh, write, begin=lambda curation: curation.begin(rule, now=now)
+        )
+        return await self._enqueued(created, write)
+
+    async def update(
+        self, caller: Caller, curation_id: str, rule: Rule, paths: AbstractSet[str], write: Write
+    ) -> Overview:
+        """Return the curation with the parts of the rule that `paths` name, or as it would be.
+
+        Raises:
+            CurationNotFound: the caller's project has none with this id.
+            Conflict: it changed since the etag.
             InvalidInput: something in the rule is wrong.
 
         """
 
         def change(curation: Curation) -> None:
-            check_version(curation, command.version)
-            named = {name: getattr(command.rule, name) for name in command.fields}
-            rule = replace(curation.rule, **named)
-            check_rule(curation.id, rule, at_most=self.at_most)
-            curation.configure(rule)
+            changed = replace(curation.rule, **{name: getattr(rule, name) for name in paths})
+            changed.check(curation.id, at_most=self.at_most)
+            curation.configure(changed)
 
-        if command.validate_only:
-            current = await self.curations.get(caller.project, command.curation)
-            change(current)
-            return current
-        changed = await self.curations.update(caller.project, command.curation, change, request=command.request)
-        self.enqueue(changed.ref)
-        return changed
+        updated = await resources.update(self.curations, caller.project, curation_id, change, write)
+        return await self._enqueued(updated, write)
 
+    async def delete(self, caller: Caller, curation_id: str, write: Write) -> Overview:
+        """Return the curation as deleted: it completes no more, and the feedback stays.
 
-def check_version(curation: Curation, version: int) -> None:
-    """Refuse a change that was decided on another version; 0 was decided on none.
+        Raises:
+            CurationNotFound: the caller's project has none with this id.
+            Conflict: it changed since the etag.
 
-    Raises:
-        Conflict: the curation has changed since.
+        """
+        deleted = await resources.delete(self.curations, caller.project, curation_id, write)
+        return await self._enqueued(deleted, write)
 
-    """
-    if version and version != curation.version:
-        message = f"curation {curation.id} changed since: read it again and decide again"
-        raise Conflict(message, curation=curation.id)
+    async def _enqueued(self, curation: Curation, write: Write) -> Overview:
+        if not write.validate_only:
+            self.enqueue(curation.ref)
+        return await self._overview(curation)
+
+    async def _overview(self, curation: Curation) -> Overview:
+        return Overview(curation=curation, counts=await self.ledger.counts(curation.ref))

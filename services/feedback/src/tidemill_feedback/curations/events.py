@@ -24,7 +24,7 @@ def corrections(record: RecordCorrection) -> Subscription:
 
     async def changed(event: EventContext, body: FeedbackChanged) -> None:
         if body.metric == CORRECTION:
-            await record(event.project, body.feedback)
+            await record(event.caller, body.feedback)
 
     return Subscription(
         name=NAME,

@@ -2,80 +2,42 @@
 
 from dataclasses import dataclass
 
-from tidemill.feedback.v1 import curation_pb2
 from tidemill.feedback.v1 import curation_service_pb2 as pb
 from tidemill.feedback.v1.curation_service_pb2_grpc import CurationServiceServicer
-from tidemill_feedback.curations.create_curation import CreateCuration
-from tidemill_feedback.curations.crud import CHANGEABLE, UpdateCommand, UpdateCuration
-from tidemill_feedback.curations.delete_curation import DeleteCuration
-from tidemill_feedback.curations.domain.curation import Curation
-from tidemill_feedback.curations.read_curations import ReadCurations
-from tidemill_feedback.reactions.messages import curation_message, rule_of, version_of
-from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of
+from tidemill_feedback.curations.crud import CHANGEABLE, CurationCrud
+from tidemill_feedback.curations.messages import curation_message, rule_of
+from tidemill_kit.grpc.server import current_caller, page_of, paths_of, write_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UseCases:
-    """What the service is made of."""
-
-    create: CreateCuration
-    read: ReadCurations
-    update: UpdateCuration
-    delete: DeleteCuration
-
-
+@dataclass(frozen=True, kw_only=True)
 class GrpcCurationService(CurationServiceServicer):
     """Message -> use case -> message; errors are translated by the server's interceptor."""
 
-    def __init__(self, use_cases: UseCases) -> None:
-        self._do = use_cases
+    curations: CurationCrud
 
     async def CreateCuration(self, request: pb.CreateCurationRequest, _context: object) -> pb.CreateCurationResponse:
         """Create a curation."""
-        curation = await self._do.create(
-            current_caller(),
-            request.curation.id,
-            rule_of(request.curation),
-            request=request_of(request),
-            validate_only=request.validate_only,
-        )
-        return pb.CreateCurationResponse(curation=await self._shown(curation))
+        given = request.curation
+        created = await self.curations.create(current_caller(), given.id, rule_of(given), write_of(request))
+        return pb.CreateCurationResponse(curation=curation_message(created))
 
     async def GetCuration(self, request: pb.GetCurationRequest, _context: object) -> pb.GetCurationResponse:
         """Return one curation."""
-        overview = await self._do.read.get(current_caller(), request.id)
-        return pb.GetCurationResponse(curation=curation_message(overview))
+        return pb.GetCurationResponse(curation=curation_message(await self.curations.get(current_caller(), request.id)))
 
     async def ListCurations(self, request: pb.ListCurationsRequest, _context: object) -> pb.ListCurationsResponse:
         """Return a page of curations."""
-        page = await self._do.read.list(current_caller(), page_of(request, filters={"deployment": "rule.deployment"}))
-        return pb.ListCurationsResponse(
-            curations=[curation_message(overview) for overview in page.items], next_page_token=page.next_token
-        )
+        page = await self.curations.list(current_caller(), page_of(request, filters={"deployment": "rule.deployment"}))
+        return pb.ListCurationsResponse(curations=[*map(curation_message, page.items)], next_page_token=page.next_token)
 
     async def UpdateCuration(self, request: pb.UpdateCurationRequest, _context: object) -> pb.UpdateCurationResponse:
         """Change the fields that the mask names."""
-        command = UpdateCommand(
-            curation=request.curation.id,
-            rule=rule_of(request.curation),
-            fields=paths_of(request.update_mask, allowed=CHANGEABLE),
-            version=version_of(request.curation.etag),
-            request=request_of(request),
-            validate_only=request.validate_only,
-        )
-        curation = await self._do.update(current_caller(), command)
-        return pb.UpdateCurationResponse(curation=await self._shown(curation))
+        given, paths = request.curation, paths_of(request.update_mask, allowed=CHANGEABLE)
+        write = write_of(request, etag=given.etag)
+        updated = await self.curations.update(current_caller(), given.id, rule_of(given), paths, write)
+        return pb.UpdateCurationResponse(curation=curation_message(updated))
 
     async def DeleteCuration(self, request: pb.DeleteCurationRequest, _context: object) -> pb.DeleteCurationResponse:
         """Delete a curation."""
-        curation = await self._do.delete(
-            current_caller(),
-            request.id,
-            version=version_of(request.etag),
-            request=request_of(request),
-            validate_only=request.validate_only,
-        )
-        return pb.DeleteCurationResponse(curation=await self._shown(curation))
-
-    async def _shown(self, curation: Curation) -> curation_pb2.Curation:
-        return curation_message(await self._do.read.overview(curation))
+        deleted = await self.curations.delete(current_caller(), request.id, write_of(request))
+        return pb.DeleteCurationResponse(curation=curation_message(deleted))

@@ -1,74 +1,69 @@
-"""What feedback publishes: ids, numbers and references, never what people wrote."""
+"""Mapping of curations and their examples to messages and events."""
+
+from dataclasses import asdict
 
 from google.protobuf.message import Message
 
-from tidemill.feedback.v1 import curation_pb2
+from tidemill.content.v1 import content_pb2
+from tidemill.feedback.v1 import curation_pb2 as pb
 from tidemill.feedback.v1 import events_pb2 as events
 from tidemill_core.aggregate import Event
-from tidemill_feedback.curations.domain.curation import Curation, CurationWasCompleted
-from tidemill_feedback.reactions.domain.feedback import Feedback, FeedbackWasRecorded, FeedbackWasWithdrawn
-from tidemill_kit.grpc.requests import timestamp_of
+from tidemill_feedback.curations.crud import Overview
+from tidemill_feedback.curations.domain.curation import Curation, CurationWasCompleted, Rule
+from tidemill_feedback.curations.domain.example import Example, ExampleKind, Turn
+from tidemill_kit.mapping import from_message, to_message
 
-FEEDBACK_TOPIC = "tidemill.feedback.feedback.v1"
-CURATION_TOPIC = "tidemill.feedback.curation.v1"
-SOURCE = "/tidemill/feedback"
-
-RECORDED = "tidemill.feedback.feedback.recorded.v1"
-WITHDRAWN = "tidemill.feedback.feedback.withdrawn.v1"
+TOPIC = "tidemill.feedback.curation.v1"
 COMPLETED = "tidemill.feedback.curation.completed.v1"
 
 
-def feedback_payload(feedback: Feedback, event: Event, seq: int) -> tuple[str, Message]:
-    """Return the ce_type and the payload of an event of feedback."""
-    match event:
-        case FeedbackWasRecorded():
-            return RECORDED, events.FeedbackRecorded(
-                feedback=feedback.id,
-                seq=seq,
-                inference=feedback.inference,
-                deployment=feedback.deployment,
-                metric=feedback.metric,
-                number=event.number,
-                end_user=feedback.end_user,
-                rater=feedback.rater,
-                variant=feedback.variant,
-                rollout=feedback.rollout,
-                observe_time=timestamp_of(event.observe_time),
-                counts=feedback.counts,
-            )
-        case FeedbackWasWithdrawn():
-            return WITHDRAWN, events.FeedbackWithdrawn(
-                feedback=feedback.id,
-                seq=seq,
-                inference=feedback.inference,
-                deployment=feedback.deployment,
-                metric=feedback.metric,
-                end_user=feedback.end_user,
-                rater=feedback.rater,
-                rollout=feedback.rollout,
-            )
-        case _:
-            raise TypeError(event)
+def rule_of(message: pb.Curation) -> Rule:
+    """Return the rule of a curation message."""
+    return from_message(Rule, message, feedback=tuple(dict.fromkeys(message.feedback)), ignore={"id", "progress"})
+
+
+def curation_message(overview: Overview) -> pb.Curation:
+    """Return a curation as callers see it."""
+    curation, counts = overview.curation, overview.counts
+    progress = to_message(
+        pb.CurationProgress, counts, curation, new_examples=counts.new, message=curation.waits_for(counts)
+    )
+    return to_message(pb.Curation, curation, curation.rule, progress=progress)
 
 
 def curation_payload(curation: Curation, event: Event, seq: int) -> tuple[str, Message]:
     """Return the ce_type and the payload of an event of a curation."""
-    match event:
-        case CurationWasCompleted():
-            batch = event.batch
-            return COMPLETED, events.CurationCompleted(
-                curation=curation.id,
-                seq=seq,
-                dataset=event.dataset,
-                deployment=event.deployment,
-                batch=curation_pb2.ExampleBatch(
-                    bucket=batch.object.bucket,
-                    key=batch.object.key,
-                    size=batch.object.size,
-                    sha256=batch.object.sha256,
-                    examples=batch.examples,
-                ),
-                new_examples=batch.new,
-            )
-        case _:
-            raise TypeError(event)
+    if not isinstance(event, CurationWasCompleted):
+        raise TypeError(event)
+    batch = to_message(pb.ExampleBatch, event.batch.object, event.batch, kind=_unless_demonstration(event.batch.kind))
+    return COMPLETED, to_message(
+        events.CurationCompleted, event, seq=seq, curation=curation.id, batch=batch, new_examples=event.batch.new
+    )
+
+
+def example_message(example: Example) -> pb.Example:
+    """Return an example as a line of a batch."""
+    prompt = example.prompt
+    is_preference = example.kind is ExampleKind.PREFERENCE
+    return to_message(
+        pb.Example,
+        example,
+        prompt,
+        messages=[*map(_turn, prompt.messages)],
+        earlier=[*map(_turn, prompt.earlier)],
+        variables=prompt.variables or None,
+        passages=[content_pb2.Passage(**asdict(passage)) for passage in prompt.passages],
+        output=_turn(Turn(role="assistant", text=example.output)),
+        kind=_unless_demonstration(example.kind),
+        rejected=_turn(Turn(role="assistant", text=prompt.answer or "")) if is_preference else None,
+    )
+
+
+def _unless_demonstration(kind: ExampleKind) -> ExampleKind | None:
+    """Return None for the kind that all had before there were others: their lines and events stay as they are."""
+    return None if kind is ExampleKind.DEMONSTRATION else kind
+
+
+def _turn(turn: Turn) -> content_pb2.Message:
+    role = content_pb2.Role.Value(f"ROLE_{turn.role.upper()}")
+    return content_pb2.Message(role=role, parts=[content_pb2.Part(text=turn.text)])

@@ -5,7 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from tidemill_feedback.curations.domain.example import PassageUse, Prompt, Turn
-from tidemill_kit.store.mongo import Collection, Document, DuplicateId, translated
+from tidemill_kit.store.mongo import Collection, Document, translated, update_or_insert
+
+_WITH_ANSWER: Document = {"prompt.answer": {"$exists": True}}
+"""Those of earlier versions lack the answer, and are fetched again when a new example needs them."""
 
 
 class MongoPrompts:
@@ -18,18 +21,16 @@ class MongoPrompts:
         """See `Prompts.missing`."""
         named = {_id(project, each): each for each in inferences}
         with translated():
-            found = await self._collection.find({"_id": {"$in": list(named)}}, {"_id": True}).to_list(None)
+            known = self._collection.find({"_id": {"$in": list(named)}, **_WITH_ANSWER}, {"_id": True})
+            found = await known.to_list(None)
         there = {document["_id"] for document in found}
         return [inference for document_id, inference in named.items() if document_id not in there]
 
     async def keep(self, project: str, inference: str, prompt: Prompt) -> None:
         """See `Prompts.keep`."""
-        document: Document = {"_id": _id(project, inference), "inference": inference, "prompt": _encoded(prompt)}
-        try:
-            with translated():
-                await self._collection.insert_one(document)
-        except DuplicateId:
-            return
+        fields = {"inference": inference, "prompt": _encoded(prompt)}
+        without_answer = {"_id": _id(project, inference), "prompt.answer": {"$exists": False}}
+        await update_or_insert(self._collection, without_answer, {"$set": fields})
 
     async def get(self, project: str, inferences: Sequence[str]) -> Mapping[str, Prompt]:
         """See `Prompts.get`."""
@@ -56,6 +57,7 @@ def _encoded(prompt: Prompt) -> Document:
         "earlier": [asdict(turn) for turn in prompt.earlier],
         "variables": json.dumps(dict(prompt.variables)),  # names that MongoDB may not take
         "principals": list(prompt.principals),
+        "answer": prompt.answer,
     }
 
 
@@ -67,4 +69,5 @@ def _decoded(stored: Document) -> Prompt:
         earlier=tuple(Turn(**turn) for turn in stored.get("earlier", ())),
         variables=json.loads(stored.get("variables", "{}")),
         principals=tuple(stored.get("principals", ())),
+        answer=stored.get("answer"),
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Clock, Page
 from tidemill_feedback.curations.domain.ledger import CurationRef
-from tidemill_feedback.reactions.ports import Curations, Ledger
+from tidemill_feedback.curations.ports import Curations, Ledger
 
 
 @dataclass(slots=True, kw_only=True)

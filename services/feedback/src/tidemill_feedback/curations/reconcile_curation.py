@@ -5,14 +5,22 @@ import time
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from tidemill_core.application import Clock, PageRequest, Requeue
+from tidemill_core.application import Caller, Clock, PageRequest, Requeue
 from tidemill_feedback.curations.complete_curation import CompleteCuration
 from tidemill_feedback.curations.domain.curation import Curation
-from tidemill_feedback.curations.domain.ledger import Chosen, Counts, CurationRef, Tally, choose, passes
-from tidemill_feedback.curations.record_correction import candidate_of, teaches
+from tidemill_feedback.curations.domain.ledger import (
+    CandidateExample,
+    Chosen,
+    Counts,
+    CurationRef,
+    Tally,
+    choose,
+    passes,
+)
+from tidemill_feedback.curations.ports import CurationStore, Ledger
 from tidemill_feedback.curations.resolve_examples import ResolveExamples
 from tidemill_feedback.reactions.domain.reaction import CORRECTION
-from tidemill_feedback.reactions.ports import CurationStore, FeedbackStore, Ledger
+from tidemill_feedback.reactions.ports import FeedbackStore
 
 _NOW = timedelta(0)
 _SOON = timedelta(seconds=1)
@@ -44,7 +52,7 @@ class ReconcileCuration:
     _listed: dict[CurationRef, int] = field(default_factory=dict)
     _rest_until: dict[CurationRef, float] = field(default_factory=dict)
 
-    async def __call__(self, ref: CurationRef, *, epoch: int) -> Requeue | None:
+    async def __call__(self, caller: Caller, ref: CurationRef, *, epoch: int) -> Requeue | None:
         """Return when to reconcile again; None: after the next change, or when it is due."""
         curation = (await self.curations.get_many(ref.project, [ref.curation])).get(ref.curation)
         if curation is None or curation.ref != ref:
@@ -55,12 +63,12 @@ class ReconcileCuration:
         await self._list(curation, epoch)
         tally = await self.ledger.tally(ref)
         rest = timedelta(seconds=max(0.0, self._rest_until.get(ref, 0.0) - time.monotonic()))
-        counts = await self._estimated(curation, tally, epoch, resting=rest > _NOW)
+        counts = await self._estimated(caller, curation, tally, epoch=epoch, resting=rest > _NOW)
         exact = tally.rows > self.exact_rows or tally.seen == tally.changes
         if counts is None or curation.holds(counts, now=self.clock.now()):
             if rest > _NOW:
                 return Requeue(after=rest)
-            chosen = await self._counted(curation, tally, epoch)
+            chosen = await self._counted(caller, curation, tally, epoch)
             counts, exact = chosen.counts, True
             if curation.holds(counts, now=self.clock.now()):
                 return Requeue(after=_NOW if await self.complete(curation, chosen, epoch=epoch) else _SOON)
@@ -76,7 +84,9 @@ class ReconcileCuration:
         if due != tally.due:
             await self.ledger.record_due(curation.ref, due, epoch=epoch)
 
-    async def _estimated(self, curation: Curation, tally: Tally, epoch: int, *, resting: bool) -> Counts | None:
+    async def _estimated(
+        self, caller: Caller, curation: Curation, tally: Tally, *, epoch: int, resting: bool
+    ) -> Counts | None:
         """Return the counts without reading all rows; None if all have to be read.
 
         Corrections since the last full count are counted as new, so that no completion is missed; the completion itself
@@ -91,7 +101,7 @@ class ReconcileCuration:
             return None
         filters = curation.rule.filters
         rows = await self.ledger.pending(curation.ref, limit=_BATCH_SIZE)
-        resolved = await self.resolve(curation.ref, rows, epoch=epoch)
+        resolved = await self.resolve(caller, curation.ref, rows, epoch=epoch)
         left = sum(row.pending for row in resolved) + (len(rows) == _BATCH_SIZE)
         more = sum(passes(row, filters) and row.candidate.deployment == filters.deployment for row in resolved)
         counts = Counts(
@@ -106,10 +116,10 @@ class ReconcileCuration:
         await self.ledger.record_counts(curation.ref, recorded, epoch=epoch)
         return counts
 
-    async def _counted(self, curation: Curation, tally: Tally, epoch: int) -> Chosen:
+    async def _counted(self, caller: Caller, curation: Curation, tally: Tally, epoch: int) -> Chosen:
         """Count all rows. After a slow count the next one waits for twenty times its duration."""
         ref, begun = curation.ref, time.monotonic()
-        rows = await self.resolve(ref, await self.ledger.rows(ref), epoch=epoch)
+        rows = await self.resolve(caller, ref, await self.ledger.rows(ref), epoch=epoch)
         filters, completions = curation.rule.filters, curation.completions
         # In a thread, because it sorts all corrections.
         chosen = await asyncio.to_thread(choose, rows, filters, completions=completions, at_most=self.at_most)
@@ -132,8 +142,8 @@ class ReconcileCuration:
                 where={"deployment": curation.rule.deployment, "metric": CORRECTION},
             )
             for feedback in page.items:
-                if teaches(feedback):
-                    await self.ledger.upsert_correction(curation.ref, candidate_of(feedback))
+                if feedback.teaches:
+                    await self.ledger.upsert_correction(curation.ref, CandidateExample.of(feedback))
             if not page.next_token:
                 break
             token = page.next_token

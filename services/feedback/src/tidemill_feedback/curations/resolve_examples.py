@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from tidemill_core.application import Caller
 from tidemill_core.errors import (
     DeadlineExceeded,
     DependencyUnavailable,
@@ -17,7 +18,8 @@ from tidemill_core.errors import (
 )
 from tidemill_feedback.curations.domain.example import Prompt
 from tidemill_feedback.curations.domain.ledger import CurationRef, Row
-from tidemill_feedback.reactions.ports import FeedbackStore, Inferences, Ledger, Prompts
+from tidemill_feedback.curations.ports import Ledger, Prompts, RecordedPrompts
+from tidemill_feedback.reactions.ports import FeedbackStore
 
 MAX_ATTEMPTS = 5
 _BATCH = 200
@@ -30,12 +32,12 @@ class ResolveExamples:
     """Measures each correction, and fetches its prompt once, several concurrently."""
 
     feedback: FeedbackStore
-    inferences: Inferences
+    recorded: RecordedPrompts
     prompts: Prompts
     ledger: Ledger
     max_concurrent: int
 
-    async def __call__(self, ref: CurationRef, rows: Sequence[Row], *, epoch: int) -> Sequence[Row]:
+    async def __call__(self, caller: Caller, ref: CurationRef, rows: Sequence[Row], *, epoch: int) -> Sequence[Row]:
         """Return the rows as they are afterwards.
 
         Raises:
@@ -45,18 +47,18 @@ class ResolveExamples:
         pending = [row for row in rows if row.pending]
         finished = {row.candidate.feedback: row for row in rows if not row.pending}
         for begin in range(0, len(pending), _BATCH):
-            for row in await self._resolve_batch(ref, pending[begin : begin + _BATCH], epoch):
+            for row in await self._resolve_batch(caller, ref, pending[begin : begin + _BATCH], epoch):
                 finished[row.candidate.feedback] = row
         return list(finished.values())
 
-    async def _resolve_batch(self, ref: CurationRef, rows: Sequence[Row], epoch: int) -> Sequence[Row]:
+    async def _resolve_batch(self, caller: Caller, ref: CurationRef, rows: Sequence[Row], epoch: int) -> Sequence[Row]:
         texts = await self.feedback.get_many(ref.project, [row.candidate.feedback for row in rows])
         requested_by = defaultdict[str, list[str]](list)
         for row in rows:
             if row.candidate.feedback in texts:
                 requested_by[row.candidate.inference].append(row.candidate.feedback)
         missing = await self.prompts.missing(ref.project, list(requested_by))
-        failures = await self._fetch(ref.project, {inference: requested_by[inference] for inference in missing})
+        failures = await self._fetch(caller, {inference: requested_by[inference] for inference in missing})
         resolved = []
         for row in rows:
             failure = failures.get(row.candidate.inference)
@@ -72,18 +74,18 @@ class ResolveExamples:
                 resolved.append(row)
         return resolved
 
-    async def _fetch(self, project: str, requested_by: Mapping[str, Sequence[str]]) -> dict[str, TidemillError]:
+    async def _fetch(self, caller: Caller, requested_by: Mapping[str, Sequence[str]]) -> dict[str, TidemillError]:
         """Fetch and store the prompts of these inferences; return the failures."""
         turns, failures = asyncio.Semaphore(self.max_concurrent), dict[str, TidemillError]()
 
         async def fetch(inference: str) -> None:
             async with turns:
                 try:
-                    prompt = await self.inferences.prompt(project, inference)
+                    prompt = await self.recorded.prompt(caller, inference)
                 except TidemillError as error:
                     failures[inference] = error
                 else:
-                    await self._keep(project, inference, prompt, requested_by[inference])
+                    await self._keep(caller.project, inference, prompt, requested_by[inference])
 
         await asyncio.gather(*(fetch(inference) for inference in requested_by))
         for error in failures.values():

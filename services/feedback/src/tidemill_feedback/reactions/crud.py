@@ -1,14 +1,15 @@
-"""What people think, as it was recorded."""
+"""Use cases: get, list and withdraw feedback."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from tidemill_core.application import Caller, Page, PageRequest
+from tidemill_core import resources
+from tidemill_core.application import Caller, Clock, Page, PageRequest
 from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
-from tidemill_feedback.reactions.domain.feedback import Feedback
+from tidemill_core.resources import Write
+from tidemill_feedback.reactions.domain.feedback import Feedback, Given
 from tidemill_feedback.reactions.ports import FeedbackStore, Pending, Waiting
-from tidemill_feedback.reactions.submit_feedback import fresh_feedback, given_of
 
 _WAITING = "waiting."
 """Begins the tokens that lead on among what waits."""
@@ -17,11 +18,14 @@ _MAX_WAITING_BYTES = 512 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadFeedback:
-    """Reads nothing but the caller's project."""
+class FeedbackCrud:
+    """A withdrawal emits FeedbackWasWithdrawn, by which a correction leaves the curations and a rating its rollout."""
 
     feedback: FeedbackStore
     pending: Pending
+    clock: Clock
+    keep: int
+    """How many earlier reactions are kept."""
 
     async def get(self, caller: Caller, feedback_id: str) -> Feedback:
         """Return one feedback.
@@ -52,6 +56,18 @@ class ReadFeedback:
         found = await self.feedback.list(caller.project, page=PageRequest(size=size - len(begin)), where=where)
         return Page(items=[*shown, *found.items], next_token=found.next_token)
 
+    async def withdraw(self, caller: Caller, feedback_id: str, write: Write) -> Feedback:
+        """Return the feedback without a current reaction; idempotent.
+
+        Raises:
+            FeedbackNotFound: the project has none with this id.
+
+        """
+        now = self.clock.now()
+        return await resources.update(
+            self.feedback, caller.project, feedback_id, lambda each: each.withdraw(keep=self.keep, now=now), write
+        )
+
 
 def _order(waiting: Waiting) -> tuple[datetime, str]:
     return waiting.since, waiting.request.id
@@ -69,8 +85,8 @@ def _first_of(waiting: Sequence[Waiting], size: int) -> Sequence[Waiting]:
 
 def _shown(waiting: Waiting) -> Feedback:
     """Return a reaction that waits as feedback that is PENDING; whose it is may only be known with the inference."""
-    shown = fresh_feedback(waiting.project, waiting.reaction, inference=waiting.inference, end_user="")
-    shown.current, shown.times = given_of(waiting.reaction, waiting.event.time, now=waiting.since), 1
+    shown = Feedback.fresh(waiting.project, waiting.reaction, inference=waiting.inference, end_user="")
+    shown.current, shown.times = Given.of(waiting.reaction, waiting.event.time, now=waiting.since), 1
     shown.labels = dict(waiting.reaction.labels)
     shown.create_time = shown.update_time = waiting.since
     shown.message = "waits for its inference"

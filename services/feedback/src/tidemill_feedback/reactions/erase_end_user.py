@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, PageRequest, Request
+from tidemill_core.application import Caller, PageRequest
 from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.resources import Write
 from tidemill_feedback.reactions.domain.feedback import Feedback
-from tidemill_feedback.reactions.ports import FeedbackStore, Inferences, Ledger, Pending, Prompts
+from tidemill_feedback.reactions.ports import FeedbackStore, ForgetExamples, Inferences, Pending
 
 _BATCH_SIZE = 200
 
@@ -29,11 +30,10 @@ class EraseEndUser:
 
     feedback: FeedbackStore
     pending: Pending
-    ledger: Ledger
-    prompts: Prompts
+    forget_examples: ForgetExamples
     inferences: Inferences
 
-    async def __call__(self, caller: Caller, end_user: str, *, request: Request, validate_only: bool = False) -> Erased:
+    async def __call__(self, caller: Caller, end_user: str, write: Write) -> Erased:
         """Return how much was erased, or would be.
 
         Raises:
@@ -43,7 +43,7 @@ class EraseEndUser:
         """
         if not end_user:
             raise InvalidInput.of(Violation(field="end_user", description="is empty; set the end user to erase"))
-        if not validate_only:
+        if not write.validate_only:
             await self.pending.forget(caller.project, end_user)
         erased = set[str]()
         for role in ("end_user", "asked_by"):
@@ -56,20 +56,19 @@ class EraseEndUser:
                     show_deleted=True,
                 )
                 erased |= {each.id for each in page.items if not each.deleted}
-                if not validate_only:
-                    await self._erase(caller.project, page.items, end_user, request)
+                if not write.validate_only:
+                    await self._erase(caller, page.items, end_user, write)
                 token = page.next_token
                 if not token:
                     break
-        records = await self.inferences.erase(caller.project, end_user, validate_only=validate_only)
+        records = await self.inferences.erase(caller, end_user, validate_only=write.validate_only)
         return Erased(reactions=len(erased), inferences=records)
 
-    async def _erase(self, project: str, found: Sequence[Feedback], end_user: str, request: Request) -> None:
+    async def _erase(self, caller: Caller, found: Sequence[Feedback], end_user: str, write: Write) -> None:
         """Leave tombstones, by which a repeated call finds rows and prompts to delete."""
         tombstones = list[Feedback]()
         for each in found:
-            erased = await self.feedback.upsert(each, lambda feedback: feedback.erase(), request=request)
+            erased = await self.feedback.upsert(each, lambda feedback: feedback.erase(), request=write.request)
             if erased.deleted:  # else it was submitted after this request was completed
                 tombstones.append(erased)
-        await self.ledger.forget([each.id for each in tombstones])
-        await self.prompts.forget(project, [each.inference for each in tombstones if each.asked_by == end_user])
+        await self.forget_examples(caller, tombstones, end_user)

@@ -1,13 +1,154 @@
-"""Consumes inference's events: completed answers with pending reactions."""
+"""Consumes submissions of upstream systems (feedback as CloudEvents), and completed answers with pending reactions."""
 
-from pydantic import BaseModel
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+from pydantic.alias_generators import to_camel
+
+from tidemill_core.errors import InvalidInput, Violation
+from tidemill_feedback.reactions.domain.reaction import Reaction
+from tidemill_feedback.reactions.handle_submission import HandleSubmission
 from tidemill_feedback.reactions.match_pending import MatchPending
+from tidemill_feedback.reactions.messages import check_correction
+from tidemill_feedback.reactions.ports import SubmittedEvent
+from tidemill_kit.events.cloudevents import CloudEvent
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 
-NAME = "feedback.inferences"
-TOPIC = "tidemill.inference.inference.v1"
+SUBMISSIONS = "feedback.submissions"
+DEAD_LETTERS = f"tidemill.{SUBMISSIONS}.dead.v1"
+GIVEN = "tidemill.feedback.submission.feedback_given.v1"
+INFERENCES = "feedback.inferences"
+INFERENCE_TOPIC = "tidemill.inference.inference.v1"
 COMPLETED = "tidemill.inference.inference.completed.v1"
+
+# Proto-JSON may be written with the names of the contract or in camel case, and is read in both.
+_STRICT = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+
+class TextPart(BaseModel):
+    """One piece of a message: text alone."""
+
+    model_config = _STRICT
+
+    text: StrictStr
+
+
+class AssistantMessage(BaseModel):
+    """What the assistant should have said."""
+
+    model_config = _STRICT
+
+    role: Literal["ROLE_ASSISTANT"]
+    parts: list[TextPart]
+
+
+class CorrectionGiven(BaseModel):
+    """What should have been answered."""
+
+    model_config = _STRICT
+
+    output: list[AssistantMessage]
+
+
+class FeedbackGiven(BaseModel):
+    """The body of feedback_given: what a sender may say of Feedback; any other field is refused by its name."""
+
+    model_config = _STRICT
+
+    inference: StrictStr = ""
+    inference_request_id: StrictStr = ""
+    metric: StrictStr
+    number: StrictFloat | StrictInt | None = None
+    comment: StrictStr | None = None
+    correction: CorrectionGiven | None = None
+    end_user: StrictStr = ""
+    rater: StrictStr = ""
+    observe_time: Annotated[AwareDatetime, Field(strict=True)] | None = None
+    labels: dict[StrictStr, StrictStr] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submissions:
+    """Handles what comes from Kafka; what can never count ends as a dead letter."""
+
+    take: HandleSubmission
+    record_bytes: int
+
+    def subscription(self, topics: Sequence[str]) -> Subscription:
+        """Return what to listen to. Submissions of one source about one subject are handled in their order."""
+        return Subscription(
+            name=SUBMISSIONS,
+            topics=tuple(topics),
+            delivery=Delivery.ONCE,
+            strict=True,
+            order_by=_subject,
+            check_size=self.check_size,
+            routes={GIVEN: Route(FeedbackGiven, self.given)},
+        )
+
+    def check_size(self, size: int) -> None:
+        """Refuse a record of so many bytes.
+
+        Raises:
+            InvalidInput: it has more than are taken.
+
+        """
+        if size > self.record_bytes:
+            text = f"has {size} bytes, and {self.record_bytes} is the limit: send less"
+            raise InvalidInput.of(Violation(field="data", description=text))
+
+    async def given(self, context: EventContext, body: FeedbackGiven) -> None:
+        """Take a reaction.
+
+        Raises:
+            InvalidInput: it can never count.
+            TooManyWait: its inference is unknown, and enough wait for it.
+
+        """
+        event = SubmittedEvent(
+            id=context.id,
+            source=context.source,
+            type=context.type,
+            subject=context.subject,
+            time=context.time,
+            topic=context.topic,
+            partition=context.partition,
+            offset=context.offset,
+            body=body.model_dump_json(exclude_unset=True),
+        )
+        await self.take(context.caller, reaction_of_body(body), request=context.request, event=event)
+
+
+def reaction_of_body(body: FeedbackGiven) -> Reaction:
+    """Return what the body says.
+
+    Raises:
+        InvalidInput: the correction is more than one message.
+
+    """
+    return Reaction(
+        metric=body.metric,
+        inference=body.inference,
+        inference_request_id=body.inference_request_id,
+        number=None if body.number is None else float(body.number),
+        comment=body.comment,
+        correction=None if body.correction is None else _text(body.correction),
+        end_user=body.end_user,
+        rater=body.rater,
+        observe_time=body.observe_time,
+        labels=body.labels,
+    ).cleaned()
+
+
+def _text(correction: CorrectionGiven) -> str:
+    check_correction(len(correction.output), by_assistant=True)
+    return "".join(part.text for message in correction.output for part in message.parts)
+
+
+def _subject(event: CloudEvent) -> str:
+    return f"{event.project}\n{event.source}\n{event.subject}"
 
 
 class InferenceCompleted(BaseModel):
@@ -20,11 +161,11 @@ def inferences(match: MatchPending) -> Subscription:
     """Return the subscription; an answer without pending reactions costs one read by id."""
 
     async def completed(event: EventContext, body: InferenceCompleted) -> None:
-        await match(event.project, body.inference)
+        await match(event.caller, body.inference)
 
     return Subscription(
-        name=NAME,
-        topics=(TOPIC,),
+        name=INFERENCES,
+        topics=(INFERENCE_TOPIC,),
         delivery=Delivery.LATEST,
         routes={COMPLETED: Route(InferenceCompleted, completed)},
     )

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from tidemill_core.application import Clock, Page
+from tidemill_core.application import Caller, Clock, Page, ResourceKey
 from tidemill_feedback.reactions.match_pending import MatchPending
-from tidemill_feedback.reactions.ports import DeadLetters, Pending, PendingInference
+from tidemill_feedback.reactions.ports import DeadLetters, Pending
 
 _MAX_FOUND = 1000
 
@@ -20,17 +20,17 @@ class ExpirePending:
     clock: Clock
     wait: timedelta
 
-    async def __call__(self, ref: PendingInference) -> None:
+    async def __call__(self, caller: Caller, inference: str) -> None:
         """Match the reactions that are pending on an inference, and remove the expired ones that still wait."""
-        error = await self.match(ref.project, ref.inference)
+        error = await self.match(caller, inference)
         if error is None:
             return
-        for waiting in await self.pending.of(ref.project, ref.inference):
+        for waiting in await self.pending.of(caller.project, inference):
             if waiting.since <= self.clock.now() - self.wait:
                 await self.dead_letters.put(waiting, error)
                 await self.pending.remove(waiting)
 
-    async def expired(self, _token: str = "", /, *, without: frozenset[str] = frozenset()) -> Page[PendingInference]:
+    async def expired(self, _token: str = "", /, *, without: frozenset[str] = frozenset()) -> Page[ResourceKey]:
         """Return the inferences with expired reactions, the oldest first. Implements `controller.Pending`."""
         found = await self.pending.since(self.clock.now() - self.wait, limit=_MAX_FOUND)
         return Page(items=[ref for ref in found if ref.project not in without])

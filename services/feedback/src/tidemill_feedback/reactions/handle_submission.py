@@ -7,7 +7,7 @@ from tidemill_feedback.errors import InferenceUnanswered, InferenceUnknown
 from tidemill_feedback.reactions.domain.reaction import Reaction
 from tidemill_feedback.reactions.match_pending import MatchPending
 from tidemill_feedback.reactions.ports import Pending, SubmittedEvent, Waiting
-from tidemill_feedback.reactions.submit_feedback import Submission, SubmitFeedback, inference_of
+from tidemill_feedback.reactions.submit_feedback import Submission, SubmitFeedback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class HandleSubmission:
         except (InferenceUnknown, InferenceUnanswered):
             waiting = Waiting(
                 project=caller.project,
-                inference=inference_of(caller.project, reaction),
+                inference=reaction.inference_in(caller.project),
                 reaction=reaction,
                 request=request,
                 event=event,
@@ -41,4 +41,4 @@ class HandleSubmission:
             )
             await self.pending.add(waiting)
             # The inference may have been completed before the reaction became pending: then no event matches it.
-            await self.match(caller.project, waiting.inference)
+            await self.match(caller, waiting.inference)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller
 from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed, TidemillError
 from tidemill_feedback.errors import InferenceUnanswered, InferenceUnknown
 from tidemill_feedback.reactions.domain.feedback import Answer
@@ -24,27 +25,27 @@ class MatchPending:
     submit: SubmitFeedback
     dead_letters: DeadLetters
 
-    async def __call__(self, project: str, inference: str) -> TidemillError | None:
+    async def __call__(self, caller: Caller, inference: str) -> TidemillError | None:
         """Return None when nothing waits for the inference any more, else why it still does."""
-        waiting = await self.pending.of(project, inference)
+        waiting = await self.pending.of(caller.project, inference)
         if not waiting:
             return None
         try:
-            answer = await self.inferences.answer(project, inference)
+            answer = await self.inferences.answer(caller, inference)
         except InferenceUnknown as error:
             return error
         if not answer.completed:
             return InferenceUnanswered(inference)
         for each in waiting:
-            await self._record(each, answer)
+            await self._record(caller, each, answer)
         return None
 
-    async def _record(self, waiting: Waiting, answer: Answer) -> None:
+    async def _record(self, caller: Caller, waiting: Waiting, answer: Answer) -> None:
         submission = Submission(
             reaction=waiting.reaction, request=waiting.request, observed_at=waiting.event.time, keep_ignored=True
         )
         try:
-            await self.submit.record(waiting.project, submission, answer)
+            await self.submit.record(caller, submission, answer)
         except PERMANENT as error:
             await self.dead_letters.put(waiting, error)
         await self.pending.remove(waiting)

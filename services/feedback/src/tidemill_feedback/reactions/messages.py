@@ -1,26 +1,28 @@
-"""What callers send and see, from and to what feedback means."""
+"""Mapping of feedback to its messages and events: those have ids and numbers, never what people wrote."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tidemill.content.v1 import content_pb2
-from tidemill.feedback.v1 import curation_pb2, feedback_pb2
+from tidemill.feedback.v1 import events_pb2 as events
+from tidemill.feedback.v1 import feedback_pb2
+from tidemill_core.aggregate import Event
 from tidemill_core.errors import InvalidInput, Violation
-from tidemill_feedback.curations.domain.curation import Rule
-from tidemill_feedback.curations.read_curations import Overview
-from tidemill_feedback.reactions.domain.feedback import Feedback, FeedbackState
+from tidemill_feedback.reactions.domain.feedback import (
+    Feedback,
+    FeedbackState,
+    FeedbackWasRecorded,
+    FeedbackWasWithdrawn,
+    Given,
+)
 from tidemill_feedback.reactions.domain.reaction import COMMENT, CORRECTION, Reaction
-from tidemill_kit.grpc.server import etag_of, timestamp_of
+from tidemill_kit.mapping import to_message
 
-STATES = {
-    FeedbackState.PENDING: feedback_pb2.FEEDBACK_STATE_PENDING,
-    FeedbackState.RECORDED: feedback_pb2.FEEDBACK_STATE_RECORDED,
-    FeedbackState.IGNORED: feedback_pb2.FEEDBACK_STATE_IGNORED,
-    FeedbackState.WITHDRAWN: feedback_pb2.FEEDBACK_STATE_WITHDRAWN,
-}
-_NO_VERSION = -1
-"""What no save is counted as: an etag that we never gave."""
+TOPIC = "tidemill.feedback.feedback.v1"
+RECORDED = "tidemill.feedback.feedback.recorded.v1"
+WITHDRAWN = "tidemill.feedback.feedback.withdrawn.v1"
 
 
 def reaction_of(message: feedback_pb2.Feedback) -> Reaction:
@@ -77,97 +79,31 @@ def check_correction(messages: int, *, by_assistant: bool) -> None:
 
 def feedback_message(feedback: Feedback) -> feedback_pb2.Feedback:
     """Return feedback as callers see it."""
-    message = feedback_pb2.Feedback(
-        id=feedback.id,
-        state=STATES[feedback.state],
-        inference=feedback.inference,
-        metric=feedback.metric,
-        end_user=feedback.end_user,
-        rater=feedback.rater,
-        labels=feedback.labels,
-        project=feedback.project,
-        seq=feedback.seq,
-        etag=etag_of(feedback.version),
-        create_time=timestamp_of(feedback.create_time),
-        update_time=timestamp_of(feedback.update_time),
-        deployment=feedback.deployment,
-        times=feedback.times,
-        message=feedback.message,
-        counts=feedback.state is FeedbackState.RECORDED and feedback.counts,
-    )
     given = feedback.current
-    if given is not None:
-        message.observe_time.FromDatetime(given.observe_time)
-        if feedback.metric == CORRECTION:
-            part = content_pb2.Part(text=given.text)
-            message.correction.output.add(role=content_pb2.ROLE_ASSISTANT, parts=[part])
-        elif feedback.metric == COMMENT:
-            message.comment = given.text
-        elif given.number is not None:
-            message.number = given.number
-    return message
-
-
-def rule_of(message: curation_pb2.Curation) -> Rule:
-    """Return the rule of a curation message."""
-    every: timedelta | None = None
-    if message.HasField("at_latest_every"):
-        # Bounded, because a Duration holds more than a timedelta can; the rule refuses what is too long by name.
-        every = timedelta(seconds=max(-(10**10), min(10**10, message.at_latest_every.seconds)))
-        every += timedelta(microseconds=message.at_latest_every.nanos // 1000)
-    return Rule(
-        dataset=message.dataset,
-        deployment=message.deployment,
-        feedback=tuple(dict.fromkeys(message.feedback)),
-        new_examples=message.new_examples,
-        per_user_at_most=message.per_user_at_most,
-        min_output_chars=message.min_output_chars,
-        max_output_chars=message.max_output_chars,
-        at_latest_every=every,
-        at_least=message.at_least,
-        paused=message.paused,
-        labels=dict(message.labels),
+    return to_message(
+        feedback_pb2.Feedback,
+        feedback,
+        inference_request_id=None,
+        observe_time=given.observe_time if given else None,
+        counts=feedback.state is FeedbackState.RECORDED and feedback.counts,
+        **({"number": None} if given is None else _value(feedback.metric, given)),
     )
 
 
-def version_of(etag: str) -> int:
-    """Return the version that an etag names; "" names none, 0."""
-    if not etag:
-        return 0
-    return int(etag) if etag.isdecimal() else _NO_VERSION
+def feedback_payload(feedback: Feedback, event: Event, seq: int) -> tuple[str, Message]:
+    """Return the ce_type and the payload of an event of feedback."""
+    match event:
+        case FeedbackWasRecorded():
+            return RECORDED, to_message(events.FeedbackRecorded, event, feedback, seq=seq, feedback=feedback.id)
+        case FeedbackWasWithdrawn():
+            return WITHDRAWN, to_message(events.FeedbackWithdrawn, feedback, seq=seq, feedback=feedback.id)
+        case _:
+            raise TypeError(event)
 
 
-def curation_message(overview: Overview) -> curation_pb2.Curation:
-    """Return a curation as callers see it."""
-    curation, counts = overview.curation, overview.counts
-    rule = curation.rule
-    message = curation_pb2.Curation(
-        id=curation.id,
-        project=curation.project,
-        seq=curation.seq,
-        etag=etag_of(curation.version),
-        labels=curation.labels,
-        create_time=timestamp_of(curation.create_time),
-        update_time=timestamp_of(curation.update_time),
-        dataset=rule.dataset,
-        deployment=rule.deployment,
-        feedback=rule.feedback,
-        per_user_at_most=rule.per_user_at_most,
-        min_output_chars=rule.min_output_chars,
-        max_output_chars=rule.max_output_chars,
-        new_examples=rule.new_examples,
-        at_least=rule.at_least,
-        paused=rule.paused,
-        progress=curation_pb2.CurationProgress(
-            new_examples=counts.new,
-            examples=counts.examples,
-            filtered=counts.filtered,
-            contested=counts.contested,
-            completions=curation.completions,
-            since=timestamp_of(curation.since),
-            message=curation.waits_for(counts),
-        ),
-    )
-    if rule.at_latest_every is not None:
-        message.at_latest_every.FromTimedelta(rule.at_latest_every)
-    return message
+def _value(metric: str, given: Given) -> dict[str, object]:
+    if metric == CORRECTION:
+        part = content_pb2.Part(text=given.text)
+        output = content_pb2.Message(role=content_pb2.ROLE_ASSISTANT, parts=[part])
+        return {"correction": feedback_pb2.Correction(output=[output])}
+    return {"comment": given.text} if metric == COMMENT else {"number": given.number}

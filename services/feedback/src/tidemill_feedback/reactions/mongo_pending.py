@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from tidemill_core.application import Request
+from tidemill_core.application import Request, ResourceKey
 from tidemill_core.errors import Conflict
 from tidemill_core.quotas import Quota
 from tidemill_feedback.errors import TooManyWait
 from tidemill_feedback.reactions.domain.reaction import Reaction
-from tidemill_feedback.reactions.ports import PendingInference, SubmittedEvent, Waiting
+from tidemill_feedback.reactions.ports import SubmittedEvent, Waiting
 from tidemill_kit.store.mongo import Collection, Document, DuplicateId, count_up_to, translated
 
 _ATTEMPTS = 20
@@ -43,12 +43,12 @@ class MongoPending:
             found: Document | None = await self._collection.find_one({"_id": _id(project, inference)})
         return [_waiting(project, inference, each) for each in found["waiting"]] if found else []
 
-    async def since(self, until: datetime, *, limit: int) -> Sequence[PendingInference]:
+    async def since(self, until: datetime, *, limit: int) -> Sequence[ResourceKey]:
         """See `Pending.since`."""
         with translated():
             cursor = self._collection.find({"since": {"$lte": until}}, {"project": True, "inference": True})
             found = await cursor.sort([("since", 1)]).limit(limit).to_list(None)
-        return [PendingInference(document["project"], document["inference"]) for document in found]
+        return [ResourceKey(project=document["project"], id=document["inference"]) for document in found]
 
     async def remove(self, waiting: Waiting) -> None:
         """See `Pending.remove`."""

@@ -4,12 +4,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from tidemill_core.application import Caller, Clock, Request, derived_id
+from tidemill_core.application import Caller, Clock, Request
 from tidemill_core.characters import same_words
-from tidemill_core.errors import InvalidInput
+from tidemill_core.resources import refuse
 from tidemill_feedback.errors import InferenceUnanswered, NothingCorrected, NotLive
 from tidemill_feedback.reactions.domain.feedback import Answer, Feedback, Given
-from tidemill_feedback.reactions.domain.reaction import RATERS, Reaction, ReactionLimits, violations
+from tidemill_feedback.reactions.domain.reaction import Reaction, ReactionLimits, violations
 from tidemill_feedback.reactions.ports import FeedbackStore, Inferences
 
 
@@ -54,10 +54,10 @@ class SubmitFeedback:
         """
         reaction = submission.reaction
         self.check(submission)
-        answer = await self.inferences.answer(caller.project, inference_of(caller.project, reaction))
+        answer = await self.inferences.answer(caller, reaction.inference_in(caller.project))
         if not answer.completed:
             raise InferenceUnanswered(answer.inference)
-        return await self.record(caller.project, submission, answer)
+        return await self.record(caller, submission, answer)
 
     def check(self, submission: Submission) -> None:
         """Refuse what can never be taken, whatever the inference is.
@@ -67,11 +67,9 @@ class SubmitFeedback:
 
         """
         now = self.clock.now()
-        found = [*violations(submission.reaction, self.limits, observed_at=submission.observed_at, now=now)]
-        if found:
-            raise InvalidInput.of(*found)
+        refuse(violations(submission.reaction, self.limits, observed_at=submission.observed_at, now=now))
 
-    async def record(self, project: str, submission: Submission, answer: Answer) -> Feedback:
+    async def record(self, caller: Caller, submission: Submission, answer: Answer) -> Feedback:
         """Save a checked reaction to a completed answer.
 
         Raises:
@@ -82,9 +80,9 @@ class SubmitFeedback:
         reaction = submission.reaction
         if not answer.live and not submission.keep_ignored:
             raise NotLive(answer.inference)
-        fresh = fresh_feedback(project, reaction, inference=answer.inference, end_user=answer.end_user)
+        fresh = Feedback.fresh(caller.project, reaction, inference=answer.inference, end_user=answer.end_user)
         labels, now = dict(reaction.labels), self.clock.now()
-        given = given_of(reaction, submission.observed_at, now=now)
+        given = Given.of(reaction, submission.observed_at, now=now)
         repeats = reaction.correction is not None and same_words(reaction.correction, answer.output)
         if answer.live and repeats and (await self._known(fresh)).current is None:
             raise NothingCorrected(answer.inference)
@@ -106,28 +104,3 @@ class SubmitFeedback:
 
     async def _known(self, fresh: Feedback) -> Feedback:
         return (await self.feedback.get_many(fresh.project, [fresh.id])).get(fresh.id, fresh)
-
-
-def inference_of(project: str, reaction: Reaction) -> str:
-    """Return the inference that a reaction is about: inference derives ids from request ids in the same way."""
-    return reaction.inference or derived_id(project, "inference", reaction.inference_request_id)
-
-
-def fresh_feedback(project: str, reaction: Reaction, *, inference: str, end_user: str) -> Feedback:
-    """Return feedback to which nothing was given yet; `end_user` is the one who asked."""
-    end_user, rater = reaction.end_user or end_user, reaction.rater or RATERS[0]
-    return Feedback(
-        id=derived_id(project, inference, reaction.metric, end_user, rater),
-        project=project,
-        inference=inference,
-        metric=reaction.metric,
-        end_user=end_user,
-        rater=rater,
-    )
-
-
-def given_of(reaction: Reaction, observed_at: datetime, *, now: datetime) -> Given:
-    """Return what was given, with its time as the store keeps it: never later than now, whatever its clock said."""
-    moment = min(reaction.observe_time or observed_at, now)
-    moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-    return Given(number=reaction.number, text=reaction.text, observe_time=moment)

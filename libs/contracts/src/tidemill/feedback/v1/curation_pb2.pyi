@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tidemill.content.v1 import content_pb2 as _content_pb2
 import builtins as _builtins
 import sys
@@ -21,6 +22,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ExampleKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExampleKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExampleKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXAMPLE_KIND_UNSPECIFIED: _ExampleKind.ValueType  # 0
+    """Not set: a demonstration."""
+    EXAMPLE_KIND_DEMONSTRATION: _ExampleKind.ValueType  # 1
+    """A prompt and its right answer."""
+    EXAMPLE_KIND_PREFERENCE: _ExampleKind.ValueType  # 2
+    """A prompt, an answer, and the answer that it is preferred to."""
+
+class ExampleKind(_ExampleKind, metaclass=_ExampleKindEnumTypeWrapper):
+    """ExampleKind is what an example teaches."""
+
+EXAMPLE_KIND_UNSPECIFIED: ExampleKind.ValueType  # 0
+"""Not set: a demonstration."""
+EXAMPLE_KIND_DEMONSTRATION: ExampleKind.ValueType  # 1
+"""A prompt and its right answer."""
+EXAMPLE_KIND_PREFERENCE: ExampleKind.ValueType  # 2
+"""A prompt, an answer, and the answer that it is preferred to."""
+Global___ExampleKind: _TypeAlias = ExampleKind  # noqa: Y015
 
 @_typing.final
 class Curation(_message.Message):
@@ -66,6 +91,7 @@ class Curation(_message.Message):
     AT_LEAST_FIELD_NUMBER: _builtins.int
     PAUSED_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -90,6 +116,8 @@ class Curation(_message.Message):
     """Optional. The minimum number of examples in total; 0 means 1."""
     paused: _builtins.bool
     """Optional. While true, the curation does not complete."""
+    kind: Global___ExampleKind.ValueType
+    """Optional. What its examples are; unspecified means demonstrations."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -135,10 +163,11 @@ class Curation(_message.Message):
         at_least: _builtins.int = ...,
         paused: _builtins.bool = ...,
         progress: Global___CurationProgress | None = ...,
+        kind: Global___ExampleKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at_latest_every", b"at_latest_every", "create_time", b"create_time", "progress", b"progress", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_latest_every", b"at_latest_every", "at_least", b"at_least", "create_time", b"create_time", "dataset", b"dataset", "deployment", b"deployment", "etag", b"etag", "feedback", b"feedback", "id", b"id", "labels", b"labels", "max_output_chars", b"max_output_chars", "min_output_chars", b"min_output_chars", "new_examples", b"new_examples", "paused", b"paused", "per_user_at_most", b"per_user_at_most", "progress", b"progress", "project", b"project", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_latest_every", b"at_latest_every", "at_least", b"at_least", "create_time", b"create_time", "dataset", b"dataset", "deployment", b"deployment", "etag", b"etag", "feedback", b"feedback", "id", b"id", "kind", b"kind", "labels", b"labels", "max_output_chars", b"max_output_chars", "min_output_chars", b"min_output_chars", "new_examples", b"new_examples", "paused", b"paused", "per_user_at_most", b"per_user_at_most", "progress", b"progress", "project", b"project", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -203,6 +232,7 @@ class ExampleBatch(_message.Message):
     SIZE_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     EXAMPLES_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     bucket: _builtins.str
     """Output only. The bucket."""
     key: _builtins.str
@@ -213,6 +243,8 @@ class ExampleBatch(_message.Message):
     """Output only. Lower-case hex."""
     examples: _builtins.int
     """Output only. The number of lines."""
+    kind: Global___ExampleKind.ValueType
+    """Output only. The kind of all its examples; unset means demonstrations."""
     def __init__(
         self,
         *,
@@ -221,12 +253,15 @@ class ExampleBatch(_message.Message):
         size: _builtins.int = ...,
         sha256: _builtins.str = ...,
         examples: _builtins.int = ...,
+        kind: Global___ExampleKind.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_kind", b"_kind", "kind", b"kind"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket", b"bucket", "examples", b"examples", "key", b"key", "sha256", b"sha256", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kind", b"_kind", "bucket", b"bucket", "examples", b"examples", "key", b"key", "kind", b"kind", "sha256", b"sha256", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__kind: _TypeAlias = _typing.Literal["kind"]  # noqa: Y015
+    _WhichOneofArgType__kind: _TypeAlias = _typing.Literal["_kind", b"_kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kind) -> _WhichOneofReturnType__kind | None: ...
 
 Global___ExampleBatch: _TypeAlias = ExampleBatch  # noqa: Y015
 
@@ -248,6 +283,8 @@ class Example(_message.Message):
     EARLIER_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
     PRINCIPALS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    REJECTED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of the project, the curation and the inference."""
     inference: _builtins.str
@@ -258,6 +295,8 @@ class Example(_message.Message):
     """Output only. The pseudonym of the correction's author."""
     question: _builtins.str
     """Output only. The user's question, as asked."""
+    kind: Global___ExampleKind.ValueType
+    """Output only. What the example teaches; unspecified means a demonstration."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:
         """Output only. The prompt as the model saw it: system and user message, with passages."""
@@ -286,6 +325,10 @@ class Example(_message.Message):
     def principals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. The principals of the question."""
 
+    @_builtins.property
+    def rejected(self) -> _content_pb2.Message:
+        """Output only. Of a preference: the model's answer, which `output` is preferred to."""
+
     def __init__(
         self,
         *,
@@ -301,10 +344,12 @@ class Example(_message.Message):
         earlier: _abc.Iterable[_content_pb2.Message] | None = ...,
         variables: _struct_pb2.Struct | None = ...,
         principals: _abc.Iterable[_builtins.str] | None = ...,
+        kind: Global___ExampleKind.ValueType = ...,
+        rejected: _content_pb2.Message | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["observe_time", b"observe_time", "output", b"output", "variables", b"variables"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["observe_time", b"observe_time", "output", b"output", "rejected", b"rejected", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["earlier", b"earlier", "end_user", b"end_user", "feedback", b"feedback", "id", b"id", "inference", b"inference", "messages", b"messages", "observe_time", b"observe_time", "output", b"output", "passages", b"passages", "principals", b"principals", "question", b"question", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["earlier", b"earlier", "end_user", b"end_user", "feedback", b"feedback", "id", b"id", "inference", b"inference", "kind", b"kind", "messages", b"messages", "observe_time", b"observe_time", "output", b"output", "passages", b"passages", "principals", b"principals", "question", b"question", "rejected", b"rejected", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

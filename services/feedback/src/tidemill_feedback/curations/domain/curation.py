@@ -1,15 +1,22 @@
 """The rule by which corrections become a batch of examples."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from tidemill_core.aggregate import Aggregate, Event, ObjectRef
+from tidemill_core.errors import Violation
+from tidemill_core.resources import refuse, slug_violations
+from tidemill_feedback.curations.domain.example import ExampleKind
 from tidemill_feedback.curations.domain.ledger import Counts, CurationRef, Filters
 from tidemill_feedback.errors import CurationExists, EpochOver
+from tidemill_feedback.reactions.domain.reaction import CORRECTION
 
 DEFAULT_MIN_OUTPUT_CHARS = 1
 DEFAULT_MAX_OUTPUT_CHARS = 4000
 DEFAULT_MINIMUM = 1
+MAX_CHARS = 100_000
+SHORTEST, LONGEST = timedelta(seconds=1), timedelta(days=3650)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +26,7 @@ class Rule:
     dataset: str
     deployment: str
     feedback: tuple[str, ...]
+    kind: ExampleKind = ExampleKind.DEMONSTRATION
     new_examples: int
     per_user_at_most: int = 0
     min_output_chars: int = 0
@@ -38,12 +46,22 @@ class Rule:
             max_output_chars=self.max_output_chars or DEFAULT_MAX_OUTPUT_CHARS,
         )
 
+    def check(self, curation_id: str, *, at_most: int) -> None:
+        """Refuse a rule that cannot be followed, as one that asks for more than the `at_most` examples of a batch.
+
+        Raises:
+            InvalidInput: all violations at once.
+
+        """
+        refuse(_violations(curation_id, self, at_most))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """All examples of one completion, without older ones that did not fit."""
 
     object: ObjectRef
+    kind: ExampleKind = ExampleKind.DEMONSTRATION
     examples: int
     new: int
     left_out: int = 0
@@ -98,10 +116,6 @@ class Curation(Aggregate):
         """Take another rule."""
         self.deployments += rule.deployment != self.rule.deployment
         self.rule, self.labels = rule, dict(rule.labels)
-
-    def delete(self) -> None:
-        """Become a tombstone; numbers continue."""
-        self.deleted = True
 
     def holds(self, counts: Counts, *, now: datetime) -> bool:
         """Return whether the rule is met."""
@@ -161,3 +175,23 @@ class Curation(Aggregate):
         if self.left_out:
             waits += f"; {self.left_out} older examples did not fit into the last batch"
         return waits
+
+
+def _violations(curation_id: str, rule: Rule, at_most: int) -> Iterator[Violation]:
+    for name, value in (("id", curation_id), ("dataset", rule.dataset), ("deployment", rule.deployment)):
+        yield from slug_violations(name, value)
+    if rule.feedback != (CORRECTION,):
+        names = ", ".join(each[:80] for each in rule.feedback[:10])
+        yield Violation(field="feedback", description=f"is [{names}]; only [{CORRECTION}] makes examples")
+    minimum = {"new_examples": 1}
+    maximum = {"min_output_chars": MAX_CHARS, "max_output_chars": MAX_CHARS}
+    for name in ("new_examples", "per_user_at_most", "min_output_chars", "max_output_chars", "at_least"):
+        value, low, high = getattr(rule, name), minimum.get(name, 0), maximum.get(name, at_most)
+        if not low <= value <= high:
+            yield Violation(field=name, description=f"is {value}; take {low} to {high}")
+    if rule.min_output_chars > (rule.max_output_chars or DEFAULT_MAX_OUTPUT_CHARS):
+        text = f"is {rule.min_output_chars}; take at most max_output_chars, {rule.filters.max_output_chars}"
+        yield Violation(field="min_output_chars", description=text)
+    if rule.at_latest_every is not None and not SHORTEST <= rule.at_latest_every <= LONGEST:
+        text = f"is {rule.at_latest_every}; take {SHORTEST} to {LONGEST}"
+        yield Violation(field="at_latest_every", description=text)

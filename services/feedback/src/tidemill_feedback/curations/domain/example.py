@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,17 @@ class Prompt:
     """The messages before the question, as asked."""
     variables: Mapping[str, object] = field(default_factory=dict)
     principals: tuple[str, ...] = ()
+    answer: str | None = None
+    """What the model answered, as recorded; None for prompts that were kept without it."""
+
+
+class ExampleKind(Enum):
+    """What a correction teaches."""
+
+    DEMONSTRATION = "demonstration"
+    """The right answer to a prompt."""
+    PREFERENCE = "preference"
+    """The right answer, and the model's own, which it is preferred to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,3 +63,4 @@ class Example:
     prompt: Prompt
     output: str
     observe_time: datetime
+    kind: ExampleKind = ExampleKind.DEMONSTRATION

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from tidemill_feedback.reactions.domain.feedback import Feedback
+
 _USER = "user"
 _RANKS = {_USER: 0, "judge": 1, "reviewer": 2}
 
@@ -34,6 +36,20 @@ class CandidateExample:
     end_user: str
     observe_time: datetime
     rater: str = "user"
+
+    @classmethod
+    def of(cls, feedback: Feedback) -> "CandidateExample":
+        """Return a correction's reference without its text."""
+        assert feedback.current is not None  # noqa: S101 - recorded feedback has something given
+        return cls(
+            feedback=feedback.id,
+            seq=feedback.seq,
+            inference=feedback.inference,
+            deployment=feedback.deployment,
+            end_user=feedback.end_user,
+            observe_time=feedback.current.observe_time,
+            rater=feedback.rater,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import Enum
 
 from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.application import derived_id
+from tidemill_feedback.reactions.domain.reaction import RATERS, Reaction
 
 ASKER = "user"
 """The rater of the person who asked."""
@@ -44,6 +46,13 @@ class Given:
     text: str
     observe_time: datetime
 
+    @classmethod
+    def of(cls, reaction: Reaction, observed_at: datetime, *, now: datetime) -> "Given":
+        """Return what was given, with its time as the store keeps it: never later than now, whatever its clock said."""
+        moment = min(reaction.observe_time or observed_at, now)
+        moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+        return cls(number=reaction.number, text=reaction.text, observe_time=moment)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackWasRecorded(Event):
@@ -81,6 +90,24 @@ class Feedback(Aggregate):
     current: Given | None = None
     history: tuple[Given, ...] = ()
     times: int = 0
+
+    @classmethod
+    def fresh(cls, project: str, reaction: Reaction, *, inference: str, end_user: str) -> "Feedback":
+        """Return feedback to which nothing was given yet; `end_user` is the one who asked."""
+        end_user, rater = reaction.end_user or end_user, reaction.rater or RATERS[0]
+        return cls(
+            id=derived_id(project, inference, reaction.metric, end_user, rater),
+            project=project,
+            inference=inference,
+            metric=reaction.metric,
+            end_user=end_user,
+            rater=rater,
+        )
+
+    @property
+    def teaches(self) -> bool:
+        """Whether a correction may become an example."""
+        return self.state is FeedbackState.RECORDED and self.counts
 
     def give(  # noqa: PLR0913 - a reaction, its answer, and what is kept of both
         self,

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from tidemill_core.application import derived_id
 from tidemill_core.characters import clean, clean_line, says_something
 from tidemill_core.errors import Violation
 
@@ -52,6 +53,10 @@ class Reaction:
             end_user=clean_line(self.end_user),
             labels={key: clean_line(value) for key, value in self.labels.items()},
         )
+
+    def inference_in(self, project: str) -> str:
+        """Return the inference that it is about: inference derives ids from request ids in the same way."""
+        return self.inference or derived_id(project, "inference", self.inference_request_id)
 
     @property
     def text(self) -> str:

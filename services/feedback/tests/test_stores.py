@@ -10,17 +10,19 @@ import pytest
 from services.feedback.tests.builders import ADA, BUCKET, SFT, prompt_of, request, rule_with, waiting
 from services.feedback.tests.fakes import PENDING_QUOTA, InMemoryPending, InMemoryPrompts
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import PageRequest
+from tidemill_core.application import PageRequest, ResourceKey
 from tidemill_core.quotas import QuotaReached
 from tidemill_feedback.curations.domain.curation import Batch, Curation
-from tidemill_feedback.curations.mongo import MongoCurations, mongo_curations
+from tidemill_feedback.curations.mongo import CURATIONS, MongoCurations
 from tidemill_feedback.curations.mongo_prompts import MongoPrompts
-from tidemill_feedback.errors import TooManyWait
+from tidemill_feedback.curations.ports import Prompts
+from tidemill_feedback.errors import CurationNotFound, FeedbackNotFound, TooManyWait
 from tidemill_feedback.reactions.domain.feedback import Answer, Feedback, Given
-from tidemill_feedback.reactions.mongo import mongo_feedback
+from tidemill_feedback.reactions.mongo import FEEDBACK, LISTS
 from tidemill_feedback.reactions.mongo_pending import MongoPending
-from tidemill_feedback.reactions.ports import Pending, PendingInference, Prompts
+from tidemill_feedback.reactions.ports import Pending
 from tidemill_kit.store import mongo
+from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_local import Addresses
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.stack import unique_name
@@ -68,7 +70,7 @@ async def test_what_waits_comes_back_whole_and_in_order(pending: Pending) -> Non
 
     assert list(await pending.of("acme", "i1")) == [first, second]
     assert not await pending.of("other", "i1")
-    assert list(await pending.since(NOON, limit=10)) == [PendingInference("acme", "i1")]
+    assert list(await pending.since(NOON, limit=10)) == [ResourceKey(project="acme", id="i1")]
     assert not await pending.since(NOON - timedelta(seconds=1), limit=10)
 
     for _ in range(2):
@@ -101,7 +103,7 @@ async def test_what_an_erased_person_sent_waits_no_longer(pending: Pending) -> N
     assert list(await pending.of("acme", "i1")) == [others]
     await pending.forget("acme", "u2")
 
-    assert list(await pending.since(NOON, limit=10)) == [PendingInference("other", "i1")]
+    assert list(await pending.since(NOON, limit=10)) == [ResourceKey(project="other", id="i1")]
 
 
 async def test_no_more_than_the_limit_waits_for_one_inference(pending: Pending) -> None:
@@ -131,7 +133,15 @@ async def test_prompts_are_kept_once_and_by_project(prompts: Prompts) -> None:
 
 async def test_feedback_and_its_history_come_back_whole_and_are_listed(database: mongo.Database) -> None:
     enqueued: list[str] = []
-    store = mongo_feedback(database["feedback"], enqueue=lambda new: enqueued.append(new.document_id))
+    store = MongoAggregates(
+        database["feedback"],
+        codec=FEEDBACK,
+        topic="t",
+        source="/t",
+        missing=FeedbackNotFound,
+        lists=LISTS,
+        enqueue=lambda new: enqueued.append(new.document_id),
+    )
     await store.ensure_indexes()
     fresh = Feedback(id="f1", project="acme", inference="i1", metric="comment", end_user="u", rater="user")
 
@@ -152,7 +162,14 @@ async def test_feedback_and_its_history_come_back_whole_and_are_listed(database:
 
 
 async def test_curations_come_back_whole_and_the_worker_finds_those_that_live(database: mongo.Database) -> None:
-    store = mongo_curations(database["curations"], enqueue=lambda _: None)
+    store = MongoAggregates(
+        database["curations"],
+        codec=CURATIONS,
+        topic="t",
+        source="/t",
+        missing=CurationNotFound,
+        lists=[("rule.deployment",)],
+    )
     rule = rule_with(at_latest_every=timedelta(days=7), labels={"tidemill.dev/loop": "helpdesk"}, per_user_at_most=2)
     fresh = Curation(id="sft", project="acme", rule=rule, since=NOON)
     batch = Batch(object=ObjectRef(bucket=BUCKET, key="acme/sft/ab", size=3, sha256="ab"), examples=3, new=2)
@@ -169,5 +186,5 @@ async def test_curations_come_back_whole_and_the_worker_finds_those_that_live(da
     assert (await store.list("acme", page=PageRequest(), where={"rule.deployment": "helpdesk"})).items == [read]
     names = MongoCurations(database["curations"])
     assert list(await names.all()) == [SFT]
-    await store.update("acme", "sft", lambda each: each.delete(), request=request())
+    await store.update("acme", "sft", lambda each: setattr(each, "deleted", True), request=request())
     assert not await names.all()

@@ -23,11 +23,13 @@ from tidemill.feedback.v1.feedback_service_pb2_grpc import (
 )
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Unauthenticated
 from tidemill_core.grpc.client import open_channel
-from tidemill_feedback.curations.grpc import GrpcCurationService, UseCases
+from tidemill_feedback.curations.grpc import GrpcCurationService
+from tidemill_feedback.errors import FeedbackNotFound
 from tidemill_feedback.reactions.grpc import GrpcFeedbackService
-from tidemill_feedback.reactions.mongo import mongo_feedback
+from tidemill_feedback.reactions.mongo import FEEDBACK, LISTS
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.store import mongo
+from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_local import Addresses
 from tidemill_testkit.stack import unique_name
 
@@ -70,17 +72,14 @@ async def api() -> AsyncIterator[ApiClient]:
 
 @asynccontextmanager
 async def open_api(harness: FeedbackHarness) -> AsyncIterator[ApiClient]:
-    use_cases = UseCases(
-        create=harness.create, read=harness.read_curations, update=harness.update, delete=harness.delete
-    )
     service = GrpcFeedbackService(
-        submit=harness.submit, withdraw=harness.withdraw, read=harness.read, erase=harness.erase, clock=harness.clock
+        feedback=harness.read, submit=harness.submit, erase=harness.erase, clock=harness.clock
     )
     server = GrpcServer(
         settings(),
         [
             (add_FeedbackServiceServicer_to_server, service),
-            (add_CurationServiceServicer_to_server, GrpcCurationService(use_cases)),
+            (add_CurationServiceServicer_to_server, GrpcCurationService(curations=harness.crud)),
         ],
     )
     await server.start()
@@ -159,7 +158,10 @@ async def test_a_label_key_that_mongodb_cannot_give_back_is_refused(stack: Addre
     client = mongo.connect(stack.mongo, timeout_s=10)
     database = client[unique_name("feedback")]
     harness = FeedbackHarness()
-    harness.submit = replace(harness.submit, feedback=mongo_feedback(database["feedback"], enqueue=lambda _: None))
+    stored = MongoAggregates(
+        database["feedback"], codec=FEEDBACK, topic="t", source="/t", missing=FeedbackNotFound, lists=LISTS
+    )
+    harness.submit = replace(harness.submit, feedback=stored)
     harness.inferences.put("i1")
 
     async with open_api(harness) as api:

@@ -13,15 +13,13 @@ from tidemill.feedback.v1 import feedback_pb2
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import derived_id
 from tidemill_feedback.curations.domain.curation import Batch, Curation, Rule
-from tidemill_feedback.curations.messages import curation_payload, feedback_payload
+from tidemill_feedback.curations.messages import curation_payload
 from tidemill_feedback.reactions.domain.feedback import Answer, Feedback, Given
-from tidemill_feedback.reactions.events import InferenceCompleted
-from tidemill_feedback.reactions.messages import reaction_of
-from tidemill_feedback.reactions.submissions import GIVEN, FeedbackGiven
-from tidemill_feedback.reactions.submissions import reaction_of as reaction_of_body
+from tidemill_feedback.reactions.events import GIVEN, FeedbackGiven, InferenceCompleted, reaction_of_body
+from tidemill_feedback.reactions.messages import feedback_payload, reaction_of
 from tidemill_testkit.clocks import NOON
 
-EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"
+EXAMPLES = Path(__file__).parents[3] / "protos" / "examples"
 INFERENCE = derived_id("acme", "inference", "q-4711")
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 WORDS = "You open the settings."

@@ -9,8 +9,7 @@ from services.feedback.tests.builders import ADA, SFT, rating
 from services.feedback.tests.harness import FeedbackHarness
 from tidemill_core.application import PageRequest
 from tidemill_feedback.curations.events import RECORDED, corrections
-from tidemill_feedback.reactions.events import COMPLETED, inferences
-from tidemill_feedback.reactions.submissions import GIVEN, TOPIC, Submissions
+from tidemill_feedback.reactions.events import COMPLETED, GIVEN, Submissions, inferences
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
 from tidemill_kit.events.engine import Engine
 from tidemill_kit.events.records import OutgoingRecord
@@ -38,7 +37,7 @@ class Letters:
 class Read:
     """A record as Kafka gives it."""
 
-    topic = TOPIC
+    topic = "tidemill.feedback.submission.v1"
     partition = 0
     timestamp = 0
     key: bytes | None = None
@@ -62,7 +61,7 @@ class Read:
 
 
 def submissions(harness: FeedbackHarness) -> Subscription:
-    return Submissions(take=harness.take, record_bytes=2000).subscription([TOPIC])
+    return Submissions(take=harness.take, record_bytes=2000).subscription(["tidemill.feedback.submission.v1"])
 
 
 async def consume(subscription: Subscription, *records: Read) -> Letters:

@@ -1,0 +1,145 @@
+"""Ports of curations."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Aggregates, Caller
+from tidemill_feedback.curations.domain.curation import Curation
+from tidemill_feedback.curations.domain.example import Example, Prompt
+from tidemill_feedback.curations.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
+
+CurationStore = Aggregates[Curation]
+Enqueue = Callable[[CurationRef], None]
+"""Enqueues a curation for its controller."""
+
+
+class RecordedPrompts(Protocol):
+    """The inference service: prompts of recorded answers."""
+
+    async def prompt(self, caller: Caller, inference: str) -> Prompt:
+        """Return the prompt that the model received for an inference.
+
+        Raises:
+            NotFound, PreconditionFailed: it is not there, or was not recorded in full.
+            DependencyUnavailable: inference does not answer.
+
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """Rows by incarnation of a curation and feedback. Writes carry an epoch and do not overwrite later ones."""
+
+    async def upsert_correction(self, ref: CurationRef, candidate: CandidateExample) -> bool:
+        """Store a correction to resolve, unless the row is as new; return whether it was stored."""
+        ...
+
+    async def rows(self, ref: CurationRef) -> Sequence[Row]:
+        """Return all rows of a curation."""
+        ...
+
+    async def pending(self, ref: CurationRef, *, limit: int) -> Sequence[Row]:
+        """Return some unresolved rows, without reading others."""
+        ...
+
+    async def resolve(self, ref: CurationRef, row: Row, *, epoch: int, chars: int) -> bool:
+        """Mark a row as resolved; False if the row has changed or the epoch is outdated."""
+        ...
+
+    async def fail(self, ref: CurationRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
+        """Record a failed attempt; a final one is not retried."""
+        ...
+
+    async def reopen(self, ref: CurationRef, row: Row, *, epoch: int) -> bool:
+        """Mark a row as unresolved; False if the row has changed or the epoch is outdated."""
+        ...
+
+    async def tag(self, ref: CurationRef, feedback: Sequence[str], *, completion: int, epoch: int) -> bool:
+        """Tag the rows of the next completion, and remove the tags of an earlier attempt.
+
+        Rows keep the number of an earlier completion. Returns False if one of the rows does not exist.
+
+        Raises:
+            EpochOver: a later holder of the lease has written.
+
+        """
+        ...
+
+    async def forget(self, feedback: Sequence[str]) -> None:
+        """Delete the rows of erased or withdrawn feedback in all curations."""
+        ...
+
+    async def drop(self, ref: CurationRef) -> None:
+        """Delete all rows and counts of an incarnation."""
+        ...
+
+    async def kept(self) -> Sequence[CurationRef]:
+        """Return all incarnations of curations with rows or counts."""
+        ...
+
+    async def record_counts(self, ref: CurationRef, tally: Tally, *, epoch: int) -> None:
+        """Store the progress as of the changes that were `seen`."""
+        ...
+
+    async def record_listed(self, ref: CurationRef, *, deployments: int, token: str, epoch: int) -> None:
+        """Store the progress of the initial listing of the deployment's corrections."""
+        ...
+
+    async def record_due(self, ref: CurationRef, due: datetime | None, *, epoch: int) -> None:
+        """Store when the curation is due without further changes."""
+        ...
+
+    async def tally(self, ref: CurationRef) -> Tally:
+        """Return the last recorded progress, and the number of changes since."""
+        ...
+
+    async def pending_curations(self, now: datetime) -> Sequence[CurationRef]:
+        """Return incarnations with uncounted changes, and those that are due."""
+        ...
+
+    async def counts(self, ref: CurationRef) -> Counts:
+        """Return the last recorded counts."""
+        ...
+
+
+class Prompts(Protocol):
+    """Cached prompts of inferences; immutable, and deleted when their end user is erased."""
+
+    async def missing(self, project: str, inferences: Sequence[str]) -> Sequence[str]:
+        """Return those of the inferences without a cached prompt."""
+        ...
+
+    async def keep(self, project: str, inference: str, prompt: Prompt) -> None:
+        """Store a prompt; idempotent."""
+        ...
+
+    async def get(self, project: str, inferences: Sequence[str]) -> Mapping[str, Prompt]:
+        """Return the cached prompts by inference."""
+        ...
+
+    async def forget(self, project: str, inferences: Sequence[str]) -> None:
+        """Delete the prompts of these inferences."""
+        ...
+
+
+class Batches(Protocol):
+    """feedback's exchange bucket."""
+
+    async def put(self, ref: CurationRef, examples: Sequence[Example]) -> tuple[ObjectRef, int]:
+        """Store the latest examples that fit as JSON lines, by content hash; return the object and their number.
+
+        Raises:
+            DependencyUnavailable: the object store does not answer.
+
+        """
+        ...
+
+
+class Curations(Protocol):
+    """All curations of all projects, without deleted ones."""
+
+    async def all(self) -> Sequence[CurationRef]:
+        """Return their names."""
+        ...

@@ -1,0 +1,85 @@
+"""Wires the reactions: their stores, use cases and entry points."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import grpc
+
+from tidemill_core.application import Caller, ResourceKey, SystemClock
+from tidemill_feedback.reactions.crud import FeedbackCrud
+from tidemill_feedback.reactions.dead_letters import DeadSubmissions
+from tidemill_feedback.reactions.erase_end_user import EraseEndUser
+from tidemill_feedback.reactions.events import DEAD_LETTERS, SUBMISSIONS, Submissions
+from tidemill_feedback.reactions.expire_pending import ExpirePending
+from tidemill_feedback.reactions.grpc import GrpcFeedbackService
+from tidemill_feedback.reactions.handle_submission import HandleSubmission
+from tidemill_feedback.reactions.inference import InferenceAnswers
+from tidemill_feedback.reactions.match_pending import MatchPending
+from tidemill_feedback.reactions.mongo_pending import MongoPending
+from tidemill_feedback.reactions.ports import FeedbackStore, ForgetExamples
+from tidemill_feedback.reactions.submit_feedback import SubmitFeedback
+from tidemill_feedback.settings import SUBJECT, FeedbackSettings
+from tidemill_kit.service.backend import Backend
+from tidemill_kit.workers.controller import Controller
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WiredReactions:
+    """What `app.py` needs of reactions."""
+
+    servicer: GrpcFeedbackService
+    submissions: Submissions
+    match: MatchPending
+    expiry: Controller[ResourceKey]
+
+
+def wire_reactions(
+    settings: FeedbackSettings,
+    backend: Backend,
+    feedback: FeedbackStore,
+    inference: grpc.aio.Channel,
+    *,
+    forget_examples: ForgetExamples,
+) -> WiredReactions:
+    """Return entry points, and the controller that expires pending reactions."""
+    clock, answers = SystemClock(), InferenceAnswers(inference)
+    quota = settings.quota("pending_inferences", remedy="send it again once the inference is completed")
+    pending = backend.indexed(MongoPending(backend.database["pending"], maximum=settings.max_pending, quota=quota))
+    dead_letters = DeadSubmissions(backend.publisher, topic=DEAD_LETTERS, consumer=SUBMISSIONS)
+    submit = SubmitFeedback(
+        feedback=feedback,
+        inferences=answers,
+        clock=clock,
+        limits=settings.limits,
+        keep=settings.kept_reactions,
+        trusted=settings.trusted_raters,
+    )
+    match = MatchPending(pending=pending, inferences=answers, submit=submit, dead_letters=dead_letters)
+    expire = ExpirePending(
+        pending=pending,
+        match=match,
+        dead_letters=dead_letters,
+        clock=clock,
+        wait=timedelta(seconds=settings.pending_wait_s),
+    )
+    return WiredReactions(
+        servicer=GrpcFeedbackService(
+            feedback=FeedbackCrud(feedback=feedback, pending=pending, clock=clock, keep=settings.kept_reactions),
+            submit=submit,
+            erase=EraseEndUser(feedback=feedback, pending=pending, forget_examples=forget_examples, inferences=answers),
+            clock=clock,
+        ),
+        submissions=Submissions(
+            take=HandleSubmission(submit=submit, match=match, pending=pending, clock=clock),
+            record_bytes=settings.max_record_bytes,
+        ),
+        match=match,
+        expiry=Controller[ResourceKey](
+            "pending",
+            reconcile=lambda key, _: expire(Caller(project=key.project, subject=SUBJECT), key.id),
+            pending=expire.expired,
+            leases=backend.leases("pending_leases"),
+            max_concurrent=1,
+            poll_interval=timedelta(seconds=settings.pending_poll_interval_s),
+        ),
+    )
