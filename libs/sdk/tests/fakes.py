@@ -23,14 +23,12 @@ from tidemill.status.v1 import status_service_pb2 as status_rpc
 from tidemill.status.v1.status_service_pb2_grpc import StatusServiceServicer, add_StatusServiceServicer_to_server
 from tidemill.trainer.v1 import model_pb2 as model
 from tidemill.trainer.v1 import model_registry_service_pb2 as model_rpc
-from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
-    ModelRegistryServiceServicer,
-    add_ModelRegistryServiceServicer_to_server,
-)
+from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound, TidemillError
 from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.grpc.server import GrpcServer, Registration, current_caller
 from tidemill_kit.runtime.settings import ServiceSettings
+from tidemill_testkit.stubs.trainer import Context, StubModelRegistry
 
 
 class Failing:
@@ -120,72 +118,29 @@ class FakeIngest(DocumentServiceServicer, SourceServiceServicer):
         return document
 
 
-class FakeTrainer(ModelRegistryServiceServicer):
-    """One version a model; refuses what contains `auto_map`."""
+class FakeTrainer(StubModelRegistry):
+    """Also refuses other files than JSON that contain `auto_map`, and finishes imports after a while."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.fails = Failing()
-        self.versions: dict[str, model.ModelVersion] = {}
-        self.contents: dict[str, bytes] = {}
         self.waits = 0
         """How often a fetched version is still waited for."""
 
-    async def ImportModel(  # noqa: N802 - ditto
-        self, request: model_rpc.ImportModelRequest, _context: object
-    ) -> model_rpc.ImportModelResponse:
-        created = request.model not in self.versions
-        if created:
-            files = request.source.folder.files
-            self.versions[request.model] = model.ModelVersion(
-                id=f"{request.model}@1",
-                model=request.model,
-                number=1,
-                source=request.source,
-                total_bytes=sum(file.size for file in files),
-                artifacts=[model.Artifact(path=f.path, size=f.size, sha256=f.sha256) for f in files],
-                state=(
-                    model.MODEL_VERSION_STATE_UPLOADING
-                    if request.source.WhichOneof("kind") == "folder"
-                    else model.MODEL_VERSION_STATE_IMPORTING
-                ),
-                message="waits for hugging_face: no answer",
-            )
-        return model_rpc.ImportModelResponse(version=self.versions[request.model], created=created)
-
-    async def UploadModelFile(  # noqa: N802 - ditto
-        self, request_iterator: AsyncIterator[model_rpc.UploadModelFileRequest], _context: object
-    ) -> model_rpc.UploadModelFileResponse:
-        start = (await anext(request_iterator)).start
-        content = b"".join([message.chunk async for message in request_iterator])
-        self.fails.called(f"UploadModelFile {start.path}")
-        version = self.versions[start.version.partition("@")[0]]
+    def inspect(self, path: str, content: bytes) -> None:
+        self.fails.called(f"UploadModelFile {path}")
         if b"auto_map" in content:
-            raise ArtifactRefused(start.path, "names code to run: auto_map")
-        for artifact in version.artifacts:
-            if artifact.path == start.path:
-                assert hashlib.sha256(content).hexdigest() == artifact.sha256
-                artifact.stored = True
-                version.stored_bytes += artifact.size
-        self.contents[start.path] = content
-        return model_rpc.UploadModelFileResponse(version=version)
-
-    async def CompleteModelVersion(  # noqa: N802 - ditto
-        self, request: model_rpc.CompleteModelVersionRequest, _context: object
-    ) -> model_rpc.CompleteModelVersionResponse:
-        version = self.versions[request.id.partition("@")[0]]
-        assert all(artifact.stored for artifact in version.artifacts)
-        version.state = model.MODEL_VERSION_STATE_READY
-        return model_rpc.CompleteModelVersionResponse(version=version)
+            raise ArtifactRefused(path, "names code to run: auto_map")
 
     async def GetModelVersion(  # noqa: N802 - ditto
-        self, request: model_rpc.GetModelVersionRequest, _context: object
+        self, request: model_rpc.GetModelVersionRequest, context: Context
     ) -> model_rpc.GetModelVersionResponse:
-        version = self.versions[request.id.partition("@")[0]]
-        if version.state == model.MODEL_VERSION_STATE_IMPORTING:
+        response = await super().GetModelVersion(request, context)
+        if response.version.state == model.MODEL_VERSION_STATE_IMPORTING:
             self.waits -= 1
             if self.waits <= 0:
-                version.state = model.MODEL_VERSION_STATE_READY
-        return model_rpc.GetModelVersionResponse(version=version)
+                self.add(model.ModelVersion(id=response.version.id), project=response.version.project)
+        return response
 
 
 class FakeRag(RetrievalServiceServicer):

@@ -24,7 +24,7 @@ async def test_a_folder_is_uploaded_with_its_progress(tidemill: Tidemill, servic
 
 async def test_only_what_is_missing_is_uploaded(tidemill: Tidemill, services: FakeTidemill, folder: Path) -> None:
     await tidemill.models.import_folder("m", folder)
-    version = services.trainer.versions["m"]
+    version = services.trainer.versions["acme", "m@1"]
     version.state = pb.MODEL_VERSION_STATE_UPLOADING
     version.artifacts[0].stored = False
     services.trainer.contents.clear()

@@ -26,20 +26,16 @@ from tidemill.inference.v1.inference_service_pb2_grpc import (
 )
 from tidemill.ingest.v1 import dataset_pb2, dataset_service_pb2
 from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceServicer, add_DatasetServiceServicer_to_server
-from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
-from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
-    ModelRegistryServiceServicer,
-    add_ModelRegistryServiceServicer_to_server,
-)
+from tidemill.trainer.v1 import model_pb2
+from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
+from tidemill_testkit.stubs.trainer import StubModelRegistry
 
 Context = grpc.aio.ServicerContext[Any, Any]
 BASE, TUNED = "smollm2@1", "lora@1"
 
 
 @dataclass(kw_only=True)
-class StubServices(
-    DeploymentServiceServicer, InferenceServiceServicer, DatasetServiceServicer, ModelRegistryServiceServicer
-):
+class StubServices(DeploymentServiceServicer, InferenceServiceServicer, DatasetServiceServicer):
     """State and requests of the stubs. The candidate answers with `says`, the baseline never does."""
 
     address: str = ""
@@ -102,16 +98,6 @@ class StubServices(
         version = dataset_pb2.DatasetVersion(id="sft@2", dataset="sft", number=2, held_out=self.part)
         return dataset_service_pb2.GetDatasetVersionResponse(version=version)
 
-    async def GetModelVersion(  # noqa: N802 - the contract's name
-        self, request: model_registry_service_pb2.GetModelVersionRequest, context: Context
-    ) -> model_registry_service_pb2.GetModelVersionResponse:
-        if request.id not in {BASE, TUNED}:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such version")
-        trained = model_pb2.TrainedSource(run="r1", base=BASE, dataset_version="sft@2")
-        source = model_pb2.ModelSource(trained=trained) if request.id == TUNED else None
-        version = model_pb2.ModelVersion(id=request.id, state=model_pb2.MODEL_VERSION_STATE_READY, source=source)
-        return model_registry_service_pb2.GetModelVersionResponse(version=version)
-
 
 @asynccontextmanager
 async def stub_services() -> AsyncIterator[StubServices]:
@@ -121,7 +107,11 @@ async def stub_services() -> AsyncIterator[StubServices]:
     add_DeploymentServiceServicer_to_server(played, server)
     add_InferenceServiceServicer_to_server(played, server)
     add_DatasetServiceServicer_to_server(played, server)
-    add_ModelRegistryServiceServicer_to_server(played, server)
+    registry = StubModelRegistry()  # type: ignore[abstract] # it has what others call
+    registry.add(model_pb2.ModelVersion(id=BASE))
+    trained = model_pb2.TrainedSource(run="r1", base=BASE, dataset_version="sft@2")
+    registry.add(model_pb2.ModelVersion(id=TUNED, source=model_pb2.ModelSource(trained=trained)))
+    add_ModelRegistryServiceServicer_to_server(registry, server)
     played.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     yield played

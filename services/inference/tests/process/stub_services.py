@@ -15,18 +15,16 @@ from tidemill.rag.v1 import (
     retrieval_service_pb2,
     retrieval_service_pb2_grpc,
 )
-from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2, model_registry_service_pb2_grpc
+from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2_grpc
 from tidemill_core.aggregate import ObjectRef
+from tidemill_testkit.stubs.trainer import StubModelRegistry
 
 Context = grpc.aio.ServicerContext[Any, Any]
 PASSAGES = ("os.walk walks a directory tree.", "json.dumps writes an object as text.")
 
 
-class Registry(model_registry_service_pb2_grpc.ModelRegistryServiceServicer):
-    """Knows these versions, `model@1` each."""
-
-    def __init__(self) -> None:
-        self.versions: dict[str, model_pb2.ModelVersion] = {}
+class Registry(StubModelRegistry):
+    """Has one version of each model, `model@1`."""
 
     def add_files(self, model: str, digest: str, files: Mapping[str, ObjectRef], *, base: str = "") -> None:
         artifacts = [
@@ -34,36 +32,12 @@ class Registry(model_registry_service_pb2_grpc.ModelRegistryServiceServicer):
             for path, ref in files.items()
         ]
         source = model_pb2.ModelSource(trained=model_pb2.TrainedSource(base=base)) if base else None
-        self._add(
-            model_pb2.ModelVersion(id=f"{model}@1", model=model, digest=digest, artifacts=artifacts, source=source)
-        )
+        self.add(model_pb2.ModelVersion(id=f"{model}@1", digest=digest, artifacts=artifacts, source=source))
 
     def add_remote(self, model: str, base_url: str, *, name: str, secret: str = "") -> None:
         openai = model_pb2.OpenAiSource(model=name, base_url=base_url, api_key_secret=secret)
-        self._add(
-            model_pb2.ModelVersion(
-                id=f"{model}@1", model=model, digest=base_url + name, source=model_pb2.ModelSource(openai=openai)
-            )
-        )
-
-    def _add(self, version: model_pb2.ModelVersion) -> None:
-        version.state = model_pb2.MODEL_VERSION_STATE_READY
-        version.number = 1
-        self.versions[version.model] = version
-
-    async def GetModelVersion(  # noqa: N802 - the contract's name
-        self, request: model_registry_service_pb2.GetModelVersionRequest, context: Context
-    ) -> model_registry_service_pb2.GetModelVersionResponse:
-        version = self.versions.get(request.id.removesuffix("@1"))
-        if version is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such model")
-        return model_registry_service_pb2.GetModelVersionResponse(version=version)
-
-    async def ListModels(  # noqa: N802 - the contract's name
-        self, _request: model_registry_service_pb2.ListModelsRequest, _context: Context
-    ) -> model_registry_service_pb2.ListModelsResponse:
-        models = [model_pb2.Model(id=name, latest_version=1) for name in self.versions]
-        return model_registry_service_pb2.ListModelsResponse(models=models)
+        source = model_pb2.ModelSource(openai=openai)
+        self.add(model_pb2.ModelVersion(id=f"{model}@1", digest=base_url + name, source=source))
 
 
 class Rag(collection_service_pb2_grpc.CollectionServiceServicer, retrieval_service_pb2_grpc.RetrievalServiceServicer):

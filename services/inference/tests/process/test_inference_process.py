@@ -206,7 +206,7 @@ async def test_a_new_deployment_has_its_model_loaded_before_the_first_question(
         deployment_service_pb2.CreateDeploymentRequest(deployment=deployment("warm", model="warm"))
     )
 
-    digest = harness.registry.versions["warm"].digest
+    digest = harness.registry.versions["", "warm@1"].digest
     await eventually((harness.data / harness.project / digest).is_dir)
 
 
@@ -229,7 +229,7 @@ async def test_a_damaged_model_is_refused_by_its_files_name_before_it_is_loaded(
     harness: Harness, tmp_path: Path
 ) -> None:
     await harness.add_model("damaged", await asyncio.to_thread(write_tiny_model, tmp_path, seed=8))
-    (config,) = (each for each in harness.registry.versions["damaged"].artifacts if each.path == "config.json")
+    (config,) = (each for each in harness.registry.versions["", "damaged@1"].artifacts if each.path == "config.json")
     await harness.store.put(config.bucket, config.key, b"{}" * (config.size // 2), media_type="application/json")
     await harness.deployments.CreateDeployment(
         deployment_service_pb2.CreateDeploymentRequest(deployment=deployment("damaged", model="damaged"))

@@ -8,35 +8,26 @@ from typing import Any, cast
 import grpc
 import pytest
 
-from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
-from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
-    ModelRegistryServiceServicer,
-    add_ModelRegistryServiceServicer_to_server,
-)
+from tidemill.trainer.v1 import model_pb2
+from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
 from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers
 from tidemill_rag.embedding import trainer
 from tidemill_rag.embedding.tokenizer import TokenizerFacts, Tokenizers
 from tidemill_rag.embedding.trainer import TrainerModels
 from tidemill_rag.errors import EmbeddingUnusable
+from tidemill_testkit.stubs.trainer import StubModelRegistry
 
 SHA256 = "0" * 64
 
 
-class Registry(ModelRegistryServiceServicer):
-    """Has a version `<n>@1` with n bytes of weights for every n."""
-
-    async def GetModelVersion(  # noqa: N802 - the contract's name
-        self, request: model_registry_service_pb2.GetModelVersionRequest, _context: object
-    ) -> model_registry_service_pb2.GetModelVersionResponse:
-        size = int(request.id.partition("@")[0])
+def registry_of(*sizes: int) -> StubModelRegistry:
+    """Return a registry with a version `<n>@1` that has n bytes of weights, for each n."""
+    registry = StubModelRegistry()  # type: ignore[abstract] # it has what others call
+    for size in sizes:
         files = {"config.json": 9, "tokenizer.json": 9, "model.safetensors": size}
-        version = model_pb2.ModelVersion(
-            id=request.id,
-            digest=request.id,
-            state=model_pb2.MODEL_VERSION_STATE_READY,
-            artifacts=[model_pb2.Artifact(path=path, size=size, sha256=SHA256) for path, size in files.items()],
-        )
-        return model_registry_service_pb2.GetModelVersionResponse(version=version)
+        artifacts = [model_pb2.Artifact(path=path, size=size, sha256=SHA256) for path, size in files.items()]
+        registry.add(model_pb2.ModelVersion(id=f"{size}@1", digest=str(size), artifacts=artifacts))
+    return registry
 
 
 class Cache:
@@ -60,7 +51,7 @@ async def models(opened: list[int], *, max_bytes: int) -> AsyncIterator[TrainerM
         return object()
 
     server = grpc.aio.server()
-    add_ModelRegistryServiceServicer_to_server(Registry(), server)  # type: ignore[abstract] # what it lacks is not asked
+    add_ModelRegistryServiceServicer_to_server(registry_of(30, 40, 50, 101), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -22,11 +22,8 @@ from tidemill.ingest.v1.document_service_pb2_grpc import (
 from tidemill.rag.v1 import collection_pb2, collection_service_pb2, retrieval_service_pb2
 from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceStub
 from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub
-from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
-from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
-    ModelRegistryServiceServicer,
-    add_ModelRegistryServiceServicer_to_server,
-)
+from tidemill.trainer.v1 import model_pb2
+from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
 from tidemill_core.errors import TidemillError
 from tidemill_core.grpc.client import open_channel
 from tidemill_core.models.manifest import Manifest
@@ -43,6 +40,7 @@ from tidemill_testkit.clocks import NOON
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.service_process import ServiceProcess
 from tidemill_testkit.stack import unique_name
+from tidemill_testkit.stubs.trainer import StubModelRegistry
 
 TOPIC = "tidemill.ingest.document.v1"
 
@@ -59,19 +57,6 @@ class PlayedIngest(DocumentServiceServicer):
         assert request.show_all
         listed = [each for each in self.documents.values() if each.source == request.source]
         return document_service_pb2.ListDocumentsResponse(documents=listed)
-
-
-class PlayedTrainer(ModelRegistryServiceServicer):
-    """Has one model."""
-
-    def __init__(self, version: model_pb2.ModelVersion) -> None:
-        self.version = version
-
-    async def GetModelVersion(  # noqa: N802 - the contract's name
-        self, request: model_registry_service_pb2.GetModelVersionRequest, _context: object
-    ) -> model_registry_service_pb2.GetModelVersionResponse:
-        assert request.id in {"minilm", "minilm@1"}
-        return model_registry_service_pb2.GetModelVersionResponse(version=self.version)
 
 
 @dataclass(kw_only=True)
@@ -203,8 +188,9 @@ async def harness(stack: Addresses, tmp_path: Path) -> AsyncIterator[Harness]:
     for bucket in buckets.values():
         await store.ensure_bucket(bucket)
     version = await minilm(ExchangeBucket(store, buckets["trainer"]), project, tmp_path / "model")
-    trainer = PlayedTrainer(version)  # type: ignore[abstract]  # it plays what rag calls
-    ingest = PlayedIngest()  # type: ignore[abstract]  # ditto
+    trainer = StubModelRegistry()  # type: ignore[abstract]  # it has what others call
+    trainer.add(version)
+    ingest = PlayedIngest()  # type: ignore[abstract]  # it plays what rag calls
     unused = dict.fromkeys(("mongo_uri", "mongo_database", "s3_endpoint", "s3_access_key", "s3_secret_key"), "unused")
     settings = ServiceSettings.model_validate(unused | {"grpc_port": 0, "kafka_bootstrap_servers": "unused"})
     played = GrpcServer(
