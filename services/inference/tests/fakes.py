@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from tidemill_core.application import Caller, Request
 from tidemill_core.errors import Blame, DependencyUnavailable, TidemillError
+from tidemill_core.resources import Write
 from tidemill_inference.deployments.domain.deployment import (
     Configuration,
     Deployment,
@@ -267,6 +268,10 @@ def question(text: str = "What does os.walk do?", **changes: object) -> Question
 
 def asking(request_id: str, digest: str = "body") -> Request:
     return Request(id=request_id, digest=digest)
+
+
+def writing(request_id: str, *, etag: str = "", validate_only: bool = False) -> Write:
+    return Write(request=asking(request_id), etag=etag, validate_only=validate_only)
 
 
 async def all_steps(steps: AsyncGenerator[Step, None]) -> list[Step]:

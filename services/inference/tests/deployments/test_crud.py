@@ -3,16 +3,10 @@ from datetime import timedelta
 
 import pytest
 
-from services.inference.tests.fakes import ADA, Handbook, Registry, asking, prompt_named
+from services.inference.tests.fakes import ADA, Handbook, Registry, asking, prompt_named, writing
 from services.inference.tests.rollouts.rollout_fakes import InMemoryOutcomes
 from tidemill_core.errors import Conflict, InvalidInput, NotFound
-from tidemill_inference.deployments.crud import (
-    CreateDeployment,
-    DeleteDeployment,
-    DeploymentChange,
-    DeploymentToCreate,
-    UpdateDeployment,
-)
+from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.domain.deployment import (
     Deployment,
     DeploymentSpec,
@@ -43,12 +37,12 @@ class Office:
         self.registry = Registry(smollm2=1, gpt=1)
         resolve = ResolveConfiguration(prompts=self.prompts, models=self.registry, retriever=Handbook())
         clock = FixedClock()
-        self.create = CreateDeployment(deployments=self.deployments, resolve=resolve, clock=clock)
-        self.update = UpdateDeployment(deployments=self.deployments, resolve=resolve, clock=clock)
-        self.delete = DeleteDeployment(deployments=self.deployments, outcomes=InMemoryOutcomes(), clock=clock)
+        self.crud = DeploymentCrud(
+            deployments=self.deployments, resolve=resolve, outcomes=InMemoryOutcomes(), clock=clock
+        )
 
     async def has_helpdesk(self) -> Deployment:
-        return await self.create(ADA, DeploymentToCreate(id="helpdesk", spec=SPEC, request=asking("new")))
+        return await self.crud.create(ADA, "helpdesk", SPEC, labels={}, write=writing("new"))
 
     async def writes_a_version_of_the_prompt(self) -> None:
         def write(prompt: Prompt) -> None:
@@ -76,7 +70,7 @@ async def test_an_update_that_comes_to_the_same_configuration_changes_nothing() 
     office = Office()
     before = await office.has_helpdesk()
 
-    after = await office.update(ADA, DeploymentChange(id="helpdesk", change=lambda spec: spec, request=asking("r")))
+    after = await office.crud.update(ADA, "helpdesk", change=lambda spec: spec, write=writing("r"))
 
     assert after == before
     assert len(office.deployments.published) == 1
@@ -87,7 +81,7 @@ async def test_an_update_follows_what_is_newest_and_replaces_the_configuration_b
     before = await office.has_helpdesk()
     await office.writes_a_version_of_the_prompt()
 
-    after = await office.update(ADA, DeploymentChange(id="helpdesk", change=lambda spec: spec, request=asking("r")))
+    after = await office.crud.update(ADA, "helpdesk", change=lambda spec: spec, write=writing("r"))
 
     assert after.live.prompt == "answer@2"
     event = office.deployments.published[-1]
@@ -98,11 +92,10 @@ async def test_an_update_follows_what_is_newest_and_replaces_the_configuration_b
 async def test_what_does_not_answer_changes_no_configuration() -> None:
     office = Office()
     before = await office.has_helpdesk()
-    change = DeploymentChange(
-        id="helpdesk", change=lambda spec: replace(spec, deadline=timedelta(seconds=5)), request=asking("r")
-    )
 
-    after = await office.update(ADA, change)
+    after = await office.crud.update(
+        ADA, "helpdesk", change=lambda spec: replace(spec, deadline=timedelta(seconds=5)), write=writing("r")
+    )
 
     assert after.version > before.version
     assert after.live == before.live
@@ -114,8 +107,8 @@ async def test_pausing_rollouts_leaves_what_answers_and_what_is_declared_as_it_i
     before = await office.has_helpdesk()
     await office.writes_a_version_of_the_prompt()
 
-    paused = await office.update(ADA, DeploymentChange(id="helpdesk", rollouts_paused=True, request=asking("p")))
-    applied = await office.update(ADA, DeploymentChange(id="helpdesk", change=lambda spec: spec, request=asking("a")))
+    paused = await office.crud.update(ADA, "helpdesk", rollouts_paused=True, write=writing("p"))
+    applied = await office.crud.update(ADA, "helpdesk", change=lambda spec: spec, write=writing("a"))
 
     assert (paused.rollouts_paused, paused.spec, paused.live) == (True, before.spec, before.live)
     assert (applied.rollouts_paused, applied.live.prompt) == (True, "answer@2")
@@ -124,10 +117,10 @@ async def test_pausing_rollouts_leaves_what_answers_and_what_is_declared_as_it_i
 async def test_a_pinned_prompt_stays_where_it_is() -> None:
     office = Office()
     pinned = replace(SPEC, prompt="answer@1")
-    await office.create(ADA, DeploymentToCreate(id="helpdesk", spec=pinned, request=asking("new")))
+    await office.crud.create(ADA, "helpdesk", pinned, labels={}, write=writing("new"))
     await office.writes_a_version_of_the_prompt()
 
-    after = await office.update(ADA, DeploymentChange(id="helpdesk", change=lambda spec: spec, request=asking("r")))
+    after = await office.crud.update(ADA, "helpdesk", change=lambda spec: spec, write=writing("r"))
 
     assert after.live.prompt == "answer@1"
 
@@ -137,8 +130,8 @@ async def test_validating_an_update_returns_it_as_it_would_be() -> None:
     await office.has_helpdesk()
     await office.writes_a_version_of_the_prompt()
 
-    would_be = await office.update(
-        ADA, DeploymentChange(id="helpdesk", change=lambda spec: spec, request=asking("r"), validate_only=True)
+    would_be = await office.crud.update(
+        ADA, "helpdesk", change=lambda spec: spec, write=writing("r", validate_only=True)
     )
 
     assert would_be.live.prompt == "answer@2"
@@ -159,7 +152,7 @@ async def test_a_reference_that_leads_nowhere_is_refused_with_what_is_there(spec
     office = Office()
 
     with pytest.raises(NotFound, match=why):
-        await office.create(ADA, DeploymentToCreate(id="helpdesk", spec=spec, request=asking("new")))
+        await office.crud.create(ADA, "helpdesk", spec, labels={}, write=writing("new"))
 
     assert not office.deployments.published
 
@@ -174,7 +167,7 @@ async def test_everything_out_of_bounds_is_reported_at_once() -> None:
     )
 
     with pytest.raises(InvalidInput) as caught:
-        await Office().create(ADA, DeploymentToCreate(id="helpdesk", spec=bad, request=asking("new")))
+        await Office().crud.create(ADA, "helpdesk", bad, labels={}, write=writing("new"))
 
     assert {violation.field for violation in caught.value.violations} == {
         "model",
@@ -192,9 +185,7 @@ async def test_a_reference_that_is_none_is_refused() -> None:
     office = Office()
 
     with pytest.raises(InvalidInput, match="model: is 'Smol LM'"):
-        await office.create(
-            ADA, DeploymentToCreate(id="helpdesk", spec=replace(SPEC, model="Smol LM"), request=asking("new"))
-        )
+        await office.crud.create(ADA, "helpdesk", replace(SPEC, model="Smol LM"), labels={}, write=writing("new"))
 
 
 async def test_an_older_etag_is_refused() -> None:
@@ -202,9 +193,7 @@ async def test_an_older_etag_is_refused() -> None:
     await office.has_helpdesk()
 
     with pytest.raises(Conflict):
-        await office.update(
-            ADA, DeploymentChange(id="helpdesk", change=lambda spec: spec, request=asking("r"), etag="7")
-        )
+        await office.crud.update(ADA, "helpdesk", change=lambda spec: spec, write=writing("r", etag="7"))
 
 
 async def test_a_deleted_deployment_says_so_once() -> None:
@@ -212,7 +201,7 @@ async def test_a_deleted_deployment_says_so_once() -> None:
     await office.has_helpdesk()
 
     for _ in range(2):
-        await office.delete(ADA, "helpdesk", request=asking("d"))
+        await office.crud.delete(ADA, "helpdesk", writing("d"))
 
     assert [type(event) for event in office.deployments.published] == [DeploymentWasConfigured, DeploymentWasDeleted]
     with pytest.raises(DeploymentNotFound):

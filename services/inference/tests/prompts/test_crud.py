@@ -1,8 +1,6 @@
-from dataclasses import replace
-
 import pytest
 
-from services.inference.tests.fakes import ADA, DirectTemplates, asking, helpdesk
+from services.inference.tests.fakes import ADA, DirectTemplates, helpdesk, writing
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
 from tidemill_inference.errors import (
@@ -12,15 +10,7 @@ from tidemill_inference.errors import (
     PromptVersionNotFound,
     TooManyPromptVersions,
 )
-from tidemill_inference.prompts.crud import (
-    CreatePrompt,
-    DeletePrompt,
-    LabelPrompt,
-    LabelToSet,
-    PromptChange,
-    PromptToCreate,
-    UpdatePrompt,
-)
+from tidemill_inference.prompts.crud import PromptCrud
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 from tidemill_inference.prompts.mongo import PROMPTS
 from tidemill_testkit.clocks import NOON, FixedClock
@@ -37,17 +27,13 @@ class Library:
         templates, clock = DirectTemplates(), FixedClock()
         self.prompts: InMemoryAggregates[Prompt] = InMemoryAggregates(codec=PROMPTS, missing=PromptNotFound)
         self.deployments = InMemoryAggregates(helpdesk(), codec=DEPLOYMENTS, missing=DeploymentNotFound)
-        self.create = CreatePrompt(prompts=self.prompts, templates=templates, clock=clock)
-        self.update = UpdatePrompt(prompts=self.prompts, templates=templates, clock=clock)
-        self.label = LabelPrompt(prompts=self.prompts)
-        self.delete = DeletePrompt(prompts=self.prompts, deployments=self.deployments)
+        self.crud = PromptCrud(prompts=self.prompts, templates=templates, deployments=self.deployments, clock=clock)
 
     async def has(self, name: str, *contents: PromptContent) -> Prompt:
         first, *others = contents
-        prompt = await self.create(ADA, PromptToCreate(id=name, content=first, request=asking(f"new {name}")))
+        prompt = await self.crud.create(ADA, name, first, labels={}, write=writing(f"new {name}"))
         for number, each in enumerate(others):
-            change = PromptChange(id=name, content=each, request=asking(f"{name} {number}"))
-            prompt = await self.update(ADA, change)
+            prompt = await self.crud.update(ADA, name, content=each, write=writing(f"{name} {number}"))
         return prompt
 
 
@@ -62,8 +48,8 @@ async def test_content_that_differs_in_nothing_that_counts_changes_nothing() -> 
     library = Library()
     before = await library.has("answer", ONE)
 
-    after = await library.update(
-        ADA, PromptChange(id="answer", content=PromptContent(user="{# hi #}{{ question }}\n"), request=asking("r"))
+    after = await library.crud.update(
+        ADA, "answer", content=PromptContent(user="{# hi #}{{ question }}\n"), write=writing("r")
     )
 
     assert (after.version, len(after.versions)) == (before.version, 1)
@@ -73,25 +59,24 @@ async def test_creating_again_is_refused_and_the_same_request_is_not() -> None:
     library = Library()
     first = await library.has("answer", ONE)
 
-    again = await library.create(ADA, PromptToCreate(id="answer", content=ONE, request=asking("new answer")))
+    again = await library.crud.create(ADA, "answer", ONE, labels={}, write=writing("new answer"))
     assert again == first
     for validate_only in (False, True):
-        command = PromptToCreate(id="answer", content=TWO, request=asking("other"), validate_only=validate_only)
         with pytest.raises(AlreadyExists):
-            await library.create(ADA, command)
+            await library.crud.create(
+                ADA, "answer", TWO, labels={}, write=writing("other", validate_only=validate_only)
+            )
 
 
 async def test_validating_reports_what_would_be_and_stores_nothing() -> None:
     library = Library()
-    new = PromptToCreate(id="answer", content=ONE, request=asking("v"), validate_only=True)
-    assert (await library.create(ADA, new)).latest.number == 1
+    new = await library.crud.create(ADA, "answer", ONE, labels={}, write=writing("v", validate_only=True))
+    assert new.latest.number == 1
     with pytest.raises(NotFound):
         await library.prompts.get(ADA.project, "answer")
     await library.has("answer", ONE)
 
-    would_be = await library.update(
-        ADA, PromptChange(id="answer", content=TWO, request=asking("v2"), validate_only=True)
-    )
+    would_be = await library.crud.update(ADA, "answer", content=TWO, write=writing("v2", validate_only=True))
 
     assert would_be.latest.number == 2
     assert (await library.prompts.get(ADA.project, "answer")).latest.number == 1
@@ -100,16 +85,15 @@ async def test_validating_reports_what_would_be_and_stores_nothing() -> None:
 async def test_a_label_points_to_a_version_that_exists() -> None:
     library = Library()
     await library.has("answer", ONE, TWO)
-    command = LabelToSet(id="answer", label="production", version=1, request=asking("l1"))
 
-    labelled = await library.label(ADA, command)
+    labelled = await library.crud.label(ADA, "answer", "production", version=1, write=writing("l1"))
 
     assert labelled.resolve("production").number == 1
     assert labelled.resolve("").number == 2
     with pytest.raises(PromptVersionNotFound, match="versions 1 to 2 and the labels production"):
-        await library.label(ADA, replace(command, version=7, request=asking("l2")))
+        await library.crud.label(ADA, "answer", "production", version=7, write=writing("l2"))
     with pytest.raises(InvalidInput, match="read as a version"):
-        await library.label(ADA, replace(command, label="7", request=asking("l3")))
+        await library.crud.label(ADA, "answer", "7", version=1, write=writing("l3"))
 
 
 async def test_a_change_that_was_decided_on_an_older_state_is_refused() -> None:
@@ -117,7 +101,7 @@ async def test_a_change_that_was_decided_on_an_older_state_is_refused() -> None:
     await library.has("answer", ONE, TWO)
 
     with pytest.raises(Conflict, match="etag 1"):
-        await library.update(ADA, PromptChange(id="answer", content=ONE, request=asking("r"), etag="1"))
+        await library.crud.update(ADA, "answer", content=ONE, write=writing("r", etag="1"))
 
 
 async def test_a_prompt_in_use_is_not_deleted_and_another_one_is_once() -> None:
@@ -126,9 +110,9 @@ async def test_a_prompt_in_use_is_not_deleted_and_another_one_is_once() -> None:
     await library.has("spare", ONE)
 
     with pytest.raises(PromptInUse, match="helpdesk"):
-        await library.delete(ADA, "answer", request=asking("d1"))
+        await library.crud.delete(ADA, "answer", writing("d1"))
     for _ in range(2):
-        assert (await library.delete(ADA, "spare", request=asking("d2"))).id == "spare"
+        assert (await library.crud.delete(ADA, "spare", writing("d2"))).id == "spare"
     with pytest.raises(NotFound):
         await library.prompts.get(ADA.project, "spare")
 
@@ -136,7 +120,7 @@ async def test_a_prompt_in_use_is_not_deleted_and_another_one_is_once() -> None:
 @pytest.mark.parametrize("name", ["", "Answer", "a b", "-a", "a" * 64])
 async def test_an_id_that_is_no_slug_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput, match=r"prompt\.id"):
-        await Library().create(ADA, PromptToCreate(id=name, content=ONE, request=asking("r")))
+        await Library().crud.create(ADA, name, ONE, labels={}, write=writing("r"))
 
 
 def test_a_prompt_takes_only_so_many_versions() -> None:

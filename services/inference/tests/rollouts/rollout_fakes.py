@@ -4,22 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from services.inference.tests.fakes import ADA, AnsweringHarness, ScriptedEngine, asking, helpdesk, question
+from services.inference.tests.fakes import ADA, AnsweringHarness, ScriptedEngine, asking, helpdesk, question, writing
 from tidemill_core.aggregate import Event
-from tidemill_core.application import Clock, SystemClock
+from tidemill_core.application import Clock, ResourceKey, SystemClock
 from tidemill_core.errors import TidemillError
+from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.domain.deployment import Deployment
-from tidemill_inference.deployments.ports import DeploymentRef
+from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
 from tidemill_inference.errors import CandidateNotReady
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.generation.shadow import AnswerShadow
-from tidemill_inference.rollouts.commands import (
-    ApproveRollout,
-    PromoteRollout,
-    RollBackRollout,
-    RolloutCommand,
-)
+from tidemill_inference.rollouts.commands import RolloutCommand, RolloutCommands
 from tidemill_inference.rollouts.domain.policy import AbortRules, RolloutPolicy, RolloutStep
 from tidemill_inference.rollouts.domain.rollout import PassedEvaluation, Rollout
 from tidemill_inference.rollouts.domain.step_counts import Outcome
@@ -29,7 +25,7 @@ from tidemill_inference.rollouts.prepare_candidate import PrepareCandidate
 from tidemill_inference.rollouts.reconcile_rollout import ReconcileRollout
 from tidemill_inference.rollouts.start_rollout import StartRollout
 
-HELPDESK = DeploymentRef(project=ADA.project, id="helpdesk")
+HELPDESK = ResourceKey(project=ADA.project, id="helpdesk")
 POLICY = RolloutPolicy(
     gate="helpdesk_gate",
     steps=(RolloutStep(shadow=True, requests=3), RolloutStep(weight=50, requests=12, at_least=4)),
@@ -103,7 +99,7 @@ class Active:
     def __init__(self, harness: "RolloutHarness") -> None:
         self._harness = harness
 
-    async def all(self) -> Sequence[DeploymentRef]:
+    async def all(self) -> Sequence[ResourceKey]:
         deployment = await self._harness.deployment()
         return [HELPDESK] if deployment.active_rollout else []
 
@@ -142,9 +138,12 @@ class RolloutHarness:
         self.reconcile = ReconcileRollout(
             deployments=deployments, outcomes=self.outcomes, count=self.count, prepare=prepare, clock=clock
         )
-        self.promote = PromoteRollout(deployments=deployments, prepare=prepare, count=self.count, clock=clock)
-        self.roll_back = RollBackRollout(deployments=deployments, count=self.count, clock=clock)
-        self.approve = ApproveRollout(deployments=deployments, clock=self.harness.clock)
+        self.commands = RolloutCommands(deployments=deployments, prepare=prepare, count=self.count, clock=clock)
+        self.promote, self.roll_back, self.approve = (
+            self.commands.promote,
+            self.commands.roll_back,
+            self.commands.approve,
+        )
         self.rate = RecordRating(deployments=deployments, outcomes=self.outcomes)
         self.forget = ForgetOutcomes(
             active=Active(self), deployments=deployments, outcomes=self.outcomes, clock=self.harness.clock
@@ -220,9 +219,18 @@ class RolloutHarness:
         self.harness.clock.advance(after)
         return await self.reconcile(HELPDESK, epoch=epoch)
 
-    def command(self, request_id: str, **changes: object) -> RolloutCommand:
-        return RolloutCommand(
-            deployment="helpdesk",
-            request=asking(request_id),
-            **changes,  # type: ignore[arg-type] # the test says what it changes
-        )
+    def command(self, request_id: str, *, validate_only: bool = False, **changes: str) -> RolloutCommand:
+        write = writing(request_id, validate_only=validate_only)
+        return RolloutCommand(deployment="helpdesk", write=write, **changes)
+
+
+def crud_of(harness: RolloutHarness) -> DeploymentCrud:
+    resolve = ResolveConfiguration(
+        prompts=harness.harness.prompts, models=harness.harness.registry, retriever=harness.harness.rag
+    )
+    return DeploymentCrud(
+        deployments=harness.harness.deployments,
+        resolve=resolve,
+        outcomes=harness.outcomes,
+        clock=harness.harness.clock,
+    )

@@ -15,8 +15,8 @@ from services.inference.tests.rollouts.rollout_fakes import RolloutHarness
 from tidemill.inference.v1 import deployment_pb2, deployment_service_pb2, deployment_service_pb2_grpc, rollout_pb2
 from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed, RequestIdReused
 from tidemill_core.grpc.client import open_channel
-from tidemill_inference.deployments.crud import CreateDeployment, DeleteDeployment, UpdateDeployment
-from tidemill_inference.deployments.grpc import DeploymentUseCases, GrpcDeploymentService
+from tidemill_inference.deployments.crud import DeploymentCrud
+from tidemill_inference.deployments.grpc import GrpcDeploymentService
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
 from tidemill_kit.grpc.server import GrpcServer
 
@@ -59,16 +59,10 @@ async def office() -> AsyncIterator[Office]:
         prompts=harness.harness.prompts, models=harness.harness.registry, retriever=harness.harness.rag
     )
     service = GrpcDeploymentService(
-        DeploymentUseCases(
-            deployments=deployments,
-            create=CreateDeployment(deployments=deployments, resolve=resolve, clock=clock),
-            update=UpdateDeployment(deployments=deployments, resolve=resolve, clock=clock),
-            delete=DeleteDeployment(deployments=deployments, outcomes=harness.outcomes, clock=clock),
-            count=harness.count,
-            promote=harness.promote,
-            roll_back=harness.roll_back,
-            approve=harness.approve,
-        )
+        deployments,
+        DeploymentCrud(deployments=deployments, resolve=resolve, outcomes=harness.outcomes, clock=clock),
+        count=harness.count,
+        rollouts=harness.commands,
     )
     register = deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server
     server = GrpcServer(settings(), [(register, service)])

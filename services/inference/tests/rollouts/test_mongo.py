@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.inference.tests.rollouts.rollout_fakes import InMemoryOutcomes
-from tidemill_inference.deployments.ports import DeploymentRef
+from tidemill_core.application import ResourceKey
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE, Outcome
 from tidemill_inference.rollouts.mongo import MongoActiveRollouts, MongoOutcomes
 from tidemill_inference.rollouts.ports import GivenRating, Outcomes
@@ -152,6 +152,6 @@ async def test_deployments_with_an_active_rollout_are_found(stack: Addresses) ->
     await active.ensure_indexes()
     found = await active.all()
 
-    assert found == [DeploymentRef(project="a", id="one")]
+    assert found == [ResourceKey(project="a", id="one")]
     await client.drop_database(name)
     client.close()

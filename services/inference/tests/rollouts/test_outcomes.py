@@ -7,11 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from services.inference.tests.fakes import ADA, ScriptedEngine, asking, question
-from services.inference.tests.rollouts.rollout_fakes import POLICY, RolloutHarness
+from services.inference.tests.fakes import ADA, ScriptedEngine, asking, question, writing
+from services.inference.tests.rollouts.rollout_fakes import POLICY, RolloutHarness, crud_of
 from services.inference.tests.rollouts.rollout_records import note, variant_of
 from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, Internal
-from tidemill_inference.deployments.crud import DeleteDeployment
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.generation.ports import Started
 from tidemill_inference.rollouts.domain.policy import KEPT_OUTCOMES, RolloutStep
@@ -68,9 +67,6 @@ async def test_what_comes_after_its_step_rollout_or_deployment_is_not_kept() -> 
     def late(step: int) -> Outcome:
         return Outcome(inference="late", rollout=rollout.id, step=step, variant=LIVE, failed=False, total_s=1.0)
 
-    delete = DeleteDeployment(
-        deployments=harness.harness.deployments, outcomes=harness.outcomes, clock=harness.harness.clock
-    )
     for step in (0, 2):
         await harness.note(ADA.project, "helpdesk", late(step))
     await harness.note(ADA.project, "helpdesk", replace(late(1), rollout="another"))
@@ -79,7 +75,7 @@ async def test_what_comes_after_its_step_rollout_or_deployment_is_not_kept() -> 
     assert not await harness.outcomes.of_step(ADA.project, rollout.id, 2)
     assert not await harness.outcomes.of_step(ADA.project, "another", 1)
 
-    await delete(ADA, "helpdesk", request=asking("d"))
+    await crud_of(harness).delete(ADA, "helpdesk", writing("d"))
     await harness.note(ADA.project, "helpdesk", late(1))
 
     for step in (0, 1):

@@ -8,9 +8,8 @@ from datetime import timedelta
 
 from services.inference.tests.fakes import ADA, ScriptedEngines
 from services.inference.tests.rollouts.rollout_fakes import HELPDESK, Active, Registered, RolloutHarness
-from tidemill_core.application import Page
+from tidemill_core.application import Page, ResourceKey
 from tidemill_core.grpc.context import current_caller
-from tidemill_inference.deployments.ports import DeploymentRef
 from tidemill_inference.engines.ports import ModelVersion
 from tidemill_inference.rollouts.domain.rollout import RolloutState
 from tidemill_inference.rollouts.reconcile import (
@@ -77,7 +76,7 @@ async def replica(
     reconcile: ReconcileRollout | None = None,
     tick: timedelta = timedelta(seconds=0.01),
 ) -> AsyncIterator[RolloutControllers]:
-    async def pending(_: str, /, *, without: frozenset[str]) -> Page[DeploymentRef]:
+    async def pending(_: str, /, *, without: frozenset[str]) -> Page[ResourceKey]:
         assert not without
         return Page(items=await Active(harness).all())
 

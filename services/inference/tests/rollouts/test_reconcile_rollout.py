@@ -5,13 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from services.inference.tests.fakes import ADA, ScriptedEngine, asking, question
-from services.inference.tests.rollouts.rollout_fakes import HELPDESK, POLICY, Registered, RolloutHarness
+from services.inference.tests.fakes import ADA, ScriptedEngine, asking, question, writing
+from services.inference.tests.rollouts.rollout_fakes import HELPDESK, POLICY, Registered, RolloutHarness, crud_of
 from services.inference.tests.rollouts.rollout_records import records, variant_of
 from tidemill_core.errors import TRANSIENT, DependencyUnavailable, Internal, RateLimited, TidemillError
-from tidemill_inference.deployments.crud import DeploymentChange, UpdateDeployment
 from tidemill_inference.deployments.domain.deployment import Deployment, DeploymentWasConfigured
-from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
 from tidemill_inference.errors import ModelRefused, NoActiveRollout, RolloutLeaseLost
 from tidemill_inference.generation.domain.inference import Purpose, State
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
@@ -26,13 +24,6 @@ from tidemill_inference.rollouts.domain.rollout import (
 )
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE, Reason
 from tidemill_inference.rollouts.outcomes import CountOutcomes
-
-
-def updates(harness: RolloutHarness) -> UpdateDeployment:
-    resolve = ResolveConfiguration(
-        prompts=harness.harness.prompts, models=harness.harness.registry, retriever=harness.harness.rag
-    )
-    return UpdateDeployment(deployments=harness.harness.deployments, resolve=resolve, clock=harness.harness.clock)
 
 
 async def test_a_candidate_goes_through_shadow_and_canary_and_is_promoted() -> None:
@@ -273,11 +264,11 @@ class PausedMeanwhile(Registered):
 
     def __init__(self, harness: RolloutHarness) -> None:
         super().__init__()
-        self._update = updates(harness)
+        self._crud = crud_of(harness)
 
     async def check(self, project: str, model: str) -> None:
         await super().check(project, model)
-        await self._update(ADA, DeploymentChange(id="helpdesk", rollouts_paused=True, request=asking("pause")))
+        await self._crud.update(ADA, "helpdesk", rollouts_paused=True, write=writing("pause"))
 
 
 async def test_a_pause_that_was_acknowledged_while_the_candidate_was_loaded_holds() -> None:
@@ -301,11 +292,11 @@ async def test_a_pause_that_was_acknowledged_while_the_candidate_was_loaded_hold
 async def test_a_rollout_that_was_paused_for_longer_than_its_step_may_last_goes_on_where_it_was() -> None:
     harness = RolloutHarness(replace(POLICY, on_timeout=OnTimeout.ROLL_BACK))
     await harness.is_rolling()
-    update = updates(harness)
+    update = crud_of(harness).update
 
-    await update(ADA, DeploymentChange(id="helpdesk", rollouts_paused=True, request=asking("pause")))
+    await update(ADA, "helpdesk", rollouts_paused=True, write=writing("pause"))
     await harness.tick(after=timedelta(hours=25))
-    await update(ADA, DeploymentChange(id="helpdesk", rollouts_paused=False, request=asking("resume")))
+    await update(ADA, "helpdesk", rollouts_paused=False, write=writing("resume"))
     await harness.tick(after=timedelta(hours=23))
     assert (await harness.rollout()).state is RolloutState.SHADOW
 
@@ -371,18 +362,16 @@ async def test_applying_again_after_a_promotion_changes_nothing_and_a_new_prompt
     await harness.is_rolling()
     await harness.promote(ADA, harness.command("p"))
     promoted = await harness.deployment()
-    update = updates(harness)
+    update = crud_of(harness).update
 
-    again = await update(ADA, DeploymentChange(id="helpdesk", change=lambda spec: spec, request=asking("apply")))
+    again = await update(ADA, "helpdesk", change=lambda spec: spec, write=writing("apply"))
     assert again == promoted
 
     def write(prompt: Prompt) -> None:
         prompt.write(PromptContent(user="new"), digest="new", now=harness.harness.clock.now())
 
     await harness.harness.prompts.update(ADA.project, "answer", write, request=asking("write"))
-    newer = await update(ADA, DeploymentChange(id="helpdesk", change=lambda spec: spec, request=asking("apply 2")))
+    newer = await update(ADA, "helpdesk", change=lambda spec: spec, write=writing("apply 2"))
     assert (newer.live.model, newer.live.prompt) == ("lora@1", "answer@2")
-    unfollowed = DeploymentChange(
-        id="helpdesk", change=lambda spec: replace(spec, follow=""), request=asking("apply 3")
-    )
-    assert (await update(ADA, unfollowed)).live.model == "smollm2@1"
+    unfollowed = await update(ADA, "helpdesk", change=lambda spec: replace(spec, follow=""), write=writing("apply 3"))
+    assert unfollowed.live.model == "smollm2@1"

@@ -1,46 +1,20 @@
 """DeploymentService: message -> use case -> message."""
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import grpc
 
 from tidemill.inference.v1 import deployment_service_pb2 as pb
 from tidemill.inference.v1 import deployment_service_pb2_grpc
-from tidemill_core.application import Request
-from tidemill_inference.deployments.crud import (
-    CreateDeployment,
-    DeleteDeployment,
-    DeploymentChange,
-    DeploymentToCreate,
-    UpdateDeployment,
-)
+from tidemill_core.resources import Write
+from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.messages import CHANGEABLE, change_of, deployment_message, spec_of
 from tidemill_inference.deployments.ports import Deployments
-from tidemill_inference.rollouts.commands import (
-    ApproveRollout,
-    PromoteRollout,
-    RollBackRollout,
-    RolloutCommand,
-)
+from tidemill_inference.rollouts.commands import RolloutCommand, RolloutCommands
 from tidemill_inference.rollouts.outcomes import CountOutcomes
-from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of
+from tidemill_kit.grpc.server import current_caller, page_of, paths_of, write_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeploymentUseCases:
-    """What the service can do."""
-
-    deployments: Deployments
-    create: CreateDeployment
-    update: UpdateDeployment
-    delete: DeleteDeployment
-    count: CountOutcomes
-    promote: PromoteRollout
-    roll_back: RollBackRollout
-    approve: ApproveRollout
 
 
 class _RolloutRequest(Protocol):
@@ -49,42 +23,45 @@ class _RolloutRequest(Protocol):
     deployment: str
     rollout: str
     rationale: str
-    validate_only: bool
 
 
 class GrpcDeploymentService(deployment_service_pb2_grpc.DeploymentServiceServicer):
     """Serves deployments; errors are mapped by the kit's interceptor."""
 
-    def __init__(self, use_cases: DeploymentUseCases) -> None:
-        self._use = use_cases
+    def __init__(
+        self, deployments: Deployments, crud: DeploymentCrud, *, count: CountOutcomes, rollouts: RolloutCommands
+    ) -> None:
+        self._deployments = deployments
+        self._crud = crud
+        self._count = count
+        self._rollouts = rollouts
 
     async def CreateDeployment(
         self, request: pb.CreateDeploymentRequest, _context: Context
     ) -> pb.CreateDeploymentResponse:
         """Create a deployment."""
-        command = DeploymentToCreate(
-            id=request.deployment.id,
-            spec=spec_of(request.deployment),
-            labels=dict(request.deployment.labels),
+        deployment = await self._crud.create(
+            current_caller(),
+            request.deployment.id,
+            spec_of(request.deployment),
+            labels=request.deployment.labels,
             rollouts_paused=request.deployment.rollouts_paused,
-            request=request_of(request),
-            validate_only=request.validate_only,
+            write=write_of(request),
         )
-        deployment = await self._use.create(current_caller(), command)
         return pb.CreateDeploymentResponse(deployment=deployment_message(deployment))
 
     async def GetDeployment(self, request: pb.GetDeploymentRequest, _context: Context) -> pb.GetDeploymentResponse:
         """Return one deployment."""
-        deployment = await self._use.count(await self._use.deployments.get(current_caller().project, request.id))
+        deployment = await self._count(await self._deployments.get(current_caller().project, request.id))
         return pb.GetDeploymentResponse(deployment=deployment_message(deployment))
 
     async def ListDeployments(
         self, request: pb.ListDeploymentsRequest, _context: Context
     ) -> pb.ListDeploymentsResponse:
         """Return a page of deployments."""
-        page = await self._use.deployments.list(current_caller().project, page=page_of(request, filters={}))
+        page = await self._deployments.list(current_caller().project, page=page_of(request, filters={}))
         return pb.ListDeploymentsResponse(
-            deployments=[deployment_message(await self._use.count(each)) for each in page.items],
+            deployments=[deployment_message(await self._count(each)) for each in page.items],
             next_page_token=page.next_token,
         )
 
@@ -93,54 +70,42 @@ class GrpcDeploymentService(deployment_service_pb2_grpc.DeploymentServiceService
     ) -> pb.UpdateDeploymentResponse:
         """Change the fields that the mask names."""
         paths = paths_of(request.update_mask, allowed=CHANGEABLE)
-        command = DeploymentChange(
-            id=request.deployment.id,
+        deployment = await self._crud.update(
+            current_caller(),
+            request.deployment.id,
             change=change_of(request.deployment, paths),
-            labels=dict(request.deployment.labels) if "labels" in paths else None,
+            labels=request.deployment.labels if "labels" in paths else None,
             rollouts_paused=request.deployment.rollouts_paused if "rollouts_paused" in paths else None,
-            request=request_of(request),
-            etag=request.deployment.etag,
-            validate_only=request.validate_only,
+            write=write_of(request, etag=request.deployment.etag),
         )
-        deployment = await self._use.update(current_caller(), command)
         return pb.UpdateDeploymentResponse(deployment=deployment_message(deployment))
 
     async def DeleteDeployment(
         self, request: pb.DeleteDeploymentRequest, _context: Context
     ) -> pb.DeleteDeploymentResponse:
         """Delete a deployment."""
-        deployment = await self._use.delete(
-            current_caller(),
-            request.id,
-            request=request_of(request),
-            etag=request.etag,
-            validate_only=request.validate_only,
-        )
+        deployment = await self._crud.delete(current_caller(), request.id, write_of(request))
         return pb.DeleteDeploymentResponse(deployment=deployment_message(deployment))
 
     async def PromoteRollout(self, request: pb.PromoteRolloutRequest, _context: Context) -> pb.PromoteRolloutResponse:
         """Make the candidate live now."""
-        deployment = await self._use.promote(current_caller(), _command(request, request_of(request)))
+        deployment = await self._rollouts.promote(current_caller(), _command(request, write_of(request)))
         return pb.PromoteRolloutResponse(deployment=deployment_message(deployment))
 
     async def RollBackRollout(
         self, request: pb.RollBackRolloutRequest, _context: Context
     ) -> pb.RollBackRolloutResponse:
         """Take the candidate back, or its promotion."""
-        deployment = await self._use.roll_back(current_caller(), _command(request, request_of(request)))
+        deployment = await self._rollouts.roll_back(current_caller(), _command(request, write_of(request)))
         return pb.RollBackRolloutResponse(deployment=deployment_message(deployment))
 
     async def ApproveRollout(self, request: pb.ApproveRolloutRequest, _context: Context) -> pb.ApproveRolloutResponse:
         """Agree to the promotion."""
-        deployment = await self._use.approve(current_caller(), _command(request, request_of(request)))
+        deployment = await self._rollouts.approve(current_caller(), _command(request, write_of(request)))
         return pb.ApproveRolloutResponse(deployment=deployment_message(deployment))
 
 
-def _command(message: _RolloutRequest, request: Request) -> RolloutCommand:
+def _command(message: _RolloutRequest, write: Write) -> RolloutCommand:
     return RolloutCommand(
-        deployment=message.deployment,
-        rollout=message.rollout,
-        rationale=message.rationale,
-        request=request,
-        validate_only=message.validate_only,
+        deployment=message.deployment, rollout=message.rollout, rationale=message.rationale, write=write
     )

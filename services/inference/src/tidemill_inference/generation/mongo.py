@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from tidemill_core.application import ResourceKey
 from tidemill_inference.deployments.domain.deployment import RecordMode
-from tidemill_inference.deployments.ports import DeploymentRef
 from tidemill_inference.generation.domain.content import Passage
 from tidemill_inference.generation.domain.inference import Inference, Purpose, State
 from tidemill_inference.generation.messages import payload_of
@@ -44,7 +44,7 @@ class MongoRecords:
         with translated():
             return [
                 KeptRecords(
-                    deployment=DeploymentRef(project=each["project"], id=each["id"]),
+                    deployment=ResourceKey(project=each["project"], id=each["id"]),
                     days=each["state"]["spec"]["record_days"],
                 )
                 async for each in self._deployments.find(_LIMITED, fields)

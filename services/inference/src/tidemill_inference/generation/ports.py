@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from tidemill_core.application import Aggregates
+from tidemill_core.application import Aggregates, ResourceKey
 from tidemill_inference.deployments.domain.deployment import Retrieval
-from tidemill_inference.deployments.ports import DeploymentRef
 from tidemill_inference.generation.domain.content import Passage
 from tidemill_inference.generation.domain.inference import Inference
 
@@ -18,7 +17,7 @@ Inferences = Aggregates[Inference]
 class KeptRecords:
     """The retention of a deployment's records."""
 
-    deployment: DeploymentRef
+    deployment: ResourceKey
     days: int
 
 

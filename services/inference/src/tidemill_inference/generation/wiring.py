@@ -1,6 +1,6 @@
 """Puts the answers together."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -13,14 +13,18 @@ from tidemill_inference.generation.erase_end_user import EraseEndUser
 from tidemill_inference.generation.generate import GenerateAnswer
 from tidemill_inference.generation.grpc import GrpcInferenceService
 from tidemill_inference.generation.ingest import IngestTexts
+from tidemill_inference.generation.mongo import MongoRecords
 from tidemill_inference.generation.ports import Inferences, Retriever
+from tidemill_inference.generation.reconcile import SweepKey, sweep_controller
 from tidemill_inference.generation.reservation import Reservations
+from tidemill_inference.generation.retention import ForgetRecords
 from tidemill_inference.generation.shadow import AnswerShadow
 from tidemill_inference.generation.shared import SharedGenerations
 from tidemill_inference.generation.show_prompt import ShowPrompt
 from tidemill_inference.prompts.ports import Prompts, Templates
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.service.backend import Backend
+from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.fair_share import Turns
 
 
@@ -92,4 +96,17 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
         answer=answer,
         shadow=AnswerShadow(answer=replace(answer, generations=shadows)),
         servicer=GrpcInferenceService(answer, inferences, show_prompt, erase),
+    )
+
+
+def wire_sweeps(
+    settings: InferenceSettings, backend: Backend, forget_outcomes: Callable[[], Awaitable[int]]
+) -> Controller[SweepKey]:
+    """Return the sweeps of records past their retention, and of outcomes that a process that died has left."""
+    deployments, inferences = backend.database["deployments"], backend.database["inferences"]
+    records = ForgetRecords(records=backend.indexed(MongoRecords(deployments, inferences)), clock=SystemClock())
+    return sweep_controller(
+        {"old_records": records, "ended_rollouts": forget_outcomes},
+        leases=backend.leases("leases"),
+        poll_interval=timedelta(seconds=settings.sweep_poll_interval_s),
     )

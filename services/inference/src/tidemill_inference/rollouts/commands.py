@@ -1,12 +1,13 @@
 """Decide on a rollout by hand: promote, roll back, approve."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from tidemill_core.application import Caller, Clock, Request
+from tidemill_core.application import Caller, Clock, ResourceKey
 from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.resources import Write, update
 from tidemill_inference.deployments.domain.deployment import Deployment
-from tidemill_inference.deployments.ports import DeploymentRef, Deployments
+from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.engines.ports import Warm, warms_nothing
 from tidemill_inference.rollouts.domain.rollout import Approval
 from tidemill_inference.rollouts.domain.step_counts import StepCounts
@@ -24,8 +25,7 @@ class RolloutCommand:
     deployment: str
     rollout: str = ""
     rationale: str = ""
-    request: Request
-    validate_only: bool = False
+    write: Write
 
     def check(self) -> None:
         """Refuse a rationale that is too long.
@@ -49,17 +49,20 @@ class RolloutCommand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PromoteRollout:
-    """Emits RolloutWasPromoted and DeploymentWasConfigured. Of two at once one wins; the other finds it promoted."""
+class RolloutCommands:
+    """Each returns the deployment as it is then. `warm` gets the model that serves after a rollback."""
 
     deployments: Deployments
     prepare: PrepareCandidate
     count: CountOutcomes
     clock: Clock
+    warm: Warm = warms_nothing
     enqueue: Enqueue = enqueues_nothing
 
-    async def __call__(self, caller: Caller, command: RolloutCommand) -> Deployment:
-        """Return the deployment with its candidate live.
+    async def promote(self, caller: Caller, command: RolloutCommand) -> Deployment:
+        """Make the candidate live. Of two at once one wins; the other finds it promoted.
+
+        Emits RolloutWasPromoted and DeploymentWasConfigured.
 
         Raises:
             DeploymentNotFound, RolloutNotFound: there is no such thing.
@@ -70,33 +73,19 @@ class PromoteRollout:
         """
         command.check()
         now = self.clock.now()
-        current = await _counted(self.deployments, self.count, caller, command)
-        counts = _counts(current)
+        current = await self._counted(caller, command)
 
         def change(stored: Deployment) -> None:
-            stored.promote_rollout(command.meant(current), message=command.message, counts=counts, now=now)
+            stored.promote_rollout(command.meant(current), message=command.message, counts=_counts(current), now=now)
 
         if rollout := current.active_rollout:
             await self.prepare(caller.project, rollout.candidate.model)
-        if command.validate_only:
-            return _previewed(current, change)
-        saved = await self.deployments.update(caller.project, command.deployment, change, request=command.request)
-        self.enqueue(DeploymentRef(project=caller.project, id=command.deployment))
-        return saved
+        return await self._saved(caller, command, change)
 
+    async def roll_back(self, caller: Caller, command: RolloutCommand) -> Deployment:
+        """Take the candidate back, also after its promotion.
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RollBackRollout:
-    """Emits RolloutWasRolledBack, and DeploymentWasConfigured where the candidate was live already."""
-
-    deployments: Deployments
-    count: CountOutcomes
-    clock: Clock
-    warm: Warm = warms_nothing
-    enqueue: Enqueue = enqueues_nothing
-
-    async def __call__(self, caller: Caller, command: RolloutCommand) -> Deployment:
-        """Return the deployment without its candidate.
+        Emits RolloutWasRolledBack, and DeploymentWasConfigured where the candidate was live already.
 
         Raises:
             DeploymentNotFound, RolloutNotFound: there is no such thing.
@@ -105,30 +94,18 @@ class RollBackRollout:
         """
         command.check()
         now = self.clock.now()
-        current = await _counted(self.deployments, self.count, caller, command)
-        counts = _counts(current)
+        current = await self._counted(caller, command)
 
         def change(stored: Deployment) -> None:
-            stored.roll_back_rollout(command.meant(current), message=command.message, counts=counts, now=now)
+            stored.roll_back_rollout(command.meant(current), message=command.message, counts=_counts(current), now=now)
 
-        if command.validate_only:
-            return _previewed(current, change)
-        saved = await self.deployments.update(caller.project, command.deployment, change, request=command.request)
-        self.warm(caller.project, saved.live.model)
-        self.enqueue(DeploymentRef(project=caller.project, id=command.deployment))
+        saved = await self._saved(caller, command, change)
+        if not command.write.validate_only:
+            self.warm(caller.project, saved.live.model)
         return saved
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApproveRollout:
-    """Each named approver counts once. The promotion follows when nothing else is missing."""
-
-    deployments: Deployments
-    clock: Clock
-    enqueue: Enqueue = enqueues_nothing
-
-    async def __call__(self, caller: Caller, command: RolloutCommand) -> Deployment:
-        """Return the deployment with the approval.
+    async def approve(self, caller: Caller, command: RolloutCommand) -> Deployment:
+        """Agree to the promotion, which follows when nothing else is missing. Each named approver counts once.
 
         Raises:
             DeploymentNotFound, RolloutNotFound: there is no such thing.
@@ -137,27 +114,17 @@ class ApproveRollout:
         """
         command.check()
         given = Approval(approver=caller.subject, rationale=command.rationale, approve_time=self.clock.now())
+        return await self._saved(caller, command, lambda stored: stored.approve_rollout(command.rollout, given))
 
-        def change(stored: Deployment) -> None:
-            stored.approve_rollout(command.rollout, given)
+    async def _counted(self, caller: Caller, command: RolloutCommand) -> Deployment:
+        return await self.count(await self.deployments.get(caller.project, command.deployment))
 
-        if command.validate_only:
-            return _previewed(await self.deployments.get(caller.project, command.deployment), change)
-        saved = await self.deployments.update(caller.project, command.deployment, change, request=command.request)
-        self.enqueue(DeploymentRef(project=caller.project, id=command.deployment))
+    async def _saved(self, caller: Caller, command: RolloutCommand, change: Callable[[Deployment], None]) -> Deployment:
+        saved = await update(self.deployments, caller.project, command.deployment, change, command.write)
+        if not command.write.validate_only:
+            self.enqueue(ResourceKey(project=caller.project, id=command.deployment))
         return saved
-
-
-async def _counted(
-    deployments: Deployments, count: CountOutcomes, caller: Caller, command: RolloutCommand
-) -> Deployment:
-    return await count(await deployments.get(caller.project, command.deployment))
 
 
 def _counts(deployment: Deployment) -> StepCounts:
     return deployment.rollout.counts if deployment.rollout else StepCounts()
-
-
-def _previewed(current: Deployment, change: Callable[[Deployment], None]) -> Deployment:
-    change(current)
-    return replace(current, pending=[])

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from tidemill_core.application import derived_id
-from tidemill_inference.deployments.ports import DeploymentRef
+from tidemill_core.application import ResourceKey, derived_id
 from tidemill_inference.rollouts.domain.step_counts import Outcome
 from tidemill_inference.rollouts.ports import GivenRating
 from tidemill_kit.store.mongo import Collection, Document, document_id, translated, update_or_insert
@@ -99,7 +98,7 @@ class MongoActiveRollouts:
             deployments,
             {**_ACTIVE, "deleted": False},
             index="state.rollout.active",
-            key=lambda project, name: DeploymentRef(project=project, id=name),
+            key=lambda project, name: ResourceKey(project=project, id=name),
             partialFilterExpression=_ACTIVE,
         )
 
@@ -107,9 +106,9 @@ class MongoActiveRollouts:
         """Create what finding them needs; repeating it changes nothing."""
         await self.pending.ensure_indexes()
 
-    async def all(self) -> Sequence[DeploymentRef]:
+    async def all(self) -> Sequence[ResourceKey]:
         """See `ActiveRollouts.all`."""
-        found: list[DeploymentRef] = []
+        found: list[ResourceKey] = []
         token: str | None = ""
         while token is not None:
             page = await self.pending(token, without=frozenset())

@@ -4,9 +4,9 @@ from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from tidemill_core.application import Clock
+from tidemill_core.application import Clock, ResourceKey
 from tidemill_inference.deployments.domain.deployment import Deployment
-from tidemill_inference.deployments.ports import DeploymentRef, Deployments
+from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.errors import DeploymentNotFound
 from tidemill_inference.rollouts.domain.rollout import Rollout
 from tidemill_inference.rollouts.domain.step_counts import Outcome, StepCounts
@@ -42,7 +42,7 @@ class CountOutcomes:
     outcomes: Outcomes
     max_kept: int = 256
     """Of how many deployments the counts are kept: those that were asked for last."""
-    _counted: OrderedDict[DeploymentRef, tuple[object, StepCounts]] = field(default_factory=OrderedDict, init=False)
+    _counted: OrderedDict[ResourceKey, tuple[object, StepCounts]] = field(default_factory=OrderedDict, init=False)
     """What was counted last of each deployment's rollout, and at which mark."""
 
     async def __call__(self, deployment: Deployment) -> Deployment:
@@ -50,10 +50,10 @@ class CountOutcomes:
         rollout = deployment.active_rollout
         if rollout is None:
             return deployment
-        counts = await self.step(DeploymentRef(project=deployment.project, id=deployment.id), rollout)
+        counts = await self.step(ResourceKey(project=deployment.project, id=deployment.id), rollout)
         return replace(deployment, rollout=replace(rollout, counts=counts))
 
-    async def step(self, ref: DeploymentRef, rollout: Rollout) -> StepCounts:
+    async def step(self, ref: ResourceKey, rollout: Rollout) -> StepCounts:
         """Return the counts of a rollout's step; what is too old to count is dropped."""
         of, step = (ref.project, rollout.id, rollout.step), rollout.current
         mark = (*of, await self.outcomes.mark(*of))
@@ -98,7 +98,7 @@ class ForgetOutcomes:
             await self.outcomes.forget(project, rollout)
         return len(ended)
 
-    async def _rollout(self, ref: DeploymentRef) -> str:
+    async def _rollout(self, ref: ResourceKey) -> str:
         try:
             rollout = (await self.deployments.get(ref.project, ref.id)).active_rollout
         except DeploymentNotFound:

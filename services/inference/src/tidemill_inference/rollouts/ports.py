@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from tidemill_inference.deployments.ports import DeploymentRef
+from tidemill_core.application import ResourceKey
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.rollouts.domain.step_counts import Outcome
@@ -72,16 +72,16 @@ class Outcomes(Protocol):
 class ActiveRollouts(Protocol):
     """The deployments with an active rollout, of all projects."""
 
-    async def all(self) -> Sequence[DeploymentRef]:
+    async def all(self) -> Sequence[ResourceKey]:
         """Return them all."""
         ...
 
 
-Enqueue = Callable[[DeploymentRef], None]
+Enqueue = Callable[[ResourceKey], None]
 """Called with a deployment whose rollout is to be reconciled soon."""
 
 
-def enqueues_nothing(_deployment: DeploymentRef) -> None:
+def enqueues_nothing(_deployment: ResourceKey) -> None:
     """Do nothing: the controller polls."""
 
 

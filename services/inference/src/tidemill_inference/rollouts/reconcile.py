@@ -5,9 +5,9 @@ import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from tidemill_core.application import Requeue
+from tidemill_core.application import Requeue, ResourceKey
 from tidemill_core.grpc.context import acting_for
-from tidemill_inference.deployments.ports import DeploymentRef, Deployments
+from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.engines.ports import Engines, Models, ModelVersion
 from tidemill_inference.errors import DeploymentNotFound
 from tidemill_inference.rollouts.domain.rollout import Rollout
@@ -25,7 +25,7 @@ class AdvanceRollout:
     reconcile: ReconcileRollout
     tick: timedelta
 
-    async def __call__(self, ref: DeploymentRef, epoch: int) -> None:
+    async def __call__(self, ref: ResourceKey, epoch: int) -> None:
         """Return when the deployment has no active rollout any more."""
         with acting_for(ref.project):
             started = time.monotonic()
@@ -43,10 +43,10 @@ class HoldCandidate:
     models: Models
     engines: Engines
     tick: timedelta
-    _held: dict[DeploymentRef, tuple[str, ModelVersion]] = field(default_factory=dict, init=False)
+    _held: dict[ResourceKey, tuple[str, ModelVersion]] = field(default_factory=dict, init=False)
     """The rollout that holds a candidate."""
 
-    async def __call__(self, ref: DeploymentRef, _epoch: int) -> Requeue | None:
+    async def __call__(self, ref: ResourceKey, _epoch: int) -> Requeue | None:
         """Load or release the candidate, and look again after a tick while there is a rollout."""
         with acting_for(ref.project):
             rollout = await self._rollout(ref)
@@ -62,7 +62,7 @@ class HoldCandidate:
                 self._held[ref] = rollout.id, version
         return Requeue(after=self.tick)
 
-    async def _rollout(self, ref: DeploymentRef) -> Rollout | None:
+    async def _rollout(self, ref: ResourceKey) -> Rollout | None:
         try:
             return (await self.deployments.get(ref.project, ref.id)).active_rollout
         except DeploymentNotFound:
@@ -73,10 +73,10 @@ class HoldCandidate:
 class RolloutControllers:
     """Both controllers, which have the same keys."""
 
-    advancing: Controller[DeploymentRef]
-    holding: Controller[DeploymentRef]
+    advancing: Controller[ResourceKey]
+    holding: Controller[ResourceKey]
 
-    def enqueue(self, ref: DeploymentRef) -> None:
+    def enqueue(self, ref: ResourceKey) -> None:
         """Have both look at a deployment's rollout soon."""
         self.advancing.enqueue(ref)
         self.holding.enqueue(ref)
@@ -86,7 +86,7 @@ def rollout_controllers(  # noqa: PLR0913 - what both are made of
     advance: AdvanceRollout,
     hold: HoldCandidate,
     *,
-    pending: Pending[DeploymentRef],
+    pending: Pending[ResourceKey],
     leases: Holder,
     max_concurrent: int,
     poll_interval: timedelta,

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from tidemill_core.application import Clock, Request
+from tidemill_core.application import Clock, Request, ResourceKey
 from tidemill_core.errors import TRANSIENT
 from tidemill_inference.deployments.domain.deployment import Deployment
-from tidemill_inference.deployments.ports import DeploymentRef, Deployments
+from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.errors import CandidateNotReady, DeploymentNotFound
 from tidemill_inference.rollouts.domain.rollout import Decision, Move, Rollout
 from tidemill_inference.rollouts.domain.step_counts import Reason, StepCounts
@@ -24,7 +24,7 @@ class ReconcileRollout:
     prepare: PrepareCandidate
     clock: Clock
 
-    async def __call__(self, ref: DeploymentRef, *, epoch: int) -> bool:
+    async def __call__(self, ref: ResourceKey, *, epoch: int) -> bool:
         """Make at most one transition; return whether the rollout is still active.
 
         Raises:
@@ -48,7 +48,7 @@ class ReconcileRollout:
             await self._begin(ref, rollout)
         return True
 
-    async def _taken(self, ref: DeploymentRef, epoch: int) -> Deployment | None:
+    async def _taken(self, ref: ResourceKey, epoch: int) -> Deployment | None:
         """Return the deployment, fenced with this epoch before any decision."""
         try:
             deployment = await self.deployments.get(ref.project, ref.id)
@@ -64,7 +64,7 @@ class ReconcileRollout:
         except DeploymentNotFound:
             return None
 
-    async def _begin(self, ref: DeploymentRef, rollout: Rollout) -> None:
+    async def _begin(self, ref: ResourceKey, rollout: Rollout) -> None:
         """Load the candidate, and begin the first step once it is; one that cannot be loaded is taken back."""
         try:
             loaded = await self._prepared(ref.project, rollout, Decision(move=Move.STAY))
@@ -81,7 +81,7 @@ class ReconcileRollout:
 
         await self.deployments.update(ref.project, ref.id, begin, request=Request.internal())
 
-    async def _delayed(self, ref: DeploymentRef, rollout: Rollout, why: str) -> None:
+    async def _delayed(self, ref: ResourceKey, rollout: Rollout, why: str) -> None:
         """Say what the rollout waits for, where it does not say so already."""
 
         def delay(stored: Deployment) -> None:
@@ -98,7 +98,7 @@ class ReconcileRollout:
             return Decision(move=Move.ROLL_BACK, reason=Reason.MODEL_NOT_READY, message=error.message)
         return decision
 
-    async def _save(self, ref: DeploymentRef, seen: Rollout, decision: Decision, counts: StepCounts) -> None:
+    async def _save(self, ref: ResourceKey, seen: Rollout, decision: Decision, counts: StepCounts) -> None:
         now = self.clock.now()
 
         def change(stored: Deployment) -> None:

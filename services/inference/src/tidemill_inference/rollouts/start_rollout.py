@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from tidemill_core.application import Clock, Request
+from tidemill_core.application import Clock, Request, ResourceKey
 from tidemill_inference.deployments.domain.deployment import Deployment
-from tidemill_inference.deployments.ports import DeploymentRef, Deployments
+from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.errors import CandidateNotReady, DeploymentNotFound
 from tidemill_inference.rollouts.domain.rollout import PassedEvaluation
 from tidemill_inference.rollouts.ports import Candidates, Enqueue, enqueues_nothing
@@ -38,7 +38,7 @@ class StartRollout:
             saved = await self.deployments.update(project, deployment_id, change, request=request)
         except DeploymentNotFound:
             return None
-        self.enqueue(DeploymentRef(project=project, id=deployment_id))
+        self.enqueue(ResourceKey(project=project, id=deployment_id))
         return saved
 
     async def _why_not(self, project: str, candidate: str) -> str:

@@ -7,9 +7,9 @@ from enum import Enum
 from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import derived_id
 from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.resources import check_slug
 from tidemill_inference.deployments.domain.configuration import DEFAULT_TOP_K, Configuration, Retrieval, Sampling
 from tidemill_inference.errors import ApprovalsMissing, NoActiveRollout, RolloutNotFound
-from tidemill_inference.prompts.domain.references import check_slug
 from tidemill_inference.rollouts.domain.policy import RolloutPolicy
 from tidemill_inference.rollouts.domain.rollout import (
     WAITS,
