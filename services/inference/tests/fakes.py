@@ -9,13 +9,9 @@ from datetime import timedelta
 from tidemill_core.application import Caller, Request
 from tidemill_core.errors import Blame, DependencyUnavailable, TidemillError
 from tidemill_core.resources import Write
-from tidemill_inference.deployments.domain.deployment import (
-    Configuration,
-    Deployment,
-    DeploymentSpec,
-    Retrieval,
-    Sampling,
-)
+from tidemill_inference.deployments.domain.configuration import Configuration, Retrieval, Sampling
+from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
 from tidemill_inference.engines.ports import Engine, Finish, ModelVersion, Piece
 from tidemill_inference.errors import (

@@ -10,7 +10,9 @@ from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.message import Message as ProtoMessage
 
 from tidemill_core.application import derived_id
-from tidemill_inference.deployments.domain.deployment import Configuration, Deployment, DeploymentSpec, Sampling
+from tidemill_inference.deployments.domain.configuration import Configuration, Sampling
+from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
 from tidemill_inference.generation.domain.content import Citation, Message, Part, Passage, Role
 from tidemill_inference.generation.domain.inference import (

@@ -7,14 +7,9 @@ from services.inference.tests.fakes import ADA, Handbook, Registry, asking, prom
 from services.inference.tests.rollouts.rollout_fakes import InMemoryOutcomes
 from tidemill_core.errors import Conflict, InvalidInput, NotFound
 from tidemill_inference.deployments.crud import DeploymentCrud
-from tidemill_inference.deployments.domain.deployment import (
-    Deployment,
-    DeploymentSpec,
-    DeploymentWasConfigured,
-    DeploymentWasDeleted,
-    Retrieval,
-    Sampling,
-)
+from tidemill_inference.deployments.domain.configuration import Retrieval, Sampling
+from tidemill_inference.deployments.domain.deployment import Deployment, DeploymentWasConfigured, DeploymentWasDeleted
+from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
 from tidemill_inference.errors import DeploymentNotFound, PromptNotFound, ReferenceNotFound

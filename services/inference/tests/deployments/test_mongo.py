@@ -5,7 +5,8 @@ from datetime import timedelta
 
 from services.inference.tests.fakes import helpdesk
 from services.inference.tests.rollouts.rollout_fakes import POLICY
-from tidemill_inference.deployments.domain.deployment import Configuration, Deployment, Retrieval, Sampling
+from tidemill_inference.deployments.domain.configuration import Configuration, Retrieval, Sampling
+from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.mongo import DEPLOYMENTS, MongoLiveModels
 from tidemill_inference.rollouts.domain.rollout import Approval, Decision, Hold, Move, PassedEvaluation
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, Outcome, StepCounts

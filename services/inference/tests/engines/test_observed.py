@@ -4,7 +4,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_inference.deployments.domain.deployment import Sampling
+from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines import observed as observed_engine
 from tidemill_inference.engines.observed import ObservedEngine
 from tidemill_inference.engines.ports import Finish, Piece

@@ -21,7 +21,7 @@ from services.inference.tests.engines.openai_server import (
     streams,
 )
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, PreconditionFailed, RateLimited
-from tidemill_inference.deployments.domain.deployment import Sampling
+from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines import openai as openai_engine
 from tidemill_inference.engines.openai import OpenAiEngine
 from tidemill_inference.engines.ports import Finish, Piece, RemoteModel

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response, S
 
 from services.inference.tests.engines.openai_server import GOOD, WORDS, openai_server, streams
 from tidemill_core.errors import DependencyUnavailable, PreconditionFailed, TidemillError
-from tidemill_inference.deployments.domain.deployment import Sampling
+from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.guarded_transport import GuardedTransport, SystemResolver
 from tidemill_inference.engines.openai import OpenAiEngine
 from tidemill_inference.engines.ports import Piece, RemoteModel

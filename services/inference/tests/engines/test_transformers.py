@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from services.inference.tests.engines.shop import ChatHere
 from services.inference.tests.tiny_model import END, write_tiny_model
 from tidemill_core.errors import InvalidInput
-from tidemill_inference.deployments.domain.deployment import Sampling
+from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.limits import EngineLimits
 from tidemill_inference.engines.ports import Finish, Piece
 from tidemill_inference.engines.transformers.engine import TransformersEngine

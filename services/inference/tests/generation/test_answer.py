@@ -1,5 +1,6 @@
+"""Answers by request id: what is shared, stored, refused and limited."""
+
 import asyncio
-import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -12,15 +13,12 @@ from tidemill_core.errors import (
     Blame,
     DeadlineExceeded,
     DependencyUnavailable,
-    Internal,
     InvalidInput,
     RateLimited,
-    TidemillError,
 )
-from tidemill_inference.deployments.domain.deployment import RecordMode, Sampling
-from tidemill_inference.errors import DeploymentNotFound, PromptTooLong, QuestionRefused
-from tidemill_inference.generation import generate as generate_answer
-from tidemill_inference.generation.citations.citations import Grounding
+from tidemill_inference.deployments.domain.configuration import Sampling
+from tidemill_inference.deployments.domain.spec import RecordMode
+from tidemill_inference.errors import DeploymentNotFound, QuestionRefused
 from tidemill_inference.generation.domain.content import Citation, Message, Role
 from tidemill_inference.generation.domain.inference import (
     DocumentUse,
@@ -181,94 +179,6 @@ async def test_a_failed_inference_says_why_and_the_same_request_tries_again() ->
     assert [type(event) for event in harness.inferences.published] == [InferenceHasFailed, InferenceWasCompleted]
 
 
-async def test_no_answer_without_passages_when_rag_is_down() -> None:
-    harness = AnsweringHarness()
-    harness.rag.down = DOWN
-
-    with pytest.raises(DependencyUnavailable):
-        await harness.answer.whole(ADA, question(), request=asking("r1"))
-
-    assert harness.engine.runs == 0
-    assert (await harness.only_record()).state is State.FAILED
-
-
-async def test_the_next_model_answers_when_one_fails_before_its_first_token() -> None:
-    harness = AnsweringHarness(
-        ScriptedEngine(fails_before=DOWN), deployment=helpdesk(fallback=("gpt",)), gpt=ScriptedEngine()
-    )
-
-    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
-
-    assert answer.variant is not None
-    assert answer.variant.model == "gpt@1"
-    assert answer.warnings == ("fallback used: smollm2@1 failed (DEPENDENCY_UNAVAILABLE)",)
-
-
-@pytest.mark.parametrize("error", [RateLimited("busy", retry_after_s=7), PromptTooLong(), DOWN])
-async def test_a_failure_before_the_first_token_is_reported_as_nothing_else(error: TidemillError) -> None:
-    harness = AnsweringHarness(ScriptedEngine(fails_before=error))
-
-    steps = harness.answer(ADA, question(), request=asking("r1"))
-
-    with pytest.raises(type(error)):
-        await anext(steps)
-
-
-@pytest.mark.parametrize("error", [RateLimited("busy", retry_after_s=7), PromptTooLong()])
-async def test_a_busy_model_and_one_with_too_small_a_window_are_replaced(error: TidemillError) -> None:
-    harness = AnsweringHarness(
-        ScriptedEngine(fails_before=error), deployment=helpdesk(fallback=("gpt",)), gpt=ScriptedEngine(says="yes")
-    )
-
-    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
-
-    assert answer.variant is not None
-    assert answer.variant.model == "gpt@1"
-
-
-async def test_a_model_that_hangs_has_its_share_of_the_deadline_and_the_next_one_answers() -> None:
-    fallback = ScriptedEngine(says="os.walk walks a directory tree.")
-    harness = AnsweringHarness(deployment=helpdesk(fallback=("gpt",), deadline=timedelta(seconds=1)), gpt=fallback)
-    harness.engine.gate.clear()
-
-    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
-
-    assert answer.variant is not None
-    assert answer.variant.model == "gpt@1"
-    assert answer.warnings == ("fallback used: smollm2@1 failed (DEPENDENCY_TIMED_OUT)",)
-
-
-async def test_a_model_that_has_begun_keeps_the_whole_deadline() -> None:
-    slow = ScriptedEngine(says="os.walk walks a directory tree.", free_words=1)
-    harness = AnsweringHarness(
-        slow, deployment=helpdesk(fallback=("gpt",), deadline=timedelta(seconds=1)), gpt=ScriptedEngine()
-    )
-    slow.gate.clear()
-    steps = harness.answer(ADA, question(), request=asking("r1"))
-    async with aclosing(steps):
-        await anext(steps)
-        with pytest.raises(DeadlineExceeded):
-            await all_steps(steps)
-
-    assert slow.runs == 1
-
-
-async def test_an_answer_without_text_says_so() -> None:
-    harness = AnsweringHarness(ScriptedEngine(says=""))
-
-    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
-
-    assert answer.warnings == ("model smollm2@1 said nothing (finish reason stop)",)
-
-
-async def test_no_other_model_takes_over_in_the_middle_of_an_answer() -> None:
-    broken = ScriptedEngine(fails_after=Internal("it broke"))
-    harness = AnsweringHarness(broken, deployment=helpdesk(fallback=("gpt",)), gpt=ScriptedEngine())
-
-    with pytest.raises(Internal):
-        await harness.answer.whole(ADA, question(), request=asking("r1"))
-
-
 async def test_an_engine_that_says_nothing_is_named_as_unavailable_at_the_deadline() -> None:
     harness = AnsweringHarness(deployment=helpdesk(deadline=timedelta(seconds=0.5)))
     harness.engine.gate.clear()
@@ -300,61 +210,6 @@ async def test_a_caller_with_less_time_than_the_deployment_receives_who_did_not_
         await harness.answer.whole(ADA, question(), request=asking("r1"), until=0.0)
 
     assert (await harness.only_record()).state is State.CANCELLED
-
-
-async def test_another_replica_waits_for_the_answer_of_the_one_that_holds_the_lease() -> None:
-    harness = AnsweringHarness()
-    harness.engine.gate.clear()
-    here = asyncio.create_task(harness.answer.whole(ADA, question(), request=asking("r1")))
-    await eventually(lambda: harness.engine.runs == 1)
-
-    there = asyncio.create_task(harness.replica().whole(ADA, question(), request=asking("r1")))
-    await asyncio.sleep(0)
-    harness.engine.gate.set()
-    one, other = await asyncio.gather(here, there)
-
-    assert one.output == other.output
-    assert harness.engine.runs == 1
-
-
-async def test_the_lease_of_a_replica_that_died_is_taken_over_and_the_dead_one_changes_nothing() -> None:
-    harness = AnsweringHarness()
-    slow = ScriptedEngine(says="too late")
-    slow.gate.clear()
-    harness.engines.engines["smollm2"] = slow
-    dead = asyncio.create_task(harness.answer.whole(ADA, question(), request=asking("r1")))
-    await eventually(lambda: slow.runs == 1)
-    harness.clock.advance(timedelta(seconds=16))
-    harness.engines.engines["smollm2"] = harness.engine
-
-    answer = await harness.replica().whole(ADA, question(), request=asking("r1"))
-    slow.gate.set()
-    with pytest.raises(Exception, match="taken over"):
-        await dead
-
-    record = await harness.stored(answer)
-    assert record.output == answer.output
-    assert record.lease is not None
-    assert record.lease.epoch == 2
-    assert [type(event) for event in harness.inferences.published] == [InferenceWasCompleted]
-
-
-async def test_a_long_answer_renews_its_lease() -> None:
-    harness = AnsweringHarness()
-    replica = harness.replica(ttl=timedelta(seconds=0.06))
-    harness.engine.gate.clear()
-    running = asyncio.create_task(replica.whole(ADA, question(), request=asking("r1")))
-    await eventually(lambda: harness.engine.runs == 1)
-    before = await harness.only_record()
-    harness.clock.advance(timedelta(seconds=0.05))
-
-    async def renewed() -> bool:
-        return (await harness.only_record()).lease != before.lease
-
-    await eventually(renewed)
-    harness.engine.gate.set()
-
-    assert (await running).state is State.COMPLETED
 
 
 @pytest.mark.parametrize(
@@ -406,37 +261,6 @@ async def test_sampling_is_overridden_only_where_the_deployment_allows_it() -> N
     assert harness.engine.seen[0][1] == Sampling(temperature=1.0, max_output_tokens=5)
 
 
-async def test_passages_that_do_not_fit_are_cut_from_the_end_and_the_answer_says_so() -> None:
-    harness = AnsweringHarness(
-        ScriptedEngine(context_tokens=30), deployment=helpdesk(sampling=Sampling(max_output_tokens=14))
-    )
-
-    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
-
-    assert [passage.id for passage in answer.passages] == ["1"]
-    assert answer.warnings == ("1 of 2 passages cut: they did not fit the model's context",)
-
-
-async def test_a_passage_that_is_too_long_gives_its_space_to_the_next_one() -> None:
-    harness = AnsweringHarness(
-        ScriptedEngine(context_tokens=30), deployment=helpdesk(sampling=Sampling(max_output_tokens=14))
-    )
-    giant, fitting = harness.rag.passages
-    harness.rag.passages = (replace(giant, text="word " * 100), fitting)
-
-    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
-
-    assert [passage.id for passage in answer.passages] == ["2"]
-    assert answer.warnings == ("1 of 2 passages cut: they did not fit the model's context",)
-
-
-async def test_messages_that_do_not_fit_are_refused_with_tokens_and_limit() -> None:
-    harness = AnsweringHarness(ScriptedEngine(context_tokens=20))
-
-    with pytest.raises(PromptTooLong, match=r"maximum context length is 20 .* come to 54"):
-        await harness.answer.whole(ADA, question("word " * 50), request=asking("r1"))
-
-
 async def test_an_unknown_deployment_is_refused_with_those_that_exist() -> None:
     with pytest.raises(DeploymentNotFound, match="there are helpdesk"):
         await AnsweringHarness().answer.whole(ADA, question(deployment="nobody"), request=asking("r1"))
@@ -462,23 +286,6 @@ async def test_what_is_no_question_is_refused_and_leaves_no_record(messages: tup
     assert not harness.inferences.published
 
 
-async def test_earlier_turns_are_passed_on_and_system_messages_join_the_prompts() -> None:
-    harness = AnsweringHarness()
-    turns = (
-        Message.of(Role.SYSTEM, "Be brief."),
-        Message.of(Role.USER, "Hello"),
-        Message.of(Role.ASSISTANT, "Hi"),
-        Message.of(Role.USER, "What does os.walk do?"),
-    )
-
-    await harness.answer.whole(ADA, question(messages=turns), request=asking("r1"))
-
-    seen = harness.engine.seen[0][0]
-    assert [message.role for message in seen] == [Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.USER]
-    assert seen[0].text == "Answer from the passages.\n\nBe brief."
-    assert seen[3].text.endswith("What does os.walk do?")
-
-
 async def test_variables_are_checked_before_anything_is_stored() -> None:
     content = PromptContent(
         user="{{ tone }}: {{ question }}",
@@ -492,59 +299,6 @@ async def test_variables_are_checked_before_anything_is_stored() -> None:
 
     assert harness.engine.seen[0][0][0].text == "kind: What does os.walk do?"
     assert len(harness.inferences.published) == 1
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        "os.walk walks a directory tree [1]. It is fast [9]. Blue cows sing.",
-        "Write `row = table [0]` or `xs = [5]`; the default is [3].",
-        "Use this:\n```python\ndef first():\n    return [7]\nfor i in [1]:\n    print(i)\n```\nDone.",
-        'Send {"sizes": [4], "ids": [12, 13]} to the door.',
-        "The interval is [0] to [1], i.e. x in [0, 1].  It waits [5]\n\tseconds, then [10]. ",
-    ],
-)
-async def test_what_the_model_wrote_reaches_user_stream_and_record_to_the_character(said: str) -> None:
-    harness = AnsweringHarness(ScriptedEngine(says=said))
-
-    steps = await all_steps(harness.answer(ADA, question(), request=asking("r1")))
-
-    assert isinstance(steps[-1], Finished)
-    kept = await harness.inferences.get(ADA.project, steps[-1].inference.id)
-    assert steps[-1].inference.output[0].text == kept.output[0].text == said
-    assert "".join(step.text for step in steps if isinstance(step, Delta)) == said
-
-
-async def test_what_is_cited_of_a_very_long_answer_is_said() -> None:
-    harness = AnsweringHarness(ScriptedEngine(says="os.walk walks a directory tree. " + "na " * 20_000))
-
-    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
-
-    assert answer.warnings == ("citations end after 32768 of 60032 characters",)
-
-
-async def test_citations_are_worked_out_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads: list[int] = []
-
-    def ground(*_: object, **__: object) -> Grounding:
-        threads.append(threading.get_ident())
-        return Grounding(citations=(), valid=None)
-
-    monkeypatch.setattr(generate_answer, "ground", ground)
-    await AnsweringHarness().answer.whole(ADA, question(), request=asking("r1"))
-
-    assert len(threads) == 1
-    assert threads != [threading.get_ident()]
-
-
-async def test_without_retrieval_there_are_no_passages_and_texts_stay_as_they_are() -> None:
-    harness = AnsweringHarness(ScriptedEngine(says="see [9]"), deployment=helpdesk(retrieval=None))
-
-    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
-
-    assert (answer.passages, answer.citation_valid) == ((), None)
-    assert answer.output[0].text == "see [9]"
-    assert not harness.rag.asked
 
 
 async def test_more_answers_than_the_process_takes_are_refused_for_now() -> None:

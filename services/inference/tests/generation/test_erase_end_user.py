@@ -7,7 +7,7 @@ import pytest
 from services.inference.tests.fakes import ADA
 from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput
-from tidemill_inference.deployments.domain.deployment import RecordMode
+from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.errors import InferenceNotFound, LeaseLost
 from tidemill_inference.generation.domain.content import Message, Part, Passage, Role
 from tidemill_inference.generation.domain.inference import (

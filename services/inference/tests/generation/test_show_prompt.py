@@ -16,7 +16,7 @@ from services.inference.tests.fakes import (
 )
 from tidemill_core.application import Caller
 from tidemill_core.errors import DependencyUnavailable, Internal
-from tidemill_inference.deployments.domain.deployment import RecordMode
+from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.errors import InferenceNotFound, PromptNotRecorded, TextGone
 from tidemill_inference.generation.domain.content import Message, Passage, Role
 from tidemill_inference.generation.domain.inference import Purpose

@@ -15,7 +15,9 @@ from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from tidemill_core.application import Caller, Request, derived_id
-from tidemill_inference.deployments.domain.deployment import Configuration, Deployment, DeploymentSpec, Sampling
+from tidemill_inference.deployments.domain.configuration import Configuration, Sampling
+from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
 from tidemill_inference.errors import DeploymentNotFound
 from tidemill_inference.generation.domain.content import Citation, Message, Part, Passage, Role

@@ -7,7 +7,7 @@ import pytest
 
 from services.inference.tests.fakes import AnsweringHarness, ScriptedEngine, helpdesk
 from services.inference.tests.openai_api.apis import BODY, open_api
-from tidemill_inference.deployments.domain.deployment import Sampling
+from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.generation.domain.inference import State
 from tidemill_testkit.polling import eventually
 

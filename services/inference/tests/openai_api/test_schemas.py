@@ -12,7 +12,8 @@ from services.inference.tests.openai_api.apis import BODY, QUESTION, ScriptedAns
 from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import inference_service_pb2 as pb
 from tidemill_core.errors import InvalidInput, Violation
-from tidemill_inference.deployments.domain.deployment import RecordMode, Sampling
+from tidemill_inference.deployments.domain.configuration import Sampling
+from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.errors import QuestionRefused
 from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_inference.generation.messages import question_of

@@ -160,51 +160,10 @@ async def test_a_candidate_reaches_the_users_of_every_replica_and_goes_again(sta
             )
         await passes_the_gate(harness)
 
-        # shadow
-        async def canary() -> bool:
-            answers = await asyncio.gather(ask(harness, "u0"), ask(other, "u1"))
-            begun = (await current(other)).rollout.state == rollout_pb2.ROLLOUT_STATE_CANARY
-            assert begun or {each.variant.name for each in answers} == {"live"}
-            return begun
-
-        await eventually(canary)
-        listed = await harness.inferences.ListInferences(inference_service_pb2.ListInferencesRequest(page_size=500))
-        shadows = [each for each in listed.inferences if each.purpose == inference_pb2.PURPOSE_SHADOW]
-        assert {(each.variant.name, each.variant.model) for each in shadows} == {("candidate", "lora@1")}
-
-        # canary: the same people have it in both replicas
-        users = [f"u{number}" for number in range(12)]
-        here = await asyncio.gather(*(ask(harness, user) for user in users))
-        there = await asyncio.gather(*(ask(other, user) for user in users))
-        assert [each.variant.name for each in here] == [each.variant.name for each in there]
-        assert {each.variant.name for each in here} == {"live", "candidate"}
-        rollout = (await current(harness)).rollout
-        assert {each.variant.rollout for each in here} == {rollout.id}
-        (rated, *_) = (each for each in here if each.variant.name == "candidate")
-        await is_rated(harness, rated)
-        assert (await current(harness)).rollout.counts.candidate_rating == 0.75
-
-        # promotion: one of two wins, every replica has it at once, no question fails
-        asking = asyncio.create_task(_ask_on(other))
-        ends = await asyncio.gather(promoted(harness), promoted(other))
-        began = time.monotonic()
-        after = [await ask(each, "u0") for each in (other, harness)]
-        took_s = time.monotonic() - began
-        asking.cancel()
-        await asyncio.wait([asking])
-        assert asking.cancelled(), asking.exception()
-        assert sorted(ends) == ["NO_ACTIVE_ROLLOUT", "promoted"]
-        assert [(each.variant.name, each.variant.model) for each in after] == [("live", "lora@1")] * 2
-        assert took_s < SERVING_WITHIN_S
-
-        # what is declared again changes nothing, and one call takes it back
-        unchanged = (await current(harness)).etag
-        again = deployment_service_pb2.UpdateDeploymentRequest(deployment=declared)
-        again.update_mask.paths.extend(["model", "follow", "prompt", "retrieval", "sampling", "rollout_policy"])
-        assert (await harness.deployments.UpdateDeployment(again)).deployment.etag == unchanged
-        back = deployment_service_pb2.RollBackRolloutRequest(deployment="helpdesk", rationale="it rambles")
-        assert (await other.deployments.RollBackRollout(back)).deployment.live.model == "tiny@1"
-        assert (await ask(harness, "u0")).variant.model == "tiny@1"
+        await _shadows(harness, other)
+        await _reaches_the_same_people(harness, other)
+        await _is_promoted_once(harness, other)
+        await _is_taken_back(harness, other, declared)
 
         async def reported() -> bool:
             return len(await rollout_events(harness)) == 7
@@ -220,6 +179,61 @@ async def test_a_candidate_reaches_the_users_of_every_replica_and_goes_again(sta
             "deployment.configured.v1",
         ]
         await _compares(harness)
+
+
+async def _shadows(harness: Harness, other: Harness) -> None:
+    """The candidate answers copies only, until the canary begins."""
+
+    async def canary() -> bool:
+        answers = await asyncio.gather(ask(harness, "u0"), ask(other, "u1"))
+        begun = (await current(other)).rollout.state == rollout_pb2.ROLLOUT_STATE_CANARY
+        assert begun or {each.variant.name for each in answers} == {"live"}
+        return begun
+
+    await eventually(canary)
+    listed = await harness.inferences.ListInferences(inference_service_pb2.ListInferencesRequest(page_size=500))
+    shadows = [each for each in listed.inferences if each.purpose == inference_pb2.PURPOSE_SHADOW]
+    assert {(each.variant.name, each.variant.model) for each in shadows} == {("candidate", "lora@1")}
+
+
+async def _reaches_the_same_people(harness: Harness, other: Harness) -> None:
+    """A canary has the same users in both replicas."""
+    users = [f"u{number}" for number in range(12)]
+    here = await asyncio.gather(*(ask(harness, user) for user in users))
+    there = await asyncio.gather(*(ask(other, user) for user in users))
+    assert [each.variant.name for each in here] == [each.variant.name for each in there]
+    assert {each.variant.name for each in here} == {"live", "candidate"}
+    rollout = (await current(harness)).rollout
+    assert {each.variant.rollout for each in here} == {rollout.id}
+    (rated, *_) = (each for each in here if each.variant.name == "candidate")
+    await is_rated(harness, rated)
+    assert (await current(harness)).rollout.counts.candidate_rating == 0.75
+
+
+async def _is_promoted_once(harness: Harness, other: Harness) -> None:
+    """One of two promotions wins, every replica has it at once, and no question fails."""
+    asking = asyncio.create_task(_ask_on(other))
+    ends = await asyncio.gather(promoted(harness), promoted(other))
+    began = time.monotonic()
+    after = [await ask(each, "u0") for each in (other, harness)]
+    took_s = time.monotonic() - began
+    asking.cancel()
+    await asyncio.wait([asking])
+    assert asking.cancelled(), asking.exception()
+    assert sorted(ends) == ["NO_ACTIVE_ROLLOUT", "promoted"]
+    assert [(each.variant.name, each.variant.model) for each in after] == [("live", "lora@1")] * 2
+    assert took_s < SERVING_WITHIN_S
+
+
+async def _is_taken_back(harness: Harness, other: Harness, declared: deployment_pb2.Deployment) -> None:
+    """What is declared again changes nothing, and one call takes the promotion back."""
+    unchanged = (await current(harness)).etag
+    again = deployment_service_pb2.UpdateDeploymentRequest(deployment=declared)
+    again.update_mask.paths.extend(["model", "follow", "prompt", "retrieval", "sampling", "rollout_policy"])
+    assert (await harness.deployments.UpdateDeployment(again)).deployment.etag == unchanged
+    back = deployment_service_pb2.RollBackRolloutRequest(deployment="helpdesk", rationale="it rambles")
+    assert (await other.deployments.RollBackRollout(back)).deployment.live.model == "tiny@1"
+    assert (await ask(harness, "u0")).variant.model == "tiny@1"
 
 
 async def _ask_on(harness: Harness) -> None:

@@ -3,7 +3,8 @@
 from datetime import timedelta
 
 from tidemill_inference.deployments.domain.configuration import Configuration, Sampling
-from tidemill_inference.deployments.domain.deployment import Deployment, DeploymentSpec
+from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.rollouts.domain.policy import AbortRules, RolloutPolicy, RolloutStep
 from tidemill_inference.rollouts.domain.rollout import Approval, Decision, Move, PassedEvaluation, Rollout
 from tidemill_inference.rollouts.domain.step_counts import Outcome, StepCounts

@@ -8,7 +8,7 @@ import pytest
 
 from services.inference.tests.rollouts.rolling import POLICY, counted, deployment, outcomes, passed, rolling, rollout_of
 from tidemill_core.errors import InvalidInput
-from tidemill_inference.deployments.domain.deployment import DeploymentSpec
+from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.rollouts.domain.policy import AbortRules, OnTimeout, RolloutStep
 from tidemill_inference.rollouts.domain.rollout import Hold, Move
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE, Outcome, Reason, StepCounts

@@ -108,12 +108,12 @@ async def test_a_rollout_is_advanced_to_its_end_and_every_replica_keeps_its_cand
         await eventually(ready)
         await eventually(lambda: [each.loaded for each in engines] == [["lora@1"], ["lora@1"]])
         while (await harness.rollout()).active:
+            assert leases.epoch == 1
             await harness.asks(1)
             await asyncio.sleep(0.005)
 
         assert (await harness.rollout()).state is RolloutState.PROMOTED
         await eventually(lambda: [each.loaded for each in engines] == [[], []])
-        assert leases.epoch == 1
 
 
 async def test_a_candidate_that_took_long_to_load_holds_up_its_steps_no_longer() -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock
 from tidemill_core.resources import Write, check_etag, check_slug, create, delete, etag_of, update
-from tidemill_inference.deployments.domain.deployment import Deployment, DeploymentSpec
+from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
 from tidemill_inference.engines.ports import Warm, warms_nothing

@@ -13,12 +13,8 @@ from tidemill_inference.deployments.domain.configuration import (
     Configuration,
     Retrieval,
 )
-from tidemill_inference.deployments.domain.deployment import (
-    Deployment,
-    DeploymentSpec,
-    DeploymentWasConfigured,
-    DeploymentWasDeleted,
-)
+from tidemill_inference.deployments.domain.deployment import Deployment, DeploymentWasConfigured, DeploymentWasDeleted
+from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.rollouts.domain.rollout import RolloutEvent
 from tidemill_inference.rollouts.messages import policy_message, policy_of, rollout_message, rollout_payload_of
 from tidemill_kit.mapping import from_message, to_message

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from tidemill_inference.deployments.domain.configuration import Retrieval
-from tidemill_inference.deployments.domain.deployment import Deployment, RecordMode
+from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.deployments.messages import payload_of
 from tidemill_inference.engines.ports import LiveModel
 from tidemill_inference.rollouts.domain.rollout import Rollout, RolloutState

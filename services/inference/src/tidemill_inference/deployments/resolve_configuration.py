@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from tidemill_core.application import PageRequest
-from tidemill_inference.deployments.domain.deployment import Configuration, DeploymentSpec
+from tidemill_inference.deployments.domain.configuration import Configuration
+from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.engines.ports import Models
 from tidemill_inference.errors import PromptNotFound, ReferenceNotFound
 from tidemill_inference.generation.ports import Retriever

@@ -11,7 +11,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from prometheus_client import Counter, Gauge, Histogram
 
 from tidemill_core.errors import isolated
-from tidemill_inference.deployments.domain.deployment import Sampling
+from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.ports import Engine, Finish, Piece
 from tidemill_inference.generation.domain.content import Message
 

@@ -24,7 +24,7 @@ from tidemill_core.errors import (
     RateLimited,
     TidemillError,
 )
-from tidemill_inference.deployments.domain.deployment import Sampling
+from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.ports import Finish, Piece, RemoteModel
 from tidemill_inference.engines.text_stream import WholeCharacters
 from tidemill_inference.errors import PromptTooLong

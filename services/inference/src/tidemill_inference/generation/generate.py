@@ -14,7 +14,7 @@ from tidemill_core.errors import (
     PreconditionFailed,
     RateLimited,
 )
-from tidemill_inference.deployments.domain.deployment import Configuration
+from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.engines.ports import Engine, Engines, Finish, Models
 from tidemill_inference.errors import PromptTooLong
 from tidemill_inference.generation.citations.citations import DEFAULT_CHARACTERS, DEFAULT_THRESHOLD, Grounding, ground

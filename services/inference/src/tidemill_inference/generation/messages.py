@@ -7,7 +7,7 @@ from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import deployment_pb2, events_pb2, inference_pb2, inference_service_pb2
 from tidemill_core.aggregate import Event
 from tidemill_inference.deployments.domain.configuration import Sampling
-from tidemill_inference.deployments.domain.deployment import RecordMode
+from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.errors import QuestionRefused
 from tidemill_inference.generation.domain.content import Message, Part, Passage, Role
 from tidemill_inference.generation.domain.inference import (

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from tidemill_core.application import ResourceKey
-from tidemill_inference.deployments.domain.deployment import RecordMode
+from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.content import Passage
 from tidemill_inference.generation.domain.inference import Inference, Purpose, State
 from tidemill_inference.generation.messages import payload_of

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from tidemill_core.application import Aggregates, ResourceKey
-from tidemill_inference.deployments.domain.deployment import Retrieval
+from tidemill_inference.deployments.domain.configuration import Retrieval
 from tidemill_inference.generation.domain.content import Passage
 from tidemill_inference.generation.domain.inference import Inference
 

@@ -22,7 +22,7 @@ from tidemill_core.errors import (
     PreconditionFailed,
 )
 from tidemill_core.grpc.context import acting_for
-from tidemill_inference.deployments.domain.deployment import Retrieval
+from tidemill_inference.deployments.domain.configuration import Retrieval
 from tidemill_inference.errors import ReferenceNotFound
 from tidemill_inference.generation.domain.content import Passage
 from tidemill_inference.generation.ports import Found

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller
-from tidemill_inference.deployments.domain.deployment import RecordMode
+from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.errors import PromptNotRecorded, TextGone
 from tidemill_inference.generation.domain.content import Message, Passage
 from tidemill_inference.generation.domain.inference import Inference, State

@@ -26,7 +26,8 @@ from pydantic import (
 
 from tidemill_core.application import Request
 from tidemill_core.errors import InvalidInput, Violation
-from tidemill_inference.deployments.domain.deployment import RecordMode, Sampling
+from tidemill_inference.deployments.domain.configuration import Sampling
+from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.content import Message, Part, Role
 from tidemill_inference.generation.domain.inference import MAX_MESSAGES, MAX_PARTS, MAX_PRINCIPALS, Question
 from tidemill_inference.http.json_bodies import SHOWN_VIOLATIONS, Strict, object_of, problems, shown

@@ -1,16 +1,13 @@
 """The name that products call, and what answers under it."""
 
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from enum import Enum
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import derived_id
-from tidemill_core.errors import InvalidInput, Violation
-from tidemill_core.resources import check_slug
-from tidemill_inference.deployments.domain.configuration import DEFAULT_TOP_K, Configuration, Retrieval, Sampling
+from tidemill_inference.deployments.domain.configuration import Configuration
+from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.errors import ApprovalsMissing, NoActiveRollout, RolloutNotFound
-from tidemill_inference.rollouts.domain.policy import RolloutPolicy
 from tidemill_inference.rollouts.domain.rollout import (
     WAITS,
     Approval,
@@ -29,79 +26,8 @@ from tidemill_inference.rollouts.domain.rollout import (
 )
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE, Reason, StepCounts
 
-__all__ = [
-    "DEFAULT_TOP_K",
-    "ChosenConfiguration",
-    "Configuration",
-    "Deployment",
-    "DeploymentSpec",
-    "DeploymentWasConfigured",
-    "DeploymentWasDeleted",
-    "RecordMode",
-    "Retrieval",
-    "Sampling",
-]
-
-DEFAULT_DEADLINE = timedelta(seconds=60)
-MAX_DEADLINE = timedelta(minutes=15)
-MAX_RECORD_DAYS = 3650
-MAX_FALLBACKS = 5
 _REMEMBERED = 50
 """Evaluations that were decided on, so that a redelivered event has no second effect."""
-
-
-class RecordMode(Enum):
-    """What the record of an answer keeps, each mode more than the one before."""
-
-    NONE = 1
-    METADATA = 2
-    FULL = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeploymentSpec:
-    """What the user declared; references are as written."""
-
-    model: str
-    prompt: str
-    retrieval: Retrieval | None = None
-    sampling: Sampling = field(default_factory=Sampling)
-    fallback: tuple[str, ...] = ()
-    deadline: timedelta = DEFAULT_DEADLINE
-    record: RecordMode = RecordMode.FULL
-    allow_sampling_override: bool = False
-    follow: str = ""
-    rollout_policy: RolloutPolicy | None = None
-    record_days: int = 0
-    """After so many days the records of its answers are removed; 0 keeps them."""
-
-    def check(self) -> None:
-        """Refuse what can never work, all of it at once.
-
-        Raises:
-            InvalidInput: names every field, its value and its limit.
-
-        """
-        found = self.sampling.violations("sampling")
-        found += [
-            Violation(field=name, description="is required") for name in ("model", "prompt") if not getattr(self, name)
-        ]
-        if not timedelta() < self.deadline <= MAX_DEADLINE:
-            text = f"is {self.deadline.total_seconds():g} s; take more than 0 and at most {MAX_DEADLINE.seconds} s"
-            found.append(Violation(field="deadline", description=text))
-        if not 0 <= self.record_days <= MAX_RECORD_DAYS:
-            text = f"is {self.record_days}; take 1 to {MAX_RECORD_DAYS} days, or 0 to keep the records"
-            found.append(Violation(field="record_days", description=text))
-        if len(self.fallback) > MAX_FALLBACKS:
-            found.append(Violation(field="fallback", description=f"take at most {MAX_FALLBACKS} models"))
-        if self.retrieval:
-            found += self.retrieval.violations("retrieval")
-        if self.rollout_policy:
-            found += self.rollout_policy.violations("rollout_policy")
-        if found:
-            raise InvalidInput.of(*found)
-        if self.follow:
-            check_slug("follow", self.follow)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from transformers.generation.continuous_batching import ContinuousBatchingManage
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
 from tidemill_core.errors import Blame, DependencyUnavailable, Internal, InvalidInput
-from tidemill_inference.deployments.domain.deployment import Sampling
+from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.chat_prompts import ChatPrompts, ChatRunner
 from tidemill_inference.engines.limits import EngineLimits, SharedThreads
 from tidemill_inference.engines.ports import Finish, Piece

@@ -9,7 +9,7 @@ from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.characters import clean_line
 from tidemill_core.errors import RequestIdReused
 from tidemill_inference.deployments.domain.configuration import Sampling
-from tidemill_inference.deployments.domain.deployment import RecordMode
+from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.errors import LeaseLost, QuestionRefused
 from tidemill_inference.generation.domain.content import Message, Passage, Role
 
