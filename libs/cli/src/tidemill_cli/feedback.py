@@ -95,6 +95,7 @@ def _report(give: Callable[[Reactions], Awaitable[Feedback]], project: str, *, a
         f.times,
         f.message,
     ),
+    ordered=False,
 )
 def list_feedback(
     *,

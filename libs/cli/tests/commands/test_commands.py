@@ -63,6 +63,22 @@ async def test_a_command_reports_people_and_programs(terminal: Terminal, command
     assert programs.data
 
 
+@pytest.mark.parametrize(("option", "order"), [([], ""), (["--newest"], "create_time desc")])
+async def test_a_list_is_oldest_first_unless_the_newest_are_asked_for(
+    terminal: Terminal, running: Running, option: list[str], order: str
+) -> None:
+    orders: list[str] = []
+
+    def listed(request: ev_rpc.ListEvaluationsRequest) -> ev_rpc.ListEvaluationsResponse:
+        orders.append(request.order_by)
+        return ev_rpc.ListEvaluationsResponse()
+
+    running.answers["evaluator.v1.evaluation_service:ListEvaluations"] = listed
+    assert (await asyncio.to_thread(terminal, "evaluations", "list", *option)).code == 0
+    assert orders == [order]
+    assert "--newest" not in (await asyncio.to_thread(terminal, "feedback", "list", "--help")).text
+
+
 async def test_the_status_of_a_loop_says_what_each_stage_waits_for(terminal: Terminal) -> None:
     people = await asyncio.to_thread(terminal, "loop", "status", "helpdesk")
     programs = await asyncio.to_thread(terminal, "loop", "status", "helpdesk", "--json")
