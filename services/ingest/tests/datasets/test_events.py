@@ -66,6 +66,20 @@ async def test_a_completion_for_no_dataset_or_of_another_project_is_refused() ->
         await datasets.curations.completed(context("e1", project="globex"), body_of(body))
 
 
+async def test_a_batch_of_preferences_is_refused_and_one_of_demonstrations_is_offered() -> None:
+    datasets = await Datasets().declared()
+    body = completed(await stored(datasets.objects, numbered(20)))
+
+    def of_kind(kind: str) -> CurationCompleted:
+        return body_of({**body, "batch": {**body["batch"], "kind": kind}})
+
+    with pytest.raises(InvalidInput, match=r"batch\.kind: is EXAMPLE_KIND_PREFERENCE; a dataset takes demonstrations"):
+        await datasets.curations.completed(context("e1"), of_kind("EXAMPLE_KIND_PREFERENCE"))
+    await datasets.curations.completed(context("e2"), of_kind("EXAMPLE_KIND_DEMONSTRATION"))
+
+    assert len((await datasets.dataset()).offers) == 1
+
+
 @pytest.mark.parametrize(
     ("part", "changed"),
     [

@@ -57,6 +57,15 @@ def test_an_example_becomes_prompt_and_completion(tmp_path: Path) -> None:
     )
 
 
+def test_a_preference_is_refused_and_named_by_its_kind(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"kind": "EXAMPLE_KIND_DEMONSTRATION"}\n{"kind": "EXAMPLE_KIND_PREFERENCE"}\n')
+
+    with pytest.raises(TrainingStopped, match="of kind EXAMPLE_KIND_PREFERENCE") as refused:
+        read_examples(path)
+    assert refused.value.reason == "EXAMPLES_NOT_TRAINABLE"
+
+
 def test_an_example_without_prompt_or_answer_is_left_out_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_text(json.dumps({"id": "1"}) + "\n\n", encoding="utf-8")

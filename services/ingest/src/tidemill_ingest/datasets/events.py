@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pydantic import BaseModel, Field
 
 from tidemill_core.aggregate import ObjectRef
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_ingest.datasets.domain.version import Batch, ExampleBatchOffer
 from tidemill_ingest.datasets.offer_examples import OfferExamples
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 
 NAME = "ingest.curations"
 COMPLETED = "tidemill.feedback.curation.completed.v1"
+_DEMONSTRATIONS = frozenset({"", "EXAMPLE_KIND_UNSPECIFIED", "EXAMPLE_KIND_DEMONSTRATION"})
 
 
 class ExampleBatch(BaseModel):
@@ -22,6 +24,7 @@ class ExampleBatch(BaseModel):
     size: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     examples: int = Field(ge=0)
+    kind: str = ""
 
 
 class CurationCompleted(BaseModel):
@@ -54,11 +57,14 @@ class Curations:
         """Offer the examples to the dataset.
 
         Raises:
-            InvalidInput: the batch will never be read.
+            InvalidInput: the batch will never be read, or its examples are no demonstrations.
             DatasetNotFound: the project has no such dataset: create it and redrive.
 
         """
         batch = body.batch
+        if batch.kind not in _DEMONSTRATIONS:
+            text = f"is {batch.kind[:40]}; a dataset takes demonstrations: no training learns from others yet"
+            raise InvalidInput.of(Violation(field="batch.kind", description=text))
         ref = ObjectRef(bucket=batch.bucket, key=batch.key, size=batch.size, sha256=batch.sha256)
         offer = ExampleBatchOffer(
             id=context.request.id,

@@ -13,6 +13,8 @@ from tidemill_trainer.learning.failures import TrainingStopped
 from tidemill_trainer.training.domain.fit import ExampleCounts
 
 LONGEST_SHOWN = 200
+_DEMONSTRATION = "EXAMPLE_KIND_DEMONSTRATION"
+"""The kind of examples, also of those that name none."""
 _REFUSALS = (TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """Errors of a chat template: its own, or those of an unsupported turn."""
 Turns = list[dict[str, str]]
@@ -41,7 +43,12 @@ class Row:
 
 
 def read_examples(path: Path) -> list[Example]:
-    """Return every example, also those without a textual prompt or answer."""
+    """Return every example, also those without a textual prompt or answer.
+
+    Raises:
+        TrainingStopped: EXAMPLES_NOT_TRAINABLE, where one is no demonstration.
+
+    """
     with path.open(encoding="utf-8") as lines:
         return [_example(json.loads(line)) for line in lines if line.strip()]
 
@@ -116,6 +123,10 @@ def _row(example: Example, tokenizer: Any, control: ControlTokens) -> Row:  # no
 
 
 def _example(example: Mapping[str, Any]) -> Example:
+    kind = example.get("kind", _DEMONSTRATION)
+    if kind != _DEMONSTRATION:
+        message = f"the dataset has an example of kind {str(kind)[:40]}, and this training learns from demonstrations"
+        raise TrainingStopped(message, reason="EXAMPLES_NOT_TRAINABLE")
     prompt = [_message(message) for message in example.get("messages", [])]
     completion = [_message(example["output"])] if example.get("output") else []
     return Example(
