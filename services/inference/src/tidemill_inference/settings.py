@@ -9,13 +9,14 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from tidemill_inference.generation.citations.citations import DEFAULT_CHARACTERS, DEFAULT_THRESHOLD
 from tidemill_kit.http.outgoing import AllowedHosts
+from tidemill_kit.http.settings import HttpSettings
 from tidemill_kit.models.numeric_format import ModelSettings
 from tidemill_kit.workers.bounded_processes import ProcessLimits
 
 _MB = 1024 * 1024
 
 
-class InferenceSettings(ModelSettings):
+class InferenceSettings(ModelSettings, HttpSettings):
     """Settings of inference.
 
     A project's secret NAME comes from INFERENCE_SECRET_<PROJECT>__<NAME>, for the hosts in ..._<NAME>__HOSTS, or from
@@ -28,8 +29,6 @@ class InferenceSettings(ModelSettings):
 
     mongo_database: str = "inference"
     """The database, owned by inference alone."""
-    http_port: int = Field(ge=0, le=65535)
-    """The port of the OpenAI-compatible API; 0 picks a free one."""
     rag_address: str
     """rag's gRPC host:port."""
     trainer_address: str
@@ -109,21 +108,6 @@ class InferenceSettings(ModelSettings):
     """Concurrent answers in this process; further ones are RESOURCE_EXHAUSTED."""
     max_generations_per_project: int = Field(128, ge=1)
     """Concurrent answers of one project in this process; further ones are RESOURCE_EXHAUSTED."""
-    max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)
-    """The largest body of an HTTP request."""
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    """Origins (separated by commas) whose pages may call the HTTP API from a browser, `*` for all."""
-    http_hosts: Annotated[tuple[str, ...], NoDecode] = ()
-    """Host names (separated by commas) that the HTTP API serves, beside IP addresses and localhost.
-
-    `*` for all. Empty: on the loopback interface no other name, on other interfaces all.
-    """
-    http_idle_s: float = Field(75.0, gt=0)
-    """How long a connection may wait for its next request."""
-    http_header_s: float = Field(10.0, gt=0)
-    """How long a request may take up to its last header."""
-    http_max_connections: int = Field(1024, ge=1)
-    """Open HTTP connections; a further one closes the one that has been idle longest."""
     http_principals: Literal["servers", "anybody", "nobody"] = "servers"
     """Which HTTP callers may send `principals`.
 
@@ -175,7 +159,7 @@ class InferenceSettings(ModelSettings):
             memory_bytes=self.tokenizer_memory_mb * _MB,
         )
 
-    @field_validator("cors_origins", "http_hosts", "remote_hosts", mode="before")
+    @field_validator("remote_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tidemill_inference.http.http_server import HttpServer
+from tidemill_kit.http.server import HttpServer
 
 Handler = Callable[[Request], Awaitable[Response]]
 WORDS = ("os.walk ", "walks ", "a tree.")

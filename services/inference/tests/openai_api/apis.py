@@ -23,11 +23,11 @@ from tidemill_inference.errors import DeploymentNotFound
 from tidemill_inference.generation.domain.content import Citation, Message, Part, Passage, Role
 from tidemill_inference.generation.domain.inference import Inference, Question, State, Usage, Variant
 from tidemill_inference.generation.ports import Delta, Finished, Started, Step
-from tidemill_inference.http.http_server import HttpServer
 from tidemill_inference.openai_api.feedback_service import FeedbackSubmissions
 from tidemill_inference.openai_api.feedback_tokens import FeedbackTokens
 from tidemill_inference.openai_api.ports import Reactions
 from tidemill_inference.openai_api.routes import Answering, OpenAiApi
+from tidemill_kit.http.server import HttpServer
 from tidemill_kit.runtime.settings import ServiceSettings
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stores import InMemoryAggregates

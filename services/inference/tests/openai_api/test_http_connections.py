@@ -14,8 +14,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from services.inference.tests.openai_api.apis import BODY, ScriptedAnswers, open_api
-from tidemill_inference.http.http_connections import ConnectionLimits
-from tidemill_inference.http.http_server import HttpServer
+from tidemill_kit.http.connections import ConnectionLimits
+from tidemill_kit.http.server import HttpServer
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 RAW = zlib.compressobj(wbits=-zlib.MAX_WBITS)

@@ -7,12 +7,14 @@ import pytest
 from starlette.applications import Starlette
 
 from services.inference.tests.openai_api.apis import ScriptedAnswers, open_api
-from tidemill_inference.http.http_server import HttpPortTaken, HttpServer
+from tidemill_kit.http.server import HttpPortTaken, HttpServer
 
 
 async def test_a_port_that_is_taken_is_named_with_what_to_do() -> None:
     async with open_api(ScriptedAnswers()) as api:
-        second = HttpServer(Starlette(), host="127.0.0.1", port=api.server.port, grace_s=1.0)
+        second = HttpServer(
+            Starlette(), host="127.0.0.1", port=api.server.port, grace_s=1.0, setting="INFERENCE_HTTP_PORT"
+        )
         with pytest.raises(HttpPortTaken, match=f"127.0.0.1:{api.server.port}.*INFERENCE_HTTP_PORT"):
             await second.start()
         await second.stop()

@@ -5,103 +5,26 @@ tree in lower case, `param` is what the caller sent, as it is called there. Open
 everything from 500 on again by themselves, so PreconditionFailed, for which waiting a second does not help, is 400.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from tidemill_core.errors import (
-    AlreadyExists,
-    Conflict,
-    DeadlineExceeded,
-    DependencyTimedOut,
-    DependencyUnavailable,
-    InvalidInput,
-    NotFound,
-    PermissionDenied,
-    PreconditionFailed,
-    RateLimited,
-    TidemillError,
-    Unauthenticated,
-    Violation,
-)
+from tidemill_core.errors import Conflict, DeadlineExceeded, DependencyTimedOut, InvalidInput, TidemillError
 from tidemill_inference.errors import DeploymentNotFound, PromptTooLong, ServiceNotNamed
-from tidemill_inference.http.json_bodies import shown
+from tidemill_kit.http.errors import BodyTooSlow, headers_of, status_of
 
-
-class BodyTooLarge(InvalidInput):
-    """The request's body is above the limit; the rest of it was not read."""
-
-    reason = "BODY_TOO_LARGE"
-
-    def __init__(self, *, limit: int) -> None:
-        text = f"has more than {limit} bytes: send less"
-        super().__init__(f"the body {text}", violations=[Violation(field="body", description=text)], limit=limit)
-
-
-class EncodingNotSupported(InvalidInput):
-    """The request's body is compressed in a way that is not known here."""
-
-    reason = "ENCODING_NOT_SUPPORTED"
-
-    def __init__(self, encoding: str, *, supported: Sequence[str]) -> None:
-        text = f"is {shown(encoding)}; send one of {', '.join(supported)}"
-        super().__init__(
-            f"Content-Encoding: {text}", violations=[Violation(field="Content-Encoding", description=text)]
-        )
-
-
-class LengthsContradict(InvalidInput):
-    """A request has two lengths of its body, of which a proxy may have used the other one (request smuggling)."""
-
-    reason = "LENGTHS_CONTRADICT"
-
-    def __init__(self) -> None:
-        super().__init__("Content-Length and Transfer-Encoding are both sent: send one of them")
-
-
-class BodyTooSlow(DeadlineExceeded):
-    """The request's body did not come in time."""
-
-    reason = "BODY_TOO_SLOW"
-
-
-class RouteNotFound(NotFound):
-    """Nothing is served at the path."""
-
-    reason = "ROUTE_NOT_FOUND"
-
-
-class MethodNotAllowed(InvalidInput):
-    """Something is served at the path, but not by this method."""
-
-    reason = "METHOD_NOT_ALLOWED"
-
-
-_STATUSES: Mapping[type[TidemillError], tuple[int, str]] = {
-    InvalidInput: (400, "invalid_request_error"),
-    MethodNotAllowed: (405, "invalid_request_error"),
-    BodyTooLarge: (413, "invalid_request_error"),
-    EncodingNotSupported: (415, "invalid_request_error"),
-    PreconditionFailed: (400, "invalid_request_error"),
-    ServiceNotNamed: (501, "invalid_request_error"),
-    Unauthenticated: (401, "authentication_error"),
-    PermissionDenied: (403, "permission_error"),
-    NotFound: (404, "invalid_request_error"),
-    BodyTooSlow: (408, "invalid_request_error"),
-    AlreadyExists: (409, "invalid_request_error"),
-    Conflict: (409, "conflict_error"),
-    RateLimited: (429, "rate_limit_error"),
-    DependencyUnavailable: (503, "server_error"),
-    DependencyTimedOut: (504, "server_error"),
-    DeadlineExceeded: (504, "server_error"),
+_SERVER_ERRORS = 500
+_NOT_IMPLEMENTED = 501
+_TYPES: Mapping[int, str] = {
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
 }
 
 
 def error_body(error: TidemillError) -> dict[str, Any]:
     """Return the body of an error, which is also its event in a stream."""
-    _, kind = _status_of(error)
     param, code = None, error.reason.lower()
     if isinstance(error, InvalidInput) and error.violations:
         param = error.violations[0].field
@@ -109,22 +32,26 @@ def error_body(error: TidemillError) -> dict[str, Any]:
         param, code = "model", "model_not_found"  # OpenAI's own word
     if error.reason == PromptTooLong.reason:
         param, code = "messages", "context_length_exceeded"  # OpenAI's own word, which clients look for
-    return {"error": {"message": error.message, "type": kind, "param": param, "code": code}}
+    return {"error": {"message": error.message, "type": _type_of(error), "param": param, "code": code}}
 
 
 def error_response(error: TidemillError) -> Response:
     """Return the answer to a request that failed."""
-    status, _ = _status_of(error)
-    headers = {}
-    if isinstance(error, RateLimited):
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
-    if isinstance(error, BodyTooLarge | BodyTooSlow | LengthsContradict):
-        headers["Connection"] = "close"  # the rest of the body is not waited for
+    headers = headers_of(error)
     if isinstance(error, DependencyTimedOut | DeadlineExceeded) or "retried" in error.metadata:
         headers["x-should-retry"] = "false"  # OpenAI's clients obey: it was tried as often as helps
-    return JSONResponse(error_body(error), status_code=status, headers=headers)
+    return JSONResponse(error_body(error), status_code=_status_of(error), headers=headers)
 
 
-def _status_of(error: TidemillError) -> tuple[int, str]:
-    """Return status and type of the nearest class of the tree."""
-    return next((_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES), (500, "server_error"))
+def _status_of(error: TidemillError) -> int:
+    return _NOT_IMPLEMENTED if isinstance(error, ServiceNotNamed) else status_of(error)
+
+
+def _type_of(error: TidemillError) -> str:
+    """Return OpenAI's type of the error."""
+    if isinstance(error, Conflict):
+        return "conflict_error"
+    if isinstance(error, ServiceNotNamed | BodyTooSlow):
+        return "invalid_request_error"
+    status = status_of(error)
+    return _TYPES.get(status, "invalid_request_error" if status < _SERVER_ERRORS else "server_error")

@@ -16,11 +16,11 @@ from starlette.responses import JSONResponse, Response
 
 from tidemill_core.application import Clock
 from tidemill_core.errors import InvalidInput, PermissionDenied, PreconditionFailed, Violation
-from tidemill_inference.http.http_exchange import Exchange
-from tidemill_inference.http.json_bodies import Strict, body_of
 from tidemill_inference.openai_api.feedback_tokens import FeedbackTokens
 from tidemill_inference.openai_api.ports import Reaction, Reactions, SubmittedReaction
 from tidemill_kit.grpc.requests import MAX_REQUEST_ID
+from tidemill_kit.http.bodies import Strict, body_of
+from tidemill_kit.http.exchange import Exchange
 
 _MAX_NAME = 512
 
@@ -90,7 +90,7 @@ class HttpFeedback:
         exchange = Exchange.of(http.scope)
         caller = await exchange.admit()
         body = body_of(FeedbackBody, await exchange.body(at_most=self._max_body_bytes))
-        exchange.inference = body.inference
+        exchange.facts["inference"] = body.inference
         self._check(body.token, caller.project, body.inference)
         try:
             submitted = await self._reactions.submit(caller.project, body.reaction(), request_id=body.request_id)
@@ -109,7 +109,7 @@ class HttpFeedback:
         if self._tokens is None:
             raise TokensNotConfigured
         known = await self._reactions.get(caller.project, http.path_params["id"])
-        exchange.inference = known.inference
+        exchange.facts["inference"] = known.inference
         self._check(http.headers.get(_TOKEN_HEADER, ""), caller.project, known.inference)
         if not known.of_asker:
             raise NotTheAskers

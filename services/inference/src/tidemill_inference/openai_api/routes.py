@@ -1,8 +1,8 @@
 """The OpenAI-compatible API: `POST /v1/chat/completions`, `GET /v1/models`, `POST /v1/feedback`, probes at `/healthz`.
 
-`model` is a deployment. The project is in the header OpenAI-Project, or as `http_callers.project_of` says. The optional
-header Idempotency-Key is the request id: the same key returns the same answer, streamed or whole. Requests are in
-`openai_messages`, replies in `openai_completions`, errors in `openai_errors`.
+`model` is a deployment. The project is in the header OpenAI-Project, or as `project_of` of the kit's `http.callers`
+says. The optional header Idempotency-Key is the request id: the same key returns the same answer, streamed or whole.
+Requests are in `schemas`, replies in `completions`, errors in `errors`.
 """
 
 import asyncio
@@ -26,18 +26,18 @@ from tidemill_core.errors import InvalidInput, TidemillError, Violation
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.generation.domain.inference import Inference, Question
 from tidemill_inference.generation.ports import Delta, Finished, Started, Step
-from tidemill_inference.http.http_callers import is_browser
-from tidemill_inference.http.http_exchange import ClientLeft, Exchange, HttpEdge
-from tidemill_inference.http.http_health import HttpHealth
 from tidemill_inference.openai_api.completions import Chunks, completion, model
-from tidemill_inference.openai_api.errors import MethodNotAllowed, RouteNotFound, error_body, error_response
+from tidemill_inference.openai_api.errors import error_body, error_response
 from tidemill_inference.openai_api.feedback import HttpFeedback
 from tidemill_inference.openai_api.feedback_tokens import FeedbackTokens
 from tidemill_inference.openai_api.ports import Reactions
 from tidemill_inference.openai_api.schemas import IDEMPOTENCY_HEADER, chat_request_of, request_of
+from tidemill_kit.http.callers import is_browser
+from tidemill_kit.http.errors import MethodNotAllowed, RouteNotFound
+from tidemill_kit.http.exchange import DEFAULT_STALL_S, ClientLeft, Exchange, HttpEdge
+from tidemill_kit.http.health import HttpHealth
 from tidemill_kit.service.app import Dependency
 
-DEFAULT_STALL_S = 30.0
 DEFAULT_KEEP_ALIVE_S = 15.0
 _PAGE = 1000
 _ROUTES = "nothing is served here: see POST /v1/chat/completions, GET /v1/models and POST /v1/feedback"
@@ -103,7 +103,14 @@ class OpenAiApi:
         self._deployments = deployments
         self._cors_origins = cors_origins
         self._health = HttpHealth(dependencies, timeout_s=_PROBE_TIMEOUT_S)
-        self._edge = Middleware(HttpEdge, stall_s=stall_s, hosts=hosts, known_project=self._knows)
+        self._edge = Middleware(
+            HttpEdge,
+            error_response=error_response,
+            hosts=hosts,
+            hosts_setting="INFERENCE_HTTP_HOSTS",
+            known_project=self._knows,
+            stall_s=stall_s,
+        )
 
     def app(self) -> Starlette:
         """Return the application."""
@@ -226,7 +233,7 @@ async def _whole(exchange: Exchange, steps: AsyncGenerator[Step, None]) -> Infer
     async with exchange.attended(), aclosing(steps):
         async for step in steps:
             if isinstance(step, Started):
-                exchange.inference = step.inference.id
+                exchange.facts["inference"] = step.inference.id
             elif isinstance(step, Finished):
                 return step.inference
     raise AssertionError  # Finished is always the last step
@@ -252,7 +259,7 @@ async def _stream(
                 chunks: Chunks | None = None
                 async for step in steps:
                     if isinstance(step, Started):
-                        exchange.inference = step.inference.id
+                        exchange.facts["inference"] = step.inference.id
                         token = issue(step.inference)
                         chunks = Chunks(step.inference, include_usage=include_usage, feedback_token=token)
                         await events.send(chunks.first())

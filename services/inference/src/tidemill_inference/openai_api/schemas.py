@@ -30,8 +30,9 @@ from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.content import Message, Part, Role
 from tidemill_inference.generation.domain.inference import MAX_MESSAGES, MAX_PARTS, MAX_PRINCIPALS, Question
-from tidemill_inference.http.json_bodies import SHOWN_VIOLATIONS, Strict, object_of, problems, shown
 from tidemill_kit.grpc.requests import MAX_REQUEST_ID
+from tidemill_kit.http.bodies import SHOWN_VIOLATIONS, Strict, object_of, problems
+from tidemill_kit.http.errors import shown
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 

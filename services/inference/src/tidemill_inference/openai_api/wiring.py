@@ -4,13 +4,11 @@ from datetime import timedelta
 
 from tidemill_core.application import SystemClock
 from tidemill_inference.deployments.ports import Deployments
-from tidemill_inference.http.http_callers import ANY_HOST, is_loopback
-from tidemill_inference.http.http_connections import ConnectionLimits
-from tidemill_inference.http.http_server import HttpServer
 from tidemill_inference.openai_api.feedback_service import FeedbackSubmissions
 from tidemill_inference.openai_api.feedback_tokens import FeedbackTokens
 from tidemill_inference.openai_api.routes import Answering, OpenAiApi
 from tidemill_inference.settings import InferenceSettings
+from tidemill_kit.http.server import HttpServer, server_of
 from tidemill_kit.service.backend import Backend
 
 
@@ -31,14 +29,10 @@ def wire_openai_api(
         dependencies=backend.dependencies,
         keep_alive_s=settings.http_keep_alive_s,
         cors_origins=settings.cors_origins,
-        hosts=settings.http_hosts or (() if is_loopback(settings.host) else (ANY_HOST,)),
+        hosts=settings.served_hosts,
         principals_from=settings.http_principals,
     )
-    limits = ConnectionLimits(
-        idle_s=settings.http_idle_s, header_s=settings.http_header_s, max_connections=settings.http_max_connections
-    )
-    grace_s = settings.shutdown_grace_s / 2
-    return HttpServer(api.app(), host=settings.host, port=settings.http_port, grace_s=grace_s, limits=limits)
+    return server_of(api.app(), settings)
 
 
 def _feedback_tokens(settings: InferenceSettings) -> FeedbackTokens | None:

@@ -3,7 +3,7 @@
 import zlib
 
 from tidemill_core.errors import InvalidInput, Violation
-from tidemill_inference.openai_api.errors import BodyTooLarge, EncodingNotSupported
+from tidemill_kit.http.errors import BodyTooLarge, EncodingNotSupported
 
 _FORMATS = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 _RAW_DEFLATE = -zlib.MAX_WBITS

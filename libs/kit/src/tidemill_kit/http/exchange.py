@@ -16,9 +16,9 @@ from tidemill_core.application import Caller
 from tidemill_core.errors import DependencyUnavailable, Internal, TidemillError, isolated
 from tidemill_core.grpc.context import bind_call
 from tidemill_core.tracing import TRACEPARENT
-from tidemill_inference.http.http_callers import KnownProject, check_host, project_of
-from tidemill_inference.http.http_encodings import decoded
-from tidemill_inference.openai_api.errors import BodyTooLarge, BodyTooSlow, LengthsContradict, error_response
+from tidemill_kit.http.callers import KnownProject, check_host, project_of
+from tidemill_kit.http.encodings import decoded
+from tidemill_kit.http.errors import BodyTooLarge, BodyTooSlow, ErrorResponse, LengthsContradict
 from tidemill_kit.runtime import telemetry
 
 HTTP_REQUESTS = Counter("tidemill_http_requests", "HTTP requests answered.", ["route", "status"])
@@ -35,13 +35,20 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _log = structlog.get_logger()
 
 
+DEFAULT_STALL_S = 30.0
+
+
+async def _unknown(_key: str) -> bool:
+    return False
+
+
 class ClientLeft(Exception):
     """The client has disconnected."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Exchange:
-    """One request on its way through; a handler notes what it learns about it."""
+    """One request on its way through; `facts` is what a handler adds to its line of log."""
 
     scope: Scope
     receive: Receive
@@ -50,8 +57,8 @@ class Exchange:
     known_project: KnownProject
     started: float = field(default_factory=time.perf_counter)
     status: int = 0
-    inference: str = ""
     reason: str = ""
+    facts: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, scope: Scope) -> "Exchange":
@@ -188,11 +195,23 @@ class HttpEdge:
     """The middleware around every request.
 
     A client that stalls longer than `stall_s`, sending its body or receiving the answer, counts as disconnected.
-    `hosts` are the served host names, see `check_host`.
+    `hosts` are the served host names, see `check_host`, and `hosts_setting` is where they are set. `known_project` says
+    whether an API key names a project.
     """
 
-    def __init__(self, app: ASGIApp, *, stall_s: float, hosts: Collection[str], known_project: KnownProject) -> None:
+    def __init__(  # noqa: PLR0913 - all that an API chooses
+        self,
+        app: ASGIApp,
+        *,
+        error_response: ErrorResponse,
+        hosts: Collection[str],
+        hosts_setting: str,
+        known_project: KnownProject = _unknown,
+        stall_s: float = DEFAULT_STALL_S,
+    ) -> None:
         self._app = app
+        self._error_response = error_response
+        self._hosts_setting = hosts_setting
         self._stall_s = stall_s
         self._hosts = hosts
         self._known_project = known_project
@@ -216,13 +235,13 @@ class HttpEdge:
     async def _answer(self, exchange: Exchange) -> None:
         try:
             with exchange.hiding():
-                check_host(exchange.headers, self._hosts)
+                check_host(exchange.headers, self._hosts, setting=self._hosts_setting)
                 if "content-length" in exchange.headers and "transfer-encoding" in exchange.headers:
                     raise LengthsContradict
                 await self._app(exchange.scope, exchange.receive, exchange.send)
         except TidemillError as error:
             exchange.reason = error.reason
-            await error_response(error)(exchange.scope, exchange.receive, exchange.send)
+            await self._error_response(error)(exchange.scope, exchange.receive, exchange.send)
 
 
 @contextmanager
@@ -245,7 +264,7 @@ def _record(exchange: Exchange, span: Span) -> None:
     if exchange.status >= _FAULTS:
         span.set_status(StatusCode.ERROR)
     facts = {"method": exchange.method, "path": exchange.route, "status": exchange.status}
-    learnt = {"reason": exchange.reason, "inference": exchange.inference}
+    learnt = {"reason": exchange.reason, **exchange.facts}
     log = _log.debug if exchange.route.startswith("/healthz") else _log.info
     log(
         "http_request_finished",

@@ -20,9 +20,9 @@ class HostNotServed(PermissionDenied):
 
     reason = "HOST_NOT_SERVED"
 
-    def __init__(self) -> None:
+    def __init__(self, setting: str) -> None:
         super().__init__(
-            "this host is not served here: ask localhost or an IP address, or set INFERENCE_HTTP_HOSTS to the names "
+            f"this host is not served here: ask localhost or an IP address, or set {setting} to the names "
             "under which the API is to be served"
         )
 
@@ -35,7 +35,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_host(headers: Headers, served: Collection[str]) -> None:
+def check_host(headers: Headers, served: Collection[str], *, setting: str) -> None:
     """Let IP addresses, localhost and the named hosts pass: what DNS rebinding (a page's own name for us) is not.
 
     Raises:
@@ -48,7 +48,7 @@ def check_host(headers: Headers, served: Collection[str]) -> None:
         name, _, port = host.lower().rpartition(":")
         name = (name if name and (port.isdecimal() or not port) else host.lower()).strip("[]").rstrip(".")
         if not (name == "localhost" or name.endswith(".localhost") or name in served or _is_address(name)):
-            raise HostNotServed
+            raise HostNotServed(setting)
 
 
 def _is_address(name: str) -> bool:

@@ -3,22 +3,38 @@
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tidemill_core.errors import isolated
-from tidemill_kit.service.app import Dependency
 
 _FRESH_S = 1.0
+
+
+class Probed(Protocol):
+    """Something outside that must answer; `service.Dependency` is one."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def probe(self) -> Callable[[], Awaitable[object]]:
+        """Raises where it does not answer."""
+
+    @property
+    def needed_to_serve(self) -> bool:
+        """Whether answers need it."""
 
 
 class HttpHealth:
     """Serves `GET /healthz/live` and `GET /healthz/ready`, which asks what answers need, once a second at most."""
 
-    def __init__(self, dependencies: Sequence[Dependency], *, timeout_s: float) -> None:
+    def __init__(self, dependencies: Sequence[Probed], *, timeout_s: float) -> None:
         self._dependencies = [each for each in dependencies if each.needed_to_serve]
         self._timeout_s = timeout_s
         self._asking = asyncio.Lock()
@@ -48,7 +64,7 @@ class HttpHealth:
             return JSONResponse({"status": "waiting", "waiting_for": self._silent}, status_code=503)
         return JSONResponse({"status": "ready"})
 
-    async def _answers(self, dependency: Dependency) -> bool:
+    async def _answers(self, dependency: Probed) -> bool:
         try:
             with isolated():
                 async with asyncio.timeout(self._timeout_s):

@@ -8,13 +8,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, from_json
 
 from tidemill_core.errors import InvalidInput, Violation
+from tidemill_kit.http.errors import shown
 
 SHOWN_VIOLATIONS = 12
 MAX_NAMES = 25_000
 """Of all objects of a body together; ten thousand parts of messages have twenty thousand."""
 MAX_BRACKETS = 200_000
 """Opening brackets, those in texts too, which is how many objects and lists a body has at most."""
-_SHOWN_CHARACTERS = 80
 
 _Body = TypeVar("_Body", bound="Strict")
 
@@ -89,11 +89,6 @@ def problems(error: ValidationError) -> list[Violation]:
     """Return every problem and its place; a value, which may be a user's words, only where the choice is fixed."""
     found = error.errors(include_url=False, include_context=True)
     return [Violation(field=_path(each["loc"]), description=_why(each)) for each in found]
-
-
-def shown(text: str) -> str:
-    """Return a text, cut where it is long."""
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
 def _why(problem: ErrorDetails) -> str:

@@ -10,7 +10,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from tidemill_core.errors import PreconditionFailed
-from tidemill_inference.http.http_connections import ConnectionLimits, Connections
+from tidemill_kit.http.connections import ConnectionLimits, Connections
+from tidemill_kit.http.settings import HttpSettings
 
 _LIMITS = ConnectionLimits()
 
@@ -39,15 +40,37 @@ class _Server(uvicorn.Server):
         yield
 
 
+def server_of(app: ASGIApp, settings: HttpSettings) -> "HttpServer":
+    """Return the server of a service's HTTP API."""
+    return HttpServer(
+        app,
+        host=settings.host,
+        port=settings.http_port,
+        grace_s=settings.shutdown_grace_s / 2,
+        limits=ConnectionLimits(
+            idle_s=settings.http_idle_s, header_s=settings.http_header_s, max_connections=settings.http_max_connections
+        ),
+        setting=settings.variable("http_port"),
+    )
+
+
 class HttpServer:
-    """Serves an ASGI application from `start` to `stop`. Implements `tidemill_kit.service.app.Watched`."""
+    """Serves an ASGI application from `start` to `stop`. Implements `service.Watched`; `setting` names the port."""
 
     name = "http"
 
-    def __init__(
-        self, app: ASGIApp, *, host: str, port: int, grace_s: float, limits: ConnectionLimits = _LIMITS
+    def __init__(  # noqa: PLR0913 - where it listens, what it serves, and limits
+        self,
+        app: ASGIApp,
+        *,
+        host: str,
+        port: int,
+        grace_s: float,
+        limits: ConnectionLimits = _LIMITS,
+        setting: str = "HTTP_PORT",
     ) -> None:
         self._address = (host, port)
+        self._setting = setting
         config = uvicorn.Config(
             app,
             http=cast("type[asyncio.Protocol]", Connections(limits).protocol),
@@ -76,7 +99,7 @@ class HttpServer:
             host, port = self._address
             message = (
                 f"{host}:{port} cannot be listened on ({error.strerror}): end what listens there, or set "
-                "INFERENCE_HTTP_PORT to a free port"
+                f"{self._setting} to a free port"
             )
             raise HttpPortTaken(message) from error
         self.port = listening.getsockname()[1]

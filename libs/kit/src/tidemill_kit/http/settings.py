@@ -1,0 +1,45 @@
+"""Settings of a service that serves HTTP."""
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from tidemill_kit.http.callers import ANY_HOST, is_loopback
+from tidemill_kit.runtime.settings import ServiceSettings, env_prefix
+
+
+class HttpSettings(ServiceSettings):
+    """Read under the service's prefix, as all its settings."""
+
+    http_port: int = Field(ge=0, le=65535)
+    """The port of the HTTP API; 0 picks a free one."""
+    http_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Host names (separated by commas) that the HTTP API serves, beside IP addresses and localhost.
+
+    `*` for all. Empty: on the loopback interface no other name, on other interfaces all.
+    """
+    http_idle_s: float = Field(75.0, gt=0)
+    """How long a connection may wait for its next request."""
+    http_header_s: float = Field(10.0, gt=0)
+    """How long a request may take up to its last header."""
+    http_max_connections: int = Field(1024, ge=1)
+    """Open HTTP connections; a further one closes the one that has been idle longest."""
+    max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)
+    """The largest body of an HTTP request."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins (separated by commas) whose pages may call the HTTP API from a browser, `*` for all."""
+
+    @property
+    def served_hosts(self) -> tuple[str, ...]:
+        """The host names that are served, see `callers.check_host`."""
+        return self.http_hosts or (() if is_loopback(self.host) else (ANY_HOST,))
+
+    def variable(self, field: str) -> str:
+        """Return the name of a field's environment variable."""
+        return (env_prefix(type(self)) + field).upper()
+
+    @field_validator("http_hosts", "cors_origins", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
