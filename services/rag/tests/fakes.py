@@ -12,11 +12,12 @@ from services.rag.tests.fake_stores import InMemoryLeases, InMemoryLedger, InMem
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, Request
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
-from tidemill_rag.collections.crud import CreateCollection, DeleteCollection, ReadCollections, UpdateCollection
+from tidemill_core.resources import Write
+from tidemill_rag.collections.crud import CollectionCrud
 from tidemill_rag.collections.domain import Collection, IndexRef
-from tidemill_rag.collections.mongo import CollectionCodec
+from tidemill_rag.collections.mongo import COLLECTIONS
 from tidemill_rag.collections.rebuild_index import RebuildIndex
-from tidemill_rag.collections.resolve_settings import CollectionSpec, ResolveSettings
+from tidemill_rag.collections.resolve_settings import ChunkingSpec, CollectionSpec, ResolveSettings
 from tidemill_rag.embedding.domain import MIN_KNOWN
 from tidemill_rag.embedding.ports import ResolvedModel
 from tidemill_rag.errors import CollectionNotFound, EmbeddingUnusable
@@ -91,8 +92,8 @@ class Models:
         self.model = WordModel()
         self.newest = 1
 
-    async def resolve(self, project: str, reference: str) -> ResolvedModel:
-        assert project
+    async def resolve(self, caller: Caller, reference: str) -> ResolvedModel:
+        assert caller.project
         name, _, version = reference.partition("@")
         if name == "remote":
             raise EmbeddingUnusable(reference, "is a remote model")
@@ -101,8 +102,8 @@ class Models:
             raise NotFound(message)
         return ResolvedModel(reference=f"words@{version or self.newest}", max_tokens=self.model.max_tokens)
 
-    async def load(self, project: str, resolved: str) -> WordModel:
-        await self.resolve(project, resolved)
+    async def load(self, caller: Caller, resolved: str) -> WordModel:
+        await self.resolve(caller, resolved)
         return self.model
 
 
@@ -153,7 +154,7 @@ class Ingest:
         assert desired.content
         del self.contents[desired.content]
 
-    async def page(self, project: str, source: str, *, token: str) -> CatalogPage:
+    async def page(self, caller: Caller, source: str, *, token: str) -> CatalogPage:
         if self.down or len(self.listed) == self.breaks_after:
             message = "ingest does not answer"
             raise DependencyUnavailable(message, dependency="ingest")
@@ -161,7 +162,7 @@ class Ingest:
             message = "page_token is not a token of this list"
             raise InvalidInput(message)
         self.listed.append((source, token))
-        listed = list(self.documents_of.get((project, source), {}).values())
+        listed = list(self.documents_of.get((caller.project, source), {}).values())
         if self.when_listed:
             meanwhile, self.when_listed = self.when_listed, None
             await meanwhile()
@@ -192,15 +193,17 @@ class Rag:
 
     def __post_init__(self) -> None:
         self.collections = InMemoryAggregates[Collection](
-            codec=CollectionCodec(), missing=CollectionNotFound, clock=self.clock
+            codec=COLLECTIONS, missing=CollectionNotFound, clock=self.clock
         )
-        resolve = ResolveSettings(models=self.models)
         enqueue = self.enqueued.append
-        self.create = CreateCollection(collections=self.collections, resolve=resolve, clock=self.clock, enqueue=enqueue)
-        self.update = UpdateCollection(collections=self.collections, resolve=resolve, clock=self.clock, enqueue=enqueue)
-        self.delete = DeleteCollection(collections=self.collections, clock=self.clock, enqueue=enqueue)
+        self.crud = CollectionCrud(
+            collections=self.collections,
+            ledger=self.ledger,
+            resolve=ResolveSettings(models=self.models),
+            clock=self.clock,
+            enqueue=enqueue,
+        )
         self.rebuild = RebuildIndex(collections=self.collections, models=self.models, clock=self.clock, enqueue=enqueue)
-        self.read = ReadCollections(collections=self.collections, ledger=self.ledger)
         self.note = RecordDocument(collections=self.collections, ledger=self.ledger, enqueue=enqueue)
         self.index_documents = IndexDocuments(
             ledger=self.ledger,
@@ -237,7 +240,7 @@ class Rag:
 
     async def handbook(self, *, caller: Caller = ADA, request_id: str = "r1") -> Collection:
         """Create collection handbook over source cms, and bring it to where it should be."""
-        await self.create(caller, spec(), request=Request(id=request_id, digest="d"))
+        await self.crud.create(caller, spec(), write(request_id))
         await self.work(caller.project)
         return await self.collections.get(caller.project, "handbook")
 
@@ -252,11 +255,11 @@ class Rag:
 
     async def consume(self, desired: DesiredDocument, *, project: str = "acme") -> None:
         """Handle an event of ingest."""
-        await self.note(project, desired)
+        await self.note(Caller(project=project), desired)
 
     async def search(self, text: str, *, caller: Caller = ADA, **sides: Any) -> Answer:  # noqa: ANN401 - fields of Question
         """Ask collection handbook."""
-        question = Question(collection="handbook", text=text)
+        question = Question(collection="handbook", query=text)
         return await self.search_use_case(caller, replace(question, **sides))
 
     async def found(self, text: str, *, caller: Caller = ADA, **sides: Any) -> list[str]:  # noqa: ANN401 - ditto
@@ -275,16 +278,14 @@ def spec(
 ) -> CollectionSpec:
     """Return the spec of a collection."""
     return CollectionSpec(
-        collection=collection,
+        id=collection,
         sources=sources,
         embedding=embedding,
-        by="",
-        max_tokens=max_tokens,
-        overlap_tokens=overlap_tokens,
+        chunking=ChunkingSpec(max_tokens=max_tokens, overlap_tokens=overlap_tokens),
         labels={},
     )
 
 
-def request(request_id: str, digest: str = "d") -> Request:
-    """Return a caller's intent."""
-    return Request(id=request_id, digest=digest)
+def write(request_id: str, digest: str = "d", **how: Any) -> Write:  # noqa: ANN401 - fields of Write
+    """Return how a change is asked for."""
+    return Write(request=Request(id=request_id, digest=digest), **how)

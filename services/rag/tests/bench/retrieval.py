@@ -28,7 +28,7 @@ import corpus  # type: ignore[import-not-found]  # an example, which is no packa
 from tidemill_rag.embedding.domain import passage_vector
 from tidemill_rag.embedding.thread import EmbeddingThread
 from tidemill_rag.embedding.tokenizer import spans
-from tidemill_rag.embedding.transformers import TransformersEmbedding
+from tidemill_rag.embedding.transformers import EmbeddingConfig, TransformersEmbedding
 from tidemill_rag.indexing.domain.chunking import Cut, chunk
 
 TOLERANCE = 0.01
@@ -39,9 +39,8 @@ async def main() -> int:
     thread = EmbeddingThread()
     threads = os.cpu_count() or 1
     folder = MODELS / EMBEDDINGS
-    model = await thread.run(
-        "bench", lambda: TransformersEmbedding(folder, thread, tokenizer_here(folder), threads=threads)
-    )
+    tokenizer, config = tokenizer_here(folder), EmbeddingConfig.of(folder)
+    model = await thread.run("bench", lambda: TransformersEmbedding(folder, thread, tokenizer, config, threads=threads))
     documents = corpus.documents()
     asked = corpus.questions(documents, 200)
     questions = torch.tensor([await model.embed_query("acme", each.question) for each in asked])

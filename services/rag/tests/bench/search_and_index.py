@@ -21,7 +21,7 @@ from typing import Any
 
 from services.rag.tests.fakes import ADA, Ingest
 from services.rag.tests.tokenizing import tokenizer_here
-from tidemill_core.application import derived_id
+from tidemill_core.application import Caller, derived_id
 from tidemill_kit.store import mongo
 from tidemill_local import Addresses
 from tidemill_local.models import EMBEDDINGS
@@ -34,10 +34,10 @@ sys.path.append(str(Path(__file__).parents[4] / "examples" / "helpdesk"))
 import corpus  # type: ignore[import-not-found]  # an example, which is no package
 
 from tidemill_rag.collections.domain import Chunking, Collection, IndexRef, IndexState, IndexVersion
-from tidemill_rag.collections.mongo import CollectionCodec
+from tidemill_rag.collections.mongo import COLLECTIONS
 from tidemill_rag.embedding.ports import ResolvedModel
 from tidemill_rag.embedding.thread import EmbeddingThread
-from tidemill_rag.embedding.transformers import TransformersEmbedding
+from tidemill_rag.embedding.transformers import EmbeddingConfig, TransformersEmbedding
 from tidemill_rag.errors import CollectionNotFound
 from tidemill_rag.indexing.index_documents import BatchLimits, IndexDocuments
 from tidemill_rag.indexing.mongo import MongoLedger
@@ -64,14 +64,14 @@ class OneModel:
     def __init__(self, model: Any) -> None:  # noqa: ANN401 - the model, or what wraps it
         self.model = model
 
-    async def resolve(self, project: str, reference: str) -> ResolvedModel:
+    async def resolve(self, caller: Caller, reference: str) -> ResolvedModel:
         """Return its name."""
-        assert project
+        assert caller.project
         return ResolvedModel(reference=reference, max_tokens=self.model.max_tokens)
 
-    async def load(self, project: str, resolved: str) -> Any:  # noqa: ANN401 - ditto
+    async def load(self, caller: Caller, resolved: str) -> Any:  # noqa: ANN401 - ditto
         """Return it."""
-        assert project
+        assert caller.project
         assert resolved
         return self.model
 
@@ -124,7 +124,7 @@ async def search(model: TransformersEmbedding, vectors: QdrantEdgeVectors, ledge
     """Measure questions at 1,000 and 20,000 passages."""
     collection = Collection(id="handbook", project="acme", indexes=(INDEX,), last_index=1)
     ask = Search(
-        collections=InMemoryAggregates(collection, codec=CollectionCodec(), missing=CollectionNotFound),
+        collections=InMemoryAggregates(collection, codec=COLLECTIONS, missing=CollectionNotFound),
         ledger=ledger,
         vectors=vectors,
         models=OneModel(model),
@@ -139,7 +139,7 @@ async def search(model: TransformersEmbedding, vectors: QdrantEdgeVectors, ledge
         took = []
         for number in range(210):
             begun = time.perf_counter()
-            await ask(ADA, Question(collection="handbook", text=f"How do I reset number {number} in {chunks}?"))
+            await ask(ADA, Question(collection="handbook", query=f"How do I reset number {number} in {chunks}?"))
             took.append(time.perf_counter() - begun)
         _print(search_chunks=chunks, **_percentiles(took[10:]))
 
@@ -218,9 +218,8 @@ async def main() -> None:
     """Measure both."""
     thread, threads = EmbeddingThread(), os.cpu_count() or 1
     folder = MODELS / EMBEDDINGS
-    model = await thread.run(
-        "bench", lambda: TransformersEmbedding(folder, thread, tokenizer_here(folder), threads=threads)
-    )
+    tokenizer, config = tokenizer_here(folder), EmbeddingConfig.of(folder)
+    model = await thread.run("bench", lambda: TransformersEmbedding(folder, thread, tokenizer, config, threads=threads))
     async with stores() as (vectors, ledger):
         await search(model, vectors, ledger)
         await index(model, vectors, ledger)

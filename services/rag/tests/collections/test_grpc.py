@@ -20,7 +20,7 @@ from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub, add
 from tidemill_core.errors import Conflict, InvalidInput, NotFound, Unauthenticated
 from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
-from tidemill_rag.collections.grpc import GrpcCollectionService, UseCases
+from tidemill_rag.collections.grpc import GrpcCollectionService
 from tidemill_rag.search.grpc import GrpcRetrievalService
 from tidemill_rag.settings import RagSettings
 
@@ -66,11 +66,10 @@ def settings(folder: Path) -> RagSettings:
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[ApiClient]:
     rag = Rag()
-    use_cases = UseCases(create=rag.create, read=rag.read, update=rag.update, delete=rag.delete, rebuild=rag.rebuild)
     server = GrpcServer(
         settings(tmp_path),
         [
-            (add_CollectionServiceServicer_to_server, GrpcCollectionService(use_cases)),
+            (add_CollectionServiceServicer_to_server, GrpcCollectionService(crud=rag.crud, rebuild=rag.rebuild)),
             (add_RetrievalServiceServicer_to_server, GrpcRetrievalService(rag.search_use_case)),
         ],
     )

@@ -10,6 +10,7 @@ import pytest
 
 from tidemill.trainer.v1 import model_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
+from tidemill_core.application import Caller
 from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers
 from tidemill_rag.embedding import trainer
 from tidemill_rag.embedding.tokenizer import TokenizerFacts, Tokenizers
@@ -46,7 +47,7 @@ class Facts:
 
 @asynccontextmanager
 async def models(opened: list[int], *, max_bytes: int) -> AsyncIterator[TrainerModels]:
-    def opening(_folder: Path, _thread: object, _tokenizer: object) -> Any:  # noqa: ANN401 - stands for a model
+    def opening(_folder: Path, _thread: object, _tokenizer: object, _config: object) -> Any:  # noqa: ANN401 - stands for a model
         opened.append(1)
         return object()
 
@@ -74,7 +75,7 @@ async def test_a_model_that_is_larger_than_all_may_be_is_refused_before_it_is_fe
             with pytest.raises(
                 EmbeddingUnusable, match="has 101 bytes of weights; the limit for all embedding models together is 100"
             ):
-                await use("acme", "101@1")
+                await use(Caller(project="acme"), "101@1")
 
     assert opened == []
 
@@ -83,11 +84,11 @@ async def test_the_least_recently_used_model_is_unloaded_for_another_ones_weight
     opened: list[int] = []
     async with models(opened, max_bytes=100) as registry:
         for reference in ("50@1", "40@1", "50@1", "30@1"):  # 40 is the one to go
-            await registry.load("acme", reference)
+            await registry.load(Caller(project="acme"), reference)
         assert len(opened) == 3
-        await registry.load("acme", "50@1")
+        await registry.load(Caller(project="acme"), "50@1")
         assert len(opened) == 3
-        await registry.load("acme", "40@1")
+        await registry.load(Caller(project="acme"), "40@1")
         assert len(opened) == 4
 
 
@@ -98,7 +99,7 @@ async def test_of_many_projects_that_have_the_same_model_only_so_many_are_rememb
     monkeypatch.setattr(trainer, "_MAX_DIGESTS", 2)
     async with models(opened, max_bytes=100) as registry:
         for project in ("a", "b", "c", "a"):
-            await registry.load(project, "50@1")
+            await registry.load(Caller(project=project), "50@1")
         assert len(registry._digests) == 2  # noqa: SLF001 - what is kept in memory is what is tested
 
     assert len(opened) == 1

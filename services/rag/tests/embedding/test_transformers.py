@@ -23,7 +23,9 @@ FOLDER = MODELS / EMBEDDINGS
 
 
 def opened(**settings: Any) -> TransformersEmbedding:  # noqa: ANN401 - of the adapter
-    return TransformersEmbedding(FOLDER, EmbeddingThread(), tokenizer_here(FOLDER), threads=2, **settings)
+    return TransformersEmbedding(
+        FOLDER, EmbeddingThread(), tokenizer_here(FOLDER), EmbeddingConfig.of(FOLDER), threads=2, **settings
+    )
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ from tidemill_kit.events.records import OutgoingRecord
 from tidemill_rag.collections.domain import (
     Chunking,
     Collection,
-    CollectionWasDeleted,
-    IndexBuildWasStarted,
+    CollectionDeleted,
+    IndexBuildStarted,
     IndexRef,
     IndexWentLive,
 )
-from tidemill_rag.collections.mongo import CollectionCodec
+from tidemill_rag.collections.mongo import COLLECTIONS
 from tidemill_rag.indexing.events import documents
 
 EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"
@@ -29,19 +29,15 @@ HANDBOOK = Collection(id="handbook", project="acme", sources=("cms",), embedding
 
 
 def started() -> tuple[str, Message]:
-    return CollectionCodec().event(
-        HANDBOOK, IndexBuildWasStarted(occurred_at=NOON, index=2, embedding="minilm@3"), seq=3
-    )
+    return COLLECTIONS.event(HANDBOOK, IndexBuildStarted(occurred_at=NOON, index=2, embedding="minilm@3"), 3)
 
 
 def live() -> tuple[str, Message]:
-    return CollectionCodec().event(
-        HANDBOOK, IndexWentLive(occurred_at=NOON, index=2, replaced=1, documents=1000), seq=4
-    )
+    return COLLECTIONS.event(HANDBOOK, IndexWentLive(occurred_at=NOON, index=2, replaced=1, documents=1000), 4)
 
 
 def deleted() -> tuple[str, Message]:
-    return CollectionCodec().event(HANDBOOK, CollectionWasDeleted(occurred_at=NOON), seq=5)
+    return COLLECTIONS.event(HANDBOOK, CollectionDeleted(occurred_at=NOON), 5)
 
 
 @pytest.mark.parametrize("publish", [started, live, deleted])

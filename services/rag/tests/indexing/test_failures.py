@@ -25,7 +25,7 @@ async def test_a_document_that_cannot_be_read_fails_alone_and_says_why() -> None
     await rag.work()
 
     assert await rag.found("words") == ["d2"]
-    [(_, row)] = await rag.read.document(ADA, "handbook", "d1")
+    [(_, row)] = await rag.crud.document(ADA, "handbook", "d1")
     assert row.failure == "object d1 holds no document version"
     assert (await rag.ledger.count(FIRST)).failed == 1
 
@@ -39,7 +39,7 @@ async def test_a_document_that_breaks_the_code_is_tried_a_few_times_and_then_giv
     await rag.consume(broken)
     await rag.work()
 
-    [(_, row)] = await rag.read.document(ADA, "handbook", "d1")
+    [(_, row)] = await rag.crud.document(ADA, "handbook", "d1")
     assert row.failure == "RuntimeError during chunking, attempt 3"
 
 
@@ -61,7 +61,7 @@ async def test_a_panic_while_a_document_is_cut_fails_it_alone(monkeypatch: pytes
     await rag.work()
 
     assert await rag.found("words") == ["d2"]
-    [(_, row)] = await rag.read.document(ADA, "handbook", "d1")
+    [(_, row)] = await rag.crud.document(ADA, "handbook", "d1")
     assert row.failure == "NativePanic during chunking, attempt 3"
 
 
@@ -80,7 +80,7 @@ async def test_a_panic_while_documents_are_embedded_fails_the_one_that_breaks(mo
     await rag.work()
 
     assert sorted(await rag.found("words")) == ["d2", "d3"]
-    [(_, row)] = await rag.read.document(ADA, "handbook", "d1")
+    [(_, row)] = await rag.crud.document(ADA, "handbook", "d1")
     assert row.failure == "NativePanic during embedding, attempt 3"
 
 
@@ -115,7 +115,7 @@ async def test_a_document_that_ends_the_process_is_given_up_and_the_others_are_i
 
     assert deaths == 5
     assert sorted(await rag.found("words")) == ["d0", "d1", "d2"]
-    [(_, row)] = await rag.read.document(ADA, "handbook", "guilty")
+    [(_, row)] = await rag.crud.document(ADA, "handbook", "guilty")
     assert row.failure == "indexing the document crashed the process 5 times"
 
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from services.rag.tests.fakes import ADA, Rag, request, spec
-from tidemill_rag.collections.crud import UpdateCommand
+from services.rag.tests.fakes import ADA, Rag, spec, write
+from tidemill_core.application import Request
 from tidemill_rag.collections.domain import IndexRef, IndexState
 from tidemill_rag.indexing.reconcile_index import AT_ONCE
 
@@ -17,7 +17,7 @@ async def test_a_rebuild_receives_live_changes_from_before_it_lists_and_switches
     rag.ingest.put("d2", "gone words", seq=1)
     await rag.handbook()
     rag.models.newest = 2
-    await rag.rebuild(ADA, "handbook", request=request("r2"))
+    await rag.rebuild(ADA, "handbook", write("r2"))
 
     async def meanwhile() -> None:  # after ingest made its list, before the list arrives
         await rag.consume(rag.ingest.put("d1", "fresh words", seq=2))
@@ -39,7 +39,7 @@ async def test_a_replaced_index_is_swept_when_no_search_uses_it_any_more() -> No
     rag = Rag()
     rag.ingest.put("d1", "words")
     await rag.handbook()
-    await rag.rebuild(ADA, "handbook", request=request("r2"))
+    await rag.rebuild(ADA, "handbook", write("r2"))
     await rag.work()
     assert await rag.vectors.count(FIRST.key) == 1
 
@@ -54,8 +54,8 @@ async def test_a_replaced_index_is_swept_when_no_search_uses_it_any_more() -> No
 async def test_a_second_rebuild_takes_the_place_of_one_that_is_not_finished() -> None:
     rag = Rag()
     await rag.handbook()
-    await rag.rebuild(ADA, "handbook", request=request("r2"))
-    await rag.rebuild(ADA, "handbook", request=request("r3"))
+    await rag.rebuild(ADA, "handbook", write("r2"))
+    await rag.rebuild(ADA, "handbook", write("r3"))
     await rag.work()
 
     collection = await rag.collections.get("acme", "handbook")
@@ -69,8 +69,7 @@ async def test_changed_sources_build_a_new_index_and_the_old_one_answers_meanwhi
     rag.ingest.put("d2", "words there", source="wiki")
     await rag.handbook()
 
-    command = UpdateCommand(spec=spec(sources=("cms", "wiki")), fields={"sources"}, version=0, request=request("r2"))
-    await rag.update(ADA, command)
+    await rag.crud.update(ADA, spec(sources=("cms", "wiki")), frozenset({"sources"}), write("r2"))
     assert await rag.found("words") == ["d1"]
     await rag.work()
 
@@ -183,7 +182,7 @@ async def test_a_message_goes_as_soon_as_something_succeeds_again() -> None:
     for number in range(100):
         await rag.consume(rag.ingest.put(f"d{number}", "words"))
     await rag.collections.update(
-        "acme", "handbook", lambda collection: collection.record_message(1, "it was down"), request=request("r9")
+        "acme", "handbook", lambda collection: collection.record_message(1, "it was down"), request=Request.internal()
     )
 
     async with rag.leases.held(FIRST) as epoch:
@@ -197,7 +196,7 @@ async def test_a_deleted_collection_is_swept_and_its_id_may_be_taken_again() -> 
     rag = Rag()
     rag.ingest.put("d1", "words")
     await rag.handbook()
-    await rag.delete(ADA, "handbook", version=0, request=request("r2"))
+    await rag.crud.delete(ADA, "handbook", write("r2"))
     rag.clock.advance(timedelta(seconds=31))
     await rag.work()
     assert await rag.vectors.count(FIRST.key) == 0

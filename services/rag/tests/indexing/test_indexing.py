@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.rag.tests.fakes import ADA, EVE, Rag, request, spec
-from tidemill_core.application import PageRequest
+from services.rag.tests.fakes import ADA, EVE, Rag, spec, write
+from tidemill_core.application import PageRequest, Request
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_rag.collections.domain import IndexBuildWasStarted, IndexRef, IndexWentLive
+from tidemill_rag.collections.domain import IndexBuildStarted, IndexRef, IndexWentLive
 from tidemill_rag.collections.messages import document_message
 from tidemill_rag.errors import DocumentUnreadable, IndexNotReady
 from tidemill_rag.indexing.domain.ledger import Counts, DesiredDocument
@@ -46,7 +46,7 @@ async def test_an_index_reports_that_its_build_started_and_that_it_went_live() -
     await rag.handbook()
 
     started, live = rag.collections.published
-    assert isinstance(started, IndexBuildWasStarted)
+    assert isinstance(started, IndexBuildStarted)
     assert (started.index, started.embedding) == (1, "words@1")
     assert isinstance(live, IndexWentLive)
     assert (live.index, live.replaced, live.documents) == (1, 0, 1)
@@ -55,7 +55,7 @@ async def test_an_index_reports_that_its_build_started_and_that_it_went_live() -
 async def test_a_search_before_the_documents_are_known_reports_the_progress() -> None:
     rag = Rag()
     rag.ingest.down = True
-    await rag.create(ADA, spec(), request=request("r1"))
+    await rag.crud.create(ADA, spec(), write("r1"))
     with pytest.raises(DependencyUnavailable):
         await rag.work()
 
@@ -144,7 +144,7 @@ async def test_a_deletion_while_a_document_is_indexed_wins() -> None:
     rows = await rag.ledger.take(FIRST, epoch=1, limit=10)
     await rag.consume(rag.ingest.remove("d1", seq=2))
 
-    model = await rag.models.load("acme", "words@1")
+    model = await rag.models.load(ADA, "words@1")
     await rag.vectors.create(FIRST.key, dimensions=model.dimensions)
     index = (await rag.collections.get("acme", "handbook")).indexes[0]
     await rag.index_documents._index(FIRST, index, rows, model, 1)  # noqa: SLF001 - the worker that was in the middle
@@ -277,7 +277,7 @@ async def test_a_list_that_breaks_off_goes_on_after_its_last_page() -> None:
     for number in range(10):
         rag.ingest.put(f"d{number}", f"document {number}")
     rag.ingest.page_size = 3
-    await rag.create(ADA, spec(), request=request("r1"))
+    await rag.crud.create(ADA, spec(), write("r1"))
     async with rag.leases.held(FIRST) as epoch:
         rag.ingest.breaks_after = 2
         with pytest.raises(DependencyUnavailable):
@@ -294,9 +294,9 @@ async def test_a_list_that_breaks_off_goes_on_after_its_last_page() -> None:
 async def test_a_token_that_leads_nowhere_any_more_begins_the_list_anew() -> None:
     rag = Rag()
     rag.ingest.put("d1", "words")
-    await rag.create(ADA, spec(), request=request("r1"))
+    await rag.crud.create(ADA, spec(), write("r1"))
     await rag.collections.update(
-        "acme", "handbook", lambda each: each.record_seeding(1, source=0, token=STALE), request=request("r2")
+        "acme", "handbook", lambda each: each.record_seeding(1, source=0, token=STALE), request=Request.internal()
     )
 
     await rag.work()
@@ -312,8 +312,8 @@ async def test_nothing_counts_rows_but_the_beginning_and_a_number_that_cannot_be
     await rag.handbook()
     await rag.consume(rag.ingest.put("d2", "more words"))
     await rag.work()
-    await rag.read.get(ADA, "handbook")
-    await rag.read.list(ADA, PageRequest())
+    await rag.crud.get(ADA, "handbook")
+    await rag.crud.list(ADA, PageRequest())
     assert rag.ledger.counted == [FIRST]
 
     async def wrong(indexes: Sequence[IndexRef]) -> dict[IndexRef, Counts]:

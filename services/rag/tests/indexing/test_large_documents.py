@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.rag.tests.fakes import ADA, Rag, request, spec
+from services.rag.tests.fakes import ADA, Rag, spec, write
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_rag.collections.domain import IndexRef
 from tidemill_rag.indexing.reconcile_index import AT_ONCE
@@ -46,7 +46,7 @@ async def test_a_large_document_holds_up_no_small_one_of_its_collection() -> Non
 async def test_large_documents_of_many_collections_all_come_to_their_end() -> None:
     rag = Rag()
     await rag.handbook()
-    await rag.create(ADA, spec("other"), request=request("r2"))
+    await rag.crud.create(ADA, spec("other"), write("r2"))
     await rag.work(collection="other")
     rag.models.model.batches.clear()
     await rag.consume(rag.ingest.put("book", "A sentence of the book. " * 2000))
@@ -68,7 +68,7 @@ async def test_a_large_document_that_gives_way_to_others_again_and_again_is_not_
     rag = Rag()
     names = [f"shelf{number}" for number in range(2)]
     for name in names:
-        await rag.create(ADA, spec(name, max_tokens=64), request=request(name))
+        await rag.crud.create(ADA, spec(name, max_tokens=64), write(name))
         await rag.work(collection=name)
     await rag.consume(rag.ingest.put("book", "A sentence of the book. " * 1500))
     shelves = [IndexRef(project="acme", collection=name, number=1) for name in names]

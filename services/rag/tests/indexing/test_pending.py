@@ -9,7 +9,7 @@ from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_local import Addresses
 from tidemill_rag.collections.domain import Chunking, Collection, IndexRef, IndexState, IndexVersion
-from tidemill_rag.collections.mongo import CollectionCodec
+from tidemill_rag.collections.mongo import COLLECTIONS
 from tidemill_rag.errors import CollectionNotFound
 from tidemill_rag.indexing.pending import PendingIndexes
 from tidemill_testkit.clocks import NOON
@@ -25,7 +25,7 @@ async def database(stack: Addresses) -> AsyncIterator[Database]:
 
 async def test_after_the_start_only_what_is_unfinished_is_searched(database: Database) -> None:
     collections = MongoAggregates(
-        database["collections"], codec=CollectionCodec(), topic="t", source="/s", missing=CollectionNotFound
+        database["collections"], codec=COLLECTIONS, topic="t", source="/s", missing=CollectionNotFound
     )
     for name in ("calm", "waiting", "odd", "building"):
         states = [IndexState.LIVE, IndexState.BUILDING] if name == "building" else [IndexState.LIVE]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.rag.tests.fakes import ADA, EVE, Rag, request
+from services.rag.tests.fakes import ADA, EVE, Rag, write
 from tidemill_core.errors import InvalidInput
 from tidemill_rag.collections.domain import IndexRef
 from tidemill_rag.errors import CollectionNotFound, IndexNotFound
@@ -78,9 +78,12 @@ async def test_metadata_filters_take_one_value_or_any_of_a_list() -> None:
     rag.ingest.put("mail", "words of mail", metadata={"product": "mail", "level": 2})
     await rag.handbook()
 
-    assert await rag.found("words", metadata={"product": ["vpn"]}) == ["vpn"]
-    assert sorted(await rag.found("words", metadata={"product": ["vpn", "mail"], "level": [2]})) == ["mail", "vpn"]
-    assert await rag.found("words", metadata={"product": ["phone"]}) == []
+    assert await rag.found("words", metadata_filter={"product": ["vpn"]}) == ["vpn"]
+    assert sorted(await rag.found("words", metadata_filter={"product": ["vpn", "mail"], "level": [2]})) == [
+        "mail",
+        "vpn",
+    ]
+    assert await rag.found("words", metadata_filter={"product": ["phone"]}) == []
 
 
 async def test_documents_with_readers_are_found_only_by_them() -> None:
@@ -120,7 +123,7 @@ async def test_an_index_version_can_be_pinned_while_it_answers() -> None:
     assert (await rag.search("words", index=1)).index == 1
     with pytest.raises(IndexNotFound, match="no index version 7: existing: 1"):
         await rag.search("words", index=7)
-    await rag.rebuild(ADA, "handbook", request=request("r2"))
+    await rag.rebuild(ADA, "handbook", write("r2"))
     await rag.work()
     with pytest.raises(IndexNotFound, match="no index version 1: existing: 2"):
         await rag.search("words", index=1)
@@ -150,7 +153,7 @@ async def test_an_unknown_collection_is_not_found_and_the_known_ones_are_named()
     await rag.handbook()
 
     with pytest.raises(CollectionNotFound, match="existing: handbook"):
-        await rag.read.get(ADA, "nope")
+        await rag.crud.get(ADA, "nope")
     with pytest.raises(CollectionNotFound, match="create it first"):
         await rag.search("words", caller=EVE)
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import Enum
 
 from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.application import Caller
 from tidemill_rag.errors import CollectionExists
 
 
@@ -39,6 +40,11 @@ class IndexRef:
         """Return the name; its parts contain no slash."""
         return f"{self.project}/{self.collection}/{self.number}"
 
+    @property
+    def caller(self) -> Caller:
+        """Return whom the work on it is done for."""
+        return Caller(project=self.project, subject="tidemill-rag")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexVersion:
@@ -69,7 +75,7 @@ class IndexVersion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IndexBuildWasStarted(Event):
+class IndexBuildStarted(Event):
     """An index version receives documents."""
 
     index: int
@@ -86,7 +92,7 @@ class IndexWentLive(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CollectionWasDeleted(Event):
+class CollectionDeleted(Event):
     """A collection was deleted with all its index versions."""
 
 
@@ -157,7 +163,7 @@ class Collection(Aggregate):
             create_time=now,
         )
         self.indexes = (*self.indexes, begun)
-        self.pending.append(IndexBuildWasStarted(occurred_at=now, index=begun.number, embedding=resolved))
+        self.pending.append(IndexBuildStarted(occurred_at=now, index=begun.number, embedding=resolved))
 
     def record_seeding(self, number: int, *, source: int, token: str) -> None:
         """Record how far its sources have been listed."""
@@ -197,7 +203,7 @@ class Collection(Aggregate):
         for index in self.indexes:
             if index.state is not IndexState.RETIRED:
                 self._change(index.number, state=IndexState.RETIRED, retire_time=now)
-        self.pending.append(CollectionWasDeleted(occurred_at=now))
+        self.pending.append(CollectionDeleted(occurred_at=now))
 
     def _take(self, settings: "Settings") -> None:
         self.sources, self.embedding, self.chunking = settings.sources, settings.embedding, settings.chunking

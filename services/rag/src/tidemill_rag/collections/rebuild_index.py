@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, Clock, Request
+from tidemill_core import resources
+from tidemill_core.application import Caller, Clock
+from tidemill_core.resources import Write
 from tidemill_rag.collections.domain import Collection
 from tidemill_rag.collections.ports import Collections, Enqueue
 from tidemill_rag.embedding.ports import EmbeddingModels
@@ -10,17 +12,15 @@ from tidemill_rag.embedding.ports import EmbeddingModels
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RebuildIndex:
-    """Emits IndexBuildWasStarted. A model reference without a version resolves to the newest one."""
+    """Emits IndexBuildStarted. A model reference without a version resolves to the newest one."""
 
     collections: Collections
     models: EmbeddingModels
     clock: Clock
     enqueue: Enqueue
 
-    async def __call__(
-        self, caller: Caller, collection_id: str, *, request: Request, validate_only: bool = False
-    ) -> Collection:
-        """Return the collection with the new index version, or with `validate_only` a preview.
+    async def __call__(self, caller: Caller, collection_id: str, write: Write) -> Collection:
+        """Return the collection with the new index version, or as it would be.
 
         Raises:
             CollectionNotFound: the caller's project has none with this id.
@@ -28,17 +28,15 @@ class RebuildIndex:
 
         """
         current = await self.collections.get(caller.project, collection_id)
-        model = await self.models.resolve(caller.project, current.embedding)
-        now = self.clock.now()
-        if validate_only:
-            current.rebuild(model.reference, now=now)
-            return current
-        rebuilt = await self.collections.update(
+        model, now = await self.models.resolve(caller, current.embedding), self.clock.now()
+        rebuilt = await resources.update(
+            self.collections,
             caller.project,
             collection_id,
             lambda collection: collection.rebuild(model.reference, now=now),
-            request=request,
+            write,
         )
-        for index in rebuilt.indexes:
-            self.enqueue(rebuilt.ref(index.number))
+        if not write.validate_only:
+            for index in rebuilt.indexes:
+                self.enqueue(rebuilt.ref(index.number))
         return rebuilt

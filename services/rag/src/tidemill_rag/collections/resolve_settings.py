@@ -4,28 +4,36 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.resources import SLUG, refuse, slug_violations
 from tidemill_rag.collections.domain import Chunking, Settings
 from tidemill_rag.embedding.domain import MAX_TOKENS, MIN_TOKENS
 from tidemill_rag.embedding.ports import EmbeddingModels
 
-SLUG = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
-_REFERENCE = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?(@[1-9][0-9]{0,8})?")
+_REFERENCE = re.compile(rf"{SLUG.pattern}(@[1-9][0-9]{{0,8}})?")
 MAX_SOURCES = 100
 DEFAULT_MAX_TOKENS = 256
 DEFAULT_OVERLAP_TOKENS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CollectionSpec:
-    """Settings as a caller sends them; `by` "", `max_tokens` 0 and `overlap_tokens` None mean the default."""
+class ChunkingSpec:
+    """Chunking as a caller sends it; "", 0 and None mean the default."""
 
-    collection: str
+    by: str = ""
+    max_tokens: int = 0
+    overlap_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionSpec:
+    """Settings as a caller sends them."""
+
+    id: str
     sources: tuple[str, ...]
     embedding: str
-    by: str
-    max_tokens: int
-    overlap_tokens: int | None
+    chunking: ChunkingSpec = ChunkingSpec()
     labels: dict[str, str]
 
 
@@ -35,7 +43,7 @@ class ResolveSettings:
 
     models: EmbeddingModels
 
-    async def __call__(self, project: str, spec: CollectionSpec, *, known: str = "") -> Settings:
+    async def __call__(self, caller: Caller, spec: CollectionSpec, *, known: str = "") -> Settings:
         """Return the settings; `known` is the model version that the reference resolved to before, which is kept.
 
         Raises:
@@ -43,15 +51,15 @@ class ResolveSettings:
             NotFound: there is no such model.
 
         """
-        violations = [*_violations(spec)]
-        if violations:
-            raise InvalidInput.of(*violations)
-        model = await self.models.resolve(project, known or spec.embedding)
-        if spec.max_tokens > model.max_tokens:
-            text = f"is {spec.max_tokens}; {model.reference} takes at most {model.max_tokens}"
+        refuse(_violations(spec))
+        model, chunking = await self.models.resolve(caller, known or spec.embedding), spec.chunking
+        if chunking.max_tokens > model.max_tokens:
+            text = f"is {chunking.max_tokens}; {model.reference} takes at most {model.max_tokens}"
             raise InvalidInput.of(Violation(field="chunking.max_tokens", description=text))
-        maximum = spec.max_tokens or min(DEFAULT_MAX_TOKENS, model.max_tokens)
-        overlap = min(DEFAULT_OVERLAP_TOKENS, maximum // 2) if spec.overlap_tokens is None else spec.overlap_tokens
+        maximum = chunking.max_tokens or min(DEFAULT_MAX_TOKENS, model.max_tokens)
+        overlap = (
+            min(DEFAULT_OVERLAP_TOKENS, maximum // 2) if chunking.overlap_tokens is None else chunking.overlap_tokens
+        )
         if overlap > maximum // 2:
             text = f"is {overlap}; the limit is half of max_tokens, {maximum // 2}"
             raise InvalidInput.of(Violation(field="chunking.overlap_tokens", description=text))
@@ -65,9 +73,8 @@ class ResolveSettings:
 
 
 def _violations(spec: CollectionSpec) -> Iterator[Violation]:
-    if not SLUG.fullmatch(spec.collection):
-        text = f"is {spec.collection[:80]!r}; use 1 to 63 of a-z, 0-9, - and _, with a letter or digit at both ends"
-        yield Violation(field="id", description=text)
+    chunking = spec.chunking
+    yield from slug_violations("id", spec.id)
     if not 1 <= len(spec.sources) <= MAX_SOURCES:
         yield Violation(field="sources", description=f"has {len(spec.sources)} entries; name 1 to {MAX_SOURCES}")
     if len(set(spec.sources)) != len(spec.sources):
@@ -78,11 +85,11 @@ def _violations(spec: CollectionSpec) -> Iterator[Violation]:
     if not _REFERENCE.fullmatch(spec.embedding):
         text = f"is {spec.embedding[:80]!r}; write `model` or `model@version`, as in minilm@1"
         yield Violation(field="embedding", description=text)
-    if spec.by not in {"", "structure"}:
-        yield Violation(field="chunking.by", description=f"is {spec.by[:80]!r}; must be 'structure'")
-    if spec.max_tokens and not MIN_TOKENS <= spec.max_tokens <= MAX_TOKENS:
-        text = f"is {spec.max_tokens}; take {MIN_TOKENS} to {MAX_TOKENS}, or 0 for the default"
+    if chunking.by not in {"", "structure"}:
+        yield Violation(field="chunking.by", description=f"is {chunking.by[:80]!r}; must be 'structure'")
+    if chunking.max_tokens and not MIN_TOKENS <= chunking.max_tokens <= MAX_TOKENS:
+        text = f"is {chunking.max_tokens}; take {MIN_TOKENS} to {MAX_TOKENS}, or 0 for the default"
         yield Violation(field="chunking.max_tokens", description=text)
-    if spec.overlap_tokens is not None and spec.overlap_tokens < 0:
-        text = f"is {spec.overlap_tokens}; take 0 or more"
+    if chunking.overlap_tokens is not None and chunking.overlap_tokens < 0:
+        text = f"is {chunking.overlap_tokens}; take 0 or more"
         yield Violation(field="chunking.overlap_tokens", description=text)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tidemill_core.application import Caller
 from tidemill_rag.indexing.domain.chunking import Chunk, Cut
 from tidemill_rag.indexing.domain.content import DocumentContent
 
@@ -51,7 +52,7 @@ class EmbeddingModel(Protocol):
 class EmbeddingModels(Protocol):
     """Embedding models from the trainer's registry."""
 
-    async def resolve(self, project: str, reference: str) -> ResolvedModel:
+    async def resolve(self, caller: Caller, reference: str) -> ResolvedModel:
         """Resolve `model` or `model@version`.
 
         Raises:
@@ -62,6 +63,6 @@ class EmbeddingModels(Protocol):
         """
         ...
 
-    async def load(self, project: str, resolved: str) -> EmbeddingModel:
+    async def load(self, caller: Caller, resolved: str) -> EmbeddingModel:
         """Return the loaded model; models with equal content are loaded once."""
         ...

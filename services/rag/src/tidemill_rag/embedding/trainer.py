@@ -11,7 +11,8 @@ import grpc
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.grpc.context import acting_for
+from tidemill_core.application import Caller
+from tidemill_core.grpc.context import acting_as
 from tidemill_core.models.manifest import ArtifactFile, Manifest
 from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_kit.store.objects import ExchangeBucket
@@ -45,7 +46,7 @@ class TrainerModels:
         max_loaded: int,
         max_bytes: int,
         tokenizers: Tokenizers,
-        open_model: Callable[[Path, EmbeddingThread, EmbeddingTokenizer], TransformersEmbedding],
+        open_model: Callable[[Path, EmbeddingThread, EmbeddingTokenizer, EmbeddingConfig], TransformersEmbedding],
     ) -> None:
         self._registry = ModelRegistryServiceStub(channel)
         self._artifacts = artifacts
@@ -60,42 +61,46 @@ class TrainerModels:
         self._bytes: dict[str, int] = {}
         self._loading = asyncio.Lock()
 
-    async def resolve(self, project: str, reference: str) -> ResolvedModel:
+    async def resolve(self, caller: Caller, reference: str) -> ResolvedModel:
         """See `EmbeddingModels.resolve`."""
-        version = await self._version(project, reference)
+        version = await self._version(caller, reference)
         refs = _objects(version)
         files = {name: await self._bucket.get(refs[name]) for name in CONFIG_FILES if name in refs}
         return ResolvedModel(reference=version.id, max_tokens=EmbeddingConfig.read(files).max_tokens)
 
-    async def load(self, project: str, resolved: str) -> TransformersEmbedding:
+    async def load(self, caller: Caller, resolved: str) -> TransformersEmbedding:
         """See `EmbeddingModels.load`. Versions are immutable, so the registry is called once per version."""
-        place = _Place(project=project, reference=resolved)
+        place = _Place(project=caller.project, reference=resolved)
         digest = self._digests.get(place)
         if digest is None or digest not in self._loaded:
-            digest = await self._load(place)
+            digest = await self._load(caller, place)
         self._loaded.move_to_end(digest)
         return self._loaded[digest]
 
-    async def _load(self, place: _Place) -> str:
+    async def _load(self, caller: Caller, place: _Place) -> str:
         """Verify and load the model, and return its digest."""
-        version = await self._version(place.project, place.reference)
+        version = await self._version(caller, place.reference)
         if version.digest not in self._loaded:
             files = [ArtifactFile(each.path, each.size, each.sha256) for each in version.artifacts]
             folder = await self._artifacts.fetch(place.project, Manifest(files), _objects(version))
-            prompt = (await asyncio.to_thread(EmbeddingConfig.of, folder)).passage_prompt
+            config = await asyncio.to_thread(EmbeddingConfig.of, folder)
             tokenizer = await EmbeddingTokenizer.open(
-                self._tokenizers, place.project, folder, prompt=prompt, name=place.reference
+                self._tokenizers, place.project, folder, prompt=config.passage_prompt, name=place.reference
             )
             async with self._loading:  # excludes the slow download above
                 if version.digest not in self._loaded:
-                    await self._open(place.project, version, folder, tokenizer)
+                    await self._open(
+                        version,
+                        lambda: self._open_model(folder, self._thread, tokenizer, config),
+                        project=place.project,
+                    )
         self._digests[place] = version.digest
         while len(self._digests) > _MAX_DIGESTS:
             self._digests.popitem(last=False)
         return version.digest
 
     async def _open(
-        self, project: str, version: model_pb2.ModelVersion, folder: Path, tokenizer: EmbeddingTokenizer
+        self, version: model_pb2.ModelVersion, load: Callable[[], TransformersEmbedding], *, project: str
     ) -> None:
         """Load a model; evict the least recently used ones if the limits require it."""
         size = _weight_bytes(version)
@@ -104,14 +109,12 @@ class TrainerModels:
         ):
             dropped, _ = self._loaded.popitem(last=False)
             del self._bytes[dropped]
-        self._loaded[version.digest] = await self._thread.run(
-            project, lambda: self._open_model(folder, self._thread, tokenizer)
-        )
+        self._loaded[version.digest] = await self._thread.run(project, load)
         self._bytes[version.digest] = size
 
-    async def _version(self, project: str, reference: str) -> model_pb2.ModelVersion:
+    async def _version(self, caller: Caller, reference: str) -> model_pb2.ModelVersion:
         request = model_registry_service_pb2.GetModelVersionRequest(id=reference)
-        with acting_for(project):
+        with acting_as(caller):
             version = (await self._registry.GetModelVersion(request)).version
         if version.state != model_pb2.MODEL_VERSION_STATE_READY:
             state = model_pb2.ModelVersionState.Name(version.state).removeprefix("MODEL_VERSION_STATE_").lower()

@@ -73,11 +73,12 @@ class EmbeddingConfig:
 class TransformersEmbedding:
     """Implements `ports.EmbeddingModel`: pools as configured, normalises, batches texts of similar length."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each of another kind
         self,
         folder: Path,
         thread: EmbeddingThread,
         tokenizer: EmbeddingTokenizer,
+        config: EmbeddingConfig,
         *,
         threads: int,
         numeric_format: NumericFormat = "float32",
@@ -94,7 +95,7 @@ class TransformersEmbedding:
         torch.set_num_threads(threads)
         self._torch = torch
         self._thread = thread
-        self._config = EmbeddingConfig.of(folder)
+        self._config = config
         self._tokenizer = tokenizer
         with passed_on(folder) as given:
             self._network: Any = AutoModel.from_pretrained(

@@ -64,11 +64,11 @@ def documents(record: RecordDocument) -> Subscription:
             content=content,
             begins=INGESTED in {event.type, *event.supersedes},
         )
-        await record(event.project, desired)
+        await record(event.caller, desired)
 
     async def gone(event: EventContext, body: DocumentIsGone) -> None:
         await record(
-            event.project, DesiredDocument(document=body.document, source=body.source, key=body.key, seq=body.seq)
+            event.caller, DesiredDocument(document=body.document, source=body.source, key=body.key, seq=body.seq)
         )
 
     return Subscription(

@@ -86,7 +86,7 @@ class IndexDocuments:
                 await self._remove(ref, row, epoch)
         present = [row for row in rows if row.desired.content]
         if present or large:
-            model = await self.models.load(ref.project, index.embedding)
+            model = await self.models.load(ref.caller, index.embedding)
             await self.vectors.create(ref.key, dimensions=model.dimensions)
             await self._index(ref, index, present, model, epoch)
             for row in large:

@@ -6,8 +6,9 @@ from google.protobuf.json_format import MessageToDict, Parse, ParseError
 from tidemill.ingest.v1 import document_pb2, document_service_pb2, events_pb2
 from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub
 from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Caller
 from tidemill_core.errors import NotFound
-from tidemill_core.grpc.context import acting_for
+from tidemill_core.grpc.context import acting_as
 from tidemill_kit.store.objects import ExchangeBucket, ObjectMissing
 from tidemill_rag.errors import DocumentUnreadable
 from tidemill_rag.indexing.domain.content import DocumentContent, whole
@@ -23,12 +24,12 @@ class IngestCatalog:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._documents = DocumentServiceStub(channel)
 
-    async def page(self, project: str, source: str, *, token: str) -> CatalogPage:
+    async def page(self, caller: Caller, source: str, *, token: str) -> CatalogPage:
         """See `Catalog.page`. A source that does not exist has no documents."""
         request = document_service_pb2.ListDocumentsRequest(
             page_size=_PAGE, page_token=token, source=source, show_all=True
         )
-        with acting_for(project):
+        with acting_as(caller):
             try:
                 page = await self._documents.ListDocuments(request)
             except NotFound:

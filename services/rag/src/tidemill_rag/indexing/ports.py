@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Caller
 from tidemill_rag.collections.domain import IndexRef
 from tidemill_rag.indexing.domain.content import DocumentContent
 from tidemill_rag.indexing.domain.ledger import Counts, DesiredDocument, Row
@@ -82,7 +83,7 @@ class CatalogPage:
 class Catalog(Protocol):
     """ingest's list of documents."""
 
-    async def page(self, project: str, source: str, *, token: str) -> CatalogPage:
+    async def page(self, caller: Caller, source: str, *, token: str) -> CatalogPage:
         """Return the page of a source's documents, including deleted ones, that follows the one with this token.
 
         Raises:

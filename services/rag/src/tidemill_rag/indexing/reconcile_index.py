@@ -110,7 +110,7 @@ class ReconcileIndex:
         if not source and not token:
             await self.ledger.count(ref)  # cheap while the ledger is small; creates the counters
         try:
-            page = await self.catalog.page(ref.project, index.sources[source], token=token)
+            page = await self.catalog.page(ref.caller, index.sources[source], token=token)
         except InvalidInput:
             if not token:
                 raise
@@ -137,7 +137,7 @@ class ReconcileIndex:
         """
         if ref.key in self.checked:
             return
-        await self.models.load(ref.project, index.embedding)
+        await self.models.load(ref.caller, index.embedding)
         points, kept = await self.vectors.count(ref.key), (await self.ledger.counts([ref]))[ref]
         fewer = points < kept.chunks and points < (await self.ledger.count(ref)).chunks  # counters may be off
         if (fewer or not self.vectors.durable) and (lost := await self.compare_points(ref, epoch=epoch)):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tidemill_core.application import PageRequest
+from tidemill_core.application import Caller, PageRequest
 from tidemill_rag.collections.domain import IndexRef
 from tidemill_rag.collections.ports import Collections, Enqueue
 from tidemill_rag.indexing.domain.ledger import DesiredDocument
@@ -20,7 +20,7 @@ class RecordDocument:
     ledger: Ledger
     enqueue: Enqueue
 
-    async def __call__(self, project: str, desired: DesiredDocument) -> None:
+    async def __call__(self, caller: Caller, desired: DesiredDocument) -> None:
         """Record the desired state of the document.
 
         The collections are read for every event. An index version that is created after this read lists the source
@@ -28,7 +28,7 @@ class RecordDocument:
         """
         token = ""
         while True:
-            page = await self.collections.list(project, page=PageRequest(size=1000, token=token))
+            page = await self.collections.list(caller.project, page=PageRequest(size=1000, token=token))
             for collection in page.items:
                 for index in collection.indexes:
                     if index.receives_updates and desired.source in index.sources:

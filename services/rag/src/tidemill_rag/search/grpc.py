@@ -3,6 +3,7 @@
 from tidemill.rag.v1 import retrieval_service_pb2 as pb
 from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceServicer
 from tidemill_kit.grpc.server import current_caller
+from tidemill_kit.mapping import from_message
 from tidemill_rag.search.messages import filter_of, passage_message
 from tidemill_rag.search.search import Question, Search
 
@@ -15,15 +16,7 @@ class GrpcRetrievalService(RetrievalServiceServicer):
 
     async def Search(self, request: pb.SearchRequest, _context: object) -> pb.SearchResponse:
         """Find the best passages."""
-        question = Question(
-            collection=request.collection,
-            text=request.query,
-            top_k=request.top_k,
-            metadata=filter_of(request.metadata_filter),
-            sources=tuple(request.sources),
-            principals=tuple(request.principals),
-            index=request.index,
-        )
+        question = from_message(Question, request, metadata_filter=filter_of(request.metadata_filter))
         answer = await self._search(current_caller(), question)
         passages = [passage_message(position, match) for position, match in enumerate(answer.passages, start=1)]
         return pb.SearchResponse(passages=passages, index=answer.index, warnings=answer.warnings)

@@ -7,6 +7,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from tidemill.content.v1 import content_pb2
 from tidemill_core.errors import InvalidInput, Violation
+from tidemill_kit.mapping import to_message
 from tidemill_rag.indexing.domain.content import MetadataValue, whole
 from tidemill_rag.vectors.ports import Match
 
@@ -32,20 +33,4 @@ def filter_of(message: Struct) -> Mapping[str, Sequence[MetadataValue]]:
 
 def passage_message(position: int, match: Match) -> content_pb2.Passage:
     """Return the passage message; ids count from "1", the best match."""
-    payload = match.payload
-    return content_pb2.Passage(
-        id=str(position),
-        document=payload.document,
-        version=payload.version,
-        start=payload.start,
-        end=payload.end,
-        text=payload.text,
-        score=match.score,
-        source=payload.source,
-        key=payload.key,
-        title=payload.title,
-        uri=payload.uri,
-        header_start=payload.header_start,
-        header_end=payload.header_end,
-        also_in=match.also_in,
-    )
+    return to_message(content_pb2.Passage, match.payload, match, id=str(position))

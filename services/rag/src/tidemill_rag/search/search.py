@@ -1,11 +1,12 @@
 """Similarity search over the current passages of a collection."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tidemill_core.application import Caller
 from tidemill_core.characters import clean, ignorable
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import Violation
+from tidemill_core.resources import refuse
 from tidemill_rag.collections.domain import Collection, IndexRef, IndexVersion, numbers
 from tidemill_rag.collections.ports import Collections, found
 from tidemill_rag.embedding.ports import EmbeddingModels
@@ -28,9 +29,9 @@ class Question:
     """A search request: `top_k` 0 is the default, `index` 0 the live index version."""
 
     collection: str
-    text: str
+    query: str
     top_k: int = 0
-    metadata: Mapping[str, Sequence[MetadataValue]] = field(default_factory=dict)
+    metadata_filter: Mapping[str, Sequence[MetadataValue]] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
     principals: tuple[str, ...] = ()
     index: int = 0
@@ -70,15 +71,15 @@ class Search:
             IndexNotReady: the first index version has not listed its documents yet.
 
         """
-        self._check(question)
+        refuse(self._violations(question))
         collection = await found(self.collections, caller.project, question.collection)
         index = await self._index(collection, question.index)
-        model = await self.models.load(caller.project, index.embedding)
-        text = clean(question.text)
+        model = await self.models.load(caller, index.embedding)
+        text = clean(question.query)
         vector = await model.embed_query(caller.project, text)
         if vector is None:
             return Answer(index=index.number, passages=(), warnings=(_UNKNOWN.format(index.embedding),))
-        where = Where(metadata=question.metadata, sources=question.sources, principals=question.principals)
+        where = Where(metadata=question.metadata_filter, sources=question.sources, principals=question.principals)
         passages = await self._current(collection, index, vector, where, question.top_k or DEFAULT_TOP_K)
         return Answer(index=index.number, passages=passages)
 
@@ -116,21 +117,18 @@ class Search:
         counts = (await self.ledger.counts([ref]))[ref]
         raise IndexNotReady(collection.id, indexed=counts.indexed, desired=counts.desired, message=building.message)
 
-    def _check(self, question: Question) -> None:
-        violations = []
-        if not "".join(each for each in question.text if not ignorable(each)).strip():
-            violations.append(Violation(field="query", description="is empty"))
-        if len(question.text) > self.max_characters:
-            text = f"has {len(question.text)} characters; the limit is {self.max_characters}"
-            violations.append(Violation(field="query", description=text))
+    def _violations(self, question: Question) -> Iterator[Violation]:
+        if not "".join(each for each in question.query if not ignorable(each)).strip():
+            yield Violation(field="query", description="is empty")
+        if len(question.query) > self.max_characters:
+            text = f"has {len(question.query)} characters; the limit is {self.max_characters}"
+            yield Violation(field="query", description=text)
         if not 0 <= question.top_k <= MAX_TOP_K:
             text = f"is {question.top_k}; use 1 to {MAX_TOP_K}, or 0 for the default, {DEFAULT_TOP_K}"
-            violations.append(Violation(field="top_k", description=text))
+            yield Violation(field="top_k", description=text)
         if question.index < 0:
             text = f"is {question.index}; use the number of an index version, or 0 for the live one"
-            violations.append(Violation(field="index", description=text))
-        if violations:
-            raise InvalidInput.of(*violations)
+            yield Violation(field="index", description=text)
 
 
 def _different(matches: Sequence[Match]) -> list[Match]:
