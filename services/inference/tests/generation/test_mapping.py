@@ -1,0 +1,129 @@
+"""Answers as messages and as they are stored since their first version: never with the text of a passage."""
+
+from datetime import timedelta
+from typing import Any
+
+from tidemill.content.v1 import content_pb2
+from tidemill.inference.v1 import inference_pb2
+from tidemill_inference.deployments.domain.spec import RecordMode
+from tidemill_inference.generation.domain.content import Citation, Message, Part, Passage, Role
+from tidemill_inference.generation.domain.inference import Inference, Lease, Purpose, State, Usage, Variant
+from tidemill_inference.generation.messages import inference_message
+from tidemill_inference.generation.mongo import INFERENCES
+from tidemill_kit.store.aggregates import Identity
+from tidemill_testkit.clocks import NOON
+from tidemill_testkit.mapping import unsent
+
+IDENTITY = Identity(
+    id="i1", project="acme", labels={}, version=1, seq=0, create_time=NOON, update_time=NOON, deleted=False
+)
+PASSAGE: dict[str, Any] = {
+    "id": "1",
+    "document": "d",
+    "version": 2,
+    "start": 10,
+    "end": 20,
+    "score": 0.5,
+    "source": "wiki",
+    "key": "faq",
+    "title": "FAQ",
+    "uri": "",
+    "text": "",
+    "header_start": 0,
+    "header_end": 0,
+    "also_in": ["wiki/other"],
+}
+STORED: dict[str, Any] = {
+    "request_id": "r1",
+    "request_digest": "digest",
+    "deployment": "helpdesk",
+    "end_user": "u1",
+    "finish_reason": "stop",
+    "failure": "",
+    "citation_valid": 1.0,
+    "finish_time": NOON,
+    "purpose": "LIVE",
+    "record": "FULL",
+    "state": "COMPLETED",
+    "lease": {"owner": "one", "epoch": 3, "until": NOON},
+    "variant": {
+        "name": "live",
+        "configuration": "c",
+        "model": "small@1",
+        "prompt": "p@1",
+        "index": 4,
+        "engine": "local",
+        "rollout": "",
+    },
+    "usage": {"input_tokens": 3, "output_tokens": 4, "first_token_s": 0.25, "total_s": 1.5, "search_s": 0.0},
+    "messages": [{"role": "user", "name": "", "parts": [{"text": "How?", "citations": []}]}],
+    "variables": '{"a.b": 1}',
+    "principals": ["group:support"],
+    "output": [
+        {
+            "role": "assistant",
+            "name": "",
+            "parts": [{"text": "So.", "citations": [{"start": 0, "end": 3, "passage": "1"}]}],
+        }
+    ],
+    "passages": [PASSAGE],
+    "warnings": ["slow"],
+}
+
+
+def an_inference(*, text: str = "") -> Inference:
+    cited = Part(text="So.", citations=(Citation(start=0, end=3, passage="1"),))
+    passage = {**PASSAGE, "text": text, "also_in": ("wiki/other",)}
+    return Inference(
+        **IDENTITY.fields(),
+        request_id="r1",
+        request_digest="digest",
+        deployment="helpdesk",
+        purpose=Purpose.LIVE,
+        record=RecordMode.FULL,
+        end_user="u1",
+        state=State.COMPLETED,
+        lease=Lease(owner="one", epoch=3, until=NOON),
+        variant=Variant(**STORED["variant"]),
+        messages=(Message.of(Role.USER, "How?"),),
+        variables={"a.b": 1},
+        principals=("group:support",),
+        output=(Message(role=Role.ASSISTANT, parts=(cited,)),),
+        passages=(Passage(**passage),),
+        usage=Usage(**STORED["usage"]),
+        finish_reason="stop",
+        warnings=("slow",),
+        citation_valid=1.0,
+        finish_time=NOON,
+    )
+
+
+def test_an_answer_is_stored_as_it_always_was_and_without_the_text_of_its_passages() -> None:
+    assert INFERENCES.encode(an_inference(text="what the passage says")) == STORED
+    assert INFERENCES.decode(IDENTITY, STORED, 1) == an_inference()
+
+
+def test_an_answer_from_before_passages_named_other_documents_is_read() -> None:
+    older = {name: value for name, value in PASSAGE.items() if name != "also_in"}
+    state = {name: value for name, value in STORED.items() if name != "principals"} | {"passages": [older]}
+    read = INFERENCES.decode(IDENTITY, state, 1)
+    assert (read.passages[0].also_in, read.principals) == ((), ())
+
+
+def test_an_answer_is_sent_by_name() -> None:
+    message = inference_message(an_inference(text="what the passage says"))
+    assert message.state == inference_pb2.INFERENCE_STATE_COMPLETED
+    assert message.usage.total.ToTimedelta() == timedelta(seconds=1.5)
+    assert message.output[0].role == content_pb2.ROLE_ASSISTANT
+    assert message.output[0].parts[0].citations[0].passage == "1"
+    assert message.passages[0].text == "what the passage says"
+
+
+def test_what_of_an_answer_is_not_sent_is_this() -> None:
+    inner = {"lease", "record", "request_id", "request_digest"}
+    shown_by_its_own_rpc = {"principals", "variables"}
+    assert unsent(inference_pb2.Inference, Inference) == inner | shown_by_its_own_rpc | {"update_time"}
+    assert unsent(inference_pb2.Variant, Variant) == set()
+    assert unsent(inference_pb2.Usage, Usage) == set()
+    assert unsent(content_pb2.Passage, Passage) == set()
+    assert unsent(content_pb2.Message, Message) == set()

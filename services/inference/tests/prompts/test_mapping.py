@@ -1,0 +1,40 @@
+"""Prompts as messages and as they are stored since their first version."""
+
+from typing import Any
+
+from tidemill.inference.v1 import prompt_pb2
+from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent, PromptVersion
+from tidemill_inference.prompts.mongo import PROMPTS
+from tidemill_kit.store.aggregates import Identity
+from tidemill_testkit.clocks import NOON
+from tidemill_testkit.mapping import unsent
+
+IDENTITY = Identity(
+    id="p", project="acme", labels={}, version=1, seq=0, create_time=NOON, update_time=NOON, deleted=False
+)
+STORED: dict[str, Any] = {
+    "versions": [
+        {
+            "number": 1,
+            "digest": "d",
+            "content": {"user": "{{ question }}", "system": "Be brief.", "variables_schema": ""},
+            "create_time": NOON,
+        }
+    ],
+    "version_labels": {"live": 1},
+}
+
+
+def test_a_prompt_is_stored_as_it_always_was() -> None:
+    content = PromptContent(user="{{ question }}", system="Be brief.")
+    version = PromptVersion(number=1, digest="d", content=content, create_time=NOON)
+    prompt = Prompt(**IDENTITY.fields(), versions=[version], version_labels={"live": 1})
+
+    assert PROMPTS.encode(prompt) == STORED
+    assert PROMPTS.decode(IDENTITY, STORED, 1) == prompt
+
+
+def test_a_prompt_is_sent_whole() -> None:
+    assert unsent(prompt_pb2.Prompt, Prompt) == set()
+    assert unsent(prompt_pb2.PromptVersion, PromptVersion) == set()
+    assert unsent(prompt_pb2.PromptContent, PromptContent) == set()
