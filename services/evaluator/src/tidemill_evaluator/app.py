@@ -13,7 +13,7 @@ from tidemill_core.errors import NotFound
 from tidemill_evaluator.errors import GateNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.events import candidates
 from tidemill_evaluator.evaluations.grpc import EvaluationRpcs
-from tidemill_evaluator.evaluations.wiring import own, wire_evaluations
+from tidemill_evaluator.evaluations.wiring import OfOtherFeatures, own, wire_evaluations
 from tidemill_evaluator.gates.crud import GateCrud
 from tidemill_evaluator.gates.grpc import GateRpcs
 from tidemill_evaluator.gates.mongo import CANDIDATE_GATES, GATES, deferring_gates
@@ -42,9 +42,8 @@ async def build_app(settings: EvaluatorSettings) -> App:
         backend.own_bucket(settings.exchange_bucket),
         of_datasets={name: backend.bucket(name) for name in settings.dataset_buckets},
     )
-    evaluations = wire_evaluations(
-        settings, backend, suites=suites, gates=gates, by_candidate=by_candidate, cases=cases
-    )
+    others = OfOtherFeatures(suites=suites, cases=cases, gates=gates, by_candidate=by_candidate)
+    evaluations = wire_evaluations(settings, backend, others)
     triggers = evaluations.triggers
     deferred = Controller[ResourceKey](
         "deferred_evaluations",

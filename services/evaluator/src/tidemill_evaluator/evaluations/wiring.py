@@ -17,7 +17,6 @@ from tidemill_evaluator.evaluations.messages import TOPIC
 from tidemill_evaluator.evaluations.mongo import EVALUATIONS, unfinished_evaluations
 from tidemill_evaluator.evaluations.mongo_case_results import MongoCaseResults
 from tidemill_evaluator.evaluations.paired_answers import PairedAnswers, Patience
-from tidemill_evaluator.evaluations.ports import CaseResults, Inference
 from tidemill_evaluator.evaluations.run_evaluation import RunEvaluation
 from tidemill_evaluator.evaluations.start_evaluation import StartEvaluation
 from tidemill_evaluator.evaluations.trainer import TrainerModels
@@ -30,6 +29,16 @@ from tidemill_evaluator.statistics.rouge import RougeScores
 from tidemill_evaluator.suites.ports import Cases, Suites
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfOtherFeatures:
+    """What gates and suites store."""
+
+    suites: Suites
+    cases: Cases
+    gates: Gates
+    by_candidate: GatesOfCandidates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,33 +57,29 @@ def own(key: ResourceKey) -> Caller:
     return Caller(project=key.project, subject="tidemill-evaluator")
 
 
-def wire_evaluations(  # noqa: PLR0913 - what other features have is passed once
-    settings: EvaluatorSettings,
-    backend: Backend,
-    *,
-    suites: Suites,
-    gates: Gates,
-    by_candidate: GatesOfCandidates,
-    cases: Cases,
-) -> WiredEvaluations:
-    """Return use cases and controller."""
-    channels = {
-        name: backend.channel(name, address, timeout_s=settings.call_timeout_s)
-        for name, address in (
-            ("inference", settings.inference_address),
-            ("ingest", settings.ingest_address),
-            ("trainer", settings.trainer_address),
+class _Adapters:
+    """What evaluations store, and the services that they call."""
+
+    def __init__(self, settings: EvaluatorSettings, backend: Backend) -> None:
+        self.evaluations = backend.aggregates(
+            "evaluations",
+            EVALUATIONS,
+            missing=EvaluationNotFound,
+            topic=TOPIC,
+            lists=[("gate",), ("candidate",), ("gate", "candidate")],
         )
-    }
-    inference = InferenceService(channels["inference"], answer_timeout_s=settings.answer_timeout_s)
-    models, results = TrainerModels(channels["trainer"]), MongoCaseResults(backend.database["case_results"])
-    evaluations = backend.aggregates(
-        "evaluations",
-        EVALUATIONS,
-        missing=EvaluationNotFound,
-        topic=TOPIC,
-        lists=[("gate",), ("candidate",), ("gate", "candidate")],
-    )
+        self.results = MongoCaseResults(backend.database["case_results"])
+        timeout_s = settings.call_timeout_s
+        inference = backend.channel("inference", settings.inference_address, timeout_s=timeout_s)
+        self.inference = InferenceService(inference, answer_timeout_s=settings.answer_timeout_s)
+        self.models = TrainerModels(backend.channel("trainer", settings.trainer_address, timeout_s=timeout_s))
+        self.datasets = IngestDatasets(backend.channel("ingest", settings.ingest_address, timeout_s=timeout_s))
+
+
+def wire_evaluations(settings: EvaluatorSettings, backend: Backend, others: OfOtherFeatures) -> WiredEvaluations:
+    """Return use cases and controller."""
+    adapters = _Adapters(settings, backend)
+    evaluations = adapters.evaluations
     controller = Controller[ResourceKey](
         "evaluations",
         reconcile=lambda key, epoch: run(own(key), key.id, epoch=epoch),
@@ -85,49 +90,52 @@ def wire_evaluations(  # noqa: PLR0913 - what other features have is passed once
     )
     triggers = EvaluationTriggers(
         evaluations=evaluations,
-        gates=gates,
-        by_candidate=by_candidate,
+        gates=others.gates,
+        by_candidate=others.by_candidate,
         attempts=settings.attempts,
         enqueue=controller.enqueue,
     )
-    run = RunEvaluation(
-        evaluations=evaluations,
-        inference=inference,
-        cases=cases,
-        results=results,
-        gather=CollectCases(
-            suites=suites, models=models, datasets=IngestDatasets(channels["ingest"]), limits=settings.limits
-        ),
-        ask=_paired_answers(settings, inference, results),
-        compute_verdict=ComputeVerdict(intervals=BettingIntervals(), evidence=settings.evidence),
-        triggers=triggers,
-        max_concurrent=asyncio.Semaphore(settings.max_concurrent_answers),
-        turns=lambda deadline_s: Turns(
-            Pace(maximum=settings.max_concurrent_answers, share=settings.answer_share), deadline_s=deadline_s
-        ),
-        clock=SystemClock(),
-    )
+    run = _run_evaluation(settings, adapters, others, triggers)
     return WiredEvaluations(
         crud=EvaluationCrud(evaluations=evaluations, clock=SystemClock()),
         start=StartEvaluation(
             evaluations=evaluations,
-            gates=gates,
-            suites=suites,
-            models=models,
-            inference=inference,
+            gates=others.gates,
+            suites=others.suites,
+            models=adapters.models,
+            inference=adapters.inference,
             limits=settings.limits,
             enqueue=controller.enqueue,
         ),
-        list_case_results=ListCaseResults(evaluations=evaluations, cases=cases, results=results),
+        list_case_results=ListCaseResults(evaluations=evaluations, cases=others.cases, results=adapters.results),
         triggers=triggers,
         controller=controller,
     )
 
 
-def _paired_answers(settings: EvaluatorSettings, inference: Inference, results: CaseResults) -> PairedAnswers:
+def _run_evaluation(
+    settings: EvaluatorSettings, adapters: _Adapters, others: OfOtherFeatures, triggers: EvaluationTriggers
+) -> RunEvaluation:
+    maximum, share = settings.max_concurrent_answers, settings.answer_share
     patience = Patience(
         attempts=settings.answer_attempts,
         pause_s=settings.answer_pause_s,
         attempts_in_time=settings.answer_attempts_in_time,
     )
-    return PairedAnswers(inference=inference, results=results, scores=RougeScores(), patience=patience)
+    return RunEvaluation(
+        evaluations=adapters.evaluations,
+        inference=adapters.inference,
+        cases=others.cases,
+        results=adapters.results,
+        gather=CollectCases(
+            suites=others.suites, models=adapters.models, datasets=adapters.datasets, limits=settings.limits
+        ),
+        ask=PairedAnswers(
+            inference=adapters.inference, results=adapters.results, scores=RougeScores(), patience=patience
+        ),
+        compute_verdict=ComputeVerdict(intervals=BettingIntervals(), evidence=settings.evidence),
+        triggers=triggers,
+        max_concurrent=asyncio.Semaphore(maximum),
+        turns=lambda deadline_s: Turns(Pace(maximum=maximum, share=share), deadline_s=deadline_s),
+        clock=SystemClock(),
+    )

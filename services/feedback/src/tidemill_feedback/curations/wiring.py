@@ -16,6 +16,7 @@ from tidemill_feedback.curations.messages import TOPIC
 from tidemill_feedback.curations.mongo import CURATIONS, MongoCurations
 from tidemill_feedback.curations.mongo_ledger import MongoLedger
 from tidemill_feedback.curations.mongo_prompts import MongoPrompts
+from tidemill_feedback.curations.ports import CurationStore
 from tidemill_feedback.curations.reconcile import PendingCurations
 from tidemill_feedback.curations.reconcile_curation import ReconcileCuration
 from tidemill_feedback.curations.record_correction import RecordCorrection
@@ -25,6 +26,14 @@ from tidemill_feedback.reactions.ports import FeedbackStore
 from tidemill_feedback.settings import SUBJECT, FeedbackSettings
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
+
+
+@dataclass(frozen=True, slots=True)
+class _Stores:
+    feedback: FeedbackStore
+    curations: CurationStore
+    ledger: MongoLedger
+    prompts: MongoPrompts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,29 +61,7 @@ def wire_curations(
     )
     ledger = backend.indexed(MongoLedger(database["examples"], database["counts"]))
     prompts = MongoPrompts(database["prompts"])
-    reconcile = ReconcileCuration(
-        curations=curations,
-        feedback=feedback,
-        ledger=ledger,
-        resolve=ResolveExamples(
-            feedback=feedback,
-            recorded=InferencePrompts(inference),
-            prompts=prompts,
-            ledger=ledger,
-            max_concurrent=settings.max_concurrent_prompts,
-        ),
-        complete=CompleteCuration(
-            curations=curations,
-            feedback=feedback,
-            ledger=ledger,
-            prompts=prompts,
-            batches=ExchangeBatches(backend.own_bucket(settings.exchange_bucket), max_bytes=settings.max_batch_bytes),
-            clock=clock,
-        ),
-        clock=clock,
-        at_most=at_most,
-        exact_rows=settings.exact_rows,
-    )
+    reconcile = _reconcile(settings, backend, _Stores(feedback, curations, ledger, prompts), inference)
     controller = Controller[CurationRef](
         "curations",
         reconcile=lambda ref, epoch: reconcile(Caller(project=ref.project, subject=SUBJECT), ref, epoch=epoch),
@@ -90,4 +77,33 @@ def wire_curations(
         record=RecordCorrection(feedback=feedback, curations=curations, ledger=ledger, enqueue=enqueue),
         forget_examples=ForgetExamples(ledger=ledger, prompts=prompts),
         controller=controller,
+    )
+
+
+def _reconcile(
+    settings: FeedbackSettings, backend: Backend, stores: _Stores, inference: grpc.aio.Channel
+) -> ReconcileCuration:
+    clock = SystemClock()
+    return ReconcileCuration(
+        curations=stores.curations,
+        feedback=stores.feedback,
+        ledger=stores.ledger,
+        resolve=ResolveExamples(
+            feedback=stores.feedback,
+            recorded=InferencePrompts(inference),
+            prompts=stores.prompts,
+            ledger=stores.ledger,
+            max_concurrent=settings.max_concurrent_prompts,
+        ),
+        complete=CompleteCuration(
+            curations=stores.curations,
+            feedback=stores.feedback,
+            ledger=stores.ledger,
+            prompts=stores.prompts,
+            batches=ExchangeBatches(backend.own_bucket(settings.exchange_bucket), max_bytes=settings.max_batch_bytes),
+            clock=clock,
+        ),
+        clock=clock,
+        at_most=settings.max_batch_examples,
+        exact_rows=settings.exact_rows,
     )

@@ -16,7 +16,7 @@ from tidemill_feedback.reactions.handle_submission import HandleSubmission
 from tidemill_feedback.reactions.inference import InferenceAnswers
 from tidemill_feedback.reactions.match_pending import MatchPending
 from tidemill_feedback.reactions.mongo_pending import MongoPending
-from tidemill_feedback.reactions.ports import FeedbackStore, ForgetExamples
+from tidemill_feedback.reactions.ports import FeedbackStore, ForgetExamples, Pending
 from tidemill_feedback.reactions.submit_feedback import SubmitFeedback
 from tidemill_feedback.settings import SUBJECT, FeedbackSettings
 from tidemill_kit.service.backend import Backend
@@ -55,13 +55,6 @@ def wire_reactions(
         trusted=settings.trusted_raters,
     )
     match = MatchPending(pending=pending, inferences=answers, submit=submit, dead_letters=dead_letters)
-    expire = ExpirePending(
-        pending=pending,
-        match=match,
-        dead_letters=dead_letters,
-        clock=clock,
-        wait=timedelta(seconds=settings.pending_wait_s),
-    )
     return WiredReactions(
         servicer=GrpcFeedbackService(
             feedback=FeedbackCrud(feedback=feedback, pending=pending, clock=clock, keep=settings.kept_reactions),
@@ -74,12 +67,25 @@ def wire_reactions(
             record_bytes=settings.max_record_bytes,
         ),
         match=match,
-        expiry=Controller[ResourceKey](
-            "pending",
-            reconcile=lambda key, _: expire(Caller(project=key.project, subject=SUBJECT), key.id),
-            pending=expire.expired,
-            leases=backend.leases("pending_leases"),
-            max_concurrent=1,
-            poll_interval=timedelta(seconds=settings.pending_poll_interval_s),
-        ),
+        expiry=_expiry(settings, backend, match, pending),
+    )
+
+
+def _expiry(
+    settings: FeedbackSettings, backend: Backend, match: MatchPending, pending: Pending
+) -> Controller[ResourceKey]:
+    expire = ExpirePending(
+        pending=pending,
+        match=match,
+        dead_letters=match.dead_letters,
+        clock=SystemClock(),
+        wait=timedelta(seconds=settings.pending_wait_s),
+    )
+    return Controller(
+        "pending",
+        reconcile=lambda key, _: expire(Caller(project=key.project, subject=SUBJECT), key.id),
+        pending=expire.expired,
+        leases=backend.leases("pending_leases"),
+        max_concurrent=1,
+        poll_interval=timedelta(seconds=settings.pending_poll_interval_s),
     )
