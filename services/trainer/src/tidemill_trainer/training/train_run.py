@@ -80,46 +80,46 @@ class TrainRun:
     needs: TrainingNeeds
     clock: Clock
 
-    async def __call__(self, name: ResourceKey, *, epoch: int) -> Requeue | None:
+    async def __call__(self, key: ResourceKey, *, epoch: int) -> Requeue | None:
         """Train the run as the holder of this epoch of its lease."""
         try:
-            return await self._attempt(name, epoch)
+            return await self._attempt(key, epoch)
         except NotFound:
             return None
         except RunLost:
-            await self._tidy(name)
+            await self._tidy(key)
             return None
         except asyncio.CancelledError:  # the lease was lost, or the process stops
-            await self.folders.clean(name)
+            await self.folders.clean(key)
             raise
 
-    async def _attempt(self, name: ResourceKey, epoch: int) -> Requeue | None:
+    async def _attempt(self, key: ResourceKey, epoch: int) -> Requeue | None:
         now = self.clock.now()
-        run = await self._write(name, lambda run: run.claim(epoch, now=now))
+        run = await self._write(key, lambda run: run.claim(epoch, now=now))
         try:
             with isolated():
-                await self._train(name, run, epoch)
+                await self._train(key, run, epoch)
         except DependencyUnavailable as unavailable:
             message = f"waits for {unavailable.dependency}: {unavailable.message}"
-            await self._write(name, lambda run: run.wait(message, epoch=epoch))
+            await self._write(key, lambda run: run.wait(message, epoch=epoch))
             return Requeue()
         except (InvalidInput, NotFound, PermissionDenied, PreconditionFailed, Internal) as refused:
-            await self._fail(name, refused, epoch)
+            await self._fail(key, refused, epoch)
         except TidemillError:
             raise
         except Exception:
-            await self._fail(name, Internal("the training worker failed; see its log"), epoch)
+            await self._fail(key, Internal("the training worker failed; see its log"), epoch)
             raise
         return None
 
-    async def _train(self, name: ResourceKey, run: TrainingRun, epoch: int) -> None:
+    async def _train(self, key: ResourceKey, run: TrainingRun, epoch: int) -> None:
         version = await self.register.made(run)
         if version is None:
             self._refuse_hopeless(run)
-            version = await self._trained(name, run, epoch)
+            version = await self._trained(key, run, epoch)
         now, made = self.clock.now(), version.id
-        await self._write(name, lambda run: run.succeed(made, now=now, epoch=epoch))
-        await self.folders.remove(name)
+        await self._write(key, lambda run: run.succeed(made, now=now, epoch=epoch))
+        await self.folders.remove(key)
 
     def _refuse_hopeless(self, run: TrainingRun) -> None:
         if run.fruitless > self.needs.max_fruitless:
@@ -133,20 +133,20 @@ class TrainRun:
             message = f"{run.dataset.id} has {there} training examples; at least {minimum} are needed"
             raise TrainingFailed(message, reason="DATASET_TOO_SMALL")
 
-    async def _trained(self, name: ResourceKey, run: TrainingRun, epoch: int) -> ModelVersion:
-        folder = await self.folders.open(name)
-        base = await self.bases.fetch(await self.versions.get(name.project, run.base))
-        await self.datasets.fetch(name.project, run.dataset, folder.examples)
-        progress = await self._computed(name, run, epoch, folder=folder, base=base)
+    async def _trained(self, key: ResourceKey, run: TrainingRun, epoch: int) -> ModelVersion:
+        folder = await self.folders.open(key)
+        base = await self.bases.fetch(await self.versions.get(key.project, run.base))
+        await self.datasets.fetch(key.project, run.dataset, folder.examples)
+        progress = await self._computed(key, run, epoch, folder=folder, base=base)
 
         def finished(run: TrainingRun) -> None:
             run.advance(progress, epoch=epoch)
             run.register(epoch=epoch)
 
-        return await self.register(await self._write(name, finished), folder)
+        return await self.register(await self._write(key, finished), folder)
 
     async def _computed(
-        self, name: ResourceKey, run: TrainingRun, epoch: int, *, folder: RunFolder, base: Path
+        self, key: ResourceKey, run: TrainingRun, epoch: int, *, folder: RunFolder, base: Path
     ) -> Progress:
         job = TrainingJob(
             folder=folder,
@@ -160,18 +160,16 @@ class TrainRun:
         )
         try:
             async with self.trainings.running(job) as reports:
-                return await self._follow(name, run, reports, epoch)
+                return await self._follow(key, run, reports, epoch)
         except TrainingFailed as failed:
-            run = await self.runs.get(name.project, name.id)
+            run = await self.runs.get(key.project, key.id)
             if failed.reason != OUT_OF_MEMORY or not run.may_shrink:
                 raise
         limits = await current_limits(self.plans, run)
-        run = await self._write(name, lambda run: run.shrink(limits=limits, epoch=epoch))
-        return await self._computed(name, run, epoch, folder=folder, base=base)
+        run = await self._write(key, lambda run: run.shrink(limits=limits, epoch=epoch))
+        return await self._computed(key, run, epoch, folder=folder, base=base)
 
-    async def _follow(
-        self, name: ResourceKey, run: TrainingRun, reports: AsyncIterator[Report], epoch: int
-    ) -> Progress:
+    async def _follow(self, key: ResourceKey, run: TrainingRun, reports: AsyncIterator[Report], epoch: int) -> Progress:
         """Store the process's reports, at most once per POLL_INTERVAL_S; return the last progress."""
         watch = _Watch(run)
         reading = asyncio.create_task(watch.read(reports))
@@ -184,7 +182,7 @@ class TrainRun:
                 progress = replace(watch.progress, seconds=seconds)
                 now = (progress.step, watch.fit)
                 with suppress(DependencyUnavailable):  # the training continues as long as its lease holds
-                    await self._check(name, progress, watch, epoch, news=now != written)
+                    await self._check(key, progress, watch, epoch, news=now != written)
                     written = now
             reading.result()
         finally:
@@ -192,10 +190,10 @@ class TrainRun:
             await asyncio.wait([reading])
         return replace(watch.progress, seconds=progress.seconds)
 
-    async def _check(self, name: ResourceKey, progress: Progress, watch: "_Watch", epoch: int, *, news: bool) -> None:
+    async def _check(self, key: ResourceKey, progress: Progress, watch: "_Watch", epoch: int, *, news: bool) -> None:
         """Store new progress; without any, check that this worker still owns the run."""
         if not news:
-            (await self.runs.get(name.project, name.id)).refuse_unless_claimed(epoch)
+            (await self.runs.get(key.project, key.id)).refuse_unless_claimed(epoch)
             return
 
         def change(run: TrainingRun) -> None:
@@ -206,28 +204,28 @@ class TrainRun:
                 run.begin(versions=watch.versions, epoch=epoch)
             run.advance(progress, epoch=epoch)
 
-        await self._write(name, change)
+        await self._write(key, change)
 
     def _warnings(self, run: TrainingRun, examples: ExampleCounts) -> list[str]:
         if examples.left_out <= self.needs.warn_left_out:
             return []
         return [examples.described(max_length=run.recipe.args["max_length"])]
 
-    async def _fail(self, name: ResourceKey, refused: TidemillError, epoch: int) -> None:
+    async def _fail(self, key: ResourceKey, refused: TidemillError, epoch: int) -> None:
         now = self.clock.now()
         reason, message = refused.reason, refused.message
-        await self._write(name, lambda run: run.fail(reason=reason, message=message, now=now, epoch=epoch))
-        await self.folders.clean(name)
+        await self._write(key, lambda run: run.fail(reason=reason, message=message, now=now, epoch=epoch))
+        await self.folders.clean(key)
 
-    async def _tidy(self, name: ResourceKey) -> None:
+    async def _tidy(self, key: ResourceKey) -> None:
         """Delete the folder of a run that is over; if it may go on, here or elsewhere, keep the checkpoints."""
         with suppress(NotFound, DependencyUnavailable):
-            run = await self.runs.get(name.project, name.id)
+            run = await self.runs.get(key.project, key.id)
             may_go_on = run.is_in_work or run.state is RunState.FAILED
-            await (self.folders.clean(name) if may_go_on else self.folders.remove(name))
+            await (self.folders.clean(key) if may_go_on else self.folders.remove(key))
 
-    async def _write(self, name: ResourceKey, change: Callable[[TrainingRun], None]) -> TrainingRun:
-        return await self.runs.update(name.project, name.id, change, request=Request.internal())
+    async def _write(self, key: ResourceKey, change: Callable[[TrainingRun], None]) -> TrainingRun:
+        return await self.runs.update(key.project, key.id, change, request=Request.internal())
 
 
 def _seconds_left(run: TrainingRun) -> float:
