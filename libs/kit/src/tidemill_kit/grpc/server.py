@@ -87,16 +87,8 @@ class GrpcServer:
         *,
         closed: Callable[[], str] = lambda: "",
     ) -> None:
-        services = _Services()
-        for register, servicer in servicers:
-            register(servicer, cast("grpc.aio.Server", services))
-        self._edge = EdgeInterceptor(
-            _policies(services.names),
-            admission=Admission(max_rpcs=settings.max_concurrent_rpcs, max_public_streams=settings.max_public_streams),
-            max_items=settings.max_request_items,
-            idle_s=settings.stream_idle_s,
-            closed=closed,
-        )
+        services = Services(servicers)
+        self._edge = services.edge(settings, closed=closed)
         self._server = grpc.aio.server(
             interceptors=[self._edge],
             options=_options(settings),
@@ -145,17 +137,39 @@ class GrpcServer:
         await stopping
 
 
-class _Services:
-    """Stands in for a server, to learn which services a registration would add."""
+class Services:
+    """Stands in for a server, to learn which services and methods registrations would add."""
 
-    def __init__(self) -> None:
+    def __init__(self, servicers: Sequence[Registration]) -> None:
         self.names: list[str] = []
+        self.handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        for register, servicer in servicers:
+            register(servicer, cast("grpc.aio.Server", self))
 
     def add_generic_rpc_handlers(self, handlers: Iterable[grpc.ServiceRpcHandler]) -> None:
+        """Keep the names of their services."""
         self.names += [handler.service_name() for handler in handlers]
 
-    def add_registered_method_handlers(self, service_name: str, handlers: Mapping[str, object]) -> None:
-        """Do the same: generated code calls both."""
+    def add_registered_method_handlers(
+        self, service_name: str, handlers: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]"
+    ) -> None:
+        """Keep the handlers; generated code calls both."""
+        self.handlers |= {f"/{service_name}/{name}": handler for name, handler in handlers.items()}
+
+    def edge(self, settings: ServiceSettings, *, closed: Callable[[], str] = lambda: "") -> EdgeInterceptor:
+        """Return what stands around each handler.
+
+        Raises:
+            UndeclaredRpcs: some say neither who may call them nor whether that is recorded.
+
+        """
+        return EdgeInterceptor(
+            _policies(self.names),
+            admission=Admission(max_rpcs=settings.max_concurrent_rpcs, max_public_streams=settings.max_public_streams),
+            max_items=settings.max_request_items,
+            idle_s=settings.stream_idle_s,
+            closed=closed,
+        )
 
 
 def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
