@@ -1,29 +1,34 @@
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
 import grpc
 
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
-from tidemill_core.errors import DependencyUnavailable
+from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
+from tidemill_core.grpc.client import open_channel
 from tidemill_inference.engines.trainer import TrainerModels
+from tidemill_testkit.stubs.trainer import Context, StubModelRegistry
+
+FOLDER = model_pb2.ModelSource(folder=model_pb2.FolderSource())
 
 
-class Registry:
-    """Answers as the trainer does, with what a test says."""
+class Registry(StubModelRegistry):
+    """Has `gpt@1`, and counts how often it is asked for it."""
 
     def __init__(self, source: model_pb2.ModelSource) -> None:
-        self.source = source
+        super().__init__()
         self.asked = 0
-        self.down = False
+        self.change(source)
+
+    def change(self, source: model_pb2.ModelSource) -> None:
+        self.add(model_pb2.ModelVersion(id="gpt@1", digest="d", source=source))
 
     async def GetModelVersion(  # noqa: N802 - the contract's name
-        self, request: model_registry_service_pb2.GetModelVersionRequest, **_: object
+        self, request: model_registry_service_pb2.GetModelVersionRequest, context: Context
     ) -> model_registry_service_pb2.GetModelVersionResponse:
         self.asked += 1
-        if self.down:
-            message = "it is down"
-            raise DependencyUnavailable(message, dependency="trainer")
-        version = model_pb2.ModelVersion(
-            id=request.id, state=model_pb2.MODEL_VERSION_STATE_READY, digest="d", source=self.source
-        )
-        return model_registry_service_pb2.GetModelVersionResponse(version=version)
+        return await super().GetModelVersion(request, context)
 
 
 def remote(secret: str) -> model_pb2.ModelSource:
@@ -32,40 +37,49 @@ def remote(secret: str) -> model_pb2.ModelSource:
     )
 
 
-async def models(registry: Registry, *, recheck_s: float) -> TrainerModels:
-    channel = grpc.aio.insecure_channel("127.0.0.1:1")
-    await channel.close()
-    made = TrainerModels(channel, timeout_s=1, recheck_s=recheck_s)
-    made._registry = registry  # type: ignore[assignment] # noqa: SLF001 - in place of the stub
-    return made
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What inference knows of the registry."""
+
+    registry: Registry
+    server: grpc.aio.Server
+    models: TrainerModels
+
+
+@asynccontextmanager
+async def known(source: model_pb2.ModelSource, *, recheck_s: float) -> AsyncIterator[Known]:
+    registry, server = Registry(source), grpc.aio.server()  # type: ignore[abstract] # it has what inference calls
+    add_ModelRegistryServiceServicer_to_server(registry, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with open_channel(f"127.0.0.1:{port}", name="trainer") as channel:
+        models = TrainerModels(channel, timeout_s=5, recheck_s=recheck_s)
+        yield Known(registry=registry, server=server, models=models)
+    await server.stop(None)
 
 
 async def test_another_secret_of_a_remote_model_counts_without_a_restart() -> None:
-    registry = Registry(remote("OLD_KEY"))
-    known = await models(registry, recheck_s=0)
-
     secrets = []
-    for name in ("OLD_KEY", "NEW_KEY"):
-        registry.source = remote(name)
-        found = await known.resolve("acme", "gpt@1", field="model")
-        secrets.append(found.remote and found.remote.secret)
+    async with known(remote("OLD_KEY"), recheck_s=0) as trainer:
+        for name in ("OLD_KEY", "NEW_KEY"):
+            trainer.registry.change(remote(name))
+            found = await trainer.models.resolve("acme", "gpt@1", field="model")
+            secrets.append(found.remote and found.remote.secret)
 
     assert secrets == ["OLD_KEY", "NEW_KEY"]
 
 
 async def test_a_remote_model_answers_on_while_the_trainer_is_down() -> None:
-    registry = Registry(remote("KEY"))
-    known = await models(registry, recheck_s=0)
-    first = await known.resolve("acme", "gpt@1", field="model")
-    registry.down = True
+    async with known(remote("KEY"), recheck_s=0) as trainer:
+        first = await trainer.models.resolve("acme", "gpt@1", field="model")
+        await trainer.server.stop(None)
 
-    assert await known.resolve("acme", "gpt@1", field="model") == first
+        assert await trainer.models.resolve("acme", "gpt@1", field="model") == first
 
 
 async def test_a_model_of_files_is_asked_for_once_and_a_remote_one_once_in_a_while() -> None:
-    for source, recheck_s in ((model_pb2.ModelSource(folder=model_pb2.FolderSource()), 0.0), (remote("KEY"), 60.0)):
-        registry = Registry(source)
-        known = await models(registry, recheck_s=recheck_s)
-        for _ in range(3):
-            await known.resolve("acme", "gpt@1", field="model")
-        assert registry.asked == 1
+    for source, recheck_s in ((FOLDER, 0.0), (remote("KEY"), 60.0)):
+        async with known(source, recheck_s=recheck_s) as trainer:
+            for _ in range(3):
+                await trainer.models.resolve("acme", "gpt@1", field="model")
+            assert trainer.registry.asked == 1
