@@ -63,7 +63,7 @@ def _house_keeper(settings: MonitorSettings, graph: MongoGraph, leases: Leases) 
         graph=graph,
         leases=leases,
         count_every_s=settings.count_every_s,
-        sweep=sweep,
+        delete_old=sweep,
         sweep_every_s=settings.sweep_every_s,
     )
 

@@ -34,7 +34,7 @@ async def test_the_counts_are_read_for_the_metrics_and_one_process_forgets_what_
         graph=monitor.graph,
         leases=Leases(database["leases"], owner="me", ttl=timedelta(seconds=30), clock=FixedClock()),
         count_every_s=600,
-        sweep=SweepInferences(graph=monitor.graph, clock=monitor.clock, keep=timedelta(days=30)),
+        delete_old=SweepInferences(graph=monitor.graph, clock=monitor.clock, keep=timedelta(days=30)),
         sweep_every_s=600,
     )
     gauge = NODES.labels(Kind.INFERENCE.value)

@@ -1,5 +1,6 @@
 """Events of evaluator: evaluations."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -54,3 +55,10 @@ class EvaluationFailed(EvaluationEvent):
 
     reason: str = ""
     message: str = ""
+
+
+TYPES: Mapping[str, type] = {
+    "tidemill.evaluator.evaluation.started.v1": EvaluationStarted,
+    "tidemill.evaluator.evaluation.completed.v1": EvaluationCompleted,
+    "tidemill.evaluator.evaluation.failed.v1": EvaluationFailed,
+}

@@ -1,5 +1,6 @@
 """Events of feedback: feedback and curations."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -50,3 +51,10 @@ class CurationCompleted:
     dataset: str = ""
     deployment: str = ""
     new_examples: int = 0
+
+
+TYPES: Mapping[str, type] = {
+    "tidemill.feedback.feedback.recorded.v1": FeedbackRecorded,
+    "tidemill.feedback.feedback.withdrawn.v1": FeedbackWithdrawn,
+    "tidemill.feedback.curation.completed.v1": CurationCompleted,
+}

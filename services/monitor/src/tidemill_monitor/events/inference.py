@@ -1,5 +1,6 @@
 """Events of inference: answers, live configurations, rollouts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -146,3 +147,17 @@ class RolloutRefused(RolloutEvent):
 
     reason: str = ""
     message: str = ""
+
+
+TYPES: Mapping[str, type] = {
+    "tidemill.inference.inference.completed.v1": InferenceCompleted,
+    "tidemill.inference.inference.failed.v1": InferenceFailed,
+    "tidemill.inference.inference.cancelled.v1": InferenceCancelled,
+    "tidemill.inference.deployment.configured.v1": DeploymentConfigured,
+    "tidemill.inference.deployment.deleted.v1": DeploymentDeleted,
+    "tidemill.inference.rollout.started.v1": RolloutStarted,
+    "tidemill.inference.rollout.advanced.v1": RolloutAdvanced,
+    "tidemill.inference.rollout.promoted.v1": RolloutPromoted,
+    "tidemill.inference.rollout.rolled_back.v1": RolloutRolledBack,
+    "tidemill.inference.rollout.refused.v1": RolloutRefused,
+}

@@ -1,7 +1,10 @@
 """Events of ingest: documents and dataset versions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+
+from tidemill_monitor.events.meta import Counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,3 +71,13 @@ class DatasetVersionWithheld:
     curation_seq: int
     reason: str = ""
     message: str = ""
+
+
+TYPES: Mapping[str, type] = {
+    "tidemill.ingest.document.ingested.v1": DocumentIsThere,
+    "tidemill.ingest.document.updated.v1": DocumentIsThere,
+    "tidemill.ingest.document.deleted.v1": DocumentDeleted,
+    "tidemill.ingest.document.rejected.v1": Counted,
+    "tidemill.ingest.dataset.version_published.v1": DatasetVersionPublished,
+    "tidemill.ingest.dataset.version_withheld.v1": DatasetVersionWithheld,
+}

@@ -1,6 +1,9 @@
 """Events of rag: index versions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from tidemill_monitor.events.meta import Counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,3 +25,10 @@ class IndexWentLive:
     index: int
     replaced: int = 0
     documents: int = 0
+
+
+TYPES: Mapping[str, type] = {
+    "tidemill.rag.index.build_started.v1": IndexBuildStarted,
+    "tidemill.rag.index.went_live.v1": IndexWentLive,
+    "tidemill.rag.index.collection_deleted.v1": Counted,
+}

@@ -1,6 +1,9 @@
 """Events of trainer: runs and model versions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from tidemill_monitor.events.meta import Counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,3 +76,13 @@ class ModelVersionFailed:
     seq: int
     reason: str = ""
     message: str = ""
+
+
+TYPES: Mapping[str, type] = {
+    "tidemill.trainer.run.queued.v1": RunQueued,
+    "tidemill.trainer.run.succeeded.v1": RunSucceeded,
+    "tidemill.trainer.run.failed.v1": RunFailed,
+    "tidemill.trainer.model.version_registered.v1": ModelVersionRegistered,
+    "tidemill.trainer.model.version_failed.v1": ModelVersionFailed,
+    "tidemill.trainer.model.deleted.v1": Counted,
+}

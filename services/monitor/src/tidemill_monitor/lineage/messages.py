@@ -3,16 +3,10 @@
 from collections.abc import Iterator, Mapping
 
 from tidemill.monitor.v1 import lineage_pb2 as pb
-from tidemill.monitor.v1 import lineage_service_pb2 as rpc
 from tidemill_kit.grpc.server import timestamp_of
 from tidemill_monitor.lineage.domain.graph import Edge, Fact, Node, Part, label_of
-from tidemill_monitor.lineage.domain.kinds import Direction, Kind
+from tidemill_monitor.lineage.domain.kinds import Kind
 from tidemill_monitor.lineage.read_lineage import FOLDED, Lineage
-
-DIRECTIONS = {
-    rpc.LINEAGE_DIRECTION_BACK: Direction.BACK,
-    rpc.LINEAGE_DIRECTION_FORWARD: Direction.FORWARD,
-}
 
 
 def node_messages(lineage: Lineage) -> Iterator[pb.Node]:

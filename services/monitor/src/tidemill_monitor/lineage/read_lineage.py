@@ -1,11 +1,12 @@
 """Read what a node was derived from, or what was derived from it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tidemill_core.application import Caller
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import Violation
+from tidemill_core.resources import refuse
 from tidemill_monitor.errors import NotAKind, NothingKnown
 from tidemill_monitor.lineage.domain.graph import Edge, Neighbours, Node, Ref
 from tidemill_monitor.lineage.domain.kinds import Direction, Kind
@@ -32,7 +33,7 @@ class LineageQuery:
 
     kind: str
     id: str
-    direction: Direction | None
+    direction: Direction | None = None
     depth: int = 0
     nodes_of_kind: int = 0
 
@@ -129,24 +130,21 @@ class ReadLineage:
         return bool(await self.graph.neighbours(caller.project, [ref], Direction.FORWARD, limit=1))
 
     def _checked(self, query: LineageQuery) -> tuple[Ref, Direction]:
-        limits = self.limits
         if query.kind not in set(Kind):
             raise NotAKind(query.kind, known=Kind)
-        violations = [
-            *_outside("depth", query.depth, limits.max_depth, limits.depth),
-            *_outside("nodes_of_kind", query.nodes_of_kind, limits.max_nodes_of_kind, limits.nodes_of_kind),
-        ]
+        refuse(self._violations(query))
+        return Ref(Kind(query.kind), query.id), query.direction or Direction.BACK
+
+    def _violations(self, query: LineageQuery) -> Iterator[Violation]:
+        limits = self.limits
+        yield from _outside("depth", query.depth, limits.max_depth, limits.depth)
+        yield from _outside("nodes_of_kind", query.nodes_of_kind, limits.max_nodes_of_kind, limits.nodes_of_kind)
         if not 1 <= len(query.id) <= limits.id_length:
-            text = f"has {len(query.id)} characters: send 1 to {limits.id_length}"
-            violations.append(Violation(field="id", description=text))
+            yield Violation(field="id", description=f"has {len(query.id)} characters: send 1 to {limits.id_length}")
         if query.direction is None:
-            violations.append(Violation(field="direction", description="must be back or forward"))
-        if violations or query.direction is None:
-            raise InvalidInput.of(*violations)
-        return Ref(Kind(query.kind), query.id), query.direction
+            yield Violation(field="direction", description="must be back or forward")
 
 
-def _outside(name: str, value: int, maximum: int, default: int) -> list[Violation]:
-    if 0 <= value <= maximum:
-        return []
-    return [Violation(field=name, description=f"is {value}; send 0 (for {default}) to {maximum}")]
+def _outside(name: str, value: int, maximum: int, default: int) -> Iterator[Violation]:
+    if not 0 <= value <= maximum:
+        yield Violation(field=name, description=f"is {value}; send 0 (for {default}) to {maximum}")

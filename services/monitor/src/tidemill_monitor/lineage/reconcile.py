@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -18,43 +19,35 @@ OLD = "old_answers"
 """The lease of the process that deletes them."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HouseKeeper:
     """Reads the counts and deletes old answers, at startup and periodically."""
 
-    def __init__(
-        self,
-        *,
-        graph: Graph,
-        leases: Leases,
-        count_every_s: float,
-        sweep: SweepInferences | None,
-        sweep_every_s: float,
-    ) -> None:
-        self._graph = graph
-        self._leases = leases
-        self._count_every_s = count_every_s
-        self._sweep = sweep
-        self._sweep_every_s = sweep_every_s
+    graph: Graph
+    leases: Leases
+    count_every_s: float
+    delete_old: SweepInferences | None
+    sweep_every_s: float
 
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_every(self._count_every_s, "history_counted", self.count))
-            if self._sweep is not None:
-                tasks.create_task(_every(self._sweep_every_s, "old_answers_forgotten", self.sweep))
+            tasks.create_task(_every(self.count_every_s, "history_counted", self.count))
+            if self.delete_old is not None:
+                tasks.create_task(_every(self.sweep_every_s, "old_answers_forgotten", self.sweep))
 
     async def count(self) -> None:
         """Set the gauges of nodes by kind."""
-        for kind, number in (await self._graph.counts()).items():
+        for kind, number in (await self.graph.counts()).items():
             NODES.labels(kind.value).set(number)
 
     async def sweep(self) -> None:
         """Delete old answers, in one process at a time."""
-        if self._sweep is None:
+        if self.delete_old is None:
             return
-        async with self._leases.held(OLD) as lease:
+        async with self.leases.held(OLD) as lease:
             if lease is not None:
-                FORGOTTEN.inc(await self._sweep())
+                FORGOTTEN.inc(await self.delete_old())
 
 
 async def _every(pause_s: float, event: str, work: Callable[[], Awaitable[None]]) -> None:

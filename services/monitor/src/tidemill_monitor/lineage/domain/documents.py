@@ -1,76 +1,63 @@
 """What events of ingest and rag add to the graph."""
 
-from tidemill_monitor.events.ingest import (
-    DatasetVersionPublished,
-    DatasetVersionWithheld,
-    DocumentDeleted,
-    DocumentIsThere,
-)
+from tidemill_monitor.events import ingest, rag
 from tidemill_monitor.events.meta import EventMeta, version_id
-from tidemill_monitor.events.rag import IndexBuildStarted, IndexWentLive
-from tidemill_monitor.lineage.domain.graph import NodeUpdate, Ref
-from tidemill_monitor.lineage.domain.kinds import EMBEDDED, PUBLISHED_AS, VERSION_OF, Kind
-from tidemill_monitor.lineage.domain.parts import Updates, curation_ref, event_part, sources_of, state_part, updates_of
+from tidemill_monitor.lineage.domain import kinds
+from tidemill_monitor.lineage.domain.graph import Ref
+from tidemill_monitor.lineage.domain.kinds import Kind
+from tidemill_monitor.lineage.domain.parts import Updates, curation_ref, event_part, state_part, update, updates_of
 
 
 @updates_of.register
-def _(event: DocumentIsThere, meta: EventMeta) -> Updates:
+def _(event: ingest.DocumentIsThere, meta: EventMeta) -> Updates:
     version = event.version
     ref = Ref(Kind.DOCUMENT_VERSION, version_id(event.document, version.number))
     born = EventMeta(type=meta.type, time=version.create_time)
-    document = state_part(meta, event.seq, state="present", version=version.number, source=event.source, key=event.key)
-    facts = state_part(
-        born,
-        event.seq,
-        source=event.source,
-        key=event.key,
-        revision=version.revision,
-        media_type=version.media_type,
-        language=version.language,
-    )
+    document = state_part(meta, event, "source", "key", state="present", version=version.number)
+    facts = {"media_type": version.media_type, "language": version.language}
+    of_version = state_part(born, event, "source", "key", revision=version.revision, **facts)
     return (
-        NodeUpdate(ref=Ref(Kind.DOCUMENT, event.document), part=document),
-        NodeUpdate(ref=ref, part=facts, sources=sources_of(ref, (VERSION_OF, event.document))),
+        update(Ref(Kind.DOCUMENT, event.document), document),
+        update(ref, of_version, (kinds.VERSION_OF, event.document)),
     )
 
 
 @updates_of.register
-def _(event: DocumentDeleted, meta: EventMeta) -> Updates:
+def _(event: ingest.DocumentDeleted, meta: EventMeta) -> Updates:
     state = "erased" if event.erased else "deleted"
-    part = state_part(meta, event.seq, state=state, source=event.source, key=event.key)
-    return (NodeUpdate(ref=Ref(Kind.DOCUMENT, event.document), part=part),)
+    part = state_part(meta, event, "source", "key", state=state)
+    return (update(Ref(Kind.DOCUMENT, event.document), part),)
 
 
 @updates_of.register
-def _(event: DatasetVersionPublished, meta: EventMeta) -> Updates:
+def _(event: ingest.DatasetVersionPublished, meta: EventMeta) -> Updates:
     train, held_out = event.train.examples, event.held_out.examples
     message = f"{event.version} is published: {train} examples to train on, {held_out} held out"
     ref = Ref(Kind.DATASET_VERSION, event.version)
     curation = curation_ref(event.curation, event.curation_seq).id if event.curation else ""
-    facts = {"digest": event.digest, "deployment": event.deployment}
-    part = event_part(meta, event.seq, message, train=train, held_out=held_out, **facts)
-    return (NodeUpdate(ref=ref, part=part, sources=sources_of(ref, (PUBLISHED_AS, curation))),)
+    part = event_part(meta, event, message, "digest", "deployment", train=train, held_out=held_out)
+    return (update(ref, part, (kinds.PUBLISHED_AS, curation)),)
 
 
 @updates_of.register
-def _(event: DatasetVersionWithheld, meta: EventMeta) -> Updates:
+def _(event: ingest.DatasetVersionWithheld, meta: EventMeta) -> Updates:
     message = f"no new version of {event.dataset}: {event.message or event.reason}"
-    part = event_part(meta, event.seq, message, dataset=event.dataset, withheld=event.reason)
-    return (NodeUpdate(ref=curation_ref(event.curation, event.curation_seq), part=part),)
+    part = event_part(meta, event, message, "dataset", withheld=event.reason)
+    return (update(curation_ref(event.curation, event.curation_seq), part),)
 
 
 @updates_of.register
-def _(event: IndexBuildStarted, meta: EventMeta) -> Updates:
+def _(event: rag.IndexBuildStarted, meta: EventMeta) -> Updates:
     ref = Ref(Kind.INDEX_VERSION, version_id(event.collection, event.index))
-    part = event_part(meta, event.seq, state="building", embedding=event.embedding)
-    return (NodeUpdate(ref=ref, part=part, sources=sources_of(ref, (EMBEDDED, event.embedding))),)
+    part = event_part(meta, event, "", "embedding", state="building")
+    return (update(ref, part, (kinds.EMBEDDED, event.embedding)),)
 
 
 @updates_of.register
-def _(event: IndexWentLive, meta: EventMeta) -> Updates:
+def _(event: rag.IndexWentLive, meta: EventMeta) -> Updates:
     ref = Ref(Kind.INDEX_VERSION, version_id(event.collection, event.index))
-    live = NodeUpdate(ref=ref, part=event_part(meta, event.seq, state="live", documents=event.documents))
+    live = update(ref, event_part(meta, event, "", "documents", state="live"))
     if not event.replaced:
         return (live,)
     before = Ref(Kind.INDEX_VERSION, version_id(event.collection, event.replaced))
-    return (live, NodeUpdate(ref=before, part=event_part(meta, event.seq, state="retired")))
+    return (live, update(before, event_part(meta, event, "", state="retired")))

@@ -64,29 +64,7 @@ ALLOWED = Relation("allowed", Kind.EVALUATION, Kind.ROLLOUT)
 ROLLED_OUT = Relation("rolled_out", Kind.MODEL_VERSION, Kind.ROLLOUT)
 ROLLS_OUT = Relation("rolls_out", Kind.DEPLOYMENT, Kind.ROLLOUT)
 
-RELATIONS = (
-    VERSION_OF,
-    EMBEDDED,
-    GIVEN_TO,
-    CITED_BY,
-    PROMPTED,
-    ANSWERED,
-    ANSWERED_IN,
-    REACTED_TO,
-    EXAMPLE_OF,
-    CURATED,
-    PUBLISHED_AS,
-    TRAINED_ON,
-    BASE_OF,
-    REGISTERED,
-    ADAPTED,
-    EVALUATED,
-    HELD_OUT_FOR,
-    COMPARED,
-    ALLOWED,
-    ROLLED_OUT,
-    ROLLS_OUT,
-)
+RELATIONS = tuple(value for value in list(globals().values()) if isinstance(value, Relation))
 
 RELATION_OF = {relation.name: relation for relation in RELATIONS}
 """By name: names are stored, so they are never changed."""
