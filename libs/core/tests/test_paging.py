@@ -3,8 +3,9 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from tidemill_core.application import PageRequest
 from tidemill_core.errors import InvalidInput
-from tidemill_core.paging import Place, list_digest, place_of, token_after
+from tidemill_core.paging import Place, list_digest, numbered_page, place_of, token_after
 from tidemill_testkit.clocks import NOON
 
 DIGEST = list_digest("acme", {"colour": "red"}, show_deleted=False)
@@ -68,3 +69,18 @@ def test_what_is_no_token_is_refused(token: str) -> None:
 def test_a_token_is_of_one_list(other: str) -> None:
     with pytest.raises(InvalidInput, match="page_token"):
         place_of(token_after(Place(NOON, "a"), digest=other), digest=DIGEST)
+
+
+@pytest.mark.parametrize(("newest_first", "pages"), [(False, [[1, 2], [4, 5], [7]]), (True, [[7, 5], [4, 2], [1]])])
+def test_versions_are_paged_by_number_from_either_end(newest_first: bool, pages: list[list[int]]) -> None:  # noqa: FBT001 - a parameter of the test
+    seen, token = [], ""
+    for _ in pages:
+        shown, token = numbered_page([1, 2, 4, 5, 7], PageRequest(size=2, token=token, newest_first=newest_first))
+        seen.append(list(shown))
+    assert (seen, token) == (pages, "")
+
+
+@pytest.mark.parametrize(("token", "newest_first"), [("x", False), ("-3", False), ("3", True), ("\u0663", False)])
+def test_the_token_of_another_order_of_versions_is_refused(token: str, newest_first: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    with pytest.raises(InvalidInput, match="page_token"):
+        numbered_page([1, 2], PageRequest(token=token, newest_first=newest_first))

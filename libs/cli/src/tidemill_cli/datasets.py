@@ -103,7 +103,6 @@ def _facts(version: DatasetVersion) -> dict[str, object]:
         v.statistics.erased,
         moment(v.create_time),
     ),
-    ordered=False,
 )
 def list_versions(name: DatasetArgument) -> ListDatasetVersionsRequest:
     """List the versions of a dataset, oldest first."""

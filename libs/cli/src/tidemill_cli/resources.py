@@ -46,7 +46,6 @@ def list_models() -> ListModelsRequest:
     lambda c: c.models.ListModelVersions,
     ("version", "state", "size", "from", "message"),
     lambda v: (v.id, word(ModelVersionState, v.state), f"{v.total_bytes / 1e6:.1f} MB", _origin(v.source), v.message),
-    ordered=False,
 )
 def list_versions(name: NameArgument) -> ListModelVersionsRequest:
     """List the versions of a model."""

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -64,6 +64,24 @@ def place_of(token: str, *, digest: str) -> Place | None:
     if token_digest != digest:
         raise _unusable()
     return place
+
+
+def numbered_page(numbers: Sequence[int], page: PageRequest) -> tuple[Sequence[int], str]:
+    """Return the numbers of a page, and the token of the next; `numbers` are all versions of a thing, ascending.
+
+    Raises:
+        InvalidInput: the page's size or token is not usable.
+
+    """
+    size, sign = checked_size(page), "-" if page.newest_first else ""
+    digits = page.token.removeprefix(sign)
+    if page.token and not (page.token.startswith(sign) and digits.isascii() and digits.isdigit()):
+        raise _unusable()
+    if page.newest_first:
+        left = [each for each in reversed(numbers) if not digits or each < int(digits)]
+    else:
+        left = [each for each in numbers if each > int(digits or 0)]
+    return left[:size], f"{sign}{left[size - 1]}" if len(left) > size else ""
 
 
 def _unusable() -> InvalidInput:

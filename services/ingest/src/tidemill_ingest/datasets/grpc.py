@@ -75,7 +75,7 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
     ) -> pb.ListDatasetVersionsResponse:
         """See the contract."""
         caller = current_caller()
-        page = await self._versions.versions(caller, request.dataset, page_of(request))
+        page = await self._versions.versions(caller, request.dataset, page_of(request, filters={}))
         return pb.ListDatasetVersionsResponse(
             versions=[version_message(each, caller.project) for each in page.items], next_page_token=page.next_token
         )

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.paging import numbered_page
 from tidemill_ingest.datasets.domain.example import Example
 from tidemill_ingest.datasets.domain.version import DatasetVersion, Part
 from tidemill_ingest.datasets.ports import Datasets, Parts
@@ -51,19 +52,17 @@ class ReadVersions:
         return found
 
     async def versions(self, caller: Caller, dataset_id: str, page: PageRequest) -> Page[DatasetVersion]:
-        """Return a page of versions by number; the token is the last number of the page before.
+        """Return a page of versions, by number.
 
         Raises:
             DatasetNotFound: there is none.
-            InvalidInput: the token is none of this list.
+            InvalidInput: the page's size or token is not usable.
 
         """
-        if page.token and not (page.token.isascii() and page.token.isdigit()):
-            raise InvalidInput.of(Violation(field="page_token", description="is not one that a page before returned"))
         dataset = await self.datasets.get(caller.project, dataset_id)
-        left = [each for each in dataset.versions if each.number > int(page.token or 0)]
-        shown = left[: page.size]
-        return Page(items=shown, next_token=str(shown[-1].number) if len(shown) < len(left) else "")
+        versions = {each.number: each for each in dataset.versions}
+        shown, token = numbered_page(list(versions), page)
+        return Page(items=[versions[number] for number in shown], next_token=token)
 
     async def part(self, caller: Caller, reference: str, part: Split) -> bytes:
         """Return the JSON lines of a part of a version.

@@ -4,15 +4,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
-from tidemill_core.errors import InvalidInput, NotFound, Violation
+from tidemill_core.errors import NotFound
+from tidemill_core.paging import numbered_page
 from tidemill_core.resources import Write, delete
 from tidemill_trainer.errors import ModelNotFound
 from tidemill_trainer.registry.domain.model import Model, version_id
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.registry.ports import Models, Versions
 from tidemill_trainer.registry.references import References
-
-LARGEST_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,23 +50,15 @@ class ModelCrud:
         return await self.references.version(caller.project, reference)
 
     async def list_versions(self, caller: Caller, model_id: str, page: PageRequest) -> Page[ModelVersion]:
-        """Return a page of a model's versions by number; the token is the last number of the page before.
+        """Return a page of a model's versions, by number.
 
         Raises:
             InvalidInput: the page's size or token is not usable.
 
         """
-        if not 0 < page.size <= LARGEST_PAGE:
-            raise InvalidInput.of(Violation(field="page_size", description=f"must be 1 to {LARGEST_PAGE}"))
-        if page.token and not (page.token.isascii() and page.token.isdigit()):
-            description = "is invalid: use next_page_token of the previous page"
-            raise InvalidInput.of(Violation(field="page_token", description=description))
         model = await self.references.model(caller.project, model_id)
-        after = int(page.token or 0)
-        numbers = [number for number in model.live_numbers if number > after]
-        shown = numbers[: page.size]
-        versions = await self.references.numbered(model, shown)
-        return Page(items=versions, next_token=str(shown[-1]) if len(shown) < len(numbers) else "")
+        shown, token = numbered_page(model.live_numbers, page)
+        return Page(items=await self.references.numbered(model, shown), next_token=token)
 
     async def delete(self, caller: Caller, model_id: str, write: Write) -> Model:
         """Return the deleted model. Repeating the request completes an interrupted deletion.

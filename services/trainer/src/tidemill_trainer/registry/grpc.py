@@ -80,7 +80,7 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
         self, request: pb.ListModelVersionsRequest, _context: object
     ) -> pb.ListModelVersionsResponse:
         """Return a page of a model's versions."""
-        page = await self._crud.list_versions(current_caller(), request.model, page_of(request))
+        page = await self._crud.list_versions(current_caller(), request.model, page_of(request, filters={}))
         return pb.ListModelVersionsResponse(
             versions=[version_message(version) for version in page.items], next_page_token=page.next_token
         )

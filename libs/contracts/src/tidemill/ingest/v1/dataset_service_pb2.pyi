@@ -368,7 +368,7 @@ class ListDatasetVersionsRequest(_message.Message):
     dataset: _builtins.str
     """Required. The dataset."""
     order_by: _builtins.str
-    """Optional. Not supported by this list yet: leave it empty."""
+    """Optional. The order: "create_time" (the default, oldest first) or "create_time desc" (newest first)."""
     filter: _builtins.str
     """Optional. Not supported by this list yet: leave it empty."""
     def __init__(

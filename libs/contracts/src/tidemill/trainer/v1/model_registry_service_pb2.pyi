@@ -469,7 +469,7 @@ class ListModelVersionsRequest(_message.Message):
     page_token: _builtins.str
     """Optional. The next_page_token of the previous page, with the same order and filter."""
     order_by: _builtins.str
-    """Optional. Not supported by this list yet: leave it empty."""
+    """Optional. The order: "create_time" (the default, oldest first) or "create_time desc" (newest first)."""
     filter: _builtins.str
     """Optional. Not supported by this list yet: leave it empty."""
     def __init__(
