@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 FILTERS = {
+    "evaluator/evaluations/triggers.py": [{"candidate"}],
     "evaluator/evaluations/crud.py": [{"gate"}, {"candidate"}, {"gate", "candidate"}],
     "feedback/reactions/erase_end_user.py": [{"end_user"}, {"asked_by"}],
     "feedback/curations/record_correction.py": [{"rule.deployment"}],

@@ -31,7 +31,7 @@ from services.evaluator.tests.fakes import (
 )
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, PageRequest, ResourceKey
-from tidemill_core.errors import DependencyUnavailable, NotFound
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_evaluator.errors import EvaluationNotFound, GateNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.collect_cases import CollectCases
 from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
@@ -48,8 +48,8 @@ from tidemill_evaluator.evaluations.start_evaluation import StartCommand, StartE
 from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
 from tidemill_evaluator.evaluations.turns import Turns
 from tidemill_evaluator.gates.crud import GateCrud
-from tidemill_evaluator.gates.domain import CandidateGates, Gate, Requirement
-from tidemill_evaluator.gates.mongo import CANDIDATE_GATES, GATES
+from tidemill_evaluator.gates.domain import Gate, Requirement
+from tidemill_evaluator.gates.mongo import GATES
 from tidemill_evaluator.suites.crud import SuiteCrud
 from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_evaluator.suites.domain.limits import Limits
@@ -96,9 +96,6 @@ class Evaluator:
         self.objects = InMemoryObjects(BUCKET, DATASETS, "elsewhere")
         self.suites = InMemoryAggregates[Suite](codec=SUITES, missing=SuiteNotFound, clock=self.clock)
         self.gates = InMemoryAggregates[Gate](codec=GATES, missing=GateNotFound, clock=self.clock)
-        self.by_candidate = InMemoryAggregates[CandidateGates](
-            codec=CANDIDATE_GATES, missing=NotFound, clock=self.clock
-        )
         self.evaluations = InMemoryAggregates[Evaluation](
             codec=EVALUATIONS, missing=EvaluationNotFound, clock=self.clock
         )
@@ -121,13 +118,10 @@ class Evaluator:
         self.triggers = EvaluationTriggers(
             evaluations=self.evaluations,
             gates=self.gates,
-            by_candidate=self.by_candidate,
             attempts=attempts,
             enqueue=self.enqueue,
         )
-        self.gate_crud = GateCrud(
-            gates=self.gates, by_candidate=self.by_candidate, changed=self.triggers.gate_changed, limits=limits
-        )
+        self.gate_crud = GateCrud(gates=self.gates, changed=self.triggers.gate_changed, limits=limits)
         self.suite_crud = SuiteCrud(
             suites=self.suites, cases=self.cases, gates_of=self.gate_crud.requiring, limits=limits
         )

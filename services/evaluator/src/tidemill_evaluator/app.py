@@ -9,14 +9,13 @@ from tidemill.evaluator.v1.evaluation_service_pb2_grpc import (
 )
 from tidemill.evaluator.v1.suite_service_pb2_grpc import add_SuiteServiceServicer_to_server
 from tidemill_core.application import ResourceKey
-from tidemill_core.errors import NotFound
 from tidemill_evaluator.errors import GateNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.events import candidates
 from tidemill_evaluator.evaluations.grpc import EvaluationRpcs
 from tidemill_evaluator.evaluations.wiring import OfOtherFeatures, own, wire_evaluations
 from tidemill_evaluator.gates.crud import GateCrud
 from tidemill_evaluator.gates.grpc import GateRpcs
-from tidemill_evaluator.gates.mongo import CANDIDATE_GATES, GATES, deferring_gates
+from tidemill_evaluator.gates.mongo import GATES, deferring_gates
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.suites.crud import SuiteCrud
 from tidemill_evaluator.suites.exchange import ExchangeCases
@@ -36,13 +35,14 @@ async def build_app(settings: EvaluatorSettings) -> App:
     """Build evaluator on the running event loop; nothing connects before `start`."""
     backend, limits = Backend(settings), settings.limits
     suites = backend.aggregates("suites", SUITES, missing=SuiteNotFound, quota=settings.quota("suites"))
-    gates = backend.aggregates("gates", GATES, missing=GateNotFound, quota=settings.quota("gates"))
-    by_candidate = backend.aggregates("gates_of_candidates", CANDIDATE_GATES, missing=NotFound)
+    gates = backend.aggregates(
+        "gates", GATES, missing=GateNotFound, lists=[("candidate",)], quota=settings.quota("gates")
+    )
     cases = ExchangeCases(
         backend.own_bucket(settings.exchange_bucket),
         of_datasets={name: backend.bucket(name) for name in settings.dataset_buckets},
     )
-    others = OfOtherFeatures(suites=suites, cases=cases, gates=gates, by_candidate=by_candidate)
+    others = OfOtherFeatures(suites=suites, cases=cases, gates=gates)
     evaluations = wire_evaluations(settings, backend, others)
     triggers = evaluations.triggers
     deferred = Controller[ResourceKey](
@@ -52,7 +52,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
         max_concurrent=1,
         poll_interval=timedelta(seconds=settings.evaluation_poll_interval_s),
     )
-    gate_crud = GateCrud(gates=gates, by_candidate=by_candidate, changed=triggers.gate_changed, limits=limits)
+    gate_crud = GateCrud(gates=gates, changed=triggers.gate_changed, limits=limits)
     suite_crud = SuiteCrud(suites=suites, cases=cases, gates_of=gate_crud.requiring, limits=limits)
     servicer = GrpcEvaluationService(
         gates=gate_crud,

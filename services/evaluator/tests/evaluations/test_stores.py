@@ -11,15 +11,15 @@ from services.evaluator.tests.fakes import InMemoryResults
 from services.evaluator.tests.harness import Evaluator
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import PageRequest, ResourceKey
-from tidemill_core.errors import NotFound, PermissionDenied
+from tidemill_core.errors import PermissionDenied
 from tidemill_evaluator.errors import EvaluationLost, EvaluationNotFound, GateNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer
 from tidemill_evaluator.evaluations.mongo import EVALUATIONS, unfinished_evaluations
 from tidemill_evaluator.evaluations.mongo_case_results import MongoCaseResults
 from tidemill_evaluator.evaluations.ports import CaseName, CaseResults, PartialResult
-from tidemill_evaluator.gates.domain import CandidateGates, DeferredEvaluation, Requirement
-from tidemill_evaluator.gates.mongo import CANDIDATE_GATES, GATES, deferring_gates
+from tidemill_evaluator.gates.domain import DeferredEvaluation, Requirement
+from tidemill_evaluator.gates.mongo import GATES, deferring_gates
 from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_evaluator.suites.domain.suite import Suite
 from tidemill_evaluator.suites.exchange import CasesUnreadable, ExchangeCases
@@ -183,19 +183,16 @@ async def test_gates_that_are_not_paused_and_have_a_deferred_evaluation_are_pend
     assert (await pending("", without=frozenset())).items == [ResourceKey(project="acme", id="deferred")]
 
 
-async def test_suites_gates_and_their_index_are_read_as_they_were_saved(database: Database) -> None:
+async def test_suites_and_gates_are_read_as_they_were_saved(database: Database) -> None:
     content = ObjectRef(bucket="b", key="acme/truth/x", size=1, sha256="0" * 64)
     suite = Suite(id="truth", project="acme", number=2, digest="d", size=3, content=content, labels={"a": "b"})
     gate = gate_of(Requirement(dataset="sft", metric="rouge_l", at_least=40), paused=True)
     gate.defer(DeferredEvaluation(candidate="lora@2", origin="gate/lora@2", dataset_version="sft@3"))
-    index = CandidateGates(id="lora", project="acme", gates={"gate", "other"})
     suites = MongoAggregates(database["suites"], codec=SUITES, topic="", source="/t", missing=SuiteNotFound)
     gates = MongoAggregates(database["gates"], codec=GATES, topic="", source="/t", missing=GateNotFound)
-    by_candidate = MongoAggregates(database["index"], codec=CANDIDATE_GATES, topic="", source="/t", missing=NotFound)
 
     assert await suites.add(suite, request=request()) == await suites.get("acme", "truth")
     assert await gates.add(gate, request=request()) == await gates.get("acme", "gate")
-    assert await by_candidate.add(index, request=request()) == await by_candidate.get("acme", "lora")
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 from services.evaluator.tests.builders import gate_of, identity
 from tidemill.evaluator.v1 import evaluation_pb2 as pb
-from tidemill_evaluator.gates.domain import CandidateGates, DeferredEvaluation, Gate, Requirement
+from tidemill_evaluator.gates.domain import DeferredEvaluation, Gate, Requirement
 from tidemill_evaluator.gates.messages import gate_of as gate_of_message
-from tidemill_evaluator.gates.mongo import CANDIDATE_GATES, GATES
+from tidemill_evaluator.gates.mongo import GATES
 from tidemill_kit.mapping import to_message
 from tidemill_testkit.mapping import unsent
 
@@ -28,13 +28,6 @@ def stored_gate() -> Gate:
 def test_a_gate_is_stored_as_it_always_was() -> None:
     assert GATES.encode(stored_gate()) == STORED
     assert GATES.decode(identity(stored_gate()), STORED, 1) == stored_gate()
-
-
-def test_the_index_of_candidates_is_stored_as_it_always_was() -> None:
-    index = CandidateGates(id="lora", project="acme", gates={"two", "one"})
-
-    assert CANDIDATE_GATES.encode(index) == {"gates": ["one", "two"]}
-    assert CANDIDATE_GATES.decode(identity(index), {"gates": ["one", "two"]}, 1) == index
 
 
 def test_a_gate_is_sent_whole_but_for_what_is_deferred() -> None:

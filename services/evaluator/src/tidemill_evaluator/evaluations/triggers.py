@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, Request, ResourceKey
-from tidemill_core.errors import AlreadyExists, NotFound
+from tidemill_core.application import Caller, PageRequest, Request, ResourceKey
+from tidemill_core.errors import AlreadyExists
 from tidemill_evaluator.errors import EvaluationNotFound, GateNotFound
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.evaluations.ports import Enqueue, Evaluations
 from tidemill_evaluator.gates.domain import DeferredEvaluation, Gate
-from tidemill_evaluator.gates.ports import Gates, GatesOfCandidates
+from tidemill_evaluator.gates.ports import Gates
 from tidemill_evaluator.suites.domain.names import name_of
+
+_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +21,6 @@ class EvaluationTriggers:
 
     evaluations: Evaluations
     gates: Gates
-    by_candidate: GatesOfCandidates
     attempts: int
     enqueue: Enqueue
 
@@ -87,12 +88,14 @@ class EvaluationTriggers:
         return await self.gates.update(gate.project, gate.id, change, request=Request.internal())
 
     async def _gates_of(self, caller: Caller, model: str) -> list[Gate]:
-        try:
-            named = (await self.by_candidate.get(caller.project, model)).gates
-        except NotFound:
-            return []
-        found = await self.gates.get_many(caller.project, sorted(named))
-        return [gate for gate in found.values() if gate.candidate == model]
+        found, token = list[Gate](), ""
+        while True:
+            page = await self.gates.list(
+                caller.project, page=PageRequest(size=_PAGE, token=token), where={"candidate": model}
+            )
+            found += page.items
+            if not (token := page.next_token):
+                return found
 
     async def _add(self, project: str, comparing: Comparing, deferred_evaluation: DeferredEvaluation) -> None:
         evaluation = Evaluation.queued(

@@ -22,7 +22,7 @@ from tidemill_evaluator.evaluations.start_evaluation import StartEvaluation
 from tidemill_evaluator.evaluations.trainer import TrainerModels
 from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
 from tidemill_evaluator.evaluations.turns import Turns
-from tidemill_evaluator.gates.ports import Gates, GatesOfCandidates
+from tidemill_evaluator.gates.ports import Gates
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.statistics.intervals import BettingIntervals
 from tidemill_evaluator.statistics.rouge import RougeScores
@@ -38,7 +38,6 @@ class OfOtherFeatures:
     suites: Suites
     cases: Cases
     gates: Gates
-    by_candidate: GatesOfCandidates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +90,6 @@ def wire_evaluations(settings: EvaluatorSettings, backend: Backend, others: OfOt
     triggers = EvaluationTriggers(
         evaluations=evaluations,
         gates=others.gates,
-        by_candidate=others.by_candidate,
         attempts=settings.attempts,
         enqueue=controller.enqueue,
     )

@@ -6,10 +6,10 @@ from typing import Final
 
 from tidemill_core import resources
 from tidemill_core.aggregate import Aggregate
-from tidemill_core.application import Caller, Page, PageRequest, Request
+from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.resources import Write, copy_fields
-from tidemill_evaluator.gates.domain import CandidateGates, Gate
-from tidemill_evaluator.gates.ports import GateChanged, Gates, GatesOfCandidates
+from tidemill_evaluator.gates.domain import Gate
+from tidemill_evaluator.gates.ports import GateChanged, Gates
 from tidemill_evaluator.suites.domain.limits import Limits
 
 _OWN = {each.name for each in fields(Gate)} - {each.name for each in fields(Aggregate)}
@@ -19,13 +19,9 @@ _PAGE = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateCrud:
-    """Gates emit no events. The candidate index is updated before the gate is saved, so that no gate is missed.
-
-    Resuming a gate evaluates the newest candidate registered during the pause.
-    """
+    """Gates emit no events. Resuming a gate evaluates the newest candidate registered during the pause."""
 
     gates: Gates
-    by_candidate: GatesOfCandidates
     changed: GateChanged
     limits: Limits
 
@@ -55,8 +51,6 @@ class GateCrud:
 
         """
         gate.check(self.limits)
-        if not write.validate_only:
-            await self._index(gate)
         return await resources.create(self.gates, gate, write)
 
     async def update(self, given: Gate, paths: frozenset[str], write: Write) -> Gate:
@@ -73,10 +67,6 @@ class GateCrud:
             copy_fields(given, gate, paths)
             gate.check(self.limits)
 
-        if not write.validate_only:
-            preview = await self.gates.get(given.project, given.id)
-            change(preview)
-            await self._index(preview)
         gate = await resources.update(self.gates, given.project, given.id, change, write)
         return gate if write.validate_only else await self.changed(gate)
 
@@ -89,8 +79,3 @@ class GateCrud:
 
         """
         return await resources.delete(self.gates, caller.project, gate_id, write)
-
-    async def _index(self, gate: Gate) -> None:
-        """Add the gate to the candidate index; stale entries are filtered on read."""
-        fresh = CandidateGates(id=gate.candidate, project=gate.project)
-        await self.by_candidate.upsert(fresh, lambda each: each.gates.add(gate.id), request=Request.internal())

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tidemill_core.aggregate import Aggregate
-from tidemill_core.errors import InvalidInput, Violation
-from tidemill_core.resources import label_violations, slug_violations
+from tidemill_core.errors import Violation
+from tidemill_core.resources import label_violations, refuse, slug_violations
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.names import name_of, number_of
 
@@ -55,11 +55,9 @@ class Gate(Aggregate):
 
     def defer(self, deferred_evaluation: DeferredEvaluation) -> None:
         """Defer an evaluation while the gate is paused, unless one of a newer version is deferred."""
-        known = (
-            self.deferred_evaluation
-            if self.deferred_evaluation and name_of(self.deferred_evaluation.candidate) == self.candidate
-            else None
-        )
+        known = self.deferred_evaluation
+        if known and name_of(known.candidate) != self.candidate:
+            known = None
         if self.paused and (known is None or _place(deferred_evaluation) >= _place(known)):
             self.deferred_evaluation = deferred_evaluation
 
@@ -75,8 +73,7 @@ class Gate(Aggregate):
             InvalidInput: naming every field that breaks its rule.
 
         """
-        if violations := [*self._violations(limits)]:
-            raise InvalidInput.of(*violations)
+        refuse(self._violations(limits))
 
     def _violations(self, limits: Limits) -> Iterator[Violation]:
         for name in ("id", "deployment", "candidate"):
@@ -90,13 +87,6 @@ class Gate(Aggregate):
             yield Violation(field="gate.require", description=text)
         for number, requirement in enumerate(self.require):
             yield from _requirement_violations(requirement, f"gate.require[{number}]")
-
-
-@dataclass(slots=True, kw_only=True)
-class CandidateGates(Aggregate):
-    """Index from a candidate model (its id) to gates; may contain stale gates, never misses one."""
-
-    gates: set[str] = field(default_factory=set)
 
 
 def _place(deferred_evaluation: DeferredEvaluation) -> tuple[int, int]:

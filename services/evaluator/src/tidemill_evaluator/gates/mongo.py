@@ -1,13 +1,12 @@
-"""Stored forms of gates and of the candidate index, and gates whose evaluation is deferred."""
+"""Stored form of gates, and the gates whose evaluation is deferred."""
 
 from tidemill_core.application import ResourceKey
-from tidemill_evaluator.gates.domain import CandidateGates, Gate
+from tidemill_evaluator.gates.domain import Gate
 from tidemill_kit.mapping import DocumentCodec, Form
 from tidemill_kit.store.mongo import Collection
 from tidemill_kit.workers.pending import PendingDocuments
 
 GATES = DocumentCodec(Gate, {Gate: Form(renames={"deferred_evaluation": "owed"})})
-CANDIDATE_GATES = DocumentCodec(CandidateGates)
 
 
 def deferring_gates(gates: Collection) -> PendingDocuments[ResourceKey]:
