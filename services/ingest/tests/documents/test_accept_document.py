@@ -9,10 +9,12 @@ from tidemill_core.errors import Conflict, DependencyUnavailable, InvalidInput, 
 from tidemill_ingest.documents.domain.document import Document, DocumentState, DocumentStep
 from tidemill_ingest.documents.domain.events import DocumentIngested, DocumentUpdated
 from tidemill_ingest.documents.domain.submission import Fact, Submission, SubmissionChannel
+from tidemill_ingest.documents.mongo import DOCUMENTS
 from tidemill_ingest.errors import DocumentNotFound, DocumentRefused, SourceNotFound
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.masking.kinds import Masking
 from tidemill_ingest.sources.domain import Source
+from tidemill_testkit.stores import InMemoryAggregates
 
 
 def current_number(document: Document) -> int:
@@ -319,11 +321,34 @@ async def test_a_crash_after_the_put_leaves_quarantine_empty_and_the_retry_succe
         message = "gone"
         raise DependencyUnavailable(message, dependency="mongodb")
 
-    save, ingest.documents.upsert = ingest.documents.upsert, fails  # type: ignore[method-assign]  # a crash
+    save, ingest.documents.add = ingest.documents.add, fails  # type: ignore[method-assign]  # a crash
     with pytest.raises(DependencyUnavailable):
         await ingest.accept(ACME, submitted("A", request_id="r1"))
-    ingest.documents.upsert = save  # type: ignore[method-assign]  # and the recovery
+    ingest.documents.add = save  # type: ignore[method-assign]  # and the recovery
     document = await ingest.accept(ACME, submitted("A", request_id="r1"))
 
     assert await text_of(ingest, document) == "A"
     assert ingest.quarantined() == []
+
+
+class _Unseen(InMemoryAggregates[Document]):
+    """The documents of another store, which nobody finds before they are saved: another submission is just as far."""
+
+    def __init__(self, documents: InMemoryAggregates[Document]) -> None:
+        super().__init__(codec=DOCUMENTS, missing=DocumentNotFound)
+        self.__dict__ = dict(documents.__dict__)
+
+    async def get(self, project: str, aggregate_id: str) -> Document:  # noqa: ARG002 - whichever it is
+        raise DocumentNotFound(aggregate_id)
+
+
+async def test_a_document_that_two_submissions_make_at_the_same_time_gets_a_version_of_each() -> None:
+    ingest = await Ingest().with_source()
+    racing = replace(ingest.accept, documents=_Unseen(ingest.documents))
+
+    await racing(ACME, submitted("A", request_id="r1"))
+    await racing(ACME, submitted("B", request_id="r2"))
+    again = await racing(ACME, submitted("A", request_id="r1"))
+
+    assert [version.number for version in again.versions] == [1, 2]
+    assert await text_of(ingest, again) == "B"

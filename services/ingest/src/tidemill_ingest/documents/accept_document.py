@@ -93,16 +93,16 @@ class AcceptDocument:
             without_text = self._change(command, facts, None)
             with suppress(_TextNeededError):
                 return await self._save(fresh, without_text, command)
-        return await self._with_text(fresh, source, command, facts)
+        return await self._with_text(fresh, source, command, facts, is_new=stored is fresh)
 
     async def _with_text(
-        self, fresh: Document, source: Source, command: AcceptCommand, facts: SubmissionFacts
+        self, fresh: Document, source: Source, command: AcceptCommand, facts: SubmissionFacts, *, is_new: bool
     ) -> Document:
         project = fresh.project
         async with self.quarantine.hold(project, command.content):
             prepared = await self._prepared(project, source, command)
             ref = await self.texts.put(project, fresh.id, prepared, submission_id=command.submission.id)
-            document = await self._save(fresh, self._change(command, facts, (prepared, ref)), command)
+            document = await self._save(fresh, self._change(command, facts, (prepared, ref)), command, is_new=is_new)
             if ref.key in document.texts.given_up:
                 # The same request again, after an erasure: it must not bring the text back.
                 await self.texts.delete([ref.key])
@@ -128,9 +128,17 @@ class AcceptDocument:
 
         return change
 
-    async def _save(self, fresh: Document, change: Callable[[Document], None], command: AcceptCommand) -> Document:
+    async def _save(
+        self, fresh: Document, change: Callable[[Document], None], command: AcceptCommand, *, is_new: bool = False
+    ) -> Document:
         return await save_once(
-            self.documents, fresh, change, command.submission, request=command.request, now=self.clock.now()
+            self.documents,
+            fresh,
+            change,
+            command.submission,
+            request=command.request,
+            now=self.clock.now(),
+            is_new=is_new,
         )
 
     def _check_size(self, command: AcceptCommand) -> None:

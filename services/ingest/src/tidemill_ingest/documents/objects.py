@@ -20,6 +20,8 @@ from tidemill_ingest.metrics import EXCHANGE, QUARANTINE
 from tidemill_kit.store.objects import ExchangeBucket
 
 _log = structlog.get_logger(__name__)
+_SHORT = 32 * 1024
+"""Characters that are written sooner than a thread takes over."""
 
 
 class ObjectStoreQuarantine:
@@ -68,7 +70,10 @@ class ExchangeTexts:
     async def put(self, project: str, document_id: str, prepared: Prepared, *, submission_id: str) -> ObjectRef:
         """See `ports.Texts.put`."""
         with EXCHANGE.time():
-            data = await asyncio.to_thread(_content_json, prepared, submission_id)
+            if len(prepared.text) < _SHORT:
+                data = _content_json(prepared, submission_id)
+            else:
+                data = await asyncio.to_thread(_content_json, prepared, submission_id)
             return await self._exchange.put(project, document_id, data, media_type="application/json")
 
     async def get(self, ref: ObjectRef) -> str:

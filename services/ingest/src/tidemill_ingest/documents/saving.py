@@ -1,10 +1,12 @@
 """How changes to documents are tried and saved: once for each request, with a trace of an event that comes again."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
 from datetime import datetime
 
 from tidemill_core.application import Request, derived_id
+from tidemill_core.errors import AlreadyExists
 from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.documents.domain.submission import Submission, SubmissionChannel
 from tidemill_ingest.documents.ports import Documents
@@ -35,12 +37,18 @@ async def save_once(  # noqa: PLR0913 - what is saved, and on whose behalf
     *,
     request: Request,
     now: datetime,
+    is_new: bool = False,
 ) -> Document:
     """Return the document as saved; a request that was handled before changes nothing.
 
     A caller of gRPC knows that it asks again. A publisher that gives two events one id does not, so that these leave a
-    step, once for each id.
+    step, once for each id. One that `is_new`, as far as the caller knows, is saved without being looked for.
     """
+    if is_new:
+        document = deepcopy(fresh)
+        change(document)
+        with suppress(AlreadyExists):
+            return await documents.add(document, request=request)
     handled_before = True
 
     def noticed(document: Document) -> None:
