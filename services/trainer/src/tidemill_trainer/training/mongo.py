@@ -40,9 +40,9 @@ def _key(project: str, resource: str) -> ResourceKey:
 
 
 def pending_runs(runs: Collection) -> PendingDocuments[ResourceKey]:
-    """Find the unfinished runs."""
+    """Find the unfinished runs, oldest first."""
     where = {"state.state": {"$in": sorted(state.value for state in IN_WORK)}, "deleted": False}
-    return PendingDocuments(runs, where, index="state.state", key=_key)
+    return PendingDocuments(runs, where, index="state.state", key=_key, oldest_first=True)
 
 
 def deferring_plans(plans: Collection) -> PendingDocuments[ResourceKey]:
