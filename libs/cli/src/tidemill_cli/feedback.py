@@ -95,7 +95,6 @@ def _report(give: Callable[[Reactions], Awaitable[Feedback]], project: str, *, a
         f.times,
         f.message,
     ),
-    ordered=False,
 )
 def list_feedback(
     *,

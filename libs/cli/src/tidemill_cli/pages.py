@@ -13,8 +13,14 @@ from tidemill_client.connection import Connection
 
 SizeOption = Annotated[int, typer.Option("--page-size", min=1, max=1000, help="Maximum number of items.")]
 TokenOption = Annotated[str, typer.Option("--page-token", help="Token from the previous page.")]
-NewestOption = Annotated[bool, typer.Option("--newest", help="Newest first.")]
-_OPTIONS = {"size": SizeOption, "token": TokenOption, "project": ProjectOption, "as_json": JsonOption}
+_NewestOption = Annotated[bool, typer.Option("--newest", help="Newest first.")]
+_OPTIONS = {
+    "size": SizeOption,
+    "token": TokenOption,
+    "project": ProjectOption,
+    "as_json": JsonOption,
+    "newest": _NewestOption,
+}
 
 F = TypeVar("F", bound=Callable[..., Message])
 
@@ -25,18 +31,14 @@ def lists(
     method: Callable[[Connection], Callable[[Any], Awaitable[Any]]],
     columns: Sequence[str],
     row: Callable[[Any], Sequence[object]],
-    *,
-    ordered: bool = True,
 ) -> Callable[[F], F]:
     """Make a command of a function that returns the request of a List method; each item of a page is a row.
 
-    The command takes what the function takes, the page, the project and --json, and --newest where the list is
-    `ordered` by a request.
+    The command takes what the function takes, the page and its order, the project and --json.
     """
-    chosen = _OPTIONS | ({"newest": NewestOption} if ordered else {})
 
     def register(requested: F) -> F:
-        def command(*, size: int, token: str, project: str, as_json: bool, newest: bool = False, **own: object) -> None:
+        def command(*, size: int, token: str, project: str, as_json: bool, newest: bool, **own: object) -> None:
             request: Any = requested(**own)
             request.page_size, request.page_token = size, token
             request.order_by = "create_time desc" if newest else ""
@@ -49,11 +51,11 @@ def lists(
         kind, defaults = inspect.Parameter.KEYWORD_ONLY, {"size": 50, "token": "", "project": ""}
         options = [
             inspect.Parameter(each, kind, default=defaults.get(each, False), annotation=annotation)
-            for each, annotation in chosen.items()
+            for each, annotation in _OPTIONS.items()
         ]
         signature = inspect.signature(requested)
         command.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *options])  # type: ignore[attr-defined] # as inspect reads it
-        command.__annotations__ = {**requested.__annotations__, **chosen}
+        command.__annotations__ = {**requested.__annotations__, **_OPTIONS}
         app.command(name, help=requested.__doc__)(command)
         return requested
 

@@ -76,7 +76,6 @@ async def test_a_list_is_oldest_first_unless_the_newest_are_asked_for(
     running.answers["evaluator.v1.evaluation_service:ListEvaluations"] = listed
     assert (await asyncio.to_thread(terminal, "evaluations", "list", *option)).code == 0
     assert orders == [order]
-    assert "--newest" not in (await asyncio.to_thread(terminal, "feedback", "list", "--help")).text
 
 
 async def test_the_status_of_a_loop_says_what_each_stage_waits_for(terminal: Terminal) -> None:

@@ -193,3 +193,16 @@ async def test_feedback_is_listed_by_inference_and_by_deployment_and_not_to_othe
     assert [each.inference for each in (await harness.read.list(ADA, PageRequest(), inference="i1")).items] == ["i1"]
     assert len((await harness.read.list(ADA, PageRequest())).items) == 2
     assert not (await harness.read.list(EVE, PageRequest())).items
+
+
+async def test_feedback_is_listed_from_its_newest_but_that_of_one_inference() -> None:
+    harness = FeedbackHarness()
+    for name in ("i1", "i2"):
+        harness.inferences.put(name)
+        await harness.give(rating(1, inference=name))
+        harness.clock.advance(timedelta(seconds=1))
+    newest = PageRequest(newest_first=True)
+
+    assert [each.inference for each in (await harness.read.list(ADA, newest)).items] == ["i2", "i1"]
+    with pytest.raises(InvalidInput, match="order_by: is not supported for the feedback of one inference"):
+        await harness.read.list(ADA, newest, inference="i1")

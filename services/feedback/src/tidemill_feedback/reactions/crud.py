@@ -6,6 +6,7 @@ from datetime import datetime
 
 from tidemill_core import resources
 from tidemill_core.application import Caller, Clock, Page, PageRequest
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
 from tidemill_core.resources import Write
 from tidemill_feedback.reactions.domain.feedback import Feedback, Given
@@ -39,12 +40,21 @@ class FeedbackCrud:
     async def list(
         self, caller: Caller, page: PageRequest, *, inference: str = "", deployment: str = ""
     ) -> Page[Feedback]:
-        """Return a page, oldest first; the first pages of one inference show before that what waits for it."""
+        """Return a page; the first pages of one inference show before that what waits for it, oldest first.
+
+        Raises:
+            InvalidInput: the page is not usable, or of one inference and newest first.
+
+        """
         asked = {"inference": inference, "deployment": deployment}
         where = {name: value for name, value in asked.items() if value}
         size, among_waiting = checked_size(page), page.token.startswith(_WAITING)
         if not inference or deployment or (page.token and not among_waiting):
             return await self.feedback.list(caller.project, page=page, where=where)
+        if page.newest_first or page.where:
+            text = "is not supported for the feedback of one inference: leave it empty"
+            field = "order_by" if page.newest_first else "filter"
+            raise InvalidInput.of(Violation(field=field, description=text))
         digest = list_digest(caller.project, where, show_deleted=False)
         after = place_of(page.token.removeprefix(_WAITING), digest=digest)
         waiting = sorted(await self.pending.of(caller.project, inference), key=_order)

@@ -47,7 +47,10 @@ class GrpcFeedbackService(FeedbackServiceServicer):
     async def ListFeedback(self, request: pb.ListFeedbackRequest, _context: object) -> pb.ListFeedbackResponse:
         """Return a page of feedback."""
         page = await self.feedback.list(
-            current_caller(), page_of(request), inference=request.inference, deployment=request.deployment
+            current_caller(),
+            page_of(request, filters={"deployment": "deployment"}),
+            inference=request.inference,
+            deployment=request.deployment,
         )
         return pb.ListFeedbackResponse(
             feedback=[feedback_message(each) for each in page.items], next_page_token=page.next_token

@@ -196,9 +196,11 @@ class ListFeedbackRequest(_message.Message):
     deployment: _builtins.str
     """Optional. Only about answers of this deployment."""
     order_by: _builtins.str
-    """Optional. Not supported by this list yet: leave it empty."""
+    """Optional. The order: "create_time" (the default, oldest first) or "create_time desc" (newest first). Not with
+    `inference`.
+    """
     filter: _builtins.str
-    """Optional. Not supported by this list yet: leave it empty."""
+    """Optional. Which items: `field = "value"` (AIP-160). Fields: `deployment`. Not with `inference`."""
     def __init__(
         self,
         *,
