@@ -33,7 +33,7 @@ logs: setup ## follow the logs
 	@$(TIDEMILL) logs --follow
 
 .PHONY: check
-check: setup ## run all checks, and the tests that need no servers
+check: setup ## run all checks, and the quick tests
 	@$(PYTHON) infra/checks.py --quick
 
 .PHONY: test

@@ -58,7 +58,7 @@ def commands(part: str) -> dict[str, list[str]]:
         "breaking": [str(BIN / "buf"), "breaking", "protos", "--against", "protos/baseline.binpb"],
         "protos": [sys.executable, "infra/protos/generate.py", "--check"],
         "mypy": [sys.executable, "-m", "mypy", "."],
-        QUICK_TESTS: [*tests, "-m", "not server", *folders],
+        QUICK_TESTS: [*tests, "--quick", *folders],
         TESTS: [*tests, *folders],
     }
 

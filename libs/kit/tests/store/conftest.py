@@ -26,7 +26,7 @@ async def mongo_notes(database: Database, clock: FixedClock) -> Aggregates[Note]
     return notes
 
 
-@pytest.fixture(params=["memory_notes", "mongo_notes"])
+@pytest.fixture(params=["memory_notes", pytest.param("mongo_notes", marks=pytest.mark.server)])
 def notes(request: pytest.FixtureRequest) -> Aggregates[Note]:
     store: Aggregates[Note] = request.getfixturevalue(request.param)
     return store

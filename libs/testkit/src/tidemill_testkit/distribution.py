@@ -1,12 +1,13 @@
 """Which tests need servers, and which of them run in one process when a run has several.
 
-A test that starts servers, or uses those of the run, is marked `server`: `-m "not server"` runs the others.
+A test that starts servers, or uses those of the run, is marked `server`. `--quick` runs the others but for the files
+and folders that the setting `heavy_tests` names: they load models, train, or break processes on purpose.
 
 A file of tests stays in one process, since its fixtures may be expensive. A folder `process` or `system` does as well:
 its tests run the same service, and two processes of one service share its consumer groups, on one broker.
 """
 
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,11 +21,25 @@ TOGETHER = ("system", "process")
 """Folders whose tests run in one process; the longest first."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the option and the setting."""
+    parser.addoption("--quick", action="store_true", help="run only tests that need no server and take little time")
+    parser.addini("heavy_tests", "Files and folders of tests that --quick leaves out.", "paths", [])
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what is heavy without importing it, which would load what it tests."""
+    heavy = config.getoption("quick") and collection_path in config.getini("heavy_tests")
+    return True if heavy else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests that need servers, and put those first that run together, which take longest."""
     for item in items:
         if not SERVERS.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("server")
+    if config.getoption("quick"):
+        items[:] = [item for item in items if not item.get_closest_marker("server")]
     items.sort(key=lambda item: _rank(unit_of(item.nodeid)))
 
 

@@ -74,6 +74,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def stack(pytestconfig: pytest.Config) -> Addresses:
     """Give the addresses of Kafka, MongoDB and S3 (of the services only when the attached stack runs them)."""
+    if pytestconfig.getoption("quick", default=False):
+        pytest.skip("needs servers")
     if running := os.environ.get(ATTACH):
         return Addresses.read(Path(running))
     folder = pytestconfig.stash[_FOLDER]

@@ -7,12 +7,12 @@ from datetime import datetime
 
 from tidemill_core.application import Caller, Clock, Request, Requeue
 from tidemill_core.errors import (
-    TRANSIENT,
     DeadlineExceeded,
     DependencyUnavailable,
     InvalidInput,
     NotFound,
     PermissionDenied,
+    RateLimited,
     TidemillError,
 )
 from tidemill_evaluator.errors import (
@@ -43,7 +43,7 @@ from tidemill_evaluator.suites.domain.cases import Case
 from tidemill_evaluator.suites.ports import Cases
 
 Asked = list[tuple[str, Case]]
-_PASSING = (*TRANSIENT, DeadlineExceeded)
+_PASSING = (DependencyUnavailable, RateLimited, DeadlineExceeded)
 """Errors of other services that make the evaluation wait."""
 
 IN_TURN = 64

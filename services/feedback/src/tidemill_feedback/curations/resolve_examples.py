@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller
 from tidemill_core.errors import (
-    TRANSIENT,
     DeadlineExceeded,
+    DependencyUnavailable,
     InvalidInput,
     NotFound,
     PermissionDenied,
     PreconditionFailed,
+    RateLimited,
     TidemillError,
 )
 from tidemill_feedback.curations.domain.example import Prompt
@@ -23,7 +24,7 @@ from tidemill_feedback.reactions.ports import FeedbackStore
 MAX_ATTEMPTS = 5
 _BATCH = 200
 _FINAL = (NotFound, PreconditionFailed, InvalidInput, PermissionDenied)
-_LATER = (*TRANSIENT, DeadlineExceeded)
+_LATER = (DependencyUnavailable, RateLimited, DeadlineExceeded)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
