@@ -86,7 +86,7 @@ async def build_app(settings: RagSettings) -> App:
     return backend.app(
         servicers=[
             (add_CollectionServiceServicer_to_server, GrpcCollectionService(crud=crud, rebuild=rebuild)),
-            (add_RetrievalServiceServicer_to_server, GrpcRetrievalService(search)),
+            (add_RetrievalServiceServicer_to_server, GrpcRetrievalService(search=search)),
         ],
         consumers=[documents(record)],
         components=edge_holds(settings, backend),

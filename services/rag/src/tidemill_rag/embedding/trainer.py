@@ -14,6 +14,7 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller
 from tidemill_core.grpc.context import acting_as
 from tidemill_core.models.manifest import ArtifactFile, Manifest
+from tidemill_kit.mapping import REST, from_message
 from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_rag.embedding.ports import ResolvedModel
@@ -136,7 +137,4 @@ def _weight_bytes(version: model_pb2.ModelVersion) -> int:
 
 
 def _objects(version: model_pb2.ModelVersion) -> dict[str, ObjectRef]:
-    return {
-        each.path: ObjectRef(bucket=each.bucket, key=each.key, size=each.size, sha256=each.sha256)
-        for each in version.artifacts
-    }
+    return {each.path: from_message(ObjectRef, each, ignore=REST) for each in version.artifacts}

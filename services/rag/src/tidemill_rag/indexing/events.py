@@ -12,33 +12,14 @@ TOPIC = "tidemill.ingest.document.v1"
 INGESTED = "tidemill.ingest.document.ingested.v1"
 
 
-class ContentFields(BaseModel):
-    """The fields of an ObjectRef."""
-
-    bucket: str
-    key: str
-    size: int
-    sha256: str
-
-
 class VersionFields(BaseModel):
     """The fields of a document version that rag reads."""
 
     number: int
-    object: ContentFields
+    object: ObjectRef
 
 
-class DocumentIsThere(BaseModel):
-    """The fields of document.ingested and document.updated that rag reads."""
-
-    document: str
-    seq: int
-    source: str
-    key: str
-    version: VersionFields
-
-
-class DocumentIsGone(BaseModel):
+class DocumentDeleted(BaseModel):
     """The fields of document.deleted that rag reads."""
 
     document: str
@@ -47,11 +28,17 @@ class DocumentIsGone(BaseModel):
     key: str
 
 
+class DocumentUpdated(DocumentDeleted):
+    """The fields of document.ingested and document.updated that rag reads."""
+
+    version: VersionFields
+
+
 def documents(record: RecordDocument) -> Subscription:
     """Return the subscription. document.rejected is ignored: the version before it stays current."""
 
-    async def there(event: EventContext, body: DocumentIsThere) -> None:
-        content = ObjectRef(**body.version.object.model_dump())
+    async def there(event: EventContext, body: DocumentUpdated) -> None:
+        content = body.version.object
         if not content.key.startswith(f"{event.project}/"):
             message = f"document {body.document} refers to content outside its project"
             raise PermissionDenied(message, document=body.document)
@@ -66,7 +53,7 @@ def documents(record: RecordDocument) -> Subscription:
         )
         await record(event.caller, desired)
 
-    async def gone(event: EventContext, body: DocumentIsGone) -> None:
+    async def gone(event: EventContext, body: DocumentDeleted) -> None:
         await record(
             event.caller, DesiredDocument(document=body.document, source=body.source, key=body.key, seq=body.seq)
         )
@@ -76,8 +63,8 @@ def documents(record: RecordDocument) -> Subscription:
         topics=(TOPIC,),
         delivery=Delivery.LATEST,
         routes={
-            INGESTED: Route(DocumentIsThere, there),
-            "tidemill.ingest.document.updated.v1": Route(DocumentIsThere, there),
-            "tidemill.ingest.document.deleted.v1": Route(DocumentIsGone, gone),
+            INGESTED: Route(DocumentUpdated, there),
+            "tidemill.ingest.document.updated.v1": Route(DocumentUpdated, there),
+            "tidemill.ingest.document.deleted.v1": Route(DocumentDeleted, gone),
         },
     )

@@ -9,6 +9,7 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller
 from tidemill_core.errors import NotFound
 from tidemill_core.grpc.context import acting_as
+from tidemill_kit.mapping import REST, from_message
 from tidemill_kit.store.objects import ExchangeBucket, ObjectMissing
 from tidemill_rag.errors import DocumentUnreadable
 from tidemill_rag.indexing.domain.content import DocumentContent, whole
@@ -58,14 +59,8 @@ class ExchangeContents:
         except ParseError as error:
             message = f"object {ref.key} is not a document version"
             raise DocumentUnreadable(message, key=ref.key) from error
-        return DocumentContent(
-            media_type=content.media_type,
-            text=content.text,
-            title=content.title,
-            uri=content.uri,
-            readers=tuple(content.readers),
-            metadata={name: whole(value) for name, value in MessageToDict(content.metadata).items()},
-        )
+        metadata = {name: whole(value) for name, value in MessageToDict(content.metadata).items()}
+        return from_message(DocumentContent, content, ignore=REST, metadata=metadata)
 
 
 def _gone(document: document_pb2.Document) -> DesiredDocument:
@@ -73,12 +68,11 @@ def _gone(document: document_pb2.Document) -> DesiredDocument:
 
 
 def _present(document: document_pb2.Document) -> DesiredDocument:
-    content = document.current.object
     return DesiredDocument(
         document=document.id,
         source=document.source,
         key=document.key,
         seq=document.seq,
         version=document.current.number,
-        content=ObjectRef(bucket=content.bucket, key=content.key, size=content.size, sha256=content.sha256),
+        content=from_message(ObjectRef, document.current.object, ignore=REST),
     )

@@ -1,5 +1,7 @@
 """RetrievalService: similarity search."""
 
+from dataclasses import dataclass
+
 from tidemill.rag.v1 import retrieval_service_pb2 as pb
 from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceServicer
 from tidemill_kit.grpc.server import current_caller
@@ -8,15 +10,15 @@ from tidemill_rag.search.messages import filter_of, passage_message
 from tidemill_rag.search.search import Question, Search
 
 
+@dataclass(frozen=True, kw_only=True)
 class GrpcRetrievalService(RetrievalServiceServicer):
     """Message -> use case -> message; errors are translated by the server's interceptor."""
 
-    def __init__(self, search: Search) -> None:
-        self._search = search
+    search: Search
 
     async def Search(self, request: pb.SearchRequest, _context: object) -> pb.SearchResponse:
         """Find the best passages."""
         question = from_message(Question, request, metadata_filter=filter_of(request.metadata_filter))
-        answer = await self._search(current_caller(), question)
+        answer = await self.search(current_caller(), question)
         passages = [passage_message(position, match) for position, match in enumerate(answer.passages, start=1)]
         return pb.SearchResponse(passages=passages, index=answer.index, warnings=answer.warnings)
