@@ -1,5 +1,6 @@
 """The composition root: the only module that imports both adapters and entry points."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from tidemill.rag.v1.collection_service_pb2_grpc import add_CollectionServiceServicer_to_server
@@ -9,9 +10,10 @@ from tidemill_kit.service.app import App, Worker
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
 from tidemill_rag.collections.crud import CollectionCrud
+from tidemill_rag.collections.domain import IndexRef
 from tidemill_rag.collections.grpc import GrpcCollectionService
 from tidemill_rag.collections.mongo import COLLECTIONS
-from tidemill_rag.collections.ports import Collections
+from tidemill_rag.collections.ports import Collections, Enqueue
 from tidemill_rag.collections.rebuild_index import RebuildIndex
 from tidemill_rag.collections.resolve_settings import ResolveSettings
 from tidemill_rag.embedding.trainer import TrainerModels
@@ -32,61 +34,27 @@ from tidemill_rag.settings import RagSettings
 from tidemill_rag.vectors.ports import VectorStore
 from tidemill_rag.vectors.wiring import edge_holds, wire_vectors
 
-INDEX_TOPIC = "tidemill.rag.index.v1"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the features share."""
+
+    collections: Collections
+    ledger: MongoLedger
+    vectors: VectorStore
+    models: TrainerModels
 
 
 async def build_app(settings: RagSettings) -> App:
     """Build rag on the running event loop; nothing connects before `start`."""
     backend = Backend(settings, serves_without_objects=True)
-    database = backend.database
-    vectors = wire_vectors(settings, backend)
-    collections = backend.aggregates(
-        "collections",
-        COLLECTIONS,
-        missing=CollectionNotFound,
-        topic=INDEX_TOPIC,
-        quota=settings.quota("collections"),
-    )
-    ledger = backend.indexed(
-        MongoLedger(
-            database["ledger"],
-            database["ledger_counts"],
-            large_bytes=settings.large_document_bytes,
-            count_s=settings.count_s,
-        )
-    )
-    models = wire_embedding(settings, backend)
-    reconcile = _reconcile(settings, backend, collections, ledger, vectors, models)
-    indexes = Controller(
-        "indexes",
-        reconcile=lambda index, epoch: reconcile(index, epoch=epoch),
-        pending=backend.indexed(PendingIndexes(database["collections"], database["ledger_counts"])),
-        leases=backend.leases("index_leases"),
-        max_concurrent=settings.index_max_concurrent,
-        poll_interval=timedelta(seconds=settings.index_poll_interval_s),
-    )
-    stale = StalePoints(vectors)
-    search = Search(
-        collections=collections,
-        ledger=ledger,
-        vectors=vectors,
-        models=models,
-        sweep=stale.enqueue,
-        max_characters=settings.max_query_characters,
-    )
-    crud = CollectionCrud(
-        collections=collections,
-        ledger=ledger,
-        resolve=ResolveSettings(models=models),
-        clock=SystemClock(),
-        enqueue=indexes.enqueue,
-    )
-    rebuild = RebuildIndex(collections=collections, models=models, clock=SystemClock(), enqueue=indexes.enqueue)
-    record = RecordDocument(collections=collections, ledger=ledger, enqueue=indexes.enqueue)
+    parts = _parts(settings, backend)
+    indexes, stale = _indexes(settings, backend, parts), StalePoints(parts.vectors)
+    record = RecordDocument(collections=parts.collections, ledger=parts.ledger, enqueue=indexes.enqueue)
     return backend.app(
         servicers=[
-            (add_CollectionServiceServicer_to_server, GrpcCollectionService(crud=crud, rebuild=rebuild)),
-            (add_RetrievalServiceServicer_to_server, GrpcRetrievalService(search=search)),
+            (add_CollectionServiceServicer_to_server, _collection_service(parts, indexes.enqueue)),
+            (add_RetrievalServiceServicer_to_server, _retrieval_service(settings, parts, stale)),
         ],
         consumers=[documents(record)],
         components=edge_holds(settings, backend),
@@ -94,28 +62,78 @@ async def build_app(settings: RagSettings) -> App:
     )
 
 
-def _reconcile(  # noqa: PLR0913, PLR0917 - what it is made of, once
-    settings: RagSettings,
-    backend: Backend,
-    collections: Collections,
-    ledger: MongoLedger,
-    vectors: VectorStore,
-    models: TrainerModels,
-) -> ReconcileIndex:
-    return ReconcileIndex(
-        collections=collections,
-        ledger=ledger,
-        vectors=vectors,
-        catalog=IngestCatalog(backend.channel("ingest", settings.ingest_address)),
-        models=models,
-        index_documents=IndexDocuments(
-            ledger=ledger,
-            contents=ExchangeContents(backend.bucket(settings.ingest_bucket)),
-            models=models,
-            vectors=vectors,
-            limits=BatchLimits(),
+def _parts(settings: RagSettings, backend: Backend) -> Parts:
+    database = backend.database
+    return Parts(
+        collections=backend.aggregates(
+            "collections",
+            COLLECTIONS,
+            missing=CollectionNotFound,
+            topic="tidemill.rag.index.v1",
+            quota=settings.quota("collections"),
         ),
-        compare_points=ComparePoints(ledger=ledger, vectors=vectors),
+        ledger=backend.indexed(
+            MongoLedger(
+                database["ledger"],
+                database["ledger_counts"],
+                large_bytes=settings.large_document_bytes,
+                count_s=settings.count_s,
+            )
+        ),
+        vectors=wire_vectors(settings, backend),
+        models=wire_embedding(settings, backend),
+    )
+
+
+def _indexes(settings: RagSettings, backend: Backend, parts: Parts) -> Controller[IndexRef]:
+    index_documents = IndexDocuments(
+        ledger=parts.ledger,
+        contents=ExchangeContents(backend.bucket(settings.ingest_bucket)),
+        models=parts.models,
+        vectors=parts.vectors,
+        limits=BatchLimits(),
+    )
+    reconcile = ReconcileIndex(
+        collections=parts.collections,
+        ledger=parts.ledger,
+        vectors=parts.vectors,
+        catalog=IngestCatalog(backend.channel("ingest", settings.ingest_address)),
+        models=parts.models,
+        index_documents=index_documents,
+        compare_points=ComparePoints(ledger=parts.ledger, vectors=parts.vectors),
         clock=SystemClock(),
         sweep_after=timedelta(seconds=settings.sweep_after_s),
     )
+    return Controller(
+        "indexes",
+        reconcile=lambda index, epoch: reconcile(index, epoch=epoch),
+        pending=backend.indexed(PendingIndexes(backend.database["collections"], backend.database["ledger_counts"])),
+        leases=backend.leases("index_leases"),
+        max_concurrent=settings.index_max_concurrent,
+        poll_interval=timedelta(seconds=settings.index_poll_interval_s),
+    )
+
+
+def _collection_service(parts: Parts, enqueue: Enqueue) -> GrpcCollectionService:
+    clock = SystemClock()
+    crud = CollectionCrud(
+        collections=parts.collections,
+        ledger=parts.ledger,
+        resolve=ResolveSettings(models=parts.models),
+        clock=clock,
+        enqueue=enqueue,
+    )
+    rebuild = RebuildIndex(collections=parts.collections, models=parts.models, clock=clock, enqueue=enqueue)
+    return GrpcCollectionService(crud=crud, rebuild=rebuild)
+
+
+def _retrieval_service(settings: RagSettings, parts: Parts, stale: StalePoints) -> GrpcRetrievalService:
+    search = Search(
+        collections=parts.collections,
+        ledger=parts.ledger,
+        vectors=parts.vectors,
+        models=parts.models,
+        sweep=stale.enqueue,
+        max_characters=settings.max_query_characters,
+    )
+    return GrpcRetrievalService(search=search)

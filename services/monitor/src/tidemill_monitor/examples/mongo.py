@@ -1,6 +1,6 @@
 """Batches that wait to be read, in MongoDB: one small document for each completion of a curation."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import ResourceKey
@@ -20,16 +20,7 @@ class MongoBatches:
 
     async def add_pending(self, batch: Batch) -> bool:
         """See `Batches.add_pending`."""
-        document: Document = {
-            "_id": batch.key.key,
-            "project": batch.project,
-            "curation": batch.curation,
-            "object": asdict(batch.object),
-            "examples": batch.examples,
-            "time": batch.time,
-            "settled": False,
-            "reason": "",
-        }
+        document = {"_id": batch.key.key, **asdict(batch), "settled": False, "reason": ""}
         try:
             with translated():
                 await self._batches.insert_one(document)
@@ -66,10 +57,5 @@ def pending_batches(batches: Collection) -> PendingDocuments[ResourceKey]:
 
 
 def _batch(document: Document) -> Batch:
-    return Batch(
-        project=document["project"],
-        curation=document["curation"],
-        object=ObjectRef(**document["object"]),
-        examples=document["examples"],
-        time=document["time"],
-    )
+    stored = {each.name: document[each.name] for each in fields(Batch)}
+    return Batch(**stored | {"object": ObjectRef(**document["object"])})
