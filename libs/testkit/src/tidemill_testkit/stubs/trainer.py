@@ -6,7 +6,6 @@
 import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ import grpc
 from tidemill.trainer.v1 import model_pb2 as pb
 from tidemill.trainer.v1 import model_registry_service_pb2 as rpc
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceServicer
-from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed, TidemillError, Violation
-from tidemill_core.grpc.status import to_status
+from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed, Violation
 from tidemill_core.models.manifest import ArtifactFile, ArtifactRefused, Manifest, refuse_unknown_json, refuse_what_runs
 from tidemill_core.resources import check_slug
+from tidemill_testkit.stubs.calls import errors_of, project_of, with_reason
 
 Context = grpc.aio.ServicerContext[Any, Any]
 BUCKET = "trainer-stub"
@@ -56,9 +55,9 @@ class StubModelRegistry(ModelRegistryServiceServicer):
 
     async def ImportModel(self, request: rpc.ImportModelRequest, context: Context) -> rpc.ImportModelResponse:
         """Return the version with this content, or add one."""
-        async with _errors_of(context):
+        async with errors_of(context):
             check_slug("model", request.model)
-            project = _project_of(context)
+            project = project_of(context)
             key, fresh = _key(request.source), _begun(request)
             there = self._versions_of(project, request.model)
             for version in there:
@@ -74,14 +73,14 @@ class StubModelRegistry(ModelRegistryServiceServicer):
         self, request_iterator: AsyncIterator[rpc.UploadModelFileRequest], context: Context
     ) -> rpc.UploadModelFileResponse:
         """Store a file that the version waits for."""
-        async with _errors_of(context):
+        async with errors_of(context):
             start = (await anext(aiter(request_iterator))).start
             content = b"".join([message.chunk async for message in request_iterator])
-            version = self._version(_project_of(context), start.version)
+            version = self._version(project_of(context), start.version)
             artifact = _expected(version, start.path)
             if (len(content), hashlib.sha256(content).hexdigest()) != (artifact.size, artifact.sha256):
                 message = f"{start.path}: is not what the manifest announced"
-                raise _error(InvalidInput(message), reason="UPLOAD_REFUSED")
+                raise with_reason(InvalidInput(message), reason="UPLOAD_REFUSED")
             try:
                 self.inspect(start.path, content)
             except ArtifactRefused as refused:
@@ -98,12 +97,12 @@ class StubModelRegistry(ModelRegistryServiceServicer):
         self, request: rpc.CompleteModelVersionRequest, context: Context
     ) -> rpc.CompleteModelVersionResponse:
         """Make a version READY whose files are all there."""
-        async with _errors_of(context):
-            version = self._version(_project_of(context), request.id)
+        async with errors_of(context):
+            version = self._version(project_of(context), request.id)
             if version.state == pb.MODEL_VERSION_STATE_UPLOADING:
                 if missing := [artifact.path for artifact in version.artifacts if not artifact.stored]:
                     message = f"{len(missing)} files of {version.id} are missing: {', '.join(missing)}"
-                    raise _error(PreconditionFailed(message), reason="FILES_MISSING")
+                    raise with_reason(PreconditionFailed(message), reason="FILES_MISSING")
                 version.state = pb.MODEL_VERSION_STATE_READY
         return rpc.CompleteModelVersionResponse(version=version)
 
@@ -111,13 +110,13 @@ class StubModelRegistry(ModelRegistryServiceServicer):
         self, request: rpc.GetModelVersionRequest, context: Context
     ) -> rpc.GetModelVersionResponse:
         """Return `model@number`, or the newest ready version of `model`."""
-        async with _errors_of(context):
-            version = self._version(_project_of(context), request.id)
+        async with errors_of(context):
+            version = self._version(project_of(context), request.id)
         return rpc.GetModelVersionResponse(version=version)
 
     async def ListModels(self, _request: rpc.ListModelsRequest, context: Context) -> rpc.ListModelsResponse:
         """Return all models, on one page."""
-        project = _project_of(context)
+        project = project_of(context)
         names = {each.model: None for (owner, _), each in self.versions.items() if owner in {"", project}}
         return rpc.ListModelsResponse(models=[_model(name, self._versions_of(project, name)) for name in names])
 
@@ -132,11 +131,11 @@ class StubModelRegistry(ModelRegistryServiceServicer):
         there = self._versions_of(project, model)
         if not there:
             message = f"model {model} does not exist in this project"
-            raise _error(NotFound(message, model=model), reason="MODEL_NOT_FOUND")
+            raise with_reason(NotFound(message, model=model), reason="MODEL_NOT_FOUND")
         found = [each for each in there if (each.id == reference if at else _is_ready(each))]
         if not found:
             message = f"version {reference} does not exist or is not ready"
-            raise _error(NotFound(message, version=reference), reason="MODEL_VERSION_NOT_FOUND")
+            raise with_reason(NotFound(message, version=reference), reason="MODEL_VERSION_NOT_FOUND")
         return max(found, key=lambda each: each.number)
 
 
@@ -181,12 +180,12 @@ def _key(source: pb.ModelSource) -> str:
 def _expected(version: pb.ModelVersion, path: str) -> pb.Artifact:
     if not version.source.HasField("folder") or version.state == pb.MODEL_VERSION_STATE_FAILED:
         message = f"version {version.id} accepts no files: {version.message}"
-        raise _error(PreconditionFailed(message), reason="VERSION_NOT_UPLOADING")
+        raise with_reason(PreconditionFailed(message), reason="VERSION_NOT_UPLOADING")
     for artifact in version.artifacts:
         if artifact.path == path:
             return artifact
     message = f"the manifest of {version.id} has no file {path}"
-    raise _error(NotFound(message, path=path), reason="FILE_NOT_EXPECTED")
+    raise with_reason(NotFound(message, path=path), reason="FILE_NOT_EXPECTED")
 
 
 def _model(name: str, versions: Sequence[pb.ModelVersion]) -> pb.Model:
@@ -196,20 +195,3 @@ def _model(name: str, versions: Sequence[pb.ModelVersion]) -> pb.Model:
 
 def _is_ready(version: pb.ModelVersion) -> bool:
     return version.state == pb.MODEL_VERSION_STATE_READY
-
-
-def _error(error: TidemillError, *, reason: str) -> TidemillError:
-    error.reason = reason
-    return error
-
-
-def _project_of(context: Context) -> str:
-    return str(dict(context.invocation_metadata() or ()).get("tidemill-project", ""))
-
-
-@asynccontextmanager
-async def _errors_of(context: Context) -> AsyncIterator[None]:
-    try:
-        yield
-    except TidemillError as error:
-        await context.abort_with_status(to_status(error))
