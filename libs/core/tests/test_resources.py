@@ -108,3 +108,14 @@ def test_only_the_fields_of_the_mask_are_copied_and_share_nothing_with_the_reque
     given.lines.append("b")
 
     assert (onto.lines, onto.colour) == (["a"], "white")
+
+
+async def test_all_are_listed_whatever_the_number_of_pages(
+    notes: InMemoryAggregates[Note], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "MAX_PAGE_SIZE", 2)
+    for number in range(4):
+        await resources.create(notes, fresh(f"n{number}"), NOW)
+
+    assert [each.id async for each in resources.list_all(notes, "acme")] == ["old", "n0", "n1", "n2", "n3"]
+    assert [each.id async for each in resources.list_all(notes, "globex")] == []

@@ -11,15 +11,16 @@ A use case of a resource says what is particular about it and leaves the rest to
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import TypeVar
 
 from tidemill_core.aggregate import Aggregate
-from tidemill_core.application import Aggregates, Request
+from tidemill_core.application import Aggregates, PageRequest, Request
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, Violation
+from tidemill_core.paging import MAX_PAGE_SIZE
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 SLUG_FORM = "1 to 63 of a-z, 0-9, _ and -, starting and ending with a letter or digit"
@@ -115,6 +116,19 @@ def copy_fields(given: object, onto: object, fields: AbstractSet[str]) -> None:
     """Set the fields that an update names to the values in `given`; other fields stay."""
     for name in fields:
         setattr(onto, name, deepcopy(getattr(given, name)))
+
+
+async def list_all(
+    resources: Aggregates[A], project: str, *, where: Mapping[str, str] | None = None
+) -> AsyncIterator[A]:
+    """Yield all resources of a project that match `where`, page by page."""
+    token = ""
+    while True:
+        page = await resources.list(project, page=PageRequest(size=MAX_PAGE_SIZE, token=token), where=where)
+        for each in page.items:
+            yield each
+        if not (token := page.next_token):
+            return
 
 
 async def create(resources: Aggregates[A], fresh: A, write: Write, *, begin: Callable[[A], None] | None = None) -> A:

@@ -3,16 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, PageRequest, Request, ResourceKey
+from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.errors import AlreadyExists
+from tidemill_core.resources import list_all
 from tidemill_evaluator.errors import EvaluationNotFound, GateNotFound
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.evaluations.ports import Enqueue, Evaluations
 from tidemill_evaluator.gates.domain import DeferredEvaluation, Gate
 from tidemill_evaluator.gates.ports import Gates
 from tidemill_evaluator.suites.domain.names import name_of
-
-_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +25,8 @@ class EvaluationTriggers:
 
     async def candidate_registered(self, caller: Caller, version: str, *, dataset_version: str = "") -> None:
         """Queue an evaluation of a model version for each gate of the model; a paused gate defers it."""
-        for gate in await self._gates_of(caller, name_of(version)):
+        gates = list_all(self.gates, caller.project, where={"candidate": name_of(version)})
+        for gate in [each async for each in gates]:
             origin = f"{gate.id}/{version}"
             await self._ask(gate, DeferredEvaluation(candidate=version, origin=origin, dataset_version=dataset_version))
 
@@ -86,16 +86,6 @@ class EvaluationTriggers:
 
     async def _change(self, gate: Gate, change: Callable[[Gate], None]) -> Gate:
         return await self.gates.update(gate.project, gate.id, change, request=Request.internal())
-
-    async def _gates_of(self, caller: Caller, model: str) -> list[Gate]:
-        found, token = list[Gate](), ""
-        while True:
-            page = await self.gates.list(
-                caller.project, page=PageRequest(size=_PAGE, token=token), where={"candidate": model}
-            )
-            found += page.items
-            if not (token := page.next_token):
-                return found
 
     async def _add(self, project: str, comparing: Comparing, deferred_evaluation: DeferredEvaluation) -> None:
         evaluation = Evaluation.queued(

@@ -14,7 +14,6 @@ from tidemill_evaluator.suites.domain.limits import Limits
 
 _OWN = {each.name for each in fields(Gate)} - {each.name for each in fields(Aggregate)}
 CHANGEABLE: Final = frozenset(_OWN | {"labels"}) - {"deferred_evaluation"}
-_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +34,8 @@ class GateCrud:
 
     async def requiring(self, caller: Caller, suite: str) -> Sequence[str]:
         """Return the names of the gates that require a suite, by a scan of all gates: projects have few."""
-        found, token = list[str](), ""
-        while True:
-            page = await self.list(caller, PageRequest(size=_PAGE, token=token))
-            found += [gate.id for gate in page.items if any(each.suite == suite for each in gate.require)]
-            if not (token := page.next_token):
-                return found
+        gates = resources.list_all(self.gates, caller.project)
+        return [gate.id async for gate in gates if any(each.suite == suite for each in gate.require)]
 
     async def create(self, gate: Gate, write: Write) -> Gate:
         """Return the new gate; the id of a deleted gate may be reused.

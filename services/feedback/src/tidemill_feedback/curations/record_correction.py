@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, PageRequest
+from tidemill_core.application import Caller
+from tidemill_core.resources import list_all
 from tidemill_feedback.curations.domain.ledger import CandidateExample
 from tidemill_feedback.curations.ports import CurationStore, Enqueue, Ledger
 from tidemill_feedback.reactions.domain.reaction import CORRECTION
@@ -29,16 +30,7 @@ class RecordCorrection:
         if not found.teaches:
             await self.ledger.forget([found.id])
             return
-        token, candidate = "", CandidateExample.of(found)
-        while True:
-            page = await self.curations.list(
-                caller.project,
-                page=PageRequest(size=1000, token=token),
-                where={"rule.deployment": found.deployment},
-            )
-            for curation in page.items:
-                if await self.ledger.upsert_correction(curation.ref, candidate):
-                    self.enqueue(curation.ref)
-            token = page.next_token
-            if not token:
-                return
+        candidate = CandidateExample.of(found)
+        async for curation in list_all(self.curations, caller.project, where={"rule.deployment": found.deployment}):
+            if await self.ledger.upsert_correction(curation.ref, candidate):
+                self.enqueue(curation.ref)
