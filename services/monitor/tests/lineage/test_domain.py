@@ -72,6 +72,7 @@ def test_a_failed_gate_is_reported_with_what_did_not_hold() -> None:
     assert updates.part is not None
     assert updates.part.message.startswith("helpdesk_lora@1 fails the gate helpdesk_gate: rouge_l 0.2050 -> 0.7290")
     assert updates.part.message.endswith("must be above 0: does not hold")
+    assert updates.part.facts["rouge_l on dataset:helpdesk_sft@1:held_out"] == fails
 
 
 def test_a_run_and_its_model_say_how_many_examples_were_given_fitted_and_left_out() -> None:
@@ -85,8 +86,11 @@ def test_a_run_and_its_model_say_how_many_examples_were_given_fitted_and_left_ou
 
     assert updates.part is not None
     assert model.part is not None
-    said = "30 of 42 (11 too long, 1 empty)"
-    assert (updates.part.facts["examples"], model.part.facts["examples"]) == (said, said)
+    said, counts = (
+        "30 of 42 (11 too long, 1 empty)",
+        {"offered": 42, "fitted": 30, "too_long": 11, "refused": 0, "empty": 1},
+    )
+    assert (updates.part.facts["examples"], model.part.facts["examples"]) == (counts, counts)
     assert updates.part.message == f"lora@1 is trained: 74 s, examples {said}"
 
 

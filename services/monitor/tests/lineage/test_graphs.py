@@ -72,6 +72,7 @@ async def test_a_thing_is_read_as_it_was_reported(graph: Graph) -> None:
         "tokens": 24,
         "valid": 0.5,
         "withdrawn": True,
+        "examples": {"offered": 2, "fitted": 1},
     }
     updates = answer(1, facts=facts)
 
@@ -82,7 +83,7 @@ async def test_a_thing_is_read_as_it_was_reported(graph: Graph) -> None:
     assert (first[Kind.INFERENCE], again[Kind.INFERENCE]) == (1, 0)
     assert node.parts == (updates.part,)
     assert node.facts == facts
-    assert [type(fact) for fact in node.facts.values()] == [str, str, int, float, bool]
+    assert [type(fact) for fact in node.facts.values()] == [str, str, int, float, bool, dict]
     assert set(node.sources) == set(updates.sources)
     assert node.time == NOON + timedelta(seconds=1)
 

@@ -6,6 +6,7 @@ from tidemill.monitor.v1 import lineage_pb2 as pb
 from tidemill_kit.grpc.server import timestamp_of
 from tidemill_monitor.lineage.domain.graph import Edge, Fact, Node, Part, label_of
 from tidemill_monitor.lineage.domain.kinds import Kind
+from tidemill_monitor.lineage.domain.training import text_of
 from tidemill_monitor.lineage.read_lineage import FOLDED, Lineage
 
 
@@ -59,6 +60,8 @@ def _spelled(facts: Mapping[str, Fact]) -> dict[str, str]:
 
 
 def _text(fact: Fact) -> str:
+    if isinstance(fact, Mapping):
+        return text_of(fact)
     if isinstance(fact, bool):
         return "true" if fact else "false"
     return f"{fact:.6g}" if isinstance(fact, float) else str(fact)

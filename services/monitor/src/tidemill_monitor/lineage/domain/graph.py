@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from tidemill_monitor.lineage.domain.kinds import Direction, Kind, Relation
 
@@ -19,7 +20,8 @@ _NAMES = {
 }
 """What people call things whose ids say nothing."""
 
-Fact = str | int | float | bool
+Fact = str | int | float | bool | Mapping[str, Any]
+"""A mapping has numbers that belong together: `training.text_of` says them in words."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

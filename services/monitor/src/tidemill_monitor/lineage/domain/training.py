@@ -1,5 +1,9 @@
 """What events of feedback, trainer and evaluator add to the graph."""
 
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
 from tidemill_monitor.events import evaluator, feedback, trainer
 from tidemill_monitor.events.meta import EventMeta, word_of
 from tidemill_monitor.lineage.domain import kinds
@@ -41,6 +45,18 @@ def _(event: trainer.RunQueued, meta: EventMeta) -> Updates:
     return (update(ref, part, (kinds.TRAINED_ON, event.dataset_version), (kinds.BASE_OF, event.base)),)
 
 
+def text_of(fact: Mapping[str, Any]) -> str:
+    """Return numbers that belong together in words."""
+    if "offered" in fact:
+        return _counts(trainer.RunExamples(**_known(trainer.RunExamples, fact)))
+    return _compared(evaluator.Comparison(**_known(evaluator.Comparison, fact)))
+
+
+def _known(kind: type[Any], fact: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what this version knows of a fact, which a newer one may have stored."""
+    return {each.name: fact[each.name] for each in fields(kind) if each.name in fact}
+
+
 def _counts(event: trainer.RunExamples) -> str:
     """Return the counts in words."""
     left_out = {"too long": event.too_long, "refused by the base": event.refused, "empty": event.empty}
@@ -53,8 +69,8 @@ def _(event: trainer.RunSucceeded, meta: EventMeta) -> Updates:
     ref = Ref(Kind.TRAINING_RUN, event.run)
     seconds = float(event.time.removesuffix("s") or 0)
     loss = "" if event.loss is None else f", loss {event.loss:.4g}"
-    examples = "" if event.examples is None else _counts(event.examples)
-    of_examples = f", examples {examples}" if examples else ""
+    examples = asdict(event.examples) if event.examples else None
+    of_examples = f", examples {text_of(examples)}" if examples else ""
     message = f"{event.model_version} is trained: {seconds:.0f} s{loss}{of_examples}"
     fields = ("plan", "dataset_version", "model_version", "loss")
     part = event_part(meta, event, message, *fields, state="succeeded", seconds=seconds, examples=examples)
@@ -127,7 +143,9 @@ def _(event: evaluator.EvaluationCompleted, meta: EventMeta) -> Updates:
     says = {"passed": f"passes{gate}", "failed": f"fails{gate}"}.get(verdict, "is evaluated")
     asked = sorted((each for each in event.comparisons if each.required), key=lambda each: each.holds)
     numbers = f": {asked[0].metric} {_compared(asked[0])}" if asked else ""
-    facts = {f"{each.metric} on {each.case_set}": _compared(each) for each in event.comparisons[:MAX_COMPARISONS]}
+    facts: dict[str, Any] = {
+        f"{each.metric} on {each.case_set}": asdict(each) for each in event.comparisons[:MAX_COMPARISONS]
+    }
     return _evaluation(event, meta, f"{event.candidate} {says}{numbers}", state="completed", verdict=verdict, **facts)
 
 
