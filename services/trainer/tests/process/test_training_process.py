@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
 from google.protobuf.json_format import ParseDict
@@ -15,44 +16,26 @@ from google.protobuf.struct_pb2 import Struct
 from services.trainer.tests.learning.tiny import example_lines, write_base
 from services.trainer.tests.process.trainer_process import TrainerProcess
 from tidemill.ingest.v1 import dataset_pb2
-from tidemill.ingest.v1 import dataset_service_pb2 as ingest_rpc
-from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceServicer, add_DatasetServiceServicer_to_server
+from tidemill.ingest.v1.dataset_service_pb2_grpc import add_DatasetServiceServicer_to_server
 from tidemill.trainer.v1 import model_pb2, training_pb2
 from tidemill.trainer.v1 import model_registry_service_pb2 as registry_rpc
 from tidemill.trainer.v1 import training_service_pb2 as rpc
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
 from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceStub
-from tidemill_core.errors import NotFound
 from tidemill_core.grpc.client import open_channel
 from tidemill_core.models.manifest import Manifest
 from tidemill_kit.events.cloudevents import from_record
 from tidemill_kit.events.kafka import read_topic
-from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.store.mongo import connect
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_local import Addresses
 from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.polling import eventually
-from tidemill_trainer.settings import TrainerSettings
+from tidemill_testkit.stubs.ingest import StubDatasets
 
 STEPS = 120
 RUNNING, SUCCEEDED = training_pb2.TRAINING_RUN_STATE_RUNNING, training_pb2.TRAINING_RUN_STATE_SUCCEEDED
-
-
-class OneDataset(DatasetServiceServicer):
-    """A stub of ingest with one dataset version."""
-
-    def __init__(self, part: dataset_pb2.DatasetPart) -> None:
-        self._part = part
-
-    async def GetDatasetVersion(  # noqa: N802 - the contract's name
-        self, request: ingest_rpc.GetDatasetVersionRequest, _context: object
-    ) -> ingest_rpc.GetDatasetVersionResponse:
-        if request.id not in {"sft", "sft@1"}:
-            raise NotFound(request.id)
-        version = dataset_pb2.DatasetVersion(id="sft@1", dataset="sft", number=1, train=self._part)
-        return ingest_rpc.GetDatasetVersionResponse(version=version)
 
 
 @pytest.fixture
@@ -66,22 +49,13 @@ async def trainer(stack: Addresses, tmp_path: Path) -> AsyncIterator[TrainerProc
     part = dataset_pb2.DatasetPart(
         bucket=process.bucket, key=f"acme/sft/{digest}", size=len(lines), sha256=digest, examples=24
     )
-    settings = TrainerSettings.model_validate(
-        {
-            "grpc_port": 0,
-            "kafka_bootstrap_servers": "127.0.0.1:1",
-            "mongo_uri": "mongodb://127.0.0.1:1",
-            "s3_endpoint": "127.0.0.1:1",
-            "s3_access_key": "key",
-            "s3_secret_key": "secret",
-            "data_dir": tmp_path,
-            "ingest_address": "127.0.0.1:1",
-        }
-    )
-    servicer = OneDataset(part)  # type: ignore[abstract] # nothing else is asked of it
-    ingest = GrpcServer(settings, [(add_DatasetServiceServicer_to_server, servicer)])
+    datasets = StubDatasets()  # type: ignore[abstract] # it has what trainer calls
+    datasets.add(dataset_pb2.DatasetVersion(id="sft@1", train=part))
+    ingest = grpc.aio.server()
+    add_DatasetServiceServicer_to_server(datasets, ingest)
+    port = ingest.add_insecure_port("127.0.0.1:0")
     await ingest.start()
-    process.ingest = f"127.0.0.1:{ingest.port}"
+    process.ingest = f"127.0.0.1:{port}"
     yield process
     await asyncio.to_thread(process.stop)
     await ingest.stop(1.0)

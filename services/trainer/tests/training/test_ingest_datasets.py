@@ -1,0 +1,49 @@
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from services.trainer.tests.registry.fakes import ADA
+from services.trainer.tests.training.fakes import dataset_version
+from tidemill.ingest.v1 import dataset_pb2
+from tidemill.ingest.v1.dataset_service_pb2_grpc import add_DatasetServiceServicer_to_server
+from tidemill_core.errors import PermissionDenied
+from tidemill_core.grpc.client import open_channel
+from tidemill_kit.store.objects import ExchangeBucket
+from tidemill_testkit.objects import InMemoryObjects
+from tidemill_testkit.stubs.ingest import StubDatasets
+from tidemill_trainer.errors import DatasetVersionNotFound
+from tidemill_trainer.training.ingest_datasets import IngestDatasets
+
+
+@pytest.fixture
+async def datasets() -> AsyncIterator[IngestDatasets]:
+    stub, server = StubDatasets(), grpc.aio.server()  # type: ignore[abstract] # it has what trainer calls
+    for number in (1, 2):
+        train = dataset_version(number).train
+        part = dataset_pb2.DatasetPart(
+            bucket=train.bucket, key=train.key, size=train.size, sha256=train.sha256, examples=100
+        )
+        stub.add(dataset_pb2.DatasetVersion(id=f"sft@{number}", train=part), project="acme")
+    add_DatasetServiceServicer_to_server(stub, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with open_channel(f"127.0.0.1:{port}", name="ingest") as channel:
+        yield IngestDatasets(channel, {"datasets": ExchangeBucket(InMemoryObjects(), "datasets")})
+    await server.stop(None)
+
+
+async def test_a_version_is_found_by_its_number_or_as_the_newest(datasets: IngestDatasets) -> None:
+    assert await datasets.version(ADA, "sft@1") == dataset_version(1)
+    assert await datasets.version(ADA, "sft") == dataset_version(2)
+    for missing in ("sft@3", "other"):
+        with pytest.raises(DatasetVersionNotFound, match=missing):
+            await datasets.version(ADA, missing)
+
+
+async def test_a_train_split_elsewhere_is_not_read(datasets: IngestDatasets) -> None:
+    with pytest.raises(PermissionDenied, match="outside its project"):
+        datasets.check("acme", dataset_version(project="other"))
+    elsewhere = IngestDatasets(grpc.aio.insecure_channel("127.0.0.1:1"), {})
+    with pytest.raises(PermissionDenied, match="TRAINER_DATASET_BUCKETS"):
+        elsewhere.check("acme", dataset_version())
