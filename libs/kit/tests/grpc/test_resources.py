@@ -52,14 +52,16 @@ def test_a_path_that_leads_to_no_text_is_an_error_at_the_start(path: str) -> Non
     ("request_", "named"),
     [
         (DeleteDocumentRequest(id="d-1"), "d-1"),
-        (DeleteDocumentRequest(source="wiki", key="faq.md"), "faq.md"),
-        (DeleteDocumentRequest(key="hr/Jane Doe.pdf"), digest_of("hr/Jane Doe.pdf")),
+        (DeleteDocumentRequest(source="wiki", key="jane-doe"), digest_of("jane-doe")),
+        (DeleteDocumentRequest(id="two words"), digest_of("two words")),
         (DeleteDocumentRequest(id="base@3"), "base@3"),
         (DeleteDocumentRequest(id="jane@example.com"), digest_of("jane@example.com")),
         (DeleteDocumentRequest(), ""),
     ],
 )
-def test_an_id_is_named_and_other_text_only_by_its_digest(request_: DeleteDocumentRequest, named: str) -> None:
+def test_an_id_is_named_and_other_text_or_a_key_of_a_source_only_by_its_digest(
+    request_: DeleteDocumentRequest, named: str
+) -> None:
     resource = resource_of(DeleteDocumentRequest.DESCRIPTOR, ["id", "key"])
     assert resource is not None
     assert resource(request_) == named
@@ -94,4 +96,4 @@ async def test_the_log_line_has_the_resource_of_a_request_and_of_a_stream(lines:
         await running.documents.UploadDocument(sent())
 
     named = {line["method"].rpartition("/")[2]: line.get("resource") for line in lines.named("rpc_finished")}
-    assert named == {"GetSource": "cms", "DeleteDocument": "d-1", "UploadDocument": "faq"}
+    assert named == {"GetSource": "cms", "DeleteDocument": "d-1", "UploadDocument": digest_of("faq")}

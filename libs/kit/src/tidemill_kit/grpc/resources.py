@@ -20,7 +20,7 @@ class UnknownResource(ValueError):
 def resource_of(request: Descriptor, paths: Sequence[str]) -> Named | None:
     """Return what names the resource of a request, "" where it names none; None without paths.
 
-    What is no id (such as a document's key with a slash), and fields with `debug_redact`, are named by a digest.
+    What is no id, and fields with `debug_redact` (a document's key, an end user), are named by a digest.
 
     Raises:
         UnknownResource: a path leads to no text in the request.

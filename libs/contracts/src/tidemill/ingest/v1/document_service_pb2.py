@@ -28,13 +28,21 @@ from tidemill.ingest.v1 import document_pb2 as tidemill_dot_ingest_dot_v1_dot_do
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tidemill/ingest/v1/document_service.proto\x12\x12tidemill.ingest.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/ingest/v1/document.proto\x1a!tidemill/options/v1/options.proto\"\xbb\x01\n\x0c\x44ocumentSpec\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12\x0b\n\x03uri\x18\x05 \x01(\t\x12\x10\n\x08language\x18\x06 \x01(\t\x12\x0f\n\x07readers\x18\x07 \x03(\t\x12)\n\x08metadata\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x10\n\x08revision\x18\t \x01(\x03\"\x83\x01\n\x15\x43reateDocumentRequest\x12.\n\x04spec\x18\x01 \x01(\x0b\x32 .tidemill.ingest.v1.DocumentSpec\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"H\n\x16\x43reateDocumentResponse\x12.\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1c.tidemill.ingest.v1.Document\"b\n\x15UploadDocumentRequest\x12\x30\n\x05start\x18\x01 \x01(\x0b\x32\x1f.tidemill.ingest.v1.UploadStartH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"o\n\x0bUploadStart\x12.\n\x04spec\x18\x01 \x01(\x0b\x32 .tidemill.ingest.v1.DocumentSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x0e\n\x06sha256\x18\x04 \x01(\t\"H\n\x16UploadDocumentResponse\x12.\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1c.tidemill.ingest.v1.Document\"=\n\x12GetDocumentRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\"E\n\x13GetDocumentResponse\x12.\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1c.tidemill.ingest.v1.Document\"5\n\x16GetDocumentTextRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\"]\n\x17GetDocumentTextResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x34\n\x07version\x18\x02 \x01(\x0b\x32#.tidemill.ingest.v1.DocumentVersion\"\x81\x01\n\x14ListDocumentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x10\n\x08show_all\x18\x04 \x01(\x08\x12\x10\n\x08order_by\x18\x05 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x06 \x01(\t\"a\n\x15ListDocumentsResponse\x12/\n\tdocuments\x18\x01 \x03(\x0b\x32\x1c.tidemill.ingest.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x91\x01\n\x15UpdateDocumentRequest\x12.\n\x04spec\x18\x01 \x01(\x0b\x32 .tidemill.ingest.v1.DocumentSpec\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\"H\n\x16UpdateDocumentResponse\x12.\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1c.tidemill.ingest.v1.Document\"\xb1\x01\n\x15\x44\x65leteDocumentRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\r\n\x05\x65rase\x18\x04 \x01(\x08\x12\x15\n\rdelete_reason\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\x12\x10\n\x08revision\x18\x08 \x01(\x03\x12\x0c\n\x04\x65tag\x18\t \x01(\t\"H\n\x16\x44\x65leteDocumentResponse\x12.\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1c.tidemill.ingest.v1.Document\"A\n\x16\x45xplainDocumentRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\"z\n\x17\x45xplainDocumentResponse\x12.\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1c.tidemill.ingest.v1.Document\x12/\n\x05steps\x18\x02 \x03(\x0b\x32 .tidemill.ingest.v1.DocumentStep\"\x96\x01\n\x0c\x44ocumentStep\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08happened\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x15\n\rsubmission_id\x18\x05 \x01(\t\x12\x11\n\tpublished\x18\x06 \x01(\x08\x32\xfe\x07\n\x0f\x44ocumentService\x12}\n\x0e\x43reateDocument\x12).tidemill.ingest.v1.CreateDocumentRequest\x1a*.tidemill.ingest.v1.CreateDocumentResponse\"\x14\x88\xb5\x18\x03\x90\xb5\x18\x02\x9a\xb5\x18\x08spec.key\x12\x85\x01\n\x0eUploadDocument\x12).tidemill.ingest.v1.UploadDocumentRequest\x1a*.tidemill.ingest.v1.UploadDocumentResponse\"\x1a\x88\xb5\x18\x03\x90\xb5\x18\x02\x9a\xb5\x18\x0estart.spec.key(\x01\x12u\n\x0bGetDocument\x12&.tidemill.ingest.v1.GetDocumentRequest\x1a\'.tidemill.ingest.v1.GetDocumentResponse\"\x15\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x9a\xb5\x18\x03key\x12z\n\x0fGetDocumentText\x12*.tidemill.ingest.v1.GetDocumentTextRequest\x1a+.tidemill.ingest.v1.GetDocumentTextResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12n\n\rListDocuments\x12(.tidemill.ingest.v1.ListDocumentsRequest\x1a).tidemill.ingest.v1.ListDocumentsResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12}\n\x0eUpdateDocument\x12).tidemill.ingest.v1.UpdateDocumentRequest\x1a*.tidemill.ingest.v1.UpdateDocumentResponse\"\x14\x88\xb5\x18\x03\x90\xb5\x18\x02\x9a\xb5\x18\x08spec.key\x12~\n\x0e\x44\x65leteDocument\x12).tidemill.ingest.v1.DeleteDocumentRequest\x1a*.tidemill.ingest.v1.DeleteDocumentResponse\"\x15\x88\xb5\x18\x03\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x9a\xb5\x18\x03key\x12\x81\x01\n\x0f\x45xplainDocument\x12*.tidemill.ingest.v1.ExplainDocumentRequest\x1a+.tidemill.ingest.v1.ExplainDocumentResponse\"\x15\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x9a\xb5\x18\x03keyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tidemill/ingest/v1/document_service.proto\x12\x12tidemill.ingest.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/ingest/v1/document.proto\x1a!tidemill/options/v1/options.proto\"\xc0\x01\n\x0c\x44ocumentSpec\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x10\n\x03key\x18\x02 \x01(\tB\x03\x80\x01\x01\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12\x0b\n\x03uri\x18\x05 \x01(\t\x12\x10\n\x08language\x18\x06 \x01(\t\x12\x0f\n\x07readers\x18\x07 \x03(\t\x12)\n\x08metadata\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x10\n\x08revision\x18\t \x01(\x03\"\x83\x01\n\x15\x43reateDocumentRequest\x12.\n\x04spec\x18\x01 \x01(\x0b\x32 .tidemill.ingest.v1.DocumentSpec\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"H\n\x16\x43reateDocumentResponse\x12.\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1c.tidemill.ingest.v1.Document\"b\n\x15UploadDocumentRequest\x12\x30\n\x05start\x18\x01 \x01(\x0b\x32\x1f.tidemill.ingest.v1.UploadStartH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"o\n\x0bUploadStart\x12.\n\x04spec\x18\x01 \x01(\x0b\x32 .tidemill.ingest.v1.DocumentSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x0e\n\x06sha256\x18\x04 \x01(\t\"H\n\x16UploadDocumentResponse\x12.\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1c.tidemill.ingest.v1.Document\"B\n\x12GetDocumentRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x10\n\x03key\x18\x03 \x01(\tB\x03\x80\x01\x01\"E\n\x13GetDocumentResponse\x12.\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1c.tidemill.ingest.v1.Document\"5\n\x16GetDocumentTextRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\"]\n\x17GetDocumentTextResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x34\n\x07version\x18\x02 \x01(\x0b\x32#.tidemill.ingest.v1.DocumentVersion\"\x81\x01\n\x14ListDocumentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x10\n\x08show_all\x18\x04 \x01(\x08\x12\x10\n\x08order_by\x18\x05 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x06 \x01(\t\"a\n\x15ListDocumentsResponse\x12/\n\tdocuments\x18\x01 \x03(\x0b\x32\x1c.tidemill.ingest.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x91\x01\n\x15UpdateDocumentRequest\x12.\n\x04spec\x18\x01 \x01(\x0b\x32 .tidemill.ingest.v1.DocumentSpec\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\"H\n\x16UpdateDocumentResponse\x12.\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1c.tidemill.ingest.v1.Document\"\xb6\x01\n\x15\x44\x65leteDocumentRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x10\n\x03key\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\r\n\x05\x65rase\x18\x04 \x01(\x08\x12\x15\n\rdelete_reason\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\x12\x10\n\x08revision\x18\x08 \x01(\x03\x12\x0c\n\x04\x65tag\x18\t \x01(\t\"H\n\x16\x44\x65leteDocumentResponse\x12.\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1c.tidemill.ingest.v1.Document\"F\n\x16\x45xplainDocumentRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x10\n\x03key\x18\x03 \x01(\tB\x03\x80\x01\x01\"z\n\x17\x45xplainDocumentResponse\x12.\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x1c.tidemill.ingest.v1.Document\x12/\n\x05steps\x18\x02 \x03(\x0b\x32 .tidemill.ingest.v1.DocumentStep\"\x96\x01\n\x0c\x44ocumentStep\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08happened\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x15\n\rsubmission_id\x18\x05 \x01(\t\x12\x11\n\tpublished\x18\x06 \x01(\x08\x32\xfe\x07\n\x0f\x44ocumentService\x12}\n\x0e\x43reateDocument\x12).tidemill.ingest.v1.CreateDocumentRequest\x1a*.tidemill.ingest.v1.CreateDocumentResponse\"\x14\x88\xb5\x18\x03\x90\xb5\x18\x02\x9a\xb5\x18\x08spec.key\x12\x85\x01\n\x0eUploadDocument\x12).tidemill.ingest.v1.UploadDocumentRequest\x1a*.tidemill.ingest.v1.UploadDocumentResponse\"\x1a\x88\xb5\x18\x03\x90\xb5\x18\x02\x9a\xb5\x18\x0estart.spec.key(\x01\x12u\n\x0bGetDocument\x12&.tidemill.ingest.v1.GetDocumentRequest\x1a\'.tidemill.ingest.v1.GetDocumentResponse\"\x15\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x9a\xb5\x18\x03key\x12z\n\x0fGetDocumentText\x12*.tidemill.ingest.v1.GetDocumentTextRequest\x1a+.tidemill.ingest.v1.GetDocumentTextResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x12n\n\rListDocuments\x12(.tidemill.ingest.v1.ListDocumentsRequest\x1a).tidemill.ingest.v1.ListDocumentsResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12}\n\x0eUpdateDocument\x12).tidemill.ingest.v1.UpdateDocumentRequest\x1a*.tidemill.ingest.v1.UpdateDocumentResponse\"\x14\x88\xb5\x18\x03\x90\xb5\x18\x02\x9a\xb5\x18\x08spec.key\x12~\n\x0e\x44\x65leteDocument\x12).tidemill.ingest.v1.DeleteDocumentRequest\x1a*.tidemill.ingest.v1.DeleteDocumentResponse\"\x15\x88\xb5\x18\x03\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x9a\xb5\x18\x03key\x12\x81\x01\n\x0f\x45xplainDocument\x12*.tidemill.ingest.v1.ExplainDocumentRequest\x1a+.tidemill.ingest.v1.ExplainDocumentResponse\"\x15\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\x9a\xb5\x18\x03keyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidemill.ingest.v1.document_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_DOCUMENTSPEC'].fields_by_name['key']._loaded_options = None
+  _globals['_DOCUMENTSPEC'].fields_by_name['key']._serialized_options = b'\200\001\001'
+  _globals['_GETDOCUMENTREQUEST'].fields_by_name['key']._loaded_options = None
+  _globals['_GETDOCUMENTREQUEST'].fields_by_name['key']._serialized_options = b'\200\001\001'
+  _globals['_DELETEDOCUMENTREQUEST'].fields_by_name['key']._loaded_options = None
+  _globals['_DELETEDOCUMENTREQUEST'].fields_by_name['key']._serialized_options = b'\200\001\001'
+  _globals['_EXPLAINDOCUMENTREQUEST'].fields_by_name['key']._loaded_options = None
+  _globals['_EXPLAINDOCUMENTREQUEST'].fields_by_name['key']._serialized_options = b'\200\001\001'
   _globals['_DOCUMENTSERVICE'].methods_by_name['CreateDocument']._loaded_options = None
   _globals['_DOCUMENTSERVICE'].methods_by_name['CreateDocument']._serialized_options = b'\210\265\030\003\220\265\030\002\232\265\030\010spec.key'
   _globals['_DOCUMENTSERVICE'].methods_by_name['UploadDocument']._loaded_options = None
@@ -52,43 +60,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOCUMENTSERVICE'].methods_by_name['ExplainDocument']._loaded_options = None
   _globals['_DOCUMENTSERVICE'].methods_by_name['ExplainDocument']._serialized_options = b'\210\265\030\002\220\265\030\001\232\265\030\002id\232\265\030\003key'
   _globals['_DOCUMENTSPEC']._serialized_start=199
-  _globals['_DOCUMENTSPEC']._serialized_end=386
-  _globals['_CREATEDOCUMENTREQUEST']._serialized_start=389
-  _globals['_CREATEDOCUMENTREQUEST']._serialized_end=520
-  _globals['_CREATEDOCUMENTRESPONSE']._serialized_start=522
-  _globals['_CREATEDOCUMENTRESPONSE']._serialized_end=594
-  _globals['_UPLOADDOCUMENTREQUEST']._serialized_start=596
-  _globals['_UPLOADDOCUMENTREQUEST']._serialized_end=694
-  _globals['_UPLOADSTART']._serialized_start=696
-  _globals['_UPLOADSTART']._serialized_end=807
-  _globals['_UPLOADDOCUMENTRESPONSE']._serialized_start=809
-  _globals['_UPLOADDOCUMENTRESPONSE']._serialized_end=881
-  _globals['_GETDOCUMENTREQUEST']._serialized_start=883
-  _globals['_GETDOCUMENTREQUEST']._serialized_end=944
-  _globals['_GETDOCUMENTRESPONSE']._serialized_start=946
-  _globals['_GETDOCUMENTRESPONSE']._serialized_end=1015
-  _globals['_GETDOCUMENTTEXTREQUEST']._serialized_start=1017
-  _globals['_GETDOCUMENTTEXTREQUEST']._serialized_end=1070
-  _globals['_GETDOCUMENTTEXTRESPONSE']._serialized_start=1072
-  _globals['_GETDOCUMENTTEXTRESPONSE']._serialized_end=1165
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=1168
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=1297
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=1299
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=1396
-  _globals['_UPDATEDOCUMENTREQUEST']._serialized_start=1399
-  _globals['_UPDATEDOCUMENTREQUEST']._serialized_end=1544
-  _globals['_UPDATEDOCUMENTRESPONSE']._serialized_start=1546
-  _globals['_UPDATEDOCUMENTRESPONSE']._serialized_end=1618
-  _globals['_DELETEDOCUMENTREQUEST']._serialized_start=1621
-  _globals['_DELETEDOCUMENTREQUEST']._serialized_end=1798
-  _globals['_DELETEDOCUMENTRESPONSE']._serialized_start=1800
-  _globals['_DELETEDOCUMENTRESPONSE']._serialized_end=1872
-  _globals['_EXPLAINDOCUMENTREQUEST']._serialized_start=1874
-  _globals['_EXPLAINDOCUMENTREQUEST']._serialized_end=1939
-  _globals['_EXPLAINDOCUMENTRESPONSE']._serialized_start=1941
-  _globals['_EXPLAINDOCUMENTRESPONSE']._serialized_end=2063
-  _globals['_DOCUMENTSTEP']._serialized_start=2066
-  _globals['_DOCUMENTSTEP']._serialized_end=2216
-  _globals['_DOCUMENTSERVICE']._serialized_start=2219
-  _globals['_DOCUMENTSERVICE']._serialized_end=3241
+  _globals['_DOCUMENTSPEC']._serialized_end=391
+  _globals['_CREATEDOCUMENTREQUEST']._serialized_start=394
+  _globals['_CREATEDOCUMENTREQUEST']._serialized_end=525
+  _globals['_CREATEDOCUMENTRESPONSE']._serialized_start=527
+  _globals['_CREATEDOCUMENTRESPONSE']._serialized_end=599
+  _globals['_UPLOADDOCUMENTREQUEST']._serialized_start=601
+  _globals['_UPLOADDOCUMENTREQUEST']._serialized_end=699
+  _globals['_UPLOADSTART']._serialized_start=701
+  _globals['_UPLOADSTART']._serialized_end=812
+  _globals['_UPLOADDOCUMENTRESPONSE']._serialized_start=814
+  _globals['_UPLOADDOCUMENTRESPONSE']._serialized_end=886
+  _globals['_GETDOCUMENTREQUEST']._serialized_start=888
+  _globals['_GETDOCUMENTREQUEST']._serialized_end=954
+  _globals['_GETDOCUMENTRESPONSE']._serialized_start=956
+  _globals['_GETDOCUMENTRESPONSE']._serialized_end=1025
+  _globals['_GETDOCUMENTTEXTREQUEST']._serialized_start=1027
+  _globals['_GETDOCUMENTTEXTREQUEST']._serialized_end=1080
+  _globals['_GETDOCUMENTTEXTRESPONSE']._serialized_start=1082
+  _globals['_GETDOCUMENTTEXTRESPONSE']._serialized_end=1175
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=1178
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=1307
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=1309
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=1406
+  _globals['_UPDATEDOCUMENTREQUEST']._serialized_start=1409
+  _globals['_UPDATEDOCUMENTREQUEST']._serialized_end=1554
+  _globals['_UPDATEDOCUMENTRESPONSE']._serialized_start=1556
+  _globals['_UPDATEDOCUMENTRESPONSE']._serialized_end=1628
+  _globals['_DELETEDOCUMENTREQUEST']._serialized_start=1631
+  _globals['_DELETEDOCUMENTREQUEST']._serialized_end=1813
+  _globals['_DELETEDOCUMENTRESPONSE']._serialized_start=1815
+  _globals['_DELETEDOCUMENTRESPONSE']._serialized_end=1887
+  _globals['_EXPLAINDOCUMENTREQUEST']._serialized_start=1889
+  _globals['_EXPLAINDOCUMENTREQUEST']._serialized_end=1959
+  _globals['_EXPLAINDOCUMENTRESPONSE']._serialized_start=1961
+  _globals['_EXPLAINDOCUMENTRESPONSE']._serialized_end=2083
+  _globals['_DOCUMENTSTEP']._serialized_start=2086
+  _globals['_DOCUMENTSTEP']._serialized_end=2236
+  _globals['_DOCUMENTSERVICE']._serialized_start=2239
+  _globals['_DOCUMENTSERVICE']._serialized_end=3261
 # @@protoc_insertion_point(module_scope)
