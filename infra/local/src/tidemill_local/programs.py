@@ -19,7 +19,7 @@ SERVICES: Mapping[str, tuple[str, ...]] = {
     "rag": ("grpc", "metrics"),
     "trainer": ("grpc", "metrics"),
     "inference": ("grpc", "http", "metrics"),
-    "feedback": ("grpc", "metrics"),
+    "feedback": ("grpc", "http", "metrics"),
     "evaluator": ("grpc", "metrics"),
     "monitor": ("grpc", "metrics"),
 }
@@ -62,6 +62,9 @@ NO_TELEMETRY = {
     "VLLM_NO_USAGE_STATS": "1",
 }
 """Disables the telemetry of libraries and servers."""
+
+_TOKEN_KEYS = {"inference": "INFERENCE_FEEDBACK_TOKEN_KEY", "feedback": "FEEDBACK_TOKEN_KEY"}
+"""The settings of the key that inference signs feedback tokens with."""
 
 _THRIFT = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024)}
 """Makes glibc return freed memory of tensors: without this rag keeps 300 MB that it does not use."""
@@ -142,7 +145,7 @@ def services(folder: StackFolder, choices: Choices) -> list[Program]:
             environment=_THRIFT
             | _OF_SERVICE.get(service, {})
             | service_environment(service, folder=folder, stack=addresses(choices))
-            | ({"INFERENCE_FEEDBACK_TOKEN_KEY": _token_key(choices)} if service == "inference" else {}),
+            | ({_TOKEN_KEYS[service]: _token_key(choices)} if service in _TOKEN_KEYS else {}),
             stop_within_s=30,
         )
         for service in SERVICES

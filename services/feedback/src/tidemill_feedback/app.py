@@ -1,5 +1,7 @@
 """The composition root: the only module that sees all features."""
 
+from typing import TYPE_CHECKING
+
 from tidemill.feedback.v1.curation_service_pb2_grpc import add_CurationServiceServicer_to_server
 from tidemill.feedback.v1.feedback_service_pb2_grpc import add_FeedbackServiceServicer_to_server
 from tidemill_feedback.curations.events import corrections
@@ -11,8 +13,15 @@ from tidemill_feedback.reactions.messages import TOPIC
 from tidemill_feedback.reactions.mongo import FEEDBACK, LISTS
 from tidemill_feedback.reactions.wiring import wire_reactions
 from tidemill_feedback.settings import FeedbackSettings
+from tidemill_kit.http.rpc import rpc_application
+from tidemill_kit.http.server import server_of
 from tidemill_kit.service.app import App
 from tidemill_kit.service.backend import Backend
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tidemill_kit.grpc.server import Registration
 
 
 async def build_app(settings: FeedbackSettings) -> App:
@@ -22,15 +31,18 @@ async def build_app(settings: FeedbackSettings) -> App:
     inference = backend.channel("inference", settings.inference_address)
     curations = wire_curations(settings, backend, feedback, inference)
     reactions = wire_reactions(settings, backend, feedback, inference, forget_examples=curations.forget_examples)
+    servicers: Sequence[Registration] = [
+        (add_FeedbackServiceServicer_to_server, reactions.servicer),
+        (add_CurationServiceServicer_to_server, GrpcCurationService(curations=curations.crud)),
+    ]
+    http = rpc_application(servicers, settings, dependencies=backend.dependencies, routes=reactions.http.routes())
     return backend.app(
-        servicers=[
-            (add_FeedbackServiceServicer_to_server, reactions.servicer),
-            (add_CurationServiceServicer_to_server, GrpcCurationService(curations=curations.crud)),
-        ],
+        servicers=servicers,
         consumers=[
             reactions.submissions.subscription([settings.submission_topic]),
             inferences(reactions.match),
             corrections(curations.record),
         ],
         workers=[curations.controller, reactions.expiry],
+        servers=[server_of(http, settings)] if settings.http_port else [],
     )

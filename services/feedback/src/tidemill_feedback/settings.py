@@ -3,17 +3,17 @@
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from tidemill_feedback.reactions.domain.reaction import ReactionLimits
-from tidemill_kit.runtime.settings import ServiceSettings
+from tidemill_kit.http.settings import HttpSettings
 
 SUBJECT = "tidemill-feedback"
 """Who calls other services for background work."""
 
 
-class FeedbackSettings(ServiceSettings):
+class FeedbackSettings(HttpSettings):
     """Settings of feedback, read from FEEDBACK_<NAME>."""
 
     model_config = SettingsConfigDict(env_prefix="FEEDBACK_")
@@ -22,6 +22,13 @@ class FeedbackSettings(ServiceSettings):
     """The database, which belongs to feedback alone."""
     inference_address: str
     """inference's gRPC host:port."""
+    http_port: int = Field(0, ge=0, le=65535)
+    """The port of the HTTP API; 0 serves none."""
+    token_key: SecretStr | None = Field(None, min_length=32)
+    """The key that inference signs feedback tokens with (INFERENCE_FEEDBACK_TOKEN_KEY).
+
+    Without it `POST /v1/feedback` accepts nothing.
+    """
     exchange_bucket: str = "tidemill-feedback-exchange"
     """The bucket of the batches of examples."""
     submission_topic: str = "tidemill.feedback.submission.v1"

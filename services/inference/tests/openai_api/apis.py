@@ -23,11 +23,12 @@ from tidemill_inference.errors import DeploymentNotFound
 from tidemill_inference.generation.domain.content import Citation, Message, Part, Passage, Role
 from tidemill_inference.generation.domain.inference import Inference, Question, State, Usage, Variant
 from tidemill_inference.generation.ports import Delta, Finished, Started, Step
+from tidemill_inference.openai_api.errors import FEEDBACK, FeedbackTokenRefused
 from tidemill_inference.openai_api.feedback_service import FeedbackSubmissions
-from tidemill_inference.openai_api.feedback_tokens import FeedbackTokens
 from tidemill_inference.openai_api.ports import Reactions
 from tidemill_inference.openai_api.routes import Answering, OpenAiApi
 from tidemill_kit.http.server import HttpServer
+from tidemill_kit.http.signed_tokens import SignedTokens
 from tidemill_kit.runtime.settings import ServiceSettings
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
@@ -134,7 +135,7 @@ def deployment(name: str, *, project: str = "acme") -> Deployment:
     return Deployment(id=name, project=project, create_time=BORN, spec=spec, live=live)
 
 
-TOKENS = FeedbackTokens(key=b"k" * 32, lifetime=timedelta(days=1))
+TOKENS = SignedTokens(purpose=FEEDBACK, key=b"k" * 32, lifetime=timedelta(days=1), refusal=FeedbackTokenRefused)
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ async def open_api(
     answers: Answering,
     *,
     reactions: Reactions | None = None,
-    feedback_tokens: FeedbackTokens | None = TOKENS,
+    feedback_tokens: SignedTokens | None = TOKENS,
     **options: Any,  # noqa: ANN401 - options of OpenAiDoor
 ) -> AsyncIterator[ApiClient]:
     deployments = InMemoryAggregates(

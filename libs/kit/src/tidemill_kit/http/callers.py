@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection
 from starlette.datastructures import Headers
 
 from tidemill_core.errors import InvalidInput, PermissionDenied, Unauthenticated, Violation
-from tidemill_core.grpc.context import PROJECT_FORM, PROJECT_SLUG
+from tidemill_core.grpc.context import PROJECT, PROJECT_FORM, PROJECT_SLUG
 
 PROJECT_HEADER = "OpenAI-Project"
 ANY_HOST = "*"
@@ -71,7 +71,7 @@ async def project_of(headers: Headers, in_path: str, known: KnownProject) -> str
         Unauthenticated: none is, or it is no name.
 
     """
-    named = headers.getlist(PROJECT_HEADER)
+    named = [*headers.getlist(PROJECT_HEADER), *headers.getlist(PROJECT)]
     if len(named) > 1 or (named and in_path and named[0] != in_path):
         where = "the path names another" if in_path else "is sent twice"
         raise InvalidInput.of(Violation(field=PROJECT_HEADER, description=f"{where}: name one project"))

@@ -6,6 +6,7 @@ from datetime import timedelta
 import grpc
 
 from tidemill_core.application import Caller, ResourceKey, SystemClock
+from tidemill_feedback.errors import FeedbackTokenRefused
 from tidemill_feedback.reactions.crud import FeedbackCrud
 from tidemill_feedback.reactions.dead_letters import DeadSubmissions
 from tidemill_feedback.reactions.erase_end_user import EraseEndUser
@@ -13,12 +14,14 @@ from tidemill_feedback.reactions.events import DEAD_LETTERS, SUBMISSIONS, Submis
 from tidemill_feedback.reactions.expire_pending import ExpirePending
 from tidemill_feedback.reactions.grpc import GrpcFeedbackService
 from tidemill_feedback.reactions.handle_submission import HandleSubmission
+from tidemill_feedback.reactions.http import PURPOSE, HttpFeedback
 from tidemill_feedback.reactions.inference import InferenceAnswers
 from tidemill_feedback.reactions.match_pending import MatchPending
 from tidemill_feedback.reactions.mongo_pending import MongoPending
 from tidemill_feedback.reactions.ports import FeedbackStore, ForgetExamples, Pending
 from tidemill_feedback.reactions.submit_feedback import SubmitFeedback
 from tidemill_feedback.settings import SUBJECT, FeedbackSettings
+from tidemill_kit.http.signed_tokens import SignedTokens
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
 
@@ -28,6 +31,7 @@ class WiredReactions:
     """What `app.py` needs of reactions."""
 
     servicer: GrpcFeedbackService
+    http: HttpFeedback
     submissions: Submissions
     match: MatchPending
     expiry: Controller[ResourceKey]
@@ -55,12 +59,16 @@ def wire_reactions(
         trusted=settings.trusted_raters,
     )
     match = MatchPending(pending=pending, inferences=answers, submit=submit, dead_letters=dead_letters)
+    servicer = GrpcFeedbackService(
+        feedback=FeedbackCrud(feedback=feedback, pending=pending, clock=clock, keep=settings.kept_reactions),
+        submit=submit,
+        erase=EraseEndUser(feedback=feedback, pending=pending, forget_examples=forget_examples, inferences=answers),
+        clock=clock,
+    )
     return WiredReactions(
-        servicer=GrpcFeedbackService(
-            feedback=FeedbackCrud(feedback=feedback, pending=pending, clock=clock, keep=settings.kept_reactions),
-            submit=submit,
-            erase=EraseEndUser(feedback=feedback, pending=pending, forget_examples=forget_examples, inferences=answers),
-            clock=clock,
+        servicer=servicer,
+        http=HttpFeedback(
+            service=servicer, tokens=_tokens(settings), clock=clock, max_body_bytes=settings.max_body_bytes
         ),
         submissions=Submissions(
             take=HandleSubmission(submit=submit, match=match, pending=pending, clock=clock),
@@ -69,6 +77,13 @@ def wire_reactions(
         match=match,
         expiry=_expiry(settings, backend, match, pending),
     )
+
+
+def _tokens(settings: FeedbackSettings) -> SignedTokens | None:
+    if settings.token_key is None:
+        return None
+    key = settings.token_key.get_secret_value().encode()
+    return SignedTokens(purpose=PURPOSE, key=key, refusal=FeedbackTokenRefused)
 
 
 def _expiry(

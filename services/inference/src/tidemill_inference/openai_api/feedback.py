@@ -16,11 +16,11 @@ from starlette.responses import JSONResponse, Response
 
 from tidemill_core.application import Clock
 from tidemill_core.errors import InvalidInput, PermissionDenied, PreconditionFailed, Violation
-from tidemill_inference.openai_api.feedback_tokens import FeedbackTokens
 from tidemill_inference.openai_api.ports import Reaction, Reactions, SubmittedReaction
 from tidemill_kit.grpc.requests import MAX_REQUEST_ID
 from tidemill_kit.http.bodies import Strict, body_of
 from tidemill_kit.http.exchange import Exchange
+from tidemill_kit.http.signed_tokens import SignedTokens
 
 _MAX_NAME = 512
 
@@ -77,9 +77,7 @@ class FeedbackBody(Strict):
 class HttpFeedback:
     """Serves `POST /v1/feedback` and `DELETE /v1/feedback/{id}`."""
 
-    def __init__(
-        self, reactions: Reactions, *, max_body_bytes: int, tokens: FeedbackTokens | None, clock: Clock
-    ) -> None:
+    def __init__(self, reactions: Reactions, *, max_body_bytes: int, tokens: SignedTokens | None, clock: Clock) -> None:
         self._reactions = reactions
         self._tokens = tokens
         self._clock = clock

@@ -29,13 +29,13 @@ from tidemill_inference.generation.ports import Delta, Finished, Started, Step
 from tidemill_inference.openai_api.completions import Chunks, completion, model
 from tidemill_inference.openai_api.errors import error_body, error_response
 from tidemill_inference.openai_api.feedback import HttpFeedback
-from tidemill_inference.openai_api.feedback_tokens import FeedbackTokens
 from tidemill_inference.openai_api.ports import Reactions
 from tidemill_inference.openai_api.schemas import IDEMPOTENCY_HEADER, chat_request_of, request_of
 from tidemill_kit.http.callers import is_browser
 from tidemill_kit.http.errors import MethodNotAllowed, RouteNotFound
 from tidemill_kit.http.exchange import DEFAULT_STALL_S, ClientLeft, Exchange, HttpEdge
 from tidemill_kit.http.health import HttpHealth
+from tidemill_kit.http.signed_tokens import SignedTokens
 from tidemill_kit.service.app import Dependency
 
 DEFAULT_KEEP_ALIVE_S = 15.0
@@ -82,7 +82,7 @@ class OpenAiApi:
         *,
         max_body_bytes: int,
         reactions: Reactions,
-        feedback_tokens: FeedbackTokens | None,
+        feedback_tokens: SignedTokens | None,
         clock: Clock,
         dependencies: Sequence[Dependency] = (),
         stall_s: float = DEFAULT_STALL_S,
@@ -207,7 +207,7 @@ class ChatCompletions:
             raise asked.blamed(error) from error
 
 
-def _issuing(tokens: FeedbackTokens | None, clock: Clock) -> IssueToken:
+def _issuing(tokens: SignedTokens | None, clock: Clock) -> IssueToken:
     """Return what makes the token of an answer, "" where there is no key to make one with."""
 
     def issue(inference: Inference) -> str:

@@ -4,11 +4,12 @@ from datetime import timedelta
 
 from tidemill_core.application import SystemClock
 from tidemill_inference.deployments.ports import Deployments
+from tidemill_inference.openai_api.errors import FEEDBACK, FeedbackTokenRefused
 from tidemill_inference.openai_api.feedback_service import FeedbackSubmissions
-from tidemill_inference.openai_api.feedback_tokens import FeedbackTokens
 from tidemill_inference.openai_api.routes import Answering, OpenAiApi
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.http.server import HttpServer, server_of
+from tidemill_kit.http.signed_tokens import SignedTokens
 from tidemill_kit.service.backend import Backend
 
 
@@ -35,8 +36,9 @@ def wire_openai_api(
     return server_of(api.app(), settings)
 
 
-def _feedback_tokens(settings: InferenceSettings) -> FeedbackTokens | None:
+def _feedback_tokens(settings: InferenceSettings) -> SignedTokens | None:
     if settings.feedback_token_key is None:
         return None
     key = settings.feedback_token_key.get_secret_value().encode()
-    return FeedbackTokens(key=key, lifetime=timedelta(days=settings.feedback_token_days))
+    lifetime = timedelta(days=settings.feedback_token_days)
+    return SignedTokens(purpose=FEEDBACK, key=key, lifetime=lifetime, refusal=FeedbackTokenRefused)

@@ -1,0 +1,154 @@
+"""feedback's HTTP API: reactions from the page that shows an answer, and the RPCs as JSON."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from services.feedback.tests.harness import FeedbackHarness
+from services.feedback.tests.inference_server import settings
+from tidemill.feedback.v1.feedback_service_pb2_grpc import add_FeedbackServiceServicer_to_server
+from tidemill_feedback.errors import FeedbackTokenRefused
+from tidemill_feedback.reactions.grpc import GrpcFeedbackService
+from tidemill_feedback.reactions.http import PURPOSE, HttpFeedback
+from tidemill_kit.http.rpc import rpc_application
+from tidemill_kit.http.signed_tokens import SignedTokens
+
+TOKENS = SignedTokens(purpose=PURPOSE, key=b"k" * 32, lifetime=timedelta(days=1), refusal=FeedbackTokenRefused)
+RATING = {"inference": "i1", "metric": "rating", "number": 1}
+
+
+@dataclass(kw_only=True)
+class Page:
+    """A page of project acme that shows the answer i1."""
+
+    harness: FeedbackHarness
+    http: httpx.AsyncClient
+
+    @property
+    def token(self) -> str:
+        return TOKENS.issue("acme", "i1", now=self.harness.clock.now())
+
+    async def react(self, **changes: object) -> httpx.Response:
+        return await self.http.post("/v1/feedback", json=RATING | {"token": self.token} | changes)
+
+    async def withdraw(self, feedback: str, *, token: str | None = None, request_id: str = "") -> httpx.Response:
+        headers = {"Feedback-Token": self.token if token is None else token}
+        return await self.http.delete(f"/v1/feedback/{feedback}", headers=headers, params={"request_id": request_id})
+
+
+@asynccontextmanager
+async def open_page(tokens: SignedTokens | None = TOKENS) -> AsyncIterator[Page]:
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
+    harness.inferences.put("i2")
+    service = GrpcFeedbackService(
+        feedback=harness.read, submit=harness.submit, erase=harness.erase, clock=harness.clock
+    )
+    api = HttpFeedback(service=service, tokens=tokens, clock=harness.clock, max_body_bytes=4096)
+    servicers = [(add_FeedbackServiceServicer_to_server, service)]
+    app = rpc_application(servicers, settings(), dependencies=[], routes=api.routes())
+    headers = {"OpenAI-Project": "acme"}
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as http:
+        yield Page(harness=harness, http=http)
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[Page]:
+    async with open_page() as page:
+        yield page
+
+
+async def test_a_reaction_is_recorded_as_the_asking_user_s_and_once_for_each_request(page: Page) -> None:
+    first, again = [await page.react(request_id="r-1") for _ in range(2)]
+    correction = await page.react(number=None, metric="correction", correction="It walks.")
+
+    reply = first.json()
+    assert (first.status_code, reply["object"], reply["state"], reply["inference"], reply["metric"]) == (
+        200,
+        "feedback",
+        "recorded",
+        "i1",
+        "rating",
+    )
+    assert again.json() == reply
+    kept = await page.harness.feedback.get("acme", reply["id"])
+    assert (kept.rater, kept.seq) == ("user", 1)
+    corrected = (await page.harness.feedback.get("acme", correction.json()["id"])).current
+    assert corrected is not None
+    assert corrected.text == "It walks."
+
+
+async def test_the_same_request_by_json_rpc_has_one_effect(page: Page) -> None:
+    feedback = {"inference": "i1", "metric": "rating", "number": 1}
+    by_page = await page.react(request_id="r-1")
+    by_rpc = await page.http.post(
+        "/tidemill.feedback.v1.FeedbackService/SubmitFeedback",
+        json={"feedback": feedback, "request_id": "r-1"},
+        headers={"tidemill-project": "acme"},
+    )
+
+    assert by_rpc.json()["feedback"]["id"] == by_page.json()["id"]
+    assert (await page.harness.feedback.get("acme", by_page.json()["id"])).seq == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "named"),
+    [
+        ({"token": ""}, 403, "token"),
+        ({"inference": "i2"}, 403, "token"),
+        ({"rater": "judge"}, 400, "rater"),
+        ({"comment": "x"}, 400, "exactly one of"),
+        ({"number": 7}, 400, "number"),
+        ({"number": None, "metric": "comment", "comment": "x" * 5000}, 413, "body"),
+    ],
+)
+async def test_what_is_no_reaction_to_the_answer_that_was_shown_is_refused(
+    page: Page, changes: dict[str, object], status: int, named: str
+) -> None:
+    refused = await page.react(**changes)
+
+    assert (refused.status_code, named in refused.text) == (status, True)
+
+
+async def test_the_user_who_asked_withdraws_a_reaction_and_no_one_else_does(page: Page) -> None:
+    given = (await page.react()).json()["id"]
+    without = await page.withdraw(given, token="")
+    other = TOKENS.issue("acme", "i2", now=page.harness.clock.now())
+    foreign = await page.withdraw(given, token=other)
+    long = await page.withdraw(given, request_id="x" * 999)
+    unknown = await page.withdraw("none")
+    withdrawn = [await page.withdraw(given) for _ in range(2)]
+
+    assert [each.status_code for each in (without, foreign, long, unknown)] == [403, 403, 400, 404]
+    assert [(each.status_code, each.json()["state"]) for each in withdrawn] == [(200, "withdrawn")] * 2
+
+
+async def test_a_reviewer_s_reaction_is_not_withdrawn_by_the_user_s_token(page: Page) -> None:
+    reviewed = await page.http.post(
+        "/tidemill.feedback.v1.FeedbackService/SubmitFeedback",
+        json={"feedback": {"inference": "i1", "metric": "rating", "number": 0, "rater": "reviewer"}},
+        headers={"tidemill-project": "acme"},
+    )
+
+    refused = await page.withdraw(reviewed.json()["feedback"]["id"])
+
+    assert (refused.status_code, refused.json()["details"][0]["reason"]) == (403, "FEEDBACK_OF_ANOTHER")
+
+
+async def test_without_a_project_or_a_key_for_tokens_nothing_is_taken() -> None:
+    async with open_page() as page:
+        path = await page.http.post("/projects/acme/v1/feedback", json=RATING | {"token": page.token})
+        assert (await page.http.post("/projects/other/v1/feedback", json=RATING)).status_code == 400
+        page.http.headers.pop("OpenAI-Project")
+        nameless = await page.react()
+    async with open_page(tokens=None) as page:
+        submitted, withdrawn = await page.react(), await page.withdraw("f")
+
+    assert (path.status_code, nameless.status_code) == (200, 401)
+    assert [each.status_code for each in (submitted, withdrawn)] == [400, 400]
+    assert "FEEDBACK_TOKEN_KEY" in submitted.text
