@@ -1,8 +1,8 @@
 """Every RPC that is recorded names the resource that it acts on, and the log has it."""
 
 import importlib
-import pkgutil
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
@@ -25,13 +25,18 @@ from tidemill_kit.grpc.resources import UnknownResource, resource_of
 
 
 def _methods() -> Iterator[MethodDescriptor]:
-    for module in pkgutil.walk_packages(tidemill.__path__, "tidemill."):
-        if module.name.endswith("_service_pb2"):
-            for service in importlib.import_module(module.name).DESCRIPTOR.services_by_name.values():
+    for folder in map(Path, tidemill.__path__):
+        for path in folder.rglob("*_service_pb2.py"):
+            name = ".".join(["tidemill", *path.relative_to(folder).with_suffix("").parts])
+            for service in importlib.import_module(name).DESCRIPTOR.services_by_name.values():
                 yield from service.methods
 
 
 METHODS = {method.full_name: method for method in _methods()}
+
+
+def test_the_contract_has_rpcs() -> None:
+    assert METHODS
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
