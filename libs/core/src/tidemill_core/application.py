@@ -154,8 +154,18 @@ class Aggregates(Protocol[A]):
         """
         ...
 
-    async def update(self, project: str, aggregate_id: str, change: Callable[[A], None], *, request: Request) -> A:
+    async def update(
+        self,
+        project: str,
+        aggregate_id: str,
+        change: Callable[[A], None],
+        *,
+        request: Request,
+        known: A | None = None,
+    ) -> A:
         """Load, apply `change`, and save state and pending events in one write; return the aggregate as saved.
+
+        `known` is the aggregate as the caller saved it last: it is not loaded again where nobody changed it since.
 
         On a lost race `change` is decided again on fresh state, so it must be a pure function of the aggregate. The
         same request again changes nothing, also where it changed nothing the first time. A change that leaves the

@@ -19,7 +19,7 @@ from libs.kit.tests.notes import (
     intent,
     write,
 )
-from tidemill_core.application import Aggregates, PageRequest
+from tidemill_core.application import Aggregates, PageRequest, Request
 from tidemill_core.errors import AlreadyExists, DependencyUnavailable, InvalidInput, NotFound, RequestIdReused
 from tidemill_core.quotas import QuotaReached
 from tidemill_kit.store.outbox import TooLarge
@@ -101,6 +101,21 @@ async def test_an_update_counts_versions_and_events(notes: Aggregates[Note], clo
     assert changed.create_time == NOON
     assert changed.update_time == NOON + timedelta(minutes=1)
     assert await notes.get("acme", "n1") == changed
+
+
+async def test_a_known_aggregate_is_changed_as_it_is_by_now(notes: Aggregates[Note], clock: FixedClock) -> None:
+    def coloured(colour: str, note: Note) -> None:
+        note.colour = f"{note.colour}, {colour}"
+
+    saved = await notes.upsert(Note(id="n1", project="acme"), lambda _: None, request=Request.internal())
+    clock.advance(timedelta(minutes=1))
+    red = await notes.update("acme", "n1", partial(coloured, "red"), request=Request.internal(), known=saved)
+    stale = await notes.update("acme", "n1", partial(coloured, "blue"), request=Request.internal(), known=saved)
+    written = await notes.update("acme", "n1", partial(write, "first"), request=Request.internal(), known=stale)
+
+    assert (saved.colour, red.colour, stale.colour) == ("white", "white, red", "white, red, blue")
+    assert (red.create_time, written.version, written.seq) == (saved.create_time, 4, 1)
+    assert await notes.get("acme", "n1") == written
 
 
 async def test_the_same_update_again_changes_nothing(notes: Aggregates[Note]) -> None:

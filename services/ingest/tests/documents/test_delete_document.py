@@ -31,12 +31,18 @@ class _Contended(InMemoryAggregates[Document]):
         self._updates = 0
 
     async def update(
-        self, project: str, aggregate_id: str, change: Callable[[Document], None], *, request: Request
+        self,
+        project: str,
+        aggregate_id: str,
+        change: Callable[[Document], None],
+        *,
+        request: Request,
+        known: Document | None = None,
     ) -> Document:
         self._updates += 1
         if self._updates == 1:
             raise Conflict(aggregate_id)
-        return await super().update(project, aggregate_id, change, request=request)
+        return await super().update(project, aggregate_id, change, request=request, known=known)
 
 
 class _SlowTexts(ExchangeTexts):

@@ -203,7 +203,15 @@ class MongoAggregates(Generic[A]):
 
         return await self._write(aggregate.project, aggregate.id, acquired, request, usually_new=True)
 
-    async def update(self, project: str, aggregate_id: str, change: Callable[[A], None], *, request: Request) -> A:
+    async def update(
+        self,
+        project: str,
+        aggregate_id: str,
+        change: Callable[[A], None],
+        *,
+        request: Request,
+        known: A | None = None,
+    ) -> A:
         """See `Aggregates.update`."""
 
         def changed(stored: A | None) -> A:
@@ -212,6 +220,12 @@ class MongoAggregates(Generic[A]):
             change(stored)
             return stored
 
+        if known is not None and known.seq == 0 and not request.named:  # no event of it waits, and no request is kept
+            saved = await self._decide_and_save(
+                document_id(project, aggregate_id), self._as_loaded(known), changed, request
+            )
+            if saved is not None:
+                return saved
         return await self._write(project, aggregate_id, changed, request)
 
     async def upsert(self, fresh: A, change: Callable[[A], None], *, request: Request) -> A:
@@ -343,9 +357,14 @@ class MongoAggregates(Generic[A]):
         state: Document = with_unknown(plain(kept), plain(before), plain(after))
         return state
 
+    def _as_loaded(self, saved: A) -> Document:
+        """Return what loading an aggregate gives that was saved without events."""
+        named = {name: getattr(saved, name) for name in Identity.__slots__}
+        state = plain(encoded(self._codec.encode(saved)))
+        return named | {"_id": saved.id, "state": state, "schema": self._codec.schema, "outbox": []}
+
     def _decoded(self, document: Document) -> A:
-        names = ("id", "project", "labels", "version", "seq", "create_time", "update_time", "deleted")
-        identity = Identity(**{name: document[name] for name in names})
+        identity = Identity(**{name: document[name] for name in Identity.__slots__})
         with readable(document["_id"], schema=document["schema"], known=self._codec.schema):
             return self._codec.decode(identity, document["state"], document["schema"])
 

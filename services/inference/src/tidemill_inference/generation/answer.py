@@ -91,12 +91,15 @@ class AnswerQuestion:
         """Yield the stored answer, or make it; an invalid question is refused before anything is stored."""
         started = time.monotonic()
         generation.waiting_for = "mongodb"
-        if stored := await self._completed(key, request):
-            return _retell(stored, generation)
-        deployment = await self._deployment(key[0], question.deployment)
-        question = _with_deployment_defaults(question, deployment)
-        chosen = await self._chosen(deployment, question, request)
-        content = await self._content(key[0], chosen.configuration, question)
+        try:
+            deployment = await self._deployment(key[0], question.deployment)
+            question = _with_deployment_defaults(question, deployment)
+            chosen = await self._chosen(deployment, question, request)
+            content = await self._content(key[0], chosen.configuration, question)
+        except TidemillError:
+            if stored := await self._completed(key, request):  # it is final, whatever became of its deployment
+                return _retell(stored, generation)
+            raise
         fresh = reserved(question, inference_id=key[1], project=key[0], request_id=request.id, digest=request.digest)
         deadline = started + deployment.spec.deadline.total_seconds()
         async with self.reservations.reserved(fresh, _variant(chosen), deadline=deadline) as reservation:

@@ -70,7 +70,11 @@ class Reservation:
     async def _save(self, change: Callable[[Inference, Lease], None]) -> None:
         lease = self._held()
         self.inference = await self.inferences.update(
-            self.inference.project, self.inference.id, lambda stored: change(stored, lease), request=Request.internal()
+            self.inference.project,
+            self.inference.id,
+            lambda stored: change(stored, lease),
+            request=Request.internal(),
+            known=self.inference,
         )
 
     def _held(self) -> Lease:

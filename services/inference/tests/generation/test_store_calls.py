@@ -1,0 +1,81 @@
+"""How often one answer calls the store."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+from pymongo.results import UpdateResult
+
+from services.inference.tests.fakes import ADA, AnsweringHarness, asking, helpdesk, question
+from tidemill_core.errors import RequestIdReused
+from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound
+from tidemill_inference.generation.domain.inference import Inference, State
+from tidemill_inference.generation.mongo import INFERENCES
+from tidemill_kit.store.aggregates import MongoAggregates
+from tidemill_kit.store.mongo import Document
+from tidemill_testkit.stores import InMemoryCollection
+
+
+class Counted(InMemoryCollection):
+    """Counts calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = Counter[str]()
+
+    async def find_one(self, chosen: Document, fields: Mapping[str, bool]) -> Document | None:
+        self.calls["find_one"] += 1
+        return await super().find_one(chosen, fields)
+
+    async def insert_one(self, document: Document) -> None:
+        self.calls["insert_one"] += 1
+        await super().insert_one(document)
+
+    async def update_one(self, chosen: Document, update: Document) -> UpdateResult:
+        self.calls["update_one"] += 1
+        return await super().update_one(chosen, update)
+
+
+class CountingHarness(AnsweringHarness):
+    """Keeps records of answers in a collection that counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.collection = Counted()
+        inferences: MongoAggregates[Inference] = MongoAggregates(
+            cast("Any", self.collection),
+            codec=INFERENCES,
+            topic="t",
+            source="/s",
+            missing=InferenceNotFound,
+            clock=self.clock,
+            usually_new=True,
+        )
+        reservations = replace(self.answer.reservations, inferences=inferences)
+        self.answer = replace(self.answer, inferences=inferences, reservations=reservations)
+
+
+async def test_an_answer_is_one_insert_and_one_update() -> None:
+    harness = CountingHarness()
+
+    await harness.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert harness.collection.calls == {"insert_one": 1, "update_one": 1}
+
+
+async def test_an_answer_that_is_stored_is_returned_also_where_its_deployment_is_gone() -> None:
+    harness = CountingHarness()
+    first = await harness.answer.whole(ADA, question(), request=asking("r1"))
+    await harness.deployments.update(
+        ADA.project, helpdesk().id, lambda stored: stored.delete(now=harness.clock.now()), request=asking("d")
+    )
+
+    again = await harness.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert (again.state, again.output) == (State.COMPLETED, first.output)
+    with pytest.raises(RequestIdReused):
+        await harness.answer.whole(ADA, question(), request=asking("r1", digest="another"))
+    with pytest.raises(DeploymentNotFound):
+        await harness.answer.whole(ADA, question(), request=asking("r2"))
