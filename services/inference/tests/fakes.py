@@ -128,8 +128,8 @@ class Registry:
         self.versions = versions
         self.down: TidemillError | None = None
 
-    async def resolve(self, project: str, reference: str, *, field: str) -> ModelVersion:
-        assert project
+    async def resolve(self, caller: Caller, reference: str, *, field: str) -> ModelVersion:
+        assert caller.project
         if self.down:
             raise self.down
         name, _, number = reference.partition("@")
@@ -149,15 +149,15 @@ class Handbook:
         """What is found by a query of one turn (False) or of several, where that is not `passages`."""
         self.asked: list[tuple[str, tuple[str, ...]]] = []
 
-    async def check(self, project: str, retrieval: Retrieval) -> None:
-        assert project
+    async def check(self, caller: Caller, retrieval: Retrieval) -> None:
+        assert caller.project
         if retrieval.collection != "handbook":
             raise ReferenceNotFound(retrieval.collection, field="retrieval.collection", known=["handbook"])
 
     async def search(
-        self, project: str, retrieval: Retrieval, *, question: str, principals: Sequence[str], timeout_s: float
+        self, caller: Caller, retrieval: Retrieval, *, question: str, principals: Sequence[str], timeout_s: float
     ) -> Found:
-        assert project
+        assert caller.project
         assert timeout_s > 0
         self.asked.append((question, tuple(principals)))
         await asyncio.sleep(self.takes_s)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from services.inference.tests.fakes import ADA
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
 from tidemill_core.grpc.client import open_channel
@@ -63,7 +64,7 @@ async def test_another_secret_of_a_remote_model_counts_without_a_restart() -> No
     async with known(remote("OLD_KEY"), recheck_s=0) as trainer:
         for name in ("OLD_KEY", "NEW_KEY"):
             trainer.registry.change(remote(name))
-            found = await trainer.models.resolve("acme", "gpt@1", field="model")
+            found = await trainer.models.resolve(ADA, "gpt@1", field="model")
             secrets.append(found.remote and found.remote.secret)
 
     assert secrets == ["OLD_KEY", "NEW_KEY"]
@@ -71,15 +72,15 @@ async def test_another_secret_of_a_remote_model_counts_without_a_restart() -> No
 
 async def test_a_remote_model_answers_on_while_the_trainer_is_down() -> None:
     async with known(remote("KEY"), recheck_s=0) as trainer:
-        first = await trainer.models.resolve("acme", "gpt@1", field="model")
+        first = await trainer.models.resolve(ADA, "gpt@1", field="model")
         await trainer.server.stop(None)
 
-        assert await trainer.models.resolve("acme", "gpt@1", field="model") == first
+        assert await trainer.models.resolve(ADA, "gpt@1", field="model") == first
 
 
 async def test_a_model_of_files_is_asked_for_once_and_a_remote_one_once_in_a_while() -> None:
     for source, recheck_s in ((FOLDER, 0.0), (remote("KEY"), 60.0)):
         async with known(source, recheck_s=recheck_s) as trainer:
             for _ in range(3):
-                await trainer.models.resolve("acme", "gpt@1", field="model")
+                await trainer.models.resolve(ADA, "gpt@1", field="model")
             assert trainer.registry.asked == 1

@@ -47,8 +47,8 @@ class Documents:
             text = self.texts.get((each.document, each.version), "").ljust(each.start, "\N{SNOWMAN}")
             self.texts[each.document, each.version] = text[: each.start] + each.text + text[each.end :]
 
-    async def get(self, project: str, document: str, version: int) -> str:
-        self.asked.append((project, document, version))
+    async def get(self, caller: Caller, document: str, version: int) -> str:
+        self.asked.append((caller.project, document, version))
         if (document, version) not in self.texts:
             raise TextGone(document, version=version)
         return self.texts[document, version]

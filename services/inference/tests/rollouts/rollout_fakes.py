@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from services.inference.tests.fakes import ADA, AnsweringHarness, ScriptedEngine, asking, helpdesk, question, writing
 from tidemill_core.aggregate import Event
-from tidemill_core.application import Clock, ResourceKey, SystemClock
+from tidemill_core.application import Caller, Clock, ResourceKey, SystemClock
 from tidemill_core.errors import TidemillError
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.domain.deployment import Deployment
@@ -111,8 +111,8 @@ class Registered:
     missing: dict[str, str] = field(default_factory=dict)
     down: TidemillError | None = None
 
-    async def check(self, project: str, model: str) -> None:
-        assert project
+    async def check(self, caller: Caller, model: str) -> None:
+        assert caller.project
         if self.down:
             raise self.down
         if model in self.missing:
@@ -169,7 +169,7 @@ class RolloutHarness:
             "baseline": (await self.deployment()).live.digest,
         }
         passed = PassedEvaluation(evaluation=evaluation, **{**known, **changes})
-        await self.start(HELPDESK.project, HELPDESK.id, passed, request=asking(f"event {evaluation}"))
+        await self.start(ADA, HELPDESK.id, passed, request=asking(f"event {evaluation}"))
 
     async def is_rolling(self, *, step: int = 0) -> None:
         """Have a rollout in this step."""

@@ -196,7 +196,7 @@ async def test_a_candidate_that_is_rated_lower_is_taken_back_and_the_last_word_o
     async def rates(variant: str, number: int, rating: float, *, seq: int, of: str = rollout) -> None:
         inference = await note(harness, variant, number)
         given = GivenRating(feedback=f"f-{inference}", seq=seq, inference=inference, rollout=of, number=rating)
-        await harness.rate(ADA.project, "helpdesk", given)
+        await harness.rate(ADA, "helpdesk", given)
 
     for number in range(15):
         await rates(CANDIDATE, number, 1.0, seq=2)

@@ -8,8 +8,7 @@ from datetime import timedelta
 
 from services.inference.tests.fakes import ADA, ScriptedEngines
 from services.inference.tests.rollouts.rollout_fakes import HELPDESK, Active, Registered, RolloutHarness
-from tidemill_core.application import Page, ResourceKey
-from tidemill_core.grpc.context import current_caller
+from tidemill_core.application import Caller, Page, ResourceKey
 from tidemill_inference.engines.ports import ModelVersion
 from tidemill_inference.rollouts.domain.rollout import RolloutState
 from tidemill_inference.rollouts.reconcile import (
@@ -30,7 +29,6 @@ class Watched(ScriptedEngines):
         super().__init__(**harness.harness.engines.engines)
 
     async def prepare(self, project: str, model: ModelVersion, *, holder: str) -> None:
-        assert current_caller().project == project
         await super().prepare(project, model, holder=holder)
 
     @property
@@ -62,9 +60,9 @@ class SlowlyRegistered(Registered):
 
     PAUSE_S = 0.3
 
-    async def check(self, project: str, model: str) -> None:
+    async def check(self, caller: Caller, model: str) -> None:
         await asyncio.sleep(self.PAUSE_S)
-        await super().check(project, model)
+        await super().check(caller, model)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ import pytest
 from services.inference.tests.fakes import ADA, ScriptedEngine, asking, question, writing
 from services.inference.tests.rollouts.rollout_fakes import HELPDESK, POLICY, Registered, RolloutHarness, crud_of
 from services.inference.tests.rollouts.rollout_records import records, variant_of
+from tidemill_core.application import Caller
 from tidemill_core.errors import TRANSIENT, DependencyUnavailable, Internal, RateLimited, TidemillError
 from tidemill_inference.deployments.domain.deployment import Deployment, DeploymentWasConfigured
 from tidemill_inference.errors import ModelRefused, NoActiveRollout, RolloutLeaseLost
@@ -266,8 +267,8 @@ class PausedMeanwhile(Registered):
         super().__init__()
         self._crud = crud_of(harness)
 
-    async def check(self, project: str, model: str) -> None:
-        await super().check(project, model)
+    async def check(self, caller: Caller, model: str) -> None:
+        await super().check(caller, model)
         await self._crud.update(ADA, "helpdesk", rollouts_paused=True, write=writing("pause"))
 
 

@@ -48,7 +48,7 @@ class DeploymentCrud:
             project=caller.project,
             labels=dict(labels),
             spec=spec,
-            live=await self.resolve(caller.project, spec),
+            live=await self.resolve(caller, spec),
             rollouts_paused=rollouts_paused,
         )
         deployment.announce(now=self.clock.now())
@@ -80,7 +80,7 @@ class DeploymentCrud:
         if change:
             spec = change(spec)
             spec.check()
-            live = await self.resolve(caller.project, spec, kept_model=_kept_model(current, spec))
+            live = await self.resolve(caller, spec, kept_model=_kept_model(current, spec))
         now = self.clock.now()
 
         def changed(stored: Deployment) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tidemill_core.application import PageRequest
+from tidemill_core.application import Caller, PageRequest
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.engines.ports import Models
@@ -22,7 +22,7 @@ class ResolveConfiguration:
     models: Models
     retriever: Retriever
 
-    async def __call__(self, project: str, spec: DeploymentSpec, *, kept_model: str = "") -> Configuration:
+    async def __call__(self, caller: Caller, spec: DeploymentSpec, *, kept_model: str = "") -> Configuration:
         """Return the configuration that a spec resolves to; `kept_model` replaces the spec's model.
 
         Raises:
@@ -32,19 +32,19 @@ class ResolveConfiguration:
             DependencyUnavailable: an owner does not answer.
 
         """
-        prompt = await self._prompt(project, Reference.parse("prompt", spec.prompt))
+        prompt = await self._prompt(caller.project, Reference.parse("prompt", spec.prompt))
         Reference.parse("model", spec.model)
-        model = kept_model or await self._model(project, "model", spec.model)
-        fallback = [await self._model(project, f"fallback[{at}]", each) for at, each in enumerate(spec.fallback)]
+        model = kept_model or await self._model(caller, "model", spec.model)
+        fallback = [await self._model(caller, f"fallback[{at}]", each) for at, each in enumerate(spec.fallback)]
         if spec.retrieval:
-            await self.retriever.check(project, spec.retrieval)
+            await self.retriever.check(caller, spec.retrieval)
         return Configuration(
             model=model, prompt=prompt, retrieval=spec.retrieval, sampling=spec.sampling, fallback=tuple(fallback)
         )
 
-    async def _model(self, project: str, field: str, text: str) -> str:
+    async def _model(self, caller: Caller, field: str, text: str) -> str:
         Reference.parse(field, text)
-        return (await self.models.resolve(project, text, field=field)).id
+        return (await self.models.resolve(caller, text, field=field)).id
 
     async def _prompt(self, project: str, reference: Reference) -> str:
         try:

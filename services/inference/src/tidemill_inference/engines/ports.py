@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Caller
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.generation.domain.content import Message
 
@@ -53,7 +54,7 @@ class LiveModels(Protocol):
 class Models(Protocol):
     """The trainer's registry."""
 
-    async def resolve(self, project: str, reference: str, *, field: str) -> ModelVersion:
+    async def resolve(self, caller: Caller, reference: str, *, field: str) -> ModelVersion:
         """Return the version that `model` (the newest ready one) or `model@number` names.
 
         Raises:

@@ -8,8 +8,9 @@ import grpc
 
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2, model_registry_service_pb2_grpc
 from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Caller
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
-from tidemill_core.grpc.context import acting_for
+from tidemill_core.grpc.context import acting_as
 from tidemill_inference.engines.ports import ModelVersion, RemoteModel
 from tidemill_inference.errors import ModelNotReady, ModelRefused, ReferenceNotFound
 
@@ -36,52 +37,52 @@ class TrainerModels:
         self._recheck_s = recheck_s
         self._ready: OrderedDict[tuple[str, str], _Known] = OrderedDict()
 
-    async def resolve(self, project: str, reference: str, *, field: str) -> ModelVersion:
+    async def resolve(self, caller: Caller, reference: str, *, field: str) -> ModelVersion:
         """See `Models.resolve`."""
-        known = self._ready.get((project, reference))
+        known = self._ready.get((caller.project, reference))
         if known and (known.model.remote is None or time.monotonic() - known.asked < self._recheck_s):
             return known.model
         try:
-            return await self._asked(project, reference, field=field)
+            return await self._asked(caller, reference, field=field)
         except DependencyUnavailable:
             if known is None:
                 raise
             return known.model
 
-    async def _asked(self, project: str, reference: str, *, field: str) -> ModelVersion:
+    async def _asked(self, caller: Caller, reference: str, *, field: str) -> ModelVersion:
         try:
-            with acting_for(project):
+            with acting_as(caller):
                 response = await self._registry.GetModelVersion(
                     model_registry_service_pb2.GetModelVersionRequest(id=reference), timeout=self._timeout_s
                 )
         except (NotFound, InvalidInput) as error:
-            raise ReferenceNotFound(reference, field=field, known=await self._known(project)) from error
+            raise ReferenceNotFound(reference, field=field, known=await self._known(caller)) from error
         version = response.version
         if version.state != model_pb2.MODEL_VERSION_STATE_READY:
             state = model_pb2.ModelVersionState.Name(version.state).removeprefix("MODEL_VERSION_STATE_").lower()
             raise ModelNotReady(version.id, state=f"{state} ({version.message})" if version.message else state)
         model = _model_of(version)
         if version.source.HasField("trained"):
-            model = replace(model, base=await self._base(project, model.id, version.source.trained.base, field=field))
-        self._ready[project, model.id] = _Known(model, time.monotonic())
+            model = replace(model, base=await self._base(caller, model.id, version.source.trained.base, field=field))
+        self._ready[caller.project, model.id] = _Known(model, time.monotonic())
         while len(self._ready) > _REMEMBERED:
             self._ready.popitem(last=False)
         return model
 
-    async def _base(self, project: str, adapter: str, base: str, *, field: str) -> ModelVersion:
+    async def _base(self, caller: Caller, adapter: str, base: str, *, field: str) -> ModelVersion:
         """Return what an adapter belongs to.
 
         Raises:
             ModelRefused: it can carry no adapter.
 
         """
-        found = await self.resolve(project, base, field=field)
+        found = await self.resolve(caller, base, field=field)
         if found.remote is not None or found.base is not None:
             raise ModelRefused(adapter, why=f"its base {found.id} is no model of files, which an adapter needs")
         return found
 
-    async def _known(self, project: str) -> list[str]:
-        with acting_for(project):
+    async def _known(self, caller: Caller) -> list[str]:
+        with acting_as(caller):
             response = await self._registry.ListModels(
                 model_registry_service_pb2.ListModelsRequest(page_size=_SHOWN), timeout=self._timeout_s
             )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from tidemill_core.errors import TidemillError, isolated
-from tidemill_core.grpc.context import acting_for
+from tidemill_inference.background import background
 from tidemill_inference.engines.ports import Engines, Models
 
 _WAITING = 100
@@ -38,8 +38,8 @@ class WarmUp:
         while True:
             project, model = await self._requested.get()
             try:
-                with isolated(), acting_for(project):
-                    version = await self._models.resolve(project, model, field="model")
+                with isolated():
+                    version = await self._models.resolve(background(project), model, field="model")
                     async with self._engines.use(project, version):
                         pass
             except TidemillError as error:

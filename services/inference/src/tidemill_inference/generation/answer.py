@@ -68,7 +68,7 @@ class AnswerQuestion:
         key = (caller.project, derived_id(caller.project, "inference", request.id))
 
         async def work(generation: Generation) -> Inference:
-            return await self._answer(key, question, request, generation)
+            return await self._answer(caller, key[1], question, request, generation)
 
         listening = self.generations.listen(key, digest=request.digest, request_id=request.id, until=until, work=work)
         async with aclosing(listening) as steps:
@@ -86,27 +86,31 @@ class AnswerQuestion:
         raise AssertionError  # Finished is always the last step
 
     async def _answer(
-        self, key: tuple[str, str], question: Question, request: Request, generation: Generation
+        self, caller: Caller, inference_id: str, question: Question, request: Request, generation: Generation
     ) -> Inference:
         """Yield the stored answer, or make it; an invalid question is refused before anything is stored."""
         started = time.monotonic()
         generation.waiting_for = "mongodb"
         try:
-            deployment = await self._deployment(key[0], question.deployment)
+            deployment = await self._deployment(caller.project, question.deployment)
             question = _with_deployment_defaults(question, deployment)
-            chosen = await self._chosen(deployment, question, request)
-            content = await self._content(key[0], chosen.configuration, question)
+            chosen = await self._chosen(caller, deployment, question, request)
+            content = await self._content(caller.project, chosen.configuration, question)
         except TidemillError:
-            if stored := await self._completed(key, request):  # it is final, whatever became of its deployment
-                return _retell(stored, generation)
-            raise
-        fresh = reserved(question, inference_id=key[1], project=key[0], request_id=request.id, digest=request.digest)
+            stored = await self._completed(caller.project, inference_id, request)
+            if stored is None:
+                raise
+            return _retell(stored, generation)  # it is final, whatever became of its deployment
+        fresh = reserved(
+            question, inference_id=inference_id, project=caller.project, request_id=request.id, digest=request.digest
+        )
         deadline = started + deployment.spec.deadline.total_seconds()
         async with self.reservations.reserved(fresh, _variant(chosen), deadline=deadline) as reservation:
             if reservation.lease is None:
                 return _retell(reservation.inference, generation)
             try:
                 answer = await self.make(
+                    caller,
                     reservation.inference.delivered(question),
                     question,
                     chosen.configuration,
@@ -130,7 +134,9 @@ class AnswerQuestion:
         )
         return whole
 
-    async def _chosen(self, deployment: Deployment, question: Question, request: Request) -> ChosenConfiguration:
+    async def _chosen(
+        self, caller: Caller, deployment: Deployment, question: Question, request: Request
+    ) -> ChosenConfiguration:
         """Return what answers: only live questions take part in a rollout, and the shadows that it asks itself."""
         if question.purpose is Purpose.LIVE:
             return deployment.choose(end_user=question.end_user, request_id=request.id)
@@ -138,7 +144,7 @@ class AnswerQuestion:
             return deployment.shadowing(question.rollout)
         if not question.variant:
             return ChosenConfiguration(variant=LIVE, configuration=deployment.live)
-        model = await self.make.models.resolve(deployment.project, question.variant, field="variant")
+        model = await self.make.models.resolve(caller, question.variant, field="variant")
         return ChosenConfiguration(variant=CANDIDATE, configuration=replace(deployment.live, model=model.id))
 
     async def _content(self, project: str, configuration: Configuration, question: Question) -> PromptContent:
@@ -152,9 +158,9 @@ class AnswerQuestion:
         if answered.chosen.rollout:
             self.observe(answered)
 
-    async def _completed(self, key: tuple[str, str], request: Request) -> Inference | None:
+    async def _completed(self, project: str, inference_id: str, request: Request) -> Inference | None:
         try:
-            inference = await self.inferences.get(*key)
+            inference = await self.inferences.get(project, inference_id)
         except InferenceNotFound:
             return None
         if inference.request_digest != request.digest:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
+from tidemill_core.application import Caller
 from tidemill_core.errors import (
     Blame,
     DependencyTimedOut,
@@ -37,6 +38,7 @@ _ENGINE_FAILURES = (DependencyUnavailable, Internal, PreconditionFailed, PromptT
 class _Run:
     """One answer on its way."""
 
+    caller: Caller
     inference: Inference
     question: Question
     configuration: Configuration
@@ -82,6 +84,7 @@ class GenerateAnswer:
 
     async def __call__(  # noqa: PLR0913 - everything that one answer is made of
         self,
+        caller: Caller,
         inference: Inference,
         question: Question,
         configuration: Configuration,
@@ -101,6 +104,7 @@ class GenerateAnswer:
 
         """
         run = _Run(
+            caller=caller,
             inference=inference,
             question=question,
             configuration=configuration,
@@ -127,7 +131,7 @@ class GenerateAnswer:
         run.generation.waiting_for = "rag"
         began = time.monotonic()
         find = FindPassages(retriever=self.retriever)
-        run.found, warnings = await find(run.inference.project, retrieval, run.question, deadline=run.deadline)
+        run.found, warnings = await find(run.caller, retrieval, run.question, deadline=run.deadline)
         run.warnings += warnings
         run.search_s = time.monotonic() - began
 
@@ -217,7 +221,7 @@ class GenerateAnswer:
 
     @asynccontextmanager
     async def _engine(self, reference: str, run: _Run) -> AsyncIterator[Engine]:
-        model = await self.models.resolve(run.inference.project, reference, field="model")
+        model = await self.models.resolve(run.caller, reference, field="model")
         async with self.engines.use(run.inference.project, model) as engine:
             yield engine
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from tidemill_core.application import Aggregates, ResourceKey
+from tidemill_core.application import Aggregates, Caller, ResourceKey
 from tidemill_inference.deployments.domain.configuration import Retrieval
 from tidemill_inference.generation.domain.content import Passage
 from tidemill_inference.generation.domain.inference import Inference
@@ -36,7 +36,7 @@ class Records(Protocol):
 class DocumentTexts(Protocol):
     """Texts of documents, from ingest."""
 
-    async def get(self, project: str, document: str, version: int) -> str:
+    async def get(self, caller: Caller, document: str, version: int) -> str:
         """Return the masked text of a version, to which spans refer.
 
         Raises:
@@ -60,7 +60,7 @@ class Found:
 class Retriever(Protocol):
     """rag's search."""
 
-    async def check(self, project: str, retrieval: Retrieval) -> None:
+    async def check(self, caller: Caller, retrieval: Retrieval) -> None:
         """Refuse a collection or a pinned index that does not exist.
 
         Raises:
@@ -71,7 +71,7 @@ class Retriever(Protocol):
         ...
 
     async def search(
-        self, project: str, retrieval: Retrieval, *, question: str, principals: Sequence[str], timeout_s: float
+        self, caller: Caller, retrieval: Retrieval, *, question: str, principals: Sequence[str], timeout_s: float
     ) -> Found:
         """Return the passages for a question.
 

@@ -13,6 +13,7 @@ from tidemill.rag.v1 import (
     retrieval_service_pb2,
     retrieval_service_pb2_grpc,
 )
+from tidemill_core.application import Caller
 from tidemill_core.errors import (
     DeadlineExceeded,
     DependencyUnavailable,
@@ -21,7 +22,7 @@ from tidemill_core.errors import (
     NotFound,
     PreconditionFailed,
 )
-from tidemill_core.grpc.context import acting_for
+from tidemill_core.grpc.context import acting_as
 from tidemill_inference.deployments.domain.configuration import Retrieval
 from tidemill_inference.errors import ReferenceNotFound
 from tidemill_inference.generation.domain.content import Passage
@@ -40,15 +41,15 @@ class RagRetriever:
         self._retrieval = retrieval_service_pb2_grpc.RetrievalServiceStub(channel)
         self._timeout_s = timeout_s
 
-    async def check(self, project: str, retrieval: Retrieval) -> None:
+    async def check(self, caller: Caller, retrieval: Retrieval) -> None:
         """See `Retriever.check`."""
         try:
-            with acting_for(project):
+            with acting_as(caller):
                 response = await self._collections.GetCollection(
                     collection_service_pb2.GetCollectionRequest(id=retrieval.collection), timeout=self._timeout_s
                 )
         except (NotFound, InvalidInput) as error:
-            known = await self._known(project)
+            known = await self._known(caller)
             raise ReferenceNotFound(retrieval.collection, field="retrieval.collection", known=known) from error
         numbers = [index.number for index in response.collection.indexes]
         if retrieval.index and retrieval.index not in numbers:
@@ -57,7 +58,7 @@ class RagRetriever:
 
     async def search(
         self,
-        project: str,
+        caller: Caller,
         retrieval: Retrieval,
         *,
         question: str,
@@ -75,7 +76,7 @@ class RagRetriever:
             index=retrieval.index,
         )
         try:
-            with acting_for(project):
+            with acting_as(caller):
                 response = await self._retrieval.Search(request, timeout=min(timeout_s, self._timeout_s))
         except (NotFound, InvalidInput) as error:
             # The deployment is at fault, not the question: the collection was there when it was configured.
@@ -87,8 +88,8 @@ class RagRetriever:
         passages = tuple(_passage(passage, number) for number, passage in enumerate(response.passages, start=1))
         return Found(passages=passages, index=response.index, warnings=tuple(response.warnings))
 
-    async def _known(self, project: str) -> list[str]:
-        with acting_for(project):
+    async def _known(self, caller: Caller) -> list[str]:
+        with acting_as(caller):
             response = await self._collections.ListCollections(
                 collection_service_pb2.ListCollectionsRequest(page_size=_SHOWN), timeout=self._timeout_s
             )

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from tidemill_core.application import Caller, Request, derived_id
+from tidemill_core.application import Request, derived_id
+from tidemill_inference.background import background
 from tidemill_inference.generation.answer import AnswerQuestion
 from tidemill_inference.generation.domain.inference import Inference, Purpose
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
@@ -27,4 +28,4 @@ class AnswerShadow:
             live.question, purpose=Purpose.SHADOW, passages=tuple(inference.passages), rollout=rollout, variant=""
         )
         request = Request.of(derived_id("shadow", rollout, inference.id), inference.request_digest.encode())
-        return await self.answer.whole(Caller(project=inference.project), question, request=request)
+        return await self.answer.whole(background(inference.project), question, request=request)

@@ -60,7 +60,7 @@ class ShowPrompt:
             content,
             messages=inference.messages,
             variables=inference.variables,
-            passages=await self._passages(inference),
+            passages=await self._passages(caller, inference),
         )
         *earlier, question = inference.messages
         return ShownPrompt(
@@ -71,10 +71,10 @@ class ShowPrompt:
             principals=inference.principals,
         )
 
-    async def _passages(self, inference: Inference) -> list[Passage]:
+    async def _passages(self, caller: Caller, inference: Inference) -> list[Passage]:
         """Return the record's passages with their texts, each document version asked for once."""
         versions = list({(each.document, each.version) for each in inference.passages})
-        found = await asyncio.gather(*(self.texts.get(inference.project, *version) for version in versions))
+        found = await asyncio.gather(*(self.texts.get(caller, *version) for version in versions))
         texts = dict(zip(versions, found, strict=True))
         return [_cut(passage, texts[passage.document, passage.version]) for passage in inference.passages]
 

@@ -91,7 +91,7 @@ class HttpFeedback:
         exchange.facts["inference"] = body.inference
         self._check(body.token, caller.project, body.inference)
         try:
-            submitted = await self._reactions.submit(caller.project, body.reaction(), request_id=body.request_id)
+            submitted = await self._reactions.submit(caller, body.reaction(), request_id=body.request_id)
         except InvalidInput as error:
             raise _as_sent(error) from error
         return _reply(submitted)
@@ -106,12 +106,12 @@ class HttpFeedback:
             raise InvalidInput.of(Violation(field="request_id", description=text))
         if self._tokens is None:
             raise TokensNotConfigured
-        known = await self._reactions.get(caller.project, http.path_params["id"])
+        known = await self._reactions.get(caller, http.path_params["id"])
         exchange.facts["inference"] = known.inference
         self._check(http.headers.get(_TOKEN_HEADER, ""), caller.project, known.inference)
         if not known.of_asker:
             raise NotTheAskers
-        withdrawn = await self._reactions.withdraw(caller.project, known.id, request_id=request_id)
+        withdrawn = await self._reactions.withdraw(caller, known.id, request_id=request_id)
         return _reply(withdrawn)
 
     def _check(self, token: str, project: str, inference: str) -> None:

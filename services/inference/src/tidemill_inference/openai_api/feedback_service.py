@@ -8,8 +8,9 @@ import grpc
 from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import feedback_pb2, feedback_service_pb2_grpc
 from tidemill.feedback.v1 import feedback_service_pb2 as pb
+from tidemill_core.application import Caller
 from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, Internal
-from tidemill_core.grpc.context import acting_for
+from tidemill_core.grpc.context import acting_as
 from tidemill_inference.errors import ServiceNotNamed
 from tidemill_inference.openai_api.ports import Reaction, SubmittedReaction
 
@@ -24,23 +25,23 @@ class FeedbackSubmissions:
         self._feedback = feedback_service_pb2_grpc.FeedbackServiceStub(channel) if channel else None
         self._timeout_s = timeout_s
 
-    async def submit(self, project: str, reaction: Reaction, *, request_id: str) -> SubmittedReaction:
+    async def submit(self, caller: Caller, reaction: Reaction, *, request_id: str) -> SubmittedReaction:
         """See `Reactions.submit`."""
         request = pb.SubmitFeedbackRequest(feedback=_message(reaction), request_id=request_id)
-        with _answering(), acting_for(project):
+        with _answering(), acting_as(caller):
             response = await self._stub().SubmitFeedback(request, timeout=self._timeout_s)
         return _submitted(response.feedback)
 
-    async def get(self, project: str, reaction: str) -> SubmittedReaction:
+    async def get(self, caller: Caller, reaction: str) -> SubmittedReaction:
         """See `Reactions.get`."""
-        with _answering(), acting_for(project):
+        with _answering(), acting_as(caller):
             response = await self._stub().GetFeedback(pb.GetFeedbackRequest(id=reaction), timeout=self._timeout_s)
         return _submitted(response.feedback)
 
-    async def withdraw(self, project: str, reaction: str, *, request_id: str) -> SubmittedReaction:
+    async def withdraw(self, caller: Caller, reaction: str, *, request_id: str) -> SubmittedReaction:
         """See `Reactions.withdraw`."""
         request = pb.WithdrawFeedbackRequest(id=reaction, request_id=request_id)
-        with _answering(), acting_for(project):
+        with _answering(), acting_as(caller):
             response = await self._stub().WithdrawFeedback(request, timeout=self._timeout_s)
         return _submitted(response.feedback)
 

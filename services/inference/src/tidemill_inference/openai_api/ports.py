@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from tidemill_core.application import Caller
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reaction:
@@ -30,7 +32,7 @@ class SubmittedReaction:
 class Reactions(Protocol):
     """feedback's API."""
 
-    async def submit(self, project: str, reaction: Reaction, *, request_id: str) -> SubmittedReaction:
+    async def submit(self, caller: Caller, reaction: Reaction, *, request_id: str) -> SubmittedReaction:
         """Submit a reaction; idempotent by request id.
 
         Raises:
@@ -41,7 +43,7 @@ class Reactions(Protocol):
         """
         ...
 
-    async def get(self, project: str, reaction: str) -> SubmittedReaction:
+    async def get(self, caller: Caller, reaction: str) -> SubmittedReaction:
         """Return a submitted reaction.
 
         Raises:
@@ -51,7 +53,7 @@ class Reactions(Protocol):
         """
         ...
 
-    async def withdraw(self, project: str, reaction: str, *, request_id: str) -> SubmittedReaction:
+    async def withdraw(self, caller: Caller, reaction: str, *, request_id: str) -> SubmittedReaction:
         """Withdraw a reaction; idempotent.
 
         Raises:

@@ -79,7 +79,7 @@ class RolloutCommands:
             stored.promote_rollout(command.meant(current), message=command.message, counts=_counts(current), now=now)
 
         if rollout := current.active_rollout:
-            await self.prepare(caller.project, rollout.candidate.model)
+            await self.prepare(caller, rollout.candidate.model)
         return await self._saved(caller, command, change)
 
     async def roll_back(self, caller: Caller, command: RolloutCommand) -> Deployment:

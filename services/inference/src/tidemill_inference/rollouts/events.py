@@ -2,7 +2,6 @@
 
 from pydantic import BaseModel, Field
 
-from tidemill_core.grpc.context import acting_for
 from tidemill_inference.rollouts.domain.rollout import PassedEvaluation
 from tidemill_inference.rollouts.outcomes import RecordRating
 from tidemill_inference.rollouts.ports import GivenRating
@@ -60,8 +59,7 @@ def evaluations(start: StartRollout) -> Subscription:
             candidate=body.candidate,
             baseline=body.baseline_configuration,
         )
-        with acting_for(event.project):
-            await start(event.project, body.deployment, passed, request=event.request)
+        await start(event.caller, body.deployment, passed, request=event.request)
 
     return Subscription(
         name="inference.evaluations",
@@ -85,7 +83,7 @@ def reactions(rate: RecordRating) -> Subscription:
                 rollout=body.rollout,
                 number=number,
             )
-            await rate(event.project, body.deployment, rating)
+            await rate(event.caller, body.deployment, rating)
 
     async def recorded(event: EventContext, body: FeedbackIsRecorded) -> None:
         if body.counts:

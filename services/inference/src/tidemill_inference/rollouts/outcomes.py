@@ -4,7 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from tidemill_core.application import Clock, ResourceKey
+from tidemill_core.application import Caller, Clock, ResourceKey
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.errors import DeploymentNotFound
@@ -113,14 +113,14 @@ class RecordRating:
     deployments: Deployments
     outcomes: Outcomes
 
-    async def __call__(self, project: str, deployment_id: str, rating: GivenRating) -> bool:
+    async def __call__(self, caller: Caller, deployment_id: str, rating: GivenRating) -> bool:
         """Return whether it counts: only those do that are about the active rollout."""
         try:
-            deployment = await self.deployments.get(project, deployment_id)
+            deployment = await self.deployments.get(caller.project, deployment_id)
         except DeploymentNotFound:
             return False
         rollout = deployment.active_rollout
         if rollout is None or rollout.id != rating.rollout:
             return False
-        await self.outcomes.rate(project, rating)
+        await self.outcomes.rate(caller.project, rating)
         return True

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from tidemill_core.application import ResourceKey
+from tidemill_core.application import Caller, ResourceKey
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.rollouts.domain.step_counts import Outcome
@@ -14,7 +14,7 @@ from tidemill_inference.rollouts.domain.step_counts import Outcome
 class Candidates(Protocol):
     """The trainer's registry, read without a cache: a candidate must exist when it is promoted."""
 
-    async def check(self, project: str, model: str) -> None:
+    async def check(self, caller: Caller, model: str) -> None:
         """Refuse a `model@version` that is not ready, or was deleted.
 
         Raises:

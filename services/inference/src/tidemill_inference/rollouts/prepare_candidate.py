@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller
 from tidemill_core.errors import (
     DependencyUnavailable,
     Internal,
@@ -26,7 +27,7 @@ class PrepareCandidate:
     models: Models
     engines: Engines
 
-    async def __call__(self, project: str, model: str) -> None:
+    async def __call__(self, caller: Caller, model: str) -> None:
         """Return once the `model@version` is loaded.
 
         Raises:
@@ -34,11 +35,12 @@ class PrepareCandidate:
             DependencyUnavailable: trainer or object store do not answer, or memory is used up for now.
 
         """
-        version = await self._registered(project, model)
+        version = await self._registered(caller, model)
         try:
             with isolated():
-                async with self.engines.use(project, version):  # first: without memory for it, no file is read in vain
-                    await self.engines.verify(project, version)
+                # First: without memory for it, no file is read in vain.
+                async with self.engines.use(caller.project, version):
+                    await self.engines.verify(caller.project, version)
         except CandidateNotReady:
             raise
         except (NotFound, PreconditionFailed, Internal) as error:
@@ -49,11 +51,11 @@ class PrepareCandidate:
             _log.warning("candidate_not_loaded: %s", model, exc_info=error)
             raise CandidateNotReady(model, why=f"loading it broke ({type(error).__name__})") from error
 
-    async def _registered(self, project: str, model: str) -> ModelVersion:
+    async def _registered(self, caller: Caller, model: str) -> ModelVersion:
         """Return what the registry has; that it fails inside is no word about the candidate."""
         try:
-            await self.candidates.check(project, model)
-            return await self.models.resolve(project, model, field="candidate")
+            await self.candidates.check(caller, model)
+            return await self.models.resolve(caller, model, field="candidate")
         except CandidateNotReady:
             raise
         except (NotFound, PreconditionFailed) as error:

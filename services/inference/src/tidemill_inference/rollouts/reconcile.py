@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from tidemill_core.application import Requeue, ResourceKey
-from tidemill_core.grpc.context import acting_for
+from tidemill_inference.background import background
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.engines.ports import Engines, Models, ModelVersion
 from tidemill_inference.errors import DeploymentNotFound
@@ -27,12 +27,11 @@ class AdvanceRollout:
 
     async def __call__(self, ref: ResourceKey, epoch: int) -> None:
         """Return when the deployment has no active rollout any more."""
-        with acting_for(ref.project):
+        started = time.monotonic()
+        while await self.reconcile(ref, epoch=epoch):
+            took_s = time.monotonic() - started
+            await asyncio.sleep(max(self.tick.total_seconds(), min(took_s, _MAX_PAUSE_S)))
             started = time.monotonic()
-            while await self.reconcile(ref, epoch=epoch):
-                took_s = time.monotonic() - started
-                await asyncio.sleep(max(self.tick.total_seconds(), min(took_s, _MAX_PAUSE_S)))
-                started = time.monotonic()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,18 +47,17 @@ class HoldCandidate:
 
     async def __call__(self, ref: ResourceKey, _epoch: int) -> Requeue | None:
         """Load or release the candidate, and look again after a tick while there is a rollout."""
-        with acting_for(ref.project):
-            rollout = await self._rollout(ref)
-            holder, version = self._held.get(ref, ("", None))
-            if version and (rollout is None or rollout.id != holder):
-                await self.engines.release(ref.project, version, holder=holder)
-                del self._held[ref]
-            if rollout is None:
-                return None
-            if rollout.ready and ref not in self._held:  # its first load, by AdvanceRollout, reports what is wrong
-                version = await self.models.resolve(ref.project, rollout.candidate.model, field="candidate")
-                await self.engines.prepare(ref.project, version, holder=rollout.id)
-                self._held[ref] = rollout.id, version
+        rollout = await self._rollout(ref)
+        holder, version = self._held.get(ref, ("", None))
+        if version and (rollout is None or rollout.id != holder):
+            await self.engines.release(ref.project, version, holder=holder)
+            del self._held[ref]
+        if rollout is None:
+            return None
+        if rollout.ready and ref not in self._held:  # its first load, by AdvanceRollout, reports what is wrong
+            version = await self.models.resolve(background(ref.project), rollout.candidate.model, field="candidate")
+            await self.engines.prepare(ref.project, version, holder=rollout.id)
+            self._held[ref] = rollout.id, version
         return Requeue(after=self.tick)
 
     async def _rollout(self, ref: ResourceKey) -> Rollout | None:

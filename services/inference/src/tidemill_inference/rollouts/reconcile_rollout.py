@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Clock, Request, ResourceKey
 from tidemill_core.errors import TRANSIENT
+from tidemill_inference.background import background
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.errors import CandidateNotReady, DeploymentNotFound
@@ -41,7 +42,7 @@ class ReconcileRollout:
         counts = await self.count.step(ref, rollout) if rollout.ready else StepCounts()
         decision = rollout.decide(counts, now=self.clock.now(), paused=deployment.rollouts_paused)
         if decision.move is Move.PROMOTE:
-            decision = await self._prepared(ref.project, rollout, decision)
+            decision = await self._prepared(ref, rollout, decision)
         if decision.move is not Move.STAY:
             await self._save(ref, rollout, decision, counts)
         elif not (rollout.ready or rollout.hold or deployment.rollouts_paused):
@@ -67,7 +68,7 @@ class ReconcileRollout:
     async def _begin(self, ref: ResourceKey, rollout: Rollout) -> None:
         """Load the candidate, and begin the first step once it is; one that cannot be loaded is taken back."""
         try:
-            loaded = await self._prepared(ref.project, rollout, Decision(move=Move.STAY))
+            loaded = await self._prepared(ref, rollout, Decision(move=Move.STAY))
         except TRANSIENT as error:
             await self._delayed(ref, rollout, error.message)
             raise
@@ -90,10 +91,10 @@ class ReconcileRollout:
         if rollout.waiting(why) != rollout:
             await self.deployments.update(ref.project, ref.id, delay, request=Request.internal())
 
-    async def _prepared(self, project: str, rollout: Rollout, decision: Decision) -> Decision:
+    async def _prepared(self, ref: ResourceKey, rollout: Rollout, decision: Decision) -> Decision:
         """Return the decision, or that the candidate has to be taken back because it cannot answer."""
         try:
-            await self.prepare(project, rollout.candidate.model)
+            await self.prepare(background(ref.project), rollout.candidate.model)
         except CandidateNotReady as error:
             return Decision(move=Move.ROLL_BACK, reason=Reason.MODEL_NOT_READY, message=error.message)
         return decision

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tidemill_core.application import Clock, Request, ResourceKey
+from tidemill_core.application import Caller, Clock, Request, ResourceKey
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.errors import CandidateNotReady, DeploymentNotFound
@@ -20,7 +20,7 @@ class StartRollout:
     enqueue: Enqueue = enqueues_nothing
 
     async def __call__(
-        self, project: str, deployment_id: str, passed: PassedEvaluation, *, request: Request
+        self, caller: Caller, deployment_id: str, passed: PassedEvaluation, *, request: Request
     ) -> Deployment | None:
         """Return the deployment, or None where there is none to roll anything out to.
 
@@ -28,22 +28,22 @@ class StartRollout:
             DependencyUnavailable: trainer or store do not answer.
 
         """
-        why_not = await self._why_not(project, passed.candidate)
+        why_not = await self._why_not(caller, passed.candidate)
         now = self.clock.now()
 
         def change(stored: Deployment) -> None:
             stored.start_rollout(passed, why_not=why_not, now=now)
 
         try:
-            saved = await self.deployments.update(project, deployment_id, change, request=request)
+            saved = await self.deployments.update(caller.project, deployment_id, change, request=request)
         except DeploymentNotFound:
             return None
-        self.enqueue(ResourceKey(project=project, id=deployment_id))
+        self.enqueue(ResourceKey(project=caller.project, id=deployment_id))
         return saved
 
-    async def _why_not(self, project: str, candidate: str) -> str:
+    async def _why_not(self, caller: Caller, candidate: str) -> str:
         try:
-            await self.candidates.check(project, candidate)
+            await self.candidates.check(caller, candidate)
         except CandidateNotReady as error:
             return error.message
         return ""

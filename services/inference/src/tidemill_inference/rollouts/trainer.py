@@ -3,8 +3,9 @@
 import grpc
 
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2, model_registry_service_pb2_grpc
+from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput, NotFound
-from tidemill_core.grpc.context import acting_for
+from tidemill_core.grpc.context import acting_as
 from tidemill_inference.errors import CandidateNotReady
 
 
@@ -15,10 +16,10 @@ class TrainerCandidates:
         self._registry = model_registry_service_pb2_grpc.ModelRegistryServiceStub(channel)
         self._timeout_s = timeout_s
 
-    async def check(self, project: str, model: str) -> None:
+    async def check(self, caller: Caller, model: str) -> None:
         """See `Candidates.check`."""
         try:
-            with acting_for(project):
+            with acting_as(caller):
                 response = await self._registry.GetModelVersion(
                     model_registry_service_pb2.GetModelVersionRequest(id=model), timeout=self._timeout_s
                 )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
+from tidemill_core.application import Caller
 from tidemill_inference.deployments.domain.configuration import Retrieval
 from tidemill_inference.generation.domain.content import Passage
 from tidemill_inference.generation.domain.inference import Question
@@ -18,7 +19,7 @@ class FindPassages:
     retriever: Retriever
 
     async def __call__(
-        self, project: str, retrieval: Retrieval, question: Question, *, deadline: float
+        self, caller: Caller, retrieval: Retrieval, question: Question, *, deadline: float
     ) -> tuple[Found, tuple[str, ...]]:
         """Return the passages, and what is to be said of them; `deadline` is on time.monotonic().
 
@@ -29,7 +30,7 @@ class FindPassages:
         """
         answers = [
             await self.retriever.search(
-                project,
+                caller,
                 retrieval,
                 question=query,
                 principals=question.principals,

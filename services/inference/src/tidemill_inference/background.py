@@ -1,0 +1,8 @@
+"""Who calls when no request does."""
+
+from tidemill_core.application import Caller
+
+
+def background(project: str) -> Caller:
+    """Return the caller of work in the background for a project."""
+    return Caller(project=project, subject="tidemill-inference")
