@@ -39,6 +39,16 @@ async def chat() -> AsyncIterator[BoundedChat]:
     await processes.stop()
 
 
+class CountingChat(ChatHere):
+    """Counts what is tokenized."""
+
+    encoded = 0
+
+    async def encode(self, tokenizer: Path, text: str, *, name: str) -> list[int]:
+        self.encoded += 1
+        return await super().encode(tokenizer, text, name=name)
+
+
 def asked(text: str, *, system: str = "Be brief.") -> list[Message]:
     return [Message.of(Role.SYSTEM, system), Message.of(Role.USER, text)]
 
@@ -50,6 +60,19 @@ async def test_messages_come_to_the_tokens_that_transformers_makes_of_them(token
 
     expected = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True)["input_ids"]
     assert await prompts.encode(asked("why? é\n\U0001f600")) == expected
+
+
+async def test_messages_that_were_counted_are_not_tokenized_again(tokenizer: Any) -> None:  # noqa: ANN401
+    chat = CountingChat()
+    prompts = ChatPrompts(tokenizer, name="tiny@1", run=chat)
+    expected = await prompts.encode(asked("why?"))
+    before = chat.encoded
+
+    counts = [await prompts.count(asked(text)) for text in ("why?", "how?")]
+    encoded = await prompts.encode(asked("why?"))
+
+    assert (counts[0], encoded) == (len(expected), expected)
+    assert chat.encoded - before == 2
 
 
 @pytest.mark.parametrize("where", ["question", "system"])

@@ -6,6 +6,7 @@ it reads like.
 
 import os
 import tempfile
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from tidemill_kit.models.control_tokens import BREAK, ControlTokens
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, WorkEndedError
 
 MAX_RENDERED_CHARACTERS = 8 * 1024 * 1024
+_MAX_COUNTED = 64
+"""Prompts whose tokens are kept between counting and generating."""
 
 _SAMPLES = ("sample-question-1", "sample-answer-2", "sample-question-3")
 _log = structlog.get_logger()
@@ -118,9 +121,17 @@ class ChatPrompts:
             control=ControlTokens.of(tokenizer),
         )
         self._checked = False
+        self._counted: OrderedDict[tuple[Message, ...], list[int]] = OrderedDict()
         self._folder = tempfile.TemporaryDirectory(prefix="tokenizer-")
         self._file = Path(self._folder.name) / "tokenizer.json"
         tokenizer.backend_tokenizer.save(str(self._file))
+
+    async def count(self, messages: Sequence[Message]) -> int:
+        """Return how many tokens `encode` returns, which is then asked for them; raises as that."""
+        tokens = self._counted[tuple(messages)] = await self.encode(messages)
+        if len(self._counted) > _MAX_COUNTED:
+            self._counted.popitem(last=False)
+        return len(tokens)
 
     async def encode(self, messages: Sequence[Message]) -> list[int]:
         """Return the tokens of the messages and of the beginning of an answer.
@@ -130,6 +141,8 @@ class ChatPrompts:
             DependencyUnavailable: a process for them died.
 
         """
+        if (counted := self._counted.pop(tuple(messages), None)) is not None:
+            return counted
         await self._check()
         turns = [{"role": each.role.value, "content": each.text} for each in messages]
         text = await self._run.render(self._how, turns, name=self._name)

@@ -87,7 +87,7 @@ class TransformersEngine:
 
     async def count_tokens(self, messages: Sequence[Message]) -> int:
         """See `Engine.count_tokens`."""
-        return len(await self._prompts.encode(messages))
+        return await self._prompts.count(messages)
 
     async def generate(
         self, messages: Sequence[Message], sampling: Sampling, *, timeout_s: float
