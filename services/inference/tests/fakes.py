@@ -182,7 +182,7 @@ def helpdesk(**changes: object) -> Deployment:
             **changes,
         }
     )
-    live = Configuration(
+    live = Configuration.of(
         model="smollm2@1",
         prompt="answer@1",
         retrieval=spec.retrieval,

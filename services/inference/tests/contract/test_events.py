@@ -80,7 +80,7 @@ def completed() -> ProtoMessage:
 
 
 def configured() -> Deployment:
-    live = Configuration(model="smollm2@1", prompt="answer@2", retrieval=None, sampling=Sampling(temperature=0.0))
+    live = Configuration.of(model="smollm2@1", prompt="answer@2", retrieval=None, sampling=Sampling(temperature=0.0))
     spec = DeploymentSpec(model="smollm2", prompt="answer")
     deployment = Deployment(id="helpdesk", project="acme", spec=spec, live=live)
     deployment.announce(now=NOON)
@@ -92,7 +92,7 @@ def rolled_out() -> Deployment:
     """Return a deployment that has emitted every event of rollouts."""
     steps = (RolloutStep(shadow=True, requests=10), RolloutStep(weight=50, requests=40, at_least=15))
     policy = RolloutPolicy(gate="helpdesk_gate", steps=steps)
-    live = Configuration(model="smollm2@1", prompt="answer@2", retrieval=None, sampling=Sampling(temperature=0.0))
+    live = Configuration.of(model="smollm2@1", prompt="answer@2", retrieval=None, sampling=Sampling(temperature=0.0))
     spec = DeploymentSpec(model="smollm2", prompt="answer", follow="helpdesk_lora", rollout_policy=policy)
     deployment = Deployment(id="helpdesk", project="acme", spec=spec, live=live)
     passed = PassedEvaluation(evaluation="e-1", gate="helpdesk_gate", candidate="helpdesk_lora@1", baseline=live.digest)

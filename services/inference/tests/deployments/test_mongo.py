@@ -79,7 +79,7 @@ def test_a_deployment_with_its_rollout_is_read_as_it_was_written() -> None:
 def test_a_deployment_from_before_rollouts_follows_nothing_and_answers_as_before() -> None:
     read = DEPLOYMENTS.decode(IDENTITY, BEFORE_ROLLOUTS, 1)
 
-    assert read.live == Configuration(
+    assert read.live == Configuration.of(
         model="smollm2@1",
         prompt="answer@2",
         retrieval=Retrieval(collection="handbook", top_k=2, metadata_filter={"product": "vpn"}),

@@ -42,7 +42,7 @@ async def test_old_records_go_deployment_by_deployment_when_their_events_are_out
         clock=clock,
         lists=[("deployment",)],
     )
-    live = Configuration(model="m@1", prompt="p@1", sampling=Sampling(), retrieval=None)
+    live = Configuration.of(model="m@1", prompt="p@1", sampling=Sampling(), retrieval=None)
     for name, days in (("brief", 30), ("forever", 0)):
         spec = DeploymentSpec(model="m", prompt="p", record_days=days)
         await deployments.add(Deployment(id=name, project="acme", spec=spec, live=live), request=Request.internal())

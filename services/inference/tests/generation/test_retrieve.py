@@ -110,7 +110,7 @@ def test_what_is_out_of_bounds_is_refused_by_name(name: str, value: float) -> No
 
 def test_a_configuration_keeps_its_digest_when_a_field_is_added_to_all() -> None:
     retrieval = Retrieval(collection="handbook", top_k=2, metadata_filter={"product": "vpn"})
-    old = Configuration(model="m@1", prompt="p@1", retrieval=retrieval, sampling=Sampling(temperature=0.0))
+    old = Configuration.of(model="m@1", prompt="p@1", retrieval=retrieval, sampling=Sampling(temperature=0.0))
 
     assert old.digest == "56049e8a87d6647a210be56f15db9676a68cbcf9c2ad0d467ede26062e0b0314"
-    assert replace(old, retrieval=replace(retrieval, min_score=0.3)).digest != old.digest
+    assert old.with_answer(retrieval=replace(retrieval, min_score=0.3)).digest != old.digest

@@ -130,7 +130,7 @@ def answered(started: Inference, text: str) -> Inference:
 
 
 def deployment(name: str, *, project: str = "acme") -> Deployment:
-    live = Configuration(model="tiny@1", prompt="answer@2", retrieval=None, sampling=Sampling())
+    live = Configuration.of(model="tiny@1", prompt="answer@2", retrieval=None, sampling=Sampling())
     spec = DeploymentSpec(model="tiny", prompt="answer")
     return Deployment(id=name, project=project, create_time=BORN, spec=spec, live=live)
 

@@ -21,7 +21,7 @@ POLICY = RolloutPolicy(
 )
 
 
-CONFIGURATION = Configuration(model="smollm2@1", prompt="answer@1", retrieval=None, sampling=Sampling())
+CONFIGURATION = Configuration.of(model="smollm2@1", prompt="answer@1", retrieval=None, sampling=Sampling())
 
 
 def deployment(policy: RolloutPolicy | None = POLICY, *, follow: str = "lora") -> Deployment:

@@ -97,7 +97,7 @@ def test_a_passed_evaluation_starts_a_rollout_of_the_live_configuration_with_the
 
     rollout = rollout_of(made)
     assert (rollout.state, rollout.step) == (RolloutState.SHADOW, 0)
-    assert rollout.candidate == replace(CONFIGURATION, model="lora@1")
+    assert rollout.candidate == CONFIGURATION.with_answer(model="lora@1")
     (event,) = made.pending
     assert isinstance(event, RolloutHasStarted)
     assert (event.rollout, event.baseline) == (rollout.id, CONFIGURATION.digest)
@@ -285,7 +285,7 @@ def test_without_a_rollout_promotion_says_what_is_missing() -> None:
 def test_a_promotion_can_be_taken_back_and_keeps_what_was_applied_meanwhile() -> None:
     made = rolling()
     made.promote_rollout("", message="", counts=StepCounts(), now=NOON)
-    made.configure(made.spec, replace(made.live, prompt="answer@2"), now=NOON)
+    made.configure(made.spec, made.live.with_answer(prompt="answer@2"), now=NOON)
 
     made.roll_back_rollout("", message="by hand: it rambles", counts=StepCounts(), now=NOON)
 
@@ -301,7 +301,7 @@ def test_a_promotion_can_be_taken_back_and_keeps_what_was_applied_meanwhile() ->
 def test_another_configuration_ends_the_rollout_so_that_the_candidate_is_compared_anew() -> None:
     made = rolling(step=1)
 
-    made.configure(made.spec, replace(made.live, prompt="answer@2"), now=NOON)
+    made.configure(made.spec, made.live.with_answer(prompt="answer@2"), now=NOON)
 
     assert rollout_of(made).state is RolloutState.ROLLED_BACK
     _, back, refused = made.pending

@@ -152,7 +152,7 @@ async def test_a_fallback_that_answers_for_the_candidate_counts_as_its_failure()
     harness = RolloutHarness()
 
     def falls_back(stored: Deployment) -> None:
-        stored.live = replace(stored.live, fallback=("smollm2@1",))
+        stored.live = stored.live.with_answer(fallback=("smollm2@1",))
 
     await harness.harness.deployments.update(ADA.project, "helpdesk", falls_back, request=asking("f"))
     await harness.is_rolling(step=1)

@@ -7,11 +7,15 @@ from google.protobuf.message import Message
 
 from tidemill.inference.v1 import configuration_pb2, deployment_pb2, events_pb2
 from tidemill_core.aggregate import Event
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_inference.deployments.domain.configuration import (
     DEFAULT_QUERY_TURNS,
     DEFAULT_TOP_K,
+    AnswerStep,
     Configuration,
     Retrieval,
+    Sampling,
+    Step,
 )
 from tidemill_inference.deployments.domain.deployment import Deployment, DeploymentWasConfigured, DeploymentWasDeleted
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
@@ -20,8 +24,9 @@ from tidemill_inference.rollouts.messages import policy_message, policy_of, roll
 from tidemill_kit.mapping import from_message, to_message
 
 _SPEC = frozenset(each.name for each in fields(DeploymentSpec))
-CHANGEABLE = _SPEC | {"labels", "rollouts_paused"}
-"""What an Update may name."""
+_STEP = frozenset(each.name for each in fields(AnswerStep))
+CHANGEABLE = _SPEC | {"labels", "rollouts_paused", "steps"}
+"""What an Update may name; `steps` are all fields of the answer step."""
 
 
 def deployment_message(deployment: Deployment) -> deployment_pb2.Deployment:
@@ -32,6 +37,7 @@ def deployment_message(deployment: Deployment) -> deployment_pb2.Deployment:
         deployment,
         spec,
         retrieval=_retrieval_message(spec.retrieval),
+        steps=None,
         live=configuration_message(deployment.live),
         rollout=rollout_message(rollout, candidate=configuration_message(rollout.candidate)) if rollout else None,
         rollout_policy=policy_message(spec.rollout_policy) if spec.rollout_policy else None,
@@ -39,13 +45,23 @@ def deployment_message(deployment: Deployment) -> deployment_pb2.Deployment:
 
 
 def spec_of(message: deployment_pb2.Deployment) -> DeploymentSpec:
-    """Return the spec that a request carries, with defaults for what it leaves out."""
+    """Return the spec that a request carries, with defaults for what it leaves out.
+
+    Raises:
+        InvalidInput: it carries steps that are not one answer step, or what they say a second time.
+
+    """
+    step = _answer_step_of(message)
     return from_message(
         DeploymentSpec,
         message,
         prefix="deployment",
-        ignore={"id", "labels", "live", "rollout", "rollouts_paused"},
-        retrieval=_retrieval_of(message.retrieval) if message.HasField("retrieval") else None,
+        ignore={"id", "labels", "live", "rollout", "rollouts_paused", "steps"},
+        model=step.model,
+        prompt=step.prompt,
+        retrieval=_retrieval_of(step.retrieval) if step.HasField("retrieval") else None,
+        sampling=from_message(Sampling, step.sampling, prefix="deployment.sampling"),
+        fallback=tuple(step.fallback),
         rollout_policy=policy_of(message.rollout_policy) if message.HasField("rollout_policy") else None,
     )
 
@@ -54,16 +70,21 @@ def change_of(
     message: deployment_pb2.Deployment, paths: frozenset[str]
 ) -> Callable[[DeploymentSpec], DeploymentSpec] | None:
     """Return the change that takes the named fields from a request, None where none is of the spec."""
-    if not paths & _SPEC:
+    named = (paths | (_STEP if "steps" in paths else frozenset())) & _SPEC
+    if not named:
         return None
     requested = spec_of(message)
-    return lambda spec: replace(spec, **{name: getattr(requested, name) for name in paths & _SPEC})
+    return lambda spec: replace(spec, **{name: getattr(requested, name) for name in named})
 
 
 def configuration_message(configuration: Configuration) -> configuration_pb2.Configuration:
     """Return a configuration."""
-    retrieval = _retrieval_message(configuration.retrieval)
-    return to_message(configuration_pb2.Configuration, configuration, retrieval=retrieval)
+    return to_message(
+        configuration_pb2.Configuration,
+        configuration,
+        retrieval=_retrieval_message(configuration.retrieval),
+        steps=[_step_message(step) for step in configuration.steps],
+    )
 
 
 def payload_of(deployment: Deployment, event: Event, seq: int) -> tuple[str, Message]:
@@ -80,6 +101,24 @@ def payload_of(deployment: Deployment, event: Event, seq: int) -> tuple[str, Mes
         case RolloutEvent():
             return rollout_payload_of(event, deployment=deployment.id, seq=seq)
     raise NotImplementedError(event)
+
+
+def _answer_step_of(message: deployment_pb2.Deployment) -> deployment_pb2.Deployment | configuration_pb2.AnswerStep:
+    """Return what has the fields of the answer step: the step, or the deployment itself."""
+    if not message.steps:
+        return message
+    if doubled := sorted(field.name for field, _ in message.ListFields() if field.name in _STEP):
+        text = f"says what {', '.join(doubled)} beside it says: send steps, or these fields"
+        raise InvalidInput.of(Violation(field="deployment.steps", description=text))
+    if len(message.steps) != 1 or not message.steps[0].HasField("answer"):
+        text = f"has {len(message.steps)}; take one, with answer set"
+        raise InvalidInput.of(Violation(field="deployment.steps", description=text))
+    return message.steps[0].answer
+
+
+def _step_message(step: Step) -> configuration_pb2.Step:
+    retrieval = _retrieval_message(step.retrieval)
+    return configuration_pb2.Step(answer=to_message(configuration_pb2.AnswerStep, step, retrieval=retrieval))
 
 
 def _retrieval_of(message: configuration_pb2.Retrieval) -> Retrieval:

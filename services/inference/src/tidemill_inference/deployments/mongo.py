@@ -1,6 +1,6 @@
 """Deployments as documents, and which models they serve."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from tidemill_inference.deployments.domain.configuration import Retrieval
 from tidemill_inference.deployments.domain.deployment import Deployment
@@ -17,12 +17,22 @@ _WITH_ROLLOUTS = 2
 """The schema from which on deployments follow models."""
 
 
-def _with_rollouts(state: Document, _identity: Identity, schema: int) -> Document:
-    """Return a state from before there were rollouts as one that follows nothing."""
-    if schema >= _WITH_ROLLOUTS:
-        return state
-    spec = {**state["spec"], "follow": "", "rollout_policy": None}
-    return {**state, "spec": spec, "rollout": None, "evaluations": [], "rollouts_paused": False}
+def _read(state: Document, _identity: Identity, schema: int) -> Document:
+    """Return a state with steps; one from before there were rollouts follows nothing."""
+    if schema < _WITH_ROLLOUTS:
+        spec = {**state["spec"], "follow": "", "rollout_policy": None}
+        state = {**state, "spec": spec, "rollout": None, "evaluations": [], "rollouts_paused": False}
+    return _each_configuration(state, lambda stored: stored if "steps" in stored else {"steps": [stored]})
+
+
+def _written(_deployment: Deployment, state: Document) -> Document:
+    """Return a state in which a configuration of one step is that step, as it was before there were steps."""
+    return _each_configuration(state, lambda made: made["steps"][0] if len(made["steps"]) == 1 else made)
+
+
+def _each_configuration(state: Document, change: Callable[[Document], Document]) -> Document:
+    rollout = state["rollout"] and {**state["rollout"], "candidate": change(state["rollout"]["candidate"])}
+    return {**state, "live": change(state["live"]), "rollout": rollout}
 
 
 DEPLOYMENTS = DocumentCodec(
@@ -35,7 +45,8 @@ DEPLOYMENTS = DocumentCodec(
     enums_by_name=(RecordMode, RolloutState),
     schema=_WITH_ROLLOUTS,
     event=payload_of,
-    on_read=_with_rollouts,
+    on_read=_read,
+    on_write=_written,
 )
 
 

@@ -38,7 +38,7 @@ class ResolveConfiguration:
         fallback = [await self._model(caller, f"fallback[{at}]", each) for at, each in enumerate(spec.fallback)]
         if spec.retrieval:
             await self.retriever.check(caller, spec.retrieval)
-        return Configuration(
+        return Configuration.of(
             model=model, prompt=prompt, retrieval=spec.retrieval, sampling=spec.sampling, fallback=tuple(fallback)
         )
 

@@ -145,7 +145,7 @@ class AnswerQuestion:
         if not question.variant:
             return ChosenConfiguration(variant=LIVE, configuration=deployment.live)
         model = await self.make.models.resolve(caller, question.variant, field="variant")
-        return ChosenConfiguration(variant=CANDIDATE, configuration=replace(deployment.live, model=model.id))
+        return ChosenConfiguration(variant=CANDIDATE, configuration=deployment.live.with_answer(model=model.id))
 
     async def _content(self, project: str, configuration: Configuration, question: Question) -> PromptContent:
         """Return the prompt, which has to take the question's variables."""

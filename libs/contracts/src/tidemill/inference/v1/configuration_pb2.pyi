@@ -134,6 +134,7 @@ class Configuration(_message.Message):
     RETRIEVAL_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
     FALLBACK_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """Output only. The digest of the other fields: the configuration's name."""
     model: _builtins.str
@@ -152,6 +153,10 @@ class Configuration(_message.Message):
     def fallback(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. `model@version` of each fallback."""
 
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
+        """Output only. All steps in order; the fields above are those of the answer step."""
+
     def __init__(
         self,
         *,
@@ -161,11 +166,82 @@ class Configuration(_message.Message):
         retrieval: Global___Retrieval | None = ...,
         sampling: Global___Sampling | None = ...,
         fallback: _abc.Iterable[_builtins.str] | None = ...,
+        steps: _abc.Iterable[Global___Step] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["retrieval", b"retrieval", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "fallback", b"fallback", "model", b"model", "prompt", b"prompt", "retrieval", b"retrieval", "sampling", b"sampling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "fallback", b"fallback", "model", b"model", "prompt", b"prompt", "retrieval", b"retrieval", "sampling", b"sampling", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Configuration: _TypeAlias = Configuration  # noqa: Y015
+
+@_typing.final
+class Step(_message.Message):
+    """Step is one step on the way to an answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def answer(self) -> Global___AnswerStep:
+        """Answers the question."""
+
+    def __init__(
+        self,
+        *,
+        answer: Global___AnswerStep | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "kind", b"kind"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["answer"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___Step: _TypeAlias = Step  # noqa: Y015
+
+@_typing.final
+class AnswerStep(_message.Message):
+    """AnswerStep retrieves passages, renders the prompt and runs the model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    RETRIEVAL_FIELD_NUMBER: _builtins.int
+    SAMPLING_FIELD_NUMBER: _builtins.int
+    FALLBACK_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Required. The model, as `model` (the newest when applied) or `model@version`."""
+    prompt: _builtins.str
+    """Required. The prompt, as `prompt` (the newest when applied), `prompt@version` or `prompt@label`."""
+    @_builtins.property
+    def retrieval(self) -> Global___Retrieval:
+        """Optional. What is searched; unset answers without passages."""
+
+    @_builtins.property
+    def sampling(self) -> Global___Sampling:
+        """Optional. Decoding parameters."""
+
+    @_builtins.property
+    def fallback(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Models that answer, in this order, when the model fails before its first token."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        prompt: _builtins.str = ...,
+        retrieval: Global___Retrieval | None = ...,
+        sampling: Global___Sampling | None = ...,
+        fallback: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retrieval", b"retrieval", "sampling", b"sampling"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback", b"fallback", "model", b"model", "prompt", b"prompt", "retrieval", b"retrieval", "sampling", b"sampling"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnswerStep: _TypeAlias = AnswerStep  # noqa: Y015

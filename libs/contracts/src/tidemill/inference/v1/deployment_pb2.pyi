@@ -98,6 +98,7 @@ class Deployment(_message.Message):
     FOLLOW_FIELD_NUMBER: _builtins.int
     ROLLOUTS_PAUSED_FIELD_NUMBER: _builtins.int
     RECORD_DAYS_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -160,6 +161,12 @@ class Deployment(_message.Message):
     def rollout_policy(self) -> _rollout_pb2.RolloutPolicy:
         """Optional. The policy of rollouts; unset disables them."""
 
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[_configuration_pb2.Step]:
+        """Optional. Input only. The steps of an answer, so far one answer step. It is the same as model, prompt, retrieval,
+        sampling and fallback, which have to be unset beside it, and in which it is returned.
+        """
+
     def __init__(
         self,
         *,
@@ -184,10 +191,11 @@ class Deployment(_message.Message):
         follow: _builtins.str = ...,
         rollouts_paused: _builtins.bool = ...,
         record_days: _builtins.int = ...,
+        steps: _abc.Iterable[_configuration_pb2.Step] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline", b"deadline", "live", b"live", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "sampling", b"sampling", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_sampling_override", b"allow_sampling_override", "create_time", b"create_time", "deadline", b"deadline", "etag", b"etag", "fallback", b"fallback", "follow", b"follow", "id", b"id", "labels", b"labels", "live", b"live", "model", b"model", "project", b"project", "prompt", b"prompt", "record", b"record", "record_days", b"record_days", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "rollouts_paused", b"rollouts_paused", "sampling", b"sampling", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_sampling_override", b"allow_sampling_override", "create_time", b"create_time", "deadline", b"deadline", "etag", b"etag", "fallback", b"fallback", "follow", b"follow", "id", b"id", "labels", b"labels", "live", b"live", "model", b"model", "project", b"project", "prompt", b"prompt", "record", b"record", "record_days", b"record_days", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "rollouts_paused", b"rollouts_paused", "sampling", b"sampling", "seq", b"seq", "steps", b"steps", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

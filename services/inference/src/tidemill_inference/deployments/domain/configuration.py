@@ -1,9 +1,10 @@
-"""What answers, and how: retrieval, sampling and the models, named by their digest."""
+"""What answers, and how: steps with their retrieval, sampling and models, named by their digest."""
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
 
 from tidemill_core.errors import Violation
 
@@ -102,8 +103,8 @@ _ADDED = {"min_score": 0.0, "query_turns": DEFAULT_QUERY_TURNS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Configuration:
-    """What answers, with every reference resolved: `model@version`, `prompt@version`."""
+class AnswerStep:
+    """Answers the question by a prompt and a model, on passages."""
 
     model: str
     prompt: str
@@ -111,14 +112,83 @@ class Configuration:
     sampling: Sampling
     fallback: tuple[str, ...] = ()
 
+
+Step = AnswerStep
+"""Every kind of step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """What answers: steps in order, with every reference resolved (`model@version`, `prompt@version`).
+
+    The last one answers; what is asked of the configuration itself is asked of that one.
+    """
+
+    steps: tuple[Step, ...]
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        model: str,
+        prompt: str,
+        retrieval: Retrieval | None,
+        sampling: Sampling,
+        fallback: tuple[str, ...] = (),
+    ) -> "Configuration":
+        """Return the configuration of one answer step."""
+        step = AnswerStep(model=model, prompt=prompt, retrieval=retrieval, sampling=sampling, fallback=fallback)
+        return cls(steps=(step,))
+
+    @property
+    def answer(self) -> AnswerStep:
+        """The step that answers."""
+        return self.steps[-1]
+
+    @property
+    def model(self) -> str:
+        """The model that answers."""
+        return self.answer.model
+
+    @property
+    def prompt(self) -> str:
+        """Its prompt."""
+        return self.answer.prompt
+
+    @property
+    def retrieval(self) -> Retrieval | None:
+        """What is searched for it."""
+        return self.answer.retrieval
+
+    @property
+    def sampling(self) -> Sampling:
+        """How its tokens are chosen."""
+        return self.answer.sampling
+
+    @property
+    def fallback(self) -> tuple[str, ...]:
+        """The models that answer in its place."""
+        return self.answer.fallback
+
+    def with_answer(self, **changes: object) -> "Configuration":
+        """Return the configuration with another answer step."""
+        changed = replace(self.answer, **changes)  # type: ignore[arg-type] # of any field
+        return Configuration(steps=(*self.steps[:-1], changed))
+
     @property
     def digest(self) -> str:
         """The configuration's name: equal configurations have equal ones, in every deployment.
 
-        What was added to configurations later counts only where it is not as it was before.
+        One step is named as configurations were before they had steps. What was added to them later counts only where
+        it is not as it was before.
         """
-        named = asdict(self)
-        for each, before in _ADDED.items():
-            if self.retrieval and getattr(self.retrieval, each) == before:
-                del named["retrieval"][each]
-        return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
+        named = [_named(step) for step in self.steps]
+        return hashlib.sha256(json.dumps(named[0] if len(named) == 1 else named, sort_keys=True).encode()).hexdigest()
+
+
+def _named(step: Step) -> dict[str, Any]:
+    named = asdict(step)
+    for each, before in _ADDED.items():
+        if step.retrieval and getattr(step.retrieval, each) == before:
+            del named["retrieval"][each]
+    return named

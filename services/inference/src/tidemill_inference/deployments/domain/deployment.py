@@ -144,7 +144,7 @@ class Deployment(Aggregate):
         if passed.evaluation in self.evaluations or (policy and policy.gate != passed.gate):
             return
         self.evaluations = (*self.evaluations, passed.evaluation)[-_REMEMBERED:]
-        candidate = replace(self.live, model=passed.candidate)
+        candidate = self.live.with_answer(model=passed.candidate)
         named = NamedRollout(
             occurred_at=now,
             rollout=derived_id(self.project, "rollout", self.id, passed.evaluation),
@@ -262,7 +262,7 @@ class Deployment(Aggregate):
             text = f"{self.live.model} answers by now, and not {rollout.candidate.model}, which was promoted"
             raise NoActiveRollout(self.id, missing=text)
         replaced = self.live.digest
-        self.live = replace(self.live, model=rollout.baseline_model)
+        self.live = self.live.with_answer(model=rollout.baseline_model)
         self._taken_back(rollout, Reason.BY_HAND, message, now=now)
         self._configured(replaced=replaced, now=now)
 

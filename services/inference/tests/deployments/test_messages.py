@@ -1,0 +1,61 @@
+"""Deployments out of messages of the contract: by fields, or by steps."""
+
+import pytest
+
+from tidemill.inference.v1 import configuration_pb2, deployment_pb2
+from tidemill_core.errors import InvalidInput
+from tidemill_inference.deployments.domain.configuration import Configuration, Sampling
+from tidemill_inference.deployments.messages import change_of, configuration_message, spec_of
+
+FIELDS = {
+    "model": "smollm2",
+    "prompt": "answer",
+    "retrieval": configuration_pb2.Retrieval(collection="handbook"),
+    "sampling": configuration_pb2.Sampling(temperature=0.5),
+    "fallback": ["gpt@1"],
+}
+STEP = configuration_pb2.Step(answer=configuration_pb2.AnswerStep(**FIELDS))  # type: ignore[arg-type] # of any field
+
+
+def test_one_answer_step_is_the_same_as_its_fields() -> None:
+    flat = deployment_pb2.Deployment(follow="lora", record_days=7, **FIELDS)  # type: ignore[arg-type] # ditto
+    stepped = deployment_pb2.Deployment(follow="lora", record_days=7, steps=[STEP])
+
+    assert spec_of(stepped) == spec_of(flat)
+    assert spec_of(stepped).retrieval is not None
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        (
+            deployment_pb2.Deployment(steps=[STEP], model="m", fallback=["x"]),
+            "says what fallback, model beside it",
+        ),
+        (deployment_pb2.Deployment(steps=[STEP, STEP]), "has 2; take one"),
+        (deployment_pb2.Deployment(steps=[configuration_pb2.Step()]), "with answer set"),
+    ],
+)
+def test_steps_that_are_not_one_answer_step_alone_are_refused(message: deployment_pb2.Deployment, why: str) -> None:
+    with pytest.raises(InvalidInput, match=f"deployment.steps: .*{why}"):
+        spec_of(message)
+
+
+def test_an_update_of_the_steps_is_one_of_all_their_fields() -> None:
+    before = spec_of(deployment_pb2.Deployment(model="old", prompt="old", follow="lora", record_days=7))
+
+    change = change_of(deployment_pb2.Deployment(steps=[STEP]), frozenset({"steps"}))
+
+    assert change is not None
+    after = change(before)
+    assert (after.model, after.fallback, after.sampling) == ("smollm2", ("gpt@1",), Sampling(temperature=0.5))
+    assert (after.follow, after.record_days) == ("lora", 7)
+
+
+def test_a_configuration_is_sent_with_its_steps_and_with_the_fields_of_the_last() -> None:
+    configuration = Configuration.of(model="m@1", prompt="p@2", retrieval=None, sampling=Sampling(), fallback=("x@1",))
+
+    message = configuration_message(configuration)
+
+    assert (message.model, message.prompt, list(message.fallback)) == ("m@1", "p@2", ["x@1"])
+    assert [step.answer.model for step in message.steps] == ["m@1"]
