@@ -18,13 +18,13 @@ from tidemill_core.errors import (
 )
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.errors import PromptTooLong
-from tidemill_inference.generation import generate as generate_answer
 from tidemill_inference.generation.citations.citations import Grounding
 from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_inference.generation.domain.inference import (
     State,
 )
 from tidemill_inference.generation.ports import Delta, Finished
+from tidemill_inference.generation.steps import cite
 
 DOWN = DependencyUnavailable("it is down", dependency="it", blame=Blame.VARIANT)
 
@@ -201,7 +201,7 @@ async def test_citations_are_worked_out_off_the_event_loop(monkeypatch: pytest.M
         threads.append(threading.get_ident())
         return Grounding(citations=(), valid=None)
 
-    monkeypatch.setattr(generate_answer, "ground", ground)
+    monkeypatch.setattr(cite, "ground", ground)
     await AnsweringHarness().answer.whole(ADA, question(), request=asking("r1"))
 
     assert len(threads) == 1

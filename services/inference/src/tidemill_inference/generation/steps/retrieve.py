@@ -5,36 +5,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-from tidemill_core.application import Caller
 from tidemill_inference.deployments.domain.configuration import Retrieval
 from tidemill_inference.generation.domain.content import Passage
-from tidemill_inference.generation.domain.inference import Question
 from tidemill_inference.generation.ports import Found, Retriever
+from tidemill_inference.generation.steps.context import Context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FindPassages:
+class Retrieve:
     """Searches with the last message alone, and with the user's messages before it as well."""
 
     retriever: Retriever
 
-    async def __call__(
-        self, caller: Caller, retrieval: Retrieval, question: Question, *, deadline: float
-    ) -> tuple[Found, tuple[str, ...]]:
-        """Return the passages, and what is to be said of them; `deadline` is on time.monotonic().
+    async def __call__(self, context: Context) -> None:
+        """Find the passages, unless they were given.
 
         Raises:
             PreconditionFailed: the collection is gone, or has no live index yet.
             DependencyUnavailable: rag does not answer in time.
 
         """
+        question, retrieval = context.question, context.step.retrieval
+        if question.passages is not None:
+            context.found = Found(passages=question.passages, index=0)
+            return
+        if retrieval is None:
+            return
+        context.generation.waiting_for = "rag"
+        began = time.monotonic()
         answers = [
             await self.retriever.search(
-                caller,
+                context.caller,
                 retrieval,
                 question=query,
                 principals=question.principals,
-                timeout_s=max(0.0, deadline - time.monotonic()),
+                timeout_s=context.remaining_s(),
             )
             for query in question.queries(retrieval.query_turns)
         ]
@@ -42,7 +47,9 @@ class FindPassages:
         kept = [passage for passage in found if passage.score >= retrieval.min_score][: retrieval.top_k]
         said = dict.fromkeys(warning for answer in answers for warning in answer.warnings)
         numbered = tuple(replace(passage, id=str(number)) for number, passage in enumerate(kept, start=1))
-        return Found(passages=numbered, index=answers[0].index), (*said, *_warnings(retrieval, found, kept))
+        context.found = Found(passages=numbered, index=answers[0].index)
+        context.warnings += (*said, *_warnings(retrieval, found, kept))
+        context.search_s = time.monotonic() - began
 
 
 def _in_turn(answers: Sequence[Sequence[Passage]]) -> list[Passage]:

@@ -1,0 +1,26 @@
+"""The passages that support the sentences of an answer."""
+
+from dataclasses import dataclass
+
+from tidemill_inference.generation.citations.citations import Grounding, ground
+from tidemill_inference.generation.steps.context import Context
+from tidemill_kit.workers.fair_share import Turns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cite:
+    """Works in a thread: many clauses and many passages take a second."""
+
+    threshold: float
+    max_characters: int
+    turns: Turns
+
+    async def __call__(self, context: Context) -> None:
+        """Find what supports the text that was generated."""
+        context.grounding = await self.turns.in_thread(context.caller.project, lambda: self._grounded(context))
+
+    def _grounded(self, context: Context) -> Grounding:
+        text, passages = context.generation.text, context.generated.passages if context.generated else ()
+        if passages and len(text) > self.max_characters:
+            context.warnings.append(f"citations end after {self.max_characters} of {len(text)} characters")
+        return ground(text, passages, threshold=self.threshold, max_characters=self.max_characters)
