@@ -115,7 +115,7 @@ async def test_all_are_listed_whatever_the_number_of_pages(
 ) -> None:
     monkeypatch.setattr(resources, "MAX_PAGE_SIZE", 2)
     for number in range(4):
-        await resources.create(notes, fresh(f"n{number}"), NOW)
+        await resources.create(notes, fresh(f"p{number}"), NOW)
 
-    assert [each.id async for each in resources.list_all(notes, "acme")] == ["old", "n0", "n1", "n2", "n3"]
+    assert [each.id async for each in resources.list_all(notes, "acme")] == ["old", "p0", "p1", "p2", "p3"]
     assert [each.id async for each in resources.list_all(notes, "globex")] == []
