@@ -204,7 +204,7 @@ class Rag:
             enqueue=enqueue,
         )
         self.rebuild = RebuildIndex(collections=self.collections, models=self.models, clock=self.clock, enqueue=enqueue)
-        self.note = RecordDocument(collections=self.collections, ledger=self.ledger, enqueue=enqueue)
+        self.record = RecordDocument(collections=self.collections, ledger=self.ledger, enqueue=enqueue)
         self.index_documents = IndexDocuments(
             ledger=self.ledger,
             contents=self.ingest,
@@ -215,7 +215,7 @@ class Rag:
             ),
         )
         self.reconcile = self.new_reconcile()
-        self.search_use_case = Search(
+        self.search_passages = Search(
             collections=self.collections,
             ledger=self.ledger,
             vectors=self.vectors,
@@ -255,12 +255,12 @@ class Rag:
 
     async def consume(self, desired: DesiredDocument, *, project: str = "acme") -> None:
         """Handle an event of ingest."""
-        await self.note(Caller(project=project), desired)
+        await self.record(Caller(project=project), desired)
 
     async def search(self, text: str, *, caller: Caller = ADA, **sides: Any) -> Answer:  # noqa: ANN401 - fields of Question
         """Ask collection handbook."""
         question = Question(collection="handbook", query=text)
-        return await self.search_use_case(caller, replace(question, **sides))
+        return await self.search_passages(caller, replace(question, **sides))
 
     async def found(self, text: str, *, caller: Caller = ADA, **sides: Any) -> list[str]:  # noqa: ANN401 - ditto
         """Return the documents that are found, best first."""

@@ -70,7 +70,7 @@ async def api(tmp_path: Path) -> AsyncIterator[ApiClient]:
         settings(tmp_path),
         [
             (add_CollectionServiceServicer_to_server, GrpcCollectionService(crud=rag.crud, rebuild=rag.rebuild)),
-            (add_RetrievalServiceServicer_to_server, GrpcRetrievalService(search=rag.search_use_case)),
+            (add_RetrievalServiceServicer_to_server, GrpcRetrievalService(search=rag.search_passages)),
         ],
     )
     await server.start()

@@ -92,7 +92,7 @@ class Read:
 
 async def consume(rag: Rag, *records: Read) -> Letters:
     letters = Letters()
-    batch = Engine(documents(rag.note), dead_letters=letters).take(records)
+    batch = Engine(documents(rag.record), dead_letters=letters).take(records)
     assert await batch.wait(10)
     return letters
 
