@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from typing import NoReturn
 
 from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.grpc.context import PROJECT_SLUG
 
 JSON = "application/json"
 PREFIX = "ce_"
 
 _STRUCTURED = "application/cloudevents+json"
-_PROJECT = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
 _REQUIRED = ("id", "source", "type", "subject", "project")
 _OWN_FIELDS = frozenset({*_REQUIRED, "specversion", "time", "datacontenttype", "sequence", "traceparent"})
@@ -159,7 +159,7 @@ def _violations(attributes: Mapping[str, str]) -> Iterable[Violation]:
     sequence = attributes.get("sequence", "")
     if sequence.isascii() and sequence.isdigit() and len(sequence) > _LONGEST_SEQUENCE:
         yield Violation(field="sequence", description=f"has {len(sequence)} digits: take at most {_LONGEST_SEQUENCE}")
-    if (project := attributes.get("project")) and not _PROJECT.fullmatch(project):
+    if (project := attributes.get("project")) and not PROJECT_SLUG.fullmatch(project):
         yield Violation(field="project", description="is no project: lower-case letters, digits and inner hyphens only")
 
 

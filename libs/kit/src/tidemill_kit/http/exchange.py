@@ -38,7 +38,8 @@ _log = structlog.get_logger()
 DEFAULT_STALL_S = 30.0
 
 
-async def _unknown(_key: str) -> bool:
+async def no_project(_key: str) -> bool:
+    """Take no API key for the name of a project."""
     return False
 
 
@@ -206,7 +207,7 @@ class HttpEdge:
         error_response: ErrorResponse,
         hosts: Collection[str],
         hosts_setting: str,
-        known_project: KnownProject = _unknown,
+        known_project: KnownProject = no_project,
         stall_s: float = DEFAULT_STALL_S,
     ) -> None:
         self._app = app

@@ -14,9 +14,6 @@ from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -26,15 +23,15 @@ from tidemill_core.grpc.context import PROJECT
 from tidemill_core.grpc.status import to_status
 from tidemill_core.tracing import TRACEPARENT
 from tidemill_kit.grpc.server import Registration, Services
+from tidemill_kit.http.application import application
 from tidemill_kit.http.bodies import object_of
-from tidemill_kit.http.errors import STATUSES, MethodNotAllowed, RouteNotFound, headers_of, status_of
-from tidemill_kit.http.exchange import Exchange, HttpEdge
-from tidemill_kit.http.health import HttpHealth, Probed
+from tidemill_kit.http.errors import headers_of, status_of
+from tidemill_kit.http.exchange import Exchange
+from tidemill_kit.http.health import Probed
 from tidemill_kit.http.settings import HttpSettings
 
 TIMEOUT = "connect-timeout-ms"
 
-_PROBE_TIMEOUT_S = 5.0
 _MAX_TIMEOUT_DIGITS = 10  # as Connect limits it
 _DETAILS = "grpc-status-details-bin"
 _HTTP_STATUSES = {1: 499, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 14: 503, 16: 401}
@@ -97,57 +94,21 @@ def rpc_application(
     routes: Iterable[BaseRoute] = (),
 ) -> Starlette:
     """Return an application of the RPCs as JSON, health, and further routes of the service."""
-    health = HttpHealth(dependencies, timeout_s=_PROBE_TIMEOUT_S)
-    edge = Middleware(
-        HttpEdge,
+    return application(
+        [*JsonRpcs(servicers, settings).routes(), *routes],
+        dependencies=dependencies,
         error_response=error_response,
+        served="unary RPCs are at POST /<package.Service>/<Method>",
         hosts=settings.served_hosts,
         hosts_setting=settings.variable("http_hosts"),
+        cors_origins=settings.cors_origins,
     )
-    app = Starlette(
-        routes=[*JsonRpcs(servicers, settings).routes(), *routes, *health.routes()],
-        middleware=[*cors(settings.cors_origins), edge],
-        exception_handlers={HTTPException: _not_served},
-    )
-    app.router.redirect_slashes = False  # a client that follows would send its request again
-    return app
-
-
-def cors(origins: Sequence[str]) -> list[Middleware]:
-    """Return what lets pages of these origins ask, around all else, so that they may read errors too."""
-    if not origins:
-        return []
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=origins,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["*"],
-            expose_headers=["x-request-id", "retry-after"],
-        )
-    ]
 
 
 def error_response(error: TidemillError) -> Response:
     """Return an error as a google.rpc.Status."""
     status = _status(to_status(error))
     return _error(status, headers_of(error), http_status=status_of(error))
-
-
-async def _not_served(http: Request, error: Exception) -> Response:
-    """Return Starlette's own refusals, of paths and methods, in the same shape."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
-    refusal: TidemillError
-    if error.status_code == STATUSES[MethodNotAllowed]:
-        refusal = MethodNotAllowed(
-            f"{Exchange.of(http.scope).route} takes {(error.headers or {}).get('Allow', '')} only"
-        )
-    else:
-        refusal = RouteNotFound("nothing is served here: unary RPCs are at POST /<package.Service>/<Method>")
-    Exchange.of(http.scope).reason = refusal.reason
-    response = error_response(refusal)
-    response.headers.update(error.headers or {})
-    return response
 
 
 class _Details:

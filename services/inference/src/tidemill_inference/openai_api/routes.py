@@ -13,9 +13,6 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, Literal, Protocol
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -31,17 +28,15 @@ from tidemill_inference.openai_api.errors import error_body, error_response
 from tidemill_inference.openai_api.feedback import HttpFeedback
 from tidemill_inference.openai_api.ports import Reactions
 from tidemill_inference.openai_api.schemas import IDEMPOTENCY_HEADER, chat_request_of, request_of
+from tidemill_kit.http.application import application
 from tidemill_kit.http.callers import is_browser
-from tidemill_kit.http.errors import MethodNotAllowed, RouteNotFound
-from tidemill_kit.http.exchange import DEFAULT_STALL_S, ClientLeft, Exchange, HttpEdge
-from tidemill_kit.http.health import HttpHealth
+from tidemill_kit.http.exchange import DEFAULT_STALL_S, ClientLeft, Exchange
 from tidemill_kit.http.signed_tokens import SignedTokens
 from tidemill_kit.service.app import Dependency
 
 DEFAULT_KEEP_ALIVE_S = 15.0
 _PAGE = 1000
-_ROUTES = "nothing is served here: see POST /v1/chat/completions, GET /v1/models and POST /v1/feedback"
-_PROBE_TIMEOUT_S = 5.0
+_ROUTES = "see POST /v1/chat/completions, GET /v1/models and POST /v1/feedback"
 _EVENT_STREAM = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -102,28 +97,23 @@ class OpenAiApi:
         self._feedback = HttpFeedback(reactions, max_body_bytes=max_body_bytes, tokens=feedback_tokens, clock=clock)
         self._deployments = deployments
         self._cors_origins = cors_origins
-        self._health = HttpHealth(dependencies, timeout_s=_PROBE_TIMEOUT_S)
-        self._edge = Middleware(
-            HttpEdge,
-            error_response=error_response,
-            hosts=hosts,
-            hosts_setting="INFERENCE_HTTP_HOSTS",
-            known_project=self._knows,
-            stall_s=stall_s,
-        )
+        self._dependencies = dependencies
+        self._hosts = hosts
+        self._stall_s = stall_s
 
     def app(self) -> Starlette:
         """Return the application."""
-        app = Starlette(
-            routes=[
-                *(route for prefix in ("/v1", "/projects/{project}/v1") for route in self._routes(prefix)),
-                *self._health.routes(),
-            ],
-            middleware=[*self._cors(), self._edge],
-            exception_handlers={HTTPException: _not_served},
+        return application(
+            [route for prefix in ("/v1", "/projects/{project}/v1") for route in self._routes(prefix)],
+            dependencies=self._dependencies,
+            error_response=error_response,
+            served=_ROUTES,
+            hosts=self._hosts,
+            hosts_setting="INFERENCE_HTTP_HOSTS",
+            cors_origins=self._cors_origins,
+            known_project=self._knows,
+            stall_s=self._stall_s,
         )
-        app.router.redirect_slashes = False  # a client that follows would send its question again
-        return app
 
     def _routes(self, prefix: str) -> list[Route]:
         return [
@@ -137,20 +127,6 @@ class OpenAiApi:
     async def _knows(self, project: str) -> bool:
         """Return whether a project has anything that answers."""
         return bool((await self._deployments.list(project, page=PageRequest(size=1))).items)
-
-    def _cors(self) -> list[Middleware]:
-        """Return what lets pages of these origins ask, around all else, so that they may read errors too."""
-        if not self._cors_origins:
-            return []
-        return [
-            Middleware(
-                CORSMiddleware,
-                allow_origins=self._cors_origins,
-                allow_methods=["GET", "POST", "DELETE"],
-                allow_headers=["*"],
-                expose_headers=["x-request-id", "retry-after"],
-            )
-        ]
 
     async def _list_models(self, http: HttpRequest) -> Response:
         """Return the project's deployments."""
@@ -325,21 +301,3 @@ class _EventStream:
                 self.begun = True
                 await self._exchange.send({"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM})
             await self._exchange.send({"type": "http.response.body", "body": text.encode(), "more_body": True})
-
-
-async def _not_served(http: HttpRequest, error: Exception) -> Response:
-    """Return Starlette's own refusals, of paths and methods, in OpenAI's shape."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
-    refusal: TidemillError
-    match error.status_code:
-        case 404:
-            refusal = RouteNotFound(_ROUTES)
-        case 405:
-            allowed = (error.headers or {}).get("Allow", "")
-            refusal = MethodNotAllowed(f"{Exchange.of(http.scope).route} takes {allowed} only")
-        case _:
-            refusal = InvalidInput(error.detail)
-    Exchange.of(http.scope).reason = refusal.reason
-    response = error_response(refusal)
-    response.headers.update(error.headers or {})
-    return response
