@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,17 @@ async def test_a_collection_is_made_searched_changed_rebuilt_and_deleted(api: Ap
     assert [index.number for index in rebuilt.indexes] == [1, 2]
     await api.collections.DeleteCollection(pb.DeleteCollectionRequest(id="handbook"))
     assert not (await api.collections.ListCollections(pb.ListCollectionsRequest())).collections
+
+
+async def test_collections_are_listed_in_the_order_that_is_asked_for(api: ApiClient) -> None:
+    for name in ("first", "second"):
+        await api.create(id=name)
+        api.rag.clock.advance(timedelta(seconds=1))
+
+    request = pb.ListCollectionsRequest(order_by="create_time desc")
+    listed = (await api.collections.ListCollections(request)).collections
+
+    assert [collection.id for collection in listed] == ["second", "first"]
 
 
 async def test_where_a_document_stands_is_reported(api: ApiClient) -> None:

@@ -33,7 +33,7 @@ class GrpcCollectionService(CollectionServiceServicer):
 
     async def ListCollections(self, request: pb.ListCollectionsRequest, _context: object) -> pb.ListCollectionsResponse:
         """Return a page of collections."""
-        page = await self.crud.list(current_caller(), page_of(request))
+        page = await self.crud.list(current_caller(), page_of(request, filters={}))
         return pb.ListCollectionsResponse(
             collections=[collection_message(overview) for overview in page.items], next_page_token=page.next_token
         )
