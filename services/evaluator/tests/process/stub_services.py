@@ -24,10 +24,10 @@ from tidemill.inference.v1.inference_service_pb2_grpc import (
     InferenceServiceServicer,
     add_InferenceServiceServicer_to_server,
 )
-from tidemill.ingest.v1 import dataset_pb2, dataset_service_pb2
-from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceServicer, add_DatasetServiceServicer_to_server
+from tidemill.ingest.v1.dataset_service_pb2_grpc import add_DatasetServiceServicer_to_server
 from tidemill.trainer.v1 import model_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
+from tidemill_testkit.stubs.ingest import StubDatasets
 from tidemill_testkit.stubs.trainer import StubModelRegistry
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -35,13 +35,13 @@ BASE, TUNED = "smollm2@1", "lora@1"
 
 
 @dataclass(kw_only=True)
-class StubServices(DeploymentServiceServicer, InferenceServiceServicer, DatasetServiceServicer):
+class StubServices(DeploymentServiceServicer, InferenceServiceServicer):
     """State and requests of the stubs. The candidate answers with `says`, the baseline never does."""
 
     address: str = ""
     digest: str = "d1"
     says: dict[str, str] = field(default_factory=dict)
-    part: dataset_pb2.DatasetPart = field(default_factory=dataset_pb2.DatasetPart)
+    datasets: StubDatasets = field(default_factory=StubDatasets)
     asked: list[inference_service_pb2.GenerateRequest] = field(default_factory=list)
     projects: set[str] = field(default_factory=set)
     stalls_after: int = 10**9
@@ -90,14 +90,6 @@ class StubServices(DeploymentServiceServicer, InferenceServiceServicer, DatasetS
         self.records[request.request_id] = record
         return inference_service_pb2.GenerateResponse(inference=inference)
 
-    async def GetDatasetVersion(  # noqa: N802 - the contract's name
-        self, request: dataset_service_pb2.GetDatasetVersionRequest, context: Context
-    ) -> dataset_service_pb2.GetDatasetVersionResponse:
-        if request.id != "sft@2":
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such version")
-        version = dataset_pb2.DatasetVersion(id="sft@2", dataset="sft", number=2, held_out=self.part)
-        return dataset_service_pb2.GetDatasetVersionResponse(version=version)
-
 
 @asynccontextmanager
 async def stub_services() -> AsyncIterator[StubServices]:
@@ -106,7 +98,7 @@ async def stub_services() -> AsyncIterator[StubServices]:
     server = grpc.aio.server()
     add_DeploymentServiceServicer_to_server(played, server)
     add_InferenceServiceServicer_to_server(played, server)
-    add_DatasetServiceServicer_to_server(played, server)
+    add_DatasetServiceServicer_to_server(played.datasets, server)
     registry = StubModelRegistry()  # type: ignore[abstract] # it has what others call
     registry.add(model_pb2.ModelVersion(id=BASE))
     trained = model_pb2.TrainedSource(run="r1", base=BASE, dataset_version="sft@2")

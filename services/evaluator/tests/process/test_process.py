@@ -67,9 +67,8 @@ class Harness:
         ref = await ExchangeBucket(store, self.process.datasets).put(
             self.project, "sft", data, media_type="application/jsonl"
         )
-        self.stub_services.part = dataset_pb2.DatasetPart(
-            bucket=ref.bucket, key=ref.key, size=ref.size, sha256=ref.sha256, examples=6
-        )
+        part = dataset_pb2.DatasetPart(bucket=ref.bucket, key=ref.key, size=ref.size, sha256=ref.sha256, examples=6)
+        self.stub_services.datasets.add(dataset_pb2.DatasetVersion(id="sft@2", held_out=part))
 
     async def register(self) -> None:
         """Publish trainer's events."""

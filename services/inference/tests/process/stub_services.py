@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 
 from tidemill.content.v1 import content_pb2
-from tidemill.ingest.v1 import document_service_pb2, document_service_pb2_grpc
+from tidemill.ingest.v1 import document_pb2, document_service_pb2_grpc
 from tidemill.rag.v1 import (
     collection_pb2,
     collection_service_pb2,
@@ -17,6 +17,7 @@ from tidemill.rag.v1 import (
 )
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2_grpc
 from tidemill_core.aggregate import ObjectRef
+from tidemill_testkit.stubs.ingest import StubDocuments
 from tidemill_testkit.stubs.trainer import StubModelRegistry
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -69,16 +70,6 @@ class Rag(collection_service_pb2_grpc.CollectionServiceServicer, retrieval_servi
         return retrieval_service_pb2.SearchResponse(passages=passages, index=2)
 
 
-class Ingest(document_service_pb2_grpc.DocumentServiceServicer):
-    """Has the texts that rag's passages are of."""
-
-    async def GetDocumentText(  # noqa: N802 - the contract's name
-        self, request: document_service_pb2.GetDocumentTextRequest, _context: Context
-    ) -> document_service_pb2.GetDocumentTextResponse:
-        text = PASSAGES[int(request.id.removeprefix("d")) - 1]
-        return document_service_pb2.GetDocumentTextResponse(text=text)
-
-
 def _handbook() -> collection_pb2.Collection:
     return collection_pb2.Collection(id="handbook", live_index=2, indexes=[collection_pb2.IndexVersion(number=2)])
 
@@ -91,7 +82,9 @@ async def stub_services() -> AsyncIterator[tuple[Registry, Rag, str]]:
     model_registry_service_pb2_grpc.add_ModelRegistryServiceServicer_to_server(registry, server)
     collection_service_pb2_grpc.add_CollectionServiceServicer_to_server(rag, server)
     retrieval_service_pb2_grpc.add_RetrievalServiceServicer_to_server(rag, server)
-    ingest = Ingest()  # type: ignore[abstract] # ditto
+    ingest = StubDocuments()  # type: ignore[abstract] # ditto
+    for number, text in enumerate(PASSAGES, start=1):
+        ingest.add(document_pb2.Document(id=f"d{number}"), texts={1: text})
     document_service_pb2_grpc.add_DocumentServiceServicer_to_server(ingest, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -127,7 +127,7 @@ async def test_documents_are_listed_by_source_in_pages_and_those_that_are_gone_o
     assert first.documents[1].state == document_pb2.DOCUMENT_STATE_DELETED
 
 
-async def test_a_source_that_nobody_knows_has_no_documents_and_neither_has_another_project(api: Api) -> None:
+async def test_an_unknown_source_has_no_documents_and_neither_has_another_project(api: Api) -> None:
     unknown = document_service_pb2.ListDocumentsRequest(source="nope", show_all=True)
 
     assert not (await api.documents.ListDocuments(unknown)).documents

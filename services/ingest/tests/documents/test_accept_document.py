@@ -332,7 +332,7 @@ async def test_a_crash_after_the_put_leaves_quarantine_empty_and_the_retry_succe
 
 
 class _Unseen(InMemoryAggregates[Document]):
-    """The documents of another store, which nobody finds before they are saved: another submission is just as far."""
+    """The documents of another store, not found before they are saved: another submission is just as far."""
 
     def __init__(self, documents: InMemoryAggregates[Document]) -> None:
         super().__init__(codec=DOCUMENTS, missing=DocumentNotFound)

@@ -14,11 +14,8 @@ import grpc
 import pytest
 from google.protobuf.json_format import MessageToJson
 
-from tidemill.ingest.v1 import document_pb2, document_service_pb2, events_pb2
-from tidemill.ingest.v1.document_service_pb2_grpc import (
-    DocumentServiceServicer,
-    add_DocumentServiceServicer_to_server,
-)
+from tidemill.ingest.v1 import document_pb2, events_pb2
+from tidemill.ingest.v1.document_service_pb2_grpc import add_DocumentServiceServicer_to_server
 from tidemill.rag.v1 import collection_pb2, collection_service_pb2, retrieval_service_pb2
 from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceStub
 from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub
@@ -40,23 +37,10 @@ from tidemill_testkit.clocks import NOON
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.service_process import ServiceProcess
 from tidemill_testkit.stack import unique_name
+from tidemill_testkit.stubs.ingest import StubDocuments
 from tidemill_testkit.stubs.trainer import StubModelRegistry
 
 TOPIC = "tidemill.ingest.document.v1"
-
-
-class PlayedIngest(DocumentServiceServicer):
-    """Lists documents as ingest does."""
-
-    def __init__(self) -> None:
-        self.documents: dict[str, document_pb2.Document] = {}
-
-    async def ListDocuments(  # noqa: N802 - the contract's name
-        self, request: document_service_pb2.ListDocumentsRequest, _context: object
-    ) -> document_service_pb2.ListDocumentsResponse:
-        assert request.show_all
-        listed = [each for each in self.documents.values() if each.source == request.source]
-        return document_service_pb2.ListDocumentsResponse(documents=listed)
 
 
 @dataclass(kw_only=True)
@@ -85,7 +69,7 @@ class Harness:
 
     project: str
     process: RagProcess
-    ingest: PlayedIngest
+    ingest: StubDocuments
     contents: ExchangeBucket
     publisher: Publisher
     seqs: dict[str, int] = field(default_factory=dict)
@@ -110,13 +94,15 @@ class Harness:
         data = MessageToJson(content, preserving_proto_field_name=True).encode()
         ref = await self.contents.put(self.project, key, data, media_type="application/json")
         stored = document_pb2.ObjectRef(bucket=ref.bucket, key=ref.key, size=ref.size, sha256=ref.sha256)
-        self.ingest.documents[key] = document_pb2.Document(
-            id=key,
-            seq=seq,
-            source="cms",
-            key=key,
-            state=document_pb2.DOCUMENT_STATE_ACTIVE,
-            current=document_pb2.DocumentVersion(number=seq, object=stored),
+        self.ingest.add(
+            document_pb2.Document(
+                id=key,
+                seq=seq,
+                source="cms",
+                key=key,
+                state=document_pb2.DOCUMENT_STATE_ACTIVE,
+                current=document_pb2.DocumentVersion(number=seq, object=stored),
+            )
         )
         if received:
             facts = events_pb2.VersionFacts(number=seq, object=stored, create_time=timestamp_of(NOON))
@@ -190,7 +176,7 @@ async def harness(stack: Addresses, tmp_path: Path) -> AsyncIterator[Harness]:
     version = await minilm(ExchangeBucket(store, buckets["trainer"]), project, tmp_path / "model")
     trainer = StubModelRegistry()  # type: ignore[abstract]  # it has what others call
     trainer.add(version)
-    ingest = PlayedIngest()  # type: ignore[abstract]  # it plays what rag calls
+    ingest = StubDocuments()  # type: ignore[abstract]  # it has what others call
     unused = dict.fromkeys(("mongo_uri", "mongo_database", "s3_endpoint", "s3_access_key", "s3_secret_key"), "unused")
     settings = ServiceSettings.model_validate(unused | {"grpc_port": 0, "kafka_bootstrap_servers": "unused"})
     played = GrpcServer(

@@ -13,6 +13,7 @@ from tidemill_ingest.datasets.masking import ProcessExampleMasking
 from tidemill_ingest.datasets.mongo import DATASETS, TOPIC, MongoGroups, datasets_with_offers
 from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.datasets.offer_examples import OfferExamples
+from tidemill_ingest.datasets.ports import DatasetName, Datasets
 from tidemill_ingest.datasets.publish_versions import PublishVersions
 from tidemill_ingest.datasets.read_versions import ReadVersions
 from tidemill_ingest.datasets.reconcile import sweep_controller
@@ -24,6 +25,7 @@ from tidemill_ingest.processes import Processes
 from tidemill_ingest.settings import IngestSettings
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
+from tidemill_kit.workers.leases import Leases
 
 
 def wire_datasets(backend: Backend, settings: IngestSettings, *, documents: Documents, processes: Processes) -> Wired:
@@ -51,22 +53,7 @@ def wire_datasets(backend: Backend, settings: IngestSettings, *, documents: Docu
         kept_versions=limits.kept_dataset_versions,
         clock=clock,
     )
-    controller = Controller(
-        "datasets",
-        reconcile=lambda name, epoch: publish(name, epoch=epoch),
-        pending=backend.indexed(datasets_with_offers(backend.database["datasets"])),
-        leases=leases,
-        max_concurrent=settings.dataset_max_concurrent,
-        poll_interval=timedelta(seconds=settings.dataset_poll_interval_s),
-    )
-    sweep = SweepDatasets(
-        datasets=datasets,
-        parts=parts,
-        clock=clock,
-        deleted_after=timedelta(hours=settings.dataset_hours),
-        unreferenced_after=timedelta(hours=settings.garbage_after_hours),
-    )
-    sweep_interval = timedelta(seconds=settings.sweep_poll_interval_s)
+    controller = _controller(backend, settings, publish, leases)
     offering = OfferExamples(datasets=datasets, batches=batches, limits=limits, clock=clock, enqueue=controller.enqueue)
     servicer = DatasetServicer(
         datasets=ManageDatasets(datasets=datasets, clock=clock),
@@ -75,8 +62,32 @@ def wire_datasets(backend: Backend, settings: IngestSettings, *, documents: Docu
     return Wired(
         servicer=(add_DatasetServiceServicer_to_server, servicer),
         consumers=[Curations(offering=offering).subscription(settings.curation_topics)],
-        workers=[
-            controller,
-            sweep_controller(sweep, pending=parts.pending, leases=leases, poll_interval=sweep_interval),
-        ],
+        workers=[controller, _sweep(settings, datasets, parts, leases)],
     )
+
+
+def _controller(
+    backend: Backend, settings: IngestSettings, publish: PublishVersions, leases: Leases
+) -> Controller[DatasetName]:
+    return Controller(
+        "datasets",
+        reconcile=lambda name, epoch: publish(name, epoch=epoch),
+        pending=backend.indexed(datasets_with_offers(backend.database["datasets"])),
+        leases=leases,
+        max_concurrent=settings.dataset_max_concurrent,
+        poll_interval=timedelta(seconds=settings.dataset_poll_interval_s),
+    )
+
+
+def _sweep(
+    settings: IngestSettings, datasets: Datasets, parts: DatasetParts, leases: Leases
+) -> Controller[DatasetName]:
+    sweep = SweepDatasets(
+        datasets=datasets,
+        parts=parts,
+        clock=SystemClock(),
+        deleted_after=timedelta(hours=settings.dataset_hours),
+        unreferenced_after=timedelta(hours=settings.garbage_after_hours),
+    )
+    poll_interval = timedelta(seconds=settings.sweep_poll_interval_s)
+    return sweep_controller(sweep, pending=parts.pending, leases=leases, poll_interval=poll_interval)

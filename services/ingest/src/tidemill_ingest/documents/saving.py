@@ -42,7 +42,7 @@ async def save_once(  # noqa: PLR0913 - what is saved, and on whose behalf
     """Return the document as saved; a request that was handled before changes nothing.
 
     A caller of gRPC knows that it asks again. A publisher that gives two events one id does not, so that these leave a
-    step, once for each id. One that `is_new`, as far as the caller knows, is saved without being looked for.
+    step, once for each id. One that `is_new`, as far as the caller knows, is saved without being read before.
     """
     if is_new:
         document = deepcopy(fresh)

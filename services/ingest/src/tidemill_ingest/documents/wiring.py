@@ -13,7 +13,7 @@ from tidemill_ingest.documents.events import Submissions
 from tidemill_ingest.documents.grpc import DocumentServicer
 from tidemill_ingest.documents.mongo import MongoOutbox, MongoSweepCursor, MongoVersionTexts
 from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
-from tidemill_ingest.documents.ports import Documents, SweepRules
+from tidemill_ingest.documents.ports import Documents, Quarantine, SweepKey, SweepRules, Texts
 from tidemill_ingest.documents.preparation import ProcessPreparation
 from tidemill_ingest.documents.reconcile import sweep_controller
 from tidemill_ingest.documents.reject_submission import RejectSubmission
@@ -25,6 +25,7 @@ from tidemill_ingest.settings import IngestSettings
 from tidemill_ingest.sources.ports import FindSource, Sources
 from tidemill_kit.grpc.uploads import UploadPlaces
 from tidemill_kit.service.backend import Backend
+from tidemill_kit.workers.controller import Controller
 
 _log = structlog.get_logger(__name__)
 
@@ -68,6 +69,24 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
     submissions = Submissions(find_source=find_source, accept=accept, delete=delete, reject=reject, limits=limits)
     uploads = Uploads(limits=limits, places=UploadPlaces(settings.patience))
     servicer = DocumentServicer(accept=accept, delete=delete, reading=reading, uploads=uploads)
+    sweep = _sweep(backend, settings, sources=sources, documents=documents, texts=texts, quarantine=quarantine)
+    return Wired(
+        servicer=(add_DocumentServiceServicer_to_server, servicer),
+        consumers=[submissions.subscription(settings.submission_topics)],
+        components=[preparation],
+        workers=[sweep],
+    )
+
+
+def _sweep(  # noqa: PLR0913 - the stores that it goes through
+    backend: Backend,
+    settings: IngestSettings,
+    *,
+    sources: Sources,
+    documents: Documents,
+    texts: Texts,
+    quarantine: Quarantine,
+) -> Controller[SweepKey]:
     sweep = Sweep(
         sources=sources,
         documents=documents,
@@ -75,28 +94,17 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
         cursor=MongoSweepCursor(backend.database["sweep"]),
         texts=texts,
         quarantine=quarantine,
-        clock=clock,
-        rules=_sweep_rules(settings),
+        clock=SystemClock(),
+        rules=SweepRules(
+            unreferenced_after=timedelta(hours=settings.garbage_after_hours),
+            quarantine_after=timedelta(hours=settings.quarantine_hours),
+            documents=settings.sweep_documents,
+        ),
     )
-    return Wired(
-        servicer=(add_DocumentServiceServicer_to_server, servicer),
-        consumers=[submissions.subscription(settings.submission_topics)],
-        components=[preparation],
-        workers=[
-            sweep_controller(
-                sweep,
-                leases=backend.leases("sweep", removable=False),
-                poll_interval=timedelta(seconds=settings.sweep_poll_interval_s),
-            )
-        ],
-    )
-
-
-def _sweep_rules(settings: IngestSettings) -> SweepRules:
-    return SweepRules(
-        unreferenced_after=timedelta(hours=settings.garbage_after_hours),
-        quarantine_after=timedelta(hours=settings.quarantine_hours),
-        documents=settings.sweep_documents,
+    return sweep_controller(
+        sweep,
+        leases=backend.leases("sweep", removable=False),
+        poll_interval=timedelta(seconds=settings.sweep_poll_interval_s),
     )
 
 
