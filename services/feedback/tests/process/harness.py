@@ -1,6 +1,7 @@
 """Feedback as a process, with a stub of inference, and its visible effects."""
 
 import json
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,11 @@ DEAD = "tidemill.feedback.submissions.dead.v1"
 GIVEN = "tidemill.feedback.submission.feedback_given.v1"
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
 @dataclass(kw_only=True)
 class FeedbackProcess(ServiceProcess):
     """Started, killed and started again on the same database, bucket and topic."""
@@ -27,6 +33,7 @@ class FeedbackProcess(ServiceProcess):
 
     topic: str
     inference: InferenceServer
+    http_port: int = field(default_factory=_free_port)
 
     @property
     def bucket(self) -> str:
@@ -44,6 +51,7 @@ class FeedbackProcess(ServiceProcess):
     def _settings(self) -> dict[str, str]:
         return {
             "EXCHANGE_BUCKET": self.bucket,
+            "HTTP_PORT": str(self.http_port),
             "INFERENCE_ADDRESS": self.inference.address,
             "SUBMISSION_TOPIC": self.topic,
             "PENDING_WAIT_S": "6",

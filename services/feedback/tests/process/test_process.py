@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
@@ -125,6 +126,14 @@ async def test_corrections_of_both_channels_become_one_batch_and_after_a_kill_th
     async with open_channel(f"127.0.0.1:{process.port}", project=project) as channel:
         shown = await CurationServiceStub(channel).GetCuration(GetCurationRequest(id="sft"))
     assert (shown.curation.progress.completions, shown.curation.seq) == (2, 2)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{process.http_port}") as http:
+        same = await http.post(
+            "/tidemill.feedback.v1.CurationService/GetCuration",
+            json={"id": "sft"},
+            headers={"tidemill-project": project},
+        )
+        assert (await http.get("/healthz/ready")).status_code == 200
+    assert same.json()["curation"]["progress"]["completions"] == 2
     bodies = {each["ce_id"]: body for each, body in await others.of(CURATIONS)}
     assert [len(await process.batch(body)) for body in bodies.values()] == [5, 10]
     await received(others, FEEDBACK, 10)

@@ -67,15 +67,3 @@ def bind_call(caller: Caller | None, *, remaining_s: float | None) -> None:
     """Set both for the rest of this task and for what it starts; `remaining_s` None is no deadline."""
     _caller.set(caller)
     _deadline.set(None if remaining_s is None else time.monotonic() + remaining_s)
-
-
-@contextmanager
-def acting_for(project: str) -> Iterator[Caller]:
-    """Be the caller of a project in a block; new code takes a `Caller` and says `acting_as`."""
-    caller = Caller(project=project)
-    token = _caller.set(caller)
-    try:
-        with acting_as(caller):
-            yield caller
-    finally:
-        _caller.reset(token)
