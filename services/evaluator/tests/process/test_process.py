@@ -3,8 +3,8 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,7 @@ from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 from tidemill_local import Addresses
 from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.clocks import NOON
+from tidemill_testkit.crash_suite import outlives_a_kill
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.stack import unique_name
 
@@ -135,6 +136,33 @@ async def harness(stack: Addresses, tmp_path: Path) -> AsyncIterator[Harness]:
     client.close()
     await remove_bucket(stack, process.bucket)
     await remove_bucket(stack, process.datasets)
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """Evaluations that a pipeline starts."""
+
+    process: EvaluatorProcess
+    project: str
+    topics: Sequence[str] = ("tidemill.evaluator.evaluation.v1",)
+    started: dict[str, str] = field(default_factory=dict)
+
+    async def send(self, piece: str) -> None:
+        request = rpc.StartEvaluationRequest(deployment="helpdesk", suites=["truth"], candidate=TUNED, request_id=piece)
+        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+            evaluation = (await EvaluationServiceStub(channel).StartEvaluation(request)).evaluation
+        self.started[evaluation.id] = piece
+
+    async def done(self) -> Sequence[str]:
+        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+            listed = await EvaluationServiceStub(channel).ListEvaluations(rpc.ListEvaluationsRequest())
+        completed = [each.id for each in listed.evaluations if each.state == pb.EVALUATION_STATE_COMPLETED]
+        return [self.started.get(each, each) for each in completed]
+
+
+async def test_each_evaluation_ends_once_whenever_the_process_is_killed(harness: Harness) -> None:
+    await harness.declare()
+    await outlives_a_kill(Evaluations(harness.process, harness.project))
 
 
 async def test_a_registered_candidate_comes_to_a_verdict_by_itself_also_over_a_kill(harness: Harness) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -21,6 +22,7 @@ from tidemill_core.grpc.client import open_channel
 from tidemill_kit.store.mongo import connect
 from tidemill_local import Addresses
 from tidemill_testkit.buckets import remove_bucket
+from tidemill_testkit.crash_suite import PIECES, outlives_a_kill
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.stack import NewTopicFactory, unique_name
 
@@ -140,3 +142,26 @@ async def test_corrections_of_both_channels_become_one_batch_and_after_a_kill_th
     seen = json.dumps([body for topic in (FEEDBACK, CURATIONS) for _, body in await others.of(topic)])
     assert WORDS not in seen
     assert WORDS.encode() not in process.log.read_bytes()
+
+
+@dataclass(frozen=True)
+class Submissions:
+    """Corrections of answers, as a product sends them."""
+
+    process: FeedbackProcess
+    project: str = "acme"
+    topics: Sequence[str] = (FEEDBACK,)
+
+    async def send(self, piece: str) -> None:
+        await submit(self.process, self.project, piece)
+
+    async def done(self) -> Sequence[str]:
+        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+            listed = await FeedbackServiceStub(channel).ListFeedback(ListFeedbackRequest())
+        return [each.inference for each in listed.feedback]
+
+
+async def test_each_submission_counts_once_whenever_the_process_is_killed(process: FeedbackProcess) -> None:
+    for number in range(PIECES):
+        process.inference.put(f"piece-{number}", project="acme")
+    await outlives_a_kill(Submissions(process))

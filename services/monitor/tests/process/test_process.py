@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from tidemill_kit.events.cloudevents import CloudEvent, to_headers
 from tidemill_kit.store.mongo import connect
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 from tidemill_local import Addresses
+from tidemill_testkit.crash_suite import outlives_a_kill
 from tidemill_testkit.service_process import ServiceProcess
 from tidemill_testkit.stack import unique_name
 
@@ -105,3 +106,27 @@ async def write(stack: Addresses, project: str, story: Story) -> None:
             )
             key = f"{project}/{event.subject}".encode()
             await producer.send_and_wait(event.topic, body, key=key, headers=list(to_headers(sent)))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers of one model, as inference publishes them."""
+
+    process: MonitorProcess
+    project: str
+    topics: Sequence[str] = ()
+
+    async def send(self, piece: str) -> None:
+        story = Story()
+        story.answer(piece, documents=("d1",))
+        await write(self.process.stack, self.project, story)
+
+    async def done(self) -> Sequence[str]:
+        asked = pb.GetLineageRequest(kind="model_version", id="smollm2@1", direction=pb.LINEAGE_DIRECTION_FORWARD)
+        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+            found = await LineageServiceStub(channel).GetLineage(asked)
+        return [node.id for node in found.nodes if node.kind == "inference"]
+
+
+async def test_each_answer_is_in_the_lineage_once_whenever_the_process_is_killed(monitor: MonitorProcess) -> None:
+    await outlives_a_kill(Answers(monitor, unique_name("acme")))

@@ -6,7 +6,7 @@ What is killed here is the process, between any two of its steps; what it promis
 import asyncio
 import hashlib
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from tidemill_local import Addresses
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
 from tidemill_testkit.clocks import NOON
+from tidemill_testkit.crash_suite import PIECES, outlives_a_kill
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.service_process import ServiceProcess
 from tidemill_testkit.stack import unique_name
@@ -211,6 +212,40 @@ async def create_handbook(harness: Harness) -> None:
     )
 
 
+@dataclass(frozen=True)
+class Documents:
+    """Documents whose events ingest publishes, some of them twice."""
+
+    harness: Harness
+    topics: Sequence[str] = ()
+
+    @property
+    def process(self) -> RagProcess:
+        return self.harness.process
+
+    @property
+    def project(self) -> str:
+        return self.harness.project
+
+    async def send(self, piece: str) -> None:
+        self.harness.seqs[piece] = 0
+        await self.harness.put(piece, _text(piece))
+
+    async def done(self) -> Sequence[str]:
+        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project, timeout_s=20) as channel:
+            stub, found = RetrievalServiceStub(channel), list[str]()
+            for number in range(PIECES):
+                query = _text(f"piece-{number}")
+                request = retrieval_service_pb2.SearchRequest(collection="handbook", query=query, top_k=PIECES)
+                passages = (await stub.Search(request)).passages
+                found += [each.document for each in passages if each.document == f"piece-{number}"]
+        return found
+
+
+def _text(piece: str) -> str:
+    return f"Note {piece}: " + hashlib.sha256(piece.encode()).hexdigest()
+
+
 @pytest.mark.timeout(400)
 async def test_what_was_received_is_searchable_however_often_the_process_dies(harness: Harness) -> None:
     await harness.put("zebra", "Zebras are striped horses that live in Africa.", received=False)
@@ -239,4 +274,4 @@ async def test_what_was_received_is_searchable_however_often_the_process_dies(ha
         return counted and "tax" not in left and (await harness.found("zebras in Berlin"))[0] == ("zebra", 2)
 
     await eventually(all_current, despite=(TidemillError,))
-    assert await asyncio.to_thread(harness.process.stop) == 0
+    await outlives_a_kill(Documents(harness))

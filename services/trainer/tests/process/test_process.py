@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tidemill_kit.store.mongo import connect
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_local import Addresses
 from tidemill_testkit.clocks import NOON
+from tidemill_testkit.crash_suite import outlives_a_kill
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.stack import unique_name
 
@@ -51,13 +53,7 @@ async def test_a_folder_goes_through_the_api_to_the_bucket_and_the_topic(
     await asyncio.to_thread(trainer.start)
     project, files = unique_name("acme"), model_files()
     async with open_channel(f"127.0.0.1:{trainer.port}", project=project) as channel:
-        stub = ModelRegistryServiceStub(channel)
-        manifest = [pb.ManifestFile(path=f.path, size=f.size, sha256=f.sha256) for f in manifest_of(files).files]
-        source = pb.ModelSource(folder=pb.FolderSource(files=manifest))
-        begun = (await stub.ImportModel(rpc.ImportModelRequest(model="smollm2", source=source))).version
-        for path, content in files.items():
-            await stub.UploadModelFile(_messages(begun.id, path, content))
-        ready = (await stub.CompleteModelVersion(rpc.CompleteModelVersionRequest(id=begun.id))).version
+        ready = await _register(ModelRegistryServiceStub(channel), "smollm2", files)
 
     store = ObjectStore(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
     assert [await store.get(a.bucket, a.key) for a in ready.artifacts] == [files[a.path] for a in ready.artifacts]
@@ -110,6 +106,46 @@ async def test_a_kill_in_the_middle_of_a_download_costs_nothing_but_time(
     await eventually(lambda: _has_events(stack, project, 1))
     assert [event.seq for event in await published(stack, project)] == [1]
     assert list((trainer.data_dir / "downloads").iterdir()) == []
+
+
+@dataclass(frozen=True)
+class Models:
+    """Models that users register from folders."""
+
+    process: TrainerProcess
+    project: str
+    topics: Sequence[str] = ("tidemill.trainer.model.v1",)
+
+    async def send(self, piece: str) -> None:
+        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+            await _register(ModelRegistryServiceStub(channel), piece, model_files())
+
+    async def done(self) -> Sequence[str]:
+        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+            stub = ModelRegistryServiceStub(channel)
+            models = (await stub.ListModels(rpc.ListModelsRequest())).models
+            versions = [
+                version
+                for model in models
+                for version in (await stub.ListModelVersions(rpc.ListModelVersionsRequest(model=model.id))).versions
+            ]
+        return [each.model for each in versions if each.state == pb.MODEL_VERSION_STATE_READY]
+
+
+async def test_each_model_is_registered_once_whenever_the_process_is_killed(trainer: TrainerProcess) -> None:
+    await asyncio.to_thread(trainer.start)
+    await outlives_a_kill(Models(trainer, unique_name("acme")))
+
+
+async def _register(stub: ModelRegistryServiceStub, model: str, files: Mapping[str, bytes]) -> pb.ModelVersion:
+    manifest = [pb.ManifestFile(path=f.path, size=f.size, sha256=f.sha256) for f in manifest_of(files).files]
+    source = pb.ModelSource(folder=pb.FolderSource(files=manifest))
+    begun = (await stub.ImportModel(rpc.ImportModelRequest(model=model, source=source, request_id=model))).version
+    if begun.state == pb.MODEL_VERSION_STATE_READY:
+        return begun
+    for path, content in files.items():
+        await stub.UploadModelFile(_messages(begun.id, path, content))
+    return (await stub.CompleteModelVersion(rpc.CompleteModelVersionRequest(id=begun.id))).version
 
 
 async def _messages(version: str, path: str, content: bytes) -> AsyncIterator[rpc.UploadModelFileRequest]:
