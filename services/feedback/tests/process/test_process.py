@@ -67,6 +67,15 @@ async def submit(process: FeedbackProcess, project: str, *inferences: str) -> No
             )
 
 
+async def completions_by_http(process: FeedbackProcess, project: str) -> object:
+    """Return how often the curation was completed, as the JSON API of a service that is ready has it."""
+    headers = {"tidemill-project": project}
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{process.http_port}", headers=headers) as http:
+        assert (await http.get("/healthz/ready")).status_code == 200
+        shown = await http.post("/tidemill.feedback.v1.CurationService/GetCuration", json={"id": "sft"})
+    return shown.json()["curation"]["progress"]["completions"]
+
+
 async def received(others: Others, topic: str, events: int) -> None:
     """Return once a topic has so many different events."""
 
@@ -128,14 +137,7 @@ async def test_corrections_of_both_channels_become_one_batch_and_after_a_kill_th
     async with open_channel(f"127.0.0.1:{process.port}", project=project) as channel:
         shown = await CurationServiceStub(channel).GetCuration(GetCurationRequest(id="sft"))
     assert (shown.curation.progress.completions, shown.curation.seq) == (2, 2)
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{process.http_port}") as http:
-        same = await http.post(
-            "/tidemill.feedback.v1.CurationService/GetCuration",
-            json={"id": "sft"},
-            headers={"tidemill-project": project},
-        )
-        assert (await http.get("/healthz/ready")).status_code == 200
-    assert same.json()["curation"]["progress"]["completions"] == 2
+    assert await completions_by_http(process, project) == 2
     bodies = {each["ce_id"]: body for each, body in await others.of(CURATIONS)}
     assert [len(await process.batch(body)) for body in bodies.values()] == [5, 10]
     await received(others, FEEDBACK, 10)
