@@ -85,24 +85,34 @@ async def received(others: Others, topic: str, events: int) -> None:
     await eventually(are_there)
 
 
-async def test_corrections_of_both_channels_become_one_batch_and_after_a_kill_the_next(
-    process: FeedbackProcess, others: Others
-) -> None:
-    project = others.project
-    for number in range(8):
-        process.inference.put(f"i{number}", project=project, end_user=f"u{number}")
+async def curate(process: FeedbackProcess, project: str) -> None:
+    """Declare a curation that is complete with every five corrections."""
     async with open_channel(f"127.0.0.1:{process.port}", project=project) as channel:
         curation = curation_pb2.Curation(
             id="sft", dataset="helpdesk_sft", deployment="helpdesk", feedback=["correction"], new_examples=5
         )
         await CurationServiceStub(channel).CreateCuration(CreateCurationRequest(curation=curation))
-    await submit(process, project, "i0", "i1")
+
+
+async def correct_by_events(others: Others) -> None:
+    """Correct two answers, one of them twice, one that comes later, one that never does, and one with nothing new."""
     await others.correct("i2", f"{WORDS} 2", event_id="e2")
     await others.correct("i2", f"{WORDS} 2", event_id="e2")
     await others.correct("i3", f"{WORDS} 3", event_id="e3")
     await others.correct("ahead", f"{WORDS} ahead", event_id="e4")
     await others.correct("never", f"{WORDS} never", event_id="e5")
     await others.correct("i4", "It is  wrong.", event_id="e6")
+
+
+async def test_corrections_of_both_channels_become_one_batch_and_after_a_kill_the_next(
+    process: FeedbackProcess, others: Others
+) -> None:
+    project = others.project
+    for number in range(8):
+        process.inference.put(f"i{number}", project=project, end_user=f"u{number}")
+    await curate(process, project)
+    await submit(process, project, "i0", "i1")
+    await correct_by_events(others)
 
     async def waits() -> bool:
         async with open_channel(f"127.0.0.1:{process.port}", project=project) as channel:
