@@ -4,18 +4,10 @@ import asyncio
 import gzip
 import json
 import zlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
 
 from services.inference.tests.openai_api.apis import BODY, ScriptedAnswers, open_api
-from tidemill_kit.http.connections import ConnectionLimits
-from tidemill_kit.http.server import HttpServer
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 RAW = zlib.compressobj(wbits=-zlib.MAX_WBITS)
@@ -24,91 +16,6 @@ PLAIN = json.dumps(BODY).encode()
 
 def gzipped(text: bytes) -> bytes:
     return gzip.compress(text, mtime=0)  # with the time, names of tests would differ between processes
-
-
-@asynccontextmanager
-async def serving(**limits: float) -> AsyncIterator[int]:
-    async def hello(_request: Request) -> PlainTextResponse:
-        return PlainTextResponse("hello")
-
-    app = Starlette(routes=[Route("/", hello)])
-    server = HttpServer(app, host="127.0.0.1", port=0, grace_s=1, limits=ConnectionLimits(**limits))  # type: ignore[arg-type]
-    await server.start()
-    try:
-        yield server.port
-    finally:
-        await server.stop()
-
-
-async def closed(reader: asyncio.StreamReader) -> bool:
-    async with asyncio.timeout(5):
-        return not await reader.read(1)
-
-
-async def answer(reader: asyncio.StreamReader) -> bytes:
-    async with asyncio.timeout(5):
-        await reader.readuntil(b"\r\n\r\n")
-        return await reader.readexactly(5)
-
-
-@pytest.mark.parametrize("sent", [b"", b"GET / HTT", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "])
-async def test_headers_that_do_not_come_are_not_waited_for(sent: bytes) -> None:
-    async with serving(header_s=0.2) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(sent)
-
-        assert await closed(reader)
-        writer.close()
-
-
-async def test_half_a_header_behind_a_whole_request_is_not_waited_for_either() -> None:
-    async with serving(header_s=0.2, idle_s=60) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(GET)
-        assert await answer(reader) == b"hello"
-        writer.write(b"GET / HT")
-
-        assert await closed(reader)
-        writer.close()
-
-
-async def test_a_connection_waits_for_its_next_request_longer_than_for_headers() -> None:
-    async with serving(header_s=0.1, idle_s=60) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for _ in range(2):
-            writer.write(GET)
-            assert await answer(reader) == b"hello"
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.3):
-                    await reader.read(1)
-        writer.close()
-
-
-async def test_an_idle_connection_is_closed_after_its_time() -> None:
-    async with serving(idle_s=0.2) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(GET)
-        assert await answer(reader) == b"hello"
-
-        assert await closed(reader)
-        writer.close()
-
-
-async def test_above_the_limit_the_connection_that_is_idle_for_longest_frees_memory() -> None:
-    async with serving(max_connections=2) as port:
-        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
-        for reader, writer in idle:
-            writer.write(GET)
-            await answer(reader)
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(GET)
-
-        assert await answer(reader) == b"hello"
-        assert await closed(idle[0][0])
-        idle[1][1].write(GET)
-        assert await answer(idle[1][0]) == b"hello"
-        for _, each in [*idle, (reader, writer)]:
-            each.close()
 
 
 async def test_a_request_with_two_lengths_is_refused_and_its_connection_closed() -> None:
