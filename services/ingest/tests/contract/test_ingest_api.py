@@ -73,7 +73,7 @@ async def played(door: ApiClient, ids: dict[str, str]) -> tuple[StubDocuments, S
     for each in (await door.documents.ListDocuments(ALL)).documents:
         documents.add(each, texts=texts[each.key], project="acme")
     for number in (1, 2):
-        request = dataset_service_pb2.GetDatasetVersionRequest(id=f"{NAME.dataset}@{number}")
+        request = dataset_service_pb2.GetDatasetVersionRequest(id=f"{NAME.id}@{number}")
         datasets.add((await door.datasets.GetDatasetVersion(request)).version, project="acme")
     assert set(ids) == set(texts)
     return documents, datasets
@@ -167,9 +167,9 @@ async def test_the_documents_of_one_project_are_not_found_by_another(api: Api) -
 
 
 async def test_a_dataset_version_is_found_by_number_and_the_newest_by_its_dataset(api: Api) -> None:
-    first, newest = await api.version(f"{NAME.dataset}@1"), await api.version(NAME.dataset)
+    first, newest = await api.version(f"{NAME.id}@1"), await api.version(NAME.id)
 
-    assert (first.dataset, first.number, newest.id) == (NAME.dataset, 1, f"{NAME.dataset}@2")
+    assert (first.dataset, first.number, newest.id) == (NAME.id, 1, f"{NAME.id}@2")
     assert first.train.bucket == newest.held_out.bucket
     assert (first.train.examples, first.held_out.examples) == (14, 6)
 
@@ -177,8 +177,8 @@ async def test_a_dataset_version_is_found_by_number_and_the_newest_by_its_datase
 @pytest.mark.parametrize(
     ("reference", "reason"),
     [
-        (f"{NAME.dataset}@9", "DATASET_VERSION_NOT_FOUND"),
-        (f"{NAME.dataset}@x", "DATASET_VERSION_NOT_FOUND"),
+        (f"{NAME.id}@9", "DATASET_VERSION_NOT_FOUND"),
+        (f"{NAME.id}@x", "DATASET_VERSION_NOT_FOUND"),
         ("nope@1", "DATASET_NOT_FOUND"),
         ("nope", "DATASET_NOT_FOUND"),
     ],
@@ -192,4 +192,4 @@ async def test_a_dataset_version_that_is_not_there_is_not_found(api: Api, refere
 
 async def test_the_dataset_versions_of_one_project_are_not_found_by_another(api: Api) -> None:
     with pytest.raises(NotFound):
-        await api.globex_datasets.GetDatasetVersion(dataset_service_pb2.GetDatasetVersionRequest(id=NAME.dataset))
+        await api.globex_datasets.GetDatasetVersion(dataset_service_pb2.GetDatasetVersionRequest(id=NAME.id))

@@ -7,7 +7,7 @@ from datetime import timedelta
 from services.ingest.tests.datasets.examples import FEEDBACK, offer_of, stored
 from services.ingest.tests.fakes import ACME, Ingest, LeasesInMemory
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
-from tidemill_core.application import Request
+from tidemill_core.application import Request, ResourceKey
 from tidemill_core.resources import Write
 from tidemill_ingest.datasets import mongo
 from tidemill_ingest.datasets.crud import ManageDatasets
@@ -18,7 +18,6 @@ from tidemill_ingest.datasets.erasures import Erasures
 from tidemill_ingest.datasets.events import Curations
 from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.datasets.offer_examples import OfferExamples
-from tidemill_ingest.datasets.ports import DatasetName
 from tidemill_ingest.datasets.publish_versions import PublishVersions
 from tidemill_ingest.datasets.read_versions import ReadVersions
 from tidemill_ingest.datasets.sweep import SweepDatasets
@@ -27,23 +26,23 @@ from tidemill_ingest.limits import COMMON_FROM, Limits
 from tidemill_testkit.stores import InMemoryAggregates
 
 DATASETS = "tidemill-ingest-datasets"
-NAME = DatasetName(project="acme", dataset="helpdesk_sft")
+NAME = ResourceKey(project="acme", id="helpdesk_sft")
 
 
 @dataclass
 class GroupsInMemory:
     """Does what `MongoGroups` does: both pass tests/datasets/test_groups.py."""
 
-    stored: dict[tuple[DatasetName, str], tuple[bool, str]] = field(default_factory=dict)
+    stored: dict[tuple[ResourceKey, str], tuple[bool, str]] = field(default_factory=dict)
     read: int = 0
     """How many groups were read."""
 
-    async def assigned(self, name: DatasetName, groups: Sequence[str], *, but_by: str = "") -> Mapping[str, bool]:
+    async def assigned(self, name: ResourceKey, groups: Sequence[str], *, but_by: str = "") -> Mapping[str, bool]:
         found = {group: self.stored[name, group] for group in groups if (name, group) in self.stored}
         self.read += len(found)
         return {group: held_out for group, (held_out, offer) in found.items() if not but_by or offer != but_by}
 
-    async def assign(self, name: DatasetName, groups: Mapping[str, bool], *, offer: str) -> bool:
+    async def assign(self, name: ResourceKey, groups: Mapping[str, bool], *, offer: str) -> bool:
         for group, held_out in groups.items():
             self.stored.setdefault((name, group), (held_out, offer))
         return all(self.stored[name, group][0] == held_out for group, held_out in groups.items())
@@ -96,7 +95,7 @@ class Datasets:
             unreferenced_after=timedelta(days=1),
         )
 
-    async def publish(self, name: DatasetName, publishing: PublishVersions | None = None) -> bool:
+    async def publish(self, name: ResourceKey, publishing: PublishVersions | None = None) -> bool:
         """Do what a worker does that gets the lease, and return whether it was done."""
         async with self.leases.held(name.key) as lease:
             return lease is not None and await (publishing or self.publishing)(name, epoch=lease.epoch) is None
@@ -110,17 +109,17 @@ class Datasets:
         return deleted
 
     async def declared(self, *, share: float = 0.3) -> "Datasets":
-        dataset = Dataset(id=NAME.dataset, project=NAME.project, held_out_share=share)
+        dataset = Dataset(id=NAME.id, project=NAME.project, held_out_share=share)
         await self.managing.create(ACME, dataset, Write(request=Request.internal()))
         return self
 
     async def deleted(self) -> None:
-        await self.managing.delete(ACME, NAME.dataset, Write(request=Request.internal()))
+        await self.managing.delete(ACME, NAME.id, Write(request=Request.internal()))
 
     async def offered(self, messages: Sequence[ExampleMessage], *, seq: int = 1) -> None:
         """Offer the examples, and leave them to a worker."""
         offer = offer_of(await stored(self.objects, messages), seq=seq)
-        await self.offering(ACME, NAME.dataset, offer, request=Request(id=offer.id, digest=""))
+        await self.offering(ACME, NAME.id, offer, request=Request(id=offer.id, digest=""))
 
     async def turned(self, messages: Sequence[ExampleMessage], *, seq: int = 1) -> Dataset:
         """Offer the examples, let a worker do its work, and return the dataset."""
@@ -129,14 +128,14 @@ class Datasets:
         return await self.dataset()
 
     async def dataset(self) -> Dataset:
-        return await self.managing.get(ACME, NAME.dataset)
+        return await self.managing.get(ACME, NAME.id)
 
     async def newest(self) -> DatasetVersion:
-        return await self.reading.version(ACME, NAME.dataset)
+        return await self.reading.version(ACME, NAME.id)
 
     def stored(self) -> list[str]:
         """Return the keys of all objects of datasets."""
         return sorted(self.objects.buckets[DATASETS])
 
-    def _enqueue(self, _: DatasetName) -> None:
+    def _enqueue(self, _: ResourceKey) -> None:
         self.enqueued += 1

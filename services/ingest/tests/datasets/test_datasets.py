@@ -10,14 +10,13 @@ from services.ingest.tests.datasets.examples import FEEDBACK, batch_of, ids_in, 
 from services.ingest.tests.datasets.fakes import DATASETS, NAME, Datasets
 from services.ingest.tests.fakes import ACME
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Caller, PageRequest, Request
+from tidemill_core.application import Caller, PageRequest, Request, ResourceKey
 from tidemill_core.errors import Conflict, InvalidInput
 from tidemill_core.resources import Write
 from tidemill_ingest.datasets.domain.dataset import Dataset
 from tidemill_ingest.datasets.domain.events import DatasetVersionWithheld
 from tidemill_ingest.datasets.domain.version import Batch
 from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
-from tidemill_ingest.datasets.ports import DatasetName
 from tidemill_ingest.errors import (
     DatasetExists,
     DatasetNotFound,
@@ -32,7 +31,7 @@ GLOBEX = Caller(project="globex")
 LATER = timedelta(days=2)
 
 
-def desired(*, share: float = 0.3, group_by: str = "question", dataset_id: str = NAME.dataset) -> Dataset:
+def desired(*, share: float = 0.3, group_by: str = "question", dataset_id: str = NAME.id) -> Dataset:
     return Dataset(id=dataset_id, project="acme", held_out_share=share, group_by=group_by)
 
 
@@ -52,7 +51,7 @@ async def test_a_dataset_is_created_once_and_its_id_is_taken_then() -> None:
     with pytest.raises(DatasetExists):
         await datasets.managing.create(ACME, desired(), write(validate_only=True))
     with pytest.raises(DatasetNotFound):
-        await datasets.managing.get(GLOBEX, NAME.dataset)
+        await datasets.managing.get(GLOBEX, NAME.id)
 
 
 @pytest.mark.parametrize(
@@ -130,11 +129,11 @@ async def test_deleting_checks_the_etag_and_can_be_tried_out() -> None:
     datasets = await Datasets().declared()
 
     with pytest.raises(Conflict):
-        await datasets.managing.delete(ACME, NAME.dataset, write(etag="77"))
-    await datasets.managing.delete(ACME, NAME.dataset, write(etag="1", validate_only=True))
-    assert (await datasets.dataset()).id == NAME.dataset
+        await datasets.managing.delete(ACME, NAME.id, write(etag="77"))
+    await datasets.managing.delete(ACME, NAME.id, write(etag="1", validate_only=True))
+    assert (await datasets.dataset()).id == NAME.id
     with pytest.raises(DatasetNotFound):
-        await datasets.managing.delete(GLOBEX, NAME.dataset, write())
+        await datasets.managing.delete(GLOBEX, NAME.id, write())
 
 
 async def test_versions_are_named_by_number_or_by_their_dataset_and_listed_in_pages() -> None:
@@ -142,8 +141,8 @@ async def test_versions_are_named_by_number_or_by_their_dataset_and_listed_in_pa
     for seq in range(1, 4):
         await datasets.turned(numbered(10 + seq), seq=seq)
 
-    first = await datasets.reading.versions(ACME, NAME.dataset, PageRequest(size=2))
-    rest = await datasets.reading.versions(ACME, NAME.dataset, PageRequest(size=2, token=first.next_token))
+    first = await datasets.reading.versions(ACME, NAME.id, PageRequest(size=2))
+    rest = await datasets.reading.versions(ACME, NAME.id, PageRequest(size=2, token=first.next_token))
 
     assert [each.number for each in (*first.items, *rest.items)] == [1, 2, 3]
     assert (first.next_token, rest.next_token) == ("2", "")
@@ -155,7 +154,7 @@ async def test_versions_are_named_by_number_or_by_their_dataset_and_listed_in_pa
     with pytest.raises(DatasetNotFound):
         await datasets.reading.version(GLOBEX, "helpdesk_sft@1")
     with pytest.raises(InvalidInput):
-        await datasets.reading.versions(ACME, NAME.dataset, PageRequest(token="x"))  # noqa: S106 - of a page
+        await datasets.reading.versions(ACME, NAME.id, PageRequest(token="x"))  # noqa: S106 - of a page
 
 
 async def test_a_difference_reports_which_examples_came_went_and_changed() -> None:
@@ -237,7 +236,7 @@ async def test_a_batch_that_is_elsewhere_or_too_large_is_refused_at_the_api(
     offer = offer_of(elsewhere(batch_of(b"", count=0), **changed))
 
     with pytest.raises(InvalidInput) as refused:
-        await datasets.offering(ACME, NAME.dataset, offer, request=Request.internal())
+        await datasets.offering(ACME, NAME.id, offer, request=Request.internal())
 
     assert [violation.field for violation in refused.value.violations] == [field]
     dataset = await datasets.dataset()
@@ -272,7 +271,7 @@ async def test_what_was_refused_stays_visible_when_an_older_offer_is_handled_aft
     await datasets.offered(numbered(count), seq=1)
     refused = offer_of(elsewhere(batch_of(b"", count=0), bucket="elsewhere"), seq=2)
     with pytest.raises(InvalidInput):
-        await datasets.offering(ACME, NAME.dataset, refused, request=Request.internal())
+        await datasets.offering(ACME, NAME.id, refused, request=Request.internal())
 
     await datasets.publish(NAME)
 
@@ -288,7 +287,7 @@ async def test_an_old_offer_that_is_refused_says_nothing_of_what_came_since() ->
     old = offer_of(elsewhere(batch_of(b"", count=0), bucket="elsewhere"), seq=1)
 
     with pytest.raises(InvalidInput):
-        await datasets.offering(ACME, NAME.dataset, old, request=Request.internal())
+        await datasets.offering(ACME, NAME.id, old, request=Request.internal())
 
     assert (await datasets.dataset()).last_withheld is None
 
@@ -330,7 +329,7 @@ async def test_a_part_that_is_put_again_while_garbage_is_swept_is_not_taken_from
     assert await datasets.publish(NAME)
 
     assert datasets.stored() == garbage
-    assert await datasets.reading.part(ACME, NAME.dataset, "train")
+    assert await datasets.reading.part(ACME, NAME.id, "train")
 
 
 async def test_a_dataset_that_is_worked_on_is_not_swept() -> None:
@@ -343,7 +342,7 @@ async def test_a_dataset_that_is_worked_on_is_not_swept() -> None:
 
 async def test_the_sweep_meets_every_dataset_once_however_many_there_are() -> None:
     datasets = Datasets()
-    names = [DatasetName(project="acme", dataset=f"d{number:04}") for number in range(1001)]
+    names = [ResourceKey(project="acme", id=f"d{number:04}") for number in range(1001)]
     for name in names:
         for part in (b"train", b"held out"):
             await datasets.parts.put_part(name, part)

@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.ingest.tests.datasets.fakes import NAME, GroupsInMemory
+from tidemill_core.application import ResourceKey
 from tidemill_ingest.datasets.mongo import MongoGroups
-from tidemill_ingest.datasets.ports import DatasetName, Groups
+from tidemill_ingest.datasets.ports import Groups
 from tidemill_kit.store.mongo import connect
 from tidemill_local import Addresses
 from tidemill_testkit.stack import unique_name
 
-OTHER = DatasetName(project="globex", dataset=NAME.dataset)
+OTHER = ResourceKey(project="globex", id=NAME.id)
 
 
 @pytest.fixture

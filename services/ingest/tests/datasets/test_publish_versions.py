@@ -169,7 +169,7 @@ async def test_groups_that_were_assigned_in_one_object_stay_assigned() -> None:
     written = {"train": sorted(before.train), "held_out": sorted(before.held_out), "owed": before.held_out_debt}
     ref = await datasets.parts.put_part(NAME, json.dumps(written).encode())
     await datasets.datasets.update(
-        "acme", NAME.dataset, lambda each: setattr(each, "split", ref), request=Request.internal()
+        "acme", NAME.id, lambda each: setattr(each, "split", ref), request=Request.internal()
     )
 
     dataset = await datasets.turned(numbered(14))
@@ -236,7 +236,7 @@ async def test_a_batch_that_is_gone_damaged_or_no_examples_is_withheld_with_its_
     for seq, (data, offered, reason) in enumerate(cases, start=1):
         offer = offer_of(await stored(datasets.objects, offered), seq=seq)
         datasets.objects.buckets[FEEDBACK] = {offer.batch.object.key: data} if data else {}
-        await datasets.offering(ACME, NAME.dataset, offer, request=Request(id=offer.id, digest=""))
+        await datasets.offering(ACME, NAME.id, offer, request=Request(id=offer.id, digest=""))
         assert await datasets.publish(NAME)
         withheld = (await datasets.dataset()).last_withheld
         assert withheld is not None
@@ -260,7 +260,7 @@ async def test_lines_that_are_no_examples_are_withheld_by_their_number(data: byt
     datasets = await Datasets().declared()
     offer = offer_of(batch_of(data, count=count))
     datasets.objects.buckets[FEEDBACK][offer.batch.object.key] = data
-    await datasets.offering(ACME, NAME.dataset, offer, request=Request(id=offer.id, digest=""))
+    await datasets.offering(ACME, NAME.id, offer, request=Request(id=offer.id, digest=""))
 
     assert await datasets.publish(NAME)
 
@@ -325,7 +325,7 @@ async def test_a_worker_that_slept_through_its_lease_changes_nothing() -> None:
     datasets = await Datasets().declared()
     await datasets.offered(numbered(20))
     stale = await datasets.dataset()
-    await datasets.datasets.update("acme", NAME.dataset, lambda each: each.claim(7), request=Request.internal())
+    await datasets.datasets.update("acme", NAME.id, lambda each: each.claim(7), request=Request.internal())
 
     assert not await datasets.publish(NAME)  # its epoch is 1
 

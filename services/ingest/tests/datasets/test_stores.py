@@ -13,7 +13,7 @@ from services.ingest.tests.datasets.examples import batch_of, examples, lines, n
 from services.ingest.tests.datasets.fakes import NAME, Datasets
 from services.ingest.tests.fakes import ACME
 from services.ingest.tests.stores import datasets_in
-from tidemill_core.application import PageRequest, Request, SystemClock
+from tidemill_core.application import PageRequest, Request, ResourceKey, SystemClock
 from tidemill_core.errors import NotFound
 from tidemill_ingest.datasets.domain.dataset import Dataset, DatasetState
 from tidemill_ingest.datasets.domain.split import Split
@@ -25,7 +25,6 @@ from tidemill_ingest.datasets.mongo import (
     datasets_with_offers,
 )
 from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
-from tidemill_ingest.datasets.ports import DatasetName
 from tidemill_ingest.datasets.publish_versions import PublishVersions
 from tidemill_ingest.datasets.read_versions import ReadVersions
 from tidemill_ingest.errors import BatchUnusable
@@ -126,13 +125,13 @@ async def test_workers_find_the_datasets_to_which_something_is_offered(database:
     offer = offer_of(batch_of(b"", count=0))
     await stored.update("acme", "busy", lambda each: each.offer(offer, at_most=1), request=Request.internal())
 
-    assert (await pending("", without=frozenset())).items == [DatasetName(project="acme", dataset="busy")]
+    assert (await pending("", without=frozenset())).items == [ResourceKey(project="acme", id="busy")]
 
 
 async def test_parts_and_assignments_are_found_by_their_references_until_they_are_deleted(buckets: Buckets) -> None:
     parts = DatasetParts(buckets.store, buckets.datasets)
     written = b'{"held_out": ["c"], "owed": -100000, "train": ["a", "b"]}'
-    other = DatasetName(project="globex", dataset="x")
+    other = ResourceKey(project="globex", id="x")
 
     ref = await parts.put_part(NAME, lines(numbered(3)))
     same = await parts.put_part(NAME, lines(numbered(3)))
@@ -174,13 +173,13 @@ async def test_two_workers_at_once_make_one_version_and_one_event_of_each_offer(
     stored, clock = datasets_in(database), SystemClock()
     batches = FeedbackBatches(buckets.store, buckets.feedback, limits=Limits())
     parts = DatasetParts(buckets.store, buckets.datasets)
-    dataset = Dataset(id=NAME.dataset, project=NAME.project, state=DatasetState.ACTIVE)
+    dataset = Dataset(id=NAME.id, project=NAME.project, state=DatasetState.ACTIVE)
     await stored.add(dataset, request=Request.internal())
     for seq in (1, 2):
         data = lines(numbered(20 * seq))
         offer = offer_of(batch_of(data, count=20 * seq, bucket=buckets.feedback), seq=seq)
         await buckets.store.put(buckets.feedback, offer.batch.object.key, data, media_type="application/jsonl")
-        await stored.update("acme", NAME.dataset, partial(offered, offer=offer), request=Request.internal())
+        await stored.update("acme", NAME.id, partial(offered, offer=offer), request=Request.internal())
     publish = PublishVersions(
         datasets=stored,
         batches=batches,
@@ -204,7 +203,7 @@ async def test_two_workers_at_once_make_one_version_and_one_event_of_each_offer(
     reading = ReadVersions(datasets=stored, parts=parts, limits=Limits())
     found = await database["datasets"].find_one({})
     assert sorted(done) == [False, True]
-    assert [each.number for each in (await reading.versions(ACME, NAME.dataset, PageRequest())).items] == [1, 2]
+    assert [each.number for each in (await reading.versions(ACME, NAME.id, PageRequest())).items] == [1, 2]
     assert found is not None
     assert [entry["type"].rsplit(".", 2)[1] for entry in found["outbox"]] == ["version_published"] * 2
     assert len((await reading.part(ACME, "helpdesk_sft@2", "held_out")).splitlines()) == 12

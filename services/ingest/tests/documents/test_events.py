@@ -36,7 +36,7 @@ class Letters:
 async def ingest_with_events(limits: Limits | None = None) -> Ingest:
     source = Source(id="cms", project="acme", events=KB)
     ingest = await Ingest(limits=limits or Limits()).with_source(source)
-    await ingest.events.bind("acme", KB, "cms")
+    await ingest.events.bind(ACME, KB, "cms")
     return ingest
 
 

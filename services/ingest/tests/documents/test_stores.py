@@ -169,10 +169,10 @@ async def test_sources_and_bindings_are_read_as_they_were_saved(database: Databa
     saved = await sources.add(source, request=Request.internal())
     ingest = Ingest()
     ingest.events = replace(ingest.events, sources=sources, bindings=bindings)
-    await ingest.events.bind("acme", "urn:kb", "cms")
+    await ingest.events.bind(ACME, "urn:kb", "cms")
 
     assert await sources.get("acme", "cms") == saved
-    assert (await ingest.events.find("acme", "urn:kb")).id == "cms"
+    assert (await ingest.events.find(ACME, "urn:kb")).id == "cms"
 
 
 async def test_quarantine_holds_the_bytes_only_inside_its_block(buckets: Buckets) -> None:

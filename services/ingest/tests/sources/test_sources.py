@@ -108,10 +108,10 @@ async def test_events_belong_to_one_source_of_a_project_and_other_projects_have_
         await ingest.managing.create(ACME, *creating("other", events=KB))
     await ingest.managing.create(Caller(project="umbrella"), *creating(events=KB, project="umbrella"))
 
-    assert (await ingest.events.find("acme", KB)).project == "acme"
-    assert (await ingest.events.find("umbrella", KB)).project == "umbrella"
+    assert (await ingest.events.find(ACME, KB)).project == "acme"
+    assert (await ingest.events.find(Caller(project="umbrella"), KB)).project == "umbrella"
     with pytest.raises(EventsNotRegistered):
-        await ingest.events.find("initech", KB)
+        await ingest.events.find(Caller(project="initech"), KB)
 
 
 async def test_events_are_free_again_once_their_source_gives_them_up() -> None:
@@ -123,19 +123,19 @@ async def test_events_are_free_again_once_their_source_gives_them_up() -> None:
     await ingest.managing.delete(ACME, *deleting("second"))
     await ingest.managing.create(ACME, *creating("third", events=KB))
 
-    assert (await ingest.events.find("acme", KB)).id == "third"
+    assert (await ingest.events.find(ACME, KB)).id == "third"
 
 
 async def test_events_that_a_crash_left_bound_are_free_after_a_minute() -> None:
     ingest = Ingest()
-    await ingest.events.bind("acme", KB, "never-saved")
+    await ingest.events.bind(ACME, KB, "never-saved")
 
     with pytest.raises(EventSourceTaken):
         await ingest.managing.create(ACME, *creating(events=KB))
     ingest.clock.advance(timedelta(minutes=2))
     await ingest.managing.create(ACME, *creating(events=KB))
 
-    assert (await ingest.events.find("acme", KB)).id == "cms"
+    assert (await ingest.events.find(ACME, KB)).id == "cms"
 
 
 async def test_an_update_changes_only_what_its_mask_names() -> None:
@@ -164,7 +164,7 @@ async def test_a_deleted_source_takes_nothing_and_its_id_can_be_taken_again() ->
     with pytest.raises(SourceNotFound):
         await ingest.sources.get("acme", "cms")
     with pytest.raises(EventsNotRegistered):
-        await ingest.events.find("acme", KB)
+        await ingest.events.find(ACME, KB)
     assert (await ingest.managing.create(ACME, *creating(events=KB))).version > 1
 
 
@@ -198,12 +198,12 @@ async def test_a_source_that_was_found_is_remembered_for_a_moment_and_one_that_w
     ingest = Ingest()
     find = KnownSources(events=ingest.events, clock=ingest.clock)
     with pytest.raises(EventsNotRegistered):
-        await find("acme", KB)
+        await find(ACME, KB)
     source = await ingest.managing.create(ACME, *creating(events=KB))
 
-    assert (await find("acme", KB)).masking == source.masking
+    assert (await find(ACME, KB)).masking == source.masking
     await ingest.managing.update(ACME, *updating(replace(source, masking=Masking.of([], none=True)), "masking"))
-    assert (await find("acme", KB)).masking == source.masking
+    assert (await find(ACME, KB)).masking == source.masking
     ingest.clock.advance(timedelta(seconds=6))
 
-    assert (await find("acme", KB)).masking.kinds == frozenset()
+    assert (await find(ACME, KB)).masking.kinds == frozenset()

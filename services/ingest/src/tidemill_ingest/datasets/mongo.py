@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from tidemill_core.application import ResourceKey
 from tidemill_ingest.datasets.domain.dataset import Dataset, Withheld
 from tidemill_ingest.datasets.messages import payload_of
-from tidemill_ingest.datasets.ports import DatasetName
 from tidemill_kit.mapping import DocumentCodec, FieldForm, Form
 from tidemill_kit.store.mongo import Collection, Document, insert_new, translated
 from tidemill_kit.workers.pending import PendingDocuments
@@ -36,13 +36,13 @@ DATASETS = DocumentCodec(
 """Lists are filtered by `state`, workers look for `waiting`."""
 
 
-def datasets_with_offers(datasets: Collection) -> PendingDocuments[DatasetName]:
+def datasets_with_offers(datasets: Collection) -> PendingDocuments[ResourceKey]:
     """Find the datasets to which something is offered."""
     return PendingDocuments(
         datasets,
         {"state.waiting": {"$gt": 0}},
         index="state.waiting",
-        key=lambda project, dataset: DatasetName(project=project, dataset=dataset),
+        key=lambda project, dataset: ResourceKey(project=project, id=dataset),
     )
 
 
@@ -52,7 +52,7 @@ class MongoGroups:
     def __init__(self, groups: Collection) -> None:
         self._groups = groups
 
-    async def assigned(self, name: DatasetName, groups: Sequence[str], *, but_by: str = "") -> Mapping[str, bool]:
+    async def assigned(self, name: ResourceKey, groups: Sequence[str], *, but_by: str = "") -> Mapping[str, bool]:
         """See `Groups.assigned`."""
         found: dict[str, bool] = {}
         for part in _parts(sorted(groups)):
@@ -63,7 +63,7 @@ class MongoGroups:
                         found[document["_id"].rpartition("/")[2]] = document["held_out"]
         return found
 
-    async def assign(self, name: DatasetName, groups: Mapping[str, bool], *, offer: str) -> bool:
+    async def assign(self, name: ResourceKey, groups: Mapping[str, bool], *, offer: str) -> bool:
         """See `Groups.assign`."""
         agreed = True
         for part in _parts(sorted(groups)):
@@ -77,8 +77,8 @@ class MongoGroups:
         return agreed
 
 
-def _group_id(name: DatasetName, group: str) -> str:
-    return f"{name.project}/{name.dataset}/{group}"
+def _group_id(name: ResourceKey, group: str) -> str:
+    return f"{name.project}/{name.id}/{group}"
 
 
 def _parts(groups: Sequence[str]) -> Iterator[Sequence[str]]:

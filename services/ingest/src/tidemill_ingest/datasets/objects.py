@@ -9,13 +9,13 @@ from google.protobuf.json_format import MessageToDict, Parse, ParseError
 
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Page
+from tidemill_core.application import Page, ResourceKey
 from tidemill_core.errors import InvalidInput, NotFound, TidemillError, Violation
 from tidemill_ingest.datasets.domain.example import CitedPassage, Example
 from tidemill_ingest.datasets.domain.parts import canonical, context_of, text_of
 from tidemill_ingest.datasets.domain.split import Split
 from tidemill_ingest.datasets.domain.version import Batch
-from tidemill_ingest.datasets.ports import DatasetName, StoredPart
+from tidemill_ingest.datasets.ports import StoredPart
 from tidemill_ingest.errors import BatchUnusable
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.listed_objects import ListedObjects
@@ -82,9 +82,9 @@ class DatasetParts:
         self._bucket = bucket
         self._exchange = ExchangeBucket(store, bucket)
 
-    async def put_part(self, name: DatasetName, lines: bytes) -> ObjectRef:
+    async def put_part(self, name: ResourceKey, lines: bytes) -> ObjectRef:
         """See `ports.Parts.put_part`."""
-        return await self._exchange.put(name.project, name.dataset, lines, media_type=_JSON_LINES)
+        return await self._exchange.put(name.project, name.id, lines, media_type=_JSON_LINES)
 
     async def split(self, ref: ObjectRef) -> Split:
         """See `ports.Parts.split`."""
@@ -104,17 +104,17 @@ class DatasetParts:
         for key in keys:
             await self._store.delete(self._bucket, key)
 
-    async def of_dataset(self, name: DatasetName) -> Sequence[StoredPart]:
+    async def of_dataset(self, name: ResourceKey) -> Sequence[StoredPart]:
         """See `ports.Parts.of_dataset`."""
-        found = self._store.scan(self._bucket, prefix=f"{name.project}/{name.dataset}/")
+        found = self._store.scan(self._bucket, prefix=f"{name.project}/{name.id}/")
         return [StoredPart(key=each.key, stored_at=each.modified_at) async for each in found]
 
-    async def pending(self, token: str, /, *, without: frozenset[str]) -> Page[DatasetName]:  # noqa: ARG002 - all are read
+    async def pending(self, token: str, /, *, without: frozenset[str]) -> Page[ResourceKey]:  # noqa: ARG002 - all are read
         """Return the datasets that have objects, for the sweep. Implements `controller.Pending`."""
-        names: list[DatasetName] = []
+        names: list[ResourceKey] = []
         async for each in self._store.scan(self._bucket, after=token):
             project, dataset, _ = each.key.split("/", 2)
-            name = DatasetName(project=project, dataset=dataset)
+            name = ResourceKey(project=project, id=dataset)
             if names and name == names[-1]:
                 continue
             if len(names) == _PAGE:

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, Clock, Request, derived_id
+from tidemill_core.application import Caller, Clock, Request, ResourceKey, derived_id
 from tidemill_core.errors import InvalidInput
 from tidemill_ingest.datasets.domain.dataset import Dataset
 from tidemill_ingest.datasets.domain.version import ExampleBatchOffer
-from tidemill_ingest.datasets.ports import Batches, DatasetName, Datasets
+from tidemill_ingest.datasets.ports import Batches, Datasets
 from tidemill_ingest.errors import DatasetNotFound
 from tidemill_ingest.limits import Limits
 
@@ -24,7 +24,7 @@ class OfferExamples:
     batches: Batches
     limits: Limits
     clock: Clock
-    enqueue: Callable[[DatasetName], None]
+    enqueue: Callable[[ResourceKey], None]
 
     async def __call__(self, caller: Caller, dataset_id: str, offer: ExampleBatchOffer, *, request: Request) -> Dataset:
         """Return the dataset with the offer waiting.
@@ -44,7 +44,7 @@ class OfferExamples:
         dataset = await self.datasets.update(
             caller.project, dataset_id, lambda each: each.offer(offer, at_most=at_most), request=request
         )
-        self.enqueue(DatasetName(project=caller.project, dataset=dataset_id))
+        self.enqueue(ResourceKey(project=caller.project, id=dataset_id))
         return dataset
 
     async def _refuse(self, caller: Caller, dataset_id: str, offer: ExampleBatchOffer, why: str) -> None:

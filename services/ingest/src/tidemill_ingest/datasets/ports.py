@@ -6,26 +6,13 @@ from datetime import datetime
 from typing import Protocol
 
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Aggregates
+from tidemill_core.application import Aggregates, ResourceKey
 from tidemill_ingest.datasets.domain.dataset import Dataset
 from tidemill_ingest.datasets.domain.example import Example
 from tidemill_ingest.datasets.domain.split import Split
 from tidemill_ingest.datasets.domain.version import Batch
 
 Datasets = Aggregates[Dataset]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatasetName:
-    """One dataset, across projects: what a worker works on."""
-
-    project: str
-    dataset: str
-
-    @property
-    def key(self) -> str:
-        """Return the name, in which no part has a slash."""
-        return f"{self.project}/{self.dataset}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +48,7 @@ class Batches(Protocol):
 class Parts(Protocol):
     """Parts of versions: immutable objects in a bucket of their own."""
 
-    async def put_part(self, name: DatasetName, lines: bytes) -> ObjectRef:
+    async def put_part(self, name: ResourceKey, lines: bytes) -> ObjectRef:
         """Store a part, whether it is there already or not."""
         ...
 
@@ -86,7 +73,7 @@ class Parts(Protocol):
         """Delete them; what is not there is no error."""
         ...
 
-    async def of_dataset(self, name: DatasetName) -> Sequence[StoredPart]:
+    async def of_dataset(self, name: ResourceKey) -> Sequence[StoredPart]:
         """Return the objects of one dataset."""
         ...
 
@@ -94,11 +81,11 @@ class Parts(Protocol):
 class Groups(Protocol):
     """Which part each group of a dataset belongs to: kept for ever, and read for the groups of an offer alone."""
 
-    async def assigned(self, name: DatasetName, groups: Sequence[str], *, but_by: str = "") -> Mapping[str, bool]:
+    async def assigned(self, name: ResourceKey, groups: Sequence[str], *, but_by: str = "") -> Mapping[str, bool]:
         """Return by group whether it is held out, of those that are assigned, except by the offer `but_by`."""
         ...
 
-    async def assign(self, name: DatasetName, groups: Mapping[str, bool], *, offer: str) -> bool:
+    async def assign(self, name: ResourceKey, groups: Mapping[str, bool], *, offer: str) -> bool:
         """Assign groups for an offer; what is assigned stays. Return False where one is assigned otherwise."""
         ...
 

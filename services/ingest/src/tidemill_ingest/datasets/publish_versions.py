@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from tidemill_core.application import Clock, Request, Requeue, derived_id
+from tidemill_core.application import Clock, Request, Requeue, ResourceKey, derived_id
 from tidemill_ingest.datasets.domain.dataset import Dataset
 from tidemill_ingest.datasets.domain.division import Division, Minimum, Shortcoming, divide
 from tidemill_ingest.datasets.domain.example import Example, group_of
@@ -13,7 +13,7 @@ from tidemill_ingest.datasets.domain.parts import content_digest, lines_of, shar
 from tidemill_ingest.datasets.domain.split import Split
 from tidemill_ingest.datasets.domain.version import ExampleBatchOffer, Part, Statistics, VersionDraft
 from tidemill_ingest.datasets.erasures import Erasures
-from tidemill_ingest.datasets.ports import Batches, DatasetName, Datasets, ExampleMasking, Groups, Parts
+from tidemill_ingest.datasets.ports import Batches, Datasets, ExampleMasking, Groups, Parts
 from tidemill_ingest.errors import BatchAlreadyHandled, BatchUnusable, DatasetNotFound
 
 PARTS_OVERLAP = "PARTS_OVERLAP"
@@ -51,7 +51,7 @@ class PublishVersions:
     kept_versions: int
     clock: Clock
 
-    async def __call__(self, name: DatasetName, *, epoch: int) -> Requeue | None:
+    async def __call__(self, name: ResourceKey, *, epoch: int) -> Requeue | None:
         """Finish every offer under a lease with this epoch; `Requeue` where a later worker was here."""
         try:
             dataset = await self._claim(name, epoch)
@@ -63,11 +63,12 @@ class PublishVersions:
             return None
         return None
 
-    async def _claim(self, name: DatasetName, epoch: int) -> Dataset:
-        request = Request(id=derived_id("claim", name.project, name.dataset, str(epoch)), digest="")
-        return await self.datasets.update(name.project, name.dataset, lambda each: each.claim(epoch), request=request)
+    async def _claim(self, name: ResourceKey, epoch: int) -> Dataset:
+        return await self.datasets.update(
+            name.project, name.id, lambda each: each.claim(epoch), request=Request.internal()
+        )
 
-    async def _finish(self, name: DatasetName, dataset: Dataset, offer: ExampleBatchOffer, epoch: int) -> Dataset:
+    async def _finish(self, name: ResourceKey, dataset: Dataset, offer: ExampleBatchOffer, epoch: int) -> Dataset:
         try:
             # Everything after this sees the masked text alone: groups, duplicates and parts.
             offered = await self.batches.read(offer.batch)
@@ -92,7 +93,7 @@ class PublishVersions:
             )
         return await self._publish(name, offer, made, held_out_debt=left, epoch=epoch)
 
-    async def _held_out_debt(self, name: DatasetName, dataset: Dataset) -> int:
+    async def _held_out_debt(self, name: ResourceKey, dataset: Dataset) -> int:
         """Return what rounding left over; groups that are still in one object become documents first."""
         if dataset.split is None:
             return dataset.held_out_debt
@@ -100,7 +101,7 @@ class PublishVersions:
         await self.groups.assign(name, earlier.added_to(Split()), offer="")
         return earlier.held_out_debt
 
-    async def _split(self, name: DatasetName, examples: Sequence[Example], held_out_debt: int, *, but_by: str) -> Split:
+    async def _split(self, name: ResourceKey, examples: Sequence[Example], held_out_debt: int, *, but_by: str) -> Split:
         """Return how the groups of these examples are assigned so far."""
         groups = await asyncio.to_thread(lambda: sorted({group_of(each.asked) for each in examples}))
         assigned = await self.groups.assigned(name, groups, but_by=but_by)
@@ -112,7 +113,7 @@ class PublishVersions:
 
     def _made(  # noqa: PLR0913 - an offer, and what is known of it
         self,
-        name: DatasetName,
+        name: ResourceKey,
         dataset: Dataset,
         examples: Sequence[Example],
         erased: Collection[str],
@@ -121,14 +122,14 @@ class PublishVersions:
         offered: int,
     ) -> _Made:
         """Divide and write the parts: work for the processor, done in a thread."""
-        salt = f"{name.project}/{name.dataset}"
+        salt = f"{name.project}/{name.id}"
         division = divide(
             examples, erased=erased, split=split, share=dataset.held_out_share, salt=salt, common_from=self.common_from
         )
         return _made(division, self.minimum, common_from=self.common_from, unmasked=offered - len(examples))
 
     async def _publish(
-        self, name: DatasetName, offer: ExampleBatchOffer, made: _Made, *, held_out_debt: int, epoch: int
+        self, name: ResourceKey, offer: ExampleBatchOffer, made: _Made, *, held_out_debt: int, epoch: int
     ) -> Dataset:
         division = made.division
         draft = VersionDraft(
@@ -142,11 +143,11 @@ class PublishVersions:
         def change(dataset: Dataset) -> None:
             dataset.publish(offer, draft, held_out_debt=held_out_debt, epoch=epoch, now=now, keep=keep)
 
-        return await self.datasets.update(name.project, name.dataset, change, request=_finish_request(offer))
+        return await self.datasets.update(name.project, name.id, change, request=_finish_request(offer))
 
     async def _withhold(  # noqa: PLR0913 - what is told of an offer
         self,
-        name: DatasetName,
+        name: ResourceKey,
         offer: ExampleBatchOffer,
         reason: str,
         message: str,
@@ -159,7 +160,7 @@ class PublishVersions:
         def change(dataset: Dataset) -> None:
             dataset.withhold(offer, reason=reason, message=message, held_out_debt=held_out_debt, epoch=epoch, now=now)
 
-        return await self.datasets.update(name.project, name.dataset, change, request=_finish_request(offer))
+        return await self.datasets.update(name.project, name.id, change, request=_finish_request(offer))
 
 
 def _made(division: Division, minimum: Minimum, *, common_from: int, unmasked: int) -> _Made:

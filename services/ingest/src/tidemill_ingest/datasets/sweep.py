@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tidemill_core.application import Clock, Request, derived_id
+from tidemill_core.application import Clock, Request, ResourceKey
 from tidemill_ingest.datasets.domain.dataset import Dataset
-from tidemill_ingest.datasets.ports import DatasetName, Datasets, Parts, StoredPart
+from tidemill_ingest.datasets.ports import Datasets, Parts, StoredPart
 from tidemill_ingest.errors import DatasetNotFound
 
 
@@ -26,32 +26,30 @@ class SweepDatasets:
     unreferenced_after: timedelta
     """Longer than any version takes from its first put to its save."""
 
-    async def __call__(self, name: DatasetName, *, epoch: int) -> int:
+    async def __call__(self, name: ResourceKey, *, epoch: int) -> int:
         """Go once through the objects of a dataset, under a lease with this epoch, and return how many went."""
         now = self.clock.now()
         stored = await self.parts.of_dataset(name)
         dataset = await self._current(name, now)
         unneeded = self._unneeded(dataset, stored, now)
         if unneeded and dataset:  # a worker that slept through its lease saves nothing from now on
-            request = Request(id=derived_id("claim", name.project, name.dataset, str(epoch)), digest="")
             dataset = await self.datasets.update(
-                name.project, name.dataset, lambda each: each.claim(epoch), request=request
+                name.project, name.id, lambda each: each.claim(epoch), request=Request.internal()
             )
             unneeded = self._unneeded(dataset, stored, now)
         await self.parts.delete(unneeded)
         return len(unneeded)
 
-    async def _current(self, name: DatasetName, now: datetime) -> Dataset | None:
+    async def _current(self, name: ResourceKey, now: datetime) -> Dataset | None:
         try:
-            dataset = await self.datasets.get(name.project, name.dataset)
+            dataset = await self.datasets.get(name.project, name.id)
         except DatasetNotFound:
             return None
         before = now - self.deleted_after
         if not dataset.versions or not dataset.is_past(deleted_before=before):
             return dataset
-        request = Request(id=derived_id("forget", name.project, name.dataset, now.isoformat()), digest="")
         return await self.datasets.update(
-            name.project, name.dataset, lambda each: each.forget(deleted_before=before), request=request
+            name.project, name.id, lambda each: each.forget(deleted_before=before), request=Request.internal()
         )
 
     def _unneeded(self, dataset: Dataset | None, stored: Sequence[StoredPart], now: datetime) -> list[str]:

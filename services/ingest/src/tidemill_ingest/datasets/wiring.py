@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from tidemill.ingest.v1.dataset_service_pb2_grpc import add_DatasetServiceServicer_to_server
-from tidemill_core.application import SystemClock
+from tidemill_core.application import ResourceKey, SystemClock
 from tidemill_ingest.datasets.crud import ManageDatasets
 from tidemill_ingest.datasets.domain.division import Minimum
 from tidemill_ingest.datasets.erasures import Erasures
@@ -13,7 +13,7 @@ from tidemill_ingest.datasets.masking import ProcessExampleMasking
 from tidemill_ingest.datasets.mongo import DATASETS, TOPIC, MongoGroups, datasets_with_offers
 from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.datasets.offer_examples import OfferExamples
-from tidemill_ingest.datasets.ports import DatasetName, Datasets
+from tidemill_ingest.datasets.ports import Datasets
 from tidemill_ingest.datasets.publish_versions import PublishVersions
 from tidemill_ingest.datasets.read_versions import ReadVersions
 from tidemill_ingest.datasets.reconcile import sweep_controller
@@ -68,7 +68,7 @@ def wire_datasets(backend: Backend, settings: IngestSettings, *, documents: Docu
 
 def _controller(
     backend: Backend, settings: IngestSettings, publish: PublishVersions, leases: Leases
-) -> Controller[DatasetName]:
+) -> Controller[ResourceKey]:
     return Controller(
         "datasets",
         reconcile=lambda name, epoch: publish(name, epoch=epoch),
@@ -81,7 +81,7 @@ def _controller(
 
 def _sweep(
     settings: IngestSettings, datasets: Datasets, parts: DatasetParts, leases: Leases
-) -> Controller[DatasetName]:
+) -> Controller[ResourceKey]:
     sweep = SweepDatasets(
         datasets=datasets,
         parts=parts,

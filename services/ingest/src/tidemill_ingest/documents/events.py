@@ -118,7 +118,7 @@ class Submissions:
             EventsNotRegistered: no source of the event's project takes these events.
 
         """
-        source = await self.find_source(context.project, context.source)
+        source = await self.find_source(context.caller, context.source)
         try:
             counted(SubmissionChannel.KAFKA, await self.accept(context.caller, _command(source, context, body)))
         except InvalidInput as error:
@@ -131,7 +131,7 @@ class Submissions:
             EventsNotRegistered: no source of the event's project takes these events.
 
         """
-        source = await self.find_source(context.project, context.source)
+        source = await self.find_source(context.caller, context.source)
         command = DeleteCommand(
             name=DocumentName(source=source.id, key=context.subject),
             submission=_submission(context),
@@ -151,8 +151,9 @@ class Submissions:
         """Report a record that becomes a dead letter, where it names a document and its source."""
         if not refusal.named:
             return
+        caller = Caller(project=refusal.project, subject=refusal.source)
         try:
-            source = await self.find_source(refusal.project, refusal.source)
+            source = await self.find_source(caller, refusal.source)
             command = RejectCommand(
                 source=source.id,
                 key=refusal.subject,
@@ -161,7 +162,7 @@ class Submissions:
                 submission=Submission(door=SubmissionChannel.KAFKA, id=refusal.id, source=refusal.source),
                 request=refusal.request,
             )
-            await self.reject(Caller(project=refusal.project, subject=refusal.source), command)
+            await self.reject(caller, command)
         except (EventsNotRegistered, InvalidInput):
             return  # no source, or no key to publish under: the dead letter is all
 

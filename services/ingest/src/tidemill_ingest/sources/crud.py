@@ -33,7 +33,7 @@ class ManageSources:
         try:
             await self.sources.get(caller.project, source.id)
         except NotFound:
-            await self.events.bind(caller.project, source.events, source.id, validate_only=write.validate_only)
+            await self.events.bind(caller, source.events, source.id, validate_only=write.validate_only)
         return await create(self.sources, source, write)
 
     async def get(self, caller: Caller, source_id: str) -> Source:
@@ -63,12 +63,12 @@ class ManageSources:
         desired = deepcopy(before)
         copy_fields(given, desired, fields)
         desired.check()
-        await self.events.bind(caller.project, desired.events, given.id, validate_only=write.validate_only)
+        await self.events.bind(caller, desired.events, given.id, validate_only=write.validate_only)
         saved = await update(
             self.sources, caller.project, given.id, lambda each: copy_fields(given, each, fields), write
         )
         if not write.validate_only and before.events != saved.events:
-            await self.events.release(caller.project, before.events, given.id)
+            await self.events.release(caller, before.events, given.id)
         return saved
 
     async def delete(self, caller: Caller, source_id: str, write: Write) -> Source:
@@ -81,5 +81,5 @@ class ManageSources:
         """
         deleted = await delete(self.sources, caller.project, source_id, write)
         if not write.validate_only:
-            await self.events.release(caller.project, deleted.events, source_id)
+            await self.events.release(caller, deleted.events, source_id)
         return deleted

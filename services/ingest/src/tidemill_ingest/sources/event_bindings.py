@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tidemill_core.application import Clock, Request, derived_id
+from tidemill_core.application import Caller, Clock, Request, derived_id
 from tidemill_core.errors import NotFound
 from tidemill_ingest.errors import EventsNotRegistered
 from tidemill_ingest.sources.domain import EventBinding, Source
@@ -17,7 +17,7 @@ class BindEvents:
     bindings: EventBindings
     clock: Clock
 
-    async def bind(self, project: str, events: str, source_id: str, *, validate_only: bool = False) -> None:
+    async def bind(self, caller: Caller, events: str, source_id: str, *, validate_only: bool = False) -> None:
         """Reserve the events for a source; "" needs nothing, and `validate_only` only asks whether it would work.
 
         Raises:
@@ -26,7 +26,7 @@ class BindEvents:
         """
         if not events:
             return
-        fresh = _fresh(project, events)
+        fresh = _fresh(caller.project, events)
         holder = await self._holder(fresh)
         in_use = holder is not None and holder.events == events
         now = self.clock.now()
@@ -35,29 +35,26 @@ class BindEvents:
             binding.bind(source_id, now=now, in_use=in_use)
 
         if validate_only:
-            change((await self.bindings.get_many(project, [fresh.id])).get(fresh.id, fresh))
+            change((await self.bindings.get_many(caller.project, [fresh.id])).get(fresh.id, fresh))
             return
-        request = _once(project, events, source_id, now.isoformat())
-        await self.bindings.upsert(fresh, change, request=request)
+        await self.bindings.upsert(fresh, change, request=Request.internal())
 
-    async def release(self, project: str, events: str, source_id: str) -> None:
+    async def release(self, caller: Caller, events: str, source_id: str) -> None:
         """Give the events free, where the source still has them."""
         if events:
-            request = _once(project, events, source_id, "release", self.clock.now().isoformat())
-            await self.bindings.upsert(
-                _fresh(project, events), lambda binding: binding.release(source_id), request=request
-            )
+            fresh = _fresh(caller.project, events)
+            await self.bindings.upsert(fresh, lambda binding: binding.release(source_id), request=Request.internal())
 
-    async def find(self, project: str, events: str) -> Source:
+    async def find(self, caller: Caller, events: str) -> Source:
         """Return the source that takes these events.
 
         Raises:
             EventsNotRegistered: the project has none.
 
         """
-        holder = await self._holder(_fresh(project, events))
+        holder = await self._holder(_fresh(caller.project, events))
         if holder is None or holder.events != events:
-            raise EventsNotRegistered(project, events)
+            raise EventsNotRegistered(caller.project, events)
         return holder
 
     async def _holder(self, fresh: EventBinding) -> Source | None:
@@ -70,8 +67,3 @@ class BindEvents:
 
 def _fresh(project: str, events: str) -> EventBinding:
     return EventBinding(id=derived_id(project, "events", events), project=project, events=events)
-
-
-def _once(*parts: str) -> Request:
-    """Return a request of its own for every call: binding twice is no mistake."""
-    return Request(id=derived_id(*parts), digest="")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from tidemill_core.application import Clock
+from tidemill_core.application import Caller, Clock
 from tidemill_ingest.sources.domain import Source
 from tidemill_ingest.sources.event_bindings import BindEvents
 
@@ -22,14 +22,14 @@ class KnownSources:
     remember: timedelta = timedelta(seconds=5)
     _known: dict[tuple[str, str], tuple[Source, datetime]] = field(default_factory=dict)
 
-    async def __call__(self, project: str, ce_source: str) -> Source:
+    async def __call__(self, caller: Caller, ce_source: str) -> Source:
         """See `ports.FindSource`."""
         now = self.clock.now()
-        known = self._known.get((project, ce_source))
+        known = self._known.get((caller.project, ce_source))
         if known is not None and now < known[1]:
             return known[0]
-        source = await self.events.find(project, ce_source)
+        source = await self.events.find(caller, ce_source)
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
-        self._known[project, ce_source] = source, now + self.remember
+        self._known[caller.project, ce_source] = source, now + self.remember
         return source

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from tidemill_core.application import Aggregates
+from tidemill_core.application import Aggregates, Caller
 from tidemill_ingest.sources.domain import EventBinding, Source
 
 Sources = Aggregates[Source]
@@ -12,8 +12,8 @@ EventBindings = Aggregates[EventBinding]
 class FindSource(Protocol):
     """Finds the source that an event belongs to."""
 
-    async def __call__(self, project: str, ce_source: str) -> Source:
-        """Return the source that takes events of this ce_source in this project.
+    async def __call__(self, caller: Caller, ce_source: str) -> Source:
+        """Return the source that takes events of this ce_source in the caller's project.
 
         Raises:
             EventsNotRegistered: the project has none.
