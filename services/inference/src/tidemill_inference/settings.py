@@ -134,8 +134,6 @@ class InferenceSettings(ModelSettings, HttpSettings):
     """
     call_timeout_s: float = Field(10.0, gt=0)
     """The timeout of one call to rag or trainer."""
-    s3_timeout_s: float = Field(30.0, gt=0)
-    """The timeout of the object store without data."""
 
     @property
     def prompt_limits(self) -> ProcessLimits:

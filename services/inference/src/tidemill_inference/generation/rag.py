@@ -6,7 +6,6 @@ import grpc
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
-from tidemill.content.v1 import content_pb2
 from tidemill.rag.v1 import (
     collection_service_pb2,
     collection_service_pb2_grpc,
@@ -27,6 +26,7 @@ from tidemill_inference.deployments.domain.configuration import Retrieval
 from tidemill_inference.errors import ReferenceNotFound
 from tidemill_inference.generation.domain.content import Passage
 from tidemill_inference.generation.ports import Found
+from tidemill_kit.mapping import REST, from_message
 
 _SHOWN = 50
 _MAX_QUERY_CHARACTERS = 8000
@@ -85,7 +85,10 @@ class RagRetriever:
         except (DeadlineExceeded, Internal) as error:
             message = f"rag does not answer: {error.message}"
             raise DependencyUnavailable(message, dependency="rag") from error
-        passages = tuple(_passage(passage, number) for number, passage in enumerate(response.passages, start=1))
+        passages = tuple(
+            from_message(Passage, each, ignore=REST, id=str(number))
+            for number, each in enumerate(response.passages, start=1)
+        )
         return Found(passages=passages, index=response.index, warnings=tuple(response.warnings))
 
     async def _known(self, caller: Caller) -> list[str]:
@@ -94,22 +97,3 @@ class RagRetriever:
                 collection_service_pb2.ListCollectionsRequest(page_size=_SHOWN), timeout=self._timeout_s
             )
         return [collection.id for collection in response.collections]
-
-
-def _passage(message: content_pb2.Passage, number: int) -> Passage:
-    return Passage(
-        id=str(number),
-        document=message.document,
-        version=message.version,
-        start=message.start,
-        end=message.end,
-        score=message.score,
-        source=message.source,
-        key=message.key,
-        title=message.title,
-        uri=message.uri,
-        text=message.text,
-        header_start=message.header_start,
-        header_end=message.header_end,
-        also_in=tuple(message.also_in),
-    )
