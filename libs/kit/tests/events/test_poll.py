@@ -1,15 +1,20 @@
 """What a member takes from its consumer where polls break off, without a broker."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+import pytest
 from aiokafka import TopicPartition
 
+from libs.kit.tests.events.engine_harness import Given
 from libs.kit.tests.events.harness import QUICK, FlakyPublisher
 from tidemill_kit.events.consumer import ConsumerRunner
 from tidemill_kit.events.engine import Engine
-from tidemill_kit.events.records import Unreadable
+from tidemill_kit.events.records import Partition, Unreadable
+from tidemill_kit.events.subscriber import ConsumerLimits
 from tidemill_kit.events.subscriptions import Delivery, Subscription
+from tidemill_kit.events.window import WindowLimits
 
 ONE, TWO = TopicPartition("tests", 0), TopicPartition("tests", 1)
 
@@ -58,9 +63,19 @@ async def nothing() -> None:
     """Let the second partition be asked as the first one was."""
 
 
-def runner() -> ConsumerRunner:
+class Silent(Consumer):
+    """Has no records, and takes the time that it is given to say so."""
+
+    async def getmany(self, *_: TopicPartition, timeout_ms: int, **__: int) -> dict[TopicPartition, list[Unreadable]]:
+        await asyncio.sleep(timeout_ms / 1000)
+        return {}
+
+
+def runner(limits: ConsumerLimits | None = None) -> ConsumerRunner:
     subscription = Subscription(name="tests.poll", topics=("tests",), delivery=Delivery.ONCE, routes={})
-    return ConsumerRunner("nowhere", Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK))
+    return ConsumerRunner(
+        "nowhere", Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK), limits=limits
+    )
 
 
 async def test_a_poll_that_breaks_off_is_made_anew_for_each_partition() -> None:
@@ -82,3 +97,18 @@ async def test_a_rebalance_between_the_partitions_of_a_broken_poll_leaves_all_re
     assert await member._poll(consumer) == ()  # noqa: SLF001 - FastStream's
     second, offset = consumer.sought[-1]
     assert (second, offset) == (consumer.sought[-2][0], 6), "what came after the rebalance comes again"
+
+
+@pytest.mark.parametrize("full", [(0, 1), (0,)])
+async def test_polling_goes_on_as_soon_as_a_commit_makes_room_in_a_full_partition(full: tuple[int, ...]) -> None:
+    member = runner(ConsumerLimits(poll_s=60, window=WindowLimits(records=1)))
+    records = [Given(offset=0, partition=number) for number in full]
+    member._window.add(member._engine.pending_records(records))  # noqa: SLF001 - what polls have filled
+    polling = asyncio.create_task(member._poll(Silent(nothing)))  # noqa: SLF001 - FastStream's
+    await asyncio.sleep(0.05)
+    assert not polling.done()
+
+    member._window.committed({Partition("tests", 0): 1})  # noqa: SLF001 - what a commit does
+
+    async with asyncio.timeout(10):
+        assert await polling == ()

@@ -72,7 +72,7 @@ def from_record(value: bytes | None, headers: Headers, *, arrive_time: datetime)
     """
     headers = tuple(headers)
     attributes = attributes_of(headers)
-    violations = list(_repeated(headers))
+    violations = list(_repeated(headers)) if len(attributes) < len(headers) else []
     if attributes.get("datacontenttype", "").lower().startswith("application/cloudevents") and not violations:
         reported, (attributes, value) = attributes, _structured(attributes, value)
         violations += _contradicted(reported, attributes)
@@ -114,19 +114,16 @@ def attributes_of(headers: Headers) -> dict[str, str]:
     """Return what the headers say; the content type, and a trace without prefix, are attributes like others."""
     attributes: dict[str, str] = {}
     for header, raw in headers:
-        text = (raw or b"").decode("utf-8", errors="replace")
-        name = _named(header)
-        if name is not None:
-            attributes.setdefault(name, text)
-        elif header == "traceparent":
-            attributes.setdefault("traceparent", text)
+        name = "traceparent" if header == "traceparent" else _named(header)
+        if name is not None and name not in attributes:
+            attributes[name] = (raw or b"").decode("utf-8", errors="replace")
     return attributes
 
 
 def _named(header: str) -> str | None:
     """Return the attribute that a header gives, None for one that gives none."""
     if header.startswith(PREFIX):
-        return header.removeprefix(PREFIX)
+        return header[len(PREFIX) :]
     return "datacontenttype" if header.lower() == "content-type" else None
 
 

@@ -226,7 +226,7 @@ class Engine:
 
 def _decoded(record: Record, check_size: Callable[[int], None] | None) -> PendingRecord:
     """Read a record; whatever is wrong with it is its own failure, or one record would hold up all others."""
-    if why := dict(record.headers).get(UNREADABLE):
+    if not record.value and (why := dict(record.headers).get(UNREADABLE)):
         violation = Violation(field="record", description=why.decode(errors="replace"))
         return PendingRecord(record=record, error=InvalidEvent(violation, attributes={}))
     value, too_large = record.value, None

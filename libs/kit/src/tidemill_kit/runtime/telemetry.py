@@ -123,11 +123,6 @@ def span(
 
     An exception is not written into the span, because its message may quote what users wrote: the log has it.
     """
-    return _TRACER.start_as_current_span(
-        name,
-        context=W3C.extract({TRACEPARENT: parent}) if parent else None,
-        kind=kind,
-        attributes=attributes,
-        record_exception=False,
-        set_status_on_exception=False,
-    )
+    context = W3C.extract({TRACEPARENT: parent}) if parent else None
+    opened = _TRACER.start_span(name, context=context, kind=kind, attributes=attributes)
+    return trace.use_span(opened, end_on_exit=True, record_exception=False, set_status_on_exception=False)
