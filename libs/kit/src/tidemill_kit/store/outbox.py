@@ -16,8 +16,6 @@ from tidemill_kit.store.mongo import Document, document_id
 
 A_contra = TypeVar("A_contra", bound=Aggregate, contravariant=True)
 
-ENTRY_FIELDS = ("ce_id", "type", "source", "subject", "time", "topic", "key", "data", "traceparent")
-"""Of an entry, but for its number."""
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 WITH_EVENTS: Document = {"outbox_at": {"$gt": _BEGINNING}}
