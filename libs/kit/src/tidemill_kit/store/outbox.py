@@ -7,11 +7,11 @@ from typing import Generic, Protocol, TypeVar
 
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import derived_id
 from tidemill_core.errors import DependencyUnavailable, InvalidInput
+from tidemill_core.tracing import traceparent
 from tidemill_kit.store.mongo import Document, document_id
 
 A_contra = TypeVar("A_contra", bound=Aggregate, contravariant=True)
@@ -86,8 +86,6 @@ class Outbox(Generic[A_contra]):
         )
         if (size := len(data.encode())) > self._limits.event_bytes:
             raise TooLarge(ce_type, size=size, limit=self._limits.event_bytes)
-        carrier: dict[str, str] = {}
-        TraceContextTextMapPropagator().inject(carrier)
         # The collection's name, because two kinds of aggregates of one service may have the same id.
         ce_id = derived_id(self._source, self._collection, aggregate.project, aggregate.id, str(seq))
         return {
@@ -100,5 +98,5 @@ class Outbox(Generic[A_contra]):
             "topic": self._topic,
             "key": document_id(aggregate.project, aggregate.id),
             "data": data,
-            "traceparent": carrier.get("traceparent", ""),
+            "traceparent": traceparent(),
         }
