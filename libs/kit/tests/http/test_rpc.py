@@ -21,22 +21,22 @@ from tidemill.ingest.v1.source_service_pb2 import (
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound, RateLimited, TidemillError, Violation
 from tidemill_kit.grpc.server import current_caller, remaining_s
 from tidemill_kit.http.rpc import rpc_application
-from tidemill_kit.http.settings import HttpSettings
+from tidemill_kit.http.settings import RpcHttpSettings
 
 SERVICE = "/tidemill.ingest.v1.SourceService"
 ACME = {"tidemill-project": "acme"}
 
 
-class ProbeSettings(HttpSettings):
+class ProbeSettings(RpcHttpSettings):
     model_config = SettingsConfigDict(env_prefix="PROBE_")
 
 
 @asynccontextmanager
-async def serving(**handlers: Callable[..., object]) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(*, rpcs: bool = True, **handlers: Callable[..., object]) -> AsyncIterator[httpx.AsyncClient]:
     async def stream(_request: object, _context: Context) -> AsyncIterator[GenerateStreamResponse]:
         yield GenerateStreamResponse()
 
-    made = ProbeSettings(**settings().model_dump(), http_port=0, max_body_bytes=2048)
+    made = ProbeSettings(**settings().model_dump(), http_port=0, max_body_bytes=2048, http_rpcs=rpcs)
     app = rpc_application([sources(**handlers), inferences(GenerateStream=stream)], made, dependencies=[])
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=ACME) as client:
@@ -155,3 +155,10 @@ async def test_streams_other_paths_and_other_methods_are_not_served() -> None:
     assert (stream.status_code, other.status_code, health.status_code, foreign.status_code) == (404, 405, 200, 403)
     assert other.headers["allow"] == "POST"
     assert "PROBE_HTTP_HOSTS" in json.dumps(foreign.json())
+
+
+async def test_rpcs_are_served_only_where_the_settings_say_so() -> None:
+    async with serving(rpcs=False, GetSource=get) as client:
+        refused = await client.post(f"{SERVICE}/GetSource", json={})
+
+    assert (refused.status_code, "PROBE_HTTP_RPCS" in refused.text) == (404, True)

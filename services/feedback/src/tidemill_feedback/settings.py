@@ -7,13 +7,13 @@ from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from tidemill_feedback.reactions.domain.reaction import ReactionLimits
-from tidemill_kit.http.settings import HttpSettings
+from tidemill_kit.http.settings import RpcHttpSettings
 
 SUBJECT = "tidemill-feedback"
 """Who calls other services for background work."""
 
 
-class FeedbackSettings(HttpSettings):
+class FeedbackSettings(RpcHttpSettings):
     """Settings of feedback, read from FEEDBACK_<NAME>."""
 
     model_config = SettingsConfigDict(env_prefix="FEEDBACK_")

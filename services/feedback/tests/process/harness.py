@@ -52,6 +52,7 @@ class FeedbackProcess(ServiceProcess):
         return {
             "EXCHANGE_BUCKET": self.bucket,
             "HTTP_PORT": str(self.http_port),
+            "HTTP_RPCS": "true",
             "INFERENCE_ADDRESS": self.inference.address,
             "SUBMISSION_TOPIC": self.topic,
             "PENDING_WAIT_S": "6",

@@ -50,7 +50,7 @@ async def open_page(tokens: SignedTokens | None = TOKENS) -> AsyncIterator[Page]
     )
     api = HttpFeedback(service=service, tokens=tokens, clock=harness.clock, max_body_bytes=4096)
     servicers = [(add_FeedbackServiceServicer_to_server, service)]
-    app = rpc_application(servicers, settings(), dependencies=[], routes=api.routes())
+    app = rpc_application(servicers, settings(http_rpcs=True), dependencies=[], routes=api.routes())
     headers = {"OpenAI-Project": "acme"}
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as http:

@@ -31,7 +31,7 @@ def application(  # noqa: PLR0913 - all that an API chooses
     known_project: KnownProject = no_project,
     stall_s: float = DEFAULT_STALL_S,
 ) -> Starlette:
-    """Return the application; `served` tells a caller of another path what there is. For the rest see `HttpEdge`."""
+    """Return the application; `served` is what a caller of another path is pointed to. For the rest see `HttpEdge`."""
     edge = Middleware(
         HttpEdge,
         error_response=error_response,

@@ -28,7 +28,7 @@ from tidemill_kit.http.bodies import object_of
 from tidemill_kit.http.errors import headers_of, status_of
 from tidemill_kit.http.exchange import Exchange
 from tidemill_kit.http.health import Probed
-from tidemill_kit.http.settings import HttpSettings
+from tidemill_kit.http.settings import HttpSettings, RpcHttpSettings
 
 TIMEOUT = "connect-timeout-ms"
 
@@ -88,17 +88,18 @@ class JsonRpcs:
 
 def rpc_application(
     servicers: Sequence[Registration],
-    settings: HttpSettings,
+    settings: RpcHttpSettings,
     *,
     dependencies: Sequence[Probed],
     routes: Iterable[BaseRoute] = (),
 ) -> Starlette:
-    """Return an application of the RPCs as JSON, health, and further routes of the service."""
+    """Return an application of a service's own routes, health, and, where `http_rpcs` says so, the RPCs as JSON."""
+    rpcs = JsonRpcs(servicers, settings).routes() if settings.http_rpcs else []
     return application(
-        [*JsonRpcs(servicers, settings).routes(), *routes],
+        [*rpcs, *routes],
         dependencies=dependencies,
         error_response=error_response,
-        served="unary RPCs are at POST /<package.Service>/<Method>",
+        served=f"unary RPCs are at POST /<package.Service>/<Method> where {settings.variable('http_rpcs')} is true",
         hosts=settings.served_hosts,
         hosts_setting=settings.variable("http_hosts"),
         cors_origins=settings.cors_origins,

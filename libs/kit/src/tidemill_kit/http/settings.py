@@ -43,3 +43,13 @@ class HttpSettings(ServiceSettings):
     @classmethod
     def _names(cls, value: object) -> object:
         return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+
+class RpcHttpSettings(HttpSettings):
+    """Of a service that can serve its RPCs as JSON."""
+
+    http_rpcs: bool = False
+    """True serves every unary RPC as JSON, too.
+
+    As gRPC, they answer all who reach the port: set it only where that is not open to browsers of users.
+    """
