@@ -100,16 +100,16 @@ def etag_of(version: int) -> str:
     return str(version)
 
 
-def check_etag(given: str, version: int) -> None:
+def check_etag(given: str, version: int, *, changed: type[Conflict] = Conflict) -> None:
     """Refuse a change that was decided on another version; "" was decided on none.
 
     Raises:
-        Conflict: the resource has changed since.
+        Conflict: as `changed`; the resource has changed since.
 
     """
     if given and given != etag_of(version):
-        message = f"it changed since etag {given}: read it again and decide again"
-        raise Conflict(message, etag=etag_of(version))
+        message = f"it changed since etag {given[:_QUOTED]}: read it again and decide again"
+        raise changed(message, etag=etag_of(version))
 
 
 def copy_fields(given: object, onto: object, fields: AbstractSet[str]) -> None:
@@ -155,10 +155,16 @@ async def create(resources: Aggregates[A], fresh: A, write: Write, *, begin: Cal
     return preview
 
 
-async def update(
-    resources: Aggregates[A], project: str, resource_id: str, change: Callable[[A], None], write: Write
+async def update(  # noqa: PLR0913 - what is changed, and how
+    resources: Aggregates[A],
+    project: str,
+    resource_id: str,
+    change: Callable[[A], None],
+    write: Write,
+    *,
+    changed: type[Conflict] = Conflict,
 ) -> A:
-    """Return the resource as changed, or as it would be.
+    """Return the resource as changed, or as it would be; `changed` has the reason of a conflict of etags.
 
     Raises:
         NotFound: there is none.
@@ -167,7 +173,7 @@ async def update(
     """
 
     def checked(resource: A) -> None:
-        check_etag(write.etag, resource.version)
+        check_etag(write.etag, resource.version, changed=changed)
         change(resource)
 
     if not write.validate_only:
@@ -177,13 +183,14 @@ async def update(
     return preview
 
 
-async def delete(
+async def delete(  # noqa: PLR0913 - what is deleted, and how
     resources: Aggregates[A],
     project: str,
     resource_id: str,
     write: Write,
     *,
     change: Callable[[A], None] = lambda _: None,
+    changed: type[Conflict] = Conflict,
 ) -> A:
     """Return the resource as deleted, or as it would be; `change` records what else ends with it.
 
@@ -197,4 +204,4 @@ async def delete(
         change(resource)
         resource.deleted = True
 
-    return await update(resources, project, resource_id, end, write)
+    return await update(resources, project, resource_id, end, write, changed=changed)

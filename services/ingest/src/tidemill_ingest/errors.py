@@ -14,6 +14,7 @@ AlreadyExists
 ├── EventSourceTaken        another source of the project takes these events
 └── DatasetExists
 Conflict
+├── DatasetChanged          it is not what the caller read
 └── BatchAlreadyHandled     what a curation offered was worked on by another process meanwhile
 PreconditionFailed
 ├── KeyAmbiguous            several sources of the project have a document with this key
@@ -143,6 +144,12 @@ class DatasetExists(AlreadyExists):
 
     def __init__(self, dataset: str) -> None:
         super().__init__(f"dataset {dataset} exists already: choose another id", dataset=dataset)
+
+
+class DatasetChanged(Conflict):
+    """It is not what the caller read."""
+
+    reason = "DATASET_CHANGED"
 
 
 class BatchAlreadyHandled(Conflict):

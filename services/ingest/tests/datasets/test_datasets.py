@@ -87,8 +87,9 @@ async def test_a_changed_share_moves_no_group_and_counts_for_new_groups() -> Non
     after = ids_in(await datasets.reading.part(ACME, "helpdesk_sft@2", "held_out"))
     assert set(before) < set(after)
     assert (len(before), len(after)) == (30, 80)
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict) as refusal:
         await datasets.managing.update(ACME, given, fields, write(etag=etag))
+    assert refusal.value.reason == "DATASET_CHANGED"
 
 
 async def test_a_deleted_dataset_is_gone_but_its_versions_stay_readable_for_a_day() -> None:
@@ -128,8 +129,9 @@ async def test_a_dataset_that_is_created_again_goes_on_with_its_numbers_and_grou
 async def test_deleting_checks_the_etag_and_can_be_tried_out() -> None:
     datasets = await Datasets().declared()
 
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict) as refusal:
         await datasets.managing.delete(ACME, NAME.id, write(etag="77"))
+    assert refusal.value.reason == "DATASET_CHANGED"
     await datasets.managing.delete(ACME, NAME.id, write(etag="1", validate_only=True))
     assert (await datasets.dataset()).id == NAME.id
     with pytest.raises(DatasetNotFound):

@@ -16,7 +16,9 @@ NotFound
 ├── TrainingRunNotFound
 └── DatasetVersionNotFound
 Conflict
+├── ModelChanged
 ├── ImportLost
+├── PlanChanged
 └── RunLost
 PreconditionFailed
 ├── VersionNotUploading
@@ -121,6 +123,12 @@ class FileNotExpected(NotFound):
         )
 
 
+class ModelChanged(Conflict):
+    """The model changed since the caller read it."""
+
+    reason = "MODEL_CHANGED"
+
+
 class ImportLost(Conflict):
     """Another worker took over the import; writes of this worker are refused."""
 
@@ -177,6 +185,12 @@ class DatasetVersionNotFound(NotFound):
 
     def __init__(self, version: str) -> None:
         super().__init__(f"dataset version {version} does not exist in this project", version=version)
+
+
+class PlanChanged(Conflict):
+    """The plan changed since the caller read it."""
+
+    reason = "TRAINING_PLAN_CHANGED"
 
 
 class RunLost(Conflict):

@@ -93,8 +93,9 @@ async def test_the_same_content_after_a_deletion_is_a_new_version(registry: Regi
 async def test_only_the_model_that_was_seen_is_deleted(registry: Registry) -> None:
     await registry.register(model_files())
 
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict) as refusal:
         await registry.delete(etag="7")
+    assert refusal.value.reason == "MODEL_CHANGED"
 
     assert (await registry.crud.get_version(ADA, "smollm2")).id == "smollm2@1"
 

@@ -268,8 +268,12 @@ async def test_a_change_decided_on_an_older_save_is_refused(harness: Harness) ->
     await harness.change(paused=True)
 
     write = Write(request=request(), etag="1")
-    with pytest.raises(Conflict, match="it changed since etag 1"):
+    with pytest.raises(Conflict, match="it changed since etag 1") as refusal:
         await harness.plan_crud.update(ADA, "lora", plan_settings(), frozenset({"paused"}), write)
+    assert refusal.value.reason == "TRAINING_PLAN_CHANGED"
+    with pytest.raises(Conflict) as refusal:
+        await harness.plan_crud.delete(ADA, "lora", write)
+    assert refusal.value.reason == "TRAINING_PLAN_CHANGED"
 
 
 async def test_a_deleted_plan_starts_nothing_and_can_be_made_again(harness: Harness) -> None:

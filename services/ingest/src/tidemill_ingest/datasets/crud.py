@@ -6,6 +6,7 @@ from tidemill_core.application import Caller, Clock, Page, PageRequest
 from tidemill_core.resources import Write, copy_fields, create, update
 from tidemill_ingest.datasets.domain.dataset import Dataset, DatasetState
 from tidemill_ingest.datasets.ports import Datasets
+from tidemill_ingest.errors import DatasetChanged
 
 CHANGEABLE = frozenset({"labels", "held_out_share", "group_by"})
 
@@ -50,7 +51,7 @@ class ManageDatasets:
         Raises:
             InvalidInput: naming every field that breaks its rule.
             DatasetNotFound: there is none.
-            Conflict: it changed since the etag.
+            DatasetChanged: it changed since the etag.
 
         """
 
@@ -59,15 +60,19 @@ class ManageDatasets:
             copy_fields(given, dataset, fields)
             dataset.check()
 
-        return await update(self.datasets, caller.project, given.id, change, write)
+        return await update(self.datasets, caller.project, given.id, change, write, changed=DatasetChanged)
 
     async def delete(self, caller: Caller, dataset_id: str, write: Write) -> Dataset:
         """Return the dataset as it is now; its versions stay readable for their retention.
 
         Raises:
             DatasetNotFound: there is none.
-            Conflict: it changed since the etag.
+            DatasetChanged: it changed since the etag.
 
         """
         now = self.clock.now()
-        return await update(self.datasets, caller.project, dataset_id, lambda each: each.delete(now=now), write)
+
+        def end(dataset: Dataset) -> None:
+            dataset.delete(now=now)
+
+        return await update(self.datasets, caller.project, dataset_id, end, write, changed=DatasetChanged)

@@ -7,7 +7,7 @@ from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
 from tidemill_core.errors import NotFound
 from tidemill_core.paging import numbered_page
 from tidemill_core.resources import Write, delete
-from tidemill_trainer.errors import ModelNotFound
+from tidemill_trainer.errors import ModelChanged, ModelNotFound
 from tidemill_trainer.registry.domain.model import Model, version_id
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.registry.ports import Models, Versions
@@ -66,12 +66,16 @@ class ModelCrud:
         Emits ModelWasDeleted once, then turns the versions into tombstones; their objects stay in the bucket.
 
         Raises:
-            Conflict: the model is not the one that the caller saw.
+            ModelChanged: the model is not the one that the caller saw.
 
         """
         now, project = self.clock.now(), caller.project
+
+        def end(model: Model) -> None:
+            model.end(now)
+
         try:
-            model = await delete(self.models, project, model_id, write, change=lambda model: model.end(now))
+            model = await delete(self.models, project, model_id, write, change=end, changed=ModelChanged)
         except ModelNotFound:
             raise await self.references.missing(project, model_id) from None
         for number in () if write.validate_only else model.live_numbers:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 
 from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.resources import Write, check_slug, create, delete, update
+from tidemill_trainer.errors import PlanChanged
 from tidemill_trainer.training.check_plan import CheckPlan
 from tidemill_trainer.training.domain.plan import PlanSettings, TrainingPlan
 from tidemill_trainer.training.ports import Plans
@@ -17,7 +18,7 @@ CHANGEABLE = frozenset(field.name for field in fields(PlanSettings))
 class TrainingPlanCrud:
     """Training plans. Every call raises TrainingPlanNotFound if the caller's project has none with this id.
 
-    A write also raises Conflict if the plan is not the one that the caller saw.
+    A write also raises PlanChanged if the plan is not the one that the caller saw.
     """
 
     plans: Plans
@@ -64,13 +65,17 @@ class TrainingPlanCrud:
         def change(plan: TrainingPlan) -> None:
             plan.configure(replace(plan.settings, **{name: getattr(settings, name) for name in changed}))
 
-        preview = await update(self.plans, caller.project, plan_id, change, replace(write, validate_only=True))
+        async def updated(write: Write) -> TrainingPlan:
+            return await update(self.plans, caller.project, plan_id, change, write, changed=PlanChanged)
+
+        preview = await updated(replace(write, validate_only=True))
         if changed - {"paused", "labels"}:  # pausing must work even if the base is gone
             await self.check(caller.project, plan_id, preview.settings)
         if write.validate_only:
             return preview
-        return await self.start_deferred(await update(self.plans, caller.project, plan_id, change, write))
+        return await self.start_deferred(await updated(write))
 
     async def delete(self, caller: Caller, plan_id: str, write: Write) -> TrainingPlan:
         """Return the deleted plan; its runs, running ones included, and its model are kept."""
-        return await delete(self.plans, caller.project, plan_id, write, change=TrainingPlan.forget_deferred)
+        forget = TrainingPlan.forget_deferred
+        return await delete(self.plans, caller.project, plan_id, write, change=forget, changed=PlanChanged)
