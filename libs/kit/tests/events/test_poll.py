@@ -48,7 +48,11 @@ class Consumer:
     async def position(self, _: TopicPartition) -> int:
         return 5
 
-    async def getmany(self, *partitions: TopicPartition, **_: int) -> dict[TopicPartition, list[Unreadable]]:
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int = 0
+    ) -> dict[TopicPartition, list[Unreadable]]:
+        assert timeout_ms
+        assert max_records
         if len(partitions) > 1:
             message = "a header is not UTF-8"
             raise ValueError(message)
@@ -66,7 +70,11 @@ async def nothing() -> None:
 class Silent(Consumer):
     """Has no records, and takes the time that it is given to say so."""
 
-    async def getmany(self, *_: TopicPartition, timeout_ms: int, **__: int) -> dict[TopicPartition, list[Unreadable]]:
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int = 0
+    ) -> dict[TopicPartition, list[Unreadable]]:
+        assert partitions
+        assert max_records
         await asyncio.sleep(timeout_ms / 1000)
         return {}
 
