@@ -80,7 +80,8 @@ class Harness:
         self.rag = RagLedger(named["ledger"], named["ledger_counts"], large_bytes=65536, count_s=600)
         self.feedback = FeedbackLedger(named["examples"], named["counts"])
         self.edges = MongoEdges(named["edges"], named["places"], list_length=LIST_LENGTH)
-        self.relay = Relay([named["inferences"]], Publisher())
+        self.relay = Relay(Publisher())
+        self.relay.enqueuer(named["inferences"])
 
     async def begin(self) -> None:
         """Have the stores write one row of each kind."""

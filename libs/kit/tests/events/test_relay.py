@@ -43,6 +43,11 @@ class Office:
             enqueue=enqueue,
         )
 
+    def relay(self, publisher: Publishing, **how: float) -> Relay:
+        relay = Relay(publisher, **how)
+        relay.enqueuer(self.notes)
+        return relay
+
     async def published(self) -> list[CloudEvent]:
         records = read_topic(self.topics.bootstrap, self.topic)
         return [from_record(each.value, each.headers, arrive_time=NOW) async for each in records]
@@ -100,7 +105,7 @@ async def write(notes: MongoAggregates[Note], note: str, line: str, *, now: date
 
 
 async def test_events_come_in_order_and_without_gaps_while_many_save(office: Office, publisher: Publisher) -> None:
-    async with running(Relay([office.notes], publisher)) as relay:
+    async with running(office.relay(publisher)) as relay:
         notes = office.aggregates(relay.enqueuer(office.notes))
 
         async def work(writer: int) -> None:
@@ -132,7 +137,7 @@ async def test_events_of_a_save_are_published_without_being_read_and_those_behin
         return find_one(notes, chosen, fields)
 
     monkeypatch.setattr(type(office.notes), "find_one", finding)
-    relay = Relay([office.notes], publisher)
+    relay = office.relay(publisher)
     notes = office.aggregates(relay.enqueuer(office.notes))
     for line in ("first", "second"):
         await write(notes, "n2", line)
@@ -151,12 +156,12 @@ async def test_a_crash_between_publishing_and_taking_out_publishes_the_same_even
     office: Office, publisher: Publisher
 ) -> None:
     dying = PublishesAndHangs(publisher)
-    async with running(Relay([office.notes], dying)) as relay:
+    async with running(office.relay(dying)) as relay:
         await write(office.aggregates(relay.enqueuer(office.notes)), "n1", "first")
         await eventually(lambda: len(dying.published) == 1)
     assert await office.waiting() == 1
 
-    async with running(Relay([office.notes], publisher)) as relay:
+    async with running(office.relay(publisher)) as relay:
         await write(office.aggregates(relay.enqueuer(office.notes)), "n1", "second")
 
         async def nothing_waits() -> bool:
@@ -173,7 +178,7 @@ async def test_the_sweep_finds_what_the_relay_was_not_notified_of(office: Office
         await write(office.aggregates(), f"n{note}", "unheard")
     assert await office.waiting() == 5
 
-    async with running(Relay([office.notes], publisher, sweep_every_s=0.2)) as relay:
+    async with running(office.relay(publisher, sweep_every_s=0.2)) as relay:
 
         async def nothing_waits() -> bool:
             return await office.waiting() == 0
@@ -186,7 +191,7 @@ async def test_the_sweep_finds_what_the_relay_was_not_notified_of(office: Office
 
 
 async def test_two_relays_at_once_lose_nothing_and_keep_the_order(office: Office, publisher: Publisher) -> None:
-    one, other = Relay([office.notes], publisher), Relay([office.notes], publisher)
+    one, other = office.relay(publisher), office.relay(publisher)
     async with running(one), running(other):
         enqueue_one, enqueue_other = one.enqueuer(office.notes), other.enqueuer(office.notes)
 
@@ -211,7 +216,7 @@ async def test_two_relays_at_once_lose_nothing_and_keep_the_order(office: Office
 
 async def test_while_kafka_is_down_events_wait_and_then_go_out_in_order(office: Office, publisher: Publisher) -> None:
     flaky = FlakyPublisher(failures=1_000, behind=publisher)
-    async with running(Relay([office.notes], flaky)) as relay:
+    async with running(office.relay(flaky)) as relay:
         notes = office.aggregates(relay.enqueuer(office.notes))
         for turn in range(3):
             await write(notes, "n1", f"{turn}")
@@ -227,9 +232,9 @@ async def test_what_one_relay_cannot_publish_yet_is_left_alone_by_others_until_i
     flaky = FlakyPublisher(failures=1_000_000, behind=publisher)
     beside = FlakyPublisher(failures=0, behind=publisher)
     await write(office.aggregates(), "n0", "found by the first sweep")
-    async with running(Relay([office.notes], beside, sweep_every_s=3)) as other:
+    async with running(office.relay(beside, sweep_every_s=3)) as other:
         await eventually(lambda: len(beside.published) == 1)
-        async with running(Relay([office.notes], flaky, sweep_every_s=0.1)) as holder:
+        async with running(office.relay(flaky, sweep_every_s=0.1)) as holder:
             await write(office.aggregates(holder.enqueuer(office.notes)), "n1", "held", now=datetime.now(UTC))
             before = flaky.failures
             await eventually(lambda: flaky.failures < before - 2)
@@ -247,7 +252,7 @@ async def test_what_one_relay_cannot_publish_yet_is_left_alone_by_others_until_i
 async def test_a_broken_entry_holds_up_its_own_aggregate_only(office: Office, publisher: Publisher) -> None:
     await write(office.aggregates(), "broken", "a")
     await office.notes.update_one({"_id": "acme/broken"}, {"$unset": {"outbox.0.topic": ""}})
-    async with running(Relay([office.notes], publisher)) as relay:
+    async with running(office.relay(publisher)) as relay:
         await write(office.aggregates(relay.enqueuer(office.notes)), "sound", "b")
         await eventually(lambda: relay.outbox_length() == 0)
     assert by_subject(await office.published()) == {"sound": [1]}

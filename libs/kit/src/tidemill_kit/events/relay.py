@@ -45,12 +45,10 @@ class _Outbox(NamedTuple):
 
 
 class Relay:
-    """Publishes the events of the aggregates in `collections`. Implements `service.Watched`."""
+    """Publishes the events of aggregates in collections that have an `enqueuer`. Implements `service.Watched`."""
 
-    def __init__(
-        self, collections: Sequence[Collection], publisher: Publishing, *, sweep_every_s: float = _SWEEP_EVERY_S
-    ) -> None:
-        self._collections: dict[str, Collection] = {collection.name: collection for collection in collections}
+    def __init__(self, publisher: Publishing, *, sweep_every_s: float = _SWEEP_EVERY_S) -> None:
+        self._collections: dict[str, Collection] = {}
         self._publisher = publisher
         self._sweep_every_s = sweep_every_s
         self._since: dict[_Outbox, float] = {}
@@ -61,7 +59,7 @@ class Relay:
         self._task: asyncio.Task[None] | None = None
 
     def enqueuer(self, collection: Collection) -> Callable[[NewEvents], None]:
-        """Return what enqueues a document of this collection that got new events, and publish those of all of it."""
+        """Return what enqueues a document of this collection that got new events; all in it are swept from now on."""
         self._collections[collection.name] = collection
         return lambda new: self._enqueue(_Outbox(collection.name, new.document_id), time.time(), new)
 

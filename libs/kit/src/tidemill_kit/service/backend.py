@@ -60,7 +60,7 @@ class Backend:
         client = mongo.connect(settings.mongo_uri, timeout_s=settings.dependency_timeout_s)
         self.database: mongo.Database = client[settings.mongo_database]
         self.publisher = Publisher(settings.kafka)
-        self.relay = Relay([], self.publisher)
+        self.relay = Relay(self.publisher)
         self.objects = ObjectStore(
             settings.s3_endpoint,
             settings.s3_access_key,
