@@ -2,13 +2,12 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from uuid import uuid4
 
 from services.evaluator.tests.builders import BASE, DEADLINE_S, DIGEST, TUNED
-from tidemill_core.application import Caller, ResourceKey
+from tidemill_core.application import Caller
 from tidemill_core.errors import NotFound, TidemillError
 from tidemill_evaluator.errors import EvaluationLost
 from tidemill_evaluator.evaluations.domain.comparison import Interval
@@ -32,30 +31,6 @@ class InMemoryResults:
         if last > epoch:
             raise EvaluationLost(evaluation)
         self.stored[project, evaluation, name] = (kept, epoch)
-
-
-class InMemoryLeases:
-    """Leases as a controller holds them; `steal` gives the evaluation to another worker."""
-
-    def __init__(self) -> None:
-        self.epochs: dict[ResourceKey, int] = defaultdict(int)
-        self.holders: set[ResourceKey] = set()
-
-    @asynccontextmanager
-    async def held(self, name: ResourceKey) -> AsyncIterator[int | None]:
-        if name in self.holders:
-            yield None
-            return
-        self.holders.add(name)
-        self.epochs[name] += 1
-        try:
-            yield self.epochs[name]
-        finally:
-            self.holders.discard(name)
-
-    def steal(self, name: ResourceKey) -> None:
-        """Expire the lease without its holder noticing."""
-        self.holders.discard(name)
 
 
 class InMemoryInference:

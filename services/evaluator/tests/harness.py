@@ -23,7 +23,6 @@ from services.evaluator.tests.builders import (
 from services.evaluator.tests.fakes import (
     InMemoryDatasets,
     InMemoryInference,
-    InMemoryLeases,
     InMemoryModels,
     InMemoryResults,
     WholeRange,
@@ -58,6 +57,7 @@ from tidemill_evaluator.suites.exchange import ExchangeCases
 from tidemill_evaluator.suites.mongo import SUITES
 from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_testkit.clocks import FixedClock
+from tidemill_testkit.leases import InMemoryLeases
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stores import InMemoryAggregates
 
@@ -157,8 +157,9 @@ class Evaluator:
         )
 
         async def under_a_lease(name: ResourceKey) -> bool:
-            async with self.leases.held(name) as epoch:
-                return epoch is not None and await run(Caller(project=name.project), name.id, epoch=epoch) is None
+            async with self.leases.held(name.key) as lease:
+                caller = Caller(project=name.project)
+                return lease is not None and await run(caller, name.id, epoch=lease.epoch) is None
 
         return under_a_lease
 

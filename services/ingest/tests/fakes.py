@@ -1,9 +1,7 @@
 """Ingest with stores in memory: the same use cases, the same extraction and masking, nothing on a network."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 
 from tidemill_core.application import Caller, Request
 from tidemill_core.errors import NotFound
@@ -29,7 +27,6 @@ from tidemill_ingest.sources.domain import EventBinding, Source
 from tidemill_ingest.sources.event_bindings import BindEvents
 from tidemill_ingest.sources.known_sources import KnownSources
 from tidemill_ingest.sources.mongo import EVENT_BINDINGS, SOURCES
-from tidemill_kit.workers.leases import Lease
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stores import InMemoryAggregates
@@ -89,26 +86,6 @@ class CursorHere:
     async def advance(self, after: str, *, epoch: int) -> None:
         if epoch == 1:
             self.after = after
-
-
-@dataclass
-class LeasesInMemory:
-    """Gives every holder a higher epoch, and one at a time the lease; `taken` are those that are held."""
-
-    epoch: int = 0
-    taken: set[str] = field(default_factory=set)
-
-    @asynccontextmanager
-    async def held(self, job_id: str) -> AsyncIterator[Lease | None]:
-        if job_id in self.taken:
-            yield None
-            return
-        self.taken.add(job_id)
-        self.epoch += 1
-        try:
-            yield Lease(job_id=job_id, owner="here", epoch=self.epoch, expires_at=datetime.now(UTC) + timedelta(days=1))
-        finally:
-            self.taken.discard(job_id)
 
 
 @dataclass

@@ -1,8 +1,7 @@
-"""In-memory ledger, vector store and leases."""
+"""In-memory ledger and vector store."""
 
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from copy import deepcopy
 from dataclasses import replace
 
@@ -188,23 +187,3 @@ def _passes(point: Point, where: Where) -> bool:
 def _cosine(a: Sequence[float], b: Sequence[float]) -> float:
     lengths = math.hypot(*a) * math.hypot(*b)
     return sum(x * y for x, y in zip(a, b, strict=True)) / lengths if lengths else 0.0
-
-
-class InMemoryLeases:
-    """One holder at a time; the epoch grows with every holder."""
-
-    def __init__(self) -> None:
-        self.held_now: set[IndexRef] = set()
-        self.epochs: dict[IndexRef, int] = {}
-
-    @asynccontextmanager
-    async def held(self, index: IndexRef) -> AsyncIterator[int | None]:
-        if index in self.held_now:
-            yield None
-            return
-        self.held_now.add(index)
-        self.epochs[index] = self.epochs.get(index, 0) + 1
-        try:
-            yield self.epochs[index]
-        finally:
-            self.held_now.discard(index)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from services.rag.tests.fake_stores import InMemoryLeases, InMemoryLedger, InMemoryVectors
+from services.rag.tests.fake_stores import InMemoryLedger, InMemoryVectors
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Caller, Request
+from tidemill_core.application import Caller, Request, Requeue
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
 from tidemill_core.resources import Write
 from tidemill_rag.collections.crud import CollectionCrud
@@ -31,6 +31,7 @@ from tidemill_rag.indexing.reconcile_index import AT_ONCE, ReconcileIndex
 from tidemill_rag.indexing.record_document import RecordDocument
 from tidemill_rag.search.search import Answer, Question, Search
 from tidemill_testkit.clocks import FixedClock
+from tidemill_testkit.leases import InMemoryLeases
 from tidemill_testkit.stores import InMemoryAggregates
 
 ADA = Caller(project="acme", subject="ada")
@@ -248,10 +249,14 @@ class Rag:
         """Do what workers would do for a collection, until nothing is left but what has to wait."""
         for number in range(1, 20):
             ref = IndexRef(project=project, collection=collection, number=number)
-            async with self.leases.held(ref) as epoch:
-                assert epoch
-                while await self.reconcile(ref, epoch=epoch) == AT_ONCE:
-                    self.turns += 1
+            while await self.turn(ref) == AT_ONCE:
+                self.turns += 1
+
+    async def turn(self, index: IndexRef) -> Requeue | None:
+        """Reconcile an index version once, under its lease."""
+        async with self.leases.held(index.key) as lease:
+            assert lease
+            return await self.reconcile(index, epoch=lease.epoch)
 
     async def consume(self, desired: DesiredDocument, *, project: str = "acme") -> None:
         """Handle an event of ingest."""

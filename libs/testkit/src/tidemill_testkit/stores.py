@@ -137,17 +137,25 @@ class InMemoryCollection:
 
     async def update_one(self, chosen: Document, update: Document) -> UpdateResult:
         """Set, increase and push fields of the first document that matches."""
-        document = next(self._found(chosen), None)
-        if document is None:
-            return UpdateResult({"n": 0}, acknowledged=True)
+        before = await self.find_one_and_update(chosen, update)
+        return UpdateResult({"n": 0 if before is None else 1}, acknowledged=True)
+
+    async def find_one_and_update(self, chosen: Document, update: Document) -> Document | None:
+        """Do the same, and return the document as it was before."""
+        before = next(self._found(chosen), None)
+        if before is None:
+            return None
         refused = update.keys() - {"$set", "$inc", "$push"}
         assert not refused, refused
-        document |= update.get("$set", {})
-        document |= {name: document[name] + by for name, by in update.get("$inc", {}).items()}
+        document = deepcopy(before)
+        for name, value in update.get("$set", {}).items():
+            _put(document, name, value)
+        for name, by in update.get("$inc", {}).items():
+            _put(document, name, (_value(document, name) or 0) + by)
         for name, pushed in update.get("$push", {}).items():
             document[name] = [*document[name], *pushed["$each"]][pushed.get("$slice", 0) :]
         self.put(document)
-        return UpdateResult({"n": 1}, acknowledged=True)
+        return before
 
     def _found(self, chosen: Document) -> Iterator[Document]:
         named = chosen.get("_id")
@@ -183,10 +191,11 @@ class InMemoryCursor:
 
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "$in": lambda value, given: value in given,
+    "$exists": lambda value, given: (value is not None) == given,
     "$gt": lambda value, given: value > given,
     "$gte": lambda value, given: value >= given,
     "$lt": lambda value, given: value < given,
-    "$lte": lambda value, given: value <= given,
+    "$lte": lambda value, given: value is not None and value <= given,
 }
 
 
@@ -205,6 +214,13 @@ def _value(document: Any, name: str) -> Any:  # noqa: ANN401 - whatever BSON hol
     for part in name.split("."):
         document = document.get(part) if isinstance(document, dict) else None
     return document
+
+
+def _put(document: Document, name: str, value: Any) -> None:  # noqa: ANN401 - ditto
+    *path, last = name.split(".")
+    for part in path:
+        document = document.setdefault(part, {})
+    document[last] = value
 
 
 def _without(fields: Mapping[str, bool], document: Document) -> Document:

@@ -92,7 +92,7 @@ async def test_a_worker_that_slept_through_its_lease_changes_nothing() -> None:
     evaluator.inference.before = sleep
     sleeper = asyncio.create_task(evaluator.run(name_of(evaluation)))
     await asleep.wait()
-    evaluator.leases.steal(name_of(evaluation))
+    evaluator.leases.expire()
     done = await evaluator.finish()
     stored, published = dict(evaluator.results.stored), list(evaluator.evaluations.published)
     enqueue.set()
@@ -119,7 +119,7 @@ async def test_two_workers_that_both_believe_to_hold_it_come_to_one_verdict() ->
     evaluator.inference.before = sleep_in_turn
     first = asyncio.create_task(evaluator.worker(evaluator.results, max_concurrent=1)(name_of(evaluation)))
     await asleep[0].wait()
-    evaluator.leases.steal(name_of(evaluation))
+    evaluator.leases.expire()
     second = asyncio.create_task(evaluator.worker(evaluator.results, max_concurrent=1)(name_of(evaluation)))
     await asleep[1].wait()
     before = await evaluator.evaluations.get("acme", evaluation.id)

@@ -1,22 +1,11 @@
 """The sweeps: each by one process, and none stopped by another that fails."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_inference.generation.reconcile import sweep_controller
-from tidemill_kit.workers.leases import Lease
+from tidemill_testkit.leases import InMemoryLeases
 from tidemill_testkit.polling import eventually
-
-
-class Leases:
-    """Free, but for what another process holds."""
-
-    @asynccontextmanager
-    async def held(self, job_id: str) -> AsyncIterator[Lease | None]:
-        held = Lease(job_id=job_id, owner="replica", epoch=1, expires_at=datetime.now(UTC))
-        yield None if job_id == "elsewhere" else held
 
 
 async def test_sweeps_go_on_whatever_becomes_of_others() -> None:
@@ -34,9 +23,11 @@ async def test_sweeps_go_on_whatever_becomes_of_others() -> None:
     async def elsewhere() -> int:
         raise AssertionError
 
+    leases = InMemoryLeases()
+    assert await leases.acquire("elsewhere")
     controller = sweep_controller(
         {"broken": broken, "records": records, "elsewhere": elsewhere},
-        leases=Leases(),
+        leases=leases,
         poll_interval=timedelta(seconds=0.01),
     )
     await controller.start()

@@ -18,7 +18,7 @@ from tidemill_inference.rollouts.reconcile import (
     rollout_controllers,
 )
 from tidemill_inference.rollouts.reconcile_rollout import ReconcileRollout
-from tidemill_kit.workers.leases import Lease
+from tidemill_testkit.leases import InMemoryLeases
 from tidemill_testkit.polling import eventually
 
 
@@ -36,25 +36,6 @@ class Watched(ScriptedEngines):
         return sorted(model for _, model, _ in self.kept)
 
 
-class Leases:
-    """One after the other, each with the next epoch."""
-
-    def __init__(self, harness: RolloutHarness) -> None:
-        self.epoch = 0
-        self._clock = harness.harness.clock
-        self._free = asyncio.Lock()
-
-    @asynccontextmanager
-    async def held(self, job_id: str) -> AsyncIterator[Lease | None]:
-        assert job_id == HELPDESK.key
-        if self._free.locked():
-            yield None
-            return
-        async with self._free:
-            self.epoch += 1
-            yield Lease(job_id=job_id, owner="replica", epoch=self.epoch, expires_at=self._clock.now())
-
-
 class SlowlyRegistered(Registered):
     """A registry that takes its time."""
 
@@ -69,7 +50,7 @@ class SlowlyRegistered(Registered):
 async def replica(
     harness: RolloutHarness,
     engines: Watched,
-    leases: Leases,
+    leases: InMemoryLeases,
     *,
     reconcile: ReconcileRollout | None = None,
     tick: timedelta = timedelta(seconds=0.01),
@@ -96,7 +77,7 @@ async def replica(
 
 async def test_a_rollout_is_advanced_to_its_end_and_every_replica_keeps_its_candidate_loaded() -> None:
     harness = RolloutHarness()
-    leases, engines = Leases(harness), [Watched(harness), Watched(harness)]
+    leases, engines = InMemoryLeases(), [Watched(harness), Watched(harness)]
     async with replica(harness, engines[0], leases), replica(harness, engines[1], leases):
         await harness.passes_the_gate()
 
@@ -106,7 +87,7 @@ async def test_a_rollout_is_advanced_to_its_end_and_every_replica_keeps_its_cand
         await eventually(ready)
         await eventually(lambda: [each.loaded for each in engines] == [["lora@1"], ["lora@1"]])
         while (await harness.rollout()).active:
-            assert leases.epoch == 1
+            assert leases.epoch(HELPDESK.key) == 1
             await harness.asks(1)
             await asyncio.sleep(0.005)
 
@@ -118,7 +99,7 @@ async def test_a_candidate_that_took_long_to_load_holds_up_its_steps_no_longer()
     harness = RolloutHarness()
     harness.registry = SlowlyRegistered()
     reconcile = replace(harness.reconcile, prepare=replace(harness.reconcile.prepare, candidates=harness.registry))
-    async with replica(harness, Watched(harness), Leases(harness), reconcile=reconcile):
+    async with replica(harness, Watched(harness), InMemoryLeases(), reconcile=reconcile):
         await harness.passes_the_gate()
 
         async def canary() -> bool:
@@ -132,7 +113,7 @@ async def test_a_candidate_that_took_long_to_load_holds_up_its_steps_no_longer()
 async def test_a_rollout_that_begins_right_after_another_is_advanced_too() -> None:
     harness, tick = RolloutHarness(), timedelta(seconds=0.1)
     engines = Watched(harness)
-    async with replica(harness, engines, Leases(harness), tick=tick):
+    async with replica(harness, engines, InMemoryLeases(), tick=tick):
 
         async def ready() -> bool:
             return (await harness.rollout()).ready
@@ -150,7 +131,7 @@ async def test_a_rollout_that_begins_right_after_another_is_advanced_too() -> No
 
 async def test_a_new_rollout_waits_for_no_resync() -> None:
     harness = RolloutHarness()
-    async with replica(harness, Watched(harness), Leases(harness)) as controllers:
+    async with replica(harness, Watched(harness), InMemoryLeases()) as controllers:
         await harness.passes_the_gate()
         controllers.enqueue(HELPDESK)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from services.ingest.tests.datasets.examples import FEEDBACK, offer_of, stored
-from services.ingest.tests.fakes import ACME, Ingest, LeasesInMemory
+from services.ingest.tests.fakes import ACME, Ingest
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_core.application import Request, ResourceKey
 from tidemill_core.resources import Write
@@ -23,6 +23,7 @@ from tidemill_ingest.datasets.read_versions import ReadVersions
 from tidemill_ingest.datasets.sweep import SweepDatasets
 from tidemill_ingest.errors import DatasetNotFound
 from tidemill_ingest.limits import COMMON_FROM, Limits
+from tidemill_testkit.leases import InMemoryLeases
 from tidemill_testkit.stores import InMemoryAggregates
 
 DATASETS = "tidemill-ingest-datasets"
@@ -68,7 +69,7 @@ class Datasets:
         self.batches = FeedbackBatches(self.objects, FEEDBACK, limits=self.limits)
         self.parts = DatasetParts(self.objects, DATASETS)
         self.groups = GroupsInMemory()
-        self.leases = LeasesInMemory()
+        self.leases = InMemoryLeases()
         self.managing = ManageDatasets(datasets=self.datasets, clock=self.clock)
         self.reading = ReadVersions(datasets=self.datasets, parts=self.parts, limits=self.limits)
         self.offering = OfferExamples(

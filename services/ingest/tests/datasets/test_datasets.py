@@ -337,7 +337,7 @@ async def test_a_part_that_is_put_again_while_garbage_is_swept_is_not_taken_from
 async def test_a_dataset_that_is_worked_on_is_not_swept() -> None:
     datasets = await Datasets().declared()
     await _left_by_a_kill(datasets)
-    datasets.leases.taken.add(NAME.key)
+    await datasets.leases.acquire(NAME.key)
 
     assert await datasets.sweep() == 0
 
@@ -360,7 +360,9 @@ async def test_a_worker_that_slept_through_its_lease_saves_nothing_of_what_was_s
     datasets = await Datasets().declared()
     await datasets.offered(numbered(20))
     await _left_by_a_kill(datasets)
-    datasets.leases.epoch = 7
+    for _ in range(7):
+        async with datasets.leases.held(NAME.key):
+            pass
 
     assert await datasets.sweep()
 

@@ -338,7 +338,7 @@ async def test_a_worker_that_slept_through_its_lease_changes_nothing() -> None:
 async def test_a_dataset_that_another_worker_works_on_is_left_for_later() -> None:
     datasets = await Datasets().declared()
     await datasets.offered(numbered(20))
-    datasets.leases.taken.add(NAME.key)
+    await datasets.leases.acquire(NAME.key)
 
     assert not await datasets.publish(NAME)
     assert (await datasets.dataset()).versions == ()

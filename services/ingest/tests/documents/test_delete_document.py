@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.ingest.tests.fakes import ACME, EXCHANGE, Ingest, LeasesInMemory, deletion, spec, submitted
+from services.ingest.tests.fakes import ACME, EXCHANGE, Ingest, deletion, spec, submitted
 from tidemill_core.application import Request
 from tidemill_core.errors import Conflict, DependencyUnavailable, InvalidInput
 from tidemill_ingest.documents.domain.document import Document, DocumentState, DocumentStep
@@ -17,6 +17,7 @@ from tidemill_ingest.documents.ports import SweepRules
 from tidemill_ingest.documents.reconcile import sweep_controller
 from tidemill_ingest.errors import DocumentNotFound, TextGone, VersionNotFound
 from tidemill_ingest.sources.domain import Source
+from tidemill_testkit.leases import InMemoryLeases
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.stores import InMemoryAggregates
@@ -305,7 +306,7 @@ async def test_the_sweep_runs_by_itself_under_a_lease() -> None:
     ingest = await Ingest().with_source()
     await ingest.objects.put("quarantine", "acme/left-by-a-crash", b"x", media_type="text/plain")
     ingest.clock.at = datetime.now(UTC) + timedelta(days=2)
-    controller = sweep_controller(ingest.sweep, leases=LeasesInMemory(), poll_interval=timedelta(hours=1))
+    controller = sweep_controller(ingest.sweep, leases=InMemoryLeases(), poll_interval=timedelta(hours=1))
 
     await controller.start()
     await eventually(lambda: not ingest.quarantined())

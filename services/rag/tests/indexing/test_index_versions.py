@@ -185,9 +185,7 @@ async def test_a_message_goes_as_soon_as_something_succeeds_again() -> None:
         "acme", "handbook", lambda collection: collection.record_message(1, "it was down"), request=Request.internal()
     )
 
-    async with rag.leases.held(FIRST) as epoch:
-        assert epoch
-        assert await rag.reconcile(FIRST, epoch=epoch) == AT_ONCE
+    assert await rag.turn(FIRST) == AT_ONCE
 
     assert (await rag.collections.get("acme", "handbook")).indexes[0].message == ""
 

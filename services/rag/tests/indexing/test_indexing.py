@@ -278,10 +278,9 @@ async def test_a_list_that_breaks_off_goes_on_after_its_last_page() -> None:
         rag.ingest.put(f"d{number}", f"document {number}")
     rag.ingest.page_size = 3
     await rag.crud.create(ADA, spec(), write("r1"))
-    async with rag.leases.held(FIRST) as epoch:
-        rag.ingest.breaks_after = 2
-        with pytest.raises(DependencyUnavailable):
-            await rag.reconcile(FIRST, epoch=epoch or 0)
+    rag.ingest.breaks_after = 2
+    with pytest.raises(DependencyUnavailable):
+        await rag.turn(FIRST)
     rag.ingest.breaks_after = None
     rag.reconcile = rag.new_reconcile()
 

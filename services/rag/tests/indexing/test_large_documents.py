@@ -29,11 +29,9 @@ async def test_a_large_document_holds_up_no_small_one_of_its_collection() -> Non
     book = " ".join(f"Chapter {number} of the great book." for number in range(4000))
     await rag.consume(rag.ingest.put("book", book))
     for turn in range(3):
-        async with rag.leases.held(FIRST) as epoch:
-            assert await rag.reconcile(FIRST, epoch=epoch or 0) == AT_ONCE
+        assert await rag.turn(FIRST) == AT_ONCE
         await rag.consume(rag.ingest.put(f"note{turn}", f"note{turn} is small"))
-    async with rag.leases.held(FIRST) as epoch:
-        await rag.reconcile(FIRST, epoch=epoch or 0)
+    await rag.turn(FIRST)
 
     assert {f"note{turn}" for turn in range(3)} <= set(await rag.found("which note is small"))
     assert (await rag.ledger.rows(FIRST, ["book"]))["book"].pending
@@ -56,8 +54,7 @@ async def test_large_documents_of_many_collections_all_come_to_their_end() -> No
         turns += 1
         assert turns < 100, "one pushes the other out of memory, and each begins anew"
         for ref in others:
-            async with rag.leases.held(ref) as epoch:
-                await rag.reconcile(ref, epoch=epoch or 0)
+            await rag.turn(ref)
 
     counts = await rag.ledger.counts(others)
     assert {each.indexed for each in counts.values()} == {1}
@@ -74,8 +71,7 @@ async def test_a_large_document_that_gives_way_to_others_again_and_again_is_not_
     shelves = [IndexRef(project="acme", collection=name, number=1) for name in names]
     for _ in range(7):
         for ref in shelves:
-            async with rag.leases.held(ref) as epoch:
-                await rag.reconcile(ref, epoch=epoch or 0)
+            await rag.turn(ref)
 
     rows = [(await rag.ledger.rows(ref, ["book"]))["book"] for ref in shelves]
     assert [(row.pending, row.attempts, row.failure) for row in rows] == [(True, 0, "")] * 2
