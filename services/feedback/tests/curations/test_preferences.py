@@ -8,8 +8,9 @@ from services.feedback.tests.builders import ADA, rule_with, write
 from services.feedback.tests.changed_rules import change
 from services.feedback.tests.harness import FeedbackHarness
 from tidemill_core.errors import InvalidInput
-from tidemill_feedback.curations.domain.example import ExampleKind
+from tidemill_feedback.curations.domain.example import ExampleKind, Prompt
 from tidemill_feedback.curations.messages import curation_payload
+from tidemill_feedback.errors import InferenceUnknown
 
 PREFERENCE = ExampleKind.PREFERENCE
 
@@ -79,6 +80,25 @@ async def test_prompts_of_earlier_versions_are_fetched_again_for_the_answer() ->
 
     assert len(harness.batch()) == 3
     assert len(harness.inferences.asked) == 6
+
+
+@pytest.mark.parametrize(("kind", "examples"), [(ExampleKind.DEMONSTRATION, 4), (PREFERENCE, 3)])
+async def test_a_prompt_of_an_earlier_version_is_enough_for_a_demonstration_when_its_record_is_gone(
+    kind: ExampleKind, examples: int
+) -> None:
+    harness = FeedbackHarness()
+    await harness.correct(0)
+    harness.prompts.stored["acme", "i0"] = Prompt(question="How?", messages=(), passages=())
+    harness.inferences.no_prompt["i0"] = InferenceUnknown("i0")
+
+    await harness.curate(kind=kind, new_examples=3)
+    for number in range(1, 4):
+        await harness.correct(number)
+    await harness.work()
+    await harness.work()
+
+    assert len(harness.batch()) == examples
+    assert (await harness.crud.get(ADA, "sft")).counts.filtered == 4 - examples
 
 
 async def test_only_corrections_make_preferences() -> None:

@@ -91,6 +91,16 @@ class ResolveExamples:
         for error in failures.values():
             if isinstance(error, _LATER):
                 raise error
+        return await self._without_kept(caller.project, failures, requested_by)
+
+    async def _without_kept(
+        self, project: str, failures: dict[str, TidemillError], requested_by: Mapping[str, Sequence[str]]
+    ) -> dict[str, TidemillError]:
+        """Return the failures but those whose prompt an earlier version kept: only its answer is gone, which is ""."""
+        gone = [inference for inference, error in failures.items() if isinstance(error, _FINAL)]
+        for inference, prompt in (await self.prompts.get(project, gone) if gone else {}).items():
+            await self._keep(project, inference, replace(prompt, answer=prompt.answer or ""), requested_by[inference])
+            del failures[inference]
         return failures
 
     async def _keep(self, project: str, inference: str, prompt: Prompt, requested_by: Sequence[str]) -> None:
