@@ -167,6 +167,24 @@ async def test_a_key_that_breaks_is_retried_and_ends_no_other(error: Exception) 
     assert {(line["controller"], line["project"], line["key"]) for line in failed} == {("things", "acme", "a")}
 
 
+@pytest.mark.parametrize(
+    ("key", "logged"),
+    [
+        ("acme/helpdesk_sft@12", "acme/helpdesk_sft@12"),
+        ("acme/why does it rain", "14f9e3bfc2c75e28"),
+        ("acme/ada@example.com", "124f2ccaca6d765e"),
+    ],
+)
+async def test_a_key_that_is_no_plain_id_is_logged_by_its_digest(key: str, logged: str) -> None:
+    async with work(poll_interval=timedelta(milliseconds=10)) as one:
+        one.results[key] = ZeroDivisionError()
+        with capture_logs() as lines:
+            one.controller.enqueue(Name(key))
+            await eventually(lambda: one.runs.count(key) > 1)
+
+    assert {line["key"] for line in lines if line["event"] == "reconcile_failed"} == {logged}
+
+
 async def test_what_cannot_go_on_is_postponed_and_tried_again() -> None:
     async with work(poll_interval=timedelta(milliseconds=10)) as one:
         one.results["a"] = Requeue()

@@ -8,6 +8,7 @@ reconciled again afterwards. Keys come by `enqueue`, and by a resync, which find
 import asyncio
 import heapq
 import itertools
+import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -21,7 +22,7 @@ from prometheus_client import Counter as Count
 from prometheus_client import Gauge, Histogram
 
 from tidemill_core.application import Page, Requeue
-from tidemill_core.errors import TidemillError, isolated
+from tidemill_core.errors import TidemillError, digest_of, isolated
 from tidemill_kit.workers.fair_share import Turns
 from tidemill_kit.workers.leases import Lease, LeaseLost
 
@@ -36,6 +37,7 @@ _MAX_LEASE_BACKOFF_S = 4.0
 _MAX_NEW_OF_PROJECT = 100
 """Keys of one project that a resync finds beside the page that it reads; the others come when these are done."""
 _MIN_RESYNC_S = 1.0
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}(/[A-Za-z0-9_.-]{1,64}(@[0-9]{1,9})?)*")
 
 _log = structlog.get_logger()
 
@@ -227,7 +229,7 @@ class Controller(Generic[K]):
 
     async def _timed(self, key: K) -> None:
         started = time.perf_counter()
-        log = _log.bind(controller=self.name, project=key.project, key=key.key)
+        log = _log.bind(controller=self.name, project=key.project, key=_named(key))
         try:
             with isolated():
                 result = await self._leased(key)
@@ -261,7 +263,7 @@ class Controller(Generic[K]):
     def _finished(self, key: K, requeue: Requeue | None) -> str:
         if requeue is not None and requeue.after is None:
             self._back_off(key)
-            _log.info("reconcile_postponed", controller=self.name, project=key.project, key=key.key)
+            _log.info("reconcile_postponed", controller=self.name, project=key.project, key=_named(key))
             return "postponed"
         self._failures.pop(key, None)
         self._not_before.pop(key, None)
@@ -276,6 +278,11 @@ class Controller(Generic[K]):
         at = self._not_before[key] = time.monotonic() + pause_s
         self._due.pop(key, None)
         self._add(key, at)
+
+
+def _named(key: Key) -> str:
+    """Return the key's name for the log; what is no plain id, and may be a text of users, is named by a digest."""
+    return key.key if _PLAIN.fullmatch(key.key) else digest_of(key.key)
 
 
 async def _set_within(event: asyncio.Event, seconds: float | None) -> None:
