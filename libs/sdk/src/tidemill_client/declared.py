@@ -1,6 +1,8 @@
 """Declared resources: sources, collections, prompts and deployments."""
 
 from collections.abc import AsyncIterator
+from types import ModuleType
+from typing import Any, Generic, TypeVar
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -15,77 +17,68 @@ from tidemill.rag.v1.collection_pb2 import Collection
 from tidemill_client.connection import Connection
 from tidemill_client.pages import each
 
+R = TypeVar("R", Source, Collection, Prompt, Deployment)
 
-class Sources:
-    """The sources of a project."""
+
+class Declared(Generic[R]):
+    """The resources of one kind in a project."""
+
+    _noun: str
+    _contract: ModuleType
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._field = self._noun.lower()
 
-    async def create(self, source: Source) -> Source:
-        """Create a source with the id in the message."""
-        return (await self._connection.sources.CreateSource(sources.CreateSourceRequest(source=source))).source
+    @property
+    def _stub(self) -> Any:  # noqa: ANN401 - one of four
+        return getattr(self._connection, f"{self._field}s")
 
-    async def get(self, source: str) -> Source:
-        """Return a source."""
-        return (await self._connection.sources.GetSource(sources.GetSourceRequest(id=source))).source
+    async def create(self, resource: R) -> R:
+        """Create a resource with the id in the message."""
+        return await self._call("Create", **{self._field: resource})
 
-    def all(self) -> AsyncIterator[Source]:
-        """Yield the sources, oldest first."""
-        return each(self._connection.sources.ListSources, sources.ListSourcesRequest(), lambda page: page.sources)
+    async def get(self, name: str) -> R:
+        """Return a resource."""
+        return await self._call("Get", id=name)
 
-    async def update(self, source: Source, *fields: str) -> Source:
+    def all(self) -> AsyncIterator[R]:
+        """Yield the resources, oldest first."""
+        request = getattr(self._contract, f"List{self._noun}sRequest")()
+        return each(getattr(self._stub, f"List{self._noun}s"), request, lambda page: getattr(page, f"{self._field}s"))
+
+    async def update(self, resource: R, *fields: str) -> R:
         """Update the named fields; a set etag makes the update conditional."""
-        mask = FieldMask(paths=fields)
-        return (
-            await self._connection.sources.UpdateSource(sources.UpdateSourceRequest(source=source, update_mask=mask))
-        ).source
+        return await self._call("Update", **{self._field: resource}, update_mask=FieldMask(paths=fields))
 
-    async def delete(self, source: str, *, etag: str = "") -> Source:
-        """Delete a source. Its documents are kept."""
-        return (await self._connection.sources.DeleteSource(sources.DeleteSourceRequest(id=source, etag=etag))).source
+    async def delete(self, name: str, *, etag: str = "") -> R:
+        """Delete a resource; a set etag makes the deletion conditional."""
+        return await self._call("Delete", id=name, etag=etag)
+
+    async def _call(self, verb: str, **fields: object) -> R:
+        rpc = f"{verb}{self._noun}"
+        reply = await getattr(self._stub, rpc)(getattr(self._contract, f"{rpc}Request")(**fields))
+        changed: R = getattr(reply, self._field)
+        return changed
 
 
-class Collections:
-    """The collections of a project."""
+class Sources(Declared[Source]):
+    """The sources of a project. The documents of a deleted one are kept."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    _noun = "Source"
+    _contract = sources
 
-    async def create(self, collection: Collection) -> Collection:
-        """Create a collection with the id in the message; existing documents of its sources are indexed."""
-        request = collections.CreateCollectionRequest(collection=collection)
-        return (await self._connection.collections.CreateCollection(request)).collection
 
-    async def get(self, collection: str) -> Collection:
-        """Return a collection with its index versions."""
-        return (
-            await self._connection.collections.GetCollection(collections.GetCollectionRequest(id=collection))
-        ).collection
+class Collections(Declared[Collection]):
+    """The collections of a project; a change of sources, embedding or chunking starts a new index version."""
 
-    def all(self) -> AsyncIterator[Collection]:
-        """Yield the collections, oldest first."""
-        return each(
-            self._connection.collections.ListCollections,
-            collections.ListCollectionsRequest(),
-            lambda page: page.collections,
-        )
-
-    async def update(self, collection: Collection, *fields: str) -> Collection:
-        """Update the named fields; a change of sources, embedding or chunking starts a new index version."""
-        request = collections.UpdateCollectionRequest(collection=collection, update_mask=FieldMask(paths=fields))
-        return (await self._connection.collections.UpdateCollection(request)).collection
-
-    async def delete(self, collection: str, *, etag: str = "") -> Collection:
-        """Delete a collection. The documents are kept."""
-        request = collections.DeleteCollectionRequest(id=collection, etag=etag)
-        return (await self._connection.collections.DeleteCollection(request)).collection
+    _noun = "Collection"
+    _contract = collections
 
     async def rebuild(self, collection: str) -> Collection:
         """Start a new index version, which replaces the live one when it is complete."""
-        return (
-            await self._connection.collections.RebuildIndex(collections.RebuildIndexRequest(id=collection))
-        ).collection
+        request = collections.RebuildIndexRequest(id=collection)
+        return (await self._connection.collections.RebuildIndex(request)).collection
 
     async def standing(self, collection: str, document: str) -> list[collections.IndexedDocument]:
         """Return a document's status in each index version; it is up to date where both `seq` are equal."""
@@ -93,70 +86,20 @@ class Collections:
         return list((await self._connection.collections.GetIndexedDocument(request)).documents)
 
 
-class Prompts:
-    """The prompts of a project; changed content becomes a new version."""
+class Prompts(Declared[Prompt]):
+    """The prompts of a project; changed content becomes a new version. A prompt in use cannot be deleted."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def create(self, prompt: Prompt) -> Prompt:
-        """Create a prompt with the id in the message."""
-        return (await self._connection.prompts.CreatePrompt(prompts.CreatePromptRequest(prompt=prompt))).prompt
-
-    async def get(self, prompt: str) -> Prompt:
-        """Return a prompt with all its versions."""
-        return (await self._connection.prompts.GetPrompt(prompts.GetPromptRequest(id=prompt))).prompt
-
-    def all(self) -> AsyncIterator[Prompt]:
-        """Yield the prompts, oldest first."""
-        return each(self._connection.prompts.ListPrompts, prompts.ListPromptsRequest(), lambda page: page.prompts)
-
-    async def update(self, prompt: Prompt, *fields: str) -> Prompt:
-        """Update the named fields; unchanged content does not create a version."""
-        request = prompts.UpdatePromptRequest(prompt=prompt, update_mask=FieldMask(paths=fields))
-        return (await self._connection.prompts.UpdatePrompt(request)).prompt
+    _noun = "Prompt"
+    _contract = prompts
 
     async def label(self, prompt: str, label: str, *, version: int) -> Prompt:
         """Point a label, for example "production", to a version."""
         request = prompts.LabelPromptRequest(id=prompt, label=label, version=version)
         return (await self._connection.prompts.LabelPrompt(request)).prompt
 
-    async def delete(self, prompt: str, *, etag: str = "") -> Prompt:
-        """Delete a prompt that no deployment uses."""
-        return (await self._connection.prompts.DeletePrompt(prompts.DeletePromptRequest(id=prompt, etag=etag))).prompt
 
+class Deployments(Declared[Deployment]):
+    """The deployments of a project; the next request uses an updated one. Inferences of a deleted one are kept."""
 
-class Deployments:
-    """The deployments of a project."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def create(self, deployment: Deployment) -> Deployment:
-        """Create a deployment with the id in the message."""
-        request = deployments.CreateDeploymentRequest(deployment=deployment)
-        return (await self._connection.deployments.CreateDeployment(request)).deployment
-
-    async def get(self, deployment: str) -> Deployment:
-        """Return a deployment with its live configuration."""
-        return (
-            await self._connection.deployments.GetDeployment(deployments.GetDeploymentRequest(id=deployment))
-        ).deployment
-
-    def all(self) -> AsyncIterator[Deployment]:
-        """Yield the deployments, oldest first."""
-        return each(
-            self._connection.deployments.ListDeployments,
-            deployments.ListDeploymentsRequest(),
-            lambda page: page.deployments,
-        )
-
-    async def update(self, deployment: Deployment, *fields: str) -> Deployment:
-        """Update the named fields; the next request uses the new configuration."""
-        request = deployments.UpdateDeploymentRequest(deployment=deployment, update_mask=FieldMask(paths=fields))
-        return (await self._connection.deployments.UpdateDeployment(request)).deployment
-
-    async def delete(self, deployment: str, *, etag: str = "") -> Deployment:
-        """Delete a deployment. Its inferences are kept."""
-        request = deployments.DeleteDeploymentRequest(id=deployment, etag=etag)
-        return (await self._connection.deployments.DeleteDeployment(request)).deployment
+    _noun = "Deployment"
+    _contract = deployments
