@@ -72,7 +72,7 @@ def label_violations(
             yield Violation(field=f"{field}[{key[:40]}]", description=text)
 
 
-def check_request_id(request_id: str) -> None:
+def check_request_id(request_id: str, *, field: str = "request_id") -> None:
     """Refuse a request id that is too long.
 
     Raises:
@@ -80,8 +80,8 @@ def check_request_id(request_id: str) -> None:
 
     """
     if len(request_id) > MAX_REQUEST_ID:
-        text = f"has {len(request_id)} characters, at most {MAX_REQUEST_ID} are taken"
-        raise InvalidInput.of(Violation(field="request_id", description=text))
+        text = f"has {len(request_id)} characters, at most {MAX_REQUEST_ID} are taken: send a shorter one"
+        raise InvalidInput.of(Violation(field=field, description=text))
 
 
 def refuse(violations: Iterator[Violation]) -> None:

@@ -12,7 +12,8 @@ from tidemill.ingest.v1.source_service_pb2 import (
 )
 from tidemill_core.application import PageRequest
 from tidemill_core.errors import Conflict, InvalidInput
-from tidemill_kit.grpc.server import check_etag, etag_of, page_of, paths_of, request_of, timestamp_of, write_of
+from tidemill_core.resources import check_etag, etag_of
+from tidemill_kit.grpc.server import page_of, paths_of, request_of, timestamp_of, write_of
 
 
 def test_the_same_body_has_the_same_digest_whatever_the_request_id_and_the_order_of_labels() -> None:

@@ -13,22 +13,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tidemill_core.application import PageRequest, Request
 from tidemill_core.errors import InvalidInput, Violation, digest_of
 from tidemill_core.paging import MAX_PAGE_SIZE
-from tidemill_core.resources import MAX_REQUEST_ID, Write, check_etag, check_request_id, etag_of
+from tidemill_core.resources import Write, check_request_id
 from tidemill_kit.grpc.lists import newest_first, values_of
-
-__all__ = [
-    "DEFAULT_PAGE_SIZE",
-    "MAX_REQUEST_ID",
-    "Paged",
-    "check_etag",
-    "etag_of",
-    "page_of",
-    "paths_of",
-    "request_of",
-    "required",
-    "timestamp_of",
-    "write_of",
-]
 
 DEFAULT_PAGE_SIZE = 50
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

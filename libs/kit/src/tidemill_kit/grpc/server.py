@@ -19,8 +19,6 @@ from tidemill_core.grpc.context import current_caller, remaining_s
 from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.grpc.interceptors import EdgeInterceptor, Policy
 from tidemill_kit.grpc.requests import (
-    check_etag,
-    etag_of,
     page_of,
     paths_of,
     request_of,
@@ -35,9 +33,7 @@ __all__ = [
     "GrpcServer",
     "Registration",
     "UndeclaredRpcs",
-    "check_etag",
     "current_caller",
-    "etag_of",
     "page_of",
     "paths_of",
     "remaining_s",

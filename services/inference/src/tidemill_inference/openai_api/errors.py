@@ -34,7 +34,7 @@ class FeedbackTokenRefused(PermissionDenied):
 
     def __init__(self) -> None:
         super().__init__(
-            "token: is none for this inference, or has expired: send the feedback_token that came with the answer"
+            "token: is not of this inference, or has expired: send the feedback_token that came with the answer"
         )
 
 

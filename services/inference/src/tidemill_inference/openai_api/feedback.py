@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse, Response
 
 from tidemill_core.application import Clock
 from tidemill_core.errors import InvalidInput, PermissionDenied, PreconditionFailed, Violation
+from tidemill_core.resources import MAX_REQUEST_ID, check_request_id
 from tidemill_inference.openai_api.ports import Reaction, Reactions, SubmittedReaction
-from tidemill_kit.grpc.requests import MAX_REQUEST_ID
 from tidemill_kit.http.bodies import Strict, body_of
 from tidemill_kit.http.exchange import Exchange
 from tidemill_kit.http.signed_tokens import SignedTokens
@@ -101,9 +101,7 @@ class HttpFeedback:
         exchange = Exchange.of(http.scope)
         caller = await exchange.admit()
         request_id = http.query_params.get("request_id", "")
-        if len(request_id) > MAX_REQUEST_ID:
-            text = f"has {len(request_id)} characters, at most {MAX_REQUEST_ID} are accepted: send a shorter one"
-            raise InvalidInput.of(Violation(field="request_id", description=text))
+        check_request_id(request_id)
         if self._tokens is None:
             raise TokensNotConfigured
         known = await self._reactions.get(caller, http.path_params["id"])

@@ -26,11 +26,11 @@ from pydantic import (
 
 from tidemill_core.application import Request
 from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.resources import check_request_id
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.content import Message, Part, Role
 from tidemill_inference.generation.domain.inference import MAX_MESSAGES, MAX_PARTS, MAX_PRINCIPALS, Question
-from tidemill_kit.grpc.requests import MAX_REQUEST_ID
 from tidemill_kit.http.bodies import SHOWN_VIOLATIONS, Strict, object_of, problems
 from tidemill_kit.http.errors import shown
 
@@ -302,9 +302,7 @@ def request_of(key: str, question: Question) -> Request:
         InvalidInput: the key is too long.
 
     """
-    if len(key) > MAX_REQUEST_ID:
-        text = f"has {len(key)} characters, at most {MAX_REQUEST_ID} are taken"
-        raise InvalidInput.of(Violation(field=IDEMPOTENCY_HEADER, description=text))
+    check_request_id(key, field=IDEMPOTENCY_HEADER)
     asked = asdict(question)
     del asked["yielding"], asked["notes"]  # they say how it is asked, not what
     said = json.dumps(asked, sort_keys=True, default=_name_of)
