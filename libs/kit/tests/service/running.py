@@ -1,7 +1,6 @@
 """A service that runs in the process of a test, and its parts."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,13 +17,7 @@ from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.grpc.client import open_channel
 from tidemill_kit.service.app import App, Dependency, serve
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from tidemill_testkit.ports import free_port
 
 
 @dataclass

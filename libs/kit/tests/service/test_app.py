@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from libs.kit.tests.grpc.support import Context, Lines, settings, sources
-from libs.kit.tests.service.running import Part, Running, Switch, free_port, living
+from libs.kit.tests.service.running import Part, Running, Switch, living
 from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceResponse
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_core.application import Page, Requeue
@@ -22,6 +22,7 @@ from tidemill_kit.runtime.telemetry import serve_metrics
 from tidemill_kit.service.app import App, Dependency, Worker, serve
 from tidemill_kit.workers.controller import Controller
 from tidemill_testkit.polling import eventually
+from tidemill_testkit.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

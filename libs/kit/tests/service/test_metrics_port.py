@@ -8,9 +8,9 @@ import urllib.request
 import pytest
 
 from libs.kit.tests.grpc.support import settings
-from libs.kit.tests.service.running import free_port
 from tidemill_kit.runtime import telemetry
 from tidemill_kit.runtime.telemetry import serve_metrics
+from tidemill_testkit.ports import free_port
 
 
 def trickle(connection: socket.socket) -> None:

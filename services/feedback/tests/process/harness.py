@@ -1,7 +1,6 @@
 """Feedback as a process, with a stub of inference, and its visible effects."""
 
 import json
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from services.feedback.tests.inference_server import InferenceServer
 from tidemill_core.aggregate import ObjectRef
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
+from tidemill_testkit.ports import free_port
 from tidemill_testkit.service_process import ServiceProcess
 
 FEEDBACK = "tidemill.feedback.feedback.v1"
@@ -18,11 +18,6 @@ CURATIONS = "tidemill.feedback.curation.v1"
 INFERENCES = "tidemill.inference.inference.v1"
 DEAD = "tidemill.feedback.submissions.dead.v1"
 GIVEN = "tidemill.feedback.submission.feedback_given.v1"
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 @dataclass(kw_only=True)
@@ -33,7 +28,7 @@ class FeedbackProcess(ServiceProcess):
 
     topic: str
     inference: InferenceServer
-    http_port: int = field(default_factory=_free_port)
+    http_port: int = field(default_factory=free_port)
 
     @property
     def bucket(self) -> str:

@@ -1,7 +1,6 @@
 """inference as a whole, on real servers, with a tiny model and its neighbours."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.service.app import serve
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_local import Addresses
+from tidemill_testkit.ports import free_port
 from tidemill_testkit.stack import unique_name
 
 BUCKET = "tidemill-trainer-exchange"
@@ -124,7 +124,7 @@ async def running_inference(
 async def another_replica(harness: Harness, folder: Path) -> AsyncIterator[Harness]:
     """Run a second process's worth of the same service: other ports and files, the same stores."""
     settings = harness.settings.model_copy(
-        update={"grpc_port": _free_port(), "http_port": _free_port(), "data_dir": folder / "data"}
+        update={"grpc_port": free_port(), "http_port": free_port(), "data_dir": folder / "data"}
     )
     stop = asyncio.Event()
     living = asyncio.create_task(serve(await build_app(settings, environment={}), stop=stop))
@@ -164,8 +164,8 @@ async def _open(harness: Harness) -> None:
 
 def _settings(stack: Addresses, folder: Path, stub_service: str) -> InferenceSettings:
     return InferenceSettings(
-        grpc_port=_free_port(),
-        http_port=_free_port(),
+        grpc_port=free_port(),
+        http_port=free_port(),
         kafka_bootstrap_servers=stack.kafka,
         mongo_uri=stack.mongo,
         mongo_database=unique_name("inference"),
@@ -181,8 +181,3 @@ def _settings(stack: Addresses, folder: Path, stub_service: str) -> InferenceSet
         probe_interval_s=1.0,
         shutdown_grace_s=60.0,
     )
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
