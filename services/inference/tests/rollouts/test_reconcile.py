@@ -18,6 +18,8 @@ from tidemill_inference.rollouts.reconcile import (
     rollout_controllers,
 )
 from tidemill_inference.rollouts.reconcile_rollout import ReconcileRollout
+from tidemill_inference.settings import InferenceSettings
+from tidemill_kit.workers.fair_share import Turns
 from tidemill_testkit.leases import InMemoryLeases
 from tidemill_testkit.polling import eventually
 
@@ -44,6 +46,14 @@ class SlowlyRegistered(Registered):
     async def check(self, caller: Caller, model: str) -> None:
         await asyncio.sleep(self.PAUSE_S)
         await super().check(caller, model)
+
+
+async def test_a_replica_advances_hundreds_of_rollouts_of_one_project_for_as_long_as_they_last() -> None:
+    turns = Turns(InferenceSettings.model_fields["rollout_max_concurrent"].default)
+
+    async with asyncio.timeout(1):
+        for _ in range(500):
+            await turns.take("acme")
 
 
 @asynccontextmanager
