@@ -2,7 +2,9 @@
 
 Both read one topic of small JSON events from its beginning, check each body with the same pydantic model, write it into
 the same kind of store, and commit. The engine also keeps each subject's order while subjects run at the same time,
-continues each event's trace, counts it and logs what fails: what a service does, with a service's settings.
+continues each event's trace, counts it and logs what fails: what a service does, with a service's settings. Both take
+turns, and medians are printed. Then how long after its writing an event of others has its effect, while one event takes
+seconds and while none does.
 
 Run with TIDEMILL_TEST_STACK naming a stack.json: `python tests/bench/engine.py [events]`.
 """
@@ -11,8 +13,10 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from statistics import median, quantiles
 from time import perf_counter, process_time
 from uuid import uuid4
 
@@ -30,6 +34,10 @@ from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Sub
 from tidemill_kit.runtime.logging import merge_event_facts
 from tidemill_local.addresses import Addresses
 
+ROUNDS = 3
+SLOW_S = 2.0
+PER_SECOND = 200
+PACED_EVENTS = 600
 TYPE = "tests.line.written.v1"
 SUBJECTS = 200
 PARTITIONS = 6
@@ -62,16 +70,28 @@ class Store:
             self.full.set()
 
 
-async def fill(bootstrap: str, topic: str, *, events: int) -> None:
-    """Write the events, keyed by subject."""
+def headers(number: int) -> list[tuple[str, bytes]]:
+    """Return the attributes of an event."""
+    attributes = {"specversion": "1.0", "id": str(number), "source": "https://bench.example", "type": TYPE}
+    attributes |= {"subject": subject(number), "project": "acme", "time": "2026-11-20T10:15:00Z"}
+    return [(f"ce_{name}", text.encode()) for name, text in attributes.items()]
+
+
+def subject(number: int) -> str:
+    """Return what an event is about."""
+    return f"kb/{number % SUBJECTS}"
+
+
+async def fill(bootstrap: str, topic: str, *, events: int, per_second: float = 0, written: list[float]) -> None:
+    """Write the events, keyed by subject, and when each was written; as fast as it goes, or evenly."""
+    begun = perf_counter()
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=5, max_batch_size=256 * 1024) as producer:
         for number in range(events):
-            subject = f"kb/{number % SUBJECTS}"
-            attributes = {"specversion": "1.0", "id": str(number), "source": "https://bench.example", "type": TYPE}
-            attributes |= {"subject": subject, "project": "acme", "time": "2026-11-20T10:15:00Z"}
-            headers = [(f"ce_{name}", text.encode()) for name, text in attributes.items()]
-            body = b'{"number": "%d", "text": "%s"}' % (number, b"x" * 200)
-            await producer.send(topic, body, key=subject.encode(), headers=headers)
+            if per_second:
+                await asyncio.sleep(max(0, begun + number / per_second - perf_counter()))
+            body = b'{"number": %d, "text": "%s"}' % (number, b"x" * 200)
+            written.append(perf_counter())
+            await producer.send(topic, body, key=subject(number).encode(), headers=headers(number))
         await producer.flush()
 
 
@@ -102,6 +122,15 @@ async def engine(bootstrap: str, topic: str, *, events: int, store: Store) -> No
     async def handle(context: EventContext, line: Line) -> None:
         await store.write(context.id, line, requested=events)
 
+    async with running(bootstrap, topic, handle):
+        await store.full.wait()
+
+
+@asynccontextmanager
+async def running(
+    bootstrap: str, topic: str, handle: Callable[[EventContext, Line], Awaitable[None]]
+) -> AsyncIterator[None]:
+    """Consume the topic as a service does."""
     subscription = Subscription(
         name=f"bench.{uuid4().hex}", topics=(topic,), delivery=Delivery.ONCE, routes={TYPE: Route(Line, handle)}
     )
@@ -109,7 +138,7 @@ async def engine(bootstrap: str, topic: str, *, events: int, store: Store) -> No
     consumers = Consumers(bootstrap, [subscription], publisher)
     await publisher.start()
     await consumers.start()
-    await store.full.wait()
+    yield
     await consumers.stop()
     await publisher.stop()
 
@@ -124,27 +153,72 @@ async def measure(
     return events / (perf_counter() - begun), events / (process_time() - begun_cpu)
 
 
-async def main(events: int) -> None:
-    """Print a line for each way and each kind of store."""
-    bootstrap = Addresses.read(Path(os.environ["TIDEMILL_TEST_STACK"])).kafka
-    topic = f"bench.{uuid4().hex}"
+async def latency_p95_s(bootstrap: str, topic: str, *, slow_s: float) -> float:
+    """Return after how long others' events have their effect, once one takes `slow_s`."""
+    written, latencies, done = list[float](), list[float](), asyncio.Event()
+    slow = PER_SECOND // 2  # by then both sides are warm
+
+    async def handle(_: EventContext, line: Line) -> None:
+        if line.number == slow:
+            await asyncio.sleep(slow_s)
+        elif line.number > slow and subject(line.number) != subject(slow):
+            latencies.append(perf_counter() - written[line.number])
+        if line.number == PACED_EVENTS - 1:
+            done.set()
+
+    async with running(bootstrap, topic, handle):
+        await fill(bootstrap, topic, events=PACED_EVENTS, per_second=PER_SECOND, written=written)
+        await done.wait()
+    return quantiles(latencies, n=20)[-1]
+
+
+@asynccontextmanager
+async def new_topic(bootstrap: str) -> AsyncIterator[str]:
+    """Give an empty topic, and delete it at the end."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
+    topic = f"bench.{uuid4().hex}"
     await admin.create_topics([NewTopic(topic, PARTITIONS, 1)])
-    await fill(bootstrap, topic, events=events)
-    process = psutil.Process()
-    for name, round_trip_s, requested in (("effect in memory", 0.0, events), ("effect of 2 ms", 0.002, events // 5)):
-        rates = {}
-        for way in (bare, engine):
-            rate, cpu_rate = await measure(way, bootstrap, topic, events=requested, round_trip_s=round_trip_s)
-            rates[way.__name__] = rate
-            result = (
-                f"{rate:7.0f} events/s, {cpu_rate:7.0f} per second of CPU, {process.memory_info().rss / 1e6:.0f} MB"
-            )
-            print(f"{name}: {way.__name__:6} {result}")  # noqa: T201 - what the script is for
-        print(f"{name}: engine / bare = {rates['engine'] / rates['bare']:.2f}")  # noqa: T201 - what the script is for
+    yield topic
     await admin.delete_topics([topic])
     await admin.close()
+
+
+async def print_rates(bootstrap: str, *, name: str, events: int, round_trip_s: float) -> None:
+    """Print a line for each way."""
+    rates: dict[str, list[tuple[float, float]]] = {way.__name__: [] for way in (bare, engine)}
+    async with new_topic(bootstrap) as topic:
+        await fill(bootstrap, topic, events=events, written=[])
+        for way in (bare, engine) * ROUNDS:
+            rates[way.__name__].append(await measure(way, bootstrap, topic, events=events, round_trip_s=round_trip_s))
+    for way_name, measured in rates.items():
+        rate, cpu_rate = (median(column) for column in zip(*measured, strict=True))
+        memory = f"{psutil.Process().memory_info().rss / 1e6:.0f} MB"
+        say(f"{name}: {way_name:6} {rate:7.0f} events/s, {1e6 / cpu_rate:5.1f} us of CPU each, {memory}")
+    ratios = [ours / theirs for (theirs, _), (ours, _) in zip(rates["bare"], rates["engine"], strict=True)]
+    say(f"{name}: engine / bare = {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+
+
+async def main(events: int) -> None:
+    """Print the rates with each kind of store, then what a slow event costs others."""
+    bootstrap = Addresses.read(Path(os.environ["TIDEMILL_TEST_STACK"])).kafka
+    await print_rates(bootstrap, name="effect in memory", events=events, round_trip_s=0)
+    await print_rates(bootstrap, name="effect of 2 ms", events=events // 5, round_trip_s=0.002)
+    ratios = []
+    for _ in range(ROUNDS):
+        p95_s = []
+        for slow_s in (0.0, SLOW_S):
+            async with new_topic(bootstrap) as topic:
+                p95_s.append(await latency_p95_s(bootstrap, topic, slow_s=slow_s))
+        say(f"others' p95: {p95_s[0] * 1000:.0f} ms, while one event takes {SLOW_S:.0f} s: {p95_s[1] * 1000:.0f} ms")
+        ratios.append(p95_s[1] / p95_s[0])
+    say(f"others' p95, with / without a slow event = {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+
+
+def say(line: str) -> None:
+    """Print at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
