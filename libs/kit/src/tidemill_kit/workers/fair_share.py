@@ -62,7 +62,7 @@ class Turns:
         self._total -= 1
         self._working[project] -= 1
         if not self._working[project]:
-            del self._working[project]
+            self._working.pop(project)
         for waiting in tuple(self._waiting):
             if self._total >= self._places:
                 return
@@ -81,7 +81,7 @@ class Turns:
             self._waiting[project] = line
 
     def _may(self, project: str) -> bool:
-        return self._total < self._places and self._working[project] < self._of_project
+        return self._total < self._places and self._working.get(project, 0) < self._of_project
 
     def _grant(self, project: str) -> None:
         self._total += 1
