@@ -20,7 +20,6 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_FILE, MAX_FUNCTION, MAX_APP = 400, 60, 150
-MAX_IDLE_GB = 2.0
 SDK = "tidemill"
 SERVER_LIBRARIES = frozenset(
     {
