@@ -40,7 +40,7 @@ SERVER_LIBRARIES = frozenset(
         "typer",
     }
 )
-"""Distributions that nobody who only calls Tidemill installs."""
+"""Distributions that programs which only call Tidemill do not install."""
 GENERATED = ("libs/contracts/",)
 
 

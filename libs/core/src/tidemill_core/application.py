@@ -165,7 +165,7 @@ class Aggregates(Protocol[A]):
     ) -> A:
         """Load, apply `change`, and save state and pending events in one write; return the aggregate as saved.
 
-        `known` is the aggregate as the caller saved it last: it is not loaded again where nobody changed it since.
+        `known` is the aggregate as the caller saved it last: it is loaded again only if another caller changed it.
 
         On a lost race `change` is decided again on fresh state, so it must be a pure function of the aggregate. The
         same request again changes nothing, also where it changed nothing the first time. A change that leaves the

@@ -58,7 +58,7 @@ async def outlives_a_kill(service: Crashing, *, pieces: int = PIECES) -> None:
     service.process.kill()
     await asyncio.to_thread(service.process.start)
     await sending
-    for name in names[: pieces // 2]:  # whoever got no answer sends it again
+    for name in names[: pieces // 2]:  # a caller without an answer sends it again
         await service.send(name)
     await eventually(lambda: _all_done(service, names), despite=(TidemillError,))
     for topic in service.topics:

@@ -120,7 +120,7 @@ class InferenceSettings(ModelSettings, HttpSettings):
     sweep_poll_interval_s: float = Field(3600.0, gt=0)
     """The interval between deletions of records past their retention, and of outcomes that ended rollouts have left."""
     rollout_poll_interval_s: float = Field(5.0, gt=0, le=60)
-    """How often a replica looks for rollouts that started elsewhere; also the longest pause after a failure."""
+    """How often a replica polls for rollouts that started elsewhere; also the longest pause after a failure."""
     rollout_max_concurrent: int = Field(1000, ge=1)
     """Active rollouts that one replica advances, and candidates that it loads, at the same time."""
     rollout_tick_s: float = Field(0.5, gt=0, le=60)

@@ -160,15 +160,15 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
         """Return the next records; one that cannot be read costs only itself."""
-        takes, room = self._open_partitions(consumer), self._window.room
-        room.clear()
-        held = consumer.assignment() - takes - consumer.paused()  # what there may be room for in a moment
-        wait_for_room = bool(held) or not takes
+        takes, space = self._open_partitions(consumer), self._window.space
+        space.clear()
+        held = consumer.assignment() - takes - consumer.paused()  # what there may be space for in a moment
+        wait_for_space = bool(held) or not takes
         try:
             with isolated():
                 polled = await consumer.getmany(
                     *(takes or (_NOTHING,)),
-                    timeout_ms=0 if wait_for_room else milliseconds(self._limits.poll_s),
+                    timeout_ms=0 if wait_for_space else milliseconds(self._limits.poll_s),
                     max_records=self._limits.records,
                 )
         except ConsumerStoppedError:
@@ -182,9 +182,9 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
             _log.warning("record_unreadable", consumer=self._engine.subscription.name, exc_info=error)
             return await self._poll_one_by_one(consumer)
         self._failures = 0
-        if wait_for_room and not polled:
+        if wait_for_space and not polled:
             with suppress(TimeoutError):
-                await asyncio.wait_for(room.wait(), self._limits.poll_s)
+                await asyncio.wait_for(space.wait(), self._limits.poll_s)
         return tuple(record for records in polled.values() for record in records)
 
     def _open_partitions(self, consumer: AIOKafkaConsumer) -> set[TopicPartition]:

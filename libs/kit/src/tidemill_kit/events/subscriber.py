@@ -36,7 +36,7 @@ class ConsumerLimits:
     """Records taken by one poll."""
     window: WindowLimits = field(default_factory=WindowLimits)
     poll_s: float = 0.1
-    """How long a poll waits: for records, or for room where a partition's window is full."""
+    """How long a poll waits: for records, or for space where a partition's window is full."""
     hold_s: float = 1.0
     """How long a partition's window may be full before the partition is paused; also the pause after a failure."""
     commit_every_s: float = 0.1

@@ -106,13 +106,13 @@ class _Held:
 class Window:
     """Brings records to their end while others come. `progress` is set when there is something to commit or to take.
 
-    `hurry` is set while something waits for a commit, `room` when a commit was made.
+    `hurry` is set while something waits for a commit, `space` when a commit was made.
     """
 
     def __init__(self, *, process: Process, turns: Turns, limits: WindowLimits) -> None:
         self.progress = asyncio.Event()
         self.hurry = asyncio.Event()
-        self.room = asyncio.Event()
+        self.space = asyncio.Event()
         self._process = process
         self._turns = turns
         self._limits = limits
@@ -189,7 +189,7 @@ class Window:
     def committed(self, ends: Mapping[Partition, int]) -> None:
         """Let go what is committed; queues that waited for that go on."""
         self.hurry.clear()
-        self.room.set()
+        self.space.set()
         for partition, end in ends.items():
             held = self._held[partition]
             while held.finished and held.finished[0].record.offset < end:

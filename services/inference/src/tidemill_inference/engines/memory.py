@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tidemill_inference.engines.transformers.weights import ModelWeights
 
 _MAX_NAMES = 1000
-"""Projects and models kept per content: with more of them, any subset tells whether the content serves live."""
+"""Projects and models kept per content: with more of them, any subset shows whether the content serves live."""
 
 _T = TypeVar("_T")
 
