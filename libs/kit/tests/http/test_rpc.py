@@ -36,7 +36,9 @@ async def serving(*, rpcs: bool = True, **handlers: Callable[..., object]) -> As
     async def stream(_request: object, _context: Context) -> AsyncIterator[GenerateStreamResponse]:
         yield GenerateStreamResponse()
 
-    made = ProbeSettings(**settings().model_dump(), http_port=0, max_body_bytes=2048, http_rpcs=rpcs)
+    made = ProbeSettings(
+        **settings(max_request_items=100).model_dump(), http_port=0, max_body_bytes=2048, http_rpcs=rpcs
+    )
     app = rpc_application([sources(**handlers), inferences(GenerateStream=stream)], made, dependencies=[])
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=ACME) as client:
@@ -128,6 +130,21 @@ async def test_a_body_that_is_not_the_request_is_refused(body: bytes, status: in
 
     assert response.status_code == status
     assert status == 200 or response.json()["code"] == 3
+
+
+async def test_a_body_has_no_more_items_than_a_request_of_grpc() -> None:
+    async def create(request: CreateSourceRequest, _context: Context) -> CreateSourceResponse:
+        return CreateSourceResponse(source=request.source)
+
+    def asked(kinds: int) -> dict[str, object]:
+        return {"source": {"id": "cms", "masking": {"kinds": [""] * kinds}}}
+
+    async with serving(CreateSource=create) as client:
+        few = await client.post(f"{SERVICE}/CreateSource", json=asked(90))
+        many = await client.post(f"{SERVICE}/CreateSource", json=asked(101))
+
+    assert few.status_code == 200
+    assert (many.status_code, many.json()["details"][0]["reason"]) == (400, "TOO_MANY_ITEMS")
 
 
 async def test_a_caller_s_time_is_the_handler_s_deadline() -> None:

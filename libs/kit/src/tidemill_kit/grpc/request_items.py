@@ -3,6 +3,7 @@
 An empty item takes two bytes and becomes a hundred, so the size of a message bounds neither memory nor time.
 """
 
+from collections.abc import Mapping
 from functools import cache
 
 from google.protobuf.descriptor import Descriptor
@@ -43,6 +44,24 @@ def check_items(raw: bytes, kind: Descriptor, *, limit: int) -> None:
             _Count(raw, limit=limit).walk(kind)
         except IndexError:
             raise DecodeError from None
+
+
+def check_json_items(given: object, *, limit: int) -> None:
+    """Refuse JSON with more items in its lists and objects than `limit`, before protobuf makes a field of each.
+
+    Raises:
+        TooManyItems: it has more.
+
+    """
+    items, parts = 0, [given]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, Mapping | list):
+            items += len(part)
+            if items > limit:
+                text = f"has more than {limit} items in its lists and objects (MAX_REQUEST_ITEMS): send less at once"
+                raise TooManyItems.of(Violation(field="request", description=text))
+            parts.extend(part.values() if isinstance(part, Mapping) else part)
 
 
 class _Count:

@@ -22,6 +22,7 @@ from tidemill_core.errors import InvalidInput, TidemillError, Violation
 from tidemill_core.grpc.context import PROJECT
 from tidemill_core.grpc.status import to_status
 from tidemill_core.tracing import TRACEPARENT
+from tidemill_kit.grpc.request_items import check_json_items
 from tidemill_kit.grpc.server import Registration, Services
 from tidemill_kit.http.application import application
 from tidemill_kit.http.bodies import object_of
@@ -47,6 +48,7 @@ class JsonRpcs:
         self._services = Services(servicers)
         self._edge = self._services.edge(settings)
         self._max_body_bytes = settings.max_body_bytes
+        self._max_items = settings.max_request_items
 
     def routes(self) -> list[Route]:
         """Return one route for each RPC."""
@@ -71,7 +73,7 @@ class JsonRpcs:
             exchange = Exchange.of(http.scope)
             try:
                 given = await exchange.body(at_most=self._max_body_bytes)
-                message = _parsed(kind(), given)
+                message = _parsed(kind(), given, max_items=self._max_items)
                 behind = await self._edge.intercept_service(found, details)  # type: ignore[arg-type]
                 serve: Any = behind and behind.unary_unary
                 async with exchange.attended():
@@ -166,15 +168,17 @@ def _until(timeout_ms: str) -> float | None:
     return time.monotonic() + int(timeout_ms) / 1000
 
 
-def _parsed(message: Message, body: bytes) -> Message:
+def _parsed(message: Message, body: bytes, *, max_items: int) -> Message:
     """Return the message of a body.
 
     Raises:
-        InvalidInput: it is no proto JSON of it.
+        InvalidInput: it is no proto JSON of it, or has more items than a request of gRPC may have.
 
     """
+    given = object_of(body or b"{}")
+    check_json_items(given, limit=max_items)
     try:
-        json_format.ParseDict(dict(object_of(body or b"{}")), message)
+        json_format.ParseDict(dict(given), message)
     except json_format.ParseError as error:
         raise InvalidInput.of(Violation(field="body", description=str(error))) from None
     return message
