@@ -47,7 +47,7 @@ def main() -> int:
 
 def commands(part: str) -> dict[str, list[str]]:
     """Return the command of each check; those of tests run the tests of one part, if it is named."""
-    tests = [sys.executable, "-m", "pytest", "--quiet", "--durations=10", "-n", str(test_processes())]
+    pytest = [sys.executable, "-m", "pytest", "--quiet", "--durations=10", "-n"]
     folders = [str(folder_of(part))] if part else []
     return {
         "ruff": [str(BIN / "ruff"), "check", "--quiet", "."],
@@ -58,8 +58,8 @@ def commands(part: str) -> dict[str, list[str]]:
         "breaking": [str(BIN / "buf"), "breaking", "protos", "--against", "protos/baseline.binpb"],
         "protos": [sys.executable, "infra/protos/generate.py", "--check"],
         "mypy": [sys.executable, "-m", "mypy", "."],
-        QUICK_TESTS: [*tests, "--quick", *folders],
-        TESTS: [*tests, *folders],
+        QUICK_TESTS: [*pytest, str(test_processes() + 1), "--quick", *folders],  # small, and often waiting
+        TESTS: [*pytest, str(test_processes()), *folders],
     }
 
 
