@@ -25,6 +25,7 @@ from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.inference.v1.inference_service_pb2 import GenerateStreamRequest, GenerateStreamResponse
 from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from tidemill.ingest.v1.document_service_pb2 import UploadDocumentRequest, UploadDocumentResponse
+from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub
 from tidemill.ingest.v1.source_service_pb2 import (
     GetSourceRequest,
     GetSourceResponse,
@@ -148,6 +149,35 @@ async def test_a_stream_whose_client_falls_silent_is_ended() -> None:
     async with serving(documents(UploadDocument=upload), stream_idle_s=0.1) as running:
         with pytest.raises(DeadlineExceeded, match=r"no message of the stream came for 0\.1 s"):
             await running.documents.UploadDocument(silent())
+
+
+async def test_a_stream_that_breaks_off_is_never_taken_for_one_that_ended() -> None:
+    begun, ended, whole = 0, 0, 0
+
+    async def upload(requests: AsyncIterator[UploadDocumentRequest], _context: Context) -> UploadDocumentResponse:
+        nonlocal begun, ended, whole
+        begun += 1
+        try:
+            async for _ in requests:
+                pass
+            whole += 1
+        finally:
+            ended += 1
+        return UploadDocumentResponse()
+
+    async def breaking_off() -> AsyncIterator[UploadDocumentRequest]:
+        yield UploadDocumentRequest(chunk=b"half of it")
+        await asyncio.Event().wait()
+
+    async with serving(documents(UploadDocument=upload)) as running:
+        stub = DocumentServiceStub(running.raw)
+        calls = [stub.UploadDocument(breaking_off(), metadata=ACME) for _ in range(60)]
+        await eventually(lambda: begun == 60)
+        for call in calls:
+            call.cancel()
+        await eventually(lambda: ended == 60)
+
+    assert whole == 0
 
 
 async def test_a_stream_whose_client_stops_reading_is_ended(lines: Lines) -> None:

@@ -12,6 +12,9 @@ from tidemill_core.errors import DeadlineExceeded, InvalidInput
 
 Parse = Callable[[bytes], object]
 
+_CANCELLATION_S = 0.02
+"""How far the cancellation of a stream may be behind its end, on the same connection."""
+
 
 class UnreadableMessage(InvalidInput):
     """The bytes of a request are no message of its RPC."""
@@ -36,6 +39,9 @@ def parsed(raw: bytes, parse: Parse) -> object:
 async def received(stream: AsyncIterator[bytes], parse: Parse, *, idle_s: float) -> AsyncIterator[object]:
     """Yield a request stream's messages until its client ends it.
 
+    A stream that breaks off looks as if it had ended, until the cancellation arrives right behind it: that is waited
+    for, else half of an upload counts as a whole one.
+
     Raises:
         UnreadableMessage: one is none.
         DeadlineExceeded: none came for too long.
@@ -46,6 +52,7 @@ async def received(stream: AsyncIterator[bytes], parse: Parse, *, idle_s: float)
             async with asyncio.timeout(idle_s):
                 raw = await anext(stream)
         except StopAsyncIteration:
+            await asyncio.sleep(_CANCELLATION_S)
             return
         except TimeoutError:
             message = f"no message of the stream came for {idle_s:g} s: send it again, without such pauses"
