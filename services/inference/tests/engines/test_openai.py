@@ -52,9 +52,15 @@ async def received(
     engine: OpenAiEngine, sampling: Sampling | None = None, *, timeout_s: float = 5
 ) -> list[Piece | Finish]:
     try:
-        return [each async for each in engine.generate(ASKED, sampling or Sampling(), timeout_s=timeout_s)]
+        return await generated(engine, sampling, timeout_s=timeout_s)
     finally:
         await engine.close()
+
+
+async def generated(
+    engine: OpenAiEngine, sampling: Sampling | None = None, *, timeout_s: float = 5
+) -> list[Piece | Finish]:
+    return [each async for each in engine.generate(ASKED, sampling or Sampling(), timeout_s=timeout_s)]
 
 
 async def test_it_streams_and_reports_what_it_cost() -> None:
@@ -335,7 +341,8 @@ async def test_what_a_server_does_not_take_is_learnt_by_several_requests_at_the_
 
     async with openai_server(handle) as server:
         engine = engine_for(server)
-        answers = await asyncio.gather(received(engine), received(engine))
+        answers = await asyncio.gather(generated(engine), generated(engine))
+        await engine.close()
 
     for answer in answers:
         assert [each.text for each in answer if isinstance(each, Piece)] == list(WORDS)
