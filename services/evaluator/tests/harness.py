@@ -165,7 +165,7 @@ class Evaluator:
 
     async def with_suite(self, name: str = "truth", count: int = 3) -> Suite:
         suite = Suite(id=name, project="acme")
-        return await self.suite_crud.create(suite, cases(count), write())
+        return await self.suite_crud.create(ADA, suite, cases(count), write())
 
     async def with_held_out(self, count: int = 3, *, version: str = "sft@2", bucket: str = DATASETS) -> CaseSet:
         """Add a dataset version with a held-out split of this many examples."""
@@ -185,7 +185,7 @@ class Evaluator:
         self, *require: Requirement, name: str = "gate", candidate: str = "lora", paused: bool = False
     ) -> Gate:
         gate = gate_of(*require, name=name, candidate=candidate, paused=paused)
-        return await self.gate_crud.create(gate, write())
+        return await self.gate_crud.create(ADA, gate, write())
 
     async def register(self, version: str = TUNED, *, project: str = "acme") -> None:
         """Deliver the event of a registered version."""

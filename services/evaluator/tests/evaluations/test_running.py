@@ -74,7 +74,7 @@ async def test_both_sides_are_asked_with_the_turns_variables_and_readers_of_the_
         principals=("staff",),
     )
     given = [replace(case, context=context) for case in cases(2)]
-    await evaluator.suite_crud.create(Suite(id="truth", project="acme"), given, write())
+    await evaluator.suite_crud.create(ADA, Suite(id="truth", project="acme"), given, write())
     await evaluator.by_hand()
 
     done = await evaluator.finish()
@@ -197,7 +197,7 @@ async def test_a_question_that_is_asked_many_times_is_evidence_once() -> None:
     one, two, _ = cases(3)
     repeats = [replace(one, id=f"again{number}") for number in range(8)]
     suite = Suite(id="truth", project="acme")
-    await evaluator.suite_crud.create(suite, [one, two, *repeats], write())
+    await evaluator.suite_crud.create(ADA, suite, [one, two, *repeats], write())
     await evaluator.with_gate(replace(TRUTH, at_least=3))
     await evaluator.register()
 
@@ -282,7 +282,7 @@ async def test_a_suite_that_changes_meanwhile_is_asked_as_it_was_at_the_start() 
     async def change(_: Question) -> None:
         if len(evaluator.inference.asked) == 1:
             pending = Suite(id="truth", project="acme")
-            await evaluator.suite_crud.update(pending, cases(9), frozenset({"cases"}), write())
+            await evaluator.suite_crud.update(ADA, pending, cases(9), frozenset({"cases"}), write())
             evaluator.inference.away = away()
 
     evaluator.inference.before = change

@@ -156,7 +156,7 @@ async def test_a_deferred_evaluation_is_made_once_though_the_resuming_process_wa
     killed = replace(evaluator.gate_crud, changed=replace(evaluator.triggers, evaluations=dying).gate_changed)
     gate.paused = False
     with pytest.raises(Killed):
-        await killed.update(gate, frozenset({"paused"}), write())
+        await killed.update(ADA, gate, frozenset({"paused"}), write())
     assert (await evaluator.gates.get("acme", "gate")).deferred_evaluation is not None
 
     for _ in range(2):

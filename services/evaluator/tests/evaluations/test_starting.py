@@ -18,7 +18,7 @@ from tidemill_evaluator.gates.domain import Gate
 
 
 async def change(evaluator: Evaluator, gate: Gate, *fields: str, etag: str = "") -> Gate:
-    return await evaluator.gate_crud.update(gate, frozenset(fields), write(etag=etag))
+    return await evaluator.gate_crud.update(ADA, gate, frozenset(fields), write(etag=etag))
 
 
 async def test_a_registered_version_is_evaluated_by_every_gate_that_asks_for_its_model() -> None:
@@ -145,13 +145,13 @@ async def test_a_gate_is_checked_before_it_is_stored_and_validating_stores_nothi
     evaluator = Evaluator()
     with pytest.raises(InvalidInput):
         await evaluator.with_gate(name="No Slug")
-    await evaluator.gate_crud.create(gate_of(), write(validate_only=True))
+    await evaluator.gate_crud.create(ADA, gate_of(), write(validate_only=True))
     with pytest.raises(GateNotFound):
         await evaluator.gates.get("acme", "gate")
 
     gate = await evaluator.with_gate()
     with pytest.raises(AlreadyExists):
-        await evaluator.gate_crud.create(gate_of(), write(validate_only=True))
+        await evaluator.gate_crud.create(ADA, gate_of(), write(validate_only=True))
     gate.confidence = 2.0
     with pytest.raises(InvalidInput):
         await change(evaluator, gate, "confidence")

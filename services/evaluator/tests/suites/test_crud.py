@@ -2,6 +2,7 @@ import pytest
 
 from services.evaluator.tests.builders import ADA, BUCKET, cases, write
 from services.evaluator.tests.harness import Evaluator
+from tidemill_core.application import Caller
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput
 from tidemill_evaluator.errors import SuiteInUse, SuiteNotFound
 from tidemill_evaluator.suites.domain.cases import Case
@@ -12,7 +13,7 @@ TRUTH = Suite(id="truth", project="acme")
 
 async def update(evaluator: Evaluator, new: list[Case], *, etag: str = "", validate_only: bool = False) -> Suite:
     asked = write(etag=etag, validate_only=validate_only)
-    return await evaluator.suite_crud.update(TRUTH, new, frozenset({"cases"}), asked)
+    return await evaluator.suite_crud.update(ADA, TRUTH, new, frozenset({"cases"}), asked)
 
 
 async def delete(evaluator: Evaluator, *, etag: str = "") -> None:
@@ -23,7 +24,7 @@ async def test_the_cases_are_read_as_they_were_given() -> None:
     evaluator = Evaluator()
     labelled = [Case(id="c1", question="qu\u00e9\u2028?", reference="a\nb", labels={"area": "math"}), *cases(3)[1:]]
 
-    await evaluator.suite_crud.create(TRUTH, labelled, write())
+    await evaluator.suite_crud.create(ADA, TRUTH, labelled, write())
 
     suite, read = await evaluator.suite_crud.get(ADA, "truth")
     assert list(read) == labelled
@@ -56,7 +57,7 @@ async def test_a_deleted_suite_whose_name_is_taken_up_again_counts_on() -> None:
 async def test_the_same_request_again_creates_nothing_and_the_id_is_taken_for_others() -> None:
     evaluator = Evaluator()
 
-    first, again = [await evaluator.suite_crud.create(TRUTH, cases(3), write("r1")) for _ in range(2)]
+    first, again = [await evaluator.suite_crud.create(ADA, TRUTH, cases(3), write("r1")) for _ in range(2)]
 
     assert first == again
     with pytest.raises(AlreadyExists):
@@ -66,11 +67,11 @@ async def test_the_same_request_again_creates_nothing_and_the_id_is_taken_for_ot
 async def test_validating_stores_nothing() -> None:
     evaluator = Evaluator()
 
-    assert (await evaluator.suite_crud.create(TRUTH, cases(3), write(validate_only=True))).number == 1
+    assert (await evaluator.suite_crud.create(ADA, TRUTH, cases(3), write(validate_only=True))).number == 1
     assert evaluator.objects.buckets[BUCKET] == {}
     await evaluator.with_suite()
     with pytest.raises(AlreadyExists):
-        await evaluator.suite_crud.create(TRUTH, cases(3), write(validate_only=True))
+        await evaluator.suite_crud.create(ADA, TRUTH, cases(3), write(validate_only=True))
     assert (await update(evaluator, cases(4), validate_only=True)).number == 2
     assert (await evaluator.suite_crud.get(ADA, "truth"))[0].number == 1
 
@@ -79,7 +80,7 @@ async def test_cases_that_cannot_be_asked_are_stored_nowhere() -> None:
     evaluator = Evaluator()
 
     with pytest.raises(InvalidInput):
-        await evaluator.suite_crud.create(TRUTH, [], write())
+        await evaluator.suite_crud.create(ADA, TRUTH, [], write())
 
     assert evaluator.objects.buckets[BUCKET] == {}
 
@@ -109,5 +110,5 @@ async def test_suites_of_projects_are_apart() -> None:
     await evaluator.with_suite()
     theirs = Suite(id="truth", project="globex")
 
-    assert (await evaluator.suite_crud.create(theirs, cases(1), write())).number == 1
+    assert (await evaluator.suite_crud.create(Caller(project="globex"), theirs, cases(1), write())).number == 1
     assert (await evaluator.suite_crud.get(ADA, "truth"))[0].size == 3

@@ -1,7 +1,7 @@
 """Use cases: create, get, list, update and delete gates."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 from tidemill_core import resources
@@ -37,7 +37,7 @@ class GateCrud:
         gates = resources.list_all(self.gates, caller.project)
         return [gate.id async for gate in gates if any(each.suite == suite for each in gate.require)]
 
-    async def create(self, gate: Gate, write: Write) -> Gate:
+    async def create(self, caller: Caller, gate: Gate, write: Write) -> Gate:
         """Return the new gate; the id of a deleted gate may be reused.
 
         Raises:
@@ -46,9 +46,9 @@ class GateCrud:
 
         """
         gate.check(self.limits)
-        return await resources.create(self.gates, gate, write)
+        return await resources.create(self.gates, replace(gate, project=caller.project), write)
 
-    async def update(self, given: Gate, paths: frozenset[str], write: Write) -> Gate:
+    async def update(self, caller: Caller, given: Gate, paths: frozenset[str], write: Write) -> Gate:
         """Return the updated gate; evaluations in progress keep their settings.
 
         Raises:
@@ -62,7 +62,7 @@ class GateCrud:
             copy_fields(given, gate, paths)
             gate.check(self.limits)
 
-        gate = await resources.update(self.gates, given.project, given.id, change, write)
+        gate = await resources.update(self.gates, caller.project, given.id, change, write)
         return gate if write.validate_only else await self.changed(gate)
 
     async def delete(self, caller: Caller, gate_id: str, write: Write) -> Gate:

@@ -18,8 +18,9 @@ class GateRpcs:
     async def CreateGate(self, request: pb.CreateGateRequest, _context: object) -> pb.CreateGateResponse:
         """See the contract."""
         required(request, "gate")
-        gate = gate_of(request.gate, current_caller().project)
-        return to_message(pb.CreateGateResponse, gate=await self.gates.create(gate, write_of(request)))
+        caller = current_caller()
+        created = await self.gates.create(caller, gate_of(request.gate, caller.project), write_of(request))
+        return to_message(pb.CreateGateResponse, gate=created)
 
     async def GetGate(self, request: pb.GetGateRequest, _context: object) -> pb.GetGateResponse:
         """See the contract."""
@@ -33,9 +34,10 @@ class GateRpcs:
     async def UpdateGate(self, request: pb.UpdateGateRequest, _context: object) -> pb.UpdateGateResponse:
         """See the contract."""
         required(request, "gate")
-        gate = gate_of(request.gate, current_caller().project)
+        caller = current_caller()
         fields, write = paths_of(request.update_mask, allowed=CHANGEABLE), write_of(request, etag=request.gate.etag)
-        return to_message(pb.UpdateGateResponse, gate=await self.gates.update(gate, fields, write))
+        gate = await self.gates.update(caller, gate_of(request.gate, caller.project), fields, write)
+        return to_message(pb.UpdateGateResponse, gate=gate)
 
     async def DeleteGate(self, request: pb.DeleteGateRequest, _context: object) -> pb.DeleteGateResponse:
         """See the contract."""

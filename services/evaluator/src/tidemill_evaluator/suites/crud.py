@@ -40,7 +40,7 @@ class SuiteCrud:
         """Return a page of suites without cases."""
         return await self.suites.list(caller.project, page=page)
 
-    async def create(self, given: Suite, cases: Sequence[Case], write: Write) -> Suite:
+    async def create(self, caller: Caller, given: Suite, cases: Sequence[Case], write: Write) -> Suite:
         """Return the new suite; the name of a deleted suite may be reused, and version numbers continue.
 
         Raises:
@@ -49,15 +49,17 @@ class SuiteCrud:
 
         """
         given.check(self.limits, cases)
-        content = await self._put(given, cases, write)
+        content = await self._put(caller, given.id, cases, write)
 
         def begin(suite: Suite) -> None:
             suite.create(dict(given.labels))
             suite.take(cases, content)
 
-        return await resources.create(self.suites, Suite(id=given.id, project=given.project), write, begin=begin)
+        return await resources.create(self.suites, Suite(id=given.id, project=caller.project), write, begin=begin)
 
-    async def update(self, given: Suite, cases: Sequence[Case], fields: frozenset[str], write: Write) -> Suite:
+    async def update(
+        self, caller: Caller, given: Suite, cases: Sequence[Case], fields: frozenset[str], write: Write
+    ) -> Suite:
         """Return the updated suite; changed cases create the next version.
 
         Raises:
@@ -66,17 +68,17 @@ class SuiteCrud:
             Conflict: it changed since the etag.
 
         """
-        await self.suites.get(given.project, given.id)
+        await self.suites.get(caller.project, given.id)
         new_cases = "cases" in fields
         given.check(self.limits, cases if new_cases else None)
-        content = await self._put(given, cases, write) if new_cases else None
+        content = await self._put(caller, given.id, cases, write) if new_cases else None
 
         def change(suite: Suite) -> None:
             copy_fields(given, suite, fields - {"cases"})
             if new_cases:
                 suite.take(cases, content)
 
-        return await resources.update(self.suites, given.project, given.id, change, write)
+        return await resources.update(self.suites, caller.project, given.id, change, write)
 
     async def delete(self, caller: Caller, suite_id: str, write: Write) -> Suite:
         """Return the deleted suite; its versions stay readable for evaluations.
@@ -92,5 +94,5 @@ class SuiteCrud:
             raise SuiteInUse(suite_id, gates)
         return await resources.delete(self.suites, caller.project, suite_id, write)
 
-    async def _put(self, suite: Suite, cases: Sequence[Case], write: Write) -> ObjectRef | None:
-        return None if write.validate_only else await self.cases.put(suite.project, suite.id, cases)
+    async def _put(self, caller: Caller, suite_id: str, cases: Sequence[Case], write: Write) -> ObjectRef | None:
+        return None if write.validate_only else await self.cases.put(caller.project, suite_id, cases)

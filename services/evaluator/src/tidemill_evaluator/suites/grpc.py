@@ -18,8 +18,9 @@ class GrpcSuiteService(SuiteServiceServicer):
     async def CreateSuite(self, request: pb.CreateSuiteRequest, _context: object) -> pb.CreateSuiteResponse:
         """See the contract."""
         required(request, "suite")
-        suite, cases = suite_of(request.suite, current_caller().project), cases_of(request.suite)
-        created = await self.suites.create(suite, cases, write_of(request))
+        caller = current_caller()
+        suite, cases = suite_of(request.suite, caller.project), cases_of(request.suite)
+        created = await self.suites.create(caller, suite, cases, write_of(request))
         return pb.CreateSuiteResponse(suite=suite_message(created, cases))
 
     async def GetSuite(self, request: pb.GetSuiteRequest, _context: object) -> pb.GetSuiteResponse:
@@ -37,9 +38,11 @@ class GrpcSuiteService(SuiteServiceServicer):
     async def UpdateSuite(self, request: pb.UpdateSuiteRequest, _context: object) -> pb.UpdateSuiteResponse:
         """See the contract."""
         required(request, "suite")
-        suite, cases = suite_of(request.suite, current_caller().project), cases_of(request.suite)
+        caller = current_caller()
+        suite, cases = suite_of(request.suite, caller.project), cases_of(request.suite)
         fields, write = paths_of(request.update_mask, allowed=CHANGEABLE), write_of(request, etag=request.suite.etag)
-        return pb.UpdateSuiteResponse(suite=suite_message(await self.suites.update(suite, cases, fields, write)))
+        updated = await self.suites.update(caller, suite, cases, fields, write)
+        return pb.UpdateSuiteResponse(suite=suite_message(updated))
 
     async def DeleteSuite(self, request: pb.DeleteSuiteRequest, _context: object) -> pb.DeleteSuiteResponse:
         """See the contract."""
