@@ -154,8 +154,11 @@ class InMemoryPending:
     async def of(self, project: str, inference: str) -> Sequence[Waiting]:
         return list(self.stored.get((project, inference), []))
 
-    async def since(self, until: datetime, *, limit: int) -> Sequence[ResourceKey]:
-        found = [place for place, there in self.stored.items() if there and there[0].since <= until]
+    async def since(
+        self, until: datetime, *, limit: int, without: frozenset[str] = frozenset()
+    ) -> Sequence[ResourceKey]:
+        expired = [place for place, there in self.stored.items() if there and there[0].since <= until]
+        found = [place for place in expired if place[0] not in without]
         return [ResourceKey(project=project, id=inference) for project, inference in found[:limit]]
 
     async def remove(self, waiting: Waiting) -> None:

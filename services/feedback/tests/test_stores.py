@@ -106,6 +106,15 @@ async def test_what_an_erased_person_sent_waits_no_longer(pending: Pending) -> N
     assert list(await pending.since(NOON, limit=10)) == [ResourceKey(project="other", id="i1")]
 
 
+async def test_a_project_that_is_left_out_takes_no_place_of_the_others(pending: Pending) -> None:
+    for each in (waiting("r1"), waiting("r2", project="other", at=NOON + timedelta(hours=1))):
+        await pending.add(each)
+
+    found = await pending.since(NOON + timedelta(days=1), limit=1, without=frozenset({"acme"}))
+
+    assert list(found) == [ResourceKey(project="other", id="i1")]
+
+
 async def test_no_more_than_the_limit_waits_for_one_inference(pending: Pending) -> None:
     await asyncio.gather(*(pending.add(waiting(f"r{number}")) for number in range(3)))
 

@@ -14,7 +14,6 @@ _OPEN: Document = {"open": True}
 """Unresolved rows; older ones without the field are found by a full count."""
 _DIRTY: Document = {"dirty": True}
 _DUE: Document = {"due": {"$gt": datetime(1970, 1, 1, tzinfo=UTC)}}
-_MAX_CHANGED = 1000
 
 
 class MongoLedger:
@@ -146,7 +145,7 @@ class MongoLedger:
         found: dict[str, None] = {}
         for chosen in (_DIRTY, {"due": {**_DUE["due"], "$lte": now}}):
             with translated():
-                some = await self._counts.find(chosen, {"_id": True}).limit(_MAX_CHANGED).to_list(_MAX_CHANGED)
+                some = await self._counts.find(chosen, {"_id": True}).to_list(None)
             found |= dict.fromkeys(document["_id"] for document in some)
         return [_ref(key) for key in found]
 

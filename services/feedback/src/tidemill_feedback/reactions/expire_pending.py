@@ -32,5 +32,5 @@ class ExpirePending:
 
     async def expired(self, _token: str = "", /, *, without: frozenset[str] = frozenset()) -> Page[ResourceKey]:
         """Return the inferences with expired reactions, the oldest first. Implements `controller.Pending`."""
-        found = await self.pending.since(self.clock.now() - self.wait, limit=_MAX_FOUND)
-        return Page(items=[ref for ref in found if ref.project not in without])
+        found = await self.pending.since(self.clock.now() - self.wait, limit=_MAX_FOUND, without=without)
+        return Page(items=found)

@@ -43,10 +43,13 @@ class MongoPending:
             found: Document | None = await self._collection.find_one({"_id": _id(project, inference)})
         return [_waiting(project, inference, each) for each in found["waiting"]] if found else []
 
-    async def since(self, until: datetime, *, limit: int) -> Sequence[ResourceKey]:
+    async def since(
+        self, until: datetime, *, limit: int, without: frozenset[str] = frozenset()
+    ) -> Sequence[ResourceKey]:
         """See `Pending.since`."""
+        expired = {"since": {"$lte": until}, "project": {"$nin": sorted(without)}}
         with translated():
-            cursor = self._collection.find({"since": {"$lte": until}}, {"project": True, "inference": True})
+            cursor = self._collection.find(expired, {"project": True, "inference": True})
             found = await cursor.sort([("since", 1)]).limit(limit).to_list(None)
         return [ResourceKey(project=document["project"], id=document["inference"]) for document in found]
 

@@ -82,8 +82,10 @@ class Pending(Protocol):
         """Return the reactions pending on an inference, in order of arrival."""
         ...
 
-    async def since(self, until: datetime, *, limit: int) -> Sequence[ResourceKey]:
-        """Return the inferences of reactions pending since `until` or earlier."""
+    async def since(
+        self, until: datetime, *, limit: int, without: frozenset[str] = frozenset()
+    ) -> Sequence[ResourceKey]:
+        """Return the inferences of reactions pending since `until` or earlier, but of no project in `without`."""
         ...
 
     async def remove(self, waiting: Waiting) -> None:
