@@ -15,11 +15,11 @@ from tidemill_monitor.examples.mongo import MongoBatches, pending_batches
 from tidemill_monitor.examples.request_batch import RequestBatch
 from tidemill_monitor.lineage.events import lineage
 from tidemill_monitor.lineage.grpc import GrpcLineageService
+from tidemill_monitor.lineage.maintenance import GraphMaintenance
 from tidemill_monitor.lineage.mongo import MongoGraph
 from tidemill_monitor.lineage.mongo_edges import MongoEdges
 from tidemill_monitor.lineage.read_lineage import LineageLimits, ReadLineage
 from tidemill_monitor.lineage.read_timeline import ReadTimeline
-from tidemill_monitor.lineage.reconcile import HouseKeeper
 from tidemill_monitor.lineage.record_event import RecordEvent
 from tidemill_monitor.lineage.sweep_inferences import SweepInferences
 from tidemill_monitor.settings import MonitorSettings
@@ -44,7 +44,7 @@ async def build_app(settings: MonitorSettings) -> App:
         max_concurrent=settings.batch_max_concurrent,
         poll_interval=timedelta(seconds=settings.batch_poll_interval_s),
     )
-    house_keeper = _house_keeper(settings, graph, backend.leases("leases", removable=False))
+    maintenance = _maintenance(settings, graph, backend.leases("leases", removable=False))
     return backend.app(
         servicers=[(add_LineageServiceServicer_to_server, _servicer(settings, graph))],
         consumers=[
@@ -52,14 +52,14 @@ async def build_app(settings: MonitorSettings) -> App:
             examples(RequestBatch(batches=batches, enqueue=controller.enqueue)),
             usage(CountEvent(max_projects=settings.metric_projects)),
         ],
-        workers=[controller, Worker("house_keeping", house_keeper.run)],
+        workers=[controller, Worker("graph_maintenance", maintenance.run)],
     )
 
 
-def _house_keeper(settings: MonitorSettings, graph: MongoGraph, leases: Leases) -> HouseKeeper:
+def _maintenance(settings: MonitorSettings, graph: MongoGraph, leases: Leases) -> GraphMaintenance:
     keep = timedelta(days=settings.inference_days)
     sweep = SweepInferences(graph=graph, clock=SystemClock(), keep=keep) if settings.inference_days else None
-    return HouseKeeper(
+    return GraphMaintenance(
         graph=graph,
         leases=leases,
         count_every_s=settings.count_every_s,

@@ -1,4 +1,4 @@
-"""What monitor does at intervals: it reads the counts and deletes old answers."""
+"""Periodic work on the graph: the gauges of its nodes, and the deletion of old answers."""
 
 import asyncio
 import time
@@ -20,8 +20,8 @@ OLD = "old_answers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HouseKeeper:
-    """Reads the counts and deletes old answers, at startup and periodically."""
+class GraphMaintenance:
+    """Sets the gauges of nodes and deletes old answers, at startup and periodically."""
 
     graph: Graph
     leases: Leases
@@ -32,9 +32,9 @@ class HouseKeeper:
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_every(self.count_every_s, "history_counted", self.count))
+            tasks.create_task(_every(self.count_every_s, "node_counts_read", self.count))
             if self.delete_old is not None:
-                tasks.create_task(_every(self.sweep_every_s, "old_answers_forgotten", self.sweep))
+                tasks.create_task(_every(self.sweep_every_s, "old_answers_deleted", self.sweep))
 
     async def count(self) -> None:
         """Set the gauges of nodes by kind."""
@@ -57,5 +57,5 @@ async def _every(pause_s: float, event: str, work: Callable[[], Awaitable[None]]
             await work()
             _log.debug(event, duration_s=round(time.perf_counter() - started, 3))
         except TidemillError as error:
-            _log.warning("housekeeping_postponed", reason=error.reason, why=error.message)
+            _log.warning("graph_maintenance_postponed", reason=error.reason, why=error.message)
         await asyncio.sleep(pause_s)

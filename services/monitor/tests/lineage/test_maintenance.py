@@ -10,7 +10,7 @@ from services.monitor.tests.story import a_turn
 from tidemill_kit.store.mongo import Database
 from tidemill_kit.workers.leases import Leases
 from tidemill_monitor.lineage.domain.kinds import Kind
-from tidemill_monitor.lineage.reconcile import OLD, HouseKeeper
+from tidemill_monitor.lineage.maintenance import OLD, GraphMaintenance
 from tidemill_monitor.lineage.sweep_inferences import SweepInferences
 from tidemill_monitor.metrics import NODES
 from tidemill_testkit.clocks import FixedClock
@@ -31,7 +31,7 @@ async def while_running(work: Callable[[], Coroutine[Any, Any, None]], check: Ca
 async def test_the_counts_are_read_for_the_metrics_and_one_process_forgets_what_is_old(database: Database) -> None:
     monitor = Monitor()
     await monitor.consume(a_turn())
-    keeper = HouseKeeper(
+    maintenance = GraphMaintenance(
         graph=monitor.graph,
         leases=Leases(database["leases"], owner="me", ttl=timedelta(seconds=30), clock=FixedClock()),
         count_every_s=600,
@@ -41,11 +41,11 @@ async def test_the_counts_are_read_for_the_metrics_and_one_process_forgets_what_
     gauge = NODES.labels(Kind.INFERENCE.value)
     gauge.set(-1)
 
-    await while_running(replace(keeper, delete_old=None).run, lambda: gauge._value.get() == 6)  # noqa: SLF001 - no other way
+    await while_running(replace(maintenance, delete_old=None).run, lambda: gauge._value.get() == 6)  # noqa: SLF001 - no other way
 
     monitor.clock.advance(timedelta(days=31))
     async with Leases(database["leases"], owner="other", ttl=timedelta(seconds=30), clock=FixedClock()).held(OLD):
-        await keeper.sweep()
+        await maintenance.sweep()
     assert (await monitor.graph.counts())[Kind.INFERENCE] == 6
-    await keeper.sweep()
+    await maintenance.sweep()
     assert (await monitor.graph.counts())[Kind.INFERENCE] == 3
