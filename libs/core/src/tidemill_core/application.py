@@ -32,6 +32,11 @@ class Caller:
     subject: str = ""
     roles: frozenset[str] = field(default_factory=frozenset)
 
+    @classmethod
+    def of_service(cls, project: str, service: str) -> "Caller":
+        """Return the caller of what a service does in the background for a project."""
+        return cls(project=project, subject=f"tidemill-{service}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:

@@ -8,11 +8,11 @@ from tidemill.evaluator.v1.evaluation_service_pb2_grpc import (
     add_EvaluationServiceServicer_to_server,
 )
 from tidemill.evaluator.v1.suite_service_pb2_grpc import add_SuiteServiceServicer_to_server
-from tidemill_core.application import ResourceKey
+from tidemill_core.application import Caller, ResourceKey
 from tidemill_evaluator.errors import GateNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.events import candidates
 from tidemill_evaluator.evaluations.grpc import EvaluationRpcs
-from tidemill_evaluator.evaluations.wiring import OfOtherFeatures, own, wire_evaluations
+from tidemill_evaluator.evaluations.wiring import OfOtherFeatures, wire_evaluations
 from tidemill_evaluator.gates.crud import GateCrud
 from tidemill_evaluator.gates.grpc import GateRpcs
 from tidemill_evaluator.gates.mongo import GATES, deferring_gates
@@ -47,7 +47,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
     triggers = evaluations.triggers
     deferred = Controller[ResourceKey](
         "deferred_evaluations",
-        reconcile=lambda key, _: triggers.start_deferred(own(key), key.id),
+        reconcile=lambda key, _: triggers.start_deferred(Caller.of_service(key.project, "evaluator"), key.id),
         pending=backend.indexed(deferring_gates(backend.database["gates"])),
         max_concurrent=1,
         poll_interval=timedelta(seconds=settings.evaluation_poll_interval_s),

@@ -9,9 +9,6 @@ from pydantic_settings import SettingsConfigDict
 from tidemill_feedback.reactions.domain.reaction import ReactionLimits
 from tidemill_kit.http.settings import RpcHttpSettings
 
-SUBJECT = "tidemill-feedback"
-"""Who calls other services for background work."""
-
 
 class FeedbackSettings(RpcHttpSettings):
     """Settings of feedback, read from FEEDBACK_<NAME>."""

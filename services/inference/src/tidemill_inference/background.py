@@ -5,4 +5,4 @@ from tidemill_core.application import Caller
 
 def background(project: str) -> Caller:
     """Return the caller of work in the background for a project."""
-    return Caller(project=project, subject="tidemill-inference")
+    return Caller.of_service(project, "inference")

@@ -51,11 +51,6 @@ class WiredEvaluations:
     controller: Controller[ResourceKey]
 
 
-def own(key: ResourceKey) -> Caller:
-    """Return the caller of background work."""
-    return Caller(project=key.project, subject="tidemill-evaluator")
-
-
 class _Adapters:
     """What evaluations store, and the services that they call."""
 
@@ -81,7 +76,7 @@ def wire_evaluations(settings: EvaluatorSettings, backend: Backend, others: OfOt
     evaluations = adapters.evaluations
     controller = Controller[ResourceKey](
         "evaluations",
-        reconcile=lambda key, epoch: run(own(key), key.id, epoch=epoch),
+        reconcile=lambda key, epoch: run(Caller.of_service(key.project, "evaluator"), key.id, epoch=epoch),
         pending=backend.indexed(unfinished_evaluations(backend.database["evaluations"])),
         leases=backend.leases("evaluation_leases"),
         max_concurrent=settings.evaluation_max_concurrent,

@@ -23,7 +23,7 @@ from tidemill_feedback.curations.record_correction import RecordCorrection
 from tidemill_feedback.curations.resolve_examples import ResolveExamples
 from tidemill_feedback.errors import CurationNotFound
 from tidemill_feedback.reactions.ports import FeedbackStore
-from tidemill_feedback.settings import SUBJECT, FeedbackSettings
+from tidemill_feedback.settings import FeedbackSettings
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
 
@@ -64,7 +64,7 @@ def wire_curations(
     reconcile = _reconcile(settings, backend, _Stores(feedback, curations, ledger, prompts), inference)
     controller = Controller[CurationRef](
         "curations",
-        reconcile=lambda ref, epoch: reconcile(Caller(project=ref.project, subject=SUBJECT), ref, epoch=epoch),
+        reconcile=lambda ref, epoch: reconcile(Caller.of_service(ref.project, "feedback"), ref, epoch=epoch),
         pending=PendingCurations(curations=MongoCurations(database["curations"]), ledger=ledger, clock=clock),
         leases=backend.leases("leases"),
         max_concurrent=settings.curation_max_concurrent,

@@ -20,7 +20,7 @@ from tidemill_feedback.reactions.match_pending import MatchPending
 from tidemill_feedback.reactions.mongo_pending import MongoPending
 from tidemill_feedback.reactions.ports import FeedbackStore, ForgetExamples, Pending
 from tidemill_feedback.reactions.submit_feedback import SubmitFeedback
-from tidemill_feedback.settings import SUBJECT, FeedbackSettings
+from tidemill_feedback.settings import FeedbackSettings
 from tidemill_kit.http.signed_tokens import SignedTokens
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
@@ -98,7 +98,7 @@ def _expiry(
     )
     return Controller(
         "pending",
-        reconcile=lambda key, _: expire(Caller(project=key.project, subject=SUBJECT), key.id),
+        reconcile=lambda key, _: expire(Caller.of_service(key.project, "feedback"), key.id),
         pending=expire.expired,
         leases=backend.leases("pending_leases"),
         max_concurrent=1,

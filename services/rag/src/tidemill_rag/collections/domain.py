@@ -43,7 +43,7 @@ class IndexRef:
     @property
     def caller(self) -> Caller:
         """Return whom the work on it is done for."""
-        return Caller(project=self.project, subject="tidemill-rag")
+        return Caller.of_service(self.project, "rag")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
