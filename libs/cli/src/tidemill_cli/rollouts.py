@@ -60,47 +60,27 @@ def timeline(
     show(plain(found), Group(table(("time", "event", ""), rows), *cut), as_json=as_json)
 
 
-@rollouts.command("approve")
-def approve(
-    name: DeploymentArgument,
-    *,
-    rollout: RolloutOption = "",
-    rationale: WhyOption = "",
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Approve the active rollout."""
-    _decided(lambda r: r.approve(name, rollout=rollout, rationale=rationale), project, as_json=as_json)
+def _decision(command: str, sentence: str, decide: Callable[[Rollouts], Callable[..., Awaitable[Deployment]]]) -> None:
+    """Add the command of a decision on a rollout."""
+
+    @rollouts.command(command, help=sentence)
+    def decided(
+        name: DeploymentArgument,
+        *,
+        rollout: RolloutOption = "",
+        rationale: WhyOption = "",
+        project: ProjectOption = "",
+        as_json: JsonOption = False,
+    ) -> None:
+        deployment = call(
+            lambda c: decide(Rollouts(c))(name, rollout=rollout, rationale=rationale), project, as_json=as_json
+        )
+        _show(deployment, as_json=as_json)
 
 
-@rollouts.command("promote")
-def promote(
-    name: DeploymentArgument,
-    *,
-    rollout: RolloutOption = "",
-    rationale: WhyOption = "",
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Promote the candidate now. Its gate must have passed."""
-    _decided(lambda r: r.promote(name, rollout=rollout, rationale=rationale), project, as_json=as_json)
-
-
-@rollouts.command("roll-back")
-def roll_back(
-    name: DeploymentArgument,
-    *,
-    rollout: RolloutOption = "",
-    rationale: WhyOption = "",
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Roll back to the baseline, also after a promotion."""
-    _decided(lambda r: r.roll_back(name, rollout=rollout, rationale=rationale), project, as_json=as_json)
-
-
-def _decided(decide: Callable[[Rollouts], Awaitable[Deployment]], project: str, *, as_json: bool) -> None:
-    _show(call(lambda c: decide(Rollouts(c)), project, as_json=as_json), as_json=as_json)
+_decision("approve", "Approve the active rollout.", lambda r: r.approve)
+_decision("promote", "Promote the candidate now. Its gate must have passed.", lambda r: r.promote)
+_decision("roll-back", "Roll back to the baseline, also after a promotion.", lambda r: r.roll_back)
 
 
 def _show(deployment: Deployment, *, as_json: bool) -> None:
