@@ -60,7 +60,7 @@ def example(case: Case) -> curation_pb2.Example:
     return curation_pb2.Example(id=case.id, question=case.question, output=output, end_user="ada")
 
 
-def passage(text: str = "numbers are told apart") -> Passage:
+def passage(text: str = "each number is different") -> Passage:
     return Passage(id="1", document="doc", version=2, start=0, end=len(text), text=text, score=0.9, title="Numbers")
 
 

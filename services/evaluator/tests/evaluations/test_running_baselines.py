@@ -97,7 +97,7 @@ async def test_a_refused_rollout_has_its_candidate_compared_anew_once() -> None:
 
     for _ in range(2):
         await evaluator.triggers.baseline_changed(ADA, done.id)
-    await evaluator.triggers.baseline_changed(ADA, "nobody's")
+    await evaluator.triggers.baseline_changed(ADA, "unknown")
     await evaluator.triggers.baseline_changed(Caller(project="globex"), done.id)
 
     assert sorted(each.attempt for each in await evaluator.all()) == [1, 2]

@@ -127,7 +127,7 @@ async def test_what_can_never_count_is_refused_at_once() -> None:
     with pytest.raises(InvalidInput, match="number"):
         await take(harness, rating(2))
     with pytest.raises(InvalidInput, match="number"):
-        await take(harness, rating(2, inference="nobody-heard-of-it"))
+        await take(harness, rating(2, inference="unknown"))
     with pytest.raises(NothingCorrected):
         await take(harness, correction("It is wrong."))
     assert harness.pending.stored == {}
@@ -140,7 +140,7 @@ async def test_what_can_never_count_is_refused_at_once() -> None:
         (datetime(1970, 1, 1, tzinfo=UTC), "time: is in the year 1970; send a time from 2000 on"),
     ],
 )
-@pytest.mark.parametrize("inference", ["i1", "nobody-heard-of-it"])
+@pytest.mark.parametrize("inference", ["i1", "unknown"])
 async def test_an_event_of_a_time_that_cannot_be_is_refused_as_it_would_count_for_ever(
     at: datetime, reported: str, inference: str
 ) -> None:

@@ -31,7 +31,7 @@ def _ids(batch: Batch, data: bytes) -> list[ExampleIds]:
             example = json.loads(line)
             feedback, inference = example["feedback"], example["inference"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise BatchUnusable(batch.curation, f"line {number} is no example") from None  # its text stays untold
+            raise BatchUnusable(batch.curation, f"line {number} is no example") from None  # without its text
         if not (isinstance(feedback, str) and feedback and isinstance(inference, str)):
             raise BatchUnusable(batch.curation, f"line {number} names no feedback")
         found.append(ExampleIds(feedback, inference))
