@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-WORKERS = sorted(ROOT.glob("services/*/src/*/entrypoints/*work*.py"))
+WORKERS = sorted(ROOT.glob("services/*/src/*/*/reconcile*.py"))
 
 
-@pytest.mark.parametrize("module", WORKERS, ids=lambda path: f"{path.parts[-5]} {path.stem}")
+@pytest.mark.parametrize("module", WORKERS, ids=lambda path: "/".join(path.parts[-3:]))
 def test_places_of_workers_are_shared_among_projects(module: Path) -> None:
     assert "Semaphore(" not in module.read_text(), (
         "a semaphore serves in the order of arrival: use tidemill_kit.workers.fair_share"
