@@ -6,7 +6,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def _is_entry_point(path: Path) -> bool:
-    return "entrypoints" in path.parts or path.stem.startswith(("grpc", "http"))
+    return path.stem.startswith(("grpc", "http"))
 
 
 def test_use_cases_and_adapters_do_not_ask_who_calls() -> None:
