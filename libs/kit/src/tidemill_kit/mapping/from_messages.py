@@ -19,7 +19,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_kit.mapping.enums import members_of
-from tidemill_kit.mapping.to_messages import is_map, value_of
+from tidemill_kit.mapping.to_messages import is_map, type_of, value_of
 
 T = TypeVar("T")
 Read = Callable[[Any], Any]
@@ -160,11 +160,7 @@ def _plan(cls: type, descriptor: Any, different: frozenset[str], ignored: frozen
 def _source_of(name: str, descriptor: Any) -> FieldDescriptor | None:  # noqa: ANN401 - protobuf's types lack it
     by_name: Mapping[str, FieldDescriptor] = descriptor.fields_by_name
     found = by_name.get(name.removesuffix("_s"))
-    return by_name.get(name) or (found if found is not None and _type_of(found) == _DURATION else None)
-
-
-def _type_of(source: FieldDescriptor) -> str:
-    return "" if source.message_type is None else str(source.message_type.full_name)
+    return by_name.get(name) or (found if found is not None and type_of(found) == _DURATION else None)
 
 
 def _has_default(field: Field[Any]) -> bool:
@@ -179,7 +175,7 @@ def _reader(field: Field[Any], hint: object, source: FieldDescriptor) -> _FieldR
     elif optional:
         absent = None
     else:
-        absent = _REQUIRED if _type_of(source) in {_TIMESTAMP, _DURATION} else _EMPTY
+        absent = _REQUIRED if type_of(source) in {_TIMESTAMP, _DURATION} else _EMPTY
     return _FieldReader(field.name, source.name, _read(inner, source), presence, absent)
 
 
@@ -240,9 +236,9 @@ def _single(hint: Any, source: FieldDescriptor) -> Read | None:  # noqa: ANN401 
 
 
 def _message_reader(hint: Any, source: FieldDescriptor) -> Read | None:  # noqa: ANN401 - a type
-    if _type_of(source) == _DURATION and hint is float:
+    if type_of(source) == _DURATION and hint is float:
         return lambda duration: _span(duration).total_seconds()
-    if (read := _READERS.get(_type_of(source))) is not None:
+    if (read := _READERS.get(type_of(source))) is not None:
         return read
     if is_dataclass(hint):
         make: Any = hint

@@ -108,7 +108,7 @@ def _copy(target: FieldDescriptor, cls: type, copies: _Copies) -> bool:
             copies.plain.append((target.name, target.name))
         else:
             copies.converted.append((target.name, target.name, convert))
-    elif f"{target.name}_s" in attributes and _type_of(target) == _DURATION:
+    elif f"{target.name}_s" in attributes and type_of(target) == _DURATION:
         copies.converted.append((target.name, f"{target.name}_s", _seconds))
     elif target.name == "etag" and issubclass(cls, Aggregate):
         copies.converted.append((target.name, "version", etag_of))
@@ -144,7 +144,8 @@ def _is_value(cls: type, name: str) -> bool:
     return not isroutine(getattr_static(cls, name))
 
 
-def _type_of(target: FieldDescriptor) -> str:
+def type_of(target: FieldDescriptor) -> str:
+    """Return the full name of a target's message, "" where it is none."""
     return "" if target.message_type is None else str(target.message_type.full_name)
 
 
@@ -174,27 +175,15 @@ def _single(target: FieldDescriptor) -> Convert | None:
         return lambda value: numbers_of(type(value), enum)[value] if isinstance(value, Enum) else value
     if target.message_type is None:
         return _text if target.type == FieldDescriptor.TYPE_STRING else None
-    if _type_of(target) in _AS_GIVEN:
+    if type_of(target) in _AS_GIVEN:
         return None
-    if _type_of(target) == _STRUCT:
+    if type_of(target) == _STRUCT:
         return _struct
     return _nested(GetMessageClass(target.message_type))
 
 
 def _nested(message_class: type[Message]) -> Convert:
-    nothing = frozenset[str]()
-
-    def convert(value: Any) -> Message:  # noqa: ANN401 - an object, or the message already
-        if isinstance(value, Message):
-            return value
-        plan = _plan(cast("Any", message_class), (type(value),), nothing)
-        values: dict[str, Any] = {}
-        plan.copies[0].into(values, value)
-        for members in plan.oneofs:
-            _choose(message_class, members, values)
-        return message_class(**values)
-
-    return convert
+    return lambda value: value if isinstance(value, Message) else to_message(message_class, value)
 
 
 def _items(single: Convert | None) -> Convert:
