@@ -18,9 +18,8 @@ from datetime import datetime
 from typing import Generic, NoReturn, Protocol, TypeVar
 
 import bson
-from google.protobuf.message import Message
 
-from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import Clock, Page, PageRequest, Request, SystemClock
 from tidemill_core.characters import clean_line
 from tidemill_core.errors import (
@@ -45,7 +44,7 @@ from tidemill_kit.store.mongo import (
     plain,
     translated,
 )
-from tidemill_kit.store.outbox import WITH_EVENTS, NewEvents, Outbox, OutboxLimits, TooLarge
+from tidemill_kit.store.outbox import WITH_EVENTS, EventCodec, NewEvents, Outbox, OutboxLimits, TooLarge
 from tidemill_kit.store.schema_versions import readable, with_unknown
 
 A = TypeVar("A", bound=Aggregate)
@@ -77,7 +76,7 @@ class Identity:
         return {name: getattr(self, name) for name in self.__slots__} | {"labels": dict(self.labels)}
 
 
-class Codec(Protocol[A]):
+class Codec(EventCodec[A], Protocol[A]):
     """Aggregate <-> document, and event -> message. Times in `state` keep milliseconds, as MongoDB does."""
 
     schema: int
@@ -89,10 +88,6 @@ class Codec(Protocol[A]):
 
     def decode(self, identity: Identity, state: Document, schema: int) -> A:
         """Return the aggregate of a state that was written with the number `schema`."""
-        ...
-
-    def event(self, aggregate: A, event: Event, seq: int) -> tuple[str, Message]:
-        """Return the ce_type and the payload, whose seq field is set."""
         ...
 
 
