@@ -85,8 +85,8 @@ async def project_of(headers: Headers, in_path: str, known: KnownProject) -> str
     if not project and PROJECT_SLUG.fullmatch(key) and await known(key):
         return key
     message = (
-        f'send your project in the header "{PROJECT_HEADER}" (OpenAI\'s clients: project="..."), in the path '
-        f"(/projects/NAME/v1), or, where it has a deployment already, as the API key: {PROJECT_FORM}"
+        f'send your project in the header "{PROJECT_HEADER}" (OpenAI\'s clients: project="..."), or, where the API '
+        f"serves that, in the path (/projects/NAME/v1) or as the API key of a project in use: {PROJECT_FORM}"
     )
     raise Unauthenticated(message)
 
