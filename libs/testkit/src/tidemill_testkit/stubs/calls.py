@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from tidemill_core.errors import TidemillError
+from tidemill_core.grpc.context import PROJECT
 from tidemill_core.grpc.status import to_status
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -20,7 +21,7 @@ def with_reason(error: TidemillError, *, reason: str) -> TidemillError:
 
 def project_of(context: Context) -> str:
     """Return the project that a call is for."""
-    return str(dict(context.invocation_metadata() or ()).get("tidemill-project", ""))
+    return str(dict(context.invocation_metadata() or ()).get(PROJECT, ""))
 
 
 @asynccontextmanager
