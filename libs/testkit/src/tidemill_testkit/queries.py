@@ -1,6 +1,6 @@
 """Fails each test in which a store asks MongoDB for something that none of its indexes covers.
 
-The embedded server reports no plan, and with few documents a look through all of them costs nothing. So what the code
+The embedded server reports no plan, and with few documents a scan of all of them costs nothing. So what the code
 of Tidemill asks for is recorded, and compared with the indexes that it has declared in the same database: equal fields
 first, then the order, then the range, all of them in one index (as MongoDB's planner would have it), or an `_id`. A
 query that does without is named in `EXCEPTIONS`, with the reason.

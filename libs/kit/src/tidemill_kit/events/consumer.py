@@ -219,7 +219,7 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
                     records = polled.get(partition, [])
             except (KafkaError, ConsumerStoppedError):
                 raise
-            except Exception:  # noqa: BLE001 - told above; its dead letter has no value
+            except Exception:  # noqa: BLE001 - logged above; its dead letter has no value
                 if window is not self._window:
                     return ()
                 records = [Unreadable(topic=partition.topic, partition=partition.partition, offset=offset)]
@@ -313,7 +313,7 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
         """Finish or drop what is in hand before another process gets it."""
         await self._let_go()
 
-    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:  # noqa: ARG002 - polls will tell
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:  # noqa: ARG002 - polls ask for them
         """Begin afresh, from what is committed."""
         self._letting_go = self._stopping
 

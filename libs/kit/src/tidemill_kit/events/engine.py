@@ -193,7 +193,7 @@ class Engine:
                     await retries.until_done(lambda: refused(refusal))
             except PartitionRevoked:
                 raise
-            except Exception as failure:  # noqa: BLE001 - the dead letter below keeps what could not be told
+            except Exception as failure:  # noqa: BLE001 - the dead letter below keeps what could not be reported
                 _log.error("dead_letter_callback_failed", exc_info=failure)
         letter = dead_letter(
             pending_record.record,

@@ -24,6 +24,8 @@ from tidemill_kit.runtime import telemetry
 HTTP_REQUESTS = Counter("tidemill_http_requests", "HTTP requests answered.", ["route", "status"])
 HTTP_SECONDS = Histogram("tidemill_http_request_seconds", "Time from a request's arrival to its end.", ["route"])
 
+DEFAULT_STALL_S = 30.0
+
 UNMATCHED = "unmatched"
 """The route of a request for which there is none; its path, which may say anything, is never logged."""
 
@@ -33,9 +35,6 @@ _FAULTS = 500
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _log = structlog.get_logger()
-
-
-DEFAULT_STALL_S = 30.0
 
 
 async def no_project(_key: str) -> bool:
@@ -88,7 +87,7 @@ class Exchange:
         return self.headers.get(name, "")
 
     async def admit(self) -> Caller:
-        """Return who calls, and be that caller for the rest of the request, whose deadline is the deployment's.
+        """Return who calls, and be that caller for the rest of the request, which has no deadline of its own.
 
         Raises:
             InvalidInput, Unauthenticated: as `project_of` says.
