@@ -6,18 +6,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-KIT_BACKEND = ROOT / "libs/kit/src/tidemill_kit/service/backend.py"
+BACKEND = ROOT / "libs/kit/src/tidemill_kit/service/backend.py"
 APPS = sorted(ROOT.glob("services/*/src/*/app.py"))
+BY_HAND = re.compile(r"\b(?:open_channel|Publisher|Consumers)\(|kafka_bootstrap_servers")
 
 
 @pytest.mark.parametrize("app", APPS, ids=lambda path: path.parts[-4])
-def test_channels_and_clients_of_kafka_are_made_as_the_settings_say(app: Path) -> None:
-    sources = {path: path.read_text() for path in app.parent.rglob("*.py")}
-    outside = [str(path) for path, text in sources.items() if path != app and "open_channel(" in text]
-    channels = re.findall(r"(?<!import )open_channel\((.*?)\)", sources[app], flags=re.DOTALL)
+def test_a_service_has_its_connections_made_by_the_backend(app: Path) -> None:
+    sources = {str(path): path.read_text() for path in app.parent.rglob("*.py")}
 
-    assert not outside
-    assert all("tls=settings.tls" in each for each in channels)
-    assert not [str(path) for path, text in sources.items() if "kafka_bootstrap_servers" in text]
-    backend = KIT_BACKEND.read_text() if "Backend(settings" in sources[app] else ""
-    assert "Publisher(settings.kafka)" in sources[app] + backend
+    assert "Backend(settings" in sources[str(app)]
+    assert [path for path, text in sources.items() if BY_HAND.search(text)] == []
+
+
+def test_the_backend_makes_them_as_the_settings_say() -> None:
+    made = re.findall(r"\b(open_channel|Publisher|Consumers)\((.*?)\)", BACKEND.read_text(), flags=re.DOTALL)
+    security = {"open_channel": "tls=self.settings.tls", "Publisher": "settings.kafka", "Consumers": "settings.kafka"}
+
+    assert {name for name, _ in made} == set(security)
+    assert [arguments for name, arguments in made if security[name] not in arguments] == []
