@@ -38,7 +38,7 @@ class ApiClient:
 
 
 @pytest.fixture
-async def door() -> AsyncIterator[ApiClient]:
+async def client() -> AsyncIterator[ApiClient]:
     ingest, uploads = await Ingest(limits=SMALL).with_source(), Uploads(limits=SMALL, places=UploadPlaces(PATIENCE))
     documents = DocumentServicer(
         accept=ingest.accept,

@@ -45,9 +45,9 @@ class Api:
         return (await self.datasets.GetDatasetVersion(request)).version
 
 
-async def filled(door: ApiClient) -> dict[str, str]:
+async def filled(client: ApiClient) -> dict[str, str]:
     """Have ingest take documents and make dataset versions; return the documents' ids."""
-    ingest, made = door.ingest, list[Document]()
+    ingest, made = client.ingest, list[Document]()
     await ingest.managing.create(ACME, Source(id="wiki", project="acme"), Write(request=Request.internal()))
     for key, text in (("two", "first"), ("gone", "old"), ("erased", "secret"), ("two", "second")):
         made.append(await ingest.accept(ACME, submitted(text, of=spec(key))))
@@ -55,13 +55,13 @@ async def filled(door: ApiClient) -> dict[str, str]:
     made.append(await ingest.accept(ACME, submitted("elsewhere", of=replace(spec("wiki"), source="wiki"))))
     await ingest.delete(ACME, deletion(key="gone"))
     await ingest.delete(ACME, deletion(key="erased", erase=True))
-    await door.curated.declared()
+    await client.curated.declared()
     for seq, count in ((1, 20), (2, 40)):
-        await door.curated.turned(numbered(count), seq=seq)
+        await client.curated.turned(numbered(count), seq=seq)
     return {each.key: each.id for each in made}
 
 
-async def played(door: ApiClient, ids: dict[str, str]) -> tuple[StubDocuments, StubDatasets]:
+async def stubs(client: ApiClient, ids: dict[str, str]) -> tuple[StubDocuments, StubDatasets]:
     """Return stubs that have what ingest has."""
     documents, datasets = StubDocuments(), StubDatasets()  # type: ignore[abstract] # they have what others call
     texts: dict[str, dict[int, str | None]] = {
@@ -70,29 +70,29 @@ async def played(door: ApiClient, ids: dict[str, str]) -> tuple[StubDocuments, S
         "erased": {1: None},
         "wiki": {1: "elsewhere"},
     }
-    for each in (await door.documents.ListDocuments(ALL)).documents:
+    for each in (await client.documents.ListDocuments(ALL)).documents:
         documents.add(each, texts=texts[each.key], project="acme")
     for number in (1, 2):
         request = dataset_service_pb2.GetDatasetVersionRequest(id=f"{NAME.id}@{number}")
-        datasets.add((await door.datasets.GetDatasetVersion(request)).version, project="acme")
+        datasets.add((await client.datasets.GetDatasetVersion(request)).version, project="acme")
     assert set(ids) == set(texts)
     return documents, datasets
 
 
 @pytest.fixture(params=["ingest", "stub"])
-async def api(request: pytest.FixtureRequest, door: ApiClient) -> AsyncIterator[Api]:
-    ids = await filled(door)
+async def api(request: pytest.FixtureRequest, client: ApiClient) -> AsyncIterator[Api]:
+    ids = await filled(client)
     if request.param == "ingest":
         yield Api(
-            documents=door.documents,
-            datasets=door.datasets,
-            globex_documents=door.globex,
-            globex_datasets=door.globex_datasets,
+            documents=client.documents,
+            datasets=client.datasets,
+            globex_documents=client.globex,
+            globex_datasets=client.globex_datasets,
             ids=ids,
         )
         return
     server = grpc.aio.server()
-    documents, datasets = await played(door, ids)
+    documents, datasets = await stubs(client, ids)
     add_DocumentServiceServicer_to_server(documents, server)
     add_DatasetServiceServicer_to_server(datasets, server)
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"

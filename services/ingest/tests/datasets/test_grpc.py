@@ -16,29 +16,29 @@ from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 ID = "helpdesk_sft"
 
 
-async def created(door: ApiClient) -> Dataset:
-    return (await door.datasets.CreateDataset(pb.CreateDatasetRequest(dataset=Dataset(id=ID)))).dataset
+async def created(client: ApiClient) -> Dataset:
+    return (await client.datasets.CreateDataset(pb.CreateDatasetRequest(dataset=Dataset(id=ID)))).dataset
 
 
-async def exported(door: ApiClient, part: DatasetSplit.ValueType, *, version: str = ID) -> tuple[bytes, list[int]]:
+async def exported(client: ApiClient, part: DatasetSplit.ValueType, *, version: str = ID) -> tuple[bytes, list[int]]:
     chunks = [
         reply.chunk
-        async for reply in door.datasets.ExportDatasetVersion(pb.ExportDatasetVersionRequest(id=version, part=part))
+        async for reply in client.datasets.ExportDatasetVersion(pb.ExportDatasetVersionRequest(id=version, part=part))
     ]
     return b"".join(chunks), [len(chunk) for chunk in chunks]
 
 
-async def test_a_dataset_is_created_read_listed_changed_and_deleted(door: ApiClient) -> None:
-    made = await created(door)
-    found = await door.datasets.GetDataset(pb.GetDatasetRequest(id=ID))
-    listed = await door.datasets.ListDatasets(pb.ListDatasetsRequest())
-    changed = await door.datasets.UpdateDataset(
+async def test_a_dataset_is_created_read_listed_changed_and_deleted(client: ApiClient) -> None:
+    made = await created(client)
+    found = await client.datasets.GetDataset(pb.GetDatasetRequest(id=ID))
+    listed = await client.datasets.ListDatasets(pb.ListDatasetsRequest())
+    changed = await client.datasets.UpdateDataset(
         pb.UpdateDatasetRequest(
             dataset=Dataset(id=ID, etag=made.etag, held_out_share=0.5, labels={"tidemill.dev/loop": "helpdesk"}),
             update_mask=FieldMask(paths=["held_out_share", "labels"]),
         )
     )
-    deleted = await door.datasets.DeleteDataset(pb.DeleteDatasetRequest(id=ID, etag=changed.dataset.etag))
+    deleted = await client.datasets.DeleteDataset(pb.DeleteDatasetRequest(id=ID, etag=changed.dataset.etag))
 
     assert (made.held_out_share, made.group_by, made.latest_version) == (0.3, "question", 0)
     assert found.dataset == made
@@ -46,41 +46,41 @@ async def test_a_dataset_is_created_read_listed_changed_and_deleted(door: ApiCli
     assert (changed.dataset.held_out_share, dict(changed.dataset.labels)) == (0.5, {"tidemill.dev/loop": "helpdesk"})
     assert deleted.dataset.id == ID
     with pytest.raises(NotFound) as gone:
-        await door.datasets.GetDataset(pb.GetDatasetRequest(id=ID))
+        await client.datasets.GetDataset(pb.GetDatasetRequest(id=ID))
     assert gone.value.reason == "DATASET_NOT_FOUND"
 
 
-async def test_what_cannot_be_is_refused_with_reason_and_field(door: ApiClient) -> None:
-    await created(door)
+async def test_what_cannot_be_is_refused_with_reason_and_field(client: ApiClient) -> None:
+    await created(client)
 
     with pytest.raises(AlreadyExists):
-        await created(door)
+        await created(client)
     with pytest.raises(InvalidInput, match=r"dataset\.held_out_share: is 2; send 0 \(for 0\.3\) to 0\.9"):
-        await door.datasets.CreateDataset(pb.CreateDatasetRequest(dataset=Dataset(id="x", held_out_share=2)))
+        await client.datasets.CreateDataset(pb.CreateDatasetRequest(dataset=Dataset(id="x", held_out_share=2)))
     with pytest.raises(InvalidInput, match="dataset: is missing"):
-        await door.datasets.CreateDataset(pb.CreateDatasetRequest())
+        await client.datasets.CreateDataset(pb.CreateDatasetRequest())
     with pytest.raises(InvalidInput, match="update_mask"):
-        await door.datasets.UpdateDataset(
+        await client.datasets.UpdateDataset(
             pb.UpdateDatasetRequest(dataset=Dataset(id=ID), update_mask=FieldMask(paths=["latest_version"]))
         )
     with pytest.raises(Conflict):
-        await door.datasets.DeleteDataset(pb.DeleteDatasetRequest(id=ID, etag="9"))
+        await client.datasets.DeleteDataset(pb.DeleteDatasetRequest(id=ID, etag="9"))
     with pytest.raises(NotFound):
-        await door.globex_datasets.GetDataset(pb.GetDatasetRequest(id=ID))
+        await client.globex_datasets.GetDataset(pb.GetDatasetRequest(id=ID))
 
 
-async def test_a_version_is_read_listed_compared_and_exported(door: ApiClient) -> None:
-    await created(door)
-    await door.curated.turned(numbered(40))
-    await door.curated.turned(numbered(50), seq=2)
+async def test_a_version_is_read_listed_compared_and_exported(client: ApiClient) -> None:
+    await created(client)
+    await client.curated.turned(numbered(40))
+    await client.curated.turned(numbered(50), seq=2)
 
-    newest = (await door.datasets.GetDatasetVersion(pb.GetDatasetVersionRequest(id=ID))).version
-    listed = await door.datasets.ListDatasetVersions(pb.ListDatasetVersionsRequest(dataset=ID, page_size=1))
-    difference = await door.datasets.DiffDatasetVersions(
+    newest = (await client.datasets.GetDatasetVersion(pb.GetDatasetVersionRequest(id=ID))).version
+    listed = await client.datasets.ListDatasetVersions(pb.ListDatasetVersionsRequest(dataset=ID, page_size=1))
+    difference = await client.datasets.DiffDatasetVersions(
         pb.DiffDatasetVersionsRequest(base=f"{ID}@1", target=f"{ID}@2")
     )
-    train, _ = await exported(door, DATASET_SPLIT_TRAIN)
-    held_out, _ = await exported(door, DATASET_SPLIT_HELD_OUT)
+    train, _ = await exported(client, DATASET_SPLIT_TRAIN)
+    held_out, _ = await exported(client, DATASET_SPLIT_HELD_OUT)
 
     assert (newest.id, newest.project, newest.number, newest.dataset) == ("helpdesk_sft@2", "acme", 2, ID)
     assert (newest.train.examples, newest.held_out.examples) == (35, 15)
@@ -93,28 +93,28 @@ async def test_a_version_is_read_listed_compared_and_exported(door: ApiClient) -
     assert len(difference.added) == 10
     assert len(ids_in(train)) + len(ids_in(held_out)) == 50
     with pytest.raises(NotFound):
-        await door.globex_datasets.GetDatasetVersion(pb.GetDatasetVersionRequest(id=ID))
+        await client.globex_datasets.GetDatasetVersion(pb.GetDatasetVersionRequest(id=ID))
     with pytest.raises(InvalidInput, match="part: is 0; allowed: DATASET_SPLIT_TRAIN, DATASET_SPLIT_HELD_OUT"):
-        await exported(door, DATASET_SPLIT_UNSPECIFIED)
+        await exported(client, DATASET_SPLIT_UNSPECIFIED)
 
 
-async def test_a_long_part_is_exported_in_pieces_of_a_megabyte(door: ApiClient) -> None:
-    await created(door)
-    await door.curated.turned([message(f"Question {n}?", f"{n} " + "x" * 100_000) for n in range(20)])
+async def test_a_long_part_is_exported_in_pieces_of_a_megabyte(client: ApiClient) -> None:
+    await created(client)
+    await client.curated.turned([message(f"Question {n}?", f"{n} " + "x" * 100_000) for n in range(20)])
 
-    train, sizes = await exported(door, DATASET_SPLIT_TRAIN)
+    train, sizes = await exported(client, DATASET_SPLIT_TRAIN)
 
     assert max(sizes) == 1_000_000
     assert len(sizes) == 2
     assert len(ids_in(train)) == 14
 
 
-async def test_what_was_withheld_and_what_waits_is_visible_on_the_dataset(door: ApiClient) -> None:
-    await created(door)
-    await door.curated.turned(numbered(2))
-    await door.curated.offered(numbered(20), seq=2)
+async def test_what_was_withheld_and_what_waits_is_visible_on_the_dataset(client: ApiClient) -> None:
+    await created(client)
+    await client.curated.turned(numbered(2))
+    await client.curated.offered(numbered(20), seq=2)
 
-    dataset = (await door.datasets.GetDataset(pb.GetDatasetRequest(id=ID))).dataset
+    dataset = (await client.datasets.GetDataset(pb.GetDatasetRequest(id=ID))).dataset
 
     assert dataset.last_withheld.reason == "TOO_FEW_EXAMPLES"
     assert "2 different examples, and 4 are needed" in dataset.last_withheld.message

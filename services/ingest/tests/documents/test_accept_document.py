@@ -232,12 +232,12 @@ async def test_an_unsupported_type_is_refused_by_its_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("door", "limit", "hint"),
+    ("channel", "limit", "hint"),
     [(SubmissionChannel.GRPC, 40, "UploadDocument"), (SubmissionChannel.UPLOAD, 80, "split it")],
 )
-async def test_each_api_takes_its_limit_and_not_a_byte_more(door: SubmissionChannel, limit: int, hint: str) -> None:
+async def test_each_api_takes_its_limit_and_not_a_byte_more(channel: SubmissionChannel, limit: int, hint: str) -> None:
     ingest = await Ingest(limits=Limits(inline_bytes=40, document_bytes=80)).with_source()
-    submission = Submission(door=door, id="s")
+    submission = Submission(door=channel, id="s")
 
     await ingest.accept(ACME, replace(submitted("x" * limit), submission=submission))
     with pytest.raises(DocumentRefused, match=f"{limit + 1} bytes, and {limit} is the limit: .*{hint}"):

@@ -58,17 +58,17 @@ async def _two_starts() -> AsyncIterator[pb.UploadDocumentRequest]:
         yield pb.UploadDocumentRequest(start=pb.UploadStart(spec=spec()))
 
 
-async def test_a_document_goes_in_and_comes_out_masked(door: ApiClient) -> None:
+async def test_a_document_goes_in_and_comes_out_masked(client: ApiClient) -> None:
     metadata = Struct()
     metadata.update({"product": "vpn", "pages": 3, "draft": False, "owner": "ada@acme.example"})
     described = spec()
     described.metadata.CopyFrom(metadata)
 
-    created = await door.documents.CreateDocument(
+    created = await client.documents.CreateDocument(
         pb.CreateDocumentRequest(spec=described, content=b"# Hello\n\nCall +1 212-555-0123.")
     )
-    found = await door.documents.GetDocument(pb.GetDocumentRequest(source="cms", key="kb/1"))
-    text = await door.documents.GetDocumentText(pb.GetDocumentTextRequest(id=created.document.id))
+    found = await client.documents.GetDocument(pb.GetDocumentRequest(source="cms", key="kb/1"))
+    text = await client.documents.GetDocumentText(pb.GetDocumentTextRequest(id=created.document.id))
 
     assert found.document == created.document
     assert found.document.state == document_pb2.DOCUMENT_STATE_ACTIVE
@@ -81,68 +81,70 @@ async def test_a_document_goes_in_and_comes_out_masked(door: ApiClient) -> None:
     assert text.version == found.document.current
 
 
-async def test_calls_without_a_project_are_refused(door: ApiClient) -> None:
+async def test_calls_without_a_project_are_refused(client: ApiClient) -> None:
     with pytest.raises(Unauthenticated, match="tidemill-project"):
-        await door.unauthenticated.CreateDocument(creating("A"))
+        await client.unauthenticated.CreateDocument(creating("A"))
 
 
-async def test_a_retried_request_has_one_effect_and_another_body_is_refused(door: ApiClient) -> None:
-    first = await door.documents.CreateDocument(creating("A", request_id="r1"))
-    again = await door.documents.CreateDocument(creating("A", request_id="r1"))
+async def test_a_retried_request_has_one_effect_and_another_body_is_refused(client: ApiClient) -> None:
+    first = await client.documents.CreateDocument(creating("A", request_id="r1"))
+    again = await client.documents.CreateDocument(creating("A", request_id="r1"))
 
     assert first == again
     with pytest.raises(RequestIdReused):
-        await door.documents.CreateDocument(creating("B", request_id="r1"))
+        await client.documents.CreateDocument(creating("B", request_id="r1"))
 
 
-async def test_an_inline_document_has_a_limit_on_both_sides(door: ApiClient) -> None:
-    await door.documents.CreateDocument(creating("x" * 100))
+async def test_an_inline_document_has_a_limit_on_both_sides(client: ApiClient) -> None:
+    await client.documents.CreateDocument(creating("x" * 100))
     with pytest.raises(InvalidInput, match="101 bytes, and 100 is the limit: send it with UploadDocument") as refused:
-        await door.documents.CreateDocument(creating("x" * 101))
+        await client.documents.CreateDocument(creating("x" * 101))
 
     assert refused.value.reason == "DOCUMENT_TOO_LARGE"
     assert [violation.field for violation in refused.value.violations] == ["content"]
 
 
-async def test_an_update_needs_what_it_changes_and_minds_the_etag(door: ApiClient) -> None:
+async def test_an_update_needs_what_it_changes_and_minds_the_etag(client: ApiClient) -> None:
     update = pb.UpdateDocumentRequest(spec=spec(), content=b"B")
     with pytest.raises(NotFound):
-        await door.documents.UpdateDocument(update)
-    created = await door.documents.CreateDocument(creating("A"))
+        await client.documents.UpdateDocument(update)
+    created = await client.documents.CreateDocument(creating("A"))
 
     update.etag = created.document.etag
-    updated = await door.documents.UpdateDocument(update)
+    updated = await client.documents.UpdateDocument(update)
 
     assert updated.document.current.number == 2
     update.content = b"C"
     with pytest.raises(Conflict):
-        await door.documents.UpdateDocument(update)
+        await client.documents.UpdateDocument(update)
 
 
-async def test_checking_only_answers_as_if_and_stores_nothing(door: ApiClient) -> None:
-    response = await door.documents.CreateDocument(creating("# T\n\nA", validate_only=True))
+async def test_checking_only_answers_as_if_and_stores_nothing(client: ApiClient) -> None:
+    response = await client.documents.CreateDocument(creating("# T\n\nA", validate_only=True))
 
     assert response.document.current.title == "T"
     assert not response.document.current.HasField("object")
-    assert door.ingest.objects.buckets == {QUARANTINE: {}, EXCHANGE: {}}
+    assert client.ingest.objects.buckets == {QUARANTINE: {}, EXCHANGE: {}}
 
 
-async def test_a_request_without_its_spec_or_with_nested_metadata_is_refused(door: ApiClient) -> None:
+async def test_a_request_without_its_spec_or_with_nested_metadata_is_refused(client: ApiClient) -> None:
     nested = creating("A")
     nested.spec.metadata.update({"a": {"b": "c"}})
 
     with pytest.raises(InvalidInput, match="spec: is missing"):
-        await door.documents.CreateDocument(pb.CreateDocumentRequest(content=b"A"))
+        await client.documents.CreateDocument(pb.CreateDocumentRequest(content=b"A"))
     with pytest.raises(InvalidInput, match=r"metadata\[a\]: .*flat"):
-        await door.documents.CreateDocument(nested)
+        await client.documents.CreateDocument(nested)
 
 
-async def test_documents_are_listed_a_page_at_a_time(door: ApiClient) -> None:
+async def test_documents_are_listed_a_page_at_a_time(client: ApiClient) -> None:
     for number in range(5):
-        await door.documents.CreateDocument(creating("A", key=f"kb/{number}"))
+        await client.documents.CreateDocument(creating("A", key=f"kb/{number}"))
 
-    first = await door.documents.ListDocuments(pb.ListDocumentsRequest(page_size=3))
-    second = await door.documents.ListDocuments(pb.ListDocumentsRequest(page_size=3, page_token=first.next_page_token))
+    first = await client.documents.ListDocuments(pb.ListDocumentsRequest(page_size=3))
+    second = await client.documents.ListDocuments(
+        pb.ListDocumentsRequest(page_size=3, page_token=first.next_page_token)
+    )
 
     keys = [document.key for page in (first, second) for document in page.documents]
     assert sorted(keys) == [f"kb/{number}" for number in range(5)]
@@ -150,16 +152,16 @@ async def test_documents_are_listed_a_page_at_a_time(door: ApiClient) -> None:
     created_elsewhere = "x"
     for wrong in (pb.ListDocumentsRequest(page_size=-1), pb.ListDocumentsRequest(page_token=created_elsewhere)):
         with pytest.raises(InvalidInput):
-            await door.documents.ListDocuments(wrong)
+            await client.documents.ListDocuments(wrong)
 
 
-async def test_a_deleted_document_explains_its_whole_way(door: ApiClient) -> None:
-    await door.documents.CreateDocument(creating("A"))
-    await door.documents.CreateDocument(creating("A"))
-    await door.documents.DeleteDocument(pb.DeleteDocumentRequest(source="cms", key="kb/1", delete_reason="old"))
-    door.ingest.outbox.seqs = frozenset({2})
+async def test_a_deleted_document_explains_its_whole_way(client: ApiClient) -> None:
+    await client.documents.CreateDocument(creating("A"))
+    await client.documents.CreateDocument(creating("A"))
+    await client.documents.DeleteDocument(pb.DeleteDocumentRequest(source="cms", key="kb/1", delete_reason="old"))
+    client.ingest.outbox.seqs = frozenset({2})
 
-    explained = await door.documents.ExplainDocument(pb.ExplainDocumentRequest(key="kb/1"))
+    explained = await client.documents.ExplainDocument(pb.ExplainDocumentRequest(key="kb/1"))
 
     assert [(step.happened, step.published) for step in explained.steps] == [
         ("ingested", True),
@@ -170,25 +172,25 @@ async def test_a_deleted_document_explains_its_whole_way(door: ApiClient) -> Non
     assert explained.document.state == document_pb2.DOCUMENT_STATE_DELETED
 
 
-async def test_a_deletion_with_a_revision_leaves_a_tombstone_of_what_never_came(door: ApiClient) -> None:
+async def test_a_deletion_with_a_revision_leaves_a_tombstone_of_what_never_came(client: ApiClient) -> None:
     with pytest.raises(NotFound):
-        await door.documents.DeleteDocument(pb.DeleteDocumentRequest(source="cms", key="kb/1"))
+        await client.documents.DeleteDocument(pb.DeleteDocumentRequest(source="cms", key="kb/1"))
 
-    deleted = await door.documents.DeleteDocument(pb.DeleteDocumentRequest(source="cms", key="kb/1", revision=9))
+    deleted = await client.documents.DeleteDocument(pb.DeleteDocumentRequest(source="cms", key="kb/1", revision=9))
 
     assert deleted.document.state == document_pb2.DOCUMENT_STATE_DELETED
     assert deleted.document.version_count == 0
 
 
-async def test_an_upload_takes_its_limit_in_chunks_and_not_a_byte_more(door: ApiClient) -> None:
+async def test_an_upload_takes_its_limit_in_chunks_and_not_a_byte_more(client: ApiClient) -> None:
     content = b"x" * 1000
     digest = hashlib.sha256(content).hexdigest()
 
-    uploaded = await door.documents.UploadDocument(parts(content, size=1000, sha256=digest))
+    uploaded = await client.documents.UploadDocument(parts(content, size=1000, sha256=digest))
     with pytest.raises(InvalidInput, match="1001 bytes, and 1000 is the limit"):
-        await door.documents.UploadDocument(parts(content + b"x"))
+        await client.documents.UploadDocument(parts(content + b"x"))
     with pytest.raises(InvalidInput, match=r"start.size: has 1001 bytes, and 1000 is the limit"):
-        await door.documents.UploadDocument(parts(b"", size=1001))
+        await client.documents.UploadDocument(parts(b"", size=1001))
 
     assert uploaded.document.current.provenance.door == "upload"
     assert uploaded.document.version_count == 1
@@ -206,16 +208,18 @@ async def test_an_upload_takes_its_limit_in_chunks_and_not_a_byte_more(door: Api
         (_empty_chunk, "is empty: send bytes"),
     ],
 )
-async def test_a_stream_that_is_not_what_it_says_leaves_nothing(door: ApiClient, stream: object, words: str) -> None:
+async def test_a_stream_that_is_not_what_it_says_leaves_nothing(client: ApiClient, stream: object, words: str) -> None:
     assert callable(stream)
     with pytest.raises(InvalidInput, match=words):
-        await door.documents.UploadDocument(stream())
+        await client.documents.UploadDocument(stream())
 
-    assert door.ingest.objects.buckets == {QUARANTINE: {}, EXCHANGE: {}}
-    assert door.ingest.documents.published == []
+    assert client.ingest.objects.buckets == {QUARANTINE: {}, EXCHANGE: {}}
+    assert client.ingest.documents.published == []
 
 
-async def test_an_upload_that_pauses_too_long_or_breaks_off_leaves_nothing_and_frees_its_place(door: ApiClient) -> None:
+async def test_an_upload_that_pauses_too_long_or_breaks_off_leaves_nothing_and_frees_its_place(
+    client: ApiClient,
+) -> None:
     async def pausing() -> AsyncIterator[pb.UploadDocumentRequest]:
         async for part in parts(b"abc", chunk=1):
             if part.chunk == b"c":  # what breaks off after its last byte may have been whole
@@ -224,39 +228,39 @@ async def test_an_upload_that_pauses_too_long_or_breaks_off_leaves_nothing_and_f
 
     for _ in range(2):
         with pytest.raises(DeadlineExceeded, match="upload it again"):
-            await door.documents.UploadDocument(pausing())
-        broken = asyncio.ensure_future(door.documents.UploadDocument(pausing(), timeout=0.2))
+            await client.documents.UploadDocument(pausing())
+        broken = asyncio.ensure_future(client.documents.UploadDocument(pausing(), timeout=0.2))
         with pytest.raises(DependencyTimedOut):
             await broken
 
-    assert door.ingest.objects.buckets == {QUARANTINE: {}, EXCHANGE: {}}
-    assert (await door.documents.UploadDocument(parts(b"abc"))).document.version_count == 1
+    assert client.ingest.objects.buckets == {QUARANTINE: {}, EXCHANGE: {}}
+    assert (await client.documents.UploadDocument(parts(b"abc"))).document.version_count == 1
 
 
-async def test_a_refused_upload_that_goes_on_receives_why_and_not_that_it_was_slow(door: ApiClient) -> None:
+async def test_a_refused_upload_that_goes_on_receives_why_and_not_that_it_was_slow(client: ApiClient) -> None:
     async def wrong_and_open() -> AsyncIterator[pb.UploadDocumentRequest]:
         yield pb.UploadDocumentRequest(chunk=b"abc")
         await asyncio.Event().wait()
 
     with pytest.raises(InvalidInput, match="send it in the first message"):
-        await door.documents.UploadDocument(wrong_and_open())
+        await client.documents.UploadDocument(wrong_and_open())
     with pytest.raises(InvalidInput, match="1000 is the limit"):
-        await door.documents.UploadDocument(parts(b"x" * 100_000))
+        await client.documents.UploadDocument(parts(b"x" * 100_000))
 
 
-async def test_an_upload_that_drips_for_ever_ends_in_time(door: ApiClient) -> None:
+async def test_an_upload_that_drips_for_ever_ends_in_time(client: ApiClient) -> None:
     async def dripping() -> AsyncIterator[pb.UploadDocumentRequest]:
         async for part in parts(b"x" * 100, chunk=1):
             yield part
             await asyncio.sleep(0.1)
 
     with pytest.raises(DeadlineExceeded, match="took more than 3 s"):
-        await door.documents.UploadDocument(dripping())
+        await client.documents.UploadDocument(dripping())
 
-    assert door.ingest.objects.buckets == {QUARANTINE: {}, EXCHANGE: {}}
+    assert client.ingest.objects.buckets == {QUARANTINE: {}, EXCHANGE: {}}
 
 
-async def test_one_project_takes_half_of_the_places_and_leaves_the_others_to_the_rest(door: ApiClient) -> None:
+async def test_one_project_takes_half_of_the_places_and_leaves_the_others_to_the_rest(client: ApiClient) -> None:
     gate = asyncio.Event()
 
     async def held() -> AsyncIterator[pb.UploadDocumentRequest]:
@@ -264,22 +268,22 @@ async def test_one_project_takes_half_of_the_places_and_leaves_the_others_to_the
             yield part
         await gate.wait()
 
-    crowd = [asyncio.ensure_future(door.documents.UploadDocument(held())) for _ in range(3)]
-    shares = door.uploads._places._projects  # noqa: SLF001 - published nowhere else
+    crowd = [asyncio.ensure_future(client.documents.UploadDocument(held())) for _ in range(3)]
+    shares = client.uploads._places._projects  # noqa: SLF001 - published nowhere else
     await eventually(lambda: [share.uploads for share in shares.values()] == [3])
     with pytest.raises(RateLimited, match="3 uploads of the project are under way"):
-        await door.documents.UploadDocument(parts(b"abc"))
+        await client.documents.UploadDocument(parts(b"abc"))
     with pytest.raises(NotFound):  # globex has no such source, which it learns at once
-        await door.globex.UploadDocument(parts(b"abc"), timeout=2)
+        await client.globex.UploadDocument(parts(b"abc"), timeout=2)
     gate.set()
 
     assert len(await asyncio.gather(*crowd)) == 3
 
 
-async def test_an_upload_sent_again_has_one_effect_and_with_other_bytes_is_refused(door: ApiClient) -> None:
-    first = await door.documents.UploadDocument(parts(b"abc", request_id="r1"))
-    again = await door.documents.UploadDocument(parts(b"abc", request_id="r1"))
+async def test_an_upload_sent_again_has_one_effect_and_with_other_bytes_is_refused(client: ApiClient) -> None:
+    first = await client.documents.UploadDocument(parts(b"abc", request_id="r1"))
+    again = await client.documents.UploadDocument(parts(b"abc", request_id="r1"))
 
     assert first == again
     with pytest.raises(RequestIdReused):
-        await door.documents.UploadDocument(parts(b"abd", request_id="r1"))
+        await client.documents.UploadDocument(parts(b"abd", request_id="r1"))

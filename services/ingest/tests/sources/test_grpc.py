@@ -9,21 +9,21 @@ from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 KB = "https://cms.acme.example/kb"
 
 
-async def test_a_source_is_created_read_listed_changed_and_deleted(door: ApiClient) -> None:
-    created = await door.sources.CreateSource(
+async def test_a_source_is_created_read_listed_changed_and_deleted(client: ApiClient) -> None:
+    created = await client.sources.CreateSource(
         pb.CreateSourceRequest(
             source=Source(id="kb", events=KB, masking=Masking(kinds=["phone", "email"]), retention_days=730)
         )
     )
-    found = await door.sources.GetSource(pb.GetSourceRequest(id="kb"))
-    listed = await door.sources.ListSources(pb.ListSourcesRequest())
-    changed = await door.sources.UpdateSource(
+    found = await client.sources.GetSource(pb.GetSourceRequest(id="kb"))
+    listed = await client.sources.ListSources(pb.ListSourcesRequest())
+    changed = await client.sources.UpdateSource(
         pb.UpdateSourceRequest(
             source=Source(id="kb", etag=created.source.etag, retention_days=1, masking=Masking(none=True)),
             update_mask=FieldMask(paths=["retention_days", "masking"]),
         )
     )
-    deleted = await door.sources.DeleteSource(pb.DeleteSourceRequest(id="kb", etag=changed.source.etag))
+    deleted = await client.sources.DeleteSource(pb.DeleteSourceRequest(id="kb", etag=changed.source.etag))
 
     assert list(created.source.masking.kinds) == ["email", "phone"]
     assert found.source == created.source
@@ -31,27 +31,27 @@ async def test_a_source_is_created_read_listed_changed_and_deleted(door: ApiClie
     assert (changed.source.events, changed.source.retention_days, changed.source.masking.none) == (KB, 1, True)
     assert deleted.source.id == "kb"
     with pytest.raises(NotFound, match="create it first"):
-        await door.sources.GetSource(pb.GetSourceRequest(id="kb"))
+        await client.sources.GetSource(pb.GetSourceRequest(id="kb"))
 
 
-async def test_what_cannot_be_is_refused_by_its_field(door: ApiClient) -> None:
+async def test_what_cannot_be_is_refused_by_its_field(client: ApiClient) -> None:
     with pytest.raises(InvalidInput, match="source: is missing"):
-        await door.sources.CreateSource(pb.CreateSourceRequest())
+        await client.sources.CreateSource(pb.CreateSourceRequest())
     with pytest.raises(InvalidInput, match="'emial' is no kind"):
-        await door.sources.CreateSource(
+        await client.sources.CreateSource(
             pb.CreateSourceRequest(source=Source(id="kb", masking=Masking(kinds=["emial"])))
         )
     with pytest.raises(InvalidInput, match="update_mask"):
-        await door.sources.UpdateSource(
+        await client.sources.UpdateSource(
             pb.UpdateSourceRequest(source=Source(id="cms"), update_mask=FieldMask(paths=["id"]))
         )
     with pytest.raises(AlreadyExists):
-        await door.sources.CreateSource(pb.CreateSourceRequest(source=Source(id="cms")))
+        await client.sources.CreateSource(pb.CreateSourceRequest(source=Source(id="cms")))
     with pytest.raises(Conflict):
-        await door.sources.DeleteSource(pb.DeleteSourceRequest(id="cms", etag="99"))
+        await client.sources.DeleteSource(pb.DeleteSourceRequest(id="cms", etag="99"))
 
 
-async def test_masking_everything_reads_as_it_was_written(door: ApiClient) -> None:
-    created = await door.sources.CreateSource(pb.CreateSourceRequest(source=Source(id="kb")))
+async def test_masking_everything_reads_as_it_was_written(client: ApiClient) -> None:
+    created = await client.sources.CreateSource(pb.CreateSourceRequest(source=Source(id="kb")))
 
     assert not created.source.HasField("masking")

@@ -1,4 +1,4 @@
-"""rag as a whole: its own process, on real Kafka, MongoDB and S3, with the real MiniLM; ingest and trainer are played.
+"""rag as a whole: its own process, on real Kafka, MongoDB and S3, with the real MiniLM; stubs of ingest and trainer.
 
 What is killed here is the process, between any two of its steps; what it promised must hold afterwards.
 """
@@ -180,16 +180,16 @@ async def harness(stack: Addresses, tmp_path: Path) -> AsyncIterator[Harness]:
     ingest = StubDocuments()  # type: ignore[abstract]  # it has what others call
     unused = dict.fromkeys(("mongo_uri", "mongo_database", "s3_endpoint", "s3_access_key", "s3_secret_key"), "unused")
     settings = ServiceSettings.model_validate(unused | {"grpc_port": 0, "kafka_bootstrap_servers": "unused"})
-    played = GrpcServer(
+    stubs = GrpcServer(
         settings,
         [
             (add_DocumentServiceServicer_to_server, ingest),
             (add_ModelRegistryServiceServicer_to_server, trainer),
         ],
     )
-    await played.start()
+    await stubs.start()
     publisher = Publisher(stack.kafka)
-    process = RagProcess(stack=stack, folder=tmp_path, stub_services=f"127.0.0.1:{played.port}", buckets=buckets)
+    process = RagProcess(stack=stack, folder=tmp_path, stub_services=f"127.0.0.1:{stubs.port}", buckets=buckets)
     made = Harness(
         project=project,
         process=process,
@@ -202,7 +202,7 @@ async def harness(stack: Addresses, tmp_path: Path) -> AsyncIterator[Harness]:
     await made.hang_up()
     await asyncio.to_thread(process.kill)
     await publisher.stop()
-    await played.stop(1)
+    await stubs.stop(1)
 
 
 async def create_handbook(harness: Harness) -> None:
