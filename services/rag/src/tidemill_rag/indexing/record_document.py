@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, PageRequest
+from tidemill_core.application import Caller
+from tidemill_core.resources import list_all
 from tidemill_rag.collections.domain import IndexRef
 from tidemill_rag.collections.ports import Collections, Enqueue
 from tidemill_rag.indexing.domain.ledger import DesiredDocument
@@ -26,18 +27,12 @@ class RecordDocument:
         The collections are read for every event. An index version that is created after this read lists the source
         afterwards, so no document is missed between its creation and its listing.
         """
-        token = ""
-        while True:
-            page = await self.collections.list(caller.project, page=PageRequest(size=1000, token=token))
-            for collection in page.items:
-                for index in collection.indexes:
-                    if index.receives_updates and desired.source in index.sources:
-                        ref = collection.ref(index.number)
-                        if await self.ledger.upsert_desired(ref, desired) or await self._waits(ref, desired):
-                            self.enqueue(ref)
-            token = page.next_token
-            if not token:
-                return
+        async for collection in list_all(self.collections, caller.project):
+            for index in collection.indexes:
+                if index.receives_updates and desired.source in index.sources:
+                    ref = collection.ref(index.number)
+                    if await self.ledger.upsert_desired(ref, desired) or await self._waits(ref, desired):
+                        self.enqueue(ref)
 
     async def _waits(self, ref: IndexRef, desired: DesiredDocument) -> bool:
         """Return whether the row is still pending: the process that recorded it may have crashed before enqueueing."""

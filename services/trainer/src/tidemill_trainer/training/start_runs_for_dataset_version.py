@@ -3,13 +3,12 @@
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, PageRequest, Request
+from tidemill_core.application import Caller, Request
 from tidemill_core.errors import NotFound
+from tidemill_core.resources import list_all
 from tidemill_trainer.training.domain.plan import DatasetVersion, TrainingPlan
 from tidemill_trainer.training.ports import Datasets, Plans
 from tidemill_trainer.training.start_deferred_run import StartDeferredRun
-
-BATCH_SIZE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,17 +31,9 @@ class StartRunsForDatasetVersion:
 
         """
         self.datasets.check(caller.project, version)
-        token = ""
-        while True:
-            page = await self.plans.list(
-                caller.project, page=PageRequest(size=BATCH_SIZE, token=token), where={"dataset": version.dataset}
-            )
-            for plan in page.items:
-                with suppress(NotFound):  # deleted meanwhile; continue with the other plans
-                    await self._start(plan, version)
-            token = page.next_token
-            if not token:
-                return
+        async for plan in list_all(self.plans, caller.project, where={"dataset": version.dataset}):
+            with suppress(NotFound):  # deleted meanwhile; continue with the other plans
+                await self._start(plan, version)
 
     async def _start(self, plan: TrainingPlan, version: DatasetVersion) -> None:
         if plan.settings.paused:
