@@ -10,7 +10,7 @@ from typing import Any
 
 from services.rag.tests.fake_stores import InMemoryLedger, InMemoryVectors
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Caller, Request, Requeue
+from tidemill_core.application import Caller, Page, Request, Requeue
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
 from tidemill_core.resources import Write
 from tidemill_rag.collections.crud import CollectionCrud
@@ -26,7 +26,6 @@ from tidemill_rag.indexing.domain.chunking import Chunk, Cut, known_chunks
 from tidemill_rag.indexing.domain.content import DocumentContent
 from tidemill_rag.indexing.domain.ledger import DesiredDocument
 from tidemill_rag.indexing.index_documents import BatchLimits, IndexDocuments
-from tidemill_rag.indexing.ports import CatalogPage
 from tidemill_rag.indexing.reconcile_index import AT_ONCE, ReconcileIndex
 from tidemill_rag.indexing.record_document import RecordDocument
 from tidemill_rag.search.search import Answer, Question, Search
@@ -155,7 +154,7 @@ class Ingest:
         assert desired.content
         del self.contents[desired.content]
 
-    async def page(self, caller: Caller, source: str, *, token: str) -> CatalogPage:
+    async def page(self, caller: Caller, source: str, *, token: str) -> Page[DesiredDocument]:
         if self.down or len(self.listed) == self.breaks_after:
             message = "ingest does not answer"
             raise DependencyUnavailable(message, dependency="ingest")
@@ -168,7 +167,7 @@ class Ingest:
             meanwhile, self.when_listed = self.when_listed, None
             await meanwhile()
         end = int(token or 0) + self.page_size
-        return CatalogPage(documents=listed[int(token or 0) : end], next_token=str(end) if end < len(listed) else "")
+        return Page(items=listed[int(token or 0) : end], next_token=str(end) if end < len(listed) else "")
 
     async def get(self, ref: ObjectRef) -> DocumentContent | None:
         content = self.contents.get(ref)

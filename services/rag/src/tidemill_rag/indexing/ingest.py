@@ -6,7 +6,7 @@ from google.protobuf.json_format import MessageToDict, Parse, ParseError
 from tidemill.ingest.v1 import document_pb2, document_service_pb2, events_pb2
 from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Caller
+from tidemill_core.application import Caller, Page
 from tidemill_core.errors import NotFound
 from tidemill_core.grpc.context import acting_as
 from tidemill_kit.mapping import REST, from_message
@@ -14,7 +14,6 @@ from tidemill_kit.store.objects import ExchangeBucket, ObjectMissing
 from tidemill_rag.errors import DocumentUnreadable
 from tidemill_rag.indexing.domain.content import DocumentContent, whole
 from tidemill_rag.indexing.domain.ledger import DesiredDocument
-from tidemill_rag.indexing.ports import CatalogPage
 
 _PAGE = 200
 
@@ -25,7 +24,7 @@ class IngestCatalog:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._documents = DocumentServiceStub(channel)
 
-    async def page(self, caller: Caller, source: str, *, token: str) -> CatalogPage:
+    async def page(self, caller: Caller, source: str, *, token: str) -> Page[DesiredDocument]:
         """See `Catalog.page`. A source that does not exist has no documents."""
         request = document_service_pb2.ListDocumentsRequest(
             page_size=_PAGE, page_token=token, source=source, show_all=True
@@ -34,10 +33,10 @@ class IngestCatalog:
             try:
                 page = await self._documents.ListDocuments(request)
             except NotFound:
-                return CatalogPage(documents=())
+                return Page(items=())
         known = {document_pb2.DOCUMENT_STATE_ACTIVE: _present, document_pb2.DOCUMENT_STATE_DELETED: _gone}
-        return CatalogPage(
-            documents=[known[each.state](each) for each in page.documents if each.state in known],
+        return Page(
+            items=[known[each.state](each) for each in page.documents if each.state in known],
             next_token=page.next_page_token,
         )
 

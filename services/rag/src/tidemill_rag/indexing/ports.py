@@ -1,11 +1,10 @@
 """Ports of indexing: the ledger, and what ingest has."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Caller
+from tidemill_core.application import Caller, Page
 from tidemill_rag.collections.domain import IndexRef
 from tidemill_rag.indexing.domain.content import DocumentContent
 from tidemill_rag.indexing.domain.ledger import Counts, DesiredDocument, Row
@@ -72,18 +71,10 @@ class Ledger(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogPage:
-    """A page of a source's documents; `next_token` is empty on the last one."""
-
-    documents: Sequence[DesiredDocument]
-    next_token: str = ""
-
-
 class Catalog(Protocol):
     """ingest's list of documents."""
 
-    async def page(self, caller: Caller, source: str, *, token: str) -> CatalogPage:
+    async def page(self, caller: Caller, source: str, *, token: str) -> Page[DesiredDocument]:
         """Return the page of a source's documents, including deleted ones, that follows the one with this token.
 
         Raises:

@@ -116,7 +116,7 @@ class ReconcileIndex:
                 raise
             await self._update(ref, lambda collection: collection.record_seeding(ref.number, source=source, token=""))
             return
-        await self.ledger.upsert_all_desired(ref, page.documents)
+        await self.ledger.upsert_all_desired(ref, page.items)
         if not page.next_token:
             source += 1
         if source == len(index.sources):
