@@ -148,7 +148,7 @@ class Registry:
         self.versions = InMemoryAggregates[ModelVersion](codec=VERSIONS, missing=ModelVersionNotFound, clock=self.clock)
         self.artifacts = InMemoryArtifacts()
         self.hub = FakeHub(self.folder)
-        self.spool = FileSpool(self.folder, max_concurrent=2)
+        self.spool = FileSpool(self.folder)
         inspector = FileInspector()
         references = References(models=self.models, versions=self.versions)
         self.import_model = ImportModel(

@@ -1,4 +1,4 @@
-"""Uploads on local disk until they are verified: limited in number and always deleted afterwards."""
+"""Uploads on local disk until they are verified: always deleted afterwards."""
 
 import asyncio
 import hashlib
@@ -16,11 +16,10 @@ PREFIX = "upload-"
 
 
 class FileSpool:
-    """Implements `ports.Spool` in a folder that only this process uses; uploads above the limit are queued."""
+    """Implements `ports.Spool` in a folder of this process only; `UploadPlaces` limits the uploads in progress."""
 
-    def __init__(self, folder: Path, *, max_concurrent: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._turns = asyncio.Semaphore(max_concurrent)
 
     def prepare(self) -> None:
         """Create the folder and delete files that a killed process left in it."""
@@ -31,11 +30,10 @@ class FileSpool:
     @asynccontextmanager
     async def receive(self, file: ArtifactFile, chunks: AsyncIterator[bytes]) -> AsyncIterator[Path]:
         """See `Spool.receive`."""
-        async with self._turns:
-            with disk_errors(), tempfile.NamedTemporaryFile(dir=self._folder, prefix=PREFIX) as spooled:
-                refuse_if_full(self._folder, file.size)
-                await self._write(file, chunks, spooled)
-                yield Path(spooled.name)
+        with disk_errors(), tempfile.NamedTemporaryFile(dir=self._folder, prefix=PREFIX) as spooled:
+            refuse_if_full(self._folder, file.size)
+            await self._write(file, chunks, spooled)
+            yield Path(spooled.name)
 
     async def _write(self, file: ArtifactFile, chunks: AsyncIterator[bytes], spooled: IO[bytes]) -> None:
         digest, received = hashlib.sha256(), 0

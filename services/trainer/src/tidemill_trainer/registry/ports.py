@@ -35,7 +35,7 @@ class Artifacts(Protocol):
 
 
 class Spool(Protocol):
-    """Bounded local disk space for uploads that are not verified yet."""
+    """Local disk space for uploads that are not verified yet."""
 
     def receive(self, file: ArtifactFile, chunks: AsyncIterator[bytes]) -> AbstractAsyncContextManager[Path]:
         """Write the chunks to a file that is deleted when the context exits.

@@ -50,7 +50,7 @@ def wire_registry(backend: Backend, settings: TrainerSettings) -> Registry:
     versions = backend.aggregates("model_versions", VERSIONS, missing=ModelVersionNotFound, topic=TOPIC)
     references = References(models=models, versions=versions)
     artifacts = ExchangeArtifacts(backend.objects, backend.own_bucket(settings.exchange_bucket))
-    spool = FileSpool(settings.data_dir / "uploads", max_concurrent=settings.max_concurrent_uploads)
+    spool = FileSpool(settings.data_dir / "uploads")
     for folder in (spool, hub):
         backend.on_start(partial(asyncio.to_thread, folder.prepare))
     limits = ImportLimits(
