@@ -48,11 +48,11 @@ class Uploads:
         async with self._places.held(project), aclosing(self._places.patiently(messages)) as parts:
             try:
                 start = await self._start(parts)
-                content = await self._content(parts, start)
+                content, sha256 = await self._content(parts, start)
             except InvalidInput:
                 await self._drain(messages)
                 raise
-            yield Upload(spec=spec_of(start.spec), content=content, request=_request(start, content))
+            yield Upload(spec=spec_of(start.spec), content=content, request=_request(start, sha256))
 
     async def _start(self, messages: AsyncIterator[pb.UploadDocumentRequest]) -> pb.UploadStart:
         first = await anext(messages, None)
@@ -67,8 +67,11 @@ class Uploads:
             self._check_size(first.start.size, field="start.size")
         return first.start
 
-    async def _content(self, messages: AsyncIterator[pb.UploadDocumentRequest], start: pb.UploadStart) -> bytes:
-        content = bytearray()
+    async def _content(
+        self, messages: AsyncIterator[pb.UploadDocumentRequest], start: pb.UploadStart
+    ) -> tuple[bytes, bytes]:
+        """Return the content and its sha256, computed chunk by chunk: a whole document would hold up the event loop."""
+        content, digest = bytearray(), hashlib.sha256()
         while (message := await anext(messages, None)) is not None:
             if message.WhichOneof("part") != "chunk":
                 raise InvalidInput.of(Violation(field="chunk", description="is missing: only the first is a start"))
@@ -78,15 +81,15 @@ class Uploads:
             if not message.chunk:
                 raise InvalidInput.of(Violation(field="chunk", description="is empty: send bytes, or end the stream"))
             content += message.chunk
-            if len(content) > self._limits.document_bytes:
-                self._check_size(len(content), field="content")
+            self._check_size(len(content), field="content")
+            digest.update(message.chunk)
         if start.size and start.size != len(content):
             text = f"was to be {start.size}, and {len(content)} bytes came: upload it again"
             raise InvalidInput.of(Violation(field="start.size", description=text))
-        if start.sha256 and start.sha256.lower() != hashlib.sha256(content).hexdigest():
+        if start.sha256 and start.sha256.lower() != digest.hexdigest():
             text = "is not that of the bytes that came: upload it again"
             raise InvalidInput.of(Violation(field="start.sha256", description=text))
-        return bytes(content)
+        return bytes(content), digest.digest()
 
     async def _drain(self, messages: AsyncIterator[pb.UploadDocumentRequest]) -> None:
         """Take what the caller has on its way: one that still writes would meet a broken call, and not the reason."""
@@ -100,8 +103,8 @@ class Uploads:
         check_size(size, field=field, limit=self._limits.document_bytes, instead=instead)
 
 
-def _request(start: pb.UploadStart, content: bytes) -> Request:
+def _request(start: pb.UploadStart, sha256: bytes) -> Request:
     """Return the intent of the upload: the same start with other bytes is another body."""
     intent = request_of(start)
-    digest = hashlib.sha256(intent.digest.encode() + hashlib.sha256(content).digest()).hexdigest()
+    digest = hashlib.sha256(intent.digest.encode() + sha256).hexdigest()
     return Request(id=intent.id, digest=digest)
