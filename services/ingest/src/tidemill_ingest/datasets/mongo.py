@@ -33,7 +33,7 @@ DATASETS = DocumentCodec(
     schema=2,  # 1 had all groups in the object `split`: an older process would begin anew where there is none
     event=payload_of,
 )
-"""Lists are filtered by `state`, workers look for `waiting`."""
+"""Lists are filtered by `state`, the controller queries `waiting`."""
 
 
 def datasets_with_offers(datasets: Collection) -> PendingDocuments[ResourceKey]:

@@ -31,7 +31,7 @@ class OfferExamples:
 
         Raises:
             InvalidInput: the batch will never be read.
-            DatasetNotFound: there is none: create it, and drive the event again.
+            DatasetNotFound: there is none: create it, and redrive the event.
             TooManyOffers: so many wait already.
 
         """

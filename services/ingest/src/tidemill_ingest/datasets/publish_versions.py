@@ -145,7 +145,7 @@ class PublishVersions:
 
         return await self.datasets.update(name.project, name.id, change, request=_finish_request(offer))
 
-    async def _withhold(  # noqa: PLR0913 - what is told of an offer
+    async def _withhold(  # noqa: PLR0913 - what is published of an offer
         self,
         name: ResourceKey,
         offer: ExampleBatchOffer,

@@ -86,7 +86,7 @@ class ReadDocuments:
         return document, await self.outbox.waiting(caller.project, document.id)
 
     async def _by_key(self, caller: Caller, key: str) -> Document:
-        """Look in every source, by id: a search among all documents would be a scan."""
+        """Read the key in every source, by id: a search among all documents would be a scan."""
         found: list[Document] = []
         page = PageRequest(size=1000)
         while True:

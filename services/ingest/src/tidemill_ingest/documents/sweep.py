@@ -92,7 +92,7 @@ class Sweep:
         return expired.texts
 
     async def _delete_unneeded(self, project: str, document_id: str, now: datetime) -> int:
-        """Look again right before: what was unneeded when the sweep began may have been submitted anew since."""
+        """Check again right before: what was unneeded when the sweep began may have been submitted anew since."""
         stored = await self.texts.of_document(project, document_id)
         uses = (await self.uses.of(project, [document_id])).get(document_id)
         unneeded = self._unneeded(uses, stored, now)

@@ -159,7 +159,7 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch has no
         return made
 
     def _count(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()  # noqa: SLF001 - what tells two storages apart
+        key, size = storage._cdata, storage.nbytes()  # noqa: SLF001 - the identity of a storage
         if key in self._known:
             return
         self._known.add(key)

@@ -180,7 +180,7 @@ class Dataset(Aggregate):
         self.pending.append(DatasetVersionPublished(occurred_at=now, version=version, deployment=offer.deployment))
         return None
 
-    def withhold(  # noqa: PLR0913 - what is told of an offer
+    def withhold(  # noqa: PLR0913 - what is published of an offer
         self,
         offer: ExampleBatchOffer,
         *,
