@@ -124,7 +124,7 @@ async def test_an_older_version_that_is_received_again_changes_nothing_newer(har
     name = await harness.with_deferred_work(10)
     await harness.consume(ADA, dataset_version(9))
 
-    await harness.start_deferred.named(name)
+    await harness.start_deferred.reconcile(name)
 
     assert sorted(await runs_of(harness)) == [("lora", "sft@10"), ("lora", "sft@9")]
 
@@ -133,7 +133,7 @@ async def test_a_deferred_run_is_queued_once_though_the_resuming_process_was_kil
     name = await harness.with_deferred_work(1)
 
     for found in (ResourceKey(project="acme", id="deleted"), name, name):
-        await harness.start_deferred.named(found)
+        await harness.start_deferred.reconcile(found)
 
     assert await runs_of(harness) == [("lora", "sft@1")]
     assert (await harness.plans.get("acme", "lora")).deferred is None

@@ -36,21 +36,21 @@ class QueueRun:
             await self.runs.add(run, request=Request(id=f"queue:{name}", digest=name))
         self._enqueue(run)
 
-    async def asked_for(
+    async def requested(
         self, plan: TrainingPlan, version: DatasetVersion, *, name: str, request: Request
     ) -> TrainingRun:
         """Queue a run with the given id; raises as `CheckPlan.base_of`."""
-        run = await self.would_be(plan, version, name=name)
+        run = await self.preview(plan, version, name=name)
         queued = await self.runs.add(run, request=request)
         self._enqueue(queued)
         return queued
 
-    async def would_be(self, plan: TrainingPlan, version: DatasetVersion, *, name: str) -> TrainingRun:
+    async def preview(self, plan: TrainingPlan, version: DatasetVersion, *, name: str) -> TrainingRun:
         """Return the run without saving it; raises as `CheckPlan.base_of`."""
         base, now = await self.check.base_of(plan.project, plan.settings), self.clock.now()
         return TrainingRun.queue(run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts)
 
-    async def again(self, run: TrainingRun, *, limits: RunLimits, request: Request) -> TrainingRun:
+    async def retry(self, run: TrainingRun, *, limits: RunLimits, request: Request) -> TrainingRun:
         """Queue a failed or cancelled run again; until it has begun, its base is resolved again."""
         now, base = self.clock.now(), run.base
         if not (run.has_begun or run.is_in_work):

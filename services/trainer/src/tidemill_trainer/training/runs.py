@@ -42,8 +42,8 @@ class TrainingRunCrud:
         version = await self.datasets.version(caller, _reference(plan, dataset_version))
         self.datasets.check(caller.project, version)
         if write.validate_only:
-            return await self.queue.would_be(plan, version, name=name)
-        return await self.queue.asked_for(plan, version, name=name, request=write.request)
+            return await self.queue.preview(plan, version, name=name)
+        return await self.queue.requested(plan, version, name=name, request=write.request)
 
     async def get(self, caller: Caller, run_id: str) -> TrainingRun:
         """Return one run."""
@@ -75,7 +75,7 @@ class TrainingRunCrud:
 
         """
         current = await self.runs.get(caller.project, run_id)
-        return await self.queue.again(current, limits=await current_limits(self.plans, current), request=request)
+        return await self.queue.retry(current, limits=await current_limits(self.plans, current), request=request)
 
     async def _known(self, project: str, name: str, request: Request) -> TrainingRun | None:
         """Return the run that the same request queued before, even if the dataset has a newer version."""

@@ -32,7 +32,7 @@ class StartDeferredRun:
             plan.project, plan.id, lambda plan: plan.start_deferred(version), request=Request.internal()
         )
 
-    async def named(self, key: ResourceKey) -> None:
+    async def reconcile(self, key: ResourceKey) -> None:
         """Start the deferred run of a plan whose resuming process crashed; does nothing if the plan was deleted."""
         with suppress(NotFound):
             await self(await self.plans.get(key.project, key.id))

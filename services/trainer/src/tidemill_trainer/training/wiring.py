@@ -73,7 +73,7 @@ def wire_training(backend: Backend, settings: TrainerSettings, registry: Registr
     start_deferred = StartDeferredRun(plans=stores.plans, queue=queue)
     deferred: Controller[ResourceKey] = Controller(
         "deferred_runs",
-        reconcile=lambda plan, _: start_deferred.named(plan),
+        reconcile=lambda plan, _: start_deferred.reconcile(plan),
         pending=backend.indexed(deferring_plans(backend.database["training_plans"])),
         max_concurrent=1,
         poll_interval=poll_interval,
