@@ -1,5 +1,6 @@
 """Which examples show a text that was erased."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,15 +18,18 @@ class Erasures:
 
     async def among(self, project: str, examples: Sequence[Example]) -> frozenset[str]:
         """Return the ids of the examples of which a passage comes from an erased version."""
-        cited = sorted({passage.document for each in examples for passage in each.passages})
+        versions = defaultdict[str, set[int]](set)
+        for passage in (passage for each in examples for passage in each.passages):
+            versions[passage.document].add(passage.version)
+        cited = sorted(versions)
         erased: set[tuple[str, int]] = set()
         for start in range(0, len(cited), _BATCH_SIZE):
             known = await self.documents.get_many(project, cited[start : start + _BATCH_SIZE])
             erased |= {
-                (passage.document, passage.version)
-                for each in examples
-                for passage in each.passages
-                if passage.document in known and known[passage.document].was_erased(passage.version)
+                (name, number)
+                for name, document in known.items()
+                for number in versions[name]
+                if document.was_erased(number)
             }
         return frozenset(
             each.id
