@@ -48,19 +48,15 @@ def engine_at(url: str, *, key: str = "", stall_s: float = 2.0, retries: int = 0
     )
 
 
-async def received(
-    engine: OpenAiEngine, sampling: Sampling | None = None, *, timeout_s: float = 5
-) -> list[Piece | Finish]:
+async def received(engine: OpenAiEngine, sampling: Sampling = NONE, *, timeout_s: float = 5) -> list[Piece | Finish]:
     try:
         return await generated(engine, sampling, timeout_s=timeout_s)
     finally:
         await engine.close()
 
 
-async def generated(
-    engine: OpenAiEngine, sampling: Sampling | None = None, *, timeout_s: float = 5
-) -> list[Piece | Finish]:
-    return [each async for each in engine.generate(ASKED, sampling or Sampling(), timeout_s=timeout_s)]
+async def generated(engine: OpenAiEngine, sampling: Sampling = NONE, *, timeout_s: float = 5) -> list[Piece | Finish]:
+    return [each async for each in engine.generate(ASKED, sampling, timeout_s=timeout_s)]
 
 
 async def test_it_streams_and_reports_what_it_cost() -> None:
