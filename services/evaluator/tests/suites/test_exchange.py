@@ -8,6 +8,7 @@ from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import curation_pb2
 from tidemill_evaluator.suites.domain.cases import Case, CaseSet, Context, Role, Turn
 from tidemill_kit.store.objects import ExchangeBucket
+from tidemill_testkit.loop_lag import loop_lag
 from tidemill_testkit.objects import InMemoryObjects
 
 CONTEXT = Context(
@@ -41,6 +42,23 @@ async def test_a_suite_gives_back_turns_variables_and_readers() -> None:
     content = await stored.put("acme", "truth", given)
 
     assert await stored.read("acme", CaseSet(suite="truth", number=1, size=2, content=content)) == given
+
+
+async def test_a_large_held_out_split_does_not_hold_the_event_loop() -> None:
+    objects, count = InMemoryObjects(BUCKET, DATASETS), 15_000
+    output = '{"role": "ROLE_ASSISTANT", "parts": [{"text": "16 euros."}]}'
+    lines = (f'{{"id": "c{number}", "question": "And for {number}?", "output": {output}}}' for number in range(count))
+    content = await ExchangeBucket(objects, DATASETS).put(
+        "acme", "sft", "\n".join(lines).encode(), media_type="application/jsonl"
+    )
+
+    async with loop_lag() as lag:
+        read = await exchange_cases(objects).read(
+            "acme", CaseSet(dataset="sft", number=1, size=100, whole=count, content=content)
+        )
+
+    assert len(read) == 100
+    assert lag.worst_s < 0.2
 
 
 async def test_a_held_out_case_is_asked_with_what_it_was_asked_with() -> None:

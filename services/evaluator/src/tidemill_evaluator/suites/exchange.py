@@ -1,5 +1,6 @@
 """Reads and writes cases in exchange buckets: evaluator's suites and ingest's held-out splits."""
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -27,7 +28,7 @@ class CasesUnreadable(InvalidInput):
 
 
 class ExchangeCases:
-    """Implements `ports.Cases`. Size and sha256 of every object are verified."""
+    """Implements `ports.Cases`. Size and sha256 of every object are verified, and a thread parses it."""
 
     def __init__(self, own: ExchangeBucket, *, of_datasets: Mapping[str, ExchangeBucket]) -> None:
         self._own = own
@@ -35,11 +36,8 @@ class ExchangeCases:
 
     async def put(self, project: str, suite: str, cases: Sequence[Case]) -> ObjectRef:
         """See `Cases.put`."""
-        lines = [
-            MessageToJson(case_message(case), indent=None, preserving_proto_field_name=True, sort_keys=True)
-            for case in cases
-        ]
-        return await self._own.put(project, suite, "\n".join([*lines, ""]).encode(), media_type=MEDIA_TYPE)
+        data = await asyncio.to_thread(_lines, cases)
+        return await self._own.put(project, suite, data, media_type=MEDIA_TYPE)
 
     async def read(self, project: str, case_set: CaseSet) -> Sequence[Case]:
         """See `Cases.read`."""
@@ -48,7 +46,7 @@ class ExchangeCases:
             message = f"{case_set.name} refers to an object outside its project"
             raise PermissionDenied(message, case_set=case_set.name)
         data = await self._bucket(case_set).get(content)
-        cases = [_case(line, case_set) for line in data.split(b"\n") if line.strip()]
+        cases = await asyncio.to_thread(_cases, data, case_set)
         expected = case_set.whole or case_set.size
         if len(cases) != expected or len({case.id for case in cases}) != len(cases):
             message = f"the object of {case_set.name} does not contain {expected} distinct cases"
@@ -64,6 +62,18 @@ class ExchangeCases:
             message = f"{case_set.name} is in bucket {name}, which is not in EVALUATOR_DATASET_BUCKETS"
             raise PermissionDenied(message, bucket=name)
         return bucket
+
+
+def _lines(cases: Sequence[Case]) -> bytes:
+    lines = [
+        MessageToJson(case_message(case), indent=None, preserving_proto_field_name=True, sort_keys=True)
+        for case in cases
+    ]
+    return "\n".join([*lines, ""]).encode()
+
+
+def _cases(data: bytes, case_set: CaseSet) -> list[Case]:
+    return [_case(line, case_set) for line in data.split(b"\n") if line.strip()]
 
 
 def _case(line: bytes, case_set: CaseSet) -> Case:
