@@ -22,6 +22,7 @@ from tidemill_evaluator.evaluations.ports import CaseName, Question
 from tidemill_evaluator.suites.domain.cases import Context, Role, Turn
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.suite import Suite
+from tidemill_testkit.loop_lag import loop_lag
 
 
 async def test_a_candidate_that_is_better_on_all_required_cases_passes() -> None:
@@ -38,6 +39,20 @@ async def test_a_candidate_that_is_better_on_all_required_cases_passes() -> None
     ]
     assert len(done.comparisons) == 8
     assert [type(event) for event in evaluator.evaluations.published] == [EvaluationHasStarted, EvaluationHasCompleted]
+
+
+async def test_long_contexts_do_not_hold_the_event_loop() -> None:
+    evaluator = await ready()
+    context = Context(earlier=(Turn(Role.USER, "這個產品多少錢 " * 3900),))
+    suite = await evaluator.suites.get("acme", "truth")
+    given = [replace(case, context=context) for case in cases(100)]
+    await evaluator.suite_crud.update(ADA, suite, given, frozenset({"cases"}), write())
+
+    async with loop_lag() as lag:
+        done = await evaluator.finish()
+
+    assert done.state is State.COMPLETED
+    assert lag.worst_s < 0.2
 
 
 async def test_a_candidate_that_loses_on_the_trusted_suite_fails_whatever_it_gained_elsewhere() -> None:

@@ -125,7 +125,7 @@ class RunEvaluation:
         )
         results = await self._ask_all(asking, asked, known)
         evaluation.refuse_other((await self._live(caller, evaluation)).digest)
-        questions = {(case_set, case.id): case.asked for case_set, case in asked}
+        questions = await asyncio.to_thread(_questions, asked)
         comparisons = await self.compute_verdict(evaluation, results, questions)
         latencies, now = latencies_of(results), self.clock.now()
         await self._write(evaluation, lambda e: e.complete(comparisons, latencies=latencies, now=now, epoch=epoch))
@@ -227,6 +227,10 @@ class RunEvaluation:
 
     async def _write(self, evaluation: Evaluation, change: Callable[[Evaluation], None]) -> Evaluation:
         return await self.evaluations.update(evaluation.project, evaluation.id, change, request=Request.internal())
+
+
+def _questions(asked: Asked) -> dict[tuple[str, str], str]:
+    return {(case_set, case.id): case.asked for case_set, case in asked}
 
 
 def _first(failures: ExceptionGroup[Exception]) -> Exception:
