@@ -20,7 +20,7 @@ from tidemill_kit.events.subscriptions import Delivery, EventContext, Refusal, R
 
 WRITTEN = "tests.line.written.v1"
 QUICK = EngineLimits(attempts=3, first_pause_s=0.02, longest_pause_s=0.1)
-LIMITS = ConsumerLimits(hold_s=0.3, session_s=6, rebalance_s=20, poll_interval_s=0.3)
+LIMITS = ConsumerLimits(hold_s=0.3, session_s=6, rebalance_s=20, lag_interval_s=0.3)
 BIG = 10 * 1024 * 1024
 
 

@@ -79,7 +79,7 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
             await self._open()
             self._tasks = [
                 asyncio.create_task(self._persistently(each))
-                for each in (self._commit_on, self._poll_loop, self._remake)
+                for each in (self._commit_on, self._refresh_lag, self._remake)
             ]
 
     async def stop(self) -> None:
@@ -300,14 +300,14 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
         self._engine.report_handled()
         return True
 
-    async def _poll_loop(self) -> None:
+    async def _refresh_lag(self) -> None:
         """Ask from time to time where the group stands and the topics end: for partitions that nothing comes from."""
         consumer, window = self._consumer, self._window
         if consumer is not None:
             with suppress(KafkaError, TimeoutError):
                 async with asyncio.timeout(ANSWER_S):
                     await self._lag.ask(consumer, lambda: window is self._window and not self._letting_go)
-        await asyncio.sleep(self._limits.poll_interval_s)
+        await asyncio.sleep(self._limits.lag_interval_s)
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002 - always all of them
         """Finish or drop what is in hand before another process gets it."""

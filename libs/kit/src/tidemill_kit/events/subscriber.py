@@ -40,7 +40,7 @@ class ConsumerLimits:
     hold_s: float = 1.0
     """How long a partition's window may be full before the partition is paused; also the pause after a failure."""
     commit_every_s: float = 0.1
-    poll_interval_s: float = 5.0
+    lag_interval_s: float = 5.0
     """How often Kafka is asked where the topics end."""
     failures: int = 6
     """Polls that fail one after the other, until the consumer is made anew; there are some seconds between them."""
