@@ -109,10 +109,10 @@ def _by_index(
     return False
 
 
-def _fields(requested: Mapping[str, Any]) -> tuple[set[str], set[str], set[str]]:
+def _fields(where: Mapping[str, Any]) -> tuple[set[str], set[str], set[str]]:
     """Return the fields of which values are asked for, those of which ranges are, and all that are named."""
     equal, ranged, named = set[str](), set[str](), set[str]()
-    for part in _flat(requested):
+    for part in _flat(where):
         for name, value in part.items():
             if name.startswith("$"):
                 continue
@@ -125,9 +125,9 @@ def _fields(requested: Mapping[str, Any]) -> tuple[set[str], set[str], set[str]]
     return equal, ranged - equal, named
 
 
-def _flat(requested: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield requested
-    for each in requested.get("$and", ()):
+def _flat(where: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield where
+    for each in where.get("$and", ()):
         yield from _flat(each)
 
 
@@ -157,8 +157,8 @@ def _record_filtered(recorder: Recorder, monkeypatch: pytest.MonkeyPatch, name: 
     def asked(self: Any, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the driver takes
         answer = original(self, *given, **named)
         if asked_by := _caller():
-            requested = given[0] if given else named.get("filter", {})
-            query = Query(self.database.name, self.name, requested or {}, _sorted_by(named.get("sort")), asked_by)
+            where = given[0] if given else named.get("filter", {})
+            query = Query(self.database.name, self.name, where or {}, _sorted_by(named.get("sort")), asked_by)
             recorder.queries.append(query)
             if name == "find":
                 answer.recorded_query = query
@@ -173,14 +173,14 @@ def _record_others(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def aggregated(self: Any, pipeline: Any, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - see above
         if asked_by := _caller():
-            requested = pipeline[0].get("$match", {}) if pipeline else {}
-            recorder.queries.append(Query(self.database.name, self.name, requested, (), asked_by))
+            where = pipeline[0].get("$match", {}) if pipeline else {}
+            recorder.queries.append(Query(self.database.name, self.name, where, (), asked_by))
         return aggregate(self, pipeline, *given, **named)
 
-    def distinguished(self: Any, key: str, requested: Any = None, **named: Any) -> Any:  # noqa: ANN401 - see above
+    def distinguished(self: Any, key: str, where: Any = None, **named: Any) -> Any:  # noqa: ANN401 - see above
         if asked_by := _caller():
-            recorder.queries.append(Query(self.database.name, self.name, requested or {}, (), asked_by))
-        return distinct(self, key, requested, **named)
+            recorder.queries.append(Query(self.database.name, self.name, where or {}, (), asked_by))
+        return distinct(self, key, where, **named)
 
     def created(self: Any, keys: Any, **options: Any) -> Any:  # noqa: ANN401 - see above
         partial = frozenset(options.get("partialFilterExpression", ()))

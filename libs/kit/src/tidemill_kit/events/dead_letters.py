@@ -56,17 +56,17 @@ def dead_letter(record: Record, *, topic: str, consumer: str, error: TidemillErr
         "time": datetime.now(UTC).isoformat(),
         "attempts": attempts,
     }
-    reported = tuple((PREFIX + name, str(fact).encode("utf-8", "replace")) for name, fact in facts.items())
+    headers = tuple((PREFIX + name, str(fact).encode("utf-8", "replace")) for name, fact in facts.items())
     value = b"" if record.key is None and record.value is None else record.value  # one of them must be there
-    return OutgoingRecord(topic=topic, key=record.key, value=value, headers=(*_own(record), *reported))
+    return OutgoingRecord(topic=topic, key=record.key, value=value, headers=(*_own(record), *headers))
 
 
 def without_value(letter: OutgoingRecord) -> OutgoingRecord:
     """Return a dead letter that Kafka takes where the record itself is too large: its size and sha256 stand for it."""
     value = letter.value or b""
     facts = {"value_size": str(len(value)), "value_sha256": hashlib.sha256(value).hexdigest()}
-    reported = tuple((PREFIX + name, fact.encode()) for name, fact in facts.items())
-    return replace(letter, value=b"", headers=(*letter.headers, *reported))
+    headers = tuple((PREFIX + name, fact.encode()) for name, fact in facts.items())
+    return replace(letter, value=b"", headers=(*letter.headers, *headers))
 
 
 NEWEST = 1000
@@ -139,25 +139,25 @@ class DeadLetters:
 
 def _letter(record: Record) -> DeadLetter | None:
     """Return what the record reports, or None if it is a mark, or no dead letter at all."""
-    reported = {
+    facts = {
         name.removeprefix(PREFIX): value.decode() for name, value in record.headers if value and name.startswith(PREFIX)
     }
-    if "offset" not in reported:
+    if "offset" not in facts:
         return None
-    origin = Partition(reported["topic"], int(reported["partition"]))
+    origin = Partition(facts["topic"], int(facts["partition"]))
     own = _own(record)
     return DeadLetter(
         partition=record.partition,
         offset=record.offset,
-        consumer=reported["consumer"],
-        reason=reported["reason"],
-        message=reported.get("message", ""),
+        consumer=facts["consumer"],
+        reason=facts["reason"],
+        message=facts.get("message", ""),
         origin=origin,
-        origin_offset=int(reported["offset"]),
-        time=datetime.fromisoformat(reported["time"]),
-        attempts=int(reported["attempts"]),
+        origin_offset=int(facts["offset"]),
+        time=datetime.fromisoformat(facts["time"]),
+        attempts=int(facts["attempts"]),
         attributes=attributes_of(own),
-        value_size=int(reported["value_size"]) if "value_size" in reported else None,
+        value_size=int(facts["value_size"]) if "value_size" in facts else None,
         original=OutgoingRecord(topic=origin.topic, key=record.key, value=record.value, headers=own),
     )
 

@@ -147,9 +147,9 @@ class MongoAggregates(Generic[A]):
 
     async def get_many(self, project: str, aggregate_ids: Sequence[str]) -> dict[str, A]:
         """See `Aggregates.get_many`."""
-        expected = {"_id": {"$in": [document_id(project, each) for each in aggregate_ids]}}
+        query = {"_id": {"$in": [document_id(project, each) for each in aggregate_ids]}}
         with translated():
-            documents = await self._collection.find(expected, _FOR_READING).to_list(None)
+            documents = await self._collection.find(query, _FOR_READING).to_list(None)
         return {document["id"]: self._decoded(document) for document in documents if not document["deleted"]}
 
     async def list(
@@ -160,16 +160,16 @@ class MongoAggregates(Generic[A]):
         digest = list_digest(project, where, show_deleted=show_deleted, newest_first=page.newest_first)
         if set(where) not in map(set, self._lists):
             self._refuse_list(page, where)
-        expected: Document = {"project": project, **{f"state.{name}": value for name, value in where.items()}}
-        expected["deleted"] = {"$in": [False, True]} if show_deleted else False
+        query: Document = {"project": project, **{f"state.{name}": value for name, value in where.items()}}
+        query["deleted"] = {"$in": [False, True]} if show_deleted else False
         onward, step = ("$lt", -1) if page.newest_first else ("$gt", 1)  # the index is read from its other end
         if place := place_of(page.token, digest=digest):
             same_time = {"create_time": place.create_time, "id": {onward: place.id}}
-            expected["create_time"] = {f"{onward}e": place.create_time}  # where an index is begun at; $or does not say
-            expected["$or"] = [{"create_time": {onward: place.create_time}}, same_time]
+            query["create_time"] = {f"{onward}e": place.create_time}  # where an index is begun at; $or does not say
+            query["$or"] = [{"create_time": {onward: place.create_time}}, same_time]
         shown, more, remaining_bytes = list[Document](), False, _MAX_PAGE_BYTES
         with translated():
-            found = self._collection.find(expected, _FOR_READING).sort([("create_time", step), ("id", step)])
+            found = self._collection.find(query, _FOR_READING).sort([("create_time", step), ("id", step)])
             async for document in found.limit(size + 1):
                 remaining_bytes -= len(bson.encode(document))
                 more = bool(shown) and (len(shown) == size or remaining_bytes < 0)
@@ -190,13 +190,13 @@ class MongoAggregates(Generic[A]):
     async def add(self, aggregate: A, *, request: Request) -> A:
         """See `Aggregates.add`."""
 
-        def acquired(stored: A | None) -> A:
+        def added(stored: A | None) -> A:
             if stored is not None and not stored.deleted:
                 message = f"{aggregate.id} exists already: choose another id"
                 raise AlreadyExists(message, id=aggregate.id)
             return deepcopy(aggregate)
 
-        return await self._write(aggregate.project, aggregate.id, acquired, request, usually_new=True)
+        return await self._write(aggregate.project, aggregate.id, added, request, usually_new=True)
 
     async def update(
         self,
