@@ -64,7 +64,7 @@ class Samples:
 class StepCounts:
     """A step's outcomes, counted. `requests` are the live ones of both variants, `candidate` counts shadows too.
 
-    `baseline_timed` are the answers that `baseline_p95_s` is of. Samples are not kept with a rollout.
+    Samples are not kept with a rollout.
     """
 
     requests: int = 0
@@ -74,7 +74,6 @@ class StepCounts:
     baseline_failures: int = 0
     candidate_p95_s: float | None = None
     baseline_p95_s: float | None = None
-    baseline_timed: int = 0
     candidate_rating: float | None = None
     baseline_rating: float | None = None
     candidate_rated: int = 0
@@ -99,7 +98,6 @@ class StepCounts:
             baseline_failures=sum(each.failed for each in baseline),
             candidate_p95_s=_p95(candidate_s),
             baseline_p95_s=_p95(baseline_s),
-            baseline_timed=len(baseline_s),
             candidate_rating=_mean(rated),
             baseline_rating=_mean(baseline_rated),
             candidate_rated=len(rated),
