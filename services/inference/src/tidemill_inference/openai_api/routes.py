@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from tidemill_core.application import Caller, Clock, PageRequest, Request
 from tidemill_core.errors import InvalidInput, TidemillError, Violation
+from tidemill_core.resources import list_all
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.generation.domain.inference import Inference, Question
 from tidemill_inference.generation.ports import Delta, Finished, Started, Step
@@ -35,7 +36,6 @@ from tidemill_kit.http.signed_tokens import SignedTokens
 from tidemill_kit.service.app import Dependency
 
 DEFAULT_KEEP_ALIVE_S = 15.0
-_PAGE = 1000
 _ROUTES = "see POST /v1/chat/completions, GET /v1/models and POST /v1/feedback"
 _EVENT_STREAM = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -130,13 +130,9 @@ class OpenAiApi:
 
     async def _list_models(self, http: HttpRequest) -> Response:
         """Return the project's deployments."""
-        caller, models, page = await Exchange.of(http.scope).admit(), [], PageRequest(size=_PAGE)
-        while True:
-            found = await self._deployments.list(caller.project, page=page)
-            models += [model(deployment) for deployment in found.items]
-            if not found.next_token:
-                return JSONResponse({"object": "list", "data": models})
-            page = PageRequest(size=_PAGE, token=found.next_token)
+        caller = await Exchange.of(http.scope).admit()
+        models = [model(deployment) async for deployment in list_all(self._deployments, caller.project)]
+        return JSONResponse({"object": "list", "data": models})
 
     async def _get_model(self, http: HttpRequest) -> Response:
         """Return one deployment."""

@@ -3,16 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, Clock, PageRequest
+from tidemill_core.application import Caller, Clock
 from tidemill_core.errors import InvalidInput, Violation
-from tidemill_core.resources import Write, check_slug, create, delete, update
+from tidemill_core.resources import Write, check_slug, create, delete, list_all, update
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.errors import PromptInUse
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 from tidemill_inference.prompts.domain.references import Reference
 from tidemill_inference.prompts.ports import Prompts, Templates
-
-_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,10 +102,5 @@ class PromptCrud:
         return await delete(self.prompts, caller.project, prompt_id, write)
 
     async def _users(self, project: str, prompt_id: str) -> list[str]:
-        users, page = [], PageRequest(size=_PAGE)
-        while True:
-            found = await self.deployments.list(project, page=page)
-            users += [each.id for each in found.items if Reference.parse("prompt", each.live.prompt).name == prompt_id]
-            if not found.next_token:
-                return users
-            page = PageRequest(size=_PAGE, token=found.next_token)
+        deployments = list_all(self.deployments, project)
+        return [each.id async for each in deployments if Reference.parse("prompt", each.live.prompt).name == prompt_id]
