@@ -69,7 +69,7 @@ _SERIES = _Series()
 
 
 class ObservedEngine:
-    """Implements `application.ports.Engine` by another one."""
+    """Implements `ports.Engine` by another one."""
 
     def __init__(self, engine: Engine, *, project: str, model: str) -> None:
         self._engine = engine

@@ -66,7 +66,7 @@ _NO_KEY = "none"  # with an empty one the client sends OPENAI_API_KEY of the env
 
 
 class OpenAiEngine:
-    """Implements `application.ports.Engine`. The endpoint knows its tokens and its limits; this side does not."""
+    """Implements `ports.Engine`. The endpoint knows its tokens and its limits; this side does not."""
 
     context_tokens = None
 

@@ -25,7 +25,7 @@ class _Known:
 
 
 class TrainerModels:
-    """Implements `application.ports.Models`.
+    """Implements `ports.Models`.
 
     A ready version of files never changes, so it is asked for once. A remote one may have been given another secret:
     it is asked for again after `recheck_s`, and what was known stays while the trainer does not answer.

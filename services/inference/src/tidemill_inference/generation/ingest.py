@@ -10,7 +10,7 @@ from tidemill_inference.errors import ServiceNotNamed, TextGone
 
 
 class IngestTexts:
-    """Implements `application.ports.DocumentTexts`; None knows no ingest."""
+    """Implements `ports.DocumentTexts`; None knows no ingest."""
 
     def __init__(self, channel: grpc.aio.Channel | None, *, timeout_s: float) -> None:
         self._documents = document_service_pb2_grpc.DocumentServiceStub(channel) if channel else None

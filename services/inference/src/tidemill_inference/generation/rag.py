@@ -34,7 +34,7 @@ _MAX_QUERY_CHARACTERS = 8000
 
 
 class RagRetriever:
-    """Implements `application.ports.Retriever`."""
+    """Implements `ports.Retriever`."""
 
     def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float) -> None:
         self._collections = collection_service_pb2_grpc.CollectionServiceStub(channel)

@@ -19,7 +19,7 @@ _ASKER = "user"
 
 
 class FeedbackSubmissions:
-    """Implements `application.ports.Reactions`; None knows no feedback."""
+    """Implements `ports.Reactions`; None knows no feedback."""
 
     def __init__(self, channel: grpc.aio.Channel | None, *, timeout_s: float) -> None:
         self._feedback = feedback_service_pb2_grpc.FeedbackServiceStub(channel) if channel else None

@@ -19,7 +19,7 @@ _TEMPLATES = JinjaTemplates()
 
 
 class BoundedTemplates:
-    """Implements `application.ports.Templates`. What a prompt takes too much of is the prompt's fault."""
+    """Implements `ports.Templates`. What a prompt takes too much of is the prompt's fault."""
 
     def __init__(self, processes: BoundedProcesses) -> None:
         self._processes = processes

@@ -10,7 +10,7 @@ from tidemill_inference.errors import CandidateNotReady
 
 
 class TrainerCandidates:
-    """Implements `application.ports.Candidates`."""
+    """Implements `ports.Candidates`."""
 
     def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float) -> None:
         self._registry = model_registry_service_pb2_grpc.ModelRegistryServiceStub(channel)

@@ -37,7 +37,7 @@ _ENDED = "the engine has stopped"
 
 
 class TransformersEngine:
-    """Implements `application.ports.Engine`; blocks while it is made, so make it in a thread."""
+    """Implements `ports.Engine`; blocks while it is made, so make it in a thread."""
 
     def __init__(
         self,
