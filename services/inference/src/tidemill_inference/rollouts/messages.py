@@ -16,6 +16,9 @@ from tidemill_inference.rollouts.domain.rollout import (
 )
 from tidemill_kit.mapping import from_message, to_message
 
+_ANONYMOUS = "somebody"
+"""The approver where the caller has no name: clients of the contract know this word."""
+
 
 def policy_of(message: rollout_pb2.RolloutPolicy) -> RolloutPolicy:
     """Return a policy, with defaults for what it leaves out.
@@ -46,7 +49,7 @@ def rollout_message(rollout: Rollout, *, candidate: configuration_pb2.Configurat
         baseline_configuration=rollout.baseline,
         candidate=candidate,
         approvals=[
-            to_message(rollout_pb2.Approval, each, approver=each.approver or "somebody") for each in rollout.approvals
+            to_message(rollout_pb2.Approval, each, approver=each.approver or _ANONYMOUS) for each in rollout.approvals
         ],
         steps=rollout.policy.steps,
     )
