@@ -32,19 +32,24 @@ BUCKET = "exchange"
 class ChatHere:
     """Implements `ChatRunner` without processes of its own."""
 
-    async def render(self, how: ChatFormat, turns: Sequence[Turn], *, name: str) -> str:
+    def __init__(self) -> None:
+        self.projects: list[str] = []
+
+    async def render(self, project: str, how: ChatFormat, turns: Sequence[Turn], *, name: str) -> str:
+        self.projects.append(project)
         text = rendered(how, turns)
         assert text is not None, name
         return text
 
-    async def encode(self, tokenizer: Path, text: str, *, name: str) -> list[int]:
+    async def encode(self, project: str, tokenizer: Path, text: str, *, name: str) -> list[int]:
+        self.projects.append(project)
         assert name
         return with_tokenizer(tokenizer, tokens_of, text)
 
 
 def inner(engine: Engine) -> TransformersEngine:
     """Return the local engine behind what is handed out."""
-    found = engine._engine  # type: ignore[attr-defined] # noqa: SLF001 - to tell one from another
+    found = engine._engine.shared  # type: ignore[attr-defined] # noqa: SLF001 - to tell one from another
     assert isinstance(found, TransformersEngine)
     return found
 
@@ -72,6 +77,7 @@ class Shop:
 
     engines: LoadedEngines
     live: Live
+    chat: ChatHere
     objects: InMemoryObjects
     folder: Path
 
@@ -128,16 +134,16 @@ class Shop:
 
 
 def a_shop(folder: Path, *, memory_bytes: int = 100 * MB, idle_s: float = 0.0) -> Shop:
-    objects = InMemoryObjects(BUCKET)
+    objects, chat = InMemoryObjects(BUCKET), ChatHere()
     (folder / "cache").mkdir()
     options = EngineOptions(
         numeric_format="float32",
         memory_bytes=memory_bytes,
-        run_chat=ChatHere(),
+        run_chat=chat,
         limits=EngineLimits(cache_tokens=1024, batch=8),
         idle_s=idle_s,
     )
     cache = ArtifactCache(folder / "cache", ExchangeBucket(objects, BUCKET))
     live = Live()
     remote = RemoteEngines(Secrets({}, None), RemoteOptions())
-    return Shop(LoadedEngines(cache, remote, live, options), live, objects, folder)
+    return Shop(LoadedEngines(cache, remote, live, options), live, chat, objects, folder)

@@ -45,6 +45,18 @@ async def test_a_model_is_loaded_once_for_all_who_ask_and_in_all_projects(shop: 
     assert len(set(loaded)) == 1
 
 
+async def test_a_shared_engine_makes_the_prompts_of_each_project_in_its_own_turns(shop: Shop) -> None:
+    mine, theirs = await shop.model("tiny"), await shop.model("other", project="globex")
+    turns = []
+    for project, model in (("acme", mine), ("globex", theirs)):
+        async with shop.engines.use(project, model) as engine:
+            shop.chat.projects.clear()
+            await engine.count_tokens([Message.of(Role.USER, f"I am {project}")])
+            turns.append(set(shop.chat.projects))
+
+    assert turns == [{"acme"}, {"globex"}]
+
+
 async def test_the_first_load_is_reported_by_the_probe(shop: Shop) -> None:
     await shop.engines.probe()
     model = await shop.model("tiny")

@@ -51,12 +51,6 @@ def acting_caller() -> Caller | None:
     return _acting.get()
 
 
-def project_of_call() -> str:
-    """Return the project that this is done for, or "" where it is not known."""
-    caller = _acting.get() or _caller.get()
-    return caller.project if caller is not None else ""
-
-
 def remaining_s(at_most: float) -> float:
     """Return the seconds until the caller's deadline, or `at_most` where that is less or there is none."""
     deadline = _deadline.get()

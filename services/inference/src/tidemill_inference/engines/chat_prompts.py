@@ -16,7 +16,6 @@ from typing import Any, Protocol
 import structlog
 
 from tidemill_core.errors import Blame, DependencyUnavailable, InvalidInput
-from tidemill_core.grpc.context import project_of_call
 from tidemill_inference.generation.domain.content import Message
 from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers
 from tidemill_kit.models.control_tokens import BREAK, ControlTokens
@@ -42,16 +41,16 @@ class ChatFormat:
 
 
 class ChatRunner(Protocol):
-    """Renders the chat template of a model, and reads what comes of it by its tokenizer.
+    """Renders the chat template of a model for a project, and reads what comes of it by its tokenizer.
 
     Both raise InvalidInput where these messages are too much for it, and DependencyUnavailable where a process died.
     """
 
-    async def render(self, how: ChatFormat, turns: Sequence[Turn], *, name: str) -> str:
+    async def render(self, project: str, how: ChatFormat, turns: Sequence[Turn], *, name: str) -> str:
         """Return the text that a model goes on from, with marks in it (see `control_tokens`)."""
         ...
 
-    async def encode(self, tokenizer: Path, text: str, *, name: str) -> list[int]:
+    async def encode(self, project: str, tokenizer: Path, text: str, *, name: str) -> list[int]:
         """Return the tokens of a rendered text."""
         ...
 
@@ -63,14 +62,14 @@ class BoundedChat:
         self._processes = processes
         self._tokenizers = tokenizers
 
-    async def encode(self, tokenizer: Path, text: str, *, name: str) -> list[int]:
+    async def encode(self, project: str, tokenizer: Path, text: str, *, name: str) -> list[int]:
         """See `ChatRunner`."""
-        return await self._tokenizers.run(project_of_call() or name, tokenizer, tokens_of, text, name=name)
+        return await self._tokenizers.run(project, tokenizer, tokens_of, text, name=name)
 
-    async def render(self, how: ChatFormat, turns: Sequence[Turn], *, name: str) -> str:
+    async def render(self, project: str, how: ChatFormat, turns: Sequence[Turn], *, name: str) -> str:
         """See `ChatRunner`."""
         try:
-            text = await self._processes.run(project_of_call() or name, rendered, how, list(turns))
+            text = await self._processes.run(project, rendered, how, list(turns))
         except WorkEndedError as ended:
             message = f"the chat template of {name} {ended.why}"
             if ended.cause in {"wall", "died"}:
@@ -110,7 +109,7 @@ def tokens_of(tokenizer: Any, text: str) -> list[int]:  # noqa: ANN401 - of a li
 
 
 class ChatPrompts:
-    """Encodes messages for one model."""
+    """Encodes messages for one model, in turns of the project that asks."""
 
     def __init__(self, tokenizer: Any, *, name: str, run: ChatRunner) -> None:  # noqa: ANN401 - of transformers
         self._name = name
@@ -126,14 +125,14 @@ class ChatPrompts:
         self._file = Path(self._folder.name) / "tokenizer.json"
         tokenizer.backend_tokenizer.save(str(self._file))
 
-    async def count(self, messages: Sequence[Message]) -> int:
+    async def count(self, project: str, messages: Sequence[Message]) -> int:
         """Return how many tokens `encode` returns, which is then asked for them; raises as that."""
-        tokens = self._counted[tuple(messages)] = await self.encode(messages)
+        tokens = self._counted[tuple(messages)] = await self.encode(project, messages)
         if len(self._counted) > _MAX_COUNTED:
             self._counted.popitem(last=False)
         return len(tokens)
 
-    async def encode(self, messages: Sequence[Message]) -> list[int]:
+    async def encode(self, project: str, messages: Sequence[Message]) -> list[int]:
         """Return the tokens of the messages and of the beginning of an answer.
 
         Raises:
@@ -143,12 +142,12 @@ class ChatPrompts:
         """
         if (counted := self._counted.pop(tuple(messages), None)) is not None:
             return counted
-        await self._check()
+        await self._check(project)
         turns = [{"role": each.role.value, "content": each.text} for each in messages]
-        text = await self._run.render(self._how, turns, name=self._name)
-        return await self._run.encode(self._file, text, name=self._name)
+        text = await self._run.render(project, self._how, turns, name=self._name)
+        return await self._run.encode(project, self._file, text, name=self._name)
 
-    async def _check(self) -> None:
+    async def _check(self, project: str) -> None:
         """Log, once, that the model's turns are marked by plain text, which any message may hold."""
         if self._checked:
             return
@@ -156,7 +155,7 @@ class ChatPrompts:
         roles = zip(("user", "assistant", "user"), _SAMPLES, strict=True)
         turns = [{"role": role, "content": content} for role, content in roles]
         with suppress(InvalidInput, DependencyUnavailable):  # the messages themselves say so
-            text = await self._run.render(self._how, turns, name=self._name)
+            text = await self._run.render(project, self._how, turns, name=self._name)
             if not self._how.control.separate(text, _SAMPLES):
                 _log.warning("chat_turns_unprotected", model=self._name)
 

@@ -5,20 +5,23 @@ The engines of a base and of its adapters share its weights, which stay loaded a
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
 from tidemill_core.errors import DependencyUnavailable, TidemillError, isolated
+from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.loading import EngineLoader, EngineOptions, import_libraries
 from tidemill_inference.engines.memory import EngineMemory, PlacedEngine
 from tidemill_inference.engines.model_files import ModelFiles
 from tidemill_inference.engines.observed import ObservedEngine
-from tidemill_inference.engines.ports import Engine, LiveModel, LiveModels, ModelVersion
+from tidemill_inference.engines.ports import Engine, Finish, LiveModel, LiveModels, ModelVersion, Piece
 from tidemill_inference.engines.remote import RemoteEngines
+from tidemill_inference.generation.domain.content import Message
 from tidemill_kit.models.artifacts import ArtifactCache
 
 if TYPE_CHECKING:
@@ -30,6 +33,34 @@ _SWEEPS = 4
 _MAX_SWEEP_S = 30.0
 
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _ProjectEngine:
+    """Implements `ports.Engine` for one project by an engine that all share."""
+
+    shared: "TransformersEngine"
+    project: str
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Engine.fingerprint`."""
+        return self.shared.fingerprint
+
+    @property
+    def context_tokens(self) -> int:
+        """See `Engine.context_tokens`."""
+        return self.shared.context_tokens
+
+    async def count_tokens(self, messages: Sequence[Message]) -> int:
+        """See `Engine.count_tokens`."""
+        return await self.shared.count_tokens(self.project, messages)
+
+    def generate(
+        self, messages: Sequence[Message], sampling: Sampling, *, timeout_s: float
+    ) -> AsyncGenerator[Piece | Finish, None]:
+        """See `Engine.generate`."""
+        return self.shared.generate(self.project, messages, sampling, timeout_s=timeout_s)
 
 
 class LoadedEngines:
@@ -54,7 +85,7 @@ class LoadedEngines:
             return
         async with self._used(project, model) as placed:
             assert placed.engine is not None  # noqa: S101 - it is loaded for the length of the block
-            yield ObservedEngine(placed.engine, project=project, model=model.id)
+            yield ObservedEngine(_ProjectEngine(placed.engine, project), project=project, model=model.id)
 
     async def verify(self, project: str, model: ModelVersion) -> None:
         """See `Engines.verify`."""

@@ -6,8 +6,6 @@ import structlog
 from prometheus_client import Counter
 
 from tidemill_core.errors import TidemillError, isolated
-from tidemill_core.grpc.context import acting_as
-from tidemill_inference.background import background
 from tidemill_inference.generation.domain.inference import Purpose
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.rollouts.domain.step_counts import Outcome
@@ -73,7 +71,7 @@ class FollowUps:
         while True:
             answered = await self._shadowing.get()
             try:
-                with isolated(), acting_as(background(answered.inference.project)):
+                with isolated():
                     await shadow(answered)
             except TidemillError as error:
                 _log.info("shadow_not_answered", inference=answered.inference.id, reason=error.reason)

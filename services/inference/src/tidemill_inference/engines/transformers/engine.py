@@ -37,7 +37,7 @@ _ENDED = "the engine has stopped"
 
 
 class TransformersEngine:
-    """Implements `ports.Engine`; blocks while it is made, so make it in a thread."""
+    """A `ports.Engine` that projects share: each call names its own. Blocks while it is made: make it in a thread."""
 
     def __init__(
         self,
@@ -85,16 +85,16 @@ class TransformersEngine:
         """False once the engine's thread has died."""
         return self._manager.is_running()
 
-    async def count_tokens(self, messages: Sequence[Message]) -> int:
+    async def count_tokens(self, project: str, messages: Sequence[Message]) -> int:
         """See `Engine.count_tokens`."""
-        return await self._prompts.count(messages)
+        return await self._prompts.count(project, messages)
 
     async def generate(
-        self, messages: Sequence[Message], sampling: Sampling, *, timeout_s: float
+        self, project: str, messages: Sequence[Message], sampling: Sampling, *, timeout_s: float
     ) -> AsyncGenerator[Piece | Finish, None]:
         """See `Engine.generate`."""
         deadline = time.monotonic() + timeout_s
-        prompt = await self._prompts.encode(messages)
+        prompt = await self._prompts.encode(project, messages)
         tokens_left = self.context_tokens - len(prompt)
         if tokens_left <= 0:
             message = f"the prompt has {len(prompt)} tokens, and {self._name} takes {self.context_tokens}"
