@@ -102,8 +102,8 @@ class InMemoryLedger:
     async def tally(self, ref: CurationRef) -> Tally:
         return self.counted.get(ref, (0, Tally()))[1]
 
-    async def counts(self, ref: CurationRef) -> Counts:
-        return (await self.tally(ref)).counts
+    async def counts(self, refs: Sequence[CurationRef]) -> Mapping[CurationRef, Counts]:
+        return {ref: tally.counts for ref, (_, tally) in self.counted.items() if ref in refs}
 
     async def pending_curations(self, now: datetime) -> Sequence[CurationRef]:
         return [

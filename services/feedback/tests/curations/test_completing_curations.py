@@ -93,7 +93,7 @@ async def test_an_answer_that_was_not_recorded_makes_no_example_and_holds_up_no_
     for _ in range(5):
         await harness.work()
 
-    counts = await harness.ledger.counts(SFT)
+    counts = (await harness.ledger.tally(SFT)).counts
     assert (counts.examples, counts.filtered, counts.pending) == (3, 2, 0)
 
 
@@ -116,7 +116,7 @@ async def test_a_correction_that_changes_while_the_batch_is_made_is_checked_agai
     await harness.work()
 
     assert harness.completions == []
-    assert (await harness.ledger.counts(SFT)).filtered == 1
+    assert (await harness.ledger.tally(SFT)).counts.filtered == 1
 
 
 async def test_a_correction_that_is_withdrawn_while_the_batch_is_made_is_in_none() -> None:

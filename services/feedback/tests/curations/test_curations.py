@@ -73,7 +73,7 @@ async def test_the_next_batch_holds_old_and_new_and_corrected_corrections_in_the
         await harness.correct(number)
     await harness.work()
     assert len(harness.completions) == 1
-    assert (await harness.ledger.counts(SFT)).new == 2
+    assert (await harness.ledger.tally(SFT)).counts.new == 2
 
     await harness.correct(5)
     await harness.work()
@@ -119,7 +119,7 @@ async def test_one_user_cannot_steer_the_model() -> None:
         await harness.correct(number, end_user="eager")
     await harness.correct(10)
     await harness.work()
-    counts = await harness.ledger.counts(SFT)
+    counts = (await harness.ledger.tally(SFT)).counts
     assert (counts.new, counts.filtered) == (3, 8)
 
     await harness.correct(11)
@@ -136,7 +136,7 @@ async def test_too_short_and_too_long_corrections_do_not_count() -> None:
         await harness.correct(number, text=text)
     await harness.work()
 
-    counts = await harness.ledger.counts(SFT)
+    counts = (await harness.ledger.tally(SFT)).counts
     assert (counts.examples, counts.filtered) == (2, 2)
 
 
@@ -151,7 +151,7 @@ async def test_what_was_corrected_while_the_rule_named_another_deployment_counts
 
     await harness.work()
 
-    assert (await harness.ledger.counts(SFT)).examples == 2
+    assert (await harness.ledger.tally(SFT)).counts.examples == 2
 
 
 async def test_the_event_loop_goes_on_while_what_counts_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,12 +247,12 @@ async def test_within_a_burst_only_what_came_is_read_and_the_counts_are_exact_af
     for number in range(3, 6):
         await harness.correct(number, end_user="u1")
         assert await harness.work(), "it asks to be called again"
-    assert (harness.ledger.checked_refs, (await harness.ledger.counts(SFT)).new) == ([], 6)
+    assert (harness.ledger.checked_refs, (await harness.ledger.tally(SFT)).counts.new) == ([], 6)
     assert await harness.ledger.pending_curations(harness.clock.now()) == [SFT]
 
     harness.reconcile = harness.new_incarnation()
     await harness.work()
-    assert (len(harness.ledger.checked_refs), (await harness.ledger.counts(SFT)).new) == (1, 3)
+    assert (len(harness.ledger.checked_refs), (await harness.ledger.tally(SFT)).counts.new) == (1, 3)
 
 
 async def test_a_paused_curation_counts_on_and_completes_when_it_may() -> None:
@@ -325,13 +325,13 @@ async def test_of_very_many_corrections_all_are_checked_only_where_it_may_be_tim
     await harness.correct(3, text="too long " * 10)
     await harness.correct(4)
     await harness.work()
-    counts = await harness.ledger.counts(SFT)
+    counts = (await harness.ledger.tally(SFT)).counts
     assert (counts.new, counts.filtered, counts.pending, harness.ledger.checked_refs) == (4, 1, 0, [])
 
     await harness.correct(5, end_user="u4")
     await harness.correct(6, end_user="u4")
     await harness.work()
-    assert ((await harness.ledger.counts(SFT)).new, len(harness.ledger.checked_refs)) == (4, 1)
+    assert ((await harness.ledger.tally(SFT)).counts.new, len(harness.ledger.checked_refs)) == (4, 1)
     await harness.correct(7)
     await harness.correct(8)
     await harness.work()

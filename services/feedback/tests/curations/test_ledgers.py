@@ -148,15 +148,15 @@ async def test_an_earlier_holder_of_the_lease_tags_nothing(ledger: Ledger) -> No
 
 
 async def test_counts_are_kept_for_the_latest_holder_and_dropped_with_the_rows(ledger: Ledger) -> None:
-    assert await ledger.counts(SFT) == Counts()
+    assert (await ledger.tally(SFT)).counts == Counts()
     await ledger.upsert_correction(SFT, candidate())
     await ledger.record_counts(SFT, Tally(counts=Counts(examples=2, new=1)), epoch=3)
     await ledger.record_counts(SFT, Tally(counts=Counts(examples=9)), epoch=2)
-    assert await ledger.counts(SFT) == Counts(examples=2, new=1)
+    assert (await ledger.tally(SFT)).counts == Counts(examples=2, new=1)
 
     await ledger.drop(SFT)
 
-    assert await ledger.counts(SFT) == Counts()
+    assert (await ledger.tally(SFT)).counts == Counts()
     assert not await ledger.rows(SFT)
 
 
@@ -182,7 +182,7 @@ async def test_what_is_kept_for_a_curation_that_was_created_again_outlives_a_lat
     await ledger.drop(SFT)
 
     assert [row.candidate for row in await ledger.rows(AGAIN)] == [candidate()]
-    assert await ledger.counts(AGAIN) == Counts(examples=1)
+    assert await ledger.counts([SFT, AGAIN]) == {AGAIN: Counts(examples=1)}
     assert not await ledger.rows(SFT)
 
 

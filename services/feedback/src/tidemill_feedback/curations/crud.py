@@ -1,5 +1,6 @@
 """Use cases: create, get, list, update and delete curations."""
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields, replace
 from typing import Final
@@ -48,7 +49,7 @@ class CurationCrud:
     async def list(self, caller: Caller, page: PageRequest) -> Page[Overview]:
         """Return a page."""
         found = await self.curations.list(caller.project, page=page)
-        return Page(items=[await self._overview(each) for each in found.items], next_token=found.next_token)
+        return Page(items=await self._overviews(found.items), next_token=found.next_token)
 
     async def create(self, caller: Caller, curation_id: str, rule: Rule, write: Write) -> Overview:
         """Return the curation as created, or as it would be; corrections that are there already count too.
@@ -103,4 +104,9 @@ class CurationCrud:
         return await self._overview(curation)
 
     async def _overview(self, curation: Curation) -> Overview:
-        return Overview(curation=curation, counts=await self.ledger.counts(curation.ref))
+        (overview,) = await self._overviews([curation])
+        return overview
+
+    async def _overviews(self, curations: Sequence[Curation]) -> Sequence[Overview]:
+        counts = await self.ledger.counts([each.ref for each in curations])
+        return [Overview(curation=each, counts=counts.get(each.ref, Counts())) for each in curations]

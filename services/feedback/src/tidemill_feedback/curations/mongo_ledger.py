@@ -1,7 +1,7 @@
 """The ledger in MongoDB: one small document per row, found by `_id` when an event is handled."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -132,9 +132,11 @@ class MongoLedger:
         known = {each.name: found[each.name] for each in fields(Tally) if each.name in found}
         return Tally(counts=_counts(found), **known)
 
-    async def counts(self, ref: CurationRef) -> Counts:
+    async def counts(self, refs: Sequence[CurationRef]) -> Mapping[CurationRef, Counts]:
         """See `Ledger.counts`."""
-        return (await self.tally(ref)).counts
+        with translated():
+            found = await self._counts.find({"_id": {"$in": [_key(ref) for ref in refs]}}).to_list(None)
+        return {_ref(document["_id"]): _counts(document) for document in found}
 
     async def record_due(self, ref: CurationRef, due: datetime | None, *, epoch: int) -> None:
         """See `Ledger.record_due`."""

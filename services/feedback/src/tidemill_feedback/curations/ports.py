@@ -99,8 +99,8 @@ class Ledger(Protocol):
         """Return incarnations with uncounted changes, and those that are due."""
         ...
 
-    async def counts(self, ref: CurationRef) -> Counts:
-        """Return the last recorded counts."""
+    async def counts(self, refs: Sequence[CurationRef]) -> Mapping[CurationRef, Counts]:
+        """Return the last recorded counts, of the incarnations that have any."""
         ...
 
 
