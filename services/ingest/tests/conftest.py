@@ -1,6 +1,6 @@
-"""A real gRPC server on a free port, in front of stores in memory."""
+"""A real gRPC server on a free port, in front of stores in memory; stores of the test's own on the real servers."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
@@ -17,9 +17,46 @@ from tidemill_ingest.settings import IngestSettings
 from tidemill_ingest.sources.grpc import SourceServicer
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.grpc.uploads import Patience, UploadPlaces
+from tidemill_kit.store.mongo import Database, connect
+from tidemill_kit.store.objects import ObjectStore
+from tidemill_local import Addresses
+from tidemill_testkit.buckets import remove_bucket
+from tidemill_testkit.stack import unique_name
 
 SMALL = Limits(inline_bytes=100, document_bytes=1000)
 PATIENCE = Patience(max_concurrent=2, of_project=3, idle_s=1.5, whole_s=3.0)
+NewBucket = Callable[[str], Awaitable[str]]
+"""Called with a prefix; returns the bucket's name."""
+
+
+@pytest.fixture
+async def database(stack: Addresses) -> AsyncIterator[Database]:
+    client = connect(stack.mongo, timeout_s=10)
+    name = unique_name("ingest")
+    yield client[name]
+    await client.drop_database(name)
+    client.close()
+
+
+@pytest.fixture
+def object_store(stack: Addresses) -> ObjectStore:
+    return ObjectStore(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
+
+
+@pytest.fixture
+async def new_bucket(stack: Addresses, object_store: ObjectStore) -> AsyncIterator[NewBucket]:
+    """Return a function that creates a bucket of the test's own; they are removed when the test ends."""
+    names: list[str] = []
+
+    async def create(prefix: str) -> str:
+        name = unique_name(prefix)
+        await object_store.ensure_bucket(name)
+        names.append(name)
+        return name
+
+    yield create
+    for name in names:
+        await remove_bucket(stack, name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,27 +1,19 @@
 """Which part a group belongs to, in memory and on MongoDB."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from services.ingest.tests.datasets.fakes import NAME, GroupsInMemory
 from tidemill_core.application import ResourceKey
 from tidemill_ingest.datasets.mongo import MongoGroups
 from tidemill_ingest.datasets.ports import Groups
-from tidemill_kit.store.mongo import connect
-from tidemill_local import Addresses
-from tidemill_testkit.stack import unique_name
+from tidemill_kit.store.mongo import Database
 
 OTHER = ResourceKey(project="globex", id=NAME.id)
 
 
 @pytest.fixture
-async def on_mongo(stack: Addresses) -> AsyncIterator[Groups]:
-    client = connect(stack.mongo, timeout_s=10)
-    name = unique_name("groups")
-    yield MongoGroups(client[name]["groups"])
-    await client.drop_database(name)
-    client.close()
+def on_mongo(database: Database) -> Groups:
+    return MongoGroups(database["groups"])
 
 
 @pytest.fixture(params=["memory", "mongo"])

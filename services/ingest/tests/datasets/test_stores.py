@@ -1,14 +1,13 @@
 """Datasets on MongoDB and S3 themselves."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
 import pytest
 
-from services.ingest.tests.buckets import remove_buckets
+from services.ingest.tests.conftest import NewBucket
 from services.ingest.tests.datasets.examples import batch_of, examples, lines, numbered, offer_of
 from services.ingest.tests.datasets.fakes import NAME, Datasets
 from services.ingest.tests.fakes import ACME
@@ -30,20 +29,9 @@ from tidemill_ingest.datasets.read_versions import ReadVersions
 from tidemill_ingest.errors import BatchUnusable
 from tidemill_ingest.limits import Limits
 from tidemill_kit.store.aggregates import Identity
-from tidemill_kit.store.mongo import Database, connect, encoded
+from tidemill_kit.store.mongo import Database, encoded
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_kit.workers.leases import Leases
-from tidemill_local import Addresses
-from tidemill_testkit.stack import unique_name
-
-
-@pytest.fixture
-async def database(stack: Addresses) -> AsyncIterator[Database]:
-    client = connect(stack.mongo, timeout_s=10)
-    name = unique_name("ingest")
-    yield client[name]
-    await client.drop_database(name)
-    client.close()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +42,8 @@ class Buckets:
 
 
 @pytest.fixture
-async def buckets(stack: Addresses) -> AsyncIterator[Buckets]:
-    s3 = stack.s3
-    store = ObjectStore(s3.endpoint, s3.access_key, s3.secret_key, secure=False)
-    made = Buckets(store=store, datasets=unique_name("datasets"), feedback=unique_name("feedback"))
-    for bucket in (made.datasets, made.feedback):
-        await store.ensure_bucket(bucket)
-    yield made
-    remove_buckets(stack, made.datasets, made.feedback)
+async def buckets(object_store: ObjectStore, new_bucket: NewBucket) -> Buckets:
+    return Buckets(store=object_store, datasets=await new_bucket("datasets"), feedback=await new_bucket("feedback"))
 
 
 def offered(dataset: Dataset, *, offer: ExampleBatchOffer) -> None:

@@ -3,13 +3,12 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.ingest.tests.buckets import remove_buckets
+from services.ingest.tests.conftest import NewBucket
 from services.ingest.tests.fakes import ACME, Ingest, deletion, spec, submitted
 from services.ingest.tests.stores import bindings_in, documents_in, sources_in
 from tidemill_core.application import PageRequest, Request, SystemClock
@@ -27,11 +26,9 @@ from tidemill_ingest.documents.ports import SWEEP
 from tidemill_ingest.masking.kinds import Masking
 from tidemill_ingest.sources.domain import Source
 from tidemill_kit.store.aggregates import Identity
-from tidemill_kit.store.mongo import Database, connect, encoded
+from tidemill_kit.store.mongo import Database, encoded
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_kit.workers.leases import Leases
-from tidemill_local import Addresses
-from tidemill_testkit.stack import unique_name
 
 PREPARED = Prepared(
     media_type="text/markdown",
@@ -47,15 +44,6 @@ PREPARED = Prepared(
 )
 
 
-@pytest.fixture
-async def database(stack: Addresses) -> AsyncIterator[Database]:
-    client = connect(stack.mongo, timeout_s=10)
-    name = unique_name("ingest")
-    yield client[name]
-    await client.drop_database(name)
-    client.close()
-
-
 @dataclass(frozen=True, kw_only=True)
 class Buckets:
     store: ObjectStore
@@ -64,14 +52,8 @@ class Buckets:
 
 
 @pytest.fixture
-async def buckets(stack: Addresses) -> AsyncIterator[Buckets]:
-    s3 = stack.s3
-    store = ObjectStore(s3.endpoint, s3.access_key, s3.secret_key, secure=False)
-    made = Buckets(store=store, quarantine=unique_name("quarantine"), exchange=unique_name("exchange"))
-    for bucket in (made.quarantine, made.exchange):
-        await store.ensure_bucket(bucket)
-    yield made
-    remove_buckets(stack, made.quarantine, made.exchange)
+async def buckets(object_store: ObjectStore, new_bucket: NewBucket) -> Buckets:
+    return Buckets(store=object_store, quarantine=await new_bucket("quarantine"), exchange=await new_bucket("exchange"))
 
 
 async def lived() -> Document:

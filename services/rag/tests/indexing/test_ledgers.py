@@ -1,7 +1,6 @@
 """One contract for the ledger in memory, which tests use, and the one in MongoDB."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -9,25 +8,14 @@ import pytest
 from services.rag.tests.fake_stores import InMemoryLedger
 from tidemill_core.aggregate import ObjectRef
 from tidemill_kit.store import mongo
-from tidemill_local import Addresses
 from tidemill_rag.collections.domain import IndexRef
 from tidemill_rag.indexing.domain.ledger import Counts, DesiredDocument
 from tidemill_rag.indexing.mongo import MongoLedger
 from tidemill_rag.indexing.ports import Ledger
 from tidemill_testkit.races import LostRace
-from tidemill_testkit.stack import unique_name
 
 INDEX = IndexRef(project="acme", collection="handbook", number=1)
 OTHER = IndexRef(project="acme", collection="handbook", number=11)
-
-
-@pytest.fixture
-async def database(stack: Addresses) -> AsyncIterator[mongo.Database]:
-    client = mongo.connect(stack.mongo, timeout_s=10)
-    database = client[unique_name("rag")]
-    yield database
-    await client.drop_database(database.name)
-    client.close()
 
 
 @pytest.fixture

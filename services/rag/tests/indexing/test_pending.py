@@ -1,26 +1,13 @@
 """Where the worker finds index versions."""
 
-from collections.abc import AsyncIterator
-
-import pytest
-
 from tidemill_core.application import Request
 from tidemill_kit.store.aggregates import MongoAggregates
-from tidemill_kit.store.mongo import Database, connect
-from tidemill_local import Addresses
+from tidemill_kit.store.mongo import Database
 from tidemill_rag.collections.domain import Chunking, Collection, IndexRef, IndexState, IndexVersion
 from tidemill_rag.collections.mongo import COLLECTIONS
 from tidemill_rag.errors import CollectionNotFound
 from tidemill_rag.indexing.pending import PendingIndexes
 from tidemill_testkit.clocks import NOON
-from tidemill_testkit.stack import unique_name
-
-
-@pytest.fixture
-async def database(stack: Addresses) -> AsyncIterator[Database]:
-    client = connect(stack.mongo, timeout_s=10)
-    yield client[unique_name("rag")]
-    client.close()
 
 
 async def test_after_the_start_only_what_is_unfinished_is_searched(database: Database) -> None:

@@ -1,4 +1,3 @@
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
@@ -7,9 +6,7 @@ from services.trainer.tests.registry.fakes import manifest_of, model_files
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Request
 from tidemill_kit.store.aggregates import MongoAggregates
-from tidemill_kit.store.mongo import Database, connect
-from tidemill_local import Addresses
-from tidemill_testkit.stack import unique_name
+from tidemill_kit.store.mongo import Database
 from tidemill_trainer.errors import ModelNotFound, ModelVersionNotFound
 from tidemill_trainer.registry.domain.model import Model
 from tidemill_trainer.registry.domain.model_version import ModelVersion
@@ -29,15 +26,6 @@ def version_from(source: Source, *, number: int = 1, project: str = "acme") -> M
     return ModelVersion.begin(
         project=project, model="m", number=number, source=source, labels={"team": "support"}, by="r1", now=NOON
     )
-
-
-@pytest.fixture
-async def database(stack: Addresses) -> AsyncIterator[Database]:
-    client = connect(stack.mongo, timeout_s=10)
-    name = unique_name("trainer")
-    yield client[name]
-    await client.drop_database(name)
-    client.close()
 
 
 @pytest.fixture

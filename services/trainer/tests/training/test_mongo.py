@@ -1,4 +1,3 @@
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -8,25 +7,14 @@ from services.trainer.tests.training.fakes import dataset_version, plan_settings
 from tidemill_core.application import PageRequest
 from tidemill_core.resources import Write, delete
 from tidemill_kit.store.aggregates import MongoAggregates
-from tidemill_kit.store.mongo import Database, connect
-from tidemill_local import Addresses
+from tidemill_kit.store.mongo import Database
 from tidemill_testkit.clocks import NOON
-from tidemill_testkit.stack import unique_name
 from tidemill_trainer.errors import TrainingPlanNotFound, TrainingRunNotFound
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.training.domain.losses import LossPoint
 from tidemill_trainer.training.domain.plan import RunLimits, TrainingPlan
 from tidemill_trainer.training.domain.run import Progress, TrainingRun
 from tidemill_trainer.training.mongo import PLANS, RUNS, deferring_plans, pending_runs
-
-
-@pytest.fixture
-async def database(stack: Addresses) -> AsyncIterator[Database]:
-    client = connect(stack.mongo, timeout_s=10)
-    name = unique_name("trainer")
-    yield client[name]
-    await client.drop_database(name)
-    client.close()
 
 
 @pytest.fixture
