@@ -20,6 +20,7 @@ async def concurrently(
     async def do(item: A) -> B:
         return await work(item)
 
+    done: set[asyncio.Task[B]] = set()
     try:
         async for item in items:
             running.add(asyncio.create_task(do(item)))
@@ -34,4 +35,4 @@ async def concurrently(
     finally:
         for task in running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*done, *running, return_exceptions=True)  # of those that failed together one is raised

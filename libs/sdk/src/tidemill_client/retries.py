@@ -8,7 +8,8 @@ from tidemill_core.errors import DependencyUnavailable
 
 T = TypeVar("T")
 
-PAUSES_S = (0.2, 1.0, 3.0)
+PAUSES_S = (0.2, 1.0, 3.0, 6.0, 9.0)
+"""Together longer than a service needs to start again."""
 
 
 async def persistently(attempt: Callable[[], Awaitable[T]]) -> T:
