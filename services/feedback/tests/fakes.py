@@ -7,7 +7,7 @@ from typing import Any
 
 from services.feedback.tests.builders import BUCKET, prompt_of
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Caller, ResourceKey
+from tidemill_core.application import Caller, Page, PageRequest, ResourceKey
 from tidemill_core.errors import TidemillError
 from tidemill_core.quotas import Quota
 from tidemill_feedback.curations.domain.example import Example, Prompt
@@ -155,11 +155,16 @@ class InMemoryPending:
         return list(self.stored.get((project, inference), []))
 
     async def since(
-        self, until: datetime, *, limit: int, without: frozenset[str] = frozenset()
-    ) -> Sequence[ResourceKey]:
-        expired = [place for place, there in self.stored.items() if there and there[0].since <= until]
-        found = [place for place in expired if place[0] not in without]
-        return [ResourceKey(project=project, id=inference) for project, inference in found[:limit]]
+        self, until: datetime, *, page: PageRequest, without: frozenset[str] = frozenset()
+    ) -> Page[ResourceKey]:
+        expired = {
+            f"{there[0].since.isoformat()} {'/'.join(place)}": ResourceKey(project=place[0], id=place[1])
+            for place, there in self.stored.items()
+            if there and there[0].since <= until and place[0] not in without
+        }
+        tokens = sorted(token for token in expired if token > page.token)
+        found = tokens[: page.size]
+        return Page(items=[expired[token] for token in found], next_token=found[-1] if len(tokens) > page.size else "")
 
     async def remove(self, waiting: Waiting) -> None:
         place = waiting.project, waiting.inference

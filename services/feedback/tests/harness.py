@@ -169,7 +169,12 @@ class FeedbackHarness:
     async def sweep(self) -> int:
         """Expire what is due, and return how many reactions became dead letters."""
         before = len(self.dead_letters.letters)
-        for ref in (await self.expire.expired()).items:
+        page = await self.expire.expired()
+        found = list(page.items)
+        while page.next_token:
+            page = await self.expire.expired(page.next_token)
+            found += page.items
+        for ref in found:
             await self.expire(Caller(project=ref.project), ref.id)
         return len(self.dead_letters.letters) - before
 

@@ -27,6 +27,7 @@ from tidemill_local import Addresses
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.stack import unique_name
 
+PAGE = PageRequest(size=10)
 ANSWER = Answer(
     inference="i1", deployment="d", end_user="u", variant="live", rollout="r", live=True, completed=True, output="A"
 )
@@ -70,15 +71,15 @@ async def test_what_waits_comes_back_whole_and_in_order(pending: Pending) -> Non
 
     assert list(await pending.of("acme", "i1")) == [first, second]
     assert not await pending.of("other", "i1")
-    assert list(await pending.since(NOON, limit=10)) == [ResourceKey(project="acme", id="i1")]
-    assert not await pending.since(NOON - timedelta(seconds=1), limit=10)
+    assert list((await pending.since(NOON, page=PAGE)).items) == [ResourceKey(project="acme", id="i1")]
+    assert not (await pending.since(NOON - timedelta(seconds=1), page=PAGE)).items
 
     for _ in range(2):
         await pending.remove(first)
     assert list(await pending.of("acme", "i1")) == [second]
     await pending.remove(second)
     assert not await pending.of("acme", "i1")
-    assert not await pending.since(NOON + timedelta(days=1), limit=10)
+    assert not (await pending.since(NOON + timedelta(days=1), page=PAGE)).items
 
 
 async def test_a_project_waits_for_no_more_inferences_than_the_quota(pending: Pending) -> None:
@@ -103,16 +104,28 @@ async def test_what_an_erased_person_sent_waits_no_longer(pending: Pending) -> N
     assert list(await pending.of("acme", "i1")) == [others]
     await pending.forget("acme", "u2")
 
-    assert list(await pending.since(NOON, limit=10)) == [ResourceKey(project="other", id="i1")]
+    assert list((await pending.since(NOON, page=PAGE)).items) == [ResourceKey(project="other", id="i1")]
 
 
 async def test_a_project_that_is_left_out_takes_no_place_of_the_others(pending: Pending) -> None:
     for each in (waiting("r1"), waiting("r2", project="other", at=NOON + timedelta(hours=1))):
         await pending.add(each)
 
-    found = await pending.since(NOON + timedelta(days=1), limit=1, without=frozenset({"acme"}))
+    found = await pending.since(NOON + timedelta(days=1), page=PageRequest(size=1), without=frozenset({"acme"}))
 
-    assert list(found) == [ResourceKey(project="other", id="i1")]
+    assert list(found.items) == [ResourceKey(project="other", id="i1")]
+
+
+async def test_what_waits_for_too_long_is_found_page_by_page_the_oldest_first(pending: Pending) -> None:
+    hours = {"late": 2, "early": 0, "b": 1, "a": 1}
+    for inference, hour in hours.items():
+        await pending.add(replace(waiting(inference, at=NOON + timedelta(hours=hour)), inference=inference))
+
+    first = await pending.since(NOON + timedelta(hours=3), page=PageRequest(size=3))
+    second = await pending.since(NOON + timedelta(hours=3), page=PageRequest(size=3, token=first.next_token))
+
+    assert [key.id for key in (*first.items, *second.items)] == ["early", "a", "b", "late"]
+    assert second.next_token == ""
 
 
 async def test_no_more_than_the_limit_waits_for_one_inference(pending: Pending) -> None:

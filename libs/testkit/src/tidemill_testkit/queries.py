@@ -21,7 +21,9 @@ EXCEPTIONS: Mapping[tuple[str, str], str] = {
     ("tidemill_kit.workers.pending", "PendingDocuments.__call__"): _UNDER_WAY,
     ("tidemill_inference.generation.mongo", "MongoRecords.remove"): "events wait in the oldest records"
     " only while Kafka is down",
-    ("tidemill_rag.indexing.pending", "PendingIndexes._found"): "all collections, once in each process",
+    ("tidemill_rag.indexing.pending", "PendingIndexes._versions"): "all collections, once in each process; after that "
+    + _UNDER_WAY,
+    ("tidemill_rag.indexing.pending", "PendingIndexes._with_pending_rows"): _UNDER_WAY,
 }
 """By module and function: why no index has all that it asks for."""
 
@@ -35,6 +37,7 @@ _FILTERED = (
     "find_one_and_update",
     "count_documents",
 )
+_ASKS_FOR_OTHERS = ("tidemill_kit.workers.pending", "page_of_documents")
 _RANGES = frozenset({"$gt", "$gte", "$lt", "$lte"})
 _POINTS = frozenset({"$in", "$eq"})
 
@@ -134,7 +137,10 @@ def _flat(where: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 def _caller() -> tuple[str, str] | None:
     """Return module and function of Tidemill's own code that asks, or None where a test does."""
     frame = sys._getframe(2)  # noqa: SLF001 - as inspect does, without reading files
-    while frame.f_globals["__name__"].partition(".")[0] in {"motor", "asyncio", "functools"} and frame.f_back:
+    while (
+        frame.f_globals["__name__"].partition(".")[0] in {"motor", "asyncio", "functools"}
+        or (frame.f_globals["__name__"], frame.f_code.co_qualname) == _ASKS_FOR_OTHERS
+    ) and frame.f_back:
         frame = frame.f_back
     module = str(frame.f_globals["__name__"])
     if not module.startswith("tidemill_") or module.startswith("tidemill_testkit"):

@@ -10,6 +10,7 @@ from services.feedback.tests.harness import FeedbackHarness
 from tidemill_core.application import PageRequest
 from tidemill_core.errors import DependencyUnavailable, InvalidInput
 from tidemill_feedback.errors import InferenceUnknown, NothingCorrected
+from tidemill_feedback.reactions import expire_pending
 from tidemill_feedback.reactions.domain.feedback import FeedbackState
 from tidemill_feedback.reactions.domain.reaction import Reaction
 
@@ -94,6 +95,18 @@ async def test_what_waits_too_long_becomes_a_dead_letter_and_may_be_sent_again()
     await harness.match(ADA, "i1")
     [given] = (await harness.read.list(ADA, PageRequest())).items
     assert given.times == 2
+
+
+async def test_what_waits_too_long_behind_a_page_of_others_becomes_a_dead_letter_in_the_same_sweep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(expire_pending, "_PAGE", 2)
+    harness = FeedbackHarness()
+    for number in range(5):
+        await take(harness, rating(1, inference=f"i{number}"), f"e{number}")
+    harness.clock.advance(timedelta(hours=2))
+
+    assert await harness.sweep() == 5
 
 
 async def test_the_sweep_asks_for_a_last_time() -> None:

@@ -1,6 +1,6 @@
 """Pending work that is found in the documents themselves: no second list that could disagree with them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -37,7 +37,7 @@ class PendingDocuments(Generic[K]):
         self._index_options = index_options
         self._key = key
         self._id_field = id_field
-        self._order = ["create_time", "_id"] if oldest_first else ["_id"]
+        self._order_by = "create_time" if oldest_first else ""
 
     async def ensure_indexes(self) -> None:
         """Create the index that finds them; repeating it changes nothing."""
@@ -47,23 +47,37 @@ class PendingDocuments(Generic[K]):
     async def __call__(self, token: str, /, *, without: frozenset[str]) -> Page[K]:
         """See `controller.Pending`."""
         query: Document = {**self._where, "project": {"$nin": sorted(without)}}
-        if token:
-            query |= _after(token)
-        fields = dict.fromkeys(["project", self._id_field, *self._order], True)
-        with translated():
-            by = [(name, 1) for name in self._order]
-            found = await self._collection.find(query, fields).sort(by).limit(_PAGE).to_list(None)
-        keys = [self._key(document["project"], document[self._id_field]) for document in found]
-        return Page(items=keys, next_token=self._token(found[-1]) if len(found) == _PAGE else "")
-
-    def _token(self, last: Document) -> str:
-        *time, last_id = (last[name] for name in self._order)
-        return f"{time[0].isoformat() if time else ''} {last_id}"
+        page = await page_of_documents(
+            self._collection,
+            query,
+            token,
+            fields=["project", self._id_field],
+            order_by=self._order_by,
+            size=_PAGE,
+        )
+        keys = [self._key(document["project"], document[self._id_field]) for document in page.items]
+        return Page(items=keys, next_token=page.next_token)
 
 
-def _after(token: str) -> Document:
+async def page_of_documents(  # noqa: PLR0913 - which documents, and which page of them
+    collection: Collection, where: Document, token: str, *, fields: Sequence[str], order_by: str = "", size: int
+) -> Page[Document]:
+    """Return these fields of the documents after the token, by `_id`, or by the time `order_by` and then `_id`."""
+    order = [order_by, "_id"] if order_by else ["_id"]
+    query = {"$and": [where, _after(token, order_by)]} if token else where
+    with translated():
+        cursor = collection.find(query, dict.fromkeys([*fields, *order], True))
+        found = await cursor.sort([(name, 1) for name in order]).limit(size).to_list(None)
+    return Page(items=found, next_token=_token(found[-1], order_by) if len(found) == size else "")
+
+
+def _token(last: Document, order_by: str) -> str:
+    return f"{last[order_by].isoformat() if order_by else ''} {last['_id']}"
+
+
+def _after(token: str, order_by: str) -> Document:
     time, _, last_id = token.partition(" ")
-    if not time:
+    if not order_by:
         return {"_id": {"$gt": last_id}}
     moment = datetime.fromisoformat(time)
-    return {"$or": [{"create_time": {"$gt": moment}}, {"create_time": moment, "_id": {"$gt": last_id}}]}
+    return {"$or": [{order_by: {"$gt": moment}}, {order_by: moment, "_id": {"$gt": last_id}}]}

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from tidemill_core.application import Caller, Clock, Page, ResourceKey
+from tidemill_core.application import Caller, Clock, Page, PageRequest, ResourceKey
 from tidemill_feedback.reactions.match_pending import MatchPending
 from tidemill_feedback.reactions.ports import DeadLetters, Pending
 
-_MAX_FOUND = 1000
+_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class ExpirePending:
                 await self.dead_letters.put(waiting, error)
                 await self.pending.remove(waiting)
 
-    async def expired(self, _token: str = "", /, *, without: frozenset[str] = frozenset()) -> Page[ResourceKey]:
+    async def expired(self, token: str = "", /, *, without: frozenset[str] = frozenset()) -> Page[ResourceKey]:
         """Return the inferences with expired reactions, the oldest first. Implements `controller.Pending`."""
-        found = await self.pending.since(self.clock.now() - self.wait, limit=_MAX_FOUND, without=without)
-        return Page(items=found)
+        page = PageRequest(size=_PAGE, token=token)
+        return await self.pending.since(self.clock.now() - self.wait, page=page, without=without)

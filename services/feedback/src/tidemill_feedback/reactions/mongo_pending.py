@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from tidemill_core.application import Request, ResourceKey
+from tidemill_core.application import Page, PageRequest, Request, ResourceKey
 from tidemill_core.errors import Conflict
 from tidemill_core.quotas import Quota
 from tidemill_feedback.errors import TooManyWait
 from tidemill_feedback.reactions.domain.reaction import Reaction
 from tidemill_feedback.reactions.ports import SubmittedEvent, Waiting
 from tidemill_kit.store.mongo import Collection, Document, DuplicateId, count_up_to, translated
+from tidemill_kit.workers.pending import page_of_documents
 
 _ATTEMPTS = 20
 
@@ -26,7 +27,7 @@ class MongoPending:
     async def ensure_indexes(self) -> None:
         """Create what the sweep needs; repeating it changes nothing."""
         with translated():
-            await self._collection.create_index([("since", 1)])
+            await self._collection.create_index([("since", 1), ("_id", 1)])
             await self._collection.create_index([("project", 1)])
 
     async def add(self, waiting: Waiting) -> None:
@@ -44,14 +45,15 @@ class MongoPending:
         return [_waiting(project, inference, each) for each in found["waiting"]] if found else []
 
     async def since(
-        self, until: datetime, *, limit: int, without: frozenset[str] = frozenset()
-    ) -> Sequence[ResourceKey]:
+        self, until: datetime, *, page: PageRequest, without: frozenset[str] = frozenset()
+    ) -> Page[ResourceKey]:
         """See `Pending.since`."""
         expired = {"since": {"$lte": until}, "project": {"$nin": sorted(without)}}
-        with translated():
-            cursor = self._collection.find(expired, {"project": True, "inference": True})
-            found = await cursor.sort([("since", 1)]).limit(limit).to_list(None)
-        return [ResourceKey(project=document["project"], id=document["inference"]) for document in found]
+        found = await page_of_documents(
+            self._collection, expired, page.token, fields=["project", "inference"], order_by="since", size=page.size
+        )
+        keys = [ResourceKey(project=document["project"], id=document["inference"]) for document in found.items]
+        return Page(items=keys, next_token=found.next_token)
 
     async def remove(self, waiting: Waiting) -> None:
         """See `Pending.remove`."""

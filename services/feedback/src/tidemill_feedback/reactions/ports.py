@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from tidemill_core.application import Aggregates, Caller, Request, ResourceKey
+from tidemill_core.application import Aggregates, Caller, Page, PageRequest, Request, ResourceKey
 from tidemill_core.errors import TidemillError
 from tidemill_feedback.reactions.domain.feedback import Answer, Feedback
 from tidemill_feedback.reactions.domain.reaction import Reaction
@@ -83,9 +83,12 @@ class Pending(Protocol):
         ...
 
     async def since(
-        self, until: datetime, *, limit: int, without: frozenset[str] = frozenset()
-    ) -> Sequence[ResourceKey]:
-        """Return the inferences of reactions pending since `until` or earlier, but of no project in `without`."""
+        self, until: datetime, *, page: PageRequest, without: frozenset[str] = frozenset()
+    ) -> Page[ResourceKey]:
+        """Return the inferences of reactions pending since `until` or earlier, the oldest first.
+
+        Those of the projects in `without` are left out.
+        """
         ...
 
     async def remove(self, waiting: Waiting) -> None:

@@ -3,9 +3,12 @@
 from tidemill_core.application import Page
 from tidemill_kit.store.mongo import Collection as MongoCollection
 from tidemill_kit.store.mongo import Document, translated
+from tidemill_kit.workers.pending import page_of_documents
 from tidemill_rag.collections.domain import IndexRef, IndexState
 
 _UNFINISHED = frozenset({IndexState.BUILDING, IndexState.RETIRED})
+_ALL_VERSIONS, _UNFINISHED_VERSIONS, _PENDING_ROWS = "all", "unfinished", "pending"
+_PAGE = 1000
 
 
 class PendingIndexes:
@@ -25,30 +28,43 @@ class PendingIndexes:
             await self._collections.create_index([("state.indexes.state", 1)])
             await self._ledger_counts.create_index([("pending", 1)])
 
-    async def __call__(self, _token: str, /, *, without: frozenset[str]) -> Page[IndexRef]:
-        """See `controller.Pending`; there is one page."""
-        if self._all_seen:
-            return Page(items=[each for each in await self._unfinished() if each.project not in without])
-        page = Page(items=await self._found({}, frozenset(IndexState)))
-        self._all_seen = True
-        return page
+    async def __call__(self, token: str, /, *, without: frozenset[str]) -> Page[IndexRef]:
+        """See `controller.Pending`. A token is that of a page, behind the list that the page is of."""
+        listed, _, after = token.partition(":")
+        if not listed:
+            listed = _UNFINISHED_VERSIONS if self._all_seen else _ALL_VERSIONS
+        if listed == _PENDING_ROWS:
+            return _from(listed, await self._with_pending_rows(after), without=without)
+        if listed == _UNFINISHED_VERSIONS:
+            where = {"state.indexes.state": {"$in": [state.value for state in _UNFINISHED]}}
+            return _from(listed, await self._versions(where, _UNFINISHED, after), without=without, then=_PENDING_ROWS)
+        page = await self._versions({}, frozenset(IndexState), after)
+        self._all_seen = not page.next_token
+        return _from(listed, page)  # of all projects: those left out would not be listed again
 
-    async def _unfinished(self) -> list[IndexRef]:
-        where = {"state.indexes.state": {"$in": [state.value for state in _UNFINISHED]}}
-        with translated():
-            # Not {"$ne": 0}, which would scan the whole index.
-            waiting = {"$or": [{"pending": {"$gt": 0}}, {"pending": {"$lt": 0}}]}
-            keys = [document["_id"] async for document in self._ledger_counts.find(waiting, {"_id": True})]
-        named = [key.split("/") for key in keys]
-        pending = [IndexRef(project=project, collection=name, number=int(number)) for project, name, number in named]
-        return [*await self._found(where, _UNFINISHED), *pending]
+    async def _versions(self, where: Document, states: frozenset[IndexState], token: str) -> Page[IndexRef]:
+        fields = ["project", "id", "state.indexes.number", "state.indexes.state"]
+        found = await page_of_documents(self._collections, where, token, fields=fields, size=_PAGE)
+        versions = [
+            IndexRef(project=document["project"], collection=document["id"], number=index["number"])
+            for document in found.items
+            for index in document["state"].get("indexes", [])
+            if IndexState(index["state"]) in states
+        ]
+        return Page(items=versions, next_token=found.next_token)
 
-    async def _found(self, where: Document, states: frozenset[IndexState]) -> list[IndexRef]:
-        fields = {"project": True, "id": True, "state.indexes.number": True, "state.indexes.state": True}
-        with translated():
-            return [
-                IndexRef(project=document["project"], collection=document["id"], number=index["number"])
-                async for document in self._collections.find(where, fields)
-                for index in document["state"].get("indexes", [])
-                if IndexState(index["state"]) in states
-            ]
+    async def _with_pending_rows(self, token: str) -> Page[IndexRef]:
+        # Not {"$ne": 0}, which would scan the whole index.
+        where = {"$or": [{"pending": {"$gt": 0}}, {"pending": {"$lt": 0}}]}
+        found = await page_of_documents(self._ledger_counts, where, token, fields=[], size=_PAGE)
+        named = [document["_id"].split("/") for document in found.items]
+        versions = [IndexRef(project=project, collection=name, number=int(number)) for project, name, number in named]
+        return Page(items=versions, next_token=found.next_token)
+
+
+def _from(
+    listed: str, page: Page[IndexRef], *, without: frozenset[str] = frozenset(), then: str = ""
+) -> Page[IndexRef]:
+    """Return the page of a list without some projects; `then` is the list that follows it."""
+    token = f"{listed}:{page.next_token}" if page.next_token else then and f"{then}:"
+    return Page(items=[each for each in page.items if each.project not in without], next_token=token)
