@@ -13,7 +13,8 @@ from tidemill.content.v1.content_pb2 import Passage
 from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.inference.v1.inference_service_pb2 import GenerateRequest, GenerateStreamRequest
 from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest
-from tidemill_cli.output import JsonOption, ProjectOption, chosen_project, plain, run, show, stdout, table
+from tidemill_cli.options import options
+from tidemill_cli.output import call, plain, show, stdout, table
 from tidemill_client.connection import Connection
 from tidemill_client.values import user
 from tidemill_core.errors import InvalidInput, Violation
@@ -28,12 +29,10 @@ def ask(
     deployment: Annotated[str, typer.Option("--deployment", "-d", help="The deployment.")] = "helpdesk",
     end_user: Annotated[str, typer.Option(help="The user's pseudonym.")] = "",
     variables: Annotated[str, typer.Option(help="Prompt variables, a JSON object.")] = "",
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Ask a deployment. Streams the answer, then prints its sources."""
 
-    async def work() -> Inference:
+    async def work(connection: Connection) -> Inference:
         request = GenerateRequest(
             request_id=str(uuid.uuid4()),
             deployment=deployment,
@@ -42,18 +41,17 @@ def ask(
             variables=_struct("variables", variables) if variables else None,
         )
         finished = Inference()
-        async with Connection(chosen_project(project)) as connection:
-            async for event in connection.inferences.GenerateStream(GenerateStreamRequest(request=request)):
-                if event.HasField("delta") and not as_json:
-                    stdout.print(event.delta.text, end="", markup=False, highlight=False)
-                if event.HasField("finished"):
-                    finished = event.finished
+        async for event in connection.inferences.GenerateStream(GenerateStreamRequest(request=request)):
+            if event.HasField("delta") and not options().as_json:
+                stdout.print(event.delta.text, end="", markup=False, highlight=False)
+            if event.HasField("finished"):
+                finished = event.finished
         return finished
 
-    inference = run(work(), as_json=as_json)
-    if not as_json:
+    inference = call(work)
+    if not options().as_json:
         stdout.print()
-    show(plain(inference), _sources(inference), as_json=as_json)
+    show(plain(inference), _sources(inference))
 
 
 def search(
@@ -62,22 +60,19 @@ def search(
     collection: Annotated[str, typer.Option("--collection", "-c", help="The collection.")] = "handbook",
     top_k: Annotated[int, typer.Option("--top-k", "-k", help="Maximum number of passages.")] = 5,
     where: Annotated[str, typer.Option(help="Metadata filter, a JSON object.")] = "",
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Show the passages most similar to a query."""
 
-    async def work() -> list[Passage]:
+    async def work(connection: Connection) -> list[Passage]:
         request = SearchRequest(
             collection=collection, query=query, top_k=top_k, metadata_filter=_struct("where", where) if where else None
         )
-        async with Connection(chosen_project(project)) as connection:
-            return list((await connection.retrieval.Search(request)).passages)
+        return list((await connection.retrieval.Search(request)).passages)
 
-    passages = run(work(), as_json=as_json)
+    passages = call(work)
     rows = [(f"{p.score:.3f}", f"{p.source}/{p.key}", p.version, _snippet(p.text)) for p in passages]
     data = {"passages": [plain(passage) for passage in passages]}
-    show(data, table(("score", "document", "version", "passage"), rows), as_json=as_json)
+    show(data, table(("score", "document", "version", "passage"), rows))
 
 
 def _sources(inference: Inference) -> Group:

@@ -9,16 +9,13 @@ from rich.console import Group
 
 from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetVersion
 from tidemill.ingest.v1.dataset_service_pb2 import ListDatasetsRequest, ListDatasetVersionsRequest
+from tidemill_cli.options import Commands
 from tidemill_cli.output import (
     EXIT_DIFFERENT,
-    JsonOption,
-    ProjectOption,
     call,
     card,
-    chosen_project,
     moment,
     plain,
-    run,
     show,
     table,
     writing,
@@ -27,7 +24,7 @@ from tidemill_cli.pages import lists
 from tidemill_client.connection import Connection
 from tidemill_client.datasets import Datasets, Part
 
-datasets = typer.Typer(help="Versioned training data.", no_args_is_help=True)
+datasets = Commands(help="Versioned training data.")
 
 DatasetArgument = Annotated[str, typer.Argument(help="The dataset, for example helpdesk_sft.")]
 VersionArgument = Annotated[str, typer.Argument(help="dataset@number, or dataset for the newest version.")]
@@ -46,7 +43,7 @@ def list_datasets() -> ListDatasetsRequest:
 
 
 @datasets.command("show")
-def show_dataset(name: VersionArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
+def show_dataset(name: VersionArgument) -> None:
     """Show a dataset and its newest version, or one version."""
 
     async def work(connection: Connection) -> tuple[Dataset | None, DatasetVersion | None]:
@@ -56,12 +53,12 @@ def show_dataset(name: VersionArgument, *, project: ProjectOption = "", as_json:
         dataset = await requested.get(name)
         return dataset, await requested.version(name) if dataset.latest_version else None
 
-    dataset, version = call(work, project, as_json=as_json)
+    dataset, version = call(work)
     data = {"dataset": plain(dataset) if dataset else None, "version": plain(version) if version else None}
     if version is None:
-        show(data, f"{name} has no version yet{_why(dataset)}", as_json=as_json)
+        show(data, f"{name} has no version yet{_why(dataset)}")
         return
-    show(data, card(_facts(version)), as_json=as_json)
+    show(data, card(_facts(version)))
 
 
 def _why(dataset: Dataset | None) -> str:
@@ -113,12 +110,9 @@ def list_versions(name: DatasetArgument) -> ListDatasetVersionsRequest:
 def diff(
     base: Annotated[str, typer.Argument(help="Base version, dataset@number.")],
     target: Annotated[str, typer.Argument(help="Target version, dataset@number.")],
-    *,
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Compare the examples of two versions. Exit 0 if they are equal, 2 if not."""
-    difference = call(lambda c: Datasets(c).diff(base, target), project, as_json=as_json)
+    difference = call(lambda c: Datasets(c).diff(base, target))
     several = (
         ("+ added", difference.added),
         ("- removed", difference.removed),
@@ -127,7 +121,7 @@ def diff(
     )
     rows = [(sign, example) for sign, examples in several for example in examples]
     summary = ", ".join(f"{len(examples)} {sign[2:]}" for sign, examples in several)
-    show(plain(difference), Group(*([table(("", "example"), rows)] if rows else []), summary), as_json=as_json)
+    show(plain(difference), Group(*([table(("", "example"), rows)] if rows else []), summary))
     if rows:
         raise typer.Exit(EXIT_DIFFERENT)
 
@@ -140,28 +134,25 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Output file; default: standard output.")
     ] = None,
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Write the examples of a version as JSON lines."""
 
-    async def work() -> int:
+    async def work(connection: Connection) -> int:
         size = 0
-        async with Connection(chosen_project(project)) as connection:
-            pieces = Datasets(connection).export(name, part=part)
-            if output is None:
-                async for piece in pieces:
-                    size += sys.stdout.buffer.write(piece)
-                sys.stdout.buffer.flush()
-            else:
-                partial = output.with_name(f"{output.name}.part")
-                with writing(output):
-                    with partial.open("wb") as file:
-                        async for piece in pieces:
-                            size += file.write(piece)
-                    partial.replace(output)
+        pieces = Datasets(connection).export(name, part=part)
+        if output is None:
+            async for piece in pieces:
+                size += sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+        else:
+            partial = output.with_name(f"{output.name}.part")
+            with writing(output):
+                with partial.open("wb") as file:
+                    async for piece in pieces:
+                        size += file.write(piece)
+                partial.replace(output)
         return size
 
-    size = run(work(), as_json=as_json)
+    size = call(work)
     if output is not None:
-        show({"file": str(output), "bytes": size}, f"{size} bytes written to {output}", as_json=as_json)
+        show({"file": str(output), "bytes": size}, f"{size} bytes written to {output}")

@@ -17,13 +17,13 @@ from tidemill.ingest.v1.document_service_pb2 import (
     ListDocumentsRequest,
 )
 from tidemill.rag.v1.collection_service_pb2 import GetIndexedDocumentRequest, ListCollectionsRequest
+from tidemill_cli.options import Commands, options
 from tidemill_cli.output import (
-    JsonOption,
-    ProjectOption,
     call,
     card,
     chosen_project,
     plain,
+    print_json,
     progress,
     run,
     show,
@@ -36,7 +36,7 @@ from tidemill_client.documents import Documents, NewDocument, Outcome, Uploaded
 from tidemill_client.files import Files, find_files
 from tidemill_core.errors import TidemillError
 
-documents = typer.Typer(help="Add, list, explain and delete documents.", no_args_is_help=True)
+documents = Commands(help="Add, list, explain and delete documents.")
 
 SourceOption = Annotated[str, typer.Option("--source", "-s", help="The document's source.")]
 KeyArgument = Annotated[str, typer.Argument(help="The document's key or id.")]
@@ -55,8 +55,6 @@ def add(
     allow_skipped: Annotated[
         bool, typer.Option("--allow-skipped", help="Exit 0 even if unsupported files were skipped.")
     ] = False,
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Add documents with their paths as keys. Adding unchanged content again has no effect.
 
@@ -66,7 +64,7 @@ def add(
     async def work() -> tuple[Files, list[Uploaded]]:
         files = find_files(paths, recursive=recursive, below=below)
         new = [NewDocument(source=source, key=key, content=file) for key, file in files.by_key.items()]
-        async with Connection(chosen_project(project)) as connection:
+        async with Connection(chosen_project()) as connection:
             with progress() as bar:
                 task = bar.add_task("adding", total=len(new))
                 uploads: list[Uploaded] = []
@@ -75,8 +73,8 @@ def add(
                     bar.advance(task)
         return files, uploads
 
-    files, uploads = run(work(), as_json=as_json)
-    show(_added_data(files, uploads), _added_picture(files, uploads), as_json=as_json)
+    files, uploads = run(work())
+    show(_added_data(files, uploads), _added_picture(files, uploads))
     refused = any(uploaded.refused for uploaded in uploads)
     if refused or (files.unreadable and not allow_skipped):
         raise typer.Exit(1)
@@ -138,12 +136,10 @@ def list_documents(
 
 
 @documents.command("show")
-def show_document(
-    key: KeyArgument, *, source: SourceOption = "", project: ProjectOption = "", as_json: JsonOption = False
-) -> None:
+def show_document(key: KeyArgument, *, source: SourceOption = "") -> None:
     """Show a document and its current version."""
     request = GetDocumentRequest(**_name(key, source))
-    document = call(lambda c: c.documents.GetDocument(request), project, as_json=as_json).document
+    document = call(lambda c: c.documents.GetDocument(request)).document
     facts = {
         "document": document.id,
         "key": f"{document.source}/{document.key}",
@@ -152,7 +148,7 @@ def show_document(
         "title": document.current.title,
         "masked": dict(document.current.provenance.masked),
     }
-    show(plain(document), card(facts), as_json=as_json)
+    show(plain(document), card(facts))
 
 
 @documents.command("text")
@@ -160,32 +156,25 @@ def show_text(
     document: Annotated[str, typer.Argument(help="The document's id.")],
     *,
     version: Annotated[int, typer.Option(help="Version number; 0 = current.")] = 0,
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Print the masked text of a version."""
-    answer = call(
-        lambda c: c.documents.GetDocumentText(GetDocumentTextRequest(id=document, version=version)),
-        project,
-        as_json=as_json,
-    )
-    if as_json:
-        show(plain(answer), "", as_json=True)
+    request = GetDocumentTextRequest(id=document, version=version)
+    answer = call(lambda c: c.documents.GetDocumentText(request))
+    if options().as_json:
+        print_json(plain(answer))
     else:
         typer.echo(answer.text)
 
 
 @documents.command("explain")
-def explain(
-    key: KeyArgument, *, source: SourceOption = "", project: ProjectOption = "", as_json: JsonOption = False
-) -> None:
+def explain(key: KeyArgument, *, source: SourceOption = "") -> None:
     """Show a document's history, and its indexing status in every collection."""
 
     async def work(connection: Connection) -> tuple[ExplainDocumentResponse, list[dict[str, object]]]:
         way = await connection.documents.ExplainDocument(ExplainDocumentRequest(**_name(key, source)))
         return way, await _standing(connection, way.document)
 
-    way, standing = call(work, project, as_json=as_json)
+    way, standing = call(work)
     steps = [(s.time.ToJsonString(), s.happened, s.version or "-", "yes" if s.published else "not yet", s.message)
              for s in way.steps]  # fmt: skip
     index = [(s["collection"], s["index"], s["state"], s["message"]) for s in standing]
@@ -202,7 +191,7 @@ def explain(
         "",
         table(("collection", "index", "searchable", "message"), index),
     )
-    show({**plain(way), "indexes": standing}, picture, as_json=as_json)
+    show({**plain(way), "indexes": standing}, picture)
 
 
 async def _standing(connection: Connection, document: Document) -> list[dict[str, object]]:
@@ -230,19 +219,12 @@ def delete(
     source: SourceOption = "",
     erase: Annotated[bool, typer.Option("--erase", help="Erase the text of all versions.")] = False,
     reason: Annotated[str, typer.Option(help="Reason, recorded with the deletion.")] = "",
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Delete a document. Searches exclude it as soon as rag has consumed the event."""
-
-    async def work() -> Document:
-        request = DeleteDocumentRequest(erase=erase, delete_reason=reason, request_id=str(uuid.uuid4()))
-        request.MergeFrom(DeleteDocumentRequest(**_name(key, source)))
-        async with Connection(chosen_project(project)) as connection:
-            return (await connection.documents.DeleteDocument(request)).document
-
-    document = run(work(), as_json=as_json)
-    show(plain(document), f"{document.source}/{document.key} is {word(DocumentState, document.state)}", as_json=as_json)
+    request = DeleteDocumentRequest(erase=erase, delete_reason=reason, request_id=str(uuid.uuid4()))
+    request.MergeFrom(DeleteDocumentRequest(**_name(key, source)))
+    document = call(lambda c: c.documents.DeleteDocument(request)).document
+    show(plain(document), f"{document.source}/{document.key} is {word(DocumentState, document.state)}")
 
 
 def _name(key: str, source: str) -> dict[str, Any]:

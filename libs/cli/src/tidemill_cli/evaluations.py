@@ -17,10 +17,9 @@ from tidemill.evaluator.v1.evaluation_pb2 import (
 )
 from tidemill.evaluator.v1.evaluation_service_pb2 import ListCaseResultsRequest, ListEvaluationsRequest
 from tidemill_cli.loop.stages import unanswered, verdict_of
+from tidemill_cli.options import Commands
 from tidemill_cli.output import (
     EXIT_ERROR,
-    JsonOption,
-    ProjectOption,
     call,
     card,
     moment,
@@ -34,7 +33,7 @@ from tidemill_cli.pages import SizeOption, TokenOption, lists, show_page
 from tidemill_client.connection import Connection
 from tidemill_client.evaluations import Evaluations
 
-evaluations = typer.Typer(help="Comparisons of a candidate with the baseline.", no_args_is_help=True)
+evaluations = Commands(help="Comparisons of a candidate with the baseline.")
 
 EvaluationArgument = Annotated[str, typer.Argument(help="The evaluation's id (see `tidemill evaluations list`).")]
 CandidateOption = Annotated[str, typer.Option("--candidate", help="model@version.")]
@@ -66,10 +65,10 @@ def list_evaluations(
 
 
 @evaluations.command("show")
-def show_evaluation(name: EvaluationArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
+def show_evaluation(name: EvaluationArgument) -> None:
     """Show an evaluation's verdict and comparisons."""
-    evaluation = call(lambda c: Evaluations(c).get(name), project, as_json=as_json)
-    show(plain(evaluation), _picture(evaluation), as_json=as_json)
+    evaluation = call(lambda c: Evaluations(c).get(name))
+    show(plain(evaluation), _picture(evaluation))
 
 
 @evaluations.command("cases")
@@ -80,17 +79,15 @@ def list_cases(
     metric: Annotated[str, typer.Option(help="Sort by the difference in this metric.")] = METRIC,
     size: SizeOption = 20,
     token: TokenOption = "",
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """List cases, largest regression first, one line each. --json includes the full texts."""
     request = ListCaseResultsRequest(
         evaluation=name, case_set=case_set, metric=metric, page_size=size, page_token=token
     )
-    page = call(lambda c: c.evaluations.ListCaseResults(request), project, as_json=as_json)
+    page = call(lambda c: c.evaluations.ListCaseResults(request))
     columns = ("change", "case", "question", "reference", "baseline", "candidate")
     picture = table(columns, [_case(result, metric) for result in page.results], one_line=True)
-    show_page("results", page.results, page.next_page_token, picture, as_json=as_json)
+    show_page("results", page.results, page.next_page_token, picture)
 
 
 def _case(result: CaseResult, metric: str) -> tuple[str, ...]:
@@ -113,8 +110,6 @@ def start(
     gate: Annotated[str, typer.Option(help="The gate.")],
     named: Annotated[str, typer.Option("--candidate", hidden=True)] = "",
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the verdict; exit 1 unless it passed.")] = False,
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Start an evaluation of a candidate by a gate."""
     if bool(candidate) == bool(named):
@@ -126,17 +121,17 @@ def start(
         started = await asked.start(gate, candidate or named, request_id=str(uuid.uuid4()))
         return await _followed(asked, started) if wait else started
 
-    evaluation = call(work, project, as_json=as_json)
-    show(plain(evaluation), _picture(evaluation), as_json=as_json)
+    evaluation = call(work)
+    show(plain(evaluation), _picture(evaluation))
     if wait and evaluation.verdict != Verdict.VERDICT_PASSED:
         raise typer.Exit(EXIT_ERROR)
 
 
 @evaluations.command("cancel")
-def cancel(name: EvaluationArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
+def cancel(name: EvaluationArgument) -> None:
     """Cancel an evaluation. It gets no verdict."""
-    evaluation = call(lambda c: Evaluations(c).cancel(name), project, as_json=as_json)
-    show(plain(evaluation), _picture(evaluation), as_json=as_json)
+    evaluation = call(lambda c: Evaluations(c).cancel(name))
+    show(plain(evaluation), _picture(evaluation))
 
 
 def evaluate(
@@ -147,8 +142,6 @@ def evaluate(
     deployment: Annotated[
         str, typer.Option("--deployment", "-d", help="The deployment that provides prompt, retrieval and sampling.")
     ] = ("helpdesk"),
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Compare two model versions on suites of trusted cases, and wait for the result. Exit 1 if it fails."""
 
@@ -159,8 +152,8 @@ def evaluate(
         )
         return await _followed(asked, started)
 
-    evaluation = call(work, project, as_json=as_json)
-    show(plain(evaluation), _picture(evaluation), as_json=as_json)
+    evaluation = call(work)
+    show(plain(evaluation), _picture(evaluation))
     if evaluation.state != EvaluationState.EVALUATION_STATE_COMPLETED:
         raise typer.Exit(EXIT_ERROR)
 

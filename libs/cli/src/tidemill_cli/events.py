@@ -13,7 +13,8 @@ from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 from pydantic_settings import SettingsConfigDict
 
-from tidemill_cli.output import JsonOption, ProjectOption, card, chosen_project, print_json, run, show, stdout, table
+from tidemill_cli.options import Commands, options
+from tidemill_cli.output import card, chosen_project, print_json, run, show, stdout, table
 from tidemill_client.connection import Addresses, NoAddress, UnusableTransport
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, PreconditionFailed, Violation
 from tidemill_core.transport_security import KafkaServers
@@ -22,8 +23,8 @@ from tidemill_kit.events.dead_letters import NEWEST, DeadLetter, DeadLetters
 from tidemill_kit.events.kafka import Publisher, read_topic
 from tidemill_kit.runtime.transport_security import TransportSettings
 
-events = typer.Typer(help="Show published events.", no_args_is_help=True)
-dead_letters = typer.Typer(help="List, show and redrive records that a consumer rejected.", no_args_is_help=True)
+events = Commands(help="Show published events.")
+dead_letters = Commands(help="List, show and redrive records that a consumer rejected.")
 
 EveryProjectOption = Annotated[
     bool, typer.Option("--every-project", help="All projects, including records without a project.")
@@ -40,13 +41,11 @@ def tail(
     ] = False,
     count: Annotated[int, typer.Option("--count", "-n", help="Stop after this many events; 0 = never.")] = 0,
     every_project: EveryProjectOption = False,
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Print events as they are published, one per line."""
 
     async def work() -> None:
-        requested = "" if every_project else chosen_project(project)
+        requested = "" if every_project else chosen_project()
         consumer = AIOKafkaConsumer(
             auto_offset_reset="earliest" if from_beginning else "latest",
             enable_auto_commit=False,
@@ -55,17 +54,17 @@ def tail(
         try:
             await consumer.start()
             consumer.subscribe(pattern=TOPICS)
-            await _print(consumer, requested, count, as_json=as_json)
+            await _print(consumer, requested, count)
         except KafkaError as error:
             message = f"Kafka does not respond ({type(error).__name__}): is the stack running? See `tidemill status`"
             raise DependencyUnavailable(message, dependency="kafka") from error
         finally:
             await consumer.stop()
 
-    run(work(), as_json=as_json)
+    run(work())
 
 
-async def _print(consumer: AIOKafkaConsumer, project: str, count: int, *, as_json: bool) -> None:
+async def _print(consumer: AIOKafkaConsumer, project: str, count: int) -> None:
     printed = 0
     async for record in consumer:
         try:
@@ -75,13 +74,13 @@ async def _print(consumer: AIOKafkaConsumer, project: str, count: int, *, as_jso
             continue
         if record.topic.endswith(".dead.v1") or (project and event.project != project):
             continue
-        _print_one(event, record.topic, as_json=as_json)
+        _print_one(event, record.topic)
         printed += 1
         if printed == count:
             return
 
 
-def _print_one(event: CloudEvent, topic: str, *, as_json: bool) -> None:
+def _print_one(event: CloudEvent, topic: str) -> None:
     facts = {
         "time": event.time.isoformat(),
         "type": event.type,
@@ -91,7 +90,7 @@ def _print_one(event: CloudEvent, topic: str, *, as_json: bool) -> None:
         "id": event.id,
         "topic": topic,
     }
-    if as_json:
+    if options().as_json:
         print_json(facts)
     else:
         line = f"{facts['time']}  {event.type}  {event.project}/{event.subject}  seq {event.seq}"
@@ -139,25 +138,23 @@ def list_dead_letters(
     *,
     newest: NewestOption = NEWEST,
     every_project: EveryProjectOption = False,
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """List records that consumers rejected, oldest first, with the reason."""
 
     async def work() -> list[tuple[str, DeadLetter]]:
-        requested = _Selection.of(project, every_project=every_project)
+        requested = _Selection.of(every_project=every_project)
         async with _letters() as (letters, topics):
             chosen = [name for name in topics if topic in {"", name}]
             found = [(name, letter) for name in chosen for letter in await letters.list(name, newest=newest)]
             return [(name, letter) for name, letter in found if requested.takes(letter)]
 
-    found = run(work(), as_json=as_json)
+    found = run(work())
     rows = [
         (name, _place(letter), letter.reason, letter.attributes.get("project", ""), _state(letter), letter.message)
         for name, letter in found
     ]
     picture = table(("topic", "place", "reason", "project", "state", "message"), rows)
-    show({"dead_letters": [_facts(name, letter) for name, letter in found]}, picture, as_json=as_json)
+    show({"dead_letters": [_facts(name, letter) for name, letter in found]}, picture)
 
 
 @dead_letters.command("show")
@@ -167,23 +164,21 @@ def show_dead_letter(
     *,
     value: Annotated[bool, typer.Option("--value", help="Include the body, which may contain unmasked text.")] = False,
     every_project: EveryProjectOption = False,
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Show one dead letter: its consumer, reason and origin."""
 
     async def work() -> DeadLetter:
-        requested = _Selection.of(project, every_project=every_project)
+        requested = _Selection.of(every_project=every_project)
         async with _letters() as (letters, _):
             letter = await letters.show(topic, **_parsed(place))
             requested.check(letter)
             return letter
 
-    letter = run(work(), as_json=as_json)
+    letter = run(work())
     facts = _facts(topic, letter)
     if value:
         facts["value"] = (letter.original.value or b"").decode(errors="replace")
-    show(facts, card(facts), as_json=as_json)
+    show(facts, card(facts))
 
 
 @dead_letters.command("redrive")
@@ -193,13 +188,11 @@ def redrive(
     *,
     newest: NewestOption = NEWEST,
     every_project: EveryProjectOption = False,
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Republish dead letters to their original topics. Consumers are idempotent: every effect happens once."""
 
     async def work() -> list[DeadLetter]:
-        requested = _Selection.of(project, every_project=every_project)
+        requested = _Selection.of(every_project=every_project)
         async with _letters() as (letters, _):
             if place != "all":
                 requested.check(await letters.show(topic, **_parsed(place)))
@@ -210,9 +203,9 @@ def redrive(
                 await letters.redrive(topic, partition=letter.partition, offset=letter.offset) for letter in waiting
             ]
 
-    driven = run(work(), as_json=as_json)
+    driven = run(work())
     facts = {"redriven": [_facts(topic, letter) for letter in driven]}
-    show(facts, f"{len(driven)} redriven", as_json=as_json)
+    show(facts, f"{len(driven)} redriven")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +215,8 @@ class _Selection:
     project: str
 
     @classmethod
-    def of(cls, project: str, *, every_project: bool) -> Self:
-        return cls("" if every_project else chosen_project(project))
+    def of(cls, *, every_project: bool) -> Self:
+        return cls("" if every_project else chosen_project())
 
     def takes(self, letter: DeadLetter) -> bool:
         return self.project in {"", letter.attributes.get("project", "")}

@@ -7,11 +7,12 @@ import typer
 
 from tidemill.feedback.v1.feedback_pb2 import Feedback, FeedbackState
 from tidemill.feedback.v1.feedback_service_pb2 import ListFeedbackRequest
-from tidemill_cli.output import JsonOption, ProjectOption, call, plain, show, word
+from tidemill_cli.options import Commands
+from tidemill_cli.output import call, plain, show, word
 from tidemill_cli.pages import lists
 from tidemill_client.reactions import Rater, Reactions
 
-feedback = typer.Typer(help="Rate, correct and comment on answers.", no_args_is_help=True)
+feedback = Commands(help="Rate, correct and comment on answers.")
 
 InferenceArgument = Annotated[str, typer.Argument(help="The inference's id (see `tidemill inferences list`).")]
 UserOption = Annotated[
@@ -27,11 +28,9 @@ def rate(
     *,
     end_user: UserOption = "",
     rater: RaterOption = "",
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Rate an answer. A later rating replaces the earlier one."""
-    _report(lambda r: r.rate(inference, rating, Rater(end_user=end_user, rater=rater)), project, as_json=as_json)
+    _report(lambda r: r.rate(inference, rating, Rater(end_user=end_user, rater=rater)))
 
 
 @feedback.command("correct")
@@ -41,11 +40,9 @@ def correct(
     *,
     end_user: UserOption = "",
     rater: RaterOption = "",
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Submit the correct answer. Corrections become training examples."""
-    _report(lambda r: r.correct(inference, text, Rater(end_user=end_user, rater=rater)), project, as_json=as_json)
+    _report(lambda r: r.correct(inference, text, Rater(end_user=end_user, rater=rater)))
 
 
 @feedback.command("comment")
@@ -55,29 +52,24 @@ def comment(
     *,
     end_user: UserOption = "",
     rater: RaterOption = "",
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Comment on an answer."""
-    _report(lambda r: r.comment(inference, text, Rater(end_user=end_user, rater=rater)), project, as_json=as_json)
+    _report(lambda r: r.comment(inference, text, Rater(end_user=end_user, rater=rater)))
 
 
 @feedback.command("withdraw")
 def withdraw(
     name: Annotated[str, typer.Argument(metavar="FEEDBACK", help="The feedback's id (see `tidemill feedback list`).")],
-    *,
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Withdraw a rating, comment or correction: later training data excludes it."""
-    _report(lambda r: r.withdraw(name), project, as_json=as_json)
+    _report(lambda r: r.withdraw(name))
 
 
-def _report(give: Callable[[Reactions], Awaitable[Feedback]], project: str, *, as_json: bool) -> None:
-    given = call(lambda c: give(Reactions(c)), project, as_json=as_json)
+def _report(give: Callable[[Reactions], Awaitable[Feedback]]) -> None:
+    given = call(lambda c: give(Reactions(c)))
     why = f": {given.message}" if given.message else ""
     sentence = f"{given.metric} {given.id} is {word(FeedbackState, given.state)}{why}"
-    show(plain(given), sentence, as_json=as_json)
+    show(plain(given), sentence)
 
 
 @lists(
@@ -110,15 +102,13 @@ def erase(
     end_user: Annotated[str, typer.Argument(help="The user's pseudonym.")],
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count; erase nothing.")] = False,
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Erase a user's feedback and questions, and feedback on them. Batches completed later exclude them."""
-    erased = call(lambda c: Reactions(c).erase(end_user, validate_only=dry_run), project, as_json=as_json)
+    erased = call(lambda c: Reactions(c).erase(end_user, validate_only=dry_run))
     what = f"{erased.erased} feedback entries by and about {end_user}, and {erased.inferences} inference records"
     said = f"{what} {'would be' if dry_run else 'were'} erased"
     facts = {"end_user": end_user, "erased": erased.erased, "inferences": erased.inferences, "dry_run": dry_run}
-    show(facts, said, as_json=as_json)
+    show(facts, said)
 
 
 def _value(given: Feedback) -> str:

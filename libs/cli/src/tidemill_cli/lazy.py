@@ -8,6 +8,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from tidemill_cli.options import Commands
+
 COMMANDS: Mapping[str, str] = {
     "up": "stack:up",
     "down": "stack:down",
@@ -66,7 +68,7 @@ def _as_command(name: str, found: Any) -> Any:  # noqa: ANN401 - ditto
     if isinstance(found, typer.Typer):
         command: Any = typer.main.get_group(found)
     else:
-        alone = typer.Typer(add_completion=False)
+        alone = Commands(add_completion=False)
         alone.command(name)(found)
         command = typer.main.get_command(alone)
     command.name = name

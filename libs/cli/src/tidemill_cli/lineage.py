@@ -16,7 +16,8 @@ from tidemill.monitor.v1.lineage_service_pb2 import (
     GetLineageRequest,
     GetLineageResponse,
 )
-from tidemill_cli.output import JsonOption, ProjectOption, chosen_project, moment, plain, run, show, writing
+from tidemill_cli.options import options
+from tidemill_cli.output import call, moment, plain, show, stdout, writing
 from tidemill_client.connection import Connection
 
 KINDS = (
@@ -36,26 +37,23 @@ def lineage(
         int, typer.Option(min=1, max=1000, help="Maximum nodes per kind; the others are folded.")
     ] = SHOWN_OF_KIND,
     svg: Annotated[Path | None, typer.Option("--svg", help="Also write a drawing to this file.")] = None,
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Show the upstream (or downstream) lineage of a resource as a tree."""
 
-    async def work() -> GetLineageResponse:
+    async def work(connection: Connection) -> GetLineageResponse:
         direction = LINEAGE_DIRECTION_FORWARD if forward else LINEAGE_DIRECTION_BACK
         request = GetLineageRequest(
             kind=kind.replace("-", "_"), id=name, direction=direction, depth=depth, nodes_of_kind=limit
         )
-        async with Connection(chosen_project(project)) as connection:
-            found = await connection.lineage.GetLineage(request)
+        found = await connection.lineage.GetLineage(request)
         if svg is not None:
             _draw(found, svg)
         return found
 
-    found = run(work(), as_json=as_json)
-    show(plain(found), lineage_tree(found, forward=forward), as_json=as_json)
-    if svg is not None and not as_json:
-        show({}, f"written to {svg}", as_json=False)
+    found = call(work)
+    show(plain(found), lineage_tree(found, forward=forward))
+    if svg is not None and not options().as_json:
+        stdout.print(f"written to {svg}")
 
 
 def _draw(found: GetLineageResponse, svg: Path) -> None:

@@ -13,7 +13,8 @@ from tidemill_cli.loop import read_loop
 from tidemill_cli.loop.changes import Action, Change
 from tidemill_cli.loop.declaration import json_schema
 from tidemill_cli.loop.plan import Planner
-from tidemill_cli.output import EXIT_DIFFERENT, JsonOption, ProjectOption, chosen_project, progress, run, show, writing
+from tidemill_cli.options import without_project
+from tidemill_cli.output import EXIT_DIFFERENT, chosen_project, progress, run, show, writing
 from tidemill_client.connection import Connection
 from tidemill_core.errors import AlreadyExists
 
@@ -60,11 +61,8 @@ deployments:
 """
 
 
-def init(
-    folder: Annotated[Path, typer.Argument(help="The target directory.")] = Path(),
-    *,
-    as_json: JsonOption = False,
-) -> None:
+@without_project
+def init(folder: Annotated[Path, typer.Argument(help="The target directory.")] = Path()) -> None:
     """Write a starter loop.yaml, and its JSON Schema for editors."""
 
     async def work() -> None:
@@ -79,27 +77,21 @@ def init(
                 (folder / name).write_text(text, encoding="utf-8")
         written = [str(folder / name) for name in files]
         next_step = f"Wrote {', '.join(written)}. Next: tidemill apply -f {folder / 'loop.yaml'}"
-        show({"written": written}, next_step, as_json=as_json)
+        show({"written": written}, next_step)
 
-    run(work(), as_json=as_json)
+    run(work())
 
 
-def diff(
-    file: FileOption = Path("loop.yaml"),
-    *,
-    prune: PruneOption = False,
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
-) -> None:
+def diff(file: FileOption = Path("loop.yaml"), *, prune: PruneOption = False) -> None:
     """Show what apply would change. Exit 0 if nothing, 2 if there are changes."""
 
     async def work() -> list[Change]:
         loop = read_loop(file)
-        async with Connection(chosen_project(project)) as connection:
+        async with Connection(chosen_project()) as connection:
             return await Planner(connection, loop).diff(prune=prune)
 
-    changes = run(work(), as_json=as_json)
-    show(_data(changes), _picture(changes, "would change"), as_json=as_json)
+    changes = run(work())
+    show(_data(changes), _picture(changes, "would change"))
     if any(change.changes for change in changes):
         raise typer.Exit(EXIT_DIFFERENT)
 
@@ -109,25 +101,23 @@ def apply(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Same as diff.")] = False,
     prune: PruneOption = False,
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Create or update resources to match the file. Idempotent."""
     if dry_run:
-        diff(file, prune=prune, project=project, as_json=as_json)
+        diff(file, prune=prune)
         return
 
     async def work() -> list[Change]:
         loop = read_loop(file)
-        async with Connection(chosen_project(project)) as connection:
+        async with Connection(chosen_project()) as connection:
             with progress(counted=False) as bar:
                 task = bar.add_task("reading", total=1.0)
                 return await Planner(connection, loop).apply(
                     prune=prune, progress=lambda text, share: bar.update(task, description=text, completed=share)
                 )
 
-    changes = run(work(), as_json=as_json)
-    show(_data(changes), _picture(changes, "changed"), as_json=as_json)
+    changes = run(work())
+    show(_data(changes), _picture(changes, "changed"))
 
 
 def _data(changes: list[Change]) -> dict[str, object]:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, 
 from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import typer
 from google.protobuf.json_format import MessageToDict
@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.segment import Segment
 from rich.table import Table
 
+from tidemill_cli.options import options
 from tidemill_client.connection import Connection, current_project
 from tidemill_core.characters import printable
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, TidemillError
@@ -35,11 +36,6 @@ _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 
 T = TypeVar("T")
 
-ProjectOption = Annotated[
-    str, typer.Option("--project", "-p", envvar="TIDEMILL_PROJECT", help="The project; default: that of the last demo.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-
 
 class SafeConsole(Console):
     """Replaces control characters in printed text: untrusted text must not control the terminal."""
@@ -54,43 +50,43 @@ stdout = SafeConsole()
 stderr = SafeConsole(stderr=True)
 
 
-def chosen_project(given: str) -> str:
+def chosen_project() -> str:
     """Return the given project, or the one that was last used here.
 
     Raises:
         InvalidInput: there is none.
 
     """
-    project = given or current_project()
+    project = options().project or current_project()
     if not project:
         message = "no project: use --project NAME, or set TIDEMILL_PROJECT"
         raise InvalidInput(message)
     return project
 
 
-def run(work: Coroutine[Any, Any, T], *, as_json: bool = False) -> T:
+def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command; on an error, print its message and exit with its code."""
     try:
         return asyncio.run(work)
     except TidemillError as error:
-        fail(error, as_json=as_json)
+        fail(error)
     except BaseExceptionGroup as group:
         first = first_error(group)
         if isinstance(first, TidemillError):
-            fail(first, as_json=as_json)
+            fail(first)
         raise
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def call(work: Callable[[Connection], Awaitable[T]], project: str, *, as_json: bool) -> T:
+def call(work: Callable[[Connection], Awaitable[T]]) -> T:
     """Run work with a connection to the services of the chosen project, as `run` does."""
 
     async def connected() -> T:
-        async with Connection(chosen_project(project)) as connection:
+        async with Connection(chosen_project()) as connection:
             return await work(connection)
 
-    return run(connected(), as_json=as_json)
+    return run(connected())
 
 
 def first_error(error: BaseException) -> BaseException:
@@ -100,9 +96,9 @@ def first_error(error: BaseException) -> BaseException:
     return error
 
 
-def fail(error: TidemillError, *, as_json: bool) -> NoReturn:
+def fail(error: TidemillError) -> NoReturn:
     """Print the error and exit."""
-    if as_json:
+    if options().as_json:
         violations = error.violations if isinstance(error, InvalidInput) else ()
         fields = [{"field": violation.field, "description": violation.description} for violation in violations]
         print_json({"error": {"reason": error.reason, "message": error.message, "violations": fields}})
@@ -151,9 +147,9 @@ def moment(stamp: Timestamp) -> str:
     return f"{stamp.ToDatetime(tzinfo=UTC).astimezone():%Y-%m-%d %H:%M:%S}" if stamp.seconds else ""
 
 
-def show(data: object, renderable: RenderableType, *, as_json: bool) -> None:
+def show(data: object, renderable: RenderableType) -> None:
     """Print the data as JSON, or the renderable."""
-    if as_json:
+    if options().as_json:
         print_json(data)
     else:
         stdout.print(renderable)

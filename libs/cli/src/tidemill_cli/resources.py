@@ -15,15 +15,16 @@ from tidemill.trainer.v1.model_registry_service_pb2 import (
     ListModelsRequest,
     ListModelVersionsRequest,
 )
-from tidemill_cli.output import JsonOption, ProjectOption, call, card, chosen_project, plain, progress, run, show, word
+from tidemill_cli.options import Commands
+from tidemill_cli.output import call, card, chosen_project, plain, progress, run, show, word
 from tidemill_cli.pages import lists
 from tidemill_client.connection import Connection
 from tidemill_client.model_import import folder_source, import_model
 
-models = typer.Typer(help="Models and their versions.", no_args_is_help=True)
-prompts = typer.Typer(help="Prompts and their versions.", no_args_is_help=True)
-deployments = typer.Typer(help="Deployments and their live configuration.", no_args_is_help=True)
-inferences = typer.Typer(help="Recorded answers.", no_args_is_help=True)
+models = Commands(help="Models and their versions.")
+prompts = Commands(help="Prompts and their versions.")
+deployments = Commands(help="Deployments and their live configuration.")
+inferences = Commands(help="Recorded answers.")
 
 NameArgument = Annotated[str, typer.Argument(help="The name, for example helpdesk.")]
 
@@ -53,11 +54,9 @@ def list_versions(name: NameArgument) -> ListModelVersionsRequest:
 
 
 @models.command("show")
-def show_model(name: NameArgument, project: ProjectOption = "", *, as_json: JsonOption = False) -> None:
+def show_model(name: NameArgument) -> None:
     """Show a model version: `model@number`, or `model` for the newest ready one."""
-    version = call(
-        lambda c: c.models.GetModelVersion(GetModelVersionRequest(id=name)), project, as_json=as_json
-    ).version
+    version = call(lambda c: c.models.GetModelVersion(GetModelVersionRequest(id=name))).version
     files = ", ".join(artifact.path for artifact in version.artifacts)
     facts = {
         "version": version.id,
@@ -70,16 +69,12 @@ def show_model(name: NameArgument, project: ProjectOption = "", *, as_json: Json
         facts |= {"trained by": f"run {trained.run}", "on": trained.dataset_version, "base": trained.base}
     else:
         facts["from"] = _origin(version.source)
-    show(plain(version), card({**facts, "message": version.message}), as_json=as_json)
+    show(plain(version), card({**facts, "message": version.message}))
 
 
 @models.command("import")
 def import_(
-    name: NameArgument,
-    source: Annotated[str, typer.Argument(help="A folder, or hf:OWNER/NAME[@REVISION].")],
-    project: ProjectOption = "",
-    *,
-    as_json: JsonOption = False,
+    name: NameArgument, source: Annotated[str, typer.Argument(help="A folder, or hf:OWNER/NAME[@REVISION].")]
 ) -> None:
     """Import a model into the registry. Importing the same content again has no effect."""
 
@@ -95,7 +90,7 @@ def import_(
             else:
                 folder = Path(source)
                 requested = await folder_source(folder)
-            async with Connection(chosen_project(project)) as connection:
+            async with Connection(chosen_project()) as connection:
                 return await import_model(
                     connection,
                     name,
@@ -106,9 +101,9 @@ def import_(
                     ),
                 )
 
-    version, created = run(work(), as_json=as_json)
+    version, created = run(work())
     sentence = f"{version.id} {'created and ready' if created else 'already exists'}"
-    show({"version": plain(version), "created": created}, sentence, as_json=as_json)
+    show({"version": plain(version), "created": created}, sentence)
 
 
 def _origin(source: ModelSource) -> str:
@@ -139,11 +134,11 @@ def list_prompts() -> ListPromptsRequest:
 
 
 @prompts.command("show")
-def show_prompt(name: NameArgument, project: ProjectOption = "", *, as_json: JsonOption = False) -> None:
+def show_prompt(name: NameArgument) -> None:
     """Show a prompt with all its versions."""
-    prompt = plain(call(lambda c: c.prompts.GetPrompt(GetPromptRequest(id=name)), project, as_json=as_json).prompt)
+    prompt = plain(call(lambda c: c.prompts.GetPrompt(GetPromptRequest(id=name))).prompt)
     newest = {"prompt": f"{prompt['id']}@{prompt['latest_version']}", **prompt["content"]}
-    show(prompt, card(newest), as_json=as_json)
+    show(prompt, card(newest))
 
 
 @lists(
@@ -159,14 +154,12 @@ def list_deployments() -> ListDeploymentsRequest:
 
 
 @deployments.command("show")
-def show_deployment(name: NameArgument, project: ProjectOption = "", *, as_json: JsonOption = False) -> None:
+def show_deployment(name: NameArgument) -> None:
     """Show a deployment and its live configuration."""
-    deployment = plain(
-        call(lambda c: c.deployments.GetDeployment(GetDeploymentRequest(id=name)), project, as_json=as_json).deployment
-    )
+    deployment = plain(call(lambda c: c.deployments.GetDeployment(GetDeploymentRequest(id=name))).deployment)
     follows = {"follows": deployment["follow"]} if deployment["follow"] else {}
     picture = card({"deployment": deployment["id"], **follows, **deployment.get("live", {})})
-    show(deployment, picture, as_json=as_json)
+    show(deployment, picture)
 
 
 @lists(
@@ -192,9 +185,7 @@ def list_inferences(
 
 
 @inferences.command("show")
-def show_inference(name: NameArgument, project: ProjectOption = "", *, as_json: JsonOption = False) -> None:
+def show_inference(name: NameArgument) -> None:
     """Show an inference with its passages, citations and configuration."""
-    inference = plain(
-        call(lambda c: c.inferences.GetInference(GetInferenceRequest(id=name)), project, as_json=as_json).inference
-    )
-    show(inference, card(inference), as_json=as_json)
+    inference = plain(call(lambda c: c.inferences.GetInference(GetInferenceRequest(id=name))).inference)
+    show(inference, card(inference))

@@ -10,13 +10,12 @@ from tidemill.inference.v1.deployment_pb2 import Deployment
 from tidemill.inference.v1.deployment_service_pb2 import GetDeploymentRequest, ListDeploymentsRequest
 from tidemill.inference.v1.rollout_pb2 import Rollout, RolloutState, RolloutStep, StepCounts
 from tidemill_cli.loop.stages import rollout_stage
-from tidemill_cli.output import JsonOption, ProjectOption, call, card, moment, plain, show, table, word
+from tidemill_cli.options import Commands
+from tidemill_cli.output import call, card, moment, plain, show, table, word
 from tidemill_cli.pages import SizeOption, TokenOption, show_page
 from tidemill_client.rollouts import Rollouts
 
-rollouts = typer.Typer(
-    help="Progressive delivery of candidates: list, show, approve, promote, roll back.", no_args_is_help=True
-)
+rollouts = Commands(help="Progressive delivery of candidates: list, show, approve, promote, roll back.")
 
 DeploymentArgument = Annotated[str, typer.Argument(help="The deployment, for example helpdesk.")]
 RolloutOption = Annotated[str, typer.Option("--rollout", help="The rollout's id; default: the active one.")]
@@ -24,40 +23,29 @@ WhyOption = Annotated[str, typer.Option("--rationale", "-m", help="Reason, recor
 
 
 @rollouts.command("list")
-def list_rollouts(
-    *, size: SizeOption = 50, token: TokenOption = "", project: ProjectOption = "", as_json: JsonOption = False
-) -> None:
+def list_rollouts(*, size: SizeOption = 50, token: TokenOption = "") -> None:
     """List deployments with their active or latest rollout."""
     request = ListDeploymentsRequest(page_size=size, page_token=token)
-    page = call(lambda c: c.deployments.ListDeployments(request), project, as_json=as_json)
+    page = call(lambda c: c.deployments.ListDeployments(request))
     found = [d for d in page.deployments if d.HasField("rollout_policy") or d.rollout.id]
     rows = [(d.id, d.rollout_policy.gate, d.live.model, d.rollout.id or "-", rollout_stage(d).says) for d in found]
     picture = table(("deployment", "gate", "live", "rollout", "status"), rows)
-    show_page("deployments", found, page.next_page_token, picture, as_json=as_json)
+    show_page("deployments", found, page.next_page_token, picture)
 
 
 @rollouts.command("show")
-def show_rollout(name: DeploymentArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
+def show_rollout(name: DeploymentArgument) -> None:
     """Show a deployment's rollout, its steps, and the outcomes of the current step."""
-    _show(
-        call(lambda c: c.deployments.GetDeployment(GetDeploymentRequest(id=name)), project, as_json=as_json).deployment,
-        as_json=as_json,
-    )
+    _show(call(lambda c: c.deployments.GetDeployment(GetDeploymentRequest(id=name))).deployment)
 
 
 @rollouts.command("timeline")
-def timeline(
-    name: DeploymentArgument,
-    *,
-    rollout: RolloutOption = "",
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
-) -> None:
+def timeline(name: DeploymentArgument, *, rollout: RolloutOption = "") -> None:
     """Show a rollout's timeline, from the dataset version to the promotion."""
-    found = call(lambda c: Rollouts(c).timeline(name, rollout=rollout), project, as_json=as_json)
+    found = call(lambda c: Rollouts(c).timeline(name, rollout=rollout))
     rows = [(moment(entry.time), entry.event, entry.message) for entry in found.entries]
     cut = ["[dim]truncated, oldest entries omitted: use --rollout[/]"] if found.cut else []
-    show(plain(found), Group(table(("time", "event", ""), rows), *cut), as_json=as_json)
+    show(plain(found), Group(table(("time", "event", ""), rows), *cut))
 
 
 def _decision(command: str, sentence: str, decide: Callable[[Rollouts], Callable[..., Awaitable[Deployment]]]) -> None:
@@ -69,13 +57,8 @@ def _decision(command: str, sentence: str, decide: Callable[[Rollouts], Callable
         *,
         rollout: RolloutOption = "",
         rationale: WhyOption = "",
-        project: ProjectOption = "",
-        as_json: JsonOption = False,
     ) -> None:
-        deployment = call(
-            lambda c: decide(Rollouts(c))(name, rollout=rollout, rationale=rationale), project, as_json=as_json
-        )
-        _show(deployment, as_json=as_json)
+        _show(call(lambda c: decide(Rollouts(c))(name, rollout=rollout, rationale=rationale)))
 
 
 _decision("approve", "Approve the active rollout.", lambda r: r.approve)
@@ -83,7 +66,7 @@ _decision("promote", "Promote the candidate now. Its gate must have passed.", la
 _decision("roll-back", "Roll back to the baseline, also after a promotion.", lambda r: r.roll_back)
 
 
-def _show(deployment: Deployment, *, as_json: bool) -> None:
+def _show(deployment: Deployment) -> None:
     rollout, policy = deployment.rollout, deployment.rollout_policy
     facts = {
         "deployment": deployment.id,
@@ -109,7 +92,7 @@ def _show(deployment: Deployment, *, as_json: bool) -> None:
         ["", table(("", "step", "requests", "of the candidate", "at most"), rows)] if rows else []
     )
     picture = Group(card({name: value for name, value in facts.items() if value}), *steps, *_approvals(rollout))
-    show(plain(deployment), picture, as_json=as_json)
+    show(plain(deployment), picture)
 
 
 def _approvals(rollout: Rollout) -> list[RenderableType]:

@@ -10,7 +10,8 @@ from rich.console import Group
 from rich.text import Text
 
 from tidemill.status.v1.status_service_pb2 import ServiceStatus
-from tidemill_cli.output import EXIT_ERROR, JsonOption, plain, run, show, stderr, stdout, table
+from tidemill_cli.options import options, without_project
+from tidemill_cli.output import EXIT_ERROR, plain, run, show, stderr, stdout, table
 from tidemill_client import Tidemill
 from tidemill_core.errors import PreconditionFailed, TidemillError
 from tidemill_local.addresses import Addresses as RunningStack
@@ -34,40 +35,43 @@ async def _blocking(work: Callable[[], T]) -> T:
         raise StackFailed(str(error)) from error
 
 
-def start(*, quiet: bool) -> RunningStack:
+def start() -> RunningStack:
     """Start the programs that are not running, and wait until all of them are ready."""
 
     def say(sentence: str) -> None:
-        if not quiet:
+        if not options().as_json:
             stdout.print(sentence, highlight=False, markup=False)
 
-    return run(_blocking(lambda: LocalStack().up(say)), as_json=quiet)
+    return run(_blocking(lambda: LocalStack().up(say)))
 
 
-def up(*, as_json: JsonOption = False) -> None:
+@without_project
+def up() -> None:
     """Start the stack and wait until it is ready. Running programs are not restarted."""
-    addresses = start(quiet=as_json)
+    addresses = start()
     http = addresses.services["inference"]["http"]
     data = {"services": addresses.services, "kafka": addresses.kafka, "http": f"http://{http}/v1"}
-    show(data, f"Ready. OpenAI-compatible endpoint: http://{http}/v1", as_json=as_json)
+    show(data, f"Ready. OpenAI-compatible endpoint: http://{http}/v1")
 
 
-def down(*, as_json: JsonOption = False) -> None:
+@without_project
+def down() -> None:
     """Stop all processes of the stack. Data is kept."""
-    stopped = run(_blocking(lambda: LocalStack().down()), as_json=as_json)
-    show({"stopped": stopped}, "Stopped. Data is kept in .tidemill/." if stopped else "Not running.", as_json=as_json)
+    stopped = run(_blocking(lambda: LocalStack().down()))
+    show({"stopped": stopped}, "Stopped. Data is kept in .tidemill/." if stopped else "Not running.")
 
 
-def status(*, as_json: JsonOption = False) -> None:
+@without_project
+def status() -> None:
     """Show the health of every service. Exit 1 if any is not ready."""
 
     async def work() -> tuple[StackStatus, Mapping[str, ServiceStatus | TidemillError]]:
         async with Tidemill("") as tidemill:
             return await _blocking(lambda: LocalStack().status()), await tidemill.status()
 
-    stack, answers = run(work(), as_json=as_json)
+    stack, answers = run(work())
     data = {"programs": [_program(program) for program in stack.programs], "services": _services(answers)}
-    show(data, _picture(stack, answers), as_json=as_json)
+    show(data, _picture(stack, answers))
     if not all(isinstance(answer, ServiceStatus) and answer.ready for answer in answers.values()):
         raise typer.Exit(EXIT_ERROR)
 
@@ -129,12 +133,12 @@ def _says(answer: ServiceStatus | TidemillError) -> str:
     return "; ".join([*waiting, *consumers, *controllers, *outbox]) or "ok"
 
 
+@without_project
 def logs(
     program: Annotated[str, typer.Argument(help="Only this program; default: all.")] = "",
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the logs.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Number of most recent lines.")] = 100,
-    as_json: JsonOption = False,
 ) -> None:
     """Print the logs of the stack's programs."""
 
@@ -142,9 +146,9 @@ def logs(
         for line in LocalStack().logs(program or None, follow=follow, lines=lines):
             data = {"program": line.program, "line": line.text}
             text = line.text if program else f"{line.program}: {line.text}"
-            show(data, Text(text), as_json=as_json)
+            show(data, Text(text))
 
     try:
-        run(_blocking(print_lines), as_json=as_json)
+        run(_blocking(print_lines))
     except BrokenPipeError:
         stderr.quiet = True

@@ -9,12 +9,13 @@ from rich.progress import Progress, TaskID
 from tidemill.trainer.v1.training_pb2 import TrainingFit, TrainingRun, TrainingRunState
 from tidemill.trainer.v1.training_service_pb2 import ListTrainingPlansRequest, ListTrainingRunsRequest
 from tidemill_cli.loop.stages import examples_in_words
-from tidemill_cli.output import EXIT_ERROR, JsonOption, ProjectOption, call, card, moment, plain, progress, show, word
+from tidemill_cli.options import Commands
+from tidemill_cli.output import EXIT_ERROR, call, card, moment, plain, progress, show, word
 from tidemill_cli.pages import lists
 from tidemill_client.connection import Connection
 from tidemill_client.training import Training
 
-training = typer.Typer(help="Training plans and runs.", no_args_is_help=True)
+training = Commands(help="Training plans and runs.")
 
 RunArgument = Annotated[str, typer.Argument(help="The run's id (see `tidemill training runs`).")]
 WaitOption = Annotated[bool, typer.Option("--wait", "-w", help="Wait until it has ended; exit 1 unless it succeeded.")]
@@ -56,9 +57,9 @@ def list_runs(*, plan: Annotated[str, typer.Option(help="Only runs of this plan.
 
 
 @training.command("show")
-def show_run(name: RunArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
+def show_run(name: RunArgument) -> None:
     """Show a run: recipe, progress and result."""
-    _show(call(lambda c: Training(c).run(name), project, as_json=as_json), as_json=as_json)
+    _show(call(lambda c: Training(c).run(name)))
 
 
 @training.command("start")
@@ -67,8 +68,6 @@ def start(
     *,
     dataset_version: Annotated[str, typer.Option(help="dataset@number; default: the newest.")] = "",
     wait: WaitOption = False,
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
 ) -> None:
     """Start a run of a plan now."""
 
@@ -77,26 +76,24 @@ def start(
         started = await Training(connection).start(plan, dataset_version=dataset_version, request_id=request_id)
         return await _followed(connection, started) if wait else started
 
-    _ended(call(work, project, as_json=as_json), waited=wait, as_json=as_json)
+    _ended(call(work), waited=wait)
 
 
 @training.command("cancel")
-def cancel(name: RunArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
+def cancel(name: RunArgument) -> None:
     """Cancel a run and discard its results."""
-    _show(call(lambda c: Training(c).cancel(name), project, as_json=as_json), as_json=as_json)
+    _show(call(lambda c: Training(c).cancel(name)))
 
 
 @training.command("retry")
-def retry(
-    name: RunArgument, *, wait: WaitOption = False, project: ProjectOption = "", as_json: JsonOption = False
-) -> None:
+def retry(name: RunArgument, *, wait: WaitOption = False) -> None:
     """Queue a failed or cancelled run again; it resumes from its last checkpoint."""
 
     async def work(connection: Connection) -> TrainingRun:
         queued = await Training(connection).retry(name)
         return await _followed(connection, queued) if wait else queued
 
-    _ended(call(work, project, as_json=as_json), waited=wait, as_json=as_json)
+    _ended(call(work), waited=wait)
 
 
 async def _followed(connection: Connection, started: TrainingRun) -> TrainingRun:
@@ -112,8 +109,8 @@ def _advance(bar: Progress, task: TaskID, found: TrainingRun) -> None:
     bar.update(task, description=description, completed=found.progress.step, total=steps or None)
 
 
-def _ended(found: TrainingRun, *, waited: bool, as_json: bool) -> None:
-    _show(found, as_json=as_json)
+def _ended(found: TrainingRun, *, waited: bool) -> None:
+    _show(found)
     if waited and found.state != TrainingRunState.TRAINING_RUN_STATE_SUCCEEDED:
         raise typer.Exit(EXIT_ERROR)
 
@@ -124,7 +121,7 @@ def _memory(fit: TrainingFit) -> str:
     return f"{fit.needed_bytes / GIGABYTE:.1f} of {fit.limit_bytes / GIGABYTE:.1f} GB, {rows}{twice}"
 
 
-def _show(found: TrainingRun, *, as_json: bool) -> None:
+def _show(found: TrainingRun) -> None:
     steps = found.progress
     recipe = plain(found).get("recipe") or {}
     facts = {
@@ -147,4 +144,4 @@ def _show(found: TrainingRun, *, as_json: bool) -> None:
         "recipe": recipe or "",
         "versions": ", ".join(f"{name} {version}" for name, version in sorted(found.versions.items())),
     }
-    show(plain(found), card({name: value for name, value in facts.items() if value != ""}), as_json=as_json)
+    show(plain(found), card({name: value for name, value in facts.items() if value != ""}))

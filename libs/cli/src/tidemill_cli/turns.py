@@ -12,10 +12,11 @@ from rich.text import Text
 
 from tidemill_cli.loop.stages import Stage
 from tidemill_cli.loop.turns import Loops
-from tidemill_cli.output import JsonOption, ProjectOption, call, show, stdout, table
+from tidemill_cli.options import Commands, options
+from tidemill_cli.output import call, show, stdout, table
 from tidemill_client.connection import Connection
 
-loop = typer.Typer(help="Status of applied loops; pause and resume.", no_args_is_help=True)
+loop = Commands(help="Status of applied loops; pause and resume.")
 
 LoopArgument = Annotated[str, typer.Argument(help="The loop's name (metadata.name in its file).")]
 WATCH_S = 1.0
@@ -32,9 +33,9 @@ _STYLES = {
 
 
 @loop.command("list")
-def list_loops(*, project: ProjectOption = "", as_json: JsonOption = False) -> None:
+def list_loops() -> None:
     """List the project's loops."""
-    loops = call(lambda c: Loops(c).all(), project, as_json=as_json)
+    loops = call(lambda c: Loops(c).all())
     rows = [
         (
             found.name,
@@ -47,16 +48,12 @@ def list_loops(*, project: ProjectOption = "", as_json: JsonOption = False) -> N
     data = {
         "loops": [{"name": found.name, "parts": _named(found.parts), "paused": _named(found.paused)} for found in loops]
     }
-    show(data, table(("loop", "parts", "deployments", "paused"), rows), as_json=as_json)
+    show(data, table(("loop", "parts", "deployments", "paused"), rows))
 
 
 @loop.command("status")
 def status(
-    name: LoopArgument,
-    *,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Watch until Ctrl-C.")] = False,
-    project: ProjectOption = "",
-    as_json: JsonOption = False,
+    name: LoopArgument, *, watch: Annotated[bool, typer.Option("--watch", "-w", help="Watch until Ctrl-C.")] = False
 ) -> None:
     """Show every stage of a loop: state, progress, and what it is waiting for."""
 
@@ -64,13 +61,13 @@ def status(
         loops = Loops(connection)
         if not watch:
             stages = await loops.status(name)
-            show(_data(name, stages), _picture(stages), as_json=as_json)
-        elif stdout.is_terminal and not as_json:
+            show(_data(name, stages), _picture(stages))
+        elif stdout.is_terminal and not options().as_json:
             await _watch(loops, name)
         else:
-            await _print_changes(loops, name, as_json=as_json)
+            await _print_changes(loops, name)
 
-    call(work, project, as_json=as_json)
+    call(work)
 
 
 async def _watch(loops: Loops, name: str) -> None:
@@ -80,34 +77,34 @@ async def _watch(loops: Loops, name: str) -> None:
             live.update(_picture(await loops.status(name)), refresh=True)
 
 
-async def _print_changes(loops: Loops, name: str, *, as_json: bool) -> None:
+async def _print_changes(loops: Loops, name: str) -> None:
     """Print all stages whenever one of them changes."""
     before: list[Stage] = []
     while True:
         stages = await loops.status(name)
         if stages != before:
-            show(_data(name, stages), _picture(stages), as_json=as_json)
+            show(_data(name, stages), _picture(stages))
             before = stages
         await asyncio.sleep(WATCH_S)
 
 
 @loop.command("pause")
-def pause(name: LoopArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
+def pause(name: LoopArgument) -> None:
     """Pause a loop: nothing new starts and no rollout advances. Work in progress and serving continue."""
-    _set_paused(name, project, paused=True, as_json=as_json)
+    _set_paused(name, paused=True)
 
 
 @loop.command("resume")
-def resume(name: LoopArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
+def resume(name: LoopArgument) -> None:
     """Resume a paused loop."""
-    _set_paused(name, project, paused=False, as_json=as_json)
+    _set_paused(name, paused=False)
 
 
-def _set_paused(name: str, project: str, *, paused: bool, as_json: bool) -> None:
-    changed = call(lambda c: Loops(c).pause(name, paused=paused), project, as_json=as_json)
+def _set_paused(name: str, *, paused: bool) -> None:
+    changed = call(lambda c: Loops(c).pause(name, paused=paused))
     verb = "paused" if paused else "resumed"
     parts = ", ".join(f"{kind} {part}" for kind, part in changed) or "nothing to change"
-    show({"loop": name, "paused": paused, "changed": _named(changed)}, f"{verb}: {parts}", as_json=as_json)
+    show({"loop": name, "paused": paused, "changed": _named(changed)}, f"{verb}: {parts}")
 
 
 def _named(parts: Any) -> list[dict[str, str]]:  # noqa: ANN401 - pairs

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tidemill_cli.output import JsonOption, ProjectOption, print_json, run, stdout
+from tidemill_cli.options import options
+from tidemill_cli.output import print_json, run, stdout
 from tidemill_cli.stack import start
 from tidemill_client.connection import Connection, remember_project
 from tidemill_helpdesk.endpoints import same_question_elsewhere
@@ -32,13 +33,12 @@ ContinueOption = Annotated[
 
 def demo(
     *,
-    project: ProjectOption = "",
     answers_only: AnswersOnlyOption = False,
     poisoned: PoisonedOption = False,
     is_continued: ContinueOption = False,
-    as_json: JsonOption = False,
 ) -> None:
     """Run the whole loop in a new project: documents, answers, corrections, training, evaluation, rollout."""
+    project, as_json = options().project, options().as_json
     if answers_only and poisoned:
         message = "--poisoned and --answers-only are mutually exclusive: --answers-only stops before the corrections"
         raise typer.BadParameter(message)
@@ -49,9 +49,9 @@ def demo(
         stdout.quiet = True
     name = project or f"{'poisoned' if poisoned else 'demo'}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     work = _continued() if is_continued else _started(name, answers_only=answers_only, poisoned=poisoned)
-    steps = run(work, as_json=as_json)
-    start(quiet=as_json)
-    path = run(_demo(steps), as_json=as_json)
+    steps = run(work)
+    start()
+    path = run(_demo(steps))
     if as_json:
         print_json(steps.report.data())
         return
