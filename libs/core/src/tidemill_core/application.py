@@ -26,11 +26,23 @@ def derived_id(*parts: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who calls, on behalf of which project."""
+    """Who calls, on behalf of which project.
+
+    A person or an account (`user:...`, `service_account:...`), also where a service calls for them, which `via` names.
+    """
 
     project: str
     subject: str = ""
-    roles: frozenset[str] = field(default_factory=frozenset)
+    roles: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+    permissions: frozenset[str] = frozenset()
+    """RPCs that are allowed beside those of the roles, such as `tidemill.rag.v1.RetrievalService/Search`."""
+    scopes: frozenset[str] | None = None
+    """The only RPCs that the credential is for; None is no restriction."""
+    credential: str = ""
+    """The id (`jti`) of the credential."""
+    via: str = ""
+    """The service whose own credential it is, such as `inference`."""
 
     @classmethod
     def of_service(cls, project: str, service: str) -> "Caller":

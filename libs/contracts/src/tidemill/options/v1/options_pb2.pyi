@@ -37,6 +37,8 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     """ROLE_OPERATOR: manages collections, deployments, models and other configuration."""
     ROLE_ADMIN: _Role.ValueType  # 5
     """ROLE_ADMIN: manages permissions."""
+    ROLE_INSTALLATION_ADMIN: _Role.ValueType  # 6
+    """ROLE_INSTALLATION_ADMIN: manages projects; an admin in each of them."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
     """Role is a caller's role in the project of the call."""
@@ -53,6 +55,8 @@ ROLE_OPERATOR: Role.ValueType  # 4
 """ROLE_OPERATOR: manages collections, deployments, models and other configuration."""
 ROLE_ADMIN: Role.ValueType  # 5
 """ROLE_ADMIN: manages permissions."""
+ROLE_INSTALLATION_ADMIN: Role.ValueType  # 6
+"""ROLE_INSTALLATION_ADMIN: manages projects; an admin in each of them."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 class _Audit:
@@ -82,6 +86,7 @@ Global___Audit: _TypeAlias = Audit  # noqa: Y015
 REQUIRED_ROLE_FIELD_NUMBER: _builtins.int
 AUDIT_FIELD_NUMBER: _builtins.int
 RESOURCE_FIELD_NUMBER: _builtins.int
+CALLERS_FIELD_NUMBER: _builtins.int
 required_role: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Role.ValueType]
 """required_role is the minimum role of callers."""
 audit: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Audit.ValueType]
@@ -89,4 +94,8 @@ audit: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, 
 resource: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _containers.RepeatedScalarFieldContainer[_builtins.str]]
 """resource is the path of the field, in the request, with the id of the resource that the call acts on, such as
 "gate.id". Of several paths the first that is set counts. Absent for calls without a resource, such as lists.
+"""
+callers: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _containers.RepeatedScalarFieldContainer[_builtins.str]]
+"""callers are the services that may call the RPC by their own identity, for a project or on behalf of a person, such
+as "inference". Absent: none may.
 """
