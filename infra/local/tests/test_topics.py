@@ -47,8 +47,14 @@ def test_in_production_a_record_is_acknowledged_by_two_of_three_and_here_by_the_
     assert (here.replication_factor, here.topic_configs["min.insync.replicas"]) == (1, "1")
 
 
-def test_no_topic_is_compacted() -> None:
-    assert {each.to_create().topic_configs["cleanup.policy"] for each in declared()} == {"delete"}
+def test_only_topics_of_state_are_compacted() -> None:
+    policies = {(each.kind == "state", each.to_create().topic_configs["cleanup.policy"]) for each in declared()}
+    assert policies == {(True, "compact"), (False, "delete")}
+
+
+def test_a_deleted_key_of_a_compacted_topic_is_seen_for_a_day_at_least() -> None:
+    states = [each.to_create().topic_configs for each in declared() if each.kind == "state"]
+    assert all(int(config["delete.retention.ms"]) >= 24 * 3600 * 1000 for config in states)
 
 
 def test_a_retention_is_hours_or_days() -> None:

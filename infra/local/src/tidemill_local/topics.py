@@ -38,7 +38,7 @@ class Topic(BaseModel, extra="forbid", frozen=True):
 
     name: str
     owner: str
-    kind: Literal["events", "inbound", "dead-letters"]
+    kind: Literal["events", "inbound", "dead-letters", "state"]
     key: str
     partitions: int
     retention: str
@@ -57,13 +57,17 @@ class Topic(BaseModel, extra="forbid", frozen=True):
     def to_create(self, *, copies: int | None = None) -> NewTopic:
         """Return the request that creates it, with the production's copies unless another number is given."""
         replication = copies or self.production.replication
+        kept = (
+            {"cleanup.policy": "compact", "delete.retention.ms": str(self.retention_ms)}
+            if self.kind == "state"
+            else {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
+        )
         return NewTopic(
             self.name,
             num_partitions=self.partitions,
             replication_factor=replication,
             topic_configs={
-                "cleanup.policy": "delete",
-                "retention.ms": str(self.retention_ms),
+                **kept,
                 "max.message.bytes": str(self.max_bytes),
                 "min.insync.replicas": str(min(replication, self.production.min_insync_replicas)),
             },

@@ -54,7 +54,7 @@ def test_the_dead_letters_of_each_projection_go_to_a_topic_that_is_declared() ->
     topics = yaml.safe_load((REPOSITORY / "infra/kafka/topics.yaml").read_text(encoding="utf-8"))["topics"]
 
     assert {projection.dead_letter_topic for projection in projections(Monitor())} == {
-        topic["name"] for topic in topics if topic["owner"] == "monitor"
+        topic["name"] for topic in topics if topic["owner"] == "monitor" and topic["kind"] == "dead-letters"
     }
 
 
