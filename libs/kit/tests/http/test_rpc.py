@@ -18,9 +18,12 @@ from tidemill.ingest.v1.source_service_pb2 import (
     GetSourceRequest,
     GetSourceResponse,
 )
+from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound, RateLimited, TidemillError, Violation
-from tidemill_kit.grpc.server import current_caller, remaining_s
-from tidemill_kit.http.rpc import rpc_application
+from tidemill_core.grpc.client import open_channel
+from tidemill_kit.grpc.admission import Admission
+from tidemill_kit.grpc.server import GrpcServer, admission_of, current_caller, remaining_s
+from tidemill_kit.http.rpc import HttpRpcs, rpc_application
 from tidemill_kit.http.settings import RpcHttpSettings
 
 SERVICE = "/tidemill.ingest.v1.SourceService"
@@ -32,14 +35,18 @@ class ProbeSettings(RpcHttpSettings):
 
 
 @asynccontextmanager
-async def serving(*, rpcs: bool = True, **handlers: Callable[..., object]) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(
+    *, rpcs: bool = True, admission: Admission | None = None, **handlers: Callable[..., object]
+) -> AsyncIterator[httpx.AsyncClient]:
     async def stream(_request: object, _context: Context) -> AsyncIterator[GenerateStreamResponse]:
         yield GenerateStreamResponse()
 
     made = ProbeSettings(
         **settings(max_request_items=100).model_dump(), http_port=0, max_body_bytes=2048, http_rpcs=rpcs
     )
-    app = rpc_application([sources(**handlers), inferences(GenerateStream=stream)], made, dependencies=[])
+    servicers = [sources(**handlers), inferences(GenerateStream=stream)]
+    served = HttpRpcs(servicers, made, admission=admission or admission_of(made))
+    app = rpc_application(served, made, dependencies=[])
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=ACME) as client:
         yield client
@@ -160,6 +167,31 @@ async def test_a_caller_s_time_is_the_handler_s_deadline() -> None:
 
     assert (late.status_code, late.json()["code"], odd.status_code) == (504, 4, 400)
     assert seen[0] <= 0.1
+
+
+async def test_rpcs_by_grpc_and_as_json_share_the_places_of_the_process() -> None:
+    async def enter(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+        entered.set()
+        await go.wait()
+        return GetSourceResponse()
+
+    entered, go = asyncio.Event(), asyncio.Event()
+    admission = Admission(max_rpcs=2, max_public_streams=1)
+    server = GrpcServer(settings(), [sources(GetSource=enter)], admission=admission)
+    await server.start()
+    async with (
+        open_channel(f"127.0.0.1:{server.port}", name="probe", project="acme") as channel,
+        serving(GetSource=get, admission=admission) as client,
+    ):
+        held = asyncio.ensure_future(SourceServiceStub(channel).GetSource(GetSourceRequest(id="cms")))
+        await entered.wait()
+        refused = await client.post(f"{SERVICE}/GetSource", json={})
+        go.set()
+        await held
+        taken = await client.post(f"{SERVICE}/GetSource", json={})
+    await server.stop(0)
+
+    assert (refused.status_code, refused.headers["retry-after"], taken.status_code) == (429, "1", 200)
 
 
 async def test_streams_other_paths_and_other_methods_are_not_served() -> None:

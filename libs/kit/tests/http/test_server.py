@@ -5,13 +5,18 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
+from tidemill_kit.http.application import application
 from tidemill_kit.http.connections import ConnectionLimits
+from tidemill_kit.http.exchange import Exchange
+from tidemill_kit.http.rpc import error_response
 from tidemill_kit.http.server import HttpPortTaken, HttpServer
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -114,6 +119,39 @@ async def test_signals_are_left_to_the_service() -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     async with serving():
         assert {number: signal.getsignal(number) for number in before} == before
+
+
+async def test_a_request_that_outlives_the_grace_is_answered_with_why_it_ended() -> None:
+    async def endless(request: Request) -> PlainTextResponse:
+        entered.set()
+        async with Exchange.of(request.scope).attended():
+            await asyncio.Event().wait()
+        raise AssertionError
+
+    entered, ended = asyncio.Event(), asyncio.Event()
+    app = application(
+        [Route("/", endless)],
+        dependencies=[],
+        error_response=error_response,
+        served="/",
+        hosts=(),
+        hosts_setting="PROBE_HTTP_HOSTS",
+    )
+
+    async def whole(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+        ended.set()
+
+    server = HttpServer(whole, host="127.0.0.1", port=0, grace_s=0.2)
+    await server.start()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+        call = asyncio.ensure_future(client.get("/"))
+        await entered.wait()
+        await server.stop()
+        assert ended.is_set()
+        answered = await call
+
+    assert (answered.status_code, "the service is stopping" in answered.text) == (503, True)
 
 
 async def test_a_stopped_server_listens_no_more() -> None:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
+from starlette.applications import Starlette
 
 from libs.kit.tests.grpc.support import Context, Lines, settings, sources
 from libs.kit.tests.service.running import Part, Running, Switch, living
@@ -17,6 +19,7 @@ from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_core.application import Page, Requeue
 from tidemill_core.errors import DependencyUnavailable, Internal
 from tidemill_core.grpc.client import open_channel
+from tidemill_kit.http.server import HttpServer
 from tidemill_kit.runtime.settings import PortTaken
 from tidemill_kit.runtime.telemetry import serve_metrics
 from tidemill_kit.service.app import App, Dependency, Worker, serve
@@ -94,6 +97,25 @@ async def test_what_the_start_does_not_need_holds_up_no_request() -> None:
         assert not await service.health()
         engine.on = True
         await service.becomes(ready=True)
+
+
+async def test_http_takes_no_more_requests_while_the_last_rpcs_are_answered() -> None:
+    async def last(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{http.port}") as client:
+            assert (await client.get("/nothing")).status_code == 404
+        entered.set()
+        async with asyncio.timeout(2):
+            while await _listens(http.port):  # noqa: ASYNC110 - it is asked
+                await asyncio.sleep(0.01)
+        return GetSourceResponse()
+
+    entered, http = asyncio.Event(), HttpServer(Starlette(), host="127.0.0.1", port=0, grace_s=3)
+    async with living(servicers=[sources(GetSource=last)], components=[http]) as service:
+        await service.becomes(ready=True)
+        call = asyncio.create_task(_asked(service))
+        await entered.wait()
+        assert await service.ends() == 0
+        await call
 
 
 async def test_what_takes_long_to_finish_does_so_beside_the_last_rpcs() -> None:
@@ -206,6 +228,15 @@ async def test_a_component_that_does_not_stop_keeps_no_other_from_stopping(fault
 
     assert diary == ["relay started", "consumers started", "relay stopped"]
     assert [line["component"] for line in lines.named("component_stop_failed")] == ["consumers"]
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionRefusedError:
+        return False
+    writer.close()
+    return True
 
 
 async def test_a_service_that_is_asked_to_stop_while_it_waits_stops() -> None:

@@ -11,9 +11,9 @@ from tidemill_feedback.errors import FeedbackNotFound
 from tidemill_feedback.reactions.events import inferences
 from tidemill_feedback.reactions.messages import TOPIC
 from tidemill_feedback.reactions.mongo import FEEDBACK, LISTS
-from tidemill_feedback.reactions.wiring import wire_reactions
+from tidemill_feedback.reactions.wiring import wire_http, wire_reactions
 from tidemill_feedback.settings import FeedbackSettings
-from tidemill_kit.http.rpc import rpc_application
+from tidemill_kit.http.rpc import HttpRpcs, rpc_application
 from tidemill_kit.http.server import server_of
 from tidemill_kit.service.app import App
 from tidemill_kit.service.backend import Backend
@@ -35,7 +35,9 @@ async def build_app(settings: FeedbackSettings) -> App:
         (add_FeedbackServiceServicer_to_server, reactions.servicer),
         (add_CurationServiceServicer_to_server, GrpcCurationService(curations=curations.crud)),
     ]
-    http = rpc_application(servicers, settings, dependencies=backend.dependencies, routes=reactions.http.routes())
+    rpcs = HttpRpcs(servicers, settings, admission=backend.admission)
+    routes = wire_http(settings, rpcs).routes()
+    http = rpc_application(rpcs, settings, dependencies=backend.dependencies, routes=routes)
     return backend.app(
         servicers=servicers,
         consumers=[

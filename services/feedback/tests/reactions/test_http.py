@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import httpx
 import pytest
+import structlog
 
 from services.feedback.tests.harness import FeedbackHarness
 from services.feedback.tests.inference_server import settings
@@ -14,7 +15,8 @@ from tidemill.feedback.v1.feedback_service_pb2_grpc import add_FeedbackServiceSe
 from tidemill_feedback.errors import FeedbackTokenRefused
 from tidemill_feedback.reactions.grpc import GrpcFeedbackService
 from tidemill_feedback.reactions.http import PURPOSE, HttpFeedback
-from tidemill_kit.http.rpc import rpc_application
+from tidemill_kit.grpc.admission import Admission
+from tidemill_kit.http.rpc import HttpRpcs, rpc_application
 from tidemill_kit.http.signed_tokens import SignedTokens
 
 TOKENS = SignedTokens(purpose=PURPOSE, key=b"k" * 32, lifetime=timedelta(days=1), refusal=FeedbackTokenRefused)
@@ -41,16 +43,18 @@ class Page:
 
 
 @asynccontextmanager
-async def open_page(tokens: SignedTokens | None = TOKENS) -> AsyncIterator[Page]:
+async def open_page(tokens: SignedTokens | None = TOKENS, *, max_rpcs: int = 10) -> AsyncIterator[Page]:
     harness = FeedbackHarness()
     harness.inferences.put("i1")
     harness.inferences.put("i2")
     service = GrpcFeedbackService(
         feedback=harness.read, submit=harness.submit, erase=harness.erase, clock=harness.clock
     )
-    api = HttpFeedback(service=service, tokens=tokens, clock=harness.clock, max_body_bytes=4096)
-    servicers = [(add_FeedbackServiceServicer_to_server, service)]
-    app = rpc_application(servicers, settings(http_rpcs=True), dependencies=[], routes=api.routes())
+    chosen = settings(http_rpcs=True)
+    admission = Admission(max_rpcs=max_rpcs, max_public_streams=1)
+    rpcs = HttpRpcs([(add_FeedbackServiceServicer_to_server, service)], chosen, admission=admission)
+    api = HttpFeedback(rpcs=rpcs, tokens=tokens, clock=harness.clock, max_body_bytes=4096)
+    app = rpc_application(rpcs, chosen, dependencies=[], routes=api.routes())
     headers = {"OpenAI-Project": "acme"}
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as http:
@@ -94,6 +98,18 @@ async def test_the_same_request_by_json_rpc_has_one_effect(page: Page) -> None:
 
     assert by_rpc.json()["feedback"]["id"] == by_page.json()["id"]
     assert (await page.harness.feedback.get("acme", by_page.json()["id"])).seq == 1
+
+
+async def test_a_reaction_takes_a_place_among_the_rpcs_in_work_and_is_logged_as_one() -> None:
+    async with open_page(max_rpcs=0) as page:
+        refused = await page.react()
+    with structlog.testing.capture_logs() as lines:
+        async with open_page() as page:
+            await page.react()
+
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    finished = [line for line in lines if line["event"] == "rpc_finished"]
+    assert [(line["method"].rpartition("/")[2], line["code"]) for line in finished] == [("SubmitFeedback", "OK")]
 
 
 @pytest.mark.parametrize(

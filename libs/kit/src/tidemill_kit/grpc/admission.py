@@ -10,7 +10,10 @@ _RETRY_AFTER_S = 1.0
 
 
 class Admission:
-    """Counts RPCs in work. At most half of the places are one project's; public streams have places of their own."""
+    """Counts RPCs in work, however they come. At most half of the places are one project's.
+
+    Public streams have places of their own.
+    """
 
     def __init__(self, *, max_rpcs: int, max_public_streams: int) -> None:
         self._max_rpcs = max_rpcs

@@ -127,32 +127,13 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        serve: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-
-        policy = self._policies.get(method, PUBLIC)
-        deserialize: Parse = handler.request_deserializer or _as_it_is
-        idle_s, max_items = self._idle_s, self._max_items
-
-        def read(request: Any, rpc: _Rpc) -> object:  # noqa: ANN401 - bytes, or a stream of them
-            def parse(raw: bytes) -> object:
-                if policy.request is not None:
-                    check_items(raw, policy.request, limit=max_items)
-                message = deserialize(raw)
-                rpc.record_resource(message)
-                return message
-
-            return received(request, parse, idle_s=idle_s) if handler.request_streaming else parsed(request, parse)
 
         async def answer(request: object, context: Context) -> object:
-            rpc = _Rpc(
-                method=method,
-                policy=policy,
-                streams=handler.response_streaming,
-                context=context,
-            )
-            return await self._answer(
-                rpc, lambda: produced(serve(read(request, rpc), context), context.write, idle_s=idle_s)
-            )
+            try:
+                return await self.call(method, handler, request, context)
+            except TidemillError as error:
+                # Last of all, because a stopping server does not wait for a handler that has called it.
+                await context.abort_with_status(to_status(error))
 
         make = {
             (False, False): grpc.unary_unary_rpc_method_handler,
@@ -162,14 +143,38 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         }[handler.request_streaming, handler.response_streaming]
         return make(answer, None, handler.response_serializer)  # parsed behind the edge, which says what is wrong
 
-    async def _answer(self, rpc: _Rpc, produce: Callable[[], Awaitable[object]]) -> object:
+    async def call(
+        self,
+        method: str,
+        handler: "grpc.RpcMethodHandler[Any, Any]",
+        request: Any,  # noqa: ANN401 - bytes, or a stream of them
+        context: Context,
+    ) -> object:
+        """Run a handler with the edge around it.
+
+        Raises:
+            TidemillError: what the caller is to be told.
+
+        """
+        serve: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        policy, idle_s = self._policies.get(method, PUBLIC), self._idle_s
+        rpc = _Rpc(method=method, policy=policy, streams=handler.response_streaming, context=context)
+        deserialize: Parse = handler.request_deserializer or _as_it_is
+
+        def parse(raw: bytes) -> object:
+            if policy.request is not None:
+                check_items(raw, policy.request, limit=self._max_items)
+            message = deserialize(raw)
+            rpc.record_resource(message)
+            return message
+
+        async def produce() -> object:
+            read = received(request, parse, idle_s=idle_s) if handler.request_streaming else parsed(request, parse)
+            return await produced(serve(read, context), context.write, idle_s=idle_s)
+
         structlog.contextvars.clear_contextvars()
-        try:
-            with _observed(rpc):
-                return await self._run(rpc, produce)
-        except TidemillError as error:
-            # Last of all, because a stopping server does not wait for a handler that has called it.
-            await rpc.context.abort_with_status(to_status(error))
+        with _observed(rpc):
+            return await self._run(rpc, produce)
 
     async def _run(self, rpc: _Rpc, produce: Callable[[], Awaitable[object]]) -> object:
         """Admit the caller and run the handler until the deadline."""

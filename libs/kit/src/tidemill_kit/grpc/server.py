@@ -68,8 +68,15 @@ class UndeclaredRpcs(ValueError):
         self.methods = tuple(methods)
 
 
+def admission_of(settings: ServiceSettings) -> Admission:
+    """Return the places for RPCs in a process, which all its APIs share."""
+    return Admission(max_rpcs=settings.max_concurrent_rpcs, max_public_streams=settings.max_public_streams)
+
+
 class GrpcServer:
     """Serves the servicers from `start` to `stop`; alive at once, ready when `set_ready` says so.
+
+    `admission` is what it shares with other APIs of the process.
 
     Raises:
         UndeclaredRpcs: at construction.
@@ -81,10 +88,11 @@ class GrpcServer:
         settings: ServiceSettings,
         servicers: Sequence[Registration],
         *,
+        admission: Admission | None = None,
         closed: Callable[[], str] = lambda: "",
     ) -> None:
         services = Services(servicers)
-        self._edge = services.edge(settings, closed=closed)
+        self._edge = services.edge(settings, admission=admission or admission_of(settings), closed=closed)
         self._server = grpc.aio.server(
             interceptors=[self._edge],
             options=_options(settings),
@@ -152,7 +160,9 @@ class Services:
         """Keep the handlers; generated code calls both."""
         self.handlers |= {f"/{service_name}/{name}": handler for name, handler in handlers.items()}
 
-    def edge(self, settings: ServiceSettings, *, closed: Callable[[], str] = lambda: "") -> EdgeInterceptor:
+    def edge(
+        self, settings: ServiceSettings, *, admission: Admission, closed: Callable[[], str] = lambda: ""
+    ) -> EdgeInterceptor:
         """Return what stands around each handler.
 
         Raises:
@@ -161,7 +171,7 @@ class Services:
         """
         return EdgeInterceptor(
             _policies(self.names),
-            admission=Admission(max_rpcs=settings.max_concurrent_rpcs, max_public_streams=settings.max_public_streams),
+            admission=admission,
             max_items=settings.max_request_items,
             idle_s=settings.stream_idle_s,
             closed=closed,

@@ -7,9 +7,8 @@ limits, errors, log and metrics are the same. An error is a google.rpc.Status.
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
-import grpc
 from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.message import Message
 from google.rpc import status_pb2
@@ -18,10 +17,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput, TidemillError, Violation
 from tidemill_core.grpc.context import PROJECT
 from tidemill_core.grpc.status import to_status
 from tidemill_core.tracing import TRACEPARENT
+from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.grpc.request_items import check_json_items
 from tidemill_kit.grpc.server import Registration, Services
 from tidemill_kit.http.application import application
@@ -35,70 +36,68 @@ TIMEOUT = "connect-timeout-ms"
 
 _MAX_TIMEOUT_DIGITS = 10  # as Connect limits it
 _DETAILS = "grpc-status-details-bin"
-_HTTP_STATUSES = {1: 499, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 14: 503, 16: 401}
-"""Of google.rpc.Code, as google/rpc/code.proto maps them; others are 500."""
-
-Handler = Callable[[bytes, object], Awaitable[Message]]
 
 
-class JsonRpcs:
-    """The unary RPCs of servicers as routes."""
+class HttpRpcs:
+    """The unary RPCs of servicers over HTTP; `admission` is what they share with the gRPC server of the process."""
 
-    def __init__(self, servicers: Sequence[Registration], settings: HttpSettings) -> None:
+    def __init__(self, servicers: Sequence[Registration], settings: HttpSettings, *, admission: Admission) -> None:
         self._services = Services(servicers)
-        self._edge = self._services.edge(settings)
+        self._edge = self._services.edge(settings, admission=admission)
         self._max_body_bytes = settings.max_body_bytes
         self._max_items = settings.max_request_items
+
+    async def call(self, method: str, request: Message, *, caller: Caller) -> Message:
+        """Call an RPC, as `/<package.Service>/<Method>`, for a route that has admitted the caller.
+
+        Raises:
+            TidemillError: as the RPC does, or because too many are in work.
+
+        """
+        return await self._served(method, request, _Context([(PROJECT, caller.project)]))
 
     def routes(self) -> list[Route]:
         """Return one route for each RPC."""
         return [
-            Route(method, self._endpoint(method, handler), methods=["POST"])
+            Route(method, self._endpoint(method), methods=["POST"])
             for method, handler in self._services.handlers.items()
             if not handler.request_streaming and not handler.response_streaming
         ]
 
-    def _endpoint(
-        self, method: str, handler: "grpc.RpcMethodHandler[Any, Any]"
-    ) -> Callable[[Request], Awaitable[Response]]:
+    def _endpoint(self, method: str) -> Callable[[Request], Awaitable[Response]]:
         service, _, name = method.lstrip("/").partition("/")
         declared = descriptor_pool.Default().FindServiceByName(service).FindMethodByName(name)
         kind = message_factory.GetMessageClass(declared.input_type)
-        details = _Details(method)
-
-        async def found(_details: object) -> "grpc.RpcMethodHandler[Any, Any]":
-            return handler
 
         async def answer(http: Request) -> Response:
             exchange = Exchange.of(http.scope)
-            try:
-                given = await exchange.body(at_most=self._max_body_bytes)
-                message = _parsed(kind(), given, max_items=self._max_items)
-                behind = await self._edge.intercept_service(found, details)  # type: ignore[arg-type]
-                serve: Any = behind and behind.unary_unary
-                async with exchange.attended():
-                    reply: Message = await serve(message.SerializeToString(), _Context(exchange))
-            except _Aborted as aborted:
-                return _error(aborted.status, {})
-            except TidemillError as error:
-                exchange.reason = error.reason
-                return error_response(error)
-            return JSONResponse(_json(reply))
+            given = await exchange.body(at_most=self._max_body_bytes)
+            message = _parsed(kind(), given, max_items=self._max_items)
+            headers = exchange.headers
+            metadata = [(name, value) for name in (PROJECT, TRACEPARENT) for value in headers.getlist(name)]
+            context = _Context(metadata, until=_until(exchange.header(TIMEOUT)))
+            async with exchange.attended():
+                return JSONResponse(_json(await self._served(method, message, context)))
 
+        return answer
+
+    async def _served(self, method: str, request: Message, context: "_Context") -> Message:
+        handler = self._services.handlers[method]
+        reply: Any = await self._edge.call(method, handler, request.SerializeToString(), cast("Any", context))
+        answer: Message = reply
         return answer
 
 
 def rpc_application(
-    servicers: Sequence[Registration],
+    rpcs: HttpRpcs,
     settings: RpcHttpSettings,
     *,
     dependencies: Sequence[Probed],
     routes: Iterable[BaseRoute] = (),
 ) -> Starlette:
     """Return an application of a service's own routes, health, and, where `http_rpcs` says so, the RPCs as JSON."""
-    rpcs = JsonRpcs(servicers, settings).routes() if settings.http_rpcs else []
     return application(
-        [*rpcs, *routes],
+        [*(rpcs.routes() if settings.http_rpcs else []), *routes],
         dependencies=dependencies,
         error_response=error_response,
         served=f"unary RPCs are at POST /<package.Service>/<Method> where {settings.variable('http_rpcs')} is true",
@@ -110,32 +109,18 @@ def rpc_application(
 
 def error_response(error: TidemillError) -> Response:
     """Return an error as a google.rpc.Status."""
-    status = _status(to_status(error))
-    return _error(status, headers_of(error), http_status=status_of(error))
-
-
-class _Details:
-    """What the edge asks of a call before it begins; implements `grpc.HandlerCallDetails`."""
-
-    def __init__(self, method: str) -> None:
-        self.method = method
-
-
-class _Aborted(Exception):
-    """The RPC ended with a status."""
-
-    def __init__(self, status: status_pb2.Status) -> None:
-        super().__init__(status.message)
-        self.status = status
+    packed = dict(to_status(error).trailing_metadata or ())[_DETAILS]
+    assert isinstance(packed, bytes)  # noqa: S101 - the core made it
+    status = json_format.MessageToDict(status_pb2.Status.FromString(packed))
+    return JSONResponse(status, status_code=status_of(error), headers=headers_of(error))
 
 
 class _Context:
     """As much of `grpc.aio.ServicerContext` as the edge and unary handlers use."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        headers = exchange.headers
-        self._metadata = [(name, value) for name in (PROJECT, TRACEPARENT) for value in headers.getlist(name)]
-        self._until = _until(exchange.header(TIMEOUT))
+    def __init__(self, metadata: list[tuple[str, str]], *, until: float | None = None) -> None:
+        self._metadata = metadata
+        self._until = until
 
     def invocation_metadata(self) -> list[tuple[str, str]]:
         return self._metadata
@@ -148,9 +133,6 @@ class _Context:
 
     async def write(self, _message: object) -> NoReturn:
         raise NotImplementedError  # of streams
-
-    async def abort_with_status(self, status: grpc.Status) -> NoReturn:
-        raise _Aborted(_status(status))
 
 
 def _until(timeout_ms: str) -> float | None:
@@ -188,14 +170,3 @@ def _json(message: Message) -> dict[str, Any]:
     return json_format.MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
-
-
-def _status(status: grpc.Status) -> status_pb2.Status:
-    packed = dict(status.trailing_metadata or ())[_DETAILS]
-    assert isinstance(packed, bytes)  # noqa: S101 - the edge made it
-    return status_pb2.Status.FromString(packed)
-
-
-def _error(status: status_pb2.Status, headers: dict[str, str], *, http_status: int | None = None) -> Response:
-    code = http_status or _HTTP_STATUSES.get(status.code, 500)
-    return JSONResponse(json_format.MessageToDict(status), status_code=code, headers=headers)

@@ -14,6 +14,7 @@ from tidemill_kit.http.connections import ConnectionLimits, Connections
 from tidemill_kit.http.settings import HttpSettings
 
 _LIMITS = ConnectionLimits()
+_CANCELLATION_S = 1.0
 
 
 class HttpPortTaken(PreconditionFailed):
@@ -34,6 +35,12 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self.listening.set()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let requests end, then cancel them and send what they answer to that."""
+        await super().shutdown(sockets)
+        if tasks := set(self.server_state.tasks):
+            await asyncio.wait(tasks, timeout=_CANCELLATION_S)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Capture none."""
@@ -46,7 +53,7 @@ def server_of(app: ASGIApp, settings: HttpSettings) -> "HttpServer":
         app,
         host=settings.host,
         port=settings.http_port,
-        grace_s=settings.shutdown_grace_s / 2,
+        grace_s=settings.request_grace_s,
         limits=ConnectionLimits(
             idle_s=settings.http_idle_s, header_s=settings.http_header_s, max_connections=settings.http_max_connections
         ),
@@ -55,7 +62,10 @@ def server_of(app: ASGIApp, settings: HttpSettings) -> "HttpServer":
 
 
 class HttpServer:
-    """Serves an ASGI application from `start` to `stop`. Implements `service.Watched`; `setting` names the port."""
+    """Serves an ASGI application from `start` to `stop`; `setting` names the port.
+
+    Implements `service.Watched` and `service.Draining`.
+    """
 
     name = "http"
 
@@ -78,7 +88,7 @@ class HttpServer:
             access_log=False,
             lifespan="off",
             log_config=None,
-            timeout_graceful_shutdown=max(1, int(grace_s)),
+            timeout_graceful_shutdown=cast("int", grace_s),
             ws="none",
         )
         self._server = _Server(config)
@@ -114,8 +124,12 @@ class HttpServer:
             await asyncio.wait({self._task})
             self._task.result()
 
-    async def stop(self) -> None:
-        """Take no more requests, and give those that run the grace to end."""
+    def begin_stop(self) -> None:
+        """Take no more requests, and give those that run the grace to end. See `service.Draining`."""
         self._server.should_exit = True
+
+    async def stop(self) -> None:
+        """Wait until the last request has ended."""
+        self.begin_stop()
         if self._task is not None:
             await asyncio.wait({self._task})

@@ -11,6 +11,8 @@ from tidemill_core.quotas import Quota
 from tidemill_core.transport_security import KafkaServers
 from tidemill_kit.runtime.transport_security import TransportSettings
 
+_REQUESTS_SHARE_OF_GRACE = 0.75
+
 
 class ServiceSettings(TransportSettings):
     """Settings of every service. A service derives its own with `env_prefix="INGEST_"` and adds its fields."""
@@ -69,6 +71,11 @@ class ServiceSettings(TransportSettings):
     """The pause between two probes of a dependency."""
     shutdown_grace_s: float = Field(20.0, ge=0)
     """How long RPCs and components get to finish after SIGTERM."""
+
+    @property
+    def request_grace_s(self) -> float:
+        """How much of it requests get, by whichever API they come."""
+        return _REQUESTS_SHARE_OF_GRACE * self.shutdown_grace_s
 
     @property
     def service(self) -> str:

@@ -16,6 +16,7 @@ import structlog
 from tidemill.status.v1 import status_service_pb2_grpc
 from tidemill_core.errors import DependencyUnavailable, Internal, TidemillError, isolated
 from tidemill_kit.events.decompression import limit_inflation
+from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.grpc.server import GrpcServer, Registration
 from tidemill_kit.runtime import telemetry
 from tidemill_kit.runtime.settings import ServiceSettings
@@ -25,7 +26,6 @@ from tidemill_kit.workers.controller import Controller
 
 __all__ = ["App", "Component", "Dependency", "Watched", "Worker", "run", "serve"]
 
-_RPC_SHARE_OF_GRACE = 0.75
 _RESTART_PAUSE_S = 1.0
 
 _log = structlog.get_logger()
@@ -90,7 +90,8 @@ class Worker:
 class App:
     """A service put together: what its composition root returns.
 
-    `components` start in this order and stop in the reverse one. `consumers`, `outbox_length` and the components
+    `components` start in this order and stop in the reverse one. Where one of them serves RPCs too, `admission` is what
+    it shares with the gRPC server. `consumers`, `outbox_length` and the components
     that are a `workers.controller.Controller` feed the status.
     """
 
@@ -98,6 +99,7 @@ class App:
     servicers: Sequence[Registration]
     dependencies: Sequence[Dependency] = ()
     components: Sequence[Component] = ()
+    admission: Admission | None = None
     consumers: Consumers = tuple
     outbox_length: OutboxLength = int
 
@@ -169,6 +171,7 @@ class _ServiceRunner:
         self._grpc = GrpcServer(
             app.settings,
             [*app.servicers, (status_service_pb2_grpc.add_StatusServiceServicer_to_server, status)],
+            admission=app.admission,
             closed=self._closed,
         )
 
@@ -190,7 +193,7 @@ class _ServiceRunner:
         for component in self._begun:
             if isinstance(component, Draining):
                 component.begin_stop()
-        await self._grpc.stop(_RPC_SHARE_OF_GRACE * grace_s)
+        await self._grpc.stop(self._app.settings.request_grace_s)
         orderly = True
         for component in reversed(self._begun):
             try:

@@ -16,7 +16,7 @@ from tidemill_core.quotas import Quota
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay
 from tidemill_kit.events.subscriptions import Subscription
-from tidemill_kit.grpc.server import Registration
+from tidemill_kit.grpc.server import Registration, admission_of
 from tidemill_kit.runtime.settings import ServiceSettings
 from tidemill_kit.service.app import App, Component, Dependency
 from tidemill_kit.store import mongo
@@ -75,6 +75,8 @@ class Backend:
             Dependency(name="kafka", probe=self.publisher.ping, needed_to_serve=False),
         ]
         """What the service needs; a service appends its own."""
+        self.admission = admission_of(settings)
+        """The places for RPCs, by whichever API they come."""
         self._owner = str(uuid4())
         self._stores = _Stores(client)
         self._publishes = False
@@ -158,6 +160,7 @@ class Backend:
             servicers=servicers,
             dependencies=self.dependencies,
             components=[self._stores, self.publisher, *relay, *components, *workers, subscribed, *servers],
+            admission=self.admission,
             consumers=subscribed.status,
             outbox_length=self.relay.outbox_length,
         )

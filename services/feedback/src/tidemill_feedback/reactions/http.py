@@ -3,12 +3,14 @@
 The body has `inference`, its `token` (the `feedback_token` that came with the answer), `metric`, the value as `number`,
 `comment` or `correction`, and may have `request_id`. The reaction is the asking user's: a browser cannot name another
 one. `DELETE /v1/feedback/{id}` withdraws it, with the same token in the header `Feedback-Token` (an address is in too
-many logs). The RPCs do the rest, so that a request has one effect however it comes.
+many logs). The RPCs do the rest, behind the edge that all RPCs have: a request has one effect, one line of log and one
+place among the RPCs in work, however it comes.
 """
 
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from google.protobuf.message import Message
 from pydantic import Field, StringConstraints, model_validator
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -17,17 +19,18 @@ from starlette.routing import Route
 from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import feedback_pb2
 from tidemill.feedback.v1 import feedback_service_pb2 as pb
-from tidemill_core.application import Clock
+from tidemill_core.application import Caller, Clock
 from tidemill_core.resources import MAX_REQUEST_ID, check_request_id
 from tidemill_feedback.errors import FeedbackOfAnother, TokensNotConfigured
-from tidemill_feedback.reactions.grpc import GrpcFeedbackService
 from tidemill_kit.http.bodies import Strict, body_of
 from tidemill_kit.http.exchange import Exchange
+from tidemill_kit.http.rpc import HttpRpcs
 from tidemill_kit.http.signed_tokens import SignedTokens
 
 PURPOSE = "feedback"
 """Of the tokens, as inference makes them."""
 
+_SERVICE = pb.DESCRIPTOR.services_by_name["FeedbackService"].full_name
 _MAX_NAME = 512
 _TOKEN_HEADER = "feedback-token"  # noqa: S105 - a header's name
 _ASKER = "user"
@@ -67,7 +70,7 @@ class FeedbackBody(Strict):
 class HttpFeedback:
     """Serves reactions of users who were shown an answer."""
 
-    service: GrpcFeedbackService
+    rpcs: HttpRpcs
     tokens: SignedTokens | None
     clock: Clock
     max_body_bytes: int
@@ -90,7 +93,7 @@ class HttpFeedback:
         body = body_of(FeedbackBody, await exchange.body(at_most=self.max_body_bytes))
         exchange.facts["inference"] = body.inference
         self._check(body.token, caller.project, body.inference)
-        return _reply((await self.service.SubmitFeedback(body.message(), None)).feedback)
+        return _reply(await self._called("SubmitFeedback", body.message(), caller))
 
     async def withdraw(self, http: Request) -> Response:
         """Withdraw a reaction of the user who asked."""
@@ -100,14 +103,19 @@ class HttpFeedback:
         check_request_id(request_id)
         if self.tokens is None:
             raise TokensNotConfigured
-        known = (await self.service.GetFeedback(pb.GetFeedbackRequest(id=http.path_params["id"]), None)).feedback
+        known = await self._called("GetFeedback", pb.GetFeedbackRequest(id=http.path_params["id"]), caller)
         exchange.facts["inference"] = known.inference
         self._check(http.headers.get(_TOKEN_HEADER, ""), caller.project, known.inference)
         withdrawn = known.state == feedback_pb2.FEEDBACK_STATE_WITHDRAWN
         if known.rater != _ASKER or not (known.counts or withdrawn):
             raise FeedbackOfAnother
         request = pb.WithdrawFeedbackRequest(id=known.id, request_id=request_id)
-        return _reply((await self.service.WithdrawFeedback(request, None)).feedback)
+        return _reply(await self._called("WithdrawFeedback", request, caller))
+
+    async def _called(self, rpc: str, request: Message, caller: Caller) -> feedback_pb2.Feedback:
+        reply: Any = await self.rpcs.call(f"/{_SERVICE}/{rpc}", request, caller=caller)
+        feedback: feedback_pb2.Feedback = reply.feedback
+        return feedback
 
     def _check(self, token: str, project: str, inference: str) -> None:
         if self.tokens is None:

@@ -21,6 +21,7 @@ from tidemill_feedback.reactions.mongo_pending import MongoPending
 from tidemill_feedback.reactions.ports import FeedbackStore, ForgetExamples, Pending
 from tidemill_feedback.reactions.submit_feedback import SubmitFeedback
 from tidemill_feedback.settings import FeedbackSettings
+from tidemill_kit.http.rpc import HttpRpcs
 from tidemill_kit.http.signed_tokens import SignedTokens
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
@@ -31,7 +32,6 @@ class WiredReactions:
     """What `app.py` needs of reactions."""
 
     servicer: GrpcFeedbackService
-    http: HttpFeedback
     submissions: Submissions
     match: MatchPending
     expiry: Controller[ResourceKey]
@@ -67,9 +67,6 @@ def wire_reactions(
     )
     return WiredReactions(
         servicer=servicer,
-        http=HttpFeedback(
-            service=servicer, tokens=_tokens(settings), clock=clock, max_body_bytes=settings.max_body_bytes
-        ),
         submissions=Submissions(
             take=HandleSubmission(submit=submit, match=match, pending=pending, clock=clock),
             record_bytes=settings.max_record_bytes,
@@ -77,6 +74,12 @@ def wire_reactions(
         match=match,
         expiry=_expiry(settings, backend, match, pending),
     )
+
+
+def wire_http(settings: FeedbackSettings, rpcs: HttpRpcs) -> HttpFeedback:
+    """Return the HTTP API of reactions."""
+    tokens, clock = _tokens(settings), SystemClock()
+    return HttpFeedback(rpcs=rpcs, tokens=tokens, clock=clock, max_body_bytes=settings.max_body_bytes)
 
 
 def _tokens(settings: FeedbackSettings) -> SignedTokens | None:
