@@ -14,6 +14,7 @@ from openai import AsyncOpenAI
 from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
 
+from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from tidemill_core.application import Caller, Request, derived_id
 from tidemill_inference.deployments.domain.configuration import Configuration, Sampling
 from tidemill_inference.deployments.domain.deployment import Deployment
@@ -24,8 +25,7 @@ from tidemill_inference.generation.domain.content import Citation, Message, Part
 from tidemill_inference.generation.domain.inference import Inference, Question, State, Usage, Variant
 from tidemill_inference.generation.ports import Delta, Finished, Started, Step
 from tidemill_inference.openai_api.errors import FEEDBACK, FeedbackTokenRefused
-from tidemill_inference.openai_api.feedback_service import FeedbackSubmissions
-from tidemill_inference.openai_api.ports import Reactions
+from tidemill_inference.openai_api.feedback import HttpFeedback
 from tidemill_inference.openai_api.routes import Answering, OpenAiApi
 from tidemill_kit.http.server import HttpServer
 from tidemill_kit.http.signed_tokens import SignedTokens
@@ -35,6 +35,7 @@ from tidemill_testkit.stores import InMemoryAggregates
 
 BORN = datetime(2026, 11, 20, 10, 15, tzinfo=UTC)
 QUESTION = "How do I reset my Kestrel password?"
+MAX_BODY_BYTES = 4096
 BODY = {"model": "helpdesk", "messages": [{"role": "user", "content": QUESTION}]}
 PASSAGE = Passage(id="1", document="d-1", version=2, start=0, end=9, score=0.75, key="kb/1", text="Kestrels.")
 
@@ -154,7 +155,7 @@ class ApiClient:
 async def open_api(
     answers: Answering,
     *,
-    reactions: Reactions | None = None,
+    feedback: FeedbackServiceStub | None = None,
     feedback_tokens: SignedTokens | None = TOKENS,
     **options: Any,  # noqa: ANN401 - options of OpenAiDoor
 ) -> AsyncIterator[ApiClient]:
@@ -168,10 +169,10 @@ async def open_api(
     api = OpenAiApi(
         answers,
         deployments,
-        reactions=reactions or FeedbackSubmissions(None, timeout_s=1.0),
-        feedback_tokens=feedback_tokens,
-        clock=FixedClock(),
-        **{"max_body_bytes": 4096, "stall_s": 10.0, "keep_alive_s": 10.0, **options},
+        feedback=HttpFeedback(
+            service=feedback, timeout_s=5.0, max_body_bytes=MAX_BODY_BYTES, tokens=feedback_tokens, clock=FixedClock()
+        ),
+        **{"max_body_bytes": MAX_BODY_BYTES, "stall_s": 10.0, "keep_alive_s": 10.0, **options},
     )
     server = HttpServer(api.app(), host="127.0.0.1", port=0, grace_s=1.0)
     await server.start()

@@ -11,7 +11,6 @@ from services.inference.tests.openai_api.apis import TOKENS, ApiClient, Lines, S
 from tidemill.feedback.v1 import feedback_pb2, feedback_service_pb2, feedback_service_pb2_grpc
 from tidemill_core.errors import InvalidInput, NotFound, TidemillError, Violation
 from tidemill_core.grpc.client import open_channel
-from tidemill_inference.openai_api.feedback_service import FeedbackSubmissions
 from tidemill_kit.grpc.server import GrpcServer, current_caller
 from tidemill_testkit.clocks import NOON
 
@@ -73,7 +72,7 @@ async def feedback_api() -> AsyncIterator[tuple[ApiClient, Feedback]]:
     channel = open_channel(f"127.0.0.1:{server.port}", name="feedback", timeout_s=5)
     try:
         async with open_api(
-            ScriptedAnswers(), reactions=FeedbackSubmissions(channel, timeout_s=5), cors_origins=(SHOP,)
+            ScriptedAnswers(), feedback=feedback_service_pb2_grpc.FeedbackServiceStub(channel), cors_origins=(SHOP,)
         ) as api:
             yield api, feedback
     finally:

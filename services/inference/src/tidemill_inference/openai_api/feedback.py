@@ -8,16 +8,33 @@ the asking user's: a browser cannot name another one. Other fields are refused b
 logs) and, optionally, `?request_id=`. It withdraws only reactions of the asking user, not of reviewers.
 """
 
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, model_validator
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 
-from tidemill_core.application import Clock
-from tidemill_core.errors import InvalidInput, PermissionDenied, PreconditionFailed, Violation
+from tidemill.content.v1 import content_pb2
+from tidemill.feedback.v1 import feedback_pb2
+from tidemill.feedback.v1 import feedback_service_pb2 as pb
+from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceStub
+from tidemill_core.application import Caller, Clock
+from tidemill_core.errors import (
+    DeadlineExceeded,
+    DependencyUnavailable,
+    Internal,
+    InvalidInput,
+    PermissionDenied,
+    PreconditionFailed,
+    Violation,
+)
+from tidemill_core.grpc.context import acting_as
 from tidemill_core.resources import MAX_REQUEST_ID, check_request_id
-from tidemill_inference.openai_api.ports import Reaction, Reactions, SubmittedReaction
+from tidemill_inference.errors import ServiceNotNamed
+from tidemill_inference.generation.domain.inference import Inference
 from tidemill_kit.http.bodies import Strict, body_of
 from tidemill_kit.http.exchange import Exchange
 from tidemill_kit.http.signed_tokens import SignedTokens
@@ -48,6 +65,8 @@ class NotTheAskers(PermissionDenied):
 
 
 _TOKEN_HEADER = "feedback-token"  # noqa: S105 - a header's name
+_ASKER = "user"
+"""The rater that the person who asked is."""
 _VALUES = ("number", "comment", "correction")
 
 
@@ -69,58 +88,87 @@ class FeedbackBody(Strict):
             raise ValueError(message)
         return self
 
-    def reaction(self) -> Reaction:
-        """Return it as the application knows it."""
-        return Reaction(**self.model_dump(exclude={"request_id", "token"}))
+    def message(self) -> pb.SubmitFeedbackRequest:
+        """Return the request of the contract; feedback makes the same one of the same body."""
+        value: dict[str, Any] = {name: given for name in _VALUES if (given := getattr(self, name)) is not None}
+        if self.correction is not None:
+            part = content_pb2.Part(text=self.correction)
+            output = content_pb2.Message(role=content_pb2.ROLE_ASSISTANT, parts=[part])
+            value["correction"] = feedback_pb2.Correction(output=[output])
+        feedback = feedback_pb2.Feedback(inference=self.inference, metric=self.metric, **value)
+        return pb.SubmitFeedbackRequest(feedback=feedback, request_id=self.request_id)
 
 
+@dataclass(frozen=True, kw_only=True)
 class HttpFeedback:
-    """Serves `POST /v1/feedback` and `DELETE /v1/feedback/{id}`."""
+    """Serves `POST /v1/feedback` and `DELETE /v1/feedback/{id}`, and makes the tokens that they take."""
 
-    def __init__(self, reactions: Reactions, *, max_body_bytes: int, tokens: SignedTokens | None, clock: Clock) -> None:
-        self._reactions = reactions
-        self._tokens = tokens
-        self._clock = clock
-        self._max_body_bytes = max_body_bytes
+    service: FeedbackServiceStub | None
+    """None where no address of feedback is set."""
+    timeout_s: float
+    max_body_bytes: int
+    tokens: SignedTokens | None
+    """None where there is no key to make them with."""
+    clock: Clock
+
+    def token_of(self, inference: Inference) -> str:
+        """Return the token of an answer, "" without a key."""
+        return self.tokens.issue(inference.project, inference.id, now=self.clock.now()) if self.tokens else ""
 
     async def submit(self, http: HttpRequest) -> Response:
         """Submit a reaction to feedback, and return its id."""
         exchange = Exchange.of(http.scope)
         caller = await exchange.admit()
-        body = body_of(FeedbackBody, await exchange.body(at_most=self._max_body_bytes))
+        body = body_of(FeedbackBody, await exchange.body(at_most=self.max_body_bytes))
         exchange.facts["inference"] = body.inference
         self._check(body.token, caller.project, body.inference)
         try:
-            submitted = await self._reactions.submit(caller, body.reaction(), request_id=body.request_id)
+            with self._asked(caller) as feedback:
+                submitted = await feedback.SubmitFeedback(body.message(), timeout=self.timeout_s)
         except InvalidInput as error:
             raise _as_sent(error) from error
-        return _reply(submitted)
+        return _reply(submitted.feedback)
 
     async def withdraw(self, http: HttpRequest) -> Response:
         """Withdraw a reaction of the person who asked."""
         exchange = Exchange.of(http.scope)
         caller = await exchange.admit()
-        request_id = http.query_params.get("request_id", "")
-        check_request_id(request_id)
-        if self._tokens is None:
+        request = pb.WithdrawFeedbackRequest(
+            id=http.path_params["id"], request_id=http.query_params.get("request_id", "")
+        )
+        check_request_id(request.request_id)
+        if self.tokens is None:
             raise TokensNotConfigured
-        known = await self._reactions.get(caller, http.path_params["id"])
-        exchange.facts["inference"] = known.inference
-        self._check(http.headers.get(_TOKEN_HEADER, ""), caller.project, known.inference)
-        if not known.of_asker:
-            raise NotTheAskers
-        withdrawn = await self._reactions.withdraw(caller, known.id, request_id=request_id)
-        return _reply(withdrawn)
+        with self._asked(caller) as feedback:
+            known = (await feedback.GetFeedback(pb.GetFeedbackRequest(id=request.id), timeout=self.timeout_s)).feedback
+            exchange.facts["inference"] = known.inference
+            self._check(http.headers.get(_TOKEN_HEADER, ""), caller.project, known.inference)
+            is_withdrawn = known.state == feedback_pb2.FEEDBACK_STATE_WITHDRAWN
+            if known.rater != _ASKER or not (known.counts or is_withdrawn):
+                raise NotTheAskers
+            return _reply((await feedback.WithdrawFeedback(request, timeout=self.timeout_s)).feedback)
+
+    @contextmanager
+    def _asked(self, caller: Caller) -> Iterator[FeedbackServiceStub]:
+        if self.service is None:
+            raise ServiceNotNamed(service="feedback", setting="INFERENCE_FEEDBACK_ADDRESS")
+        try:
+            with acting_as(caller):
+                yield self.service
+        except (DeadlineExceeded, Internal) as error:
+            message = f"feedback does not answer: {error.message}"
+            raise DependencyUnavailable(message, dependency="feedback") from error
 
     def _check(self, token: str, project: str, inference: str) -> None:
-        if self._tokens is None:
+        if self.tokens is None:
             raise TokensNotConfigured
-        self._tokens.check(token, project, inference, now=self._clock.now())
+        self.tokens.check(token, project, inference, now=self.clock.now())
 
 
-def _reply(reaction: SubmittedReaction) -> Response:
-    answer = {"id": reaction.id, "object": "feedback", "state": reaction.state}
-    return JSONResponse(answer | {"inference": reaction.inference, "metric": reaction.metric})
+def _reply(feedback: feedback_pb2.Feedback) -> Response:
+    state = feedback_pb2.FeedbackState.Name(feedback.state).removeprefix("FEEDBACK_STATE_").lower()
+    answer = {"id": feedback.id, "object": "feedback", "state": state}
+    return JSONResponse(answer | {"inference": feedback.inference, "metric": feedback.metric})
 
 
 def _as_sent(error: InvalidInput) -> InvalidInput:

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from tidemill_core.application import Caller, Clock, PageRequest, Request
+from tidemill_core.application import Caller, PageRequest, Request
 from tidemill_core.errors import InvalidInput, TidemillError, Violation
 from tidemill_core.resources import list_all
 from tidemill_inference.deployments.ports import Deployments
@@ -27,12 +27,10 @@ from tidemill_inference.generation.ports import Delta, Finished, Started, Step
 from tidemill_inference.openai_api.completions import Chunks, completion, model
 from tidemill_inference.openai_api.errors import error_body, error_response
 from tidemill_inference.openai_api.feedback import HttpFeedback
-from tidemill_inference.openai_api.ports import Reactions
 from tidemill_inference.openai_api.schemas import IDEMPOTENCY_HEADER, chat_request_of, request_of
 from tidemill_kit.http.application import application
 from tidemill_kit.http.callers import is_browser
 from tidemill_kit.http.exchange import DEFAULT_STALL_S, ClientLeft, Exchange
-from tidemill_kit.http.signed_tokens import SignedTokens
 from tidemill_kit.service.app import Dependency
 
 DEFAULT_KEEP_ALIVE_S = 15.0
@@ -76,9 +74,7 @@ class OpenAiApi:
         deployments: Deployments,
         *,
         max_body_bytes: int,
-        reactions: Reactions,
-        feedback_tokens: SignedTokens | None,
-        clock: Clock,
+        feedback: HttpFeedback,
         dependencies: Sequence[Dependency] = (),
         stall_s: float = DEFAULT_STALL_S,
         keep_alive_s: float = DEFAULT_KEEP_ALIVE_S,
@@ -86,15 +82,14 @@ class OpenAiApi:
         hosts: Collection[str] = (),
         principals_from: PrincipalsFrom = "servers",
     ) -> None:
-        issue = _issuing(feedback_tokens, clock)
         self._chat = ChatCompletions(
             answer,
             max_body_bytes=max_body_bytes,
             keep_alive_s=keep_alive_s,
-            issue=issue,
+            issue=feedback.token_of,
             principals_from=principals_from,
         )
-        self._feedback = HttpFeedback(reactions, max_body_bytes=max_body_bytes, tokens=feedback_tokens, clock=clock)
+        self._feedback = feedback
         self._deployments = deployments
         self._cors_origins = cors_origins
         self._dependencies = dependencies
@@ -177,15 +172,6 @@ class ChatCompletions:
                 await JSONResponse(body)(scope, receive, exchange.send)
         except InvalidInput as error:
             raise asked.blamed(error) from error
-
-
-def _issuing(tokens: SignedTokens | None, clock: Clock) -> IssueToken:
-    """Return what makes the token of an answer, "" where there is no key to make one with."""
-
-    def issue(inference: Inference) -> str:
-        return tokens.issue(inference.project, inference.id, now=clock.now()) if tokens else ""
-
-    return issue
 
 
 def _check_principals(question: Question, *, browser: bool, taken_from: PrincipalsFrom) -> None:

@@ -2,10 +2,11 @@
 
 from datetime import timedelta
 
+from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from tidemill_core.application import SystemClock
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.openai_api.errors import FEEDBACK, FeedbackTokenRefused
-from tidemill_inference.openai_api.feedback_service import FeedbackSubmissions
+from tidemill_inference.openai_api.feedback import HttpFeedback
 from tidemill_inference.openai_api.routes import Answering, OpenAiApi
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.http.server import HttpServer, server_of
@@ -17,15 +18,10 @@ def wire_openai_api(
     settings: InferenceSettings, backend: Backend, *, answer: Answering, deployments: Deployments
 ) -> HttpServer:
     """Return the server of the OpenAI-compatible API."""
-    feedback = settings.feedback_address and backend.channel(
-        "feedback", settings.feedback_address, timeout_s=settings.call_timeout_s
-    )
     api = OpenAiApi(
         answer,
         deployments,
-        reactions=FeedbackSubmissions(feedback or None, timeout_s=settings.call_timeout_s),
-        feedback_tokens=_feedback_tokens(settings),
-        clock=SystemClock(),
+        feedback=_feedback(settings, backend),
         max_body_bytes=settings.max_body_bytes,
         dependencies=backend.dependencies,
         keep_alive_s=settings.http_keep_alive_s,
@@ -34,6 +30,19 @@ def wire_openai_api(
         principals_from=settings.http_principals,
     )
     return server_of(api.app(), settings)
+
+
+def _feedback(settings: InferenceSettings, backend: Backend) -> HttpFeedback:
+    service, timeout_s = None, settings.call_timeout_s
+    if settings.feedback_address:
+        service = FeedbackServiceStub(backend.channel("feedback", settings.feedback_address, timeout_s=timeout_s))
+    return HttpFeedback(
+        service=service,
+        timeout_s=timeout_s,
+        max_body_bytes=settings.max_body_bytes,
+        tokens=_feedback_tokens(settings),
+        clock=SystemClock(),
+    )
 
 
 def _feedback_tokens(settings: InferenceSettings) -> SignedTokens | None:
