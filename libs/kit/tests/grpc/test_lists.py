@@ -6,7 +6,7 @@ from tidemill.evaluator.v1.evaluation_service_pb2 import ListEvaluationsRequest
 from tidemill.ingest.v1.source_service_pb2 import ListSourcesRequest
 from tidemill_core.application import PageRequest
 from tidemill_core.errors import InvalidInput
-from tidemill_kit.grpc.lists import newest_first, values_of
+from tidemill_kit.grpc.lists import Order, descends, values_of
 from tidemill_kit.grpc.requests import page_of
 
 FILTERS = {"gate": "gate", "deployment": "rule.deployment"}
@@ -17,13 +17,24 @@ FILTERS = {"gate": "gate", "deployment": "rule.deployment"}
     [("", False), ("create_time", False), ("create_time desc", True), (" create_time   desc ", True)],
 )
 def test_an_order_is_one_of_two(order: str, newest: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    assert newest_first(order) is newest
+    assert descends(order) is newest
 
 
 @pytest.mark.parametrize("order", ["id", "create_time asc", "create_time desc, id", "CREATE_TIME", "desc"])
 def test_another_order_is_refused_naming_both(order: str) -> None:
     with pytest.raises(InvalidInput, match=r'order_by: is .*; send "create_time" .* or "create_time desc"'):
-        newest_first(order)
+        descends(order)
+
+
+def test_a_list_may_have_an_order_of_its_own() -> None:
+    worst = Order("difference", "worst first", "best first")
+
+    assert not descends("difference", worst)
+    assert descends("difference desc", worst)
+    with pytest.raises(
+        InvalidInput, match=r'send "difference" \(worst first, the default\) or "difference desc" \(best'
+    ):
+        descends("create_time", worst)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from services.evaluator.tests.builders import ADA, TUNED, cases
@@ -51,6 +53,19 @@ async def test_pages_go_on_where_the_one_before_ended() -> None:
     )
 
     assert (ids(first), ids(last), last.next_token) == (["c1", "c2", "c3"], ["c4"], "")
+
+
+async def test_the_best_come_first_page_by_page_where_the_order_says_so() -> None:
+    evaluator, evaluation = await evaluated()
+    command = ListCommand(evaluation=evaluation, page=PageRequest(size=2), best_first=True)
+
+    first = await evaluator.list_case_results(ADA, command)
+    rest = replace(command, page=PageRequest(size=2, token=first.next_token))
+    last = await evaluator.list_case_results(ADA, rest)
+
+    assert (ids(first), ids(last), last.next_token) == (["c4", "c3"], ["c2", "c1"], "")
+    with pytest.raises(InvalidInput, match="page_token"):
+        await evaluator.list_case_results(ADA, replace(rest, best_first=False))
 
 
 async def test_another_metric_makes_another_order() -> None:

@@ -231,6 +231,14 @@ async def test_an_evaluation_is_started_done_and_reported_with_its_worst_cases(a
     assert (result.case, result.question, result.candidate.text) == ("c3", "what is 3?", "i do not know")
     assert set(result.candidate.scores) == {"rouge_l", "token_f1", "citation_valid", "output_chars"}
     assert worst.next_page_token
+    best = await api.evaluations.ListCaseResults(
+        rpc.ListCaseResultsRequest(
+            evaluation=started.id, filter='case_set = "suite:truth@1"', order_by="difference desc"
+        )
+    )
+    assert [each.case for each in best.results] == ["c2", "c1", "c3"]
+    with pytest.raises(InvalidInput, match=r'send "difference" \(worst first'):
+        await api.evaluations.ListCaseResults(rpc.ListCaseResultsRequest(evaluation=started.id, order_by="create_time"))
     with pytest.raises(PreconditionFailed):
         await api.evaluations.CancelEvaluation(rpc.CancelEvaluationRequest(id=started.id))
 

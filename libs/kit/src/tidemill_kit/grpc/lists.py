@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from tidemill_core.errors import InvalidInput, Violation
 
 MAX_FILTER = 1000
-_ORDERS = {"": False, "create_time": False, "create_time desc": True}
 _TERM = re.compile(
     r"""
     \s* ([A-Za-z_][A-Za-z0-9_.]*) \s* = \s* ("(?:[^"\\]|\\.)*+" | [A-Za-z0-9_.@-]++)
@@ -17,18 +17,30 @@ _TERM = re.compile(
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
-def newest_first(order_by: str) -> bool:
-    """Return whether an order is the one that begins with what was created last.
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The field that a list is ordered by, and which items come first in its two directions."""
+
+    field: str
+    ascending: str
+    descending: str
+
+
+CREATED = Order("create_time", "oldest first", "newest first")
+
+
+def descends(order_by: str, order: Order = CREATED) -> bool:
+    """Return whether `order_by` is the descending direction of the order.
 
     Raises:
-        InvalidInput: it is another one.
+        InvalidInput: it is neither direction.
 
     """
-    order = " ".join(order_by.split())
-    if order not in _ORDERS:
-        text = f'is {order[:80]!r}; send "create_time" (oldest first, the default) or "create_time desc" (newest first)'
-        raise InvalidInput.of(Violation(field="order_by", description=text))
-    return _ORDERS[order]
+    given, descending = " ".join(order_by.split()), f"{order.field} desc"
+    if given not in {"", order.field, descending}:
+        choice = f'"{order.field}" ({order.ascending}, the default) or "{descending}" ({order.descending})'
+        raise InvalidInput.of(Violation(field="order_by", description=f"is {given[:80]!r}; send {choice}"))
+    return given == descending
 
 
 def values_of(text: str, *, allowed: Mapping[str, str]) -> dict[str, str]:

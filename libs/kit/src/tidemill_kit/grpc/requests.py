@@ -14,7 +14,7 @@ from tidemill_core.application import PageRequest, Request
 from tidemill_core.errors import InvalidInput, Violation, digest_of
 from tidemill_core.paging import MAX_PAGE_SIZE
 from tidemill_core.resources import Write, check_request_id
-from tidemill_kit.grpc.lists import newest_first, values_of
+from tidemill_kit.grpc.lists import CREATED, Order, descends, values_of
 
 DEFAULT_PAGE_SIZE = 50
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -64,11 +64,12 @@ def _reported(request_id: str) -> str:
     return request_id if _UUID.fullmatch(request_id) else digest_of(request_id)
 
 
-def page_of(message: Paged, *, filters: Mapping[str, str] | None = None) -> PageRequest:
+def page_of(message: Paged, *, filters: Mapping[str, str] | None = None, order: Order = CREATED) -> PageRequest:
     """Return which page a List request needs: 0 means 50 items.
 
     `filters` are the fields that callers may filter by, with their names in the store; without it, the list has neither
-    filters nor another order than its own.
+    filters nor another order than its own. `order` is what callers may order by, in both directions: `newest_first`
+    of the page is its descending one.
 
     Raises:
         InvalidInput: the size is negative or above 1000, or the order or the filter is none that the list has.
@@ -87,7 +88,7 @@ def page_of(message: Paged, *, filters: Mapping[str, str] | None = None) -> Page
     if twice := [name for name, stored in filters.items() if stored in where and getattr(message, name, None)]:
         text = f"names {twice[0]!r}, which the request's own field sets: use one of them"
         raise InvalidInput.of(Violation(field="filter", description=text))
-    return PageRequest(size=size, token=message.page_token, newest_first=newest_first(message.order_by), where=where)
+    return PageRequest(size=size, token=message.page_token, newest_first=descends(message.order_by, order), where=where)
 
 
 def paths_of(mask: FieldMask, *, allowed: Collection[str]) -> frozenset[str]:

@@ -7,9 +7,12 @@ from tidemill_evaluator.evaluations.crud import EvaluationCrud
 from tidemill_evaluator.evaluations.list_case_results import ListCaseResults, ListCommand
 from tidemill_evaluator.evaluations.messages import evaluation_message, result_message
 from tidemill_evaluator.evaluations.start_evaluation import StartCommand, StartEvaluation
+from tidemill_kit.grpc.lists import Order
 from tidemill_kit.grpc.server import current_caller, page_of, request_of
 
 _FILTERS = {"gate": "gate", "candidate": "candidate"}
+_CASE_FILTERS = {"case_set": "case_set"}
+_DIFFERENCE = Order("difference", "worst first", "best first")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +59,13 @@ class EvaluationRpcs:
 
     async def ListCaseResults(self, request: pb.ListCaseResultsRequest, _context: object) -> pb.ListCaseResultsResponse:
         """See the contract."""
+        asked = page_of(request, filters=_CASE_FILTERS, order=_DIFFERENCE)
         command = ListCommand(
-            evaluation=request.evaluation, page=page_of(request), case_set=request.case_set, metric=request.metric
+            evaluation=request.evaluation,
+            page=asked,
+            case_set=request.case_set or asked.where.get("case_set", ""),
+            metric=request.metric,
+            best_first=asked.newest_first,
         )
         page = await self.list_case_results(current_caller(), command)
         return pb.ListCaseResultsResponse(

@@ -1,9 +1,10 @@
-"""Use case: list an evaluation's case results, worst first."""
+"""Use case: list an evaluation's case results by how they differ, worst or best first."""
 
 import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.errors import InvalidInput, NotFound, Violation
@@ -28,6 +29,12 @@ class ListCommand:
     page: PageRequest
     case_set: str = ""
     metric: str = ""
+    best_first: bool = False
+
+    @property
+    def by(self) -> str:
+        """The metric, and the direction of the order where it is the other one."""
+        return f"{self.metric or ROUGE_L}{' desc' if self.best_first else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +49,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListCaseResults:
-    """Ordered by (difference, set, case); omits unanswered and erased cases."""
+    """Ordered by (difference, set, case), in either direction; omits unanswered and erased cases."""
 
     evaluations: Evaluations
     cases: Cases
@@ -59,12 +66,15 @@ class ListCaseResults:
         metric, page = command.metric or ROUGE_L, command.page
         evaluation = await self.evaluations.get(caller.project, command.evaluation)
         chosen = _chosen(evaluation.case_sets, command, metric)
-        after = _place_of(page.token, command, metric)
+        after, descending = _place_of(page.token, command), command.best_first
         asked = await self._asked(caller.project, chosen)
         known = await self.results.read(caller.project, evaluation.id, list(asked))
         found = [result for name, kept in known.items() if (result := kept.result(name.case_set, name.case))]
-        left = [result for result in found if after is None or _place(result, metric) > after]
-        ordered = sorted(left, key=lambda result: _place(result, metric))
+        ordered = sorted(found, key=lambda result: _place(result, metric), reverse=descending)
+        if after is not None:
+            places = [_place(each, metric) for each in ordered]
+            behind = [place < after if descending else place > after for place in places]
+            ordered = list(compress(ordered, behind))
         return _page(ordered, asked, page.size, command, metric)
 
     async def _asked(self, project: str, case_sets: Sequence[CaseSet]) -> Mapping[CaseName, Case]:
@@ -92,7 +102,7 @@ def _page(
         texts += [turn.text for turn in case.context.earlier]
         capacity -= sum(map(len, texts))
         if items and (len(items) == size or capacity < 0):
-            return Page(items=items, next_token=_token(_place(items[-1].result, metric), command, metric))
+            return Page(items=items, next_token=_token(_place(items[-1].result, metric), command))
         shown = Shown(result=result, question=case.question, reference=case.reference, earlier=case.context.earlier)
         items.append(shown)
     return Page(items=items)
@@ -119,25 +129,25 @@ def _chosen(case_sets: Sequence[CaseSet], command: ListCommand, metric: str) -> 
     return [each for each in case_sets if command.case_set in {"", each.name}]
 
 
-def _token(place: Place, command: ListCommand, metric: str) -> str:
-    text = json.dumps([command.evaluation, command.case_set, metric, *place])
+def _token(place: Place, command: ListCommand) -> str:
+    text = json.dumps([command.evaluation, command.case_set, command.by, *place])
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
-def _place_of(token: str, command: ListCommand, metric: str) -> Place | None:
+def _place_of(token: str, command: ListCommand) -> Place | None:
     if not token:
         return None
     try:
-        evaluation, case_set, of_metric, *place = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))
+        evaluation, case_set, by, *place = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))
         difference, name, case = place
         found = float(difference), str(name), str(case)
     except (ValueError, TypeError, RecursionError) as error:
         raise _unusable() from error
-    if (evaluation, case_set, of_metric) != (command.evaluation, command.case_set, metric):
+    if (evaluation, case_set, by) != (command.evaluation, command.case_set, command.by):
         raise _unusable()
     return found
 
 
 def _unusable() -> InvalidInput:
-    text = "is invalid: use next_page_token of the previous page, with the same filter"
+    text = "is invalid: use next_page_token of the previous page, with the same order and filter"
     return InvalidInput.of(Violation(field="page_token", description=text))

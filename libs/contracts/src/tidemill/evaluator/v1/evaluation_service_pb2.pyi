@@ -566,9 +566,9 @@ class ListCaseResultsRequest(_message.Message):
     metric: _builtins.str
     """Optional. Ordered by the difference of this metric; empty means "rouge_l"."""
     order_by: _builtins.str
-    """Optional. Not supported by this list yet: leave it empty."""
+    """Optional. The order: "difference" (the default, worst first) or "difference desc" (best first)."""
     filter: _builtins.str
-    """Optional. Not supported by this list yet: leave it empty."""
+    """Optional. Terms `field = "value"`, joined by AND; the field is case_set."""
     def __init__(
         self,
         *,
@@ -600,7 +600,7 @@ class ListCaseResultsResponse(_message.Message):
     """Output only. Empty on the last page."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[_evaluation_pb2.CaseResult]:
-        """Output only. The case results, worst first."""
+        """Output only. The case results, in the requested order."""
 
     def __init__(
         self,
