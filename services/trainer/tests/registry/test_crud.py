@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import pytest
 
 from services.trainer.tests.registry.fakes import ADA, Registry, model_files
@@ -5,6 +7,7 @@ from tidemill_core.application import PageRequest
 from tidemill_core.errors import Conflict, InvalidInput
 from tidemill_trainer.errors import ModelNotFound, ModelVersionNotFound
 from tidemill_trainer.registry.domain.model import ModelWasDeleted
+from tidemill_trainer.registry.domain.model_version import ModelVersion
 
 
 def note(text: str) -> dict[str, bytes]:
@@ -64,6 +67,25 @@ async def test_models_are_listed_with_their_newest_version(registry: Registry) -
     page = await registry.crud.list(ADA, PageRequest())
 
     assert [(overview.model.id, overview.latest_version) for overview in page.items] == [("a", 1), ("b", 0)]
+
+
+async def test_a_page_of_models_reads_their_newest_versions_by_one_query(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abcde":
+        await registry.register(note(name), model=name)
+    await registry.begin_folder(note("more of e"), model="e")
+    queries, read = list[int](), registry.versions.get_many
+
+    async def counted(project: str, ids: Sequence[str]) -> dict[str, ModelVersion]:
+        queries.append(len(ids))
+        return await read(project, ids)
+
+    monkeypatch.setattr(registry.versions, "get_many", counted)
+    page = await registry.crud.list(ADA, PageRequest())
+
+    assert [(overview.model.id, overview.latest_version) for overview in page.items] == [(name, 1) for name in "abcde"]
+    assert queries == [5, 1]
 
 
 async def test_a_deleted_model_is_gone_with_its_versions(registry: Registry) -> None:

@@ -1,5 +1,6 @@
 """Get, list and delete models and their versions."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -33,7 +34,8 @@ class ModelCrud:
 
     async def get(self, caller: Caller, model_id: str) -> ModelOverview:
         """Return one model."""
-        return await self._overview(await self.references.model(caller.project, model_id))
+        model = await self.references.model(caller.project, model_id)
+        return (await self._overviews(caller, [model]))[0]
 
     async def list(self, caller: Caller, page: PageRequest) -> Page[ModelOverview]:
         """Return a page of models, oldest first.
@@ -43,7 +45,7 @@ class ModelCrud:
 
         """
         found = await self.models.list(caller.project, page=page)
-        return Page(items=[await self._overview(model) for model in found.items], next_token=found.next_token)
+        return Page(items=await self._overviews(caller, found.items), next_token=found.next_token)
 
     async def get_version(self, caller: Caller, reference: str) -> ModelVersion:
         """Return `model@number`, or for `model` its newest ready version; as `References.version`."""
@@ -84,6 +86,7 @@ class ModelCrud:
                 await self.versions.update(project, version, lambda v: v.discard(), request=Request.internal())
         return model
 
-    async def _overview(self, model: Model) -> ModelOverview:
-        newest = await self.references.newest_ready(model)
-        return ModelOverview(model=model, latest_version=newest.number if newest else 0)
+    async def _overviews(self, caller: Caller, models: Sequence[Model]) -> Sequence[ModelOverview]:
+        newest = await self.references.newest_ready(caller.project, models)
+        numbers = {model: version.number for model, version in newest.items()}
+        return [ModelOverview(model=model, latest_version=numbers.get(model.id, 0)) for model in models]

@@ -1,6 +1,6 @@
 """Resolves the references `model` and `model@number`; errors list what exists."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tidemill_core.application import PageRequest
@@ -10,8 +10,8 @@ from tidemill_trainer.registry.domain.model import Model, split_reference, versi
 from tidemill_trainer.registry.domain.model_version import ModelVersion, VersionState
 from tidemill_trainer.registry.ports import Models, Versions
 
-BATCH_SIZE = 20
-"""Versions read per batch in the search for the newest ready one."""
+BATCH_SIZE = 100
+"""Versions read by one query in the search for the newest ready ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,19 +52,30 @@ class References:
         except ValueError as error:
             raise InvalidInput.of(Violation(field=field, description=str(error))) from error
         model = await self.model(project, model_id)
-        found = await self._numbered(model, number) if number else await self.newest_ready(model)
+        found = (
+            await self._numbered(model, number) if number else (await self.newest_ready(project, [model])).get(model.id)
+        )
         if found is None:
             raise ModelVersionNotFound(reference, existing=await self._described(model))
         return found
 
-    async def newest_ready(self, model: Model) -> ModelVersion | None:
-        """Return the model's newest ready version, or None."""
-        numbers = list(reversed(model.live_numbers))
-        for begin in range(0, len(numbers), BATCH_SIZE):
-            for version in await self.numbered(model, numbers[begin : begin + BATCH_SIZE]):
-                if version.state is VersionState.READY:
-                    return version
-        return None
+    async def newest_ready(self, project: str, models: Sequence[Model]) -> Mapping[str, ModelVersion]:
+        """Return the newest ready version of each model that has one, by the model's id.
+
+        One query reads the newest version of all models, which is ready as a rule; further ones go back from there.
+        """
+        found = dict[str, ModelVersion]()
+        left, of_each = {model.id: list(reversed(model.live_numbers)) for model in models}, 1
+        while left := {model: numbers for model, numbers in left.items() if numbers}:
+            ids = {model: [version_id(model, n) for n in numbers[:of_each]] for model, numbers in left.items()}
+            read = await self.versions.get_many(project, [each for asked in ids.values() for each in asked])
+            for model, asked in ids.items():
+                ready = (read[each] for each in asked if each in read and read[each].state is VersionState.READY)
+                if version := next(ready, None):
+                    found[model] = version
+            left = {model: numbers[of_each:] for model, numbers in left.items() if model not in found}
+            of_each = max(1, BATCH_SIZE // max(1, len(left)))
+        return found
 
     async def numbered(self, model: Model, numbers: Sequence[int]) -> Sequence[ModelVersion]:
         """Return the versions with these numbers, in order; numbers without a version are skipped."""
