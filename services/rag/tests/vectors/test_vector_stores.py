@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from qdrant_client import AsyncQdrantClient
+from qdrant_client.http.exceptions import UnexpectedResponse
 
 from tidemill_core.application import derived_id
 from tidemill_rag.indexing.domain.content import MetadataValue
@@ -196,6 +198,41 @@ async def test_a_server_is_asked_once_for_the_index_of_every_field_also_of_a_col
         await later.search(INDEX, (1.0, 0.0), limit=1, where=Where())
 
     assert sorted(client.fields) == ["document", "facets", "readers", "source"]
+
+
+async def test_a_search_on_a_server_is_one_request_also_after_another_process_has_dropped_the_collection() -> None:
+    client = Dropping(location=":memory:")
+    store = QdrantServerVectors(client)
+    await store.create(INDEX, dimensions=2)
+    client.asked.clear()
+
+    for _ in range(2):
+        await store.search(INDEX, (1.0, 0.0), limit=1, where=Where())
+    assert client.asked == ["search", "search"]
+    client.dropped = True
+    for _ in range(2):
+        assert await store.search(INDEX, (1.0, 0.0), limit=1, where=Where()) == []
+
+    assert client.asked == ["search"] * 3 + ["exists"]
+
+
+class Dropping(AsyncQdrantClient):
+    """Keeps what it was asked, and answers as a server does where a collection was dropped."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__(location)
+        self.asked: list[str] = []
+        self.dropped = False
+
+    async def collection_exists(self, collection_name: str, **_: Any) -> bool:  # noqa: ANN401 - the client's own
+        self.asked.append("exists")
+        return not self.dropped and await super().collection_exists(collection_name)
+
+    async def query_points(self, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - the client's own
+        self.asked.append("search")
+        if self.dropped:
+            raise UnexpectedResponse(404, "Not Found", b"", httpx.Headers())
+        return await super().query_points(*given, **named)
 
 
 class Indexing(AsyncQdrantClient):

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from http.client import NOT_FOUND
 
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
@@ -62,13 +63,21 @@ class QdrantServerVectors:
 
     async def search(self, index: str, vector: Sequence[float], *, limit: int, where: Where) -> Sequence[Match]:
         """See `VectorStore.search`."""
+        name = _name(index)
         async with _translated():
-            if not await self._client.collection_exists(_name(index)):
+            if name not in self._indexed:  # once in a process: a search is one request
+                if not await self._client.collection_exists(name):
+                    return []
+                await self._index_fields(name)
+            try:
+                answer = await self._client.query_points(
+                    name, query=list(vector), limit=limit, query_filter=_filter(where), with_payload=True
+                )
+            except UnexpectedResponse as error:
+                if error.status_code != NOT_FOUND:
+                    raise
+                self._indexed.discard(name)  # another process has dropped it
                 return []
-            await self._index_fields(_name(index))
-            answer = await self._client.query_points(
-                _name(index), query=list(vector), limit=limit, query_filter=_filter(where), with_payload=True
-            )
         return [Match(id=str(p.id), score=p.score, payload=from_stored(p.payload or {})) for p in answer.points]
 
     async def ids(self, index: str, documents: Sequence[str]) -> Mapping[str, Collection[str]]:
