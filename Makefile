@@ -4,6 +4,9 @@ PYTHON3 ?= python3
 PYTHON := .venv/bin/python
 TIDEMILL := .venv/bin/tidemill
 
+# Some images set this. Every process would compile what it imports anew: half of the time that a service takes to start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
