@@ -9,7 +9,6 @@ from typing import Any, TypeAlias, cast
 
 import grpc
 import structlog
-from google.protobuf.descriptor import Descriptor
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from prometheus_client import Counter, Histogram
 
@@ -26,10 +25,10 @@ from tidemill_core.errors import (
 from tidemill_core.grpc.context import HOW_TO_NAME_A_PROJECT, PROJECT, PROJECT_SLUG, bind_call
 from tidemill_core.grpc.status import code_of, to_status
 from tidemill_core.tracing import TRACEPARENT
+from tidemill_kit.access.policy import PUBLIC, Policy
 from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.grpc.messages import Parse, parsed, produced, received
 from tidemill_kit.grpc.request_items import check_items
-from tidemill_kit.grpc.resources import Named
 from tidemill_kit.runtime import telemetry
 
 RPCS = Counter("tidemill_rpc", "RPCs answered.", ["method", "code"])
@@ -42,26 +41,6 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"  # generic for type checkers only
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """What an RPC declares about itself in the contract."""
-
-    required_role: options_pb2.Role.ValueType
-    audit: options_pb2.Audit.ValueType
-    request: Descriptor | None = None
-    """The message that it is called with."""
-    resource: Named | None = None
-    """What names, in that message, the resource that it acts on."""
-
-    @property
-    def public(self) -> bool:
-        """True for what operators and probes ask: it needs no project, and is logged only for debugging."""
-        return self.required_role == options_pb2.ROLE_PUBLIC
-
-
-PUBLIC = Policy(required_role=options_pb2.ROLE_PUBLIC, audit=options_pb2.AUDIT_NONE)
 
 
 @dataclass(slots=True, kw_only=True)

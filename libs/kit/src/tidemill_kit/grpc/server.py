@@ -16,8 +16,9 @@ from grpc_reflection.v1alpha import reflection
 from tidemill.options.v1 import options_pb2
 from tidemill_core.grpc.client import KEEPALIVE_ANSWER_MS, KEEPALIVE_MS
 from tidemill_core.grpc.context import current_caller, remaining_s
+from tidemill_kit.access.policy import Policy
 from tidemill_kit.grpc.admission import Admission
-from tidemill_kit.grpc.interceptors import EdgeInterceptor, Policy
+from tidemill_kit.grpc.interceptors import EdgeInterceptor
 from tidemill_kit.grpc.requests import (
     page_of,
     paths_of,
@@ -219,6 +220,8 @@ def _policy(method: MethodDescriptor) -> Policy:
     return Policy(
         required_role=options.Extensions[options_pb2.required_role],
         audit=options.Extensions[options_pb2.audit],
+        method=f"{method.containing_service.full_name}/{method.name}",
+        callers=frozenset(options.Extensions[options_pb2.callers]),
         request=method.input_type,
         resource=resource_of(method.input_type, options.Extensions[options_pb2.resource]),
     )

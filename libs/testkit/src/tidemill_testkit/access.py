@@ -1,0 +1,89 @@
+"""An issuer of tokens for tests: of any claims, and with any defect."""
+
+import base64
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from joserfc import jws
+from joserfc.jwk import Key, OKPKey
+
+from tidemill_kit.access.tokens import AUDIENCE, Claims, public_set, signed
+
+ISSUER = "https://issuer.test"
+
+
+class TestIssuer:
+    """An Ed25519 key, its published set as a file, and tokens signed by it."""
+
+    __test__ = False
+
+    def __init__(self, folder: Path, *, issuer: str = ISSUER) -> None:
+        self.issuer = issuer
+        self.key: Key = OKPKey.generate_key("Ed25519", auto_kid=True)
+        self.file = folder / f"{uuid.uuid4()}.jwks.json"
+        self.publish()
+
+    @property
+    def setting(self) -> str:
+        """What ACCESS_ISSUERS names it by."""
+        return f"{self.issuer}=file:{self.file}"
+
+    def publish(self, *keys: Key) -> None:
+        """Write the set of these keys, without any of the own one."""
+        self.file.write_bytes(public_set(keys or [self.key]))
+
+    def rotate(self, *, keep_old: bool = True) -> None:
+        """Sign by a new key from now on."""
+        old, self.key = self.key, OKPKey.generate_key("Ed25519", auto_kid=True)
+        self.publish(self.key, *([old] if keep_old else []))
+
+    def claims(self, project: str = "acme", *roles: str, subject: str = "user:ada", **changes: Any) -> Claims:  # noqa: ANN401 - of any field
+        """Return claims that are good for an hour."""
+        now = time.time()
+        given: dict[str, Any] = {
+            "issuer": self.issuer,
+            "subject": subject,
+            "project": project,
+            "id": str(uuid.uuid4()),
+            "issue_time": now,
+            "expire_time": now + 3600,
+            "roles": frozenset(roles),
+        }
+        return Claims(**{**given, **changes})
+
+    def token(self, project: str = "acme", *roles: str, subject: str = "user:ada", **changes: Any) -> str:  # noqa: ANN401 - of any field
+        """Return a good token."""
+        return signed(self.claims(project, *roles, subject=subject, **changes), self.key)
+
+    def service_token(self, service: str) -> str:
+        """Return the identity of a service."""
+        return self.token("*", subject=f"service:{service}")
+
+    def odd(
+        self,
+        *,
+        header: Mapping[str, Any] | None = None,
+        claims: Mapping[str, Any] | None = None,
+        key: Key | None = None,
+    ) -> str:
+        """Return a signed token with changed fields (None takes one away), which `signed` would not make."""
+        payload = {**self.claims("acme", "viewer").payload(AUDIENCE), **(claims or {})}
+        fields = {"alg": "EdDSA", "typ": "at+jwt", "kid": self.key.kid, **(header or {})}
+        unsigned = raw(
+            *({name: value for name, value in part.items() if value is not None} for part in (fields, payload))
+        )
+        signature = jws.JWSRegistry.algorithms[fields["alg"]].sign(unsigned.rstrip(".").encode(), key or self.key)
+        return unsigned + _encoded(signature)
+
+
+def raw(header: object, payload: object, signature: bytes = b"") -> str:
+    """Return three parts as a token has them, of which none has to be right."""
+    return ".".join(map(_encoded, [json.dumps(header).encode(), json.dumps(payload).encode(), signature]))
+
+
+def _encoded(part: bytes) -> str:
+    return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
