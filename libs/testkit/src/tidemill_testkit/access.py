@@ -73,9 +73,8 @@ class TestIssuer:
         """Return a signed token with changed fields (None takes one away), which `signed` would not make."""
         payload = {**self.claims("acme", "viewer").payload(AUDIENCE), **(claims or {})}
         fields = {"alg": "EdDSA", "typ": "at+jwt", "kid": self.key.kid, **(header or {})}
-        unsigned = raw(
-            *({name: value for name, value in part.items() if value is not None} for part in (fields, payload))
-        )
+        head, body = ({name: value for name, value in part.items() if value is not None} for part in (fields, payload))
+        unsigned = raw(head, body)
         signature = jws.JWSRegistry.algorithms[fields["alg"]].sign(unsigned.rstrip(".").encode(), key or self.key)
         return unsigned + _encoded(signature)
 
