@@ -52,7 +52,7 @@ def test_what_was_signed_is_read_again(issuer: TestIssuer, key: Key) -> None:
 
 
 def confused(issuer: TestIssuer) -> str:
-    """HMAC by what everybody may read: the published key."""
+    """HMAC by what is published: the key."""
     head, _, rest = raw({"alg": "HS256", "typ": "at+jwt", "kid": issuer.key.kid}, issuer.claims().payload()).partition(
         "."
     )

@@ -11,6 +11,10 @@ from tidemill_core.errors import Unauthenticated
 
 PROJECT = "tidemill-project"
 """The metadata key that names the caller's project."""
+AUTHORIZATION = "authorization"
+"""The key of the caller's credential: `Bearer ...`."""
+ON_BEHALF_OF = "tidemill-on-behalf-of"
+"""The key by which a service names the person or account that it calls for."""
 
 PROJECT_SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 PROJECT_FORM = "1 to 63 characters of a-z, 0-9 and -, starting and ending with a letter or digit"

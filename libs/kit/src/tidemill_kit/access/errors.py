@@ -47,7 +47,7 @@ class KeysUnavailable(DependencyUnavailable):
 
     reason = "ACCESS_KEYS_UNAVAILABLE"
 
-    def __init__(self, dependency: str = "issuer") -> None:
+    def __init__(self, *, dependency: str = "issuer") -> None:
         super().__init__("credentials cannot be checked now: try again", dependency=dependency)
 
 
@@ -61,7 +61,7 @@ class ProjectNotAllowed(PermissionDenied):
 
 
 class OnBehalfNotAllowed(PermissionDenied):
-    """Only services call on behalf of somebody."""
+    """Only services call on behalf of others."""
 
     reason = "ON_BEHALF_NOT_ALLOWED"
 

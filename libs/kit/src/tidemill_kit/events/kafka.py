@@ -23,7 +23,7 @@ from tidemill_kit.events.retry import EngineLimits
 from tidemill_kit.events.subscriber import ConsumerLimits
 from tidemill_kit.events.subscriptions import Subscription
 
-__all__ = ["MAX_RECORD_BYTES", "Consumers", "Publisher", "limit_inflation", "read_topic"]
+__all__ = ["MAX_RECORD_BYTES", "Consumers", "Publisher", "follow_topic", "limit_inflation", "read_topic"]
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
 """Far above what a topic takes, because a record may grow when it is decompressed; brokers see it compressed again."""
@@ -33,6 +33,7 @@ _NEVER = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidMessageError
 
 _ANSWER_S = 5.0
 _RETRY_S = 0.3
+_FOLLOW_S = 0.5
 
 
 class Consumers:
@@ -215,6 +216,31 @@ async def read_topic(servers: KafkaServers | str, topic: str, part: Part | None 
                 for record in records:
                     if record.offset < ends[tp]:
                         yield record
+    except (KafkaError, OSError) as error:
+        raise _unavailable(error) from error
+    finally:
+        await consumer.stop()
+
+
+async def follow_topic(servers: KafkaServers | str, topic: str) -> AsyncIterator[Record | None]:
+    """Yield every record that the topic holds, then None once, then those that come; without a consumer group.
+
+    Raises:
+        DependencyUnavailable: Kafka does not answer, or has no such topic.
+
+    """
+    options = KafkaServers.of(servers).client_options()
+    consumer = AIOKafkaConsumer(topic, auto_offset_reset="earliest", enable_auto_commit=False, **options)
+    try:
+        await consumer.start()
+        ends, caught_up = await _ends(consumer, Part()), False
+        while True:
+            for records in (await consumer.getmany(timeout_ms=milliseconds(_FOLLOW_S))).values():
+                for record in records:
+                    yield record
+            if not caught_up and not [tp for tp, end in ends.items() if await consumer.position(tp) < end]:
+                caught_up = True
+                yield None
     except (KafkaError, OSError) as error:
         raise _unavailable(error) from error
     finally:

@@ -9,12 +9,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tidemill_core.errors import PreconditionFailed
 from tidemill_core.quotas import Quota
 from tidemill_core.transport_security import KafkaServers
+from tidemill_kit.runtime.access import AccessSettings
 from tidemill_kit.runtime.transport_security import TransportSettings
 
 _REQUESTS_SHARE_OF_GRACE = 0.75
 
 
-class ServiceSettings(TransportSettings):
+class ServiceSettings(AccessSettings, TransportSettings):
     """Settings of every service. A service derives its own with `env_prefix="INGEST_"` and adds its fields."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)

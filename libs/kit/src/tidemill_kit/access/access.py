@@ -1,0 +1,36 @@
+"""The check of credentials put together from a service's settings."""
+
+from dataclasses import dataclass
+
+from tidemill_kit.access.authenticator import Authenticator
+from tidemill_kit.access.documents import key_set_of
+from tidemill_kit.access.keys import IssuerKeys, KeyTimes, SigningKeys
+from tidemill_kit.access.revocation_reader import RevocationReader
+from tidemill_kit.access.revocations import Revocations
+from tidemill_kit.access.running import RunningCalls
+from tidemill_kit.runtime.access import issuer_of
+from tidemill_kit.runtime.settings import ServiceSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """What the edges ask, and the components that feed it, which start before anything is served."""
+
+    authenticator: Authenticator
+    running: RunningCalls
+    components: tuple[SigningKeys, RevocationReader]
+
+    @classmethod
+    def of(cls, settings: ServiceSettings) -> "Access | None":
+        """Return it, or None where no issuer is configured: the project that a call names is believed then."""
+        if not settings.access_issuers:
+            return None
+        times = KeyTimes(max_age_s=settings.access_keys_max_age_s, hold_s=settings.access_keys_hold_s)
+        named = map(issuer_of, settings.access_issuers)
+        keys = SigningKeys([IssuerKeys(issuer, key_set_of(issuer, address), times) for issuer, address in named])
+        revocations = Revocations()
+        authenticator = Authenticator(
+            keys, revocations, audience=settings.access_audience, leeway_s=settings.access_leeway_s
+        )
+        reader = RevocationReader(settings.kafka, revocations)
+        return cls(authenticator=authenticator, running=RunningCalls(revocations), components=(keys, reader))

@@ -1,0 +1,122 @@
+"""Who calls: one function for gRPC, HTTP and Kafka, from a credential to a `Caller`."""
+
+import hashlib
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tidemill_core.application import Caller
+from tidemill_core.errors import Unauthenticated
+from tidemill_core.grpc.context import HOW_TO_NAME_A_PROJECT, PROJECT_SLUG
+from tidemill_kit.access.credentials import Credentials
+from tidemill_kit.access.errors import CredentialExpired, OnBehalfNotAllowed, ProjectNotAllowed
+from tidemill_kit.access.keys import SigningKeys
+from tidemill_kit.access.revocations import Revocations
+from tidemill_kit.access.tokens import ANY_PROJECT, AUDIENCE, Claims, Token
+
+MAX_CACHED = 10_000
+CACHED_S = 60.0
+"""How long a verified token is not verified again; revocation, expiry and changed keys count at once."""
+_PERSON = re.compile(r"(user|service_account):[!-~]{1,200}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authenticated:
+    """A caller, and what the credential says."""
+
+    caller: Caller
+    claims: Claims
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    claims: Claims
+    generation: int
+    until: float
+
+
+class Authenticator:
+    """Checks credentials against the issuers' keys and what was revoked."""
+
+    def __init__(
+        self,
+        keys: SigningKeys,
+        revocations: Revocations,
+        *,
+        audience: str = AUDIENCE,
+        leeway_s: float = 30.0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.revocations = revocations
+        self._keys = keys
+        self._audience = audience
+        self._leeway_s = leeway_s
+        self._now = now
+        self._verified = OrderedDict[bytes, _Verified]()
+
+    async def authenticate(self, credentials: Credentials) -> Authenticated:
+        """Return who calls, for which project.
+
+        Raises:
+            Unauthenticated: the credential is not good.
+            PermissionDenied: it is not for the project that the call names, or not for calling on behalf of others.
+            DependencyUnavailable: that cannot be checked now.
+
+        """
+        claims = await self._claims(credentials.token)
+        self.revocations.check(claims)
+        project = _project(claims, credentials.project)
+        subject = credentials.on_behalf_of
+        if subject and (not claims.service or not _PERSON.fullmatch(subject)):
+            raise OnBehalfNotAllowed
+        caller = Caller(
+            project=project,
+            subject=subject or claims.subject,
+            roles=claims.roles,
+            groups=claims.groups,
+            permissions=claims.permissions,
+            scopes=claims.scopes,
+            credential=claims.id,
+            via=claims.service,
+        )
+        return Authenticated(caller=caller, claims=claims)
+
+    async def _claims(self, text: str) -> Claims:
+        """Return what a token says, that its issuer signed and that is for now."""
+        digest, now = hashlib.sha256(text.encode()).digest(), self._now()
+        known = self._verified.get(digest)
+        if known is not None and known.until > now:
+            keys = self._keys.of(known.claims.issuer)
+            keys.check_held()
+            if keys.generation == known.generation:
+                if known.claims.expire_time <= now - self._leeway_s:
+                    raise CredentialExpired
+                return known.claims
+        token = Token.read(text)
+        keys = self._keys.of(token.issuer)
+        key = await keys.key(token.key_id)
+        claims = token.verified(
+            key,
+            audience=self._audience,
+            leeway_s=self._leeway_s,
+            now=now,
+            first_party=token.issuer == self._keys.first_party,
+        )
+        self._verified[digest] = _Verified(claims, keys.generation, now + CACHED_S)
+        self._verified.move_to_end(digest)
+        if len(self._verified) > MAX_CACHED:
+            self._verified.popitem(last=False)
+        return claims
+
+
+def _project(claims: Claims, named: str) -> str:
+    """Return the project of the call: that of the credential; of one for every project, the one that the call names."""
+    if claims.project != ANY_PROJECT:
+        if named not in ("", claims.project):
+            raise ProjectNotAllowed
+        return claims.project
+    if not PROJECT_SLUG.fullmatch(named):
+        raise Unauthenticated(HOW_TO_NAME_A_PROJECT)
+    return named

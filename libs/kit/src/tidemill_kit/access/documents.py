@@ -1,0 +1,99 @@
+"""JSON documents of issuers: their key sets, by URL, by OpenID discovery, or from a file.
+
+The operator names the addresses, so they may lie inside. Redirects are not followed, and neither time nor size is
+without a bound.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from tidemill_core.errors import DependencyUnavailable
+
+MAX_BYTES = 256 * 1024
+TIMEOUT_S = 5.0
+_DISCOVERY = "/.well-known/openid-configuration"
+_FILE = "file:"
+_OK = 200
+
+Read = Callable[[], Awaitable[dict[str, Any]]]
+"""Returns a key set.
+
+Raises:
+    DependencyUnavailable: it cannot be had.
+"""
+
+
+class IssuerUnavailable(DependencyUnavailable):
+    """An issuer does not answer, or not with what it should."""
+
+    reason = "ISSUER_UNAVAILABLE"
+
+    def __init__(self, issuer: str, why: str) -> None:
+        super().__init__(f"the keys of {issuer} cannot be read: {why}", dependency="issuer", issuer=issuer)
+
+
+def key_set_of(issuer: str, address: str) -> Read:
+    """Return what reads the keys of an issuer: from `address`, or, where that is empty, from where discovery says."""
+
+    async def read() -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                if address.startswith(_FILE):
+                    return _object(await asyncio.to_thread(_file, Path(address.removeprefix(_FILE))))
+                return await _get(address or await _discovered(issuer))
+        except (OSError, ValueError, RecursionError, TimeoutError) as error:
+            raise IssuerUnavailable(issuer, str(error) or type(error).__name__) from None
+
+    return read
+
+
+async def _discovered(issuer: str) -> str:
+    """Return where an issuer says that its keys are (OpenID Connect Discovery 1.0, section 4)."""
+    found = await _get(issuer.rstrip("/") + _DISCOVERY)
+    address = found.get("jwks_uri")
+    if found.get("issuer") != issuer:
+        message = "its configuration is that of another issuer"
+        raise ValueError(message)
+    if not isinstance(address, str) or not address.startswith(("https://", issuer.partition("//")[0] + "//")):
+        message = "its configuration names no address of keys, or one without TLS"
+        raise ValueError(message)
+    return address
+
+
+async def _get(address: str) -> dict[str, Any]:
+    import httpx2  # noqa: PLC0415 - a third of a second, which only services with such an issuer need
+
+    headers = {"accept": "application/json", "accept-encoding": "identity"}
+    try:
+        async with (
+            httpx2.AsyncClient(follow_redirects=False, timeout=TIMEOUT_S) as client,
+            client.stream("GET", address, headers=headers) as response,
+        ):
+            if response.status_code != _OK:
+                message = f"HTTP status {response.status_code}"
+                raise ValueError(message)
+            body = b""
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > MAX_BYTES:
+                    message = f"more than {MAX_BYTES} bytes"
+                    raise ValueError(message)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise OSError(type(error).__name__) from error
+    return _object(body)
+
+
+def _file(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    found = json.loads(body)
+    if len(body) > MAX_BYTES or not isinstance(found, dict):
+        message = "it is no JSON object, or too large"
+        raise ValueError(message)
+    return found

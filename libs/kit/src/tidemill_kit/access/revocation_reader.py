@@ -1,0 +1,78 @@
+"""Reads the topic of revocations: all of it before the first call is answered, then each record as it comes."""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+from prometheus_client import Gauge
+
+from tidemill_core.errors import DependencyUnavailable
+from tidemill_core.transport_security import KafkaServers
+from tidemill_kit.access.revocations import TOPIC, Revocations
+from tidemill_kit.events.kafka import follow_topic
+from tidemill_kit.events.records import KAFKA
+
+REVOCATIONS = Gauge("tidemill_access_revocations", "Revocations of credentials that are remembered.")
+
+_START_S = 15.0
+_RETRY_S = 1.0
+
+_log = structlog.get_logger()
+
+
+class RevocationReader:
+    """A component. Every process reads for itself, without a consumer group: nothing is ever committed."""
+
+    name = "revocations"
+
+    def __init__(self, servers: KafkaServers | str, revocations: Revocations, *, topic: str = TOPIC) -> None:
+        self._servers = servers
+        self._revocations = revocations
+        self._topic = topic
+        self._task: asyncio.Task[None] | None = None
+        self._caught_up = asyncio.Event()
+
+    async def start(self) -> None:
+        """Return when all that the topic holds was read.
+
+        Raises:
+            DependencyUnavailable: Kafka does not answer, or has no such topic; call it again.
+
+        """
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._follow(), name=self.name)
+        try:
+            async with asyncio.timeout(_START_S):
+                await self._caught_up.wait()
+        except TimeoutError:
+            message = f"{self._topic} was not read within {_START_S:g} s"
+            raise DependencyUnavailable(message, dependency=KAFKA) from None
+
+    async def wait(self) -> None:
+        """Raise what the reading ended with."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+            self._task.result()
+
+    async def stop(self) -> None:
+        """Read no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _follow(self) -> None:
+        while True:
+            with suppress(DependencyUnavailable):
+                await self._read()
+            _log.warning("access_revocations_interrupted", topic=self._topic)
+            await asyncio.sleep(_RETRY_S)
+
+    async def _read(self) -> None:
+        async for record in follow_topic(self._servers, self._topic):
+            if record is None:
+                self._revocations.complete = True
+                self._caught_up.set()
+                _log.info("access_revocations_read", revocations=len(self._revocations))
+            elif record.value and not self._revocations.apply(record.value):
+                _log.error("access_revocation_unreadable", topic=self._topic, offset=record.offset)
+            REVOCATIONS.set(len(self._revocations))

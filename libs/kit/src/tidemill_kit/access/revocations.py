@@ -1,0 +1,107 @@
+"""What was taken back before it expired: the whole compacted topic in memory, read at the start and followed then."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ValidationError, field_validator
+
+from tidemill_kit.access.errors import CredentialRevoked, KeysUnavailable
+from tidemill_kit.access.tokens import Claims
+
+TOPIC = "tidemill.monitor.access.v1"
+_SWEEP_AT = 1024
+"""After so many records those that have expired are looked for."""
+
+
+class Kind(StrEnum):
+    """What is revoked."""
+
+    KEY = "KEY"
+    """One credential, by its `jti`."""
+    SUBJECT = "SUBJECT"
+    """All of a subject in the project, issued before: it was removed, or its roles lowered."""
+    PROJECT = "PROJECT"
+    """All in the project, issued before: it was deleted."""
+
+
+class Revocation(BaseModel, frozen=True):
+    """One record's value."""
+
+    kind: Kind
+    project: str
+    id: str = ""
+    revoke_time: datetime
+    expire_time: datetime | None = None
+    """When all that it concerns has expired by itself; it is forgotten then."""
+
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _without_prefix(cls, value: object) -> object:
+        return value.rpartition("_")[2] if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    revoked_at: float
+    expires_at: float
+
+
+class Revocations:
+    """What is revoked, as far as it was read; nothing is answered before it was read once."""
+
+    def __init__(self, *, now: Callable[[], float] = time.time) -> None:
+        self.complete = False
+        """Whether all was read that the topic held at the start."""
+        self._now = now
+        self._entries: dict[tuple[Kind, str, str], _Entry] = {}
+        self._listeners: list[Callable[[], None]] = []
+        self._until_sweep = _SWEEP_AT
+
+    def __len__(self) -> int:
+        """Return how many are remembered."""
+        return len(self._entries)
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call after each revocation."""
+        self._listeners.append(listener)
+
+    def apply(self, value: bytes) -> bool:
+        """Remember a record; return whether it could be read."""
+        try:
+            revocation = Revocation.model_validate_json(value)
+        except ValidationError:
+            return False
+        expires_at = revocation.expire_time.timestamp() if revocation.expire_time else float("inf")
+        key = (revocation.kind, revocation.project, "" if revocation.kind is Kind.PROJECT else revocation.id)
+        self._entries[key] = _Entry(revocation.revoke_time.timestamp(), expires_at)
+        self._sweep()
+        for listener in self._listeners:
+            listener()
+        return True
+
+    def check(self, claims: Claims) -> None:
+        """Pass what is not revoked.
+
+        Raises:
+            KeysUnavailable: that is not known yet.
+            CredentialRevoked: it is.
+
+        """
+        if not self.complete:
+            raise KeysUnavailable(dependency="kafka")
+        if (Kind.KEY, claims.project, claims.id) in self._entries:
+            raise CredentialRevoked
+        for key in ((Kind.SUBJECT, claims.project, claims.subject), (Kind.PROJECT, claims.project, "")):
+            entry = self._entries.get(key)
+            if entry is not None and claims.issue_time < entry.revoked_at:
+                raise CredentialRevoked
+
+    def _sweep(self) -> None:
+        self._until_sweep -= 1
+        if self._until_sweep <= 0:
+            now = self._now()
+            self._entries = {key: entry for key, entry in self._entries.items() if entry.expires_at > now}
+            self._until_sweep = max(_SWEEP_AT, len(self._entries))

@@ -1,0 +1,54 @@
+"""Settings of who may call: which issuers' tokens are taken, and the service's own."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode
+
+_MAX_LEEWAY_S = 60
+_SCHEMES = ("https://", "http://", "file:/")
+
+
+class AccessSettings(BaseSettings):
+    """Read under the service's prefix, as all its settings."""
+
+    access_issuers: Annotated[tuple[str, ...], NoDecode] = ()
+    """Whose tokens are taken, separated by commas: `ISSUER` (OpenID discovery), `ISSUER=URL` or `ISSUER=file:/PATH` of
+    its JWK set. The first is Tidemill's own, which alone names services and admins of the installation. Empty: no
+    credential is needed, and the project that a call names is believed."""
+    access_audience: str = Field("tidemill", min_length=1)
+    """What a token's audience must contain."""
+    access_leeway_s: float = Field(30.0, ge=0, le=_MAX_LEEWAY_S)
+    """How far clocks may differ."""
+    access_keys_max_age_s: float = Field(300.0, gt=0)
+    """How often the issuers' keys are read again."""
+    access_keys_hold_s: float = Field(86400.0, gt=0)
+    """How long keys count while their issuer does not answer; after that, calls get UNAVAILABLE."""
+    access_credential_file: Path | None = None
+    """A file with this service's own token, for its calls of other services; read again when it changes."""
+
+    @field_validator("access_issuers", mode="before")
+    @classmethod
+    def _separated(cls, value: object) -> object:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+    @field_validator("access_issuers")
+    @classmethod
+    def _read(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = [issuer_of(each)[0] for each in value]
+        if len(set(names)) < len(names):
+            message = "an issuer is named twice"
+            raise ValueError(message)
+        for each in value:
+            issuer, keys = issuer_of(each)
+            if not issuer or not (keys or issuer).startswith(_SCHEMES) or (not keys and issuer.startswith("file:")):
+                message = "write ISSUER, ISSUER=https://... or ISSUER=file:/... for each issuer"
+                raise ValueError(message)
+        return value
+
+
+def issuer_of(setting: str) -> tuple[str, str]:
+    """Return an issuer, and where its keys are, "" where discovery says that."""
+    issuer, _, keys = setting.partition("=")
+    return issuer, keys
