@@ -4,21 +4,18 @@ import hashlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from tidemill.content.v1.content_pb2 import Message, Part, Passage, Role
+from tidemill.content.v1.content_pb2 import Passage
 from tidemill.inference.v1 import inference_service_pb2 as inference_rpc
-from tidemill.inference.v1.inference_pb2 import Inference
-from tidemill.inference.v1.inference_service_pb2_grpc import (
-    InferenceServiceServicer,
-    add_InferenceServiceServicer_to_server,
-)
+from tidemill.inference.v1.deployment_pb2 import Deployment
+from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from tidemill.ingest.v1 import document_service_pb2 as document_rpc
 from tidemill.ingest.v1 import source_service_pb2 as source_rpc
 from tidemill.ingest.v1.document_pb2 import Document
 from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceServicer, add_DocumentServiceServicer_to_server
 from tidemill.ingest.v1.source_pb2 import Source
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceServicer, add_SourceServiceServicer_to_server
-from tidemill.rag.v1 import retrieval_service_pb2 as retrieval_rpc
-from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceServicer, add_RetrievalServiceServicer_to_server
+from tidemill.rag.v1.collection_pb2 import Collection, IndexState, IndexVersion
+from tidemill.rag.v1.retrieval_service_pb2_grpc import add_RetrievalServiceServicer_to_server
 from tidemill.status.v1 import status_service_pb2 as status_rpc
 from tidemill.status.v1.status_service_pb2_grpc import StatusServiceServicer, add_StatusServiceServicer_to_server
 from tidemill.trainer.v1 import model_pb2 as model
@@ -28,6 +25,8 @@ from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound, 
 from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.grpc.server import GrpcServer, Registration, current_caller
 from tidemill_kit.runtime.settings import ServiceSettings
+from tidemill_testkit.stubs.inference import StubDeployments, StubInferences
+from tidemill_testkit.stubs.rag import StubPassage, StubRag
 from tidemill_testkit.stubs.trainer import Context, StubModelRegistry
 
 
@@ -143,45 +142,32 @@ class FakeTrainer(StubModelRegistry):
         return response
 
 
-class FakeRag(RetrievalServiceServicer):
-    """Finds the query itself."""
+class FakeInference(StubInferences):
+    """Repeats the question, a word at a time, and counts the streams that ended."""
 
     def __init__(self) -> None:
-        self.searched: list[retrieval_rpc.SearchRequest] = []
-
-    async def Search(  # noqa: N802 - ditto
-        self, request: retrieval_rpc.SearchRequest, _context: object
-    ) -> retrieval_rpc.SearchResponse:
-        self.searched.append(request)
-        return retrieval_rpc.SearchResponse(passages=[Passage(id="1", text=request.query)], index=3)
-
-
-class FakeInference(InferenceServiceServicer):
-    """Answers with the question's words, one at a time."""
-
-    def __init__(self) -> None:
-        self.asked: list[inference_rpc.GenerateRequest] = []
+        known = StubDeployments()  # type: ignore[abstract] # it has what the tests call
+        known.add(Deployment(id="helpdesk"))
+        super().__init__(known)
         self.streams_ended = 0
 
-    async def Generate(  # noqa: N802 - ditto
-        self, request: inference_rpc.GenerateRequest, _context: object
-    ) -> inference_rpc.GenerateResponse:
-        self.asked.append(request)
-        return inference_rpc.GenerateResponse(inference=_answered(request))
-
     async def GenerateStream(  # noqa: N802 - ditto
-        self, request: inference_rpc.GenerateStreamRequest, _context: object
+        self, request: inference_rpc.GenerateStreamRequest, context: Context
     ) -> AsyncIterator[inference_rpc.GenerateStreamResponse]:
-        self.asked.append(request.request)
-        answer = _answered(request.request)
         try:
-            yield inference_rpc.GenerateStreamResponse(sequence=1, started=Inference(id=answer.id))
-            for number, word in enumerate(answer.output[0].parts[0].text.split(), start=2):
-                delta = inference_rpc.PartDelta(text=word)
-                yield inference_rpc.GenerateStreamResponse(sequence=number, delta=delta)
-            yield inference_rpc.GenerateStreamResponse(sequence=99, finished=answer)
+            async for each in super().GenerateStream(request, context):
+                yield each
         finally:
             self.streams_ended += 1
+
+
+def handbook() -> StubRag:
+    """Return a rag that has one passage."""
+    rag = StubRag()  # type: ignore[abstract] # it has what the tests call
+    passage = StubPassage(passage=Passage(text="reset", source="cms"), metadata={"product": "vpn"})
+    index = IndexVersion(number=3, state=IndexState.INDEX_STATE_LIVE)
+    rag.add(Collection(id="handbook", live_index=3, indexes=[index]), passages=[passage])
+    return rag
 
 
 class FakeStatus(StatusServiceServicer):
@@ -196,12 +182,6 @@ class FakeStatus(StatusServiceServicer):
         return status_rpc.GetStatusResponse(status=status_rpc.ServiceStatus(service=self._service, ready=True))
 
 
-def _answered(request: inference_rpc.GenerateRequest) -> Inference:
-    words = request.messages[-1].parts[0].text
-    output = [Message(role=Role.ROLE_ASSISTANT, parts=[Part(text=words)])]
-    return Inference(id=f"answer to {request.request_id}", deployment=request.deployment, output=output)
-
-
 def away(service: str) -> DependencyUnavailable:
     """Return what a service says that cannot work now."""
     message = "not now"
@@ -214,7 +194,7 @@ class FakeTidemill:
     def __init__(self) -> None:
         self.ingest = FakeIngest()  # type: ignore[abstract] # it serves what the tests call
         self.trainer = FakeTrainer()  # type: ignore[abstract] # it serves what the tests call
-        self.rag = FakeRag()
+        self.rag = handbook()
         self.inference = FakeInference()  # type: ignore[abstract] # it serves what the tests call
         self.ports: dict[str, int] = {}
         self._servers: list[GrpcServer] = []

@@ -1,52 +1,20 @@
-"""A server with inference's contract: two RPCs that feedback calls, answered from memory."""
+"""A server with the stub of inference, whose records a test adds."""
 
 from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import inference_pb2
 from tidemill.inference.v1 import inference_service_pb2 as pb
-from tidemill.inference.v1.inference_service_pb2_grpc import (
-    InferenceServiceServicer,
-    add_InferenceServiceServicer_to_server,
-)
-from tidemill_core.errors import NotFound
+from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from tidemill_feedback.settings import FeedbackSettings
-from tidemill_kit.grpc.server import GrpcServer, current_caller
-
-
-class _Inferences(InferenceServiceServicer):
-    def __init__(self) -> None:
-        self.stored: dict[tuple[str, str], inference_pb2.Inference] = {}
-
-    async def GetInference(  # noqa: N802 - the name of the contract
-        self, request: pb.GetInferenceRequest, _context: object
-    ) -> pb.GetInferenceResponse:
-        return pb.GetInferenceResponse(inference=self._found(request.id))
-
-    async def GetInferencePrompt(  # noqa: N802 - the name of the contract
-        self, request: pb.GetInferencePromptRequest, _context: object
-    ) -> pb.GetInferencePromptResponse:
-        question = f"What is {self._found(request.id).id}?"
-        messages = [
-            message_of(content_pb2.ROLE_SYSTEM, "Answer."),
-            message_of(content_pb2.ROLE_USER, question),
-        ]
-        reply = pb.GetInferencePromptResponse(messages=messages, question=question, principals=["staff"])
-        reply.earlier.append(message_of(content_pb2.ROLE_USER, "Hello"))
-        reply.variables.update({"product": "topic"})
-        return reply
-
-    def _found(self, inference: str) -> inference_pb2.Inference:
-        found = self.stored.get((current_caller().project, inference))
-        if found is None:
-            message = "there is no such inference"
-            raise NotFound(message)
-        return found
+from tidemill_kit.grpc.server import GrpcServer
+from tidemill_testkit.stubs.inference import StubDeployments, StubInferences, message_of
 
 
 class InferenceServer:
     """Serves the inferences that a test adds."""
 
     def __init__(self) -> None:
-        self._inferences = _Inferences()  # type: ignore[abstract]  # the other RPCs are not called
+        deployments = StubDeployments()  # type: ignore[abstract]  # only records are read
+        self._inferences = StubInferences(deployments)  # type: ignore[abstract]  # it has what feedback calls
         self._server = GrpcServer(settings(), [(add_InferenceServiceServicer_to_server, self._inferences)])
 
     @property
@@ -70,7 +38,7 @@ class InferenceServer:
         state: inference_pb2.InferenceState.ValueType = inference_pb2.INFERENCE_STATE_COMPLETED,
     ) -> None:
         passage = content_pb2.Passage(id="1", document="d1", version=2, start=3, end=9, source="cms", key="kb/1")
-        self._inferences.stored[project, inference] = inference_pb2.Inference(
+        record = inference_pb2.Inference(
             id=inference,
             project=project,
             deployment="helpdesk",
@@ -81,10 +49,15 @@ class InferenceServer:
             purpose=purpose,
             state=state,
         )
+        self._inferences.add(record, project=project, prompt=_prompt(f"What is {inference}?"))
 
 
-def message_of(role: content_pb2.Role.ValueType, text: str) -> content_pb2.Message:
-    return content_pb2.Message(role=role, parts=[content_pb2.Part(text=text)])
+def _prompt(question: str) -> pb.GetInferencePromptResponse:
+    messages = [message_of(content_pb2.ROLE_SYSTEM, "Answer."), message_of(content_pb2.ROLE_USER, question)]
+    earlier = [message_of(content_pb2.ROLE_USER, "Hello")]
+    reply = pb.GetInferencePromptResponse(messages=messages, question=question, earlier=earlier, principals=["staff"])
+    reply.variables.update({"product": "topic"})
+    return reply
 
 
 def settings(**fields: object) -> FeedbackSettings:

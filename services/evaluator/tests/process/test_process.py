@@ -48,7 +48,7 @@ class Harness:
         suite = suite_pb2.Suite(id="truth")
         for case in cases(8):
             suite.cases.add(id=case.id, question=case.question, reference=case.reference)
-            self.stub_services.says[case.question] = case.reference
+            self.stub_services.inference.says[case.question] = case.reference
         require = [
             pb.Requirement(dataset="sft", metric="rouge_l", gain_above=-0.5, at_least=4),
             pb.Requirement(suite="truth", metric="rouge_l", gain_above=-0.5),
@@ -63,7 +63,7 @@ class Harness:
         store = ObjectStore(self.stack.s3.endpoint, self.stack.s3.access_key, self.stack.s3.secret_key, secure=False)
         await store.ensure_bucket(self.process.datasets)
         asked = cases(6, prefix="held out: ")
-        self.stub_services.says |= {case.question: case.reference for case in asked}
+        self.stub_services.inference.says |= {case.question: case.reference for case in asked}
         data = "\n".join(MessageToJson(example(case), indent=None) for case in asked).encode()
         ref = await ExchangeBucket(store, self.process.datasets).put(
             self.project, "sft", data, media_type="application/jsonl"
@@ -167,13 +167,13 @@ async def test_each_evaluation_ends_once_whenever_the_process_is_killed(harness:
 
 async def test_a_registered_candidate_comes_to_a_verdict_by_itself_also_over_a_kill(harness: Harness) -> None:
     await harness.declare()
-    harness.stub_services.unavailable = 2
-    harness.stub_services.stalls_after = 12
+    harness.stub_services.inference.unavailable = 2
+    harness.stub_services.inference.stalls_after = 12
     await harness.register()
-    await eventually(lambda: len(harness.stub_services.asked) == 12)
+    await eventually(lambda: len(harness.stub_services.inference.asked) == 12)
     await asyncio.to_thread(harness.process.kill)
-    harness.stub_services.stalls_after = 10**9
-    harness.stub_services.going_on.set()
+    harness.stub_services.inference.stalls_after = 10**9
+    harness.stub_services.inference.going_on.set()
 
     await asyncio.to_thread(harness.process.start)
     await harness.register()  # once more, as after a crash before the commit
@@ -187,10 +187,10 @@ async def test_a_registered_candidate_comes_to_a_verdict_by_itself_also_over_a_k
         (8, 1.0, True),
     ]
     assert done.comparisons[0].low > -0.5
-    assert harness.stub_services.projects == {harness.project}
-    asked = Counter(request.request_id for request in harness.stub_services.asked)
+    assert harness.stub_services.inference.projects == {harness.project}
+    asked = Counter(request.request_id for request in harness.stub_services.inference.asked)
     assert max(asked.values()) == 1
-    given = [request for request in harness.stub_services.asked if request.variant]
+    given = [request for request in harness.stub_services.inference.asked if request.variant]
     assert all([each.text for each in request.passages] == ["text"] for request in given)
     await eventually(lambda: harness.has_published(2))
     events = await harness.published()

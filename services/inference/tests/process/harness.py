@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from services.inference.tests.process.stub_services import Rag, Registry, stub_services
+from services.inference.tests.process.stub_services import Registry, stub_services
 from services.inference.tests.tiny_model import upload, write_tiny_model
 from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import (
@@ -27,6 +27,7 @@ from tidemill_kit.store.objects import ObjectStore
 from tidemill_local import Addresses
 from tidemill_testkit.ports import free_port
 from tidemill_testkit.stack import unique_name
+from tidemill_testkit.stubs.rag import StubRag
 
 BUCKET = "tidemill-trainer-exchange"
 CONTENT = prompt_pb2.PromptContent(
@@ -44,7 +45,7 @@ class Harness:
     http: str
     grpc_address: str
     registry: Registry
-    rag: Rag
+    rag: StubRag
     settings: InferenceSettings
     store: ObjectStore
     stack: Addresses

@@ -2,25 +2,18 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
 
 import grpc
 
 from tidemill.content.v1 import content_pb2
 from tidemill.ingest.v1 import document_pb2, document_service_pb2_grpc
-from tidemill.rag.v1 import (
-    collection_pb2,
-    collection_service_pb2,
-    collection_service_pb2_grpc,
-    retrieval_service_pb2,
-    retrieval_service_pb2_grpc,
-)
+from tidemill.rag.v1 import collection_pb2, collection_service_pb2_grpc, retrieval_service_pb2_grpc
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2_grpc
 from tidemill_core.aggregate import ObjectRef
 from tidemill_testkit.stubs.ingest import StubDocuments
+from tidemill_testkit.stubs.rag import StubPassage, StubRag
 from tidemill_testkit.stubs.trainer import StubModelRegistry
 
-Context = grpc.aio.ServicerContext[Any, Any]
 PASSAGES = ("os.walk walks a directory tree.", "json.dumps writes an object as text.")
 
 
@@ -41,44 +34,23 @@ class Registry(StubModelRegistry):
         self.add(model_pb2.ModelVersion(id=f"{model}@1", digest=base_url + name, source=source))
 
 
-class Rag(collection_service_pb2_grpc.CollectionServiceServicer, retrieval_service_pb2_grpc.RetrievalServiceServicer):
-    """Has a collection `handbook`; `projects` are those that searched."""
-
-    def __init__(self) -> None:
-        self.projects: set[str] = set()
-
-    async def GetCollection(  # noqa: N802 - the contract's name
-        self, request: collection_service_pb2.GetCollectionRequest, context: Context
-    ) -> collection_service_pb2.GetCollectionResponse:
-        if request.id != "handbook":
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such collection")
-        return collection_service_pb2.GetCollectionResponse(collection=_handbook())
-
-    async def ListCollections(  # noqa: N802 - the contract's name
-        self, _request: collection_service_pb2.ListCollectionsRequest, _context: Context
-    ) -> collection_service_pb2.ListCollectionsResponse:
-        return collection_service_pb2.ListCollectionsResponse(collections=[_handbook()])
-
-    async def Search(  # noqa: N802 - the contract's name
-        self, request: retrieval_service_pb2.SearchRequest, context: Context
-    ) -> retrieval_service_pb2.SearchResponse:
-        self.projects |= {str(value) for key, value in context.invocation_metadata() or () if key == "tidemill-project"}
-        passages = [
-            content_pb2.Passage(id=str(number), document=f"d{number}", version=1, end=len(text), text=text, score=0.5)
-            for number, text in enumerate(PASSAGES[: request.top_k], start=1)
-        ]
-        return retrieval_service_pb2.SearchResponse(passages=passages, index=2)
-
-
-def _handbook() -> collection_pb2.Collection:
-    return collection_pb2.Collection(id="handbook", live_index=2, indexes=[collection_pb2.IndexVersion(number=2)])
+def handbook() -> StubRag:
+    """Return a rag that has a collection `handbook`."""
+    rag = StubRag()  # type: ignore[abstract] # it has what inference calls
+    passages = [
+        StubPassage(passage=content_pb2.Passage(document=f"d{number}", version=1, end=len(text), text=text, score=0.5))
+        for number, text in enumerate(PASSAGES, start=1)
+    ]
+    index = collection_pb2.IndexVersion(number=2, state=collection_pb2.INDEX_STATE_LIVE)
+    rag.add(collection_pb2.Collection(id="handbook", live_index=2, indexes=[index]), passages=passages)
+    return rag
 
 
 @asynccontextmanager
-async def stub_services() -> AsyncIterator[tuple[Registry, Rag, str]]:
+async def stub_services() -> AsyncIterator[tuple[Registry, StubRag, str]]:
     """Run all of them behind one address."""
     server = grpc.aio.server()
-    registry, rag = Registry(), Rag()  # type: ignore[abstract] # what they lack answers UNIMPLEMENTED
+    registry, rag = Registry(), handbook()  # type: ignore[abstract] # what they lack answers UNIMPLEMENTED
     model_registry_service_pb2_grpc.add_ModelRegistryServiceServicer_to_server(registry, server)
     collection_service_pb2_grpc.add_CollectionServiceServicer_to_server(rag, server)
     retrieval_service_pb2_grpc.add_RetrievalServiceServicer_to_server(rag, server)

@@ -1,0 +1,120 @@
+"""rag's collections and search in memory, for tests of what calls it.
+
+`services/rag/tests/contract/test_rag_api.py` holds it to the real one.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from google.protobuf.json_format import MessageToDict
+
+from tidemill.content.v1 import content_pb2
+from tidemill.rag.v1 import collection_pb2
+from tidemill.rag.v1 import collection_service_pb2 as collections
+from tidemill.rag.v1 import retrieval_service_pb2 as retrieval
+from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceServicer
+from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceServicer
+from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed, Violation
+from tidemill_testkit.stubs.calls import Context, errors_of, project_of, with_reason
+
+_TOP_K, _MAX_TOP_K, _MAX_CHARACTERS = 5, 100, 8000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StubPassage:
+    """A passage, who may read it (all, where `readers` is empty), and the metadata of its document."""
+
+    passage: content_pb2.Passage
+    readers: Sequence[str] = ()
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    collection: collection_pb2.Collection
+    passages: Sequence[StubPassage]
+
+
+class StubRag(CollectionServiceServicer, RetrievalServiceServicer):
+    """Has collections, and finds all passages of one in the order of their addition. Runs in any grpc.aio server."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], _Kept] = {}
+        self.searches: list[tuple[str, retrieval.SearchRequest]] = []
+        """Projects and requests."""
+
+    def add(
+        self, collection: collection_pb2.Collection, *, passages: Sequence[StubPassage] = (), project: str = ""
+    ) -> None:
+        """Add a collection with its passages, best first; those of the project "" are seen by all."""
+        self._kept[project, collection.id] = _Kept(collection, passages)
+
+    async def GetCollection(
+        self, request: collections.GetCollectionRequest, context: Context
+    ) -> collections.GetCollectionResponse:
+        """Return a collection."""
+        async with errors_of(context):
+            kept = self._of(project_of(context), request.id)
+        return collections.GetCollectionResponse(collection=kept.collection)
+
+    async def ListCollections(
+        self, _request: collections.ListCollectionsRequest, context: Context
+    ) -> collections.ListCollectionsResponse:
+        """Return all collections, on one page."""
+        found = [each.collection for (owner, _), each in self._kept.items() if owner in {"", project_of(context)}]
+        return collections.ListCollectionsResponse(collections=found)
+
+    async def Search(self, request: retrieval.SearchRequest, context: Context) -> retrieval.SearchResponse:
+        """Return the first passages that the request's groups may read."""
+        async with errors_of(context):
+            project = project_of(context)
+            if violations := list(_violations(request)):
+                raise InvalidInput.of(*violations)
+            kept = self._of(project, request.collection)
+            index = _index(kept.collection, request.index)
+            self.searches.append((project, request))
+        found = [each.passage for each in kept.passages if _matches(each, request)]
+        reply = retrieval.SearchResponse(passages=found[: request.top_k or _TOP_K], index=index)
+        for number, passage in enumerate(reply.passages, start=1):
+            passage.id = str(number)
+        return reply
+
+    def _of(self, project: str, collection: str) -> _Kept:
+        for owner in (project, ""):
+            if (owner, collection) in self._kept:
+                return self._kept[owner, collection]
+        message = f"collection {collection} not found in this project"
+        raise with_reason(NotFound(message, collection=collection), reason="COLLECTION_NOT_FOUND")
+
+
+def _index(collection: collection_pb2.Collection, pinned: int) -> int:
+    searchable = [each.number for each in collection.indexes if each.state != collection_pb2.INDEX_STATE_RETIRED]
+    if pinned and pinned not in searchable:
+        message = f"collection {collection.id} has no index version {pinned}"
+        raise with_reason(NotFound(message, collection=collection.id), reason="INDEX_NOT_FOUND")
+    if not pinned and not collection.live_index:
+        message = f"the first index of collection {collection.id} is being built: try again later"
+        raise with_reason(PreconditionFailed(message, collection=collection.id), reason="INDEX_NOT_READY")
+    return pinned or collection.live_index
+
+
+def _matches(each: StubPassage, request: retrieval.SearchRequest) -> bool:
+    if each.readers and not set(each.readers) & set(request.principals):
+        return False
+    if request.sources and each.passage.source not in request.sources:
+        return False
+    return all(
+        each.metadata.get(name) in (value if isinstance(value, list) else [value])
+        for name, value in MessageToDict(request.metadata_filter).items()
+    )
+
+
+def _violations(request: retrieval.SearchRequest) -> Iterator[Violation]:
+    if not request.query.strip():
+        yield Violation(field="query", description="is empty")
+    if len(request.query) > _MAX_CHARACTERS:
+        yield Violation(field="query", description=f"has {len(request.query)} characters")
+    if not 0 <= request.top_k <= _MAX_TOP_K:
+        yield Violation(field="top_k", description=f"is {request.top_k}")
+    if request.index < 0:
+        yield Violation(field="index", description=f"is {request.index}")

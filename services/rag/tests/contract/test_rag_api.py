@@ -1,0 +1,174 @@
+"""rag and the stub that other services are tested with answer alike."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Struct
+
+from services.rag.tests.collections.test_grpc import settings
+from services.rag.tests.fakes import ADA, Rag, spec, write
+from tidemill.rag.v1 import collection_pb2, collection_service_pb2, retrieval_service_pb2
+from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceStub, add_CollectionServiceServicer_to_server
+from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub, add_RetrievalServiceServicer_to_server
+from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed
+from tidemill_core.grpc.client import open_channel
+from tidemill_kit.grpc.server import GrpcServer
+from tidemill_rag.collections.grpc import GrpcCollectionService
+from tidemill_rag.search.grpc import GrpcRetrievalService
+from tidemill_testkit.stubs.rag import StubPassage, StubRag
+
+TEXTS = {"walk": "os.walk walks a directory tree", "dump": "json.dumps walks an object", "staff": "walks for staff"}
+READERS = {"staff": ("staff",)}
+METADATA: Mapping[str, dict[str, str | int | float | bool]] = {"dump": {"product": "json"}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Api:
+    """Clients of two projects, of which acme has the collections."""
+
+    collections: CollectionServiceStub
+    retrieval: RetrievalServiceStub
+    globex: CollectionServiceStub
+
+    async def search(
+        self, query: str = TEXTS["walk"], *, metadata: Mapping[str, object] | None = None, **fields: object
+    ) -> retrieval_service_pb2.SearchResponse:
+        chosen = ParseDict(dict(metadata or {}), Struct())
+        request = retrieval_service_pb2.SearchRequest(
+            **{"collection": "handbook", "query": query, "metadata_filter": chosen, **fields}  # type: ignore[arg-type]
+        )
+        return await self.retrieval.Search(request)
+
+    async def found(self, **fields: Any) -> list[str]:  # noqa: ANN401 - fields of a request
+        return [passage.document for passage in (await self.search(**fields)).passages]
+
+
+async def filled() -> Rag:
+    """Return a rag that has indexed the texts, with a collection that is not ready beside them."""
+    rag = Rag()
+    for name, text in TEXTS.items():
+        rag.ingest.put(name, text, readers=READERS.get(name, ()), metadata=METADATA.get(name, {}))
+    await rag.handbook()
+    rag.clock.advance(timedelta(seconds=1))
+    await rag.crud.create(ADA, spec("early"), write("r2"))
+    return rag
+
+
+async def stub(real: Api) -> StubRag:
+    """Return a stub that has what rag has."""
+    made = StubRag()  # type: ignore[abstract] # it has what others call
+    found = (await real.search(principals=["staff"])).passages
+    passages = [
+        StubPassage(passage=each, readers=READERS.get(each.document, ()), metadata=METADATA.get(each.document, {}))
+        for each in found
+    ]
+    for each in (await real.collections.ListCollections(collection_service_pb2.ListCollectionsRequest())).collections:
+        made.add(each, passages=passages, project="acme")
+    return made
+
+
+@pytest.fixture(params=["rag", "stub"])
+async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Api]:
+    rag = await filled()
+    server = GrpcServer(
+        settings(tmp_path),
+        [
+            (add_CollectionServiceServicer_to_server, GrpcCollectionService(crud=rag.crud, rebuild=rag.rebuild)),
+            (add_RetrievalServiceServicer_to_server, GrpcRetrievalService(search=rag.search_passages)),
+        ],
+    )
+    await server.start()
+    stubs = grpc.aio.server()
+    port = stubs.add_insecure_port("127.0.0.1:0")
+    async with clients(server.port) as real:
+        if request.param == "rag":
+            yield real
+        else:
+            made = await stub(real)
+            add_CollectionServiceServicer_to_server(made, stubs)
+            add_RetrievalServiceServicer_to_server(made, stubs)
+            await stubs.start()
+            async with clients(port) as stubbed:
+                yield stubbed
+    await stubs.stop(None)
+    await server.stop(1)
+
+
+@asynccontextmanager
+async def clients(port: int) -> AsyncIterator[Api]:
+    address = f"127.0.0.1:{port}"
+    async with open_channel(address, project="acme") as acme, open_channel(address, project="globex") as globex:
+        yield Api(
+            collections=CollectionServiceStub(acme),
+            retrieval=RetrievalServiceStub(acme),
+            globex=CollectionServiceStub(globex),
+        )
+
+
+async def test_a_collection_is_found_with_its_index_versions_and_not_by_another_project(api: Api) -> None:
+    request = collection_service_pb2.GetCollectionRequest(id="handbook")
+    found = (await api.collections.GetCollection(request)).collection
+    everything = collection_service_pb2.ListCollectionsRequest()
+    listed = (await api.collections.ListCollections(everything)).collections
+
+    assert (found.id, found.live_index, [each.number for each in found.indexes]) == ("handbook", 1, [1])
+    assert found.indexes[0].state == collection_pb2.INDEX_STATE_LIVE
+    assert [each.id for each in listed] == ["handbook", "early"]
+    assert not (await api.globex.ListCollections(everything)).collections
+    with pytest.raises(NotFound) as missing:
+        await api.globex.GetCollection(request)
+    assert missing.value.reason == "COLLECTION_NOT_FOUND"
+
+
+async def test_passages_come_best_first_numbered_from_one_with_text_span_and_the_index_version(api: Api) -> None:
+    answer = await api.search()
+
+    assert [each.id for each in answer.passages] == ["1", "2"]
+    best = answer.passages[0]
+    assert (best.document, best.text, best.source, answer.index) == ("walk", TEXTS["walk"], "cms", 1)
+    assert (best.start, best.end, best.version) == (0, len(TEXTS["walk"]), 1)
+
+
+async def test_what_is_asked_for_narrows_what_is_found(api: Api) -> None:
+    assert await api.found(top_k=1) == ["walk"]
+    assert await api.found(principals=["staff"]) == ["walk", "staff", "dump"]
+    assert await api.found(principals=["guests"]) == ["walk", "dump"]
+    assert await api.found(sources=["elsewhere"]) == []
+    assert await api.found(metadata={"product": "json"}) == ["dump"]
+    assert await api.found(metadata={"product": ["xml", "json"]}) == ["dump"]
+    assert await api.found(index=1) == ["walk", "dump"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [({"collection": "nope"}, "COLLECTION_NOT_FOUND"), ({"index": 9}, "INDEX_NOT_FOUND")],
+)
+async def test_what_is_not_there_is_not_searched(api: Api, fields: dict[str, object], reason: str) -> None:
+    with pytest.raises(NotFound) as missing:
+        await api.search(**fields)  # type: ignore[arg-type] # parametrized
+
+    assert missing.value.reason == reason
+
+
+async def test_a_collection_whose_first_index_is_being_built_is_not_ready(api: Api) -> None:
+    with pytest.raises(PreconditionFailed) as refused:
+        await api.search(collection="early")
+
+    assert refused.value.reason == "INDEX_NOT_READY"
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"), [({"query": " "}, "query"), ({"top_k": 101}, "top_k"), ({"index": -1}, "index")]
+)
+async def test_a_search_that_cannot_be_is_refused_by_its_field(api: Api, fields: dict[str, object], named: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        await api.search(**fields)  # type: ignore[arg-type] # parametrized
+
+    assert [each.field for each in refused.value.violations] == [named]
