@@ -1,8 +1,6 @@
 """DeploymentService: message -> use case -> message."""
 
-from typing import Any, Protocol
-
-import grpc
+from typing import Protocol
 
 from tidemill.inference.v1 import deployment_service_pb2 as pb
 from tidemill.inference.v1 import deployment_service_pb2_grpc
@@ -13,8 +11,6 @@ from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.rollouts.commands import RolloutCommand, RolloutCommands
 from tidemill_inference.rollouts.outcomes import CountOutcomes
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, write_of
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class _RolloutRequest(Protocol):
@@ -37,7 +33,7 @@ class GrpcDeploymentService(deployment_service_pb2_grpc.DeploymentServiceService
         self._rollouts = rollouts
 
     async def CreateDeployment(
-        self, request: pb.CreateDeploymentRequest, _context: Context
+        self, request: pb.CreateDeploymentRequest, _context: object
     ) -> pb.CreateDeploymentResponse:
         """Create a deployment."""
         deployment = await self._crud.create(
@@ -50,14 +46,12 @@ class GrpcDeploymentService(deployment_service_pb2_grpc.DeploymentServiceService
         )
         return pb.CreateDeploymentResponse(deployment=deployment_message(deployment))
 
-    async def GetDeployment(self, request: pb.GetDeploymentRequest, _context: Context) -> pb.GetDeploymentResponse:
+    async def GetDeployment(self, request: pb.GetDeploymentRequest, _context: object) -> pb.GetDeploymentResponse:
         """Return one deployment."""
         deployment = await self._count(await self._deployments.get(current_caller().project, request.id))
         return pb.GetDeploymentResponse(deployment=deployment_message(deployment))
 
-    async def ListDeployments(
-        self, request: pb.ListDeploymentsRequest, _context: Context
-    ) -> pb.ListDeploymentsResponse:
+    async def ListDeployments(self, request: pb.ListDeploymentsRequest, _context: object) -> pb.ListDeploymentsResponse:
         """Return a page of deployments."""
         page = await self._deployments.list(current_caller().project, page=page_of(request, filters={}))
         return pb.ListDeploymentsResponse(
@@ -66,7 +60,7 @@ class GrpcDeploymentService(deployment_service_pb2_grpc.DeploymentServiceService
         )
 
     async def UpdateDeployment(
-        self, request: pb.UpdateDeploymentRequest, _context: Context
+        self, request: pb.UpdateDeploymentRequest, _context: object
     ) -> pb.UpdateDeploymentResponse:
         """Change the fields that the mask names."""
         paths = paths_of(request.update_mask, allowed=CHANGEABLE)
@@ -81,25 +75,23 @@ class GrpcDeploymentService(deployment_service_pb2_grpc.DeploymentServiceService
         return pb.UpdateDeploymentResponse(deployment=deployment_message(deployment))
 
     async def DeleteDeployment(
-        self, request: pb.DeleteDeploymentRequest, _context: Context
+        self, request: pb.DeleteDeploymentRequest, _context: object
     ) -> pb.DeleteDeploymentResponse:
         """Delete a deployment."""
         deployment = await self._crud.delete(current_caller(), request.id, write_of(request))
         return pb.DeleteDeploymentResponse(deployment=deployment_message(deployment))
 
-    async def PromoteRollout(self, request: pb.PromoteRolloutRequest, _context: Context) -> pb.PromoteRolloutResponse:
+    async def PromoteRollout(self, request: pb.PromoteRolloutRequest, _context: object) -> pb.PromoteRolloutResponse:
         """Make the candidate live now."""
         deployment = await self._rollouts.promote(current_caller(), _command(request, write_of(request)))
         return pb.PromoteRolloutResponse(deployment=deployment_message(deployment))
 
-    async def RollBackRollout(
-        self, request: pb.RollBackRolloutRequest, _context: Context
-    ) -> pb.RollBackRolloutResponse:
+    async def RollBackRollout(self, request: pb.RollBackRolloutRequest, _context: object) -> pb.RollBackRolloutResponse:
         """Take the candidate back, or its promotion."""
         deployment = await self._rollouts.roll_back(current_caller(), _command(request, write_of(request)))
         return pb.RollBackRolloutResponse(deployment=deployment_message(deployment))
 
-    async def ApproveRollout(self, request: pb.ApproveRolloutRequest, _context: Context) -> pb.ApproveRolloutResponse:
+    async def ApproveRollout(self, request: pb.ApproveRolloutRequest, _context: object) -> pb.ApproveRolloutResponse:
         """Agree to the promotion."""
         deployment = await self._rollouts.approve(current_caller(), _command(request, write_of(request)))
         return pb.ApproveRolloutResponse(deployment=deployment_message(deployment))

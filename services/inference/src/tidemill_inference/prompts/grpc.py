@@ -1,9 +1,5 @@
 """PromptService: message -> use case -> message."""
 
-from typing import Any
-
-import grpc
-
 from tidemill.inference.v1 import prompt_service_pb2 as pb
 from tidemill.inference.v1 import prompt_service_pb2_grpc
 from tidemill_inference.prompts.crud import PromptCrud
@@ -13,8 +9,6 @@ from tidemill_inference.prompts.ports import Prompts
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, write_of
 from tidemill_kit.mapping import from_message
 
-Context = grpc.aio.ServicerContext[Any, Any]
-
 
 class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
     """Serves prompts; errors are mapped by the kit's interceptor."""
@@ -23,7 +17,7 @@ class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
         self._prompts = prompts
         self._crud = crud
 
-    async def CreatePrompt(self, request: pb.CreatePromptRequest, _context: Context) -> pb.CreatePromptResponse:
+    async def CreatePrompt(self, request: pb.CreatePromptRequest, _context: object) -> pb.CreatePromptResponse:
         """Create a prompt."""
         content = from_message(PromptContent, request.prompt.content)
         prompt = await self._crud.create(
@@ -31,19 +25,19 @@ class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
         )
         return pb.CreatePromptResponse(prompt=prompt_message(prompt))
 
-    async def GetPrompt(self, request: pb.GetPromptRequest, _context: Context) -> pb.GetPromptResponse:
+    async def GetPrompt(self, request: pb.GetPromptRequest, _context: object) -> pb.GetPromptResponse:
         """Return one prompt."""
         prompt = await self._prompts.get(current_caller().project, request.id)
         return pb.GetPromptResponse(prompt=prompt_message(prompt))
 
-    async def ListPrompts(self, request: pb.ListPromptsRequest, _context: Context) -> pb.ListPromptsResponse:
+    async def ListPrompts(self, request: pb.ListPromptsRequest, _context: object) -> pb.ListPromptsResponse:
         """Return a page of prompts."""
         page = await self._prompts.list(current_caller().project, page=page_of(request, filters={}))
         return pb.ListPromptsResponse(
             prompts=[prompt_message(prompt) for prompt in page.items], next_page_token=page.next_token
         )
 
-    async def UpdatePrompt(self, request: pb.UpdatePromptRequest, _context: Context) -> pb.UpdatePromptResponse:
+    async def UpdatePrompt(self, request: pb.UpdatePromptRequest, _context: object) -> pb.UpdatePromptResponse:
         """Change content or labels."""
         paths = paths_of(request.update_mask, allowed=("content", "labels"))
         prompt = await self._crud.update(
@@ -55,12 +49,12 @@ class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
         )
         return pb.UpdatePromptResponse(prompt=prompt_message(prompt))
 
-    async def DeletePrompt(self, request: pb.DeletePromptRequest, _context: Context) -> pb.DeletePromptResponse:
+    async def DeletePrompt(self, request: pb.DeletePromptRequest, _context: object) -> pb.DeletePromptResponse:
         """Delete a prompt that no deployment uses."""
         prompt = await self._crud.delete(current_caller(), request.id, write_of(request))
         return pb.DeletePromptResponse(prompt=prompt_message(prompt))
 
-    async def LabelPrompt(self, request: pb.LabelPromptRequest, _context: Context) -> pb.LabelPromptResponse:
+    async def LabelPrompt(self, request: pb.LabelPromptRequest, _context: object) -> pb.LabelPromptResponse:
         """Point a label to a version."""
         prompt = await self._crud.label(
             current_caller(), request.id, request.label, version=request.version, write=write_of(request)

@@ -1,9 +1,6 @@
 """DatasetService."""
 
 from collections.abc import AsyncIterator
-from typing import Any
-
-from grpc.aio import ServicerContext
 
 from tidemill.ingest.v1 import dataset_service_pb2 as pb
 from tidemill.ingest.v1 import dataset_service_pb2_grpc
@@ -12,8 +9,6 @@ from tidemill_ingest.datasets.messages import dataset_message, dataset_of, split
 from tidemill_ingest.datasets.read_versions import ReadVersions
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, required, write_of
 from tidemill_kit.mapping import to_message
-
-Context = ServicerContext[Any, Any]
 
 CHUNK_BYTES = 1_000_000
 
@@ -25,26 +20,26 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         self._datasets = datasets
         self._versions = versions
 
-    async def CreateDataset(self, request: pb.CreateDatasetRequest, context: Context) -> pb.CreateDatasetResponse:  # noqa: ARG002
+    async def CreateDataset(self, request: pb.CreateDatasetRequest, _context: object) -> pb.CreateDatasetResponse:
         """See the contract."""
         caller = current_caller()
         required(request, "dataset")
         dataset = await self._datasets.create(caller, dataset_of(request.dataset, caller.project), write_of(request))
         return pb.CreateDatasetResponse(dataset=dataset_message(dataset))
 
-    async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.GetDatasetResponse:  # noqa: ARG002
+    async def GetDataset(self, request: pb.GetDatasetRequest, _context: object) -> pb.GetDatasetResponse:
         """See the contract."""
         dataset = await self._datasets.get(current_caller(), request.id)
         return pb.GetDatasetResponse(dataset=dataset_message(dataset))
 
-    async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:  # noqa: ARG002
+    async def ListDatasets(self, request: pb.ListDatasetsRequest, _context: object) -> pb.ListDatasetsResponse:
         """See the contract."""
         page = await self._datasets.list(current_caller(), page_of(request, filters={}))
         return pb.ListDatasetsResponse(
             datasets=[dataset_message(each) for each in page.items], next_page_token=page.next_token
         )
 
-    async def UpdateDataset(self, request: pb.UpdateDatasetRequest, context: Context) -> pb.UpdateDatasetResponse:  # noqa: ARG002
+    async def UpdateDataset(self, request: pb.UpdateDatasetRequest, _context: object) -> pb.UpdateDatasetResponse:
         """See the contract."""
         caller = current_caller()
         required(request, "dataset")
@@ -53,15 +48,13 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         dataset = await self._datasets.update(caller, dataset_of(request.dataset, caller.project), fields, write)
         return pb.UpdateDatasetResponse(dataset=dataset_message(dataset))
 
-    async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> pb.DeleteDatasetResponse:  # noqa: ARG002
+    async def DeleteDataset(self, request: pb.DeleteDatasetRequest, _context: object) -> pb.DeleteDatasetResponse:
         """See the contract."""
         deleted = await self._datasets.delete(current_caller(), request.id, write_of(request))
         return pb.DeleteDatasetResponse(dataset=dataset_message(deleted))
 
     async def GetDatasetVersion(
-        self,
-        request: pb.GetDatasetVersionRequest,
-        context: Context,  # noqa: ARG002
+        self, request: pb.GetDatasetVersionRequest, _context: object
     ) -> pb.GetDatasetVersionResponse:
         """See the contract."""
         caller = current_caller()
@@ -69,9 +62,7 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         return pb.GetDatasetVersionResponse(version=version_message(version, caller.project))
 
     async def ListDatasetVersions(
-        self,
-        request: pb.ListDatasetVersionsRequest,
-        context: Context,  # noqa: ARG002
+        self, request: pb.ListDatasetVersionsRequest, _context: object
     ) -> pb.ListDatasetVersionsResponse:
         """See the contract."""
         caller = current_caller()
@@ -81,18 +72,14 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         )
 
     async def DiffDatasetVersions(
-        self,
-        request: pb.DiffDatasetVersionsRequest,
-        context: Context,  # noqa: ARG002
+        self, request: pb.DiffDatasetVersionsRequest, _context: object
     ) -> pb.DiffDatasetVersionsResponse:
         """See the contract."""
         difference = await self._versions.difference(current_caller(), request.base, request.target)
         return to_message(pb.DiffDatasetVersionsResponse, difference)
 
     async def ExportDatasetVersion(
-        self,
-        request: pb.ExportDatasetVersionRequest,
-        context: Context,  # noqa: ARG002
+        self, request: pb.ExportDatasetVersionRequest, _context: object
     ) -> AsyncIterator[pb.ExportDatasetVersionResponse]:
         """See the contract."""
         lines = await self._versions.part(current_caller(), request.id, split_of(request.part))

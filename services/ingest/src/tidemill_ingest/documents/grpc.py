@@ -2,9 +2,6 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
-
-from grpc.aio import ServicerContext
 
 from tidemill.ingest.v1 import document_pb2, document_service_pb2_grpc
 from tidemill.ingest.v1 import document_service_pb2 as pb
@@ -21,8 +18,6 @@ from tidemill_ingest.documents.outcomes import counted
 from tidemill_ingest.documents.uploads import Uploads
 from tidemill_kit.grpc.server import current_caller, page_of, request_of, required
 
-Context = ServicerContext[Any, Any]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
@@ -33,19 +28,17 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
     reading: ReadDocuments
     uploads: Uploads
 
-    async def CreateDocument(self, request: pb.CreateDocumentRequest, context: Context) -> pb.CreateDocumentResponse:  # noqa: ARG002
+    async def CreateDocument(self, request: pb.CreateDocumentRequest, _context: object) -> pb.CreateDocumentResponse:
         """See the contract."""
         return pb.CreateDocumentResponse(document=await self._accept(request, must_exist=False))
 
-    async def UpdateDocument(self, request: pb.UpdateDocumentRequest, context: Context) -> pb.UpdateDocumentResponse:  # noqa: ARG002
+    async def UpdateDocument(self, request: pb.UpdateDocumentRequest, _context: object) -> pb.UpdateDocumentResponse:
         """See the contract."""
         document = await self._accept(request, must_exist=True, etag=request.etag)
         return pb.UpdateDocumentResponse(document=document)
 
     async def UploadDocument(
-        self,
-        request_iterator: AsyncIterator[pb.UploadDocumentRequest],
-        context: Context,  # noqa: ARG002
+        self, request_iterator: AsyncIterator[pb.UploadDocumentRequest], _context: object
     ) -> pb.UploadDocumentResponse:
         """See the contract."""
         async with self.uploads.received(current_caller().project, request_iterator) as upload:
@@ -58,17 +51,17 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
             document = counted(SubmissionChannel.UPLOAD, await self.accept(current_caller(), command))
         return pb.UploadDocumentResponse(document=document_message(document))
 
-    async def GetDocument(self, request: pb.GetDocumentRequest, context: Context) -> pb.GetDocumentResponse:  # noqa: ARG002
+    async def GetDocument(self, request: pb.GetDocumentRequest, _context: object) -> pb.GetDocumentResponse:
         """See the contract."""
         document = await self.reading.get(current_caller(), _name(request))
         return pb.GetDocumentResponse(document=document_message(document))
 
-    async def GetDocumentText(self, request: pb.GetDocumentTextRequest, context: Context) -> pb.GetDocumentTextResponse:  # noqa: ARG002
+    async def GetDocumentText(self, request: pb.GetDocumentTextRequest, _context: object) -> pb.GetDocumentTextResponse:
         """See the contract."""
         text, version = await self.reading.text(current_caller(), request.id, number=request.version)
         return pb.GetDocumentTextResponse(text=text, version=version_message(version))
 
-    async def ListDocuments(self, request: pb.ListDocumentsRequest, context: Context) -> pb.ListDocumentsResponse:  # noqa: ARG002
+    async def ListDocuments(self, request: pb.ListDocumentsRequest, _context: object) -> pb.ListDocumentsResponse:
         """See the contract."""
         page = await self.reading.list(
             current_caller(),
@@ -80,7 +73,7 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
             documents=[document_message(document) for document in page.items], next_page_token=page.next_token
         )
 
-    async def DeleteDocument(self, request: pb.DeleteDocumentRequest, context: Context) -> pb.DeleteDocumentResponse:  # noqa: ARG002
+    async def DeleteDocument(self, request: pb.DeleteDocumentRequest, _context: object) -> pb.DeleteDocumentResponse:
         """See the contract."""
         intent = request_of(request)
         command = DeleteCommand(
@@ -99,7 +92,7 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
         shown = document if request.validate_only else counted(SubmissionChannel.GRPC, document)
         return pb.DeleteDocumentResponse(document=document_message(shown))
 
-    async def ExplainDocument(self, request: pb.ExplainDocumentRequest, context: Context) -> pb.ExplainDocumentResponse:  # noqa: ARG002
+    async def ExplainDocument(self, request: pb.ExplainDocumentRequest, _context: object) -> pb.ExplainDocumentResponse:
         """See the contract."""
         document, waiting = await self.reading.explain(current_caller(), _name(request))
         steps = [step_message(step, published=step.seq > 0 and step.seq not in waiting) for step in document.steps]

@@ -1,16 +1,10 @@
 """SourceService."""
 
-from typing import Any
-
-from grpc.aio import ServicerContext
-
 from tidemill.ingest.v1 import source_service_pb2 as pb
 from tidemill.ingest.v1 import source_service_pb2_grpc
 from tidemill_ingest.sources.crud import CHANGEABLE, ManageSources
 from tidemill_ingest.sources.messages import source_message, source_of
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, required, write_of
-
-Context = ServicerContext[Any, Any]
 
 
 class SourceServicer(source_service_pb2_grpc.SourceServiceServicer):
@@ -19,23 +13,23 @@ class SourceServicer(source_service_pb2_grpc.SourceServiceServicer):
     def __init__(self, sources: ManageSources) -> None:
         self._sources = sources
 
-    async def CreateSource(self, request: pb.CreateSourceRequest, context: Context) -> pb.CreateSourceResponse:  # noqa: ARG002
+    async def CreateSource(self, request: pb.CreateSourceRequest, _context: object) -> pb.CreateSourceResponse:
         """See the contract."""
         caller = current_caller()
         required(request, "source")
         source = await self._sources.create(caller, source_of(request.source, caller.project), write_of(request))
         return pb.CreateSourceResponse(source=source_message(source))
 
-    async def GetSource(self, request: pb.GetSourceRequest, context: Context) -> pb.GetSourceResponse:  # noqa: ARG002
+    async def GetSource(self, request: pb.GetSourceRequest, _context: object) -> pb.GetSourceResponse:
         """See the contract."""
         return pb.GetSourceResponse(source=source_message(await self._sources.get(current_caller(), request.id)))
 
-    async def ListSources(self, request: pb.ListSourcesRequest, context: Context) -> pb.ListSourcesResponse:  # noqa: ARG002
+    async def ListSources(self, request: pb.ListSourcesRequest, _context: object) -> pb.ListSourcesResponse:
         """See the contract."""
         page = await self._sources.list(current_caller(), page_of(request, filters={}))
         return pb.ListSourcesResponse(sources=map(source_message, page.items), next_page_token=page.next_token)
 
-    async def UpdateSource(self, request: pb.UpdateSourceRequest, context: Context) -> pb.UpdateSourceResponse:  # noqa: ARG002
+    async def UpdateSource(self, request: pb.UpdateSourceRequest, _context: object) -> pb.UpdateSourceResponse:
         """See the contract."""
         caller = current_caller()
         required(request, "source")
@@ -44,7 +38,7 @@ class SourceServicer(source_service_pb2_grpc.SourceServiceServicer):
         source = await self._sources.update(caller, source_of(request.source, caller.project), fields, write)
         return pb.UpdateSourceResponse(source=source_message(source))
 
-    async def DeleteSource(self, request: pb.DeleteSourceRequest, context: Context) -> pb.DeleteSourceResponse:  # noqa: ARG002
+    async def DeleteSource(self, request: pb.DeleteSourceRequest, _context: object) -> pb.DeleteSourceResponse:
         """See the contract."""
         deleted = await self._sources.delete(current_caller(), request.id, write_of(request))
         return pb.DeleteSourceResponse(source=source_message(deleted))
