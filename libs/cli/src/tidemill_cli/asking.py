@@ -17,7 +17,7 @@ from tidemill_cli.options import options
 from tidemill_cli.output import call, plain, show, stdout, table
 from tidemill_client.connection import Connection
 from tidemill_client.values import user
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 
 SNIPPET = 100
 """Characters of a passage in a table."""
@@ -93,9 +93,9 @@ def _struct(field: str, text: str) -> Struct:
     try:
         values: Any = json.loads(text)
     except json.JSONDecodeError as error:
-        raise InvalidInput.of(Violation(field=field, description=f"is not JSON: {error.msg}")) from None
+        raise InvalidInput.at(field=field, text=f"is not JSON: {error.msg}") from None
     if not isinstance(values, dict):
-        raise InvalidInput.of(Violation(field=field, description='must be a JSON object, such as {"product": "vpn"}'))
+        raise InvalidInput.at(field=field, text='must be a JSON object, such as {"product": "vpn"}')
     struct = Struct()
     struct.update(values)
     return struct

@@ -16,7 +16,7 @@ from pydantic_settings import SettingsConfigDict
 from tidemill_cli.options import Commands, options
 from tidemill_cli.output import card, chosen_project, print_json, run, show, stdout, table
 from tidemill_client.connection import Addresses, NoAddress, UnusableTransport
-from tidemill_core.errors import DependencyUnavailable, InvalidInput, PreconditionFailed, Violation
+from tidemill_core.errors import DependencyUnavailable, InvalidInput, PreconditionFailed
 from tidemill_core.transport_security import KafkaServers
 from tidemill_kit.events.cloudevents import CloudEvent, InvalidEvent, from_record
 from tidemill_kit.events.dead_letters import NEWEST, DeadLetter, DeadLetters
@@ -259,7 +259,7 @@ async def _dead_letter_topics(servers: KafkaServers) -> list[str]:
 def _parsed(place: str) -> dict[str, int]:
     partition, _, offset = place.partition("/")
     if not (partition.isdigit() and offset.isdigit()):
-        raise InvalidInput.of(Violation(field="place", description="must be PARTITION/OFFSET, for example 0/17"))
+        raise InvalidInput.at(field="place", text="must be PARTITION/OFFSET, for example 0/17")
     return {"partition": int(partition), "offset": int(offset)}
 
 

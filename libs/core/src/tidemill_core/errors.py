@@ -31,7 +31,7 @@ from types import TracebackType
 from typing import Self
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Violation:
     """One field that broke one rule. `description` reports value and limit and what to do, never a secret."""
 
@@ -86,14 +86,19 @@ class InvalidInput(TidemillError):
     reason = "INVALID_INPUT"
     blame = Blame.CALLER
 
-    def __init__(self, message: str, *, violations: Sequence[Violation] = (), **metadata: object) -> None:
-        super().__init__(message, **metadata)
+    def __init__(self, message: str = "", *, violations: Sequence[Violation] = (), **metadata: object) -> None:
+        super().__init__(message or "; ".join(f"{v.field}: {v.description}" for v in violations), **metadata)
         self.violations = tuple(violations)
 
     @classmethod
     def of(cls, *violations: Violation) -> Self:
         """Return one error that names every violation."""
-        return cls("; ".join(f"{v.field}: {v.description}" for v in violations), violations=violations)
+        return cls(violations=violations)
+
+    @classmethod
+    def at(cls, field: str, text: str) -> Self:
+        """Return the error of one field."""
+        return cls.of(Violation(field, text))
 
 
 class RequestIdReused(InvalidInput):
@@ -104,7 +109,7 @@ class RequestIdReused(InvalidInput):
     def __init__(self, request_id: str) -> None:
         super().__init__(
             f"request id {request_id} was used before with another body: choose a new one",
-            violations=[Violation(field="request_id", description="was used before with another body")],
+            violations=[Violation("request_id", "was used before with another body")],
             request_id=request_id,
         )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tidemill_core.application import PageRequest
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 
 MAX_PAGE_SIZE = 1000
 
@@ -29,7 +29,7 @@ def checked_size(page: PageRequest) -> int:
 
     """
     if not 1 <= page.size <= MAX_PAGE_SIZE:
-        raise InvalidInput.of(Violation(field="page_size", description=f"is {page.size}: take 1 to {MAX_PAGE_SIZE}"))
+        raise InvalidInput.at(field="page_size", text=f"is {page.size}: take 1 to {MAX_PAGE_SIZE}")
     return page.size
 
 
@@ -86,4 +86,4 @@ def numbered_page(numbers: Sequence[int], page: PageRequest) -> tuple[Sequence[i
 
 def _unusable() -> InvalidInput:
     text = "is not a token of this list: take next_page_token of the page before, with the same order and filter"
-    return InvalidInput.of(Violation(field="page_token", description=text))
+    return InvalidInput.at(field="page_token", text=text)

@@ -47,7 +47,7 @@ class Write:
 def slug_violations(field: str, value: str) -> Iterator[Violation]:
     """Yield what is wrong with an id that a caller chose."""
     if not SLUG.fullmatch(value):
-        yield Violation(field=field, description=f"is {value[:_QUOTED]!r}; take {SLUG_FORM}")
+        yield Violation(field, f"is {value[:_QUOTED]!r}; take {SLUG_FORM}")
 
 
 def check_slug(field: str, value: str) -> None:
@@ -65,11 +65,11 @@ def label_violations(
 ) -> Iterator[Violation]:
     """Yield what is wrong with the labels in `field`."""
     if len(labels) > max_labels:
-        yield Violation(field=field, description=f"has {len(labels)} entries, and {max_labels} is the limit")
+        yield Violation(field, f"has {len(labels)} entries, and {max_labels} is the limit")
     for key, value in labels.items():
         if not key or max(len(key), len(value)) > max_length:
             text = f"needs a key, and at most {max_length} characters in key and value"
-            yield Violation(field=f"{field}[{key[:40]}]", description=text)
+            yield Violation(f"{field}[{key[:40]}]", text)
 
 
 def check_request_id(request_id: str, *, field: str = "request_id") -> None:
@@ -81,7 +81,7 @@ def check_request_id(request_id: str, *, field: str = "request_id") -> None:
     """
     if len(request_id) > MAX_REQUEST_ID:
         text = f"has {len(request_id)} characters, at most {MAX_REQUEST_ID} are taken: send a shorter one"
-        raise InvalidInput.of(Violation(field=field, description=text))
+        raise InvalidInput.at(field=field, text=text)
 
 
 def refuse(violations: Iterator[Violation]) -> None:

@@ -29,7 +29,7 @@ from tidemill_client.files import media_type_of
 from tidemill_client.pages import each
 from tidemill_client.retries import persistently
 from tidemill_client.values import Json, struct_of
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 
 CHUNK_BYTES = 256 * 1024
 
@@ -77,8 +77,7 @@ class NewDocument:
         try:
             return await asyncio.to_thread(self.content.read_bytes)
         except OSError as error:
-            text = f"cannot be read: {error.strerror or error}"
-            raise InvalidInput.of(Violation(field=str(self.content), description=text)) from error
+            raise InvalidInput.at(field=str(self.content), text=f"cannot be read: {error.strerror or error}") from error
 
 
 class Outcome(Enum):

@@ -8,7 +8,7 @@ from mimetypes import MimeTypes
 from pathlib import Path, PurePath
 from unicodedata import normalize
 
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 
 _PLAIN = (
     ".txt", ".text", ".rst", ".adoc", ".asciidoc", ".org", ".tex", ".textile", ".wiki", ".log", ".csv", ".tsv",
@@ -112,7 +112,7 @@ def find_files(paths: Sequence[Path], *, recursive: bool, below: Path | None = N
             _take(path, found, below)
         else:
             hint = "is a folder: add --recursive" if path.is_dir() else "does not exist"
-            raise InvalidInput.of(Violation(field=str(path), description=hint))
+            raise InvalidInput.at(field=str(path), text=hint)
     return found
 
 
@@ -121,7 +121,7 @@ def _take(path: Path, found: Files, below: Path | None) -> None:
     other = found.by_key.setdefault(key, path)
     if _whole(other) != _whole(path):
         text = f"and {other} have names that differ only in Unicode normalisation: rename one"
-        raise InvalidInput.of(Violation(field=str(path), description=text))
+        raise InvalidInput.at(field=str(path), text=text)
 
 
 def _key(path: Path, below: Path | None) -> str:
@@ -129,7 +129,7 @@ def _key(path: Path, below: Path | None) -> str:
     if whole.is_relative_to(root):
         whole = whole.relative_to(root)
     elif below:
-        raise InvalidInput.of(Violation(field=str(path), description=f"is not below {below}"))
+        raise InvalidInput.at(field=str(path), text=f"is not below {below}")
     else:
         whole = whole.relative_to(whole.anchor)
     return normalize("NFC", whole.as_posix())

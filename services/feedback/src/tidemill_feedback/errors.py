@@ -38,9 +38,7 @@ class NotLive(InvalidInput):
 
     def __init__(self, inference: str) -> None:
         text = f"{inference} is a shadow or evaluation request; only live inferences accept feedback"
-        super().__init__(
-            f"inference: {text}", violations=[Violation(field="inference", description=text)], inference=inference
-        )
+        super().__init__(violations=[Violation("inference", text)], inference=inference)
 
 
 class NothingCorrected(InvalidInput):
@@ -53,9 +51,7 @@ class NothingCorrected(InvalidInput):
             f"says the same as the recorded answer of {inference}: send another text, "
             "or withdraw the correction that you gave before"
         )
-        super().__init__(
-            f"correction: {text}", violations=[Violation(field="correction", description=text)], inference=inference
-        )
+        super().__init__(violations=[Violation("correction", text)], inference=inference)
 
 
 class FeedbackNotFound(NotFound):

@@ -38,7 +38,7 @@ class PromptRefused(InvalidInput):
     reason = "PROMPT_REFUSED"
 
     def __init__(self, *violations: Violation) -> None:
-        super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations), violations=violations)
+        super().__init__(violations=violations)
 
 
 class TooManyPromptVersions(PreconditionFailed):
@@ -60,7 +60,7 @@ class QuestionRefused(InvalidInput):
     reason = "QUESTION_REFUSED"
 
     def __init__(self, *, field: str, why: str) -> None:
-        super().__init__(f"{field}: {why}", violations=[Violation(field=field, description=why)])
+        super().__init__(violations=[Violation(field, why)])
 
 
 class PromptTooLong(InvalidInput):
@@ -76,9 +76,7 @@ class PromptTooLong(InvalidInput):
             if limit
             else "This model's maximum context length is exceeded: send less, or lower max_output_tokens"
         )
-        super().__init__(
-            f"messages: {text}", violations=[Violation(field="messages", description=text)], tokens=tokens, limit=limit
-        )
+        super().__init__(violations=[Violation("messages", text)], tokens=tokens, limit=limit)
 
 
 class PromptNotFound(NotFound):

@@ -41,7 +41,7 @@ class DocumentRefused(InvalidInput):
     """A document's content breaks a rule; the same error at every API, as a status or as document.rejected."""
 
     def __init__(self, *, reason: str, field: str, description: str) -> None:
-        super().__init__(f"{field}: {description}", violations=[Violation(field=field, description=description)])
+        super().__init__(violations=[Violation(field, description)])
         self.reason = reason
 
 

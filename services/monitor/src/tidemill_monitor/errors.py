@@ -22,8 +22,7 @@ class NotAKind(InvalidInput):
     reason = "NOT_A_KIND"
 
     def __init__(self, kind: str, *, known: Iterable[str]) -> None:
-        description = f"is {kind[:_SHOWN]!r}; it must be one of {', '.join(known)}"
-        super().__init__(f"kind: {description}", violations=[Violation(field="kind", description=description)])
+        super().__init__(violations=[Violation("kind", f"is {kind[:_SHOWN]!r}; it must be one of {', '.join(known)}")])
 
 
 class BatchUnusable(InvalidInput):

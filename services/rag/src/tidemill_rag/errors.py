@@ -70,12 +70,7 @@ class EmbeddingUnusable(InvalidInput):
     reason = "EMBEDDING_UNUSABLE"
 
     def __init__(self, reference: str, why: str) -> None:
-        description = f"{reference} {why}"
-        super().__init__(
-            f"embedding: {description}",
-            violations=[Violation(field="embedding", description=description)],
-            model=reference,
-        )
+        super().__init__(violations=[Violation("embedding", f"{reference} {why}")], model=reference)
 
 
 class DocumentUnreadable(InvalidInput):

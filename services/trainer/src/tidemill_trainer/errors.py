@@ -50,10 +50,7 @@ class LimitExceeded(InvalidInput):
     reason = "LIMIT_EXCEEDED"
 
     def __init__(self, *, field: str, value: int, limit: int, what: str) -> None:
-        description = f"{what} is {value}; the limit is {limit}"
-        super().__init__(
-            f"{field}: {description}", violations=[Violation(field=field, description=description)], limit=limit
-        )
+        super().__init__(violations=[Violation(field, f"{what} is {value}; the limit is {limit}")], limit=limit)
 
 
 class RecipeNotForBase(InvalidInput):
@@ -72,7 +69,7 @@ class SecretGiven(InvalidInput):
             "must be the name of a secret, such as OPENAI_API_KEY (capitals, digits and _), never the key; "
             "if it is a key, revoke it"
         )
-        super().__init__(f"{field}: {description}", violations=[Violation(field=field, description=description)])
+        super().__init__(violations=[Violation(field, description)])
 
 
 class SourceRefused(InvalidInput):
@@ -87,9 +84,7 @@ class UploadRefused(InvalidInput):
     reason = "UPLOAD_REFUSED"
 
     def __init__(self, path: str, description: str) -> None:
-        super().__init__(
-            f"{path}: {description}", violations=[Violation(field="chunk", description=description)], path=path
-        )
+        super().__init__(f"{path}: {description}", violations=[Violation("chunk", description)], path=path)
 
 
 class ModelNotFound(NotFound):

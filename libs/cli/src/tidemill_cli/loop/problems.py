@@ -35,7 +35,7 @@ class LoopErrors(InvalidInput):
         self.problems = tuple(sorted(problems))
         super().__init__(
             "\n".join(f"{p.file or file}:{p.line}:{p.column}: {p.path}: {p.message}" for p in self.problems),
-            violations=[Violation(field=p.path, description=p.message) for p in self.problems],
+            violations=[Violation(p.path, p.message) for p in self.problems],
         )
 
 

@@ -88,7 +88,7 @@ def from_rpc_error(failure: grpc.aio.AioRpcError, *, dependency: str) -> Tidemil
             error = errors.RequestIdReused(info.metadata["request_id"])
         case errors.InvalidInput:
             violations = _first(details, error_details_pb2.BadRequest()).field_violations
-            blamed = [Violation(field=v.field, description=v.description) for v in violations]
+            blamed = [Violation(v.field, v.description) for v in violations]
             error = errors.InvalidInput(message, violations=blamed)
         case errors.RateLimited if info.domain != DOMAIN and any(words in message for words in _TOO_LARGE):
             error = errors.InvalidInput(message)

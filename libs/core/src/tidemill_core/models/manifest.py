@@ -41,7 +41,7 @@ class ArtifactRefused(InvalidInput):
     reason = "ARTIFACT_REFUSED"
 
     def __init__(self, path: str, why: str) -> None:
-        super().__init__(f"{path}: {why}", violations=[Violation(field=path, description=why)], file=path)
+        super().__init__(violations=[Violation(path, why)], file=path)
         self.path = path
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 
 MAX_FILTER = 1000
 _TERM = re.compile(
@@ -39,7 +39,7 @@ def descends(order_by: str, order: Order = CREATED) -> bool:
     given, descending = " ".join(order_by.split()), f"{order.field} desc"
     if given not in {"", order.field, descending}:
         choice = f'"{order.field}" ({order.ascending}, the default) or "{descending}" ({order.descending})'
-        raise InvalidInput.of(Violation(field="order_by", description=f"is {given[:80]!r}; send {choice}"))
+        raise InvalidInput.at(field="order_by", text=f"is {given[:80]!r}; send {choice}")
     return given == descending
 
 
@@ -71,4 +71,4 @@ def values_of(text: str, *, allowed: Mapping[str, str]) -> dict[str, str]:
 
 
 def _refused(*, description: str) -> InvalidInput:
-    return InvalidInput.of(Violation(field="filter", description=description))
+    return InvalidInput.at(field="filter", text=description)

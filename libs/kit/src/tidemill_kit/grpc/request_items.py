@@ -60,7 +60,7 @@ def check_json_items(given: object, *, limit: int) -> None:
             items += len(part)
             if items > limit:
                 text = f"has more than {limit} items in its lists and objects (MAX_REQUEST_ITEMS): send less at once"
-                raise TooManyItems.of(Violation(field="request", description=text))
+                raise TooManyItems.of(Violation("request", text))
             parts.extend(part.values() if isinstance(part, Mapping) else part)
 
 
@@ -102,7 +102,7 @@ class _Count:
         self._fields += 1
         if self._items > self._limit or self._fields > self._limit * _FIELDS_PER_ITEM:
             text = f"has more than {self._limit} items in its repeated fields (MAX_REQUEST_ITEMS), or as many fields as"
-            raise TooManyItems.of(Violation(field="request", description=f"{text} that would take: send less at once"))
+            raise TooManyItems.of(Violation("request", f"{text} that would take: send less at once"))
 
     def _number(self, start: int) -> tuple[int, int]:
         """Return the varint that begins there, and where it ends."""

@@ -37,7 +37,7 @@ def required(message: Message, field: str) -> None:
 
     """
     if not message.HasField(field):
-        raise InvalidInput.of(Violation(field=field, description="is missing"))
+        raise InvalidInput.at(field=field, text="is missing")
 
 
 def request_of(message: Message) -> Request:
@@ -77,17 +77,16 @@ def page_of(message: Paged, *, filters: Mapping[str, str] | None = None, order: 
     """
     if not 0 <= message.page_size <= MAX_PAGE_SIZE:
         text = f"is {message.page_size}; send 0 (for {DEFAULT_PAGE_SIZE}) to {MAX_PAGE_SIZE}"
-        raise InvalidInput.of(Violation(field="page_size", description=text))
+        raise InvalidInput.at(field="page_size", text=text)
     size = message.page_size or DEFAULT_PAGE_SIZE
     if filters is None:
         if given := [name for name in ("order_by", "filter") if getattr(message, name)]:
-            text = "is not supported by this list: leave it empty"
-            raise InvalidInput.of(*(Violation(field=name, description=text) for name in given))
+            raise InvalidInput.of(*(Violation(name, "is not supported by this list: leave it empty") for name in given))
         return PageRequest(size=size, token=message.page_token)
     where = values_of(message.filter, allowed=filters)
     if twice := [name for name, stored in filters.items() if stored in where and getattr(message, name, None)]:
         text = f"names {twice[0]!r}, which the request's own field sets: use one of them"
-        raise InvalidInput.of(Violation(field="filter", description=text))
+        raise InvalidInput.at(field="filter", text=text)
     return PageRequest(size=size, token=message.page_token, newest_first=descends(message.order_by, order), where=where)
 
 
@@ -102,7 +101,7 @@ def paths_of(mask: FieldMask, *, allowed: Collection[str]) -> frozenset[str]:
     unknown = sorted(set(mask.paths) - set(allowed))
     if unknown or not mask.paths:
         texts = [f"{path!r} cannot be changed; {choice}" for path in unknown] or [f"names no field; {choice}"]
-        raise InvalidInput.of(*(Violation(field="update_mask", description=text) for text in texts))
+        raise InvalidInput.of(*(Violation("update_mask", text) for text in texts))
     return frozenset(mask.paths)
 
 

@@ -40,13 +40,13 @@ def object_of(body: bytes) -> Mapping[str, Any]:
     """
     if (brackets := body.count(b"[") + body.count(b"{")) > MAX_BRACKETS:
         text = f"has {brackets} opening brackets, at most {MAX_BRACKETS} are taken: send less"
-        raise InvalidInput.of(Violation(field="body", description=text))
+        raise InvalidInput.at(field="body", text=text)
     try:
         given = from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        raise InvalidInput.of(Violation(field="body", description=f"is no JSON: {error}")) from None
+        raise InvalidInput.at(field="body", text=f"is no JSON: {error}") from None
     if not isinstance(given, dict):
-        raise InvalidInput.of(Violation(field="body", description="is no JSON object"))
+        raise InvalidInput.at(field="body", text="is no JSON object")
     json.loads(body, object_pairs_hook=_Names().check)
     return given
 
@@ -61,14 +61,11 @@ class _Names:
         """Refuse duplicate names: a gateway that checked the body may have read the other value."""
         self._count += len(pairs)
         if self._count > MAX_NAMES:
-            raise InvalidInput.of(
-                Violation(field="body", description=f"has more than {MAX_NAMES} names in its objects")
-            )
+            raise InvalidInput.at(field="body", text=f"has more than {MAX_NAMES} names in its objects")
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
-                description = "is there twice in one object: send it once"
-                raise InvalidInput.of(Violation(field=shown(name), description=description))
+                raise InvalidInput.at(field=shown(name), text="is there twice in one object: send it once")
             seen.add(name)
 
 
@@ -88,7 +85,7 @@ def body_of(kind: type[_Body], body: bytes) -> _Body:
 def problems(error: ValidationError) -> list[Violation]:
     """Return every problem and its place; a value, which may be a user's words, only where the choice is fixed."""
     found = error.errors(include_url=False, include_context=True)
-    return [Violation(field=_path(each["loc"]), description=_why(each)) for each in found]
+    return [Violation(_path(each["loc"]), _why(each)) for each in found]
 
 
 def _why(problem: ErrorDetails) -> str:

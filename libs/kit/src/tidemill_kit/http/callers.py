@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 from starlette.datastructures import Headers
 
-from tidemill_core.errors import InvalidInput, PermissionDenied, Unauthenticated, Violation
+from tidemill_core.errors import InvalidInput, PermissionDenied, Unauthenticated
 from tidemill_core.grpc.context import PROJECT, PROJECT_FORM, PROJECT_SLUG
 
 PROJECT_HEADER = "OpenAI-Project"
@@ -74,7 +74,7 @@ async def project_of(headers: Headers, in_path: str, known: KnownProject) -> str
     named = [*headers.getlist(PROJECT_HEADER), *headers.getlist(PROJECT)]
     if len(named) > 1 or (named and in_path and named[0] != in_path):
         where = "the path names another" if in_path else "is sent twice"
-        raise InvalidInput.of(Violation(field=PROJECT_HEADER, description=f"{where}: name one project"))
+        raise InvalidInput.at(field=PROJECT_HEADER, text=f"{where}: name one project")
     key = _key(headers)
     if in_path and not named and not key:
         message = "send an API key (any) with a project in the path: the header Authorization"

@@ -2,7 +2,7 @@
 
 import zlib
 
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 from tidemill_kit.http.errors import BodyTooLarge, EncodingNotSupported
 
 _FORMATS = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
@@ -30,9 +30,9 @@ def decoded(body: bytes, encoding: str, *, max_bytes: int) -> bytes:
     try:
         inflated = inflating.decompress(body, max_bytes + 1)
     except zlib.error as error:
-        raise InvalidInput.of(Violation(field="body", description=f"is no {name}: {error}")) from error
+        raise InvalidInput.at(field="body", text=f"is no {name}: {error}") from error
     if len(inflated) > max_bytes:
         raise BodyTooLarge(limit=max_bytes)
     if not inflating.eof or inflating.unused_data:
-        raise InvalidInput.of(Violation(field="body", description=f"is not one whole {name}: send it again"))
+        raise InvalidInput.at(field="body", text=f"is not one whole {name}: send it again")
     return inflated

@@ -39,7 +39,7 @@ class BodyTooLarge(InvalidInput):
 
     def __init__(self, *, limit: int) -> None:
         text = f"has more than {limit} bytes: send less"
-        super().__init__(f"the body {text}", violations=[Violation(field="body", description=text)], limit=limit)
+        super().__init__(f"the body {text}", violations=[Violation("body", text)], limit=limit)
 
 
 class EncodingNotSupported(InvalidInput):
@@ -49,9 +49,7 @@ class EncodingNotSupported(InvalidInput):
 
     def __init__(self, encoding: str, *, supported: Sequence[str]) -> None:
         text = f"is {shown(encoding)}; send one of {', '.join(supported)}"
-        super().__init__(
-            f"Content-Encoding: {text}", violations=[Violation(field="Content-Encoding", description=text)]
-        )
+        super().__init__(violations=[Violation("Content-Encoding", text)])
 
 
 class LengthsContradict(InvalidInput):

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tidemill_core.application import Caller
-from tidemill_core.errors import InvalidInput, TidemillError, Violation
+from tidemill_core.errors import InvalidInput, TidemillError
 from tidemill_core.grpc.context import PROJECT
 from tidemill_core.grpc.status import to_status
 from tidemill_core.tracing import TRACEPARENT
@@ -146,7 +146,7 @@ def _until(timeout_ms: str) -> float | None:
         return None
     if not (timeout_ms.isascii() and timeout_ms.isdecimal() and len(timeout_ms) <= _MAX_TIMEOUT_DIGITS):
         text = f"is no number of milliseconds with at most {_MAX_TIMEOUT_DIGITS} digits"
-        raise InvalidInput.of(Violation(field=TIMEOUT, description=text))
+        raise InvalidInput.at(field=TIMEOUT, text=text)
     return time.monotonic() + int(timeout_ms) / 1000
 
 
@@ -162,7 +162,7 @@ def _parsed(message: Message, body: bytes, *, max_items: int) -> Message:
     try:
         json_format.ParseDict(dict(given), message)
     except json_format.ParseError as error:
-        raise InvalidInput.of(Violation(field="body", description=str(error))) from None
+        raise InvalidInput.at(field="body", text=str(error)) from None
     return message
 
 

@@ -17,7 +17,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tidemill_core.aggregate import Aggregate
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 from tidemill_kit.mapping.enums import members_of
 from tidemill_kit.mapping.to_messages import is_map, type_of, value_of
 
@@ -79,7 +79,7 @@ def from_message(
         return cls(**plan(message), **differences)
     except _Refused as refused:
         refused = refused.within(prefix) if prefix else refused
-        raise InvalidInput.of(Violation(field=refused.path, description=refused.description)) from None
+        raise InvalidInput.at(field=refused.path, text=refused.description) from None
 
 
 @dataclass(frozen=True, slots=True)

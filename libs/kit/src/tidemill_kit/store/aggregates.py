@@ -27,7 +27,6 @@ from tidemill_core.errors import (
     Conflict,
     InvalidInput,
     NotFound,
-    Violation,
 )
 from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
 from tidemill_core.quotas import Quota
@@ -183,7 +182,7 @@ class MongoAggregates(Generic[A]):
         """Refuse a list that no index serves: one that a caller's filter asks for, or one of the code."""
         if page.where:
             text = f"asks for {' and '.join(sorted(where))} together, which no index serves: filter by fewer fields"
-            raise InvalidInput.of(Violation(field="filter", description=text))
+            raise InvalidInput.at(field="filter", text=text)
         message = f"{self._collection.name} declares no list by {sorted(where)}: name it in `lists`"
         raise TypeError(message)
 
@@ -379,7 +378,7 @@ def refuse_label_keys(aggregate: Aggregate) -> None:
     refused = [key for key in aggregate.labels if not clean_line(key) or key.startswith("$") or "\0" in key]
     if refused:
         text = f"has the key {refused[0][:80]!r}; take keys that are not empty, do not begin with $ and hold no NUL"
-        raise InvalidInput.of(Violation(field="labels", description=text))
+        raise InvalidInput.at(field="labels", text=text)
 
 
 def _list_index(fields: Sequence[str]) -> list[tuple[str, int]]:

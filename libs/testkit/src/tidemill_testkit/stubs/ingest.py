@@ -11,7 +11,7 @@ from tidemill.ingest.v1 import dataset_service_pb2 as datasets
 from tidemill.ingest.v1 import document_service_pb2 as documents
 from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceServicer
 from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceServicer
-from tidemill_core.errors import InvalidInput, NotFound, Violation
+from tidemill_core.errors import InvalidInput, NotFound
 from tidemill_testkit.stubs.calls import Context, errors_of, project_of, with_reason
 
 ACTIVE = document_pb2.DOCUMENT_STATE_ACTIVE
@@ -116,5 +116,5 @@ class StubDatasets(DatasetServiceServicer):
 
 def _place(token: str) -> int:
     if token and not (token.isascii() and token.isdigit()):
-        raise InvalidInput.of(Violation(field="page_token", description="is not one that a page before returned"))
+        raise InvalidInput.at(field="page_token", text="is not one that a page before returned")
     return int(token or 0)

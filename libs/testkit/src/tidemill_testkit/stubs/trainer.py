@@ -14,7 +14,7 @@ import grpc
 from tidemill.trainer.v1 import model_pb2 as pb
 from tidemill.trainer.v1 import model_registry_service_pb2 as rpc
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceServicer
-from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed, Violation
+from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed
 from tidemill_core.models.manifest import ArtifactFile, ArtifactRefused, Manifest, refuse_unknown_json, refuse_what_runs
 from tidemill_core.resources import check_slug
 from tidemill_testkit.stubs.calls import errors_of, project_of, with_reason
@@ -126,8 +126,7 @@ class StubModelRegistry(ModelRegistryServiceServicer):
     def _version(self, project: str, reference: str) -> pb.ModelVersion:
         model, at, number = reference.partition("@")
         if at and not (number.isascii() and number.isdigit() and not number.startswith("0")):
-            description = f"{reference!r} is not `model` or `model@number`"
-            raise InvalidInput.of(Violation(field="id", description=description))
+            raise InvalidInput.at(field="id", text=f"{reference!r} is not `model` or `model@number`")
         there = self._versions_of(project, model)
         if not there:
             message = f"model {model} does not exist in this project"
@@ -158,8 +157,7 @@ def _begun(request: rpc.ImportModelRequest) -> pb.ModelVersion:
         case "openai":
             version.state, version.digest = pb.MODEL_VERSION_STATE_READY, _key(request.source)
         case _:
-            text = "must be folder, hugging_face or openai"
-            raise InvalidInput.of(Violation(field="source", description=text))
+            raise InvalidInput.at(field="source", text="must be folder, hugging_face or openai")
     return version
 
 

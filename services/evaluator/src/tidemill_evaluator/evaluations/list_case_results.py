@@ -115,15 +115,13 @@ def _place(result: CaseResult, metric: str) -> Place:
 def _chosen(case_sets: Sequence[CaseSet], command: ListCommand, metric: str) -> Sequence[CaseSet]:
     violations = list[Violation]()
     if metric not in METRICS:
-        text = f"{metric[:40]!r} is not a metric: use one of {', '.join(METRICS)}"
-        violations.append(Violation(field="metric", description=text))
+        violations.append(Violation("metric", f"{metric[:40]!r} is not a metric: use one of {', '.join(METRICS)}"))
     names = [case_set.name for case_set in case_sets]
     if command.case_set and command.case_set not in names:
         text = f"{command.case_set[:80]!r} is not a set of this evaluation: it has {', '.join(names) or 'none yet'}"
-        violations.append(Violation(field="case_set", description=text))
+        violations.append(Violation("case_set", text))
     if not 1 <= command.page.size <= _MAX_ITEMS:
-        text = f"is {command.page.size}; it must be 1 to {_MAX_ITEMS}"
-        violations.append(Violation(field="page_size", description=text))
+        violations.append(Violation("page_size", f"is {command.page.size}; it must be 1 to {_MAX_ITEMS}"))
     if violations:
         raise InvalidInput.of(*violations)
     return [each for each in case_sets if command.case_set in {"", each.name}]
@@ -150,4 +148,4 @@ def _place_of(token: str, command: ListCommand) -> Place | None:
 
 def _unusable() -> InvalidInput:
     text = "is invalid: use next_page_token of the previous page, with the same order and filter"
-    return InvalidInput.of(Violation(field="page_token", description=text))
+    return InvalidInput.at(field="page_token", text=text)

@@ -74,13 +74,12 @@ class StartEvaluation:
         if command.gate:
             for name in ("deployment", "suites", "baseline"):
                 if getattr(command, name):
-                    text = "is defined by the gate: omit it or the gate"
-                    violations.append(Violation(field=name, description=text))
+                    violations.append(Violation(name, "is defined by the gate: omit it or the gate"))
         else:
             violations += slug_violations("deployment", command.deployment)
             if not 1 <= len(command.suites) <= self.limits.suites_by_hand:
                 text = f"has {len(command.suites)} suites: send 1 to {self.limits.suites_by_hand}, or a gate"
-                violations.append(Violation(field="suites", description=text))
+                violations.append(Violation("suites", text))
             if command.baseline:
                 violations += version_violation(command.baseline, "baseline")
         if violations:
@@ -97,7 +96,7 @@ class StartEvaluation:
         gate = await self.gates.get(project, command.gate)
         if name_of(command.candidate) != gate.candidate:
             text = f"{command.candidate} is not a version of {gate.candidate}, the candidate of gate {gate.id}"
-            raise InvalidInput.of(Violation(field="candidate", description=text))
+            raise InvalidInput.at(field="candidate", text=text)
         return Comparing.of(gate, command.candidate)
 
     async def _check_existence(self, caller: Caller, comparing: Comparing) -> None:

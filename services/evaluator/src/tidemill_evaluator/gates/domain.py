@@ -81,10 +81,9 @@ class Gate(Aggregate):
         yield from label_violations("gate.labels", self.labels)
         if not MIN_CONFIDENCE <= self.confidence <= MAX_CONFIDENCE:
             text = f"is {self.confidence}: send {MIN_CONFIDENCE} to {MAX_CONFIDENCE}, or 0 for {CONFIDENCE}"
-            yield Violation(field="gate.confidence", description=text)
+            yield Violation("gate.confidence", text)
         if not 1 <= len(self.require) <= limits.requirements:
-            text = f"has {len(self.require)} requirements: send 1 to {limits.requirements}"
-            yield Violation(field="gate.require", description=text)
+            yield Violation("gate.require", f"has {len(self.require)} requirements: send 1 to {limits.requirements}")
         for number, requirement in enumerate(self.require):
             yield from _requirement_violations(requirement, f"gate.require[{number}]")
 
@@ -99,12 +98,11 @@ def _requirement_violations(requirement: Requirement, where: str) -> Iterator[Vi
     elif requirement.dataset:
         yield from slug_violations(f"{where}.dataset", requirement.dataset)
     else:
-        yield Violation(field=f"{where}.cases", description="names no cases: send suite or dataset")
+        yield Violation(f"{where}.cases", "names no cases: send suite or dataset")
     if requirement.metric not in METRICS:
         text = f"{requirement.metric[:40]!r} is not a metric: use one of {', '.join(METRICS)}"
-        yield Violation(field=f"{where}.metric", description=text)
+        yield Violation(f"{where}.metric", text)
     if not math.isfinite(requirement.gain_above):
-        yield Violation(field=f"{where}.gain_above", description=f"is {requirement.gain_above}: send a number")
+        yield Violation(f"{where}.gain_above", f"is {requirement.gain_above}: send a number")
     if not 0 <= requirement.at_least <= MAX_CASES:
-        text = f"is {requirement.at_least}: send 0 to {MAX_CASES}"
-        yield Violation(field=f"{where}.at_least", description=text)
+        yield Violation(f"{where}.at_least", f"is {requirement.at_least}: send 0 to {MAX_CASES}")

@@ -6,7 +6,7 @@ from google.protobuf.json_format import MessageToDict
 
 from tidemill.content.v1 import content_pb2
 from tidemill.evaluator.v1 import suite_pb2
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 from tidemill_evaluator.suites.domain.cases import Case, Context, Role, Turn
 from tidemill_evaluator.suites.domain.suite import Suite
 from tidemill_kit.mapping import from_message, to_message
@@ -65,7 +65,7 @@ def _turn_of(message: content_pb2.Message, path: str) -> Turn:
     role = ROLES.get(message.role)
     if role is None:
         text = f"is {message.role}: send ROLE_SYSTEM, ROLE_USER or ROLE_ASSISTANT"
-        raise InvalidInput.of(Violation(field=f"{path}.role", description=text))
+        raise InvalidInput.at(field=f"{path}.role", text=text)
     if any(part.WhichOneof("content") != "text" for part in message.parts):
-        raise InvalidInput.of(Violation(field=f"{path}.parts", description="must be text parts"))
+        raise InvalidInput.at(field=f"{path}.parts", text="must be text parts")
     return Turn(role, "".join(part.text for part in message.parts))

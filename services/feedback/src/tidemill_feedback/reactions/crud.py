@@ -6,7 +6,7 @@ from datetime import datetime
 
 from tidemill_core import resources
 from tidemill_core.application import Caller, Clock, Page, PageRequest
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
 from tidemill_core.resources import Write
 from tidemill_feedback.reactions.domain.feedback import Feedback, Given
@@ -54,7 +54,7 @@ class FeedbackCrud:
         if page.newest_first or page.where:
             text = "is not supported for the feedback of one inference: leave it empty"
             field = "order_by" if page.newest_first else "filter"
-            raise InvalidInput.of(Violation(field=field, description=text))
+            raise InvalidInput.at(field=field, text=text)
         digest = list_digest(caller.project, where, show_deleted=False)
         after = place_of(page.token.removeprefix(_WAITING), digest=digest)
         waiting = sorted(await self.pending.of(caller.project, inference), key=_order)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, PageRequest
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import Write
 from tidemill_feedback.reactions.domain.feedback import Feedback
 from tidemill_feedback.reactions.ports import FeedbackStore, ForgetExamples, Inferences, Pending
@@ -42,7 +42,7 @@ class EraseEndUser:
 
         """
         if not end_user:
-            raise InvalidInput.of(Violation(field="end_user", description="is empty; set the end user to erase"))
+            raise InvalidInput.at(field="end_user", text="is empty; set the end user to erase")
         if not write.validate_only:
             await self.pending.forget(caller.project, end_user)
         erased = set[str]()

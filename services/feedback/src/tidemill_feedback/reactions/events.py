@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 from pydantic.alias_generators import to_camel
 
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 from tidemill_feedback.reactions.domain.reaction import Reaction
 from tidemill_feedback.reactions.handle_submission import HandleSubmission
 from tidemill_feedback.reactions.match_pending import MatchPending
@@ -97,7 +97,7 @@ class Submissions:
         """
         if size > self.record_bytes:
             text = f"has {size} bytes, and {self.record_bytes} is the limit: send less"
-            raise InvalidInput.of(Violation(field="data", description=text))
+            raise InvalidInput.at(field="data", text=text)
 
     async def given(self, context: EventContext, body: FeedbackGiven) -> None:
         """Take a reaction.

@@ -9,7 +9,7 @@ from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import events_pb2 as events
 from tidemill.feedback.v1 import feedback_pb2
 from tidemill_core.aggregate import Event
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 from tidemill_feedback.reactions.domain.feedback import (
     Feedback,
     FeedbackState,
@@ -52,7 +52,7 @@ def _moment_of(stamp: Timestamp) -> datetime:
         return stamp.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
         text = f"has {stamp.seconds} seconds and {stamp.nanos} nanos, which is no time"
-        raise InvalidInput.of(Violation(field="observe_time", description=text)) from error
+        raise InvalidInput.at(field="observe_time", text=text) from error
 
 
 def _correction_of(correction: feedback_pb2.Correction) -> str:
@@ -72,9 +72,9 @@ def check_correction(messages: int, *, by_assistant: bool) -> None:
     """
     if messages > 1:
         text = f"has {messages} messages; send one, with the right answer"
-        raise InvalidInput.of(Violation(field="correction.output", description=text))
+        raise InvalidInput.at(field="correction.output", text=text)
     if not by_assistant:
-        raise InvalidInput.of(Violation(field="correction.output[0].role", description="must be ROLE_ASSISTANT"))
+        raise InvalidInput.at(field="correction.output[0].role", text="must be ROLE_ASSISTANT")
 
 
 def feedback_message(feedback: Feedback) -> feedback_pb2.Feedback:

@@ -7,7 +7,7 @@ from google.protobuf.message import Message
 
 from tidemill.inference.v1 import configuration_pb2, deployment_pb2, events_pb2
 from tidemill_core.aggregate import Event
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 from tidemill_inference.deployments.domain.configuration import (
     DEFAULT_QUERY_TURNS,
     DEFAULT_TOP_K,
@@ -109,10 +109,9 @@ def _answer_step_of(message: deployment_pb2.Deployment) -> deployment_pb2.Deploy
         return message
     if doubled := sorted(field.name for field, _ in message.ListFields() if field.name in _STEP):
         text = f"says what {', '.join(doubled)} beside it says: send steps, or these fields"
-        raise InvalidInput.of(Violation(field="deployment.steps", description=text))
+        raise InvalidInput.at(field="deployment.steps", text=text)
     if len(message.steps) != 1 or not message.steps[0].HasField("answer"):
-        text = f"has {len(message.steps)}; take one, with answer set"
-        raise InvalidInput.of(Violation(field="deployment.steps", description=text))
+        raise InvalidInput.at(field="deployment.steps", text=f"has {len(message.steps)}; take one, with answer set")
     return message.steps[0].answer
 
 

@@ -176,7 +176,7 @@ def _as_sent(error: InvalidInput) -> InvalidInput:
     if not error.violations:
         return error
     refusal = InvalidInput.of(
-        *(Violation(field=_field(violation.field), description=violation.description) for violation in error.violations)
+        *(Violation(_field(violation.field), violation.description) for violation in error.violations)
     )
     refusal.reason, refusal.metadata = error.reason, error.metadata
     return refusal

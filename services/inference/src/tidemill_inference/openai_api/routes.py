@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tidemill_core.application import Caller, PageRequest, Request
-from tidemill_core.errors import InvalidInput, TidemillError, Violation
+from tidemill_core.errors import InvalidInput, TidemillError
 from tidemill_core.resources import list_all
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.generation.domain.inference import Inference, Question
@@ -184,7 +184,7 @@ def _check_principals(question: Question, *, browser: bool, taken_from: Principa
     if question.principals and (taken_from == "nobody" or (browser and taken_from == "servers")):
         text = f"is not taken {'from a browser' if taken_from == 'servers' else 'here'}: ask from your server, which "
         text += "knows the groups of a person (INFERENCE_HTTP_PRINCIPALS)"
-        raise InvalidInput.of(Violation(field="tidemill.principals", description=text))
+        raise InvalidInput.at(field="tidemill.principals", text=text)
 
 
 async def _whole(exchange: Exchange, steps: AsyncGenerator[Step, None]) -> Inference:

@@ -238,7 +238,7 @@ class ChatRequest(Strict):
         if not error.violations:
             return error
         renamed = [
-            Violation(field=self._sent_as(each.field), description=each.description.replace(_LIMIT, self._length))
+            Violation(self._sent_as(each.field), each.description.replace(_LIMIT, self._length))
             for each in error.violations
         ]
         refusal = InvalidInput.of(*renamed)
@@ -275,10 +275,10 @@ def chat_request_of(body: bytes) -> ChatRequest:
     given = object_of(body)
     known = {name: value for name, value in given.items() if name in ChatRequest.model_fields}
     others = [name for name in given if name not in known and not _changes_nothing(name, given[name])]
-    violations = [Violation(field=shown(name), description=_refused(name)) for name in others]
+    violations = [Violation(shown(name), _refused(name)) for name in others]
     if unknown := [violation for name, violation in zip(others, violations, strict=True) if name not in _HARMLESS]:
         text = f"{unknown[-1].description}; supported are {', '.join(ChatRequest.model_fields)}"
-        violations[violations.index(unknown[-1])] = Violation(field=unknown[-1].field, description=text)
+        violations[violations.index(unknown[-1])] = Violation(unknown[-1].field, text)
     asked: ChatRequest | None = None
     try:
         asked = ChatRequest.model_validate(known)
@@ -312,13 +312,11 @@ def request_of(key: str, question: Question) -> Request:
 def _contradictions(asked: ChatRequest) -> list[Violation]:
     found = []
     if asked.includes_usage and not asked.stream:
-        found.append(Violation(field="stream_options", description="goes with stream: true only"))
+        found.append(Violation("stream_options", "goes with stream: true only"))
     if None not in (asked.max_tokens, asked.max_completion_tokens) and asked.max_tokens != asked.max_completion_tokens:
-        text = "is the old name of max_completion_tokens: send one of them"
-        found.append(Violation(field="max_tokens", description=text))
+        found.append(Violation("max_tokens", "is the old name of max_completion_tokens: send one of them"))
     if "" not in (asked.user, asked.safety_identifier) and asked.user != asked.safety_identifier:
-        text = "is the old name of safety_identifier: send one of them"
-        found.append(Violation(field="user", description=text))
+        found.append(Violation("user", "is the old name of safety_identifier: send one of them"))
     return found
 
 

@@ -61,7 +61,7 @@ class BoundedTemplates:
                 message = f"the process for prompts {ended.why}: try again"
                 raise DependencyUnavailable(message, dependency="prompts", blame=Blame.VARIANT) from ended
             text = f"{ended.why} for this question and its passages: let it make less of them"
-            raise PromptRefused(Violation(field="content", description=text)) from ended
+            raise PromptRefused(Violation("content", text)) from ended
         if isinstance(outcome, _Refused):
             raise outcome.error()
         return cast("R", outcome)

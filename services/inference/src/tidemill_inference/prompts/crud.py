@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import Write, check_slug, create, delete, list_all, update
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.errors import PromptInUse
@@ -80,8 +80,7 @@ class PromptCrud:
         """
         check_slug("label", label)
         if label.isdecimal():
-            text = f"is {label!r}, which would be read as a version: take a word"
-            raise InvalidInput.of(Violation(field="label", description=text))
+            raise InvalidInput.at(field="label", text=f"is {label!r}, which would be read as a version: take a word")
 
         def change(prompt: Prompt) -> None:
             prompt.label(label, version=version)

@@ -171,12 +171,12 @@ class JinjaTemplates:
             violations += error.violations
         known = GIVEN | _properties(schema)
         if not content.user.strip():
-            violations.append(Violation(field="content.user", description="is required"))
+            violations.append(Violation("content.user", "is required"))
         violations += _problems("content.system", content.system, known)
         violations += _problems("content.user", content.user, known)
         if taken := sorted(GIVEN & _properties(schema)):
             text = f"declares {', '.join(taken)}, which every template has already: choose other names"
-            violations.append(Violation(field="content.variables_schema", description=text))
+            violations.append(Violation("content.variables_schema", text))
         if violations:
             raise PromptRefused(*violations)
         normal = [
@@ -190,7 +190,7 @@ class JinjaTemplates:
         """See `Templates.check_variables`."""
         schema = _schema_of(content.variables_schema) or {"type": "object"}
         found = [
-            Violation(field="variables", description=f"{name} is not declared by the prompt; {_declared(schema)}")
+            Violation("variables", f"{name} is not declared by the prompt; {_declared(schema)}")
             for name in sorted(set(variables) - _properties(schema))
         ]
         found += _unfitting(schema, variables)
@@ -248,7 +248,7 @@ def _schema_of(text: str) -> Mapping[str, object]:
 def _unfitting(schema: Mapping[str, object], variables: Mapping[str, object]) -> list[Violation]:
     try:
         errors = _Validator(schema, registry=Registry()).iter_errors(dict(variables))
-        return [Violation(field=_path_of(error), description=_description(error)) for error in errors]
+        return [Violation(_path_of(error), _description(error)) for error in errors]
     except Unresolvable as error:
         raise _refused(why=f"{error.ref} cannot be resolved") from error
     except RecursionError as error:
@@ -281,7 +281,7 @@ def _check_keywords(part: object) -> None:
 
 
 def _refused(*, why: str) -> InvalidInput:
-    return InvalidInput.of(Violation(field="content.variables_schema", description=why))
+    return InvalidInput.at(field="content.variables_schema", text=why)
 
 
 def _properties(schema: Mapping[str, object]) -> frozenset[str]:
@@ -296,38 +296,32 @@ def _declared(schema: Mapping[str, object]) -> str:
 
 def _problems(field: str, source: str, known: frozenset[str]) -> Iterator[Violation]:
     if len(source) > MAX_SOURCE_CHARACTERS:
-        text = f"has {len(source)} characters, at most {MAX_SOURCE_CHARACTERS} are taken"
-        yield Violation(field=field, description=text)
+        yield Violation(field, f"has {len(source)} characters, at most {MAX_SOURCE_CHARACTERS} are taken")
         return
     try:
         tree = _ENVIRONMENT.parse(source)
         _ENVIRONMENT.from_string(source)  # filters and tests are looked up by compiling
     except TemplateSyntaxError as error:
-        yield Violation(field=field, description=f"line {error.lineno}: {error.message}")
+        yield Violation(field, f"line {error.lineno}: {error.message}")
         return
     except (RecursionError, SyntaxError, MemoryError, OverflowError):
-        yield Violation(field=field, description="is nested too deep: write it flatter")
+        yield Violation(field, "is nested too deep: write it flatter")
         return
     for name in sorted(find_undeclared_variables(tree) - known - {"range"}):
         line = next((node.lineno for node in tree.find_all(nodes.Name) if node.name == name), 1)
-        text = f"line {line}: {name!r} is not known; there are {', '.join(sorted(known))}"
-        yield Violation(field=field, description=text)
+        yield Violation(field, f"line {line}: {name!r} is not known; there are {', '.join(sorted(known))}")
     for loop in tree.find_all(nodes.For):
         if _depth(loop) > MAX_NESTED_LOOPS:
-            text = f"line {loop.lineno}: loops are nested more than {MAX_NESTED_LOOPS} deep"
-            yield Violation(field=field, description=text)
+            yield Violation(field, f"line {loop.lineno}: loops are nested more than {MAX_NESTED_LOOPS} deep")
             return
     for loop in tree.find_all(nodes.For):
         if loop.recursive:
-            yield Violation(
-                field=field, description=f"line {loop.lineno}: recursive loops are not supported in prompts"
-            )
+            yield Violation(field, f"line {loop.lineno}: recursive loops are not supported in prompts")
             return
     for node in tree.find_all(
         (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Macro, nodes.CallBlock)
     ):
-        text = f"line {node.lineno}: {type(node).__name__.lower()} is not supported in prompts"
-        yield Violation(field=field, description=text)
+        yield Violation(field, f"line {node.lineno}: {type(node).__name__.lower()} is not supported in prompts")
 
 
 def _depth(loop: nodes.For) -> int:
@@ -368,14 +362,13 @@ def _rendered(field: str, source: str, seen: Mapping[str, object]) -> str:
             length += len(piece)
             if length > MAX_RENDERED_CHARACTERS:
                 text = f"makes more than {MAX_RENDERED_CHARACTERS} characters of this question"
-                raise PromptRefused(Violation(field=field, description=text))
+                raise PromptRefused(Violation(field, text))
     except (RecursionError, SyntaxError) as error:
-        text = "cannot be rendered: it is nested too deep, or calls itself"
-        raise PromptRefused(Violation(field=field, description=text)) from error
+        raise PromptRefused(Violation(field, "cannot be rendered: it is nested too deep, or calls itself")) from error
     except (TemplateError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError) as error:
         # A template may fail in any way on a value that it did not expect. Only Jinja's words are free of users' text.
         why = error.message if isinstance(error, UndefinedError | SecurityError) else type(error).__name__
-        raise PromptRefused(Violation(field=field, description=f"cannot be rendered: {why}")) from error
+        raise PromptRefused(Violation(field, f"cannot be rendered: {why}")) from error
     return "".join(pieces).rstrip()
 
 

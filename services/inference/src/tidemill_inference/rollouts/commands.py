@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, ResourceKey
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import Write, update
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.ports import Deployments
@@ -36,7 +36,7 @@ class RolloutCommand:
         """
         if len(self.rationale) > MAX_RATIONALE:
             text = f"has {len(self.rationale)} characters: take at most {MAX_RATIONALE}"
-            raise InvalidInput.of(Violation(field="rationale", description=text))
+            raise InvalidInput.at(field="rationale", text=text)
 
     def meant(self, deployment: Deployment) -> str:
         """Return the id of the rollout that was there when it was asked: what follows it was not decided on."""

@@ -3,7 +3,7 @@
 from google.protobuf.message import Message
 
 from tidemill.inference.v1 import configuration_pb2, events_pb2, rollout_pb2
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 from tidemill_inference.rollouts.domain.policy import APPROVER, RolloutPolicy
 from tidemill_inference.rollouts.domain.rollout import (
     Rollout,
@@ -29,7 +29,7 @@ def policy_of(message: rollout_pb2.RolloutPolicy) -> RolloutPolicy:
     """
     if message.approval.role not in {"", APPROVER}:
         text = f"is {message.approval.role!r}; take {APPROVER}"
-        raise InvalidInput.of(Violation(field="rollout_policy.approval.role", description=text))
+        raise InvalidInput.at(field="rollout_policy.approval.role", text=text)
     return from_message(
         RolloutPolicy, message, prefix="rollout_policy", ignore={"approval"}, approvals=message.approval.count
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, Field
 
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 from tidemill_ingest.datasets.domain.version import Batch, ExampleBatchOffer
 from tidemill_ingest.datasets.offer_examples import OfferExamples
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
@@ -64,7 +64,7 @@ class Curations:
         batch = body.batch
         if batch.kind not in _DEMONSTRATIONS:
             text = f"is {batch.kind[:40]}; a dataset takes demonstrations: no training learns from others yet"
-            raise InvalidInput.of(Violation(field="batch.kind", description=text))
+            raise InvalidInput.at(field="batch.kind", text=text)
         ref = ObjectRef(bucket=batch.bucket, key=batch.key, size=batch.size, sha256=batch.sha256)
         offer = ExampleBatchOffer(
             id=context.request.id,

@@ -7,7 +7,7 @@ from google.protobuf.message import Message
 from tidemill.ingest.v1 import dataset_pb2 as pb
 from tidemill.ingest.v1 import events_pb2
 from tidemill_core.aggregate import Event
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 from tidemill_ingest.datasets.domain.dataset import BY_QUESTION, DEFAULT_SHARE, Dataset
 from tidemill_ingest.datasets.domain.events import DatasetVersionPublished, DatasetVersionWithheld
 from tidemill_ingest.datasets.domain.version import DatasetVersion, Part
@@ -46,7 +46,7 @@ def split_of(number: pb.DatasetSplit.ValueType) -> Split:
     """
     if number not in _SPLITS:
         allowed = ", ".join(pb.DatasetSplit.Name(each) for each in _SPLITS)
-        raise InvalidInput.of(Violation(field="part", description=f"is {number}; allowed: {allowed}"))
+        raise InvalidInput.at(field="part", text=f"is {number}; allowed: {allowed}")
     return _SPLITS[number]
 
 

@@ -39,18 +39,15 @@ class FeedbackBatches:
         ref, limits = batch.object, self._limits
         violations = []
         if ref.bucket != self._bucket:
-            violations.append(
-                Violation(field="batch.bucket", description=f"is {ref.bucket[:80]!r}, not {self._bucket}")
-            )
+            violations.append(Violation("batch.bucket", f"is {ref.bucket[:80]!r}, not {self._bucket}"))
         if not ref.key.startswith(f"{project}/") or not ref.key.endswith(f"/{ref.sha256}") or not ref.sha256:
             text = f"is {ref.key[:200]!r}, and does not begin with the project and end with the sha256"
-            violations.append(Violation(field="batch.key", description=text))
+            violations.append(Violation("batch.key", text))
         if not 0 <= ref.size <= limits.batch_bytes:
-            text = f"is {ref.size}, and {limits.batch_bytes} bytes is the limit"
-            violations.append(Violation(field="batch.size", description=text))
+            violations.append(Violation("batch.size", f"is {ref.size}, and {limits.batch_bytes} bytes is the limit"))
         if not 0 <= batch.examples <= limits.batch_examples:
             text = f"is {batch.examples}, and {limits.batch_examples} is the limit"
-            violations.append(Violation(field="batch.examples", description=text))
+            violations.append(Violation("batch.examples", text))
         if violations:
             raise InvalidInput.of(*violations)
 
@@ -159,7 +156,7 @@ def _example(line: bytes) -> Example:
     )
     for name, value in (("id", example.id), ("question", example.question), ("output", example.answer)):
         if not value.strip():
-            raise InvalidInput.of(Violation(field=name, description="is empty"))
+            raise InvalidInput.at(field=name, text="is empty")
     return example
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from tidemill_core.application import Caller, Page, PageRequest
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 from tidemill_core.paging import numbered_page
 from tidemill_ingest.datasets.domain.example import Example
 from tidemill_ingest.datasets.domain.version import DatasetVersion, Part
@@ -85,8 +85,7 @@ class ReadVersions:
         """
         before, after = await self.version(caller, base), await self.version(caller, target)
         if before.dataset != after.dataset:
-            text = f"is a version of {after.dataset}; send one of {before.dataset}"
-            raise InvalidInput.of(Violation(field="target", description=text))
+            raise InvalidInput.at(field="target", text=f"is a version of {after.dataset}; send one of {before.dataset}")
         count = sum(part.examples for each in (before, after) for part in (each.draft.train, each.draft.held_out))
         if count > self.limits.compared_examples:
             raise DifferenceTooLarge(examples=count, limit=self.limits.compared_examples)

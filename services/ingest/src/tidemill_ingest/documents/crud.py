@@ -181,8 +181,7 @@ class DeleteDocument:
         command.name.check()
         violations = [] if command.name.id else [*key_violations(command.name.key, self.limits)]
         if command.revision < 0:
-            text = f"is {command.revision}; send 0 (for none) or more"
-            violations.append(Violation(field="revision", description=text))
+            violations.append(Violation("revision", f"is {command.revision}; send 0 (for none) or more"))
         if len(command.reason) > self.limits.reason_length:
             violations.append(too_long("delete_reason", len(command.reason), self.limits.reason_length))
         if violations:

@@ -7,7 +7,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from tidemill.ingest.v1 import document_pb2, document_service_pb2, events_pb2
 from tidemill_core.aggregate import Event
-from tidemill_core.errors import InvalidInput, Violation, named
+from tidemill_core.errors import InvalidInput, named
 from tidemill_ingest.documents.domain.document import Document, DocumentState, Step
 from tidemill_ingest.documents.domain.events import (
     DocumentDeleted,
@@ -95,5 +95,5 @@ def _facts(struct: Struct) -> Mapping[str, Fact]:
                 facts[name] = value.bool_value
             case _:
                 text = "is no string, number or boolean: metadata is flat"
-                raise InvalidInput.of(Violation(field=f"spec.metadata[{named(name)}]", description=text))
+                raise InvalidInput.at(field=f"spec.metadata[{named(name)}]", text=text)
     return facts

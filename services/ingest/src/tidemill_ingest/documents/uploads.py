@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tidemill.ingest.v1 import document_service_pb2 as pb
 from tidemill_core.application import Request
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 from tidemill_ingest.documents.domain.submission import DocumentSpec, check_size
 from tidemill_ingest.documents.messages import spec_of
 from tidemill_ingest.limits import MEBIBYTE, Limits
@@ -57,12 +57,11 @@ class Uploads:
     async def _start(self, messages: AsyncIterator[pb.UploadDocumentRequest]) -> pb.UploadStart:
         first = await anext(messages, None)
         if first is None or first.WhichOneof("part") != "start":
-            raise InvalidInput.of(Violation(field="start", description="is missing: send it in the first message"))
+            raise InvalidInput.at(field="start", text="is missing: send it in the first message")
         required(first.start, "spec")
         spec_of(first.start.spec).check(self._limits)
         if first.start.size < 0:
-            text = f"is {first.start.size}; send 0 (for unknown) or more"
-            raise InvalidInput.of(Violation(field="start.size", description=text))
+            raise InvalidInput.at(field="start.size", text=f"is {first.start.size}; send 0 (for unknown) or more")
         if first.start.size:
             self._check_size(first.start.size, field="start.size")
         return first.start
@@ -74,21 +73,20 @@ class Uploads:
         content, digest = bytearray(), hashlib.sha256()
         while (message := await anext(messages, None)) is not None:
             if message.WhichOneof("part") != "chunk":
-                raise InvalidInput.of(Violation(field="chunk", description="is missing: only the first is a start"))
+                raise InvalidInput.at(field="chunk", text="is missing: only the first is a start")
             if len(message.chunk) > MAX_CHUNK_BYTES:
                 text = f"has {len(message.chunk)} bytes, and {MAX_CHUNK_BYTES} is the limit: send smaller ones"
-                raise InvalidInput.of(Violation(field="chunk", description=text))
+                raise InvalidInput.at(field="chunk", text=text)
             if not message.chunk:
-                raise InvalidInput.of(Violation(field="chunk", description="is empty: send bytes, or end the stream"))
+                raise InvalidInput.at(field="chunk", text="is empty: send bytes, or end the stream")
             content += message.chunk
             self._check_size(len(content), field="content")
             digest.update(message.chunk)
         if start.size and start.size != len(content):
             text = f"was to be {start.size}, and {len(content)} bytes came: upload it again"
-            raise InvalidInput.of(Violation(field="start.size", description=text))
+            raise InvalidInput.at(field="start.size", text=text)
         if start.sha256 and start.sha256.lower() != digest.hexdigest():
-            text = "is not that of the bytes that came: upload it again"
-            raise InvalidInput.of(Violation(field="start.sha256", description=text))
+            raise InvalidInput.at(field="start.sha256", text="is not that of the bytes that came: upload it again")
         return bytes(content), digest.digest()
 
     async def _drain(self, messages: AsyncIterator[pb.UploadDocumentRequest]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 
 
 class MaskKind(Enum):
@@ -41,9 +41,9 @@ class Masking:
         known = {kind.value: kind for kind in MaskKind}
         if unknown := [name for name in names if name not in known]:
             text = f"{unknown[0]!r} is no kind; take some of {', '.join(sorted(known))}"
-            raise InvalidInput.of(Violation(field="masking.kinds", description=text))
+            raise InvalidInput.at(field="masking.kinds", text=text)
         if none and names:
-            raise InvalidInput.of(Violation(field="masking.none", description="masks nothing, so name no kinds"))
+            raise InvalidInput.at(field="masking.none", text="masks nothing, so name no kinds")
         if none:
             return cls(kinds=frozenset())
         return cls(kinds=frozenset(known[name] for name in names)) if names else cls()

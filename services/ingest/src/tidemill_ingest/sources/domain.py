@@ -39,14 +39,12 @@ class Source(Aggregate):
         yield from slug_violations("source.id", self.id)
         yield from label_violations("source.labels", self.labels, max_labels=MAX_LABELS)
         if len(self.events) > MAX_EVENTS_LENGTH:
-            text = f"has {len(self.events)} characters, and {MAX_EVENTS_LENGTH} is the limit"
-            yield Violation(field="source.events", description=text)
+            yield Violation("source.events", f"has {len(self.events)} characters, and {MAX_EVENTS_LENGTH} is the limit")
         if any(character.isspace() or not character.isprintable() for character in self.events):
-            text = "is a URI, so it has no spaces or control characters"
-            yield Violation(field="source.events", description=text)
+            yield Violation("source.events", "is a URI, so it has no spaces or control characters")
         if not 0 <= self.retention_days <= MAX_RETENTION_DAYS:
             text = f"is {self.retention_days}; send 0 (for ever) to {MAX_RETENTION_DAYS}"
-            yield Violation(field="source.retention_days", description=text)
+            yield Violation("source.retention_days", text)
 
 
 @dataclass(slots=True, kw_only=True)

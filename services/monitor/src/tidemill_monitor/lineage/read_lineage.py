@@ -140,11 +140,11 @@ class ReadLineage:
         yield from _outside("depth", query.depth, limits.max_depth, limits.depth)
         yield from _outside("nodes_of_kind", query.nodes_of_kind, limits.max_nodes_of_kind, limits.nodes_of_kind)
         if not 1 <= len(query.id) <= limits.id_length:
-            yield Violation(field="id", description=f"has {len(query.id)} characters: send 1 to {limits.id_length}")
+            yield Violation("id", f"has {len(query.id)} characters: send 1 to {limits.id_length}")
         if query.direction is None:
-            yield Violation(field="direction", description="must be back or forward")
+            yield Violation("direction", "must be back or forward")
 
 
 def _outside(name: str, value: int, maximum: int, default: int) -> Iterator[Violation]:
     if not 0 <= value <= maximum:
-        yield Violation(field=name, description=f"is {value}; send 0 (for {default}) to {maximum}")
+        yield Violation(name, f"is {value}; send 0 (for {default}) to {maximum}")

@@ -55,14 +55,14 @@ class ResolveSettings:
         model, chunking = await self.models.resolve(caller, known or spec.embedding), spec.chunking
         if chunking.max_tokens > model.max_tokens:
             text = f"is {chunking.max_tokens}; {model.reference} takes at most {model.max_tokens}"
-            raise InvalidInput.of(Violation(field="chunking.max_tokens", description=text))
+            raise InvalidInput.at(field="chunking.max_tokens", text=text)
         maximum = chunking.max_tokens or min(DEFAULT_MAX_TOKENS, model.max_tokens)
         overlap = (
             min(DEFAULT_OVERLAP_TOKENS, maximum // 2) if chunking.overlap_tokens is None else chunking.overlap_tokens
         )
         if overlap > maximum // 2:
             text = f"is {overlap}; the limit is half of max_tokens, {maximum // 2}"
-            raise InvalidInput.of(Violation(field="chunking.overlap_tokens", description=text))
+            raise InvalidInput.at(field="chunking.overlap_tokens", text=text)
         return Settings(
             sources=spec.sources,
             embedding=spec.embedding,
@@ -76,20 +76,18 @@ def _violations(spec: CollectionSpec) -> Iterator[Violation]:
     chunking = spec.chunking
     yield from slug_violations("id", spec.id)
     if not 1 <= len(spec.sources) <= MAX_SOURCES:
-        yield Violation(field="sources", description=f"has {len(spec.sources)} entries; name 1 to {MAX_SOURCES}")
+        yield Violation("sources", f"has {len(spec.sources)} entries; name 1 to {MAX_SOURCES}")
     if len(set(spec.sources)) != len(spec.sources):
-        yield Violation(field="sources", description="names a source twice")
+        yield Violation("sources", "names a source twice")
     for source in spec.sources:
         if not SLUG.fullmatch(source):
-            yield Violation(field="sources", description=f"{source[:80]!r} is not the id of a source")
+            yield Violation("sources", f"{source[:80]!r} is not the id of a source")
     if not _REFERENCE.fullmatch(spec.embedding):
-        text = f"is {spec.embedding[:80]!r}; write `model` or `model@version`, as in minilm@1"
-        yield Violation(field="embedding", description=text)
+        yield Violation("embedding", f"is {spec.embedding[:80]!r}; write `model` or `model@version`, as in minilm@1")
     if chunking.by not in {"", "structure"}:
-        yield Violation(field="chunking.by", description=f"is {chunking.by[:80]!r}; must be 'structure'")
+        yield Violation("chunking.by", f"is {chunking.by[:80]!r}; must be 'structure'")
     if chunking.max_tokens and not MIN_TOKENS <= chunking.max_tokens <= MAX_TOKENS:
         text = f"is {chunking.max_tokens}; take {MIN_TOKENS} to {MAX_TOKENS}, or 0 for the default"
-        yield Violation(field="chunking.max_tokens", description=text)
+        yield Violation("chunking.max_tokens", text)
     if chunking.overlap_tokens is not None and chunking.overlap_tokens < 0:
-        text = f"is {chunking.overlap_tokens}; take 0 or more"
-        yield Violation(field="chunking.overlap_tokens", description=text)
+        yield Violation("chunking.overlap_tokens", f"is {chunking.overlap_tokens}; take 0 or more")

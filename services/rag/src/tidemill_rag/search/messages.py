@@ -24,7 +24,7 @@ def filter_of(message: Struct) -> Mapping[str, Sequence[MetadataValue]]:
         values = value if isinstance(value, list) else [value]
         if not values or not all(isinstance(each, str | int | float | bool) for each in values):
             text = "must be a string, a number, a boolean, or a list of them that is not empty"
-            violations.append(Violation(field=f"metadata_filter.{name}", description=text))
+            violations.append(Violation(f"metadata_filter.{name}", text))
         accepted[name] = [whole(each) for each in values]
     if violations:
         raise InvalidInput.of(*violations)

@@ -119,16 +119,14 @@ class Search:
 
     def _violations(self, question: Question) -> Iterator[Violation]:
         if not "".join(each for each in question.query if not ignorable(each)).strip():
-            yield Violation(field="query", description="is empty")
+            yield Violation("query", "is empty")
         if len(question.query) > self.max_characters:
-            text = f"has {len(question.query)} characters; the limit is {self.max_characters}"
-            yield Violation(field="query", description=text)
+            yield Violation("query", f"has {len(question.query)} characters; the limit is {self.max_characters}")
         if not 0 <= question.top_k <= MAX_TOP_K:
             text = f"is {question.top_k}; use 1 to {MAX_TOP_K}, or 0 for the default, {DEFAULT_TOP_K}"
-            yield Violation(field="top_k", description=text)
+            yield Violation("top_k", text)
         if question.index < 0:
-            text = f"is {question.index}; use the number of an index version, or 0 for the live one"
-            yield Violation(field="index", description=text)
+            yield Violation("index", f"is {question.index}; use the number of an index version, or 0 for the live one")
 
 
 def _different(matches: Sequence[Match]) -> list[Match]:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from tidemill.trainer.v1 import model_registry_service_pb2 as pb
 from tidemill.trainer.v1.model_pb2 import Model
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceServicer
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 from tidemill_kit.grpc.server import current_caller, page_of, request_of, write_of
 from tidemill_kit.grpc.uploads import UploadPlaces
 from tidemill_kit.mapping import from_message, to_message
@@ -93,15 +93,14 @@ def _model_message(overview: ModelOverview) -> Model:
 async def _start_of(messages: AsyncIterator[pb.UploadModelFileRequest]) -> pb.UploadModelFileStart:
     first = await anext(messages, None)
     if first is None or first.WhichOneof("part") != "start":
-        raise InvalidInput.of(Violation(field="start", description="the first message must have version and path"))
+        raise InvalidInput.at(field="start", text="the first message must have version and path")
     return first.start
 
 
 async def _chunks_of(messages: AsyncIterator[pb.UploadModelFileRequest]) -> AsyncIterator[bytes]:
     async for message in messages:
         if message.WhichOneof("part") != "chunk":
-            raise InvalidInput.of(Violation(field="chunk", description="every message after the first must be a chunk"))
+            raise InvalidInput.at(field="chunk", text="every message after the first must be a chunk")
         if len(message.chunk) > LARGEST_CHUNK:
-            description = f"has {len(message.chunk)} bytes; the limit is {LARGEST_CHUNK}"
-            raise InvalidInput.of(Violation(field="chunk", description=description))
+            raise InvalidInput.at(field="chunk", text=f"has {len(message.chunk)} bytes; the limit is {LARGEST_CHUNK}")
         yield message.chunk

@@ -5,7 +5,7 @@ from google.protobuf.message import Message
 from tidemill.trainer.v1 import events_pb2 as events
 from tidemill.trainer.v1 import model_pb2 as pb
 from tidemill_core.aggregate import Event
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 from tidemill_core.models.manifest import Manifest
 from tidemill_kit.mapping import from_message, to_message
 from tidemill_trainer.registry.domain.model import Model, ModelWasDeleted
@@ -42,9 +42,9 @@ def source_of(message: pb.ModelSource) -> Source:
             return from_message(OpenAiSource, message.openai)
         case "trained":
             text = "is registered by training runs only: create a training plan"
-            raise InvalidInput.of(Violation(field="source.trained", description=text))
+            raise InvalidInput.at(field="source.trained", text=text)
         case None:
-            raise InvalidInput.of(Violation(field="source", description="must be folder, hugging_face or openai"))
+            raise InvalidInput.at(field="source", text="must be folder, hugging_face or openai")
 
 
 def version_message(version: ModelVersion) -> pb.ModelVersion:

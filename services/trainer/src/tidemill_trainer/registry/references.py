@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tidemill_core.application import PageRequest
-from tidemill_core.errors import InvalidInput, NotFound, Violation
+from tidemill_core.errors import InvalidInput, NotFound
 from tidemill_trainer.errors import SHOWN, ModelNotFound, ModelVersionNotFound
 from tidemill_trainer.registry.domain.model import Model, split_reference, version_id
 from tidemill_trainer.registry.domain.model_version import ModelVersion, VersionState
@@ -50,7 +50,7 @@ class References:
         try:
             model_id, number = split_reference(reference)
         except ValueError as error:
-            raise InvalidInput.of(Violation(field=field, description=str(error))) from error
+            raise InvalidInput.at(field=field, text=str(error)) from error
         model = await self.model(project, model_id)
         found = (
             await self._numbered(model, number) if number else (await self.newest_ready(project, [model])).get(model.id)

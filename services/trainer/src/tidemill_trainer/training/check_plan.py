@@ -38,7 +38,7 @@ class CheckPlan:
             description = (
                 f"is {settings.base!r}; it must differ from {plan_id}, the model whose versions the plan registers"
             )
-            raise InvalidInput.of(Violation(field="plan.base", description=description))
+            raise InvalidInput.at(field="plan.base", text=description)
 
     async def base_of(self, project: str, settings: PlanSettings) -> ModelVersion:
         """Resolve a plan's base and check that the plan's recipe can be trained on it.
@@ -73,7 +73,7 @@ def _unknown_modules(settings: PlanSettings, base: str, facts: BaseFacts) -> Ite
     if missing:
         there = listed(facts.names) or "none"
         description = f"names {listed(missing)}, which {base} does not have; it has {there}; or use all-linear"
-        yield Violation(field="plan.lora.target_modules", description=description)
+        yield Violation("plan.lora.target_modules", description)
 
 
 def _too_long(settings: PlanSettings, base: str, facts: BaseFacts) -> Iterator[Violation]:
@@ -81,4 +81,4 @@ def _too_long(settings: PlanSettings, base: str, facts: BaseFacts) -> Iterator[V
     length, maximum = settings.recipe.args["max_length"], facts.context_tokens
     if "max_length" in settings.args and maximum and int(str(length)) > maximum:
         description = f"is {length}; the context of {base} is {maximum} tokens: use 8 to {maximum}"
-        yield Violation(field="plan.args.max_length", description=description)
+        yield Violation("plan.args.max_length", description)

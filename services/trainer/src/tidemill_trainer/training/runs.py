@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Page, PageRequest, Request, derived_id
-from tidemill_core.errors import InvalidInput, NotFound, Violation
+from tidemill_core.errors import InvalidInput, NotFound
 from tidemill_core.resources import Write
 from tidemill_trainer.errors import PlanPaused
 from tidemill_trainer.training.current_limits import current_limits
@@ -89,5 +89,5 @@ def _reference(plan: TrainingPlan, dataset_version: str) -> str:
     dataset = plan.settings.dataset
     if dataset_version and dataset_version.partition("@")[0] != dataset:
         description = f"is {dataset_version[:80]!r}; plan {plan.id} trains on versions of {dataset}"
-        raise InvalidInput.of(Violation(field="dataset_version", description=description))
+        raise InvalidInput.at(field="dataset_version", text=description)
     return dataset_version or dataset

@@ -111,8 +111,7 @@ def check_cases(cases: Sequence[Case], limits: Limits) -> None:
 
     """
     if not 1 <= len(cases) <= limits.cases:
-        text = f"has {len(cases)} cases: send 1 to {limits.cases}"
-        raise InvalidInput.of(Violation(field="suite.cases", description=text))
+        raise InvalidInput.at(field="suite.cases", text=f"has {len(cases)} cases: send 1 to {limits.cases}")
     violations = [*_violations(cases, limits)]
     if violations:
         raise InvalidInput.of(*violations[:SHOWN])
@@ -156,13 +155,12 @@ def _violations(cases: Sequence[Case], limits: Limits) -> Iterator[Violation]:
             ("reference", case.reference, limits.reference_length),
         ):
             if not value.strip():
-                yield Violation(field=f"{where}.{name}", description="is empty")
+                yield Violation(f"{where}.{name}", "is empty")
             elif len(value) > limit:
-                text = f"has {len(value)} characters; the limit is {limit}"
-                yield Violation(field=f"{where}.{name}", description=text)
+                yield Violation(f"{where}.{name}", f"has {len(value)} characters; the limit is {limit}")
         yield from _context_violations(case.context, where, limits)
         if case.id in seen:
-            yield Violation(field=f"{where}.id", description="is a duplicate: case ids must be unique")
+            yield Violation(f"{where}.id", "is a duplicate: case ids must be unique")
         seen.add(case.id)
         yield from label_violations(f"{where}.labels", case.labels)
 
@@ -170,13 +168,13 @@ def _violations(cases: Sequence[Case], limits: Limits) -> Iterator[Violation]:
 def _context_violations(context: Context, where: str, limits: Limits) -> Iterator[Violation]:
     for number, turn in enumerate(context.earlier):
         if not turn.text.strip():
-            yield Violation(field=f"{where}.earlier[{number}]", description="is empty: send text")
+            yield Violation(f"{where}.earlier[{number}]", "is empty: send text")
     length = sum(len(turn.text) for turn in context.earlier) + len(_image_of(dict(context.variables)))
     if length > limits.context_length:
         text = f"has {length} characters together with the variables; the limit is {limits.context_length}"
-        yield Violation(field=f"{where}.earlier", description=text)
+        yield Violation(f"{where}.earlier", text)
     if len(context.principals) > limits.principals:
         text = f"has {len(context.principals)} entries; the limit is {limits.principals}"
-        yield Violation(field=f"{where}.principals", description=text)
+        yield Violation(f"{where}.principals", text)
     if not all(each.strip() for each in context.principals):
-        yield Violation(field=f"{where}.principals", description="has an empty entry: remove it")
+        yield Violation(f"{where}.principals", "has an empty entry: remove it")

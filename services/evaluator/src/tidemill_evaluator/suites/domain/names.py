@@ -12,7 +12,7 @@ def version_violation(value: str, field: str) -> list[Violation]:
     """Return the violation of `name@number`, if any."""
     if _VERSION.fullmatch(value):
         return []
-    return [Violation(field=field, description=f"{value[:80]!r} is not a version: use `model@number`")]
+    return [Violation(field, f"{value[:80]!r} is not a version: use `model@number`")]
 
 
 def name_of(version: str) -> str:

@@ -182,16 +182,15 @@ def _violations(curation_id: str, rule: Rule, at_most: int) -> Iterator[Violatio
         yield from slug_violations(name, value)
     if rule.feedback != (CORRECTION,):
         names = ", ".join(each[:80] for each in rule.feedback[:10])
-        yield Violation(field="feedback", description=f"is [{names}]; only [{CORRECTION}] makes examples")
+        yield Violation("feedback", f"is [{names}]; only [{CORRECTION}] makes examples")
     minimum = {"new_examples": 1}
     maximum = {"min_output_chars": MAX_CHARS, "max_output_chars": MAX_CHARS}
     for name in ("new_examples", "per_user_at_most", "min_output_chars", "max_output_chars", "at_least"):
         value, low, high = getattr(rule, name), minimum.get(name, 0), maximum.get(name, at_most)
         if not low <= value <= high:
-            yield Violation(field=name, description=f"is {value}; take {low} to {high}")
+            yield Violation(name, f"is {value}; take {low} to {high}")
     if rule.min_output_chars > (rule.max_output_chars or DEFAULT_MAX_OUTPUT_CHARS):
         text = f"is {rule.min_output_chars}; take at most max_output_chars, {rule.filters.max_output_chars}"
-        yield Violation(field="min_output_chars", description=text)
+        yield Violation("min_output_chars", text)
     if rule.at_latest_every is not None and not SHORTEST <= rule.at_latest_every <= LONGEST:
-        text = f"is {rule.at_latest_every}; take {SHORTEST} to {LONGEST}"
-        yield Violation(field="at_latest_every", description=text)
+        yield Violation("at_latest_every", f"is {rule.at_latest_every}; take {SHORTEST} to {LONGEST}")

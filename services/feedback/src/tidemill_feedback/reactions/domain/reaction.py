@@ -73,56 +73,47 @@ def violations(
     """
     yield from _target_violations(reaction)
     if reaction.metric not in METRICS:
-        text = f"is {reaction.metric[:80]!r}; take one of {', '.join(METRICS)}"
-        yield Violation(field="metric", description=text)
+        yield Violation("metric", f"is {reaction.metric[:80]!r}; take one of {', '.join(METRICS)}")
     else:
         yield from _value_violations(reaction, limits)
     if reaction.rater and reaction.rater not in RATERS:
         text = f"is {reaction.rater[:80]!r}; take one of {', '.join(RATERS)}, or leave it empty for {RATERS[0]}"
-        yield Violation(field="rater", description=text)
+        yield Violation("rater", text)
     name, moment = ("observe_time", reaction.observe_time) if reaction.observe_time else ("time", observed_at)
     if moment.year < _EARLIEST_YEAR:
-        text = f"is in the year {moment.year}; send a time from {_EARLIEST_YEAR} on"
-        yield Violation(field=name, description=text)
+        yield Violation(name, f"is in the year {moment.year}; send a time from {_EARLIEST_YEAR} on")
     if moment > now + limits.ahead:
-        text = f"is {moment.isoformat()}, which is more than {limits.ahead} ahead of now"
-        yield Violation(field=name, description=text)
+        yield Violation(name, f"is {moment.isoformat()}, which is more than {limits.ahead} ahead of now")
     yield from _length_violations(reaction, limits)
 
 
 def _target_violations(reaction: Reaction) -> Iterator[Violation]:
     if bool(reaction.inference) == bool(reaction.inference_request_id):
-        text = "name the inference by one of inference and inference_request_id"
-        yield Violation(field="target", description=text)
+        yield Violation("target", "name the inference by one of inference and inference_request_id")
 
 
 def _value_violations(reaction: Reaction, limits: ReactionLimits) -> Iterator[Violation]:
     expected = _FIELD_OF[reaction.metric]
     for name in _FIELD_OF.values():
         if (getattr(reaction, name) is not None) != (name == expected):
-            text = f"a {reaction.metric} is given in {expected}, and in nothing else"
-            yield Violation(field=name, description=text)
+            yield Violation(name, f"a {reaction.metric} is given in {expected}, and in nothing else")
     number = reaction.number
     if number is not None and (math.isnan(number) or not 0 <= number <= 1):
-        yield Violation(field="number", description=f"is {number!r}; a rating is 0 (bad) to 1 (good)")
+        yield Violation("number", f"is {number!r}; a rating is 0 (bad) to 1 (good)")
     for name, maximum in (("comment", limits.comment_chars), ("correction", limits.correction_chars)):
         said = getattr(reaction, name)
         if said is not None and not says_something(said):
-            text = f"is empty: it has no letter, number or symbol; write 1 to {maximum} characters"
-            yield Violation(field=name, description=text)
+            yield Violation(name, f"is empty: it has no letter, number or symbol; write 1 to {maximum} characters")
         elif said is not None and len(said) > maximum:
-            yield Violation(field=name, description=f"has {len(said)} characters; write at most {maximum}")
+            yield Violation(name, f"has {len(said)} characters; write at most {maximum}")
 
 
 def _length_violations(reaction: Reaction, limits: ReactionLimits) -> Iterator[Violation]:
     for name in ("inference", "inference_request_id", "end_user"):
         if len(getattr(reaction, name)) > limits.name_chars:
-            text = f"has {len(getattr(reaction, name))} characters; take at most {limits.name_chars}"
-            yield Violation(field=name, description=text)
+            yield Violation(name, f"has {len(getattr(reaction, name))} characters; take at most {limits.name_chars}")
     if len(reaction.labels) > limits.labels:
-        text = f"has {len(reaction.labels)} entries; take at most {limits.labels}"
-        yield Violation(field="labels", description=text)
+        yield Violation("labels", f"has {len(reaction.labels)} entries; take at most {limits.labels}")
     longest = max((len(text) for entry in reaction.labels.items() for text in entry), default=0)
     if longest > limits.name_chars:
-        text = f"has a key or value of {longest} characters; take at most {limits.name_chars}"
-        yield Violation(field="labels", description=text)
+        yield Violation("labels", f"has a key or value of {longest} characters; take at most {limits.name_chars}")

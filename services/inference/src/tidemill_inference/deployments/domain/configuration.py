@@ -43,7 +43,7 @@ class Retrieval:
             ),
         )
         return [
-            Violation(field=f"{path}.{name}", description=f"is {getattr(self, name)}; {allowed}")
+            Violation(f"{path}.{name}", f"is {getattr(self, name)}; {allowed}")
             for name, fits, allowed in bounds
             if not fits
         ]
@@ -88,13 +88,13 @@ class Sampling:
             ),
         }
         found = [
-            Violation(field=f"{path}.{name}", description=f"is {value}; take {allowed}")
+            Violation(f"{path}.{name}", f"is {value}; take {allowed}")
             for name, (value, fits, allowed) in bounds.items()
             if not fits
         ]
         if len(self.stop) > MAX_STOPS or any(not 0 < len(stop) <= MAX_STOP_LENGTH for stop in self.stop):
             text = f"take at most {MAX_STOPS} texts of 1 to {MAX_STOP_LENGTH} characters"
-            found.append(Violation(field=f"{path}.stop", description=text))
+            found.append(Violation(f"{path}.stop", text))
         return found
 
 

@@ -67,18 +67,18 @@ class RolloutStep:
         """Yield what is out of bounds."""
         if self.shadow and self.weight:
             text = f"is {self.weight}; answers of a shadow step are not returned, so leave it out"
-            yield Violation(field=f"{path}.weight", description=text)
+            yield Violation(f"{path}.weight", text)
         if not self.shadow and not 1 <= self.weight <= MAX_WEIGHT:
             text = f"is {self.weight}; take 1 to {MAX_WEIGHT} percent, or make it a shadow step"
-            yield Violation(field=f"{path}.weight", description=text)
+            yield Violation(f"{path}.weight", text)
         if not 1 <= self.requests <= MAX_REQUESTS:
-            yield Violation(field=f"{path}.requests", description=f"is {self.requests}; take 1 to {MAX_REQUESTS}")
+            yield Violation(f"{path}.requests", f"is {self.requests}; take 1 to {MAX_REQUESTS}")
         if not 0 <= self.at_least <= self.requests:
             text = f"is {self.at_least}; take 0 (for 1) to requests, which is {self.requests}"
-            yield Violation(field=f"{path}.at_least", description=text)
+            yield Violation(f"{path}.at_least", text)
         if not timedelta() < self.at_most <= MAX_STEP_TIMEOUT:
             text = f"is {self.at_most.total_seconds():g} s; take more than 0 and at most {MAX_STEP_TIMEOUT.days} days"
-            yield Violation(field=f"{path}.at_most", description=text)
+            yield Violation(f"{path}.at_most", text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,7 @@ class AbortRules:
         }
         for name, (value, low, high) in bounds.items():
             if value is not None and not low <= value <= high:
-                yield Violation(field=f"{path}.{name}", description=f"is {value:g}; take {low:g} to {high:g}")
+                yield Violation(f"{path}.{name}", f"is {value:g}; take {low:g} to {high:g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,23 +121,22 @@ class RolloutPolicy:
     def violations(self, path: str) -> Iterator[Violation]:
         """Yield what is out of bounds."""
         if not self.gate:
-            yield Violation(field=f"{path}.gate", description="is required")
+            yield Violation(f"{path}.gate", "is required")
         if not 1 <= len(self.steps) <= MAX_STEPS:
-            yield Violation(field=f"{path}.steps", description=f"has {len(self.steps)}; take 1 to {MAX_STEPS}")
+            yield Violation(f"{path}.steps", f"has {len(self.steps)}; take 1 to {MAX_STEPS}")
         for number, step in enumerate(self.steps):
             yield from step.violations(f"{path}.steps[{number}]")
         yield from self._order(path)
         yield from self.abort.violations(f"{path}.abort")
         if not 0 <= self.approvals <= MAX_APPROVALS:
-            text = f"is {self.approvals}; use 0 (no approval) to {MAX_APPROVALS}"
-            yield Violation(field=f"{path}.approval.count", description=text)
+            yield Violation(f"{path}.approval.count", f"is {self.approvals}; use 0 (no approval) to {MAX_APPROVALS}")
 
     def _order(self, path: str) -> Iterator[Violation]:
         """Yield the steps that do not follow from the one before: shadow steps come first, weights rise."""
         for number, (before, step) in enumerate(zip(self.steps, self.steps[1:], strict=False), start=1):
             if step.shadow and not before.shadow:
                 text = "is true; shadow steps come before those with a weight"
-                yield Violation(field=f"{path}.steps[{number}].shadow", description=text)
+                yield Violation(f"{path}.steps[{number}].shadow", text)
             elif not step.shadow and step.weight <= before.weight:
                 text = f"is {step.weight}; weights rise, and the step before has {before.weight}"
-                yield Violation(field=f"{path}.steps[{number}].weight", description=text)
+                yield Violation(f"{path}.steps[{number}].weight", text)

@@ -245,7 +245,6 @@ class Dataset(Aggregate):
         yield from label_violations("dataset.labels", self.labels, max_labels=MAX_LABELS)
         if not (math.isfinite(self.held_out_share) and 0 < self.held_out_share <= LARGEST_SHARE):
             text = f"is {self.held_out_share:g}; send 0 (for {DEFAULT_SHARE}) to {LARGEST_SHARE}"
-            yield Violation(field="dataset.held_out_share", description=text)
+            yield Violation("dataset.held_out_share", text)
         if self.group_by != BY_QUESTION:
-            text = f"is {self.group_by[:80]!r}; allowed: {BY_QUESTION}"
-            yield Violation(field="dataset.group_by", description=text)
+            yield Violation("dataset.group_by", f"is {self.group_by[:80]!r}; allowed: {BY_QUESTION}")

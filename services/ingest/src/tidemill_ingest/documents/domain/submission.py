@@ -96,31 +96,29 @@ class DocumentSpec:
                 yield too_long(name, len(text), limit)
         if (scheme := _SCHEME.match(_NOT_READ.sub("", self.uri))) and scheme[1].lower() not in _SCHEMES:
             text = f"has the scheme {scheme[1][:_SHOWN]!r}; it is where people read the original: {', '.join(_SCHEMES)}"
-            yield Violation(field="uri", description=text)
+            yield Violation("uri", text)
         if self.language and not _LANGUAGE.fullmatch(self.language):
-            yield Violation(field="language", description="is no BCP 47 language tag, such as en or de-CH")
+            yield Violation("language", "is no BCP 47 language tag, such as en or de-CH")
         if len(self.readers) > limits.readers:
             text = f"has {len(self.readers)} entries, and {limits.readers} is the limit"
-            yield Violation(field="readers", description=text)
+            yield Violation("readers", text)
         for index, reader in enumerate(self.readers[: limits.readers]):
             if not reader.strip() or len(reader) > limits.reader_length:
                 text = f"needs 1 to {limits.reader_length} characters, such as group:support"
-                yield Violation(field=f"readers[{index}]", description=text)
+                yield Violation(f"readers[{index}]", text)
         if self.revision < 0:
-            yield Violation(field="revision", description=f"is {self.revision}; send 0 (for none) or more")
+            yield Violation("revision", f"is {self.revision}; send 0 (for none) or more")
 
     def _metadata(self, limits: Limits) -> Iterator[Violation]:
         if len(self.metadata) > limits.metadata_entries:
-            text = f"has {len(self.metadata)} entries, and {limits.metadata_entries} is the limit"
-            yield Violation(field="metadata", description=text)
+            yield Violation("metadata", f"has {len(self.metadata)} entries, and {limits.metadata_entries} is the limit")
             return
         for key, value in self.metadata.items():
             if problem := _fact_problem(key, value, limits):
-                yield Violation(field=f"metadata[{named(key)}]", description=problem)
+                yield Violation(f"metadata[{named(key)}]", problem)
         size = len(json.dumps(dict(self.metadata)).encode())
         if size > limits.metadata_bytes:
-            text = f"has {size} bytes as JSON, and {limits.metadata_bytes} is the limit"
-            yield Violation(field="metadata", description=text)
+            yield Violation("metadata", f"has {size} bytes as JSON, and {limits.metadata_bytes} is the limit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,8 +139,7 @@ class DocumentName:
         by_id = bool(self.id) and not self.source and not self.key
         by_key = not self.id and bool(self.key) and (bool(self.source) or key_alone)
         if not (by_id or by_key):
-            text = "name the document by `id` alone, or by `source` and `key`"
-            raise InvalidInput.of(Violation(field="id", description=text))
+            raise InvalidInput.at(field="id", text="name the document by `id` alone, or by `source` and `key`")
 
     def __str__(self) -> str:
         """Return how people name the document."""
@@ -162,12 +159,11 @@ def document_id(project: str, source: str, key: str) -> str:
 def key_violations(key: str, limits: Limits) -> Iterator[Violation]:
     """Yield what is wrong with a document's key."""
     if not key.strip():
-        yield Violation(field="key", description="is empty: send the source's own name for the document")
+        yield Violation("key", "is empty: send the source's own name for the document")
     if len(key) > limits.key_length:
         yield too_long("key", len(key), limits.key_length)
     if _UNFIT_FOR_NAMES.search(key):
-        text = "has control characters, or ones that turn the direction of writing: leave them out"
-        yield Violation(field="key", description=text)
+        yield Violation("key", "has control characters, or ones that turn the direction of writing: leave them out")
 
 
 def check_size(size: int, *, field: str, limit: int, instead: str) -> None:
@@ -186,7 +182,7 @@ def check_size(size: int, *, field: str, limit: int, instead: str) -> None:
 
 def too_long(field: str, length: int, limit: int) -> Violation:
     """Return the violation of a text that is too long."""
-    return Violation(field=field, description=f"has {length} characters, and {limit} is the limit: shorten it")
+    return Violation(field, f"has {length} characters, and {limit} is the limit: shorten it")
 
 
 def _fact_problem(key: str, value: Fact, limits: Limits) -> str:

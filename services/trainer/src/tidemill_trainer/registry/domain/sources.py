@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 from tidemill_core.models.manifest import Manifest
 from tidemill_kit.http.outgoing import Origin, never_reachable
 from tidemill_trainer.errors import SecretGiven
@@ -24,7 +24,7 @@ def _key(*parts: str) -> str:
 
 
 def _refuse(field: str, description: str) -> NoReturn:
-    raise InvalidInput.of(Violation(field=field, description=description))
+    raise InvalidInput.at(field=field, text=description)
 
 
 def _check_address(field: str, address: str) -> None:
@@ -32,7 +32,7 @@ def _check_address(field: str, address: str) -> None:
         parts = urlsplit(address)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError as error:
-        raise InvalidInput.of(Violation(field=field, description="is not a URL")) from error
+        raise InvalidInput.at(field=field, text="is not a URL") from error
     if not usable:
         _refuse(field, 'must be a URL such as "https://api.openai.com/v1"')
     if parts.username or parts.password or parts.query or parts.fragment:
@@ -107,7 +107,7 @@ class OpenAiSource:
         try:
             origin = Origin.of(self.base_url)
         except ValueError as error:
-            raise InvalidInput.of(Violation(field="source.openai.base_url", description=str(error))) from error
+            raise InvalidInput.at(field="source.openai.base_url", text=str(error)) from error
         if never_reachable(origin):
             _refuse("source.openai.base_url", "must not be a link-local or cloud metadata address")
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import cast
 
 from tidemill_core.aggregate import Aggregate, ObjectRef
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import SLUG
 from tidemill_trainer.registry.domain.base_facts import VOCABULARY, BaseFacts
 from tidemill_trainer.training.domain.recipe import Recipe, recipe_of
@@ -88,20 +88,20 @@ class PlanSettings:
         """
         if not SLUG.fullmatch(self.dataset):
             description = f"is {self.dataset[:80]!r}; it must be a dataset's id, such as helpdesk_sft"
-            raise InvalidInput.of(Violation(field="plan.dataset", description=description))
+            raise InvalidInput.at(field="plan.dataset", text=description)
         if not SHORTEST_TIME <= self.limits.time <= max_time:
             description = f"is {self.limits.time}; it must be {SHORTEST_TIME} to {max_time}"
-            raise InvalidInput.of(Violation(field="plan.limits.time", description=description))
+            raise InvalidInput.at(field="plan.limits.time", text=description)
         memory = self.limits.memory_bytes
         if memory and not MIN_MEMORY_BYTES <= memory <= max_memory_bytes:
             description = (
                 f"is {memory}; it must be 0 (for {max_memory_bytes}), or {MIN_MEMORY_BYTES} to {max_memory_bytes}"
             )
-            raise InvalidInput.of(Violation(field="plan.limits.memory_bytes", description=description))
+            raise InvalidInput.at(field="plan.limits.memory_bytes", text=description)
         for name in self.target_modules:
             if name.rpartition(".")[2] in VOCABULARY:
                 description = f"names {name}, part of the base's vocabulary; use layers such as q_proj, or all-linear"
-                raise InvalidInput.of(Violation(field="plan.lora.target_modules", description=description))
+                raise InvalidInput.at(field="plan.lora.target_modules", text=description)
 
 
 @dataclass(slots=True, kw_only=True)

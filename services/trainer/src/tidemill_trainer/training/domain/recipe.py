@@ -147,8 +147,7 @@ def recipe_of(*, method: str, lora: Mapping[str, object], args: Mapping[str, obj
     """
     violations: list[Violation] = []
     if method not in METHODS:
-        text = f"is {_shown(method)}; allowed: {' or '.join(METHODS)}"
-        violations.append(Violation(field="plan.method", description=text))
+        violations.append(Violation("plan.method", f"is {_shown(method)}; allowed: {' or '.join(METHODS)}"))
     filled_lora = _filled(lora, LORA, field="plan.lora", of="peft.LoraConfig", violations=violations)
     filled_args = _filled(args, ARGS, field="plan.args", of="trl.SFTConfig", violations=violations)
     if violations:
@@ -162,10 +161,9 @@ def _filled(
     filled: dict[str, Value] = {name: setting.default for name, setting in known.items()}
     for name, value in given.items():
         if name not in known:
-            violations.append(Violation(field=f"{field}.{name[:LONGEST_SHOWN]}", description=_unknown(name, known, of)))
+            violations.append(Violation(f"{field}.{name[:LONGEST_SHOWN]}", _unknown(name, known, of)))
         elif (checked := known[name].check(value)) is None:
-            text = f"is {_shown(value)}; allowed: {known[name].allowed}"
-            violations.append(Violation(field=f"{field}.{name}", description=text))
+            violations.append(Violation(f"{field}.{name}", f"is {_shown(value)}; allowed: {known[name].allowed}"))
         else:
             filled[name] = checked
     return filled
