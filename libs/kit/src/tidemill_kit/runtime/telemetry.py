@@ -9,21 +9,25 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from socketserver import ThreadingMixIn
+from types import TracebackType
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind
 from prometheus_client import make_wsgi_app
 
 from tidemill_core.tracing import TRACEPARENT, W3C
 from tidemill_kit.runtime.settings import PortTaken, ServiceSettings
 
 _TRACER = trace.get_tracer("tidemill")
+_IDS = RandomIdGenerator()
 _EXPORT_TIMEOUT_S = 5.0
 _METRICS_IDLE_S = 5.0
 _METRICS_WHOLE_S = 10.0
@@ -123,6 +127,34 @@ def span(
 
     An exception is not written into the span, because its message may quote what users wrote: the log has it.
     """
-    context = W3C.extract({TRACEPARENT: parent}) if parent else None
+    context = W3C.extract({TRACEPARENT: parent}) if parent else contexts.get_current()
+    if getattr(trace.get_tracer_provider(), "sampler", None) is ALWAYS_OFF:
+        return _Unrecorded(context)
     opened = _TRACER.start_span(name, context=context, kind=kind, attributes=attributes)
     return trace.use_span(opened, end_on_exit=True, record_exception=False, set_status_on_exception=False)
+
+
+class _Unrecorded:
+    """Carries a trace on, or a new one: the tracer's own span, of which nothing is kept, costs an event much more.
+
+    It has the ids of the span that it would be a child of: one that nobody sees is no parent to anything.
+    """
+
+    __slots__ = ("_span", "_token")
+
+    def __init__(self, context: contexts.Context) -> None:
+        parent = trace.get_current_span(context).get_span_context()
+        self._span = NonRecordingSpan(parent if parent.is_valid else _new_trace())
+
+    def __enter__(self) -> Span:
+        self._token = contexts.attach(trace.set_span_in_context(self._span))
+        return self._span
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        contexts.detach(self._token)
+
+
+def _new_trace() -> SpanContext:
+    return SpanContext(_IDS.generate_trace_id(), _IDS.generate_span_id(), is_remote=False)
