@@ -305,3 +305,25 @@ async def test_what_has_not_begun_when_the_partition_is_let_go_is_not_waited_for
     assert time.process_time() - begun < 2.0
     assert harness.effects.numbers == []
     assert window.left_over() == {Partition("tests", 0): 0}
+
+
+async def test_subjects_whose_events_wait_for_nothing_share_a_task_and_one_that_waits_holds_up_no_other() -> None:
+    async def handle(_: EventContext, body: Line) -> None:
+        tasks[body.number] = asyncio.current_task()
+        if body.number % 10 == 5:
+            await free.wait()
+
+    tasks: dict[int, asyncio.Task[None] | None] = {}
+    free = asyncio.Event()
+    routes = {WRITTEN: Route(Line, handle)}
+    subscription = Subscription(name="tests.tasks", topics=("tests",), delivery=Delivery.ONCE, routes=routes)
+    window = Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK).take(
+        [line(number, number, subject=f"kb/{number}") for number in range(30)]
+    )
+    await eventually(lambda: len(tasks) == 30)
+    assert len(set(tasks.values())) == 4
+    assert window.left_over() == {Partition("tests", 0): 5}
+
+    free.set()
+    assert await window.wait(5)
+    assert window.left_over() == {}

@@ -24,6 +24,11 @@ _STRUCTURED = "application/cloudevents+json"
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
 _REQUIRED = ("id", "source", "type", "subject", "project")
 _OWN_FIELDS = frozenset({*_REQUIRED, "specversion", "time", "datacontenttype", "sequence", "traceparent"})
+_BY_HEADER = {PREFIX + name: name for name in _OWN_FIELDS} | {
+    "content-type": "datacontenttype",
+    "traceparent": "traceparent",
+}
+"""The attributes of nearly all headers, so that few names have to be taken apart."""
 _LONGEST_ATTRIBUTE = 1024
 _LONGEST_NAME = 80
 _LONGEST_SEQUENCE = 18
@@ -32,7 +37,7 @@ _LONGEST_SEQUENCE = 18
 Headers = Iterable[tuple[str, bytes | None]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen, which would cost as much as all the rest of reading a record
 class CloudEvent:
     """One event: `project`, `source` and `subject` name what it is about, `project`, `source` and `id` itself.
 
@@ -86,7 +91,11 @@ def from_record(value: bytes | None, headers: Headers, *, arrive_time: datetime)
         raise InvalidEvent(*violations, attributes=usable)
     sequence = attributes.get("sequence", "")
     return CloudEvent(
-        **{name: attributes[name] for name in _REQUIRED},
+        id=attributes["id"],
+        source=attributes["source"],
+        type=attributes["type"],
+        subject=attributes["subject"],
+        project=attributes["project"],
         time=time,
         data=value,
         content_type=attributes.get("datacontenttype", JSON),
@@ -114,9 +123,9 @@ def attributes_of(headers: Headers) -> dict[str, str]:
     """Return what the headers say; the content type, and a trace without prefix, are attributes like others."""
     attributes: dict[str, str] = {}
     for header, raw in headers:
-        name = "traceparent" if header == "traceparent" else _named(header)
+        name = _BY_HEADER.get(header) or _named(header)
         if name is not None and name not in attributes:
-            attributes[name] = (raw or b"").decode("utf-8", errors="replace")
+            attributes[name] = (raw or b"").decode("utf-8", "replace")
     return attributes
 
 
@@ -151,7 +160,7 @@ def _violations(attributes: Mapping[str, str]) -> Iterable[Violation]:
             yield Violation(field=name, description="is missing")
         elif len(text) > _LONGEST_ATTRIBUTE:
             yield Violation(field=name, description=f"has {len(text)} characters: take at most {_LONGEST_ATTRIBUTE}")
-        elif _UNPRINTABLE.search(text):
+        elif not (text.isascii() and text.isprintable()) and _UNPRINTABLE.search(text):
             yield Violation(field=name, description="has control characters, or is not UTF-8")
     sequence = attributes.get("sequence", "")
     if sequence.isascii() and sequence.isdigit() and len(sequence) > _LONGEST_SEQUENCE:

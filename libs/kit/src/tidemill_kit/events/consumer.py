@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -237,17 +238,20 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
         There is no await between the poll and `add`, so no rebalance can come between them.
         """
         assigned = consumer.assignment()
-        records = [record for record in polled if _partition(record) in assigned]
-        if self._letting_go or not records:
+        batches: dict[TopicPartition, list[ConsumerRecord]] = {}
+        for tp, records in groupby(polled, key=_partition):
+            if tp in assigned:
+                batches.setdefault(tp, []).extend(records)
+        if self._letting_go or not batches:
             return
-        for record in records:
-            self._lag.begin(_partition(record), record.offset)
+        for tp, batch in batches.items():
+            self._lag.begin(tp, batch[0].offset)
         try:
             with isolated():
-                self._window.add(self._engine.pending_records(records))
-            self._next |= {_partition(record): record.offset + 1 for record in records}
+                self._window.add(self._engine.pending_records([*chain.from_iterable(batches.values())]))
+            self._next |= {tp: batch[-1].offset + 1 for tp, batch in batches.items()}
         except Exception as error:  # noqa: BLE001 - FastStream would swallow it, and the records with it
-            self._go_back({_partition(record): record.offset for record in reversed(records)}, consumer, error)
+            self._go_back({tp: batch[0].offset for tp, batch in batches.items()}, consumer, error)
             await asyncio.sleep(self._limits.hold_s)
         await asyncio.sleep(0)  # what is fetched already comes without a pause
 

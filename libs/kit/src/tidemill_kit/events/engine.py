@@ -6,6 +6,7 @@ record is done when it had its effect, was passed over, or lies in the dead lett
 
 import asyncio
 import collections
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -94,21 +95,15 @@ class Engine:
             self._reported_at = time.monotonic()
 
     def _placed(self, pending_record: PendingRecord) -> PendingRecord:
-        event, subscription = pending_record.event, self.subscription
+        event, record, subscription = pending_record.event, pending_record.record, self.subscription
         if event is None:
-            pending_record.key_queue = (
-                pending_record.record.topic,
-                pending_record.record.partition,
-                pending_record.record.offset,
-            )
+            pending_record.key = record.topic, record.partition, record.offset
         elif event.type not in subscription.routes:
             pending_record.done = True
             self._count("", "unknown")  # no label from outside: there is no end of unknown types
         else:
-            subject = pending_record.record.topic, event.project, event.source, event.subject
-            pending_record.key_queue = (
-                (event.project, subscription.order_by(event)) if subscription.order_by else subject
-            )
+            subject = record.topic, event.project, event.source, event.subject
+            pending_record.key = (event.project, subscription.order_by(event)) if subscription.order_by else subject
             pending_record.replaces = subject if subscription.delivery is Delivery.LATEST else None
         return pending_record
 
@@ -146,18 +141,24 @@ class Engine:
             await self._refuse(pending_record, error, retries)
             pending_record.refused = True
         duration_s = time.perf_counter() - started
-        facts = {"duration_ms": round(duration_s * 1000, 1), "attempts": attempts}
-        if error is not None:
-            self._log.warning("event_handled", outcome="dead_lettered", reason=error.reason, **facts)
-        elif attempts > 1 or duration_s > _SLOW_S:
-            self._log.info("event_handled", outcome="handled", **facts)
-        else:
-            self._log.debug("event_handled", outcome="handled", **facts)
-            self._quiet[event.type if event else ""] += 1
         ce_type = event.type if event else ""
+        quiet = error is None and attempts == 1 and duration_s <= _SLOW_S
+        if quiet:
+            self._quiet[ce_type] += 1
+        if not quiet or self._log.is_enabled_for(logging.DEBUG):
+            self._log_handled(error, duration_s=duration_s, attempts=attempts, quiet=quiet)
         self._count(ce_type, "dead_lettered" if error else "handled")
         self._seconds_of(ce_type).observe(duration_s)
         return error is None
+
+    def _log_handled(self, error: TidemillError | None, *, duration_s: float, attempts: int, quiet: bool) -> None:
+        facts = {"duration_ms": round(duration_s * 1000, 1), "attempts": attempts}
+        if error is not None:
+            self._log.warning("event_handled", outcome="dead_lettered", reason=error.reason, **facts)
+        elif quiet:
+            self._log.debug("event_handled", outcome="handled", **facts)
+        else:
+            self._log.info("event_handled", outcome="handled", **facts)
 
     async def _handle(
         self, event: CloudEvent, pending_record: PendingRecord, retries: RetryPolicy
@@ -273,7 +274,7 @@ def _context(event: CloudEvent, pending_record: PendingRecord) -> EventContext:
         partition=record.partition,
         offset=record.offset,
         data=event.data,
-        supersedes=frozenset(pending_record.supersedes),
+        supersedes=pending_record.supersedes,
     )
 
 

@@ -23,6 +23,8 @@ from tidemill_core.errors import (
 from tidemill_kit.workers.fair_share import Turn
 
 _PERMANENT = (InvalidInput, NotFound, AlreadyExists, PreconditionFailed, Unauthenticated, PermissionDenied)
+_PASSING = (*TRANSIENT, CancelledElsewhere)
+"""A cancellation that the event's task was not asked for is the end of something else, and no fault of the event."""
 
 _log = structlog.get_logger()
 
@@ -57,27 +59,18 @@ class RetryPolicy:
 
     async def until_done(self, call: Callable[[], Awaitable[None]]) -> None:
         """Return when a call succeeded; raise the error that is not worth another call."""
+        self.attempts += 1
         try:
             with isolated():
-                await self._once(call)
+                await call()
         except Exception as error:
             if not _may_pass(error):
                 raise
             await self._repeat(call, error)
 
-    async def _once(self, call: Callable[[], Awaitable[None]]) -> None:
-        """Call; a cancellation that this task was not asked for is something else's end, and no fault of the event."""
-        self.attempts += 1
-        try:
-            with isolated():
-                await call()
-        except CancelledElsewhere as error:
-            message = "something that the handler waited for was cancelled"
-            raise DependencyUnavailable(message, dependency="handler") from error
-
     async def _repeat(self, call: Callable[[], Awaitable[None]], first: Exception) -> None:
         """Go on after a first failure; apart because tenacity costs a good event a third of a millisecond."""
-        failed: list[Exception] = [first]
+        failed = [first]
         self._failures = 0
         retrying = AsyncRetrying(
             retry=retry_if_exception(_may_pass),
@@ -89,15 +82,16 @@ class RetryPolicy:
         )
         try:
             async for attempt in retrying:
-                with attempt:
+                with attempt, isolated():
                     if failed:
                         raise failed.pop()
-                    await self._once(call)
+                    self.attempts += 1
+                    await call()
         finally:
             self.waiting.pop(self, None)
 
     def _enough(self, state: RetryCallState) -> bool:
-        self._failures += not isinstance(_error(state), TRANSIENT)
+        self._failures += not isinstance(_error(state), _PASSING)
         return self._failures >= self.limits.attempts
 
     def _pause_s(self, state: RetryCallState) -> float:
@@ -107,10 +101,10 @@ class RetryPolicy:
 
     def _record(self, state: RetryCallState) -> None:
         error = _error(state)
-        if isinstance(error, TRANSIENT):
-            dependency = error.dependency if isinstance(error, DependencyUnavailable) else error.reason.lower()
+        if isinstance(error, _PASSING):
+            dependency = _waited_for(error)
             if self not in self.waiting:
-                _log.warning("event_waiting", dependency=dependency, why=error.message)
+                _log.warning("event_waiting", dependency=dependency, why=str(error))
             self.waiting[self] = dependency
         else:
             self.waiting.pop(self, None)
@@ -123,6 +117,12 @@ class RetryPolicy:
             await self.turn.resume()
             return
         raise PartitionRevoked
+
+
+def _waited_for(error: Exception) -> str:
+    if isinstance(error, DependencyUnavailable):
+        return error.dependency
+    return error.reason.lower() if isinstance(error, RateLimited) else "handler"
 
 
 def _error(state: RetryCallState) -> BaseException | None:

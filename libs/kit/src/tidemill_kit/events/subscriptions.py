@@ -24,7 +24,7 @@ class Delivery(Enum):
     """Every event has its effect; a repeated one is reported by the id that the effect derives from `request`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: one is made for each event
 class EventContext:
     """What a handler knows besides the body. `seq` is None where the producer does not number its events."""
 

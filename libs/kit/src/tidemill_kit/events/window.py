@@ -37,6 +37,27 @@ class WindowLimits:
     pause_after_failure_s: float = 1.0
 
 
+@dataclass(slots=True, eq=False)
+class _Held:
+    """What is in hand of one partition, in order of offset: what may be committed, and what may not."""
+
+    records: "deque[PendingRecord]" = field(default_factory=deque)
+    finished: "deque[PendingRecord]" = field(default_factory=deque)
+    value_bytes: int = 0
+    farthest: int = -1
+    """The highest offset that was begun."""
+
+
+@dataclass(slots=True, eq=False)
+class _KeyQueue:
+    """Records of one order."""
+
+    records: "deque[PendingRecord]" = field(default_factory=deque)
+    uncommitted: int = 0
+    in_work: bool = False
+    given_up: bool = False
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class PendingRecord:
     """A record's place in its partition and its queue."""
@@ -45,28 +66,28 @@ class PendingRecord:
     event: CloudEvent | None = None
     error: InvalidInput | None = None
     """Why the record can never be handled, where that is known before it is."""
-    key_queue: Hashable = None
+    key: Hashable = None
+    """Records with the same one are handled in order; None where nothing is to be done."""
     replaces: Hashable = None
     """What the newest event of stands for all before it, None where every event counts."""
     by: "PendingRecord | None" = None
     """The newer one that stands for it."""
-    supersedes: set[str] = field(default_factory=set)
+    supersedes: frozenset[str] = frozenset()
     """Types of the events that this one stands for, too."""
-    passed: list["PendingRecord"] = field(default_factory=list)
+    passed: tuple["PendingRecord", ...] = ()
     """Those that were passed over, and are done with this one."""
     refused: bool = False
     """Whether it ended as a dead letter, so that it stands for nothing."""
     done: bool = False
+    held: _Held = field(init=False)
+    """What is in hand of its partition, it among others."""
+    key_queue: _KeyQueue | None = None
+    """Where it waits, from when it is added."""
 
     @property
     def superseded(self) -> bool:
         """Whether another one stands for it."""
         return self.by is not None and not self.by.refused
-
-    @property
-    def partition(self) -> Partition:
-        """Where it was read."""
-        return Partition(self.record.topic, self.record.partition)
 
     @property
     def project(self) -> str:
@@ -80,27 +101,6 @@ class PendingRecord:
 
 
 Process = Callable[[PendingRecord, asyncio.Event, Turn], Awaitable[None]]
-
-
-@dataclass(slots=True, eq=False)
-class _KeyQueue:
-    """Records of one order."""
-
-    records: deque[PendingRecord] = field(default_factory=deque)
-    uncommitted: int = 0
-    task: asyncio.Task[None] | None = None
-    given_up: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Held:
-    """What is in hand of one partition, in order of offset: what may be committed, and what may not."""
-
-    records: deque[PendingRecord] = field(default_factory=deque)
-    finished: deque[PendingRecord] = field(default_factory=deque)
-    value_bytes: int = 0
-    farthest: int = -1
-    """The highest offset that was begun."""
 
 
 class Window:
@@ -121,18 +121,22 @@ class Window:
         self._held: dict[Partition, _Held] = defaultdict(_Held)
         self._key_queues: dict[Hashable, _KeyQueue] = defaultdict(_KeyQueue)
         self._newest: dict[Hashable, PendingRecord] = {}
+        self._ready = deque[_KeyQueue]()
+        self._workers = set[asyncio.Task[None]]()
+        self._starting = False
 
     def add(self, pending_records: Iterable[PendingRecord]) -> None:
         """Add records, which are in order of offset within each partition; those that are done are only committed."""
         for pending_record in pending_records:
-            held = self._held[pending_record.partition]
+            record = pending_record.record
+            held = pending_record.held = self._held[Partition(record.topic, record.partition)]
             held.records.append(pending_record)
             held.value_bytes += pending_record.size
             if pending_record.done:
                 self.progress.set()
                 continue
             self._supersede(pending_record)
-            key_queue = self._key_queues[pending_record.key_queue]
+            key_queue = pending_record.key_queue = self._key_queues[pending_record.key]
             key_queue.records.append(pending_record)
             self._go_on(key_queue)
 
@@ -150,17 +154,15 @@ class Window:
     @property
     def idle(self) -> bool:
         """Whether nothing is in work."""
-        return not any(key_queue.task for key_queue in self._key_queues.values())
+        return not self._working()
 
     async def wait(self, timeout_s: float) -> bool:
         """Wait until nothing is in work; return whether it came to that."""
-        tasks = self._tasks()
-        while tasks and timeout_s > 0:
+        while not self.idle and timeout_s > 0:
             begun = asyncio.get_running_loop().time()
-            await asyncio.wait(tasks, timeout=timeout_s)
+            await asyncio.wait(self._working(), timeout=timeout_s)
             timeout_s -= asyncio.get_running_loop().time() - begun
-            tasks = self._tasks()
-        return not tasks
+        return self.idle
 
     async def release(self, timeout_s: float) -> None:
         """Finish what is begun and what lies before it, so that it can be committed; cancel what takes too long."""
@@ -172,7 +174,7 @@ class Window:
                 break
             await asyncio.sleep(_POLL_INTERVAL_S)  # a commit lets queues go on
         self._over = True  # what a commit would let go on is another process's from here on
-        for task in self._tasks():
+        for task in self._working():
             task.cancel()
         await self.wait(_CANCEL_S)
 
@@ -203,13 +205,13 @@ class Window:
         return {partition: held.records[0].record.offset for partition, held in self._held.items() if held.records}
 
     def _forget(self, pending_record: PendingRecord) -> None:
-        key_queue = self._key_queues.get(pending_record.key_queue)
+        key_queue = pending_record.key_queue
         if key_queue is None:
             return
         key_queue.uncommitted -= 1
         self._go_on(key_queue)
         if not key_queue.records and not key_queue.uncommitted:
-            del self._key_queues[pending_record.key_queue]
+            del self._key_queues[pending_record.key]
 
     def _supersede(self, pending_record: PendingRecord) -> None:
         """Leave of what is not begun only the event with the highest number; those without a number stay."""
@@ -231,9 +233,19 @@ class Window:
         newer.supersedes |= older.supersedes | {older.event.type if older.event else ""}
 
     def _go_on(self, key_queue: _KeyQueue) -> None:
-        idle = key_queue.task is None and not key_queue.given_up and not self._over
+        idle = not key_queue.in_work and not key_queue.given_up and not self._over
         if key_queue.records and idle and not self._waits_for_commit(key_queue):
-            key_queue.task = asyncio.create_task(self._work(key_queue))
+            key_queue.in_work = True
+            self._ready.append(key_queue)
+            self._start_worker()
+
+    def _start_worker(self) -> None:
+        """Have a task take up what is ready, unless one is just about to."""
+        if self._ready and not self._starting:
+            self._starting = True
+            worker = asyncio.create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
 
     def _waits_for_commit(self, key_queue: _KeyQueue) -> bool:
         limit = self._limits.uncommitted_per_key
@@ -255,22 +267,30 @@ class Window:
 
     def _past(self, pending_record: PendingRecord) -> bool:
         """Return whether the record lies behind all that was begun, when nothing new is to be."""
-        return self._revoked.is_set() and pending_record.record.offset > self._held[pending_record.partition].farthest
+        return self._revoked.is_set() and pending_record.record.offset > pending_record.held.farthest
 
-    def _tasks(self) -> list[asyncio.Task[None]]:
-        # A task that is cancelled before it runs never says that it has ended.
-        return [
-            key_queue.task for key_queue in self._key_queues.values() if key_queue.task and not key_queue.task.done()
-        ]
+    def _working(self) -> list[asyncio.Task[None]]:
+        return [worker for worker in self._workers if not worker.done()]
 
-    async def _work(self, key_queue: _KeyQueue) -> None:
+    async def _work(self) -> None:
+        """Work on one queue after the other; as soon as one has to wait, another worker goes on with the others.
+
+        So a queue whose records wait for nothing costs no task.
+        """
+        self._starting = False
+        while self._ready:
+            key_queue = self._ready.popleft()
+            self._start_worker()
+            await self._work_on(key_queue)
+
+    async def _work_on(self, key_queue: _KeyQueue) -> None:
         try:
             while key_queue.records and not self._over and not self._waits_for_commit(key_queue):
                 pending_record = key_queue.records[0]
                 async with self._turns.of(pending_record.project) as turn:
                     if self._past(pending_record):
                         break
-                    held = self._held[pending_record.partition]
+                    held = pending_record.held
                     held.farthest = max(held.farthest, pending_record.record.offset)
                     if self._newest.get(pending_record.replaces) is pending_record:
                         del self._newest[pending_record.replaces]
@@ -283,20 +303,20 @@ class Window:
         except PartitionRevoked:
             key_queue.given_up = True
         finally:
-            key_queue.task = None
+            key_queue.in_work = False
 
     def _fall_back(self, refused: PendingRecord) -> None:
         """Put the newest of those that a refused event stood for at the head of the queue: it stands for the others."""
         if not refused.passed:
             return
         newest = max(refused.passed, key=_sequence)
-        others = [each for each in refused.passed if each is not newest]
-        refused.passed = []
+        others = tuple(each for each in refused.passed if each is not newest)
+        refused.passed = ()
         for each in others:
             each.by = newest
             newest.supersedes |= {each.event.type if each.event else ""}
         newest.by, newest.passed = None, others
-        key_queue = self._key_queues[newest.key_queue]
+        key_queue = self._key_queues[newest.key]
         key_queue.records.appendleft(newest)
         key_queue.uncommitted -= 1  # it is begun once more
         self._go_on(key_queue)
@@ -306,7 +326,7 @@ class Window:
         last = pending_record
         while last.by is not None and not last.by.refused:
             last = last.by
-        ended, pending_record.passed = [pending_record, *pending_record.passed], []
+        ended, pending_record.passed = (pending_record, *pending_record.passed), ()
         if last is pending_record or last.done:
             for each in ended:
                 each.done = True

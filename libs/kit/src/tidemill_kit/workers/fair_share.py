@@ -1,7 +1,7 @@
 """Who of many works now: at most so many at once, and no project takes all the places."""
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
@@ -20,7 +20,7 @@ class Turns:
     def __init__(self, places: int) -> None:
         self._places = places
         self._of_project = max(1, places - places // 4)
-        self._working = Counter[str]()
+        self._working: dict[str, int] = {}
         self._total = 0
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
@@ -62,7 +62,7 @@ class Turns:
         self._total -= 1
         self._working[project] -= 1
         if not self._working[project]:
-            self._working.pop(project)
+            del self._working[project]
         for waiting in tuple(self._waiting):
             if self._total >= self._places:
                 return
@@ -85,7 +85,7 @@ class Turns:
 
     def _grant(self, project: str) -> None:
         self._total += 1
-        self._working[project] += 1
+        self._working[project] = self._working.get(project, 0) + 1
 
 
 class Turn:
@@ -98,7 +98,8 @@ class Turn:
 
     async def __aenter__(self) -> Self:
         """Take the place."""
-        await self.resume()
+        await self._turns.take(self._project)
+        self._held = True
         return self
 
     async def __aexit__(
