@@ -1,3 +1,6 @@
+from collections.abc import Mapping
+from typing import ClassVar
+
 import pytest
 
 from libs.kit.tests.grpc.support import ProbeSettings, settings
@@ -40,6 +43,29 @@ def test_all_errors_are_reported_at_once_by_the_names_of_the_variables(
     for name in ("PROBE_GRPC_PORT", "PROBE_METRICS_PORT", "PROBE_MONGO_URI", "PROBE_S3_SECRET_KEY"):
         assert f"  {name}: " in output
     assert "seventy-thousand" not in output
+
+
+def test_a_variable_with_an_earlier_name_is_refused_naming_the_new_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Renaming(ProbeSettings):
+        renamed: ClassVar[Mapping[str, str]] = {"rpc_limit": "max_concurrent_rpcs", "grace": "shutdown_grace_s"}
+
+    for name, value in GOOD.items():
+        monkeypatch.setenv(f"PROBE_{name}", value)
+    assert load(Renaming).grpc_port == 7001
+    monkeypatch.setenv("probe_rpc_limit", "5")
+
+    with pytest.raises(SystemExit) as left:
+        load(Renaming)
+
+    assert left.value.code == 2
+    said = "1 setting(s) cannot be used:\n  PROBE_RPC_LIMIT: is now PROBE_MAX_CONCURRENT_RPCS: rename the variable\n"
+    assert capsys.readouterr().err == said
+    monkeypatch.delenv("PROBE_GRPC_PORT")
+    with pytest.raises(SystemExit):
+        load(Renaming)
+    assert "2 setting(s)" in capsys.readouterr().err
 
 
 def test_settings_that_are_printed_show_no_secret() -> None:

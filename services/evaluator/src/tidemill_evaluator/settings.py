@@ -1,6 +1,7 @@
 """Settings of evaluator, read from EVALUATOR_<NAME>."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -17,6 +18,12 @@ class EvaluatorSettings(ServiceSettings):
     """Settings of evaluator, read from EVALUATOR_<NAME>."""
 
     model_config = SettingsConfigDict(env_prefix="EVALUATOR_")
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        "max_concurrent_evaluations": "evaluation_max_concurrent",
+        "evaluation_retry_s": "evaluation_poll_interval_s",
+        "lease_s": "lease_ttl_s",
+    }
 
     mongo_database: str = "evaluator"
     """The database, used by evaluator only."""

@@ -1,7 +1,8 @@
 """Settings of feedback."""
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
@@ -14,6 +15,13 @@ class FeedbackSettings(RpcHttpSettings):
     """Settings of feedback, read from FEEDBACK_<NAME>."""
 
     model_config = SettingsConfigDict(env_prefix="FEEDBACK_")
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        "max_concurrent_curations": "curation_max_concurrent",
+        "debounce_s": "curation_debounce_s",
+        "poll_interval_s": "curation_poll_interval_s",
+        "lease_s": "lease_ttl_s",
+    }
 
     mongo_database: str = "feedback"
     """The database, which belongs to feedback alone."""

@@ -1,8 +1,9 @@
 """Settings of inference; the environment variable is INFERENCE_ plus the field's name in upper case."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -26,6 +27,12 @@ class InferenceSettings(ModelSettings, HttpSettings):
     model_config = SettingsConfigDict(
         env_prefix="INFERENCE_", frozen=True, extra="ignore", use_attribute_docstrings=True
     )
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        "max_concurrent_shadows": "shadow_max_concurrent",
+        "record_sweep_s": "sweep_poll_interval_s",
+        "lease_s": "lease_ttl_s",
+    }
 
     mongo_database: str = "inference"
     """The database, owned by inference alone."""

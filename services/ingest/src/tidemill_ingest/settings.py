@@ -1,6 +1,7 @@
 """Settings of ingest; every name is INGEST_ plus the field's in upper case."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -16,6 +17,13 @@ class IngestSettings(ServiceSettings):
     """Settings of ingest. Limits are measured in bytes or characters, as they say."""
 
     model_config = SettingsConfigDict(env_prefix="INGEST_", frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        "max_concurrent_datasets": "dataset_max_concurrent",
+        "dataset_retry_s": "dataset_poll_interval_s",
+        "sweep_every_s": "sweep_poll_interval_s",
+        "dataset_lease_s": "lease_ttl_s",
+    }
 
     mongo_database: str = "ingest"
     """The database, which belongs to ingest alone."""

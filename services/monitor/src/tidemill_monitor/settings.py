@@ -1,5 +1,8 @@
 """Settings of monitor."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -10,6 +13,12 @@ class MonitorSettings(ServiceSettings):
     """Settings of monitor, read from MONITOR_<NAME>."""
 
     model_config = SettingsConfigDict(env_prefix="MONITOR_")
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        "max_concurrent_batches": "batch_max_concurrent",
+        "retry_s": "batch_poll_interval_s",
+        "lease_s": "lease_ttl_s",
+    }
 
     mongo_database: str = "monitor"
     """The database, which belongs to monitor alone."""

@@ -1,7 +1,8 @@
 """Settings of rag, read from the environment."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -13,6 +14,12 @@ class RagSettings(ModelSettings):
     """Settings of rag, read from RAG_<NAME>."""
 
     model_config = SettingsConfigDict(env_prefix="RAG_")
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        "max_concurrent_indexes": "index_max_concurrent",
+        "poll_interval_s": "index_poll_interval_s",
+        "lease_s": "lease_ttl_s",
+    }
 
     mongo_database: str = "rag"
     """The database; used by rag only."""

@@ -1,7 +1,8 @@
 """Settings of trainer, read from TRAINER_<NAME>."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -13,6 +14,13 @@ class TrainerSettings(ModelSettings):
     """Settings of trainer, read from TRAINER_<NAME>."""
 
     model_config = SettingsConfigDict(env_prefix="TRAINER_")
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        "max_concurrent_imports": "import_max_concurrent",
+        "import_retry_s": "import_poll_interval_s",
+        "max_concurrent_runs": "run_max_concurrent",
+        "lease_s": "lease_ttl_s",
+    }
 
     mongo_database: str = "trainer"
     """The database, used by trainer only."""

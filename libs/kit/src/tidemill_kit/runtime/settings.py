@@ -1,7 +1,9 @@
 """Settings of a service: read once from the environment, all errors reported together."""
 
+import os
 import sys
-from typing import Literal, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -19,6 +21,9 @@ class ServiceSettings(AccessSettings, TransportSettings):
     """Settings of every service. A service derives its own with `env_prefix="INGEST_"` and adds its fields."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Earlier names of fields, and those that they have now: a service that finds one of them refuses to start."""
 
     host: str = "127.0.0.1"
     """The address that the servers listen on."""
@@ -115,13 +120,27 @@ def env_prefix(kind: type[BaseSettings]) -> str:
 
 
 def load(kind: type[S]) -> S:
-    """Read the settings; on errors list every one on stderr, without its value, and exit with 2."""
+    """Read the settings; on errors list every one on stderr, without its value, and exit with 2.
+
+    An earlier name of a setting is an error: ignoring it would leave the setting at its default.
+    """
+    lines, settings = list(_renamed(kind)), None
     try:
-        return kind()
+        settings = kind()
     except ValidationError as error:
-        lines = [_line(kind, problem["loc"], problem["msg"]) for problem in error.errors()]
+        lines += [_line(kind, problem["loc"], problem["msg"]) for problem in error.errors()]
+    if settings is not None and not lines:
+        return settings
     sys.stderr.write("\n".join([f"{len(lines)} setting(s) cannot be used:", *lines, ""]))
     raise SystemExit(2)
+
+
+def _renamed(kind: type[BaseSettings]) -> Iterator[str]:
+    prefix, there = env_prefix(kind), {name.upper() for name in os.environ}
+    renamed = kind.renamed if issubclass(kind, ServiceSettings) else {}
+    for earlier, now in renamed.items():
+        if (prefix + earlier).upper() in there:
+            yield f"  {(prefix + earlier).upper()}: is now {(prefix + now).upper()}: rename the variable"
 
 
 def _line(kind: type[BaseSettings], location: tuple[int | str, ...], message: str) -> str:
