@@ -9,7 +9,7 @@ from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.resources import Write
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.ports import Passage
-from tidemill_evaluator.gates.domain import Gate, Requirement
+from tidemill_evaluator.gates.domain.gate import Gate, Requirement
 from tidemill_evaluator.suites.domain.cases import Case
 from tidemill_kit.store.aggregates import Identity
 

@@ -47,7 +47,7 @@ from tidemill_evaluator.evaluations.start_evaluation import StartCommand, StartE
 from tidemill_evaluator.evaluations.triggers import EvaluationTriggers
 from tidemill_evaluator.evaluations.turns import Turns
 from tidemill_evaluator.gates.crud import GateCrud
-from tidemill_evaluator.gates.domain import Gate, Requirement
+from tidemill_evaluator.gates.domain.gate import Gate, Requirement
 from tidemill_evaluator.gates.mongo import GATES
 from tidemill_evaluator.suites.crud import SuiteCrud
 from tidemill_evaluator.suites.domain.cases import CaseSet

@@ -14,7 +14,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
 from tidemill_core.aggregate import Aggregate
@@ -110,6 +110,11 @@ def check_etag(given: str, version: int, *, changed: type[Conflict] = Conflict) 
     if given and given != etag_of(version):
         message = f"it changed since etag {given[:_QUOTED]}: read it again and decide again"
         raise changed(message, etag=etag_of(version))
+
+
+def fields_of(resource: type[Aggregate]) -> frozenset[str]:
+    """Return the fields that an update of a declared resource may name: its own, and its labels."""
+    return frozenset({each.name for each in fields(resource)} - {each.name for each in fields(Aggregate)} | {"labels"})
 
 
 def copy_fields(given: object, onto: object, fields: AbstractSet[str]) -> None:

@@ -1,21 +1,19 @@
 """The composition root: the only module that sees all features."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from tidemill.evaluator.v1.evaluation_service_pb2_grpc import (
     EvaluationServiceServicer,
     add_EvaluationServiceServicer_to_server,
 )
 from tidemill.evaluator.v1.suite_service_pb2_grpc import add_SuiteServiceServicer_to_server
-from tidemill_core.application import Caller, ResourceKey
 from tidemill_evaluator.errors import GateNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.events import candidates
 from tidemill_evaluator.evaluations.grpc import EvaluationRpcs
 from tidemill_evaluator.evaluations.wiring import OfOtherFeatures, wire_evaluations
 from tidemill_evaluator.gates.crud import GateCrud
 from tidemill_evaluator.gates.grpc import GateRpcs
-from tidemill_evaluator.gates.mongo import GATES, deferring_gates
+from tidemill_evaluator.gates.mongo import GATES
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.suites.crud import SuiteCrud
 from tidemill_evaluator.suites.exchange import ExchangeCases
@@ -23,7 +21,6 @@ from tidemill_evaluator.suites.grpc import GrpcSuiteService
 from tidemill_evaluator.suites.mongo import SUITES
 from tidemill_kit.service.app import App
 from tidemill_kit.service.backend import Backend
-from tidemill_kit.workers.controller import Controller
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +41,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
     )
     others = OfOtherFeatures(suites=suites, cases=cases, gates=gates)
     evaluations = wire_evaluations(settings, backend, others)
-    triggers = evaluations.triggers
-    deferred = Controller[ResourceKey](
-        "deferred_evaluations",
-        reconcile=lambda key, _: triggers.start_deferred(Caller.of_service(key.project, "evaluator"), key.id),
-        pending=backend.indexed(deferring_gates(backend.database["gates"])),
-        max_concurrent=1,
-        poll_interval=timedelta(seconds=settings.evaluation_poll_interval_s),
-    )
-    gate_crud = GateCrud(gates=gates, changed=triggers.gate_changed, limits=limits)
+    gate_crud = GateCrud(gates=gates, changed=evaluations.triggers.gate_changed, limits=limits)
     suite_crud = SuiteCrud(suites=suites, cases=cases, gates_of=gate_crud.requiring, limits=limits)
     servicer = GrpcEvaluationService(
         gates=gate_crud,
@@ -65,6 +54,6 @@ async def build_app(settings: EvaluatorSettings) -> App:
             (add_SuiteServiceServicer_to_server, GrpcSuiteService(suites=suite_crud)),
             (add_EvaluationServiceServicer_to_server, servicer),
         ],
-        consumers=[candidates(triggers)],
-        workers=[evaluations.controller, deferred],
+        consumers=[candidates(evaluations.triggers)],
+        workers=[evaluations.controller, evaluations.deferred],
     )

@@ -17,7 +17,7 @@ from tidemill_evaluator.evaluations.domain.comparison import (
     verdict_of,
 )
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer, CaseResult
-from tidemill_evaluator.gates.domain import Requirement
+from tidemill_evaluator.gates.domain.gate import Requirement
 from tidemill_evaluator.suites.domain.cases import CaseSet
 
 CONTENT = ObjectRef(bucket="b", key="acme/x/y", size=1, sha256="0" * 64)

@@ -7,7 +7,7 @@ from tidemill_evaluator.evaluations.domain.comparison import Latencies, Verdict
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation, State
 from tidemill_evaluator.evaluations.messages import evaluation_message
 from tidemill_evaluator.evaluations.mongo import EVALUATIONS
-from tidemill_evaluator.gates.domain import Requirement
+from tidemill_evaluator.gates.domain.gate import Requirement
 from tidemill_evaluator.suites.domain.suite import Suite
 from tidemill_evaluator.suites.mongo import SUITES
 from tidemill_testkit.clocks import NOON

@@ -2,7 +2,7 @@ import pytest
 
 from tidemill_evaluator.evaluations.domain.metrics import scores_of, token_f1
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer
-from tidemill_evaluator.gates.domain import METRICS
+from tidemill_evaluator.gates.domain.gate import METRICS
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tidemill_evaluator.errors import (
 from tidemill_evaluator.evaluations.domain.evaluation import EvaluationHasFailed, State
 from tidemill_evaluator.evaluations.ports import Version
 from tidemill_evaluator.evaluations.start_evaluation import StartCommand
-from tidemill_evaluator.gates.domain import Gate
+from tidemill_evaluator.gates.domain.gate import Gate
 
 
 async def change(evaluator: Evaluator, gate: Gate, *fields: str, etag: str = "") -> Gate:

@@ -15,11 +15,12 @@ from tidemill_core.errors import PermissionDenied
 from tidemill_evaluator.errors import EvaluationLost, EvaluationNotFound, GateNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer
-from tidemill_evaluator.evaluations.mongo import EVALUATIONS, unfinished_evaluations
+from tidemill_evaluator.evaluations.mongo import EVALUATIONS, deferring_gates, unfinished_evaluations
 from tidemill_evaluator.evaluations.mongo_case_results import MongoCaseResults
 from tidemill_evaluator.evaluations.ports import CaseName, CaseResults, PartialResult
-from tidemill_evaluator.gates.domain import DeferredEvaluation, Requirement
-from tidemill_evaluator.gates.mongo import GATES, deferring_gates
+from tidemill_evaluator.gates.domain.deferred_evaluation import DeferredEvaluation
+from tidemill_evaluator.gates.domain.gate import Requirement
+from tidemill_evaluator.gates.mongo import GATES
 from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_evaluator.suites.domain.suite import Suite
 from tidemill_evaluator.suites.exchange import CasesUnreadable, ExchangeCases

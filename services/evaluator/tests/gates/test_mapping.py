@@ -2,7 +2,8 @@
 
 from services.evaluator.tests.builders import gate_of, identity
 from tidemill.evaluator.v1 import evaluation_pb2 as pb
-from tidemill_evaluator.gates.domain import DeferredEvaluation, Gate, Requirement
+from tidemill_evaluator.gates.domain.deferred_evaluation import DeferredEvaluation
+from tidemill_evaluator.gates.domain.gate import Gate, Requirement
 from tidemill_evaluator.gates.messages import gate_of as gate_of_message
 from tidemill_evaluator.gates.mongo import GATES
 from tidemill_kit.mapping import to_message

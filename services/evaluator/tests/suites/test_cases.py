@@ -4,7 +4,7 @@ import pytest
 
 from services.evaluator.tests.builders import cases, gate_of
 from tidemill_core.errors import InvalidInput
-from tidemill_evaluator.gates.domain import Requirement
+from tidemill_evaluator.gates.domain.gate import Requirement
 from tidemill_evaluator.suites.domain.cases import Context, Role, Turn, check_cases, digest_of
 from tidemill_evaluator.suites.domain.limits import Limits
 

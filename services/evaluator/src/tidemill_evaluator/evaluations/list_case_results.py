@@ -10,7 +10,7 @@ from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.errors import InvalidInput, NotFound, Violation
 from tidemill_evaluator.evaluations.domain.results import CaseResult
 from tidemill_evaluator.evaluations.ports import CaseName, CaseResults, Evaluations
-from tidemill_evaluator.gates.domain import METRICS, ROUGE_L
+from tidemill_evaluator.gates.domain.gate import METRICS, ROUGE_L
 from tidemill_evaluator.suites.domain.cases import Case, CaseSet, Turn
 from tidemill_evaluator.suites.ports import Cases
 

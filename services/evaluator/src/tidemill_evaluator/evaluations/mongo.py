@@ -18,3 +18,14 @@ def unfinished_evaluations(evaluations: Collection) -> PendingDocuments[Resource
         index="state.state",
         key=lambda project, evaluation: ResourceKey(project=project, id=evaluation),
     )
+
+
+def deferring_gates(gates: Collection) -> PendingDocuments[ResourceKey]:
+    """Find the gates that are not paused and whose evaluation is deferred still."""
+    return PendingDocuments(
+        gates,
+        {"state.owed.candidate": {"$exists": True}, "state.paused": False, "deleted": False},
+        index="state.owed.candidate",
+        key=lambda project, gate: ResourceKey(project=project, id=gate),
+        sparse=True,
+    )

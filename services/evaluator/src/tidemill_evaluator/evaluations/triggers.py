@@ -9,7 +9,8 @@ from tidemill_core.resources import list_all
 from tidemill_evaluator.errors import EvaluationNotFound, GateNotFound
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.evaluations.ports import Enqueue, Evaluations
-from tidemill_evaluator.gates.domain import DeferredEvaluation, Gate
+from tidemill_evaluator.gates.domain.deferred_evaluation import DeferredEvaluation
+from tidemill_evaluator.gates.domain.gate import Gate
 from tidemill_evaluator.gates.ports import Gates
 from tidemill_evaluator.suites.domain.names import name_of
 

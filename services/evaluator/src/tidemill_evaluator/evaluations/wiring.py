@@ -14,7 +14,7 @@ from tidemill_evaluator.evaluations.inference import InferenceService
 from tidemill_evaluator.evaluations.ingest import IngestDatasets
 from tidemill_evaluator.evaluations.list_case_results import ListCaseResults
 from tidemill_evaluator.evaluations.messages import TOPIC
-from tidemill_evaluator.evaluations.mongo import EVALUATIONS, unfinished_evaluations
+from tidemill_evaluator.evaluations.mongo import EVALUATIONS, deferring_gates, unfinished_evaluations
 from tidemill_evaluator.evaluations.mongo_case_results import MongoCaseResults
 from tidemill_evaluator.evaluations.paired_answers import PairedAnswers, Patience
 from tidemill_evaluator.evaluations.run_evaluation import RunEvaluation
@@ -49,6 +49,8 @@ class WiredEvaluations:
     list_case_results: ListCaseResults
     triggers: EvaluationTriggers
     controller: Controller[ResourceKey]
+    deferred: Controller[ResourceKey]
+    """Starts what the gates deferred and a crashed process has not queued."""
 
 
 class _Adapters:
@@ -88,6 +90,13 @@ def wire_evaluations(settings: EvaluatorSettings, backend: Backend, others: OfOt
         attempts=settings.attempts,
         enqueue=controller.enqueue,
     )
+    deferred = Controller[ResourceKey](
+        "deferred_evaluations",
+        reconcile=lambda key, _: triggers.start_deferred(Caller.of_service(key.project, "evaluator"), key.id),
+        pending=backend.indexed(deferring_gates(backend.database["gates"])),
+        max_concurrent=1,
+        poll_interval=timedelta(seconds=settings.evaluation_poll_interval_s),
+    )
     run = _run_evaluation(settings, adapters, others, triggers)
     return WiredEvaluations(
         crud=EvaluationCrud(evaluations=evaluations, clock=SystemClock()),
@@ -103,6 +112,7 @@ def wire_evaluations(settings: EvaluatorSettings, backend: Backend, others: OfOt
         list_case_results=ListCaseResults(evaluations=evaluations, cases=others.cases, results=adapters.results),
         triggers=triggers,
         controller=controller,
+        deferred=deferred,
     )
 
 

@@ -1,19 +1,17 @@
 """Use cases: create, get, list, update and delete gates."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tidemill_core import resources
-from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import Caller, Page, PageRequest
-from tidemill_core.resources import Write, copy_fields
-from tidemill_evaluator.gates.domain import Gate
+from tidemill_core.resources import Write, copy_fields, fields_of
+from tidemill_evaluator.gates.domain.gate import Gate
 from tidemill_evaluator.gates.ports import GateChanged, Gates
 from tidemill_evaluator.suites.domain.limits import Limits
 
-_OWN = {each.name for each in fields(Gate)} - {each.name for each in fields(Aggregate)}
-CHANGEABLE: Final = frozenset(_OWN | {"labels"}) - {"deferred_evaluation"}
+CHANGEABLE: Final = fields_of(Gate) - {"deferred_evaluation"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

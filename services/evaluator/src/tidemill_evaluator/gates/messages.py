@@ -1,7 +1,7 @@
 """Mapping between gates and their messages."""
 
 from tidemill.evaluator.v1 import evaluation_pb2 as pb
-from tidemill_evaluator.gates.domain import CONFIDENCE, Gate
+from tidemill_evaluator.gates.domain.gate import CONFIDENCE, Gate
 from tidemill_kit.mapping import from_message
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from tidemill_core.application import Aggregates
-from tidemill_evaluator.gates.domain import Gate
+from tidemill_evaluator.gates.domain.gate import Gate
 
 Gates = Aggregates[Gate]
 GateChanged = Callable[[Gate], Awaitable[Gate]]

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.errors import NotFound
-from tidemill_core.resources import Write, copy_fields, create, delete, update
+from tidemill_core.resources import Write, copy_fields, create, delete, fields_of, update
 from tidemill_ingest.sources.domain import Source
 from tidemill_ingest.sources.event_bindings import BindEvents
 from tidemill_ingest.sources.ports import Sources
 
-CHANGEABLE = frozenset({"labels", "events", "masking", "retention_days"})
+CHANGEABLE = fields_of(Source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from enum import Enum
 from statistics import fmean, median
 
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer, CaseResult
-from tidemill_evaluator.gates.domain import METRICS, Requirement
+from tidemill_evaluator.gates.domain.gate import METRICS, Requirement
 from tidemill_evaluator.suites.domain.cases import CaseSet
 
 _LIKE_LOAD = 1.5

@@ -10,7 +10,7 @@ from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import derived_id
 from tidemill_evaluator.errors import BASELINE_CHANGED, CANCELLED, EvaluationFinished, EvaluationLost, NoVerdict
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Latencies, Verdict, verdict_of
-from tidemill_evaluator.gates.domain import CONFIDENCE, Gate, Requirement
+from tidemill_evaluator.gates.domain.gate import CONFIDENCE, Gate, Requirement
 from tidemill_evaluator.suites.domain.cases import CaseSet
 
 

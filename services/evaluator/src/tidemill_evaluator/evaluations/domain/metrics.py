@@ -13,7 +13,7 @@ import re
 from collections import Counter
 
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer
-from tidemill_evaluator.gates.domain import CITATION_VALID, METRICS, OUTPUT_CHARS, ROUGE_L, TOKEN_F1
+from tidemill_evaluator.gates.domain.gate import CITATION_VALID, METRICS, OUTPUT_CHARS, ROUGE_L, TOKEN_F1
 from tidemill_evaluator.suites.domain.words import same_signs, without_punctuation
 
 UNBOUNDED = frozenset({OUTPUT_CHARS})

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.errors import Violation
 from tidemill_core.resources import label_violations, refuse, slug_violations
+from tidemill_evaluator.gates.domain.deferred_evaluation import DeferredEvaluation
 from tidemill_evaluator.suites.domain.limits import Limits
-from tidemill_evaluator.suites.domain.names import name_of, number_of
 
 ROUGE_L = "rouge_l"
 TOKEN_F1 = "token_f1"  # noqa: S105 - a metric
@@ -31,16 +31,6 @@ class Requirement:
     at_least: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeferredEvaluation:
-    """An evaluation deferred while the gate is paused; `candidate` is `model@version`."""
-
-    candidate: str
-    origin: str
-    attempt: int = 1
-    dataset_version: str = ""
-
-
 @dataclass(slots=True, kw_only=True)
 class Gate(Aggregate):
     """All requirements must hold."""
@@ -56,9 +46,7 @@ class Gate(Aggregate):
     def defer(self, deferred_evaluation: DeferredEvaluation) -> None:
         """Defer an evaluation while the gate is paused, unless one of a newer version is deferred."""
         known = self.deferred_evaluation
-        if known and name_of(known.candidate) != self.candidate:
-            known = None
-        if self.paused and (known is None or _place(deferred_evaluation) >= _place(known)):
+        if self.paused and (known is None or deferred_evaluation.supersedes(known, model=self.candidate)):
             self.deferred_evaluation = deferred_evaluation
 
     def finish(self, deferred_evaluation: DeferredEvaluation) -> None:
@@ -86,10 +74,6 @@ class Gate(Aggregate):
             yield Violation("gate.require", f"has {len(self.require)} requirements: send 1 to {limits.requirements}")
         for number, requirement in enumerate(self.require):
             yield from _requirement_violations(requirement, f"gate.require[{number}]")
-
-
-def _place(deferred_evaluation: DeferredEvaluation) -> tuple[int, int]:
-    return number_of(deferred_evaluation.candidate), deferred_evaluation.attempt
 
 
 def _requirement_violations(requirement: Requirement, where: str) -> Iterator[Violation]:

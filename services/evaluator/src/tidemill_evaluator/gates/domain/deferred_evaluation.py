@@ -1,0 +1,24 @@
+"""The evaluation that a paused gate defers until it is resumed."""
+
+from dataclasses import dataclass
+
+from tidemill_evaluator.suites.domain.names import name_of, number_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeferredEvaluation:
+    """An evaluation deferred while the gate is paused; `candidate` is `model@version`."""
+
+    candidate: str
+    origin: str
+    attempt: int = 1
+    dataset_version: str = ""
+
+    def supersedes(self, known: "DeferredEvaluation", *, model: str) -> bool:
+        """Return whether it takes the place of one that is of another model, or of no newer version."""
+        return name_of(known.candidate) != model or self.place >= known.place
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Number of the candidate, and attempt: what is newer is greater."""
+        return number_of(self.candidate), self.attempt
