@@ -80,7 +80,7 @@ async def test_a_service_calls_on_behalf_of_a_person(issuer: TestIssuer, check: 
 
 
 @pytest.mark.parametrize("subject", ["service:rag", "ada", "user:", "user:a\nb", "user:" + "a" * 500])
-async def test_nobody_but_a_service_calls_for_others_and_it_only_for_people(
+async def test_only_a_service_calls_for_others_and_it_only_for_people(
     issuer: TestIssuer, check: Checked, subject: str
 ) -> None:
     with pytest.raises(OnBehalfNotAllowed):

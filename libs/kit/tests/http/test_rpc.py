@@ -21,6 +21,7 @@ from tidemill.ingest.v1.source_service_pb2 import (
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound, RateLimited, TidemillError, Violation
 from tidemill_core.grpc.client import open_channel
+from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.grpc.server import GrpcServer, admission_of, current_caller, remaining_s
 from tidemill_kit.http.rpc import HttpRpcs, rpc_application
@@ -36,7 +37,11 @@ class ProbeSettings(RpcHttpSettings):
 
 @asynccontextmanager
 async def serving(
-    *, rpcs: bool = True, admission: Admission | None = None, **handlers: Callable[..., object]
+    *,
+    rpcs: bool = True,
+    admission: Admission | None = None,
+    access: Access | None = None,
+    **handlers: Callable[..., object],
 ) -> AsyncIterator[httpx.AsyncClient]:
     async def stream(_request: object, _context: Context) -> AsyncIterator[GenerateStreamResponse]:
         yield GenerateStreamResponse()
@@ -45,7 +50,7 @@ async def serving(
         **settings(max_request_items=100).model_dump(), http_port=0, max_body_bytes=2048, http_rpcs=rpcs
     )
     servicers = [sources(**handlers), inferences(GenerateStream=stream)]
-    served = HttpRpcs(servicers, made, admission=admission or admission_of(made))
+    served = HttpRpcs(servicers, made, admission=admission or admission_of(made), access=access)
     app = rpc_application(served, made, dependencies=[])
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=ACME) as client:

@@ -52,7 +52,7 @@ async def open_page(tokens: SignedTokens | None = TOKENS, *, max_rpcs: int = 10)
     )
     chosen = settings(http_rpcs=True)
     admission = Admission(max_rpcs=max_rpcs, max_public_streams=1)
-    rpcs = HttpRpcs([(add_FeedbackServiceServicer_to_server, service)], chosen, admission=admission)
+    rpcs = HttpRpcs([(add_FeedbackServiceServicer_to_server, service)], chosen, admission=admission, access=None)
     api = HttpFeedback(rpcs=rpcs, tokens=tokens, clock=harness.clock, max_body_bytes=4096)
     app = rpc_application(rpcs, chosen, dependencies=[], routes=api.routes())
     headers = {"OpenAI-Project": "acme"}

@@ -34,3 +34,19 @@ class Access:
         )
         reader = RevocationReader(settings.kafka, revocations)
         return cls(authenticator=authenticator, running=RunningCalls(revocations), components=(keys, reader))
+
+
+class NoAccess(RuntimeError):
+    """A mistake of ours: an API was put together without the check of credentials that the settings demand."""
+
+
+def check_configured(settings: ServiceSettings, access: Access | None) -> None:
+    """Let no API begin that would believe its callers although issuers are configured.
+
+    Raises:
+        NoAccess: this one would.
+
+    """
+    if settings.access_issuers and access is None:
+        message = "credentials are demanded (ACCESS_ISSUERS), and this API was given nothing that checks them"
+        raise NoAccess(message)

@@ -145,7 +145,7 @@ class SigningKeys:
         return self._issuers[issuer]
 
     async def start(self) -> None:
-        """Begin to read them; an issuer that does not answer holds up nobody but those who need its keys."""
+        """Begin to read them; an issuer that does not answer holds up only the calls that need its keys."""
         self._following = [
             asyncio.create_task(each.follow(), name=f"follow {each.issuer}") for each in self._issuers.values()
         ]
@@ -166,7 +166,7 @@ class SigningKeys:
 
 
 def _keys(published: Mapping[str, Any]) -> dict[str, Key]:
-    """Return the keys that tokens may be signed by, by id; of two with one id neither, as nobody can tell which."""
+    """Return the keys that tokens may be signed by, by id; of two with one id neither counts."""
     found = published.get("keys")
     given = [each for each in found if isinstance(each, dict)][:_MAX_KEYS] if isinstance(found, list) else []
     ids = [each.get("kid") for each in given]

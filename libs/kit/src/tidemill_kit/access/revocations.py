@@ -13,7 +13,7 @@ from tidemill_kit.access.tokens import Claims
 
 TOPIC = "tidemill.monitor.access.v1"
 _SWEEP_AT = 1024
-"""After so many records those that have expired are looked for."""
+"""After so many records those that have expired are removed."""
 
 
 class Kind(StrEnum):

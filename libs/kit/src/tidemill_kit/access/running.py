@@ -17,6 +17,12 @@ class RunningCalls:
         self._calls: dict[object, tuple[Claims, Callable[[], None]]] = {}
         revocations.on_change(self._end_revoked)
 
+    def register(self, claims: Claims, end: Callable[[], None]) -> Callable[[], None]:
+        """Call `end` once a revocation of the credential is read; what is returned ends that."""
+        key = object()
+        self._calls[key] = (claims, end)
+        return lambda: self._calls.pop(key, None) and None
+
     @contextmanager
     def call(self, claims: Claims) -> Iterator[None]:
         """Run a call in this task.
@@ -25,7 +31,7 @@ class RunningCalls:
             CredentialRevoked: that was revoked before the end.
 
         """
-        task, revoked, key = asyncio.current_task(), False, object()
+        task, revoked = asyncio.current_task(), False
 
         def end() -> None:
             nonlocal revoked
@@ -33,7 +39,7 @@ class RunningCalls:
                 revoked = True
                 task.cancel()
 
-        self._calls[key] = (claims, end)
+        unregister = self.register(claims, end)
         try:
             yield
         except asyncio.CancelledError as error:
@@ -42,7 +48,7 @@ class RunningCalls:
                 raise CredentialRevoked from error
             raise
         finally:
-            del self._calls[key]
+            unregister()
 
     def _end_revoked(self) -> None:
         for claims, end in list(self._calls.values()):

@@ -25,7 +25,9 @@ from tidemill_core.errors import (
 from tidemill_core.grpc.context import HOW_TO_NAME_A_PROJECT, PROJECT, PROJECT_SLUG, bind_call
 from tidemill_core.grpc.status import code_of, to_status
 from tidemill_core.tracing import TRACEPARENT
-from tidemill_kit.access.policy import PUBLIC, Policy
+from tidemill_kit.access.access import Access
+from tidemill_kit.access.credentials import Credentials
+from tidemill_kit.access.policy import PUBLIC, Policy, check
 from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.grpc.messages import Parse, parsed, produced, received
 from tidemill_kit.grpc.request_items import check_items
@@ -69,11 +71,11 @@ class _Rpc:
 class EdgeInterceptor(grpc.aio.ServerInterceptor):
     """Stands around every handler, of all four arities.
 
-    Until there are tokens ("project before identity"), every required role but the public one means: needs a project.
-    `closed` says why no RPC but the public ones is answered yet, "" when they are.
+    `access` says who calls. Without it (no issuer is configured), every required role but the public one means: needs a
+    project. `closed` says why no RPC but the public ones is answered yet, "" when they are.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, put together once
         self,
         policies: Mapping[str, Policy],
         *,
@@ -81,7 +83,9 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         max_items: int,
         idle_s: float,
         closed: Callable[[], str],
+        access: Access | None = None,
     ) -> None:
+        self._access = access
         self._policies = policies
         self._max_items = max_items
         self._admission = admission
@@ -128,11 +132,13 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         handler: "grpc.RpcMethodHandler[Any, Any]",
         request: Any,  # noqa: ANN401 - bytes, or a stream of them
         context: Context,
+        *,
+        caller: Caller | None = None,
     ) -> object:
-        """Run a handler with the edge around it.
+        """Run a handler with the edge around it; `caller` is one whom another edge has admitted.
 
         Raises:
-            TidemillError: what the caller is to be told.
+            TidemillError: the answer to the caller.
 
         """
         serve: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
@@ -153,14 +159,26 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
 
         structlog.contextvars.clear_contextvars()
         with _observed(rpc):
-            return await self._run(rpc, produce)
+            return await self._run(rpc, produce, caller)
 
-    async def _run(self, rpc: _Rpc, produce: Callable[[], Awaitable[object]]) -> object:
-        """Admit the caller and run the handler until the deadline."""
+    async def _run(self, rpc: _Rpc, produce: Callable[[], Awaitable[object]], caller: Caller | None) -> object:
+        """Admit the caller and run the handler until the deadline, or until the credential is revoked."""
         remaining_s: float | None = rpc.context.time_remaining()
-        caller = self._admitted(rpc)
+        running: AbstractContextManager[None] = nullcontext()
+        if rpc.policy.public:
+            caller = None
+        elif caller is None and self._access is not None:
+            authenticated = await self._access.authenticator.authenticate(Credentials.sent(rpc.metadata))
+            caller, running = authenticated.caller, self._access.running.call(authenticated.claims)
+            check(caller, rpc.policy)
+        else:
+            caller = caller or _named(rpc)
+        if caller is not None:
+            structlog.contextvars.bind_contextvars(project=caller.project)
+            if reason := self._closed():
+                raise DependencyUnavailable(reason, dependency="server")
         bind_call(caller, remaining_s=remaining_s)
-        with self._place(rpc, caller):
+        with self._place(rpc, caller), running:
             return await self._until_deadline(rpc, produce, remaining_s)
 
     def _place(self, rpc: _Rpc, caller: Caller | None) -> AbstractContextManager[None]:
@@ -197,16 +215,13 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         finally:
             self._watches.discard(task)
 
-    def _admitted(self, rpc: _Rpc) -> Caller | None:
-        if rpc.policy.public:
-            return None
-        projects = rpc.metadata(PROJECT)
-        if len(projects) != 1 or not PROJECT_SLUG.fullmatch(project := projects[0]):
-            raise Unauthenticated(HOW_TO_NAME_A_PROJECT)
-        structlog.contextvars.bind_contextvars(project=project)
-        if reason := self._closed():
-            raise DependencyUnavailable(reason, dependency="server")
-        return Caller(project=project)
+
+def _named(rpc: _Rpc) -> Caller:
+    """Return the caller of the project that the call names, which is believed."""
+    projects = rpc.metadata(PROJECT)
+    if len(projects) != 1 or not PROJECT_SLUG.fullmatch(projects[0]):
+        raise Unauthenticated(HOW_TO_NAME_A_PROJECT)
+    return Caller(project=projects[0])
 
 
 def _as_it_is(raw: bytes) -> object:

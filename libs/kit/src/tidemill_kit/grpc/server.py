@@ -8,17 +8,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import grpc
-from google.protobuf import descriptor_pool
-from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from tidemill.options.v1 import options_pb2
 from tidemill_core.grpc.client import KEEPALIVE_ANSWER_MS, KEEPALIVE_MS
 from tidemill_core.grpc.context import current_caller, remaining_s
-from tidemill_kit.access.policy import Policy
+from tidemill_kit.access.access import Access, check_configured
+from tidemill_kit.access.tokens import MAX_TOKEN
 from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.grpc.interceptors import EdgeInterceptor
+from tidemill_kit.grpc.policies import UndeclaredRpcs, policies_of
 from tidemill_kit.grpc.requests import (
     page_of,
     paths_of,
@@ -27,7 +26,6 @@ from tidemill_kit.grpc.requests import (
     timestamp_of,
     write_of,
 )
-from tidemill_kit.grpc.resources import resource_of
 from tidemill_kit.runtime.settings import PortTaken, ServiceSettings
 
 __all__ = [
@@ -53,20 +51,11 @@ LIVENESS = "liveness"
 
 HANDSHAKE_MS = 10_000
 """How long a new connection may take to speak HTTP/2."""
+MAX_METADATA = 2 * MAX_TOKEN
+"""Bytes of a call's metadata."""
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-class UndeclaredRpcs(ValueError):
-    """Some RPCs say neither who may call them nor whether that is recorded."""
-
-    def __init__(self, methods: Sequence[str]) -> None:
-        super().__init__(
-            "these RPCs declare no (tidemill.options.v1.required_role) or no (tidemill.options.v1.audit) "
-            f"in their proto, so they are not served: {', '.join(methods)}"
-        )
-        self.methods = tuple(methods)
 
 
 def admission_of(settings: ServiceSettings) -> Admission:
@@ -77,10 +66,10 @@ def admission_of(settings: ServiceSettings) -> Admission:
 class GrpcServer:
     """Serves the servicers from `start` to `stop`; alive at once, ready when `set_ready` says so.
 
-    `admission` is what it shares with other APIs of the process.
+    `admission` is what it shares with other APIs of the process, `access` what checks credentials.
 
     Raises:
-        UndeclaredRpcs: at construction.
+        UndeclaredRpcs, NoAccess: at construction.
 
     """
 
@@ -90,10 +79,12 @@ class GrpcServer:
         servicers: Sequence[Registration],
         *,
         admission: Admission | None = None,
+        access: Access | None = None,
         closed: Callable[[], str] = lambda: "",
     ) -> None:
         services = Services(servicers)
-        self._edge = services.edge(settings, admission=admission or admission_of(settings), closed=closed)
+        admission = admission or admission_of(settings)
+        self._edge = services.edge(settings, admission=admission, access=access, closed=closed)
         self._server = grpc.aio.server(
             interceptors=[self._edge],
             options=_options(settings),
@@ -162,20 +153,28 @@ class Services:
         self.handlers |= {f"/{service_name}/{name}": handler for name, handler in handlers.items()}
 
     def edge(
-        self, settings: ServiceSettings, *, admission: Admission, closed: Callable[[], str] = lambda: ""
+        self,
+        settings: ServiceSettings,
+        *,
+        admission: Admission,
+        access: Access | None,
+        closed: Callable[[], str] = lambda: "",
     ) -> EdgeInterceptor:
         """Return what stands around each handler.
 
         Raises:
             UndeclaredRpcs: some say neither who may call them nor whether that is recorded.
+            NoAccess: the settings demand credentials, and nothing would check them.
 
         """
+        check_configured(settings, access)
         return EdgeInterceptor(
-            _policies(self.names),
+            policies_of(self.names),
             admission=admission,
             max_items=settings.max_request_items,
             idle_s=settings.stream_idle_s,
             closed=closed,
+            access=access,
         )
 
 
@@ -185,6 +184,9 @@ def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", settings.max_message_bytes),
         # Of one connection, and above all that is answered: a client shall be refused, not kept waiting.
         ("grpc.max_concurrent_streams", 2 * (settings.max_concurrent_rpcs + settings.max_public_streams)),
+        # Holds the largest credential beside the rest. Both limits, else gRPC refuses at random in between.
+        ("grpc.max_metadata_size", MAX_METADATA),
+        ("grpc.absolute_max_metadata_size", MAX_METADATA),
         ("grpc.so_reuseport", 0),  # else a second process would silently share the port
         # Connections whose other side is gone end, those who ping as often as this kit's channels do not.
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
@@ -195,33 +197,3 @@ def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
     ]
-
-
-def _policies(services: Sequence[str]) -> dict[str, Policy]:
-    """Read what the RPCs of these services declare, by full method name."""
-    pool = descriptor_pool.Default()
-    declared = {
-        f"/{service}/{method.name}": _policy(method)
-        for service in services
-        for method in pool.FindServiceByName(service).methods
-    }
-    undeclared = [
-        name
-        for name, policy in declared.items()
-        if policy.required_role == options_pb2.ROLE_UNSPECIFIED or policy.audit == options_pb2.AUDIT_UNSPECIFIED
-    ]
-    if undeclared:
-        raise UndeclaredRpcs(undeclared)
-    return declared
-
-
-def _policy(method: MethodDescriptor) -> Policy:
-    options = method.GetOptions()
-    return Policy(
-        required_role=options.Extensions[options_pb2.required_role],
-        audit=options.Extensions[options_pb2.audit],
-        method=f"{method.containing_service.full_name}/{method.name}",
-        callers=frozenset(options.Extensions[options_pb2.callers]),
-        request=method.input_type,
-        resource=resource_of(method.input_type, options.Extensions[options_pb2.resource]),
-    )

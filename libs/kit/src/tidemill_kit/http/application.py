@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from tidemill_core.errors import InvalidInput, TidemillError
+from tidemill_kit.access.access import Access
 from tidemill_kit.http.callers import KnownProject
 from tidemill_kit.http.errors import ErrorResponse, MethodNotAllowed, RouteNotFound
 from tidemill_kit.http.exchange import DEFAULT_STALL_S, Exchange, HttpEdge, no_project
@@ -25,6 +26,7 @@ def application(  # noqa: PLR0913 - all that an API chooses
     dependencies: Sequence[Probed],
     error_response: ErrorResponse,
     served: str,
+    access: Access | None,
     hosts: Collection[str],
     hosts_setting: str,
     cors_origins: Sequence[str] = (),
@@ -35,6 +37,7 @@ def application(  # noqa: PLR0913 - all that an API chooses
     edge = Middleware(
         HttpEdge,
         error_response=error_response,
+        access=access,
         hosts=hosts,
         hosts_setting=hosts_setting,
         known_project=known_project,
@@ -45,6 +48,7 @@ def application(  # noqa: PLR0913 - all that an API chooses
         middleware=[*_cors(cors_origins), edge],
         exception_handlers={HTTPException: _not_served(served, error_response)},
     )
+    app.state.access = access
     app.router.redirect_slashes = False  # a client that follows would send its request again
     return app
 

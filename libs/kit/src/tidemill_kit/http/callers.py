@@ -59,6 +59,20 @@ def _is_address(name: str) -> bool:
     return True
 
 
+def named_project(headers: Headers, in_path: str) -> str:
+    """Return the project that a request names in its path or a header, or "".
+
+    Raises:
+        InvalidInput: two are named.
+
+    """
+    named = [*headers.getlist(PROJECT_HEADER), *headers.getlist(PROJECT)]
+    if len(named) > 1 or (named and in_path and named[0] != in_path):
+        where = "the path names another" if in_path else "is sent twice"
+        raise InvalidInput.at(field=PROJECT_HEADER, text=f"{where}: name one project")
+    return in_path or (named[0] if named else "")
+
+
 async def project_of(headers: Headers, in_path: str, known: KnownProject) -> str:
     """Return the project that a request names: in its path, in the header, or, without these, as its API key.
 
@@ -71,15 +85,10 @@ async def project_of(headers: Headers, in_path: str, known: KnownProject) -> str
         Unauthenticated: none is, or it is no name.
 
     """
-    named = [*headers.getlist(PROJECT_HEADER), *headers.getlist(PROJECT)]
-    if len(named) > 1 or (named and in_path and named[0] != in_path):
-        where = "the path names another" if in_path else "is sent twice"
-        raise InvalidInput.at(field=PROJECT_HEADER, text=f"{where}: name one project")
-    key = _key(headers)
-    if in_path and not named and not key:
+    project, key = named_project(headers, in_path), _key(headers)
+    if in_path and not key and PROJECT_HEADER not in headers and PROJECT not in headers:
         message = "send an API key (any) with a project in the path: the header Authorization"
         raise Unauthenticated(message)
-    project = in_path or (named[0] if named else "")
     if PROJECT_SLUG.fullmatch(project):
         return project
     if not project and PROJECT_SLUG.fullmatch(key) and await known(key):

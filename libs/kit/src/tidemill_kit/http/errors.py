@@ -109,6 +109,8 @@ def headers_of(error: TidemillError) -> dict[str, str]:
     headers = {}
     if isinstance(error, RateLimited):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"  # as RFC 9110, 11.6.1 asks of every 401
     if isinstance(error, BodyTooLarge | BodyTooSlow | LengthsContradict):
         headers["Connection"] = "close"  # the rest of the body is not waited for
     return headers

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
@@ -14,9 +14,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidemill_core.application import Caller
 from tidemill_core.errors import DependencyUnavailable, Internal, TidemillError, isolated
-from tidemill_core.grpc.context import bind_call
+from tidemill_core.grpc.context import AUTHORIZATION, PROJECT_SLUG, bind_call
 from tidemill_core.tracing import TRACEPARENT
-from tidemill_kit.http.callers import KnownProject, check_host, project_of
+from tidemill_kit.access.access import Access
+from tidemill_kit.access.authenticator import Authenticated
+from tidemill_kit.access.credentials import Credentials
+from tidemill_kit.access.errors import CredentialMissing, CredentialRevoked
+from tidemill_kit.access.policy import check
+from tidemill_kit.grpc.policies import policy_of
+from tidemill_kit.http.callers import KnownProject, check_host, named_project, project_of
 from tidemill_kit.http.encodings import decoded
 from tidemill_kit.http.errors import BodyTooLarge, BodyTooSlow, ErrorResponse, LengthsContradict
 from tidemill_kit.runtime import telemetry
@@ -55,6 +61,10 @@ class Exchange:
     outgoing: Send
     stall_s: float
     known_project: KnownProject
+    access: Access | None = None
+    revoked: bool = False
+    """Whether the credential was revoked after it was accepted."""
+    unregister: Callable[[], None] = lambda: None
     started: float = field(default_factory=time.perf_counter)
     status: int = 0
     reason: str = ""
@@ -86,19 +96,42 @@ class Exchange:
         """Return the caller's value, or ""."""
         return self.headers.get(name, "")
 
-    async def admit(self) -> Caller:
+    async def admit(self, method: str, *, has_token: bool = False) -> Caller:
         """Return who calls, and be that caller for the rest of the request, which has no deadline of its own.
 
+        The caller may call the RPC `method`, as `package.Service/Method`. `has_token` says that the route accepts a
+        token of its own, bound to one resource, in place of a credential, and checks it.
+
         Raises:
-            InvalidInput, Unauthenticated: as `project_of` says.
+            InvalidInput: two projects are named.
+            Unauthenticated, PermissionDenied, DependencyUnavailable: as the credential, or `project_of`, says.
 
         """
         in_path = self.scope.get("path_params", {}).get("project", "")
-        project = await project_of(self.headers, in_path, self.known_project)
-        caller = Caller(project=project)
-        structlog.contextvars.bind_contextvars(project=project)
+        if self.access is None:
+            caller = Caller(project=await project_of(self.headers, in_path, self.known_project))
+        elif has_token and AUTHORIZATION not in self.headers:
+            caller = Caller(project=_required(named_project(self.headers, in_path)))
+        else:
+            project = named_project(self.headers, in_path)
+            sent = Credentials.sent(self.headers.getlist, project=project)
+            authenticated = await self.access.authenticator.authenticate(sent)
+            check(authenticated.caller, policy_of(method))
+            caller = authenticated.caller
+            self._end_when_revoked(self.access, authenticated)
+        structlog.contextvars.bind_contextvars(project=caller.project)
         bind_call(caller, remaining_s=None)
         return caller
+
+    def _end_when_revoked(self, access: Access, authenticated: Authenticated) -> None:
+        task = asyncio.current_task()
+
+        def end() -> None:
+            if not self.revoked and task is not None:
+                self.revoked = True
+                task.cancel()
+
+        self.unregister = access.running.register(authenticated.claims, end)
 
     async def body(self, *, at_most: int) -> bytes:
         """Return the body.
@@ -171,6 +204,8 @@ class Exchange:
             block.uncancel()
             if left:
                 raise ClientLeft from error
+            if self.revoked:
+                raise CredentialRevoked from error
             message = "the service is stopping: try again"
             raise DependencyUnavailable(message, dependency="server") from error
         finally:
@@ -195,8 +230,8 @@ class HttpEdge:
     """The middleware around every request.
 
     A client that stalls longer than `stall_s`, sending its body or receiving the answer, counts as disconnected.
-    `hosts` are the served host names, see `check_host`, and `hosts_setting` is where they are set. `known_project` says
-    whether an API key names a project.
+    `access` checks credentials, if any issuer is configured. `hosts` are the served host names, see `check_host`, and
+    `hosts_setting` is where they are set. `known_project` says, where no issuer is, whether an API key names a project.
     """
 
     def __init__(  # noqa: PLR0913 - all that an API chooses
@@ -206,9 +241,11 @@ class HttpEdge:
         error_response: ErrorResponse,
         hosts: Collection[str],
         hosts_setting: str,
+        access: Access | None = None,
         known_project: KnownProject = no_project,
         stall_s: float = DEFAULT_STALL_S,
     ) -> None:
+        self._access = access
         self._app = app
         self._error_response = error_response
         self._hosts_setting = hosts_setting
@@ -223,7 +260,12 @@ class HttpEdge:
             return
         structlog.contextvars.clear_contextvars()
         exchange = Exchange(
-            scope=scope, receive=receive, outgoing=send, stall_s=self._stall_s, known_project=self._known_project
+            scope=scope,
+            receive=receive,
+            outgoing=send,
+            stall_s=self._stall_s,
+            known_project=self._known_project,
+            access=self._access,
         )
         scope[_EXCHANGE] = exchange
         with _observed(exchange):
@@ -231,6 +273,8 @@ class HttpEdge:
                 await self._answer(exchange)
             except ClientLeft:
                 exchange.status = _CLIENT_LEFT
+            finally:
+                exchange.unregister()
 
     async def _answer(self, exchange: Exchange) -> None:
         try:
@@ -240,8 +284,23 @@ class HttpEdge:
                     raise LengthsContradict
                 await self._app(exchange.scope, exchange.receive, exchange.send)
         except TidemillError as error:
-            exchange.reason = error.reason
-            await self._error_response(error)(exchange.scope, exchange.receive, exchange.send)
+            await self._refuse(exchange, error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not exchange.revoked or task is None or exchange.status:
+                raise
+            task.uncancel()
+            await self._refuse(exchange, CredentialRevoked())
+
+    async def _refuse(self, exchange: Exchange, error: TidemillError) -> None:
+        exchange.reason = error.reason
+        await self._error_response(error)(exchange.scope, exchange.receive, exchange.send)
+
+
+def _required(project: str) -> str:
+    if not PROJECT_SLUG.fullmatch(project):
+        raise CredentialMissing
+    return project
 
 
 @contextmanager

@@ -19,9 +19,10 @@ from starlette.routing import BaseRoute, Route
 
 from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput, TidemillError
-from tidemill_core.grpc.context import PROJECT
+from tidemill_core.grpc.context import AUTHORIZATION, ON_BEHALF_OF, PROJECT
 from tidemill_core.grpc.status import to_status
 from tidemill_core.tracing import TRACEPARENT
+from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.grpc.request_items import check_json_items
 from tidemill_kit.grpc.server import Registration, Services
@@ -36,14 +37,21 @@ TIMEOUT = "connect-timeout-ms"
 
 _MAX_TIMEOUT_DIGITS = 10  # as Connect limits it
 _DETAILS = "grpc-status-details-bin"
+_PASSED_ON = (AUTHORIZATION, PROJECT, ON_BEHALF_OF, TRACEPARENT)
 
 
 class HttpRpcs:
-    """The unary RPCs of servicers over HTTP; `admission` is what they share with the gRPC server of the process."""
+    """The unary RPCs of servicers over HTTP.
 
-    def __init__(self, servicers: Sequence[Registration], settings: HttpSettings, *, admission: Admission) -> None:
+    `admission` and `access` are what they share with the gRPC server of the process.
+    """
+
+    def __init__(
+        self, servicers: Sequence[Registration], settings: HttpSettings, *, admission: Admission, access: Access | None
+    ) -> None:
         self._services = Services(servicers)
-        self._edge = self._services.edge(settings, admission=admission)
+        self.access = access
+        self._edge = self._services.edge(settings, admission=admission, access=access)
         self._max_body_bytes = settings.max_body_bytes
         self._max_items = settings.max_request_items
 
@@ -54,7 +62,7 @@ class HttpRpcs:
             TidemillError: as the RPC does, or because too many are in work.
 
         """
-        return await self._served(method, request, _Context([(PROJECT, caller.project)]))
+        return await self._served(method, request, _Context([]), caller=caller)
 
     def routes(self) -> list[Route]:
         """Return one route for each RPC."""
@@ -74,16 +82,18 @@ class HttpRpcs:
             given = await exchange.body(at_most=self._max_body_bytes)
             message = _parsed(kind(), given, max_items=self._max_items)
             headers = exchange.headers
-            metadata = [(name, value) for name in (PROJECT, TRACEPARENT) for value in headers.getlist(name)]
+            metadata = [(name, value) for name in _PASSED_ON for value in headers.getlist(name)]
             context = _Context(metadata, until=_until(exchange.header(TIMEOUT)))
             async with exchange.attended():
                 return JSONResponse(_json(await self._served(method, message, context)))
 
         return answer
 
-    async def _served(self, method: str, request: Message, context: "_Context") -> Message:
-        handler = self._services.handlers[method]
-        reply: Any = await self._edge.call(method, handler, request.SerializeToString(), cast("Any", context))
+    async def _served(
+        self, method: str, request: Message, context: "_Context", *, caller: Caller | None = None
+    ) -> Message:
+        handler, raw = self._services.handlers[method], request.SerializeToString()
+        reply: Any = await self._edge.call(method, handler, raw, cast("Any", context), caller=caller)
         answer: Message = reply
         return answer
 
@@ -104,6 +114,7 @@ def rpc_application(
         hosts=settings.served_hosts,
         hosts_setting=settings.variable("http_hosts"),
         cors_origins=settings.cors_origins,
+        access=rpcs.access,
     )
 
 

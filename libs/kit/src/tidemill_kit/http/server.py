@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from typing import cast
 
 import uvicorn
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from tidemill_core.errors import PreconditionFailed
+from tidemill_kit.access.access import check_configured
 from tidemill_kit.http.connections import ConnectionLimits, Connections
 from tidemill_kit.http.settings import HttpSettings
 
@@ -47,8 +49,14 @@ class _Server(uvicorn.Server):
         yield
 
 
-def server_of(app: ASGIApp, settings: HttpSettings) -> "HttpServer":
-    """Return the server of a service's HTTP API."""
+def server_of(app: Starlette, settings: HttpSettings) -> "HttpServer":
+    """Return the server of a service's HTTP API.
+
+    Raises:
+        NoAccess: the settings demand credentials, and nothing would check them.
+
+    """
+    check_configured(settings, app.state.access)
     return HttpServer(
         app,
         host=settings.host,

@@ -13,6 +13,7 @@ from tidemill_core.application import SystemClock
 from tidemill_core.errors import NotFound
 from tidemill_core.grpc.client import open_channel
 from tidemill_core.quotas import Quota
+from tidemill_kit.access.access import Access
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay
 from tidemill_kit.events.subscriptions import Subscription
@@ -77,6 +78,8 @@ class Backend:
         """What the service needs; a service appends its own."""
         self.admission = admission_of(settings)
         """The places for RPCs, by whichever API they come."""
+        self.access = Access.of(settings)
+        """What checks credentials; None where no issuer is configured."""
         self._owner = str(uuid4())
         self._stores = _Stores(client)
         self._publishes = False
@@ -155,12 +158,14 @@ class Backend:
         """Return the app of these parts, in the order that the class describes."""
         subscribed = Consumers(self.settings.kafka, consumers, self.publisher)
         relay = [self.relay] if self._publishes else []
+        access = self.access.components if self.access else ()
         return App(
             settings=self.settings,
             servicers=servicers,
             dependencies=self.dependencies,
-            components=[self._stores, self.publisher, *relay, *components, *workers, subscribed, *servers],
+            components=[*access, self._stores, self.publisher, *relay, *components, *workers, subscribed, *servers],
             admission=self.admission,
+            access=self.access,
             consumers=subscribed.status,
             outbox_length=self.relay.outbox_length,
         )

@@ -89,7 +89,7 @@ class HttpFeedback:
     async def submit(self, http: Request) -> Response:
         """Record a reaction, and return its id."""
         exchange = Exchange.of(http.scope)
-        caller = await exchange.admit()
+        caller = await exchange.admit(f"{_SERVICE}/SubmitFeedback", has_token=True)
         body = body_of(FeedbackBody, await exchange.body(at_most=self.max_body_bytes))
         exchange.facts["inference"] = body.inference
         self._check(body.token, caller.project, body.inference)
@@ -98,7 +98,7 @@ class HttpFeedback:
     async def withdraw(self, http: Request) -> Response:
         """Withdraw a reaction of the user who asked."""
         exchange = Exchange.of(http.scope)
-        caller = await exchange.admit()
+        caller = await exchange.admit(f"{_SERVICE}/WithdrawFeedback", has_token=True)
         request_id = http.query_params.get("request_id", "")
         check_request_id(request_id)
         if self.tokens is None:

@@ -64,6 +64,8 @@ class NotTheAskers(PermissionDenied):
         )
 
 
+_SUBMIT = "tidemill.feedback.v1.FeedbackService/SubmitFeedback"
+_WITHDRAW = "tidemill.feedback.v1.FeedbackService/WithdrawFeedback"
 _TOKEN_HEADER = "feedback-token"  # noqa: S105 - a header's name
 _ASKER = "user"
 """The rater that the person who asked is."""
@@ -118,7 +120,7 @@ class HttpFeedback:
     async def submit(self, http: HttpRequest) -> Response:
         """Submit a reaction to feedback, and return its id."""
         exchange = Exchange.of(http.scope)
-        caller = await exchange.admit()
+        caller = await exchange.admit(_SUBMIT, has_token=True)
         body = body_of(FeedbackBody, await exchange.body(at_most=self.max_body_bytes))
         exchange.facts["inference"] = body.inference
         self._check(body.token, caller.project, body.inference)
@@ -132,7 +134,7 @@ class HttpFeedback:
     async def withdraw(self, http: HttpRequest) -> Response:
         """Withdraw a reaction of the person who asked."""
         exchange = Exchange.of(http.scope)
-        caller = await exchange.admit()
+        caller = await exchange.admit(_WITHDRAW, has_token=True)
         request = pb.WithdrawFeedbackRequest(
             id=http.path_params["id"], request_id=http.query_params.get("request_id", "")
         )

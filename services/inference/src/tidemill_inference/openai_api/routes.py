@@ -28,6 +28,7 @@ from tidemill_inference.openai_api.completions import Chunks, completion, model
 from tidemill_inference.openai_api.errors import error_body, error_response
 from tidemill_inference.openai_api.feedback import HttpFeedback
 from tidemill_inference.openai_api.schemas import IDEMPOTENCY_HEADER, chat_request_of, request_of
+from tidemill_kit.access.access import Access
 from tidemill_kit.http.application import application
 from tidemill_kit.http.callers import is_browser
 from tidemill_kit.http.exchange import DEFAULT_STALL_S, ClientLeft, Exchange
@@ -65,7 +66,8 @@ class OpenAiApi:
     """The routes of the HTTP API.
 
     `stall_s` is how long a client may neither send nor receive, `keep_alive_s` the interval of comments in a stream
-    without output, `hosts` the served host names (see `check_host`), `principals_from` who may send `principals`.
+    without output, `hosts` the served host names (see `check_host`), `principals_from` who may send `principals`,
+    `access` what checks credentials.
     """
 
     def __init__(  # noqa: PLR0913 - all that the API depends on
@@ -81,7 +83,9 @@ class OpenAiApi:
         cors_origins: Sequence[str] = (),
         hosts: Collection[str] = (),
         principals_from: PrincipalsFrom = "servers",
+        access: Access | None = None,
     ) -> None:
+        self._access = access
         self._chat = ChatCompletions(
             answer,
             max_body_bytes=max_body_bytes,
@@ -103,6 +107,7 @@ class OpenAiApi:
             dependencies=self._dependencies,
             error_response=error_response,
             served=_ROUTES,
+            access=self._access,
             hosts=self._hosts,
             hosts_setting="INFERENCE_HTTP_HOSTS",
             cors_origins=self._cors_origins,
@@ -125,13 +130,13 @@ class OpenAiApi:
 
     async def _list_models(self, http: HttpRequest) -> Response:
         """Return the project's deployments."""
-        caller = await Exchange.of(http.scope).admit()
+        caller = await Exchange.of(http.scope).admit("tidemill.inference.v1.DeploymentService/ListDeployments")
         models = [model(deployment) async for deployment in list_all(self._deployments, caller.project)]
         return JSONResponse({"object": "list", "data": models})
 
     async def _get_model(self, http: HttpRequest) -> Response:
         """Return one deployment."""
-        caller = await Exchange.of(http.scope).admit()
+        caller = await Exchange.of(http.scope).admit("tidemill.inference.v1.DeploymentService/GetDeployment")
         return JSONResponse(model(await self._deployments.get(caller.project, http.path_params["model"])))
 
 
@@ -156,7 +161,7 @@ class ChatCompletions:
     async def __call__(self, scope: Scope, receive: Receive, _send: Send) -> None:
         """Answer one request, and stop when its client leaves."""
         exchange = Exchange.of(scope)
-        caller = await exchange.admit()
+        caller = await exchange.admit("tidemill.inference.v1.InferenceService/Generate")
         asked = chat_request_of(await exchange.body(at_most=self._max_body_bytes))
         question = asked.question()
         _check_principals(question, browser=is_browser(exchange.headers), taken_from=self._principals_from)

@@ -28,6 +28,7 @@ def wire_openai_api(
         cors_origins=settings.cors_origins,
         hosts=settings.served_hosts,
         principals_from=settings.http_principals,
+        access=backend.access,
     )
     return server_of(api.app(), settings)
 

@@ -1,0 +1,63 @@
+"""What RPCs declare about themselves in the contract, read by descriptor."""
+
+from collections.abc import Sequence
+from functools import cache
+
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import MethodDescriptor
+
+from tidemill.options.v1 import options_pb2
+from tidemill_kit.access.policy import Policy
+from tidemill_kit.grpc.resources import resource_of
+
+
+class UndeclaredRpcs(ValueError):
+    """Some RPCs say neither who may call them nor whether that is recorded."""
+
+    def __init__(self, methods: Sequence[str]) -> None:
+        super().__init__(
+            "these RPCs declare no (tidemill.options.v1.required_role) or no (tidemill.options.v1.audit) "
+            f"in their proto, so they are not served: {', '.join(methods)}"
+        )
+        self.methods = tuple(methods)
+
+
+def policies_of(services: Sequence[str]) -> dict[str, Policy]:
+    """Read what the RPCs of these services declare, by full method name.
+
+    Raises:
+        UndeclaredRpcs: some say neither who may call them nor whether that is recorded.
+
+    """
+    pool = descriptor_pool.Default()
+    declared = {
+        f"/{service}/{method.name}": _policy(method)
+        for service in services
+        for method in pool.FindServiceByName(service).methods
+    }
+    undeclared = [
+        name
+        for name, policy in declared.items()
+        if policy.required_role == options_pb2.ROLE_UNSPECIFIED or policy.audit == options_pb2.AUDIT_UNSPECIFIED
+    ]
+    if undeclared:
+        raise UndeclaredRpcs(undeclared)
+    return declared
+
+
+@cache
+def policy_of(method: str) -> Policy:
+    """Return what one RPC declares, by `package.Service/Method`."""
+    return _policy(descriptor_pool.Default().FindMethodByName(method.replace("/", ".")))
+
+
+def _policy(method: MethodDescriptor) -> Policy:
+    options = method.GetOptions()
+    return Policy(
+        required_role=options.Extensions[options_pb2.required_role],
+        audit=options.Extensions[options_pb2.audit],
+        method=f"{method.containing_service.full_name}/{method.name}",
+        callers=frozenset(options.Extensions[options_pb2.callers]),
+        request=method.input_type,
+        resource=resource_of(method.input_type, options.Extensions[options_pb2.resource]),
+    )
