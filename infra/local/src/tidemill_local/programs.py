@@ -68,8 +68,11 @@ _TOKEN_KEYS = {"inference": "INFERENCE_FEEDBACK_TOKEN_KEY", "feedback": "FEEDBAC
 
 _THRIFT = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024)}
 """Makes glibc return freed memory of tensors: without this rag keeps 300 MB that it does not use."""
-_OF_SERVICE = {"inference": {"MALLOC_MMAP_THRESHOLD_": str(64 * 1024 * 1024)}}
-"""With a threshold for trimming alone, every tensor of 128 KB is mapped anew: a third of an engine's speed."""
+_OF_SERVICE = {
+    "inference": {"MALLOC_MMAP_THRESHOLD_": str(64 * 1024 * 1024)},
+    "rag": {"MALLOC_MMAP_THRESHOLD_": str(8 * 1024 * 1024)},
+}
+"""With a threshold for trimming alone, every tensor of 128 KB is mapped anew: a third of a model's speed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

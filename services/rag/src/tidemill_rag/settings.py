@@ -42,7 +42,7 @@ class RagSettings(ModelSettings):
     max_open_indexes: int = Field(default=100, ge=1)
     """Index versions that the embedded store keeps open; the least recently used one is closed first."""
     embedding_threads: int = Field(default=0, ge=0, le=256)
-    """CPU threads per forward pass; 0 = all cores."""
+    """CPU threads that embed, each with a forward pass of its own up to 8; 0 = all cores."""
     models_loaded: int = Field(default=3, ge=1, le=32)
     """Embedding models kept in memory."""
     models_bytes: int = Field(default=3 * 1024**3, ge=1)

@@ -19,6 +19,7 @@ import torch
 
 from services.rag.tests.tokenizing import tokenizer_here
 from tidemill_kit.models.bounded_tokenizers import with_tokenizer
+from tidemill_kit.models.numeric_format import computed_format
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
 
@@ -26,7 +27,7 @@ sys.path.append(str(Path(__file__).parents[4] / "examples" / "helpdesk"))
 import corpus  # type: ignore[import-not-found]  # an example, which is no package
 
 from tidemill_rag.embedding.domain import passage_vector
-from tidemill_rag.embedding.thread import EmbeddingThread
+from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import spans
 from tidemill_rag.embedding.transformers import EmbeddingConfig, TransformersEmbedding
 from tidemill_rag.indexing.domain.chunking import Cut, chunk
@@ -36,11 +37,12 @@ TOLERANCE = 0.01
 
 async def main() -> int:
     """Measure and print."""
-    thread = EmbeddingThread()
-    threads = os.cpu_count() or 1
+    threads, numeric_format = EmbeddingThreads(os.cpu_count() or 1), computed_format("auto")
     folder = MODELS / EMBEDDINGS
     tokenizer, config = tokenizer_here(folder), EmbeddingConfig.of(folder)
-    model = await thread.run("bench", lambda: TransformersEmbedding(folder, thread, tokenizer, config, threads=threads))
+    model = await threads.run(
+        "bench", lambda: TransformersEmbedding(folder, threads, tokenizer, config, numeric_format=numeric_format)
+    )
     documents = corpus.documents()
     asked = corpus.questions(documents, 200)
     questions = torch.tensor([await model.embed_query("acme", each.question) for each in asked])
@@ -65,6 +67,7 @@ async def main() -> int:
     bare = _hits(questions, texts, [key for key, _ in chunks], right)
     whole = _hits(questions, plain, [each.key for each in documents], right)
     report = {
+        "numeric_format": numeric_format,
         "documents": len(documents),
         "chunks": len(chunks),
         "questions": len(right),

@@ -22,6 +22,7 @@ from typing import Any
 from services.rag.tests.fakes import ADA, Ingest
 from services.rag.tests.tokenizing import tokenizer_here
 from tidemill_core.application import Caller, derived_id
+from tidemill_kit.models.numeric_format import computed_format
 from tidemill_kit.store import mongo
 from tidemill_local import Addresses
 from tidemill_local.models import EMBEDDINGS
@@ -36,7 +37,7 @@ import corpus  # type: ignore[import-not-found]  # an example, which is no packa
 from tidemill_rag.collections.domain import Chunking, Collection, IndexRef, IndexState, IndexVersion
 from tidemill_rag.collections.mongo import COLLECTIONS
 from tidemill_rag.embedding.ports import ResolvedModel
-from tidemill_rag.embedding.thread import EmbeddingThread
+from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.transformers import EmbeddingConfig, TransformersEmbedding
 from tidemill_rag.errors import CollectionNotFound
 from tidemill_rag.indexing.index_documents import BatchLimits, IndexDocuments
@@ -216,10 +217,13 @@ async def stores() -> AsyncIterator[tuple[QdrantEdgeVectors, MongoLedger]]:
 
 async def main() -> None:
     """Measure both."""
-    thread, threads = EmbeddingThread(), os.cpu_count() or 1
+    threads = EmbeddingThreads(os.cpu_count() or 1)
     folder = MODELS / EMBEDDINGS
     tokenizer, config = tokenizer_here(folder), EmbeddingConfig.of(folder)
-    model = await thread.run("bench", lambda: TransformersEmbedding(folder, thread, tokenizer, config, threads=threads))
+    model = await threads.run(
+        "bench",
+        lambda: TransformersEmbedding(folder, threads, tokenizer, config, numeric_format=computed_format("auto")),
+    )
     async with stores() as (vectors, ledger):
         await search(model, vectors, ledger)
         await index(model, vectors, ledger)

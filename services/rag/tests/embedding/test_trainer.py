@@ -13,6 +13,7 @@ from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistr
 from tidemill_core.application import Caller
 from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers
 from tidemill_rag.embedding import trainer
+from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import TokenizerFacts, Tokenizers
 from tidemill_rag.embedding.trainer import TrainerModels
 from tidemill_rag.errors import EmbeddingUnusable
@@ -63,6 +64,7 @@ async def models(opened: list[int], *, max_bytes: int) -> AsyncIterator[TrainerM
             max_loaded=3,
             max_bytes=max_bytes,
             tokenizers=Tokenizers(reading=BoundedTokenizers(Facts()), cutting=BoundedTokenizers(Facts())),
+            threads=EmbeddingThreads(),
             open_model=opening,
         )
     await server.stop(0)

@@ -15,7 +15,7 @@ from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.models.bounded_tokenizers import with_tokenizer
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
-from tidemill_rag.embedding.thread import EmbeddingThread
+from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import known_share, spans
 from tidemill_rag.embedding.transformers import CONFIG_FILES, EmbeddingConfig, TransformersEmbedding
 
@@ -24,7 +24,7 @@ FOLDER = MODELS / EMBEDDINGS
 
 def opened(**settings: Any) -> TransformersEmbedding:  # noqa: ANN401 - of the adapter
     return TransformersEmbedding(
-        FOLDER, EmbeddingThread(), tokenizer_here(FOLDER), EmbeddingConfig.of(FOLDER), threads=2, **settings
+        FOLDER, EmbeddingThreads(), tokenizer_here(FOLDER), EmbeddingConfig.of(FOLDER), **settings
     )
 
 
@@ -177,7 +177,7 @@ async def test_a_question_goes_before_passages_and_the_event_loop_goes_on(model:
 
 
 async def test_work_that_was_cancelled_while_it_waited_is_not_done() -> None:
-    thread, done = EmbeddingThread(), []
+    thread, done = EmbeddingThreads(), []
     begun, gate = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -196,8 +196,30 @@ async def test_work_that_was_cancelled_while_it_waited_is_not_done() -> None:
     assert done == []
 
 
+async def test_passes_of_one_project_run_at_once_on_all_threads() -> None:
+    both = threading.Barrier(2)
+
+    places = await EmbeddingThreads(2).run_all("acme", [lambda: both.wait(10)] * 2)
+
+    assert sorted(places) == [0, 1]
+
+
+async def test_the_first_error_of_several_works_cancels_those_that_are_queued() -> None:
+    threads, done = EmbeddingThreads(), list[str]()
+
+    def broken() -> None:
+        message = "broken"
+        raise ValueError(message)
+
+    with pytest.raises(ValueError, match="broken"):
+        await threads.run_all("acme", [broken, lambda: time.sleep(0.2), *[lambda: done.append("later")] * 3])
+    await threads.run("acme", lambda: None)
+
+    assert done == []
+
+
 async def test_projects_take_turns_whatever_one_of_them_asks_for() -> None:
-    thread, done = EmbeddingThread(), list[str]()
+    thread, done = EmbeddingThreads(), list[str]()
     begun, gate = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -229,7 +251,7 @@ async def test_a_panic_of_the_work_is_the_callers_and_the_thread_goes_on(end: ty
     def broken() -> None:
         raise end
 
-    thread = EmbeddingThread()
+    thread = EmbeddingThreads()
     async with asyncio.timeout(30):
         with pytest.raises(NativePanic):
             await thread.run("acme", broken)
@@ -242,4 +264,4 @@ async def test_an_error_of_the_work_is_the_callers() -> None:
         raise ValueError(message)
 
     with pytest.raises(ValueError, match="broken"):
-        await EmbeddingThread().run("acme", broken)
+        await EmbeddingThreads().run("acme", broken)

@@ -1,10 +1,10 @@
-"""The thread that runs forward passes, off the event loop: urgent jobs first, round-robin by project."""
+"""The threads that run forward passes, off the event loop: urgent jobs first, round-robin by project."""
 
 import asyncio
 import itertools
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -26,21 +26,22 @@ class _Job:
     done: "asyncio.Future[Any]" = field(compare=False)
 
 
-class EmbeddingThread:
-    """Runs one job at a time: urgent ones first, in order within a project. Callers bound their queues.
+class EmbeddingThreads:
+    """Runs a job on each thread: urgent ones first, in order within a project. Callers bound their queues.
 
-    Projects share the thread by start-time fair queuing (Goyal, Vin and Cheng, 1996): a hundred jobs of one project
+    Projects share the threads by start-time fair queuing (Goyal, Vin and Cheng, 1996): a hundred jobs of one project
     delay a job of another project by one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, count: int = 1) -> None:
         self._jobs: queue.PriorityQueue[_Job] = queue.PriorityQueue()
         self._numbers = itertools.count()
         self._turn = [0, 0]
         """The turn being served, per urgency."""
         self._last: dict[tuple[int, str], int] = {}
         """The last turn assigned to each project, per urgency."""
-        self._thread = self._started()
+        self._serving = threading.Lock()
+        self._threads = [self._started() for _ in range(count)]
 
     def _started(self) -> threading.Thread:
         thread = threading.Thread(target=self._compute, name="embedding", daemon=True)
@@ -49,13 +50,23 @@ class EmbeddingThread:
 
     async def run(self, project: str, work: Callable[[], T], *, urgent: bool = False) -> T:
         """Run the project's work and return its result; a job that is cancelled while queued does not run."""
-        if not self._thread.is_alive():
-            _log.error("embedding_thread_replaced")
-            self._thread = self._started()
+        for place, thread in enumerate(self._threads):
+            if not thread.is_alive():
+                _log.error("embedding_thread_replaced")
+                self._threads[place] = self._started()
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         urgency = 0 if urgent else 1
         self._jobs.put(_Job(urgency, self._next_turn(urgency, project), next(self._numbers), work, done))
         return await done
+
+    async def run_all(self, project: str, works: Sequence[Callable[[], T]]) -> list[T]:
+        """Run works of a project, at once where threads are free; the first error cancels those that are queued."""
+        jobs = [asyncio.ensure_future(self.run(project, work)) for work in works]
+        try:
+            return await asyncio.gather(*jobs)
+        finally:
+            for job in jobs:
+                job.cancel()
 
     def _next_turn(self, urgency: int, project: str) -> int:
         """Return the turn of a project's next job, and drop projects without queued jobs."""
@@ -68,7 +79,8 @@ class EmbeddingThread:
     def _compute(self) -> None:
         while True:
             job = self._jobs.get()
-            self._turn[job.urgency] = max(self._turn[job.urgency], job.turn)
+            with self._serving:
+                self._turn[job.urgency] = max(self._turn[job.urgency], job.turn)
             if job.done.cancelled():
                 continue
             result: object = None

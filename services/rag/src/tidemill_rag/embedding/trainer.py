@@ -18,7 +18,7 @@ from tidemill_kit.mapping import REST, from_message
 from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_rag.embedding.ports import ResolvedModel
-from tidemill_rag.embedding.thread import EmbeddingThread
+from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import EmbeddingTokenizer, Tokenizers
 from tidemill_rag.embedding.transformers import CONFIG_FILES, EmbeddingConfig, TransformersEmbedding
 from tidemill_rag.errors import EmbeddingUnusable
@@ -47,7 +47,8 @@ class TrainerModels:
         max_loaded: int,
         max_bytes: int,
         tokenizers: Tokenizers,
-        open_model: Callable[[Path, EmbeddingThread, EmbeddingTokenizer, EmbeddingConfig], TransformersEmbedding],
+        threads: EmbeddingThreads,
+        open_model: Callable[[Path, EmbeddingThreads, EmbeddingTokenizer, EmbeddingConfig], TransformersEmbedding],
     ) -> None:
         self._registry = ModelRegistryServiceStub(channel)
         self._artifacts = artifacts
@@ -56,7 +57,7 @@ class TrainerModels:
         self._max_bytes = max_bytes
         self._tokenizers = tokenizers
         self._open_model = open_model
-        self._thread = EmbeddingThread()
+        self._threads = threads
         self._digests: OrderedDict[_Place, str] = OrderedDict()
         self._loaded: OrderedDict[str, TransformersEmbedding] = OrderedDict()
         self._bytes: dict[str, int] = {}
@@ -92,7 +93,7 @@ class TrainerModels:
                 if version.digest not in self._loaded:
                     await self._open(
                         version,
-                        lambda: self._open_model(folder, self._thread, tokenizer, config),
+                        lambda: self._open_model(folder, self._threads, tokenizer, config),
                         project=place.project,
                     )
         self._digests[place] = version.digest
@@ -110,7 +111,7 @@ class TrainerModels:
         ):
             dropped, _ = self._loaded.popitem(last=False)
             del self._bytes[dropped]
-        self._loaded[version.digest] = await self._thread.run(project, load)
+        self._loaded[version.digest] = await self._threads.run(project, load)
         self._bytes[version.digest] = size
 
     async def _version(self, caller: Caller, reference: str) -> model_pb2.ModelVersion:

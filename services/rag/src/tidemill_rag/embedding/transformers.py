@@ -13,15 +13,15 @@ from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.models.folders import checked_config, passed_on
 from tidemill_kit.models.numeric_format import NumericFormat
 from tidemill_rag.embedding.domain import MAX_TOKENS, MIN_TOKENS
-from tidemill_rag.embedding.thread import EmbeddingThread
+from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import EmbeddingTokenizer
 from tidemill_rag.indexing.domain.chunking import Chunk, Cut
 from tidemill_rag.indexing.domain.content import DocumentContent
 
 Vectors = list[list[float]]
 
-TOKENS_PER_BATCH = 2048
-"""Tokens per forward pass, including padding; bounds how long a query waits."""
+TOKENS_PER_BATCH = 1024
+"""Tokens per forward pass, including padding; bounds how long a query waits. More are not faster."""
 _REMEMBERED_QUESTIONS = 1024
 _DEFAULT_LIMIT = 512
 _MAX_PROMPT = 1000
@@ -76,14 +76,14 @@ class TransformersEmbedding:
     def __init__(  # noqa: PLR0913 - each of another kind
         self,
         folder: Path,
-        thread: EmbeddingThread,
+        threads: EmbeddingThreads,
         tokenizer: EmbeddingTokenizer,
         config: EmbeddingConfig,
         *,
-        threads: int,
+        threads_per_pass: int = 1,
         numeric_format: NumericFormat = "float32",
     ) -> None:
-        """Load from a verified folder. Blocks for about a second: call it on the embedding thread."""
+        """Load from a verified folder. Blocks for about a second: call it on an embedding thread."""
         # OpenMP threads sleep soon: spinning slows down the other processes of a busy machine.
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
         # Imported here because it takes seconds.
@@ -92,9 +92,9 @@ class TransformersEmbedding:
         from transformers.utils import logging  # noqa: PLC0415
 
         logging.disable_progress_bar()
-        torch.set_num_threads(threads)
+        torch.set_num_threads(threads_per_pass)
         self._torch = torch
-        self._thread = thread
+        self._threads = threads
         self._config = config
         self._tokenizer = tokenizer
         with passed_on(folder) as given:
@@ -119,10 +119,11 @@ class TransformersEmbedding:
         """See `EmbeddingModel.embed_passages`."""
         prompted = [self._config.passage_prompt + text for text in texts]
         encoded = await self._tokenizer.encode(project, prompted, limit=self._config.max_tokens)
+        batches = _micro_batches(encoded)
+        passes = [partial(self._embed, [encoded[position] for position in batch]) for batch in batches]
         vectors: Vectors = [[] for _ in texts]
-        for batch in _micro_batches(encoded):
-            embed = partial(self._embed, [encoded[position] for position in batch])
-            for position, vector in zip(batch, await self._thread.run(project, embed), strict=True):
+        for batch, embedded in zip(batches, await self._threads.run_all(project, passes), strict=True):
+            for position, vector in zip(batch, embedded, strict=True):
                 vectors[position] = vector
         return vectors
 
@@ -133,7 +134,7 @@ class TransformersEmbedding:
             return self._asked[text]
         config = self._config
         ids = await self._tokenizer.encode_question(project, text, prompt=config.query_prompt, limit=config.max_tokens)
-        vector = None if ids is None else (await self._thread.run(project, lambda: self._embed([ids]), urgent=True))[0]
+        vector = None if ids is None else (await self._threads.run(project, lambda: self._embed([ids]), urgent=True))[0]
         self._asked[text] = vector
         if len(self._asked) > _REMEMBERED_QUESTIONS:
             self._asked.popitem(last=False)

@@ -8,10 +8,14 @@ from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers, prepare
 from tidemill_kit.models.numeric_format import computed_format
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits
+from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import Tokenizers
 from tidemill_rag.embedding.trainer import TrainerModels
 from tidemill_rag.embedding.transformers import TransformersEmbedding
 from tidemill_rag.settings import RagSettings
+
+_MAX_PASSES = 8
+"""Forward passes at once. Beyond, each gets more threads: Python's share of a pass is about a tenth of it."""
 
 
 def wire_embedding(settings: RagSettings, backend: Backend) -> TrainerModels:
@@ -20,6 +24,9 @@ def wire_embedding(settings: RagSettings, backend: Backend) -> TrainerModels:
     cutting = BoundedProcesses(_limits(settings, cpu_s=settings.cutting_cpu_s), "cutting", prepare)
     backend.on_stop(reading.stop)
     backend.on_stop(cutting.stop)
+    # Threads that share a pass wait for each other at each layer, on a busy machine for longer than they compute.
+    threads = settings.embedding_threads or os.cpu_count() or 1
+    passes = min(threads, _MAX_PASSES)
     bucket = backend.bucket(settings.trainer_bucket)
     return TrainerModels(
         backend.channel("trainer", settings.trainer_address),
@@ -28,9 +35,10 @@ def wire_embedding(settings: RagSettings, backend: Backend) -> TrainerModels:
         max_loaded=settings.models_loaded,
         max_bytes=settings.models_bytes,
         tokenizers=Tokenizers(reading=BoundedTokenizers(reading), cutting=BoundedTokenizers(cutting)),
+        threads=EmbeddingThreads(passes),
         open_model=partial(
             TransformersEmbedding,
-            threads=settings.embedding_threads or os.cpu_count() or 1,
+            threads_per_pass=threads // passes,
             numeric_format=computed_format(settings.numeric_format),
         ),
     )
