@@ -221,7 +221,7 @@ def delete(
     reason: Annotated[str, typer.Option(help="Reason, recorded with the deletion.")] = "",
 ) -> None:
     """Delete a document. Searches exclude it as soon as rag has consumed the event."""
-    request = DeleteDocumentRequest(erase=erase, delete_reason=reason, request_id=str(uuid.uuid4()))
+    request = DeleteDocumentRequest(erase=erase, delete_reason=reason)
     request.MergeFrom(DeleteDocumentRequest(**_name(key, source)))
     document = call(lambda c: c.documents.DeleteDocument(request)).document
     show(plain(document), f"{document.source}/{document.key} is {word(DocumentState, document.state)}")

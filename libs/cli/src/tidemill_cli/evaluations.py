@@ -1,6 +1,5 @@
 """evaluations and evaluate: candidate models compared with a baseline."""
 
-import uuid
 from typing import Annotated
 
 import typer
@@ -118,7 +117,7 @@ def start(
 
     async def work(connection: Connection) -> Evaluation:
         asked = Evaluations(connection)
-        started = await asked.start(gate, candidate or named, request_id=str(uuid.uuid4()))
+        started = await asked.start(gate, candidate or named)
         return await _followed(asked, started) if wait else started
 
     evaluation = call(work)
@@ -147,9 +146,7 @@ def evaluate(
 
     async def work(connection: Connection) -> Evaluation:
         asked = Evaluations(connection)
-        started = await asked.compare(
-            deployment, suite, candidate=candidate, baseline=baseline, request_id=str(uuid.uuid4())
-        )
+        started = await asked.compare(deployment, suite, candidate=candidate, baseline=baseline)
         return await _followed(asked, started)
 
     evaluation = call(work)

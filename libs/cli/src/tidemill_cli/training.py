@@ -1,6 +1,5 @@
 """training: plans and their runs."""
 
-import uuid
 from typing import Annotated
 
 import typer
@@ -72,8 +71,7 @@ def start(
     """Start a run of a plan now."""
 
     async def work(connection: Connection) -> TrainingRun:
-        request_id = str(uuid.uuid4())
-        started = await Training(connection).start(plan, dataset_version=dataset_version, request_id=request_id)
+        started = await Training(connection).start(plan, dataset_version=dataset_version)
         return await _followed(connection, started) if wait else started
 
     _ended(call(work), waited=wait)

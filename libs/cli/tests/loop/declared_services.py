@@ -6,14 +6,15 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from tidemill_cli.loop.kinds import KINDS, Kind
+from tidemill_cli.loop.kinds import KINDS
+from tidemill_client.declared import Declared
 from tidemill_core.errors import AlreadyExists, Conflict, NotFound, TidemillError
 
 
 class Keeper:
     """The resources of one kind. `normalise` is what the service makes of one before it keeps it."""
 
-    def __init__(self, kind: Kind, normalise: Callable[[Any], None] = lambda _message: None) -> None:
+    def __init__(self, kind: type[Declared[Any]], normalise: Callable[[Any], None] = lambda _message: None) -> None:
         self.kind = kind
         self.stored: dict[str, Any] = {}
         self.written: list[str] = []
@@ -21,7 +22,7 @@ class Keeper:
         self.normalise = normalise
         self.left_out: tuple[str, ...] = ()
         """Fields that only Get returns."""
-        self._requests = importlib.import_module(kind.contract)
+        self._requests = kind.contract
 
     def methods(self) -> dict[str, Callable[..., Any]]:
         """Return the methods by the names of the contract."""
@@ -102,8 +103,8 @@ def servicers(
 ) -> list[tuple[Callable[..., None], Any]]:
     """Return what a server registers: one servicer a contract, with what `further` adds by the name of the module."""
     methods: dict[str, dict[str, Callable[..., Any]]] = {}
-    for kind in KINDS.values():
-        methods.setdefault(kind.contract, {}).update(keepers[kind.name].methods())
+    for name, kind in KINDS.items():
+        methods.setdefault(kind.contract.__name__, {}).update(keepers[name].methods())
     for module, added in further.items():
         methods.setdefault(f"tidemill.{module}_pb2", {}).update(added)
     registered = []

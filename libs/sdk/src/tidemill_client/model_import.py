@@ -1,7 +1,6 @@
 """Import a model into the registry: local folders are hashed and uploaded, hub repositories are fetched by trainer."""
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
@@ -67,7 +66,7 @@ async def import_model(  # noqa: PLR0913 - keyword-only
         DependencyUnavailable: fetching it has waited for the hub for longer than `patience_s`; it goes on by itself.
 
     """
-    request = ImportModelRequest(model=model, source=source, labels=labels, request_id=str(uuid.uuid4()))
+    request = ImportModelRequest(model=model, source=source, labels=labels)
     answer = await connection.models.ImportModel(request)
     version = answer.version
     if version.state == ModelVersionState.MODEL_VERSION_STATE_UPLOADING and folder is not None:
@@ -102,7 +101,7 @@ class _Upload:
                         uploads.create_task(self._send(artifact.path))
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
-        request = CompleteModelVersionRequest(id=self._version.id, request_id=str(uuid.uuid4()))
+        request = CompleteModelVersionRequest(id=self._version.id)
         return (await self._connection.models.CompleteModelVersion(request)).version
 
     async def _send(self, path: str) -> None:

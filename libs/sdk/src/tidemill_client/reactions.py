@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from uuid import uuid4
 
 from tidemill.feedback.v1.curation_pb2 import Curation
 from tidemill.feedback.v1.curation_service_pb2 import GetCurationRequest
@@ -61,7 +60,7 @@ class Reactions:
 
     async def withdraw(self, feedback: str) -> Feedback:
         """Withdraw feedback: later training data excludes it."""
-        request = WithdrawFeedbackRequest(id=feedback, request_id=str(uuid4()))
+        request = WithdrawFeedbackRequest(id=feedback)
         return (await self._connection.feedback.WithdrawFeedback(request)).feedback
 
     async def get(self, feedback: str) -> Feedback:
@@ -78,7 +77,7 @@ class Reactions:
 
         Batches and dataset versions that are completed later exclude it.
         """
-        request = EraseEndUserRequest(end_user=end_user, request_id=str(uuid4()), validate_only=validate_only)
+        request = EraseEndUserRequest(end_user=end_user, validate_only=validate_only)
         return await self._connection.feedback.EraseEndUser(request)
 
     async def curation(self, dataset: str) -> Curation:

@@ -5,7 +5,7 @@ Services compute the diff (`validate_only`), and only changed resources are upda
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
@@ -97,10 +97,10 @@ class Planner:
         declared = {(part.kind, part.name) for part in self._resources}
         owner = self._loop.metadata.name
         found = [
-            (kind.name, message.id)
-            for kind in KINDS.values()
-            async for message in kind.all(self._connection)
-            if message.labels.get(OWNER_LABEL) == owner and (kind.name, message.id) not in declared
+            (name, message.id)
+            for name, kind in KINDS.items()
+            async for message in kind(self._connection).all()
+            if message.labels.get(OWNER_LABEL) == owner and (name, message.id) not in declared
         ]
         kept = {rollout.deployment for rollout in self._rollouts}
         gone = {name for kind, name in found if kind == "deployment"} if prune else set()
@@ -133,7 +133,7 @@ class _Resource:
     """One declared resource; all kinds have the same methods."""
 
     def __init__(self, connection: Connection, desired: Desired) -> None:
-        self._connection = connection
+        self._resources = KINDS[desired.kind](connection)
         self._desired = desired
         self.kind, self.name = desired.kind, desired.name
 
@@ -141,10 +141,10 @@ class _Resource:
         """Return what the service would change; it cannot validate references to resources that do not exist yet."""
         changing = [part for part in self._desired.refers_to if part in pending]
         missing = [part for part in changing if pending[part] is Action.CREATE]
-        current = await self._get()
+        current = await self._resources.find(self.name)
         if current is None:
             if not missing:
-                await self._create(validate_only=True)
+                await self._resources.create(self._desired.message, validate_only=True)
             return self._change(Action.CREATE)
         if missing or (changing and self.kind in _RESOLVING):
             note = f"follows {', '.join(f'{kind} {name}' for kind, name in changing)}"
@@ -155,9 +155,9 @@ class _Resource:
 
     async def apply(self, _progress: Callable[[str, float], None]) -> Change:
         """Create the resource, or update it if it differs."""
-        current = await self._get()
+        current = await self._resources.find(self.name)
         if current is None:
-            await self._create(validate_only=False)
+            await self._resources.create(self._desired.message)
             return self._change(Action.CREATE)
         change = self._compared(current, await self._update(validate_only=True))
         if change.changes:
@@ -181,25 +181,18 @@ class _Resource:
         requested.MergeFrom(self._desired.message)
         return requested
 
-    async def _get(self) -> Message | None:
-        return await KINDS[self.kind].get(self._connection, self.name)
-
-    async def _create(self, *, validate_only: bool) -> None:
-        await KINDS[self.kind].create(self._connection, self._desired.message, validate_only=validate_only)
-
     async def _update(self, *, validate_only: bool) -> Message:
         desired = self._desired
-        changed: Message = await KINDS[self.kind].update(
-            self._connection, desired.message, desired.fields, validate_only=validate_only
+        return cast(
+            "Message", await self._resources.update(desired.message, *desired.fields, validate_only=validate_only)
         )
-        return changed
 
 
 async def _delete(connection: Connection, orphan: Change) -> None:
     if orphan.kind == DeclaredRollout.kind:
         await remove_policy(connection, orphan.name)
     else:
-        await KINDS[orphan.kind].delete(connection, orphan.name)
+        await KINDS[orphan.kind](connection).delete(orphan.name)
 
 
 async def _named(kind: str, name: str, done: list[Change], work: Awaitable[T]) -> T:

@@ -8,10 +8,10 @@ from tidemill.inference.v1.deployment_pb2 import Deployment
 from tidemill.inference.v1.rollout_pb2 import RolloutPolicy
 from tidemill_cli.loop.changes import Action, Change, Pending
 from tidemill_cli.loop.desired import OWNER_LABEL
-from tidemill_cli.loop.kinds import KINDS
 from tidemill_cli.loop.learning import Rollout
 from tidemill_cli.loop.turning import rollout_policy
 from tidemill_client.connection import Connection
+from tidemill_client.declared import Deployments
 
 FIELDS = ("rollout_policy",)
 
@@ -54,14 +54,11 @@ class DeclaredRollout:
         return change
 
     async def _current(self) -> Deployment | None:
-        return await KINDS["deployment"].get(self._connection, self.deployment)
+        return await Deployments(self._connection).find(self.deployment)
 
     async def _update(self, *, validate_only: bool) -> Deployment:
         requested = Deployment(id=self.deployment, rollout_policy=rollout_policy(self._declared))
-        changed: Deployment = await KINDS["deployment"].update(
-            self._connection, requested, FIELDS, validate_only=validate_only
-        )
-        return changed
+        return await Deployments(self._connection).update(requested, *FIELDS, validate_only=validate_only)
 
     def _compared(self, current: Deployment, preview: Deployment) -> Change:
         details = _differences(current.rollout_policy, preview.rollout_policy)
@@ -75,7 +72,7 @@ class DeclaredRollout:
 
 async def orphaned_rollouts(connection: Connection, loop: str, declared: set[str]) -> AsyncIterator[str]:
     """Yield the loop's deployments with a policy that the file does not declare."""
-    async for deployment in KINDS["deployment"].all(connection):
+    async for deployment in Deployments(connection).all():
         owned = deployment.labels.get(OWNER_LABEL) == loop
         if owned and deployment.HasField("rollout_policy") and deployment.id not in declared:
             yield deployment.id
@@ -83,7 +80,7 @@ async def orphaned_rollouts(connection: Connection, loop: str, declared: set[str
 
 async def remove_policy(connection: Connection, deployment: str) -> None:
     """Remove a deployment's rollout policy; the live configuration is kept."""
-    await KINDS["deployment"].update(connection, Deployment(id=deployment), FIELDS)
+    await Deployments(connection).update(Deployment(id=deployment), *FIELDS)
 
 
 def _differences(before: RolloutPolicy, after: RolloutPolicy) -> dict[str, tuple[object, object]]:

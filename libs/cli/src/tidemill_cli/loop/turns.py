@@ -20,6 +20,7 @@ from tidemill_cli.loop.stages import (
 )
 from tidemill_client.connection import Connection, NoAddress
 from tidemill_client.datasets import Datasets
+from tidemill_client.declared import Deployments
 from tidemill_client.evaluations import ENDED as EVALUATED
 from tidemill_client.evaluations import Evaluations
 from tidemill_client.training import ENDED as TRAINED
@@ -112,14 +113,14 @@ class Loops:
                 found += 1
                 if message.paused != paused:
                     requested = type(message)(id=message.id, paused=paused)
-                    await KINDS[kind].update(self._connection, requested, ("paused",))
+                    await KINDS[kind](self._connection).update(requested, "paused")
                     changed.append((kind, message.id))
         for deployment in await self._owned("deployment", loop):
             if deployment.HasField("rollout_policy"):
                 found += 1
                 if deployment.rollouts_paused != paused:
                     requested = Deployment(id=deployment.id, rollouts_paused=paused)
-                    await KINDS["deployment"].update(self._connection, requested, ("rollouts_paused",))
+                    await Deployments(self._connection).update(requested, "rollouts_paused")
                     changed.append(("rollout", deployment.id))
         if not found:
             message = f"loop {loop} not found, or has nothing to pause: see `tidemill loop list`"
@@ -127,7 +128,7 @@ class Loops:
         return changed
 
     async def _every(self, kind: str) -> list[Any]:
-        return [message async for message in KINDS[kind].all(self._connection)]
+        return [message async for message in KINDS[kind](self._connection).all()]
 
     async def _owned(self, kind: str, loop: str) -> list[Any]:
         return [message for message in await self._every(kind) if message.labels.get(OWNER_LABEL) == loop]
