@@ -207,6 +207,11 @@ async def test_an_issuer_that_never_answered_is_no_reason_to_believe(issuer: Tes
         ("SUBJECT", "acme", PERSON, True),
         ("SUBJECT", "globex", PERSON, False),
         ("SUBJECT", "acme", "user:bob", False),
+        ("SUBJECT", "acme", "group:staff", True),
+        ("SUBJECT", "globex", "group:staff", False),
+        ("SUBJECT", "acme", "role:viewer", True),
+        ("SUBJECT", "acme", "role:staff", False),
+        ("SUBJECT", "acme", "staff", False),
         ("PROJECT", "acme", "", True),
         ("PROJECT", "globex", "", False),
     ],
@@ -214,7 +219,7 @@ async def test_an_issuer_that_never_answered_is_no_reason_to_believe(issuer: Tes
 async def test_a_revocation_counts_at_once_for_what_it_names(  # noqa: PLR0913 - columns
     issuer: TestIssuer, check: Checked, *, kind: str, project: str, identifier: str, refused: bool
 ) -> None:
-    token = issuer.token("acme", "viewer", subject=PERSON, id="the-key")
+    token = issuer.token("acme", "viewer", subject=PERSON, id="the-key", groups=frozenset({"staff"}))
     await check(token)  # verified, and known
     assert check.revocations.apply(revocation(kind, project, identifier))
 

@@ -22,7 +22,7 @@ class Kind(StrEnum):
     KEY = "KEY"
     """One credential, by its `jti`."""
     SUBJECT = "SUBJECT"
-    """All of a subject in the project, issued before: it was removed, or its roles lowered."""
+    """All in the project that carry a name, issued before: it was removed, or its roles lowered. See `Claims.names`."""
     PROJECT = "PROJECT"
     """All in the project, issued before: it was deleted."""
 
@@ -94,8 +94,8 @@ class Revocations:
             raise KeysUnavailable(dependency="kafka")
         if (Kind.KEY, claims.project, claims.id) in self._entries:
             raise CredentialRevoked
-        for key in ((Kind.SUBJECT, claims.project, claims.subject), (Kind.PROJECT, claims.project, "")):
-            entry = self._entries.get(key)
+        for key in ((Kind.PROJECT, ""), *((Kind.SUBJECT, name) for name in claims.names)):
+            entry = self._entries.get((key[0], claims.project, key[1]))
             if entry is not None and claims.issue_time < entry.revoked_at:
                 raise CredentialRevoked
 

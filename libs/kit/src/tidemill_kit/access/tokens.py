@@ -72,6 +72,11 @@ class Claims:
         """The service whose identity it is, or ""."""
         return self.subject.removeprefix(SERVICE) if self.subject.startswith(SERVICE) else ""
 
+    @property
+    def names(self) -> Iterable[str]:
+        """What gives it its rights, as a revocation names them: the subject, its groups and its roles."""
+        return (self.subject, *(f"group:{each}" for each in self.groups), *(f"role:{each}" for each in self.roles))
+
     def payload(self, audience: str = AUDIENCE) -> dict[str, Any]:
         """Return it as it stands in a token."""
         names = {"roles": self.roles, "groups": self.groups, "permissions": self.permissions, "scopes": self.scopes}
