@@ -10,6 +10,11 @@ class Event:
 
     occurred_at: datetime
 
+    @property
+    def record_key(self) -> str:
+        """The Kafka key of its record, where that is not its aggregate's: of a topic that keeps the latest of each."""
+        return ""
+
 
 @dataclass(slots=True, kw_only=True)
 class Aggregate:

@@ -96,7 +96,7 @@ class Outbox(Generic[A_contra]):
             "subject": aggregate.id,
             "time": event.occurred_at,
             "topic": self._topic,
-            "key": document_id(aggregate.project, aggregate.id),
+            "key": event.record_key or document_id(aggregate.project, aggregate.id),
             "data": data,
             "traceparent": traceparent(),
         }
