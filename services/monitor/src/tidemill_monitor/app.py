@@ -1,13 +1,18 @@
 """The composition root: the only module that sees adapters and entry points."""
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
+from tidemill.monitor.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
 from tidemill.monitor.v1.lineage_service_pb2_grpc import add_LineageServiceServicer_to_server
 from tidemill_core.application import SystemClock
+from tidemill_kit.http.rpc import HttpRpcs, rpc_application
+from tidemill_kit.http.server import server_of
 from tidemill_kit.service.app import App, Worker
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Leases
+from tidemill_monitor.access.wiring import wire_access
 from tidemill_monitor.examples.events import examples
 from tidemill_monitor.examples.exchange import ExchangeExamples
 from tidemill_monitor.examples.link_examples import LinkExamples
@@ -25,6 +30,11 @@ from tidemill_monitor.lineage.sweep_inferences import SweepInferences
 from tidemill_monitor.settings import MonitorSettings
 from tidemill_monitor.usage.count_event import CountEvent
 from tidemill_monitor.usage.events import usage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tidemill_kit.grpc.server import Registration
 
 
 async def build_app(settings: MonitorSettings) -> App:
@@ -45,14 +55,22 @@ async def build_app(settings: MonitorSettings) -> App:
         poll_interval=timedelta(seconds=settings.batch_poll_interval_s),
     )
     maintenance = _maintenance(settings, graph, backend.leases("leases", removable=False))
+    access = wire_access(settings, backend)
+    servicers: Sequence[Registration] = [
+        (add_LineageServiceServicer_to_server, _servicer(settings, graph)),
+        (add_AccessServiceServicer_to_server, access.servicer),
+    ]
+    rpcs = HttpRpcs(servicers, settings, admission=backend.admission, access=backend.access)
+    http = rpc_application(rpcs, settings, dependencies=backend.dependencies, routes=access.http.routes())
     return backend.app(
-        servicers=[(add_LineageServiceServicer_to_server, _servicer(settings, graph))],
+        servicers=servicers,
         consumers=[
             lineage(RecordEvent(graph=graph)),
             examples(RequestBatch(batches=batches, enqueue=controller.enqueue)),
             usage(CountEvent(max_projects=settings.metric_projects)),
         ],
         workers=[controller, Worker("graph_maintenance", maintenance.run)],
+        servers=[server_of(http, settings)] if settings.http_port else [],
     )
 
 

@@ -2,18 +2,40 @@
 
 InvalidInput
 ├── NotAKind
-└── BatchUnusable
+├── BatchUnusable
+└── RoleUnknown
 NotFound
 ├── NothingKnown
 ├── DeploymentUnknown
-└── RolloutUnknown
+├── RolloutUnknown
+└── ProjectNotFound, MemberNotFound, ServiceAccountNotFound, ApiKeyNotFound, RoleNotFound
+AlreadyExists
+└── MemberExists
+PreconditionFailed
+├── ProjectIsDeleted
+├── ProjectsExhausted, MembersExhausted
+├── LastAdmin
+├── RoleInUse
+├── TokenTooLarge
+├── IssuingNotConfigured
+└── LoginNotConfigured
+PermissionDenied
+└── NotAMember
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from tidemill_core.errors import InvalidInput, NotFound, Violation
+from tidemill_core.errors import (
+    AlreadyExists,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    PreconditionFailed,
+    Violation,
+)
 
 _SHOWN = 80
+_HOLDERS = 5
 
 
 class NotAKind(InvalidInput):
@@ -65,3 +87,168 @@ class RolloutUnknown(NotFound):
     def __init__(self, rollout: str, deployment: str) -> None:
         message = f"deployment {deployment} has no rollout {rollout}: leave it empty for all of them"
         super().__init__(message, rollout=rollout, deployment=deployment)
+
+
+class _AccessNotFound(NotFound):
+    """The caller's project has none with this id; of another project's the same is said."""
+
+    noun = ""
+
+    def __init__(self, resource_id: str) -> None:
+        super().__init__(f"there is no {self.noun} {resource_id[:_SHOWN]!r} in this project", id=resource_id[:_SHOWN])
+
+
+class ProjectNotFound(NotFound):
+    """There is no such project, or it is not the caller's."""
+
+    reason = "PROJECT_NOT_FOUND"
+
+    def __init__(self, project: str) -> None:
+        message = f"there is no project {project[:_SHOWN]!r} that you have access to"
+        super().__init__(message, project=project[:_SHOWN])
+
+
+class MemberNotFound(_AccessNotFound):
+    """The project has no such member."""
+
+    reason, noun = "MEMBER_NOT_FOUND", "member"
+
+
+class ServiceAccountNotFound(_AccessNotFound):
+    """The project has no such service account."""
+
+    reason, noun = "SERVICE_ACCOUNT_NOT_FOUND", "service account"
+
+
+class ApiKeyNotFound(_AccessNotFound):
+    """The project has no such API key."""
+
+    reason, noun = "API_KEY_NOT_FOUND", "API key"
+
+
+class RoleNotFound(_AccessNotFound):
+    """The project has no such role."""
+
+    reason, noun = "ROLE_NOT_FOUND", "role"
+
+
+class RoleUnknown(InvalidInput):
+    """A member or an account is given a role that there is not."""
+
+    reason = "ROLE_UNKNOWN"
+
+    def __init__(self, field: str, roles: Sequence[str], *, built_in: Sequence[str]) -> None:
+        description = (
+            f"has {', '.join(map(repr, roles))}, and there is no such role: take one of {', '.join(built_in)}, or "
+            "create a role of this name first"
+        )
+        super().__init__(f"{field}: {description}", violations=[Violation(field=field, description=description)])
+
+
+class MemberExists(AlreadyExists):
+    """The subject has roles already."""
+
+    reason = "MEMBER_EXISTS"
+
+    def __init__(self, subject: str, member: str) -> None:
+        super().__init__(f"{subject} is a member already: update member {member} instead", id=member)
+
+
+class ProjectIsDeleted(PreconditionFailed):
+    """A deleted project gives no rights and no credentials."""
+
+    reason = "PROJECT_DELETED"
+
+    def __init__(self, project: str) -> None:
+        super().__init__(f"project {project} is being deleted: create another one", project=project)
+
+
+class ProjectsExhausted(PreconditionFailed):
+    """The installation has as many projects as it may have."""
+
+    reason = "QUOTA_REACHED"
+
+    def __init__(self, limit: int, setting: str) -> None:
+        message = f"this installation has {limit} projects, which is the limit: ask an operator to raise {setting}"
+        super().__init__(message, limit=limit, setting=setting)
+
+
+class MembersExhausted(PreconditionFailed):
+    """The project has as many members as it may have."""
+
+    reason = "QUOTA_REACHED"
+
+    def __init__(self, project: str, limit: int) -> None:
+        message = (
+            f"project {project} has {limit} members, which is the limit: add groups in place of people, or ask an "
+            "operator to raise MONITOR_MAX_MEMBERS"
+        )
+        super().__init__(message, limit=limit, setting="MONITOR_MAX_MEMBERS")
+
+
+class LastAdmin(PreconditionFailed):
+    """A project without an admin could be changed by none of its members."""
+
+    reason = "LAST_ADMIN"
+
+    def __init__(self, subject: str, project: str) -> None:
+        message = f"{subject} is the last admin of project {project}: give another member the role admin first"
+        super().__init__(message, project=project)
+
+
+class RoleInUse(PreconditionFailed):
+    """Members or service accounts have the role."""
+
+    reason = "ROLE_IN_USE"
+
+    def __init__(self, role: str, holders: Sequence[str]) -> None:
+        named = ", ".join(holders[:_HOLDERS]) + (
+            f" and {len(holders) - _HOLDERS} more" if len(holders) > _HOLDERS else ""
+        )
+        super().__init__(f"role {role} is given to {named}: take it from them first", id=role)
+
+
+class TokenTooLarge(PreconditionFailed):
+    """Services would refuse the token."""
+
+    reason = "TOKEN_TOO_LARGE"
+
+    def __init__(self, *, what: str, size: int, limit: int) -> None:
+        message = (
+            f"the token would have {size} {what}, and {limit} is the limit: give fewer roles of RPCs, or fewer scopes"
+        )
+        super().__init__(message, size=size, limit=limit)
+
+
+class IssuingNotConfigured(PreconditionFailed):
+    """This installation issues no tokens."""
+
+    reason = "ISSUING_NOT_CONFIGURED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "monitor issues no tokens: set MONITOR_SIGNING_KEYS_FILE to a file of private keys and MONITOR_ISSUER to "
+            "the address of its HTTP API"
+        )
+
+
+class LoginNotConfigured(PreconditionFailed):
+    """No identity provider vouches for people here."""
+
+    reason = "LOGIN_NOT_CONFIGURED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "people cannot log in here: set MONITOR_IDENTITY_PROVIDER to the identity provider's issuer and "
+            "MONITOR_IDENTITY_CLIENT_ID to the client that is registered there"
+        )
+
+
+class NotAMember(PermissionDenied):
+    """The person has no role in the project, or there is none of this name: which of both is not said."""
+
+    reason = "NOT_A_MEMBER"
+
+    def __init__(self, project: str) -> None:
+        message = f"you have no role in a project {project[:_SHOWN]!r}: ask its admin to add you as a member"
+        super().__init__(message, project=project[:_SHOWN])

@@ -1,15 +1,17 @@
 """Settings of monitor."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from pathlib import Path
+from typing import Annotated, ClassVar, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
-from tidemill_kit.runtime.settings import ServiceSettings
+from tidemill_kit.http.settings import RpcHttpSettings
 
 
-class MonitorSettings(ServiceSettings):
+class MonitorSettings(RpcHttpSettings):
     """Settings of monitor, read from MONITOR_<NAME>."""
 
     model_config = SettingsConfigDict(env_prefix="MONITOR_")
@@ -20,6 +22,8 @@ class MonitorSettings(ServiceSettings):
         "lease_s": "lease_ttl_s",
     }
 
+    http_port: int = Field(0, ge=0, le=65535)
+    """The port of the HTTP API; 0 serves none."""
     mongo_database: str = "monitor"
     """The database, which belongs to monitor alone."""
     feedback_bucket: str = "tidemill-feedback-exchange"
@@ -52,3 +56,54 @@ class MonitorSettings(ServiceSettings):
     """Time limit of the one-time count of a graph without stored counts."""
     metric_projects: int = Field(default=100, ge=1, le=10_000)
     """How many projects get a label of their own in the metrics."""
+    signing_keys_file: Annotated[Path | None, BeforeValidator(lambda given: given or None)] = None
+    """A JSON Web Key Set of private keys, which its owner alone may read: the first signs tokens, all are published.
+
+    Without it no API keys are issued, and no tokens of people are exchanged.
+    """
+    issuer: str = ""
+    """The issuer that tokens name: the address of monitor's HTTP API, where the public keys are found."""
+    token_lifetime_s: float = Field(default=3600.0, ge=60, le=3600)
+    """How long the token of a person lasts."""
+    max_key_lifetime_days: int = Field(default=365, ge=1, le=365)
+    """The longest lifetime of an API key."""
+    identity_provider: str = ""
+    """The issuer of the identity provider by which people log in (OpenID Connect discovery); empty for none."""
+    identity_client_id: str = ""
+    """The client that is registered at the identity provider for `tidemill login`."""
+    installation_admins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Comma-separated `user:<name>` and `group:<name>` of the identity provider that are an admin of all projects."""
+    max_projects: int = Field(default=1000, ge=1, le=100_000)
+    """Maximum number of projects."""
+    max_members: int = Field(default=1000, ge=1, le=5000)
+    """Maximum number of members per project; groups count as one."""
+    max_service_accounts: int = Field(default=200, ge=1, le=10_000)
+    """Maximum number of service accounts per project."""
+    max_api_keys: int = Field(default=1000, ge=1, le=100_000)
+    """Maximum number of API keys per project, revoked and expired ones too, until they are deleted."""
+    max_roles: int = Field(default=100, ge=1, le=1000)
+    """Maximum number of a project's own roles."""
+
+    @field_validator("installation_admins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("issuer")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment):
+            message = "must be an http or https address without query, such as https://tidemill.example.org"
+            raise ValueError(message)
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _issues_in_a_name(self) -> Self:
+        if self.signing_keys_file is not None and not self.issuer:
+            message = "SIGNING_KEYS_FILE needs ISSUER: the address at which services find the public keys"
+            raise ValueError(message)
+        if bool(self.identity_provider) != bool(self.identity_client_id):
+            message = "IDENTITY_PROVIDER and IDENTITY_CLIENT_ID belong together: set both, or none"
+            raise ValueError(message)
+        return self

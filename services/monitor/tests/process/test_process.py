@@ -1,26 +1,39 @@
 """Monitor as a process on real servers, through its public APIs only."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from joserfc.jwk import OKPKey
 
 from services.monitor.tests.story import Story
+from tidemill.monitor.v1 import access_pb2
+from tidemill.monitor.v1 import access_service_pb2 as access_rpcs
 from tidemill.monitor.v1 import lineage_service_pb2 as pb
+from tidemill.monitor.v1.access_service_pb2_grpc import AccessServiceStub
 from tidemill.monitor.v1.lineage_service_pb2_grpc import LineageServiceStub
 from tidemill_core.application import derived_id
-from tidemill_core.errors import NotFound
+from tidemill_core.errors import AlreadyExists, NotFound, PreconditionFailed
 from tidemill_core.grpc.client import open_channel
+from tidemill_kit.access.documents import key_set_of
+from tidemill_kit.access.errors import CredentialRevoked
+from tidemill_kit.access.keys import IssuerKeys, KeyTimes
+from tidemill_kit.access.revocations import Revocations
+from tidemill_kit.access.tokens import Claims, Token
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
+from tidemill_kit.events.kafka import read_topic
 from tidemill_kit.store.mongo import connect
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 from tidemill_local import Addresses
 from tidemill_testkit.crash_suite import outlives_a_kill
+from tidemill_testkit.polling import eventually
+from tidemill_testkit.ports import free_port
 from tidemill_testkit.service_process import ServiceProcess
 from tidemill_testkit.stack import unique_name
 
@@ -30,12 +43,30 @@ class MonitorProcess(ServiceProcess):
     """Monitor as operators run it, on the stack's servers."""
 
     service = "monitor"
+    http_port: int = field(default_factory=free_port)
+    keys: bool = True
 
     def _settings(self) -> dict[str, str]:
         return {
             "FEEDBACK_BUCKET": self.database,
             "BATCH_POLL_INTERVAL_S": "0.5",
+            "HTTP_PORT": str(self.http_port),
+            **({"SIGNING_KEYS_FILE": str(self.signing_keys), "ISSUER": self.issuer} if self.keys else {}),
         }
+
+    @property
+    def issuer(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def signing_keys(self) -> Path:
+        """A file with a key, which is made when it is first needed."""
+        file = self.folder / "signing-keys.json"
+        if not file.exists():
+            file.touch(mode=0o600)
+            key = OKPKey.generate_key("Ed25519", auto_kid=True)
+            file.write_text(json.dumps({"keys": [key.as_dict(private=True)]}))
+        return file
 
 
 @pytest.fixture
@@ -130,3 +161,110 @@ class Answers:
 
 async def test_each_answer_is_in_the_lineage_once_whenever_the_process_is_killed(monitor: MonitorProcess) -> None:
     await outlives_a_kill(Answers(monitor, unique_name("acme")))
+
+
+TOPIC = "tidemill.monitor.access.v1"
+
+
+async def with_account(stub: AccessServiceStub, project: str) -> None:
+    """Create the project and a service account, unless they are there."""
+    with contextlib.suppress(AlreadyExists):
+        await stub.CreateProject(access_rpcs.CreateProjectRequest(project=access_pb2.Project(id=project)))
+    account = access_pb2.ServiceAccount(id="ci", roles=["contributor"])
+    with contextlib.suppress(AlreadyExists):
+        await stub.CreateServiceAccount(access_rpcs.CreateServiceAccountRequest(service_account=account))
+
+
+async def test_a_key_is_verified_by_the_published_keys_and_refused_once_it_is_revoked(monitor: MonitorProcess) -> None:
+    project = unique_name("acme").replace("_", "-")
+    async with open_channel(f"127.0.0.1:{monitor.port}", project=project) as channel:
+        stub = AccessServiceStub(channel)
+        await with_account(stub, project)
+        key = access_pb2.ApiKey(id="laptop", service_account="ci")
+        token = (await stub.CreateApiKey(access_rpcs.CreateApiKeyRequest(api_key=key))).token
+        claims = await verified(token, monitor.issuer)
+        accepted, refused = await revocations(monitor), await revocations(monitor)
+        accepted.check(claims)
+        await stub.RevokeApiKey(access_rpcs.RevokeApiKeyRequest(id="laptop"))
+
+        async def announced() -> bool:
+            nonlocal refused
+            refused = await revocations(monitor)
+            return len(refused) > len(accepted)
+
+        await eventually(announced)
+
+    assert (claims.project, claims.subject) == (project, "service_account:ci")
+    with pytest.raises(CredentialRevoked):
+        refused.check(claims)
+    database = connect(monitor.stack.mongo, timeout_s=10)[monitor.database]
+    stored = [str(each) for name in ("api_keys", "projects") for each in await database[name].find().to_list(None)]
+    assert stored
+    assert not [text for text in [*stored, monitor.log.read_text()] if token in text or token.split(".")[2] in text]
+
+
+async def verified(token: str, issuer: str) -> Claims:
+    """Return what a token says, as services verify it: by discovery of the issuer's keys."""
+    read = Token.read(token)
+    keys = IssuerKeys(issuer, key_set_of(issuer, ""), KeyTimes())
+    key = await keys.key(read.key_id)
+    return read.verified(key, audience="tidemill", leeway_s=30, now=time.time(), first_party=True)
+
+
+async def revocations(monitor: MonitorProcess) -> Revocations:
+    found = Revocations()
+    async for record in read_topic(monitor.stack.kafka, TOPIC):
+        assert found.apply(record.value or b"")
+    found.complete = True
+    return found
+
+
+@dataclass(frozen=True)
+class RevokedKeys:
+    """Keys that are issued and revoked."""
+
+    process: MonitorProcess
+    project: str
+    topics: Sequence[str] = (TOPIC,)
+
+    async def send(self, piece: str) -> None:
+        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+            stub = AccessServiceStub(channel)
+            await with_account(stub, self.project)
+            key = access_pb2.ApiKey(id=piece, service_account="ci")
+            with contextlib.suppress(AlreadyExists):
+                await stub.CreateApiKey(access_rpcs.CreateApiKeyRequest(api_key=key))
+            await stub.RevokeApiKey(access_rpcs.RevokeApiKeyRequest(id=piece))
+
+    async def done(self) -> Sequence[str]:
+        names = [
+            json.loads(record.value or b"{}")["id"]
+            async for record in read_topic(self.process.stack.kafka, TOPIC)
+            if dict(record.headers)["ce_project"].decode() == self.project
+        ]
+        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+            keys = (await AccessServiceStub(channel).ListApiKeys(access_rpcs.ListApiKeysRequest())).api_keys
+        return [each.id for each in keys if each.credential in names]
+
+
+async def test_each_revocation_is_announced_whenever_the_process_is_killed(monitor: MonitorProcess) -> None:
+    await outlives_a_kill(RevokedKeys(monitor, unique_name("acme").replace("_", "-")))
+
+
+async def test_without_signing_keys_all_but_issuing_works(stack: Addresses, tmp_path: Path) -> None:
+    process = MonitorProcess(stack=stack, folder=tmp_path, keys=False)
+    await asyncio.to_thread(process.start)
+    project = unique_name("acme").replace("_", "-")
+    async with open_channel(f"127.0.0.1:{process.port}", project=project) as channel:
+        stub = AccessServiceStub(channel)
+        await with_account(stub, project)
+        key = access_pb2.ApiKey(id="laptop", service_account="ci")
+        with pytest.raises(PreconditionFailed, match="MONITOR_SIGNING_KEYS_FILE") as refused:
+            await stub.CreateApiKey(access_rpcs.CreateApiKeyRequest(api_key=key))
+        with pytest.raises(PreconditionFailed, match="MONITOR_IDENTITY_PROVIDER"):
+            await stub.ExchangeToken(access_rpcs.ExchangeTokenRequest(project=project))
+    assert refused.value.reason == "ISSUING_NOT_CONFIGURED"
+    assert await asyncio.to_thread(process.stop) == 0
+    client = connect(stack.mongo, timeout_s=10)
+    await client.drop_database(process.database)
+    client.close()

@@ -1,0 +1,1 @@
+"""Projects, who may do what in them, and the credentials that prove it."""

@@ -1,0 +1,1 @@
+"""Projects, members, service accounts, API keys and roles."""

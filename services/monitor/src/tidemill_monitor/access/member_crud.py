@@ -1,0 +1,113 @@
+"""Use cases: create, get, list, update and delete members, each as one change of their project."""
+
+from dataclasses import dataclass, replace
+
+from tidemill_core import resources
+from tidemill_core.application import Caller, Clock, Page, PageRequest
+from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
+from tidemill_core.resources import Write
+from tidemill_monitor.access.domain.names import Limits
+from tidemill_monitor.access.domain.project import Member, Project, member_id_of
+from tidemill_monitor.access.grants import Grants, Lifetimes
+from tidemill_monitor.access.ports import Projects
+
+CHANGEABLE = frozenset({"roles"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberCrud:
+    """A project keeps an admin, however many change its members at the same time."""
+
+    projects: Projects
+    grants: Grants
+    clock: Clock
+    limits: Limits
+    lifetimes: Lifetimes
+
+    async def get(self, caller: Caller, member: str) -> Member:
+        """Return one member.
+
+        Raises:
+            ProjectNotFound, MemberNotFound: there is none.
+
+        """
+        return (await self._project(caller)).member(member)
+
+    async def list(self, caller: Caller, page: PageRequest) -> Page[Member]:
+        """Return a page, in the order of ids."""
+        project = await self._project(caller)
+        size, digest = checked_size(page), list_digest(project.id, {"list": "members"}, show_deleted=False)
+        place = place_of(page.token, digest=digest)
+        left = [each for each in project.members if place is None or each.id > place.id]
+        token = ""
+        if len(left) > size:
+            last = left[size - 1]
+            token = token_after(Place(last.create_time or self.clock.now(), last.id), digest=digest)
+        return Page(items=left[:size], next_token=token)
+
+    async def create(self, caller: Caller, member: Member, write: Write) -> Member:
+        """Return the new member.
+
+        Raises:
+            InvalidInput: naming every field that breaks its rule.
+            MemberExists: its subject has roles already.
+            MembersExhausted: there are as many as there may be.
+
+        """
+        member.check(self.limits)
+        await self.grants.check_exist(caller.project, "member.roles", member.roles)
+        now = self.clock.now()
+
+        def change(project: Project) -> None:
+            project.check_active()
+            project.add(member, limits=self.limits, now=now)
+
+        saved = await resources.update(self.projects, caller.project, caller.project, change, _any_version(write))
+        return saved.member(member_id_of(caller.project, member.subject))
+
+    async def update(self, caller: Caller, given: Member, write: Write) -> Member:
+        """Return the member with its new roles; tokens of those that it loses are revoked.
+
+        Raises:
+            InvalidInput: naming every field that breaks its rule.
+            MemberNotFound: there is none.
+            Conflict: it changed since the etag.
+            LastAdmin: no admin would be left.
+
+        """
+        known = await self.get(caller, given.id)
+        replace(known, roles=given.roles).check(self.limits)
+        await self.grants.check_exist(caller.project, "member.roles", given.roles)
+        now, lifetime = self.clock.now(), self.lifetimes.tokens
+
+        def change(project: Project) -> None:
+            project.check_active()
+            project.change(given.id, given.roles, etag=write.etag, now=now, lifetime=lifetime)
+
+        saved = await resources.update(self.projects, caller.project, caller.project, change, _any_version(write))
+        return saved.member(given.id)
+
+    async def delete(self, caller: Caller, member: str, write: Write) -> Member:
+        """Return the member as it was; its tokens are revoked.
+
+        Raises:
+            MemberNotFound: there is none.
+            Conflict: it changed since the etag.
+            LastAdmin: no admin would be left.
+
+        """
+        now, lifetime = self.clock.now(), self.lifetimes.tokens
+
+        def change(project: Project) -> None:
+            project.remove(member, etag=write.etag, now=now, lifetime=lifetime)
+
+        saved = await resources.update(self.projects, caller.project, caller.project, change, _any_version(write))
+        return next(each for each in reversed(saved.removed) if each.id == member)
+
+    async def _project(self, caller: Caller) -> Project:
+        return await self.projects.get(caller.project, caller.project)
+
+
+def _any_version(write: Write) -> Write:
+    """Return the write on the project, of which other members may have changed; the member's etag is its own."""
+    return replace(write, etag="")

@@ -1,0 +1,50 @@
+"""How projects, service accounts, API keys and roles are stored."""
+
+from tidemill_core.application import Page, PageRequest
+from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
+from tidemill_kit.mapping import DocumentCodec, Form, as_pairs
+from tidemill_kit.store.aggregates import Identity
+from tidemill_kit.store.mongo import Collection, Document, count_up_to, document_id, translated
+from tidemill_monitor.access.domain.api_key import ApiKey
+from tidemill_monitor.access.domain.names import ALL_PROJECTS
+from tidemill_monitor.access.domain.project import Project
+from tidemill_monitor.access.domain.role import Role
+from tidemill_monitor.access.domain.service_account import ServiceAccount
+from tidemill_monitor.access.messages import revocation_payload
+
+PROJECTS = DocumentCodec(Project, {Project: Form(fields={"revoked": as_pairs})}, event=revocation_payload)
+SERVICE_ACCOUNTS = DocumentCodec(ServiceAccount, event=revocation_payload)
+ROLES = DocumentCodec(Role, event=revocation_payload)
+API_KEYS = DocumentCodec(ApiKey, event=revocation_payload)
+KEY_LISTS = [("service_account",)]
+_FOR_READING = {"outbox": False, "requests": False}
+
+
+class MongoAllProjects:
+    """Implements `ports.AllProjects` on the aggregates' collection, by `_id`."""
+
+    def __init__(self, projects: Collection) -> None:
+        self._projects = projects
+
+    async def list(self, page: PageRequest) -> Page[Project]:
+        """See `AllProjects.list`."""
+        size, digest = checked_size(page), list_digest(ALL_PROJECTS, {}, show_deleted=False)
+        query: Document = {"deleted": False}
+        if place := place_of(page.token, digest=digest):
+            query["_id"] = {"$gt": document_id(place.id, place.id)}
+        with translated():
+            found = await self._projects.find(query, _FOR_READING).sort("_id", 1).limit(size + 1).to_list(None)
+        projects = [_decoded(document) for document in found[:size]]
+        token = ""
+        if len(found) > size:
+            token = token_after(Place(found[size - 1]["create_time"], projects[-1].id), digest=digest)
+        return Page(items=projects, next_token=token)
+
+    async def count(self, *, limit: int) -> int:
+        """See `AllProjects.count`."""
+        return await count_up_to(self._projects, {}, limit=limit)
+
+
+def _decoded(document: Document) -> Project:
+    identity = Identity(**{name: document[name] for name in Identity.__slots__})
+    return PROJECTS.decode(identity, document["state"], document["schema"])

@@ -1,0 +1,65 @@
+"""What access needs of others."""
+
+from collections.abc import Collection
+from typing import Protocol
+
+from tidemill_core.application import Aggregates, Page, PageRequest
+from tidemill_monitor.access.domain.api_key import ApiKey
+from tidemill_monitor.access.domain.project import Project
+from tidemill_monitor.access.domain.role import Role
+from tidemill_monitor.access.domain.service_account import ServiceAccount
+from tidemill_monitor.access.domain.tokens import Identity, TokenClaims
+
+Projects = Aggregates[Project]
+"""A project is stored within itself: the id is the project."""
+ServiceAccounts = Aggregates[ServiceAccount]
+ApiKeys = Aggregates[ApiKey]
+Roles = Aggregates[Role]
+
+Rpcs = Collection[str]
+"""The RPCs that a project's admin may allow, such as `tidemill.rag.v1.RetrievalService/Search`."""
+
+
+class AllProjects(Protocol):
+    """The projects of the installation."""
+
+    async def list(self, page: PageRequest) -> Page[Project]:
+        """Return a page in the order of ids.
+
+        Raises:
+            InvalidInput: the page's size or token is not usable.
+
+        """
+        ...
+
+    async def count(self, *, limit: int) -> int:
+        """Return how many there are, counting no further than `limit`."""
+        ...
+
+
+class TokenIssuer(Protocol):
+    """Signs tokens."""
+
+    def issue(self, claims: TokenClaims, /) -> str:
+        """Return a token that says so.
+
+        Raises:
+            IssuingNotConfigured: there is no key.
+
+        """
+        ...
+
+
+class IdentityProvider(Protocol):
+    """Who vouches for people."""
+
+    async def identify(self, token: str, /) -> Identity:
+        """Return the person whose ID token it is.
+
+        Raises:
+            LoginNotConfigured: there is no provider.
+            Unauthenticated: the token is none of this provider, or not for this client, or no longer valid.
+            DependencyUnavailable: the provider does not answer.
+
+        """
+        ...

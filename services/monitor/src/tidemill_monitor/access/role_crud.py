@@ -1,0 +1,114 @@
+"""Use cases: create, get, list, update and delete a project's own roles."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from tidemill_core import resources
+from tidemill_core.application import Caller, Clock, Page, PageRequest
+from tidemill_core.errors import AlreadyExists
+from tidemill_core.resources import Write, copy_fields
+from tidemill_monitor.access.domain.names import Limits
+from tidemill_monitor.access.domain.role import Role
+from tidemill_monitor.access.grants import Grants, Lifetimes
+from tidemill_monitor.access.ports import Projects, Roles, Rpcs, ServiceAccounts
+from tidemill_monitor.errors import RoleInUse
+
+CHANGEABLE: Final = frozenset({"description", "labels", "permissions"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleCrud:
+    """Tokens carry the RPCs that a role allowed when they were issued, so taking some away revokes them."""
+
+    roles: Roles
+    projects: Projects
+    service_accounts: ServiceAccounts
+    grants: Grants
+    rpcs: Rpcs
+    clock: Clock
+    limits: Limits
+    lifetimes: Lifetimes
+
+    async def get(self, caller: Caller, role: str) -> Role:
+        """Return one role.
+
+        Raises:
+            RoleNotFound: the caller's project has none with this id.
+
+        """
+        return await self.roles.get(caller.project, role)
+
+    async def list(self, caller: Caller, page: PageRequest) -> Page[Role]:
+        """Return a page."""
+        return await self.roles.list(caller.project, page=page)
+
+    async def create(self, caller: Caller, role: Role, write: Write) -> Role:
+        """Return the new role; tokens with a deleted one of this id stay revoked.
+
+        Raises:
+            InvalidInput: naming every field that breaks its rule.
+            AlreadyExists: the id is taken.
+
+        """
+        fresh = replace(role, project=caller.project, revoked=None, permissions=_sorted(role))
+        fresh.check(self.limits, known=self.rpcs)
+        await self.grants.active_project(caller.project)
+
+        def begin(stored: Role) -> None:
+            if stored.version and not stored.deleted:
+                message = f"role {stored.id} exists already: choose another id"
+                raise AlreadyExists(message, id=stored.id)
+            copy_fields(fresh, stored, CHANGEABLE)
+            stored.deleted = False
+
+        return await resources.create(self.roles, fresh, write, begin=begin)
+
+    async def update(self, caller: Caller, given: Role, fields: frozenset[str], write: Write) -> Role:
+        """Return the updated role.
+
+        Raises:
+            InvalidInput: naming every field that breaks its rule.
+            RoleNotFound: there is none.
+            Conflict: it changed since the etag.
+
+        """
+        await self.grants.active_project(caller.project)
+        given = replace(given, permissions=_sorted(given))
+        now, lifetime = self.clock.now(), self.lifetimes.longest
+
+        def change(role: Role) -> None:
+            before = role.permissions
+            copy_fields(given, role, fields)
+            role.check(self.limits, known=self.rpcs)
+            role.revoke_unless_kept(before, now=now, lifetime=lifetime)
+
+        return await resources.update(self.roles, caller.project, given.id, change, write)
+
+    async def delete(self, caller: Caller, role: str, write: Write) -> Role:
+        """Return the deleted role.
+
+        Raises:
+            RoleNotFound: there is none.
+            RoleInUse: members or service accounts have it.
+            Conflict: it changed since the etag.
+
+        """
+        if holders := await self._holders(caller, role):
+            raise RoleInUse(role, holders)
+        now, lifetime = self.clock.now(), self.lifetimes.longest
+        # One that was given to an account meanwhile allows nothing: what it has issued by then is revoked.
+        return await resources.delete(
+            self.roles, caller.project, role, write, change=lambda found: found.revoke(now=now, lifetime=lifetime)
+        )
+
+    async def _holders(self, caller: Caller, role: str) -> Sequence[str]:
+        """Return who has a role, by a scan: projects have few accounts."""
+        projects = await self.projects.get_many(caller.project, [caller.project])
+        members = [each.subject for project in projects.values() for each in project.members if role in each.roles]
+        accounts = resources.list_all(self.service_accounts, caller.project)
+        return [*members, *[each.subject async for each in accounts if role in each.roles]]
+
+
+def _sorted(role: Role) -> tuple[str, ...]:
+    return tuple(sorted(set(role.permissions)))

@@ -1,0 +1,151 @@
+"""Wires access: stores, use cases and what serves them."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tidemill.monitor.v1 import access_service_pb2 as pb
+from tidemill_core.application import SystemClock
+from tidemill_kit.service.backend import Backend
+from tidemill_monitor.access.api_key_crud import ApiKeyCrud
+from tidemill_monitor.access.domain.names import Limits
+from tidemill_monitor.access.exchange_token import ExchangeToken
+from tidemill_monitor.access.grants import Grants, Lifetimes
+from tidemill_monitor.access.grpc import GrpcAccessService
+from tidemill_monitor.access.http import WellKnown
+from tidemill_monitor.access.identity_provider import NoIdentityProvider
+from tidemill_monitor.access.issue_key import IssueKey
+from tidemill_monitor.access.member_crud import MemberCrud
+from tidemill_monitor.access.messages import TOPIC
+from tidemill_monitor.access.mongo import API_KEYS, KEY_LISTS, PROJECTS, ROLES, SERVICE_ACCOUNTS, MongoAllProjects
+from tidemill_monitor.access.ports import ApiKeys, Projects, Roles, ServiceAccounts
+from tidemill_monitor.access.project_crud import ProjectCrud
+from tidemill_monitor.access.role_crud import RoleCrud
+from tidemill_monitor.access.rpcs import allowable_rpcs
+from tidemill_monitor.access.service_account_crud import ServiceAccountCrud
+from tidemill_monitor.access.signing import ALGORITHMS, NoIssuer, SigningKeys, signing_keys
+from tidemill_monitor.errors import ApiKeyNotFound, ProjectNotFound, RoleNotFound, ServiceAccountNotFound
+from tidemill_monitor.settings import MonitorSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WiredAccess:
+    """What `app.py` needs of access."""
+
+    servicer: GrpcAccessService
+    http: WellKnown
+
+
+@dataclass(frozen=True, slots=True)
+class _Stores:
+    projects: Projects
+    service_accounts: ServiceAccounts
+    api_keys: ApiKeys
+    roles: Roles
+
+
+def wire_access(settings: MonitorSettings, backend: Backend) -> WiredAccess:
+    """Return what serves access.
+
+    Raises:
+        SigningKeysUnusable: there are keys in the settings that cannot be used.
+
+    """
+    issuer = _issuer(settings)
+    stores = _Stores(
+        backend.aggregates("projects", PROJECTS, missing=ProjectNotFound, topic=TOPIC),
+        backend.aggregates(
+            "service_accounts",
+            SERVICE_ACCOUNTS,
+            missing=ServiceAccountNotFound,
+            topic=TOPIC,
+            quota=settings.quota("service_accounts"),
+        ),
+        backend.aggregates(
+            "api_keys",
+            API_KEYS,
+            missing=ApiKeyNotFound,
+            topic=TOPIC,
+            lists=KEY_LISTS,
+            quota=settings.quota("api_keys", remedy="delete keys that are revoked or expired"),
+        ),
+        backend.aggregates("roles", ROLES, missing=RoleNotFound, topic=TOPIC, quota=settings.quota("roles")),
+    )
+    every = MongoAllProjects(backend.database["projects"])
+    return WiredAccess(
+        servicer=_servicer(settings, stores, every, issuer),
+        http=WellKnown(issuer=issuer.issuer, keys=issuer.public, algorithms=ALGORITHMS),
+    )
+
+
+def _issuer(settings: MonitorSettings) -> SigningKeys | NoIssuer:
+    if settings.signing_keys_file is None:
+        return NoIssuer()
+    return signing_keys(settings.signing_keys_file, issuer=settings.issuer, audience=settings.access_audience)
+
+
+def _servicer(
+    settings: MonitorSettings, stores: _Stores, every: MongoAllProjects, issuer: SigningKeys | NoIssuer
+) -> GrpcAccessService:
+    projects, service_accounts, api_keys, roles = (
+        stores.projects,
+        stores.service_accounts,
+        stores.api_keys,
+        stores.roles,
+    )
+    clock, rpcs = SystemClock(), allowable_rpcs()
+    limits = Limits(members=settings.quota("members").limit)
+    lifetimes = Lifetimes(
+        keys=timedelta(days=settings.max_key_lifetime_days), tokens=timedelta(seconds=settings.token_lifetime_s)
+    )
+    grants = Grants(projects=projects, roles=roles, limits=limits)
+    crud = ApiKeyCrud(api_keys=api_keys, projects=projects, service_accounts=service_accounts, roles=roles, clock=clock)
+    return GrpcAccessService(
+        projects=ProjectCrud(
+            projects=projects,
+            every=every,
+            clock=clock,
+            limits=limits,
+            lifetimes=lifetimes,
+            max_projects=settings.quota("projects").limit,
+        ),
+        members=MemberCrud(projects=projects, grants=grants, clock=clock, limits=limits, lifetimes=lifetimes),
+        service_accounts=ServiceAccountCrud(
+            service_accounts=service_accounts, grants=grants, clock=clock, limits=limits, lifetimes=lifetimes
+        ),
+        roles=RoleCrud(
+            roles=roles,
+            projects=projects,
+            service_accounts=service_accounts,
+            grants=grants,
+            rpcs=rpcs,
+            clock=clock,
+            limits=limits,
+            lifetimes=lifetimes,
+        ),
+        api_keys=crud,
+        issue_key=IssueKey(
+            api_keys=api_keys,
+            service_accounts=service_accounts,
+            keys=crud,
+            grants=grants,
+            issuer=issuer,
+            rpcs=rpcs,
+            clock=clock,
+            limits=limits,
+            lifetimes=lifetimes,
+        ),
+        exchange_token=ExchangeToken(
+            projects=projects,
+            grants=grants,
+            issuer=issuer,
+            identity_provider=NoIdentityProvider(),
+            clock=clock,
+            lifetimes=lifetimes,
+            installation_admins=settings.installation_admins,
+        ),
+        configuration=pb.GetAccessConfigurationResponse(
+            issuer=issuer.issuer,
+            identity_provider=settings.identity_provider,
+            client_id=settings.identity_client_id,
+        ),
+    )

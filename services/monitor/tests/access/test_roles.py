@@ -1,0 +1,108 @@
+from dataclasses import replace
+
+import pytest
+
+from services.monitor.tests.access.harness import ADA, ASK, EVE, GENERATE, SEARCH, Access, write
+from tidemill_core.application import PageRequest
+from tidemill_core.errors import AlreadyExists, InvalidInput
+from tidemill_monitor.access.domain.api_key import ApiKeyState
+from tidemill_monitor.access.domain.names import loses
+from tidemill_monitor.access.domain.revocations import CredentialKind
+from tidemill_monitor.access.domain.role import Role
+from tidemill_monitor.errors import RoleInUse, RoleNotFound, RoleUnknown
+
+PERMISSIONS = frozenset({"permissions"})
+
+
+async def ready() -> Access:
+    access = Access()
+    await access.with_project()
+    await access.with_role()
+    return access
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lost"),
+    [
+        (("viewer",), ("admin",), False),
+        (("admin", "viewer"), ("admin",), False),
+        (("admin",), ("operator", "viewer"), True),
+        (("viewer", "asker"), ("admin",), True),
+        (("asker",), ("asker", "viewer"), False),
+        (("viewer",), (), True),
+    ],
+)
+def test_a_change_of_roles_that_takes_something_away_is_recognized(
+    before: tuple[str, ...], after: tuple[str, ...], *, lost: bool
+) -> None:
+    assert loses(before, after) is lost
+
+
+async def test_a_role_that_allows_less_revokes_the_tokens_with_it_and_one_that_allows_more_none() -> None:
+    access = await ready()
+    await access.with_account("asker")
+    await access.with_key()
+    role = await access.roles.get(ADA, "asker")
+
+    await access.roles.update(ADA, replace(role, permissions=(ASK, GENERATE, SEARCH)), PERMISSIONS, write())
+    assert access.revoked == []
+    await access.roles.update(ADA, replace(role, permissions=(ASK,)), PERMISSIONS, write())
+
+    (event,) = access.revoked
+    assert (event.kind, event.project, event.id) == (CredentialKind.SUBJECT, "acme", "role:asker")
+    assert event.expire_time > event.revoke_time + access.lifetimes.keys
+    assert (await access.keys.get(ADA, "laptop")).state is ApiKeyState.REVOKED
+    assert (await access.with_key("other")).overview.state is ApiKeyState.ACTIVE
+    assert access.signer.issued[-1].permissions == (ASK,)
+    assert access.signer.issued[-1].issue_time > event.revoke_time
+
+
+async def test_a_role_that_is_given_is_not_deleted() -> None:
+    access = await ready()
+    await access.with_member("user:bob", "asker")
+    await access.with_account("asker")
+
+    with pytest.raises(RoleInUse, match="user:bob, service_account:ci: take it from them first"):
+        await access.roles.delete(ADA, "asker", write())
+    await access.service_accounts.delete(ADA, "ci", write())
+    bob = next(each for each in (await access.members.list(ADA, PageRequest())).items if each.subject == "user:bob")
+    await access.members.delete(ADA, bob.id, write())
+
+    await access.roles.delete(ADA, "asker", write())
+
+    with pytest.raises(RoleUnknown):
+        await access.with_member("user:bob", "asker")
+    assert "role:asker" in [each.id for each in access.revoked]
+
+
+async def test_bad_fields_of_a_role_are_named_with_value_and_limit() -> None:
+    access = await ready()
+    unknown = "tidemill.monitor.v1.AccessService/CreateProject"
+
+    with pytest.raises(InvalidInput) as refused:
+        await access.with_role(unknown, name="admin")
+
+    fields = {each.field: each.description for each in refused.value.violations}
+    assert fields["role.id"] == "is 'admin', a built-in role: choose another name"
+    assert unknown in fields["role.permissions"]
+    with pytest.raises(InvalidInput, match=r"role\.permissions: has 0 RPCs: send 1 to 64"):
+        await access.roles.create(ADA, Role(id="none", project="acme"), write())
+    with pytest.raises(AlreadyExists):
+        await access.with_role()
+
+
+async def test_roles_of_projects_are_apart() -> None:
+    access = await ready()
+    await access.with_project(EVE)
+    role = await access.roles.get(ADA, "asker")
+
+    for refused in (
+        access.roles.get(EVE, "asker"),
+        access.roles.update(EVE, role, PERMISSIONS, write()),
+        access.roles.delete(EVE, "asker", write()),
+    ):
+        with pytest.raises(RoleNotFound, match="there is no role 'asker' in this project"):
+            await refused
+    with pytest.raises(RoleUnknown):
+        await access.with_account("asker", caller=EVE)
+    assert not (await access.roles.list(EVE, PageRequest())).items
