@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from tidemill_local.errors import PortTaken, StackError
-from tidemill_local.ports import FIRST, LAST, choose, is_free, wishes
+from tidemill_local.ports import FIRST, LAST, choose, is_free, requested
 
 NAMES = ["kafka", "mongo"]
 
@@ -59,7 +59,7 @@ def test_an_unknown_name_is_reported_with_those_that_exist() -> None:
 
 def test_ports_are_asked_for_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDEMILL_PORTS", "inference.http=8080, kafka=9092")
-    assert wishes() == {"inference.http": 8080, "kafka": 9092}
+    assert requested() == {"inference.http": 8080, "kafka": 9092}
     monkeypatch.setenv("TIDEMILL_PORTS", "8080")
     with pytest.raises(StackError, match="write it as name=port pairs"):
-        wishes()
+        requested()

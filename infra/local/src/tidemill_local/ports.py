@@ -11,7 +11,7 @@ LOOPBACK = "127.0.0.1"
 FIRST, LAST = 20_000, 31_999
 """Below Linux's range of outgoing ports (32768 and up), so that no connection takes a chosen port by chance."""
 
-WISHES = "TIDEMILL_PORTS"
+REQUESTED = "TIDEMILL_PORTS"
 """Environment variable of ports asked for: "inference.http=8080,kafka=9092"."""
 
 
@@ -26,14 +26,14 @@ def is_free(port: int) -> bool:
     return True
 
 
-def wishes() -> dict[str, int]:
+def requested() -> dict[str, int]:
     """Read the ports asked for by the environment."""
-    text = os.environ.get(WISHES, "")
+    text = os.environ.get(REQUESTED, "")
     try:
         pairs = [item.split("=") for item in text.split(",") if item.strip()]
         return {name.strip(): int(port) for name, port in pairs}
     except ValueError:
-        message = f'{WISHES} is "{text}": write it as name=port pairs, for example inference.http=8080,kafka=9092.'
+        message = f'{REQUESTED} is "{text}": write it as name=port pairs, for example inference.http=8080,kafka=9092.'
         raise StackError(message) from None
 
 
@@ -57,7 +57,7 @@ def choose(
     for name in names:
         if name in requested:
             if not is_free(requested[name]):
-                message = f"Port {requested[name]} for {name} is taken: stop what uses it, or change {WISHES}."
+                message = f"Port {requested[name]} for {name} is taken: stop what uses it, or change {REQUESTED}."
                 raise PortTaken(message)
             chosen[name] = requested[name]
         elif (before := previous.get(name)) and before not in reserved and is_free(before):

@@ -192,7 +192,7 @@ class LocalStack:
         before = json.loads(self._folder.choices.read_text("utf-8")) if self._folder.choices.exists() else {}
         choices = Choices(
             ports=ports.choose(
-                PORT_NAMES, requested=ports.wishes(), previous=before.get("ports", {}), seed=str(self._folder.root)
+                PORT_NAMES, requested=ports.requested(), previous=before.get("ports", {}), seed=str(self._folder.root)
             ),
             cluster=before.get("cluster") or urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="),
             access_key=before.get("access_key") or secrets.token_hex(10),
