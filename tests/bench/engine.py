@@ -3,8 +3,8 @@
 Both read one topic of small JSON events from its beginning, check each body with the same pydantic model, write it into
 the same kind of store, and commit. The engine also keeps each subject's order while subjects run at the same time,
 continues each event's trace, counts it and logs what fails: what a service does, with a service's settings. Both take
-turns, and medians are printed. Then how long after its writing an event of others has its effect, while one event takes
-seconds and while none does.
+turns, and medians are printed. Then how long after its writing an event of other subjects has its effect while one
+event takes seconds and while none does, for its own partition and for the other ones.
 
 Run with TIDEMILL_TEST_STACK naming a stack.json: `python tests/bench/engine.py [events]`.
 """
@@ -13,8 +13,10 @@ import asyncio
 import logging
 import os
 import sys
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import chain
 from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter, process_time
@@ -35,9 +37,9 @@ from tidemill_kit.runtime.logging import merge_event_facts
 from tidemill_local.addresses import Addresses
 
 ROUNDS = 3
-SLOW_S = 2.0
-PER_SECOND = 200
-PACED_EVENTS = 600
+SLOW_S = 10.0
+PER_SECOND = 600
+PACED_S = 12
 TYPE = "tests.line.written.v1"
 SUBJECTS = 200
 PARTITIONS = 6
@@ -153,23 +155,29 @@ async def measure(
     return events / (perf_counter() - begun), events / (process_time() - begun_cpu)
 
 
-async def latency_p95_s(bootstrap: str, topic: str, *, slow_s: float) -> float:
-    """Return after how long others' events have their effect, once one takes `slow_s`."""
-    written, latencies, done = list[float](), list[float](), asyncio.Event()
-    slow = PER_SECOND // 2  # by then both sides are warm
+async def latency_p95_s(bootstrap: str, topic: str, *, slow_s: float) -> dict[str, float]:
+    """Return after how long others' events of the same and of other partitions have their effect, if one is slow."""
+    events, slow = PER_SECOND * PACED_S, PER_SECOND  # after a second both sides are warm
+    written, latencies, done = list[float](), defaultdict[int, list[float]](list), asyncio.Event()
+    slow_partition, left = -1, events
 
-    async def handle(_: EventContext, line: Line) -> None:
+    async def handle(context: EventContext, line: Line) -> None:
+        nonlocal left, slow_partition
         if line.number == slow:
+            slow_partition = context.partition
             await asyncio.sleep(slow_s)
         elif line.number > slow and subject(line.number) != subject(slow):
-            latencies.append(perf_counter() - written[line.number])
-        if line.number == PACED_EVENTS - 1:
+            latencies[context.partition].append(perf_counter() - written[line.number])
+        left -= 1
+        if not left:
             done.set()
 
     async with running(bootstrap, topic, handle):
-        await fill(bootstrap, topic, events=PACED_EVENTS, per_second=PER_SECOND, written=written)
+        await fill(bootstrap, topic, events=events, per_second=PER_SECOND, written=written)
         await done.wait()
-    return quantiles(latencies, n=20)[-1]
+    same = latencies.pop(slow_partition)
+    other = [*chain.from_iterable(latencies.values())]
+    return {name: quantiles(times, n=20)[-1] for name, times in (("same", same), ("other", other))}
 
 
 @asynccontextmanager
@@ -204,15 +212,24 @@ async def main(events: int) -> None:
     bootstrap = Addresses.read(Path(os.environ["TIDEMILL_TEST_STACK"])).kafka
     await print_rates(bootstrap, name="effect in memory", events=events, round_trip_s=0)
     await print_rates(bootstrap, name="effect of 2 ms", events=events // 5, round_trip_s=0.002)
-    ratios = []
+    await print_latencies(bootstrap)
+
+
+async def print_latencies(bootstrap: str) -> None:
+    """Print what others wait for while one event is slow, in pairs with and without it."""
+    ratios = defaultdict[str, list[float]](list)
     for _ in range(ROUNDS):
         p95_s = []
         for slow_s in (0.0, SLOW_S):
             async with new_topic(bootstrap) as topic:
                 p95_s.append(await latency_p95_s(bootstrap, topic, slow_s=slow_s))
-        say(f"others' p95: {p95_s[0] * 1000:.0f} ms, while one event takes {SLOW_S:.0f} s: {p95_s[1] * 1000:.0f} ms")
-        ratios.append(p95_s[1] / p95_s[0])
-    say(f"others' p95, with / without a slow event = {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+        for name, without_s in p95_s[0].items():
+            with_s = p95_s[1][name]
+            both = f"{without_s * 1000:.0f} ms, while one event takes {SLOW_S:.0f} s: {with_s * 1000:.0f} ms"
+            say(f"{name} partition: p95 {both}")
+            ratios[name].append(with_s / without_s)
+    for name, each in ratios.items():
+        say(f"{name} partition: p95 with / without = {median(each):.2f} ({min(each):.2f} to {max(each):.2f})")
 
 
 def say(line: str) -> None:

@@ -101,7 +101,7 @@ async def test_a_record_that_waits_holds_up_no_other_partition_and_pauses_its_ow
     begun, gate = list[int](), asyncio.Event()
     await write(0, 0)
     await write(1, 0)
-    consumers = bench.consumers(handle, limits=replace(LIMITS, records=2, window=WindowLimits(records=2)))
+    consumers = bench.consumers(handle, limits=replace(LIMITS, records=2, window=WindowLimits(uncommitted=2)))
     await consumers.start()
     consumer = consumers._runners[0]._consumer  # noqa: SLF001 - that it pauses shows nowhere else
     assert consumer is not None

@@ -1,8 +1,12 @@
 """Which record the engine begins when: order in a subject, windows, projections, what is let go."""
 
 import asyncio
+import gc
 import time
+import weakref
 from dataclasses import replace
+
+import pytest
 
 from libs.kit.tests.events.engine_harness import BEGUN, Given, Harness, events_counted, line, numbered
 from libs.kit.tests.events.harness import QUICK, WRITTEN, Effects, FlakyPublisher, Line
@@ -149,6 +153,54 @@ async def test_a_key_queue_begins_no_more_than_is_remembered_until_that_is_commi
     assert harness.effects.numbers == list(range(MAX_UNCOMMITTED + 5))
 
 
+@pytest.mark.parametrize("limits", [WindowLimits(records=3), WindowLimits(value_bytes=3 * len(b'{"number": "0"}'))])
+async def test_a_partition_with_enough_that_is_not_done_is_full_until_some_of_it_is_done(limits: WindowLimits) -> None:
+    async def handle(_: EventContext, body: Line) -> None:
+        await gates[body.number].wait()
+
+    gates = [asyncio.Event() for _ in range(3)]
+    routes = {WRITTEN: Route(Line, handle)}
+    subscription = Subscription(name="tests.waiting", topics=("tests",), delivery=Delivery.ONCE, routes=routes)
+    engine = Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK)
+    window = engine.window(limits)
+    window.add(engine.pending_records([line(offset, offset, subject=f"{offset}") for offset in range(3)]))
+    assert window.full(Partition("tests", 0))
+
+    window.space.clear()
+    gates[1].set()
+    await asyncio.wait_for(window.space.wait(), 5)
+    assert not window.full(Partition("tests", 0))
+    assert window.committable() == {}
+    gates[0].set()
+    gates[2].set()
+    assert await window.wait(5)
+
+
+async def test_of_what_is_done_behind_a_record_that_waits_only_the_place_is_kept() -> None:
+    async def handle(_: EventContext, body: Line) -> None:
+        if body.number == 0:
+            await gate.wait()
+
+    gate = asyncio.Event()
+    routes = {WRITTEN: Route(Line, handle)}
+    subscription = Subscription(name="tests.places", topics=("tests",), delivery=Delivery.LATEST, routes=routes)
+    engine = Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK)
+    window = engine.window(WindowLimits(records=3, value_bytes=50))
+    records = list[weakref.ref[Given]]()
+    for offset in range(20):
+        record = line(offset, offset, subject=f"{offset}")
+        records.append(weakref.ref(record))
+        window.add(engine.pending_records([record]))
+        await asyncio.sleep(0)
+        assert not window.full(Partition("tests", 0))
+    gc.collect()
+    assert {offset for offset, each in enumerate(records) if each()} == {0, 19}
+
+    gate.set()
+    assert await window.wait(5)
+    assert window.committable() == {Partition("tests", 0): 20}
+
+
 async def test_a_partition_is_full_until_its_first_record_is_committed() -> None:
     gate = asyncio.Event()
 
@@ -159,12 +211,12 @@ async def test_a_partition_is_full_until_its_first_record_is_committed() -> None
     routes = {WRITTEN: Route(Line, handle)}
     subscription = Subscription(name="tests.full", topics=("tests",), delivery=Delivery.LATEST, routes=routes)
     engine = Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK)
-    window = engine.window(WindowLimits(records=3, value_bytes=100))
+    window = engine.window(WindowLimits(uncommitted=3))
     window.add(engine.pending_records([line(offset, offset, subject=f"{offset}") for offset in range(3)]))
-    window.add(engine.pending_records([Given(offset=0, value=b" " * 100, partition=1)]))
+    window.add(engine.pending_records([Given(offset=0, value=b" ", partition=1)]))
     await eventually(lambda: bool(window.committable()))
 
-    assert [window.full(Partition("tests", number)) for number in range(3)] == [True, True, False]
+    assert [window.full(Partition("tests", number)) for number in range(3)] == [True, False, False]
     gate.set()
     assert await window.wait(10)
     window.committed(window.committable())

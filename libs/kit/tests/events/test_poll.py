@@ -109,7 +109,7 @@ async def test_a_rebalance_between_the_partitions_of_a_broken_poll_leaves_all_re
 
 @pytest.mark.parametrize("full", [(0, 1), (0,)])
 async def test_polling_goes_on_as_soon_as_a_commit_makes_space_in_a_full_partition(full: tuple[int, ...]) -> None:
-    member = runner(ConsumerLimits(poll_s=60, window=WindowLimits(records=1)))
+    member = runner(ConsumerLimits(poll_s=60, window=WindowLimits(uncommitted=1)))
     records = [Given(offset=0, partition=number) for number in full]
     member._window.add(member._engine.pending_records(records))  # noqa: SLF001 - what polls have filled
     polling = asyncio.create_task(member._poll(Silent(nothing)))  # noqa: SLF001 - FastStream's

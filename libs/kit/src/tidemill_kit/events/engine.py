@@ -99,7 +99,6 @@ class Engine:
         if event is None:
             pending_record.key = record.topic, record.partition, record.offset
         elif event.type not in subscription.routes:
-            pending_record.done = True
             self._count("", "unknown")  # no label from outside: there is no end of unknown types
         else:
             subject = record.topic, event.project, event.source, event.subject

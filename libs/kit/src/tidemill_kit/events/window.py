@@ -1,8 +1,8 @@
 """The records that a member of a consumer group has in hand: taken, not committed yet.
 
 They wait in queues, each queue in order and queues beside each other. A record that is slow, or waits, holds up its
-queue and in the end its partition, whose window is full then: nothing else. What is done without a gap may be
-committed.
+queue and nothing else, until so much of its partition waits, or is done behind it, that the partition's window is full.
+What is done without a gap may be committed; of what is done, hardly more than the offset is kept until then.
 """
 
 import asyncio
@@ -29,38 +29,49 @@ class WindowLimits:
     """What may be in hand. `uncommitted_per_key` None is no limit."""
 
     records: int = 500
-    """Of one partition, and a poll more."""
+    """Of one partition that are not done, and a poll more."""
     value_bytes: int = 32 * 1024 * 1024
-    """Of the values of one partition, and a poll more."""
+    """Of their values, and a poll more."""
+    uncommitted: int = 5_000
+    """Of one partition, done or not, and a poll more."""
     uncommitted_per_key: int | None = None
-    """Begun and not committed: fewer than an aggregate remembers requests where effects must happen once."""
+    """Of one queue, begun ones: fewer than an aggregate remembers requests where effects must happen once."""
     pause_after_failure_s: float = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """A record's place in its partition and its queue: all that is kept of it between its end and its commit."""
+
+    offset: int
+    key: Hashable
+    done: bool
 
 
 @dataclass(slots=True, eq=False)
 class _Held:
     """What is in hand of one partition, in order of offset: what may be committed, and what may not."""
 
-    records: "deque[PendingRecord]" = field(default_factory=deque)
-    finished: "deque[PendingRecord]" = field(default_factory=deque)
+    places: deque[_Place] = field(default_factory=deque)
+    finished: deque[_Place] = field(default_factory=deque)
+    records: int = 0
+    """Those that are not done; `value_bytes` are theirs."""
     value_bytes: int = 0
     farthest: int = -1
     """The highest offset that was begun."""
 
-
-@dataclass(slots=True, eq=False)
-class _KeyQueue:
-    """Records of one order."""
-
-    records: "deque[PendingRecord]" = field(default_factory=deque)
-    uncommitted: int = 0
-    in_work: bool = False
-    given_up: bool = False
+    def full(self, limits: WindowLimits) -> bool:
+        """Return whether no more of the partition is to be taken."""
+        return (
+            self.records >= limits.records
+            or self.value_bytes >= limits.value_bytes
+            or len(self.places) + len(self.finished) >= limits.uncommitted
+        )
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class PendingRecord:
-    """A record's place in its partition and its queue."""
+    """A record that is not done yet, or need not be."""
 
     record: Record
     event: CloudEvent | None = None
@@ -78,11 +89,9 @@ class PendingRecord:
     """Those that were passed over, and are done with this one."""
     refused: bool = False
     """Whether it ended as a dead letter, so that it stands for nothing."""
-    done: bool = False
+    place: _Place = field(init=False)
     held: _Held = field(init=False)
-    """What is in hand of its partition, it among others."""
-    key_queue: _KeyQueue | None = None
-    """Where it waits, from when it is added."""
+    """What is in hand of its partition."""
 
     @property
     def superseded(self) -> bool:
@@ -100,13 +109,23 @@ class PendingRecord:
         return len(self.record.value or b"")
 
 
+@dataclass(slots=True, eq=False)
+class _KeyQueue:
+    """Records of one order."""
+
+    records: deque[PendingRecord] = field(default_factory=deque)
+    uncommitted: int = 0
+    in_work: bool = False
+    given_up: bool = False
+
+
 Process = Callable[[PendingRecord, asyncio.Event, Turn], Awaitable[None]]
 
 
 class Window:
     """Brings records to their end while others come. `progress` is set when there is something to commit or to take.
 
-    `hurry` is set while something waits for a commit, `space` when a commit was made.
+    `hurry` is set while something waits for a commit, `space` when a partition may be full no more.
     """
 
     def __init__(self, *, process: Process, turns: Turns, limits: WindowLimits) -> None:
@@ -126,30 +145,29 @@ class Window:
         self._starting = False
 
     def add(self, pending_records: Iterable[PendingRecord]) -> None:
-        """Add records, which are in order of offset within each partition; those that are done are only committed."""
+        """Add records, which are in order of offset within each partition; those without a key are only committed."""
         for pending_record in pending_records:
-            record = pending_record.record
+            record, key = pending_record.record, pending_record.key
             held = pending_record.held = self._held[Partition(record.topic, record.partition)]
-            held.records.append(pending_record)
-            held.value_bytes += pending_record.size
-            if pending_record.done:
+            place = pending_record.place = _Place(record.offset, key, done=key is None)
+            held.places.append(place)
+            if place.done:
                 self.progress.set()
                 continue
+            held.records += 1
+            held.value_bytes += pending_record.size
             self._supersede(pending_record)
-            key_queue = pending_record.key_queue = self._key_queues[pending_record.key]
+            key_queue = self._key_queues[key]
             key_queue.records.append(pending_record)
             self._go_on(key_queue)
 
     def full(self, partition: Partition) -> bool:
         """Return whether no more of the partition is to be taken; ask for a commit then."""
         held = self._held.get(partition)
-        if held is None:
+        if held is None or not held.full(self._limits):
             return False
-        count = len(held.records) + len(held.finished)
-        full = count >= self._limits.records or held.value_bytes >= self._limits.value_bytes
-        if full:
-            self.hurry.set()
-        return full
+        self.hurry.set()
+        return True
 
     @property
     def idle(self) -> bool:
@@ -182,10 +200,10 @@ class Window:
         """Return for each partition the offset to go on from, where everything before is done."""
         ends: dict[Partition, int] = {}
         for partition, held in self._held.items():
-            while held.records and held.records[0].done:
-                held.finished.append(held.records.popleft())
+            while held.places and held.places[0].done:
+                held.finished.append(held.places.popleft())
             if held.finished:
-                ends[partition] = held.finished[-1].record.offset + 1
+                ends[partition] = held.finished[-1].offset + 1
         return ends
 
     def committed(self, ends: Mapping[Partition, int]) -> None:
@@ -194,24 +212,22 @@ class Window:
         self.space.set()
         for partition, end in ends.items():
             held = self._held[partition]
-            while held.finished and held.finished[0].record.offset < end:
-                pending_record = held.finished.popleft()
-                held.value_bytes -= pending_record.size
-                self._forget(pending_record)
+            while held.finished and held.finished[0].offset < end:
+                self._forget(held.finished.popleft().key)
 
     def left_over(self) -> Mapping[Partition, int]:
         """Return for each partition the first offset that is not done."""
         self.committable()
-        return {partition: held.records[0].record.offset for partition, held in self._held.items() if held.records}
+        return {partition: held.places[0].offset for partition, held in self._held.items() if held.places}
 
-    def _forget(self, pending_record: PendingRecord) -> None:
-        key_queue = pending_record.key_queue
+    def _forget(self, key: Hashable) -> None:
+        key_queue = self._key_queues.get(key)
         if key_queue is None:
             return
         key_queue.uncommitted -= 1
         self._go_on(key_queue)
         if not key_queue.records and not key_queue.uncommitted:
-            del self._key_queues[pending_record.key]
+            del self._key_queues[key]
 
     def _supersede(self, pending_record: PendingRecord) -> None:
         """Leave of what is not begun only the event with the highest number; those without a number stay."""
@@ -296,7 +312,7 @@ class Window:
                         del self._newest[pending_record.replaces]
                     key_queue.uncommitted += 1
                     key_queue.records.popleft()
-                    await self._finish(pending_record, turn)
+                    await self._bring_to_end(pending_record, turn)
                 if pending_record.refused:
                     self._fall_back(pending_record)
                 self._end(pending_record)
@@ -327,14 +343,23 @@ class Window:
         while last.by is not None and not last.by.refused:
             last = last.by
         ended, pending_record.passed = (pending_record, *pending_record.passed), ()
-        if last is pending_record or last.done:
+        if last is pending_record or last.place.done:
             for each in ended:
-                each.done = True
+                self._finish(each)
         else:
             last.passed += ended
         self.progress.set()
 
-    async def _finish(self, pending_record: PendingRecord, turn: Turn) -> None:
+    def _finish(self, pending_record: PendingRecord) -> None:
+        held = pending_record.held
+        was_full = held.full(self._limits)
+        pending_record.place.done = True
+        held.records -= 1
+        held.value_bytes -= pending_record.size
+        if was_full and not held.full(self._limits):
+            self.space.set()
+
+    async def _bring_to_end(self, pending_record: PendingRecord, turn: Turn) -> None:
         """Bring one record to its end, however often the engine itself fails at it: nothing behind it is committed."""
         while True:
             try:
