@@ -251,7 +251,7 @@ def test_what_has_expired_by_itself_is_forgotten(check: Checked) -> None:
     for number in range(3000):
         check.revocations.apply(revocation("KEY", "acme", f"key-{number}", expire_time=past))
     check.revocations.apply(revocation("KEY", "acme", "kept"))
-    assert len(check.revocations) < 2000
+    assert check.revocations.count < 2000
 
 
 @pytest.mark.parametrize("value", [b"", b"{}", b"nothing", b'{"kind": "NONE"}', b"\xff", b'["KEY"]'])

@@ -11,6 +11,12 @@ from typing import Any
 from joserfc import jws
 from joserfc.jwk import Key, OKPKey
 
+from tidemill_kit.access.access import Access
+from tidemill_kit.access.authenticator import Authenticator
+from tidemill_kit.access.documents import key_set_of
+from tidemill_kit.access.keys import IssuerKeys, KeyTimes, SigningKeys
+from tidemill_kit.access.revocations import Revocations
+from tidemill_kit.access.running import RunningCalls
 from tidemill_kit.access.tokens import AUDIENCE, Claims, public_set, signed
 
 ISSUER = "https://issuer.test"
@@ -77,6 +83,15 @@ class TestIssuer:
         unsigned = raw(head, body)
         signature = jws.JWSRegistry.algorithms[fields["alg"]].sign(unsigned.rstrip(".").encode(), key or self.key)
         return unsigned + _encoded(signature)
+
+
+def access_of(*issuers: TestIssuer, revocations: Revocations | None = None) -> Access:
+    """Return what checks the tokens of these issuers, against revocations that were all read."""
+    keys = [IssuerKeys(each.issuer, key_set_of(each.issuer, f"file:{each.file}"), KeyTimes()) for each in issuers]
+    known = Revocations() if revocations is None else revocations
+    known.complete = True
+    authenticator = Authenticator(SigningKeys(keys), known)
+    return Access(authenticator=authenticator, running=RunningCalls(known), components=())
 
 
 def raw(header: object, payload: object, signature: bytes = b"") -> str:

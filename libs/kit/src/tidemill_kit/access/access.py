@@ -18,7 +18,7 @@ class Access:
 
     authenticator: Authenticator
     running: RunningCalls
-    components: tuple[SigningKeys, RevocationReader]
+    components: tuple[SigningKeys | RevocationReader, ...]
 
     @classmethod
     def of(cls, settings: ServiceSettings) -> "Access | None":

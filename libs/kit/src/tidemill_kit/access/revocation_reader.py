@@ -72,7 +72,7 @@ class RevocationReader:
             if record is None:
                 self._revocations.complete = True
                 self._caught_up.set()
-                _log.info("access_revocations_read", revocations=len(self._revocations))
+                _log.info("access_revocations_read", revocations=self._revocations.count)
             elif record.value and not self._revocations.apply(record.value):
                 _log.error("access_revocation_unreadable", topic=self._topic, offset=record.offset)
-            REVOCATIONS.set(len(self._revocations))
+            REVOCATIONS.set(self._revocations.count)

@@ -60,8 +60,9 @@ class Revocations:
         self._listeners: list[Callable[[], None]] = []
         self._until_sweep = _SWEEP_AT
 
-    def __len__(self) -> int:
-        """Return how many are remembered."""
+    @property
+    def count(self) -> int:
+        """How many are remembered."""
         return len(self._entries)
 
     def on_change(self, listener: Callable[[], None]) -> None:

@@ -27,7 +27,7 @@ from tidemill.content.v1 import content_pb2 as tidemill_dot_content_dot_v1_dot_c
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tidemill/rag/v1/retrieval_service.proto\x12\x0ftidemill.rag.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a!tidemill/content/v1/content.proto\x1a!tidemill/options/v1/options.proto\"\xa7\x01\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\x30\n\x0fmetadata_filter\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0f\n\x07sources\x18\x05 \x03(\t\x12\x12\n\nprincipals\x18\x06 \x03(\t\x12\r\n\x05index\x18\x07 \x01(\x05\"a\n\x0eSearchResponse\x12.\n\x08passages\x18\x01 \x03(\x0b\x32\x1c.tidemill.content.v1.Passage\x12\r\n\x05index\x18\x02 \x01(\x05\x12\x10\n\x08warnings\x18\x03 \x03(\t2u\n\x10RetrievalService\x12\x61\n\x06Search\x12\x1e.tidemill.rag.v1.SearchRequest\x1a\x1f.tidemill.rag.v1.SearchResponse\"\x16\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\ncollectionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tidemill/rag/v1/retrieval_service.proto\x12\x0ftidemill.rag.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a!tidemill/content/v1/content.proto\x1a!tidemill/options/v1/options.proto\"\xa7\x01\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\x30\n\x0fmetadata_filter\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0f\n\x07sources\x18\x05 \x03(\t\x12\x12\n\nprincipals\x18\x06 \x03(\t\x12\r\n\x05index\x18\x07 \x01(\x05\"a\n\x0eSearchResponse\x12.\n\x08passages\x18\x01 \x03(\x0b\x32\x1c.tidemill.content.v1.Passage\x12\r\n\x05index\x18\x02 \x01(\x05\x12\x10\n\x08warnings\x18\x03 \x03(\t2\x82\x01\n\x10RetrievalService\x12n\n\x06Search\x12\x1e.tidemill.rag.v1.SearchRequest\x1a\x1f.tidemill.rag.v1.SearchResponse\"#\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\ncollection\xa2\xb5\x18\tinferenceb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,11 +35,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidemill.rag.v1.retrieval_s
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RETRIEVALSERVICE'].methods_by_name['Search']._loaded_options = None
-  _globals['_RETRIEVALSERVICE'].methods_by_name['Search']._serialized_options = b'\210\265\030\002\220\265\030\001\232\265\030\ncollection'
+  _globals['_RETRIEVALSERVICE'].methods_by_name['Search']._serialized_options = b'\210\265\030\002\220\265\030\001\232\265\030\ncollection\242\265\030\tinference'
   _globals['_SEARCHREQUEST']._serialized_start=161
   _globals['_SEARCHREQUEST']._serialized_end=328
   _globals['_SEARCHRESPONSE']._serialized_start=330
   _globals['_SEARCHRESPONSE']._serialized_end=427
-  _globals['_RETRIEVALSERVICE']._serialized_start=429
-  _globals['_RETRIEVALSERVICE']._serialized_end=546
+  _globals['_RETRIEVALSERVICE']._serialized_start=430
+  _globals['_RETRIEVALSERVICE']._serialized_end=560
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,108 @@
+"""Every RPC of the contract on one server, each with a trivial handler, and calls of them by name."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc import error_details_pb2, status_pb2
+
+from libs.kit.tests.grpc.support import Context, settings
+from tidemill.options.v1 import options_pb2
+from tidemill_kit.access.access import Access
+from tidemill_kit.grpc.server import GrpcServer
+from tidemill_testkit.contract import all_methods, register_all
+
+Metadata = Sequence[tuple[str, str]]
+Outcome = tuple[grpc.StatusCode, str]
+"""A code, and the reason of its error."""
+
+OK: Outcome = (grpc.StatusCode.OK, "")
+
+
+def name_of(method: MethodDescriptor) -> str:
+    return f"{method.containing_service.full_name}/{method.name}"
+
+
+def role_of(method: MethodDescriptor) -> int:
+    return int(method.GetOptions().Extensions[options_pb2.required_role])
+
+
+METHODS = {name_of(method): method for method in all_methods()}
+GUARDED = {name: method for name, method in METHODS.items() if role_of(method) != options_pb2.ROLE_PUBLIC}
+
+
+def trivial(method: MethodDescriptor) -> Callable[..., object]:
+    """Return a handler that reads what it is sent and answers nothing in particular."""
+    answer = GetMessageClass(method.output_type)
+
+    async def read(request: Any) -> None:  # noqa: ANN401 - a message, or a stream of them
+        if method.client_streaming:
+            async for _ in request:
+                pass
+
+    async def unary(request: object, _context: Context) -> object:
+        await read(request)
+        return answer()
+
+    async def stream(request: object, _context: Context) -> AsyncIterator[object]:
+        await read(request)
+        yield answer()
+
+    return stream if method.server_streaming else unary
+
+
+class AllRpcs:
+    """Calls RPCs with nothing but metadata."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+
+    async def __call__(self, method: str, metadata: Metadata = ()) -> Outcome:
+        code, reason, _ = await self.answered(method, metadata)
+        return code, reason
+
+    async def answered(self, method: str, metadata: Metadata = ()) -> tuple[grpc.StatusCode, str, str]:
+        """Return code, reason and text."""
+        declared = METHODS[method]
+        arity = (
+            f"{'stream' if declared.client_streaming else 'unary'}_{'stream' if declared.server_streaming else 'unary'}"
+        )
+        start = getattr(self._channel, arity)(f"/{method}", None, None)
+        request: Any = iter([b""]) if declared.client_streaming else b""
+        call = start(request, metadata=metadata, timeout=20)
+        try:
+            if declared.server_streaming:
+                async for _ in call:
+                    pass
+            else:
+                await call
+        except grpc.aio.AioRpcError as error:
+            return error.code(), _reason(error), error.details() or ""
+        return grpc.StatusCode.OK, "", ""
+
+
+def _reason(error: grpc.aio.AioRpcError) -> str:
+    packed = (error.trailing_metadata() or grpc.aio.Metadata()).get("grpc-status-details-bin")
+    info = error_details_pb2.ErrorInfo()
+    if isinstance(packed, bytes):
+        status_pb2.Status.FromString(packed).details[0].Unpack(info)
+    return str(info.reason)
+
+
+@asynccontextmanager
+async def all_rpcs(access: Access | None) -> AsyncIterator[AllRpcs]:
+    """Serve every RPC."""
+    server = GrpcServer(settings(), register_all(trivial), access=access)
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            yield AllRpcs(channel)
+    finally:
+        await server.stop(0)
+
+
+def bearing(token: str, *more: tuple[str, str]) -> Metadata:
+    return (("authorization", f"Bearer {token}"), *more)

@@ -1,0 +1,153 @@
+"""Every RPC of the contract, by reflection: who may call it, and that nothing but a good credential opens it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from libs.kit.tests.access.rpcs import GUARDED, METHODS, OK, AllRpcs, all_rpcs, bearing
+from libs.kit.tests.access.support import revocation
+from libs.kit.tests.access.test_tokens import WRONG
+from libs.kit.tests.grpc.support import Lines
+from tidemill_kit.access.policy import ROLES
+from tidemill_kit.access.revocations import Revocations
+from tidemill_testkit.access import TestIssuer, access_of
+
+MATRIX = Path(__file__).parent / "matrix.txt"
+SERVICES = ("ingest", "rag", "trainer", "inference", "feedback", "evaluator", "monitor")
+UNAUTHENTICATED, DENIED = grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED
+HEADERS_ARE_TRIMMED = {"a blank"}
+"""Defects that the transport takes away."""
+
+
+def rows() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return the role and the callers of each RPC, as they were agreed on."""
+    lines = (line.split() for line in MATRIX.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
+    return {method: (role, tuple(callers)) for method, role, *callers in lines}
+
+
+@pytest.fixture
+def issuer(tmp_path: Path) -> TestIssuer:
+    return TestIssuer(tmp_path)
+
+
+@pytest.fixture
+async def call(issuer: TestIssuer) -> AsyncIterator[AllRpcs]:
+    async with all_rpcs(access_of(issuer)) as rpcs:
+        yield rpcs
+
+
+def test_every_rpc_has_a_row() -> None:
+    assert sorted(rows()) == sorted(METHODS)
+
+
+@pytest.mark.parametrize("role", [*ROLES, "unknown"])
+async def test_a_role_may_call_what_its_row_says_and_nothing_else(issuer: TestIssuer, call: AllRpcs, role: str) -> None:
+    token, rank = issuer.token("acme", role), ["public", *ROLES].index(role) if role in ROLES else 0
+    expected = {
+        method: OK if ["public", *ROLES].index(needed) <= rank else (DENIED, "ROLE_REQUIRED")
+        for method, (needed, _) in rows().items()
+    }
+    assert {method: await call(method, bearing(token)) for method in METHODS} == expected
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_service_may_call_the_rpcs_that_name_it_and_nothing_else(
+    issuer: TestIssuer, call: AllRpcs, service: str
+) -> None:
+    metadata = bearing(
+        issuer.service_token(service), ("tidemill-project", "acme"), ("tidemill-on-behalf-of", "user:ada")
+    )
+    expected = {
+        method: OK if role == "public" or service in callers else (DENIED, "SERVICE_NOT_ALLOWED")
+        for method, (role, callers) in rows().items()
+    }
+    assert {method: await call(method, metadata) for method in METHODS} == expected
+
+
+async def test_a_refusal_names_the_role_that_is_needed_and_the_caller_s(issuer: TestIssuer, call: AllRpcs) -> None:
+    method = "tidemill.ingest.v1.SourceService/CreateSource"
+    _, _, text = await call.answered(method, bearing(issuer.token("acme", "viewer", "poet")))
+    assert text == f"{method} needs the role {rows()[method][0]} in the project; the caller's roles are: viewer"
+
+
+async def test_a_permission_opens_one_rpc_and_a_scope_closes_all_others(issuer: TestIssuer, call: AllRpcs) -> None:
+    for one in GUARDED:
+        token = issuer.token("acme", permissions=frozenset({one}))
+        other = next(each for each in GUARDED if each != one)
+        assert await call(one, bearing(token)) == OK
+        assert await call(other, bearing(token)) == (DENIED, "ROLE_REQUIRED")
+    scoped = issuer.token("acme", "installation_admin", scopes=frozenset({next(iter(GUARDED))}))
+    assert [await call(each, bearing(scoped)) for each in GUARDED] == [
+        OK,
+        *[(DENIED, "SCOPE_MISSING")] * (len(GUARDED) - 1),
+    ]
+
+
+async def test_no_rpc_is_open_without_a_credential(call: AllRpcs) -> None:
+    outcomes = {await call(method, (("tidemill-project", "acme"),)) for method in GUARDED}
+    assert outcomes == {(UNAUTHENTICATED, "CREDENTIAL_MISSING")}
+    assert {await call(method) for method in METHODS.keys() - GUARDED} == {OK}
+
+
+@pytest.mark.parametrize("wrong", sorted(WRONG.keys() - HEADERS_ARE_TRIMMED))
+async def test_no_rpc_takes_a_wrong_credential_and_nothing_of_it_is_logged(
+    issuer: TestIssuer, call: AllRpcs, lines: Lines, wrong: str
+) -> None:
+    token = WRONG[wrong](issuer)
+    answers = {await call.answered(method, bearing(token)) for method in GUARDED}
+
+    ((code, reason, text),) = answers
+    assert (code, reason) == (UNAUTHENTICATED, "CREDENTIAL_INVALID")
+    parts = [token[at : at + 12] for at in range(0, len(token) - 11, 6)]
+    assert [part for part in parts if part in lines.text + text] == []
+
+
+async def test_two_credentials_are_as_wrong_as_none(issuer: TestIssuer, call: AllRpcs) -> None:
+    good = issuer.token("acme", "admin")
+    outcomes = {await call(method, bearing(good, ("authorization", f"Bearer {good}"))) for method in GUARDED}
+    assert outcomes == {(UNAUTHENTICATED, "CREDENTIAL_INVALID")}
+
+
+async def test_an_expired_credential_says_so(issuer: TestIssuer, call: AllRpcs) -> None:
+    expired = issuer.token("acme", "admin", issue_time=1e9, expire_time=1e9 + 60)
+    assert {await call(method, bearing(expired)) for method in GUARDED} == {(UNAUTHENTICATED, "CREDENTIAL_EXPIRED")}
+
+
+async def test_no_rpc_lets_a_credential_of_one_project_name_another(issuer: TestIssuer, call: AllRpcs) -> None:
+    metadata = bearing(issuer.token("globex", "installation_admin"), ("tidemill-project", "acme"))
+    answers = {await call.answered(method, metadata) for method in GUARDED}
+    metadata = bearing(issuer.token("globex", "installation_admin"), ("tidemill-project", "absent"))
+    answers |= {await call.answered(method, metadata) for method in GUARDED}
+
+    ((code, reason, _),) = answers
+    assert (code, reason) == (DENIED, "PROJECT_NOT_ALLOWED")
+
+
+async def test_no_rpc_takes_a_revoked_credential(issuer: TestIssuer) -> None:
+    revocations = Revocations()
+    async with all_rpcs(access_of(issuer, revocations=revocations)) as call:
+        token = issuer.token("acme", "installation_admin", id="the-key")
+        assert {await call(method, bearing(token)) for method in GUARDED} == {OK}
+        revocations.apply(revocation("KEY", "acme", "the-key"))
+        assert {await call(method, bearing(token)) for method in GUARDED} == {(UNAUTHENTICATED, "CREDENTIAL_REVOKED")}
+
+
+async def test_a_header_of_a_megabyte_is_refused_and_the_next_call_is_answered(
+    issuer: TestIssuer, call: AllRpcs, lines: Lines
+) -> None:
+    method = next(iter(GUARDED))
+    code, _ = await call(method, bearing("a" * 1_000_000))
+
+    assert code in (UNAUTHENTICATED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert "aaaa" not in lines.text
+    assert await call(method, bearing(issuer.token("acme", "installation_admin"))) == OK
+
+
+async def test_the_largest_credential_is_taken(issuer: TestIssuer, call: AllRpcs) -> None:
+    groups = frozenset(f"group-of-people-{number:04}" for number in range(240))
+    token = issuer.token("acme", "installation_admin", groups=groups)
+
+    assert 7000 < len(token) <= 8192
+    assert {await call(method, bearing(token)) for method in GUARDED} == {OK}

@@ -1,0 +1,100 @@
+"""The JSON edge asks for the same credentials as gRPC, and refuses them in the same way."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic_settings import SettingsConfigDict
+
+from libs.kit.tests.access.rpcs import GUARDED, METHODS, trivial
+from libs.kit.tests.access.test_every_rpc import rows
+from libs.kit.tests.access.test_tokens import WRONG
+from libs.kit.tests.grpc.support import Lines, settings
+from tidemill_kit.access.access import Access, NoAccess
+from tidemill_kit.access.policy import ROLES
+from tidemill_kit.grpc.server import GrpcServer, admission_of
+from tidemill_kit.http.rpc import HttpRpcs, rpc_application
+from tidemill_kit.http.server import server_of
+from tidemill_kit.http.settings import RpcHttpSettings
+from tidemill_testkit.access import TestIssuer, access_of
+from tidemill_testkit.contract import register_all
+
+UNARY = [name for name in GUARDED if not METHODS[name].client_streaming and not METHODS[name].server_streaming]
+
+
+class ProbeSettings(RpcHttpSettings):
+    model_config = SettingsConfigDict(env_prefix="PROBE_")
+
+
+def chosen(**changes: object) -> ProbeSettings:
+    return ProbeSettings(**{**settings().model_dump(), "http_port": 0, "http_rpcs": True, **changes})
+
+
+@asynccontextmanager
+async def serving(access: Access | None) -> AsyncIterator[httpx.AsyncClient]:
+    made = chosen()
+    rpcs = HttpRpcs(register_all(trivial), made, admission=admission_of(made), access=access)
+    transport = httpx.ASGITransport(rpc_application(rpcs, made, dependencies=[]))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        yield client
+
+
+def outcome(response: httpx.Response) -> tuple[int, str]:
+    answer = response.json()
+    return response.status_code, answer["details"][0]["reason"] if response.is_error else ""
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_a_role_may_call_what_its_row_says(tmp_path: Path, role: str) -> None:
+    issuer = TestIssuer(tmp_path)
+    headers = {"authorization": f"Bearer {issuer.token('acme', role)}"}
+    ranks = ["public", *ROLES]
+    async with serving(access_of(issuer)) as client:
+        found = {method: outcome(await client.post(f"/{method}", headers=headers, json={})) for method in UNARY}
+
+    assert found == {
+        method: (200, "") if ranks.index(rows()[method][0]) <= ranks.index(role) else (403, "ROLE_REQUIRED")
+        for method in UNARY
+    }
+
+
+@pytest.mark.parametrize("wrong", sorted(WRONG))
+async def test_no_rpc_takes_a_wrong_credential_and_nothing_of_it_is_logged(
+    tmp_path: Path, lines: Lines, wrong: str
+) -> None:
+    issuer = TestIssuer(tmp_path)
+    token = WRONG[wrong](issuer)
+    async with serving(access_of(issuer)) as client:
+        answers = [await client.post(f"/{each}", headers={"authorization": f"Bearer {token}"}) for each in UNARY]
+
+    assert {outcome(answer) for answer in answers} == {(401, "CREDENTIAL_INVALID")}
+    assert answers[0].headers["www-authenticate"] == "Bearer"
+    parts = [token[at : at + 12] for at in range(0, len(token) - 11, 6)]
+    assert [part for part in parts if part in lines.text + answers[0].text] == []
+
+
+async def test_none_is_open_without_a_credential_or_with_one_of_another_project(tmp_path: Path) -> None:
+    issuer = TestIssuer(tmp_path)
+    other = {"authorization": f"Bearer {issuer.token('globex', 'admin')}", "tidemill-project": "acme"}
+    async with serving(access_of(issuer)) as client:
+        missing = {outcome(await client.post(f"/{each}", headers={"tidemill-project": "acme"})) for each in UNARY}
+        foreign = {outcome(await client.post(f"/{each}", headers=other)) for each in UNARY}
+        huge = await client.post(f"/{UNARY[0]}", headers={"authorization": "Bearer " + "a" * 1_000_000})
+
+    assert missing == {(401, "CREDENTIAL_MISSING")}
+    assert foreign == {(403, "PROJECT_NOT_ALLOWED")}
+    assert outcome(huge) == (401, "CREDENTIAL_INVALID")
+
+
+def test_no_api_begins_without_a_check_where_issuers_are_configured(tmp_path: Path) -> None:
+    made = chosen(access_issuers=(TestIssuer(tmp_path).setting,))
+    with pytest.raises(NoAccess):
+        GrpcServer(made, register_all(trivial))
+    with pytest.raises(NoAccess):
+        HttpRpcs(register_all(trivial), made, admission=admission_of(made), access=None)
+    plain = chosen()
+    believing = HttpRpcs(register_all(trivial), plain, admission=admission_of(plain), access=None)
+    with pytest.raises(NoAccess):
+        server_of(rpc_application(believing, plain, dependencies=[]), made)
