@@ -1,8 +1,8 @@
-"""Prints how the code stands against the bars of its structure, and fails when one is missed.
+"""Prints how the code stands against the bars of its structure, or of speed, and fails when one is missed.
 
 `python infra/bars.py` reads the tracked files; `--since REF` compares the size of the source with that of an earlier
-commit, `--stack` adds the memory of the running stack, `--json` prints all of it for programs. The bars of speed are
-printed by `make bench`.
+commit, `--stack` adds the memory of the running stack. `--speed` measures speed instead, on a stack of its own; names
+of measurements (`--speed engine aggregates`) run only those. `--json` prints all of it for programs.
 """
 
 import argparse
@@ -10,8 +10,9 @@ import ast
 import json
 import subprocess
 import sys
+import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,26 +22,6 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parent.parent
 MAX_FILE, MAX_FUNCTION, MAX_APP = 400, 60, 150
 SDK = "tidemill"
-SERVER_LIBRARIES = frozenset(
-    {
-        "aiokafka",
-        "faststream",
-        "matplotlib",
-        "minio",
-        "motor",
-        "prometheus-client",
-        "psutil",
-        "pydantic-settings",
-        "pymongo",
-        "qdrant-client",
-        "rich",
-        "structlog",
-        "torch",
-        "transformers",
-        "typer",
-    }
-)
-"""Distributions that programs which only call Tidemill do not install."""
 GENERATED = ("libs/contracts/",)
 
 
@@ -64,8 +45,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--since", metavar="REF", help="compare the size of the source with that of this commit")
     parser.add_argument("--stack", action="store_true", help="measure the memory of the running stack")
+    parser.add_argument("--speed", nargs="*", metavar="NAME", help="measure speed: by all measurements, or by these")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
+    if chosen.speed is not None:
+        return speed(chosen.speed, as_json=chosen.json)
     files = {path: (ROOT / path).read_text() for path in _python_files()}
     bars = [*structure(files), sdk()]
     if chosen.since:
@@ -81,6 +65,21 @@ def main() -> int:
             for place in bar.places:
                 print(f"    {place}")  # noqa: T201 - a command prints
     return 0 if all(bar.holds for bar in bars) else 1
+
+
+def speed(chosen: list[str], *, as_json: bool) -> int:
+    """Measure speed, print the table, and return the exit code; a terminal shows what runs and an estimate."""
+    sys.path.insert(0, str(ROOT))
+    from tests.bench import _bars  # noqa: PLC0415 - only where it is asked for, as it imports what it measures
+
+    known = sorted({bar.measured_by.rpartition(".")[2] for bar in _bars.BARS})
+    if unknown := sorted(set(chosen) - set(known)):
+        sys.stderr.write(f"there is no measurement {', '.join(unknown)}; there are {', '.join(known)}\n")
+        return 2
+    results = _bars.measure(chosen, _say)
+    shown = json.dumps(_bars.as_json(results), indent=2) if as_json else "\n".join(_bars.table(results))
+    print(shown)  # noqa: T201 - a command prints
+    return 0 if all(result.holds for result in results) else 1
 
 
 def structure(files: dict[str, str]) -> Iterator[Bar]:
@@ -101,13 +100,14 @@ def structure(files: dict[str, str]) -> Iterator[Bar]:
 def growth(files: dict[str, str], ref: str) -> Bar:
     """Compare the lines of source with those of an earlier commit, in percent."""
     listed = _git("ls-tree", "-r", "--name-only", ref).splitlines()
-    before = sum(_git("show", f"{ref}:{path}").count("\n") for path in listed if _is_source(path))
+    before = sum(_lines_at(ref, [path for path in listed if _is_source(path)]))
     now = sum(text.count("\n") for path, text in files.items() if _is_source(path))
     return Bar(f"source since {ref}: {before} to {now} lines, in percent", round(100 * now / before, 1))
 
 
 def sdk() -> Bar:
-    """Count the distributions that only a server needs among those that the SDK brings."""
+    """Count the distributions that the SDK brings beside those that its pyproject.toml lists."""
+    pyproject = tomllib.loads((ROOT / "libs" / "sdk" / "pyproject.toml").read_text(encoding="utf-8"))
     brought, pending = {SDK}, [SDK]
     while pending:
         for text in metadata.requires(pending.pop()) or []:
@@ -117,8 +117,8 @@ def sdk() -> Bar:
             ):
                 brought.add(requirement.name)
                 pending.append(requirement.name)
-    wrong = tuple(sorted(SERVER_LIBRARIES & brought))
-    return Bar(f"server libraries among the SDK's {len(brought)} distributions", len(wrong), 0, wrong)
+    wrong = tuple(sorted(brought - set(pyproject["tool"]["tidemill"]["installs"])))
+    return Bar(f"others than its own few among the SDK's {len(brought)} distributions", len(wrong), 0, wrong)
 
 
 def memory() -> Bar:
@@ -146,6 +146,24 @@ def _functions(files: dict[str, str]) -> Iterator[tuple[str, int]]:
 
 def _is_source(path: str) -> bool:
     return path.endswith(".py") and "/src/" in path and not path.startswith(GENERATED)
+
+
+def _lines_at(ref: str, paths: Sequence[str]) -> Iterator[int]:
+    """Return the number of lines that each file had at a commit, read by one process."""
+    names = "".join(f"{ref}:{path}\n" for path in paths).encode()
+    command = ["git", "cat-file", "--batch"]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, input=names, check=True).stdout  # noqa: S603 - git's own words
+    at = 0
+    for _ in paths:
+        header, _, _ = output[at : at + 200].partition(b"\n")
+        begin, size = at + len(header) + 1, int(header.split()[-1])
+        yield output.count(b"\n", begin, begin + size)
+        at = begin + size + 1
+
+
+def _say(line: str) -> None:
+    if sys.stderr.isatty() or "failed" in line:
+        sys.stderr.write(line + "\n")
 
 
 def _python_files() -> list[str]:

@@ -2,7 +2,7 @@
 
 The ways take turns, save by save, so that what else the machine does meets all of them alike; medians are printed.
 
-Run with TIDEMILL_TEST_STACK naming a stack.json: `python tests/bench/aggregates.py [saves]`.
+Run with TIDEMILL_TEST_STACK naming a stack.json: `python -m tests.bench.aggregates [saves]`.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 from libs.kit.tests.notes import Note, notes_in
+from tests.bench._figures import report
 from tidemill_core.application import Request
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_local.addresses import Addresses
@@ -91,6 +92,7 @@ async def main(saves: int) -> None:
     for name, (took_ms, cpu_ms) in medians.items():
         row = f"{name:40} {took_ms:6.2f} ms {bare_ms / took_ms:6.2f} of bare {cpu_ms:6.2f} ms of CPU in this process\n"
         sys.stdout.write(row)
+    report("aggregate_save", bare_ms / medians["MongoAggregates.update, one event each"][0], "x")
     await client.drop_database(database.name)
 
 

@@ -6,7 +6,7 @@ continues each event's trace, counts it and logs what fails: what a service does
 turns, and medians are printed. Then how long after its writing an event of other subjects has its effect while one
 event takes seconds and while none does, for its own partition and for the other ones.
 
-Run with TIDEMILL_TEST_STACK naming a stack.json: `python tests/bench/engine.py [events]`.
+Run with TIDEMILL_TEST_STACK naming a stack.json: `python -m tests.bench.engine [events]`.
 """
 
 import asyncio
@@ -31,6 +31,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from pydantic import BaseModel
 
+from tests.bench._figures import report
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 from tidemill_kit.runtime.logging import merge_event_facts
@@ -192,8 +193,8 @@ async def new_topic(bootstrap: str) -> AsyncIterator[str]:
     await admin.close()
 
 
-async def print_rates(bootstrap: str, *, name: str, events: int, round_trip_s: float) -> None:
-    """Print a line for each way."""
+async def print_rates(bootstrap: str, *, name: str, events: int, round_trip_s: float) -> float:
+    """Print a line for each way, and return the ratio."""
     rates: dict[str, list[tuple[float, float]]] = {way.__name__: [] for way in (bare, engine)}
     async with new_topic(bootstrap) as topic:
         await fill(bootstrap, topic, events=events, written=[])
@@ -205,13 +206,16 @@ async def print_rates(bootstrap: str, *, name: str, events: int, round_trip_s: f
         say(f"{name}: {way_name:6} {rate:7.0f} events/s, {1e6 / cpu_rate:5.1f} us of CPU each, {memory}")
     ratios = [ours / theirs for (theirs, _), (ours, _) in zip(rates["bare"], rates["engine"], strict=True)]
     say(f"{name}: engine / bare = {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    return median(ratios)
 
 
 async def main(events: int) -> None:
     """Print the rates with each kind of store, then what a slow event costs others."""
     bootstrap = Addresses.read(Path(os.environ["TIDEMILL_TEST_STACK"])).kafka
-    await print_rates(bootstrap, name="effect in memory", events=events, round_trip_s=0)
-    await print_rates(bootstrap, name="effect of 2 ms", events=events // 5, round_trip_s=0.002)
+    in_memory = await print_rates(bootstrap, name="effect in memory", events=events, round_trip_s=0)
+    report("events_in_memory", in_memory, "x")
+    of_2_ms = await print_rates(bootstrap, name="effect of 2 ms", events=events // 5, round_trip_s=0.002)
+    report("events_of_2_ms", of_2_ms, "x")
     await print_latencies(bootstrap)
 
 
@@ -230,6 +234,7 @@ async def print_latencies(bootstrap: str) -> None:
             ratios[name].append(with_s / without_s)
     for name, each in ratios.items():
         say(f"{name} partition: p95 with / without = {median(each):.2f} ({min(each):.2f} to {max(each):.2f})")
+    report("others_p95", max(map(median, ratios.values())), "x")
 
 
 def say(line: str) -> None:

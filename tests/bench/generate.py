@@ -4,7 +4,7 @@ The prompts are documents of the standard library with a question each, the answ
 bare engine gets each batch whole, padded; Generate gets as many calls at once, by gRPC, with record, template and
 store around each. Then a late call's first token beside eight that run, and memory.
 
-Run with TIDEMILL_TEST_STACK naming a stack.json with services: `python tests/bench/generate.py [model folder]`. Its
+Run with TIDEMILL_TEST_STACK naming a stack.json with services: `python -m tests.bench.generate [model folder]`. Its
 numeric format is the one that the service takes on this processor; both use as many threads.
 """
 
@@ -23,6 +23,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the service has it; be
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tests.bench._figures import report
 from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import (
     configuration_pb2,
@@ -155,6 +156,7 @@ async def main() -> None:
         f"the service holds {memory:.0f} MB; {computed_format('auto')}, {torch.get_num_threads()} threads",
     ]
     sys.stdout.write("\n".join(lines) + "\n")
+    report(f"generate_{BATCH_SIZE[-1]}", ours[-1] / theirs[-1], "x")
 
 
 def _asked(text: str) -> GenerateRequest:

@@ -3,19 +3,12 @@
 import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import requires
+from pathlib import Path
 
-LIGHT = {
-    "googleapis-common-protos",
-    "grpcio",
-    "grpcio-status",
-    "opentelemetry-api",
-    "protobuf",
-    "tidemill",
-    "tidemill-contracts",
-    "tidemill-core",
-    "typing-extensions",
-}
+PYPROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+LIGHT = set(PYPROJECT["tool"]["tidemill"]["installs"])
 IMPORTED = {
     "google",
     "grpc",

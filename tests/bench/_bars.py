@@ -1,0 +1,203 @@
+"""The bars of speed, and the run that measures them: `python infra/bars.py --speed`.
+
+Each measurement is a program of its own that prints what it finds and hands its figures on (`_figures`). They run one
+after the other on a fresh stack with its services, for other work on the machine lowers most of them.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bench._figures import FILE, Figure, figures_in
+from tidemill_kit.models.numeric_format import computes_bfloat16
+from tidemill_local import LocalStack
+
+ROOT = Path(__file__).resolve().parents[2]
+CPUINFO = Path("/proc/cpuinfo")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """What is measured, by which module, how much it was before, and what is promised."""
+
+    name: str
+    what: str
+    measured_by: str
+    before: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def promise(self) -> str:
+        """The limit in words."""
+        return f"at least {self.at_least:g}" if self.at_least is not None else f"at most {self.at_most:g}"
+
+    def holds(self, measured: float) -> bool:
+        """Return whether a value is within the limit."""
+        return measured >= self.at_least if self.at_least is not None else measured <= (self.at_most or 0.0)
+
+
+ENGINE, AGGREGATES, VECTORS = "tests.bench.engine", "tests.bench.aggregates", "services.rag.tests.bench.vectors"
+GENERATE, STORE_CALLS = "tests.bench.generate", "services.inference.tests.bench.store_calls"
+BARS = (
+    Bar(
+        name="events_in_memory",
+        what="event engine / plain aiokafka, effect in memory",
+        measured_by=ENGINE,
+        before="0.08",
+        at_least=0.35,
+    ),
+    Bar(
+        name="events_of_2_ms",
+        what="event engine / plain aiokafka, effect of 2 ms",
+        measured_by=ENGINE,
+        before="4.9",
+        at_least=8,
+    ),
+    Bar(
+        name="others_p95",
+        what="others' p95 beside a record of seconds / without",
+        measured_by=ENGINE,
+        before="stalls",
+        at_most=1.2,
+    ),
+    Bar(
+        name="aggregate_save",
+        what="aggregate save with an event / bare find and update",
+        measured_by=AGGREGATES,
+        before="0.48",
+        at_least=0.75,
+    ),
+    Bar(
+        name="store_calls",
+        what="store calls of one answer, relay included",
+        measured_by=STORE_CALLS,
+        before="9",
+        at_most=5,
+    ),
+    Bar(
+        name="search_20k",
+        what="search p50 for 1,000 chunks with all filters, at 20,000",
+        measured_by=VECTORS,
+        before="4.9 ms",
+        at_most=0.4,
+    ),
+    Bar(
+        name="search_50k",
+        what="search p50 for 1,000 chunks with all filters, at 50,000",
+        measured_by=VECTORS,
+        before="4.9 ms",
+        at_most=0.4,
+    ),
+    Bar(
+        name="recall_at_10",
+        what="recall@10 of these searches",
+        measured_by=VECTORS,
+        before="1",
+        at_least=0.99,
+    ),
+    Bar(
+        name="generate_16",
+        what="Generate / transformers' own batch, 16 at once",
+        measured_by=GENERATE,
+        before="0.62",
+        at_least=0.85,
+    ),
+)
+SECONDS: Mapping[str, float] = {ENGINE: 90, AGGREGATES: 25, VECTORS: 60, GENERATE: 120, STORE_CALLS: 15}
+"""About how long each takes, for the estimate."""
+_START_S = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A bar, what was measured (None where the measurement failed), and the load of the machine before."""
+
+    bar: Bar
+    figure: Figure | None
+    load: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the bar is held."""
+        return self.figure is not None and self.bar.holds(self.figure.measured)
+
+    def row(self) -> tuple[str, ...]:
+        """Return the cells of the table."""
+        measured = f"{self.figure.measured:.3g} {self.figure.unit}" if self.figure else "not measured"
+        verdict = "held" if self.holds else "MISSED"
+        return self.bar.what, self.bar.before, self.bar.promise, measured, verdict, f"{self.load:.1f}"
+
+
+def measure(chosen: Collection[str], say: Callable[[str], None]) -> list[Result]:
+    """Run the measurements whose modules' last names are chosen, all if none is, on a stack of their own."""
+    bars = [bar for bar in BARS if not chosen or bar.measured_by.rpartition(".")[2] in chosen]
+    modules = list(dict.fromkeys(bar.measured_by for bar in bars))
+    with tempfile.TemporaryDirectory(prefix="tidemill-bars-") as name:
+        figures, stack = Path(name) / "figures", LocalStack(Path(name) / ".tidemill")
+        progress = _Progress(modules, say)
+        try:
+            progress.step("starts the stack")
+            stack.up(lambda _: None)
+            loads = dict(_run(modules, stack.addresses_file, figures, progress))
+        finally:
+            stack.down()
+        found = figures_in(figures)
+    return [Result(bar=bar, figure=found.get(bar.name), load=loads[bar.measured_by]) for bar in bars]
+
+
+def table(results: Sequence[Result]) -> Iterator[str]:
+    """Return the lines of the table."""
+    rows = [("what", "before", "bar", "measured", "", "load"), *(result.row() for result in results)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield f"on {processor()}"
+
+
+def as_json(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Return what `--json` prints."""
+    return [asdict(result) | {"holds": result.holds, "processor": processor()} for result in results]
+
+
+def processor(cpuinfo: Path = CPUINFO) -> str:
+    """Return the processor's name, its cores, and in which format models compute there."""
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    computes = "bfloat16" if computes_bfloat16() else "float32"
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores, {computes}"
+
+
+def _run(modules: Sequence[str], stack: Path, figures: Path, progress: "_Progress") -> Iterator[tuple[str, float]]:
+    environment = {**os.environ, "TIDEMILL_TEST_STACK": str(stack), FILE: str(figures)}
+    for module in modules:
+        load = os.getloadavg()[0]
+        progress.step(module)
+        command = [sys.executable, "-m", module]
+        done = subprocess.run(  # noqa: S603 - our own scripts
+            command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True
+        )
+        if done.returncode:
+            progress.say(f"{module} failed:\n{done.stdout}{done.stderr}")
+        yield module, load
+
+
+class _Progress:
+    """Says what runs, after how long, and how long all of it takes."""
+
+    def __init__(self, modules: Sequence[str], say: Callable[[str], None]) -> None:
+        self.say = say
+        self._begun, self._steps, self._count = time.monotonic(), 0, len(modules) + 1
+        self._about_s = _START_S + sum(SECONDS[module] for module in modules)
+
+    def step(self, what: str) -> None:
+        self._steps += 1
+        minutes = (time.monotonic() - self._begun) / 60
+        self.say(f"{self._steps} of {self._count}, {minutes:.1f} of about {self._about_s / 60:.0f} min: {what}")
