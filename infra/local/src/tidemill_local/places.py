@@ -45,6 +45,11 @@ class StackFolder:
         """The written settings of the programs."""
         return self.root / "config"
 
+    @property
+    def signing_keys(self) -> Path:
+        """The private keys that monitor signs tokens with."""
+        return self.config / "access" / "signing-keys.json"
+
     def data(self, program: str) -> Path:
         """Return the folder of a program's own data."""
         return self.root / "data" / program

@@ -21,7 +21,7 @@ SERVICES: Mapping[str, tuple[str, ...]] = {
     "inference": ("grpc", "http", "metrics"),
     "feedback": ("grpc", "http", "metrics"),
     "evaluator": ("grpc", "metrics"),
-    "monitor": ("grpc", "metrics"),
+    "monitor": ("grpc", "http", "metrics"),
 }
 """The port names of each service; all services have a gRPC API."""
 
@@ -65,6 +65,9 @@ NO_TELEMETRY = {
 
 _TOKEN_KEYS = {"inference": "INFERENCE_FEEDBACK_TOKEN_KEY", "feedback": "FEEDBACK_TOKEN_KEY"}
 """The settings of the key that inference signs feedback tokens with."""
+
+ISSUER = "https://tidemill.local"
+"""In whose name monitor issues tokens: no address, because ports may be others at the next start, and tokens stay."""
 
 _THRIFT = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024)}
 """Makes glibc return freed memory of tensors: without this rag keeps 300 MB that it does not use."""
@@ -183,6 +186,7 @@ def service_environment(service: str, *, folder: StackFolder, stack: Addresses) 
             f"{endpoint.upper()}_PORT": stack.services[service][endpoint].rpartition(":")[2]
             for endpoint in SERVICES[service]
         },
+        **({"SIGNING_KEYS_FILE": str(folder.signing_keys), "ISSUER": ISSUER} if service == "monitor" else {}),
         **{f"{other.upper()}_ADDRESS": stack.services[other]["grpc"] for other in CALLS.get(service, ())},
     }
     return {f"{service.upper()}_{name}": value for name, value in values.items()}
