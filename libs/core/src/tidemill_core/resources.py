@@ -124,12 +124,13 @@ def copy_fields(given: object, onto: object, fields: AbstractSet[str]) -> None:
 
 
 async def list_all(
-    resources: Aggregates[A], project: str, *, where: Mapping[str, str] | None = None
+    resources: Aggregates[A], project: str, *, where: Mapping[str, str] | None = None, show_deleted: bool = False
 ) -> AsyncIterator[A]:
     """Yield all resources of a project that match `where`, page by page."""
     token = ""
     while True:
-        page = await resources.list(project, page=PageRequest(size=MAX_PAGE_SIZE, token=token), where=where)
+        request = PageRequest(size=MAX_PAGE_SIZE, token=token)
+        page = await resources.list(project, page=request, where=where, show_deleted=show_deleted)
         for each in page.items:
             yield each
         if not (token := page.next_token):

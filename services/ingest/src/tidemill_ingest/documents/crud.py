@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
 from tidemill_core.errors import InvalidInput, NotFound, Violation
-from tidemill_core.resources import check_etag
+from tidemill_core.resources import check_etag, list_all
 from tidemill_ingest.documents.domain.document import Document, DocumentState
 from tidemill_ingest.documents.domain.submission import DocumentName, Submission, document_id, key_violations, too_long
 from tidemill_ingest.documents.domain.version import Text, Version
@@ -87,15 +87,9 @@ class ReadDocuments:
 
     async def _by_key(self, caller: Caller, key: str) -> Document:
         """Read the key in every source, by id: a search among all documents would be a scan."""
-        found: list[Document] = []
-        page = PageRequest(size=1000)
-        while True:
-            sources = await self.sources.list(caller.project, page=page, show_deleted=True)
-            ids = [document_id(caller.project, source.id, key) for source in sources.items]
-            found += (await self.documents.get_many(caller.project, ids)).values()
-            if not sources.next_token:
-                break
-            page = PageRequest(size=1000, token=sources.next_token)
+        sources = list_all(self.sources, caller.project, show_deleted=True)
+        ids = [document_id(caller.project, source.id, key) async for source in sources]
+        found = [*(await self.documents.get_many(caller.project, ids)).values()]
         if not found:
             raise DocumentNotFound(repr(key))
         if len(found) > 1:

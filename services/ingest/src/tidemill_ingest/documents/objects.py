@@ -8,7 +8,6 @@ from datetime import datetime
 
 import structlog
 from google.protobuf.json_format import MessageToJson, Parse
-from google.protobuf.struct_pb2 import Struct
 
 from tidemill.ingest.v1 import events_pb2
 from tidemill_core.aggregate import ObjectRef
@@ -17,6 +16,7 @@ from tidemill_ingest.documents.domain.version import Prepared
 from tidemill_ingest.documents.ports import StoredText
 from tidemill_ingest.listed_objects import ListedObjects
 from tidemill_ingest.metrics import EXCHANGE, QUARANTINE
+from tidemill_kit.mapping import to_message
 from tidemill_kit.store.objects import ExchangeBucket
 
 _log = structlog.get_logger(__name__)
@@ -106,20 +106,8 @@ class ExchangeTexts:
 
 
 def _content_json(prepared: Prepared, submission_id: str) -> bytes:
-    metadata = Struct()
-    metadata.update(prepared.metadata)
-    content = events_pb2.VersionContent(
-        media_type=prepared.media_type,
-        text=prepared.text,
-        title=prepared.title,
-        uri=prepared.uri,
-        language=prepared.language,
-        readers=prepared.readers,
-        metadata=metadata,
-        submission_id=submission_id,
-    )
     text = MessageToJson(
-        content,
+        to_message(events_pb2.VersionContent, prepared, submission_id=submission_id),
         preserving_proto_field_name=True,
         always_print_fields_with_no_presence=True,
         indent=None,
