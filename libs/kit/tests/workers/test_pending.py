@@ -1,4 +1,3 @@
-from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
@@ -9,33 +8,21 @@ from tidemill_kit.workers.pending import PendingDocuments
 from tidemill_testkit.clocks import NOON
 
 
-@dataclass(frozen=True)
-class Name:
-    project: str
-    thing: str
-
-    @property
-    def key(self) -> str:
-        return f"{self.project}/{self.thing}"
-
-
 @pytest.fixture
-async def things(database: Database) -> PendingDocuments[Name]:
+async def things(database: Database) -> PendingDocuments:
     documents = [
         {"_id": f"{project}/{number}", "project": project, "id": str(number), "state": {"state": state}}
         for project in ("acme", "other")
         for number, state in enumerate(["QUEUED", "DONE", "RUNNING"])
     ]
     await database["things"].insert_many(documents)
-    found = PendingDocuments(
-        database["things"], {"state.state": {"$in": ["QUEUED", "RUNNING"]}}, index="state.state", key=Name
-    )
+    found = PendingDocuments(database["things"], {"state.state": {"$in": ["QUEUED", "RUNNING"]}}, index="state.state")
     await found.ensure_indexes()
     return found
 
 
 async def test_pending_documents_are_found_page_by_page(
-    things: PendingDocuments[Name], monkeypatch: pytest.MonkeyPatch
+    things: PendingDocuments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pending, "_PAGE", 3)
 
@@ -54,18 +41,18 @@ async def test_the_oldest_come_first_page_by_page(database: Database, monkeypatc
         {"_id": f"acme/{name}", "project": "acme", "id": name, "create_time": NOON + timedelta(seconds=second), "s": 1}
         for name, second in created.items()
     )
-    runs = PendingDocuments(database["runs"], {"s": 1}, index="s", key=Name, oldest_first=True)
+    runs = PendingDocuments(database["runs"], {"s": 1}, index="s", oldest_first=True)
     await runs.ensure_indexes()
 
     first = await runs("", without=frozenset())
     second = await runs(first.next_token, without=frozenset())
     third = await runs(second.next_token, without=frozenset())
 
-    assert [name.thing for name in (*first.items, *second.items)] == ["c", "b", "d", "a"]
+    assert [name.id for name in (*first.items, *second.items)] == ["c", "b", "d", "a"]
     assert (third.items, third.next_token) == ([], "")
 
 
-async def test_projects_are_left_out_that_have_enough_to_do(things: PendingDocuments[Name]) -> None:
+async def test_projects_are_left_out_that_have_enough_to_do(things: PendingDocuments) -> None:
     page = await things("", without=frozenset({"acme"}))
 
     assert {name.project for name in page.items} == {"other"}

@@ -1,41 +1,36 @@
 """Pending work that is found in the documents themselves: no second list that could disagree with them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from tidemill_core.application import Page
+from tidemill_core.application import Page, ResourceKey
 from tidemill_kit.store.mongo import Collection, Document, translated
-from tidemill_kit.workers.controller import Key
-
-K = TypeVar("K", bound=Key)
 
 _PAGE = 1000
 
 
-class PendingDocuments(Generic[K]):
+class PendingDocuments:
     """Implements `controller.Pending` by a query for few of many documents, in the order of their `_id`.
 
     `oldest_first` orders them by their `create_time`, for work that others wait behind for long.
     """
 
-    def __init__(  # noqa: PLR0913 - where the documents are and how they are found, declared once in a service
+    def __init__(
         self,
         collection: Collection,
         where: Document,
         *,
         index: str,
-        key: Callable[[str, str], K],
         id_field: str = "id",
         oldest_first: bool = False,
         **index_options: Any,  # noqa: ANN401 - options of pymongo
     ) -> None:
-        """Find documents that match `where`, whose `key` is made of their project and of `id_field`."""
+        """Find documents that match `where`; a key is made of their project and of `id_field`."""
         self._collection = collection
         self._where = where
         self._index = index
         self._index_options = index_options
-        self._key = key
         self._id_field = id_field
         self._order_by = "create_time" if oldest_first else ""
 
@@ -44,7 +39,7 @@ class PendingDocuments(Generic[K]):
         with translated():
             await self._collection.create_index([(self._index, 1)], **self._index_options)
 
-    async def __call__(self, token: str, /, *, without: frozenset[str]) -> Page[K]:
+    async def __call__(self, token: str, /, *, without: frozenset[str]) -> Page[ResourceKey]:
         """See `controller.Pending`."""
         query: Document = {**self._where, "project": {"$nin": sorted(without)}}
         page = await page_of_documents(
@@ -55,7 +50,7 @@ class PendingDocuments(Generic[K]):
             order_by=self._order_by,
             size=_PAGE,
         )
-        keys = [self._key(document["project"], document[self._id_field]) for document in page.items]
+        keys = [ResourceKey(project=each["project"], id=each[self._id_field]) for each in page.items]
         return Page(items=keys, next_token=page.next_token)
 
 

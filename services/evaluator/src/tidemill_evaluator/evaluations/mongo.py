@@ -1,6 +1,5 @@
 """Stored form of evaluations, and the unfinished ones."""
 
-from tidemill_core.application import ResourceKey
 from tidemill_evaluator.evaluations.domain.evaluation import UNFINISHED, Evaluation
 from tidemill_evaluator.evaluations.messages import event_message
 from tidemill_kit.mapping import DocumentCodec
@@ -10,22 +9,20 @@ from tidemill_kit.workers.pending import PendingDocuments
 EVALUATIONS = DocumentCodec(Evaluation, event=event_message)
 
 
-def unfinished_evaluations(evaluations: Collection) -> PendingDocuments[ResourceKey]:
+def unfinished_evaluations(evaluations: Collection) -> PendingDocuments:
     """Find the evaluations that are not finished."""
     return PendingDocuments(
         evaluations,
         {"state.state": {"$in": sorted(state.value for state in UNFINISHED)}, "deleted": False},
         index="state.state",
-        key=lambda project, evaluation: ResourceKey(project=project, id=evaluation),
     )
 
 
-def deferring_gates(gates: Collection) -> PendingDocuments[ResourceKey]:
+def deferring_gates(gates: Collection) -> PendingDocuments:
     """Find the gates that are not paused and whose evaluation is deferred still."""
     return PendingDocuments(
         gates,
         {"state.owed.candidate": {"$exists": True}, "state.paused": False, "deleted": False},
         index="state.owed.candidate",
-        key=lambda project, gate: ResourceKey(project=project, id=gate),
         sparse=True,
     )

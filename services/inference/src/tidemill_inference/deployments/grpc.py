@@ -1,24 +1,16 @@
 """DeploymentService: message -> use case -> message."""
 
-from typing import Protocol
+from google.protobuf.message import Message
 
 from tidemill.inference.v1 import deployment_service_pb2 as pb
 from tidemill.inference.v1 import deployment_service_pb2_grpc
-from tidemill_core.resources import Write
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.messages import CHANGEABLE, change_of, deployment_message, spec_of
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.rollouts.commands import RolloutCommand, RolloutCommands
 from tidemill_inference.rollouts.outcomes import CountOutcomes
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, write_of
-
-
-class _RolloutRequest(Protocol):
-    """A request that names a rollout."""
-
-    deployment: str
-    rollout: str
-    rationale: str
+from tidemill_kit.mapping import from_message
 
 
 class GrpcDeploymentService(deployment_service_pb2_grpc.DeploymentServiceServicer):
@@ -83,21 +75,19 @@ class GrpcDeploymentService(deployment_service_pb2_grpc.DeploymentServiceService
 
     async def PromoteRollout(self, request: pb.PromoteRolloutRequest, _context: object) -> pb.PromoteRolloutResponse:
         """Make the candidate live now."""
-        deployment = await self._rollouts.promote(current_caller(), _command(request, write_of(request)))
+        deployment = await self._rollouts.promote(current_caller(), _command(request))
         return pb.PromoteRolloutResponse(deployment=deployment_message(deployment))
 
     async def RollBackRollout(self, request: pb.RollBackRolloutRequest, _context: object) -> pb.RollBackRolloutResponse:
         """Take the candidate back, or its promotion."""
-        deployment = await self._rollouts.roll_back(current_caller(), _command(request, write_of(request)))
+        deployment = await self._rollouts.roll_back(current_caller(), _command(request))
         return pb.RollBackRolloutResponse(deployment=deployment_message(deployment))
 
     async def ApproveRollout(self, request: pb.ApproveRolloutRequest, _context: object) -> pb.ApproveRolloutResponse:
         """Agree to the promotion."""
-        deployment = await self._rollouts.approve(current_caller(), _command(request, write_of(request)))
+        deployment = await self._rollouts.approve(current_caller(), _command(request))
         return pb.ApproveRolloutResponse(deployment=deployment_message(deployment))
 
 
-def _command(message: _RolloutRequest, write: Write) -> RolloutCommand:
-    return RolloutCommand(
-        deployment=message.deployment, rollout=message.rollout, rationale=message.rationale, write=write
-    )
+def _command(request: Message) -> RolloutCommand:
+    return from_message(RolloutCommand, request, write=write_of(request))

@@ -98,7 +98,6 @@ class MongoActiveRollouts:
             deployments,
             {**_ACTIVE, "deleted": False},
             index="state.rollout.active",
-            key=lambda project, name: ResourceKey(project=project, id=name),
             partialFilterExpression=_ACTIVE,
         )
 

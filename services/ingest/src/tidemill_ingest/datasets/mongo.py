@@ -36,13 +36,12 @@ DATASETS = DocumentCodec(
 """Lists are filtered by `state`, the controller queries `waiting`."""
 
 
-def datasets_with_offers(datasets: Collection) -> PendingDocuments[ResourceKey]:
+def datasets_with_offers(datasets: Collection) -> PendingDocuments:
     """Find the datasets to which something is offered."""
     return PendingDocuments(
         datasets,
         {"state.waiting": {"$gt": 0}},
         index="state.waiting",
-        key=lambda project, dataset: ResourceKey(project=project, id=dataset),
     )
 
 

@@ -44,13 +44,12 @@ class MongoBatches:
             raise LeaseLost(key.key)
 
 
-def pending_batches(batches: Collection) -> PendingDocuments[ResourceKey]:
+def pending_batches(batches: Collection) -> PendingDocuments:
     """Find the batches that are not finished."""
     return PendingDocuments(
         batches,
         _PENDING,
         index="settled",
-        key=lambda project, curation: ResourceKey(project=project, id=curation),
         id_field="curation",
         partialFilterExpression=_PENDING,
     )

@@ -1,6 +1,5 @@
 """Stored forms of models and versions, and the imports that wait."""
 
-from tidemill_core.application import ResourceKey
 from tidemill_kit.mapping import DocumentCodec, Form, Tagged, as_entries
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Collection, Document
@@ -42,11 +41,10 @@ VERSIONS = DocumentCodec(
 )
 
 
-def pending_imports(versions: Collection) -> PendingDocuments[ResourceKey]:
+def pending_imports(versions: Collection) -> PendingDocuments:
     """Find the versions that wait for their import."""
     return PendingDocuments(
         versions,
         {"state.state": VersionState.IMPORTING.value, "deleted": False},
         index="state.state",
-        key=lambda project, version: ResourceKey(project=project, id=version),
     )

@@ -1,6 +1,5 @@
 """Stored forms of plans and runs, and those that have something to do."""
 
-from tidemill_core.application import ResourceKey
 from tidemill_kit.mapping import DocumentCodec, Form, as_entries
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Collection, Document
@@ -35,17 +34,13 @@ RUNS = DocumentCodec(
 )
 
 
-def _key(project: str, resource: str) -> ResourceKey:
-    return ResourceKey(project=project, id=resource)
-
-
-def pending_runs(runs: Collection) -> PendingDocuments[ResourceKey]:
+def pending_runs(runs: Collection) -> PendingDocuments:
     """Find the unfinished runs, oldest first."""
     where = {"state.state": {"$in": sorted(state.value for state in IN_WORK)}, "deleted": False}
-    return PendingDocuments(runs, where, index="state.state", key=_key, oldest_first=True)
+    return PendingDocuments(runs, where, index="state.state", oldest_first=True)
 
 
-def deferring_plans(plans: Collection) -> PendingDocuments[ResourceKey]:
+def deferring_plans(plans: Collection) -> PendingDocuments:
     """Find the unpaused plans that still have a deferred run, because the process that resumed them crashed."""
     where = {"state.owed.id": {"$gt": ""}, "state.paused": False, "deleted": False}
-    return PendingDocuments(plans, where, index="state.owed.id", key=_key)
+    return PendingDocuments(plans, where, index="state.owed.id")
