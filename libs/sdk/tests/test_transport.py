@@ -1,14 +1,23 @@
 """How the SDK speaks to services: what the environment says."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trustme
 
-from libs.kit.tests.grpc.support import Context, serving, sources
+from libs.kit.tests.grpc.support import Context, caller_as_source, serving, sources
 from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceResponse
-from tidemill_client.connection import Addresses, Connection, UnusableTransport, tls_of_environment
+from tidemill_client.connection import (
+    Addresses,
+    Connection,
+    UnusableTransport,
+    credential_of_environment,
+    tls_of_environment,
+)
+from tidemill_core.errors import Unauthenticated
 from tidemill_core.transport_security import Tls
+from tidemill_testkit.access import TestIssuer, access_of
 
 
 async def test_services_are_called_by_tls_with_the_own_certificate(
@@ -51,3 +60,46 @@ def test_an_empty_setting_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDEMILL_TLS_CA_FILE", "")
 
     assert tls_of_environment() == Tls()
+
+
+def given(by: str, token: str) -> Callable[[], str] | str | None:
+    match by:
+        case "argument":
+            return token
+        case "function":
+            return lambda: token
+    return None
+
+
+@pytest.mark.parametrize("by", ["argument", "function", "variable", "file"])
+async def test_calls_carry_the_credential(by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    issuer, file = TestIssuer(tmp_path), tmp_path / "credential"
+    token = issuer.token("acme", "viewer")
+    file.write_text(f"{token}\n", encoding="utf-8")
+    if by in ("variable", "file"):
+        monkeypatch.setenv(
+            "TIDEMILL_CREDENTIAL" + ("_FILE" if by == "file" else ""), str(file) if by == "file" else token
+        )
+
+    async with (
+        serving(sources(GetSource=caller_as_source), access=access_of(issuer)) as running,
+        Connection("acme", Addresses(services={"ingest": running.address}), credential=given(by, token)) as connection,
+    ):
+        assert (await connection.sources.GetSource(GetSourceRequest(id="cms"))).source.project == "acme"
+
+
+async def test_a_call_without_a_credential_says_what_to_send(tmp_path: Path) -> None:
+    async with (
+        serving(sources(GetSource=caller_as_source), access=access_of(TestIssuer(tmp_path))) as running,
+        Connection("acme", Addresses(services={"ingest": running.address})) as connection,
+    ):
+        with pytest.raises(Unauthenticated, match="send a credential") as refused:
+            await connection.sources.GetSource(GetSourceRequest(id="cms"))
+    assert refused.value.reason == "CREDENTIAL_MISSING"
+
+
+def test_two_credentials_in_the_environment_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEMILL_CREDENTIAL", "a.b.c")
+    monkeypatch.setenv("TIDEMILL_CREDENTIAL_FILE", "/nowhere")
+    with pytest.raises(UnusableTransport, match="both set"):
+        credential_of_environment()

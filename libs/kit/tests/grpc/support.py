@@ -25,6 +25,7 @@ from tidemill.ingest.v1.source_service_pb2 import (
 )
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub, add_SourceServiceServicer_to_server
 from tidemill_core.grpc.client import open_channel
+from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.server import GrpcServer, Registration, current_caller
 from tidemill_kit.runtime.settings import ServiceSettings
 
@@ -113,7 +114,10 @@ class Running:
 
 @asynccontextmanager
 async def serving(*servicers: Registration, **changes: object) -> AsyncIterator[Running]:
-    server = GrpcServer(settings(**changes), servicers)
+    """Serve with these settings; `access` is what checks credentials."""
+    access = changes.pop("access", None)
+    assert access is None or isinstance(access, Access)
+    server = GrpcServer(settings(**changes), servicers, access=access)
     await server.start()
     address = f"127.0.0.1:{server.port}"
     try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from tidemill_core.errors import PreconditionFailed
 from tidemill_core.grpc.client import open_channel
+from tidemill_core.grpc.credentials import Credential, FileCredential
 from tidemill_core.transport_security import Tls
 
 if TYPE_CHECKING:  # a command loads only the stubs that it uses
@@ -45,7 +46,7 @@ class NoAddress(PreconditionFailed):
 
 
 class UnusableTransport(PreconditionFailed):
-    """The TLS or SASL settings of the environment are invalid."""
+    """The TLS, SASL or credential settings of the environment are invalid."""
 
     reason = "UNUSABLE_TRANSPORT"
 
@@ -109,6 +110,22 @@ def tls_of_environment() -> Tls:
     return Tls(ca_file=files["CA"], cert_file=files["CERT"], key_file=files["KEY"])
 
 
+def credential_of_environment() -> Credential | None:
+    """Return the credential in TIDEMILL_CREDENTIAL, or in the file that TIDEMILL_CREDENTIAL_FILE names; None for none.
+
+    Raises:
+        UnusableTransport: both are set.
+
+    """
+    text, file = os.environ.get("TIDEMILL_CREDENTIAL", ""), os.environ.get("TIDEMILL_CREDENTIAL_FILE", "")
+    if text and file:
+        message = "TIDEMILL_CREDENTIAL and TIDEMILL_CREDENTIAL_FILE are both set: set one of them"
+        raise UnusableTransport(message)
+    if file:
+        return FileCredential(Path(file))
+    return (lambda: text) if text else None
+
+
 def local_folder(folder: Path | None = None) -> Path | None:
     """Return the nearest `.tidemill/` from a directory upwards; those of other users are not trusted."""
     start = folder or Path.cwd()
@@ -158,10 +175,16 @@ class _Stub(Generic[S]):
 
 
 class Connection:
-    """Typed stubs of every service for one project; channels are opened on first use."""
+    """Typed stubs of every service for one project; channels are opened on first use.
 
-    def __init__(self, project: str, addresses: Addresses | None = None) -> None:
+    Calls carry the `credential` (an API key or a token, or what returns one), else the environment's.
+    """
+
+    def __init__(
+        self, project: str, addresses: Addresses | None = None, *, credential: Credential | str | None = None
+    ) -> None:
         self.project = project
+        self._credential = (lambda: credential) if isinstance(credential, str) else credential
         self.addresses = addresses or Addresses.find()
         self._channels: dict[str, grpc.aio.Channel] = {}
 
@@ -190,6 +213,7 @@ class Connection:
                 project=self.project,
                 timeout_s=CALL_LIMIT_S,
                 tls=tls_of_environment(),
+                credential=self._credential or credential_of_environment(),
             )
         return self._channels[service]
 

@@ -40,6 +40,7 @@ from tidemill_client.rollouts import Rollouts
 from tidemill_client.training import Training
 from tidemill_client.values import Json, struct_of, user
 from tidemill_core.errors import TidemillError
+from tidemill_core.grpc.credentials import Credential
 
 STATUS_LIMIT_S = 5.0
 
@@ -87,10 +88,13 @@ class Tidemill:
     Addresses are the given ones, else TIDEMILL_<SERVICE>_ADDRESS, else those of the stack that runs in the nearest
     `.tidemill/`. Every call has a deadline, every write a request id of its own, and UNAVAILABLE is tried again a few
     times, so that however often a write arrives, it has one effect. Errors are those of `tidemill_core.errors`.
+    `credential` is an API key or a token, or what returns one; else the environment's.
     """
 
-    def __init__(self, project: str, addresses: Addresses | None = None) -> None:
-        self.connection = Connection(project, addresses)
+    def __init__(
+        self, project: str, addresses: Addresses | None = None, *, credential: Credential | str | None = None
+    ) -> None:
+        self.connection = Connection(project, addresses, credential=credential)
         """The generated stubs, for RPCs without a method here."""
         self.sources = Sources(self.connection)
         """Sources of documents."""

@@ -190,7 +190,7 @@ async def test_a_key_is_verified_by_the_published_keys_and_refused_once_it_is_re
         async def announced() -> bool:
             nonlocal refused
             refused = await revocations(monitor)
-            return len(refused) > len(accepted)
+            return refused.count > accepted.count
 
         await eventually(announced)
 

@@ -3,7 +3,8 @@
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Generator, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Generator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,7 +14,8 @@ from google.protobuf.message import Message
 
 from tidemill.options.v1 import options_pb2
 from tidemill_core.errors import DependencyTimedOut, Internal, TidemillError
-from tidemill_core.grpc.context import PROJECT, acting_caller, remaining_s
+from tidemill_core.grpc.context import AUTHORIZATION, ON_BEHALF_OF, PERSON, PROJECT, acting_caller, remaining_s
+from tidemill_core.grpc.credentials import Credential
 from tidemill_core.grpc.status import from_rpc_error
 from tidemill_core.tracing import TRACEPARENT, traceparent
 from tidemill_core.transport_security import Tls
@@ -52,8 +54,13 @@ def open_channel(  # noqa: PLR0913 - a channel is made of its parts, once
     timeout_s: float = 10.0,
     max_message_bytes: int = 16 * 1024 * 1024,
     tls: Tls | None = None,
+    credential: Credential | None = None,
+    on_behalf: bool = False,
 ) -> grpc.aio.Channel:
     """Return a channel for generated stubs; it connects by itself, whenever the other side is there.
+
+    A call carries the `credential`, which names its project unless it is for all. With `on_behalf` it is a service's
+    own, and the call names the person or account of `acting_as`, for whom it is made.
 
     A call takes at most its `timeout=`, else `timeout_s`, and never longer than the caller who waits for it. It goes
     out for the project of `acting_as`, else for `project`; a call that needs a project and has none is not sent
@@ -80,7 +87,8 @@ def open_channel(  # noqa: PLR0913 - a channel is made of its parts, once
         channel = grpc.aio.insecure_channel(address, options=options)
     else:
         channel = grpc.aio.secure_channel(address, credentials, options=options)
-    return _Channel(channel, name=name or address, project=project, timeout_s=timeout_s)
+    sender = _Sender(project=project, credential=credential, on_behalf=on_behalf)
+    return _Channel(channel, name=name or address, sender=sender, timeout_s=timeout_s)
 
 
 class NoCaller(Internal):
@@ -92,13 +100,41 @@ class NoCaller(Internal):
         super().__init__(f"{method} was called for no project: send it within `with acting_as(caller)`", method=method)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sender:
+    """What a call says about who sends it."""
+
+    project: str
+    credential: Credential | None
+    on_behalf: bool
+
+    def metadata(self, method: str, given: Collection[str], *, public: bool) -> dict[str, str]:
+        """Return it, but for what the call was `given`.
+
+        Raises:
+            NoCaller: the call needs a project, and nothing names one.
+
+        """
+        caller = acting_caller()
+        project = caller.project if caller is not None else self.project
+        ours = {PROJECT: project, TRACEPARENT: traceparent()}
+        if self.credential is not None and not public:
+            ours[AUTHORIZATION] = f"Bearer {self.credential()}"
+        if self.on_behalf and caller is not None and PERSON.fullmatch(caller.subject):
+            ours[ON_BEHALF_OF] = caller.subject
+        named_by_credential = self.credential is not None and not self.on_behalf
+        if not (project or public or named_by_credential or PROJECT in given):
+            raise NoCaller(method)
+        return {key: value for key, value in ours.items() if value and key not in given}
+
+
 class _Channel(grpc.aio.Channel):
     """Wraps a channel: client interceptors cannot raise other errors for calls of every arity."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, name: str, project: str, timeout_s: float) -> None:
+    def __init__(self, channel: grpc.aio.Channel, *, name: str, sender: _Sender, timeout_s: float) -> None:
         self._channel = channel
         self._name = name
-        self._project = project
+        self._sender = sender
         self._timeout_s = timeout_s
 
     async def __aenter__(self) -> Self:
@@ -138,21 +174,14 @@ class _Channel(grpc.aio.Channel):
 
         def call(request: object = None, *, timeout: float | None = None, **how: Any) -> _Call:  # noqa: ANN401 - ditto
             at_most = self._timeout_s if timeout is None else timeout
-            how["metadata"] = self._metadata(how.get("metadata"))
-            if not public and PROJECT not in dict(how["metadata"]):
-                raise NoCaller(method)
+            theirs = list(how.get("metadata") or ())
+            ours = self._sender.metadata(method, {key for key, _ in theirs}, public=public)
+            how["metadata"] = [*theirs, *ours.items()]
             left_s = remaining_s(at_most)
             limit_s = None if left_s < at_most else at_most
             return _Call(start(_repeatable(request), timeout=left_s, **how), name=self._name, limit_s=limit_s)
 
         return call
-
-    def _metadata(self, given: Iterable[tuple[str, str | bytes]] | None) -> list[tuple[str, str | bytes]]:
-        caller = acting_caller()
-        project = caller.project if caller is not None else self._project
-        ours = {PROJECT: project, TRACEPARENT: traceparent()}
-        theirs = list(given or ())
-        return theirs + [(key, value) for key, value in ours.items() if value and key not in dict(theirs)]
 
 
 class _Call:

@@ -16,6 +16,9 @@ AUTHORIZATION = "authorization"
 ON_BEHALF_OF = "tidemill-on-behalf-of"
 """The key by which a service names the person or account that it calls for."""
 
+PERSON = re.compile(r"(user|service_account):[!-~]{1,200}")
+"""Subjects that a service may call on behalf of."""
+
 PROJECT_SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 PROJECT_FORM = "1 to 63 characters of a-z, 0-9 and -, starting and ending with a letter or digit"
 """The slug in words."""

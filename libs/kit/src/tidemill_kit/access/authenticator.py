@@ -1,7 +1,6 @@
 """Who calls: one function for gRPC, HTTP and Kafka, from a credential to a `Caller`."""
 
 import hashlib
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Caller
 from tidemill_core.errors import Unauthenticated
-from tidemill_core.grpc.context import HOW_TO_NAME_A_PROJECT, PROJECT_SLUG
+from tidemill_core.grpc.context import HOW_TO_NAME_A_PROJECT, PERSON, PROJECT_SLUG
 from tidemill_kit.access.credentials import Credentials
 from tidemill_kit.access.errors import CredentialExpired, OnBehalfNotAllowed, ProjectNotAllowed
 from tidemill_kit.access.keys import SigningKeys
@@ -19,7 +18,6 @@ from tidemill_kit.access.tokens import ANY_PROJECT, AUDIENCE, Claims, Token
 MAX_CACHED = 10_000
 CACHED_S = 60.0
 """How long a verified token is not verified again; revocation, expiry and changed keys count at once."""
-_PERSON = re.compile(r"(user|service_account):[!-~]{1,200}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +67,7 @@ class Authenticator:
         self.revocations.check(claims)
         project = _project(claims, credentials.project)
         subject = credentials.on_behalf_of
-        if subject and (not claims.service or not _PERSON.fullmatch(subject)):
+        if subject and (not claims.service or not PERSON.fullmatch(subject)):
             raise OnBehalfNotAllowed
         caller = Caller(
             project=project,

@@ -12,6 +12,7 @@ from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import SystemClock
 from tidemill_core.errors import NotFound
 from tidemill_core.grpc.client import open_channel
+from tidemill_core.grpc.credentials import FileCredential
 from tidemill_core.quotas import Quota
 from tidemill_kit.access.access import Access
 from tidemill_kit.events.kafka import Consumers, Publisher
@@ -133,8 +134,16 @@ class Backend:
         return ExchangeBucket(self.objects, name)
 
     def channel(self, name: str, address: str, *, timeout_s: float = _CHANNEL_TIMEOUT_S) -> grpc.aio.Channel:
-        """Return a channel to another service, which is closed at the end."""
-        channel = open_channel(address, name=name, timeout_s=timeout_s, tls=self.settings.tls)
+        """Return a channel to another service, closed at the end; calls carry this service's own credential."""
+        file = self.settings.access_credential_file
+        channel = open_channel(
+            address,
+            name=name,
+            timeout_s=timeout_s,
+            tls=self.settings.tls,
+            credential=FileCredential(file) if file else None,
+            on_behalf=True,
+        )
         self.on_stop(channel.close)
         return channel
 

@@ -1,0 +1,90 @@
+"""What calls of other services carry: the service's own credential, the project, and whom it calls for."""
+
+from pathlib import Path
+
+import pytest
+
+from libs.kit.tests.grpc.support import Context, serving, sources
+from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceResponse
+from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
+from tidemill_core.application import Caller
+from tidemill_core.grpc.client import NoCaller, open_channel
+from tidemill_core.grpc.context import acting_as
+from tidemill_core.grpc.credentials import FileCredential, NoCredential
+from tidemill_testkit.access import TestIssuer, access_of
+
+TOKEN = "a.b.c"  # noqa: S105 - of no use
+KEYS = ("authorization", "tidemill-project", "tidemill-on-behalf-of")
+
+
+class Seen:
+    """What arrives with a call."""
+
+    def __init__(self) -> None:
+        self.metadata: list[tuple[str, str]] = []
+
+    async def get(self, _request: GetSourceRequest, context: Context) -> GetSourceResponse:
+        sent = context.invocation_metadata() or ()
+        self.metadata = [(str(key), str(value)) for key, value in sent if key in KEYS]
+        return GetSourceResponse()
+
+
+@pytest.mark.parametrize(
+    ("subject", "carried"),
+    [
+        ("user:ada@example.org", [("tidemill-on-behalf-of", "user:ada@example.org")]),
+        ("service_account:ci", [("tidemill-on-behalf-of", "service_account:ci")]),
+        ("tidemill-rag", []),
+        ("service:rag", []),
+        ("", []),
+        ("user:a\r\nb", []),
+    ],
+)
+async def test_a_service_names_the_person_whom_it_calls_for(subject: str, carried: list[tuple[str, str]]) -> None:
+    seen = Seen()
+    async with (
+        serving(sources(GetSource=seen.get)) as running,
+        open_channel(running.address, credential=lambda: TOKEN, on_behalf=True) as channel,
+    ):
+        with acting_as(Caller(project="acme", subject=subject)):
+            await SourceServiceStub(channel).GetSource(GetSourceRequest(id="cms"))
+
+    assert sorted(seen.metadata) == sorted(
+        [("authorization", f"Bearer {TOKEN}"), ("tidemill-project", "acme"), *carried]
+    )
+
+
+async def test_a_person_s_client_needs_no_project_beside_its_credential(tmp_path: Path) -> None:
+    issuer, seen = TestIssuer(tmp_path), Seen()
+    token = issuer.token("acme", "viewer")
+    async with (
+        serving(sources(GetSource=seen.get), access=access_of(issuer)) as running,
+        open_channel(running.address, credential=lambda: token) as channel,
+    ):
+        await SourceServiceStub(channel).GetSource(GetSourceRequest(id="cms"))
+
+    assert seen.metadata == [("authorization", f"Bearer {token}")]
+
+
+async def test_a_service_s_call_for_no_project_is_not_sent() -> None:
+    async with open_channel("127.0.0.1:1", credential=lambda: TOKEN, on_behalf=True) as channel:
+        with pytest.raises(NoCaller):
+            await SourceServiceStub(channel).GetSource(GetSourceRequest(id="cms"))
+
+
+def test_a_changed_file_counts_at_the_next_call(tmp_path: Path) -> None:
+    file = tmp_path / "credential"
+    credential = FileCredential(file)
+    with pytest.raises(NoCredential, match="has no credential"):
+        credential()
+    file.write_text("first\n", encoding="utf-8")
+    assert (credential(), credential()) == ("first", "first")
+    file.write_text("another\n", encoding="utf-8")
+    assert credential() == "another"
+    file.write_text("\n", encoding="utf-8")
+    with pytest.raises(NoCredential):
+        credential()
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(NoCredential) as refused:
+        credential()
+    assert "xff" not in refused.value.message
