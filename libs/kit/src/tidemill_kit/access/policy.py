@@ -64,11 +64,16 @@ def check(caller: Caller, policy: Policy) -> None:
         if caller.via not in policy.callers:
             message = f"the service {caller.via} may not call {policy.method}"
             raise ServiceNotAllowed(message, method=policy.method, service=caller.via)
-    elif policy.method not in caller.permissions and not _ranks(caller.roles, policy.required_role):
+    elif not (_permits(caller, policy) or _ranks(caller.roles, policy.required_role)):
         needed = options_pb2.Role.Name(policy.required_role).removeprefix("ROLE_").lower()
         held = ", ".join(sorted(caller.roles & _RANKS.keys())) or "none"
         message = f"{policy.method} needs the role {needed} in the project; the caller's roles are: {held}"
         raise RoleRequired(message, method=policy.method, required_role=needed, roles=held)
+
+
+def _permits(caller: Caller, policy: Policy) -> bool:
+    """Return whether a permission covers the RPC: projects give them, so they open nothing of the installation's."""
+    return policy.method in caller.permissions and policy.required_role != options_pb2.ROLE_INSTALLATION_ADMIN
 
 
 def _ranks(roles: frozenset[str], required: options_pb2.Role.ValueType) -> bool:

@@ -25,8 +25,16 @@ class RevocationReader:
 
     name = "revocations"
 
-    def __init__(self, servers: KafkaServers | str, revocations: Revocations, *, topic: str = TOPIC) -> None:
+    def __init__(
+        self,
+        servers: KafkaServers | str,
+        revocations: Revocations,
+        *,
+        topic: str = TOPIC,
+        start_s: float = _START_S,
+    ) -> None:
         self._servers = servers
+        self._start_s = start_s
         self._revocations = revocations
         self._topic = topic
         self._task: asyncio.Task[None] | None = None
@@ -42,10 +50,10 @@ class RevocationReader:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._follow(), name=self.name)
         try:
-            async with asyncio.timeout(_START_S):
+            async with asyncio.timeout(self._start_s):
                 await self._caught_up.wait()
         except TimeoutError:
-            message = f"{self._topic} was not read within {_START_S:g} s"
+            message = f"{self._topic} was not read within {self._start_s:g} s"
             raise DependencyUnavailable(message, dependency=KAFKA) from None
 
     async def wait(self) -> None:

@@ -1,0 +1,112 @@
+"""Revocations on a real broker: read whole at the start, followed then, also through an outage."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from libs.kit.tests.access.support import revocation
+from libs.kit.tests.wire import wire_to
+from tidemill_core.errors import DependencyUnavailable
+from tidemill_kit.access.errors import CredentialRevoked, KeysUnavailable
+from tidemill_kit.access.revocation_reader import RevocationReader
+from tidemill_kit.access.revocations import Revocations
+from tidemill_kit.events.kafka import Publisher
+from tidemill_kit.events.records import OutgoingRecord
+from tidemill_local.addresses import Addresses
+from tidemill_testkit.access import TestIssuer
+from tidemill_testkit.polling import eventually
+from tidemill_testkit.stack import NewTopicFactory
+
+WITHIN_S = 5.0
+COMPACTED = {"cleanup.policy": "compact"}
+
+
+@pytest.fixture
+async def publisher(stack: Addresses) -> AsyncIterator[Publisher]:
+    publisher = Publisher(stack.kafka)
+    await publisher.start()
+    yield publisher
+    await publisher.stop()
+
+
+async def revoke(publisher: Publisher, topic: str, identifier: str, *, value: bytes | None = None) -> None:
+    written = revocation("KEY", "acme", identifier) if value is None else value
+    await publisher.publish(OutgoingRecord(topic=topic, key=identifier.encode(), value=written, headers=()))
+
+
+def is_revoked(revocations: Revocations, issuer: TestIssuer, identifier: str) -> bool:
+    try:
+        revocations.check(issuer.claims("acme", id=identifier))
+    except CredentialRevoked:
+        return True
+    return False
+
+
+@asynccontextmanager
+async def reading(servers: str, topic: str) -> AsyncIterator[Revocations]:
+    revocations = Revocations()
+    reader = RevocationReader(servers, revocations, topic=topic)
+    await reader.start()
+    try:
+        yield revocations
+    finally:
+        await reader.stop()
+
+
+async def test_what_the_topic_holds_is_known_when_the_reader_has_started(
+    stack: Addresses, new_topic: NewTopicFactory, publisher: Publisher, tmp_path: Path
+) -> None:
+    topic, issuer = await new_topic(partitions=2, configs=COMPACTED), TestIssuer(tmp_path)
+    for number in range(20):
+        await revoke(publisher, topic, f"key-{number}")
+    await revoke(publisher, topic, "broken", value=b"nothing")
+
+    async with reading(stack.kafka, topic) as revocations:
+        assert [is_revoked(revocations, issuer, f"key-{number}") for number in range(21)] == [True] * 20 + [False]
+
+
+async def test_an_empty_topic_is_read_at_once_and_a_revocation_counts_within_five_seconds(
+    stack: Addresses, new_topic: NewTopicFactory, publisher: Publisher, tmp_path: Path
+) -> None:
+    topic, issuer = await new_topic(configs=COMPACTED), TestIssuer(tmp_path)
+    async with reading(stack.kafka, topic) as first, reading(stack.kafka, topic) as second:
+        await revoke(publisher, topic, "the-key")
+        begun = time.monotonic()
+        while not all(is_revoked(each, issuer, "the-key") for each in (first, second)):
+            assert time.monotonic() - begun < WITHIN_S
+            await asyncio.sleep(0.02)
+
+
+async def test_nothing_is_believed_while_the_topic_cannot_be_read(stack: Addresses, tmp_path: Path) -> None:
+    revocations = Revocations()
+    reader = RevocationReader("127.0.0.1:1", revocations, start_s=0.5)
+    with pytest.raises(DependencyUnavailable):
+        await reader.start()
+    with pytest.raises(KeysUnavailable):
+        revocations.check(TestIssuer(tmp_path).claims())
+    await reader.stop()
+    missing = RevocationReader(stack.kafka, revocations, topic="test.not-there", start_s=0.5)
+    with pytest.raises(DependencyUnavailable):
+        await missing.start()
+    await missing.stop()
+    assert not revocations.complete
+
+
+async def test_an_outage_ends_with_what_was_revoked_meanwhile(
+    stack: Addresses, new_topic: NewTopicFactory, publisher: Publisher, tmp_path: Path
+) -> None:
+    topic, issuer = await new_topic(configs=COMPACTED), TestIssuer(tmp_path)
+    async with wire_to(stack.kafka) as wire, reading(wire.address, topic) as revocations:
+        wire.cut()
+        await revoke(publisher, topic, "the-key")
+        assert not is_revoked(revocations, issuer, "other")  # what is known goes on to count
+        await wire.repair()
+
+        async def known() -> bool:
+            return is_revoked(revocations, issuer, "the-key")
+
+        await eventually(known)
