@@ -57,7 +57,8 @@ async def turned(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
     declared(services)
     services.keepers["deployment"].stored["helpdesk"] = deployment(ROLLOUT_STATE_PROMOTED)
     await services.start()
-    monkeypatch.setenv("TIDEMILL_FEEDBACK_ADDRESS", services.addresses().of("feedback"))
+    for name in ("feedback", "monitor"):
+        monkeypatch.setenv(f"TIDEMILL_{name.upper()}_ADDRESS", services.addresses().of(name))
     yield services
     await services.stop()
 

@@ -33,6 +33,12 @@ COMMANDS: Mapping[str, str] = {
     "prompts": "resources:prompts",
     "deployments": "resources:deployments",
     "inferences": "resources:inferences",
+    "projects": "access:projects",
+    "members": "access:members",
+    "roles": "access:roles",
+    "service-accounts": "access:service_accounts",
+    "keys": "access:keys",
+    "whoami": "access:whoami",
     "events": "events:events",
     "dead-letters": "events:dead_letters",
 }

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
+from libs.cli.tests.commands.access_answers import AccessAnswers
 from libs.cli.tests.loop.declared_services import Keeper, servicers
 from libs.sdk.tests.fakes import fake_settings
 from tidemill.trainer.v1 import model_registry_service_pb2 as registry
@@ -34,7 +35,8 @@ class Running:
         self.live = "small@1"
         self.models: dict[str, dict[str, str]] = {}
         """The labels of each model's version."""
-        self.answers: dict[str, Callable[[Any], Any]] = {}
+        self.access = AccessAnswers()
+        self.answers: dict[str, Callable[[Any], Any]] = self.access.answers()
         self._server: GrpcServer | None = None
 
     def writes(self) -> dict[str, list[str]]:

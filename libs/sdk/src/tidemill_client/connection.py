@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # a command loads only the stubs that it uses
     from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceStub
     from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub
     from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
+    from tidemill.monitor.v1.access_service_pb2_grpc import AccessServiceStub
     from tidemill.monitor.v1.lineage_service_pb2_grpc import LineageServiceStub
     from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceStub
     from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub
@@ -245,5 +246,7 @@ class Connection:
     """Suites of trusted cases."""
     evaluations: "_Stub[EvaluationServiceStub]" = _Stub("evaluator", "evaluation")
     """Gates and evaluations."""
+    access: "_Stub[AccessServiceStub]" = _Stub("monitor", "access")
+    """Projects, members, service accounts, roles and API keys."""
     lineage: "_Stub[LineageServiceStub]" = _Stub("monitor", "lineage")
     """Lineage and timelines."""

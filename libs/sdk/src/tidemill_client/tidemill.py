@@ -28,6 +28,7 @@ from tidemill.inference.v1.inference_service_pb2 import (
 from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest, SearchResponse
 from tidemill.status.v1.status_service_pb2 import GetStatusRequest, ServiceStatus
 from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
+from tidemill_client.access import Access
 from tidemill_client.connection import CALL_LIMIT_S, SERVICES, Addresses, Connection
 from tidemill_client.datasets import Datasets
 from tidemill_client.declared import Collections, Deployments, Prompts, Sources
@@ -120,6 +121,8 @@ class Tidemill:
         """Gates and evaluations."""
         self.rollouts = Rollouts(self.connection)
         """Rollouts."""
+        self.access = Access(self.connection)
+        """Projects, members, service accounts, roles and API keys."""
 
     async def __aenter__(self) -> Self:
         """Return itself."""

@@ -1,0 +1,196 @@
+"""Projects, members, service accounts, roles and API keys."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from tidemill.monitor.v1 import access_service_pb2 as pb
+from tidemill.monitor.v1.access_pb2 import ApiKey, Member, Project, Role, ServiceAccount
+from tidemill_client.connection import Connection
+from tidemill_client.pages import each
+from tidemill_core.errors import NotFound, PreconditionFailed
+
+R = TypeVar("R", Project, Member, ServiceAccount, Role)
+
+
+class KeyWithoutToken(PreconditionFailed):
+    """The key was created by an earlier attempt, whose answer was lost with the token."""
+
+    reason = "KEY_WITHOUT_TOKEN"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"API key {key} was created, and the answer with its token was lost: delete it, create another"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedKey:
+    """A new API key; its token is shown this once."""
+
+    key: ApiKey
+    token: str = field(repr=False)
+
+
+class _Resources(Generic[R]):
+    """The resources of one kind, by the RPCs that each has."""
+
+    _noun: str
+    _field: str
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def get(self, name: str) -> R:
+        """Return a resource."""
+        return await self._call("Get", id=name)
+
+    def all(self) -> AsyncIterator[R]:
+        """Yield the resources."""
+        request = getattr(pb, f"List{self._noun}sRequest")()
+        rpc = getattr(self._connection.access, f"List{self._noun}s")
+        return each(rpc, request, lambda page: getattr(page, f"{self._field}s"))
+
+    async def create(self, resource: R) -> R:
+        """Create a resource."""
+        return await self._call("Create", **{self._field: resource})
+
+    async def update(self, resource: R, *fields: str) -> R:
+        """Update the named fields; a set etag makes the update conditional."""
+        return await self._call("Update", **{self._field: resource}, update_mask=FieldMask(paths=fields))
+
+    async def delete(self, name: str, *, etag: str = "") -> R:
+        """Delete a resource; a set etag makes the deletion conditional."""
+        return await self._call("Delete", id=name, etag=etag)
+
+    async def _call(self, verb: str, **fields: Any) -> R:  # noqa: ANN401 - of each RPC's request
+        rpc = f"{verb}{self._noun}"
+        reply = await getattr(self._connection.access, rpc)(getattr(pb, f"{rpc}Request")(**fields))
+        changed: R = getattr(reply, self._field)
+        return changed
+
+
+class Projects(_Resources[Project]):
+    """The projects that the caller may see. A deleted one's credentials are revoked for good."""
+
+    _noun, _field = "Project", "project"
+
+    async def create(self, resource: Project, *, admin: str = "") -> Project:
+        """Create a project, with the caller, or `admin` (`user:<name>`, `group:<name>`), as its first admin."""
+        return await self._call("Create", project=resource, admin=admin)
+
+
+class Members(_Resources[Member]):
+    """The persons and groups with roles in a project."""
+
+    _noun, _field = "Member", "member"
+
+    async def add(self, subject: str, *roles: str) -> Member:
+        """Give roles to `user:<name>` or `group:<name>`."""
+        return await self.create(Member(subject=subject, roles=roles))
+
+    async def of(self, subject: str) -> Member:
+        """Return the member with this subject.
+
+        Raises:
+            NotFound: there is none.
+
+        """
+        async for member in self.all():
+            if member.subject == subject:
+                return member
+        message = f"{subject} is no member of this project"
+        raise NotFound(message)
+
+    async def change(self, subject: str, *roles: str) -> Member:
+        """Give a member other roles; tokens with roles that it loses are revoked."""
+        member = await self.of(subject)
+        return await self.update(Member(id=member.id, etag=member.etag, roles=roles), "roles")
+
+    async def remove(self, subject: str) -> Member:
+        """Remove a member; its tokens are revoked. The last admin stays."""
+        member = await self.of(subject)
+        return await self.delete(member.id, etag=member.etag)
+
+
+class ServiceAccounts(_Resources[ServiceAccount]):
+    """The identities of programs. API keys of one that loses roles, or is deleted, are revoked."""
+
+    _noun, _field = "ServiceAccount", "service_account"
+
+
+class Roles(_Resources[Role]):
+    """A project's own roles: sets of RPCs, beside the built-in ones."""
+
+    _noun, _field = "Role", "role"
+
+
+class Keys:
+    """The API keys of service accounts."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def create(
+        self,
+        name: str,
+        service_account: str,
+        *,
+        scopes: Sequence[str] = (),
+        expire_time: datetime | None = None,
+    ) -> IssuedKey:
+        """Issue a key, for 90 days unless it is given when it expires; `scopes` limit it to these RPCs.
+
+        Raises:
+            KeyWithoutToken: it was created by an attempt whose answer was lost.
+
+        """
+        key = ApiKey(id=name, service_account=service_account, scopes=scopes)
+        if expire_time is not None:
+            key.expire_time.FromDatetime(expire_time)
+        reply = await self._connection.access.CreateApiKey(pb.CreateApiKeyRequest(api_key=key))
+        if not reply.token:
+            raise KeyWithoutToken(name)
+        return IssuedKey(key=reply.api_key, token=reply.token)
+
+    async def get(self, name: str) -> ApiKey:
+        """Return a key, without its token."""
+        return (await self._connection.access.GetApiKey(pb.GetApiKeyRequest(id=name))).api_key
+
+    def all(self, *, service_account: str = "") -> AsyncIterator[ApiKey]:
+        """Yield the keys, oldest first."""
+        chosen = f'service_account = "{service_account}"' if service_account else ""
+        request = pb.ListApiKeysRequest(filter=chosen)
+        return each(self._connection.access.ListApiKeys, request, lambda page: page.api_keys)
+
+    async def revoke(self, name: str) -> ApiKey:
+        """Revoke a key: it is refused everywhere within seconds, and stays in lists."""
+        return (await self._connection.access.RevokeApiKey(pb.RevokeApiKeyRequest(id=name))).api_key
+
+    async def delete(self, name: str) -> ApiKey:
+        """Revoke a key and remove it from lists."""
+        return (await self._connection.access.DeleteApiKey(pb.DeleteApiKeyRequest(id=name))).api_key
+
+
+class Access:
+    """Who may do what in a project."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.projects = Projects(connection)
+        """The projects that the caller may see."""
+        self.members = Members(connection)
+        """Persons and groups with roles."""
+        self.service_accounts = ServiceAccounts(connection)
+        """The identities of programs."""
+        self.roles = Roles(connection)
+        """The project's own roles."""
+        self.keys = Keys(connection)
+        """API keys."""
+
+    async def whoami(self) -> pb.WhoAmIResponse:
+        """Return the caller, as the credential says."""
+        return await self._connection.access.WhoAmI(pb.WhoAmIRequest())
