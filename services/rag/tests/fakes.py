@@ -211,7 +211,12 @@ class Rag:
             models=self.models,
             vectors=self.vectors,
             limits=BatchLimits(
-                documents=10, max_concurrent_fetches=3, chunks=8, large_chunks=4, max_concurrent_large=1
+                documents=10,
+                max_concurrent_fetches=3,
+                chunks=8,
+                chunks_together=4,
+                large_chunks=4,
+                max_concurrent_large=1,
             ),
         )
         self.reconcile = self.new_reconcile()

@@ -55,6 +55,33 @@ async def test_of_two_events_that_begin_a_row_at_the_same_moment_the_newer_one_s
     assert (await mongo_ledger.rows(INDEX, ["d1"]))["d1"].desired.seq == 3
 
 
+class Slow:
+    """Updates of a collection, counted, that take a moment."""
+
+    def __init__(self, collection: mongo.Collection) -> None:
+        self.collection = collection
+        self.updates = 0
+
+    async def update_one(self, *update: Any) -> None:  # noqa: ANN401 - pymongo's
+        self.updates += 1
+        await asyncio.sleep(0.05)
+        await self.collection.update_one(*update)
+
+
+async def test_rows_that_are_written_at_the_same_time_share_an_increment_of_the_counters(
+    mongo_ledger: MongoLedger, database: mongo.Database
+) -> None:
+    await mongo_ledger.count(INDEX)
+    counters: Any = Slow(database["counts"])
+    ledger = MongoLedger(database["ledger"], counters, large_bytes=1000, count_s=60)
+
+    await asyncio.gather(*(ledger.upsert_desired(INDEX, desired(f"d{number}")) for number in range(20)))
+
+    counted = await counts(mongo_ledger)
+    assert (counted.desired, counted.pending) == (20, 20)
+    assert 1 <= counters.updates <= 10
+
+
 async def test_what_is_desired_comes_back_whole(ledger: Ledger) -> None:
     assert await ledger.upsert_desired(INDEX, desired())
 

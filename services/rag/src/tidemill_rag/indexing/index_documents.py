@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Self
 
 from tidemill_core.application import derived_id
 from tidemill_core.errors import TRANSIENT, InvalidInput, isolated
@@ -28,8 +29,12 @@ class BatchLimits:
 
     documents: int = 64
     max_concurrent_fetches: int = 8
+    """Documents fetched and chunked at once, and documents marked at once."""
     chunks: int = 128
-    """Chunks that are embedded and stored together."""
+    chunks_together: int = 48
+    """Chunks that are embedded together: more would wait for each other, fewer would be padded to other lengths."""
+    max_concurrent_stores: int = 2
+    """Groups of documents that are embedded and stored at once, so that one is embedded while another is stored."""
     large_chunks: int = 32
     """The same for a large document; smaller, because other documents wait meanwhile."""
     max_concurrent_large: int = 4
@@ -51,6 +56,38 @@ class _Started:
 
     prepared: _Prepared
     stored: int = 0
+
+
+class _Overlapping:
+    """Tasks that run while their block goes on; the block ends when all have, and an error of one ends all of it."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, error: type[BaseException] | None, *_: object) -> None:
+        try:
+            while self._running and error is None:
+                await self._one_ends()
+        finally:
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def start(self, work: Coroutine[None, None, None]) -> None:
+        """Start a task, when fewer than the limit run; raise the error of one that failed."""
+        while len(self._running) >= self._limit:
+            await self._one_ends()
+        self._running.add(asyncio.create_task(work))
+
+    async def _one_ends(self) -> None:
+        ended, self._running = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+        for error in [task.exception() for task in ended]:
+            if error:
+                raise error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,19 +146,27 @@ class IndexDocuments:
     async def _index_together(
         self, ref: IndexRef, index: IndexVersion, rows: Sequence[Row], model: EmbeddingModel, epoch: int
     ) -> None:
-        """Fetch documents until a batch of chunks is full; the remaining rows stay pending."""
+        """Fetch documents until a batch of chunks is full, and store those fetched before meanwhile.
+
+        The remaining rows stay pending.
+        """
         cut = _cut(index, model)
         step = self.limits.max_concurrent_fetches
         ready: list[_Prepared] = []
-        async with AsyncExitStack() as tried:
+        chunks = 0
+        async with AsyncExitStack() as tried, _Overlapping(self.limits.max_concurrent_stores) as storing:
             for begin in range(0, len(rows), step):
                 some = rows[begin : begin + step]
                 await tried.enter_async_context(self._tried(ref, some, epoch))
                 prepared = await asyncio.gather(*(self._prepare(ref, row, model, cut, epoch) for row in some))
                 ready += [each for each in prepared if each]
-                if sum(len(each.chunks) for each in ready) >= self.limits.chunks:
+                prepared_chunks = sum(len(each.chunks) for each in ready)
+                if prepared_chunks >= self.limits.chunks_together:
+                    await storing.start(self._store(ref, ready, model, epoch))
+                    ready, chunks = [], chunks + prepared_chunks
+                if chunks >= self.limits.chunks:
                     break
-            await self._store(ref, ready, model, epoch)
+            await storing.start(self._store(ref, ready, model, epoch))
 
     @asynccontextmanager
     async def _tried(self, ref: IndexRef, rows: Sequence[Row], epoch: int) -> AsyncIterator[None]:
@@ -212,9 +257,7 @@ class IndexDocuments:
         ordered = sorted(ready, key=lambda each: len(each.chunks))
         todo = [(document, piece) for document in ordered for piece in document.chunks]
         left = {id(document): len(document.chunks) for document in ordered}
-        for document in ordered:
-            if not document.chunks:
-                await self._finish(ref, document, epoch)
+        await self._finish_all(ref, [document for document in ordered if not document.chunks], epoch)
         for begin in range(0, len(todo), self.limits.chunks):
             part = todo[begin : begin + self.limits.chunks]
             try:
@@ -226,10 +269,12 @@ class IndexDocuments:
                 await self._store_apart(ref, ready, model, epoch, error=error)
                 return
             await self.vectors.upsert(ref.key, points)
+            finished = []
             for document, _ in part:
                 left[id(document)] -= 1
                 if not left[id(document)]:
-                    await self._finish(ref, document, epoch)
+                    finished.append(document)
+            await self._finish_all(ref, finished, epoch)
 
     async def _store_apart(
         self, ref: IndexRef, ready: Sequence[_Prepared], model: EmbeddingModel, epoch: int, *, error: Exception
@@ -240,6 +285,11 @@ class IndexDocuments:
             return
         for document in ready:
             await self._store(ref, [document], model, epoch)
+
+    async def _finish_all(self, ref: IndexRef, documents: Sequence[_Prepared], epoch: int) -> None:
+        step = self.limits.max_concurrent_fetches
+        for begin in range(0, len(documents), step):
+            await asyncio.gather(*(self._finish(ref, each, epoch) for each in documents[begin : begin + step]))
 
     async def _finish(self, ref: IndexRef, document: _Prepared, epoch: int) -> None:
         row, chunks = document.row, len(document.chunks)

@@ -4,8 +4,9 @@ Every write of a row is followed by an increment of the counters. A crash betwee
 as a pending count without pending rows: then the holder of the lease recounts.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tidemill_core.aggregate import ObjectRef
@@ -22,6 +23,14 @@ _BATCH_SIZE = 1000
 _COUNTED = {"state": True, "deleted": True, "chunks": True}
 
 
+@dataclass(slots=True)
+class _Due:
+    """What the counters of an index version are to be incremented by, and who increments them."""
+
+    difference: dict[str, int] = field(default_factory=dict)
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 class MongoLedger:
     """Implements `ports.Ledger`. Hot paths use `_id`, which is `<project>/<collection>/<index>/<document>`.
 
@@ -33,6 +42,8 @@ class MongoLedger:
         self._counts = counts
         self._large_bytes = large_bytes
         self._count_s = count_s
+        self._due: dict[str, _Due] = {}
+        """By index version; those that write at the same time share an increment."""
 
     async def ensure_indexes(self) -> None:
         """Create the MongoDB indexes; idempotent."""
@@ -176,10 +187,17 @@ class MongoLedger:
 
     async def _add(self, index: IndexRef, difference: Mapping[str, int]) -> None:
         """Increment the counters; an index version without counters is recounted on the next read."""
-        changed = {name: one for name, one in difference.items() if one}
-        if changed:
-            with translated():
-                await self._counts.update_one({"_id": index.key}, {"$inc": changed})
+        if not any(difference.values()):
+            return
+        due = self._due.setdefault(index.key, _Due())
+        due.difference = {name: due.difference.get(name, 0) + one for name, one in difference.items()}
+        async with due.writing:
+            changed, due.difference = {name: one for name, one in due.difference.items() if one}, {}
+            if changed:
+                with translated():
+                    await self._counts.update_one({"_id": index.key}, {"$inc": changed})
+        if not due.difference:
+            self._due.pop(index.key, None)
 
     def _news(self, desired: DesiredDocument) -> Document:
         """Return the fields of a row that an event sets."""
