@@ -1,5 +1,6 @@
 """A service in a process of its own, as operators run it."""
 
+import asyncio
 import json
 import os
 import signal
@@ -7,11 +8,13 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from tidemill_local import Addresses
+from tidemill_testkit.sessions import end_sessions
 from tidemill_testkit.stack import unique_name
 
 START_S = 90
@@ -58,6 +61,7 @@ class ServiceProcess(ABC):
             "S3_ACCESS_KEY": self.stack.s3.access_key,
             "S3_SECRET_KEY": self.stack.s3.secret_key,
             "LOG_FORMAT": "json",
+            "LEASE_TTL_S": "3",  # what was begun before a kill waits for it
         }
         return {f"{self.service.upper()}_{name}": text for name, text in (stack | self._settings()).items()}
 
@@ -79,9 +83,11 @@ class ServiceProcess(ABC):
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """End it as a power cut would, and so late before its next start that the broker has noticed it."""
         self._process.kill()
         self._process.wait()
+        with ThreadPoolExecutor(max_workers=1) as apart:  # the caller's thread may run an event loop
+            apart.submit(asyncio.run, end_sessions(self.stack.kafka, self.pid)).result()
 
     def stop(self) -> int:
         """End it in order, and return its exit status."""

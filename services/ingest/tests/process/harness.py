@@ -73,6 +73,7 @@ class IngestProcess(ServiceProcess):
             "FEEDBACK_EXCHANGE_BUCKET": self.feedback,
             "SUBMISSION_TOPICS": self.topic,
             "CURATION_TOPICS": self.curations,
+            "DATASET_POLL_INTERVAL_S": "0.5",
             "LOG_LEVEL": "debug",
         }
 

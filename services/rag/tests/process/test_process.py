@@ -60,7 +60,6 @@ class RagProcess(ServiceProcess):
             "INGEST_BUCKET": self.buckets["ingest"],
             "TRAINER_ADDRESS": self.stub_services,
             "TRAINER_BUCKET": self.buckets["trainer"],
-            "LEASE_TTL_S": "3",
         }
 
 

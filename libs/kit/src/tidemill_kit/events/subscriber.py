@@ -1,6 +1,7 @@
 """What of FastStream a consumer uses: a batch subscriber that owns the client and its membership of the group."""
 
 import logging
+import os
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,7 +68,7 @@ def make_subscriber(  # noqa: PLR0913 - a subscriber is made of its parts, once
         # A join is answered when the slowest member has let go, so its answer may take that long.
         request_timeout_ms=milliseconds(limits.rebalance_s + ANSWER_S),
         metadata_max_age_ms=milliseconds(_METADATA_AGE_S),
-        client_id=subscription.group,
+        client_id=f"{subscription.group}-{os.getpid()}",
         retry_backoff_ms=milliseconds(RETRY_S),
         consumer_only=True,
         apply_types=False,
