@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -71,6 +71,10 @@ class MonitorSettings(RpcHttpSettings):
     """The issuer of the identity provider by which people log in (OpenID Connect discovery); empty for none."""
     identity_client_id: str = ""
     """The client that is registered at the identity provider for `tidemill login`."""
+    identity_subject_claim: Literal["sub", "email"] = "sub"
+    """The claim of an ID token by which members are named: `user:<claim>`. An email has to be a verified one."""
+    identity_groups_claim: str = "groups"
+    """The claim of an ID token with the names of the groups."""
     installation_admins: Annotated[tuple[str, ...], NoDecode] = ()
     """Comma-separated `user:<name>` and `group:<name>` of the identity provider that are an admin of all projects."""
     max_projects: int = Field(default=1000, ge=1, le=100_000)

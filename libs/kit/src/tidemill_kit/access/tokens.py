@@ -131,6 +131,16 @@ class Token:
             CredentialInvalid, CredentialExpired: it is not.
 
         """
+        payload = self.checked(key, audience=audience, leeway_s=leeway_s, now=now)
+        return _claims(payload, first_party=first_party)
+
+    def checked(self, key: Key, *, audience: str, leeway_s: float, now: float) -> dict[str, Any]:
+        """Return what any token says, such as the ID token of OpenID Connect, if the key signed it for us, now.
+
+        Raises:
+            CredentialInvalid, CredentialExpired: it is not.
+
+        """
         try:
             token = jws.deserialize_compact(self.text, key, registry=_registry_of(key))
             payload = _json_object(token.payload)
@@ -139,12 +149,12 @@ class Token:
         audiences = payload.get("aud")
         if payload.get("iss") != self.issuer or audience not in _texts([audiences] if _text(audiences) else audiences):
             raise CredentialInvalid
-        claims = _claims(payload, first_party=first_party)
-        if claims.issue_time > now + leeway_s or _time(payload.get("nbf", 0)) > now + leeway_s:
+        begins, ends = max(_time(payload.get("iat")), _time(payload.get("nbf", 0))), _time(payload.get("exp"))
+        if begins > now + leeway_s:
             raise CredentialInvalid
-        if claims.expire_time <= now - leeway_s:
+        if ends <= now - leeway_s:
             raise CredentialExpired
-        return claims
+        return payload
 
 
 def signed(claims: Claims, key: Key, *, audience: str = AUDIENCE) -> str:

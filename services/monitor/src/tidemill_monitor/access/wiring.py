@@ -12,7 +12,7 @@ from tidemill_monitor.access.exchange_token import ExchangeToken
 from tidemill_monitor.access.grants import Grants, Lifetimes
 from tidemill_monitor.access.grpc import GrpcAccessService
 from tidemill_monitor.access.http import WellKnown
-from tidemill_monitor.access.identity_provider import NoIdentityProvider
+from tidemill_monitor.access.identity_provider import NoIdentityProvider, OpenIdProvider
 from tidemill_monitor.access.issue_key import IssueKey
 from tidemill_monitor.access.member_crud import MemberCrud
 from tidemill_monitor.access.messages import TOPIC
@@ -138,7 +138,7 @@ def _servicer(
             projects=projects,
             grants=grants,
             issuer=issuer,
-            identity_provider=NoIdentityProvider(),
+            identity_provider=_identity_provider(settings),
             clock=clock,
             lifetimes=lifetimes,
             installation_admins=settings.installation_admins,
@@ -148,4 +148,17 @@ def _servicer(
             identity_provider=settings.identity_provider,
             client_id=settings.identity_client_id,
         ),
+    )
+
+
+def _identity_provider(settings: MonitorSettings) -> OpenIdProvider | NoIdentityProvider:
+    if not settings.identity_provider:
+        return NoIdentityProvider()
+    return OpenIdProvider(
+        settings.identity_provider,
+        client_id=settings.identity_client_id,
+        subject_claim=settings.identity_subject_claim,
+        groups_claim=settings.identity_groups_claim,
+        leeway_s=settings.access_leeway_s,
+        keys_max_age_s=settings.access_keys_max_age_s,
     )
