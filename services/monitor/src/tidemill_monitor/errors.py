@@ -20,7 +20,8 @@ PreconditionFailed
 ├── IssuingNotConfigured
 └── LoginNotConfigured
 PermissionDenied
-└── NotAMember
+├── NotAMember
+└── GivesMoreThanHeld
 """
 
 from collections.abc import Iterable, Sequence
@@ -252,3 +253,12 @@ class NotAMember(PermissionDenied):
     def __init__(self, project: str) -> None:
         message = f"you have no role in a project {project[:_SHOWN]!r}: ask its admin to add you as a member"
         super().__init__(message, project=project[:_SHOWN])
+
+
+class GivesMoreThanHeld(PermissionDenied):
+    """A caller gives rights that it has not itself."""
+
+    reason = "GIVES_MORE_THAN_HELD"
+
+    def __init__(self, *, what: str) -> None:
+        super().__init__(f"you give {what}, which your own credential does not allow: ask an admin of the project")

@@ -2,14 +2,14 @@ from dataclasses import replace
 
 import pytest
 
-from services.monitor.tests.access.harness import ADA, ASK, EVE, GENERATE, SEARCH, Access, write
-from tidemill_core.application import PageRequest
+from services.monitor.tests.access.harness import ADA, ASK, EVE, GENERATE, OWNER, SEARCH, Access, write
+from tidemill_core.application import Caller, PageRequest
 from tidemill_core.errors import AlreadyExists, InvalidInput
 from tidemill_monitor.access.domain.api_key import ApiKeyState
 from tidemill_monitor.access.domain.names import loses
 from tidemill_monitor.access.domain.revocations import CredentialKind
 from tidemill_monitor.access.domain.role import Role
-from tidemill_monitor.errors import RoleInUse, RoleNotFound, RoleUnknown
+from tidemill_monitor.errors import GivesMoreThanHeld, RoleInUse, RoleNotFound, RoleUnknown
 
 PERMISSIONS = frozenset({"permissions"})
 
@@ -89,6 +89,33 @@ async def test_bad_fields_of_a_role_are_named_with_value_and_limit() -> None:
         await access.roles.create(ADA, Role(id="none", project="acme"), write())
     with pytest.raises(AlreadyExists):
         await access.with_role()
+
+
+async def test_no_caller_gives_more_than_it_holds() -> None:
+    access = await ready()
+    await access.with_account("operator")
+    clerk = Caller(project="acme", subject="user:bob", roles=frozenset({"viewer"}), permissions=frozenset({ASK}))
+    scoped = replace(ADA, scopes=frozenset({ASK}))
+
+    for caller, roles in ((clerk, "operator"), (clerk, "asker"), (scoped, "viewer")):
+        for given in (
+            access.with_member("user:cleo", roles, caller=caller),
+            access.with_account(roles, name="x", caller=caller),
+        ):
+            with pytest.raises(GivesMoreThanHeld):
+                await given
+        with pytest.raises(GivesMoreThanHeld):
+            await access.with_key(caller=caller)
+        with pytest.raises(GivesMoreThanHeld):
+            await access.with_role(GENERATE, name="more", caller=caller)
+        asker = Role(id="asker", project="acme", permissions=(ASK, GENERATE, SEARCH))
+        with pytest.raises(GivesMoreThanHeld):
+            await access.roles.update(caller, asker, PERMISSIONS, write())
+
+    assert (await access.with_member("user:cleo", "viewer", caller=clerk)).roles == ("viewer",)
+    assert (await access.with_role(ASK, name="same", caller=clerk)).permissions == (ASK,)
+    assert (await access.with_member("user:dan", "admin", caller=replace(OWNER, subject="user:root"))).roles
+    assert (await access.with_key(caller=Caller(project="acme"))).token, "where no credentials are demanded"
 
 
 async def test_roles_of_projects_are_apart() -> None:

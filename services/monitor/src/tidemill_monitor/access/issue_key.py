@@ -53,6 +53,7 @@ class IssueKey:
             InvalidInput: naming every field that breaks its rule.
             ServiceAccountNotFound, ProjectNotFound: there is none.
             AlreadyExists: the id is taken.
+            GivesMoreThanHeld: the service account may do more than the caller.
             IssuingNotConfigured: this installation issues no tokens.
             TokenTooLarge: services would refuse the token.
 
@@ -61,6 +62,7 @@ class IssueKey:
         asked.check(self.limits, known=self.rpcs, now=now, longest=longest)
         await self.grants.active_project(caller.project)
         account = await self.service_accounts.get(caller.project, asked.service_account)
+        await self.grants.check_given(caller, "api_key.service_account", account.roles)
         grant = await self.grants.of(caller.project, account.roles)
         expire_time = asked.expire_time or now + min(DEFAULT_LIFETIME, longest)
         claims = TokenClaims(

@@ -50,12 +50,13 @@ class MemberCrud:
 
         Raises:
             InvalidInput: naming every field that breaks its rule.
+            GivesMoreThanHeld: the roles allow more than the caller may do.
             MemberExists: its subject has roles already.
             MembersExhausted: there are as many as there may be.
 
         """
         member.check(self.limits)
-        await self.grants.check_exist(caller.project, "member.roles", member.roles)
+        await self.grants.check_given(caller, "member.roles", member.roles)
         now = self.clock.now()
 
         def change(project: Project) -> None:
@@ -70,6 +71,7 @@ class MemberCrud:
 
         Raises:
             InvalidInput: naming every field that breaks its rule.
+            GivesMoreThanHeld: the roles allow more than the caller may do.
             MemberNotFound: there is none.
             Conflict: it changed since the etag.
             LastAdmin: no admin would be left.
@@ -77,7 +79,7 @@ class MemberCrud:
         """
         known = await self.get(caller, given.id)
         replace(known, roles=given.roles).check(self.limits)
-        await self.grants.check_exist(caller.project, "member.roles", given.roles)
+        await self.grants.check_given(caller, "member.roles", given.roles)
         now, lifetime = self.clock.now(), self.lifetimes.tokens
 
         def change(project: Project) -> None:

@@ -48,11 +48,13 @@ class RoleCrud:
 
         Raises:
             InvalidInput: naming every field that breaks its rule.
+            GivesMoreThanHeld: it allows more than the caller may do.
             AlreadyExists: the id is taken.
 
         """
         fresh = replace(role, project=caller.project, revoked=None, permissions=_sorted(role))
         fresh.check(self.limits, known=self.rpcs)
+        self.grants.check_allowed(caller, fresh.permissions)
         await self.grants.active_project(caller.project)
 
         def begin(stored: Role) -> None:
@@ -69,12 +71,14 @@ class RoleCrud:
 
         Raises:
             InvalidInput: naming every field that breaks its rule.
+            GivesMoreThanHeld: it allows more than the caller may do.
             RoleNotFound: there is none.
             Conflict: it changed since the etag.
 
         """
         await self.grants.active_project(caller.project)
         given = replace(given, permissions=_sorted(given))
+        self.grants.check_allowed(caller, given.permissions)
         now, lifetime = self.clock.now(), self.lifetimes.longest
 
         def change(role: Role) -> None:

@@ -43,13 +43,14 @@ class ServiceAccountCrud:
 
         Raises:
             InvalidInput: naming every field that breaks its rule.
+            GivesMoreThanHeld: the roles allow more than the caller may do.
             AlreadyExists: the id is taken.
 
         """
         fresh = replace(account, project=caller.project, revoked=None)
         fresh.check(self.limits)
         await self.grants.active_project(caller.project)
-        await self.grants.check_exist(caller.project, "service_account.roles", fresh.roles)
+        await self.grants.check_given(caller, "service_account.roles", fresh.roles)
 
         def begin(stored: ServiceAccount) -> None:
             if stored.version and not stored.deleted:
@@ -67,13 +68,14 @@ class ServiceAccountCrud:
 
         Raises:
             InvalidInput: naming every field that breaks its rule.
+            GivesMoreThanHeld: the roles allow more than the caller may do.
             ServiceAccountNotFound: there is none.
             Conflict: it changed since the etag.
 
         """
         await self.grants.active_project(caller.project)
         if "roles" in fields:
-            await self.grants.check_exist(caller.project, "service_account.roles", given.roles)
+            await self.grants.check_given(caller, "service_account.roles", given.roles)
         now, lifetime = self.clock.now(), self.lifetimes.keys
 
         def change(account: ServiceAccount) -> None:

@@ -81,7 +81,7 @@ def custom(roles: Sequence[str]) -> list[str]:
     return [role for role in roles if role not in BUILT_IN]
 
 
-def rank(roles: Sequence[str]) -> int:
+def rank(roles: Collection[str]) -> int:
     """Return the rank of the highest built-in role, 0 without one."""
     return max((RESERVED.index(role) + 1 for role in roles if role in RESERVED), default=0)
 
