@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,9 +16,11 @@ from tidemill.feedback.v1.feedback_service_pb2_grpc import add_FeedbackServiceSe
 from tidemill_feedback.errors import FeedbackTokenRefused
 from tidemill_feedback.reactions.grpc import GrpcFeedbackService
 from tidemill_feedback.reactions.http import PURPOSE, HttpFeedback
+from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.http.rpc import HttpRpcs, rpc_application
 from tidemill_kit.http.signed_tokens import SignedTokens
+from tidemill_testkit.access import TestIssuer, access_of
 
 TOKENS = SignedTokens(purpose=PURPOSE, key=b"k" * 32, lifetime=timedelta(days=1), refusal=FeedbackTokenRefused)
 RATING = {"inference": "i1", "metric": "rating", "number": 1}
@@ -43,7 +46,9 @@ class Page:
 
 
 @asynccontextmanager
-async def open_page(tokens: SignedTokens | None = TOKENS, *, max_rpcs: int = 10) -> AsyncIterator[Page]:
+async def open_page(
+    tokens: SignedTokens | None = TOKENS, *, max_rpcs: int = 10, access: Access | None = None
+) -> AsyncIterator[Page]:
     harness = FeedbackHarness()
     harness.inferences.put("i1")
     harness.inferences.put("i2")
@@ -52,7 +57,7 @@ async def open_page(tokens: SignedTokens | None = TOKENS, *, max_rpcs: int = 10)
     )
     chosen = settings(http_rpcs=True)
     admission = Admission(max_rpcs=max_rpcs, max_public_streams=1)
-    rpcs = HttpRpcs([(add_FeedbackServiceServicer_to_server, service)], chosen, admission=admission, access=None)
+    rpcs = HttpRpcs([(add_FeedbackServiceServicer_to_server, service)], chosen, admission=admission, access=access)
     api = HttpFeedback(rpcs=rpcs, tokens=tokens, clock=harness.clock, max_body_bytes=4096)
     app = rpc_application(rpcs, chosen, dependencies=[], routes=api.routes())
     headers = {"OpenAI-Project": "acme"}
@@ -168,3 +173,19 @@ async def test_without_a_project_or_a_key_for_tokens_nothing_is_taken() -> None:
     assert (path.status_code, nameless.status_code) == (200, 401)
     assert [each.status_code for each in (submitted, withdrawn)] == [400, 400]
     assert "FEEDBACK_TOKEN_KEY" in submitted.text
+
+
+async def test_where_issuers_are_configured_a_page_needs_the_answer_s_token_and_nothing_else(tmp_path: Path) -> None:
+    issuer = TestIssuer(tmp_path)
+    async with open_page(access=access_of(issuer)) as page:
+        by_token = await page.react()
+        without = await page.react(token="")
+        listed = await page.http.post("/tidemill.feedback.v1.FeedbackService/ListFeedback", json={})
+        low = {"authorization": f"Bearer {issuer.token('acme', 'viewer')}"}
+        too_low = await page.http.post("/v1/feedback", json=RATING | {"token": page.token}, headers=low)
+        wrong = await page.http.post(
+            "/v1/feedback", json=RATING | {"token": page.token}, headers={"authorization": "x"}
+        )
+
+    statuses = [each.status_code for each in (by_token, without, listed, too_low, wrong)]
+    assert statuses == [200, 403, 401, 403, 401]

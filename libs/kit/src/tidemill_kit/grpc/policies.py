@@ -1,10 +1,9 @@
 """What RPCs declare about themselves in the contract, read by descriptor."""
 
 from collections.abc import Sequence
-from functools import cache
 
 from google.protobuf import descriptor_pool
-from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 
 from tidemill.options.v1 import options_pb2
 from tidemill_kit.access.policy import Policy
@@ -45,10 +44,16 @@ def policies_of(services: Sequence[str]) -> dict[str, Policy]:
     return declared
 
 
-@cache
-def policy_of(method: str) -> Policy:
-    """Return what one RPC declares, by `package.Service/Method`."""
-    return _policy(descriptor_pool.Default().FindMethodByName(method.replace("/", ".")))
+def policy_of(file: FileDescriptor, method: str) -> Policy:
+    """Return what one RPC (`Service/Method`) of a file declares, for a route that stands for it.
+
+    Raises:
+        KeyError: there is none.
+        UndeclaredRpcs: it declares nothing.
+
+    """
+    service, _, name = method.partition("/")
+    return policies_of([file.services_by_name[service].full_name])[f"/{file.package}.{service}/{name}"]
 
 
 def _policy(method: MethodDescriptor) -> Policy:

@@ -20,8 +20,7 @@ from tidemill_kit.access.access import Access
 from tidemill_kit.access.authenticator import Authenticated
 from tidemill_kit.access.credentials import Credentials
 from tidemill_kit.access.errors import CredentialMissing, CredentialRevoked
-from tidemill_kit.access.policy import check
-from tidemill_kit.grpc.policies import policy_of
+from tidemill_kit.access.policy import Policy, check
 from tidemill_kit.http.callers import KnownProject, check_host, named_project, project_of
 from tidemill_kit.http.encodings import decoded
 from tidemill_kit.http.errors import BodyTooLarge, BodyTooSlow, ErrorResponse, LengthsContradict
@@ -96,10 +95,10 @@ class Exchange:
         """Return the caller's value, or ""."""
         return self.headers.get(name, "")
 
-    async def admit(self, method: str, *, has_token: bool = False) -> Caller:
+    async def admit(self, policy: Policy, *, has_token: bool = False) -> Caller:
         """Return who calls, and be that caller for the rest of the request, which has no deadline of its own.
 
-        The caller may call the RPC `method`, as `package.Service/Method`. `has_token` says that the route accepts a
+        `policy` is what the RPC declares that the route stands for. `has_token` says that the route accepts a
         token of its own, bound to one resource, in place of a credential, and checks it.
 
         Raises:
@@ -116,7 +115,7 @@ class Exchange:
             project = named_project(self.headers, in_path)
             sent = Credentials.sent(self.headers.getlist, project=project)
             authenticated = await self.access.authenticator.authenticate(sent)
-            check(authenticated.caller, policy_of(method))
+            check(authenticated.caller, policy)
             caller = authenticated.caller
             self._end_when_revoked(self.access, authenticated)
         structlog.contextvars.bind_contextvars(project=caller.project)

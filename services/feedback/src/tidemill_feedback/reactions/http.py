@@ -22,6 +22,7 @@ from tidemill.feedback.v1 import feedback_service_pb2 as pb
 from tidemill_core.application import Caller, Clock
 from tidemill_core.resources import MAX_REQUEST_ID, check_request_id
 from tidemill_feedback.errors import FeedbackOfAnother, TokensNotConfigured
+from tidemill_kit.grpc.policies import policy_of
 from tidemill_kit.http.bodies import Strict, body_of
 from tidemill_kit.http.exchange import Exchange
 from tidemill_kit.http.rpc import HttpRpcs
@@ -31,6 +32,8 @@ PURPOSE = "feedback"
 """Of the tokens, as inference makes them."""
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["FeedbackService"].full_name
+_SUBMIT = policy_of(pb.DESCRIPTOR, "FeedbackService/SubmitFeedback")
+_WITHDRAW = policy_of(pb.DESCRIPTOR, "FeedbackService/WithdrawFeedback")
 _MAX_NAME = 512
 _TOKEN_HEADER = "feedback-token"  # noqa: S105 - a header's name
 _ASKER = "user"
@@ -89,7 +92,7 @@ class HttpFeedback:
     async def submit(self, http: Request) -> Response:
         """Record a reaction, and return its id."""
         exchange = Exchange.of(http.scope)
-        caller = await exchange.admit(f"{_SERVICE}/SubmitFeedback", has_token=True)
+        caller = await exchange.admit(_SUBMIT, has_token=True)
         body = body_of(FeedbackBody, await exchange.body(at_most=self.max_body_bytes))
         exchange.facts["inference"] = body.inference
         self._check(body.token, caller.project, body.inference)
@@ -98,7 +101,7 @@ class HttpFeedback:
     async def withdraw(self, http: Request) -> Response:
         """Withdraw a reaction of the user who asked."""
         exchange = Exchange.of(http.scope)
-        caller = await exchange.admit(f"{_SERVICE}/WithdrawFeedback", has_token=True)
+        caller = await exchange.admit(_WITHDRAW, has_token=True)
         request_id = http.query_params.get("request_id", "")
         check_request_id(request_id)
         if self.tokens is None:

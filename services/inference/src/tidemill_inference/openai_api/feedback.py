@@ -35,6 +35,7 @@ from tidemill_core.grpc.context import acting_as
 from tidemill_core.resources import MAX_REQUEST_ID, check_request_id
 from tidemill_inference.errors import ServiceNotNamed
 from tidemill_inference.generation.domain.inference import Inference
+from tidemill_kit.grpc.policies import policy_of
 from tidemill_kit.http.bodies import Strict, body_of
 from tidemill_kit.http.exchange import Exchange
 from tidemill_kit.http.signed_tokens import SignedTokens
@@ -64,8 +65,8 @@ class NotTheAskers(PermissionDenied):
         )
 
 
-_SUBMIT = "tidemill.feedback.v1.FeedbackService/SubmitFeedback"
-_WITHDRAW = "tidemill.feedback.v1.FeedbackService/WithdrawFeedback"
+_SUBMIT = policy_of(pb.DESCRIPTOR, "FeedbackService/SubmitFeedback")
+_WITHDRAW = policy_of(pb.DESCRIPTOR, "FeedbackService/WithdrawFeedback")
 _TOKEN_HEADER = "feedback-token"  # noqa: S105 - a header's name
 _ASKER = "user"
 """The rater that the person who asked is."""

@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from tidemill.inference.v1 import deployment_service_pb2, inference_service_pb2
 from tidemill_core.application import Caller, PageRequest, Request
 from tidemill_core.errors import InvalidInput, TidemillError
 from tidemill_core.resources import list_all
@@ -29,12 +30,16 @@ from tidemill_inference.openai_api.errors import error_body, error_response
 from tidemill_inference.openai_api.feedback import HttpFeedback
 from tidemill_inference.openai_api.schemas import IDEMPOTENCY_HEADER, chat_request_of, request_of
 from tidemill_kit.access.access import Access
+from tidemill_kit.grpc.policies import policy_of
 from tidemill_kit.http.application import application
 from tidemill_kit.http.callers import is_browser
 from tidemill_kit.http.exchange import DEFAULT_STALL_S, ClientLeft, Exchange
 from tidemill_kit.service.app import Dependency
 
 DEFAULT_KEEP_ALIVE_S = 15.0
+_GENERATE = policy_of(inference_service_pb2.DESCRIPTOR, "InferenceService/Generate")
+_LIST = policy_of(deployment_service_pb2.DESCRIPTOR, "DeploymentService/ListDeployments")
+_GET = policy_of(deployment_service_pb2.DESCRIPTOR, "DeploymentService/GetDeployment")
 _ROUTES = "see POST /v1/chat/completions, GET /v1/models and POST /v1/feedback"
 _EVENT_STREAM = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -130,13 +135,13 @@ class OpenAiApi:
 
     async def _list_models(self, http: HttpRequest) -> Response:
         """Return the project's deployments."""
-        caller = await Exchange.of(http.scope).admit("tidemill.inference.v1.DeploymentService/ListDeployments")
+        caller = await Exchange.of(http.scope).admit(_LIST)
         models = [model(deployment) async for deployment in list_all(self._deployments, caller.project)]
         return JSONResponse({"object": "list", "data": models})
 
     async def _get_model(self, http: HttpRequest) -> Response:
         """Return one deployment."""
-        caller = await Exchange.of(http.scope).admit("tidemill.inference.v1.DeploymentService/GetDeployment")
+        caller = await Exchange.of(http.scope).admit(_GET)
         return JSONResponse(model(await self._deployments.get(caller.project, http.path_params["model"])))
 
 
@@ -161,7 +166,7 @@ class ChatCompletions:
     async def __call__(self, scope: Scope, receive: Receive, _send: Send) -> None:
         """Answer one request, and stop when its client leaves."""
         exchange = Exchange.of(scope)
-        caller = await exchange.admit("tidemill.inference.v1.InferenceService/Generate")
+        caller = await exchange.admit(_GENERATE)
         asked = chat_request_of(await exchange.body(at_most=self._max_body_bytes))
         question = asked.question()
         _check_principals(question, browser=is_browser(exchange.headers), taken_from=self._principals_from)
