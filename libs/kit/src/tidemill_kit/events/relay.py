@@ -20,6 +20,7 @@ from tidemill_kit.events.cloudevents import CloudEvent, to_headers
 from tidemill_kit.events.records import OutgoingRecord, Publishing
 from tidemill_kit.store.mongo import Collection, Document, translated
 from tidemill_kit.store.outbox import WITH_EVENTS, NewEvents
+from tidemill_kit.workers.worker import Worker
 
 OUTBOX_LENGTH = Gauge("tidemill_outbox_aggregates", "Aggregates whose events wait to be published.")
 OUTBOX_AGE = Gauge("tidemill_outbox_age_seconds", "How long the oldest of them has waited.")
@@ -44,10 +45,14 @@ class _Outbox(NamedTuple):
     document_id: str
 
 
-class Relay:
-    """Publishes the events of aggregates in collections that have an `enqueuer`. Implements `service.Watched`."""
+class Relay(Worker):
+    """Publishes the events of aggregates in collections that have an `enqueuer`.
+
+    What was not published yet when it stops is found at the next start.
+    """
 
     def __init__(self, publisher: Publishing, *, sweep_every_s: float = _SWEEP_EVERY_S) -> None:
+        super().__init__("relay", self._run)
         self._collections: dict[str, Collection] = {}
         self._publisher = publisher
         self._sweep_every_s = sweep_every_s
@@ -56,7 +61,6 @@ class Relay:
         self._busy: set[_Outbox] = set()
         self._enqueued_meanwhile: set[_Outbox] = set()
         self._queue: asyncio.Queue[_Outbox] = asyncio.Queue()  # bounded by the number of aggregates: each is in it once
-        self._task: asyncio.Task[None] | None = None
 
     def enqueuer(self, collection: Collection) -> Callable[[NewEvents], None]:
         """Return what enqueues a document of this collection that got new events; all in it are swept from now on."""
@@ -67,19 +71,7 @@ class Relay:
         """Sweep, and begin."""
         OUTBOX_LENGTH.set_function(self.outbox_length)
         OUTBOX_AGE.set_function(self.oldest_age_s)
-        self._task = asyncio.create_task(self._run())
-
-    async def wait(self) -> None:
-        """Return when the work has ended, and raise what it ended with."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
-            self._task.result()
-
-    async def stop(self) -> None:
-        """Stop at once; what was not published yet is found at the next start."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await super().start()
 
     def outbox_length(self) -> int:
         """Return how many aggregates are known to have events that wait."""

@@ -7,7 +7,7 @@ with exit code 1, and the supervisor starts it again.
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
@@ -24,6 +24,7 @@ from tidemill_kit.runtime.settings import ServiceSettings
 from tidemill_kit.service.readiness import Dependency, Readiness
 from tidemill_kit.service.status import Consumers, OutboxLength, StatusServicer, version_of
 from tidemill_kit.workers.controller import Controller
+from tidemill_kit.workers.worker import Worker
 
 __all__ = ["App", "Component", "Dependency", "Watched", "Worker", "run", "serve"]
 
@@ -60,31 +61,6 @@ class Draining(Component, Protocol):
     def begin_stop(self) -> None:
         """Begin what `stop` waits for."""
         ...
-
-
-class Worker:
-    """A coroutine that runs for as long as the service does, as a component; stopping cancels it."""
-
-    def __init__(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self.name = name
-        self._work = work
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Start the coroutine as a task."""
-        self._task = asyncio.create_task(self._work(), name=self.name)
-
-    async def wait(self) -> None:
-        """Return or raise as the coroutine does."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
-            self._task.result()
-
-    async def stop(self) -> None:
-        """Cancel the coroutine and wait until it has let go."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

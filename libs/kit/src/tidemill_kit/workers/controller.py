@@ -25,6 +25,7 @@ from tidemill_core.application import Page, Requeue
 from tidemill_core.errors import TidemillError, digest_of, isolated
 from tidemill_kit.workers.fair_share import Turns
 from tidemill_kit.workers.leases import Lease, LeaseLost
+from tidemill_kit.workers.worker import Worker
 
 DEPTH = Gauge("tidemill_controller_queue_depth", "Keys that wait to be reconciled.", ["controller"])
 RUNS = Count("tidemill_controller_runs", "Reconciliations, by what became of them.", ["controller", "result"])
@@ -82,7 +83,7 @@ class ControllerStatus:
     message: str
 
 
-class Controller(Generic[K]):
+class Controller(Worker, Generic[K]):
     """Reconciles keys, `max_concurrent` at once and each in its project's turn. Implements `service.Watched`.
 
     `reconcile` gets the key and the epoch of its lease (0 without `leases`). It returns None when there is nothing to
@@ -101,7 +102,7 @@ class Controller(Generic[K]):
         leases: Holder | None = None,
         debounce: timedelta = timedelta(0),
     ) -> None:
-        self.name = name
+        super().__init__(name, self._run)
         self._reconcile = reconcile
         self._pending = pending
         self._poll_interval_s = poll_interval.total_seconds()
@@ -119,7 +120,6 @@ class Controller(Generic[K]):
         self._changed = asyncio.Event()
         self._to_resync = asyncio.Event()
         self._message = ""
-        self._task: asyncio.Task[None] | None = None
 
     @property
     def status(self) -> ControllerStatus:
@@ -140,22 +140,6 @@ class Controller(Generic[K]):
     def enqueue(self, key: K) -> None:
         """Reconcile the key soon, once for all calls within the debounce time; may be called before the start."""
         self._add(key, time.monotonic() + self._debounce_s)
-
-    async def start(self) -> None:
-        """Begin to work."""
-        self._task = asyncio.create_task(self._run(), name=self.name)
-
-    async def wait(self) -> None:
-        """Return or raise as the work does."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
-            self._task.result()
-
-    async def stop(self) -> None:
-        """Cancel what is reconciled, and wait until its leases are released."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
