@@ -111,6 +111,8 @@ class Requeue:
 
     after: timedelta | None = None
     """None: it cannot go on now, and is retried with backoff."""
+    keep_lease: bool = False
+    """The lease stays held until then, and the next reconciliation has the same epoch."""
 
 
 class Clock(Protocol):

@@ -128,8 +128,8 @@ class InferenceSettings(ModelSettings, HttpSettings):
     """The interval between deletions of records past their retention, and of outcomes that ended rollouts have left."""
     rollout_poll_interval_s: float = Field(5.0, gt=0, le=60)
     """How often a replica polls for rollouts that started elsewhere; also the longest pause after a failure."""
-    rollout_max_concurrent: int = Field(1000, ge=1)
-    """Active rollouts that one replica advances, and candidates that it loads, at the same time."""
+    rollout_max_concurrent: int = Field(16, ge=1)
+    """Rollouts that one replica takes a step further, and candidates that it loads, at the same time."""
     rollout_tick_s: float = Field(0.5, gt=0, le=60)
     """How often the outcomes of a rollout are counted."""
     shadow_max_concurrent: int = Field(1, ge=1, le=64)

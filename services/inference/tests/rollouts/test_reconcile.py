@@ -1,10 +1,12 @@
 """The controllers of rollouts: what they advance, and what they keep loaded."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from typing import cast
 
 from services.inference.tests.fakes import ADA, ScriptedEngines
 from services.inference.tests.rollouts.rollout_fakes import HELPDESK, Active, Registered, RolloutHarness
@@ -18,8 +20,6 @@ from tidemill_inference.rollouts.reconcile import (
     rollout_controllers,
 )
 from tidemill_inference.rollouts.reconcile_rollout import ReconcileRollout
-from tidemill_inference.settings import InferenceSettings
-from tidemill_kit.workers.fair_share import Turns
 from tidemill_testkit.leases import InMemoryLeases
 from tidemill_testkit.polling import eventually
 
@@ -48,14 +48,6 @@ class SlowlyRegistered(Registered):
         await super().check(caller, model)
 
 
-async def test_a_replica_advances_hundreds_of_rollouts_of_one_project_for_as_long_as_they_last() -> None:
-    turns = Turns(InferenceSettings.model_fields["rollout_max_concurrent"].default)
-
-    async with asyncio.timeout(1):
-        for _ in range(500):
-            await turns.take("acme")
-
-
 @asynccontextmanager
 async def replica(
     harness: RolloutHarness,
@@ -75,7 +67,7 @@ async def replica(
         HoldCandidate(deployments=answering.deployments, models=answering.registry, engines=engines, tick=tick),
         pending=pending,
         leases=leases,
-        max_concurrent=4,
+        max_concurrent=1,
         poll_interval=timedelta(seconds=0.02),
     )
     await controllers.advancing.start()
@@ -103,6 +95,27 @@ async def test_a_rollout_is_advanced_to_its_end_and_every_replica_keeps_its_cand
 
         assert (await harness.rollout()).state is RolloutState.PROMOTED
         await eventually(lambda: [each.loaded for each in engines] == [[], []])
+
+
+async def test_one_place_is_enough_for_rollouts_that_last_long_and_each_keeps_its_lease() -> None:
+    class Steps:
+        """Rollouts that never end."""
+
+        async def __call__(self, ref: ResourceKey, *, epoch: int) -> bool:
+            taken[ref].append(epoch)
+            return True
+
+    taken = defaultdict[ResourceKey, list[int]](list)
+    refs = [ResourceKey(project=HELPDESK.project, id=f"desk{number}") for number in range(3)]
+    harness, leases = RolloutHarness(), InMemoryLeases()
+    reconcile = cast("ReconcileRollout", Steps())
+    async with replica(harness, Watched(harness), leases, reconcile=reconcile) as controllers:
+        for ref in refs:
+            controllers.advancing.enqueue(ref)
+        await eventually(lambda: all(len(taken[ref]) > 3 for ref in refs))
+
+    assert [set(taken[ref]) for ref in refs] == [{1}, {1}, {1}]
+    assert [leases.epoch(ref.key) for ref in refs] == [1, 1, 1]
 
 
 async def test_a_candidate_that_took_long_to_load_holds_up_its_steps_no_longer() -> None:

@@ -23,7 +23,7 @@ from prometheus_client import Gauge, Histogram
 
 from tidemill_core.application import Page, Requeue
 from tidemill_core.errors import TidemillError, digest_of, isolated
-from tidemill_kit.workers.fair_share import Turns
+from tidemill_kit.workers.fair_share import Turn, Turns
 from tidemill_kit.workers.leases import Lease, LeaseLost
 from tidemill_kit.workers.worker import Worker
 
@@ -88,7 +88,8 @@ class Controller(Worker, Generic[K]):
 
     `reconcile` gets the key and the epoch of its lease (0 without `leases`). It returns None when there is nothing to
     do until the key is enqueued again, or `Requeue`. What fails is retried with backoff, from half a second to 15 s or
-    `poll_interval` if that is shorter; enqueueing the key does not shorten it.
+    `poll_interval` if that is shorter; enqueueing the key does not shorten it. A key whose lease is kept between its
+    reconciliations takes no place meanwhile.
     """
 
     def __init__(  # noqa: PLR0913 - what a controller is, declared once in app.py
@@ -113,6 +114,7 @@ class Controller(Worker, Generic[K]):
         self._order: list[tuple[float, int, K]] = []
         self._count = itertools.count()
         self._scheduled: set[K] = set()
+        self._paused: dict[K, asyncio.Event] = {}
         self._running: set[K] = set()
         self._failures: dict[K, int] = {}
         self._not_before: dict[K, float] = {}
@@ -149,7 +151,11 @@ class Controller(Worker, Generic[K]):
                 now = time.monotonic()
                 while self._order and self._order[0][0] <= now:
                     at, _, key = heapq.heappop(self._order)
-                    if self._due.get(key) == at and key not in self._scheduled:
+                    if self._due.get(key) != at:
+                        continue
+                    if paused := self._paused.pop(key, None):
+                        paused.set()
+                    elif key not in self._scheduled:
                         self._scheduled.add(key)
                         tasks.create_task(self._work(key))
                 await _set_within(self._changed, self._order[0][0] - now if self._order else None)
@@ -197,12 +203,12 @@ class Controller(Worker, Generic[K]):
 
     async def _work(self, key: K) -> None:
         try:
-            async with self._turns.of(key.project):
-                self._due.pop(key)
-                self._running.add(key)
-                await self._timed(key)
+            async with self._turns.of(key.project) as turn:
+                self._begin(key)
+                await self._attempt(key, turn)
         finally:
             self._running.discard(key)
+            self._paused.pop(key, None)
             self._scheduled.discard(key)
             if (again := self._due.pop(key, None)) is not None:
                 self._add(key, again)
@@ -211,52 +217,76 @@ class Controller(Worker, Generic[K]):
                 self._left_out = frozenset()
                 self._to_resync.set()
 
-    async def _timed(self, key: K) -> None:
-        started = time.perf_counter()
+    def _begin(self, key: K) -> None:
+        self._due.pop(key)
+        self._running.add(key)
+
+    async def _attempt(self, key: K, turn: Turn) -> None:
         log = _log.bind(controller=self.name, project=key.project, key=_named(key))
         try:
             with isolated():
-                result = await self._leased(key)
+                await self._leased(key, turn)
         except LeaseLost as error:
-            result = "postponed"
             log.warning("reconcile_postponed", reason=error.reason, why=error.message)
-            self._back_off(key, max_s=_MAX_LEASE_BACKOFF_S)
+            self._back_off(key, result="postponed", max_s=_MAX_LEASE_BACKOFF_S)
         except TidemillError as error:
-            result = "failed"
             log.warning("reconcile_failed", reason=error.reason, why=error.message)
-            self._back_off(key)
+            self._back_off(key, result="failed")
         except Exception:  # one key that breaks must not end the others; it is retried
-            result = "failed"
             log.exception("reconcile_failed")
-            self._back_off(key)
-        duration_s = time.perf_counter() - started
-        if result == "finished":
-            log.debug("reconcile_finished", duration_s=round(duration_s, 3))
-        RUNS.labels(self.name, result).inc()
-        SECONDS.labels(self.name).observe(duration_s)
+            self._back_off(key, result="failed")
 
-    async def _leased(self, key: K) -> str:
+    async def _leased(self, key: K, turn: Turn) -> None:
+        """Reconcile the key under its lease, again and again while that is kept."""
         if self._leases is None:
-            return self._finished(key, await self._reconcile(key, 0))
+            self._finished(key, *await self._timed(key, 0))
+            return
         async with self._leases.held(key.key) as lease:
-            if lease is not None:
-                return self._finished(key, await self._reconcile(key, lease.epoch))
-        self._back_off(key, max_s=_MAX_LEASE_BACKOFF_S)
-        return "held"
+            if lease is None:
+                self._back_off(key, result="held", max_s=_MAX_LEASE_BACKOFF_S)
+                return
+            requeue, duration_s = await self._timed(key, lease.epoch)
+            while requeue is not None and requeue.after is not None and requeue.keep_lease:
+                self._finished(key, requeue, duration_s)
+                await self._pause(key, turn)
+                requeue, duration_s = await self._timed(key, lease.epoch)
+        self._finished(key, requeue, duration_s)
 
-    def _finished(self, key: K, requeue: Requeue | None) -> str:
+    async def _timed(self, key: K, epoch: int) -> tuple[Requeue | None, float]:
+        started = time.perf_counter()
+        try:
+            requeue = await self._reconcile(key, epoch)
+        finally:
+            duration_s = time.perf_counter() - started
+            SECONDS.labels(self.name).observe(duration_s)
+        return requeue, duration_s
+
+    def _finished(self, key: K, requeue: Requeue | None, duration_s: float) -> None:
+        log = _log.bind(controller=self.name, project=key.project, key=_named(key))
         if requeue is not None and requeue.after is None:
-            self._back_off(key)
-            _log.info("reconcile_postponed", controller=self.name, project=key.project, key=_named(key))
-            return "postponed"
+            log.info("reconcile_postponed")
+            self._back_off(key, result="postponed")
+            return
+        log.debug("reconcile_finished", duration_s=round(duration_s, 3))
+        RUNS.labels(self.name, "finished").inc()
         self._failures.pop(key, None)
         self._not_before.pop(key, None)
         if requeue is not None and requeue.after is not None:
             self._add(key, time.monotonic() + requeue.after.total_seconds())
-        return "finished"
 
-    def _back_off(self, key: K, *, max_s: float = _MAX_BACKOFF_S) -> None:
+    async def _pause(self, key: K, turn: Turn) -> None:
+        """Give the place to other keys until this one is due again."""
+        due = self._paused[key] = asyncio.Event()
+        self._add(key, self._due.pop(key))  # anew, for what was enqueued while it ran
+        self._running.discard(key)
+        turn.pause()
+        await due.wait()
+        await turn.resume()
+        self._begin(key)
+
+    def _back_off(self, key: K, *, result: str, max_s: float = _MAX_BACKOFF_S) -> None:
         """Retry the key, later after each failure in a row."""
+        RUNS.labels(self.name, result).inc()
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         pause_s = min(max_s, self._poll_interval_s, _MIN_BACKOFF_S * 2 ** min(failures - 1, 8))
         at = self._not_before[key] = time.monotonic() + pause_s

@@ -1,6 +1,5 @@
 """Controllers of rollouts: one advances those that are active, one keeps their candidates loaded."""
 
-import asyncio
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,24 +13,24 @@ from tidemill_inference.rollouts.domain.rollout import Rollout
 from tidemill_inference.rollouts.reconcile_rollout import ReconcileRollout
 from tidemill_kit.workers.controller import Controller, Holder, Pending
 
-_MAX_PAUSE_S = 1.0
+_MAX_PAUSE = timedelta(seconds=1)
 """A reconciliation that takes long is followed by a pause as long, up to this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdvanceRollout:
-    """Advances a rollout until it has ended. One lease lasts all the time: each new epoch is a write."""
+    """Advances a rollout until it has ended. One lease is kept all the time: each new epoch is a write."""
 
     reconcile: ReconcileRollout
     tick: timedelta
 
-    async def __call__(self, ref: ResourceKey, epoch: int) -> None:
-        """Return when the deployment has no active rollout any more."""
+    async def __call__(self, ref: ResourceKey, epoch: int) -> Requeue | None:
+        """Take the rollout a step further, and ask to be called again after a tick while it is active."""
         started = time.monotonic()
-        while await self.reconcile(ref, epoch=epoch):
-            took_s = time.monotonic() - started
-            await asyncio.sleep(max(self.tick.total_seconds(), min(took_s, _MAX_PAUSE_S)))
-            started = time.monotonic()
+        if not await self.reconcile(ref, epoch=epoch):
+            return None
+        took = timedelta(seconds=time.monotonic() - started)
+        return Requeue(after=max(self.tick, min(took, _MAX_PAUSE)), keep_lease=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
