@@ -45,7 +45,11 @@ class Bar:
 
 
 ENGINE, AGGREGATES, VECTORS = "tests.bench.engine", "tests.bench.aggregates", "services.rag.tests.bench.vectors"
-GENERATE, STORE_CALLS = "tests.bench.generate", "services.inference.tests.bench.store_calls"
+ACCESS, GENERATE, STORE_CALLS = (
+    "tests.bench.access",
+    "tests.bench.generate",
+    "services.inference.tests.bench.store_calls",
+)
 BARS = (
     Bar(
         name="events_in_memory",
@@ -74,6 +78,13 @@ BARS = (
         measured_by=AGGREGATES,
         before="0.48",
         at_least=0.75,
+    ),
+    Bar(
+        name="access_check",
+        what="what checking a known credential adds to an RPC, ms",
+        measured_by=ACCESS,
+        before="no check",
+        at_most=0.3,
     ),
     Bar(
         name="store_calls",
