@@ -58,7 +58,7 @@ def commands(part: str) -> dict[str, list[str]]:
         "breaking": [str(BIN / "buf"), "breaking", "protos", "--against", "protos/baseline.binpb"],
         "protos": [sys.executable, "infra/protos/generate.py", "--check"],
         "mypy": [sys.executable, "-m", "mypy", "."],
-        QUICK_TESTS: [*pytest, str(test_processes() + 1), "--quick", *folders],  # small, and often waiting
+        QUICK_TESTS: [*pytest, str(test_processes()), "--quick", *folders],
         TESTS: [*pytest, str(test_processes()), *folders],
     }
 
@@ -70,10 +70,10 @@ def folder_of(part: str) -> Path:
 
 
 def test_processes() -> int:
-    """Return how many processes run tests: one for each core, as far as the memory reaches."""
+    """Return how many processes run tests: one more than cores, as far as the memory reaches, since they often wait."""
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1000**3
     capacity = int((memory_gb - MEMORY_OF_SERVERS_GB) / MEMORY_OF_PROCESS_GB)
-    return max(1, min(len(os.sched_getaffinity(0)), capacity, MAX_TEST_PROCESSES))
+    return max(1, min(len(os.sched_getaffinity(0)) + 1, capacity, MAX_TEST_PROCESSES))
 
 
 def run_all(chosen: dict[str, list[str]]) -> int:

@@ -45,3 +45,17 @@ async def test_a_run_that_is_ended_by_sigterm_leaves_no_process(tmp_path: Path) 
 )
 def test_tests_of_a_folder_of_processes_run_together_and_others_by_file(nodeid: str, unit: str) -> None:
     assert unit_of(nodeid) == unit
+
+
+async def test_what_takes_longest_begins_first(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["tidemill_testkit.distribution"]')
+    (tmp_path / "pytest.ini").write_text("[pytest]\nheavy_tests = heavy\n")
+    for name in ("a", "heavy/b", "rag/process/c", "system/d"):
+        file = (tmp_path / name).with_name(f"test_{name[-1]}.py")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("def test_it(): pass")
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "--collect-only", "--quiet", str(tmp_path)]
+    run = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, stdout=subprocess.PIPE)
+    output, _ = await run.communicate()
+    found = [line for line in output.decode().splitlines() if "::" in line]
+    assert [line.partition("::")[0][-4] for line in found] == ["d", "c", "b", "a"]

@@ -4,7 +4,8 @@ A test that starts servers, or uses those of the run, is marked `server`. `--qui
 and folders that the setting `heavy_tests` names: they load models, train, or break processes on purpose.
 
 A file of tests stays in one process, since its fixtures may be expensive. A folder `process` or `system` does as well:
-its tests run the same service, and two processes of one service share its consumer groups, on one broker.
+its tests run the same service, and two processes of one service share its consumer groups, on one broker. What takes
+longest begins first, so that all processes end at about the same time: such folders, then what is heavy, then the rest.
 """
 
 from pathlib import Path, PurePosixPath
@@ -34,13 +35,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests that need servers, and put those first that run together, which take longest."""
+    """Mark the tests that need servers, and put those first that take longest."""
     for item in items:
         if not SERVERS.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("server")
     if config.getoption("quick"):
         items[:] = [item for item in items if not item.get_closest_marker("server")]
-    items.sort(key=lambda item: _rank(unit_of(item.nodeid)))
+    heavy = frozenset(config.getini("heavy_tests"))
+    items.sort(key=lambda item: _rank(item, heavy))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -68,6 +70,8 @@ def unit_of(nodeid: str) -> str:
     return str(file.parent if file.parent.name in TOGETHER else file)
 
 
-def _rank(unit: str) -> int:
-    name = PurePosixPath(unit).name
-    return TOGETHER.index(name) if name in TOGETHER else len(TOGETHER)
+def _rank(item: pytest.Item, heavy: frozenset[Path]) -> int:
+    name = PurePosixPath(unit_of(item.nodeid)).name
+    if name in TOGETHER:
+        return TOGETHER.index(name)
+    return len(TOGETHER) + heavy.isdisjoint((item.path, *item.path.parents))
