@@ -351,7 +351,7 @@ run(build(settings))
 async def test_a_process_serves_metrics_and_ends_orderly_on_a_signal(number: signal.Signals) -> None:
     given = settings(grpc_port=free_port(), metrics_port=free_port())
     values = given.model_dump(mode="json").items()
-    environment = {f"PROBE_{name.upper()}": "" if value is None else str(value) for name, value in values}
+    environment = {f"PROBE_{name.upper()}": "" if value in (None, []) else str(value) for name, value in values}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", textwrap.dedent(SCRIPT), stderr=asyncio.subprocess.PIPE, env={**os.environ, **environment}
     )

@@ -1,13 +1,14 @@
 """Settings of evaluator, read from EVALUATOR_<NAME>."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field, field_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
 
 from tidemill_evaluator.evaluations.domain.comparison import Evidence
 from tidemill_evaluator.suites.domain.limits import Limits
+from tidemill_kit.runtime.separated import Separated
 from tidemill_kit.runtime.settings import ServiceSettings
 
 _LIMITS = Limits()
@@ -35,7 +36,7 @@ class EvaluatorSettings(ServiceSettings):
     """trainer's gRPC host:port."""
     exchange_bucket: str = "tidemill-evaluator-exchange"
     """The bucket of the cases of suites."""
-    dataset_buckets: Annotated[tuple[str, ...], NoDecode] = ("tidemill-ingest-datasets", "tidemill-ingest-exchange")
+    dataset_buckets: Separated = ("tidemill-ingest-datasets", "tidemill-ingest-exchange")
     """Comma-separated buckets from which held-out splits may be read."""
     call_timeout_s: float = Field(default=10.0, gt=0)
     """Timeout of calls other than answers."""
@@ -79,11 +80,6 @@ class EvaluatorSettings(ServiceSettings):
     """Maximum total length of a suite question's earlier turns and variables, in characters."""
     max_requirements: int = Field(default=_LIMITS.requirements, ge=1, le=40)
     """Maximum number of requirements per gate."""
-
-    @field_validator("dataset_buckets", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @property
     def evidence(self) -> Evidence:

@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from tidemill_inference.generation.citations.citations import DEFAULT_CHARACTERS, DEFAULT_THRESHOLD
 from tidemill_kit.http.outgoing import AllowedHosts
 from tidemill_kit.http.settings import HttpSettings
 from tidemill_kit.models.numeric_format import ModelSettings
+from tidemill_kit.runtime.separated import Separated
 from tidemill_kit.workers.bounded_processes import ProcessLimits
 
 _MB = 1024 * 1024
@@ -78,7 +79,7 @@ class InferenceSettings(ModelSettings, HttpSettings):
     """The longest time without data from a remote model, before its first token or between two."""
     remote_retries: int = Field(2, ge=0, le=10)
     """Retries of a request to a remote model before its first token."""
-    remote_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    remote_hosts: Separated = ()
     """Hosts (`host` or `host:port`, separated by commas) of remote models that may be internal and without TLS."""
     remote_clients: int = Field(64, ge=1)
     """Remote addresses with open connections while unused."""
@@ -163,11 +164,6 @@ class InferenceSettings(ModelSettings, HttpSettings):
             wall_s=10 * self.tokenizer_cpu_s,
             memory_bytes=self.tokenizer_memory_mb * _MB,
         )
-
-    @field_validator("remote_hosts", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
     @field_validator("remote_hosts")
     @classmethod

@@ -1,13 +1,14 @@
 """Settings of ingest; every name is INGEST_ plus the field's in upper case."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field, field_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
 
 from tidemill_ingest.limits import COMMON_FROM, Limits
 from tidemill_kit.grpc.uploads import Patience
+from tidemill_kit.runtime.separated import Separated
 from tidemill_kit.runtime.settings import ServiceSettings
 
 _LIMITS = Limits()
@@ -27,9 +28,9 @@ class IngestSettings(ServiceSettings):
 
     mongo_database: str = "ingest"
     """The database, which belongs to ingest alone."""
-    submission_topics: Annotated[tuple[str, ...], NoDecode] = ("tidemill.ingest.submission.v1",)
+    submission_topics: Separated = ("tidemill.ingest.submission.v1",)
     """The topics of submissions, joined by commas: the common one, and those of single sources."""
-    curation_topics: Annotated[tuple[str, ...], NoDecode] = ("tidemill.feedback.curation.v1",)
+    curation_topics: Separated = ("tidemill.feedback.curation.v1",)
     """The topics of completed curations, joined by commas."""
     quarantine_bucket: str = "tidemill-ingest-quarantine"
     """The private bucket of what is not masked yet; only ingest may read it."""
@@ -53,7 +54,7 @@ class IngestSettings(ServiceSettings):
     """The processor's time that extracting and masking one document may take; it is refused beyond."""
     preparation_wall_s: float = Field(300.0, gt=0)
     """How long that may take in all, on a machine however busy."""
-    phone_regions: Annotated[tuple[str, ...], NoDecode] = ("US", "GB", "DE", "FR")
+    phone_regions: Separated = ("US", "GB", "DE", "FR")
     """The regions (CLDR, joined by commas) whose national way of writing phone numbers is masked too."""
     max_concurrent_uploads: int = Field(4, ge=1)
     """Uploads in memory at the same time; further ones wait."""
@@ -108,11 +109,6 @@ class IngestSettings(ServiceSettings):
     """The resync interval: how often datasets are searched for offers that wait."""
     dataset_max_concurrent: int = Field(2, ge=1, le=64)
     """Datasets that are worked on at the same time; their batches are in memory."""
-
-    @field_validator("submission_topics", "curation_topics", "phone_regions", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @property
     def patience(self) -> Patience:

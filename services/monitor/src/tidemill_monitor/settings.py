@@ -6,9 +6,10 @@ from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from tidemill_kit.http.settings import RpcHttpSettings
+from tidemill_kit.runtime.separated import Separated
 
 
 class MonitorSettings(RpcHttpSettings):
@@ -75,7 +76,7 @@ class MonitorSettings(RpcHttpSettings):
     """The claim of an ID token by which members are named: `user:<claim>`. An email has to be a verified one."""
     identity_groups_claim: str = "groups"
     """The claim of an ID token with the names of the groups."""
-    installation_admins: Annotated[tuple[str, ...], NoDecode] = ()
+    installation_admins: Separated = ()
     """Comma-separated `user:<name>` and `group:<name>` of the identity provider that are an admin of all projects."""
     max_projects: int = Field(default=1000, ge=1, le=100_000)
     """Maximum number of projects."""
@@ -87,11 +88,6 @@ class MonitorSettings(RpcHttpSettings):
     """Maximum number of API keys per project, revoked and expired ones too, until they are deleted."""
     max_roles: int = Field(default=100, ge=1, le=1000)
     """Maximum number of a project's own roles."""
-
-    @field_validator("installation_admins", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("issuer")
     @classmethod

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
 
 from tidemill_kit.models.numeric_format import ModelSettings
+from tidemill_kit.runtime.separated import Separated
 
 
 class TrainerSettings(ModelSettings):
@@ -56,7 +57,7 @@ class TrainerSettings(ModelSettings):
     """The hub or a mirror."""
     hugging_face_token: SecretStr = SecretStr("")
     """Token for private and gated repositories; empty for anonymous access."""
-    hugging_face_token_projects: Annotated[tuple[str, ...], NoDecode] = ()
+    hugging_face_token_projects: Separated = ()
     """Comma-separated projects (`*` for all) whose imports use the token."""
     hugging_face_timeout_s: float = Field(default=10.0, gt=0)
     """Timeout of a request to the hub."""
@@ -88,8 +89,3 @@ class TrainerSettings(ModelSettings):
     """Threads of a training process; 0 for torch's default."""
     run_checkpoint_steps: int = Field(default=10, ge=1)
     """Steps between checkpoints."""
-
-    @field_validator("hugging_face_token_projects", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value

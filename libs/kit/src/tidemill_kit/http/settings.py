@@ -1,11 +1,9 @@
 """Settings of a service that serves HTTP."""
 
-from typing import Annotated
-
-from pydantic import Field, field_validator
-from pydantic_settings import NoDecode
+from pydantic import Field
 
 from tidemill_kit.http.callers import ANY_HOST, is_loopback
+from tidemill_kit.runtime.separated import Separated
 from tidemill_kit.runtime.settings import ServiceSettings, env_prefix
 
 
@@ -14,7 +12,7 @@ class HttpSettings(ServiceSettings):
 
     http_port: int = Field(ge=0, le=65535)
     """The port of the HTTP API; 0 picks a free one."""
-    http_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    http_hosts: Separated = ()
     """Host names (separated by commas) that the HTTP API serves, beside IP addresses and localhost.
 
     `*` for all. Empty: on the loopback interface no other name, on other interfaces all.
@@ -27,7 +25,7 @@ class HttpSettings(ServiceSettings):
     """Open HTTP connections; a further one closes the one that has been idle longest."""
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)
     """The largest body of an HTTP request."""
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    cors_origins: Separated = ()
     """Origins (separated by commas) whose pages may call the HTTP API from a browser, `*` for all."""
 
     @property
@@ -38,11 +36,6 @@ class HttpSettings(ServiceSettings):
     def variable(self, field: str) -> str:
         """Return the name of a field's environment variable."""
         return (env_prefix(type(self)) + field).upper()
-
-    @field_validator("http_hosts", "cors_origins", mode="before")
-    @classmethod
-    def _names(cls, value: object) -> object:
-        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
 
 class RpcHttpSettings(HttpSettings):

@@ -1,10 +1,11 @@
 """Settings of who may call: which issuers' tokens are taken, and the service's own."""
 
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode
+from pydantic_settings import BaseSettings
+
+from tidemill_kit.runtime.separated import Separated
 
 _MAX_LEEWAY_S = 60
 _SCHEMES = ("https://", "http://", "file:/")
@@ -13,7 +14,7 @@ _SCHEMES = ("https://", "http://", "file:/")
 class AccessSettings(BaseSettings):
     """Read under the service's prefix, as all its settings."""
 
-    access_issuers: Annotated[tuple[str, ...], NoDecode] = ()
+    access_issuers: Separated = ()
     """Whose tokens are taken, separated by commas: `ISSUER` (OpenID discovery), `ISSUER=URL` or `ISSUER=file:/PATH` of
     its JWK set. The first is Tidemill's own, which alone names services and admins of the installation. Empty: no
     credential is needed, and the project that a call names is believed."""
@@ -27,11 +28,6 @@ class AccessSettings(BaseSettings):
     """How long keys count while their issuer does not answer; after that, calls get UNAVAILABLE."""
     access_credential_file: Path | None = None
     """A file with this service's own token, for its calls of other services; read again when it changes."""
-
-    @field_validator("access_issuers", mode="before")
-    @classmethod
-    def _separated(cls, value: object) -> object:
-        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
     @field_validator("access_issuers")
     @classmethod
