@@ -38,6 +38,8 @@ async def test_an_id_token_names_the_person_and_the_groups(issuer: TestIssuer) -
     token = id_token(issuer, groups=["staff", "with space", 7, "x" * 201], azp="cli")
 
     assert await provider(issuer).identify(token) == Identity(name="ada", groups=("staff",))
+    untyped = issuer.odd(header={"typ": None}, claims=OURS)
+    assert await provider(issuer).identify(untyped) == Identity(name="ada")
     several = id_token(issuer, aud=["cli", "other"], azp="cli", groups="staff")
     assert await provider(issuer).identify(several) == Identity(name="ada")
     named = id_token(issuer, email="ada@example.org", email_verified=True, teams=["a"])

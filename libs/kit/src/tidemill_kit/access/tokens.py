@@ -101,8 +101,8 @@ class Token:
     key_id: str
 
     @classmethod
-    def read(cls, text: str) -> "Token":
-        """Read what nothing may be concluded from but the key.
+    def read(cls, text: str, *, untyped: bool = False) -> "Token":
+        """Read what nothing may be concluded from but the key; `untyped` takes one that does not say what it is.
 
         Raises:
             CredentialInvalid: it is no token, or one that asks to be checked in another way.
@@ -115,7 +115,8 @@ class Token:
             header, claims = token.headers(), _json_object(token.payload)
         except (JoseError, ValueError, TypeError, RecursionError):
             raise CredentialInvalid from None
-        kind, key_id, issuer = header.get("typ"), header.get("kid"), claims.get("iss")
+        kind = header.get("typ", "jwt" if untyped else None)
+        key_id, issuer = header.get("kid"), claims.get("iss")
         if header.keys() & _HEADERS_REFUSED or not isinstance(kind, str) or kind.lower() not in _TYPES:
             raise CredentialInvalid
         if not (isinstance(key_id, str) and _KEY_ID.fullmatch(key_id) and isinstance(issuer, str)):
