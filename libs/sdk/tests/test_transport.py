@@ -15,6 +15,7 @@ from tidemill_client.connection import (
     credential_of_environment,
     tls_of_environment,
 )
+from tidemill_client.logins import forget_logins, remember_login
 from tidemill_core.errors import Unauthenticated
 from tidemill_core.transport_security import Tls
 from tidemill_testkit.access import TestIssuer, access_of
@@ -96,6 +97,30 @@ async def test_a_call_without_a_credential_says_what_to_send(tmp_path: Path) -> 
         with pytest.raises(Unauthenticated, match="send a credential") as refused:
             await connection.sources.GetSource(GetSourceRequest(id="cms"))
     assert refused.value.reason == "CREDENTIAL_MISSING"
+
+
+async def test_calls_carry_the_token_of_the_last_login_to_the_installation_that_gave_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    issuer = TestIssuer(tmp_path)
+    remember_login("monitor.test:1", "acme", issuer.token("acme", "viewer"))
+    remember_login("admin.test:1", "*", issuer.token("*", "installation_admin"))
+
+    async def project_of(monitor: str, project: str) -> str:
+        addresses = Addresses(services={"ingest": running.address, "monitor": monitor})
+        async with Connection(project, addresses) as connection:
+            return (await connection.sources.GetSource(GetSourceRequest(id="cms"))).source.project
+
+    async with serving(sources(GetSource=caller_as_source), access=access_of(issuer)) as running:
+        assert await project_of("monitor.test:1", "acme") == "acme"
+        assert await project_of("admin.test:1", "globex") == "globex"
+        for monitor, project in (("monitor.test:1", "globex"), ("another.test:1", "acme"), ("", "acme")):
+            with pytest.raises(Unauthenticated, match="send a credential"):
+                await project_of(monitor, project)
+        assert (forget_logins("monitor.test:1"), forget_logins("monitor.test:1")) == (1, 0)
+        with pytest.raises(Unauthenticated, match="send a credential"):
+            await project_of("monitor.test:1", "acme")
 
 
 def test_two_credentials_in_the_environment_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

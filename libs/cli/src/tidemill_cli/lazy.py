@@ -39,6 +39,8 @@ COMMANDS: Mapping[str, str] = {
     "service-accounts": "access:service_accounts",
     "keys": "access:keys",
     "whoami": "access:whoami",
+    "login": "login:login",
+    "logout": "login:logout",
     "events": "events:events",
     "dead-letters": "events:dead_letters",
 }

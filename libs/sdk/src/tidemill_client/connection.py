@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from tidemill_client.logins import credential_of_login
 from tidemill_core.errors import PreconditionFailed
 from tidemill_core.grpc.client import open_channel
 from tidemill_core.grpc.credentials import Credential, FileCredential
@@ -178,7 +179,8 @@ class _Stub(Generic[S]):
 class Connection:
     """Typed stubs of every service for one project; channels are opened on first use.
 
-    Calls carry the `credential` (an API key or a token, or what returns one), else the environment's.
+    Calls carry the `credential` (an API key or a token, or what returns one), else the environment's, else that of the
+    last `tidemill login`.
     """
 
     def __init__(
@@ -200,6 +202,9 @@ class Connection:
         for channel in self._channels.values():
             await channel.close()
 
+    def _login(self) -> Credential | None:
+        return credential_of_login(self.addresses.services.get("monitor", ""), self.project)
+
     def channel(self, service: str) -> "grpc.aio.Channel":
         """Return the channel to a service.
 
@@ -214,7 +219,7 @@ class Connection:
                 project=self.project,
                 timeout_s=CALL_LIMIT_S,
                 tls=tls_of_environment(),
-                credential=self._credential or credential_of_environment(),
+                credential=self._credential or credential_of_environment() or self._login(),
             )
         return self._channels[service]
 
