@@ -11,6 +11,7 @@ from tidemill_core.transport_security import KafkaServers
 from tidemill_kit.access.revocations import TOPIC, Revocations
 from tidemill_kit.events.kafka import follow_topic
 from tidemill_kit.events.records import KAFKA
+from tidemill_kit.workers.worker import Worker
 
 REVOCATIONS = Gauge("tidemill_access_revocations", "Revocations of credentials that are remembered.")
 
@@ -20,10 +21,8 @@ _RETRY_S = 1.0
 _log = structlog.get_logger()
 
 
-class RevocationReader:
-    """A component. Every process reads for itself, without a consumer group: nothing is ever committed."""
-
-    name = "revocations"
+class RevocationReader(Worker):
+    """Every process reads for itself, without a consumer group: nothing is ever committed."""
 
     def __init__(
         self,
@@ -33,11 +32,11 @@ class RevocationReader:
         topic: str = TOPIC,
         start_s: float = _START_S,
     ) -> None:
+        super().__init__("revocations", self._follow)
         self._servers = servers
         self._start_s = start_s
         self._revocations = revocations
         self._topic = topic
-        self._task: asyncio.Task[None] | None = None
         self._caught_up = asyncio.Event()
 
     async def start(self) -> None:
@@ -48,25 +47,13 @@ class RevocationReader:
 
         """
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._follow(), name=self.name)
+            await super().start()
         try:
             async with asyncio.timeout(self._start_s):
                 await self._caught_up.wait()
         except TimeoutError:
             message = f"{self._topic} was not read within {self._start_s:g} s"
             raise DependencyUnavailable(message, dependency=KAFKA) from None
-
-    async def wait(self) -> None:
-        """Raise what the reading ended with."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
-            self._task.result()
-
-    async def stop(self) -> None:
-        """Read no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
 
     async def _follow(self) -> None:
         while True:

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from starlette.applications import Starlette
@@ -92,7 +93,7 @@ class OpenAiApi:
     ) -> None:
         self._access = access
         self._chat = ChatCompletions(
-            answer,
+            answer=answer,
             max_body_bytes=max_body_bytes,
             keep_alive_s=keep_alive_s,
             issue=feedback.token_of,
@@ -145,40 +146,32 @@ class OpenAiApi:
         return JSONResponse(model(await self._deployments.get(caller.project, http.path_params["model"])))
 
 
+@dataclass(frozen=True, kw_only=True)
 class ChatCompletions:
     """`POST /v1/chat/completions`; an ASGI application, so that answer and client are attended to by one task."""
 
-    def __init__(
-        self,
-        answer: Answering,
-        *,
-        max_body_bytes: int,
-        keep_alive_s: float,
-        issue: IssueToken,
-        principals_from: PrincipalsFrom,
-    ) -> None:
-        self._answer = answer
-        self._issue = issue
-        self._principals_from = principals_from
-        self._max_body_bytes = max_body_bytes
-        self._keep_alive_s = keep_alive_s
+    answer: Answering
+    max_body_bytes: int
+    keep_alive_s: float
+    issue: IssueToken
+    principals_from: PrincipalsFrom
 
     async def __call__(self, scope: Scope, receive: Receive, _send: Send) -> None:
         """Answer one request, and stop when its client leaves."""
         exchange = Exchange.of(scope)
         caller = await exchange.admit(_GENERATE)
-        asked = chat_request_of(await exchange.body(at_most=self._max_body_bytes))
+        asked = chat_request_of(await exchange.body(at_most=self.max_body_bytes))
         question = asked.question()
-        _check_principals(question, browser=is_browser(exchange.headers), taken_from=self._principals_from)
+        _check_principals(question, browser=is_browser(exchange.headers), taken_from=self.principals_from)
         request = request_of(exchange.header(IDEMPOTENCY_HEADER), question)
-        steps = self._answer(caller, question, request=request)
+        steps = self.answer(caller, question, request=request)
         try:
             if asked.stream:
-                events = _EventStream(exchange, keep_alive_s=self._keep_alive_s)
-                await _stream(events, exchange, steps, include_usage=asked.includes_usage, issue=self._issue)
+                events = _EventStream(exchange, keep_alive_s=self.keep_alive_s)
+                await _stream(events, exchange, steps, include_usage=asked.includes_usage, issue=self.issue)
             else:
                 answered = await _whole(exchange, steps)
-                body = completion(answered, feedback_token=self._issue(answered))
+                body = completion(answered, feedback_token=self.issue(answered))
                 await JSONResponse(body)(scope, receive, exchange.send)
         except InvalidInput as error:
             raise asked.blamed(error) from error

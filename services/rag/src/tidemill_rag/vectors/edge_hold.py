@@ -8,6 +8,7 @@ from uuid import uuid4
 from tidemill_core.application import Clock
 from tidemill_core.errors import DependencyUnavailable, PreconditionFailed
 from tidemill_kit.store.mongo import Collection, translated, update_or_insert
+from tidemill_kit.workers.worker import Worker
 
 _ID = "edge-store"
 _BEATS = 3
@@ -25,18 +26,18 @@ class StoreHeld(PreconditionFailed):
         )
 
 
-class EdgeHold:
-    """Holds the lock while the process runs. Implements `service.Watched`.
+class EdgeHold(Worker):
+    """Holds the lock while the process runs; fails if it expired and another directory acquired it.
 
     The holder is the directory, by an id stored in it, so that a restarted process does not wait for the expiry.
     """
 
     def __init__(self, holds: Collection, folder: Path, *, ttl: timedelta, clock: Clock) -> None:
+        super().__init__("edge-hold", self._beat)
         self._holds = holds
         self._folder = folder
         self._ttl = ttl
         self._clock = clock
-        self._beating: asyncio.Task[None] | None = None
         self._store = ""
 
     async def start(self) -> None:
@@ -50,20 +51,13 @@ class EdgeHold:
         self._store = await asyncio.to_thread(_id_of, self._folder)
         if not await self._held():
             raise StoreHeld
-        self._beating = asyncio.create_task(self._beat())
-
-    async def wait(self) -> None:
-        """Raise if the lock expired and another directory acquired it."""
-        if self._beating is not None:
-            await asyncio.wait([self._beating])
-            self._beating.result()
+        await super().start()
 
     async def stop(self) -> None:
         """Release the lock."""
-        if self._beating is None:
+        if self._task is None:
             return
-        self._beating.cancel()
-        await asyncio.wait([self._beating])
+        await super().stop()
         with translated():
             await self._holds.update_one({"_id": _ID, "store": self._store}, {"$set": {"until": self._clock.now()}})
 
