@@ -190,6 +190,15 @@ async def test_keys_hold_while_the_issuer_is_down_and_then_nothing_is_answered(i
     await check(later)
 
 
+async def test_a_verified_token_is_not_taken_by_keys_that_count_no_more(issuer: TestIssuer) -> None:
+    check, token = Checked(issuer, hold_s=20), issuer.token("acme", "viewer")
+    await check(token)
+    check.served[0].down = True
+    check.clock.moved += 21
+    with pytest.raises(KeysUnavailable):
+        await check(token)
+
+
 async def test_an_issuer_that_never_answered_is_no_reason_to_believe(issuer: TestIssuer, check: Checked) -> None:
     check.served[0].down = True
     with pytest.raises(KeysUnavailable) as refused:

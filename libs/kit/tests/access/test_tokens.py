@@ -78,9 +78,8 @@ def with_symmetric_key(issuer: TestIssuer) -> str:
 
 def twice(issuer: TestIssuer) -> str:
     """A name that stands twice: readers differ in which one they take."""
-    return raw({"alg": "EdDSA", "typ": "at+jwt", "kid": issuer.key.kid}, {}).replace(
-        raw({}, {}).split(".")[1], base64.urlsafe_b64encode(b'{"iss":"a","iss":"b"}').rstrip(b"=").decode()
-    )
+    claims = json.dumps(issuer.claims("acme", "viewer").payload())
+    return issuer.odd(text=claims.replace("{", '{"roles": ["admin"], ', 1).encode())
 
 
 WRONG: dict[str, Callable[[TestIssuer], str]] = {
@@ -194,6 +193,14 @@ def test_weak_and_symmetric_keys_sign_nothing() -> None:
         small = RSAKey.generate_key(1024)
     weak: list[Key] = [small, OctKey.generate_key(256), ECKey.generate_key("P-384"), OKPKey.generate_key("Ed448")]
     assert not any(map(usable, weak))
+
+
+@pytest.mark.parametrize("algorithm", ["RS384", "RS512", "PS256", "PS512"])
+def test_a_key_signs_by_one_algorithm_only(issuer: TestIssuer, algorithm: str) -> None:
+    key = RSAKey.generate_key(2048, auto_kid=True)
+    assert read(issuer.odd(header={"alg": "RS256"}, key=key), key).project == "acme"
+    with pytest.raises(CredentialInvalid):
+        read(issuer.odd(header={"alg": algorithm}, key=key), key)
 
 
 def test_what_is_published_has_nothing_private(issuer: TestIssuer) -> None:

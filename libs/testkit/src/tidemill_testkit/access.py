@@ -75,12 +75,16 @@ class TestIssuer:
         header: Mapping[str, Any] | None = None,
         claims: Mapping[str, Any] | None = None,
         key: Key | None = None,
+        text: bytes = b"",
     ) -> str:
-        """Return a signed token with changed fields (None takes one away), which `signed` would not make."""
+        """Return a signed token that `signed` would not make.
+
+        Fields are changed (None takes one away), or the claims are this `text`.
+        """
         payload = {**self.claims("acme", "viewer").payload(AUDIENCE), **(claims or {})}
         fields = {"alg": "EdDSA", "typ": "at+jwt", "kid": self.key.kid, **(header or {})}
         head, body = ({name: value for name, value in part.items() if value is not None} for part in (fields, payload))
-        unsigned = raw(head, body)
+        unsigned = f"{_encoded(json.dumps(head).encode())}.{_encoded(text or json.dumps(body).encode())}."
         signature = jws.JWSRegistry.algorithms[fields["alg"]].sign(unsigned.rstrip(".").encode(), key or self.key)
         return unsigned + _encoded(signature)
 
