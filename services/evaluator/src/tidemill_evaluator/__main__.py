@@ -1,4 +1,4 @@
-"""`python -m tidemill_evaluator`."""
+"""Start evaluator: settings -> logging -> app."""
 
 from tidemill_evaluator.app import build_app
 from tidemill_evaluator.settings import EvaluatorSettings
@@ -6,13 +6,7 @@ from tidemill_kit.runtime.logging import configure_logging
 from tidemill_kit.runtime.settings import load
 from tidemill_kit.service.app import run
 
-
-def main() -> None:
-    """Run evaluator until it receives SIGTERM or SIGINT."""
+if __name__ == "__main__":
     settings = load(EvaluatorSettings)
     configure_logging(settings)
     run(build_app(settings))
-
-
-if __name__ == "__main__":
-    main()

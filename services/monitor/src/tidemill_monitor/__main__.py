@@ -1,4 +1,4 @@
-"""`python -m tidemill_monitor`."""
+"""Start monitor: settings -> logging -> app."""
 
 from tidemill_kit.runtime.logging import configure_logging
 from tidemill_kit.runtime.settings import load
@@ -6,13 +6,7 @@ from tidemill_kit.service.app import run
 from tidemill_monitor.app import build_app
 from tidemill_monitor.settings import MonitorSettings
 
-
-def main() -> None:
-    """Run monitor until SIGTERM."""
+if __name__ == "__main__":
     settings = load(MonitorSettings)
     configure_logging(settings)
     run(build_app(settings))
-
-
-if __name__ == "__main__":
-    main()

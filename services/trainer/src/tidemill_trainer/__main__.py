@@ -1,4 +1,4 @@
-"""`python -m tidemill_trainer`."""
+"""Start trainer: settings -> logging -> app."""
 
 from tidemill_kit.runtime.logging import configure_logging
 from tidemill_kit.runtime.settings import load
@@ -6,13 +6,7 @@ from tidemill_kit.service.app import run
 from tidemill_trainer.app import build_app
 from tidemill_trainer.settings import TrainerSettings
 
-
-def main() -> None:
-    """Run trainer until it receives SIGTERM or SIGINT."""
+if __name__ == "__main__":
     settings = load(TrainerSettings)
     configure_logging(settings)
     run(build_app(settings))
-
-
-if __name__ == "__main__":
-    main()
