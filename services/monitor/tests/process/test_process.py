@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import grpc
 import pytest
 from aiokafka import AIOKafkaProducer
 from joserfc.jwk import OKPKey
@@ -19,13 +21,13 @@ from tidemill.monitor.v1 import lineage_service_pb2 as pb
 from tidemill.monitor.v1.access_service_pb2_grpc import AccessServiceStub
 from tidemill.monitor.v1.lineage_service_pb2_grpc import LineageServiceStub
 from tidemill_core.application import derived_id
-from tidemill_core.errors import AlreadyExists, NotFound, PreconditionFailed
+from tidemill_core.errors import AlreadyExists, NotFound, PermissionDenied, PreconditionFailed, Unauthenticated
 from tidemill_core.grpc.client import open_channel
 from tidemill_kit.access.documents import key_set_of
 from tidemill_kit.access.errors import CredentialRevoked
 from tidemill_kit.access.keys import IssuerKeys, KeyTimes
 from tidemill_kit.access.revocations import Revocations
-from tidemill_kit.access.tokens import Claims, Token
+from tidemill_kit.access.tokens import Claims, Token, signed
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
 from tidemill_kit.events.kafka import read_topic
 from tidemill_kit.store.mongo import connect
@@ -45,6 +47,8 @@ class MonitorProcess(ServiceProcess):
     service = "monitor"
     http_port: int = field(default_factory=free_port)
     keys: bool = True
+    demands: bool = False
+    """Whether calls need a credential, of those that it issues itself."""
 
     def _settings(self) -> dict[str, str]:
         return {
@@ -52,6 +56,7 @@ class MonitorProcess(ServiceProcess):
             "BATCH_POLL_INTERVAL_S": "0.5",
             "HTTP_PORT": str(self.http_port),
             **({"SIGNING_KEYS_FILE": str(self.signing_keys), "ISSUER": self.issuer} if self.keys else {}),
+            **({"ACCESS_ISSUERS": self.issuer} if self.demands else {}),
         }
 
     @property
@@ -268,3 +273,66 @@ async def test_without_signing_keys_all_but_issuing_works(stack: Addresses, tmp_
     client = connect(stack.mongo, timeout_s=10)
     await client.drop_database(process.database)
     client.close()
+
+
+def admin_token(monitor: MonitorProcess) -> str:
+    """Return the credential of an installation's admin, as who holds the signing key makes it."""
+    (key,) = json.loads(monitor.signing_keys.read_text())["keys"]
+    now = time.time()
+    claims = Claims(
+        issuer=monitor.issuer,
+        subject="user:root",
+        project="*",
+        id=str(uuid.uuid4()),
+        issue_time=now,
+        expire_time=now + 600,
+        roles=frozenset({"installation_admin"}),
+    )
+    return signed(claims, OKPKey.import_key(key))
+
+
+async def test_a_key_opens_what_its_roles_allow_until_it_is_revoked(stack: Addresses, tmp_path: Path) -> None:
+    process = MonitorProcess(stack=stack, folder=tmp_path, demands=True)
+    await asyncio.to_thread(process.start)
+    project = unique_name("acme").replace("_", "-")
+
+    async def listed(credential: str) -> bool:
+        async with channel(process, "", credential) as opened:
+            return bool((await AccessServiceStub(opened).ListMembers(access_rpcs.ListMembersRequest())).members)
+
+    async with channel(process, project, admin_token(process)) as opened:
+        stub = AccessServiceStub(opened)
+        await with_account(stub, project)
+        key = access_pb2.ApiKey(id="laptop", service_account="ci")
+        token = (await stub.CreateApiKey(access_rpcs.CreateApiKeyRequest(api_key=key))).token
+        assert await listed(token), "the key names the project; its first admin is who created it"
+        async with channel(process, "", token) as by_key:
+            with pytest.raises(PermissionDenied, match="admin") as denied:
+                await AccessServiceStub(by_key).CreateApiKey(access_rpcs.CreateApiKeyRequest(api_key=key))
+            found = await AccessServiceStub(by_key).WhoAmI(access_rpcs.WhoAmIRequest())
+        async with channel(process, "another", token) as elsewhere:
+            with pytest.raises(PermissionDenied):
+                await AccessServiceStub(elsewhere).ListMembers(access_rpcs.ListMembersRequest())
+        await stub.RevokeApiKey(access_rpcs.RevokeApiKeyRequest(id="laptop"))
+        with pytest.raises(Unauthenticated) as refused:
+            await eventually(lambda: gone(listed(token)))
+
+    assert (denied.value.reason, refused.value.reason) == ("ROLE_REQUIRED", "CREDENTIAL_REVOKED")
+    assert (found.subject, found.project, list(found.roles)) == ("service_account:ci", project, ["contributor"])
+    assert found.credential
+    with pytest.raises(Unauthenticated):
+        await listed(token + "x")
+    assert token not in process.log.read_text()
+    assert await asyncio.to_thread(process.stop) == 0
+    client = connect(stack.mongo, timeout_s=10)
+    await client.drop_database(process.database)
+    client.close()
+
+
+async def gone(accepted: Awaitable[bool]) -> bool:
+    """Return whether something is accepted no longer, as long as the answer is no error."""
+    return not await accepted
+
+
+def channel(process: MonitorProcess, project: str, credential: str) -> grpc.aio.Channel:
+    return open_channel(f"127.0.0.1:{process.port}", project=project, credential=lambda: credential)
