@@ -1,4 +1,4 @@
-"""What the operators' guide shows can be typed."""
+"""What the guides show can be typed."""
 
 import asyncio
 import re
@@ -9,7 +9,9 @@ import pytest
 
 from libs.cli.tests.commands.conftest import Terminal
 
-GUIDE = (Path(__file__).parents[4] / "docs/guides/operating.md").read_text(encoding="utf-8")
+GUIDES = Path(__file__).parents[4] / "docs/guides"
+GUIDE = (GUIDES / "operating.md").read_text(encoding="utf-8")
+ACCESS = (GUIDES / "access.md").read_text(encoding="utf-8")
 LOOP = GUIDE[GUIDE.index("## 6. The loop") :]
 
 
@@ -19,9 +21,10 @@ def shown(text: str) -> list[str]:
 
 def test_the_guide_shows_commands() -> None:
     assert len(shown(GUIDE)) > len(shown(LOOP)) > 10
+    assert len(shown(ACCESS)) > 10
 
 
-@pytest.mark.parametrize("command", shown(GUIDE))
+@pytest.mark.parametrize("command", [*shown(GUIDE), *shown(ACCESS)])
 async def test_a_command_that_the_guide_shows_exists_with_its_options(terminal: Terminal, command: str) -> None:
     said = await asyncio.to_thread(terminal.typed, *shlex.split(command), "--help")
 
