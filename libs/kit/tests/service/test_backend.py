@@ -1,18 +1,26 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
-from libs.kit.tests.grpc.support import settings
+from libs.kit.tests.grpc.support import caller_as_source, settings, sources
 from libs.kit.tests.notes import Note, NoteCodec, NoteNotFound
+from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest
+from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_core.application import Request
+from tidemill_core.errors import DependencyUnavailable, Unauthenticated
+from tidemill_core.grpc.client import open_channel
+from tidemill_kit.access import revocation_reader
 from tidemill_kit.runtime.settings import ServiceSettings
 from tidemill_kit.service.app import App, Worker, serve
 from tidemill_kit.service.backend import Backend
 from tidemill_local import Addresses
+from tidemill_testkit.access import TestIssuer
 from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.polling import eventually
-from tidemill_testkit.stack import unique_name
+from tidemill_testkit.ports import free_port
+from tidemill_testkit.stack import NewTopicFactory, unique_name
 
 
 class Recorded:
@@ -101,3 +109,28 @@ async def _run(app: App, *, until: Callable[[], object]) -> int:
     await eventually(until)
     stop.set()
     return await running
+
+
+async def test_where_issuers_are_configured_credentials_are_asked_for_once_all_revocations_were_read(
+    of_service: ServiceSettings, new_topic: NewTopicFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issuer, topic = TestIssuer(tmp_path), await new_topic(configs={"cleanup.policy": "compact"})
+    monkeypatch.setattr(revocation_reader.RevocationReader.__init__, "__kwdefaults__", {"topic": topic, "start_s": 30})
+    port = free_port()
+    backend = Backend(of_service.model_copy(update={"access_issuers": (issuer.setting,), "grpc_port": port}))
+    stop, request = asyncio.Event(), GetSourceRequest(id="cms")
+    running = asyncio.create_task(serve(backend.app(servicers=[sources(GetSource=caller_as_source)]), stop=stop))
+    async with (
+        open_channel(f"127.0.0.1:{port}", project="acme", credential=lambda: issuer.token("acme", "viewer")) as good,
+        open_channel(f"127.0.0.1:{port}", project="acme") as none,
+    ):
+        call = SourceServiceStub(good).GetSource
+
+        async def answered() -> bool:
+            return bool((await call(request)).source.project == "acme")
+
+        await eventually(answered, despite=(DependencyUnavailable,))
+        with pytest.raises(Unauthenticated):
+            await SourceServiceStub(none).GetSource(request)
+    stop.set()
+    assert await running == 0

@@ -2,6 +2,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import pytest
+from pydantic import ValidationError
 
 from libs.kit.tests.grpc.support import ProbeSettings, settings
 from tidemill_kit.runtime.settings import load
@@ -72,3 +73,16 @@ def test_settings_that_are_printed_show_no_secret() -> None:
     printed = repr(settings(mongo_uri="mongodb://root:hunter2@127.0.0.1", s3_secret_key="hunter3"))  # noqa: S106
 
     assert "hunter" not in printed
+
+
+@pytest.mark.parametrize(
+    "issuers", ["issuer", "file:/a", "https://a,https://a", "https://a=ftp://b", "=https://a", "https://a=b"]
+)
+def test_issuers_that_cannot_be_read_are_refused(issuers: str) -> None:
+    with pytest.raises(ValidationError):
+        settings(access_issuers=issuers)
+
+
+def test_issuers_are_separated_by_commas() -> None:
+    named = settings(access_issuers="https://a, https://b=https://b/keys,tidemill=file:/keys").access_issuers
+    assert named == ("https://a", "https://b=https://b/keys", "tidemill=file:/keys")

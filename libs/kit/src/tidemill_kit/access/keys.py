@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from joserfc.errors import JoseError
-from joserfc.jwk import JWKRegistry, Key, OctKey
+from joserfc.jwk import JWKRegistry, Key
 
 from tidemill_core.errors import TidemillError, isolated
 from tidemill_kit.access.documents import Read
@@ -18,6 +18,7 @@ from tidemill_kit.access.tokens import usable
 MIN_INTERVAL_S = 10.0
 """Unknown keys have a set read at most this often: tokens may name any."""
 _MAX_KEYS = 64
+_TYPES = ("OKP", "EC", "RSA")
 _RETRY_S = 1.0
 
 Monotonic = Callable[[], float]
@@ -173,11 +174,13 @@ def _keys(published: Mapping[str, Any]) -> dict[str, Key]:
     keys: dict[str, Key] = {}
     for each in given:
         key_id = each.get("kid")
-        if not isinstance(key_id, str) or ids.count(key_id) > 1 or each.get("use", "sig") != "sig":
+        if not isinstance(key_id, str) or ids.count(key_id) > 1:
+            continue
+        if each.get("use", "sig") != "sig" or each.get("kty") not in _TYPES:
             continue
         try:
             key = JWKRegistry.import_key(each)
-            if not isinstance(key, OctKey) and usable(key):
+            if usable(key):
                 keys[key_id] = key
         except (JoseError, ValueError, TypeError, KeyError):
             continue
