@@ -137,7 +137,7 @@ def span(
 class _Unrecorded:
     """Carries a trace on, or a new one: the tracer's own span, of which nothing is kept, costs an event much more.
 
-    It has the ids of the span that it would be a child of: one that nobody sees is no parent to anything.
+    It has the ids of the span that it would be a child of: an unrecorded one is no parent that a trace could show.
     """
 
     __slots__ = ("_span", "_token")
