@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from tidemill.monitor.v1 import access_service_pb2 as pb
 from tidemill_core.application import SystemClock
@@ -86,53 +87,30 @@ def _issuer(settings: MonitorSettings) -> SigningKeys | NoIssuer:
 def _servicer(
     settings: MonitorSettings, stores: _Stores, every: MongoAllProjects, issuer: SigningKeys | NoIssuer
 ) -> GrpcAccessService:
-    projects, service_accounts, api_keys, roles = (
-        stores.projects,
-        stores.service_accounts,
-        stores.api_keys,
-        stores.roles,
-    )
+    projects, accounts, api_keys, roles = stores.projects, stores.service_accounts, stores.api_keys, stores.roles
     clock, rpcs = SystemClock(), allowable_rpcs()
     limits = Limits(members=settings.quota("members").limit)
+    grants = Grants(projects=projects, roles=roles, limits=limits)
+    keys = ApiKeyCrud(api_keys=api_keys, projects=projects, service_accounts=accounts, roles=roles, clock=clock)
     lifetimes = Lifetimes(
         keys=timedelta(days=settings.max_key_lifetime_days), tokens=timedelta(seconds=settings.token_lifetime_s)
     )
-    grants = Grants(projects=projects, roles=roles, limits=limits)
-    crud = ApiKeyCrud(api_keys=api_keys, projects=projects, service_accounts=service_accounts, roles=roles, clock=clock)
+    shared: Any = {"clock": clock, "limits": limits, "lifetimes": lifetimes}
+    max_projects = settings.quota("projects").limit
     return GrpcAccessService(
-        projects=ProjectCrud(
-            projects=projects,
-            every=every,
-            clock=clock,
-            limits=limits,
-            lifetimes=lifetimes,
-            max_projects=settings.quota("projects").limit,
-        ),
-        members=MemberCrud(projects=projects, grants=grants, clock=clock, limits=limits, lifetimes=lifetimes),
-        service_accounts=ServiceAccountCrud(
-            service_accounts=service_accounts, grants=grants, clock=clock, limits=limits, lifetimes=lifetimes
-        ),
-        roles=RoleCrud(
-            roles=roles,
-            projects=projects,
-            service_accounts=service_accounts,
-            grants=grants,
-            rpcs=rpcs,
-            clock=clock,
-            limits=limits,
-            lifetimes=lifetimes,
-        ),
-        api_keys=crud,
+        projects=ProjectCrud(projects=projects, every=every, max_projects=max_projects, **shared),
+        members=MemberCrud(projects=projects, grants=grants, **shared),
+        service_accounts=ServiceAccountCrud(service_accounts=accounts, grants=grants, **shared),
+        roles=RoleCrud(roles=roles, projects=projects, service_accounts=accounts, grants=grants, rpcs=rpcs, **shared),
+        api_keys=keys,
         issue_key=IssueKey(
             api_keys=api_keys,
-            service_accounts=service_accounts,
-            keys=crud,
+            service_accounts=accounts,
+            keys=keys,
             grants=grants,
             issuer=issuer,
             rpcs=rpcs,
-            clock=clock,
-            limits=limits,
-            lifetimes=lifetimes,
+            **shared,
         ),
         exchange_token=ExchangeToken(
             projects=projects,
