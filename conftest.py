@@ -4,5 +4,6 @@ pytest_plugins = [
     "tidemill_testkit.stack",
     "tidemill_testkit.distribution",
     "tidemill_testkit.budgets",
+    "tidemill_testkit.garbage",
     "tidemill_testkit.queries",
 ]

@@ -27,7 +27,7 @@ async def loop_lag() -> AsyncIterator[LoopLag]:
     """Measure while a block runs."""
     lag = LoopLag()
     gc.collect()
-    gc.freeze()  # going through all that a test run holds is nothing that a service does
+    gc.freeze()  # for good: going through all that a test run holds is nothing that a service does
 
     async def watch() -> None:
         while True:
@@ -42,5 +42,4 @@ async def loop_lag() -> AsyncIterator[LoopLag]:
         yield lag
         await asyncio.sleep(2 * _TURN_S)
     finally:
-        gc.unfreeze()
         watching.cancel()
