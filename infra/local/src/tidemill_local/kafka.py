@@ -27,7 +27,8 @@ class KafkaNode:
 
     def command(self) -> list[str]:
         """Return the command line of the server."""
-        return [*self._java("-Xms256m", "-Xmx512m"), "kafka.Kafka", str(self.settings)]
+        # The young generation is used up to its end however little lives: by default it is a third of the heap.
+        return [*self._java("-Xms64m", "-Xmx512m", "-Xmn32m"), "kafka.Kafka", str(self.settings)]
 
     def prepare(self) -> None:
         """Write the settings, and format the storage the first time.
@@ -78,6 +79,8 @@ class KafkaNode:
             "broker.session.timeout.ms": 3000,
             "broker.heartbeat.interval.ms": 500,
             "log.index.size.max.bytes": 1048576,
+            # Allocated at the start, 128 MB by default; only the offsets of groups are compacted here.
+            "log.cleaner.dedupe.buffer.size": 8 * 1024 * 1024,
             "num.network.threads": 2,
             "num.io.threads": 4,
         }

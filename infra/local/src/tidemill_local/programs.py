@@ -69,11 +69,12 @@ _TOKEN_KEYS = {"inference": "INFERENCE_FEEDBACK_TOKEN_KEY", "feedback": "FEEDBAC
 ISSUER = "https://tidemill.local"
 """In whose name monitor issues tokens: no address, because ports may be others at the next start, and tokens stay."""
 
-_THRIFT = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024)}
+_ARENAS = {"MALLOC_ARENA_MAX": "2"}
+_THRIFT = _ARENAS | {"MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024)}
 """Makes glibc return freed memory of tensors: without this rag keeps 300 MB that it does not use."""
 _OF_SERVICE = {
     "inference": {"MALLOC_MMAP_THRESHOLD_": str(64 * 1024 * 1024)},
-    "rag": {"MALLOC_MMAP_THRESHOLD_": str(8 * 1024 * 1024)},
+    "rag": {"MALLOC_MMAP_THRESHOLD_": str(8 * 1024 * 1024), "MALLOC_TRIM_THRESHOLD_": str(16 * 1024 * 1024)},
 }
 """With a threshold for trimming alone, every tensor of 128 KB is mapped anew: a third of a model's speed."""
 
@@ -134,10 +135,11 @@ def servers(folder: StackFolder, choices: Choices, jars: Path) -> list[Program]:
     mongo = [sys.executable, "-m", "tidemill_local.mongo_server", "--jars", str(jars)]
     mongo += ["--file", str(folder.data("mongo") / "store.mv"), "--port", str(choices.ports["mongo"])]
     keys = {"AWS_ACCESS_KEY_ID": choices.access_key, "AWS_SECRET_ACCESS_KEY": choices.secret_key}
-    memory = {"GOMEMLIMIT": "384MiB"}  # without a limit its garbage grows to a gigabyte before it is collected
+    # Without a limit its garbage grows to a gigabyte before it is collected, and to as much as lives without a share.
+    memory = {"GOMEMLIMIT": "384MiB", "GOGC": "50"}
     return [
-        Program(name="kafka", command=tuple(kafka_node(folder, choices, jars).command())),
-        Program(name="mongo", command=tuple(mongo)),
+        Program(name="kafka", command=tuple(kafka_node(folder, choices, jars).command()), environment=_ARENAS),
+        Program(name="mongo", command=tuple(mongo), environment=_ARENAS),
         Program(name="s3", command=_weed(folder, choices), environment=keys | memory | _storage_keys(choices)),
     ]
 

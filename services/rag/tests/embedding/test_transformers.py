@@ -15,6 +15,7 @@ from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.models.bounded_tokenizers import with_tokenizer
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
+from tidemill_rag.embedding import thread
 from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import known_share, spans
 from tidemill_rag.embedding.transformers import CONFIG_FILES, EmbeddingConfig, TransformersEmbedding
@@ -216,6 +217,23 @@ async def test_the_first_error_of_several_works_cancels_those_that_are_queued() 
     await threads.run("acme", lambda: None)
 
     assert done == []
+
+
+async def test_memory_is_returned_to_the_system_once_when_no_more_work_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    returned, counted = threading.Semaphore(0), list[int]()
+
+    def returning() -> None:
+        counted.append(1)
+        returned.release()
+
+    monkeypatch.setattr(thread, "return_freed_memory", returning)
+    threads = EmbeddingThreads(idle_s=0.05)
+
+    for expected in (1, 2):
+        await threads.run("acme", lambda: None)
+        assert await asyncio.to_thread(returned.acquire, timeout=10)
+        assert len(counted) == expected
+        assert not await asyncio.to_thread(returned.acquire, timeout=0.2)
 
 
 async def test_projects_take_turns_whatever_one_of_them_asks_for() -> None:

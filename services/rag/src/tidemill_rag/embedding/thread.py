@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import structlog
 
 from tidemill_core.errors import NativePanic
+from tidemill_kit.models.freed_memory import return_freed_memory
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -33,7 +34,8 @@ class EmbeddingThreads:
     delay a job of another project by one.
     """
 
-    def __init__(self, count: int = 1) -> None:
+    def __init__(self, count: int = 1, *, idle_s: float = 5.0) -> None:
+        """Start the threads; one that is idle for `idle_s` returns the memory of its passes to the system."""
         self._jobs: queue.PriorityQueue[_Job] = queue.PriorityQueue()
         self._numbers = itertools.count()
         self._turn = [0, 0]
@@ -41,6 +43,7 @@ class EmbeddingThreads:
         self._last: dict[tuple[int, str], int] = {}
         """The last turn assigned to each project, per urgency."""
         self._serving = threading.Lock()
+        self._idle_s = idle_s
         self._threads = [self._started() for _ in range(count)]
 
     def _started(self) -> threading.Thread:
@@ -77,8 +80,15 @@ class EmbeddingThreads:
         return turn
 
     def _compute(self) -> None:
+        idle_s: float | None = None
         while True:
-            job = self._jobs.get()
+            try:
+                job = self._jobs.get(timeout=idle_s)
+            except queue.Empty:
+                return_freed_memory()
+                idle_s = None
+                continue
+            idle_s = self._idle_s
             with self._serving:
                 self._turn[job.urgency] = max(self._turn[job.urgency], job.turn)
             if job.done.cancelled():

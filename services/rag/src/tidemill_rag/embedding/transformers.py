@@ -26,6 +26,14 @@ _REMEMBERED_QUESTIONS = 1024
 _DEFAULT_LIMIT = 512
 _MAX_PROMPT = 1000
 """Characters of a prompt, which precedes every text."""
+_OF_LIBRARIES = {
+    "GOMP_SPINCOUNT": "20000",
+    "LRU_CACHE_CAPACITY": "32",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32",
+}
+"""OpenMP threads sleep soon: spinning slows down the other processes of a busy machine. Few kernels are kept:
+nearly each batch has another size, and the thousand that torch keeps by default hold 150 MB.
+"""
 CONFIG_FILES = (
     "config.json",
     "sentence_bert_config.json",
@@ -84,8 +92,8 @@ class TransformersEmbedding:
         numeric_format: NumericFormat = "float32",
     ) -> None:
         """Load from a verified folder. Blocks for about a second: call it on an embedding thread."""
-        # OpenMP threads sleep soon: spinning slows down the other processes of a busy machine.
-        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+        for name, value in _OF_LIBRARIES.items():
+            os.environ.setdefault(name, value)
         # Imported here because it takes seconds.
         import torch  # noqa: PLC0415
         from transformers import AutoModel  # noqa: PLC0415

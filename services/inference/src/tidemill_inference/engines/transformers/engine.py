@@ -16,6 +16,7 @@ from typing import Any
 import transformers
 from transformers import ContinuousBatchingConfig, GenerationConfig
 from transformers.generation.continuous_batching import ContinuousBatchingManager
+from transformers.generation.continuous_batching.continuous_api import ContinuousBatchProcessor
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
 from tidemill_core.errors import Blame, DependencyUnavailable, Internal, InvalidInput
@@ -29,6 +30,7 @@ from tidemill_inference.engines.transformers.lora import FINGERPRINT, LoraAdapte
 from tidemill_inference.engines.transformers.sampling import per_request_processors
 from tidemill_inference.engines.transformers.weights import ModelWeights, weight_bytes
 from tidemill_inference.generation.domain.content import Message
+from tidemill_kit.models.freed_memory import return_zeros
 
 DEFAULT_OUTPUT_TOKENS = 512
 _PAGE_TOKENS = 32
@@ -73,6 +75,17 @@ class TransformersEngine:
                 step()
 
         self._manager._generation_step = shared  # type: ignore[method-assign] # noqa: SLF001 - ditto
+        create = self._manager._create_batch_processor  # noqa: SLF001 - the cache is made there, and written with zeros
+
+        def created() -> ContinuousBatchProcessor:
+            is_new = self._manager.batch_processor is None
+            processor = create()
+            cache = processor.cache.cache_tensor
+            if is_new and cache.device.type == "cpu":
+                return_zeros(cache.data_ptr(), cache.nbytes)
+            return processor
+
+        self._manager._create_batch_processor = created  # type: ignore[method-assign] # noqa: SLF001 - ditto
         self._manager.start()
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_inference.engines.transformers.building import BUILDING
 from tidemill_inference.errors import ModelRefused
 from tidemill_kit.models.folders import checked_config, loadable_config, passed_on, tensors_of
+from tidemill_kit.models.freed_memory import return_freed_memory
 from tidemill_kit.models.numeric_format import NumericFormat
 
 
@@ -52,6 +53,7 @@ class ModelWeights:
             raise ModelRefused(name, why="it has no chat template or no tokenizer.json")
         self._model.requires_grad_(requires_grad=False)
         self.bytes = weight_bytes(self._model)
+        return_freed_memory()
 
     def tree(self) -> Any:  # noqa: ANN401 - a transformers model
         """Return modules of their own over the shared weights; blocks for some milliseconds."""
