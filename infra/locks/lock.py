@@ -75,15 +75,15 @@ def development_tools() -> list[str]:
 def compile_lock(requirements: Iterable[str], lock: Path, *, constraints: Path | None, upgrade: bool) -> None:
     """Resolve requirements into a lock file."""
     with tempfile.TemporaryDirectory() as folder:
-        wanted, excluded = Path(folder, "wanted.in"), Path(folder, "excluded.txt")
-        wanted.write_text("\n".join(sorted(set(requirements))), encoding="utf-8")
+        requested, excluded = Path(folder, "requested.in"), Path(folder, "excluded.txt")
+        requested.write_text("\n".join(sorted(set(requirements))), encoding="utf-8")
         excluded.write_text("\n".join(EXCLUDED), encoding="utf-8")
         command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes"]
         command += ["--no-annotate", "--no-header", "--python-version", LOWEST_PYTHON, "--output-file", str(lock)]
         command += ["--excludes", str(excluded)]
         command += ["--constraints", str(constraints)] if constraints else []
         command += ["--upgrade"] if upgrade else []
-        subprocess.run([*command, str(wanted)], check=True)  # noqa: S603 - our own command
+        subprocess.run([*command, str(requested)], check=True)  # noqa: S603 - our own command
     lock.write_text(HEADER + lock.read_text("utf-8"), encoding="utf-8")
 
 
