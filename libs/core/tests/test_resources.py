@@ -33,7 +33,7 @@ def test_a_slug_is_accepted(slug: str) -> None:
 
 @pytest.mark.parametrize("slug", ["", "A", "-a", "a_", "a b", "a\n", "9" * 64])
 def test_what_is_no_slug_is_refused_by_field_and_value(slug: str) -> None:
-    with pytest.raises(InvalidInput, match="take 1 to 63 of a-z") as refused:
+    with pytest.raises(InvalidInput, match="use 1 to 63 of a-z") as refused:
         resources.check_slug("note.id", slug)
 
     assert [violation.field for violation in refused.value.violations] == ["note.id"]

@@ -143,7 +143,7 @@ async def test_reactions_are_given_and_read_as_they_were_given(api: ApiClient) -
                 "metric": "correction",
                 "correction": {"output": [{"role": "ROLE_ASSISTANT", "parts": [{"text": "It is\nwrong."}]}]},
             },
-            "says the same as the recorded answer",
+            "equals the recorded answer",
         ),
     ],
 )

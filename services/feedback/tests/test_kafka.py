@@ -121,7 +121,7 @@ async def test_a_duplicate_has_one_effect_and_its_id_with_another_body_is_a_dead
         ({"inference": "i1", "metric": "rating", "number": 1, "state": "FEEDBACK_STATE_RECORDED"}, "state"),
         ({"inference": "i1", "metric": "rating", "number": 1, "observe_time": 17}, "observe_time"),
         (corrected(" "), "correction: is empty"),
-        (corrected(SECRET), "says the same as the recorded answer"),
+        (corrected(SECRET), "equals the recorded answer"),
         (corrected("x" * 2000), "bytes, and 2000 is the limit"),
         ({"inference": "i1", "metric": "correction", "correction": {"output": [{"role": "ROLE_USER"}]}}, "role"),
     ],

@@ -181,7 +181,7 @@ class Internal(TidemillError):
 
 
 class DependencyUnavailable(TidemillError):
-    """A dependency does not answer; the same call may succeed later."""
+    """A dependency does not answer; try again later."""
 
     reason = "DEPENDENCY_UNAVAILABLE"
 

@@ -29,7 +29,7 @@ def checked_size(page: PageRequest) -> int:
 
     """
     if not 1 <= page.size <= MAX_PAGE_SIZE:
-        raise InvalidInput.at(field="page_size", text=f"is {page.size}: take 1 to {MAX_PAGE_SIZE}")
+        raise InvalidInput.at(field="page_size", text=f"is {page.size}: use 1 to {MAX_PAGE_SIZE}")
     return page.size
 
 
@@ -85,5 +85,5 @@ def numbered_page(numbers: Sequence[int], page: PageRequest) -> tuple[Sequence[i
 
 
 def _unusable() -> InvalidInput:
-    text = "is not a token of this list: take next_page_token of the page before, with the same order and filter"
+    text = "is not a token of this list: use next_page_token of the page before, with the same order and filter"
     return InvalidInput.at(field="page_token", text=text)

@@ -47,7 +47,7 @@ class Write:
 def slug_violations(field: str, value: str) -> Iterator[Violation]:
     """Yield what is wrong with an id that a caller chose."""
     if not SLUG.fullmatch(value):
-        yield Violation(field, f"is {value[:_QUOTED]!r}; take {SLUG_FORM}")
+        yield Violation(field, f"is {value[:_QUOTED]!r}; use {SLUG_FORM}")
 
 
 def check_slug(field: str, value: str) -> None:
@@ -80,7 +80,7 @@ def check_request_id(request_id: str, *, field: str = "request_id") -> None:
 
     """
     if len(request_id) > MAX_REQUEST_ID:
-        text = f"has {len(request_id)} characters, at most {MAX_REQUEST_ID} are taken: send a shorter one"
+        text = f"has {len(request_id)} characters; the limit is {MAX_REQUEST_ID}: send a shorter one"
         raise InvalidInput.at(field=field, text=text)
 
 
@@ -108,7 +108,7 @@ def check_etag(given: str, version: int, *, changed: type[Conflict] = Conflict) 
 
     """
     if given and given != etag_of(version):
-        message = f"it changed since etag {given[:_QUOTED]}: read it again and decide again"
+        message = f"it changed since etag {given[:_QUOTED]}: read it again, then repeat the change"
         raise changed(message, etag=etag_of(version))
 
 

@@ -170,8 +170,8 @@ def test_a_config_that_names_code_is_refused_however_deep_it_says_so(folder: Pat
     [
         ('{"_attn_implementation": "kernels-community/evil"}', "names code to fetch"),
         ('{"text_config": {"attn_implementation": {"": "a/b"}}}', "names code to fetch"),
-        ('{"quantization_config": {}}', "quantized weights are not taken"),
-        (" " * 2**20 + "{}", "at most 1048576 are taken"),
+        ('{"quantization_config": {}}', "quantized weights are not supported"),
+        (" " * 2**20 + "{}", "the limit is 1048576"),
     ],
     ids=("kernel", "deep", "quantized", "large"),
 )

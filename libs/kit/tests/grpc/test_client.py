@@ -270,7 +270,7 @@ async def test_a_refusal_of_another_kind_of_server_for_overload_can_pass() -> No
 async def test_an_rpc_that_an_older_version_lacks_is_waited_for() -> None:
     async with serving(sources()) as older:
         new: Any = older.kit.unary_unary("/tidemill.ingest.v1.SourceService/New", request_serializer=bytes)
-        with pytest.raises(errors.DependencyUnavailable, match="does not know the call: it is of an older version"):
+        with pytest.raises(errors.DependencyUnavailable, match="does not implement the call: it is an older version"):
             await new(b"")
 
 
@@ -296,9 +296,9 @@ async def test_a_call_goes_out_for_the_caller_that_it_is_given_and_for_none_that
         bind_call(Caller(project="surrounding"), remaining_s=None)
         with acting_as(Caller(project="umbrella", subject="tidemill-rag")):
             reply = await stub.GetSource(GetSourceRequest())
-        with pytest.raises(NoCaller, match=r"SourceService/GetSource was called for no project"):
+        with pytest.raises(NoCaller, match=r"SourceService/GetSource was called without a project"):
             await stub.GetSource(GetSourceRequest())
-        with pytest.raises(errors.DependencyUnavailable, match="does not know the call"):
+        with pytest.raises(errors.DependencyUnavailable, match="does not implement the call"):
             await StatusServiceStub(channel).GetStatus(GetStatusRequest())
 
     assert reply.source.project == "umbrella"

@@ -147,7 +147,7 @@ async def test_a_stream_whose_client_falls_silent_is_ended() -> None:
         await asyncio.Event().wait()
 
     async with serving(documents(UploadDocument=upload), stream_idle_s=0.1) as running:
-        with pytest.raises(DeadlineExceeded, match=r"no message of the stream came for 0\.1 s"):
+        with pytest.raises(DeadlineExceeded, match=r"no message was received on the stream for 0\.1 s"):
             await running.documents.UploadDocument(silent())
 
 

@@ -58,12 +58,12 @@ def test_a_filter_is_terms_joined_by_and(text: str, values: dict[str, str]) -> N
     [
         ('colour = "red"', "names 'colour'; allowed: deployment, gate"),
         ('gate = "a" AND gate = "b"', "names 'gate' twice"),
-        ('gate != "a"', "is no filter at 'gate != "),
-        ('gate = "a" OR gate = "b"', "is no filter at"),
-        ('gate = "a" AND', "is no filter at"),
-        ('gate = "a', "is no filter at"),
-        ("AND", "is no filter at"),
-        ('gate = "a" deployment = "b"', "is no filter at"),
+        ('gate != "a"', "is not a filter at 'gate != "),
+        ('gate = "a" OR gate = "b"', "is not a filter at"),
+        ('gate = "a" AND', "is not a filter at"),
+        ('gate = "a', "is not a filter at"),
+        ("AND", "is not a filter at"),
+        ('gate = "a" deployment = "b"', "is not a filter at"),
         ('gate = "' + "a" * 1000, "has 1008 characters; send at most 1000"),
     ],
 )

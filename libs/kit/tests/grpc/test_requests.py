@@ -30,7 +30,7 @@ def test_every_call_without_a_request_id_is_an_intent_of_its_own() -> None:
 
 
 def test_a_request_id_that_is_too_long_is_refused_by_name() -> None:
-    with pytest.raises(InvalidInput, match="request_id: has 129 characters, at most 128"):
+    with pytest.raises(InvalidInput, match="request_id: has 129 characters; the limit is 128"):
         request_of(CreateSourceRequest(request_id="x" * 129))
 
 

@@ -32,7 +32,7 @@ async def test_a_project_has_half_of_the_places_and_others_the_rest() -> None:
         async with asyncio.timeout(5), given.held("other"):
             await asyncio.sleep(0)  # the third one runs until it waits
             assert not third.done()
-        with pytest.raises(RateLimited, match="3 uploads of the project are under way"):
+        with pytest.raises(RateLimited, match="3 uploads of the project are in progress"):
             await stack.enter_async_context(given.held("busy"))
         third.cancel()
         await asyncio.wait([third])

@@ -176,7 +176,7 @@ def test_a_duration_is_read_in_seconds_under_the_name_with_its_unit() -> None:
     ("message", "field", "text"),
     [
         (content_pb2.Message(), "turn.role", "is missing"),
-        (content_pb2.Message(role=77), "turn.role", "is 77; take one of SYSTEM, USER, ASSISTANT"),  # type: ignore[arg-type] # of a newer caller
+        (content_pb2.Message(role=77), "turn.role", "is 77; use one of SYSTEM, USER, ASSISTANT"),  # type: ignore[arg-type] # of a newer caller
     ],
 )
 def test_an_enum_that_is_missing_or_unknown_is_refused_by_field(message: Message, field: str, text: str) -> None:
@@ -187,7 +187,7 @@ def test_an_enum_that_is_missing_or_unknown_is_refused_by_field(message: Message
 
 def test_a_violation_names_the_place_in_a_list() -> None:
     right, wrong = evaluation_pb2.Requirement(metric="exact_match"), evaluation_pb2.Requirement(metric="x")
-    with pytest.raises(InvalidInput, match=r"gate\.require\[1\]\.metric: is x; take one of exact_match"):
+    with pytest.raises(InvalidInput, match=r"gate\.require\[1\]\.metric: is x; use one of exact_match"):
         from_message(Gate, evaluation_pb2.Gate(require=[right, wrong]), prefix="gate", project="acme")
 
 

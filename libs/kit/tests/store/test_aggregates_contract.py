@@ -295,7 +295,7 @@ async def test_more_events_than_an_outbox_holds_are_refused(notes: Aggregates[No
             note.write(str(number), now=NOON)
 
     await notes.add(a_note(), request=intent("r1"))
-    with pytest.raises(DependencyUnavailable, match="Kafka has to take"):
+    with pytest.raises(DependencyUnavailable, match="wait until Kafka has accepted"):
         await notes.update("acme", "n1", write_much, request=intent("r2"))
 
 

@@ -48,7 +48,7 @@ class NothingCorrected(InvalidInput):
 
     def __init__(self, inference: str) -> None:
         text = (
-            f"says the same as the recorded answer of {inference}: send another text, "
+            f"equals the recorded answer of {inference}: send another text, "
             "or withdraw the correction that you gave before"
         )
         super().__init__(violations=[Violation("correction", text)], inference=inference)
@@ -155,4 +155,4 @@ class TokensNotConfigured(PreconditionFailed):
     reason = "FEEDBACK_TOKENS_NOT_CONFIGURED"
 
     def __init__(self) -> None:
-        super().__init__("no reaction is taken here: set FEEDBACK_TOKEN_KEY, or submit it by gRPC")
+        super().__init__("feedback over HTTP is not configured: set FEEDBACK_TOKEN_KEY, or submit it by gRPC")

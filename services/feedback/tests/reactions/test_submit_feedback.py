@@ -108,7 +108,7 @@ async def test_the_same_request_again_has_one_effect_and_with_another_body_none(
         (Reaction(metric="comment", comment="", inference="i1"), "comment: is empty"),
         (Reaction(metric="comment", inference="i1"), "comment: a comment is given in comment"),
         (Reaction(metric="rating", comment="good", inference="i1"), "number: a rating is given in number"),
-        (Reaction(metric="stars", number=1, inference="i1"), "metric: is 'stars'; take one of rating, comment"),
+        (Reaction(metric="stars", number=1, inference="i1"), "metric: is 'stars'; use one of rating, comment"),
         (rating(1, inference=""), "target: name the inference"),
         (rating(1, inference_request_id="q"), "target: name the inference"),
         (
@@ -116,9 +116,9 @@ async def test_the_same_request_again_has_one_effect_and_with_another_body_none(
             "observe_time: is in the year 1; send a time from 2000",
         ),
         (rating(1, rater="robot"), "rater: is 'robot'"),
-        (rating(1, end_user="u" * 201), "end_user: has 201 characters; take at most 200"),
+        (rating(1, end_user="u" * 201), "end_user: has 201 characters; use at most 200"),
         (rating(1, labels={"k": "v" * 201}), "labels: has a key or value of 201"),
-        (rating(1, labels={str(number): "" for number in range(33)}), "labels: has 33 entries; take at most 32"),
+        (rating(1, labels={str(number): "" for number in range(33)}), "labels: has 33 entries; use at most 32"),
     ],
 )
 async def test_what_cannot_be_taken_is_refused_by_field_value_and_limit(reaction: Reaction, reported: str) -> None:
@@ -142,7 +142,7 @@ async def test_a_correction_that_says_what_was_answered_is_refused() -> None:
     harness = FeedbackHarness()
     harness.inferences.put("i1", output="It  is\nso. ")
 
-    with pytest.raises(NothingCorrected, match="says the same as the recorded answer of i1") as refused:
+    with pytest.raises(NothingCorrected, match="equals the recorded answer of i1") as refused:
         await harness.give(correction(" It is so."))
     assert "It is so" not in refused.value.message
 

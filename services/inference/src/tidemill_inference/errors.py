@@ -186,7 +186,7 @@ class AddressRefused(PreconditionFailed):
     reason = "ADDRESS_REFUSED"
 
     def __init__(self, model: str, *, why: str) -> None:
-        super().__init__(f"the remote model {model} is not asked: {why}", model=model)
+        super().__init__(f"the remote model {model} is not called: {why}", model=model)
 
 
 class NoActiveRollout(PreconditionFailed):
@@ -235,7 +235,7 @@ class LeaseLost(Conflict):
     reason = "LEASE_LOST"
 
     def __init__(self, inference: str) -> None:
-        super().__init__(f"another replica has taken over inference {inference}: ask again", inference=inference)
+        super().__init__(f"another replica has taken over inference {inference}: try again", inference=inference)
 
 
 class TextGone(NotFound):
@@ -267,4 +267,4 @@ class ServiceNotNamed(PreconditionFailed):
     reason = "SERVICE_NOT_NAMED"
 
     def __init__(self, *, service: str, setting: str) -> None:
-        super().__init__(f"inference does not know where {service} is: set {setting}", service=service)
+        super().__init__(f"the address of {service} is not configured: set {setting}", service=service)

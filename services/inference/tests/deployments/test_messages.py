@@ -30,9 +30,9 @@ def test_one_answer_step_is_the_same_as_its_fields() -> None:
     [
         (
             deployment_pb2.Deployment(steps=[STEP], model="m", fallback=["x"]),
-            "says what fallback, model beside it",
+            "repeats fallback, model",
         ),
-        (deployment_pb2.Deployment(steps=[STEP, STEP]), "has 2; take one"),
+        (deployment_pb2.Deployment(steps=[STEP, STEP]), "has 2; use one"),
         (deployment_pb2.Deployment(steps=[configuration_pb2.Step()]), "with answer set"),
     ],
 )

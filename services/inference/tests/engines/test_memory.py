@@ -31,7 +31,7 @@ async def test_what_was_not_used_for_longest_frees_memory(tmp_path: Path) -> Non
     assert shop.held == ["b@1", "c@1"]
     assert len(shop.memory.weights) == 2
     async with shop.engines.use("acme", models[1]), shop.engines.use("acme", models[2]):
-        with pytest.raises(DependencyUnavailable, match="models in use or serving live"):
+        with pytest.raises(DependencyUnavailable, match="models that are in use or live"):
             async with shop.engines.use("acme", models[0]):
                 pass
     await shop.engines.stop()
@@ -111,7 +111,7 @@ async def test_what_would_not_fit_anyway_drops_nothing(tmp_path: Path) -> None:
         await shop.said(idle, "Hello")
         shop.reconfigure(memory_bytes=int(2.1 * one), limits=EngineLimits(cache_tokens=2048, batch=8))
 
-        with pytest.raises(DependencyUnavailable, match="models in use or serving live"):
+        with pytest.raises(DependencyUnavailable, match="models that are in use or live"):
             await shop.said(big, "Hello")
 
         assert shop.held == ["a@1", "b@1"]
@@ -165,7 +165,7 @@ async def test_the_cache_of_a_second_model_frees_memory_too(tmp_path: Path) -> N
     async with shop.engines.use("acme", second):
         assert shop.held == ["b@1"]
         assert shop.taken <= 1.1 * one
-        with pytest.raises(DependencyUnavailable, match="models in use or serving live"):
+        with pytest.raises(DependencyUnavailable, match="models that are in use or live"):
             async with shop.engines.use("acme", first):
                 pass
     await shop.engines.stop()

@@ -109,18 +109,18 @@ async def test_without_a_secret_no_key_of_the_environment_is_sent(monkeypatch: p
     ("answer", "error", "why"),
     [
         (says(500, "oops"), DependencyUnavailable, "fails with HTTP status 500"),
-        (says(429, "slow down"), RateLimited, "takes no more requests"),
+        (says(429, "slow down"), RateLimited, "rejects further requests"),
         (says(401, "who?"), PreconditionFailed, "refuses the key"),
         (says(404, "what?"), PreconditionFailed, "has no model gpt"),
         (says(400, '{"error": {"code": "context_length_exceeded"}}'), PromptTooLong, "maximum context length"),
         (says(400, '{"error": {"message": "Prompt is too long: 9000 > 8192"}}'), PromptTooLong, "maximum context"),
         (streams({"error": {"message": "the maximum context length is 8192"}}), PromptTooLong, "maximum context"),
-        (streams({"error": {"message": "slow down", "code": 429}}), RateLimited, "takes no more requests"),
-        (says(400, '{"error": {"code": "invalid_value"}}'), InvalidInput, "does not take this request"),
+        (streams({"error": {"message": "slow down", "code": 429}}), RateLimited, "rejects further requests"),
+        (says(400, '{"error": {"code": "invalid_value"}}'), InvalidInput, "does not accept this request"),
         (
             says(400, '{"error": {"code": "unsupported_value", "param": "temperature"}}'),
             InvalidInput,
-            "take temperature",
+            "accept temperature",
         ),
         (streams(calls_a_tool(), chunk(finish="tool_calls")), DependencyUnavailable, "answers with tool_calls"),
         (streams(chunk(finish="tool_calls")), DependencyUnavailable, "answers with tool_calls"),
@@ -187,7 +187,7 @@ async def test_a_prompt_that_is_too_long_is_known_in_the_words_of_many_servers(s
 )
 async def test_a_parameter_that_is_refused_is_no_prompt_that_is_too_long(said: str, named: str) -> None:
     async with openai_server(says(400, json.dumps({"error": {"message": said}}))) as server:
-        with pytest.raises(InvalidInput, match=f"does not take {named}"):
+        with pytest.raises(InvalidInput, match=f"does not accept {named}"):
             await received(engine_for(server))
 
 

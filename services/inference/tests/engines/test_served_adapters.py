@@ -203,7 +203,7 @@ async def test_what_answers_live_stays_and_leaves_for_what_answers_live_only(tmp
     shop.live.now = {("acme", "a@1")}
     await shop.engines.start()
 
-    with pytest.raises(DependencyUnavailable, match="in use or serving live"):
+    with pytest.raises(DependencyUnavailable, match="in use or live"):
         await shop.engines.prepare("acme", candidate, holder="rollout")
     await asyncio.sleep(0.2)
     assert shop.held == ["a@1"]
@@ -270,7 +270,7 @@ async def test_both_manifests_are_verified_before_anything_is_loaded(shop: Shop)
         ({"target_modules": ["q_proj", "(.*)+x"]}, "plain names"),
         ({"target_modules": ["no_such"]}, "not those of its base"),
         ({"target_modules": ["q_proj"]}, "not those of its base"),
-        ({"r": 10**9}, "take 1 to 512"),
+        ({"r": 10**9}, "use 1 to 512"),
         ({"r": 8}, "not those of its base"),
         ({"lora_alpha": "x"}, "no number"),
         ({"rank_pattern": {"(.*)+": 8}}, "sets rank_pattern"),
@@ -302,7 +302,7 @@ def test_an_adapter_that_diverged_is_refused(tmp_path: Path) -> None:
     next(iter(weights.values()))[0, 0] = torch.nan
     save_file(weights, folder / WEIGHTS)
 
-    with pytest.raises(ModelRefused, match="no numbers"):
+    with pytest.raises(ModelRefused, match="NaN or infinite"):
         LoraAdapter.read(folder, name="adapter@1", base="base@1")
 
 

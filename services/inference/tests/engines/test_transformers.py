@@ -173,7 +173,7 @@ async def test_a_request_past_its_time_leaves_the_batch(engine: TransformersEngi
 
 async def test_a_prompt_beyond_the_context_is_refused(engine: TransformersEngine) -> None:
     assert engine.context_tokens == 512
-    with pytest.raises(InvalidInput, match="takes 512"):
+    with pytest.raises(InvalidInput, match="has 512"):
         await whole(engine, (Message.of(Role.USER, "x" * 600),))
 
 

@@ -128,13 +128,13 @@ async def test_what_is_no_reaction_is_refused_by_field(body: dict[str, object], 
 async def test_what_feedback_refuses_is_reported_in_the_callers_own_words() -> None:
     reaction = {"inference": "i-1", "token": TOKEN, "metric": "rating", "number": 7}
     async with feedback_api() as (api, feedback):
-        feedback.refusal = InvalidInput.of(Violation(field="feedback.number", description="is 7; take 0 to 1"))
+        feedback.refusal = InvalidInput.of(Violation(field="feedback.number", description="is 7; use 0 to 1"))
         refused = await api.http.post("/v1/feedback", json=reaction)
         feedback.refusal = NotFound("there is no inference i")
         unknown = await api.http.post("/v1/feedback", json=reaction)
 
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "number")
-    assert "is 7; take 0 to 1" in refused.json()["error"]["message"]
+    assert "is 7; use 0 to 1" in refused.json()["error"]["message"]
     assert (unknown.status_code, unknown.json()["error"]["message"]) == (404, "there is no inference i")
 
 

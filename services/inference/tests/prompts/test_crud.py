@@ -92,7 +92,7 @@ async def test_a_label_points_to_a_version_that_exists() -> None:
     assert labelled.resolve("").number == 2
     with pytest.raises(PromptVersionNotFound, match="versions 1 to 2 and the labels production"):
         await library.crud.label(ADA, "answer", "production", version=7, write=writing("l2"))
-    with pytest.raises(InvalidInput, match="read as a version"):
+    with pytest.raises(InvalidInput, match="reads as a version number"):
         await library.crud.label(ADA, "answer", "7", version=1, write=writing("l3"))
 
 

@@ -40,7 +40,7 @@ def test_what_makes_no_difference_makes_no_version() -> None:
         (content("  "), r"content\.user: is required"),
         (content("{{ question | center(9) }}"), "No filter named 'center'"),
         (content("{% include 'other' %}"), "include is not supported"),
-        (content("x" * (MAX_SOURCE_CHARACTERS + 1)), "at most 65536"),
+        (content("x" * (MAX_SOURCE_CHARACTERS + 1)), "the limit is 65536"),
         (content("{% for a in messages %}" * 3 + "{% endfor %}" * 3), "loops are nested more than 2 deep"),
         (content("{{ a }}", schema='{\n"properties"'), "line 2: is not JSON"),
         (content("{{ a }}", schema='{"properties": {"a": {"type": "strng"}}}'), r"schema\.properties\.a\.type"),

@@ -117,19 +117,19 @@ async def test_rollouts_are_paused_beside_the_policy_so_that_declaring_it_never_
     [
         (
             rollout_pb2.RolloutPolicy(gate="g", on_timeout=9),  # type: ignore[arg-type] # of a newer contract
-            "on_timeout: is 9; take one of HOLD, PROMOTE, ROLL_BACK",
+            "on_timeout: is 9; use one of HOLD, PROMOTE, ROLL_BACK",
         ),
         (
             rollout_pb2.RolloutPolicy(gate="g", sticky_by=9),  # type: ignore[arg-type] # of a newer contract
-            "sticky_by: is 9; take one of END_USER, REQUEST",
+            "sticky_by: is 9; use one of END_USER, REQUEST",
         ),
         (
             rollout_pb2.RolloutPolicy(gate="g", approval=rollout_pb2.ApprovalPolicy(role="admin")),
-            "approval.role: is 'admin'; take operator",
+            "approval.role: is 'admin'; use operator",
         ),
         (
             rollout_pb2.RolloutPolicy(steps=[rollout_pb2.RolloutStep(weight=101, requests=1, at_least=2)]),
-            r"gate: is required.*weight: is 101; take 1 to 100.*at_least: is 2; take 0 \(for 1\) to requests",
+            r"gate: is required.*weight: is 101; use 1 to 100.*at_least: is 2; use 0 \(for 1\) to requests",
         ),
     ],
 )
@@ -210,7 +210,7 @@ async def test_an_approval_is_kept_with_who_why_and_when_and_a_long_rationale_re
         approved = await open_office.stub.ApproveRollout(
             deployment_service_pb2.ApproveRolloutRequest(deployment="helpdesk", rationale="it reads well")
         )
-        with pytest.raises(InvalidInput, match="rationale: has 1001 characters: take at most 1000"):
+        with pytest.raises(InvalidInput, match="rationale: has 1001 characters: use at most 1000"):
             await open_office.stub.ApproveRollout(
                 deployment_service_pb2.ApproveRolloutRequest(deployment="helpdesk", rationale="x" * 1001)
             )

@@ -61,7 +61,7 @@ class EventsNotRegistered(NotFound):
 
     def __init__(self, project: str, events: str) -> None:
         super().__init__(
-            f"no source of project {project} takes events of {events}: create one whose `events` is this ce_source",
+            f"no source of project {project} accepts events of {events}: create one whose `events` is this ce_source",
             project=project,
             events=events,
         )
@@ -158,7 +158,7 @@ class BatchAlreadyHandled(Conflict):
     reason = "OFFER_SETTLED"
 
     def __init__(self, dataset: str) -> None:
-        super().__init__(f"another worker handles what was offered to dataset {dataset}", dataset=dataset)
+        super().__init__(f"another worker handles dataset {dataset}", dataset=dataset)
 
 
 class BatchUnusable(PreconditionFailed):

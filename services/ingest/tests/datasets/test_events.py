@@ -73,7 +73,9 @@ async def test_a_batch_of_preferences_is_refused_and_one_of_demonstrations_is_of
     def of_kind(kind: str) -> CurationCompleted:
         return body_of({**body, "batch": {**body["batch"], "kind": kind}})
 
-    with pytest.raises(InvalidInput, match=r"batch\.kind: is EXAMPLE_KIND_PREFERENCE; a dataset takes demonstrations"):
+    with pytest.raises(
+        InvalidInput, match=r"batch\.kind: is EXAMPLE_KIND_PREFERENCE; a dataset accepts demonstrations only"
+    ):
         await datasets.curations.completed(context("e1"), of_kind("EXAMPLE_KIND_PREFERENCE"))
     await datasets.curations.completed(context("e2"), of_kind("EXAMPLE_KIND_DEMONSTRATION"))
 

@@ -37,7 +37,7 @@ async def test_a_source_is_created_read_listed_changed_and_deleted(client: ApiCl
 async def test_what_cannot_be_is_refused_by_its_field(client: ApiClient) -> None:
     with pytest.raises(InvalidInput, match="source: is missing"):
         await client.sources.CreateSource(pb.CreateSourceRequest())
-    with pytest.raises(InvalidInput, match="'emial' is no kind"):
+    with pytest.raises(InvalidInput, match="'emial' is not a kind"):
         await client.sources.CreateSource(
             pb.CreateSourceRequest(source=Source(id="kb", masking=Masking(kinds=["emial"])))
         )

@@ -140,7 +140,7 @@ class RoleUnknown(InvalidInput):
 
     def __init__(self, field: str, roles: Sequence[str], *, built_in: Sequence[str]) -> None:
         description = (
-            f"has {', '.join(map(repr, roles))}, and there is no such role: take one of {', '.join(built_in)}, or "
+            f"has {', '.join(map(repr, roles))}, and there is no such role: use one of {', '.join(built_in)}, or "
             "create a role of this name first"
         )
         super().__init__(f"{field}: {description}", violations=[Violation(field=field, description=description)])

@@ -78,7 +78,7 @@ async def test_a_run_and_an_evaluation_that_failed_say_why() -> None:
     await monitor.consume(story)
 
     assert [entry.message for entry in (await monitor.story_of("helpdesk")).entries][-2:] == [
-        "training of helpdesk_lora made nothing: needs 9 GB of 6 GB",
+        "training of helpdesk_lora produced no model version: needs 9 GB of 6 GB",
         "the evaluation of m@1 came to no verdict: BASELINE_CHANGED",
     ]
 

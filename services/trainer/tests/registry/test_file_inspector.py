@@ -23,5 +23,5 @@ async def test_what_is_wrong_in_a_large_file_is_reported_as_of_a_small_one(tmp_p
 
 
 async def test_a_config_that_is_too_large_is_refused_by_its_size(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactRefused, match=r"config\.json: has \d+ bytes, at most 1048576 are taken"):
+    with pytest.raises(ArtifactRefused, match=r"config\.json: has \d+ bytes; the limit is 1048576"):
         await FileInspector().inspect("config.json", large(tmp_path, {}))

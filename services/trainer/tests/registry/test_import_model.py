@@ -188,7 +188,7 @@ async def test_validating_stores_nothing_and_reports_what_would_happen(registry:
 
 @pytest.mark.parametrize("model", ["", "Smol", "a b", "a@1", "a/b", "-a", "x" * 64])
 async def test_a_model_id_that_is_no_slug_is_refused(registry: Registry, model: str) -> None:
-    with pytest.raises(InvalidInput, match=r"model: is .*; take 1 to 63 of"):
+    with pytest.raises(InvalidInput, match=r"model: is .*; use 1 to 63 of"):
         await registry.begin(GPT, model=model)
 
 

@@ -97,7 +97,9 @@ class NoCaller(Internal):
     reason = "NO_CALLER"
 
     def __init__(self, method: str) -> None:
-        super().__init__(f"{method} was called for no project: send it within `with acting_as(caller)`", method=method)
+        super().__init__(
+            f"{method} was called without a project: call it within `with acting_as(caller)`", method=method
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +219,7 @@ class _Call:
     def _error(self, failure: grpc.aio.AioRpcError) -> TidemillError:
         late = failure.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         if late and self._limit_s is not None and time.monotonic() - self._begun > self._limit_s * _ALMOST:
-            message = f"{self._name} did not answer within {self._limit_s:g} s: the same call may succeed later"
+            message = f"{self._name} did not answer within {self._limit_s:g} s: try again later"
             return DependencyTimedOut(message, dependency=self._name)
         return from_rpc_error(failure, dependency=self._name)
 

@@ -113,9 +113,9 @@ def from_rpc_error(failure: grpc.aio.AioRpcError, *, dependency: str) -> Tidemil
 
 def _not_by_a_service(failure: grpc.aio.AioRpcError, *, dependency: str) -> errors.DependencyUnavailable:
     """Return what a failure means that no handler answered with: services name a reason, also where they break."""
-    message = f"{dependency} broke the call off ({failure.code().name}): the same call may succeed later"
+    message = f"{dependency} aborted the call ({failure.code().name}): try again later"
     if failure.code() is grpc.StatusCode.UNIMPLEMENTED:
-        message = f"{dependency} does not know the call: it is of an older version, or another service listens there"
+        message = f"{dependency} does not implement the call: it is an older version, or another service"
     return errors.DependencyUnavailable(message, dependency=dependency)
 
 

@@ -59,7 +59,9 @@ class ArtifactFile:
         if str(pure) != self.path or not all(_SAFE_PART.fullmatch(part) for part in pure.parts):
             raise ArtifactRefused(self.path, "is not a plain relative path")
         if pure.suffix not in _DATA_SUFFIXES and pure.name not in _DATA_NAMES:
-            raise ArtifactRefused(self.path, f"is not data: taken are {', '.join(sorted(_DATA_SUFFIXES))} and LICENSE")
+            raise ArtifactRefused(
+                self.path, f"is not data: allowed are {', '.join(sorted(_DATA_SUFFIXES))} and LICENSE"
+            )
         if self.size < 0 or not _SHA256.fullmatch(self.sha256):
             raise ArtifactRefused(self.path, "has no size or no sha256")
 
@@ -207,7 +209,7 @@ def _check_json(path: Path, relative: str) -> None:
     """Refuse JSON that is too large to be read whole, or asks for something that runs, or that is elsewhere."""
     size, limit = path.stat().st_size, max_json_bytes(relative)
     if size > limit:
-        raise ArtifactRefused(relative, f"has {size} bytes, at most {limit} are taken")
+        raise ArtifactRefused(relative, f"has {size} bytes; the limit is {limit}")
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -221,7 +223,7 @@ def _check_json(path: Path, relative: str) -> None:
     if relative.endswith(_INDEX):
         check_index(content, relative)
     if PurePosixPath(relative).name == "config.json" and any(key == "quantization_config" for key, _ in pairs):
-        raise ArtifactRefused(relative, "has a quantization_config: quantized weights are not taken")
+        raise ArtifactRefused(relative, "has a quantization_config: quantized weights are not supported")
     try:
         check_tokenizer(content)
     except UnsafeTokenizerError as error:

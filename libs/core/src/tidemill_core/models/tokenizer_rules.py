@@ -41,7 +41,7 @@ def check_tokenizer(content: object) -> None:
             texts = [node.get(name) for name in ("content", "prepend")]
             longest = max((len(text) for text in texts if isinstance(text, str)), default=0)
             if longest > MAX_REPLACEMENT:
-                message = f"a replacement has {longest} characters, at most {MAX_REPLACEMENT} are taken"
+                message = f"a replacement has {longest} characters; the limit is {MAX_REPLACEMENT}"
                 raise UnsafeTokenizerError(message)
     if isinstance(content, dict):
         _check_decoder(content.get("decoder"))
@@ -52,7 +52,7 @@ def _check_decoder(decoder: object) -> None:
     """Allow decoders whose work is linear in the text: no patterns, few steps, little growth, no known panic."""
     steps = [node for node in _nodes(decoder) if "type" in node]
     if len(steps) > MAX_DECODER_STEPS:
-        message = f"the decoder has {len(steps)} steps, at most {MAX_DECODER_STEPS} are allowed"
+        message = f"the decoder has {len(steps)} steps; the limit is {MAX_DECODER_STEPS}"
         raise UnsafeTokenizerError(message)
     if any("Regex" in node for node in _nodes(decoder)):
         message = "the decoder has a Regex pattern, which runs on every token: use a String pattern"
@@ -61,7 +61,7 @@ def _check_decoder(decoder: object) -> None:
         message = "the decoder has a Strip with stop above 0, which fails on shorter tokens: use stop 0"
         raise UnsafeTokenizerError(message)
     if (growth := math.prod(map(_growth, steps))) > MAX_DECODER_GROWTH:
-        message = f"the decoder may make {growth} characters of one, at most {MAX_DECODER_GROWTH} are allowed"
+        message = f"the decoder may make {growth} characters of one; the limit is {MAX_DECODER_GROWTH}"
         raise UnsafeTokenizerError(message)
 
 
@@ -91,7 +91,7 @@ def _check_vocabulary(content: Mapping[str, object]) -> None:
         tokens += [each[0] for each in vocabulary if isinstance(each, list) and each]
     longest = max((len(token) for token in tokens if isinstance(token, str)), default=0)
     if longest > MAX_TOKEN:
-        message = f"a token has {longest} characters, at most {MAX_TOKEN} are allowed"
+        message = f"a token has {longest} characters; the limit is {MAX_TOKEN}"
         raise UnsafeTokenizerError(message)
 
 
@@ -145,9 +145,7 @@ def _check_pattern(pattern: str) -> None:
         at = _quantified(pattern, at, groups[-1], closed)
     groups[0].end_alternative()
     if groups[0].maximum > MAX_UNBOUNDED:
-        message = (
-            f"a pattern has {groups[0].maximum} quantifiers without an end in a row, at most {MAX_UNBOUNDED} are taken"
-        )
+        message = f"a pattern has {groups[0].maximum} quantifiers without an end in a row; the limit is {MAX_UNBOUNDED}"
         raise UnsafeTokenizerError(message)
 
 
@@ -164,7 +162,7 @@ def _quantified(pattern: str, at: int, around: _Group, closed: _Group | None) ->
     exact = found.group(0)[0] == "{" and (not comma or minimum == maximum)
     once = found.group(0)[0] == "?"
     if closed is not None and not once and not (closed.fixed and not closed.maximum):
-        message = "a pattern repeats a group whose rounds differ, which may take for ever"
+        message = "a pattern repeats a group whose repetitions differ, which may never end"
         raise UnsafeTokenizerError(message)
     around.fixed &= exact
     around.unbounded += endless
@@ -174,7 +172,7 @@ def _quantified(pattern: str, at: int, around: _Group, closed: _Group | None) ->
 def _after_escape(pattern: str, at: int) -> int:
     kind = pattern[at + 1 : at + 2]
     if kind in set("123456789k"):
-        message = "a pattern refers back to what it matched, which may take for ever"
+        message = "a pattern has a back-reference, which may never end"
         raise UnsafeTokenizerError(message)
     if kind in {"p", "P", "x"} and pattern[at + 2 : at + 3] == "{":
         end = pattern.find("}", at)

@@ -94,6 +94,6 @@ def _file(path: Path) -> bytes:
 def _object(body: bytes) -> dict[str, Any]:
     found = json.loads(body)
     if len(body) > MAX_BYTES or not isinstance(found, dict):
-        message = "it is no JSON object, or too large"
+        message = "it is not a JSON object, or too large"
         raise ValueError(message)
     return found

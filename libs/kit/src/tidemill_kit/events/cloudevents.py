@@ -159,14 +159,16 @@ def _violations(attributes: Mapping[str, str]) -> Iterable[Violation]:
         if not text:
             yield Violation(field=name, description="is missing")
         elif len(text) > _LONGEST_ATTRIBUTE:
-            yield Violation(field=name, description=f"has {len(text)} characters: take at most {_LONGEST_ATTRIBUTE}")
+            yield Violation(field=name, description=f"has {len(text)} characters: use at most {_LONGEST_ATTRIBUTE}")
         elif not (text.isascii() and text.isprintable()) and _UNPRINTABLE.search(text):
             yield Violation(field=name, description="has control characters, or is not UTF-8")
     sequence = attributes.get("sequence", "")
     if sequence.isascii() and sequence.isdigit() and len(sequence) > _LONGEST_SEQUENCE:
-        yield Violation(field="sequence", description=f"has {len(sequence)} digits: take at most {_LONGEST_SEQUENCE}")
+        yield Violation(field="sequence", description=f"has {len(sequence)} digits: use at most {_LONGEST_SEQUENCE}")
     if (project := attributes.get("project")) and not PROJECT_SLUG.fullmatch(project):
-        yield Violation(field="project", description="is no project: lower-case letters, digits and inner hyphens only")
+        yield Violation(
+            field="project", description="is not a project name: lower-case letters, digits and inner hyphens only"
+        )
 
 
 def _time(text: str | None, violations: list[Violation]) -> datetime | None:
@@ -190,7 +192,7 @@ def _structured(attributes: Mapping[str, str], value: bytes | None) -> tuple[dic
     except (ValueError, RecursionError):
         envelope = None
     if not isinstance(envelope, dict):
-        _refuse("data", "is no JSON object, or has a key twice")
+        _refuse("data", "is not a JSON object, or has a key twice")
     found = {name: str(inner) for name, inner in envelope.items() if isinstance(inner, str | int)}
     found = {name: text for name, text in found.items() if name not in {"data", "data_base64"}}
     found.setdefault("datacontenttype", JSON)
@@ -217,7 +219,7 @@ def _no_json(name: str) -> NoReturn:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        message = "a key is there twice"
+        message = "a key occurs twice"
         raise ValueError(message)
     return found
 

@@ -129,7 +129,7 @@ class DeadLetters:
         """
         letter = await self.show(topic, partition=partition, offset=offset)
         if letter.value_size is not None:
-            message = f"its value was too large to keep ({letter.value_size} bytes): have it published anew, smaller"
+            message = f"its value was too large to keep ({letter.value_size} bytes): publish a smaller one"
             raise PreconditionFailed(message)
         await self._publisher.publish(letter.original)
         place = _place(partition, offset).encode()

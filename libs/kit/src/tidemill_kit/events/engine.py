@@ -29,7 +29,7 @@ from tidemill_kit.runtime import telemetry
 from tidemill_kit.runtime.logging import event_facts
 from tidemill_kit.workers.fair_share import Turn, Turns
 
-EVENTS = Counter("tidemill_events", "Records taken, by what became of them.", ["consumer", "type", "outcome"])
+EVENTS = Counter("tidemill_events", "Records consumed, by outcome.", ["consumer", "type", "outcome"])
 SECONDS = Histogram("tidemill_event_seconds", "From taking an event up to its outcome.", ["consumer", "type"])
 DEAD_LETTERS = Counter("tidemill_dead_letters", "Records put into the dead letters.", ["consumer", "reason"])
 
@@ -241,7 +241,7 @@ def _decoded(record: Record, check_size: Callable[[int], None] | None) -> Pendin
     except InvalidEvent as error:
         return PendingRecord(record=record, error=too_large or error)
     except Exception as error:  # noqa: BLE001 - see above
-        violation = Violation(field="record", description=f"cannot be read ({type(error).__name__}): publish it anew")
+        violation = Violation(field="record", description=f"cannot be read ({type(error).__name__}): publish it again")
         return PendingRecord(record=record, error=InvalidEvent(violation, attributes={}))
     return PendingRecord(record=record, event=event, error=too_large)
 

@@ -272,7 +272,7 @@ async def _closed(producer: AIOKafkaProducer) -> None:
 
 def _refused(record: OutgoingRecord, error: Exception) -> RecordRefused:
     size = len(record.value or b"")
-    message = f"{record.topic} does not take a record of {size} bytes ({type(error).__name__}): put less in it"
+    message = f"{record.topic} rejects a record of {size} bytes ({type(error).__name__}): put less in it"
     return RecordRefused(message, topic=record.topic, size=size)
 
 

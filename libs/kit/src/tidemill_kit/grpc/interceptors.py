@@ -201,7 +201,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         except TimeoutError as error:
             if not deadline.expired():
                 raise
-            message = "the deadline of the call passed before it was done"
+            message = "the deadline of the call passed before it was complete"
             raise DeadlineExceeded(message) from error
         except asyncio.CancelledError as error:
             # gRPC sends no answer when a handler raises this, so it may go on only where gRPC was who cancelled.

@@ -58,7 +58,9 @@ def values_of(text: str, *, allowed: Mapping[str, str]) -> dict[str, str]:
     place = 0
     while text.strip() and place < len(text):
         if (term := _TERM.match(text, place)) is None:
-            raise _refused(description=f'is no filter at {text[place : place + 40]!r}; write field = "value" AND ...')
+            raise _refused(
+                description=f'is not a filter at {text[place : place + 40]!r}; write field = "value" AND ...'
+            )
         name, value = term.groups()
         if name not in allowed:
             known = f"allowed: {', '.join(sorted(allowed))}" if allowed else "this list cannot be filtered"

@@ -32,7 +32,7 @@ def parsed(raw: bytes, parse: Parse) -> object:
     try:
         return parse(raw)
     except DecodeError as error:
-        message = f"the {len(raw)} bytes of the request are not its message: send the one that the contract names"
+        message = f"the {len(raw)} bytes of the request are not a message of this RPC: send its request message"
         raise UnreadableMessage(message) from error
 
 
@@ -55,7 +55,7 @@ async def received(stream: AsyncIterator[bytes], parse: Parse, *, idle_s: float)
             await asyncio.sleep(_CANCELLATION_S)
             return
         except TimeoutError:
-            message = f"no message of the stream came for {idle_s:g} s: send it again, without such pauses"
+            message = f"no message was received on the stream for {idle_s:g} s: send it again, without such pauses"
             raise DeadlineExceeded(message) from None
         yield parsed(raw, parse)
 
@@ -75,6 +75,6 @@ async def produced(result: Any, write: Callable[[object], Any], *, idle_s: float
                 async with asyncio.timeout(idle_s):
                     await write(response)
             except TimeoutError:
-                message = f"the stream's reader took no message for {idle_s:g} s: ask again"
+                message = f"the stream's reader read no message for {idle_s:g} s: call again"
                 raise DeadlineExceeded(message) from None
     return None

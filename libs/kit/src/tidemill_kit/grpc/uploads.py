@@ -47,7 +47,7 @@ class UploadPlaces:
         """
         share = self._projects.setdefault(project, _Share(asyncio.Semaphore(-(-self._patience.max_concurrent // 2))))
         if share.uploads >= self._patience.of_project:
-            message = f"{share.uploads} uploads of the project are under way, and no more may wait: send it again later"
+            message = f"{share.uploads} uploads of the project are in progress, which is the limit: try again later"
             raise RateLimited(message, retry_after_s=1)
         share.uploads += 1
         try:

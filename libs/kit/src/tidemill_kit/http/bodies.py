@@ -39,14 +39,14 @@ def object_of(body: bytes) -> Mapping[str, Any]:
 
     """
     if (brackets := body.count(b"[") + body.count(b"{")) > MAX_BRACKETS:
-        text = f"has {brackets} opening brackets, at most {MAX_BRACKETS} are taken: send less"
+        text = f"has {brackets} opening brackets; the limit is {MAX_BRACKETS}: send less"
         raise InvalidInput.at(field="body", text=text)
     try:
         given = from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        raise InvalidInput.at(field="body", text=f"is no JSON: {error}") from None
+        raise InvalidInput.at(field="body", text=f"is not JSON: {error}") from None
     if not isinstance(given, dict):
-        raise InvalidInput.at(field="body", text="is no JSON object")
+        raise InvalidInput.at(field="body", text="is not a JSON object")
     json.loads(body, object_pairs_hook=_Names().check)
     return given
 
@@ -65,7 +65,7 @@ class _Names:
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
-                raise InvalidInput.at(field=shown(name), text="is there twice in one object: send it once")
+                raise InvalidInput.at(field=shown(name), text="occurs twice in one object: send it once")
             seen.add(name)
 
 

@@ -22,7 +22,7 @@ class HostNotServed(PermissionDenied):
 
     def __init__(self, setting: str) -> None:
         super().__init__(
-            f"this host is not served here: ask localhost or an IP address, or set {setting} to the names "
+            f"this host name is not served: use localhost or an IP address, or set {setting} to the names "
             "under which the API is to be served"
         )
 

@@ -150,13 +150,13 @@ def _until(timeout_ms: str) -> float | None:
     """Return the deadline on time.monotonic().
 
     Raises:
-        InvalidInput: it is no number of milliseconds.
+        InvalidInput: it is not a number of milliseconds.
 
     """
     if not timeout_ms:
         return None
     if not (timeout_ms.isascii() and timeout_ms.isdecimal() and len(timeout_ms) <= _MAX_TIMEOUT_DIGITS):
-        text = f"is no number of milliseconds with at most {_MAX_TIMEOUT_DIGITS} digits"
+        text = f"is not a number of milliseconds with at most {_MAX_TIMEOUT_DIGITS} digits"
         raise InvalidInput.at(field=TIMEOUT, text=text)
     return time.monotonic() + int(timeout_ms) / 1000
 

@@ -255,14 +255,16 @@ def _read_enum(members: Mapping[Any, Enum], unspecified: object, allowed: str, v
         return member
     if value == unspecified:
         return _UNSPECIFIED
-    raise _Refused(description=f"is {value}; take one of {allowed}")
+    raise _Refused(description=f"is {value}; use one of {allowed}")
 
 
 def _moment(stamp: Timestamp) -> datetime:
     try:
         return stamp.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):
-        raise _Refused(description=f"has {stamp.seconds} seconds and {stamp.nanos} nanos, which is no time") from None
+        raise _Refused(
+            description=f"has {stamp.seconds} seconds and {stamp.nanos} nanos, which is not a valid time"
+        ) from None
 
 
 def _span(duration: Duration) -> timedelta:

@@ -198,14 +198,14 @@ def _header(path: Path, relative: str) -> Mapping[str, Any]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > MAX_HEADER_BYTES:
-            raise ArtifactRefused(relative, f"has a header of {length} bytes, at most {MAX_HEADER_BYTES} are taken")
+            raise ArtifactRefused(relative, f"has a header of {length} bytes; the limit is {MAX_HEADER_BYTES}")
         return _object(file.read(length), relative)
 
 
 def _json(path: Path, *, limit: int) -> Mapping[str, Any]:
     size = path.stat().st_size if path.is_file() else 0
     if not 0 < size <= limit:
-        raise ArtifactRefused(path.name, f"has {size} bytes, 1 to {limit} are taken")
+        raise ArtifactRefused(path.name, f"has {size} bytes; allowed are 1 to {limit}")
     return _object(path.read_bytes(), path.name)
 
 
@@ -215,7 +215,7 @@ def _object(content: bytes, relative: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ArtifactRefused(relative, "is not JSON") from error
     if not isinstance(parsed, dict):
-        raise ArtifactRefused(relative, "is no JSON object")
+        raise ArtifactRefused(relative, "is not a JSON object")
     return parsed
 
 

@@ -257,7 +257,7 @@ class MongoAggregates(Generic[A]):
             saved = await self._decide_and_save(key, document, decide, request)
             if saved is not None:
                 return saved
-        message = f"{aggregate_id} is being changed by others all the time: try again"
+        message = f"{aggregate_id} is changed by too many concurrent requests: try again"
         raise Conflict(message, id=aggregate_id)
 
     async def _decide_and_save(
@@ -377,7 +377,7 @@ def refuse_label_keys(aggregate: Aggregate) -> None:
     """
     refused = [key for key in aggregate.labels if not clean_line(key) or key.startswith("$") or "\0" in key]
     if refused:
-        text = f"has the key {refused[0][:80]!r}; take keys that are not empty, do not begin with $ and hold no NUL"
+        text = f"has the key {refused[0][:80]!r}; use keys that are not empty, do not begin with $ and hold no NUL"
         raise InvalidInput.at(field="labels", text=text)
 
 

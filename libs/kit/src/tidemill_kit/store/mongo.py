@@ -94,7 +94,7 @@ def translated() -> Iterator[None]:
     except PyMongoError as error:
         if isinstance(error, OperationFailure) and error.code in _OUR_MISTAKE:
             raise
-        message = f"MongoDB does not answer ({type(error).__name__}): the same call may succeed later"
+        message = f"MongoDB does not answer ({type(error).__name__}): try again later"
         raise DependencyUnavailable(message, dependency="mongodb") from error
 
 

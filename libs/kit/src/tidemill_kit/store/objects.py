@@ -288,7 +288,7 @@ class ExchangeBucket:
 
     def _check_bucket(self, ref: ObjectRef) -> None:
         if ref.bucket != self._bucket:
-            message = f"the reference leads into bucket {ref.bucket}, and only {self._bucket} is read here"
+            message = f"the reference names bucket {ref.bucket}, and only {self._bucket} may be read here"
             raise PermissionDenied(message, bucket=ref.bucket)
 
 
@@ -315,5 +315,5 @@ def _remove(path: Path) -> None:
 
 
 def _unavailable(what: str) -> DependencyUnavailable:
-    message = f"the object store does not answer as it should ({what}): the same call may succeed later"
+    message = f"the object store returned an unexpected response ({what}): try again later"
     return DependencyUnavailable(message, dependency="s3")

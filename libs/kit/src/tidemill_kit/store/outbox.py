@@ -73,7 +73,9 @@ class Outbox(Generic[A_contra]):
     def entries(self, aggregate: A_contra, *, waiting: int) -> Sequence[Document]:
         """Return the outbox entries of the pending events, numbered on."""
         if waiting + len(aggregate.pending) > self._limits.length:
-            message = f"{waiting} events of {aggregate.id} wait to be published: Kafka has to take some of them first"
+            message = (
+                f"{waiting} events of {aggregate.id} wait to be published: wait until Kafka has accepted some of them"
+            )
             raise DependencyUnavailable(message, dependency="kafka", id=aggregate.id)
         return [
             self._entry(aggregate, event, seq) for seq, event in enumerate(aggregate.pending, start=aggregate.seq + 1)

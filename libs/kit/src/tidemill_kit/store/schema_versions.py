@@ -19,7 +19,7 @@ def readable(document_id: str, *, schema: int, known: int) -> Iterator[None]:
 
     """
     if schema > known:
-        message = f"{document_id} has the form {schema}, and {known} is known here: it was written by a newer version"
+        message = f"{document_id} has schema {schema}, and {known} is known here: a newer version wrote it"
         raise DependencyUnavailable(message, dependency=UPGRADE)
     try:
         yield

@@ -74,7 +74,7 @@ class Shares:
         """
         places = self._places.setdefault(project, _Places(asyncio.Semaphore(self._share)))
         if places.held >= self._share + self._waiting:
-            message = f"{places.held} {self._what} of this project are under way, {self._share} at a time: come again"
+            message = f"{places.held} {self._what} of this project run, {self._share} at a time: try again later"
             raise RateLimited(message, retry_after_s=_RETRY_AFTER_S, limit=self._share + self._waiting)
         places.held += 1
         try:

@@ -51,7 +51,7 @@ def _moment_of(stamp: Timestamp) -> datetime:
     try:
         return stamp.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
-        text = f"has {stamp.seconds} seconds and {stamp.nanos} nanos, which is no time"
+        text = f"has {stamp.seconds} seconds and {stamp.nanos} nanos, which is not a valid time"
         raise InvalidInput.at(field="observe_time", text=text) from error
 
 

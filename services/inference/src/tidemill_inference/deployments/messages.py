@@ -108,10 +108,10 @@ def _answer_step_of(message: deployment_pb2.Deployment) -> deployment_pb2.Deploy
     if not message.steps:
         return message
     if doubled := sorted(field.name for field, _ in message.ListFields() if field.name in _STEP):
-        text = f"says what {', '.join(doubled)} beside it says: send steps, or these fields"
+        text = f"repeats {', '.join(doubled)}: send either steps or these fields"
         raise InvalidInput.at(field="deployment.steps", text=text)
     if len(message.steps) != 1 or not message.steps[0].HasField("answer"):
-        raise InvalidInput.at(field="deployment.steps", text=f"has {len(message.steps)}; take one, with answer set")
+        raise InvalidInput.at(field="deployment.steps", text=f"has {len(message.steps)}; use one, with answer set")
     return message.steps[0].answer
 
 

@@ -138,7 +138,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     def _bounded(self, response: httpx2.Response, request: httpx2.Request) -> httpx2.Response:
         """Read no more than fits: neither a body that is packed, nor one that never ends."""
         if response.headers.get("content-encoding", "identity") != "identity":
-            message = "the answer is packed, which was not asked for"
+            message = "the response is compressed, although no encoding was requested"
             raise httpx2.RemoteProtocolError(message, request=request)
         assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - an asynchronous transport made it
         whole = MAX_ERROR_BYTES if response.status_code >= _BAD_REQUEST else None

@@ -185,7 +185,7 @@ class EngineMemory:
         while self.taken_bytes(engine, evicted) > self._limit:
             if not idle:
                 name = engine.model.id
-                message = f"no memory for model {name}: models in use or serving live take up the limit, try again"
+                message = f"no memory for model {name}: models that are in use or live fill the limit; try again"
                 raise DependencyUnavailable(message, dependency="memory", blame=Blame.CAPACITY, model=name)
             evicted.append(idle.pop(0))
         return evicted

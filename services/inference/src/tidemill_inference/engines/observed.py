@@ -23,7 +23,7 @@ FIRST_TOKEN_SECONDS = Histogram(
 )
 TOKENS = Counter("tidemill_model_tokens", "Tokens read (input) and made (output).", ["project", "model", "kind"])
 CALLS = Counter("tidemill_model_calls", "Calls of a model by how they ended.", ["project", "model", "outcome"])
-RUNNING = Gauge("tidemill_model_running", "Calls of a model under way.", ["project", "model"])
+RUNNING = Gauge("tidemill_model_running", "Calls of a model in progress.", ["project", "model"])
 
 MAX_MODELS = 200
 """Models of projects that series are kept for; of the project with the most, the one called longest ago is dropped."""

@@ -243,13 +243,13 @@ class OpenAiEngine:
                 named = _parameter(error)
                 what = f"{named} as it is" if named else "this request"
                 cure = f": set another {named}, or none, in the deployment or the request" if named else ""
-                message = f"{self._host} does not take {what} for model {self._model} ({code}){cure}"
+                message = f"{self._host} does not accept {what} for model {self._model} ({code}){cure}"
                 return InvalidInput(message, model=self._model, code=code)
             case _:
                 return self._unavailable(what=f"fails with HTTP status {error.status_code}")
 
     def _busy(self, pause_s: float) -> RateLimited:
-        message = f"{self._host} takes no more requests for model {self._model} at the moment: try again later"
+        message = f"{self._host} rejects further requests for model {self._model} at the moment: try again later"
         return RateLimited(message, retry_after_s=pause_s, model=self._model)
 
     def _unavailable(

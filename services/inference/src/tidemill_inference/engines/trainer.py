@@ -78,7 +78,9 @@ class TrainerModels:
         """
         found = await self.resolve(caller, base, field=field)
         if found.remote is not None or found.base is not None:
-            raise ModelRefused(adapter, why=f"its base {found.id} is no model of files, which an adapter needs")
+            raise ModelRefused(
+                adapter, why=f"its base {found.id} has no weights in the registry, which an adapter needs"
+            )
         return found
 
     async def _known(self, caller: Caller) -> list[str]:

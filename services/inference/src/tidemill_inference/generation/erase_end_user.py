@@ -36,7 +36,7 @@ class EraseEndUser:
 
         """
         if not end_user:
-            raise InvalidInput.of(Violation(field="end_user", description="is empty; name who is to be erased"))
+            raise InvalidInput.of(Violation(field="end_user", description="is empty; set the end user to erase"))
         page = PageRequest(size=_BATCH_SIZE, token=token if validate_only else "")
         found = await self._found(caller.project, end_user, page)
         more = bool(found.next_token)

@@ -133,7 +133,7 @@ class Reservations:
             if mine or stored.state is State.COMPLETED:
                 return Reservation(inference=stored, lease=mine, inferences=self.inferences, clock=self.clock)
             if time.monotonic() + self.poll_s > deadline:
-                message = f"another replica is still answering inference {fresh.id}: ask again"
+                message = f"another replica is still answering inference {fresh.id}: try again"
                 raise DeadlineExceeded(message, inference=fresh.id)
             await asyncio.sleep(self.poll_s)
 

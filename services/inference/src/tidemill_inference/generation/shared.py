@@ -65,7 +65,7 @@ class Generation:
     def late(self) -> TidemillError:
         """Return what to say when time runs out: who did not answer, or that the answer takes longer."""
         if self.waiting_for:
-            message = f"{self.waiting_for} did not answer in time: the same call may succeed later"
+            message = f"{self.waiting_for} did not answer in time: try again later"
             return DependencyTimedOut(message, dependency=self.waiting_for, blame=self.blame)
         message = "the answer was not complete in time: allow more time, or ask for fewer tokens"
         return DeadlineExceeded(message)
@@ -164,11 +164,11 @@ class SharedGenerations:
         self, key: tuple[str, str], digest: str, work: Callable[[Generation], Coroutine[Any, Any, Inference]]
     ) -> Generation:
         if len(self._running) >= self._maximum:
-            message = f"{self._maximum} answers are under way here, and no more are taken: try again"
+            message = f"{self._maximum} answers are in progress in this process, which is the limit: try again later"
             raise RateLimited(message, retry_after_s=_BUSY_PAUSE_S)
         mine = sum(project == key[0] for project, _ in self._running)
         if mine >= self._of_project:
-            message = f"{mine} answers of this project are under way here, and no more of it are taken: try again"
+            message = f"{mine} answers of this project are in progress in this process, its limit: try again later"
             raise RateLimited(message, retry_after_s=_BUSY_PAUSE_S)
         generation = Generation(digest=digest)
         self._running[key] = generation

@@ -50,7 +50,7 @@ class TokensNotConfigured(PreconditionFailed):
 
     def __init__(self) -> None:
         super().__init__(
-            "no reaction is taken here: set INFERENCE_FEEDBACK_TOKEN_KEY, or submit it to feedback by gRPC"
+            "feedback over HTTP is not configured: set INFERENCE_FEEDBACK_TOKEN_KEY, or submit it to feedback by gRPC"
         )
 
 

@@ -185,7 +185,9 @@ def _check_principals(question: Question, *, browser: bool, taken_from: Principa
 
     """
     if question.principals and (taken_from == "nobody" or (browser and taken_from == "servers")):
-        text = f"is not taken {'from a browser' if taken_from == 'servers' else 'here'}: ask from your server, which "
+        text = (
+            f"is not accepted {'from a browser' if taken_from == 'servers' else 'here'}: ask from your server, which "
+        )
         text += "knows the groups of a person (INFERENCE_HTTP_PRINCIPALS)"
         raise InvalidInput.at(field="tidemill.principals", text=text)
 

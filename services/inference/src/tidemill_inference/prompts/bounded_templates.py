@@ -60,7 +60,7 @@ class BoundedTemplates:
             if ended.cause in {"wall", "died"}:
                 message = f"the process for prompts {ended.why}: try again"
                 raise DependencyUnavailable(message, dependency="prompts", blame=Blame.VARIANT) from ended
-            text = f"{ended.why} for this question and its passages: let it make less of them"
+            text = f"{ended.why} for this question and its passages: simplify the template"
             raise PromptRefused(Violation("content", text)) from ended
         if isinstance(outcome, _Refused):
             raise outcome.error()

@@ -80,7 +80,7 @@ class PromptCrud:
         """
         check_slug("label", label)
         if label.isdecimal():
-            raise InvalidInput.at(field="label", text=f"is {label!r}, which would be read as a version: take a word")
+            raise InvalidInput.at(field="label", text=f"is {label!r}, which reads as a version number: use a word")
 
         def change(prompt: Prompt) -> None:
             prompt.label(label, version=version)

@@ -67,7 +67,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             return left + right  # type: ignore[operator] # as Python decides
         numbers = all(isinstance(each, int | float) and abs(each) < MAX_RENDERED_CHARACTERS for each in (left, right))
         if operator == "**" or not numbers:
-            message = f"the operator {operator} is for small numbers"
+            message = f"the operator {operator} is limited to small numbers"
             raise SecurityError(message)
         return left * right if operator == "*" else left % right  # type: ignore[operator] # both are numbers
 
@@ -86,7 +86,7 @@ _SIZED = (str, list, tuple)
 
 def _refuse_beyond(size: int, *, what: str) -> None:
     if size > MAX_RENDERED_CHARACTERS:
-        message = f"{what} would have {size} characters or items, at most {MAX_RENDERED_CHARACTERS} are taken"
+        message = f"{what} would have {size} characters or items; the limit is {MAX_RENDERED_CHARACTERS}"
         raise SecurityError(message)
 
 
@@ -132,7 +132,7 @@ def _environment() -> _Sandbox:
 def _short_range(*bounds: int) -> range:
     requested = range(*bounds)
     if len(requested) > MAX_RANGE:
-        message = f"range has {len(requested)} steps, at most {MAX_RANGE} are taken"
+        message = f"range has {len(requested)} steps; the limit is {MAX_RANGE}"
         raise SecurityError(message)
     return requested
 
@@ -228,7 +228,7 @@ def _schema_of(text: str) -> Mapping[str, object]:
     if not text.strip():
         return {}
     if len(text) > MAX_SOURCE_CHARACTERS:
-        raise _refused(why=f"has {len(text)} characters, at most {MAX_SOURCE_CHARACTERS} are taken")
+        raise _refused(why=f"has {len(text)} characters; the limit is {MAX_SOURCE_CHARACTERS}")
     try:
         schema = json.loads(text)
         Draft202012Validator.check_schema(schema)
@@ -238,7 +238,7 @@ def _schema_of(text: str) -> Mapping[str, object]:
         raise _refused(why="is nested too deep") from error
     except SchemaError as error:
         raise _refused(
-            why=f"is no JSON Schema (draft 2020-12): {_path_of(error, root='schema')}: {error.message}"
+            why=f"is not a JSON Schema (draft 2020-12): {_path_of(error, root='schema')}: {error.message}"
         ) from error
     if not isinstance(schema, dict) or not isinstance(schema.get("properties", {}), dict):
         raise _refused(why="has to describe an object: a JSON object with `properties`")
@@ -296,7 +296,7 @@ def _declared(schema: Mapping[str, object]) -> str:
 
 def _problems(field: str, source: str, known: frozenset[str]) -> Iterator[Violation]:
     if len(source) > MAX_SOURCE_CHARACTERS:
-        yield Violation(field, f"has {len(source)} characters, at most {MAX_SOURCE_CHARACTERS} are taken")
+        yield Violation(field, f"has {len(source)} characters; the limit is {MAX_SOURCE_CHARACTERS}")
         return
     try:
         tree = _ENVIRONMENT.parse(source)

@@ -35,7 +35,7 @@ class RolloutCommand:
 
         """
         if len(self.rationale) > MAX_RATIONALE:
-            text = f"has {len(self.rationale)} characters: take at most {MAX_RATIONALE}"
+            text = f"has {len(self.rationale)} characters: use at most {MAX_RATIONALE}"
             raise InvalidInput.at(field="rationale", text=text)
 
     def meant(self, deployment: Deployment) -> str:

@@ -28,7 +28,7 @@ def policy_of(message: rollout_pb2.RolloutPolicy) -> RolloutPolicy:
 
     """
     if message.approval.role not in {"", APPROVER}:
-        text = f"is {message.approval.role!r}; take {APPROVER}"
+        text = f"is {message.approval.role!r}; use {APPROVER}"
         raise InvalidInput.at(field="rollout_policy.approval.role", text=text)
     return from_message(
         RolloutPolicy, message, prefix="rollout_policy", ignore={"approval"}, approvals=message.approval.count

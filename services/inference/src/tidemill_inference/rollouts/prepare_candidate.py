@@ -49,7 +49,7 @@ class PrepareCandidate:
             raise
         except Exception as error:
             _log.warning("candidate_not_loaded: %s", model, exc_info=error)
-            raise CandidateNotReady(model, why=f"loading it broke ({type(error).__name__})") from error
+            raise CandidateNotReady(model, why=f"loading it failed ({type(error).__name__})") from error
 
     async def _registered(self, caller: Caller, model: str) -> ModelVersion:
         """Return what the registry has; that it fails inside is no word about the candidate."""

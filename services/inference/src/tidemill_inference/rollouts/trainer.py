@@ -24,7 +24,7 @@ class TrainerCandidates:
                     model_registry_service_pb2.GetModelVersionRequest(id=model), timeout=self._timeout_s
                 )
         except (NotFound, InvalidInput) as error:
-            raise CandidateNotReady(model, why="the registry has no such version, or not any more") from error
+            raise CandidateNotReady(model, why="the registry has no such version") from error
         version = response.version
         if version.state != model_pb2.MODEL_VERSION_STATE_READY:
             state = model_pb2.ModelVersionState.Name(version.state).removeprefix("MODEL_VERSION_STATE_").lower()

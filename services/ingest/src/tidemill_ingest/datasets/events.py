@@ -63,7 +63,9 @@ class Curations:
         """
         batch = body.batch
         if batch.kind not in _DEMONSTRATIONS:
-            text = f"is {batch.kind[:40]}; a dataset takes demonstrations: no training learns from others yet"
+            text = (
+                f"is {batch.kind[:40]}; a dataset accepts demonstrations only: no training learns from other kinds yet"
+            )
             raise InvalidInput.at(field="batch.kind", text=text)
         ref = ObjectRef(bucket=batch.bucket, key=batch.key, size=batch.size, sha256=batch.sha256)
         offer = ExampleBatchOffer(

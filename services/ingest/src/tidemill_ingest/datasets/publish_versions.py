@@ -168,7 +168,7 @@ def _made(division: Division, minimum: Minimum, *, common_from: int, unmasked: i
     short = division.shortcoming(minimum)
     shared = shared_between(train, held_out, common_from=common_from)
     if not short and shared:
-        message = f"{shared} questions or answers occur in both parts: this is a mistake of ingest, report it"
+        message = f"{shared} questions or answers occur in both parts: this is a bug in ingest, report it"
         short = Shortcoming(reason=PARTS_OVERLAP, message=message)
     return _Made(
         division=division,

@@ -94,6 +94,6 @@ def _facts(struct: Struct) -> Mapping[str, Fact]:
             case "bool_value":
                 facts[name] = value.bool_value
             case _:
-                text = "is no string, number or boolean: metadata is flat"
+                text = "is not a string, number or boolean: metadata is flat"
                 raise InvalidInput.at(field=f"spec.metadata[{named(name)}]", text=text)
     return facts

@@ -83,10 +83,10 @@ class Uploads:
             self._check_size(len(content), field="content")
             digest.update(message.chunk)
         if start.size and start.size != len(content):
-            text = f"was to be {start.size}, and {len(content)} bytes came: upload it again"
+            text = f"is {start.size}, but {len(content)} bytes were received: upload it again"
             raise InvalidInput.at(field="start.size", text=text)
         if start.sha256 and start.sha256.lower() != digest.hexdigest():
-            raise InvalidInput.at(field="start.sha256", text="is not that of the bytes that came: upload it again")
+            raise InvalidInput.at(field="start.sha256", text="does not match the received bytes: upload it again")
         return bytes(content), digest.digest()
 
     async def _drain(self, messages: AsyncIterator[pb.UploadDocumentRequest]) -> None:

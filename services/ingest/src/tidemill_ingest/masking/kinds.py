@@ -40,7 +40,7 @@ class Masking:
         names = list(kinds)
         known = {kind.value: kind for kind in MaskKind}
         if unknown := [name for name in names if name not in known]:
-            text = f"{unknown[0]!r} is no kind; take some of {', '.join(sorted(known))}"
+            text = f"{unknown[0]!r} is not a kind; use some of {', '.join(sorted(known))}"
             raise InvalidInput.at(field="masking.kinds", text=text)
         if none and names:
             raise InvalidInput.at(field="masking.none", text="masks nothing, so name no kinds")

@@ -81,10 +81,10 @@ def _decoded(content: bytes) -> str:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        description = f"is no UTF-8 text (the byte at {error.start}); send text encoded as UTF-8"
+        description = f"is not UTF-8 text (the byte at {error.start}); send text encoded as UTF-8"
         raise DocumentRefused(reason="NOT_TEXT", field="content", description=description) from None
     if (place := text.find("\x00")) >= 0:
-        description = f"is no text (a NUL at character {place}); send text, not a binary file"
+        description = f"is not text (a NUL at character {place}); send text, not a binary file"
         raise DocumentRefused(reason="NOT_TEXT", field="content", description=description)
     return text
 

@@ -87,7 +87,7 @@ def _violations(spec: CollectionSpec) -> Iterator[Violation]:
     if chunking.by not in {"", "structure"}:
         yield Violation("chunking.by", f"is {chunking.by[:80]!r}; must be 'structure'")
     if chunking.max_tokens and not MIN_TOKENS <= chunking.max_tokens <= MAX_TOKENS:
-        text = f"is {chunking.max_tokens}; take {MIN_TOKENS} to {MAX_TOKENS}, or 0 for the default"
+        text = f"is {chunking.max_tokens}; use {MIN_TOKENS} to {MAX_TOKENS}, or 0 for the default"
         yield Violation("chunking.max_tokens", text)
     if chunking.overlap_tokens is not None and chunking.overlap_tokens < 0:
-        yield Violation("chunking.overlap_tokens", f"is {chunking.overlap_tokens}; take 0 or more")
+        yield Violation("chunking.overlap_tokens", f"is {chunking.overlap_tokens}; use 0 or more")

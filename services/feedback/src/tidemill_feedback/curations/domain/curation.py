@@ -188,9 +188,9 @@ def _violations(curation_id: str, rule: Rule, at_most: int) -> Iterator[Violatio
     for name in ("new_examples", "per_user_at_most", "min_output_chars", "max_output_chars", "at_least"):
         value, low, high = getattr(rule, name), minimum.get(name, 0), maximum.get(name, at_most)
         if not low <= value <= high:
-            yield Violation(name, f"is {value}; take {low} to {high}")
+            yield Violation(name, f"is {value}; use {low} to {high}")
     if rule.min_output_chars > (rule.max_output_chars or DEFAULT_MAX_OUTPUT_CHARS):
-        text = f"is {rule.min_output_chars}; take at most max_output_chars, {rule.filters.max_output_chars}"
+        text = f"is {rule.min_output_chars}; use at most max_output_chars, {rule.filters.max_output_chars}"
         yield Violation("min_output_chars", text)
     if rule.at_latest_every is not None and not SHORTEST <= rule.at_latest_every <= LONGEST:
-        yield Violation("at_latest_every", f"is {rule.at_latest_every}; take {SHORTEST} to {LONGEST}")
+        yield Violation("at_latest_every", f"is {rule.at_latest_every}; use {SHORTEST} to {LONGEST}")

@@ -73,11 +73,11 @@ def violations(
     """
     yield from _target_violations(reaction)
     if reaction.metric not in METRICS:
-        yield Violation("metric", f"is {reaction.metric[:80]!r}; take one of {', '.join(METRICS)}")
+        yield Violation("metric", f"is {reaction.metric[:80]!r}; use one of {', '.join(METRICS)}")
     else:
         yield from _value_violations(reaction, limits)
     if reaction.rater and reaction.rater not in RATERS:
-        text = f"is {reaction.rater[:80]!r}; take one of {', '.join(RATERS)}, or leave it empty for {RATERS[0]}"
+        text = f"is {reaction.rater[:80]!r}; use one of {', '.join(RATERS)}, or leave it empty for {RATERS[0]}"
         yield Violation("rater", text)
     name, moment = ("observe_time", reaction.observe_time) if reaction.observe_time else ("time", observed_at)
     if moment.year < _EARLIEST_YEAR:
@@ -111,9 +111,9 @@ def _value_violations(reaction: Reaction, limits: ReactionLimits) -> Iterator[Vi
 def _length_violations(reaction: Reaction, limits: ReactionLimits) -> Iterator[Violation]:
     for name in ("inference", "inference_request_id", "end_user"):
         if len(getattr(reaction, name)) > limits.name_chars:
-            yield Violation(name, f"has {len(getattr(reaction, name))} characters; take at most {limits.name_chars}")
+            yield Violation(name, f"has {len(getattr(reaction, name))} characters; use at most {limits.name_chars}")
     if len(reaction.labels) > limits.labels:
-        yield Violation("labels", f"has {len(reaction.labels)} entries; take at most {limits.labels}")
+        yield Violation("labels", f"has {len(reaction.labels)} entries; use at most {limits.labels}")
     longest = max((len(text) for entry in reaction.labels.items() for text in entry), default=0)
     if longest > limits.name_chars:
-        yield Violation("labels", f"has a key or value of {longest} characters; take at most {limits.name_chars}")
+        yield Violation("labels", f"has a key or value of {longest} characters; use at most {limits.name_chars}")

@@ -33,13 +33,13 @@ class Retrieval:
     def violations(self, path: str) -> list[Violation]:
         """Return what is out of bounds."""
         bounds = (
-            ("top_k", 1 <= self.top_k <= MAX_TOP_K, f"take 0 (for {DEFAULT_TOP_K}) to {MAX_TOP_K}"),
-            ("index", self.index >= 0, "take 0 to follow the live index, or an index version's number"),
-            ("min_score", 0 <= self.min_score <= 1, "take 0 (for all passages) to 1"),
+            ("top_k", 1 <= self.top_k <= MAX_TOP_K, f"use 0 (for {DEFAULT_TOP_K}) to {MAX_TOP_K}"),
+            ("index", self.index >= 0, "use 0 to follow the live index, or an index version's number"),
+            ("min_score", 0 <= self.min_score <= 1, "use 0 (for all passages) to 1"),
             (
                 "query_turns",
                 1 <= self.query_turns <= MAX_QUERY_TURNS,
-                f"take 0 (for {DEFAULT_QUERY_TURNS}) to {MAX_QUERY_TURNS}",
+                f"use 0 (for {DEFAULT_QUERY_TURNS}) to {MAX_QUERY_TURNS}",
             ),
         )
         return [
@@ -88,12 +88,12 @@ class Sampling:
             ),
         }
         found = [
-            Violation(f"{path}.{name}", f"is {value}; take {allowed}")
+            Violation(f"{path}.{name}", f"is {value}; use {allowed}")
             for name, (value, fits, allowed) in bounds.items()
             if not fits
         ]
         if len(self.stop) > MAX_STOPS or any(not 0 < len(stop) <= MAX_STOP_LENGTH for stop in self.stop):
-            text = f"take at most {MAX_STOPS} texts of 1 to {MAX_STOP_LENGTH} characters"
+            text = f"use at most {MAX_STOPS} texts of 1 to {MAX_STOP_LENGTH} characters"
             found.append(Violation(f"{path}.stop", text))
         return found
 

@@ -50,13 +50,13 @@ class DeploymentSpec:
         found = self.sampling.violations("sampling")
         found += [Violation(name, "is required") for name in ("model", "prompt") if not getattr(self, name)]
         if not timedelta() < self.deadline <= MAX_DEADLINE:
-            text = f"is {self.deadline.total_seconds():g} s; take more than 0 and at most {MAX_DEADLINE.seconds} s"
+            text = f"is {self.deadline.total_seconds():g} s; use more than 0 and at most {MAX_DEADLINE.seconds} s"
             found.append(Violation("deadline", text))
         if not 0 <= self.record_days <= MAX_RECORD_DAYS:
-            text = f"is {self.record_days}; take 1 to {MAX_RECORD_DAYS} days, or 0 to keep the records"
+            text = f"is {self.record_days}; use 1 to {MAX_RECORD_DAYS} days, or 0 to keep the records"
             found.append(Violation("record_days", text))
         if len(self.fallback) > MAX_FALLBACKS:
-            found.append(Violation("fallback", f"take at most {MAX_FALLBACKS} models"))
+            found.append(Violation("fallback", f"use at most {MAX_FALLBACKS} models"))
         if self.retrieval:
             found += self.retrieval.violations("retrieval")
         if self.rollout_policy:

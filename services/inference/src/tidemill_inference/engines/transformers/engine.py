@@ -110,7 +110,7 @@ class TransformersEngine:
         prompt = await self._prompts.encode(project, messages)
         tokens_left = self.context_tokens - len(prompt)
         if tokens_left <= 0:
-            message = f"the prompt has {len(prompt)} tokens, and {self._name} takes {self.context_tokens}"
+            message = f"the prompt has {len(prompt)} tokens; the context of {self._name} has {self.context_tokens}"
             raise InvalidInput(message, tokens=len(prompt), limit=self.context_tokens)
         text = TextStream(self._tokenizer.backend_tokenizer, stop=sampling.stop)
         outputs, request_id = _Outputs(), uuid.uuid4().hex
@@ -181,7 +181,7 @@ class TransformersEngine:
         if output.error:
             if not self.alive:
                 raise DependencyUnavailable(_ENDED, dependency=self._name, blame=Blame.VARIANT)
-            message = f"model {self._name} failed inside: its log has more"
+            message = f"model {self._name} failed with an internal error: see inference's log"
             raise Internal(message, model=self._name)
         return output
 

@@ -61,7 +61,7 @@ class LoraAdapter:
             raise ModelRefused(name, why=f"its files cannot be read ({type(error).__name__})") from error
         config = _checked(said, name=name, base=base)
         if not finite:
-            raise ModelRefused(name, why=f"{WEIGHTS} has values that are no numbers")
+            raise ModelRefused(name, why=f"{WEIGHTS} contains NaN or infinite values")
         return cls(name, config, {key.removeprefix(_PREFIX): each for key, each in weights.items()})
 
     def put_into(self, tree: Any, *, dtype: torch.dtype) -> None:  # noqa: ANN401 - a transformers model
@@ -94,7 +94,7 @@ def _checked(said: object, *, name: str, base: str) -> LoraConfig:
             raise ModelRefused(name, why=f"{CONFIG} sets {key}, which is not served")
     rank, alpha, targets = said.get("r", 8), said.get("lora_alpha", 8), said.get("target_modules")
     if type(rank) is not int or not 1 <= rank <= MAX_RANK:
-        raise ModelRefused(name, why=f"{CONFIG} has r {rank}; take 1 to {MAX_RANK}")
+        raise ModelRefused(name, why=f"{CONFIG} has r {rank}; use 1 to {MAX_RANK}")
     if type(alpha) not in (int, float):
         raise ModelRefused(name, why=f"{CONFIG} has a lora_alpha that is no number")
     plain = isinstance(targets, list) and all(isinstance(each, str) and _PLAIN.fullmatch(each) for each in targets)

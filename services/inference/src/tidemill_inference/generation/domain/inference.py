@@ -117,7 +117,7 @@ class Question:
         if self.variant and not all(self.variant.partition("@")):
             raise QuestionRefused(field="variant", why=f"is {self.variant!r}; send model@version")
         if len(passages) > MAX_PASSAGES:
-            raise QuestionRefused(field="passages", why=f"has {len(passages)}; take at most {MAX_PASSAGES}")
+            raise QuestionRefused(field="passages", why=f"has {len(passages)}; use at most {MAX_PASSAGES}")
         for number, passage in enumerate(passages):
             path = f"passages[{number}]"
             if not passage.text:
@@ -125,7 +125,7 @@ class Question:
             if not passage.document or passage.version < 1:
                 raise QuestionRefused(field=f"{path}.document", why="send the document and its version, 1 or more")
             if not 0 <= passage.start <= passage.end:
-                span = f"is {passage.start} to {passage.end}; take 0 or more, ending where it starts or after"
+                span = f"is {passage.start} to {passage.end}; use 0 or more, ending where it starts or after"
                 raise QuestionRefused(field=f"{path}.start", why=span)
 
 

@@ -103,7 +103,7 @@ class Generate:
                 else:
                     generation.add(piece.text)
         if finish is None:
-            message = f"model {reference} ended without saying why"
+            message = f"model {reference} ended without a finish reason"
             raise Internal(message, model=reference)
         return Generated(variant=variant, passages=prompt.passages, finish=finish, first_token_s=first_token_s)
 

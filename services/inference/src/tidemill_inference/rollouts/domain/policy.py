@@ -69,15 +69,15 @@ class RolloutStep:
             text = f"is {self.weight}; answers of a shadow step are not returned, so leave it out"
             yield Violation(f"{path}.weight", text)
         if not self.shadow and not 1 <= self.weight <= MAX_WEIGHT:
-            text = f"is {self.weight}; take 1 to {MAX_WEIGHT} percent, or make it a shadow step"
+            text = f"is {self.weight}; use 1 to {MAX_WEIGHT} percent, or make it a shadow step"
             yield Violation(f"{path}.weight", text)
         if not 1 <= self.requests <= MAX_REQUESTS:
-            yield Violation(f"{path}.requests", f"is {self.requests}; take 1 to {MAX_REQUESTS}")
+            yield Violation(f"{path}.requests", f"is {self.requests}; use 1 to {MAX_REQUESTS}")
         if not 0 <= self.at_least <= self.requests:
-            text = f"is {self.at_least}; take 0 (for 1) to requests, which is {self.requests}"
+            text = f"is {self.at_least}; use 0 (for 1) to requests, which is {self.requests}"
             yield Violation(f"{path}.at_least", text)
         if not timedelta() < self.at_most <= MAX_STEP_TIMEOUT:
-            text = f"is {self.at_most.total_seconds():g} s; take more than 0 and at most {MAX_STEP_TIMEOUT.days} days"
+            text = f"is {self.at_most.total_seconds():g} s; use more than 0 and at most {MAX_STEP_TIMEOUT.days} days"
             yield Violation(f"{path}.at_most", text)
 
 
@@ -104,7 +104,7 @@ class AbortRules:
         }
         for name, (value, low, high) in bounds.items():
             if value is not None and not low <= value <= high:
-                yield Violation(f"{path}.{name}", f"is {value:g}; take {low:g} to {high:g}")
+                yield Violation(f"{path}.{name}", f"is {value:g}; use {low:g} to {high:g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ class RolloutPolicy:
         if not self.gate:
             yield Violation(f"{path}.gate", "is required")
         if not 1 <= len(self.steps) <= MAX_STEPS:
-            yield Violation(f"{path}.steps", f"has {len(self.steps)}; take 1 to {MAX_STEPS}")
+            yield Violation(f"{path}.steps", f"has {len(self.steps)}; use 1 to {MAX_STEPS}")
         for number, step in enumerate(self.steps):
             yield from step.violations(f"{path}.steps[{number}]")
         yield from self._order(path)

@@ -95,7 +95,7 @@ class DocumentSpec:
             if len(text) > limit:
                 yield too_long(name, len(text), limit)
         if (scheme := _SCHEME.match(_NOT_READ.sub("", self.uri))) and scheme[1].lower() not in _SCHEMES:
-            text = f"has the scheme {scheme[1][:_SHOWN]!r}; it is where people read the original: {', '.join(_SCHEMES)}"
+            text = f"has the scheme {scheme[1][:_SHOWN]!r}; supported are {', '.join(_SCHEMES)}"
             yield Violation("uri", text)
         if self.language and not _LANGUAGE.fullmatch(self.language):
             yield Violation("language", "is no BCP 47 language tag, such as en or de-CH")

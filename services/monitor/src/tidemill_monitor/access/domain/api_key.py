@@ -90,7 +90,7 @@ class KeyRequest:
         yield from rpc_violations("api_key.scopes", self.scopes, least=0, limit=limits.scopes, known=known)
         if self.expire_time is not None and not SHORTEST <= self.expire_time - now <= longest:
             text = (
-                f"is {self.expire_time.isoformat(timespec='seconds')}; take a time between {SHORTEST} and "
+                f"is {self.expire_time.isoformat(timespec='seconds')}; use a time between {SHORTEST} and "
                 f"{longest // _DAY} days from now"
             )
             yield Violation(field="api_key.expire_time", description=text)

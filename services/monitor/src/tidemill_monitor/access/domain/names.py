@@ -40,7 +40,7 @@ class Limits:
 def subject_violations(field: str, subject: str) -> Iterator[Violation]:
     """Yield what is wrong with the subject of a member."""
     if not _SUBJECT.fullmatch(subject):
-        yield Violation(field=field, description=f"is {subject[:_QUOTED]!r}; take {_SUBJECT_FORM}")
+        yield Violation(field=field, description=f"is {subject[:_QUOTED]!r}; use {_SUBJECT_FORM}")
 
 
 def roles_violations(field: str, roles: Sequence[str], *, limit: int) -> Iterator[Violation]:
@@ -51,7 +51,7 @@ def roles_violations(field: str, roles: Sequence[str], *, limit: int) -> Iterato
     for role in roles:
         yield from slug_violations(field, role)
         if role == INSTALLATION_ADMIN:
-            text = f"has {role}, which no project gives: take one of {', '.join(BUILT_IN)}, or a role of the project"
+            text = f"has {role}, which no project gives: use one of {', '.join(BUILT_IN)}, or a role of the project"
             yield Violation(field=field, description=text)
 
 

@@ -85,7 +85,7 @@ class Project(Aggregate):
 
     def _violations(self, limits: Limits) -> Iterator[Violation]:
         if not PROJECT_SLUG.fullmatch(self.id):
-            yield Violation(field="project.id", description=f"is {self.id[:_QUOTED]!r}; take {PROJECT_FORM}")
+            yield Violation(field="project.id", description=f"is {self.id[:_QUOTED]!r}; use {PROJECT_FORM}")
         yield from label_violations("project.labels", self.labels)
         yield from text_violations("project.display_name", self.display_name, limit=limits.text_length)
 

@@ -85,7 +85,7 @@ def _(event: trainer.RunSucceeded, meta: EventMeta) -> Updates:
 @updates_of.register
 def _(event: trainer.RunFailed, meta: EventMeta) -> Updates:
     ref = Ref(Kind.TRAINING_RUN, event.run)
-    message = f"training of {event.plan} made nothing: {event.message or event.reason}"
+    message = f"training of {event.plan} produced no model version: {event.message or event.reason}"
     part = event_part(meta, event, message, "plan", "dataset_version", "reason", state="failed")
     return (update(ref, part, (kinds.TRAINED_ON, event.dataset_version)),)
 
