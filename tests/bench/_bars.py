@@ -122,7 +122,7 @@ BARS = (
         at_least=0.85,
     ),
 )
-SECONDS: Mapping[str, float] = {ENGINE: 90, AGGREGATES: 25, VECTORS: 60, GENERATE: 120, STORE_CALLS: 15}
+SECONDS: Mapping[str, float] = {ENGINE: 90, AGGREGATES: 25, VECTORS: 60, GENERATE: 120, STORE_CALLS: 15, ACCESS: 20}
 """About how long each takes, for the estimate."""
 _START_S = 40
 
