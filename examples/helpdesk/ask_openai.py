@@ -1,8 +1,8 @@
 """Ask a deployment with OpenAI's Python client, as any product that uses the OpenAI API does.
 
-    python ask_openai.py --base-url http://127.0.0.1:8000/v1 --project acme --deployment helpdesk <<< "What is zip?"
+    OPENAI_API_KEY=... python ask_openai.py --base-url http://127.0.0.1:8000/v1 --deployment helpdesk <<< "What is zip?"
 
-`model` is the deployment, `project` the Tidemill project. Tidemill does not check API keys; the client requires one.
+`model` is the deployment. The API key, which the client reads from OPENAI_API_KEY, names the project.
 """
 
 import argparse
@@ -15,10 +15,10 @@ from openai import OpenAI
 def main() -> None:
     """Stream the answer to the question on standard input, then print {"answer": text}."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    for name in ("base-url", "project", "deployment"):
+    for name in ("base-url", "deployment"):
         parser.add_argument(f"--{name}", required=True)
     arguments = parser.parse_args()
-    client = OpenAI(base_url=arguments.base_url, api_key="none", project=arguments.project)
+    client = OpenAI(base_url=arguments.base_url)
     stream = client.chat.completions.create(
         model=arguments.deployment,
         messages=[{"role": "user", "content": sys.stdin.read().strip()}],

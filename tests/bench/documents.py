@@ -133,7 +133,11 @@ async def measured(connection: Connection, documents: Corpus, stack: Path, event
 async def main(stack: Path) -> None:
     """Measure and print."""
     served = StackAddresses.read(stack)
-    addresses = Addresses(services={name: each["grpc"] for name, each in served.services.items()}, kafka=served.kafka)
+    addresses = Addresses(
+        services={name: each["grpc"] for name, each in served.services.items()},
+        kafka=served.kafka,
+        credential_file=served.credential_file,
+    )
     documents = corpus()
     chosen = documents[:: max(1, len(documents) // int(sys.argv[1]))] if len(sys.argv) > 1 else documents
     name = uuid4().hex[:8]

@@ -140,7 +140,8 @@ async def main() -> None:
     for size in BATCH_SIZE:
         batches.append(texts[start : start + size])
         start += size
-    addresses = Addresses(services={name: each["grpc"] for name, each in stack.services.items()})
+    services = {name: each["grpc"] for name, each in stack.services.items()}
+    addresses = Addresses(services=services, credential_file=stack.credential_file)
     async with Connection(f"bench-{uuid4().hex[:8]}", addresses) as connection:
         await prepared(connection, folder)
         ours = await through_generate(connection, batches)

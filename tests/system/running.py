@@ -14,6 +14,7 @@ import pytest
 
 from tidemill_client.connection import Addresses
 from tidemill_local import LocalStack
+from tidemill_testkit.stack import unique_name
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOP = ROOT / "examples" / "helpdesk" / "loop.yaml"
@@ -53,6 +54,7 @@ class Platform:
         environment = os.environ | named
         environment |= {
             "TIDEMILL_PROJECT": self.project,
+            "TIDEMILL_CREDENTIAL_FILE": self.addresses.credential_file,
             "TIDEMILL_KAFKA_ADDRESS": self.addresses.kafka,
             "TIDEMILL_HTTP_ADDRESS": self.addresses.http,
             "TIDEMILL_LOOP_FILES": str(ROOT / ".tidemill"),  # loops of tests lie elsewhere than the models
@@ -68,11 +70,21 @@ class Platform:
         arguments = ["--bootstrap", self.addresses.kafka, "--project", self.project, "--source", SOURCE]
         return int(self.run("publish.py", *arguments, stdin="\n".join(json.dumps(line) for line in lines))["published"])
 
-    def run(self, script: str, *arguments: str, stdin: str) -> dict[str, Any]:
+    def api_key(self) -> tuple[str, str]:
+        """Return the name and the token of a new API key of the project, as its admin makes one for a product."""
+        self.tidemill("projects", "create", self.project)
+        self.tidemill("service-accounts", "create", "product", "--role", "contributor")
+        name = unique_name("key")
+        created = self.tidemill("keys", "create", name, "--service-account", "product", "--json")
+        assert created.code == 0, created.output + created.errors
+        return name, str(created.data["token"])
+
+    def run(self, script: str, *arguments: str, stdin: str, **environment: str) -> dict[str, Any]:
         """Run a script of the example and return the JSON that it prints."""
         done = subprocess.run(  # noqa: S603 - our own script
             [sys.executable, str(LOOP.with_name(script)), *arguments],
             input=stdin,
+            env=os.environ | environment,
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,

@@ -78,18 +78,21 @@ async def test_a_published_document_is_found_updated_and_deleted(platform: Platf
 def test_openai_clients_ask_the_same_deployment(platform: Platform) -> None:
     base_url = f"http://{platform.addresses.http}/v1"
     question = [{"role": "user", "content": "What does tidemill.compass do?"}]
+    _, key = platform.api_key()
+    authorization = {"Authorization": f"Bearer {key}"}
 
     raw = httpx.post(
         f"{base_url}/chat/completions",
-        headers={"OpenAI-Project": platform.project},
+        headers=authorization,
         json={"model": "helpdesk", "messages": question},
         timeout=60,
     )
-    models = httpx.get(f"{base_url}/models", headers={"OpenAI-Project": platform.project}, timeout=10)
+    models = httpx.get(f"{base_url}/models", headers=authorization, timeout=10)
     streamed = platform.run(
         "ask_openai.py",
-        *("--base-url", base_url, "--project", platform.project, "--deployment", "helpdesk"),
+        *("--base-url", base_url, "--deployment", "helpdesk"),
         stdin="What does tidemill.compass do?",
+        OPENAI_API_KEY=key,
     )
 
     assert [model["id"] for model in models.json()["data"]] == ["helpdesk"]
@@ -105,17 +108,6 @@ def test_another_project_sees_nothing_of_this_one(platform: Platform) -> None:
     assert documents.data["documents"] == []
     assert answer.code == 1
     assert answer.data["error"]["reason"].endswith("NOT_FOUND")
-
-
-def test_a_call_without_a_project_is_refused(platform: Platform) -> None:
-    answer = httpx.post(
-        f"http://{platform.addresses.http}/v1/chat/completions",
-        json={"model": "helpdesk", "messages": [{"role": "user", "content": "hello"}]},
-        timeout=10,
-    )
-
-    assert answer.status_code == 401
-    assert "OpenAI-Project" in answer.json()["error"]["message"]
 
 
 async def test_a_submission_from_a_source_that_are_not_registered_becomes_a_dead_letter(platform: Platform) -> None:

@@ -16,6 +16,12 @@ def test_the_readme_shows_commands() -> None:
     assert len(SHOWN) > 5
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _project(platform: Platform) -> None:
+    """Have a project, as the demo leaves one."""
+    platform.tidemill("projects", "create", platform.project)
+
+
 @pytest.mark.parametrize("command", [shown for shown in SHOWN if not shown.startswith(NEEDS_MORE)])
 def test_a_shown_command_works(platform: Platform, command: str) -> None:
     outcome = platform.tidemill(*shlex.split(command))

@@ -71,7 +71,8 @@ def test_a_process_gets_every_setting_that_its_service_needs(
     service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ports = {name: 20_000 + number for number, name in enumerate(PORT_NAMES)}
-    stack = addresses(Choices(ports=ports, cluster="c", access_key="a", secret_key="s"))  # noqa: S106 - of no server
+    choices = Choices(ports=ports, cluster="c", access_key="a", secret_key="s")  # noqa: S106 - of no server
+    stack = addresses(StackFolder(tmp_path), choices)
     check_settings(service, service_environment(service, folder=StackFolder(tmp_path), stack=stack), monkeypatch)
 
 

@@ -50,6 +50,20 @@ class StackFolder:
         """The private keys that monitor signs tokens with."""
         return self.config / "access" / "signing-keys.json"
 
+    @property
+    def public_keys(self) -> Path:
+        """What services verify tokens by."""
+        return self.config / "access" / "keys.json"
+
+    @property
+    def admin_credential(self) -> Path:
+        """The token of the stack's admin, which commands on this machine send."""
+        return self.config / "access" / "admin.token"
+
+    def credential(self, service: str) -> Path:
+        """Return the file with the token that a service calls others with."""
+        return self.config / "access" / f"{service}.token"
+
     def data(self, program: str) -> Path:
         """Return the folder of a program's own data."""
         return self.root / "data" / program

@@ -103,7 +103,7 @@ class Choices:
         return f"{LOOPBACK}:{self.ports[name]}"
 
 
-def addresses(choices: Choices) -> Addresses:
+def addresses(folder: StackFolder, choices: Choices) -> Addresses:
     """Return what clients need to know."""
     return Addresses(
         kafka=choices.address("kafka"),
@@ -115,6 +115,7 @@ def addresses(choices: Choices) -> Addresses:
             service: {endpoint: choices.address(f"{service}.{endpoint}") for endpoint in endpoints}
             for service, endpoints in SERVICES.items()
         },
+        credential_file=str(folder.admin_credential.absolute()),
     )
 
 
@@ -152,7 +153,7 @@ def services(folder: StackFolder, choices: Choices) -> list[Program]:
             command=(sys.executable, "-m", f"tidemill_{service}"),
             environment=_THRIFT
             | _OF_SERVICE.get(service, {})
-            | service_environment(service, folder=folder, stack=addresses(choices))
+            | service_environment(service, folder=folder, stack=addresses(folder, choices))
             | ({_TOKEN_KEYS[service]: _token_key(choices)} if service in _TOKEN_KEYS else {}),
             stop_within_s=30,
         )
@@ -188,6 +189,8 @@ def service_environment(service: str, *, folder: StackFolder, stack: Addresses) 
             f"{endpoint.upper()}_PORT": stack.services[service][endpoint].rpartition(":")[2]
             for endpoint in SERVICES[service]
         },
+        "ACCESS_ISSUERS": f"{ISSUER}=file:{folder.public_keys}",
+        "ACCESS_CREDENTIAL_FILE": str(folder.credential(service)),
         **({"SIGNING_KEYS_FILE": str(folder.signing_keys), "ISSUER": ISSUER} if service == "monitor" else {}),
         **{f"{other.upper()}_ADDRESS": stack.services[other]["grpc"] for other in CALLS.get(service, ())},
     }

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from tidemill_local import jars, ports, signing_keys
+from tidemill_local import access, jars, ports
 from tidemill_local.addresses import Addresses, write_private
 from tidemill_local.errors import DiskFull, NotReady, StackError, Unsupported
 from tidemill_local.logs import LogLine, read
@@ -116,7 +116,7 @@ class LocalStack:
         running = self._supervisor.is_running()
         states = self._supervisor.states() if running else []
         left_over = 0 if running else len(processes_of(self._folder.root))
-        endpoints = _endpoints(self._choices()) if states else {}
+        endpoints = _endpoints(addresses(self._folder, self._choices())) if states else {}
         return StackStatus(
             folder=self._folder.root,
             running=running,
@@ -143,18 +143,18 @@ class LocalStack:
         jars.ensure(self._jars, progress)
         choices = self._choose()
         kafka_node(self._folder, choices, self._jars).prepare()
-        signing_keys.ensure(self._folder.signing_keys)
+        access.prepare(self._folder, SERVICES)
         for name in ("s3", *KEEP_FILES):
             self._folder.data(name).mkdir(parents=True, exist_ok=True)
         groups = {"servers": servers(self._folder, choices, self._jars), "services": services(self._folder, choices)}
         self._supervisor.start(groups, NO_TELEMETRY)
-        stack = addresses(choices)
+        stack = addresses(self._folder, choices)
         stack.write(self._folder.addresses)
         return stack
 
     def _resume(self, progress: Progress) -> Addresses:
         progress(f"Tidemill already runs in {self._folder.root}")
-        stack = addresses(self._choices())
+        stack = addresses(self._folder, self._choices())
         stack.write(self._folder.addresses)
         return stack
 
@@ -164,7 +164,7 @@ class LocalStack:
 
         for name in names:
             self._supervisor.run(group, name)
-        endpoints = _endpoints(self._choices())
+        endpoints = _endpoints(addresses(self._folder, self._choices()))
         begin = time.monotonic()
 
         asked = {name: probe for name, probe in readiness.probes(stack).items() if name in names}
@@ -237,8 +237,7 @@ class LocalStack:
             yield
 
 
-def _endpoints(choices: Choices) -> dict[str, dict[str, str]]:
-    stack = addresses(choices)
+def _endpoints(stack: Addresses) -> dict[str, dict[str, str]]:
     own = {"kafka": {"kafka": stack.kafka}, "mongo": {"mongo": stack.mongo}, "s3": {"s3": stack.s3.endpoint}}
     return own | {name: dict(endpoints) for name, endpoints in stack.services.items()}
 

@@ -60,12 +60,15 @@ class Addresses:
     services: Mapping[str, str]
     http: str = ""
     kafka: str = ""
+    credential_file: str = ""
+    """The credential of a stack on this machine: for its own addresses only."""
 
     @classmethod
     def find(cls, folder: Path | None = None) -> Self:
         """Return the addresses in TIDEMILL_<NAME>_ADDRESS, else those of the running stack.
 
-        The stack is the one in the nearest `.tidemill/`, from the current directory upwards.
+        The stack is the one in the nearest `.tidemill/`, from the current directory upwards. Where the environment
+        names any address of a service, the stack's credential is left out: it goes to the stack alone.
         """
         stack = _stack(folder or Path.cwd())
         local = {name: entry.get("grpc", "") for name, entry in stack.get("services", {}).items()}
@@ -75,6 +78,7 @@ class Addresses:
             http=os.environ.get("TIDEMILL_HTTP_ADDRESS", "")
             or stack.get("services", {}).get("inference", {}).get("http", ""),
             kafka=os.environ.get("TIDEMILL_KAFKA_ADDRESS", "") or stack.get("kafka", ""),
+            credential_file="" if any(given.values()) else stack.get("credential_file", ""),
         )
 
     def of(self, service: str) -> str:
@@ -180,7 +184,7 @@ class Connection:
     """Typed stubs of every service for one project; channels are opened on first use.
 
     Calls carry the `credential` (an API key or a token, or what returns one), else the environment's, else that of the
-    last `tidemill login`.
+                credential=self.credential,
     """
 
     def __init__(
@@ -202,9 +206,6 @@ class Connection:
         for channel in self._channels.values():
             await channel.close()
 
-    def _login(self) -> Credential | None:
-        return credential_of_login(self.addresses.services.get("monitor", ""), self.project)
-
     def channel(self, service: str) -> "grpc.aio.Channel":
         """Return the channel to a service.
 
@@ -219,9 +220,25 @@ class Connection:
                 project=self.project,
                 timeout_s=CALL_LIMIT_S,
                 tls=tls_of_environment(),
-                credential=self._credential or credential_of_environment() or self._login(),
+                credential=self.credential,
             )
         return self._channels[service]
+
+    @property
+    def credential(self) -> Credential | None:
+        """What calls are made with: what was given, the environment's, that of `tidemill login`, or the local stack's.
+
+        Raises:
+            UnusableTransport: the environment names two.
+
+        """
+        file = self.addresses.credential_file
+        return (
+            self._credential
+            or credential_of_environment()
+            or credential_of_login(self.addresses.services.get("monitor", ""), self.project)
+            or (FileCredential(Path(file)) if file else None)
+        )
 
     sources: "_Stub[SourceServiceStub]" = _Stub("ingest", "source")
     """Sources of documents."""

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ class Example:
         specification.loader.exec_module(module)
         return module
 
-    async def run(self, script: str, arguments: Sequence[str], stdin: str) -> dict[str, Any]:
+    async def run(self, script: str, arguments: Sequence[str], stdin: str, **environment: str) -> dict[str, Any]:
         """Run one of the example's scripts in a separate process, and return the JSON in its last line of output.
 
         Raises:
@@ -105,6 +106,7 @@ class Example:
             sys.executable,
             str(self.folder / script),
             *arguments,
+            env=os.environ | environment,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
