@@ -136,7 +136,7 @@ def servers(folder: StackFolder, choices: Choices, jars: Path) -> list[Program]:
     mongo = [sys.executable, "-m", "tidemill_local.mongo_server", "--jars", str(jars)]
     mongo += ["--file", str(folder.data("mongo") / "store.mv"), "--port", str(choices.ports["mongo"])]
     keys = {"AWS_ACCESS_KEY_ID": choices.access_key, "AWS_SECRET_ACCESS_KEY": choices.secret_key}
-    # Without a limit its garbage grows to a gigabyte before it is collected, and to as much as lives without a share.
+    # Without a limit its garbage grows to a gigabyte before it is collected, and to twice what is in use without GOGC.
     memory = {"GOMEMLIMIT": "384MiB", "GOGC": "50"}
     return [
         Program(name="kafka", command=tuple(kafka_node(folder, choices, jars).command()), environment=_ARENAS),

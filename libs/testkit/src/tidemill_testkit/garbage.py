@@ -1,4 +1,4 @@
-"""Spares the garbage collector what lives as long as the run: the modules and the collected tests, a million objects.
+"""Spares the garbage collector what stays for the whole run: the modules and the collected tests, a million objects.
 
 Each full collection would visit them all, and closing an engine asks for two.
 """
