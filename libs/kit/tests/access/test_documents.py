@@ -85,6 +85,19 @@ async def test_a_configuration_that_is_not_the_issuer_s_own_is_refused(
         await key_set_of(site.address, "")()
 
 
+async def test_keys_of_an_issuer_with_tls_are_not_read_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    async def get(address: str) -> dict[str, Any]:
+        read.append(address)
+        return {"issuer": "https://issuer.test", "jwks_uri": "http://issuer.test/keys"}
+
+    monkeypatch.setattr(documents, "_get", get)
+    with pytest.raises(IssuerUnavailable, match="without TLS"):
+        await key_set_of("https://issuer.test", "")()
+    assert read == [f"https://issuer.test{DISCOVERY}"]
+
+
 @pytest.mark.parametrize(
     ("status", "body"),
     [
