@@ -121,11 +121,15 @@ def _servicer(
             lifetimes=lifetimes,
             installation_admins=settings.installation_admins,
         ),
-        configuration=pb.GetAccessConfigurationResponse(
-            issuer=issuer.issuer,
-            identity_provider=settings.identity_provider,
-            client_id=settings.identity_client_id,
-        ),
+        configuration=_configuration(settings, issuer),
+    )
+
+
+def _configuration(settings: MonitorSettings, issuer: SigningKeys | NoIssuer) -> pb.GetAccessConfigurationResponse:
+    return pb.GetAccessConfigurationResponse(
+        issuer=issuer.issuer,
+        identity_provider=settings.identity_provider,
+        client_id=settings.identity_client_id,
     )
 
 
