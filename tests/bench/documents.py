@@ -20,6 +20,7 @@ from uuid import uuid4
 
 import psutil
 
+from tests.bench._figures import report
 from tidemill.ingest.v1 import source_pb2, source_service_pb2
 from tidemill.rag.v1 import collection_pb2, collection_service_pb2
 from tidemill_client.connection import Addresses, Connection
@@ -147,6 +148,7 @@ async def main(stack: Path) -> None:
         figures = await measured(connection, chosen, stack, events)
     figures |= {"numeric_format": computed_format("auto"), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
     sys.stdout.write(json.dumps(figures) + "\n")
+    report("documents_per_s", figures["documents_per_s"], "/s")
 
 
 if __name__ == "__main__":

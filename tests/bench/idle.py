@@ -1,0 +1,42 @@
+"""Measures the memory of all processes of the stack while nothing happens, with both models in use.
+
+The embedding model and the answering model are registered and used once. Then nothing is asked for a while, and the
+resident memory of all processes is added up, pages that several share counted each time.
+
+Run on a fresh stack with TIDEMILL_TEST_STACK naming its stack.json: `python -m tests.bench.idle`.
+"""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+from tests.bench import documents, generate
+from tests.bench._figures import report
+from tidemill_client.connection import Addresses, Connection
+from tidemill_local import LocalStack
+from tidemill_local.addresses import Addresses as StackAddresses
+
+IDLE_S = 30
+
+
+async def main(stack: Path) -> None:
+    """Measure and print."""
+    served = StackAddresses.read(stack)
+    addresses = Addresses(services={name: each["grpc"] for name, each in served.services.items()}, kafka=served.kafka)
+    name = uuid4().hex[:8]
+    async with Connection(f"bench-{name}", addresses) as connection:
+        await documents.prepared(connection, f"https://cms.example/{name}")
+        await generate.prepared(connection, generate.ROOT / ".tidemill" / "models" / "smollm2")
+        await generate.through_generate(connection, [["What does os.walk do?"]])
+    await asyncio.sleep(IDLE_S)
+    sizes = {each.name: each.resident_bytes / 1e9 for each in LocalStack(stack.parent).status().programs}
+    for program, size in sorted(sizes.items()):
+        sys.stdout.write(f"{program:12} {size:5.2f} GB\n")
+    sys.stdout.write(f"{'all':12} {sum(sizes.values()):5.2f} GB\n")
+    report("idle_memory", sum(sizes.values()), "GB")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(os.environ["TIDEMILL_TEST_STACK"]).resolve()))
