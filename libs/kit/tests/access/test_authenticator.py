@@ -1,6 +1,7 @@
 """Who calls, for which project; and for how long that is believed."""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,40 @@ async def test_what_is_issued_after_a_subject_s_revocation_counts(issuer: TestIs
     await check(issuer.token("acme", "viewer", subject=PERSON))
     with pytest.raises(CredentialRevoked):
         await check(issuer.token("acme", "viewer", subject=PERSON, issue_time=check.clock.now() - 10))
+
+
+async def test_an_older_record_that_is_read_again_takes_nothing_back(issuer: TestIssuer, check: Checked) -> None:
+    now = datetime.now(UTC)
+    check.revocations.apply(revocation("SUBJECT", "acme", PERSON, at=now + timedelta(seconds=5)))
+    check.revocations.apply(revocation("SUBJECT", "acme", PERSON, at=now - timedelta(hours=1)))
+    with pytest.raises(CredentialRevoked):
+        await check(issuer.token("acme", "viewer", subject=PERSON))
+
+
+async def test_of_a_deleted_project_no_token_counts_whoever_issues_it_and_however_late(
+    issuer: TestIssuer, check: Checked
+) -> None:
+    ago = datetime.now(UTC) - timedelta(days=400)
+    check.revocations.apply(revocation("PROJECT", "acme", at=ago, expire_time=(ago + timedelta(days=1)).isoformat()))
+    for number in range(3000):
+        check.revocations.apply(revocation("KEY", "acme", f"key-{number % 9}"))
+    with pytest.raises(CredentialRevoked):
+        await check(issuer.token("acme", "viewer", subject=PERSON))
+
+
+async def test_a_revoked_token_is_refused_in_the_leeway_after_its_expiry_too(
+    issuer: TestIssuer, check: Checked
+) -> None:
+    ended = time.time() - 10
+    token = issuer.token("acme", "viewer", id="leaked", issue_time=ended - 60, expire_time=ended)
+    await check(token)
+    check.revocations.apply(
+        revocation("KEY", "acme", "leaked", expire_time=datetime.fromtimestamp(ended, UTC).isoformat())
+    )
+    for number in range(3000):
+        check.revocations.apply(revocation("KEY", "acme", f"key-{number % 9}"))
+    with pytest.raises(CredentialRevoked):
+        await check(token)
 
 
 async def test_nothing_is_answered_before_the_revocations_were_read(issuer: TestIssuer, check: Checked) -> None:

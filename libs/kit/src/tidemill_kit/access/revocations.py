@@ -14,6 +14,9 @@ from tidemill_kit.access.tokens import Claims
 TOPIC = "tidemill.monitor.access.v1"
 _SWEEP_AT = 1024
 """After so many records those that have expired are removed."""
+_FOREVER = float("inf")
+_KEPT_S = 60.0
+"""How much longer they count: a token is taken beyond its expiry for the leeway, which is no more than this."""
 
 
 class Kind(StrEnum):
@@ -24,7 +27,7 @@ class Kind(StrEnum):
     SUBJECT = "SUBJECT"
     """All in the project that carry a name, issued before: it was removed, or its roles lowered. See `Claims.names`."""
     PROJECT = "PROJECT"
-    """All in the project, issued before: it was deleted."""
+    """All in the project, whenever they were issued: it was deleted, and its id is never given again."""
 
 
 class Revocation(BaseModel, frozen=True):
@@ -47,6 +50,12 @@ class Revocation(BaseModel, frozen=True):
 class _Entry:
     revoked_at: float
     expires_at: float
+
+    def joined(self, known: "_Entry | None") -> "_Entry":
+        """Return what both say: after an interruption the topic is read again, and begins with what is older."""
+        if known is None:
+            return self
+        return _Entry(max(self.revoked_at, known.revoked_at), max(self.expires_at, known.expires_at))
 
 
 class Revocations:
@@ -75,9 +84,12 @@ class Revocations:
             revocation = Revocation.model_validate_json(value)
         except ValidationError:
             return False
-        expires_at = revocation.expire_time.timestamp() if revocation.expire_time else float("inf")
-        key = (revocation.kind, revocation.project, "" if revocation.kind is Kind.PROJECT else revocation.id)
-        self._entries[key] = _Entry(revocation.revoke_time.timestamp(), expires_at)
+        of_project = revocation.kind is Kind.PROJECT
+        expire_time = None if of_project else revocation.expire_time
+        expires_at = _FOREVER if expire_time is None else expire_time.timestamp() + _KEPT_S
+        key = (revocation.kind, revocation.project, "" if of_project else revocation.id)
+        entry = _Entry(_FOREVER if of_project else revocation.revoke_time.timestamp(), expires_at)
+        self._entries[key] = entry.joined(self._entries.get(key))
         self._sweep()
         for listener in self._listeners:
             listener()
