@@ -49,13 +49,15 @@ def test_tests_of_a_folder_of_processes_run_together_and_others_by_file(nodeid: 
 
 async def test_what_takes_longest_begins_first(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["tidemill_testkit.distribution"]')
-    (tmp_path / "pytest.ini").write_text("[pytest]\nheavy_tests = heavy\n")
-    for name in ("a", "heavy/b", "rag/process/c", "system/d"):
-        file = (tmp_path / name).with_name(f"test_{name[-1]}.py")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("def test_it(): pass")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nheavy_tests = c/heavy\nmarkers = server\n")
+    for name in ("a", "b/server", "c/heavy", "d/process", "e/system"):
+        file = tmp_path / name / f"test_{name[0]}.py"
+        file.parent.mkdir(parents=True)
+        file.write_text("import pytest\n@pytest.fixture\ndef stack(): pass\ndef test_it(): pass")
+        if name == "b/server":
+            file.write_text(file.read_text() + "\ndef test_that(stack): pass")
     command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "--collect-only", "--quiet", str(tmp_path)]
     run = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, stdout=subprocess.PIPE)
     output, _ = await run.communicate()
     found = [line for line in output.decode().splitlines() if "::" in line]
-    assert [line.partition("::")[0][-4] for line in found] == ["d", "c", "b", "a"]
+    assert [line.partition("::")[0][-4] for line in found] == ["e", "d", "b", "b", "c", "a"]

@@ -5,9 +5,11 @@ and folders that the setting `heavy_tests` names: they load models, train, or br
 
 A file of tests stays in one process, since its fixtures may be expensive. A folder `process` or `system` does as well:
 its tests run the same service, and two processes of one service share its consumer groups, on one broker. What takes
-longest begins first, so that all processes end at about the same time: such folders, then what is heavy, then the rest.
+longest begins first, so that all processes end at about the same time: such folders, then what is heavy or needs
+servers, then the rest.
 """
 
+from collections.abc import Set as AbstractSet
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +43,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("server")
     if config.getoption("quick"):
         items[:] = [item for item in items if not item.get_closest_marker("server")]
-    heavy = frozenset(config.getini("heavy_tests"))
-    items.sort(key=lambda item: _rank(item, heavy))
+    named = frozenset(config.getini("heavy_tests"))
+    heavy = {unit_of(item.nodeid) for item in items if _is_heavy(item, named)}
+    items.sort(key=lambda item: _rank(unit_of(item.nodeid), heavy))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -70,8 +73,10 @@ def unit_of(nodeid: str) -> str:
     return str(file.parent if file.parent.name in TOGETHER else file)
 
 
-def _rank(item: pytest.Item, heavy: frozenset[Path]) -> int:
-    name = PurePosixPath(unit_of(item.nodeid)).name
-    if name in TOGETHER:
-        return TOGETHER.index(name)
-    return len(TOGETHER) + heavy.isdisjoint((item.path, *item.path.parents))
+def _is_heavy(item: pytest.Item, named: frozenset[Path]) -> bool:
+    return item.get_closest_marker("server") is not None or not named.isdisjoint((item.path, *item.path.parents))
+
+
+def _rank(unit: str, heavy: AbstractSet[str]) -> int:
+    name = PurePosixPath(unit).name
+    return TOGETHER.index(name) if name in TOGETHER else len(TOGETHER) + (unit not in heavy)
