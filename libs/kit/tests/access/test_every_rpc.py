@@ -10,6 +10,7 @@ from libs.kit.tests.access.rpcs import GUARDED, METHODS, OK, AllRpcs, all_rpcs, 
 from libs.kit.tests.access.support import revocation
 from libs.kit.tests.access.test_tokens import WRONG
 from libs.kit.tests.grpc.support import Lines
+from tidemill.options.v1 import options_pb2
 from tidemill_kit.access.errors import CredentialInvalid
 from tidemill_kit.access.policy import ROLES
 from tidemill_kit.access.revocations import Revocations
@@ -18,6 +19,7 @@ from tidemill_testkit.access import TestIssuer, access_of
 MATRIX = Path(__file__).parent / "matrix.txt"
 SERVICES = ("ingest", "rag", "trainer", "inference", "feedback", "evaluator", "monitor")
 UNAUTHENTICATED, DENIED = grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED
+AUDITED = options_pb2.AUDIT_CALL
 HEADERS_ARE_TRIMMED = {"a blank"}
 """Defects that the transport takes away."""
 
@@ -56,6 +58,17 @@ async def test_a_role_may_call_what_its_row_says_and_nothing_else(issuer: TestIs
         for method, (needed, _) in rows().items()
     }
     assert {method: await call(method, bearing(token)) for method in METHODS} == expected
+
+
+async def test_each_audited_rpc_is_logged_for_operators_though_it_may_be_public(
+    issuer: TestIssuer, call: AllRpcs, lines: Lines
+) -> None:
+    audited = {name for name, each in METHODS.items() if each.GetOptions().Extensions[options_pb2.audit] == AUDITED}
+    for method in audited:
+        await call(method, bearing(issuer.token("acme", "installation_admin")))
+
+    logged = {line["method"][1:]: line for line in lines.named("rpc_finished") if line["level"] == "info"}
+    assert {name for name, line in logged.items() if line.get("audit")} == audited
 
 
 @pytest.mark.parametrize("service", SERVICES)

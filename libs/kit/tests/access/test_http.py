@@ -91,6 +91,22 @@ async def test_none_is_open_without_a_credential_or_with_one_of_another_project(
     assert outcome(huge) == (401, "CREDENTIAL_INVALID")
 
 
+async def test_no_body_is_read_of_a_caller_who_may_not_call(tmp_path: Path) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        read.append(True)
+        yield b"{"
+
+    issuer, read = TestIssuer(tmp_path), list[bool]()
+    admins = next(each for each in UNARY if rows()[each][0] == "admin")
+    viewer = {"authorization": f"Bearer {issuer.token('acme', 'viewer')}"}
+    async with serving(access_of(issuer)) as client:
+        missing = outcome(await client.post(f"/{admins}", content=body()))
+        low = outcome(await client.post(f"/{admins}", content=body(), headers=viewer))
+
+    assert (missing, low) == ((401, "CREDENTIAL_MISSING"), (403, "ROLE_REQUIRED"))
+    assert read == []
+
+
 def test_no_api_begins_without_a_check_where_issuers_are_configured(tmp_path: Path) -> None:
     made = chosen(access_issuers=(TestIssuer(tmp_path).setting,))
     with pytest.raises(NoAccess):

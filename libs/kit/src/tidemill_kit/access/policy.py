@@ -28,7 +28,7 @@ class Policy:
 
     @property
     def public(self) -> bool:
-        """True for what operators and probes ask: it needs no project, and is logged only for debugging."""
+        """True for what operators and probes ask: it needs no project. Unless audited, it is logged for debugging."""
         return self.required_role == options_pb2.ROLE_PUBLIC
 
 

@@ -272,7 +272,7 @@ def _record(rpc: _Rpc, span: Span) -> None:
         facts["resource"] = rpc.resource
     if rpc.policy.audit == options_pb2.AUDIT_CALL:
         facts["audit"] = True
-    if rpc.policy.public:
+    if rpc.policy.public and rpc.policy.audit != options_pb2.AUDIT_CALL:
         _log.debug("rpc_finished", **facts)
     else:
         _log.info("rpc_finished", **facts)

@@ -23,7 +23,10 @@ from tidemill_core.grpc.context import AUTHORIZATION, ON_BEHALF_OF, PROJECT
 from tidemill_core.grpc.status import to_status
 from tidemill_core.tracing import TRACEPARENT
 from tidemill_kit.access.access import Access
+from tidemill_kit.access.credentials import Credentials
+from tidemill_kit.access.policy import check
 from tidemill_kit.grpc.admission import Admission
+from tidemill_kit.grpc.policies import policy_of
 from tidemill_kit.grpc.request_items import check_json_items
 from tidemill_kit.grpc.server import Registration, Services
 from tidemill_kit.http.application import application
@@ -76,9 +79,13 @@ class HttpRpcs:
         service, _, name = method.lstrip("/").partition("/")
         declared = descriptor_pool.Default().FindServiceByName(service).FindMethodByName(name)
         kind = message_factory.GetMessageClass(declared.input_type)
+        policy = policy_of(declared.containing_service.file, f"{declared.containing_service.name}/{name}")
 
         async def answer(http: Request) -> Response:
             exchange = Exchange.of(http.scope)
+            if self.access is not None and not policy.public:  # the edge does it too, but of a body that was parsed
+                sent = Credentials.sent(exchange.headers.getlist)
+                check((await self.access.authenticator.authenticate(sent)).caller, policy)
             given = await exchange.body(at_most=self._max_body_bytes)
             message = _parsed(kind(), given, max_items=self._max_items)
             headers = exchange.headers

@@ -44,5 +44,6 @@ class RpcHttpSettings(HttpSettings):
     http_rpcs: bool = False
     """True serves every unary RPC as JSON, too.
 
-    As gRPC, they answer all who reach the port: set it only where that is not open to browsers of users.
+    Without ACCESS_ISSUERS they answer, as gRPC does, all who reach the port: set it then only where that is not open to
+    browsers of users.
     """
