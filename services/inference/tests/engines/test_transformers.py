@@ -84,6 +84,19 @@ async def test_requests_of_different_lengths_answer_in_one_batch_as_they_would_a
     assert together == alone
 
 
+async def test_what_earlier_requests_left_in_the_cache_does_not_matter(engine: TransformersEngine) -> None:
+    questions = [(Message.of(Role.USER, "abc " * size),) for size in (1, 7, 20, 3, 11)]
+    alone = [await whole(engine, each) for each in questions]
+    processor = engine._manager.batch_processor  # noqa: SLF001 - transformers tells it nowhere else
+    assert processor is not None
+    processor.cache.evict_cached_blocks()
+    processor.cache.cache_tensor.view(torch.float32).fill_(torch.nan)
+
+    together = await asyncio.gather(*(whole(engine, each) for each in questions))
+
+    assert together == alone
+
+
 async def test_a_prompt_longer_than_a_step_is_read_in_several(folder: Path, engine: TransformersEngine) -> None:
     small_steps = an_engine(folder, EngineLimits(cache_tokens=2048, step_tokens=16))
     small_steps.start()
