@@ -62,7 +62,10 @@ class InferenceSettings(ModelSettings, HttpSettings):
     A file NAME per secret, and a file NAME.hosts with the origins it may be sent to.
     """
     engine_threads: int = Field(0, ge=0, le=256)
-    """Threads for local models, divided among those that compute at the same time; 0 is one per processor core."""
+    """The most threads for local models, divided among those that compute at the same time; 0 is one per core.
+
+    Fewer compute while other processes use the processors.
+    """
     engine_memory_mb: int = Field(4096, ge=64)
     """Memory for weights and caches of all local models together; the least recently used is unloaded."""
     engine_cache_tokens: int = Field(8192, ge=256)
