@@ -1,24 +1,35 @@
-"""Prints tokens a second through Generate, beside the bare engine (transformers' own `generate`) on the same model.
+"""Compares Generate with the bare engine (transformers' own `generate`) on the same model, in turns.
 
-The prompts are documents of the standard library with a question each, the answers greedy and of up to 48 tokens. The
-bare engine gets each batch whole, padded; Generate gets as many calls at once, by gRPC, with record, template and
-store around each. Then a late call's first token beside eight that run, and memory.
+The prompts are documents of the standard library with a question each, no two alike, the answers greedy and of up to 48
+tokens. The bare engine gets each batch whole, padded; Generate gets as many calls at once, by gRPC, with record,
+template and store around each. Each round asks both, one after the other; printed are the median ratios of tokens a
+second and of tokens a second of processor time, with the lowest and the highest, while the rest of the stack is idle,
+and while it ingests and indexes documents. Then a late call's first token beside eight that run, and memory.
 
 Run with TIDEMILL_TEST_STACK naming a stack.json with services: `python -m tests.bench.generate [model folder]`. Its
-numeric format is the one that the service takes on this processor; both use as many threads.
+numeric format is the one that the service takes on this processor; both have as many threads, of which the service uses
+only those that have a processor beside other processes.
 """
 
 import asyncio
 import inspect
+import itertools
 import os
+import re
+import resource
 import sys
-from collections.abc import Sequence
+import urllib.request
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from statistics import median
+from time import perf_counter, process_time
 from typing import Any
 from uuid import uuid4
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the service has it; before torch is imported
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the service has it; before torch is imported
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -33,8 +44,12 @@ from tidemill.inference.v1 import (
     prompt_service_pb2,
 )
 from tidemill.inference.v1.inference_service_pb2 import GenerateRequest, GenerateStreamRequest
+from tidemill.ingest.v1.source_pb2 import Source
+from tidemill.rag.v1.collection_pb2 import Chunking, Collection
 from tidemill.status.v1 import status_service_pb2, status_service_pb2_grpc
 from tidemill_client.connection import Addresses, Connection
+from tidemill_client.declared import Collections, Sources
+from tidemill_client.documents import Documents, NewDocument
 from tidemill_client.model_import import folder_source, import_model
 from tidemill_core.grpc.client import open_channel
 from tidemill_kit.models.numeric_format import computed_format
@@ -43,6 +58,9 @@ from tidemill_local.addresses import Addresses as StackAddresses
 ROOT = Path(__file__).resolve().parents[2]
 TOKENS = 48
 BATCH_SIZE = (1, 4, 16)
+ROUNDS = 3
+UPLOADS = 4
+EMBEDDINGS = "all-MiniLM-L6-v2"
 SYSTEM = "Answer the question about Python in one or two short sentences, from the document."
 
 
@@ -58,36 +76,107 @@ def questions(count: int) -> list[str]:
     return [f"{text[:800]}\n\nQuestion: What does {name} do in Python?" for name, text in documented[:count]]
 
 
-def bare(folder: Path, prompts: Sequence[Sequence[str]]) -> list[float]:
-    """Return the bare engine's tokens a second for each batch."""
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=getattr(torch, computed_format("auto")), attn_implementation="sdpa"
-    )
-    rates = []
-    for batch in [prompts[0], *prompts]:  # the first one is for warming up
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """Tokens of a batch, and what they took."""
+
+    tokens: int
+    seconds: float
+    processor_s: float
+
+
+class Bare:
+    """transformers' own `generate`, in one thread, whose helpers are then as many as the service's engine has."""
+
+    def __init__(self, folder: Path) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
+        self._model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, computed_format("auto")), attn_implementation="sdpa"
+        )
+
+    async def answer(self, batch: Sequence[str]) -> Spoken:
+        """Answer a batch at once."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._answered, batch)
+
+    def _answered(self, batch: Sequence[str]) -> Spoken:
         turns = [[{"role": "system", "content": SYSTEM}, {"role": "user", "content": each}] for each in batch]
-        encoded = tokenizer.apply_chat_template(
+        began, processor = perf_counter(), process_time()
+        encoded = self._tokenizer.apply_chat_template(
             turns, add_generation_prompt=True, padding=True, return_dict=True, return_tensors="pt"
         )
-        began = perf_counter()
         with torch.inference_mode():
-            made = model.generate(**encoded, max_new_tokens=TOKENS, do_sample=False)
+            made = self._model.generate(**encoded, max_new_tokens=TOKENS, do_sample=False)
         answers = made[:, encoded["input_ids"].shape[1] :]
-        spoken = int((answers != tokenizer.pad_token_id).sum())
-        rates.append(spoken / (perf_counter() - began))
-    return rates[1:]
+        tokens = int((answers != self._tokenizer.pad_token_id).sum())
+        return Spoken(tokens, perf_counter() - began, process_time() - processor)
 
 
-async def through_generate(connection: Connection, prompts: Sequence[Sequence[str]]) -> list[float]:
-    """Return the tokens a second through Generate for each batch of concurrent calls."""
-    rates = []
-    for batch in [prompts[0], *prompts]:
-        began = perf_counter()
-        answers = await asyncio.gather(*(connection.inferences.Generate(_asked(each), timeout=600) for each in batch))
-        spoken = sum(answer.inference.usage.output_tokens for answer in answers)
-        rates.append(spoken / (perf_counter() - began))
-    return rates[1:]
+class ThroughGenerate:
+    """Concurrent calls of Generate; the processor time is that of the service's main process."""
+
+    def __init__(self, connection: Connection, metrics: str) -> None:
+        self._connection = connection
+        self._metrics = f"http://{metrics}/metrics"
+
+    async def answer(self, batch: Sequence[str]) -> Spoken:
+        """Answer a batch of concurrent calls."""
+        processor, began = await asyncio.to_thread(self._processor_s), perf_counter()
+        calls = (self._connection.inferences.Generate(_asked(each), timeout=600) for each in batch)
+        answers = await asyncio.gather(*calls)
+        seconds = perf_counter() - began
+        tokens = sum(answer.inference.usage.output_tokens for answer in answers)
+        return Spoken(tokens, seconds, await asyncio.to_thread(self._processor_s) - processor)
+
+    def _processor_s(self) -> float:
+        with urllib.request.urlopen(self._metrics, timeout=60) as response:  # noqa: S310 - of the stack's own
+            found = re.search(r"^process_cpu_seconds_total (\S+)", response.read().decode(), re.MULTILINE)
+        assert found is not None
+        return float(found[1])
+
+
+async def compared(beside: str, ours: ThroughGenerate, theirs: Bare, size: int, texts: Sequence[str]) -> float:
+    """Answer in turns, print the ratios, and return the median of tokens a second."""
+    pairs = []
+    for _ in range(ROUNDS):
+        batch = [f"Document {uuid4().hex[:6]}: {text}" for text in texts[:size]]  # no prompt is known from before
+        pairs.append((await ours.answer(batch), await theirs.answer(batch)))
+    rates = [(our.tokens / our.seconds, their.tokens / their.seconds) for our, their in pairs]
+    ratios = sorted(our / their for our, their in rates)
+    efforts = sorted(
+        (our.tokens / our.processor_s) / (their.tokens / their.processor_s) for our, their in pairs if our.processor_s
+    )
+    _say(
+        f"{beside}, {size:2d} at once: {median(our for our, _ in rates):6.1f} tokens/s through Generate, "
+        f"{median(their for _, their in rates):6.1f} bare, {_spread(ratios)}, by processor time {_spread(efforts)}"
+    )
+    return median(ratios)
+
+
+@asynccontextmanager
+async def busy_stack(connection: Connection, texts: Sequence[str]) -> AsyncIterator[None]:
+    """Have the stack ingest, split, embed and index documents without a pause, for the length of a block."""
+    folder = ROOT / ".tidemill" / "models" / EMBEDDINGS
+    await import_model(connection, "embeddings", await folder_source(folder), folder=folder)
+    await Sources(connection).create(Source(id="bench"))
+    collection = Collection(id="bench", sources=["bench"], embedding="embeddings", chunking=Chunking(max_tokens=128))
+    await Collections(connection).create(collection)
+
+    def endless() -> Iterator[NewDocument]:
+        for number in itertools.count():
+            yield NewDocument(source="bench", key=f"{number}.txt", content=f"{number}. {texts[number % len(texts)]}")
+
+    async def upload() -> None:
+        async for _ in Documents(connection).upload_many(endless(), max_concurrent=UPLOADS):
+            pass
+
+    uploading = asyncio.create_task(upload())
+    try:
+        yield
+        assert not uploading.done(), "the uploads have ended"
+    finally:
+        uploading.cancel()
+        await asyncio.gather(uploading, return_exceptions=True)
 
 
 async def late_first_token_s(connection: Connection, prompts: Sequence[str]) -> tuple[float, float]:
@@ -135,29 +224,37 @@ async def main() -> None:
     """Measure and print."""
     stack = StackAddresses.read(Path(os.environ["TIDEMILL_TEST_STACK"]))
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / ".tidemill" / "models" / "smollm2"
-    texts = questions(sum(BATCH_SIZE) + 10)
-    batches, start = [], 0
-    for size in BATCH_SIZE:
-        batches.append(texts[start : start + size])
-        start += size
+    texts = questions(max(BATCH_SIZE) + 10)
     services = {name: each["grpc"] for name, each in stack.services.items()}
     addresses = Addresses(services=services, credential_file=stack.credential_file)
+    theirs = await asyncio.to_thread(Bare, folder)
     async with Connection(f"bench-{uuid4().hex[:8]}", addresses) as connection:
         await prepared(connection, folder)
-        ours = await through_generate(connection, batches)
-        alone, late = await late_first_token_s(connection, texts[start:])
+        ours = ThroughGenerate(connection, stack.services["inference"]["metrics"])
+        for engine in (ours, theirs):  # for warming up
+            await engine.answer(texts[:1])
+        idle = [await compared("rest idle", ours, theirs, size, texts) for size in BATCH_SIZE]
+        report(f"generate_{BATCH_SIZE[-1]}", idle[-1], "x")
+        alone, late = await late_first_token_s(connection, texts[max(BATCH_SIZE) :])
+        _say(f"first token, warm: {alone:.2f} s alone, {late:.2f} s beside eight that run")
+        async with busy_stack(connection, texts):
+            await compared("rest busy", ours, theirs, BATCH_SIZE[-1], texts)
         memory = await resident_mb(addresses.of("inference"))
-    theirs = await asyncio.to_thread(bare, folder, batches)
-    lines = [
-        f"{size:2d} at once: {our:6.1f} tokens/s through Generate, {their:6.1f} bare, ratio {our / their:.2f}"
-        for size, our, their in zip(BATCH_SIZE, ours, theirs, strict=True)
-    ]
-    lines += [
-        f"first token, warm: {alone:.2f} s alone, {late:.2f} s beside eight that run",
-        f"the service holds {memory:.0f} MB; {computed_format('auto')}, {torch.get_num_threads()} threads",
-    ]
-    sys.stdout.write("\n".join(lines) + "\n")
-    report(f"generate_{BATCH_SIZE[-1]}", ours[-1] / theirs[-1], "x")
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    load = os.getloadavg()[0]
+    _say(f"the service holds {memory:.0f} MB, the bare engine's process {own:.0f} MB at most")
+    _say(f"{computed_format('auto')}, {torch.get_num_threads()} threads, load {load:.1f}")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _spread(ratios: Sequence[float]) -> str:
+    if not ratios:
+        return "unknown"
+    return f"ratio {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
 
 
 def _asked(text: str) -> GenerateRequest:
