@@ -14,6 +14,7 @@ from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_feedback.settings import FeedbackSettings
 from tidemill_inference.settings import InferenceSettings
 from tidemill_ingest.settings import IngestSettings
+from tidemill_kit.access.installation import ISSUER, AccessFiles
 from tidemill_kit.runtime.settings import ServiceSettings, load
 from tidemill_local.places import StackFolder
 from tidemill_local.programs import PORT_NAMES, SERVICES, Choices, addresses, service_environment
@@ -95,6 +96,29 @@ def test_writes_to_mongodb_are_journaled_and_kept_by_a_majority(compose: dict[st
         assert compose["services"][service]["environment"][f"{service.upper()}_MONGO_URI"].endswith(
             "w=majority&journal=true"
         )
+
+
+@pytest.mark.parametrize("service", SETTINGS)
+def test_every_container_demands_credentials_and_reads_what_the_access_job_writes(
+    service: str, compose: dict[str, Any]
+) -> None:
+    job, container = compose["services"]["access"], compose["services"][service]
+    folder, *named = job["command"]
+    written = AccessFiles(Path(folder))
+    issuer, _, keys = container["environment"][f"{service.upper()}_ACCESS_ISSUERS"].partition("=")
+
+    assert (issuer, keys) == (ISSUER, f"file:{written.public_keys}")
+    assert container["environment"][f"{service.upper()}_ACCESS_CREDENTIAL_FILE"] == str(written.service(service))
+    assert service in named
+    assert f"access:{folder}:ro" in container["volumes"]
+    assert job["volumes"] == [f"access:{folder}"]
+
+
+def test_monitor_signs_by_the_key_of_the_access_job(compose: dict[str, Any]) -> None:
+    environment = compose["services"]["monitor"]["environment"]
+
+    assert environment["MONITOR_SIGNING_KEYS_FILE"] == str(AccessFiles(Path("/access")).signing_keys)
+    assert environment["MONITOR_ISSUER"] == ISSUER
 
 
 def test_ports_listen_on_this_machine_only(compose: dict[str, Any]) -> None:

@@ -40,13 +40,8 @@ class Addresses:
 
 def write_private(path: Path, document: object) -> None:
     """Replace a JSON file that only its owner may read; a reader sees the old one or the new one."""
-    replace_private(path, json.dumps(document, indent=2) + "\n")
-
-
-def replace_private(path: Path, text: str) -> None:
-    """Replace a file that only its owner may read; a reader sees the old one or the new one."""
     fresh = path.with_suffix(".new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+        file.write(json.dumps(document, indent=2) + "\n")
     fresh.replace(path)

@@ -6,6 +6,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from tidemill_kit.access.installation import AccessFiles
+
 ROOT = Path(__file__).resolve().parents[4]
 """The repository: this package is installed editable and never published."""
 
@@ -46,23 +48,9 @@ class StackFolder:
         return self.root / "config"
 
     @property
-    def signing_keys(self) -> Path:
-        """The private keys that monitor signs tokens with."""
-        return self.config / "access" / "signing-keys.json"
-
-    @property
-    def public_keys(self) -> Path:
-        """What services verify tokens by."""
-        return self.config / "access" / "keys.json"
-
-    @property
-    def admin_credential(self) -> Path:
-        """The token of the stack's admin, which commands on this machine send."""
-        return self.config / "access" / "admin.token"
-
-    def credential(self, service: str) -> Path:
-        """Return the file with the token that a service calls others with."""
-        return self.config / "access" / f"{service}.token"
+    def access(self) -> AccessFiles:
+        """The key that tokens are signed with, and the tokens of the services and of the admin."""
+        return AccessFiles(self.config / "access")
 
     def data(self, program: str) -> Path:
         """Return the folder of a program's own data."""

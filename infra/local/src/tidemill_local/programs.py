@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tidemill_kit.access.installation import ISSUER
 from tidemill_local.addresses import Addresses, ObjectStoreAddress
 from tidemill_local.kafka import KafkaNode
 from tidemill_local.places import StackFolder
@@ -66,9 +67,6 @@ NO_TELEMETRY = {
 _TOKEN_KEYS = {"inference": "INFERENCE_FEEDBACK_TOKEN_KEY", "feedback": "FEEDBACK_TOKEN_KEY"}
 """The settings of the key that inference signs feedback tokens with."""
 
-ISSUER = "https://tidemill.local"
-"""In whose name monitor issues tokens: no address, because ports may be others at the next start, and tokens stay."""
-
 _ARENAS = {"MALLOC_ARENA_MAX": "2"}
 _THRIFT = _ARENAS | {"MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024)}
 """Makes glibc return freed memory of tensors: without this rag keeps 300 MB that it does not use."""
@@ -115,7 +113,7 @@ def addresses(folder: StackFolder, choices: Choices) -> Addresses:
             service: {endpoint: choices.address(f"{service}.{endpoint}") for endpoint in endpoints}
             for service, endpoints in SERVICES.items()
         },
-        credential_file=str(folder.admin_credential.absolute()),
+        credential_file=str(folder.access.admin.absolute()),
     )
 
 
@@ -189,9 +187,9 @@ def service_environment(service: str, *, folder: StackFolder, stack: Addresses) 
             f"{endpoint.upper()}_PORT": stack.services[service][endpoint].rpartition(":")[2]
             for endpoint in SERVICES[service]
         },
-        "ACCESS_ISSUERS": f"{ISSUER}=file:{folder.public_keys}",
-        "ACCESS_CREDENTIAL_FILE": str(folder.credential(service)),
-        **({"SIGNING_KEYS_FILE": str(folder.signing_keys), "ISSUER": ISSUER} if service == "monitor" else {}),
+        "ACCESS_ISSUERS": f"{ISSUER}=file:{folder.access.public_keys.absolute()}",
+        "ACCESS_CREDENTIAL_FILE": str(folder.access.service(service).absolute()),
+        **({"SIGNING_KEYS_FILE": str(folder.access.signing_keys), "ISSUER": ISSUER} if service == "monitor" else {}),
         **{f"{other.upper()}_ADDRESS": stack.services[other]["grpc"] for other in CALLS.get(service, ())},
     }
     return {f"{service.upper()}_{name}": value for name, value in values.items()}

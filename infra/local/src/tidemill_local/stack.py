@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from tidemill_local import access, jars, ports
+from tidemill_local import jars, ports
 from tidemill_local.addresses import Addresses, write_private
 from tidemill_local.errors import DiskFull, NotReady, StackError, Unsupported
 from tidemill_local.logs import LogLine, read
@@ -143,7 +143,7 @@ class LocalStack:
         jars.ensure(self._jars, progress)
         choices = self._choose()
         kafka_node(self._folder, choices, self._jars).prepare()
-        access.prepare(self._folder, SERVICES)
+        self._folder.access.write(SERVICES)
         for name in ("s3", *KEEP_FILES):
             self._folder.data(name).mkdir(parents=True, exist_ok=True)
         groups = {"servers": servers(self._folder, choices, self._jars), "services": services(self._folder, choices)}

@@ -9,6 +9,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
 
+from tidemill_kit.access.installation import AccessFiles
 from tidemill_monitor.access.domain.tokens import TokenClaims
 from tidemill_monitor.access.signing import ALGORITHMS, NoIssuer, SigningKeys, SigningKeysUnusable, signing_keys
 from tidemill_monitor.errors import IssuingNotConfigured
@@ -38,6 +39,15 @@ def written(path: Path, *keys: Any, mode: int = 0o600) -> Path:  # noqa: ANN401 
 
 def read(path: Path) -> SigningKeys:
     return signing_keys(path, issuer="https://tidemill.test", audience="tidemill")
+
+
+def test_the_key_of_a_new_installation_signs(tmp_path: Path) -> None:
+    files = AccessFiles(tmp_path)
+    files.write([])
+
+    (key,) = read(files.signing_keys).keys
+
+    assert key.is_private
 
 
 def test_a_token_says_what_services_verify(tmp_path: Path) -> None:
