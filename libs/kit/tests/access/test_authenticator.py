@@ -258,7 +258,7 @@ async def test_an_older_record_that_is_read_again_takes_nothing_back(issuer: Tes
         await check(issuer.token("acme", "viewer", subject=PERSON))
 
 
-async def test_of_a_deleted_project_no_token_counts_whoever_issues_it_and_however_late(
+async def test_of_a_deleted_project_no_token_counts_of_any_issuer_and_however_late(
     issuer: TestIssuer, check: Checked
 ) -> None:
     ago = datetime.now(UTC) - timedelta(days=400)
