@@ -1,5 +1,6 @@
 """What calls of other services carry: the service's own credential, the project, and whom it calls for."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from libs.kit.tests.grpc.support import Context, serving, sources
 from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceResponse
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_core.application import Caller
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.grpc.client import NoCaller, open_channel
 from tidemill_core.grpc.context import acting_as
 from tidemill_core.grpc.credentials import FileCredential, NoCredential
@@ -70,6 +72,25 @@ async def test_a_service_s_call_for_no_project_is_not_sent() -> None:
     async with open_channel("127.0.0.1:1", credential=lambda: TOKEN, on_behalf=True) as channel:
         with pytest.raises(NoCaller):
             await SourceServiceStub(channel).GetSource(GetSourceRequest(id="cms"))
+
+
+@pytest.mark.parametrize("text", ["", TOKEN, "expired", None])
+async def test_a_service_s_own_bad_token_is_not_held_against_its_caller_and_may_be_renewed(
+    tmp_path: Path, text: str | None
+) -> None:
+    issuer, file = TestIssuer(tmp_path), tmp_path / "credential"
+    expired = issuer.token("*", subject="service:rag", issue_time=time.time() - 900, expire_time=time.time() - 600)
+    file.write_text(expired if text == "expired" else text or "", encoding="utf-8")
+    credential = None if text is None else FileCredential(file)
+    async with (
+        serving(sources(GetSource=Seen().get), access=access_of(issuer)) as running,
+        open_channel(running.address, name="ingest", credential=credential, on_behalf=True) as channel,
+    ):
+        with acting_as(Caller(project="acme", subject="user:ada")), pytest.raises(DependencyUnavailable) as refused:
+            await SourceServiceStub(channel).GetSource(GetSourceRequest(id="cms"))
+    assert (refused.value.reason, refused.value.dependency) == ("OWN_CREDENTIAL_UNUSABLE", "ingest")
+    assert "ACCESS_CREDENTIAL_FILE" in refused.value.message
+    assert str(tmp_path) not in refused.value.message
 
 
 def test_a_changed_file_counts_at_the_next_call(tmp_path: Path) -> None:

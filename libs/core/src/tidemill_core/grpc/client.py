@@ -13,9 +13,9 @@ from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 
 from tidemill.options.v1 import options_pb2
-from tidemill_core.errors import DependencyTimedOut, Internal, TidemillError
+from tidemill_core.errors import DependencyTimedOut, DependencyUnavailable, Internal, TidemillError
 from tidemill_core.grpc.context import AUTHORIZATION, ON_BEHALF_OF, PERSON, PROJECT, acting_caller, remaining_s
-from tidemill_core.grpc.credentials import Credential
+from tidemill_core.grpc.credentials import Credential, NoCredential
 from tidemill_core.grpc.status import from_rpc_error
 from tidemill_core.tracing import TRACEPARENT, traceparent
 from tidemill_core.transport_security import Tls
@@ -87,8 +87,8 @@ def open_channel(  # noqa: PLR0913 - a channel is made of its parts, once
         channel = grpc.aio.insecure_channel(address, options=options)
     else:
         channel = grpc.aio.secure_channel(address, credentials, options=options)
-    sender = _Sender(project=project, credential=credential, on_behalf=on_behalf)
-    return _Channel(channel, name=name or address, sender=sender, timeout_s=timeout_s)
+    sender = _Sender(project=project, credential=credential, on_behalf=on_behalf, name=name or address)
+    return _Channel(channel, sender=sender, timeout_s=timeout_s)
 
 
 class NoCaller(Internal):
@@ -102,6 +102,19 @@ class NoCaller(Internal):
         )
 
 
+class OwnCredentialUnusable(DependencyUnavailable):
+    """Not the caller's credential is to blame, but that of the service that calls on: whoever waits, waits for it."""
+
+    reason = "OWN_CREDENTIAL_UNUSABLE"
+
+    def __init__(self, dependency: str) -> None:
+        super().__init__(
+            f"{dependency} was called without a credential that it accepts: an operator has to renew this service's "
+            "own token, in the file of ACCESS_CREDENTIAL_FILE",
+            dependency=dependency,
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sender:
     """What a call says about who sends it."""
@@ -110,18 +123,22 @@ class _Sender:
     credential: Credential | None
     on_behalf: bool
 
+    name: str
+    """What errors call the other side."""
+
     def metadata(self, method: str, given: Collection[str], *, public: bool) -> dict[str, str]:
         """Return it, but for what the call was `given`.
 
         Raises:
             NoCaller: the call needs a project, and nothing names one.
+            NoCredential, OwnCredentialUnusable: the file of the credential has none.
 
         """
         caller = acting_caller()
         project = caller.project if caller is not None else self.project
         ours = {PROJECT: project, TRACEPARENT: traceparent()}
         if self.credential is not None and not public:
-            ours[AUTHORIZATION] = f"Bearer {self.credential()}"
+            ours[AUTHORIZATION] = f"Bearer {self._sent(self.credential)}"
         if self.on_behalf and caller is not None and PERSON.fullmatch(caller.subject):
             ours[ON_BEHALF_OF] = caller.subject
         named_by_credential = self.credential is not None and not self.on_behalf
@@ -129,13 +146,26 @@ class _Sender:
             raise NoCaller(method)
         return {key: value for key, value in ours.items() if value and key not in given}
 
+    def _sent(self, credential: Credential) -> str:
+        try:
+            return credential()
+        except NoCredential as error:
+            if not self.on_behalf:
+                raise
+            raise OwnCredentialUnusable(self.name) from error
+
+    def error(self, failure: grpc.aio.AioRpcError) -> TidemillError:
+        """Return what a call ended with; nobody who called this service is told that its own token is a bad one."""
+        if self.on_behalf and failure.code() == grpc.StatusCode.UNAUTHENTICATED:
+            return OwnCredentialUnusable(self.name)
+        return from_rpc_error(failure, dependency=self.name)
+
 
 class _Channel(grpc.aio.Channel):
     """Wraps a channel: client interceptors cannot raise other errors for calls of every arity."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, name: str, sender: _Sender, timeout_s: float) -> None:
+    def __init__(self, channel: grpc.aio.Channel, *, sender: _Sender, timeout_s: float) -> None:
         self._channel = channel
-        self._name = name
         self._sender = sender
         self._timeout_s = timeout_s
 
@@ -181,7 +211,7 @@ class _Channel(grpc.aio.Channel):
             how["metadata"] = [*theirs, *ours.items()]
             left_s = remaining_s(at_most)
             limit_s = None if left_s < at_most else at_most
-            return _Call(start(_repeatable(request), timeout=left_s, **how), name=self._name, limit_s=limit_s)
+            return _Call(start(_repeatable(request), timeout=left_s, **how), sender=self._sender, limit_s=limit_s)
 
         return call
 
@@ -192,9 +222,9 @@ class _Call:
     `limit_s` is how long it may take, None where its caller's own deadline comes first.
     """
 
-    def __init__(self, call: Any, *, name: str, limit_s: float | None) -> None:  # noqa: ANN401 - a call of any arity
+    def __init__(self, call: Any, *, sender: _Sender, limit_s: float | None) -> None:  # noqa: ANN401 - of any arity
         self._call = call
-        self._name = name
+        self._sender = sender
         self._limit_s = limit_s
         self._begun = time.monotonic()
 
@@ -219,9 +249,9 @@ class _Call:
     def _error(self, failure: grpc.aio.AioRpcError) -> TidemillError:
         late = failure.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         if late and self._limit_s is not None and time.monotonic() - self._begun > self._limit_s * _ALMOST:
-            message = f"{self._name} did not answer within {self._limit_s:g} s: try again later"
-            return DependencyTimedOut(message, dependency=self._name)
-        return from_rpc_error(failure, dependency=self._name)
+            message = f"{self._sender.name} did not answer within {self._limit_s:g} s: try again later"
+            return DependencyTimedOut(message, dependency=self._sender.name)
+        return self._sender.error(failure)
 
 
 def _is_public(method: str) -> bool:
