@@ -45,8 +45,10 @@ class Crashing(Protocol):
         ...
 
 
-async def outlives_a_kill(service: Crashing, *, pieces: int = PIECES) -> None:
+async def outlives_a_kill(service: Crashing, *, pieces: int = PIECES, noticed: bool = True) -> None:
     """Kill the process while work is sent and done, start it again, and count the effects and the events.
+
+    Unless the broker has noticed the kill, the new process waits until the sessions of the old one end.
 
     Raises:
         AssertionError: something was lost, done twice, or numbered with a gap, or the process did not stop in order.
@@ -55,7 +57,7 @@ async def outlives_a_kill(service: Crashing, *, pieces: int = PIECES) -> None:
     names = [f"piece-{number}" for number in range(pieces)]
     sending = asyncio.create_task(_send_all(service, names))
     await eventually(lambda: _some_done(service, sending), despite=(TidemillError,))
-    service.process.kill()
+    service.process.kill(noticed=noticed)
     await asyncio.to_thread(service.process.start)
     await sending
     for name in names[: pieces // 2]:  # a caller without an answer sends it again

@@ -82,12 +82,13 @@ class ServiceProcess(ABC):
             assert time.monotonic() < deadline, "\n".join(lines[-20:])
             time.sleep(0.05)
 
-    def kill(self) -> None:
-        """End it as a power cut would, and so late before its next start that the broker has noticed it."""
+    def kill(self, *, noticed: bool = True) -> None:
+        """End it as a power cut would, and so late before its next start that the broker has noticed it, or not."""
         self._process.kill()
         self._process.wait()
-        with ThreadPoolExecutor(max_workers=1) as apart:  # the caller's thread may run an event loop
-            apart.submit(asyncio.run, end_sessions(self.stack.kafka, self.pid)).result()
+        if noticed:
+            with ThreadPoolExecutor(max_workers=1) as apart:  # the caller's thread may run an event loop
+                apart.submit(asyncio.run, end_sessions(self.stack.kafka, self.pid)).result()
 
     def stop(self) -> int:
         """End it in order, and return its exit status."""
