@@ -103,7 +103,7 @@ class NoCaller(Internal):
 
 
 class OwnCredentialUnusable(DependencyUnavailable):
-    """Not the caller's credential is to blame, but that of the service that calls on: a caller that waits, waits for it."""
+    """Not the caller's credential is to blame, but that of the service that calls on: the caller waits for it."""
 
     reason = "OWN_CREDENTIAL_UNUSABLE"
 
@@ -155,7 +155,7 @@ class _Sender:
             raise OwnCredentialUnusable(self.name) from error
 
     def error(self, failure: grpc.aio.AioRpcError) -> TidemillError:
-        """Return what a call ended with; to a caller of this service, a bad token of its own is no error of the caller's."""
+        """Return what a call ended with; a bad token of this service's own is no error of its caller's."""
         if self.on_behalf and failure.code() == grpc.StatusCode.UNAUTHENTICATED:
             return OwnCredentialUnusable(self.name)
         return from_rpc_error(failure, dependency=self.name)
