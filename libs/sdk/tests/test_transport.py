@@ -1,5 +1,6 @@
 """How the SDK speaks to services: what the environment says."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tidemill_client.connection import (
 )
 from tidemill_client.logins import forget_logins, remember_login
 from tidemill_core.errors import Unauthenticated
+from tidemill_core.grpc.credentials import Credential
 from tidemill_core.transport_security import Tls
 from tidemill_testkit.access import TestIssuer, access_of
 
@@ -121,6 +123,62 @@ async def test_calls_carry_the_token_of_the_last_login_to_the_installation_that_
         assert (forget_logins("monitor.test:1"), forget_logins("monitor.test:1")) == (1, 0)
         with pytest.raises(Unauthenticated, match="send a credential"):
             await project_of("monitor.test:1", "acme")
+
+
+LOGIN, OF_STACK = "login.of.corp", "admin.of.stack"
+
+
+@pytest.mark.parametrize(
+    ("monitor", "ingest", "environment", "file", "sent"),
+    [
+        ("127.0.0.1:1", "127.0.0.1", {}, "inside", OF_STACK),
+        ("127.0.0.1:1", "127.0.0.1", {}, "outside", ""),
+        ("127.0.0.1:1", "127.0.0.1", {}, "link", ""),
+        ("127.0.0.1:1", "elsewhere.test", {}, "inside", ""),
+        ("corp.test:1", "elsewhere.test", {}, "inside", ""),
+        ("127.0.0.1:1", "127.0.0.1", {"MONITOR": "corp.test:1"}, "inside", ""),
+        ("127.0.0.1:1", "127.0.0.1", {"MONITOR": "corp.test:1", "INGEST": "corp.test:2"}, "inside", LOGIN),
+        ("127.0.0.1:7", "127.0.0.1", {}, "", LOGIN),
+        ("127.0.0.1:7", "127.0.0.1", {"INGEST": "corp.test:2"}, "", ""),
+    ],
+)
+def test_a_stored_credential_goes_only_where_it_is_from(  # noqa: PLR0913 - columns
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    monitor: str,
+    ingest: str,
+    environment: dict[str, str],
+    file: str,
+    sent: str,
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name, address in environment.items():
+        monkeypatch.setenv(f"TIDEMILL_{name}_ADDRESS", address)
+    for address in ("corp.test:1", "127.0.0.1:7"):
+        remember_login(address, "acme", LOGIN)
+    (tmp_path / ".tidemill").mkdir()
+    files = {
+        "inside": tmp_path / ".tidemill" / "admin",
+        "outside": tmp_path / "admin",
+        "link": tmp_path / ".tidemill" / "link",
+    }
+    files["inside"].write_text(OF_STACK)
+    files["outside"].write_text(OF_STACK)
+    files["link"].symlink_to(files["outside"])
+    services = {"monitor": {"grpc": monitor}, "ingest": {"grpc": f"{ingest}:2"}}
+    stack = {"services": services, "credential_file": str(files.get(file, ""))}
+    (tmp_path / ".tidemill" / "stack.json").write_text(json.dumps(stack))
+    given: list[Credential | None] = []
+
+    def opened(_address: str, *, credential: Credential | None, **_: object) -> object:
+        given.append(credential)
+        return object()
+
+    monkeypatch.setattr("tidemill_client.connection.open_channel", opened)
+    Connection("acme", Addresses.find(tmp_path)).channel("ingest")
+    (credential,) = given
+    assert (credential() if credential else "") == sent
 
 
 def test_two_credentials_in_the_environment_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

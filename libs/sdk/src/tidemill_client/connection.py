@@ -1,6 +1,7 @@
 """Addresses of the services, and one gRPC channel to each."""
 
 import importlib
+import ipaddress
 import json
 import os
 from collections.abc import Mapping
@@ -62,23 +63,31 @@ class Addresses:
     kafka: str = ""
     credential_file: str = ""
     """The credential of a stack on this machine: for its own addresses only."""
+    with_login: frozenset[str] = frozenset(SERVICES)
+    """The services that the token of a login is sent to: those that were named where monitor was."""
 
     @classmethod
     def find(cls, folder: Path | None = None) -> Self:
         """Return the addresses in TIDEMILL_<NAME>_ADDRESS, else those of the running stack.
 
         The stack is the one in the nearest `.tidemill/`, from the current directory upwards. Where the environment
-        names any address of a service, the stack's credential is left out: it goes to the stack alone.
+        names any address of a service, the stack's credential is left out: it goes to the stack alone. A folder that
+        was copied from elsewhere may name any address and file, so a stack gets no stored credential unless it is on
+        this machine, and none from outside its folder.
         """
         stack = _stack(folder or Path.cwd())
         local = {name: entry.get("grpc", "") for name, entry in stack.get("services", {}).items()}
         given = {name: os.environ.get(f"TIDEMILL_{name.upper()}_ADDRESS", "") for name in SERVICES}
+        named = frozenset(name for name in SERVICES if given[name])
+        is_here = all(map(_is_loopback, filter(None, local.values())))
+        of_stack = frozenset(SERVICES) - named if is_here else frozenset()
         return cls(
             services={name: given[name] or local.get(name, "") for name in SERVICES},
             http=os.environ.get("TIDEMILL_HTTP_ADDRESS", "")
             or stack.get("services", {}).get("inference", {}).get("http", ""),
             kafka=os.environ.get("TIDEMILL_KAFKA_ADDRESS", "") or stack.get("kafka", ""),
-            credential_file="" if any(given.values()) else stack.get("credential_file", ""),
+            credential_file=_own_file(stack, folder or Path.cwd()) if is_here and not named else "",
+            with_login=named if given["monitor"] else of_stack,
         )
 
     def of(self, service: str) -> str:
@@ -160,6 +169,21 @@ def _stack(folder: Path) -> dict[str, Any]:
     return found
 
 
+def _own_file(stack: Mapping[str, Any], folder: Path) -> str:
+    """Return the file of a stack's credential, "" for one that is not in its own folder."""
+    local, file = local_folder(folder), str(stack.get("credential_file", ""))
+    inside = local is not None and Path(file).resolve().is_relative_to(local.resolve())
+    return file if file and inside else ""
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 S = TypeVar("S")
 
 
@@ -184,7 +208,7 @@ class Connection:
     """Typed stubs of every service for one project; channels are opened on first use.
 
     Calls carry the `credential` (an API key or a token, or what returns one), else the environment's, else that of the
-                credential=self.credential,
+    last `tidemill login`, else the local stack's.
     """
 
     def __init__(
@@ -220,23 +244,23 @@ class Connection:
                 project=self.project,
                 timeout_s=CALL_LIMIT_S,
                 tls=tls_of_environment(),
-                credential=self.credential,
+                credential=self._credential_for(service),
             )
         return self._channels[service]
 
-    @property
-    def credential(self) -> Credential | None:
-        """What calls are made with: what was given, the environment's, that of `tidemill login`, or the local stack's.
+    def _credential_for(self, service: str) -> Credential | None:
+        """Return what calls of a service are made with.
 
         Raises:
             UnusableTransport: the environment names two.
 
         """
         file = self.addresses.credential_file
+        monitor = self.addresses.services.get("monitor", "") if service in self.addresses.with_login else ""
         return (
             self._credential
             or credential_of_environment()
-            or credential_of_login(self.addresses.services.get("monitor", ""), self.project)
+            or credential_of_login(monitor, self.project)
             or (FileCredential(Path(file)) if file else None)
         )
 
