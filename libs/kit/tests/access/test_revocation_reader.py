@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from libs.kit.tests.access.support import revocation
+from libs.kit.tests.grpc.support import Lines
 from libs.kit.tests.wire import wire_to
 from tidemill_core.errors import DependencyUnavailable
+from tidemill_kit.access import revocation_reader
 from tidemill_kit.access.errors import CredentialRevoked, KeysUnavailable
 from tidemill_kit.access.revocation_reader import RevocationReader
 from tidemill_kit.access.revocations import Revocations
@@ -94,6 +96,28 @@ async def test_nothing_is_believed_while_the_topic_cannot_be_read(stack: Address
         await missing.start()
     await missing.stop()
     assert not revocations.complete
+
+
+async def test_an_outage_is_logged_once(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def follow(*_: object) -> AsyncIterator[None]:
+        tried.append(True)
+        if len(tried) == 3:
+            yield None
+        message = "Kafka does not answer"
+        raise DependencyUnavailable(message, dependency="kafka")
+
+    async def tried_often() -> bool:
+        return len(tried) > 5
+
+    tried: list[bool] = []
+    monkeypatch.setattr(revocation_reader, "follow_topic", follow)
+    monkeypatch.setattr(revocation_reader, "_RETRY_S", 0.001)
+    reader = RevocationReader("kafka.test:1", Revocations())
+    await reader.start()
+    await eventually(tried_often)
+    await reader.stop()
+
+    assert len(lines.named("access_revocations_interrupted")) == 2, "before and after the topic was read"
 
 
 async def test_an_outage_ends_with_what_was_revoked_meanwhile(

@@ -38,6 +38,7 @@ class RevocationReader(Worker):
         self._revocations = revocations
         self._topic = topic
         self._caught_up = asyncio.Event()
+        self._interrupted = False
 
     async def start(self) -> None:
         """Return when all that the topic holds was read.
@@ -59,7 +60,9 @@ class RevocationReader(Worker):
         while True:
             with suppress(DependencyUnavailable):
                 await self._read()
-            _log.warning("access_revocations_interrupted", topic=self._topic)
+            if not self._interrupted:  # once, however long it lasts
+                _log.warning("access_revocations_interrupted", topic=self._topic)
+            self._interrupted = True
             await asyncio.sleep(_RETRY_S)
 
     async def _read(self) -> None:
@@ -67,6 +70,7 @@ class RevocationReader(Worker):
             if record is None:
                 self._revocations.complete = True
                 self._caught_up.set()
+                self._interrupted = False
                 _log.info("access_revocations_read", revocations=self._revocations.count)
             elif record.value and not self._revocations.apply(record.value):
                 _log.error("access_revocation_unreadable", topic=self._topic, offset=record.offset)
