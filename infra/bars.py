@@ -123,12 +123,12 @@ def sdk() -> Bar:
     return Bar(f"others than its own few among the SDK's {len(brought)} distributions", len(wrong), 0, wrong)
 
 
-def memory() -> Iterator[Bar]:
+def memory(folder: Path = ROOT / ".tidemill") -> Iterator[Bar]:
     """Add up the memory of the running stack's processes; the bar is for an idle one that has loaded both models."""
     from tidemill_local import LocalStack  # noqa: PLC0415 - only where a stack is asked for
 
     resident, proportional, places = 0.0, 0.0, []
-    for program in LocalStack(ROOT / ".tidemill").status().programs:
+    for program in LocalStack(folder).status().programs:
         parts = [_memory_gb(process) for process in _with_children(program.pid)]
         rss, pss = sum(each[0] for each in parts), sum(each[1] for each in parts)
         resident, proportional = resident + rss, proportional + pss

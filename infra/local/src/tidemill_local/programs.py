@@ -68,11 +68,11 @@ _TOKEN_KEYS = {"inference": "INFERENCE_FEEDBACK_TOKEN_KEY", "feedback": "FEEDBAC
 """The settings of the key that inference signs feedback tokens with."""
 
 _ARENAS = {"MALLOC_ARENA_MAX": "2"}
-_THRIFT = _ARENAS | {"MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024)}
+_THRIFT = _ARENAS | {"MALLOC_TRIM_THRESHOLD_": str(16 * 1024 * 1024)}
 """Makes glibc return freed memory of tensors: without this rag keeps 300 MB that it does not use."""
 _OF_SERVICE = {
-    "inference": {"MALLOC_MMAP_THRESHOLD_": str(64 * 1024 * 1024)},
-    "rag": {"MALLOC_MMAP_THRESHOLD_": str(8 * 1024 * 1024), "MALLOC_TRIM_THRESHOLD_": str(16 * 1024 * 1024)},
+    "inference": dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(64 * 1024 * 1024)),
+    "rag": {"MALLOC_MMAP_THRESHOLD_": str(8 * 1024 * 1024)},
 }
 """With a threshold for trimming alone, every tensor of 128 KB is mapped anew: a third of a model's speed."""
 
