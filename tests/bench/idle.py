@@ -29,7 +29,8 @@ async def main(stack: Path) -> None:
     async with Connection(f"bench-{name}", addresses) as connection:
         await documents.prepared(connection, f"https://cms.example/{name}")
         await generate.prepared(connection, generate.ROOT / ".tidemill" / "models" / "smollm2")
-        await generate.through_generate(connection, [["What does os.walk do?"]])
+        answering = generate.ThroughGenerate(connection, served.services["inference"]["metrics"])
+        await answering.answer(["What does os.walk do?"])
     await asyncio.sleep(IDLE_S)
     once, each_time = bars.memory(stack.parent)
     lines = (*once.places, f"all: {once.value:.2f} GB (resident {each_time.value:.2f})")
