@@ -3,12 +3,15 @@
 Certificates and keys are PEM files, read when a process starts: restart it to use new ones.
 """
 
+import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 from ssl import SSLContext, create_default_context
 from typing import Any, Literal
 
 import grpc
+
+from tidemill_core.errors import PreconditionFailed
 
 KafkaProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -63,6 +66,18 @@ class Tls:
     key_file: Path | None = None
     ca_file: Path | None = None
     client_auth: bool = False
+    allow_plaintext: bool = False
+    """True sends credentials also without TLS, and beyond this machine."""
+
+    def check_confidential(self, address: str) -> None:
+        """Let a credential go to an address only by TLS, or on this machine, unless `allow_plaintext` says more.
+
+        Raises:
+            PlaintextRefused: it would be readable on the way.
+
+        """
+        if self.ca_file is None and not self.allow_plaintext and not is_loopback(host_of(address)):
+            raise PlaintextRefused(address)
 
     def server_credentials(self) -> grpc.ServerCredentials | None:
         """Return what a server listens with, None for plain text."""
@@ -79,3 +94,29 @@ class Tls:
         key = self.key_file.read_bytes() if self.key_file else None
         certificate = self.cert_file.read_bytes() if self.cert_file else None
         return grpc.ssl_channel_credentials(self.ca_file.read_bytes(), key, certificate)
+
+
+class PlaintextRefused(PreconditionFailed):
+    """A credential would go over a network in plain text."""
+
+    reason = "PLAINTEXT_REFUSED"
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"a credential would be sent to {address} in plain text: set <SERVICE>_TLS_CA_FILE (of clients: "
+            "TIDEMILL_TLS_CA_FILE) to the authorities of its certificate, or, where the network is private, "
+            "..._TLS_ALLOW_PLAINTEXT=true"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a server that listens there."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def host_of(address: str) -> str:
+    """Return the host of `host:port` or `[address]:port`."""
+    return address.rpartition(":")[0].strip("[]")

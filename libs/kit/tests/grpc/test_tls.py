@@ -14,7 +14,7 @@ from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceRes
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.grpc.client import open_channel
-from tidemill_core.transport_security import Tls
+from tidemill_core.transport_security import PlaintextRefused, Tls
 
 Files = dict[str, Path]
 
@@ -83,6 +83,7 @@ async def test_the_own_authority_makes_calls_by_tls_though_the_server_speaks_pla
     [
         ({"tls_cert_file": True}, "TLS_CERT_FILE and TLS_KEY_FILE belong together"),
         ({"tls_client_auth": True}, "TLS_CLIENT_AUTH needs TLS_CERT_FILE"),
+        ({"access_issuers": "https://issuer.example", "host": "10.0.0.7"}, "HOST 10.0.0.7 takes them in plain text"),
         ({"kafka_security_protocol": "SASL_SSL"}, "set KAFKA_USERNAME and KAFKA_PASSWORD"),
         ({"kafka_security_protocol": "TLS"}, "Input should be 'PLAINTEXT', 'SSL'"),
         ({"tls_ca_file": "/nowhere"}, "does not point to a file"),
@@ -93,3 +94,18 @@ def test_half_a_choice_is_refused_when_settings_are_read(given: dict[str, Any], 
     file.touch()
     with pytest.raises(ValidationError, match=why):
         settings(**{name: file if value is True and "file" in name else value for name, value in given.items()})
+
+
+@pytest.mark.parametrize("address", ["monitor.example:443", "10.0.0.7:50051", "[2001:db8::1]:50051"])
+def test_a_credential_is_not_sent_beyond_this_machine_in_plain_text(address: str) -> None:
+    with pytest.raises(PlaintextRefused, match="TLS_ALLOW_PLAINTEXT"):
+        open_channel(address, credential=lambda: "a.b.c")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:50051", "localhost:50051", "[::1]:50051"])
+async def test_on_this_machine_it_is(address: str) -> None:
+    await open_channel(address, credential=lambda: "a.b.c").close()
+
+
+async def test_a_setting_allows_plain_text_in_a_private_network() -> None:
+    await open_channel("10.0.0.7:50051", credential=lambda: "a.b.c", tls=Tls(allow_plaintext=True)).close()

@@ -110,6 +110,8 @@ class Addresses:
 def tls_of_environment() -> Tls:
     """Return TLS as TIDEMILL_TLS_CA_FILE, TIDEMILL_TLS_CERT_FILE and TIDEMILL_TLS_KEY_FILE set it; none is plain text.
 
+    Plain text is for this machine only as long as a credential is sent, unless TIDEMILL_TLS_ALLOW_PLAINTEXT is true.
+
     Raises:
         UnusableTransport: a file does not exist, or a certificate has no key.
 
@@ -122,7 +124,8 @@ def tls_of_environment() -> Tls:
         problems.append("TIDEMILL_TLS_CERT_FILE and TIDEMILL_TLS_KEY_FILE belong together: set both, or none")
     if problems:
         raise UnusableTransport("; ".join(problems))
-    return Tls(ca_file=files["CA"], cert_file=files["CERT"], key_file=files["KEY"])
+    plaintext = os.environ.get("TIDEMILL_TLS_ALLOW_PLAINTEXT", "").lower() in {"1", "true", "yes", "on"}
+    return Tls(ca_file=files["CA"], cert_file=files["CERT"], key_file=files["KEY"], allow_plaintext=plaintext)
 
 
 def credential_of_environment() -> Credential | None:

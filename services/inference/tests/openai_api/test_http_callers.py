@@ -6,7 +6,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from services.inference.tests.openai_api.apis import BODY, Lines, ScriptedAnswers, open_api
-from tidemill_kit.http.callers import is_loopback
+from tidemill_core.transport_security import is_loopback
 
 COMPLETIONS = "/v1/chat/completions"
 

@@ -60,7 +60,8 @@ def open_channel(  # noqa: PLR0913 - a channel is made of its parts, once
     """Return a channel for generated stubs; it connects by itself, whenever the other side is there.
 
     A call carries the `credential`, which names its project unless it is for all. With `on_behalf` it is a service's
-    own, and the call names the person or account of `acting_as`, for whom it is made.
+    own, and the call names the person or account of `acting_as`, for whom it is made. In plain text it is
+    sent on this machine only, unless `tls` allows more (`PlaintextRefused`).
 
     A call takes at most its `timeout=`, else `timeout_s`, and never longer than the caller who waits for it. It goes
     out for the project of `acting_as`, else for `project`; a call that needs a project and has none is not sent
@@ -70,6 +71,8 @@ def open_channel(  # noqa: PLR0913 - a channel is made of its parts, once
     that takes too long although its caller still has time raises DependencyTimedOut: the other side hangs, or is
     overloaded.
     """
+    if credential is not None:
+        (tls or Tls()).check_confidential(address)
     options: list[tuple[str, Any]] = [
         ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
         ("grpc.enable_retries", 1),

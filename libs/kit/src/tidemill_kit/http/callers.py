@@ -27,14 +27,6 @@ class HostNotServed(PermissionDenied):
         )
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches a server that listens there."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def check_host(headers: Headers, served: Collection[str], *, setting: str) -> None:
     """Let IP addresses, localhost and the named hosts pass: what DNS rebinding (a page's own name for us) is not.
 

@@ -2,7 +2,8 @@
 
 from pydantic import Field
 
-from tidemill_kit.http.callers import ANY_HOST, is_loopback
+from tidemill_core.transport_security import is_loopback
+from tidemill_kit.http.callers import ANY_HOST
 from tidemill_kit.runtime.separated import Separated
 from tidemill_kit.runtime.settings import ServiceSettings, env_prefix
 

@@ -3,14 +3,14 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, Literal, TypeVar
+from typing import ClassVar, Literal, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tidemill_core.errors import PreconditionFailed
 from tidemill_core.quotas import Quota
-from tidemill_core.transport_security import KafkaServers
+from tidemill_core.transport_security import KafkaServers, is_loopback
 from tidemill_kit.runtime.access import AccessSettings
 from tidemill_kit.runtime.transport_security import TransportSettings
 
@@ -82,6 +82,18 @@ class ServiceSettings(AccessSettings, TransportSettings):
     def request_grace_s(self) -> float:
         """How much of it requests get, by whichever API they come."""
         return _REQUESTS_SHARE_OF_GRACE * self.shutdown_grace_s
+
+    @model_validator(mode="after")
+    def _confidential(self) -> Self:
+        """Take credentials in plain text on this machine only, unless a setting allows more."""
+        plain = self.tls_cert_file is None and not self.tls_allow_plaintext
+        if self.access_issuers and plain and not is_loopback(self.host):
+            message = (
+                f"ACCESS_ISSUERS demands credentials, and HOST {self.host} takes them in plain text: set TLS_CERT_FILE "
+                "and TLS_KEY_FILE, or, where the network is private, TLS_ALLOW_PLAINTEXT=true"
+            )
+            raise ValueError(message)
+        return self
 
     @property
     def service(self) -> str:

@@ -32,6 +32,8 @@ class TransportSettings(BaseSettings):
     """The authorities (PEM) of the gRPC servers that are called, which are then called by TLS only."""
     tls_client_auth: bool = False
     """True answers only callers with a certificate of the authorities."""
+    tls_allow_plaintext: bool = False
+    """True sends and takes credentials without TLS also beyond this machine, for example in a private network."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -57,6 +59,7 @@ class TransportSettings(BaseSettings):
             key_file=self.tls_key_file,
             ca_file=self.tls_ca_file,
             client_auth=self.tls_client_auth,
+            allow_plaintext=self.tls_allow_plaintext,
         )
 
     def kafka_servers(self, bootstrap: str) -> KafkaServers:
