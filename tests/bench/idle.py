@@ -24,7 +24,8 @@ IDLE_S = 30
 async def main(stack: Path) -> None:
     """Measure and print."""
     served = StackAddresses.read(stack)
-    addresses = Addresses(services={name: each["grpc"] for name, each in served.services.items()}, kafka=served.kafka)
+    services = {name: each["grpc"] for name, each in served.services.items()}
+    addresses = Addresses(services=services, kafka=served.kafka, credential_file=served.credential_file)
     name = uuid4().hex[:8]
     async with Connection(f"bench-{name}", addresses) as connection:
         await documents.prepared(connection, f"https://cms.example/{name}")

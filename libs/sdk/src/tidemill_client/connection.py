@@ -1,7 +1,6 @@
 """Addresses of the services, and one gRPC channel to each."""
 
 import importlib
-import ipaddress
 import json
 import os
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from tidemill_client.logins import credential_of_login
 from tidemill_core.errors import PreconditionFailed
 from tidemill_core.grpc.client import open_channel
 from tidemill_core.grpc.credentials import Credential, FileCredential
-from tidemill_core.transport_security import Tls
+from tidemill_core.transport_security import Tls, host_of, is_loopback
 
 if TYPE_CHECKING:  # a command loads only the stubs that it uses
     import grpc.aio
@@ -79,7 +78,7 @@ class Addresses:
         local = {name: entry.get("grpc", "") for name, entry in stack.get("services", {}).items()}
         given = {name: os.environ.get(f"TIDEMILL_{name.upper()}_ADDRESS", "") for name in SERVICES}
         named = frozenset(name for name in SERVICES if given[name])
-        is_here = all(map(_is_loopback, filter(None, local.values())))
+        is_here = all(is_loopback(host_of(each)) for each in local.values() if each)
         of_stack = frozenset(SERVICES) - named if is_here else frozenset()
         return cls(
             services={name: given[name] or local.get(name, "") for name in SERVICES},
@@ -177,14 +176,6 @@ def _own_file(stack: Mapping[str, Any], folder: Path) -> str:
     local, file = local_folder(folder), str(stack.get("credential_file", ""))
     inside = local is not None and Path(file).resolve().is_relative_to(local.resolve())
     return file if file and inside else ""
-
-
-def _is_loopback(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 S = TypeVar("S")
