@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import grpc
 import pytest
@@ -13,6 +13,7 @@ from libs.kit.tests.grpc.support import (
     ACME,
     Context,
     Lines,
+    Servicer,
     caller_as_source,
     documents,
     inferences,
@@ -30,6 +31,8 @@ from tidemill.ingest.v1.source_service_pb2 import (
     GetSourceRequest,
     GetSourceResponse,
 )
+from tidemill.monitor.v1.access_service_pb2 import ExchangeTokenRequest
+from tidemill.monitor.v1.access_service_pb2_grpc import AccessServiceStub, add_AccessServiceServicer_to_server
 from tidemill_core.errors import DeadlineExceeded
 from tidemill_kit.grpc.server import GrpcServer, current_caller
 from tidemill_kit.runtime.settings import PortTaken
@@ -122,6 +125,24 @@ async def test_open_health_watches_are_few_and_take_no_place_of_others(lines: Li
         await health.Watch(health_pb2.HealthCheckRequest()).read()
 
     assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_logins_take_no_more_places_than_a_project() -> None:
+    async def hold(request: ExchangeTokenRequest, context: Context) -> NoReturn:
+        held.append(request.project)
+        await wait_for_ever(request, context)
+
+    login, held = ExchangeTokenRequest(project="acme"), list[str]()
+    access = (add_AccessServiceServicer_to_server, Servicer(ExchangeToken=hold))
+    async with serving(access, sources(GetSource=caller_as_source), max_concurrent_rpcs=4) as running:
+        stub = AccessServiceStub(running.raw)
+        waiting = [stub.ExchangeToken(login) for _ in range(2)]
+        await eventually(lambda: len(held) == 2)
+        with pytest.raises(grpc.aio.AioRpcError, match="2 RPCs without a project are in work"):
+            await stub.ExchangeToken(login, timeout=5)
+        await running.get_source_plainly()
+        for each in waiting:
+            each.cancel()
 
 
 async def test_reflection_can_be_turned_off() -> None:

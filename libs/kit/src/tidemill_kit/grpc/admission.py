@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 from tidemill_core.errors import Overloaded
 
+NO_PROJECT = ""
+"""Stands for callers who have no project yet."""
 _RETRY_AFTER_S = 1.0
 
 
@@ -31,7 +33,8 @@ class Admission:
 
         """
         _refuse_beyond(self._of_projects.total(), self._max_rpcs, "RPCs are in work")
-        _refuse_beyond(self._of_projects[project], self._max_of_project, f"RPCs of project {project} are in work")
+        whose = f"RPCs of project {project}" if project else "RPCs without a project"
+        _refuse_beyond(self._of_projects[project], self._max_of_project, f"{whose} are in work")
         self._of_projects[project] += 1
         try:
             yield

@@ -28,7 +28,7 @@ from tidemill_core.tracing import TRACEPARENT
 from tidemill_kit.access.access import Access
 from tidemill_kit.access.credentials import Credentials
 from tidemill_kit.access.policy import PUBLIC, Policy, check
-from tidemill_kit.grpc.admission import Admission
+from tidemill_kit.grpc.admission import NO_PROJECT, Admission
 from tidemill_kit.grpc.messages import Parse, parsed, produced, received
 from tidemill_kit.grpc.request_items import check_items
 from tidemill_kit.runtime import telemetry
@@ -182,9 +182,14 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
             return await self._until_deadline(rpc, produce, remaining_s)
 
     def _place(self, rpc: _Rpc, caller: Caller | None) -> AbstractContextManager[None]:
-        """Count the RPC while it is in work; what probes and operators ask is answered however much is."""
+        """Count the RPC while it is in work; what probes and operators ask is answered however much is.
+
+        A public RPC that is audited, such as a login, is neither: all of these together are as one project's.
+        """
         if caller is not None:
             return self._admission.rpc(caller.project)
+        if rpc.policy.audit == options_pb2.AUDIT_CALL:
+            return self._admission.rpc(NO_PROJECT)
         return self._admission.public_stream() if rpc.streams else nullcontext()
 
     async def _until_deadline(
