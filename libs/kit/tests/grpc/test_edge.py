@@ -281,6 +281,24 @@ def test_a_service_with_an_rpc_that_declares_nothing_is_not_served() -> None:
         GrpcServer(settings(), [sources(), (register, object())])
 
 
+async def test_what_is_served_beside_the_contract_is_refused() -> None:
+    async def extra(_request: bytes, _context: Context) -> bytes:
+        return b"answered"
+
+    def register(_servicer: object, server: grpc.aio.Server) -> None:
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {"Extra": grpc.unary_unary_rpc_method_handler(extra)}
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("tidemill.ingest.v1.SourceService", handlers),)
+        )
+
+    async with serving((register, object())) as running:
+        call: Any = running.raw.unary_unary("/tidemill.ingest.v1.SourceService/Extra")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(b"", metadata=ACME)
+
+    assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
 @pytest.mark.parametrize("raw", [b"\xff\xff\xff", b"\x0a\x7f", bytes.fromhex("0b" * 200)], ids=repr)
 async def test_bytes_that_are_no_message_are_refused_and_counted(raw: bytes, lines: Lines) -> None:
     method = "/tidemill.ingest.v1.SourceService/CreateSource"

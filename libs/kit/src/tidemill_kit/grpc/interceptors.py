@@ -27,7 +27,7 @@ from tidemill_core.grpc.status import code_of, to_status
 from tidemill_core.tracing import TRACEPARENT
 from tidemill_kit.access.access import Access
 from tidemill_kit.access.credentials import Credentials
-from tidemill_kit.access.policy import PUBLIC, Policy, check
+from tidemill_kit.access.policy import Policy, check
 from tidemill_kit.grpc.admission import NO_PROJECT, Admission
 from tidemill_kit.grpc.messages import Parse, parsed, produced, received
 from tidemill_kit.grpc.request_items import check_items
@@ -105,9 +105,9 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
-        """Return the handler with the edge around it, or None for a method that is not served."""
+        """Return the handler with the edge around it, or None for a method that is not served, or has no policy."""
         method = handler_call_details.method
-        handler = await continuation(handler_call_details)
+        handler = await continuation(handler_call_details) if method in self._policies else None
         if handler is None:
             return None
 
@@ -142,7 +142,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
 
         """
         serve: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-        policy, idle_s = self._policies.get(method, PUBLIC), self._idle_s
+        policy, idle_s = self._policies[method], self._idle_s
         rpc = _Rpc(method=method, policy=policy, streams=handler.response_streaming, context=context)
         deserialize: Parse = handler.request_deserializer or _as_it_is
 

@@ -6,7 +6,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 
 from tidemill.options.v1 import options_pb2
-from tidemill_kit.access.policy import Policy
+from tidemill_kit.access.policy import PUBLIC, Policy
 from tidemill_kit.grpc.resources import resource_of
 
 
@@ -42,6 +42,13 @@ def policies_of(services: Sequence[str]) -> dict[str, Policy]:
     if undeclared:
         raise UndeclaredRpcs(undeclared)
     return declared
+
+
+def public_policies(services: Sequence[str]) -> dict[str, Policy]:
+    """Return the policies of services of gRPC itself, which declare none: any caller may call them."""
+    pool = descriptor_pool.Default()
+    found = map(pool.FindServiceByName, services)
+    return {f"/{service.full_name}/{method.name}": PUBLIC for service in found for method in service.methods}
 
 
 def policy_of(file: FileDescriptor, method: str) -> Policy:

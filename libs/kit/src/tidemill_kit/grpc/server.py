@@ -17,7 +17,7 @@ from tidemill_kit.access.access import Access, check_configured
 from tidemill_kit.access.tokens import MAX_TOKEN
 from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.grpc.interceptors import EdgeInterceptor
-from tidemill_kit.grpc.policies import UndeclaredRpcs, policies_of
+from tidemill_kit.grpc.policies import UndeclaredRpcs, policies_of, public_policies
 from tidemill_kit.grpc.requests import (
     page_of,
     paths_of,
@@ -48,6 +48,9 @@ Registration = tuple[Callable[[Any, grpc.aio.Server], None], object]
 READINESS = ""
 LIVENESS = "liveness"
 """The services that grpc.health.v1 is asked about."""
+
+OPEN = (health.SERVICE_NAME, reflection.SERVICE_NAME)
+"""Services of gRPC itself, which any caller may call; what else has no policy is not served."""
 
 HANDSHAKE_MS = 10_000
 """How long a new connection may take to speak HTTP/2."""
@@ -94,9 +97,7 @@ class GrpcServer:
             register(servicer, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if settings.grpc_reflection:
-            reflection.enable_server_reflection(
-                [*services.names, health.SERVICE_NAME, reflection.SERVICE_NAME], cast("grpc.Server", self._server)
-            )
+            reflection.enable_server_reflection([*services.names, *OPEN], cast("grpc.Server", self._server))
         self._settings = settings
         self.port = 0
         """The port in use, once it has started."""
@@ -169,7 +170,7 @@ class Services:
         """
         check_configured(settings, access)
         return EdgeInterceptor(
-            policies_of(self.names),
+            policies_of(self.names) | public_policies(OPEN),
             admission=admission,
             max_items=settings.max_request_items,
             idle_s=settings.stream_idle_s,
