@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -118,6 +119,38 @@ async def test_an_outage_is_logged_once(lines: Lines, monkeypatch: pytest.Monkey
     await reader.stop()
 
     assert len(lines.named("access_revocations_interrupted")) == 2, "before and after the topic was read"
+
+
+async def test_calls_are_compared_once_with_all_that_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def follow(*_: object) -> AsyncIterator[SimpleNamespace | None]:
+        reads.append(True)
+        if len(reads) == 2:
+            for number in range(3):
+                yield record(number)
+        else:
+            for number in range(100):
+                yield record(number)
+            yield None
+            yield record(100 + len(reads))
+        if len(reads) == 3:
+            await asyncio.Event().wait()
+        message = "Kafka does not answer"
+        raise DependencyUnavailable(message, dependency="kafka")
+
+    def record(number: int) -> SimpleNamespace:
+        return SimpleNamespace(offset=number, value=revocation("KEY", "acme", f"key-{number}"))
+
+    reads, compared = list[bool](), list[int]()
+    monkeypatch.setattr(revocation_reader, "follow_topic", follow)
+    monkeypatch.setattr(revocation_reader, "_RETRY_S", 0.001)
+    revocations = Revocations()
+    revocations.on_change(lambda: compared.append(revocations.count))
+    reader = RevocationReader("kafka.test:1", revocations)
+    await reader.start()
+    await eventually(lambda: revocations.count == 102)
+    await reader.stop()
+
+    assert compared == [100, 101, 101, 101, 102], "read, one more, interrupted again, read again, one more"
 
 
 async def test_an_outage_ends_with_what_was_revoked_meanwhile(

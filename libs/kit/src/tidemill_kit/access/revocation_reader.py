@@ -60,6 +60,7 @@ class RevocationReader(Worker):
         while True:
             with suppress(DependencyUnavailable):
                 await self._read()
+            self._revocations.interrupted()
             if not self._interrupted:  # once, however long it lasts
                 _log.warning("access_revocations_interrupted", topic=self._topic)
             self._interrupted = True
@@ -68,7 +69,7 @@ class RevocationReader(Worker):
     async def _read(self) -> None:
         async for record in follow_topic(self._servers, self._topic):
             if record is None:
-                self._revocations.complete = True
+                self._revocations.caught_up()
                 self._caught_up.set()
                 self._interrupted = False
                 _log.info("access_revocations_read", revocations=self._revocations.count)

@@ -64,6 +64,9 @@ class Revocations:
     def __init__(self, *, now: Callable[[], float] = time.time) -> None:
         self.complete = False
         """Whether all was read that the topic held at the start."""
+        self._reads_again = False
+        self._unheard = False
+        """Whether there is something that the listeners were not called for."""
         self._now = now
         self._entries: dict[tuple[Kind, str, str], _Entry] = {}
         self._listeners: list[Callable[[], None]] = []
@@ -75,8 +78,19 @@ class Revocations:
         return len(self._entries)
 
     def on_change(self, listener: Callable[[], None]) -> None:
-        """Call after each revocation."""
+        """Call after each revocation, and once after those that stand in a topic that is read from its beginning."""
         self._listeners.append(listener)
+
+    def caught_up(self) -> None:
+        """Take it that all was read that the topic holds."""
+        self.complete, self._reads_again = True, False
+        self._notify()
+
+    def interrupted(self) -> None:
+        """Take it that the topic will be read from its beginning; what was read so far counts."""
+        if self.complete:
+            self._notify()
+        self._reads_again = True
 
     def apply(self, value: bytes) -> bool:
         """Remember a record; return whether it could be read."""
@@ -91,8 +105,9 @@ class Revocations:
         entry = _Entry(_FOREVER if of_project else revocation.revoke_time.timestamp(), expires_at)
         self._entries[key] = entry.joined(self._entries.get(key))
         self._sweep()
-        for listener in self._listeners:
-            listener()
+        self._unheard = True
+        if self.complete and not self._reads_again:
+            self._notify()
         return True
 
     def check(self, claims: Claims) -> None:
@@ -111,6 +126,12 @@ class Revocations:
             entry = self._entries.get((key[0], claims.project, key[1]))
             if entry is not None and claims.issue_time < entry.revoked_at:
                 raise CredentialRevoked
+
+    def _notify(self) -> None:
+        if self._unheard:
+            self._unheard = False
+            for listener in self._listeners:
+                listener()
 
     def _sweep(self) -> None:
         self._until_sweep -= 1
