@@ -1,6 +1,7 @@
-"""A call that runs ends when its credential is revoked, of either arity, and no other does."""
+"""A call that runs ends when its credential is revoked or expires, of either arity, and no other does."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from tidemill_kit.grpc.server import GrpcServer
 from tidemill_testkit.access import TestIssuer, access_of
 
 WITHIN_S = 5.0
+LEEWAY_S = 30.0
+"""Of an authenticator whose settings say nothing else."""
 
 
 async def stream(_request: object, _context: Context) -> AsyncIterator[GenerateStreamResponse]:
@@ -76,3 +79,25 @@ async def test_a_unary_call_ends_too_and_one_that_is_cancelled_is_no_revoked_one
         async with asyncio.timeout(WITHIN_S):
             assert await first.code() == grpc.StatusCode.UNAUTHENTICATED
         assert second.cancelled()
+
+
+async def test_calls_end_when_their_credential_expires_and_the_leeway_is_over(tmp_path: Path) -> None:
+    issuer = TestIssuer(tmp_path)
+    async with serving(issuer, Revocations()) as channel:
+        soon, later = [
+            bearing(issuer.token("acme", "admin", expire_time=time.time() + left_s)) for left_s in (2 - LEEWAY_S, 10)
+        ]
+        stays, ends = [
+            InferenceServiceStub(channel).GenerateStream(GenerateStreamRequest(), metadata=given, timeout=30)
+            for given in (later, soon)
+        ]
+        unary = SourceServiceStub(channel).GetSource(GetSourceRequest(), metadata=soon, timeout=30)
+        assert [await call.read() for call in (ends, stays)] == [GenerateStreamResponse()] * 2
+
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            async with asyncio.timeout(WITHIN_S):
+                await ends.read()
+
+        assert (ended.value.code(), await unary.code()) == (grpc.StatusCode.UNAUTHENTICATED,) * 2
+        assert "has expired" in (ended.value.details() or "")
+        assert not stays.done()

@@ -1,6 +1,7 @@
 """Where issuers are configured: a base URL and a key are all that a client needs, and nothing else opens a route."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -128,3 +129,13 @@ async def test_an_answer_ends_when_its_key_is_revoked(tmp_path: Path) -> None:
         async with asyncio.timeout(WITHIN_S):
             response = await asking
     assert response.status_code == 401
+
+
+async def test_an_answer_ends_when_its_key_expires_and_the_leeway_is_over(tmp_path: Path) -> None:
+    issuer, answers = TestIssuer(tmp_path), ScriptedAnswers(asyncio.Event())
+    key = issuer.token("acme", "contributor", expire_time=time.time() - 28)
+    async with serving(issuer, answers) as api, asyncio.timeout(WITHIN_S):
+        response = await api.ask(headers={"authorization": f"Bearer {key}"})
+        await answers.left.wait()
+    assert (response.status_code, "has expired" in response.text) == (401, True)
+    assert answers.asked

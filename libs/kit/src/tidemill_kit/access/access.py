@@ -33,7 +33,8 @@ class Access:
             keys, revocations, audience=settings.access_audience, leeway_s=settings.access_leeway_s
         )
         reader = RevocationReader(settings.kafka, revocations)
-        return cls(authenticator=authenticator, running=RunningCalls(revocations), components=(keys, reader))
+        running = RunningCalls(revocations, leeway_s=settings.access_leeway_s)
+        return cls(authenticator=authenticator, running=running, components=(keys, reader))
 
 
 class NoAccess(RuntimeError):

@@ -162,7 +162,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
             return await self._run(rpc, produce, caller)
 
     async def _run(self, rpc: _Rpc, produce: Callable[[], Awaitable[object]], caller: Caller | None) -> object:
-        """Admit the caller and run the handler until the deadline, or until the credential is revoked."""
+        """Admit the caller and run the handler until the deadline, or the end of the credential."""
         remaining_s: float | None = rpc.context.time_remaining()
         running: AbstractContextManager[None] = nullcontext()
         if rpc.policy.public:

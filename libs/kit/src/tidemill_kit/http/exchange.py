@@ -13,13 +13,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidemill_core.application import Caller
-from tidemill_core.errors import DependencyUnavailable, Internal, TidemillError, isolated
+from tidemill_core.errors import DependencyUnavailable, Internal, TidemillError, Unauthenticated, isolated
 from tidemill_core.grpc.context import AUTHORIZATION, PROJECT_SLUG, bind_call
 from tidemill_core.tracing import TRACEPARENT
 from tidemill_kit.access.access import Access
 from tidemill_kit.access.authenticator import Authenticated
 from tidemill_kit.access.credentials import Credentials
-from tidemill_kit.access.errors import CredentialMissing, CredentialRevoked
+from tidemill_kit.access.errors import CredentialMissing
 from tidemill_kit.access.policy import Policy, check
 from tidemill_kit.http.callers import KnownProject, check_host, named_project, project_of
 from tidemill_kit.http.encodings import decoded
@@ -61,8 +61,8 @@ class Exchange:
     stall_s: float
     known_project: KnownProject
     access: Access | None = None
-    revoked: bool = False
-    """Whether the credential was revoked after it was accepted."""
+    ended: Unauthenticated | None = None
+    """Why the request ends early: the credential was revoked, or has expired, after it was accepted."""
     unregister: Callable[[], None] = lambda: None
     started: float = field(default_factory=time.perf_counter)
     status: int = 0
@@ -117,17 +117,17 @@ class Exchange:
             authenticated = await self.access.authenticator.authenticate(sent)
             check(authenticated.caller, policy)
             caller = authenticated.caller
-            self._end_when_revoked(self.access, authenticated)
+            self._end_with_credential(self.access, authenticated)
         structlog.contextvars.bind_contextvars(project=caller.project)
         bind_call(caller, remaining_s=None)
         return caller
 
-    def _end_when_revoked(self, access: Access, authenticated: Authenticated) -> None:
+    def _end_with_credential(self, access: Access, authenticated: Authenticated) -> None:
         task = asyncio.current_task()
 
-        def end() -> None:
-            if not self.revoked and task is not None:
-                self.revoked = True
+        def end(error: Unauthenticated) -> None:
+            if self.ended is None and task is not None:
+                self.ended = error
                 task.cancel()
 
         self.unregister = access.running.register(authenticated.claims, end)
@@ -182,6 +182,7 @@ class Exchange:
         Raises:
             ClientLeft: it did.
             DependencyUnavailable: the server was stopped meanwhile.
+            Unauthenticated: the credential was revoked meanwhile, or has expired.
 
         """
         block = asyncio.current_task()
@@ -203,8 +204,8 @@ class Exchange:
             block.uncancel()
             if left:
                 raise ClientLeft from error
-            if self.revoked:
-                raise CredentialRevoked from error
+            if self.ended is not None:
+                raise self.ended from error
             message = "the service is stopping: try again"
             raise DependencyUnavailable(message, dependency="server") from error
         finally:
@@ -286,10 +287,10 @@ class HttpEdge:
             await self._refuse(exchange, error)
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if not exchange.revoked or task is None or exchange.status:
+            if exchange.ended is None or task is None or exchange.status:
                 raise
             task.uncancel()
-            await self._refuse(exchange, CredentialRevoked())
+            await self._refuse(exchange, exchange.ended)
 
     async def _refuse(self, exchange: Exchange, error: TidemillError) -> None:
         exchange.reason = error.reason
