@@ -131,7 +131,8 @@ async def test_a_document_that_takes_too_much_memory_harms_no_other_one(preparat
 
 
 async def test_a_pool_that_broke_is_replaced(preparation: ProcessPreparation) -> None:
-    preparation._processes._processes._pool.stop()  # type: ignore[no-untyped-call]  # noqa: SLF001 - nothing is known to break it
+    async with preparation._processes._processes._processes.one() as pool:  # noqa: SLF001 - nothing is known to break it
+        pool.stop()  # type: ignore[no-untyped-call]
 
     assert await preparation.mask("acme", "ada@acme.example") == "[EMAIL]"
 

@@ -23,6 +23,7 @@ import structlog
 from pebble import ProcessExpired, ProcessPool
 
 from tidemill_core.errors import NativePanic, RateLimited, isolated
+from tidemill_kit.workers.idle_processes import IdleProcesses
 
 R = TypeVar("R")
 _RETRY_AFTER_S = 1.0
@@ -110,19 +111,19 @@ class BoundedProcesses:
     limits: ProcessLimits
     name: str
     prepare: Callable[[], None] | None = None
-    _pool: ProcessPool = field(init=False)
+    _processes: IdleProcesses = field(init=False)
     _shares: Shares = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make the pool, whose processes come with the first work."""
-        self._pool = self._new_pool()
+        """Make the pool, whose processes come with the work, and end when there has long been none."""
+        most, answer_s = self.limits.workers, self.limits.wall_s
+        self._processes = IdleProcesses(name=self.name, most=most, answer_s=answer_s, new_pool=self._new_pool)
         share = self.limits.share or self.limits.workers
         self._shares = Shares(share, waiting=self.limits.waiting, what=self.name)
 
     async def stop(self) -> None:
         """Stop the processes; what is in work is given up."""
-        self._pool.stop()  # type: ignore[no-untyped-call]  # pebble leaves this one out
-        await asyncio.to_thread(self._pool.join)
+        await self._processes.stop()
 
     async def run(self, project: str, work: Callable[..., R], *arguments: object) -> R:
         """Return what the work returns.
@@ -136,13 +137,11 @@ class BoundedProcesses:
             return await self._outcome(work, *arguments)
 
     async def _outcome(self, work: Callable[..., R], *arguments: object) -> R:
-        if not self._pool.active:
-            _log.error("process_pool_replaced", pool=self.name)
-            self._pool = self._new_pool()
         limits = self.limits
-        future = self._pool.schedule(_bounded, args=(limits.cpu_s, work, *arguments), timeout=limits.wall_s)
         try:
-            outcome: R | _Ended = await asyncio.wrap_future(future)
+            async with self._processes.one() as pool:
+                future = pool.schedule(_bounded, args=(limits.cpu_s, work, *arguments), timeout=limits.wall_s)
+                outcome: R | _Ended = await asyncio.wrap_future(future)
         except TimeoutError as error:
             _log.warning("process_stopped", pool=self.name, after_s=limits.wall_s)
             raise WorkEndedError(cause="wall", why=f"took more than {limits.wall_s:g} s") from error
@@ -162,7 +161,7 @@ class BoundedProcesses:
         # Neither fork after gRPC has its threads, nor a stray child when this process is killed.
         context = multiprocessing.get_context("spawn")
         return ProcessPool(
-            max_workers=self.limits.workers,
+            max_workers=1,
             initializer=_begin,
             initargs=(self.limits.memory_bytes, self.prepare),
             context=context,

@@ -1,0 +1,99 @@
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tidemill_kit.workers import idle_processes
+from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits, WorkEndedError
+from tidemill_testkit.loop_lag import loop_lag
+
+LIMITS = ProcessLimits(workers=3, cpu_s=5, wall_s=10, memory_bytes=512 << 20)
+
+
+@pytest_asyncio.fixture
+async def processes(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[BoundedProcesses]:
+    monkeypatch.setattr(idle_processes, "IDLE_S", 0.5)
+    made = BoundedProcesses(LIMITS, "tests")
+    yield made
+    await made.stop()
+
+
+def met(folder: Path, others: int) -> int:
+    """Return this process's id when as many do this at the same time."""
+    folder.mkdir(exist_ok=True)
+    (folder / str(os.getpid())).touch()
+    while len(list(folder.iterdir())) < others:
+        time.sleep(0.01)
+    return os.getpid()
+
+
+def running(processes: set[int]) -> set[int]:
+    return {process for process in processes if Path(f"/proc/{process}").exists()}
+
+
+async def only_one_of(processes: set[int]) -> int:
+    deadline = time.monotonic() + 30
+    while len(left := running(processes)) > 1:
+        assert time.monotonic() < deadline, f"{left} still run"
+        await asyncio.sleep(0.05)
+    (kept,) = left
+    return kept
+
+
+async def at_once(processes: BoundedProcesses, folder: Path, count: int) -> set[int]:
+    work = (processes.run(f"p{n}", met, folder, count) for n in range(count))
+    return set(await asyncio.gather(*work))
+
+
+async def test_processes_without_work_end_but_one_and_work_at_once_brings_them_back(
+    processes: BoundedProcesses, tmp_path: Path
+) -> None:
+    async with loop_lag() as lag:
+        first = await at_once(processes, tmp_path / "first", 3)
+        kept = await only_one_of(first)
+        assert await processes.run("acme", os.getpid) == kept
+        again = await at_once(processes, tmp_path / "again", 3)
+
+    assert len(first) == len(again) == 3
+    assert first & again == {kept}
+    assert lag.worst_s < 0.2
+
+
+async def test_work_that_is_stuck_holds_up_no_other_after_the_processes_ended(
+    processes: BoundedProcesses, tmp_path: Path
+) -> None:
+    kept = await only_one_of(await at_once(processes, tmp_path / "first", 3))
+    stuck = asyncio.create_task(processes.run("evil", time.sleep, 600))
+    await asyncio.sleep(0)
+
+    assert await processes.run("acme", os.getpid) != kept
+    assert not stuck.done()
+    with pytest.raises(WorkEndedError, match="took more than 10 s"):
+        await stuck
+    assert kept not in await at_once(processes, tmp_path / "again", 3)
+
+
+async def test_a_process_whose_work_is_given_up_is_replaced_before_it_takes_other_work(
+    processes: BoundedProcesses, tmp_path: Path
+) -> None:
+    given_up = [asyncio.create_task(processes.run(f"p{n}", time.sleep, 600)) for n in range(3)]
+    await asyncio.sleep(1)
+    for work in given_up:
+        work.cancel()
+
+    assert len(await at_once(processes, tmp_path / "all", 3)) == 3
+
+
+async def test_stopping_ends_every_process_in_work_and_free(processes: BoundedProcesses, tmp_path: Path) -> None:
+    all_three = await at_once(processes, tmp_path / "all", 3)
+    work = asyncio.create_task(processes.run("acme", time.sleep, 600))
+    await asyncio.sleep(0.1)
+    await processes.stop()
+
+    assert running(all_three) == set()
+    work.cancel()
+    assert await processes.run("acme", os.getpid) not in all_three
