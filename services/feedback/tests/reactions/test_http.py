@@ -189,3 +189,25 @@ async def test_where_issuers_are_configured_a_page_needs_the_answer_s_token_and_
 
     statuses = [each.status_code for each in (by_token, without, listed, too_low, wrong)]
     assert statuses == [200, 403, 401, 403, 401]
+
+
+async def test_without_a_credential_an_absent_reaction_is_answered_as_a_wrong_token(tmp_path: Path) -> None:
+    issuer = TestIssuer(tmp_path)
+    async with open_page(access=access_of(issuer)) as page:
+        given = (await page.react()).json()["id"]
+        wrong, absent, elsewhere = [
+            await page.http.delete(f"/v1/feedback/{feedback}", headers={"Feedback-Token": token, **headers})
+            for feedback, token, headers in (
+                (given, page.token + "x", {}),
+                ("none", page.token, {}),
+                ("none", page.token, {"OpenAI-Project": "absent"}),
+            )
+        ]
+        page.http.headers["authorization"] = f"Bearer {issuer.token('acme', 'contributor')}"
+        credentialed = await page.withdraw("none")
+        withdrawn = await page.withdraw(given)
+
+    assert wrong.status_code == 403
+    assert (credentialed.status_code, withdrawn.status_code) == (404, 200)
+    assert absent.content == wrong.content
+    assert elsewhere.content == wrong.content

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,7 +12,9 @@ from services.inference.tests.openai_api.apis import TOKENS, ApiClient, Lines, S
 from tidemill.feedback.v1 import feedback_pb2, feedback_service_pb2, feedback_service_pb2_grpc
 from tidemill_core.errors import InvalidInput, NotFound, TidemillError, Violation
 from tidemill_core.grpc.client import open_channel
+from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.server import GrpcServer, current_caller
+from tidemill_testkit.access import TestIssuer, access_of
 from tidemill_testkit.clocks import NOON
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -64,16 +67,15 @@ class Feedback(feedback_service_pb2_grpc.FeedbackServiceServicer):
 
 
 @asynccontextmanager
-async def feedback_api() -> AsyncIterator[tuple[ApiClient, Feedback]]:
+async def feedback_api(*, access: Access | None = None) -> AsyncIterator[tuple[ApiClient, Feedback]]:
     feedback = Feedback()  # type: ignore[abstract] # what it lacks answers UNIMPLEMENTED
     registration = (feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server, feedback)
     server = GrpcServer(settings(), [registration])
     await server.start()
     channel = open_channel(f"127.0.0.1:{server.port}", name="feedback", timeout_s=5)
     try:
-        async with open_api(
-            ScriptedAnswers(), feedback=feedback_service_pb2_grpc.FeedbackServiceStub(channel), cors_origins=(SHOP,)
-        ) as api:
+        stub = feedback_service_pb2_grpc.FeedbackServiceStub(channel)
+        async with open_api(ScriptedAnswers(), feedback=stub, cors_origins=(SHOP,), access=access) as api:
             yield api, feedback
     finally:
         await channel.close()
@@ -252,3 +254,16 @@ async def test_without_a_key_for_tokens_no_reaction_is_withdrawn() -> None:
 
     assert refused.status_code == 400
     assert "INFERENCE_FEEDBACK_TOKEN_KEY" in refused.json()["error"]["message"]
+
+
+async def test_without_a_credential_an_absent_reaction_is_answered_as_a_wrong_token(tmp_path: Path) -> None:
+    issuer = TestIssuer(tmp_path)
+    shown = {"authorization": f"Bearer {issuer.token('acme', 'contributor')}"}
+    async with feedback_api(access=access_of(issuer)) as (api, _):
+        wrong, absent, credentialed = [
+            await api.http.delete(f"/v1/feedback/{feedback}", headers={"Feedback-Token": TOKEN, **headers})
+            for feedback, headers in (("f-2", {}), ("f-9", {}), ("f-9", shown))
+        ]
+
+    assert (wrong.status_code, credentialed.status_code) == (403, 404)
+    assert (absent.status_code, absent.content) == (403, wrong.content)

@@ -95,6 +95,11 @@ class Exchange:
         """Return the caller's value, or ""."""
         return self.headers.get(name, "")
 
+    @property
+    def anonymous(self) -> bool:
+        """Whether no credential is shown where they are demanded: nothing is said of what a project has."""
+        return self.access is not None and AUTHORIZATION not in self.headers
+
     async def admit(self, policy: Policy, *, has_token: bool = False) -> Caller:
         """Return who calls, and be that caller for the rest of the request, which has no deadline of its own.
 
@@ -109,7 +114,7 @@ class Exchange:
         in_path = self.scope.get("path_params", {}).get("project", "")
         if self.access is None:
             caller = Caller(project=await project_of(self.headers, in_path, self.known_project))
-        elif has_token and AUTHORIZATION not in self.headers:
+        elif has_token and self.anonymous:
             caller = Caller(project=_required(named_project(self.headers, in_path)))
         else:
             project = named_project(self.headers, in_path)

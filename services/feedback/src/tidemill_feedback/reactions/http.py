@@ -20,6 +20,7 @@ from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import feedback_pb2
 from tidemill.feedback.v1 import feedback_service_pb2 as pb
 from tidemill_core.application import Caller, Clock
+from tidemill_core.errors import NotFound
 from tidemill_core.resources import MAX_REQUEST_ID, check_request_id
 from tidemill_feedback.errors import FeedbackOfAnother, TokensNotConfigured
 from tidemill_kit.grpc.policies import policy_of
@@ -106,7 +107,12 @@ class HttpFeedback:
         check_request_id(request_id)
         if self.tokens is None:
             raise TokensNotConfigured
-        known = await self._called("GetFeedback", pb.GetFeedbackRequest(id=http.path_params["id"]), caller)
+        try:
+            known = await self._called("GetFeedback", pb.GetFeedbackRequest(id=http.path_params["id"]), caller)
+        except NotFound:
+            if exchange.anonymous:
+                raise self.tokens.refusal() from None
+            raise
         exchange.facts["inference"] = known.inference
         self._check(http.headers.get(_TOKEN_HEADER, ""), caller.project, known.inference)
         withdrawn = known.state == feedback_pb2.FEEDBACK_STATE_WITHDRAWN

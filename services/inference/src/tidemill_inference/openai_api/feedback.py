@@ -27,6 +27,7 @@ from tidemill_core.errors import (
     DependencyUnavailable,
     Internal,
     InvalidInput,
+    NotFound,
     PermissionDenied,
     PreconditionFailed,
     Violation,
@@ -143,7 +144,13 @@ class HttpFeedback:
         if self.tokens is None:
             raise TokensNotConfigured
         with self._asked(caller) as feedback:
-            known = (await feedback.GetFeedback(pb.GetFeedbackRequest(id=request.id), timeout=self.timeout_s)).feedback
+            try:
+                asked = pb.GetFeedbackRequest(id=request.id)
+                known = (await feedback.GetFeedback(asked, timeout=self.timeout_s)).feedback
+            except NotFound:
+                if exchange.anonymous:
+                    raise self.tokens.refusal() from None
+                raise
             exchange.facts["inference"] = known.inference
             self._check(http.headers.get(_TOKEN_HEADER, ""), caller.project, known.inference)
             is_withdrawn = known.state == feedback_pb2.FEEDBACK_STATE_WITHDRAWN
