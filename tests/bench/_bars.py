@@ -145,7 +145,7 @@ SECONDS: Mapping[str, float] = {
     STORE_CALLS: 15,
     ACCESS: 20,
     DOCUMENTS: 100,
-    IDLE: 60,
+    IDLE: 190,
 }
 """About how long each takes, for the estimate."""
 _START_S = 40

@@ -18,7 +18,8 @@ from tests.bench._figures import report
 from tidemill_client.connection import Addresses, Connection
 from tidemill_local.addresses import Addresses as StackAddresses
 
-IDLE_S = 30
+IDLE_S = 100
+"""Long enough for idle processes to end (`tidemill_kit.workers.idle_processes`)."""
 
 
 async def main(stack: Path) -> None:
