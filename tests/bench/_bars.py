@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.bars import MAX_STACK_GB
 from tests.bench._figures import FILE, Figure, figures_in
 from tidemill_kit.models.numeric_format import computes_bfloat16
 from tidemill_local import LocalStack
@@ -57,7 +58,7 @@ BARS = (
         what="memory of all processes idle, both models in use",
         measured_by=IDLE,
         before="2.6 GB",
-        at_most=2.0,
+        at_most=MAX_STACK_GB,
     ),
     Bar(
         name="events_in_memory",

@@ -23,7 +23,6 @@ from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_kit.runtime.logging import configure_logging
 from tidemill_testkit.access import TestIssuer, access_of
 
-MAX_MS = 0.3
 ROLES = ("contributor", "operator")
 GROUPS = frozenset(f"group-{number:02}" for number in range(20))
 Way = Callable[[int], Awaitable[object]]
@@ -36,8 +35,8 @@ async def measured(way: Way, number: int) -> tuple[float, float]:
     return (perf_counter() - begun) * 1000, (process_time() - begun_cpu) * 1000
 
 
-async def main(calls: int) -> int:
-    """Measure, print, and return 1 where the check of a known token takes longer than it may."""
+async def main(calls: int) -> None:
+    """Measure and print."""
     configure_logging(settings(log_level="error"))
     with tempfile.TemporaryDirectory() as folder:
         issuer = TestIssuer(Path(folder))
@@ -68,10 +67,8 @@ async def main(calls: int) -> int:
     for name, (took_ms, cpu_ms) in medians.items():
         added = f"{took_ms - medians['without'][0]:+6.3f} ms  {cpu_ms - medians['without'][1]:+6.3f} ms of CPU"
         sys.stdout.write(f"{name:8} {took_ms:6.3f} ms  {cpu_ms:6.3f} ms of CPU   {added}\n")
-    added_ms = medians["cached"][0] - medians["without"][0]
-    report("access_check", added_ms, "ms")
-    return 1 if added_ms >= MAX_MS else 0
+    report("access_check", medians["cached"][0] - medians["without"][0], "ms")
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)))
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000))

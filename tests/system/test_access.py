@@ -50,6 +50,7 @@ async def first_reply(channel: Any, method: MethodDescriptor) -> object:  # noqa
 async def test_no_rpc_of_a_service_is_answered_without_a_credential(platform: Platform, service: str) -> None:
     channel = open_channel(platform.addresses.of(service), project=platform.project)
 
+    assert rpcs(service)
     for method in rpcs(service):
         with pytest.raises(Unauthenticated) as refused:
             await first_reply(channel, method)
