@@ -79,7 +79,9 @@ class EveryProject:
     async def list(self, page: PageRequest) -> Page[Project]:
         found = sorted((each for each in self._projects.all() if each.id > page.token), key=lambda each: each.id)
         more = found[: page.size][-1].id if len(found) > page.size else ""
-        return Page(items=found[: page.size], next_token=more)
+        return Page(
+            items=[replace(each, members=(), removed=(), revoked={}) for each in found[: page.size]], next_token=more
+        )
 
     async def count(self, *, limit: int) -> int:
         return min(limit, len(self._projects.all()))

@@ -63,6 +63,22 @@ async def test_all_projects_are_listed_by_id_whatever_their_age(database: Databa
         await every.list(PageRequest(token="other"))  # noqa: S106 - of a page
 
 
+async def test_a_list_of_projects_reads_no_members_and_ends_where_a_reply_would_be_too_large(
+    database: Database,
+) -> None:
+    projects, every = projects_in(database), MongoAllProjects(database["projects"])
+    member = Member(id="m", subject="user:ada", roles=("admin",), create_time=NOON, update_time=NOON)
+    for name in ("a", "b", "c"):
+        large = Project(id=name, project=name, display_name="x" * 2_000_000, members=(member,))
+        await projects.add(large, request=Request.internal())
+
+    first = await every.list(PageRequest())
+    second = await every.list(PageRequest(token=first.next_token))
+
+    assert [each.id for each in (*first.items, *second.items)] == ["a", "b"]
+    assert first.items[0].members == ()
+
+
 async def test_revocations_of_one_project_have_a_record_key_each(database: Database) -> None:
     projects = projects_in(database)
     await projects.add(Project(id="acme", project="acme"), request=Request.internal())

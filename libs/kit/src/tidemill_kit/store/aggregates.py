@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, NoReturn, Protocol, TypeVar
 
-import bson
-
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import Clock, Page, PageRequest, Request, SystemClock
 from tidemill_core.characters import clean_line
@@ -41,6 +39,7 @@ from tidemill_kit.store.mongo import (
     document_id,
     encoded,
     plain,
+    read_page,
     translated,
 )
 from tidemill_kit.store.outbox import WITH_EVENTS, EventCodec, NewEvents, Outbox, OutboxLimits, TooLarge
@@ -50,9 +49,8 @@ A = TypeVar("A", bound=Aggregate)
 
 _ATTEMPTS = 8
 _FIRST_PAUSE_S = 0.005
-_MAX_PAGE_BYTES = 3 * 1024 * 1024
-"""As stored; what a page of them becomes fits into the 4 MiB that a gRPC client takes by default."""
-_FOR_READING = {"requests": False, "outbox": False}
+FOR_READING: Mapping[str, bool] = {"requests": False, "outbox": False}
+"""The projection of reads: without what only writes need."""
 _FOR_WRITING = {"outbox.data": False}  # which may be 6 MB while Kafka is down; one path, as each costs the server time
 _SUPERSEDED = frozenset({"outbox_at_1", "project_1_create_time_1_id_1"})
 
@@ -139,7 +137,7 @@ class MongoAggregates(Generic[A]):
     async def get(self, project: str, aggregate_id: str) -> A:
         """See `Aggregates.get`."""
         with translated():
-            document = await self._collection.find_one({"_id": document_id(project, aggregate_id)}, _FOR_READING)
+            document = await self._collection.find_one({"_id": document_id(project, aggregate_id)}, FOR_READING)
         if document is None or document["deleted"]:
             raise self._missing(aggregate_id)
         return self._decoded(document)
@@ -148,7 +146,7 @@ class MongoAggregates(Generic[A]):
         """See `Aggregates.get_many`."""
         query = {"_id": {"$in": [document_id(project, each) for each in aggregate_ids]}}
         with translated():
-            documents = await self._collection.find(query, _FOR_READING).to_list(None)
+            documents = await self._collection.find(query, FOR_READING).to_list(None)
         return {document["id"]: self._decoded(document) for document in documents if not document["deleted"]}
 
     async def list(
@@ -166,15 +164,8 @@ class MongoAggregates(Generic[A]):
             same_time = {"create_time": place.create_time, "id": {onward: place.id}}
             query["create_time"] = {f"{onward}e": place.create_time}  # where an index is begun at; $or does not say
             query["$or"] = [{"create_time": {onward: place.create_time}}, same_time]
-        shown, more, remaining_bytes = list[Document](), False, _MAX_PAGE_BYTES
-        with translated():
-            found = self._collection.find(query, _FOR_READING).sort([("create_time", step), ("id", step)])
-            async for document in found.limit(size + 1):
-                remaining_bytes -= len(bson.encode(document))
-                more = bool(shown) and (len(shown) == size or remaining_bytes < 0)
-                if more:
-                    break
-                shown.append(document)
+        found = self._collection.find(query, FOR_READING).sort([("create_time", step), ("id", step)])
+        shown, more = await read_page(found, size)
         token = token_after(Place(shown[-1]["create_time"], shown[-1]["id"]), digest=digest) if more else ""
         return Page(items=[self._decoded(document) for document in shown], next_token=token)
 
@@ -358,9 +349,19 @@ class MongoAggregates(Generic[A]):
         return named | {"_id": saved.id, "state": state, "schema": self._codec.schema, "outbox": []}
 
     def _decoded(self, document: Document) -> A:
-        identity = Identity(**{name: document[name] for name in Identity.__slots__})
-        with readable(document["_id"], schema=document["schema"], known=self._codec.schema):
-            return self._codec.decode(identity, document["state"], document["schema"])
+        return decoded(self._codec, document)
+
+
+def decoded(codec: Codec[A], document: Document) -> A:
+    """Return the aggregate of a document.
+
+    Raises:
+        DependencyUnavailable: a newer version wrote it.
+
+    """
+    identity = Identity(**{name: document[name] for name in Identity.__slots__})
+    with readable(document["_id"], schema=document["schema"], known=codec.schema):
+        return codec.decode(identity, document["state"], document["schema"])
 
 
 def _readable(labels: Mapping[str, str]) -> dict[str, str]:

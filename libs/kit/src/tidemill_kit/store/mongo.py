@@ -9,7 +9,7 @@ import pymongo
 from bson import decode, encode
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
-from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorCursor, AsyncIOMotorDatabase
 from pymongo.errors import (
     BulkWriteError,
     ConfigurationError,
@@ -26,8 +26,11 @@ RawDocument: TypeAlias = RawBSONDocument
 Client: TypeAlias = "AsyncIOMotorClient[Document]"
 Database: TypeAlias = "AsyncIOMotorDatabase[Document]"
 Collection: TypeAlias = "AsyncIOMotorCollection[Document]"
+Cursor: TypeAlias = "AsyncIOMotorCursor[Document]"
 
 CONNECT_TIMEOUT_S = 2.0
+MAX_PAGE_BYTES = 3 * 1024 * 1024
+"""As stored; what a page of them becomes fits into the 4 MiB that a gRPC client takes by default."""
 
 _DUPLICATE_KEY = 11000
 
@@ -136,6 +139,23 @@ async def count_up_to(collection: Collection, chosen: Document, *, limit: int) -
     with translated():
         count: int = await collection.count_documents(chosen, limit=limit)
     return count
+
+
+async def read_page(found: Cursor, size: int) -> tuple[Sequence[Document], bool]:
+    """Return the first documents, `size` at most and fewer where they are large, and whether there are more.
+
+    Raises:
+        DependencyUnavailable: MongoDB does not answer.
+
+    """
+    shown, remaining_bytes = list[Document](), MAX_PAGE_BYTES
+    with translated():
+        async for document in found.limit(size + 1):
+            remaining_bytes -= len(encode(document))
+            if shown and (len(shown) == size or remaining_bytes < 0):
+                return shown, True
+            shown.append(document)
+    return shown, False
 
 
 async def updated(

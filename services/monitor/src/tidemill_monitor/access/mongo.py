@@ -3,8 +3,8 @@
 from tidemill_core.application import Page, PageRequest
 from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
 from tidemill_kit.mapping import DocumentCodec, Form, as_pairs
-from tidemill_kit.store.aggregates import Identity
-from tidemill_kit.store.mongo import Collection, Document, count_up_to, document_id, translated
+from tidemill_kit.store.aggregates import FOR_READING, decoded
+from tidemill_kit.store.mongo import Collection, Document, count_up_to, document_id, read_page
 from tidemill_monitor.access.domain.api_key import ApiKey
 from tidemill_monitor.access.domain.names import ALL_PROJECTS
 from tidemill_monitor.access.domain.project import Project
@@ -17,7 +17,8 @@ SERVICE_ACCOUNTS = DocumentCodec(ServiceAccount, event=revocation_payload)
 ROLES = DocumentCodec(Role, event=revocation_payload)
 API_KEYS = DocumentCodec(ApiKey, event=revocation_payload)
 KEY_LISTS = [("service_account",)]
-_FOR_READING = {"outbox": False, "requests": False}
+_FOR_LISTS = {**FOR_READING, "state.members": False, "state.removed": False, "state.revoked": False}
+"""A project with all its members may take megabytes."""
 
 
 class MongoAllProjects:
@@ -32,19 +33,10 @@ class MongoAllProjects:
         query: Document = {"deleted": False}
         if place := place_of(page.token, digest=digest):
             query["_id"] = {"$gt": document_id(place.id, place.id)}
-        with translated():
-            found = await self._projects.find(query, _FOR_READING).sort("_id", 1).limit(size + 1).to_list(None)
-        projects = [_decoded(document) for document in found[:size]]
-        token = ""
-        if len(found) > size:
-            token = token_after(Place(found[size - 1]["create_time"], projects[-1].id), digest=digest)
-        return Page(items=projects, next_token=token)
+        shown, more = await read_page(self._projects.find(query, _FOR_LISTS).sort("_id", 1), size)
+        token = token_after(Place(shown[-1]["create_time"], shown[-1]["id"]), digest=digest) if more else ""
+        return Page(items=[decoded(PROJECTS, document) for document in shown], next_token=token)
 
     async def count(self, *, limit: int) -> int:
         """See `AllProjects.count`."""
         return await count_up_to(self._projects, {}, limit=limit)
-
-
-def _decoded(document: Document) -> Project:
-    identity = Identity(**{name: document[name] for name in Identity.__slots__})
-    return PROJECTS.decode(identity, document["state"], document["schema"])

@@ -24,7 +24,7 @@ class AllProjects(Protocol):
     """The projects of the installation."""
 
     async def list(self, page: PageRequest) -> Page[Project]:
-        """Return a page in the order of ids.
+        """Return a page in the order of ids, without members.
 
         Raises:
             InvalidInput: the page's size or token is not usable.
