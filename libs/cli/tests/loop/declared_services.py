@@ -7,14 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from tidemill_cli.loop.kinds import KINDS
-from tidemill_client.declared import Declared
+from tidemill_client.resources import Resources
 from tidemill_core.errors import AlreadyExists, Conflict, NotFound, TidemillError
 
 
 class Keeper:
     """The resources of one kind. `normalise` is what the service makes of one before it keeps it."""
 
-    def __init__(self, kind: type[Declared[Any]], normalise: Callable[[Any], None] = lambda _message: None) -> None:
+    def __init__(self, kind: type[Resources[Any]], normalise: Callable[[Any], None] = lambda _message: None) -> None:
         self.kind = kind
         self.stored: dict[str, Any] = {}
         self.written: list[str] = []

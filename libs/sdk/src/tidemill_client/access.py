@@ -3,17 +3,13 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, TypeVar
-
-from google.protobuf.field_mask_pb2 import FieldMask
 
 from tidemill.monitor.v1 import access_service_pb2 as pb
 from tidemill.monitor.v1.access_pb2 import ApiKey, Member, Project, Role, ServiceAccount
 from tidemill_client.connection import Connection
 from tidemill_client.pages import each
+from tidemill_client.resources import Resources
 from tidemill_core.errors import NotFound, PreconditionFailed
-
-R = TypeVar("R", Project, Member, ServiceAccount, Role)
 
 
 class KeyWithoutToken(PreconditionFailed):
@@ -35,58 +31,20 @@ class IssuedKey:
     token: str = field(repr=False)
 
 
-class _Resources(Generic[R]):
-    """The resources of one kind, by the RPCs that each has."""
-
-    _noun: str
-    _field: str
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def get(self, name: str) -> R:
-        """Return a resource."""
-        return await self._call("Get", id=name)
-
-    def all(self) -> AsyncIterator[R]:
-        """Yield the resources."""
-        request = getattr(pb, f"List{self._noun}sRequest")()
-        rpc = getattr(self._connection.access, f"List{self._noun}s")
-        return each(rpc, request, lambda page: getattr(page, f"{self._field}s"))
-
-    async def create(self, resource: R) -> R:
-        """Create a resource."""
-        return await self._call("Create", **{self._field: resource})
-
-    async def update(self, resource: R, *fields: str) -> R:
-        """Update the named fields; a set etag makes the update conditional."""
-        return await self._call("Update", **{self._field: resource}, update_mask=FieldMask(paths=fields))
-
-    async def delete(self, name: str, *, etag: str = "") -> R:
-        """Delete a resource; a set etag makes the deletion conditional."""
-        return await self._call("Delete", id=name, etag=etag)
-
-    async def _call(self, verb: str, **fields: Any) -> R:  # noqa: ANN401 - of each RPC's request
-        rpc = f"{verb}{self._noun}"
-        reply = await getattr(self._connection.access, rpc)(getattr(pb, f"{rpc}Request")(**fields))
-        changed: R = getattr(reply, self._field)
-        return changed
-
-
-class Projects(_Resources[Project]):
+class Projects(Resources[Project]):
     """The projects that the caller may see. A deleted one's credentials are revoked for good."""
 
-    _noun, _field = "Project", "project"
+    contract, stub, noun, field = pb, "access", "Project", "project"
 
-    async def create(self, resource: Project, *, admin: str = "") -> Project:
+    async def create(self, resource: Project, *, validate_only: bool = False, admin: str = "") -> Project:
         """Create a project, with the caller, or `admin` (`user:<name>`, `group:<name>`), as its first admin."""
-        return await self._call("Create", project=resource, admin=admin)
+        return await self._call("Create", project=resource, validate_only=validate_only, admin=admin)
 
 
-class Members(_Resources[Member]):
+class Members(Resources[Member]):
     """The persons and groups with roles in a project."""
 
-    _noun, _field = "Member", "member"
+    contract, stub, noun, field = pb, "access", "Member", "member"
 
     async def add(self, subject: str, *roles: str) -> Member:
         """Give roles to `user:<name>` or `group:<name>`."""
@@ -116,16 +74,16 @@ class Members(_Resources[Member]):
         return await self.delete(member.id, etag=member.etag)
 
 
-class ServiceAccounts(_Resources[ServiceAccount]):
+class ServiceAccounts(Resources[ServiceAccount]):
     """The identities of programs. API keys of one that loses roles, or is deleted, are revoked."""
 
-    _noun, _field = "ServiceAccount", "service_account"
+    contract, stub, noun, field = pb, "access", "ServiceAccount", "service_account"
 
 
-class Roles(_Resources[Role]):
+class Roles(Resources[Role]):
     """A project's own roles: sets of RPCs, beside the built-in ones."""
 
-    _noun, _field = "Role", "role"
+    contract, stub, noun, field = pb, "access", "Role", "role"
 
 
 class Keys:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tidemill_client import declared
-from tidemill_client.declared import Declared
+from tidemill_client.resources import Resources
 
-KINDS: Mapping[str, type[Declared[Any]]] = {
+KINDS: Mapping[str, type[Resources[Any]]] = {
     "source": declared.Sources,
     "collection": declared.Collections,
     "prompt": declared.Prompts,
