@@ -1,10 +1,11 @@
 """The addresses of a running stack, read from stack.json."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from tidemill_core.private_files import replace_private
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +41,4 @@ class Addresses:
 
 def write_private(path: Path, document: object) -> None:
     """Replace a JSON file that only its owner may read; a reader sees the old one or the new one."""
-    fresh = path.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(json.dumps(document, indent=2) + "\n")
-    fresh.replace(path)
+    replace_private(path, f"{json.dumps(document, indent=2)}\n".encode())

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from tidemill_core.grpc.credentials import Credential, FileCredential
+from tidemill_core.private_files import replace_private
 
 ALL_PROJECTS = "*"
 _FILE_OF_ALL = "_all"  # no project has an underscore in it
@@ -25,12 +26,7 @@ def remember_login(monitor: str, project: str, token: str) -> Path:
     """Write the token of a login, and return where."""
     file = login_file(monitor, project)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = file.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as opened:
-        opened.write(f"{token}\n")
-    fresh.replace(file)
+    replace_private(file, f"{token}\n".encode("ascii"))
     return file
 
 

@@ -5,7 +5,6 @@ tokens are written anew, for a year, and services read theirs again when it chan
 """
 
 import json
-import os
 import sys
 import time
 import uuid
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from joserfc.jwk import JWKRegistry, Key, OKPKey
 
+from tidemill_core.private_files import replace_private
 from tidemill_kit.access.tokens import ANY_PROJECT, SERVICE, Claims, public_set, signed
 
 ISSUER = "https://tidemill.local"
@@ -52,15 +52,15 @@ class AccessFiles:
         """Write them all; the signing key only where there is none."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = self._signing_key()
-        _replace(self.public_keys, public_set([key]))
-        _replace(self.admin, _token(key, issuer, ADMIN, roles=frozenset({"installation_admin"})))
+        replace_private(self.public_keys, public_set([key]))
+        replace_private(self.admin, _token(key, issuer, ADMIN, roles=frozenset({"installation_admin"})))
         for name in services:
-            _replace(self.service(name), _token(key, issuer, SERVICE + name))
+            replace_private(self.service(name), _token(key, issuer, SERVICE + name))
 
     def _signing_key(self) -> Key:
         if not self.signing_keys.exists():
             key = OKPKey.generate_key("Ed25519", {"alg": "EdDSA", "use": "sig"}, auto_kid=True)
-            _replace(self.signing_keys, json.dumps({"keys": [key.as_dict(private=True)]}).encode())
+            replace_private(self.signing_keys, json.dumps({"keys": [key.as_dict(private=True)]}).encode())
         return JWKRegistry.import_key(json.loads(self.signing_keys.read_text("utf-8"))["keys"][0])
 
 
@@ -76,15 +76,6 @@ def _token(key: Key, issuer: str, subject: str, *, roles: frozenset[str] = froze
         roles=roles,
     )
     return signed(claims, key).encode() + b"\n"
-
-
-def _replace(file: Path, content: bytes) -> None:
-    """Write a file that its owner alone may read; a reader sees the old one or the new one."""
-    fresh = file.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as written:
-        written.write(content)
-    fresh.replace(file)
 
 
 if __name__ == "__main__":
