@@ -15,6 +15,7 @@ from tidemill_cli.output import chosen_project, moment, run, show, stderr
 from tidemill_client.connection import Addresses, Connection
 from tidemill_client.logins import ALL_PROJECTS, forget_logins, remember_login
 from tidemill_core.errors import DependencyUnavailable, PermissionDenied, PreconditionFailed
+from tidemill_core.transport_security import is_loopback
 
 SCOPES = "openid profile email groups"
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
@@ -25,7 +26,6 @@ _TIMEOUT_S = 10.0
 _LONGEST_S = 1800.0
 _MAX_BYTES = 256 * 1024
 _DISCOVERY = "/.well-known/openid-configuration"
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class LoginImpossible(PreconditionFailed):
@@ -173,7 +173,7 @@ def _safe(address: str) -> str:
 
     """
     parts = urlsplit(address)
-    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")):
         return address
     message = f"the identity provider names {address[:80]!r}, which is not https: ask an operator"
     raise LoginImpossible(message)
