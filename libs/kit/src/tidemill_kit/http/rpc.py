@@ -26,7 +26,7 @@ from tidemill_kit.access.access import Access
 from tidemill_kit.access.credentials import Credentials
 from tidemill_kit.access.policy import check
 from tidemill_kit.grpc.admission import Admission
-from tidemill_kit.grpc.policies import policy_of
+from tidemill_kit.grpc.policies import policies_of
 from tidemill_kit.grpc.request_items import check_json_items
 from tidemill_kit.grpc.server import Registration, Services
 from tidemill_kit.http.application import application
@@ -79,7 +79,7 @@ class HttpRpcs:
         service, _, name = method.lstrip("/").partition("/")
         declared = descriptor_pool.Default().FindServiceByName(service).FindMethodByName(name)
         kind = message_factory.GetMessageClass(declared.input_type)
-        policy = policy_of(declared.containing_service.file, f"{declared.containing_service.name}/{name}")
+        policy = policies_of([service])[method]
 
         async def answer(http: Request) -> Response:
             exchange = Exchange.of(http.scope)
