@@ -122,6 +122,13 @@ async def test_what_is_no_key_set_is_refused_and_no_redirect_is_followed(
     assert site.asked == ["/odd"]
 
 
+async def test_a_file_that_is_too_large_is_refused_for_its_size(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    file.write_bytes(b'{"keys": "' + b"x" * documents.MAX_BYTES + b'"}')
+    with pytest.raises(IssuerUnavailable, match=f"more than {documents.MAX_BYTES} bytes"):
+        await key_set_of("https://issuer.test", f"file:{file}")()
+
+
 async def test_an_issuer_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

@@ -77,10 +77,7 @@ async def _get(address: str) -> dict[str, Any]:
                 raise ValueError(message)
             body = b""
             async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > MAX_BYTES:
-                    message = f"more than {MAX_BYTES} bytes"
-                    raise ValueError(message)
+                body = _limited(body + chunk)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise OSError(type(error).__name__) from error
     return _object(body)
@@ -88,12 +85,19 @@ async def _get(address: str) -> dict[str, Any]:
 
 def _file(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(MAX_BYTES + 1)
+        return _limited(file.read(MAX_BYTES + 1))
+
+
+def _limited(body: bytes) -> bytes:
+    if len(body) > MAX_BYTES:
+        message = f"it has more than {MAX_BYTES} bytes"
+        raise ValueError(message)
+    return body
 
 
 def _object(body: bytes) -> dict[str, Any]:
     found = json.loads(body)
-    if len(body) > MAX_BYTES or not isinstance(found, dict):
-        message = "it is not a JSON object, or too large"
-        raise ValueError(message)
+    if not isinstance(found, dict):
+        message = "it is not a JSON object"
+        raise ValueError(message)  # noqa: TRY004 - as of what is no JSON
     return found
