@@ -74,18 +74,19 @@ class Addresses:
         was copied from elsewhere may name any address and file, so a stack gets no stored credential unless it is on
         this machine, and none from outside its folder.
         """
-        stack = _stack(folder or Path.cwd())
-        local = {name: entry.get("grpc", "") for name, entry in stack.get("services", {}).items()}
+        local = local_folder(folder)
+        stack = _stack(local)
+        entries = stack.get("services", {})
+        running = {name: entry.get("grpc", "") for name, entry in entries.items()}
         given = {name: os.environ.get(f"TIDEMILL_{name.upper()}_ADDRESS", "") for name in SERVICES}
         named = frozenset(name for name in SERVICES if given[name])
-        is_here = all(is_loopback(host_of(each)) for each in local.values() if each)
+        is_here = all(is_loopback(host_of(each)) for each in running.values() if each)
         of_stack = frozenset(SERVICES) - named if is_here else frozenset()
         return cls(
-            services={name: given[name] or local.get(name, "") for name in SERVICES},
-            http=os.environ.get("TIDEMILL_HTTP_ADDRESS", "")
-            or stack.get("services", {}).get("inference", {}).get("http", ""),
+            services={name: given[name] or running.get(name, "") for name in SERVICES},
+            http=os.environ.get("TIDEMILL_HTTP_ADDRESS", "") or entries.get("inference", {}).get("http", ""),
             kafka=os.environ.get("TIDEMILL_KAFKA_ADDRESS", "") or stack.get("kafka", ""),
-            credential_file=_own_file(stack, folder or Path.cwd()) if is_here and not named else "",
+            credential_file=_own_file(stack, local) if is_here and not named else "",
             with_login=named if given["monitor"] else of_stack,
         )
 
@@ -164,16 +165,15 @@ def remember_project(project: str) -> None:
         (folder / "project").write_text(f"{project}\n", encoding="utf-8")
 
 
-def _stack(folder: Path) -> dict[str, Any]:
-    local = local_folder(folder)
+def _stack(local: Path | None) -> dict[str, Any]:
     file = local / "stack.json" if local else None
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file and file.is_file() else {}
     return found
 
 
-def _own_file(stack: Mapping[str, Any], folder: Path) -> str:
+def _own_file(stack: Mapping[str, Any], local: Path | None) -> str:
     """Return the file of a stack's credential, "" for one that is not in its own folder."""
-    local, file = local_folder(folder), str(stack.get("credential_file", ""))
+    file = str(stack.get("credential_file", ""))
     inside = local is not None and Path(file).resolve().is_relative_to(local.resolve())
     return file if file and inside else ""
 
