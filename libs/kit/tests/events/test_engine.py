@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from pydantic import field_validator
 
 from libs.kit.tests.events.engine_harness import Given, Harness, events_counted, line
 from libs.kit.tests.events.harness import QUICK, WRITTEN, Effects, FlakyPublisher, Line, StrictLine, event_headers
@@ -73,6 +74,34 @@ async def test_a_handler_in_which_native_code_panics_ends_its_own_event_only() -
 
     assert harness.effects.numbers == [1]
     assert harness.reasons == ["INTERNAL"]
+
+
+async def test_a_body_at_which_the_parser_panics_is_dead_lettered_and_the_records_behind_it_go_on() -> None:
+    class PanicException(BaseException):
+        pass
+
+    class Fragile(Line):
+        @field_validator("text")
+        @classmethod
+        def parse(cls, text: str) -> str:
+            if text:
+                raise PanicException
+            return text
+
+    effects, publisher = Effects(), FlakyPublisher(failures=0)
+    routes = {WRITTEN: Route(Fragile, effects.write)}
+    subscription = Subscription(name="tests.fragile", topics=("tests",), delivery=Delivery.ONCE, routes=routes)
+    engine = Engine(subscription, dead_letters=publisher, limits=QUICK)
+    broken = Given(offset=0, value=b'{"text": "secret"}', headers=event_headers("e0", "kb/1"))
+    window = engine.take([broken, line(1, 1)])
+    assert await window.wait(5)
+
+    assert effects.numbers == [1]
+    headers = dict(publisher.published[0].headers)
+    assert headers["tidemill_dead_reason"] == b"INVALID_BODY"
+    assert headers["tidemill_dead_message"] == b"body: cannot be read (NativePanic): publish it again"
+    assert publisher.published[0].value == broken.value
+    assert window.committable() == {Partition("tests", 0): 2}
 
 
 async def test_what_cannot_pass_is_dead_lettered_at_once_after_it_was_reported() -> None:

@@ -165,9 +165,13 @@ class Engine:
         """Run the handler until it succeeds or there is no hope; return why it did not."""
         route = self.subscription.routes[event.type]
         try:
-            body = body_of(route.model, event.data)
+            with isolated():
+                body = body_of(route.model, event.data)
         except InvalidBody as error:
             return error
+        except Exception as error:  # noqa: BLE001 - such as a panic of the parser, which would repeat without end
+            _log.error("event_body_unreadable", exc_info=error)
+            return InvalidBody.at(field="body", text=f"cannot be read ({type(error).__name__}): publish it again")
         context = _context(event, pending_record)
         try:
             with isolated():
