@@ -28,7 +28,7 @@ class Processes:
     """Runs work that may refuse a document.
 
     What takes more than `cpu_s` of a processor is the document's fault, and it is refused; what takes more than
-    `wall_s` in all may be the machine's, and try again later. Where there are several processes, one is
+    `wall_s` in all may be the machine's, and the same call may succeed later. Where there are several processes, one is
     always left for other projects than the one that has most to do.
     """
 

@@ -19,7 +19,7 @@ def unfinished_evaluations(evaluations: Collection) -> PendingDocuments:
 
 
 def deferring_gates(gates: Collection) -> PendingDocuments:
-    """Find the gates that are not paused and whose evaluation is deferred still."""
+    """Find the gates that are not paused and whose evaluation is deferred still, stored as `owed`."""
     return PendingDocuments(
         gates,
         {"state.owed.candidate": {"$exists": True}, "state.paused": False, "deleted": False},

@@ -35,7 +35,7 @@ class MongoPending:
         for _ in range(_ATTEMPTS):
             if await self._added(waiting):
                 return
-        message = f"there are too many concurrent submissions for {waiting.inference} : try again"
+        message = f"there are too many concurrent submissions for {waiting.inference}: try again"
         raise Conflict(message, inference=waiting.inference)
 
     async def of(self, project: str, inference: str) -> Sequence[Waiting]:

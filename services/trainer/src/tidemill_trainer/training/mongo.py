@@ -27,6 +27,7 @@ PLANS = DocumentCodec(
     on_write=_written,
     on_read=_read,
 )
+"""`owed` is what plans that are stored already call the deferred run."""
 RUNS = DocumentCodec(
     TrainingRun,
     {RunLimits: _LIMITS, TrainingRun: Form(fields={"versions": as_entries("name", "version")})},

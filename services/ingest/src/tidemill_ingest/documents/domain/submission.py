@@ -45,6 +45,7 @@ class Submission:
     """Names what was sent: the event's ce_id and ce_source, or the request id."""
 
     door: SubmissionChannel
+    """The channel: named as in the contract, in stored documents and in the metric's label."""
     id: str
     source: str = ""
 
