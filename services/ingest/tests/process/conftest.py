@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from services.ingest.tests.buckets import remove_buckets
 from services.ingest.tests.process.harness import IngestProcess, Project, project_of
 from tidemill_kit.store.mongo import connect
 from tidemill_local import Addresses
+from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.stack import unique_name
 
 
@@ -24,7 +24,8 @@ def new_process(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> I
 async def _clean_up(process: IngestProcess) -> None:
     for topic in (process.topic, process.curations):
         await _topic(process.stack.kafka, delete=topic)
-    remove_buckets(process.stack, process.quarantine, process.exchange, process.datasets, process.feedback)
+    for bucket in (process.quarantine, process.exchange, process.datasets, process.feedback):
+        await remove_bucket(process.stack, bucket)
     client = connect(process.stack.mongo, timeout_s=10)
     await client.drop_database(process.database)
     client.close()
