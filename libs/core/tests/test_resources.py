@@ -1,3 +1,4 @@
+from collections.abc import Awaitable
 from dataclasses import replace
 
 import pytest
@@ -77,6 +78,19 @@ async def test_what_begins_a_resource_sees_the_one_that_exists(notes: InMemoryAg
     await resources.create(notes, fresh("old"), write, begin=begin)
 
     assert set(seen) == {0, 1}
+
+
+async def test_a_restored_resource_keeps_the_fields_that_are_not_given(notes: InMemoryAggregates[Note]) -> None:
+    def create(note: Note) -> Awaitable[Note]:
+        return resources.create(notes, note, NOW, begin=resources.restored(note, {"labels"}))
+
+    created = await create(fresh())
+    with pytest.raises(AlreadyExists, match="new exists already"):
+        await create(fresh())
+    await resources.delete(notes, "acme", "new", NOW)
+    restored = await create(Note(id="new", project="acme", colour="blue", labels={"given": "again"}))
+
+    assert (restored.colour, restored.labels, restored.deleted) == (created.colour, {"given": "again"}, False)
 
 
 async def test_an_update_on_another_revision_is_refused_and_a_preview_changes_nothing(

@@ -153,12 +153,30 @@ async def create(resources: Aggregates[A], fresh: A, write: Write, *, begin: Cal
         return await resources.upsert(fresh, begin, request=write.request)
     existing = (await resources.get_many(fresh.project, [fresh.id])).get(fresh.id)
     if existing is not None and begin is None:
-        message = f"{fresh.id} exists already: choose another id"
-        raise AlreadyExists(message, id=fresh.id)
+        raise _exists(fresh.id)
     preview = existing or deepcopy(fresh)
     if begin is not None:
         begin(preview)
     return preview
+
+
+def restored(fresh: A, fields: AbstractSet[str]) -> Callable[[A], None]:
+    """Return a `begin` of `create`: a deleted resource comes back with these fields of `fresh`, and keeps its others.
+
+    It raises AlreadyExists where the resource is not deleted.
+    """
+
+    def begin(stored: A) -> None:
+        if stored.version and not stored.deleted:
+            raise _exists(stored.id)
+        copy_fields(fresh, stored, fields)
+        stored.deleted = False
+
+    return begin
+
+
+def _exists(resource_id: str) -> AlreadyExists:
+    return AlreadyExists(f"{resource_id} exists already: choose another id", id=resource_id)
 
 
 async def update(  # noqa: PLR0913 - what is changed, and how

@@ -118,6 +118,16 @@ async def test_no_caller_gives_more_than_it_holds() -> None:
     assert (await access.with_key(caller=Caller(project="acme"))).token, "where no credentials are demanded"
 
 
+async def test_a_change_of_a_role_that_gives_nothing_needs_no_rights_to_give() -> None:
+    access = await ready()
+    described = Role(id="asker", project="acme", description="asks", permissions=(ASK, GENERATE, SEARCH))
+
+    scoped = replace(ADA, scopes=frozenset({ASK}))
+    updated = await access.roles.update(scoped, described, frozenset({"description"}), write())
+
+    assert (updated.description, SEARCH in updated.permissions) == ("asks", False)
+
+
 async def test_roles_of_projects_are_apart() -> None:
     access = await ready()
     await access.with_project(EVE)

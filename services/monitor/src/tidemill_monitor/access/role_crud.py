@@ -6,7 +6,6 @@ from typing import Final
 
 from tidemill_core import resources
 from tidemill_core.application import Caller, Clock, Page, PageRequest
-from tidemill_core.errors import AlreadyExists
 from tidemill_core.resources import Write, copy_fields
 from tidemill_monitor.access.domain.names import Limits
 from tidemill_monitor.access.domain.role import Role
@@ -56,15 +55,7 @@ class RoleCrud:
         fresh.check(self.limits, known=self.rpcs)
         self.grants.check_allowed(caller, fresh.permissions)
         await self.grants.active_project(caller.project)
-
-        def begin(stored: Role) -> None:
-            if stored.version and not stored.deleted:
-                message = f"role {stored.id} exists already: choose another id"
-                raise AlreadyExists(message, id=stored.id)
-            copy_fields(fresh, stored, CHANGEABLE)
-            stored.deleted = False
-
-        return await resources.create(self.roles, fresh, write, begin=begin)
+        return await resources.create(self.roles, fresh, write, begin=resources.restored(fresh, CHANGEABLE))
 
     async def update(self, caller: Caller, given: Role, fields: frozenset[str], write: Write) -> Role:
         """Return the updated role.
@@ -78,7 +69,8 @@ class RoleCrud:
         """
         await self.grants.active_project(caller.project)
         given = replace(given, permissions=_sorted(given))
-        self.grants.check_allowed(caller, given.permissions)
+        if "permissions" in fields:
+            self.grants.check_allowed(caller, given.permissions)
         now, lifetime = self.clock.now(), self.lifetimes.longest
 
         def change(role: Role) -> None:

@@ -5,7 +5,6 @@ from typing import Final
 
 from tidemill_core import resources
 from tidemill_core.application import Caller, Clock, Page, PageRequest
-from tidemill_core.errors import AlreadyExists
 from tidemill_core.resources import Write, copy_fields
 from tidemill_monitor.access.domain.names import Limits
 from tidemill_monitor.access.domain.service_account import ServiceAccount
@@ -51,15 +50,7 @@ class ServiceAccountCrud:
         fresh.check(self.limits)
         await self.grants.active_project(caller.project)
         await self.grants.check_given(caller, "service_account.roles", fresh.roles)
-
-        def begin(stored: ServiceAccount) -> None:
-            if stored.version and not stored.deleted:
-                message = f"service account {stored.id} exists already: choose another id"
-                raise AlreadyExists(message, id=stored.id)
-            copy_fields(fresh, stored, CHANGEABLE)
-            stored.deleted = False
-
-        return await resources.create(self.service_accounts, fresh, write, begin=begin)
+        return await resources.create(self.service_accounts, fresh, write, begin=resources.restored(fresh, CHANGEABLE))
 
     async def update(
         self, caller: Caller, given: ServiceAccount, fields: frozenset[str], write: Write
