@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Self
 
 from tidemill_core.application import derived_id
@@ -31,12 +32,13 @@ class BatchLimits:
     max_concurrent_fetches: int = 8
     """Documents fetched and chunked at once, and documents marked at once."""
     chunks: int = 128
+    """Chunks that fill a batch; also the most that are embedded and stored together."""
     chunks_together: int = 48
     """Chunks that are embedded together: more would wait for each other, fewer would be padded to other lengths."""
     max_concurrent_stores: int = 2
     """Groups of documents that are embedded and stored at once, so that one is embedded while another is stored."""
     large_chunks: int = 32
-    """The same for a large document; smaller, because other documents wait meanwhile."""
+    """Chunks of a large document that are embedded and stored together; few, because other documents wait meanwhile."""
     max_concurrent_large: int = 4
     """Partially indexed large documents kept in memory, one per index version."""
 
@@ -77,11 +79,11 @@ class _Overlapping:
                 task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def start(self, work: Coroutine[None, None, None]) -> None:
+    async def start(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
         """Start a task, when fewer than the limit run; raise the error of one that failed."""
         while len(self._running) >= self._limit:
             await self._one_ends()
-        self._running.add(asyncio.create_task(work))
+        self._running.add(asyncio.create_task(work()))
 
     async def _one_ends(self) -> None:
         ended, self._running = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
@@ -162,11 +164,11 @@ class IndexDocuments:
                 ready += [each for each in prepared if each]
                 prepared_chunks = sum(len(each.chunks) for each in ready)
                 if prepared_chunks >= self.limits.chunks_together:
-                    await storing.start(self._store(ref, ready, model, epoch))
+                    await storing.start(partial(self._store, ref, ready, model, epoch))
                     ready, chunks = [], chunks + prepared_chunks
                 if chunks >= self.limits.chunks:
                     break
-            await storing.start(self._store(ref, ready, model, epoch))
+            await storing.start(partial(self._store, ref, ready, model, epoch))
 
     @asynccontextmanager
     async def _tried(self, ref: IndexRef, rows: Sequence[Row], epoch: int) -> AsyncIterator[None]:
