@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
 from tidemill_core.characters import clean_line
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.ports import Inferences
 
@@ -36,7 +36,7 @@ class EraseEndUser:
 
         """
         if not end_user:
-            raise InvalidInput.of(Violation(field="end_user", description="is empty; set the end user to erase"))
+            raise InvalidInput.at(field="end_user", text="is empty; set the end user to erase")
         page = PageRequest(size=_BATCH_SIZE, token=token if validate_only else "")
         found = await self._found(caller.project, end_user, page)
         more = bool(found.next_token)

@@ -1,8 +1,8 @@
 """The OpenAI-compatible API: `POST /v1/chat/completions`, `GET /v1/models`, `POST /v1/feedback`, probes at `/healthz`.
 
-`model` is a deployment. The project is in the header OpenAI-Project, or as `project_of` of the kit's `http.callers`
-says. The optional header Idempotency-Key is the request id: the same key returns the same answer, streamed or whole.
-Requests are in `schemas`, replies in `completions`, errors in `errors`.
+`model` is a deployment. The project is that of the API key; where no keys are checked, it is as `project_of` of the
+kit's `http.callers` says. The optional header Idempotency-Key is the request id: the same key returns the same answer,
+streamed or whole. Requests are in `schemas`, replies in `completions`, errors in `errors`.
 """
 
 import asyncio
@@ -185,10 +185,9 @@ def _check_principals(question: Question, *, browser: bool, taken_from: Principa
 
     """
     if question.principals and (taken_from == "nobody" or (browser and taken_from == "servers")):
-        text = (
-            f"is not accepted {'from a browser' if taken_from == 'servers' else 'here'}: ask from your server, which "
-        )
-        text += "knows the groups of a person (INFERENCE_HTTP_PRINCIPALS)"
+        where = "from a browser" if taken_from == "servers" else "here"
+        text = f"is not accepted {where}: ask from your server, which knows the groups of a person"
+        text += " (INFERENCE_HTTP_PRINCIPALS)"
         raise InvalidInput.at(field="tidemill.principals", text=text)
 
 
