@@ -36,7 +36,7 @@ from tidemill_cli.output import (
 from tidemill_cli.pages import SizeOption, TokenOption, lists, show_page
 from tidemill_client.access import Access, IssuedKey
 from tidemill_client.connection import Connection
-from tidemill_core.errors import InvalidInput
+from tidemill_core.errors import InvalidInput, PreconditionFailed
 
 projects = Commands(help="Projects: list, show, create, update, delete.")
 members = Commands(help="People and groups with roles in the project.")
@@ -259,8 +259,11 @@ def create_key(
         return
     with _private(out) as descriptor:
         issued = issue()
-        with writing(out):
+        try:
             os.write(descriptor, issued.token.encode() + b"\n")
+        except OSError as error:
+            why = f"{out} cannot be written: {error.strerror or error}"
+            fail(PreconditionFailed(f"API key {name} was created, and {why}: delete it, create another"))
     _show_key(issued.key)
 
 

@@ -1,4 +1,6 @@
 import asyncio
+import errno
+import os
 import stat
 from pathlib import Path
 
@@ -88,6 +90,25 @@ async def test_a_file_for_a_key_that_is_not_issued_is_gone_again(
     said = await asyncio.to_thread(terminal, "keys", "create", "laptop", "-s", "ci", "--out", str(out))
 
     assert said.code == 1
+    assert "delete it, create another" in said.text
+    assert not out.exists()
+
+
+async def test_a_key_whose_token_cannot_be_written_is_named(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(descriptor: int, content: bytes) -> int:
+        if TOKEN.encode() in content:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return written(descriptor, content)
+
+    written, out = os.write, tmp_path / "token"
+    monkeypatch.setattr(os, "write", write)
+    said = await asyncio.to_thread(terminal, "keys", "create", "laptop", "-s", "ci", "--out", str(out))
+
+    assert said.code == 1
+    assert "API key laptop was created" in said.text
+    assert "No space left" in said.text
     assert "delete it, create another" in said.text
     assert not out.exists()
 
