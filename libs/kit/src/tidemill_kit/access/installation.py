@@ -4,8 +4,8 @@
 tokens are written anew, for a year, and services read theirs again when it changes: repeat it to renew them.
 """
 
+import argparse
 import json
-import sys
 import time
 import uuid
 from collections.abc import Iterable
@@ -79,4 +79,8 @@ def _token(key: Key, issuer: str, subject: str, *, roles: frozenset[str] = froze
 
 
 if __name__ == "__main__":
-    AccessFiles(Path(sys.argv[1])).write(sys.argv[2:])
+    parser = argparse.ArgumentParser(description="Write the keys and tokens that an installation starts with.")
+    parser.add_argument("folder", type=Path, help="where; its owner alone may read it")
+    parser.add_argument("service", nargs="*", help="a service that gets a token, such as ingest")
+    given = parser.parse_args()
+    AccessFiles(given.folder).write(given.service)
