@@ -83,6 +83,12 @@ def test_issuers_that_cannot_be_read_are_refused(issuers: str) -> None:
         settings(access_issuers=issuers)
 
 
+def test_keys_that_would_stop_to_count_before_they_are_read_again_are_refused() -> None:
+    with pytest.raises(ValidationError, match=r"ACCESS_KEYS_HOLD_S is 60: .* which is 300"):
+        settings(access_keys_hold_s=60)
+    assert settings(access_keys_hold_s=301).access_keys_hold_s == 301
+
+
 def test_issuers_are_separated_by_commas() -> None:
     named = settings(access_issuers="https://a, https://b=https://b/keys,tidemill=file:/keys").access_issuers
     assert named == ("https://a", "https://b=https://b/keys", "tidemill=file:/keys")

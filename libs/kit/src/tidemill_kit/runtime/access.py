@@ -1,8 +1,9 @@
 """Settings of who may call: which issuers' tokens are taken, and the service's own."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
 from tidemill_kit.runtime.separated import Separated
@@ -25,7 +26,8 @@ class AccessSettings(BaseSettings):
     access_keys_max_age_s: float = Field(300.0, gt=0)
     """How often the issuers' keys are read again."""
     access_keys_hold_s: float = Field(86400.0, gt=0)
-    """How long keys count while their issuer does not answer; after that, calls get UNAVAILABLE."""
+    """How long keys count while their issuer does not answer; after that, calls get UNAVAILABLE. Longer than
+    ACCESS_KEYS_MAX_AGE_S."""
     access_credential_file: Path | None = None
     """A file with this service's own token, for its calls of other services; read again when it changes."""
 
@@ -42,6 +44,17 @@ class AccessSettings(BaseSettings):
                 message = "write ISSUER, ISSUER=https://... or ISSUER=file:/... for each issuer"
                 raise ValueError(message)
         return value
+
+    @model_validator(mode="after")
+    def _held_until_read_again(self) -> Self:
+        """Refuse keys that would stop to count before they are read again, while their issuer answers."""
+        if self.access_keys_hold_s <= self.access_keys_max_age_s:
+            message = (
+                f"ACCESS_KEYS_HOLD_S is {self.access_keys_hold_s:g}: set it to more than ACCESS_KEYS_MAX_AGE_S, "
+                f"which is {self.access_keys_max_age_s:g}"
+            )
+            raise ValueError(message)
+        return self
 
 
 def issuer_of(setting: str) -> tuple[str, str]:
