@@ -13,7 +13,7 @@ AlreadyExists
 └── MemberExists
 PreconditionFailed
 ├── ProjectIsDeleted
-├── ProjectsExhausted, MembersExhausted
+├── ProjectsExhausted
 ├── LastAdmin
 ├── RoleInUse
 ├── TokenTooLarge
@@ -143,7 +143,7 @@ class RoleUnknown(InvalidInput):
             f"has {', '.join(map(repr, roles))}, and there is no such role: use one of {', '.join(built_in)}, or "
             "create a role of this name first"
         )
-        super().__init__(f"{field}: {description}", violations=[Violation(field=field, description=description)])
+        super().__init__(violations=[Violation(field, description)])
 
 
 class MemberExists(AlreadyExists):
@@ -172,19 +172,6 @@ class ProjectsExhausted(PreconditionFailed):
     def __init__(self, limit: int, setting: str) -> None:
         message = f"this installation has {limit} projects, which is the limit: ask an operator to raise {setting}"
         super().__init__(message, limit=limit, setting=setting)
-
-
-class MembersExhausted(PreconditionFailed):
-    """The project has as many members as it may have."""
-
-    reason = "QUOTA_REACHED"
-
-    def __init__(self, project: str, limit: int) -> None:
-        message = (
-            f"project {project} has {limit} members, which is the limit: add groups in place of people, or ask an "
-            "operator to raise MONITOR_MAX_MEMBERS"
-        )
-        super().__init__(message, limit=limit, setting="MONITOR_MAX_MEMBERS")
 
 
 class LastAdmin(PreconditionFailed):

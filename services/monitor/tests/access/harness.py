@@ -95,7 +95,7 @@ def _aggregates(codec: Codec, missing: type, clock: FixedClock, quota: Quota | N
 class Access:
     """Stores, fakes and use cases."""
 
-    limits: Limits = field(default_factory=lambda: Limits(members=3))
+    limits: Limits = field(default_factory=Limits)
     lifetimes: Lifetimes = field(default_factory=lambda: Lifetimes(keys=timedelta(days=365), tokens=timedelta(hours=1)))
     max_projects: int = 3
     max_keys: int = 3
@@ -104,6 +104,7 @@ class Access:
         self.clock, self.signer, self.provider = FixedClock(), Signer(), Provider()
         clock, limits, lifetimes = self.clock, self.limits, self.lifetimes
         quota = Quota(of="API keys", limit=self.max_keys, setting="MONITOR_MAX_API_KEYS")
+        members = Quota(of="members", limit=3, setting="MONITOR_MAX_MEMBERS")
         self.project_store: InMemoryAggregates[Project] = _aggregates(PROJECTS, ProjectNotFound, clock)
         self.account_store = _aggregates(SERVICE_ACCOUNTS, ServiceAccountNotFound, clock)
         self.key_store = _aggregates(API_KEYS, ApiKeyNotFound, clock, quota)
@@ -120,7 +121,7 @@ class Access:
             max_projects=self.max_projects,
         )
         self.members = MemberCrud(
-            projects=projects, grants=self.grants, clock=clock, limits=limits, lifetimes=lifetimes
+            projects=projects, grants=self.grants, clock=clock, limits=limits, lifetimes=lifetimes, quota=members
         )
         self.service_accounts = ServiceAccountCrud(
             service_accounts=accounts, grants=self.grants, clock=clock, limits=limits, lifetimes=lifetimes

@@ -5,9 +5,10 @@ import pytest
 from services.monitor.tests.access.harness import ADA, EVE, Access, write
 from tidemill_core.application import PageRequest
 from tidemill_core.errors import Conflict, InvalidInput, NotFound
+from tidemill_core.quotas import QuotaReached
 from tidemill_monitor.access.domain.project import Member, member_id_of
 from tidemill_monitor.access.domain.revocations import MARGIN, CredentialKind
-from tidemill_monitor.errors import LastAdmin, MemberExists, MemberNotFound, MembersExhausted, RoleUnknown
+from tidemill_monitor.errors import LastAdmin, MemberExists, MemberNotFound, RoleUnknown
 
 ADA_ID = member_id_of("acme", "user:ada")
 
@@ -129,7 +130,7 @@ async def test_the_number_of_members_is_limited() -> None:
     for name in ("b", "c"):
         await access.with_member(f"user:{name}")
 
-    with pytest.raises(MembersExhausted, match=r"3 members, which is the limit.*MONITOR_MAX_MEMBERS"):
+    with pytest.raises(QuotaReached, match=r"3 members, which is the limit.*MONITOR_MAX_MEMBERS"):
         await access.with_member("user:d")
 
 

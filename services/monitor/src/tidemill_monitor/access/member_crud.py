@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from tidemill_core import resources
 from tidemill_core.application import Caller, Clock, Page, PageRequest
 from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
+from tidemill_core.quotas import Quota
 from tidemill_core.resources import Write
 from tidemill_monitor.access.domain.names import Limits
 from tidemill_monitor.access.domain.project import Member, Project, member_id_of
@@ -22,6 +23,7 @@ class MemberCrud:
     grants: Grants
     clock: Clock
     limits: Limits
+    quota: Quota
     lifetimes: Lifetimes
 
     async def get(self, caller: Caller, member: str) -> Member:
@@ -52,7 +54,7 @@ class MemberCrud:
             InvalidInput: naming every field that breaks its rule.
             GivesMoreThanHeld: the roles allow more than the caller may do.
             MemberExists: its subject has roles already.
-            MembersExhausted: there are as many as there may be.
+            QuotaReached: there are as many as there may be.
 
         """
         member.check(self.limits)
@@ -61,7 +63,7 @@ class MemberCrud:
 
         def change(project: Project) -> None:
             project.check_active()
-            project.add(member, limits=self.limits, now=now)
+            project.add(member, now=now, quota=self.quota)
 
         saved = await resources.update(self.projects, caller.project, caller.project, change, _any_version(write))
         return saved.member(member_id_of(caller.project, member.subject))

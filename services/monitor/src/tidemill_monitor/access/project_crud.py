@@ -59,7 +59,7 @@ class ProjectCrud:
             first = Member(subject=admin or caller.subject, roles=(ADMIN,))
             if admin or not _is_service(caller):
                 first.check(self.limits)
-                fresh.add(first, limits=self.limits, now=now)
+                fresh.add(first, now=now)
         exists = await self.projects.get_many(fresh.id, [fresh.id])
         if not exists and await self.every.count(limit=self.max_projects) >= self.max_projects:
             raise ProjectsExhausted(self.max_projects, "MONITOR_MAX_PROJECTS")

@@ -89,7 +89,7 @@ def _servicer(
 ) -> GrpcAccessService:
     projects, accounts, api_keys, roles = stores.projects, stores.service_accounts, stores.api_keys, stores.roles
     clock, rpcs = SystemClock(), allowable_rpcs()
-    limits = Limits(members=settings.quota("members").limit)
+    limits = Limits()
     grants = Grants(projects=projects, roles=roles, limits=limits)
     keys = ApiKeyCrud(api_keys=api_keys, projects=projects, service_accounts=accounts, roles=roles, clock=clock)
     lifetimes = Lifetimes(
@@ -99,7 +99,12 @@ def _servicer(
     max_projects = settings.quota("projects").limit
     return GrpcAccessService(
         projects=ProjectCrud(projects=projects, every=every, max_projects=max_projects, **shared),
-        members=MemberCrud(projects=projects, grants=grants, **shared),
+        members=MemberCrud(
+            projects=projects,
+            grants=grants,
+            quota=settings.quota("members", remedy="add groups in place of people"),
+            **shared,
+        ),
         service_accounts=ServiceAccountCrud(service_accounts=accounts, grants=grants, **shared),
         roles=RoleCrud(roles=roles, projects=projects, service_accounts=accounts, grants=grants, rpcs=rpcs, **shared),
         api_keys=keys,

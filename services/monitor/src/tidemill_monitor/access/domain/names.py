@@ -29,7 +29,6 @@ _QUOTED = 80
 class Limits:
     """The size limits of requests and tokens."""
 
-    members: int = 1000
     roles: int = 16
     permissions: int = 64
     scopes: int = 64

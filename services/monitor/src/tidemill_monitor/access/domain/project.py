@@ -9,6 +9,7 @@ from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import derived_id
 from tidemill_core.errors import Violation
 from tidemill_core.grpc.context import PROJECT_FORM, PROJECT_SLUG
+from tidemill_core.quotas import Quota
 from tidemill_core.resources import check_etag, label_violations, refuse
 from tidemill_monitor.access.domain.names import (
     ADMIN,
@@ -19,7 +20,7 @@ from tidemill_monitor.access.domain.names import (
     text_violations,
 )
 from tidemill_monitor.access.domain.revocations import MARGIN, CredentialKind, CredentialsWereRevoked, subject_revoked
-from tidemill_monitor.errors import LastAdmin, MemberExists, MemberNotFound, MembersExhausted, ProjectIsDeleted
+from tidemill_monitor.errors import LastAdmin, MemberExists, MemberNotFound, ProjectIsDeleted
 
 _REMOVED = 50
 """As many removed members are kept as an aggregate keeps requests, to answer a repeated one."""
@@ -111,19 +112,19 @@ class Project(Aggregate):
             raise MemberNotFound(member_id)
         return found
 
-    def add(self, member: Member, *, limits: Limits, now: datetime) -> None:
+    def add(self, member: Member, *, now: datetime, quota: Quota | None = None) -> None:
         """Add a member.
 
         Raises:
             MemberExists: its subject has roles already.
-            MembersExhausted: there are as many as there may be.
+            QuotaReached: there are as many as there may be.
 
         """
         member_id = member_id_of(self.id, member.subject)
         if any(each.id == member_id for each in self.members):
             raise MemberExists(member.subject, member_id)
-        if len(self.members) >= limits.members:
-            raise MembersExhausted(self.id, limits.members)
+        if quota is not None:
+            quota.check(self.id, len(self.members))
         added = replace(member, id=member_id, create_time=now, update_time=now)
         self.members = tuple(sorted((*self.members, added), key=lambda each: each.id))
 
