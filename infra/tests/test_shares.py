@@ -8,6 +8,10 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKERS = sorted(ROOT.glob("services/*/src/*/*/reconcile*.py"))
 
 
+def test_there_are_modules_of_workers() -> None:
+    assert len(WORKERS) > 5
+
+
 @pytest.mark.parametrize("module", WORKERS, ids=lambda path: "/".join(path.parts[-3:]))
 def test_places_of_workers_are_shared_among_projects(module: Path) -> None:
     assert "Semaphore(" not in module.read_text(), (

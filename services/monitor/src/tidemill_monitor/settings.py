@@ -89,14 +89,27 @@ class MonitorSettings(RpcHttpSettings):
     max_roles: int = Field(default=100, ge=1, le=1000)
     """Maximum number of a project's own roles."""
 
-    @field_validator("issuer")
+    @field_validator("issuer", "identity_provider")
     @classmethod
     def _address(cls, value: str) -> str:
         parts = urlsplit(value)
         if value and (parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment):
             message = "must be an http or https address without query, such as https://tidemill.example.org"
             raise ValueError(message)
+        return value
+
+    @field_validator("issuer")
+    @classmethod
+    def _without_slash(cls, value: str) -> str:
         return value.rstrip("/")
+
+    @field_validator("installation_admins")
+    @classmethod
+    def _subjects(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [each for each in value if not each.startswith(("user:", "group:"))]:
+            message = f"has {wrong[0][:80]!r}: write user:<name> or group:<name>"
+            raise ValueError(message)
+        return value
 
     @model_validator(mode="after")
     def _issues_in_a_name(self) -> Self:

@@ -64,6 +64,8 @@ async def test_without_keys_nothing_is_discovered() -> None:
     [
         ({"signing_keys_file": "/keys.json"}, "SIGNING_KEYS_FILE needs ISSUER"),
         ({"issuer": "tidemill"}, "must be an http or https address"),
+        ({"identity_provider": "idp", "identity_client_id": "cli"}, "must be an http or https address"),
+        ({"installation_admins": "group:ops,ada@example.org"}, "'ada@example.org': write user:<name> or group:<name>"),
         ({"identity_provider": "https://idp.test"}, "belong together"),
         ({"max_key_lifetime_days": 366}, "less than or equal to 365"),
         ({"token_lifetime_s": 3601}, "less than or equal to 3600"),
