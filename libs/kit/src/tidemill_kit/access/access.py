@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
-from tidemill_kit.access.authenticator import Authenticator
+from tidemill_kit.access.authenticator import Authenticated, Authenticator
+from tidemill_kit.access.credentials import Credentials
 from tidemill_kit.access.documents import key_set_of
 from tidemill_kit.access.keys import IssuerKeys, KeyTimes, SigningKeys
+from tidemill_kit.access.policy import Policy, check
 from tidemill_kit.access.revocation_reader import RevocationReader
 from tidemill_kit.access.revocations import Revocations
 from tidemill_kit.access.running import RunningCalls
@@ -35,6 +37,18 @@ class Access:
         reader = RevocationReader(settings.kafka, revocations)
         running = RunningCalls(revocations, leeway_s=settings.access_leeway_s)
         return cls(authenticator=authenticator, running=running, components=(keys, reader))
+
+    async def admit(self, sent: Credentials, policy: Policy) -> Authenticated:
+        """Return who calls an RPC with this policy, by gRPC or HTTP.
+
+        Raises:
+            Unauthenticated, DependencyUnavailable: as `Authenticator.authenticate` does.
+            PermissionDenied: as it does, or the caller may not call the RPC.
+
+        """
+        authenticated = await self.authenticator.authenticate(sent)
+        check(authenticated.caller, policy)
+        return authenticated
 
 
 class NoAccess(RuntimeError):

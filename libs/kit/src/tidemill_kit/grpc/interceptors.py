@@ -27,7 +27,7 @@ from tidemill_core.grpc.status import code_of, to_status
 from tidemill_core.tracing import TRACEPARENT
 from tidemill_kit.access.access import Access
 from tidemill_kit.access.credentials import Credentials
-from tidemill_kit.access.policy import Policy, check
+from tidemill_kit.access.policy import Policy
 from tidemill_kit.grpc.admission import NO_PROJECT, Admission
 from tidemill_kit.grpc.messages import Parse, parsed, produced, received
 from tidemill_kit.grpc.request_items import check_items
@@ -168,9 +168,8 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         if rpc.policy.public:
             caller = None
         elif caller is None and self._access is not None:
-            authenticated = await self._access.authenticator.authenticate(Credentials.sent(rpc.metadata))
+            authenticated = await self._access.admit(Credentials.sent(rpc.metadata), rpc.policy)
             caller, running = authenticated.caller, self._access.running.call(authenticated.claims)
-            check(caller, rpc.policy)
         else:
             caller = caller or _named(rpc)
         if caller is not None:

@@ -20,7 +20,7 @@ from tidemill_kit.access.access import Access
 from tidemill_kit.access.authenticator import Authenticated
 from tidemill_kit.access.credentials import Credentials
 from tidemill_kit.access.errors import CredentialMissing
-from tidemill_kit.access.policy import Policy, check
+from tidemill_kit.access.policy import Policy
 from tidemill_kit.http.callers import KnownProject, check_host, named_project, project_of
 from tidemill_kit.http.encodings import decoded
 from tidemill_kit.http.errors import BodyTooLarge, BodyTooSlow, ErrorResponse, LengthsContradict
@@ -119,8 +119,7 @@ class Exchange:
         else:
             project = named_project(self.headers, in_path)
             sent = Credentials.sent(self.headers.getlist, project=project)
-            authenticated = await self.access.authenticator.authenticate(sent)
-            check(authenticated.caller, policy)
+            authenticated = await self.access.admit(sent, policy)
             caller = authenticated.caller
             self._end_with_credential(self.access, authenticated)
         structlog.contextvars.bind_contextvars(project=caller.project)

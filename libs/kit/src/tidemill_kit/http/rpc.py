@@ -24,7 +24,6 @@ from tidemill_core.grpc.status import to_status
 from tidemill_core.tracing import TRACEPARENT
 from tidemill_kit.access.access import Access
 from tidemill_kit.access.credentials import Credentials
-from tidemill_kit.access.policy import check
 from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.grpc.policies import policies_of
 from tidemill_kit.grpc.request_items import check_json_items
@@ -84,8 +83,7 @@ class HttpRpcs:
         async def answer(http: Request) -> Response:
             exchange = Exchange.of(http.scope)
             if self.access is not None and not policy.public:  # the edge does it too, but of a body that was parsed
-                sent = Credentials.sent(exchange.headers.getlist)
-                check((await self.access.authenticator.authenticate(sent)).caller, policy)
+                await self.access.admit(Credentials.sent(exchange.headers.getlist), policy)
             given = await exchange.body(at_most=self._max_body_bytes)
             message = _parsed(kind(), given, max_items=self._max_items)
             headers = exchange.headers
