@@ -10,7 +10,8 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
 
 from tidemill_kit.access.installation import AccessFiles
-from tidemill_monitor.access.domain.tokens import TokenClaims
+from tidemill_kit.access.tokens import MAX_TOKEN
+from tidemill_monitor.access.domain.tokens import TOKEN_BYTES, TokenClaims
 from tidemill_monitor.access.signing import ALGORITHMS, NoIssuer, SigningKeys, SigningKeysUnusable, signing_keys
 from tidemill_monitor.errors import IssuingNotConfigured
 from tidemill_testkit.clocks import NOON
@@ -39,6 +40,10 @@ def written(path: Path, *keys: Any, mode: int = 0o600) -> Path:  # noqa: ANN401 
 
 def read(path: Path) -> SigningKeys:
     return signing_keys(path, issuer="https://tidemill.test", audience="tidemill")
+
+
+def test_tokens_are_issued_up_to_the_size_that_services_take() -> None:
+    assert TOKEN_BYTES == MAX_TOKEN
 
 
 def test_the_key_of_a_new_installation_signs(tmp_path: Path) -> None:

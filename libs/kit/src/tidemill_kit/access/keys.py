@@ -13,7 +13,7 @@ from joserfc.jwk import JWKRegistry, Key
 from tidemill_core.errors import TidemillError, isolated
 from tidemill_kit.access.documents import Read
 from tidemill_kit.access.errors import CredentialInvalid, KeysUnavailable
-from tidemill_kit.access.tokens import usable
+from tidemill_kit.access.tokens import algorithm_of
 
 MIN_INTERVAL_S = 10.0
 """Unknown keys have a set read at most this often: tokens may name any."""
@@ -180,7 +180,7 @@ def _keys(published: Mapping[str, Any]) -> dict[str, Key]:
             continue
         try:
             key = JWKRegistry.import_key(each)
-            if usable(key):
+            if algorithm_of(key):
                 keys[key_id] = key
         except (JoseError, ValueError, TypeError, KeyError):
             continue

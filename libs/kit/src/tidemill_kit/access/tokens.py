@@ -173,13 +173,12 @@ def public_set(keys: Iterable[Key]) -> bytes:
     return json.dumps({"keys": [{**key, "use": "sig"} for key in published["keys"]]}).encode()
 
 
-def usable(key: Key) -> bool:
-    """Return whether tokens may be signed by a key: of a type that is taken, and strong enough."""
+def algorithm_of(key: Key) -> str:
+    """Return the algorithm by which a key signs tokens; "" of a type that is not taken, or of a weak one."""
     try:
-        _registry_of(key)
+        return _registry_of(key).signs
     except CredentialInvalid:
-        return False
-    return True
+        return ""
 
 
 def _registry_of(key: Key) -> _Registry:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, JWKRegistry, Key, OctKey, RSAKey
+from joserfc.jwk import JWKRegistry, Key
 
 from tidemill_core.errors import PreconditionFailed
-from tidemill_kit.access.tokens import Claims, signed, usable
+from tidemill_kit.access.tokens import Claims, algorithm_of, signed
 from tidemill_monitor.access.domain.tokens import TokenClaims
 from tidemill_monitor.errors import IssuingNotConfigured
 
@@ -109,19 +109,13 @@ def _key(path: Path, number: int, given: object) -> Key:
         key = JWKRegistry.import_key(given if isinstance(given, dict) else {})
     except (JoseError, ValueError, TypeError, KeyError):
         raise SigningKeysUnusable(path, f"{where} is no JSON Web Key") from None  # the error may quote the key
-    if isinstance(key, OctKey) or not usable(key) or not key.is_private:
+    algorithm = algorithm_of(key)
+    if not algorithm or not key.is_private:
         text = f"{where} is no private key for {', '.join(ALGORITHMS)} (Ed25519, RSA from 2048 bits, P-256)"
         raise SigningKeysUnusable(path, text)
-    algorithm = _algorithm_of(key)
     if key.alg not in {None, algorithm} or key.get("use") not in {None, "sig"}:
         raise SigningKeysUnusable(
             path, f"{where} is for another use: leave out alg and use, or set {algorithm} and sig"
         )
     kid = key.kid or key.thumbprint()
     return JWKRegistry.import_key(key.as_dict(private=True) | {"kid": kid, "alg": algorithm, "use": "sig"})
-
-
-def _algorithm_of(key: Key) -> str:
-    if isinstance(key, RSAKey):
-        return "RS256"
-    return "ES256" if isinstance(key, ECKey) else "EdDSA"
