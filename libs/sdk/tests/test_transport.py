@@ -17,7 +17,7 @@ from tidemill_client.connection import (
     tls_of_environment,
 )
 from tidemill_client.logins import forget_logins, remember_login
-from tidemill_core.errors import Unauthenticated
+from tidemill_core.errors import InvalidInput, Unauthenticated
 from tidemill_core.grpc.credentials import Credential
 from tidemill_core.transport_security import Tls
 from tidemill_testkit.access import TestIssuer, access_of
@@ -186,3 +186,9 @@ def test_two_credentials_in_the_environment_are_refused(monkeypatch: pytest.Monk
     monkeypatch.setenv("TIDEMILL_CREDENTIAL_FILE", "/nowhere")
     with pytest.raises(UnusableTransport, match="both set"):
         credential_of_environment()
+
+
+@pytest.mark.parametrize("project", ["A B", "-a", "a" * 64, "acme/other", "*"])
+def test_what_no_project_can_be_named_is_refused_before_anything_is_sent(project: str) -> None:
+    with pytest.raises(InvalidInput, match=r"^project: is .*; use 1 to 63 characters"):
+        Connection(project, Addresses(services={}))

@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from tidemill_client.logins import credential_of_login
-from tidemill_core.errors import PreconditionFailed
+from tidemill_core.errors import InvalidInput, PreconditionFailed
 from tidemill_core.grpc.client import open_channel
+from tidemill_core.grpc.context import PROJECT_FORM, PROJECT_SLUG
 from tidemill_core.grpc.credentials import Credential, FileCredential
 from tidemill_core.transport_security import Tls, host_of, is_loopback
 
@@ -203,11 +204,17 @@ class Connection:
 
     Calls carry the `credential` (an API key or a token, or what returns one), else the environment's, else that of the
     last `tidemill login`, else the local stack's.
+
+    Raises:
+        InvalidInput: the project has no name that a project can have.
+
     """
 
     def __init__(
         self, project: str, addresses: Addresses | None = None, *, credential: Credential | str | None = None
     ) -> None:
+        if project and not PROJECT_SLUG.fullmatch(project):
+            raise InvalidInput.at(field="project", text=f"is {project[:80]!r}; use {PROJECT_FORM}")
         self.project = project
         self._credential = (lambda: credential) if isinstance(credential, str) else credential
         self.addresses = addresses or Addresses.find()
