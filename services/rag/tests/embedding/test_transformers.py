@@ -222,15 +222,18 @@ async def test_the_first_error_of_several_works_cancels_those_that_are_queued() 
 async def test_memory_is_returned_to_the_system_once_when_no_more_work_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     returned, counted = threading.Semaphore(0), list[int]()
 
+    working = list[threading.Thread]()
+
     def returning() -> None:
-        counted.append(1)
-        returned.release()
+        if threading.current_thread() in working:  # threads of other tests become idle meanwhile
+            counted.append(1)
+            returned.release()
 
     monkeypatch.setattr(thread, "return_freed_memory", returning)
     threads = EmbeddingThreads(idle_s=0.05)
 
     for expected in (1, 2):
-        await threads.run("acme", lambda: None)
+        await threads.run("acme", lambda: working.append(threading.current_thread()))
         assert await asyncio.to_thread(returned.acquire, timeout=10)
         assert len(counted) == expected
         assert not await asyncio.to_thread(returned.acquire, timeout=0.2)
