@@ -268,9 +268,33 @@ def create_key(
 
 
 @keys.command("revoke")
-def revoke_key(name: KeyArgument) -> None:
-    """Revoke a key: it is refused everywhere within seconds, and stays in lists."""
-    _show_key(call(lambda c: Access(c).keys.revoke(name)))
+def revoke_key(
+    name: Annotated[str, typer.Argument(help="The key, for example ci-2026.")] = "",
+    *,
+    token_id: Annotated[
+        str, typer.Option("--token-id", help="In place of a key: any token's id, as whoami and logs show it.")
+    ] = "",
+    subject: Annotated[
+        str, typer.Option("--subject", help="In place of a key: all tokens of user:NAME, group:NAME or service:NAME.")
+    ] = "",
+) -> None:
+    """Revoke a key: it is refused everywhere within seconds, and stays in lists.
+
+    As an admin of the installation, revoke a token that is no key, or all tokens of a subject, in all projects.
+    """
+    if [bool(name), bool(token_id), bool(subject)].count(True) != 1:
+        fail(InvalidInput("name one of these: a key, --token-id or --subject"))
+    if name:
+        _show_key(call(lambda c: Access(c).keys.revoke(name)))
+        return
+
+    async def revoke(connection: Connection) -> datetime:
+        access = Access(connection)
+        return await (access.revoke_token(token_id) if token_id else access.revoke_subject(subject))
+
+    until = call(revoke)
+    facts = {"revoked": token_id or subject, "issued until": f"{until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"}
+    show(facts, card(facts))
 
 
 @keys.command("delete")

@@ -41,6 +41,8 @@ def access(running: Running) -> AccessAnswers:
         ("keys list -s ci", ["laptop", "ci", "active", "2027-01-15"]),
         ("keys show laptop", ["laptop", "active"]),
         ("keys revoke laptop", ["laptop", "revoked"]),
+        ("keys revoke --token-id 0c9d", ["0c9d", "2027-01-15"]),
+        ("keys revoke --subject service:rag", ["service:rag", "2027-01-15"]),
         ("keys delete laptop", ["laptop", "revoked"]),
         ("whoami", ["user:ada", "acme", "admin"]),
     ],
@@ -130,4 +132,13 @@ async def test_a_project_is_deleted_only_after_a_yes(terminal: Terminal, access:
     said = await asyncio.to_thread(terminal, "projects", "delete", "acme")
 
     assert said.code == 1
+    assert access.asked == []
+
+
+@pytest.mark.parametrize("given", [[], ["laptop", "--token-id", "0c9d"], ["--token-id", "0c9d", "--subject", "user:a"]])
+async def test_one_thing_is_revoked_at_a_time(terminal: Terminal, access: AccessAnswers, given: list[str]) -> None:
+    found = await asyncio.to_thread(terminal, "keys", "revoke", *given)
+
+    assert found.code == 1
+    assert "--token-id or --subject" in found.text
     assert access.asked == []

@@ -224,6 +224,11 @@ async def test_an_issuer_that_never_answered_is_no_reason_to_believe(issuer: Tes
         ("SUBJECT", "acme", "staff", False),
         ("PROJECT", "acme", "", True),
         ("PROJECT", "globex", "", False),
+        ("KEY", "*", "the-key", True),
+        ("KEY", "*", "another", False),
+        ("SUBJECT", "*", PERSON, True),
+        ("SUBJECT", "*", "group:staff", True),
+        ("SUBJECT", "*", "user:bob", False),
     ],
 )
 async def test_a_revocation_counts_at_once_for_what_it_names(  # noqa: PLR0913 - columns
@@ -240,6 +245,20 @@ async def test_a_revocation_counts_at_once_for_what_it_names(  # noqa: PLR0913 -
         error = raised
     assert isinstance(error, CredentialRevoked) == refused
     assert (error is None) != refused
+
+
+async def test_a_token_for_every_project_is_revoked_as_the_others_are(issuer: TestIssuer, check: Checked) -> None:
+    service = issuer.token("*", subject="service:rag", id="of-rag")
+    admin = issuer.token("*", "installation_admin", subject="user:root", id="of-root")
+    for token in (service, admin):
+        await check(token, project="acme")
+
+    check.revocations.apply(revocation("KEY", "*", "of-root"))
+    check.revocations.apply(revocation("SUBJECT", "*", "service:rag"))
+
+    for token in (service, admin):
+        with pytest.raises(CredentialRevoked):
+            await check(token, project="acme")
 
 
 async def test_what_is_issued_after_a_subject_s_revocation_counts(issuer: TestIssuer, check: Checked) -> None:

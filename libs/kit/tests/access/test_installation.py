@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from joserfc.jwk import KeySet
+from joserfc.jwk import KeySet, OKPKey
 
 from tidemill_kit.access.installation import AccessFiles
 from tidemill_kit.access.tokens import Claims, Token
@@ -21,7 +21,8 @@ def folder(tmp_path: Path) -> AccessFiles:
 def read(folder: AccessFiles, file: Path) -> Claims:
     """Return what the token in a file says, as services verify it."""
     token = Token.read(file.read_text().strip())
-    (key,) = KeySet.import_key_set({"keys": json.loads(folder.public_keys.read_text())["keys"]}).keys
+    published = KeySet.import_key_set({"keys": json.loads(folder.public_keys.read_text())["keys"]})
+    key = published.get_by_kid(token.key_id)
     return token.verified(key, audience="tidemill", leeway_s=0, now=time.time() + 1, first_party=True)
 
 
@@ -38,13 +39,49 @@ def test_only_the_owner_may_read_what_is_written(folder: AccessFiles) -> None:
     assert stat.S_IMODE(folder.signing_keys.parent.stat().st_mode) == 0o700
 
 
-def test_the_next_start_keeps_the_key(folder: AccessFiles) -> None:
+def test_the_next_start_keeps_the_key_that_monitor_signs_by(folder: AccessFiles) -> None:
     folder.write(["rag"])
-    first = folder.signing_keys.read_bytes()
+    first, published = [json.loads(file.read_text()) for file in (folder.signing_keys, folder.public_keys)]
 
     folder.write(["rag"])
 
-    assert folder.signing_keys.read_bytes() == first
+    again = json.loads(folder.signing_keys.read_text())
+    assert [len(each["keys"]) for each in (first, again)] == [2, 2]
+    assert again["keys"][0] == first["keys"][0]
+    assert json.loads(folder.public_keys.read_text())["keys"][0] == published["keys"][0]
+
+
+def test_the_next_start_takes_the_earlier_tokens_away(folder: AccessFiles) -> None:
+    folder.write(["rag"])
+    earlier = {file: file.read_text().strip() for file in (folder.admin, folder.service("rag"))}
+
+    folder.write(["rag"])
+
+    published = {key["kid"] for key in json.loads(folder.public_keys.read_text())["keys"]}
+    for file, text in earlier.items():
+        assert Token.read(text).key_id not in published
+        assert Token.read(file.read_text().strip()).key_id in published
+
+
+def test_keys_that_an_operator_added_stay(folder: AccessFiles) -> None:
+    folder.write([])
+    keys = json.loads(folder.signing_keys.read_text())["keys"]
+    added = OKPKey.generate_key("Ed25519", {"kid": "of-2027"}).as_dict(private=True)
+    folder.signing_keys.write_text(json.dumps({"keys": [added, *keys]}))
+
+    folder.write([])
+
+    kept = [key["kid"] for key in json.loads(folder.signing_keys.read_text())["keys"]]
+    assert kept[:2] == ["of-2027", keys[0]["kid"]]
+    assert keys[1]["kid"] not in kept
+
+
+def test_tokens_last_as_long_as_is_asked_for(folder: AccessFiles) -> None:
+    folder.write([], days=2)
+
+    admin = read(folder, folder.admin)
+
+    assert admin.expire_time - admin.issue_time == pytest.approx(2 * 24 * 3600, abs=1)
 
 
 def test_a_service_has_no_role_and_the_admin_has_that_of_the_installation(folder: AccessFiles) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from tidemill.monitor.v1 import access_service_pb2 as pb
 from tidemill.monitor.v1.access_pb2 import ApiKey, Member, Project, Role, ServiceAccount
@@ -148,6 +148,16 @@ class Access:
         """The project's own roles."""
         self.keys = Keys(connection)
         """API keys."""
+
+    async def revoke_token(self, token_id: str) -> datetime:
+        """Revoke a token that is no API key, by its id, in all projects; return when. For an installation admin."""
+        reply = await self._connection.access.RevokeToken(pb.RevokeTokenRequest(token_id=token_id))
+        return reply.revoke_time.ToDatetime(UTC)
+
+    async def revoke_subject(self, subject: str) -> datetime:
+        """Revoke all tokens of a person, a group or a service, in all projects; return those issued until when."""
+        reply = await self._connection.access.RevokeSubject(pb.RevokeSubjectRequest(subject=subject))
+        return reply.revoke_time.ToDatetime(UTC)
 
     async def whoami(self) -> pb.WhoAmIResponse:
         """Return the caller, as the credential says."""

@@ -22,8 +22,9 @@ from tidemill_monitor.access.exchange_token import ExchangeToken
 from tidemill_monitor.access.grants import Grants, Lifetimes
 from tidemill_monitor.access.issue_key import IssuedKey, IssueKey
 from tidemill_monitor.access.member_crud import MemberCrud
-from tidemill_monitor.access.mongo import API_KEYS, PROJECTS, ROLES, SERVICE_ACCOUNTS
+from tidemill_monitor.access.mongo import API_KEYS, INSTALLATIONS, PROJECTS, ROLES, SERVICE_ACCOUNTS
 from tidemill_monitor.access.project_crud import ProjectCrud
+from tidemill_monitor.access.revoke_tokens import RevokeTokens
 from tidemill_monitor.access.role_crud import RoleCrud
 from tidemill_monitor.access.service_account_crud import ServiceAccountCrud
 from tidemill_monitor.errors import ApiKeyNotFound, ProjectNotFound, RoleNotFound, ServiceAccountNotFound
@@ -109,6 +110,7 @@ class Access:
         self.account_store = _aggregates(SERVICE_ACCOUNTS, ServiceAccountNotFound, clock)
         self.key_store = _aggregates(API_KEYS, ApiKeyNotFound, clock, quota)
         self.role_store = _aggregates(ROLES, RoleNotFound, clock)
+        self.installation_store = _aggregates(INSTALLATIONS, ProjectNotFound, clock)
         stores = (self.project_store, self.account_store, self.key_store, self.role_store)
         projects, accounts, keys, roles = stores
         self.grants = Grants(projects=projects, roles=roles, limits=limits)
@@ -148,8 +150,10 @@ class Access:
             limits=limits,
             lifetimes=lifetimes,
         )
+        self.revoke_tokens = RevokeTokens(installations=self.installation_store, clock=clock)
         self.exchange = ExchangeToken(
             projects=projects,
+            installations=self.installation_store,
             grants=self.grants,
             issuer=self.signer,
             identity_provider=self.provider,
@@ -162,7 +166,13 @@ class Access:
     @property
     def revoked(self) -> Sequence[CredentialsWereRevoked]:
         """Every revocation so far, by aggregate."""
-        stores = (self.project_store, self.account_store, self.key_store, self.role_store)
+        stores = (
+            self.project_store,
+            self.account_store,
+            self.key_store,
+            self.role_store,
+            self.installation_store,
+        )
         return [event for store in stores for event in store.published if isinstance(event, CredentialsWereRevoked)]
 
     async def with_project(self, caller: Caller = ADA, *, admin: str = "") -> Project:

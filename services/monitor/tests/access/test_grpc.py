@@ -42,6 +42,7 @@ async def api() -> AsyncIterator[ApiClient]:
         issue_key=access.issue_key,
         api_keys=access.keys,
         exchange_token=access.exchange,
+        revoke_tokens=access.revoke_tokens,
         configuration=pb.GetAccessConfigurationResponse(issuer="https://tidemill.test", client_id="cli"),
     )
     server = GrpcServer(settings(), [(add_AccessServiceServicer_to_server, servicer)])
@@ -215,3 +216,12 @@ def test_every_rpc_that_changes_something_is_audited_and_names_what_it_changes()
     assert public == {"ExchangeToken", "GetAccessConfiguration"}
     writes = {role for name, role in roles.items() if not name.startswith(reads) and name not in public}
     assert writes == {options_pb2.ROLE_ADMIN, options_pb2.ROLE_INSTALLATION_ADMIN}
+
+
+async def test_tokens_of_all_projects_are_revoked_through_the_api(api: ApiClient) -> None:
+    token = await api.acme.RevokeToken(pb.RevokeTokenRequest(token_id="the-id"))  # noqa: S106 - an id
+    subject = await api.acme.RevokeSubject(pb.RevokeSubjectRequest(subject="service:rag"))
+
+    assert {(each.project, each.id) for each in api.access.revoked} == {("*", "the-id"), ("*", "service:rag")}
+    assert token.revoke_time.ToDatetime(NOON.tzinfo) == NOON
+    assert subject.revoke_time.ToDatetime(NOON.tzinfo) > NOON

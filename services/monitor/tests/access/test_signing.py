@@ -50,7 +50,7 @@ def test_the_key_of_a_new_installation_signs(tmp_path: Path) -> None:
     files = AccessFiles(tmp_path)
     files.write([])
 
-    (key,) = read(files.signing_keys).keys
+    key, _ = read(files.signing_keys).keys
 
     assert key.is_private
 

@@ -16,9 +16,10 @@ from tidemill_monitor.access.domain.project import Member, Project
 from tidemill_monitor.access.domain.role import Role
 from tidemill_monitor.access.domain.service_account import ServiceAccount
 from tidemill_monitor.access.messages import TOPIC
-from tidemill_monitor.access.mongo import API_KEYS, KEY_LISTS, PROJECTS, MongoAllProjects
+from tidemill_monitor.access.mongo import API_KEYS, INSTALLATIONS, KEY_LISTS, PROJECTS, MongoAllProjects
+from tidemill_monitor.access.revoke_tokens import RevokeTokens
 from tidemill_monitor.errors import ApiKeyNotFound, ProjectNotFound
-from tidemill_testkit.clocks import NOON
+from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.mapping import unsent
 
 
@@ -93,6 +94,22 @@ async def test_revocations_of_one_project_have_a_record_key_each(database: Datab
     document = await database["projects"].find_one({"_id": "acme/acme"})
     assert document is not None
     assert [each["key"] for each in document["outbox"]] == [f"subject/acme/{name}" for name in names]
+
+
+async def test_revocations_of_all_projects_are_saved_with_those_before(database: Database) -> None:
+    installations = MongoAggregates(
+        database["installation"], codec=INSTALLATIONS, topic=TOPIC, source="/tidemill/monitor", missing=ProjectNotFound
+    )
+    revoke = RevokeTokens(installations=installations, clock=FixedClock())
+    await revoke.subject(ADA, "user:a.b@c.d", write())
+    await revoke.token(ADA, "the-id", write())
+
+    saved = await installations.get("*", "installation")
+    document = await database["installation"].find_one({"_id": "*/installation"})
+
+    assert [*saved.revoked] == ["user:a.b@c.d"]
+    assert document is not None
+    assert [each["key"] for each in document["outbox"]] == ["subject/*/user:a.b@c.d", "key/*/the-id"]
 
 
 async def test_keys_are_listed_by_their_account(database: Database) -> None:

@@ -1,7 +1,8 @@
 """What an installation starts with: the key that its tokens are signed by, its services' tokens, and its admin's.
 
-`python -m tidemill_kit.access.installation FOLDER SERVICE...` writes them. The signing key is made once and kept;
-tokens are written anew, for a year, and services read theirs again when it changes: repeat it to renew them.
+`python -m tidemill_kit.access.installation FOLDER SERVICE...` writes them. The signing key, by which monitor issues
+tokens, is made once and kept. What is written here is signed by a key of its own, which each run makes anew: repeat it
+to renew these tokens, and services take the earlier ones no more as soon as they have read the public keys again.
 """
 
 import argparse
@@ -20,7 +21,10 @@ from tidemill_kit.access.tokens import ANY_PROJECT, SERVICE, Claims, public_set,
 ISSUER = "https://tidemill.local"
 """In whose name tokens are issued: no address, because ports may be others at the next start, and tokens stay."""
 ADMIN = "user:local-admin"
-LIFETIME_S = 365 * 24 * 3600.0
+MAX_DAYS = 365
+_DAY_S = 24 * 3600.0
+_REPLACED = "installation-"
+"""How the ids of keys begin that the next run replaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class AccessFiles:
 
     @property
     def signing_keys(self) -> Path:
-        """The private keys that monitor signs tokens with."""
+        """The private keys: the first is monitor's, to sign tokens with; the last has signed those of this folder."""
         return self.folder / "signing-keys.json"
 
     @property
@@ -48,23 +52,33 @@ class AccessFiles:
         """Return the file with the token that a service calls others with."""
         return self.folder / f"{name}.token"
 
-    def write(self, services: Iterable[str], *, issuer: str = ISSUER) -> None:
-        """Write them all; the signing key only where there is none."""
+    def write(self, services: Iterable[str], *, issuer: str = ISSUER, days: int = MAX_DAYS) -> None:
+        """Write them all; earlier tokens of this folder count no more where its public keys have been read again."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        key = self._signing_key()
-        replace_private(self.public_keys, public_set([key]))
-        replace_private(self.admin, _token(key, issuer, ADMIN, roles=frozenset({"installation_admin"})))
+        kept, fresh = self._kept_keys(), _key(_REPLACED + uuid.uuid4().hex)
+        keys = [*(kept or [_key()]), fresh]
+        private = {"keys": [key.as_dict(private=True) for key in keys]}
+        replace_private(self.signing_keys, json.dumps(private).encode())
+        replace_private(self.public_keys, public_set(keys))
+        lifetime_s = days * _DAY_S
+        admin = _token(fresh, issuer, ADMIN, lifetime_s=lifetime_s, roles=frozenset({"installation_admin"}))
+        replace_private(self.admin, admin)
         for name in services:
-            replace_private(self.service(name), _token(key, issuer, SERVICE + name))
+            replace_private(self.service(name), _token(fresh, issuer, SERVICE + name, lifetime_s=lifetime_s))
 
-    def _signing_key(self) -> Key:
+    def _kept_keys(self) -> list[Key]:
         if not self.signing_keys.exists():
-            key = OKPKey.generate_key("Ed25519", {"alg": "EdDSA", "use": "sig"}, auto_kid=True)
-            replace_private(self.signing_keys, json.dumps({"keys": [key.as_dict(private=True)]}).encode())
-        return JWKRegistry.import_key(json.loads(self.signing_keys.read_text("utf-8"))["keys"][0])
+            return []
+        keys = map(JWKRegistry.import_key, json.loads(self.signing_keys.read_text("utf-8"))["keys"])
+        return [key for key in keys if not str(key.kid or "").startswith(_REPLACED)]
 
 
-def _token(key: Key, issuer: str, subject: str, *, roles: frozenset[str] = frozenset()) -> bytes:
+def _key(kid: str = "") -> Key:
+    key = OKPKey.generate_key("Ed25519", {"alg": "EdDSA", "use": "sig"}, auto_kid=True)
+    return JWKRegistry.import_key(key.as_dict(private=True) | {"kid": kid}) if kid else key
+
+
+def _token(key: Key, issuer: str, subject: str, *, lifetime_s: float, roles: frozenset[str] = frozenset()) -> bytes:
     now = time.time()
     claims = Claims(
         issuer=issuer,
@@ -72,7 +86,7 @@ def _token(key: Key, issuer: str, subject: str, *, roles: frozenset[str] = froze
         project=ANY_PROJECT,
         id=str(uuid.uuid4()),
         issue_time=now,
-        expire_time=now + LIFETIME_S,
+        expire_time=now + lifetime_s,
         roles=roles,
     )
     return signed(claims, key).encode() + b"\n"
@@ -82,5 +96,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Write the keys and tokens that an installation starts with.")
     parser.add_argument("folder", type=Path, help="where; its owner alone may read it")
     parser.add_argument("service", nargs="*", help="a service that gets a token, such as ingest")
+    parser.add_argument("--days", type=int, default=MAX_DAYS, choices=range(1, MAX_DAYS + 1), metavar="DAYS")
     given = parser.parse_args()
-    AccessFiles(given.folder).write(given.service)
+    AccessFiles(given.folder).write(given.service, days=given.days)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ValidationError, field_validator
 
 from tidemill_kit.access.errors import CredentialRevoked, KeysUnavailable
-from tidemill_kit.access.tokens import Claims
+from tidemill_kit.access.tokens import ANY_PROJECT, Claims
 
 TOPIC = "tidemill.monitor.access.v1"
 _SWEEP_AT = 1024
@@ -35,6 +35,7 @@ class Revocation(BaseModel, frozen=True):
 
     kind: Kind
     project: str
+    """The tokens' project; `*` concerns tokens of any."""
     id: str = ""
     revoke_time: datetime
     expire_time: datetime | None = None
@@ -120,12 +121,14 @@ class Revocations:
         """
         if not self.complete:
             raise KeysUnavailable(dependency="kafka")
-        if (Kind.KEY, claims.project, claims.id) in self._entries:
-            raise CredentialRevoked
-        for key in ((Kind.PROJECT, ""), *((Kind.SUBJECT, name) for name in claims.names)):
-            entry = self._entries.get((key[0], claims.project, key[1]))
-            if entry is not None and claims.issue_time < entry.revoked_at:
+        named = [(Kind.PROJECT, ""), *((Kind.SUBJECT, name) for name in claims.names)]
+        for project in {claims.project, ANY_PROJECT}:
+            if (Kind.KEY, project, claims.id) in self._entries:
                 raise CredentialRevoked
+            for kind, name in named:
+                entry = self._entries.get((kind, project, name))
+                if entry is not None and claims.issue_time < entry.revoked_at:
+                    raise CredentialRevoked
 
     def _notify(self) -> None:
         if self._unheard:

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from tidemill_core.application import Clock
+from tidemill_monitor.access.domain.installation import ID
 from tidemill_monitor.access.domain.names import ALL_PROJECTS, GROUP, INSTALLATION_ADMIN, USER
 from tidemill_monitor.access.domain.project import ProjectState
 from tidemill_monitor.access.domain.revocations import issued_after
 from tidemill_monitor.access.domain.tokens import Identity, TokenClaims
 from tidemill_monitor.access.grants import Grants, Lifetimes
 from tidemill_monitor.access.issue_key import signed
-from tidemill_monitor.access.ports import IdentityProvider, Projects, TokenIssuer
+from tidemill_monitor.access.ports import IdentityProvider, Installations, Projects, TokenIssuer
 from tidemill_monitor.errors import NotAMember
 
 
@@ -32,6 +33,7 @@ class ExchangeToken:
     """Roles are those that the project gives to the person and to the person's groups."""
 
     projects: Projects
+    installations: Installations
     grants: Grants
     issuer: TokenIssuer
     identity_provider: IdentityProvider
@@ -52,16 +54,19 @@ class ExchangeToken:
         """
         person = await self.identity_provider.identify(token)
         now = self.clock.now()
+        everywhere = (await self.installations.get_many(ALL_PROJECTS, [ID])).get(ID)
+        revoked = [everywhere.revoked.get(name) for name in self._names(person)] if everywhere is not None else []
         if project == ALL_PROJECTS:
-            return self._issued(self._of_installation(person, now))
-        return self._issued(await self._of_project(person, project, now))
+            return self._issued(self._of_installation(person, issued_after(now, *revoked)))
+        return self._issued(await self._of_project(person, project, now=issued_after(now, *revoked)))
 
-    def _of_installation(self, person: Identity, now: datetime) -> TokenClaims:
+    def _of_installation(self, person: Identity, issue_time: datetime) -> TokenClaims:
         if not self._names(person) & set(self.installation_admins):
             raise NotAMember(ALL_PROJECTS)
-        return self._claims(person, ALL_PROJECTS, (INSTALLATION_ADMIN,), issue_time=issued_after(now))
+        groups = tuple(group for group in person.groups if f"{GROUP}{group}" in self.installation_admins)
+        return self._claims(person, ALL_PROJECTS, (INSTALLATION_ADMIN,), groups=groups, issue_time=issue_time)
 
-    async def _of_project(self, person: Identity, project: str, now: datetime) -> TokenClaims:
+    async def _of_project(self, person: Identity, project: str, *, now: datetime) -> TokenClaims:
         found = (await self.projects.get_many(project, [project])).get(project)
         names = self._names(person)
         bindings = [each for each in found.members if each.subject in names] if found is not None else []

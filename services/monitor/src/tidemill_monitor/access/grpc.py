@@ -21,6 +21,7 @@ from tidemill_monitor.access.messages import (
     service_account_of,
 )
 from tidemill_monitor.access.project_crud import ProjectCrud
+from tidemill_monitor.access.revoke_tokens import RevokeTokens
 from tidemill_monitor.access.role_crud import RoleCrud
 from tidemill_monitor.access.service_account_crud import ServiceAccountCrud
 
@@ -225,7 +226,18 @@ class GrpcAccessService(ProjectRpcs, MemberRpcs, ServiceAccountRpcs, RoleRpcs, A
     """Projects, who may do what in them, and credentials."""
 
     exchange_token: ExchangeToken
+    revoke_tokens: RevokeTokens
     configuration: pb.GetAccessConfigurationResponse
+
+    async def RevokeToken(self, request: pb.RevokeTokenRequest, _context: object) -> pb.RevokeTokenResponse:
+        """See the contract."""
+        revoke_time = await self.revoke_tokens.token(current_caller(), request.token_id, write_of(request))
+        return pb.RevokeTokenResponse(revoke_time=timestamp_of(revoke_time))
+
+    async def RevokeSubject(self, request: pb.RevokeSubjectRequest, _context: object) -> pb.RevokeSubjectResponse:
+        """See the contract."""
+        revoke_time = await self.revoke_tokens.subject(current_caller(), request.subject, write_of(request))
+        return pb.RevokeSubjectResponse(revoke_time=timestamp_of(revoke_time))
 
     async def WhoAmI(self, _request: pb.WhoAmIRequest, _context: object) -> pb.WhoAmIResponse:
         """See the contract."""

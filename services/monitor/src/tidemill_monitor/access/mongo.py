@@ -6,6 +6,7 @@ from tidemill_kit.mapping import DocumentCodec, Form, as_pairs
 from tidemill_kit.store.aggregates import FOR_READING, decoded
 from tidemill_kit.store.mongo import Collection, Document, count_up_to, document_id, read_page
 from tidemill_monitor.access.domain.api_key import ApiKey
+from tidemill_monitor.access.domain.installation import Installation
 from tidemill_monitor.access.domain.names import ALL_PROJECTS
 from tidemill_monitor.access.domain.project import Project
 from tidemill_monitor.access.domain.role import Role
@@ -15,6 +16,9 @@ from tidemill_monitor.access.messages import revocation_payload
 PROJECTS = DocumentCodec(Project, {Project: Form(fields={"revoked": as_pairs})}, event=revocation_payload)
 SERVICE_ACCOUNTS = DocumentCodec(ServiceAccount, event=revocation_payload)
 ROLES = DocumentCodec(Role, event=revocation_payload)
+INSTALLATIONS = DocumentCodec(
+    Installation, {Installation: Form(fields={"revoked": as_pairs})}, event=revocation_payload
+)
 API_KEYS = DocumentCodec(ApiKey, event=revocation_payload)
 KEY_LISTS = [("service_account",)]
 _FOR_LISTS = {**FOR_READING, "state.members": False, "state.removed": False, "state.revoked": False}

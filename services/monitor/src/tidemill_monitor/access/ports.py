@@ -5,6 +5,7 @@ from typing import Protocol
 
 from tidemill_core.application import Aggregates, Page, PageRequest
 from tidemill_monitor.access.domain.api_key import ApiKey
+from tidemill_monitor.access.domain.installation import Installation
 from tidemill_monitor.access.domain.project import Project
 from tidemill_monitor.access.domain.role import Role
 from tidemill_monitor.access.domain.service_account import ServiceAccount
@@ -15,6 +16,8 @@ Projects = Aggregates[Project]
 ServiceAccounts = Aggregates[ServiceAccount]
 ApiKeys = Aggregates[ApiKey]
 Roles = Aggregates[Role]
+Installations = Aggregates[Installation]
+"""There is one, of the project `*`."""
 
 Rpcs = Collection[str]
 """The RPCs that a project's admin may allow, such as `tidemill.rag.v1.RetrievalService/Search`."""

@@ -17,9 +17,18 @@ from tidemill_monitor.access.identity_provider import NoIdentityProvider, OpenId
 from tidemill_monitor.access.issue_key import IssueKey
 from tidemill_monitor.access.member_crud import MemberCrud
 from tidemill_monitor.access.messages import TOPIC
-from tidemill_monitor.access.mongo import API_KEYS, KEY_LISTS, PROJECTS, ROLES, SERVICE_ACCOUNTS, MongoAllProjects
-from tidemill_monitor.access.ports import ApiKeys, Projects, Roles, ServiceAccounts
+from tidemill_monitor.access.mongo import (
+    API_KEYS,
+    INSTALLATIONS,
+    KEY_LISTS,
+    PROJECTS,
+    ROLES,
+    SERVICE_ACCOUNTS,
+    MongoAllProjects,
+)
+from tidemill_monitor.access.ports import ApiKeys, Installations, Projects, Roles, ServiceAccounts
 from tidemill_monitor.access.project_crud import ProjectCrud
+from tidemill_monitor.access.revoke_tokens import RevokeTokens
 from tidemill_monitor.access.role_crud import RoleCrud
 from tidemill_monitor.access.rpcs import allowable_rpcs
 from tidemill_monitor.access.service_account_crud import ServiceAccountCrud
@@ -42,6 +51,7 @@ class _Stores:
     service_accounts: ServiceAccounts
     api_keys: ApiKeys
     roles: Roles
+    installations: Installations
 
 
 def wire_access(settings: MonitorSettings, backend: Backend) -> WiredAccess:
@@ -70,6 +80,7 @@ def wire_access(settings: MonitorSettings, backend: Backend) -> WiredAccess:
             quota=settings.quota("api_keys", remedy="delete keys that are revoked or expired"),
         ),
         backend.aggregates("roles", ROLES, missing=RoleNotFound, topic=TOPIC, quota=settings.quota("roles")),
+        backend.aggregates("installation", INSTALLATIONS, missing=ProjectNotFound, topic=TOPIC),
     )
     every = MongoAllProjects(backend.database["projects"])
     return WiredAccess(
@@ -117,8 +128,10 @@ def _servicer(
             rpcs=rpcs,
             **shared,
         ),
+        revoke_tokens=RevokeTokens(installations=stores.installations, clock=clock),
         exchange_token=ExchangeToken(
             projects=projects,
+            installations=stores.installations,
             grants=grants,
             issuer=issuer,
             identity_provider=_identity_provider(settings),

@@ -61,7 +61,7 @@ class CredentialsRevoked(_message.Message):
     kind: Global___CredentialKind.ValueType
     """Output only. What `id` names."""
     project: _builtins.str
-    """Output only. The project of the tokens."""
+    """Output only. The project of the tokens; `*` for tokens of any project."""
     id: _builtins.str
     """Output only. Of a key its `jti`; of a project its id; of a subject what a token carries: its subject
     (`user:<name>`, `service_account:<id>`), `group:<name>` for one of its groups, or `role:<id>` for one of its roles.

@@ -160,6 +160,16 @@ class AccessServiceStub:
                 request_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.DeleteApiKeyRequest.SerializeToString,
                 response_deserializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.DeleteApiKeyResponse.FromString,
                 _registered_method=True)
+        self.RevokeToken = channel.unary_unary(
+                '/tidemill.monitor.v1.AccessService/RevokeToken',
+                request_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeTokenRequest.SerializeToString,
+                response_deserializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeTokenResponse.FromString,
+                _registered_method=True)
+        self.RevokeSubject = channel.unary_unary(
+                '/tidemill.monitor.v1.AccessService/RevokeSubject',
+                request_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeSubjectRequest.SerializeToString,
+                response_deserializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeSubjectResponse.FromString,
+                _registered_method=True)
         self.WhoAmI = channel.unary_unary(
                 '/tidemill.monitor.v1.AccessService/WhoAmI',
                 request_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.WhoAmIRequest.SerializeToString,
@@ -343,7 +353,8 @@ class AccessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeApiKey(self, request, context):
-        """Revokes an API key: it is refused everywhere within seconds. It stays in lists.
+        """Revokes an API key: it is refused everywhere within seconds of the revocation's arrival at Kafka. It stays in lists.
+        The reply says that the revocation is stored; while Kafka does not answer, it is sent as soon as Kafka does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -351,6 +362,21 @@ class AccessServiceServicer:
 
     def DeleteApiKey(self, request, context):
         """Revokes an API key, if it is not yet, and removes it from lists.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeToken(self, request, context):
+        """Revokes one token, of whichever project, that is no API key: of a login, of a service, or of the installation's
+        admin. It is refused everywhere within seconds of the revocation's arrival at Kafka, which may wait for Kafka.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeSubject(self, request, context):
+        """Revokes all tokens of a person, a group or a service, of all projects, that were issued so far.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -504,6 +530,16 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     servicer.DeleteApiKey,
                     request_deserializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.DeleteApiKeyRequest.FromString,
                     response_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.DeleteApiKeyResponse.SerializeToString,
+            ),
+            'RevokeToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeToken,
+                    request_deserializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeTokenRequest.FromString,
+                    response_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeTokenResponse.SerializeToString,
+            ),
+            'RevokeSubject': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeSubject,
+                    request_deserializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeSubjectRequest.FromString,
+                    response_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeSubjectResponse.SerializeToString,
             ),
             'WhoAmI': grpc.unary_unary_rpc_method_handler(
                     servicer.WhoAmI,
@@ -1197,6 +1233,60 @@ class AccessService:
             '/tidemill.monitor.v1.AccessService/DeleteApiKey',
             tidemill_dot_monitor_dot_v1_dot_access__service__pb2.DeleteApiKeyRequest.SerializeToString,
             tidemill_dot_monitor_dot_v1_dot_access__service__pb2.DeleteApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.monitor.v1.AccessService/RevokeToken',
+            tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeTokenRequest.SerializeToString,
+            tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeSubject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.monitor.v1.AccessService/RevokeSubject',
+            tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeSubjectRequest.SerializeToString,
+            tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeSubjectResponse.FromString,
             options,
             channel_credentials,
             insecure,

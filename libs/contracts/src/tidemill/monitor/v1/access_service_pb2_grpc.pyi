@@ -63,9 +63,17 @@ class AccessServiceStub:
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ListApiKeysRequest, _access_service_pb2.ListApiKeysResponse]
     """Returns the project's API keys, paged, without their tokens."""
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_access_service_pb2.RevokeApiKeyRequest, _access_service_pb2.RevokeApiKeyResponse]
-    """Revokes an API key: it is refused everywhere within seconds. It stays in lists."""
+    """Revokes an API key: it is refused everywhere within seconds of the revocation's arrival at Kafka. It stays in lists.
+    The reply says that the revocation is stored; while Kafka does not answer, it is sent as soon as Kafka does.
+    """
     DeleteApiKey: _aio.UnaryUnaryMultiCallable[_access_service_pb2.DeleteApiKeyRequest, _access_service_pb2.DeleteApiKeyResponse]
     """Revokes an API key, if it is not yet, and removes it from lists."""
+    RevokeToken: _aio.UnaryUnaryMultiCallable[_access_service_pb2.RevokeTokenRequest, _access_service_pb2.RevokeTokenResponse]
+    """Revokes one token, of whichever project, that is no API key: of a login, of a service, or of the installation's
+    admin. It is refused everywhere within seconds of the revocation's arrival at Kafka, which may wait for Kafka.
+    """
+    RevokeSubject: _aio.UnaryUnaryMultiCallable[_access_service_pb2.RevokeSubjectRequest, _access_service_pb2.RevokeSubjectResponse]
+    """Revokes all tokens of a person, a group or a service, of all projects, that were issued so far."""
     WhoAmI: _aio.UnaryUnaryMultiCallable[_access_service_pb2.WhoAmIRequest, _access_service_pb2.WhoAmIResponse]
     """Returns who calls, as the credential says."""
     ExchangeToken: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ExchangeTokenRequest, _access_service_pb2.ExchangeTokenResponse]
@@ -266,7 +274,9 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_service_pb2.RevokeApiKeyRequest,
         context: _aio.ServicerContext[_access_service_pb2.RevokeApiKeyRequest, _abc.Awaitable[_access_service_pb2.RevokeApiKeyResponse]],
     ) -> _abc.Awaitable[_access_service_pb2.RevokeApiKeyResponse]:
-        """Revokes an API key: it is refused everywhere within seconds. It stays in lists."""
+        """Revokes an API key: it is refused everywhere within seconds of the revocation's arrival at Kafka. It stays in lists.
+        The reply says that the revocation is stored; while Kafka does not answer, it is sent as soon as Kafka does.
+        """
 
     @_abc_1.abstractmethod
     def DeleteApiKey(
@@ -275,6 +285,24 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_access_service_pb2.DeleteApiKeyRequest, _abc.Awaitable[_access_service_pb2.DeleteApiKeyResponse]],
     ) -> _abc.Awaitable[_access_service_pb2.DeleteApiKeyResponse]:
         """Revokes an API key, if it is not yet, and removes it from lists."""
+
+    @_abc_1.abstractmethod
+    def RevokeToken(
+        self,
+        request: _access_service_pb2.RevokeTokenRequest,
+        context: _aio.ServicerContext[_access_service_pb2.RevokeTokenRequest, _abc.Awaitable[_access_service_pb2.RevokeTokenResponse]],
+    ) -> _abc.Awaitable[_access_service_pb2.RevokeTokenResponse]:
+        """Revokes one token, of whichever project, that is no API key: of a login, of a service, or of the installation's
+        admin. It is refused everywhere within seconds of the revocation's arrival at Kafka, which may wait for Kafka.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeSubject(
+        self,
+        request: _access_service_pb2.RevokeSubjectRequest,
+        context: _aio.ServicerContext[_access_service_pb2.RevokeSubjectRequest, _abc.Awaitable[_access_service_pb2.RevokeSubjectResponse]],
+    ) -> _abc.Awaitable[_access_service_pb2.RevokeSubjectResponse]:
+        """Revokes all tokens of a person, a group or a service, of all projects, that were issued so far."""
 
     @_abc_1.abstractmethod
     def WhoAmI(
