@@ -16,9 +16,10 @@ from pydantic_settings import SettingsConfigDict
 from tidemill_cli.options import Commands, options
 from tidemill_cli.output import card, chosen_project, print_json, run, show, stdout, table
 from tidemill_client.connection import Addresses, NoAddress, UnusableTransport
-from tidemill_core.errors import DependencyUnavailable, InvalidInput, PreconditionFailed
+from tidemill_core.errors import InvalidInput, PreconditionFailed
 from tidemill_core.transport_security import KafkaServers
 from tidemill_kit.events.cloudevents import CloudEvent, InvalidEvent, from_record
+from tidemill_kit.events.connection import client_options, unavailable
 from tidemill_kit.events.dead_letters import NEWEST, DeadLetter, DeadLetters
 from tidemill_kit.events.kafka import Publisher, read_topic
 from tidemill_kit.runtime.transport_security import TransportSettings
@@ -46,18 +47,18 @@ def tail(
 
     async def work() -> None:
         requested = "" if every_project else chosen_project()
+        servers = kafka_servers()
         consumer = AIOKafkaConsumer(
             auto_offset_reset="earliest" if from_beginning else "latest",
             enable_auto_commit=False,
-            **kafka_servers().client_options(),
+            **client_options(servers),
         )
         try:
             await consumer.start()
             consumer.subscribe(pattern=TOPICS)
             await _print(consumer, requested, count)
         except KafkaError as error:
-            message = f"Kafka does not respond ({type(error).__name__}): is the stack running? See `tidemill status`"
-            raise DependencyUnavailable(message, dependency="kafka") from error
+            raise await unavailable(servers, error) from error
         finally:
             await consumer.stop()
 
@@ -116,11 +117,16 @@ def kafka_servers() -> KafkaServers:
         message = "the address of Kafka is not configured: run `tidemill up`, or set TIDEMILL_KAFKA_ADDRESS"
         raise NoAddress(message, service="kafka")
     try:
-        return ClientTransport().kafka_servers(address)
+        transport = ClientTransport()
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
         lines = [" ".join([*(f"TIDEMILL_{each}".upper() for each in p["loc"]), p["msg"]]) for p in problems]
         raise UnusableTransport("; ".join(lines)) from None
+    servers = transport.kafka_servers(address)
+    if servers.exposes_secret and not transport.tls_allow_plaintext:
+        message = f"a secret would go to {address} in plain text: set TIDEMILL_KAFKA_SECURITY_PROTOCOL=SASL_SSL"
+        raise UnusableTransport(message)
+    return servers
 
 
 TopicArgument = Annotated[str, typer.Argument(help="The dead-letter topic, as shown by `dead-letters list`.")]
@@ -248,7 +254,7 @@ async def _letters() -> AsyncIterator[tuple[DeadLetters, list[str]]]:
 
 
 async def _dead_letter_topics(servers: KafkaServers) -> list[str]:
-    consumer = AIOKafkaConsumer(**servers.client_options())
+    consumer = AIOKafkaConsumer(**client_options(servers))
     try:
         await consumer.start()
         return sorted(name for name in await consumer.topics() if name.endswith(".dead.v1"))

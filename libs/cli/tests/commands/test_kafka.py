@@ -4,6 +4,7 @@ import pytest
 
 from tidemill_cli.events import kafka_servers
 from tidemill_client.connection import UnusableTransport
+from tidemill_kit.events.connection import client_options
 
 
 def test_kafka_is_spoken_to_as_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -12,7 +13,7 @@ def test_kafka_is_spoken_to_as_the_environment_says(monkeypatch: pytest.MonkeyPa
     for name, value in given.items():
         monkeypatch.setenv(f"TIDEMILL_{name}", value)
 
-    options = kafka_servers().client_options()
+    options = client_options(kafka_servers())
     assert options["bootstrap_servers"] == "kafka:9092"
     assert options["security_protocol"] == "SASL_SSL"
     assert options["sasl_plain_password"] == "a secret"  # noqa: S105 - of this test

@@ -1,20 +1,72 @@
 """Who is on the other side of a connection, and that no third party reads it: TLS and SASL, of Kafka and of gRPC.
 
-Certificates and keys are PEM files, read when a process starts: restart it to use new ones.
+Certificates and keys are PEM files, read when a process starts: restart it to use new ones. Passwords and tokens in
+files are read again at each connection, or for each client.
 """
 
 import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 from ssl import SSLContext, create_default_context
-from typing import Any, Literal
+from typing import Literal
 
 import grpc
 
-from tidemill_core.errors import PreconditionFailed
+from tidemill_core.errors import DependencyUnavailable, PreconditionFailed
 
 KafkaProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
-SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
+_MAX_SECRET_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A secret, or the file that it stands in, which is read whenever the secret is needed."""
+
+    text: str = field(default="", repr=False)
+    file: Path | None = None
+
+    def __bool__(self) -> bool:
+        """Return whether there is one."""
+        return bool(self.text or self.file)
+
+    def read(self) -> str:
+        """Return it.
+
+        Raises:
+            SecretUnreadable: its file cannot be read, is empty, or far too long.
+
+        """
+        if self.file is None:
+            return self.text
+        try:
+            with self.file.open("rb") as file:
+                text = file.read(_MAX_SECRET_BYTES + 1).decode().strip()
+        except (OSError, ValueError) as error:
+            raise SecretUnreadable(self.file, type(error).__name__) from None
+        if not text or len(text) > _MAX_SECRET_BYTES:
+            raise SecretUnreadable(self.file, "it is empty" if not text else f"it exceeds {_MAX_SECRET_BYTES} bytes")
+        return text
+
+
+class SecretUnreadable(DependencyUnavailable):
+    """A file with a secret is not there, or has none."""
+
+    reason = "SECRET_UNREADABLE"
+
+    def __init__(self, file: Path, why: str) -> None:
+        message = f"the secret in {file} cannot be read ({why}): write it there, for the service's user to read"
+        super().__init__(message, dependency="secret")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCredentials:
+    """What a token endpoint gives tokens for (OAuth 2.0, client credentials)."""
+
+    url: str
+    client_id: str
+    client_secret: Secret
+    scope: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +77,9 @@ class KafkaServers:
     protocol: KafkaProtocol = "PLAINTEXT"
     mechanism: SaslMechanism = "SCRAM-SHA-512"
     username: str = ""
-    password: str = field(default="", repr=False)
+    password: Secret = Secret()
+    token: Secret | ClientCredentials = Secret()
+    """Of OAUTHBEARER: the token itself, or how to get one."""
     ca_file: Path | None = None
 
     @classmethod
@@ -38,24 +92,23 @@ class KafkaServers:
         """Whether a client says who it is."""
         return self.protocol.startswith("SASL_")
 
+    @property
+    def principal(self) -> str:
+        """Whom the servers take the client for, as far as that is known here."""
+        if not self.sasl:
+            return "User:ANONYMOUS"
+        return "the token's subject" if self.mechanism == "OAUTHBEARER" else f"User:{self.username}"
+
+    @property
+    def exposes_secret(self) -> bool:
+        """Whether the password or token itself would be readable on a network; SCRAM sends neither."""
+        if self.protocol != "SASL_PLAINTEXT" or self.mechanism.startswith("SCRAM"):
+            return False
+        return not all(is_loopback(host_of(each.strip())) for each in self.bootstrap.split(","))
+
     def ssl_context(self) -> SSLContext | None:
         """Return what checks the servers' certificates, None for plain text."""
         return create_default_context(cafile=self.ca_file) if self.protocol.endswith("SSL") else None
-
-    def client_options(self) -> dict[str, Any]:
-        """Return what every client of aiokafka needs to connect."""
-        options: dict[str, Any] = {
-            "bootstrap_servers": self.bootstrap,
-            "security_protocol": self.protocol,
-            "ssl_context": self.ssl_context(),
-        }
-        if self.sasl:
-            options |= {
-                "sasl_mechanism": self.mechanism,
-                "sasl_plain_username": self.username,
-                "sasl_plain_password": self.password,
-            }
-        return options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

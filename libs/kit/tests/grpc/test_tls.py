@@ -78,6 +78,12 @@ async def test_the_own_authority_makes_calls_by_tls_though_the_server_speaks_pla
             await SourceServiceStub(plain).GetSource(GetSourceRequest(id="cms"), metadata=ACME)
 
 
+SASL = {"kafka_security_protocol": "SASL_SSL"}
+BEARER = SASL | {"kafka_sasl_mechanism": "OAUTHBEARER"}
+ENDPOINT = BEARER | {"kafka_token_url": "https://i.example/t", "kafka_client_id": "c", "kafka_client_secret": "s"}
+REMOTE = {"kafka_bootstrap_servers": "kafka:9092"}
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [
@@ -86,6 +92,14 @@ async def test_the_own_authority_makes_calls_by_tls_though_the_server_speaks_pla
         ({"access_issuers": "https://issuer.example", "host": "10.0.0.7"}, "HOST 10.0.0.7 takes credentials in plain"),
         ({"host": "10.0.0.7"}, "set ACCESS_ISSUERS"),
         ({"kafka_security_protocol": "SASL_SSL"}, "set KAFKA_USERNAME and KAFKA_PASSWORD"),
+        (SASL | {"kafka_username": "u"}, "KAFKA_PASSWORD or KAFKA_PASSWORD_FILE"),
+        (SASL | {"kafka_username": "u", "kafka_password": "p", "kafka_password_file": True}, "set one of them"),
+        (BEARER, "set KAFKA_TOKEN_FILE or KAFKA_TOKEN_URL"),
+        (BEARER | {"kafka_token_file": True, "kafka_token_url": "https://id.example/t"}, "one of them"),
+        (BEARER | {"kafka_token_url": "https://id.example/t", "kafka_client_id": "c"}, "KAFKA_CLIENT_SECRET_FILE"),
+        (ENDPOINT | {"kafka_token_url": "http://id.example/t"}, "client's secret in plain text"),
+        (ENDPOINT | {"kafka_token_url": "http://127.0.0.1@id.example/t"}, "client's secret in plain text"),
+        (ENDPOINT | {"kafka_security_protocol": "SASL_PLAINTEXT"} | REMOTE, "OAUTHBEARER would send its secret"),
         ({"kafka_security_protocol": "TLS"}, "Input should be 'PLAINTEXT', 'SSL'"),
         ({"tls_ca_file": "/nowhere"}, "does not point to a file"),
     ],

@@ -20,6 +20,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError
 
 from tidemill_core.errors import DependencyUnavailable, isolated
 from tidemill_core.transport_security import KafkaServers
+from tidemill_kit.events.connection import unavailable
 from tidemill_kit.events.engine import Engine
 from tidemill_kit.events.lag import Lag
 from tidemill_kit.events.records import KAFKA, Partition, Record, Unreadable, milliseconds
@@ -112,7 +113,7 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
             self._broker, self._consumer = broker, subscriber.consumer
         except (KafkaError, OSError, TimeoutError) as error:
             topics = ", ".join(self._engine.subscription.topics)
-            message = f"Kafka does not answer, or lacks one of the topics {topics}: {error!r}"
+            message = f"{(await unavailable(self._servers, error)).message} (topics {topics}: do all of them exist?)"
             raise DependencyUnavailable(message, dependency=KAFKA) from error
         finally:
             if self._broker is None:

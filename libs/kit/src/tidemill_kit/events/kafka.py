@@ -15,6 +15,7 @@ from aiokafka.errors import (
 
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.transport_security import KafkaServers
+from tidemill_kit.events.connection import client_options, said, unavailable
 from tidemill_kit.events.consumer import ConsumerRunner, ConsumerStatus
 from tidemill_kit.events.decompression import limit_inflation
 from tidemill_kit.events.engine import Engine
@@ -124,7 +125,7 @@ class Publisher:
         try:
             await producer.client.fetch_all_metadata()
         except (KafkaError, OSError) as error:
-            raise _unavailable(error) from error
+            raise await unavailable(self._servers, error) from error
 
     async def publish(self, record: OutgoingRecord) -> None:
         """See `Publishing.publish`.
@@ -154,12 +155,13 @@ class Publisher:
         except _NEVER as error:  # by the producer itself, before anything was sent
             raise _refused(record, error) from error
         except (KafkaError, OSError) as error:
-            raise _unavailable(error) from error
+            raise said(self._servers, error) from error
         try:
             await sent
         except (KafkaError, OSError) as error:
             self._give_up(producer)
-            raise (_refused(record, error) if isinstance(error, _NEVER) else _unavailable(error)) from error
+            refused = isinstance(error, _NEVER)
+            raise (_refused(record, error) if refused else said(self._servers, error)) from error
 
     def _give_up(self, producer: AIOKafkaProducer) -> None:
         """Leave a producer whose sequence numbers may have a gap now, which brokers refuse for ever.
@@ -181,7 +183,7 @@ class Publisher:
         async with self._connecting:
             if self._producer is None:
                 producer = AIOKafkaProducer(
-                    **self._servers.client_options(),
+                    **client_options(self._servers),
                     acks="all",
                     enable_idempotence=True,
                     retry_backoff_ms=milliseconds(_RETRY_S),
@@ -194,7 +196,7 @@ class Publisher:
                         await producer.start()
                 except (KafkaError, OSError, TimeoutError) as error:
                     await _closed(producer)
-                    raise _unavailable(error) from error
+                    raise await unavailable(self._servers, error) from error
                 self._producer = producer
             return self._producer
 
@@ -206,8 +208,10 @@ async def read_topic(servers: KafkaServers | str, topic: str, part: Part | None 
         DependencyUnavailable: Kafka does not answer, or has no such topic.
 
     """
-    options = KafkaServers.of(servers).client_options()
-    consumer = AIOKafkaConsumer(topic, auto_offset_reset="earliest", enable_auto_commit=False, **options)
+    servers = KafkaServers.of(servers)
+    consumer = AIOKafkaConsumer(
+        topic, auto_offset_reset="earliest", enable_auto_commit=False, **client_options(servers)
+    )
     try:
         await consumer.start()
         ends = await _ends(consumer, part or Part())
@@ -217,7 +221,7 @@ async def read_topic(servers: KafkaServers | str, topic: str, part: Part | None 
                     if record.offset < ends[tp]:
                         yield record
     except (KafkaError, OSError) as error:
-        raise _unavailable(error) from error
+        raise await unavailable(servers, error) from error
     finally:
         await consumer.stop()
 
@@ -229,8 +233,10 @@ async def follow_topic(servers: KafkaServers | str, topic: str) -> AsyncIterator
         DependencyUnavailable: Kafka does not answer, or has no such topic.
 
     """
-    options = KafkaServers.of(servers).client_options()
-    consumer = AIOKafkaConsumer(topic, auto_offset_reset="earliest", enable_auto_commit=False, **options)
+    servers = KafkaServers.of(servers)
+    consumer = AIOKafkaConsumer(
+        topic, auto_offset_reset="earliest", enable_auto_commit=False, **client_options(servers)
+    )
     try:
         await consumer.start()
         ends, caught_up = await _ends(consumer, Part()), False
@@ -242,7 +248,7 @@ async def follow_topic(servers: KafkaServers | str, topic: str) -> AsyncIterator
                 caught_up = True
                 yield None
     except (KafkaError, OSError) as error:
-        raise _unavailable(error) from error
+        raise await unavailable(servers, error) from error
     finally:
         await consumer.stop()
 
@@ -274,7 +280,3 @@ def _refused(record: OutgoingRecord, error: Exception) -> RecordRefused:
     size = len(record.value or b"")
     message = f"{record.topic} rejects a record of {size} bytes ({type(error).__name__}): put less in it"
     return RecordRefused(message, topic=record.topic, size=size)
-
-
-def _unavailable(error: Exception) -> DependencyUnavailable:
-    return DependencyUnavailable(f"Kafka does not answer: {error!r}", dependency=KAFKA)

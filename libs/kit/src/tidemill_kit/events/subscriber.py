@@ -11,9 +11,10 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.subscriber.usecase import BatchSubscriber
 from faststream.message import StreamMessage
-from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+from faststream.security import BaseSecurity, SASLOAuthBearer, SASLPlaintext, SASLScram256, SASLScram512
 
 from tidemill_core.transport_security import KafkaServers
+from tidemill_kit.events.connection import token_provider
 from tidemill_kit.events.records import milliseconds
 from tidemill_kit.events.subscriptions import Subscription
 from tidemill_kit.events.window import WindowLimits
@@ -62,9 +63,11 @@ def make_subscriber(  # noqa: PLR0913 - a subscriber is made of its parts, once
     listener: ConsumerRebalanceListener,
 ) -> tuple[KafkaBroker, BatchSubscriber]:
     """Return a broker that is not started, and its one subscriber, which polls and hands on by these functions."""
+    bearer = servers.sasl and servers.mechanism == "OAUTHBEARER"
     broker = KafkaBroker(
         servers.bootstrap,
         security=broker_security(servers),
+        sasl_oauth_token_provider=token_provider(servers) if bearer else None,
         # A join is answered when the slowest member has let go, so its answer may take that long.
         request_timeout_ms=milliseconds(limits.rebalance_s + ANSWER_S),
         metadata_max_age_ms=milliseconds(_METADATA_AGE_S),
@@ -105,9 +108,12 @@ def make_subscriber(  # noqa: PLR0913 - a subscriber is made of its parts, once
 
 def broker_security(servers: KafkaServers) -> BaseSecurity:
     """Return the servers' security as FastStream has it."""
-    if servers.sasl:
-        return _SASL[servers.mechanism](servers.username, servers.password, ssl_context=servers.ssl_context())
-    return BaseSecurity(ssl_context=servers.ssl_context())
+    context = servers.ssl_context()
+    if not servers.sasl:
+        return BaseSecurity(ssl_context=context)
+    if servers.mechanism == "OAUTHBEARER":
+        return SASLOAuthBearer(ssl_context=context)
+    return _SASL[servers.mechanism](servers.username, servers.password.read(), ssl_context=context)
 
 
 async def _unparsed(polled: tuple[ConsumerRecord, ...]) -> StreamMessage[Any]:

@@ -101,6 +101,17 @@ class ServiceSettings(AccessSettings, TransportSettings):
             raise ValueError(message)
         return self
 
+    @model_validator(mode="after")
+    def _secret_on_the_way(self) -> Self:
+        """Refuse to send a password or token to Kafka where others can read it, unless a setting allows it."""
+        if self.kafka.exposes_secret and not self.tls_allow_plaintext:
+            message = (
+                f"KAFKA_SASL_MECHANISM {self.kafka_sasl_mechanism} would send its secret in plain text: use SASL_SSL "
+                "or SCRAM, or, where the network is private, TLS_ALLOW_PLAINTEXT=true"
+            )
+            raise ValueError(message)
+        return self
+
     @property
     def service(self) -> str:
         """The service's name: its prefix in lower case."""

@@ -1,0 +1,212 @@
+"""How clients of Kafka connect: their options, the tokens of OAUTHBEARER, and why a server turned a client away."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from aiokafka import conn
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    UnsupportedSaslMechanismError,
+)
+
+from tidemill_core.errors import DependencyUnavailable
+from tidemill_core.transport_security import ClientCredentials, KafkaServers, Secret
+from tidemill_kit.events.records import KAFKA
+
+_ENDPOINT_S = 10.0
+_PROBE_S = 5.0
+_OK = 200
+_MAX_ANSWER_BYTES = 64 * 1024
+_USABLE_SHARE = 0.8
+"""Of its lifetime, a token of an endpoint is used again; then the next connection gets a new one."""
+_LIFETIME_S = 300.0
+"""Of a token whose endpoint does not say it."""
+
+_DENIED = (ClusterAuthorizationFailedError, GroupAuthorizationFailedError, TopicAuthorizationFailedError)
+
+_original_step = conn.OAuthAuthenticator.step
+
+
+async def _step(authenticator: Any, answer: bytes | None) -> Any:  # noqa: ANN401 - aiokafka has no types
+    """See what the server answered to the token: aiokafka takes a refusal for consent, and its requests fail later."""
+    if answer:
+        message = "the token was refused"
+        raise SaslAuthenticationFailed(message)
+    return await _original_step(authenticator, answer)
+
+
+conn.OAuthAuthenticator.step = _step
+
+
+def client_options(servers: KafkaServers) -> dict[str, Any]:
+    """Return what every client of aiokafka needs to connect.
+
+    Raises:
+        SecretUnreadable: the password's file cannot be read.
+
+    """
+    options: dict[str, Any] = {
+        "bootstrap_servers": servers.bootstrap,
+        "security_protocol": servers.protocol,
+        "ssl_context": servers.ssl_context(),
+    }
+    if not servers.sasl:
+        return options
+    options["sasl_mechanism"] = servers.mechanism
+    if servers.mechanism == "OAUTHBEARER":
+        return options | {"sasl_oauth_token_provider": token_provider(servers)}
+    return options | {"sasl_plain_username": servers.username, "sasl_plain_password": servers.password.read()}
+
+
+def token_provider(servers: KafkaServers) -> AbstractTokenProvider:
+    """Return what a client of aiokafka gets its tokens from, for each connection."""
+    token = servers.token
+    return EndpointTokens(token) if isinstance(token, ClientCredentials) else FileTokens(token)
+
+
+class TokenUnavailable(KafkaConnectionError):  # type: ignore[misc]  # aiokafka has no types
+    """There is no token to connect with; aiokafka treats it as a server that does not answer."""
+
+
+class FileTokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
+    """The token in a file, read for each connection."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+
+    async def token(self) -> str:
+        """Return the token.
+
+        Raises:
+            TokenUnavailable: there is none.
+
+        """
+        try:
+            return self._secret.read()
+        except DependencyUnavailable as error:
+            raise TokenUnavailable(error.message) from None
+
+
+class EndpointTokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
+    """Tokens of a token endpoint for client credentials (RFC 6749, section 4.4), each used for most of its lifetime."""
+
+    def __init__(self, credentials: ClientCredentials, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._credentials = credentials
+        self._now = now
+        self._fetching = asyncio.Lock()
+        self._token, self._usable_until = "", 0.0
+
+    async def token(self) -> str:
+        """Return a token that is still usable for a while.
+
+        Raises:
+            TokenUnavailable: the endpoint gives none.
+
+        """
+        async with self._fetching:
+            if self._now() >= self._usable_until:
+                began = self._now()
+                try:
+                    async with asyncio.timeout(_ENDPOINT_S):
+                        self._token, lifetime_s = await self._fetched()
+                except (OSError, ValueError, RecursionError, TimeoutError, DependencyUnavailable) as error:
+                    why = str(error) or type(error).__name__
+                    message = f"the token endpoint {self._credentials.url} gives no token: {why}"
+                    raise TokenUnavailable(message) from None
+                self._usable_until = began + _USABLE_SHARE * lifetime_s
+            return self._token
+
+    async def _fetched(self) -> tuple[str, float]:
+        import httpx2  # noqa: PLC0415 - a third of a second, which only clients with an endpoint need
+
+        form = {"grant_type": "client_credentials"}
+        if self._credentials.scope:
+            form["scope"] = self._credentials.scope
+        auth = httpx2.BasicAuth(self._credentials.client_id, self._credentials.client_secret.read())
+        body = b""
+        try:
+            async with (
+                httpx2.AsyncClient(follow_redirects=False, timeout=_ENDPOINT_S) as client,
+                client.stream("POST", self._credentials.url, data=form, auth=auth) as response,
+            ):
+                if response.status_code != _OK:
+                    message = f"HTTP status {response.status_code}"
+                    raise ValueError(message)
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > _MAX_ANSWER_BYTES:
+                        message = f"its answer exceeds {_MAX_ANSWER_BYTES} bytes"
+                        raise ValueError(message)
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise OSError(type(error).__name__) from None
+        return _token_of(body)
+
+
+def _token_of(body: bytes) -> tuple[str, float]:
+    message = "its answer has no access_token"
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        raise ValueError(message) from None  # without the body, which may have a token in it
+    token = answer.get("access_token") if isinstance(answer, dict) else None
+    if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
+        raise ValueError(message)
+    lifetime = answer.get("expires_in")
+    return token, float(lifetime) if isinstance(lifetime, int | float) and lifetime > 0 else _LIFETIME_S
+
+
+async def unavailable(servers: KafkaServers, error: Exception) -> DependencyUnavailable:
+    """Return the error that says why Kafka cannot be used, and what to check.
+
+    aiokafka says of a wrong password what it says of a server that is down: so one connection is tried, which knows.
+    """
+    if isinstance(error, KafkaConnectionError | TimeoutError | OSError) and servers.sasl:
+        error = await _refusal(servers) or error
+    return said(servers, error)
+
+
+def said(servers: KafkaServers, error: Exception) -> DependencyUnavailable:
+    """Return the error in words; of a client that was refused with what has to be checked."""
+    if isinstance(error, SaslAuthenticationFailed):
+        checked = "the token, its issuer and audience" if servers.mechanism == "OAUTHBEARER" else "user and password"
+        message = f"Kafka refuses {servers.principal} by {servers.mechanism}: check {checked}"
+    elif isinstance(error, UnsupportedSaslMechanismError):
+        message = f"Kafka does not take {servers.mechanism}: check KAFKA_SASL_MECHANISM ({error})"
+    elif isinstance(error, _DENIED):
+        message = (
+            f"Kafka does not let {servers.principal} do this ({type(error).__name__}): compare its ACLs with "
+            "`tidemill kafka acls show`"
+        )
+    elif isinstance(error, TokenUnavailable | DependencyUnavailable):
+        message = f"Kafka cannot be connected to: {error}"
+    else:
+        message = f"Kafka does not answer: {error!r}"
+    return DependencyUnavailable(message, dependency=KAFKA)
+
+
+async def _refusal(servers: KafkaServers) -> Exception | None:
+    """Connect to one server after the other, and return what the first that answers says against this client."""
+    try:
+        options = client_options(servers)
+    except DependencyUnavailable as error:
+        return error
+    for host, port, _ in conn.collect_hosts(options.pop("bootstrap_servers")):
+        try:
+            async with asyncio.timeout(_PROBE_S):
+                connection = await conn.create_conn(host, port, request_timeout_ms=int(_PROBE_S * 1000), **options)
+            connection.close()
+        except (SaslAuthenticationFailed, UnsupportedSaslMechanismError, TokenUnavailable) as error:
+            return error
+        except (KafkaError, OSError, TimeoutError):
+            continue
+        return None
+    return None
