@@ -56,7 +56,11 @@ RolesOption = Annotated[
 ]
 PermissionsOption = Annotated[
     list[str],
-    typer.Option("--allow", "-a", help="An RPC, such as tidemill.rag.v1.RetrievalService/Search; repeatable."),
+    typer.Option(
+        "--allow",
+        "-a",
+        help="An RPC, such as tidemill.rag.v1.RetrievalService/Search, or a right (act_for_users); repeatable.",
+    ),
 ]
 DescriptionOption = Annotated[str, typer.Option("--description", "-d", help="What it is for.")]
 NameOption = Annotated[str, typer.Option("--display-name", help="A name for people.")]

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -32,7 +34,9 @@ from tidemill_inference.deployments.resolve_configuration import ResolveConfigur
 from tidemill_inference.generation.erase_end_user import EraseEndUser
 from tidemill_inference.generation.grpc import GrpcInferenceService
 from tidemill_inference.generation.show_prompt import ShowPrompt
+from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.server import GrpcServer
+from tidemill_testkit.access import TestIssuer, access_of
 from tidemill_testkit.stubs.inference import StubDeployments, StubInferences, message_of, text_of
 
 ANSWER = "os.walk walks a directory tree."
@@ -73,7 +77,7 @@ class Real:
 
     rolling: RolloutHarness = field(default_factory=RolloutHarness)
 
-    def server(self) -> GrpcServer:
+    def server(self, access: Access | None = None) -> GrpcServer:
         harness, rolling = self.rolling.harness, self.rolling
         harness.rag.passages = spans(ANSWER, "json.dumps writes an object as text.")
         resolve = ResolveConfiguration(prompts=harness.prompts, models=harness.registry, retriever=harness.rag)
@@ -95,6 +99,7 @@ class Real:
                 (add_DeploymentServiceServicer_to_server, deployments),
                 (add_InferenceServiceServicer_to_server, inferences),
             ],
+            access=access,
         )
 
 
@@ -275,3 +280,32 @@ async def test_the_records_of_an_end_user_are_counted_and_erased(api: Api) -> No
     assert (await api.record(others.id)).end_user == "u2"
     with pytest.raises(InvalidInput, match="end_user"):
         await api.inferences.EraseEndUser(rpc.EraseEndUserRequest())
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_where_credentials_are_demanded_they_say_who_asks(tmp_path: Path, *, streamed: bool) -> None:
+    issuer, real = TestIssuer(tmp_path), Real()
+    server = real.server(access=access_of(issuer))
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = InferenceServiceStub(channel)
+
+        async def ask(*roles: str, **fields: Any) -> inference_pb2.Inference:  # noqa: ANN401 - fields of a request
+            key = issuer.token("acme", *roles, groups=frozenset({"staff"}))
+            sent = (("authorization", f"Bearer {key}"),)
+            if not streamed:
+                return (await stub.Generate(asked(**fields), metadata=sent)).inference
+            stream = stub.GenerateStream(rpc.GenerateStreamRequest(request=asked(**fields)), metadata=sent)
+            return [step async for step in stream][-1].finished
+
+        plain = await ask("contributor")
+        for field, named in (("principals", ["group:hr"]), ("end_user", "victim-0")):
+            with pytest.raises(grpc.aio.AioRpcError, match=f"{field}: .*act_for_users") as refused:
+                await ask("contributor", **{field: named})
+            assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        for_another = await ask("operator", end_user="customer-7", principals=["group:hr"])
+    await server.stop(1.0)
+
+    assert (plain.end_user, for_another.end_user) == ("user:ada", "customer-7")
+    searched = {principals for _, principals in real.rolling.harness.rag.asked}
+    assert searched == {("group:staff", "user:ada"), ("group:hr",)}

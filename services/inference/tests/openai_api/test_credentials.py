@@ -12,6 +12,7 @@ from openai import AsyncOpenAI
 
 from libs.kit.tests.access.support import revocation
 from services.inference.tests.openai_api.apis import BODY, ApiClient, ScriptedAnswers, open_api
+from tidemill_core.rights import ACT_FOR_USERS
 from tidemill_inference.openai_api.routes import OpenAiApi
 from tidemill_kit.access.revocations import Revocations
 from tidemill_testkit.access import TestIssuer, access_of
@@ -139,3 +140,63 @@ async def test_an_answer_ends_when_its_key_expires_and_the_leeway_is_over(tmp_pa
         await answers.left.wait()
     assert (response.status_code, "has expired" in response.text) == (401, True)
     assert answers.asked
+
+
+HR = {"principals": ["group:hr"]}
+BROWSER = {"Origin": "https://app.example"}
+
+
+@pytest.mark.parametrize(
+    ("roles", "permissions", "headers", "status"),
+    [
+        (("contributor",), frozenset[str](), {}, 403),
+        (("contributor",), frozenset[str](), BROWSER, 403),
+        (("contributor",), frozenset({ACT_FOR_USERS}), {}, 200),
+        (("contributor",), frozenset({ACT_FOR_USERS}), BROWSER, 403),
+        (("operator",), frozenset[str](), {}, 200),
+    ],
+)
+async def test_principals_beyond_the_key_s_own_are_named_by_a_backend_only(
+    tmp_path: Path, roles: tuple[str, ...], permissions: frozenset[str], headers: dict[str, str], status: int
+) -> None:
+    issuer, answers = TestIssuer(tmp_path), ScriptedAnswers()
+    key = issuer.token("acme", *roles, permissions=permissions, groups=frozenset({"staff"}))
+    sent = {"authorization": f"Bearer {key}", **headers}
+    async with serving(issuer, answers) as api:
+        response = await api.ask(headers=sent, tidemill=HR)
+        own = await api.ask(headers=sent, tidemill={"principals": ["group:staff"]})
+        without = await api.ask(headers=sent)
+
+    assert (response.status_code, own.status_code, without.status_code) == (status, 200, 200)
+    assert [question.principals for _, question, _ in answers.asked][-2:] == [
+        ("group:staff",),
+        ("group:staff", "user:ada"),
+    ]
+    if status == 403:
+        assert "tidemill.principals" in response.json()["error"]["message"]
+        assert "act_for_users" in response.json()["error"]["message"]
+        assert len(answers.asked) == 2
+
+
+async def test_a_plain_key_asks_for_its_own_user_only(tmp_path: Path) -> None:
+    issuer, answers = TestIssuer(tmp_path), ScriptedAnswers()
+    sent = {"authorization": f"Bearer {issuer.token('acme', 'contributor')}"}
+    backend = {"authorization": f"Bearer {issuer.token('acme', 'contributor', permissions=frozenset({ACT_FOR_USERS}))}"}
+    async with serving(issuer, answers) as api:
+        victim = await api.ask(headers=sent, user="victim-0")
+        await api.ask(headers=sent)
+        await api.ask(headers=backend, user="customer-7")
+
+    assert (victim.status_code, victim.json()["error"]["message"].partition(":")[0]) == (403, "user")
+    assert [question.end_user for _, question, _ in answers.asked] == ["user:ada", "customer-7"]
+
+
+async def test_the_same_idempotency_key_of_another_user_is_another_intent(tmp_path: Path) -> None:
+    issuer, answers = TestIssuer(tmp_path), ScriptedAnswers()
+    async with serving(issuer, answers) as api:
+        for subject in ("user:ada", "user:ada", "user:bob"):
+            key = issuer.token("acme", "contributor", subject=subject)
+            await api.ask(headers={"authorization": f"Bearer {key}", "Idempotency-Key": "order-1"})
+
+    digests = [request.digest for _, _, request in answers.asked]
+    assert digests[0] == digests[1] != digests[2]

@@ -10,6 +10,7 @@ import grpc
 from tidemill.inference.v1 import inference_service_pb2 as pb
 from tidemill.inference.v1 import inference_service_pb2_grpc
 from tidemill_inference.generation.answer import AnswerQuestion
+from tidemill_inference.generation.domain.speaker import request_by, spoken_by
 from tidemill_inference.generation.erase_end_user import EraseEndUser
 from tidemill_inference.generation.messages import inference_message, question_of
 from tidemill_inference.generation.ports import Delta, Finished, Inferences, Started, Step
@@ -37,17 +38,18 @@ class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
 
     async def Generate(self, request: pb.GenerateRequest, _context: Context) -> pb.GenerateResponse:
         """Answer a question, whole."""
-        inference = await self._answer.whole(
-            current_caller(), question_of(request), request=request_of(request), until=_until()
-        )
+        caller = current_caller()
+        question, intent = spoken_by(caller, question_of(request)), request_by(caller, request_of(request))
+        inference = await self._answer.whole(caller, question, request=intent, until=_until())
         return pb.GenerateResponse(inference=inference_message(inference))
 
     async def GenerateStream(
         self, request: pb.GenerateStreamRequest, _context: Context
     ) -> AsyncIterator[pb.GenerateStreamResponse]:
         """Answer a question, token by token. A request id is the same intent here and in Generate."""
-        asked = request.request
-        steps = self._answer(current_caller(), question_of(asked), request=request_of(asked), until=_until())
+        asked, caller = request.request, current_caller()
+        question, intent = spoken_by(caller, question_of(asked)), request_by(caller, request_of(asked))
+        steps = self._answer(caller, question, request=intent, until=_until())
         sequence = 0
         async with aclosing(steps):
             async for step in steps:

@@ -25,11 +25,12 @@ from tidemill_core.errors import InvalidInput, TidemillError
 from tidemill_core.resources import list_all
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.generation.domain.inference import Inference, Question
+from tidemill_inference.generation.domain.speaker import request_by, spoken_by
 from tidemill_inference.generation.ports import Delta, Finished, Started, Step
 from tidemill_inference.openai_api.completions import Chunks, completion, model
 from tidemill_inference.openai_api.errors import error_body, error_response
 from tidemill_inference.openai_api.feedback import HttpFeedback
-from tidemill_inference.openai_api.schemas import IDEMPOTENCY_HEADER, chat_request_of, request_of
+from tidemill_inference.openai_api.schemas import IDEMPOTENCY_HEADER, ChatRequest, chat_request_of, request_of
 from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.policies import policy_of
 from tidemill_kit.http.application import application
@@ -162,8 +163,8 @@ class ChatCompletions:
         caller = await exchange.admit(_GENERATE)
         asked = chat_request_of(await exchange.body(at_most=self.max_body_bytes))
         question = asked.question()
-        _check_principals(question, browser=is_browser(exchange.headers), taken_from=self.principals_from)
-        request = request_of(exchange.header(IDEMPOTENCY_HEADER), question)
+        request = request_by(caller, request_of(exchange.header(IDEMPOTENCY_HEADER), question))
+        question = self._spoken(caller, asked, question, browser=is_browser(exchange.headers))
         steps = self.answer(caller, question, request=request)
         try:
             if asked.stream:
@@ -176,19 +177,27 @@ class ChatCompletions:
         except InvalidInput as error:
             raise asked.blamed(error) from error
 
+    def _spoken(self, caller: Caller, asked: ChatRequest, question: Question, *, browser: bool) -> Question:
+        """Return what the caller asks, for whom it may: a page, and its user, may send any groups.
 
-def _check_principals(question: Question, *, browser: bool, taken_from: PrincipalsFrom) -> None:
-    """Refuse unauthenticated groups: a page, and its user, may send any.
+        Raises:
+            InvalidInput: it may not send groups, where no credential says whose it is.
+            SpeaksForAnother: it names others than its credential.
 
-    Raises:
-        InvalidInput: the caller may not send groups.
-
-    """
-    if question.principals and (taken_from == "nobody" or (browser and taken_from == "servers")):
-        where = "from a browser" if taken_from == "servers" else "here"
-        text = f"is not accepted {where}: ask from your server, which knows the groups of a person"
-        text += " (INFERENCE_HTTP_PRINCIPALS)"
-        raise InvalidInput.at(field="tidemill.principals", text=text)
+        """
+        by = self.principals_from
+        may_name_others = by != "nobody" and not (browser and by == "servers")
+        if question.principals and not may_name_others and not caller.credential:
+            where = "from a browser" if by == "servers" else "here"
+            text = f"is not accepted {where}: ask from your server, which knows the groups of a person"
+            raise InvalidInput.at(field="tidemill.principals", text=f"{text} (INFERENCE_HTTP_PRINCIPALS)")
+        return spoken_by(
+            caller,
+            question,
+            end_user_field="safety_identifier" if asked.safety_identifier else "user",
+            principals_field="tidemill.principals",
+            may_name_others=may_name_others,
+        )
 
 
 async def _whole(exchange: Exchange, steps: AsyncGenerator[Step, None]) -> Inference:

@@ -7,6 +7,7 @@ from types import ModuleType
 
 import tidemill
 from tidemill.options.v1 import options_pb2
+from tidemill_core.rights import RIGHTS
 
 _GIVEN_BY_PROJECTS = frozenset(
     {options_pb2.ROLE_VIEWER, options_pb2.ROLE_CONTRIBUTOR, options_pb2.ROLE_OPERATOR, options_pb2.ROLE_ADMIN}
@@ -14,8 +15,8 @@ _GIVEN_BY_PROJECTS = frozenset(
 
 
 def allowable_rpcs() -> frozenset[str]:
-    """Return the RPCs that an admin of a project may allow: none of an installation admin."""
-    return frozenset(
+    """Return what an admin of a project may allow: its RPCs, none of an installation admin, and the named rights."""
+    return RIGHTS | frozenset(
         f"{service.full_name}/{method.name}"
         for module in _contracts()
         for service in module.DESCRIPTOR.services_by_name.values()

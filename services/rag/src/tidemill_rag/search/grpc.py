@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tidemill.rag.v1 import retrieval_service_pb2 as pb
 from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceServicer
+from tidemill_core.rights import principals_of
 from tidemill_kit.grpc.server import current_caller
 from tidemill_kit.mapping import from_message
 from tidemill_rag.search.messages import filter_of, passage_message
@@ -18,7 +19,13 @@ class GrpcRetrievalService(RetrievalServiceServicer):
 
     async def Search(self, request: pb.SearchRequest, _context: object) -> pb.SearchResponse:
         """Find the best passages."""
-        question = from_message(Question, request, metadata_filter=filter_of(request.metadata_filter))
-        answer = await self.search(current_caller(), question)
+        caller = current_caller()
+        question = from_message(
+            Question,
+            request,
+            metadata_filter=filter_of(request.metadata_filter),
+            principals=principals_of(caller, request.principals, field="principals"),
+        )
+        answer = await self.search(caller, question)
         passages = [passage_message(position, match) for position, match in enumerate(answer.passages, start=1)]
         return pb.SearchResponse(passages=passages, index=answer.index, warnings=answer.warnings)

@@ -70,7 +70,7 @@ def rpc_violations(
         if rpc not in known:
             text = (
                 f"has {rpc[:_QUOTED]!r}, which is no RPC that a project may allow: write it as "
-                "tidemill.rag.v1.RetrievalService/Search"
+                "tidemill.rag.v1.RetrievalService/Search, or name a right, such as act_for_users"
             )
             yield Violation(field=field, description=text)
 

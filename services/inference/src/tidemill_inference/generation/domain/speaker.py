@@ -1,0 +1,36 @@
+"""Who a question is from: its end user and principals come from the credential, unless its holder acts for users."""
+
+import hashlib
+from dataclasses import replace
+
+from tidemill_core.application import Caller, Request
+from tidemill_core.rights import ACT_FOR_USERS, end_user_of, has_right, principals_of
+from tidemill_inference.generation.domain.inference import Question
+
+
+def spoken_by(
+    caller: Caller,
+    question: Question,
+    *,
+    end_user_field: str = "end_user",
+    principals_field: str = "principals",
+    may_name_others: bool = True,
+) -> Question:
+    """Return the question with the end user and principals that the caller may ask for.
+
+    Raises:
+        SpeaksForAnother: it names others.
+
+    """
+    return replace(
+        question,
+        end_user=end_user_of(caller, question.end_user, field=end_user_field),
+        principals=principals_of(caller, question.principals, field=principals_field, may_name_others=may_name_others),
+    )
+
+
+def request_by(caller: Caller, request: Request) -> Request:
+    """Return the intent as the caller's own: no other caller gets its answer by the request's id."""
+    if not caller.credential or has_right(caller, ACT_FOR_USERS):
+        return request
+    return replace(request, digest=hashlib.sha256(f"{request.digest}\0{caller.subject}".encode()).hexdigest())
