@@ -54,7 +54,7 @@ class Checked:
             IssuerKeys(each.issuer, served, times, monotonic=self.clock.monotonic)
             for each, served in zip(issuers, self.served, strict=True)
         ]
-        self.revocations = Revocations(now=self.clock.now)
+        self.revocations = Revocations(now=self.clock.now, monotonic=self.clock.monotonic)
         self.revocations.complete = True
         self.authenticator = Authenticator(SigningKeys(self.keys), self.revocations, now=self.clock.now)
 

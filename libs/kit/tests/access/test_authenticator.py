@@ -309,6 +309,24 @@ async def test_nothing_is_answered_before_the_revocations_were_read(issuer: Test
         await check(issuer.token())
 
 
+async def test_revocations_count_for_their_hold_time_while_kafka_does_not_answer(
+    issuer: TestIssuer, check: Checked
+) -> None:
+    token, stolen = issuer.token("acme", "viewer"), issuer.token("acme", "viewer", id="stolen")
+    check.revocations.hold_s = 600
+    check.revocations.apply(revocation("KEY", "acme", "stolen"))
+    check.clock.moved += 599
+    await check(token)
+    with pytest.raises(CredentialRevoked):
+        await check(stolen)
+
+    check.clock.moved += 2
+    with pytest.raises(KeysUnavailable):
+        await check(token)
+    check.revocations.contact()
+    await check(token)
+
+
 def test_what_has_expired_by_itself_is_forgotten(check: Checked) -> None:
     past = (datetime.now(UTC) - timedelta(days=1)).isoformat()
     for number in range(3000):

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from aiokafka import TopicPartition
 
 from libs.kit.tests.access.support import revocation
 from libs.kit.tests.grpc.support import Lines
@@ -16,7 +17,8 @@ from tidemill_core.errors import DependencyUnavailable
 from tidemill_kit.access import revocation_reader
 from tidemill_kit.access.errors import CredentialRevoked, KeysUnavailable
 from tidemill_kit.access.revocation_reader import RevocationReader
-from tidemill_kit.access.revocations import Revocations
+from tidemill_kit.access.revocations import TOPIC, Revocations
+from tidemill_kit.events import kafka
 from tidemill_kit.events.kafka import Publisher
 from tidemill_kit.events.records import OutgoingRecord
 from tidemill_local.addresses import Addresses
@@ -26,6 +28,7 @@ from tidemill_testkit.stack import NewTopicFactory
 
 WITHIN_S = 5.0
 COMPACTED = {"cleanup.policy": "compact"}
+PARTITION = TopicPartition(TOPIC, 0)
 
 
 @pytest.fixture
@@ -119,6 +122,88 @@ async def test_an_outage_is_logged_once(lines: Lines, monkeypatch: pytest.Monkey
     await reader.stop()
 
     assert len(lines.named("access_revocations_interrupted")) == 2, "before and after the topic was read"
+
+
+async def test_the_end_of_the_hold_time_is_logged_once_and_ends_when_kafka_answers(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def follow(*_: object) -> AsyncIterator[None]:
+        tried.append(True)
+        if len(tried) in (1, 5):
+            yield None
+            moved.append(100.0)
+        message = "Kafka does not answer"
+        raise DependencyUnavailable(message, dependency="kafka")
+
+    async def tried_often() -> bool:
+        return len(tried) > 8
+
+    tried, moved = list[bool](), [0.0]
+    monkeypatch.setattr(revocation_reader, "follow_topic", follow)
+    monkeypatch.setattr(revocation_reader, "_RETRY_S", 0.001)
+    reader = RevocationReader("kafka.test:1", Revocations(hold_s=60, monotonic=lambda: sum(moved)))
+    await reader.start()
+    await eventually(tried_often)
+    await reader.stop()
+
+    assert len(lines.named("access_revocations_too_old")) == 2, "for each outage"
+
+
+class SilentConsumer:
+    """In place of aiokafka's: once the broker is gone, it reports nothing of it, as that."""
+
+    gone = False
+
+    def __init__(self, *_: object, **_options: object) -> None:
+        self.stopped = False
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    def assignment(self) -> set[TopicPartition]:
+        return {PARTITION}
+
+    async def beginning_offsets(self, _: object) -> dict[TopicPartition, int]:
+        return {PARTITION: 0}
+
+    async def end_offsets(self, _: object) -> dict[TopicPartition, int]:
+        if self.gone:
+            await asyncio.Event().wait()
+        return {PARTITION: 0}
+
+    def pause(self, *_: object) -> None: ...
+
+    def seek(self, *_: object) -> None: ...
+
+    async def position(self, _: object) -> int:
+        return 0
+
+    async def getmany(self, **_: object) -> dict[TopicPartition, list[object]]:
+        await asyncio.sleep(0.001)
+        return {}
+
+
+async def test_a_broker_that_is_gone_is_noticed_though_its_client_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def followed() -> None:
+        async for record in kafka.follow_topic("kafka.test:1", TOPIC):
+            answers.append(record)
+
+    answers = list[object]()
+    monkeypatch.setattr(kafka, "AIOKafkaConsumer", SilentConsumer)
+    monkeypatch.setattr(kafka, "_CONTACT_S", 0.01)
+    monkeypatch.setattr(kafka, "_ANSWER_S", 0.1)
+    following = asyncio.create_task(followed())
+    await eventually(lambda: len(answers) > 2)
+    monkeypatch.setattr(SilentConsumer, "gone", True)
+
+    with pytest.raises(DependencyUnavailable):
+        async with asyncio.timeout(30):
+            await following
+    assert {*answers} == {None}
 
 
 async def test_calls_are_compared_once_with_all_that_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,15 +3,18 @@ import os
 import signal
 import sys
 import textwrap
+import time
 import urllib.request
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 
+from libs.kit.tests.access.support import revocation
 from libs.kit.tests.grpc.support import Context, Lines, settings, sources
 from libs.kit.tests.service.running import Part, Running, Switch, living
 from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceResponse
@@ -24,6 +27,7 @@ from tidemill_kit.runtime.settings import PortTaken
 from tidemill_kit.runtime.telemetry import serve_metrics
 from tidemill_kit.service.app import App, Dependency, Worker, serve
 from tidemill_kit.workers.controller import Controller
+from tidemill_testkit.access import TestIssuer, access_of
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.ports import free_port
 
@@ -291,6 +295,23 @@ async def test_the_status_reports_consumers_and_outbox(plain: bool) -> None:  # 
     assert (consumer.dead_lettered, consumer.waiting_for) == (1, "mongodb")
     assert (status.service, status.outbox_length) == ("probe", 7)
     assert status.resident_bytes > 1_000_000
+
+
+async def test_the_status_shows_what_credentials_are_checked_by(tmp_path: Path) -> None:
+    issuer = TestIssuer(tmp_path)
+    access = access_of(issuer)
+    async with living(access=access) as service:
+        before = (await service.status()).access
+        await next(iter(access.keys)).refresh()
+        access.revocations.apply(revocation("KEY", "acme", "the-key"))
+        after = (await service.status()).access
+
+    assert [(each.name, each.keys, each.HasField("read_time")) for each in before.issuers] == [
+        (issuer.issuer, 0, False)
+    ]
+    assert (after.issuers[0].keys, after.revocations) == (1, 1)
+    for moment in (after.issuers[0].read_time, after.revocations_time):
+        assert abs(moment.ToSeconds() - time.time()) < 60
 
 
 async def test_the_status_shows_the_controllers_among_the_components() -> None:

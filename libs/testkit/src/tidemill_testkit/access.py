@@ -94,8 +94,14 @@ def access_of(*issuers: TestIssuer, revocations: Revocations | None = None) -> A
     keys = [IssuerKeys(each.issuer, key_set_of(each.issuer, f"file:{each.file}"), KeyTimes()) for each in issuers]
     known = Revocations() if revocations is None else revocations
     known.complete = True
-    authenticator = Authenticator(SigningKeys(keys), known)
-    return Access(authenticator=authenticator, running=RunningCalls(known), components=())
+    signing = SigningKeys(keys)
+    return Access(
+        authenticator=Authenticator(signing, known),
+        running=RunningCalls(known),
+        keys=signing,
+        revocations=known,
+        components=(),
+    )
 
 
 def raw(header: object, payload: object, signature: bytes = b"") -> str:

@@ -10,6 +10,7 @@ from tidemill_kit.access.policy import Policy, check
 from tidemill_kit.access.revocation_reader import RevocationReader
 from tidemill_kit.access.revocations import Revocations
 from tidemill_kit.access.running import RunningCalls
+from tidemill_kit.access.saved_keys import SavedKeys
 from tidemill_kit.runtime.access import issuer_of
 from tidemill_kit.runtime.settings import ServiceSettings
 
@@ -20,6 +21,8 @@ class Access:
 
     authenticator: Authenticator
     running: RunningCalls
+    keys: SigningKeys
+    revocations: Revocations
     components: tuple[SigningKeys | RevocationReader, ...]
 
     @classmethod
@@ -29,14 +32,31 @@ class Access:
             return None
         times = KeyTimes(max_age_s=settings.access_keys_max_age_s, hold_s=settings.access_keys_hold_s)
         named = map(issuer_of, settings.access_issuers)
-        keys = SigningKeys([IssuerKeys(issuer, key_set_of(issuer, address), times) for issuer, address in named])
-        revocations = Revocations()
+        folder = settings.access_keys_folder
+        keys = SigningKeys(
+            [
+                IssuerKeys(
+                    issuer,
+                    key_set_of(issuer, address),
+                    times,
+                    saved=SavedKeys(folder, issuer) if folder is not None else None,
+                )
+                for issuer, address in named
+            ]
+        )
+        revocations = Revocations(hold_s=settings.access_revocations_hold_s)
         authenticator = Authenticator(
             keys, revocations, audience=settings.access_audience, leeway_s=settings.access_leeway_s
         )
         reader = RevocationReader(settings.kafka, revocations)
         running = RunningCalls(revocations, leeway_s=settings.access_leeway_s)
-        return cls(authenticator=authenticator, running=running, components=(keys, reader))
+        return cls(
+            authenticator=authenticator,
+            running=running,
+            keys=keys,
+            revocations=revocations,
+            components=(keys, reader),
+        )
 
     async def admit(self, sent: Credentials, policy: Policy) -> Authenticated:
         """Return who calls an RPC with this policy, by gRPC or HTTP.

@@ -1,18 +1,24 @@
-"""The public keys of the issuers: cached, read again at an interval and for an unknown key, held through an outage."""
+"""The public keys of the issuers: cached, read again at an interval and for an unknown key, held through an outage.
+
+Where a folder is given, the last set of each is kept there too: an outage may last longer than the process.
+"""
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from joserfc.errors import JoseError
 from joserfc.jwk import JWKRegistry, Key
+from prometheus_client import Gauge
 
 from tidemill_core.errors import TidemillError, isolated
 from tidemill_kit.access.documents import Read
 from tidemill_kit.access.errors import CredentialInvalid, KeysUnavailable
+from tidemill_kit.access.saved_keys import SavedKeys
 from tidemill_kit.access.tokens import algorithm_of
 
 MIN_INTERVAL_S = 10.0
@@ -22,6 +28,8 @@ _TYPES = ("OKP", "EC", "RSA")
 _RETRY_S = 1.0
 
 Monotonic = Callable[[], float]
+
+KEYS_AGE = Gauge("tidemill_access_keys_age_seconds", "Time since the keys of an issuer were read.", ["issuer"])
 
 _log = structlog.get_logger()
 
@@ -37,11 +45,23 @@ class KeyTimes:
 class IssuerKeys:
     """The keys of one issuer."""
 
-    def __init__(self, issuer: str, read: Read, times: KeyTimes, *, monotonic: Monotonic = time.monotonic) -> None:
+    def __init__(  # noqa: PLR0913 - its parts, put together once
+        self,
+        issuer: str,
+        read: Read,
+        times: KeyTimes,
+        *,
+        saved: SavedKeys | None = None,
+        monotonic: Monotonic = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self.issuer = issuer
         self._read = read
         self._times = times
+        self._saved = saved
+        self._save_failed = False
         self._monotonic = monotonic
+        self._now = now
         self._keys: dict[str, Key] = {}
         self._read_at: float | None = None
         self._tried_at: float | None = None
@@ -68,9 +88,19 @@ class IssuerKeys:
         raise CredentialInvalid
 
     @property
+    def count(self) -> int:
+        """How many keys are known."""
+        return len(self._keys)
+
+    @property
+    def age_s(self) -> float:
+        """How long ago the keys were read, infinite before they were."""
+        return math.inf if self._read_at is None else self._monotonic() - self._read_at
+
+    @property
     def held(self) -> bool:
         """Whether the keys count: they were read not too long ago."""
-        return self._read_at is not None and self._monotonic() - self._read_at < self._times.hold_s
+        return self.age_s < self._times.hold_s
 
     def check_held(self) -> None:
         """Pass while the keys count.
@@ -81,6 +111,25 @@ class IssuerKeys:
         """
         if not self.held:
             raise KeysUnavailable
+
+    async def restore(self) -> None:
+        """Take the keys that were kept in a file, for as long as they would have counted without a restart."""
+        if self._saved is None or self._read_at is not None:
+            return
+        try:
+            found = await asyncio.to_thread(self._saved.read)
+        except OSError as error:
+            _log.warning("access_keys_not_restored", issuer=self.issuer, why=str(error))
+            return
+        if found is None or self._read_at is not None:
+            return
+        published, read_time = found
+        age_s = max(0.0, self._now() - read_time)
+        keys = _keys(published)
+        if keys and age_s < self._times.hold_s:
+            self._keys, self._read_at = keys, self._monotonic() - age_s
+            self.generation += 1
+            _log.info("access_keys_restored", issuer=self.issuer, keys=len(keys), age_s=round(age_s))
 
     async def refresh(self) -> None:
         """Read the keys, or wait for a reading that is under way; on a failure those that are known stay."""
@@ -103,19 +152,32 @@ class IssuerKeys:
         self._tried_at = self._monotonic()
         try:
             with isolated():
-                keys = _keys(await self._read())
+                published = await self._read()
+                keys = _keys(published)
         except Exception as error:  # noqa: BLE001 - whatever an issuer answers, the keys that are known stay
             self._fail(error.message if isinstance(error, TidemillError) else type(error).__name__)
             return
         if not keys:
             self._fail("it publishes no key that tokens may be signed by")
             return
-        if self._failed or self._read_at is None:
+        if self._failed or not self.generation:
             _log.info("access_keys_read", issuer=self.issuer, keys=len(keys))
         if {kid: key.thumbprint() for kid, key in keys.items()} != {k: v.thumbprint() for k, v in self._keys.items()}:
             self._keys = keys
             self.generation += 1
         self._failed, self._read_at = False, self._tried_at
+        if self._saved is not None:
+            await self._save(self._saved, published)
+
+    async def _save(self, saved: SavedKeys, published: Mapping[str, Any]) -> None:
+        try:
+            await asyncio.to_thread(saved.write, published, read_time=self._now())
+        except OSError as error:
+            if not self._save_failed:  # once, however long it lasts
+                _log.warning("access_keys_not_saved", issuer=self.issuer, why=str(error))
+            self._save_failed = True
+        else:
+            self._save_failed = False
 
     def _fail(self, why: str) -> None:
         if not self._failed:
@@ -145,8 +207,15 @@ class SigningKeys:
             raise CredentialInvalid
         return self._issuers[issuer]
 
+    def __iter__(self) -> Iterator[IssuerKeys]:
+        """Yield those of each issuer."""
+        return iter(self._issuers.values())
+
     async def start(self) -> None:
         """Begin to read them; an issuer that does not answer holds up only the calls that need its keys."""
+        for each in self:
+            KEYS_AGE.labels(each.issuer).set_function(lambda keys=each: keys.age_s)  # type: ignore[misc]
+            await each.restore()
         self._following = [
             asyncio.create_task(each.follow(), name=f"follow {each.issuer}") for each in self._issuers.values()
         ]

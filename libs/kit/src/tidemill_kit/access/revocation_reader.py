@@ -14,6 +14,9 @@ from tidemill_kit.events.records import KAFKA
 from tidemill_kit.workers.worker import Worker
 
 REVOCATIONS = Gauge("tidemill_access_revocations", "Revocations of credentials that are remembered.")
+REVOCATIONS_AGE = Gauge(
+    "tidemill_access_revocations_age_seconds", "Time since Kafka last answered the reader of revocations."
+)
 
 _START_S = 15.0
 _RETRY_S = 1.0
@@ -39,6 +42,7 @@ class RevocationReader(Worker):
         self._topic = topic
         self._caught_up = asyncio.Event()
         self._interrupted = False
+        self._hold_ended = False
 
     async def start(self) -> None:
         """Return when all that the topic holds was read.
@@ -47,6 +51,7 @@ class RevocationReader(Worker):
             DependencyUnavailable: Kafka does not answer, or has no such topic; call it again.
 
         """
+        REVOCATIONS_AGE.set_function(lambda: self._revocations.age_s)
         if self._task is None or self._task.done():
             await super().start()
         try:
@@ -64,15 +69,22 @@ class RevocationReader(Worker):
             if not self._interrupted:  # once, however long it lasts
                 _log.warning("access_revocations_interrupted", topic=self._topic)
             self._interrupted = True
+            held = self._revocations
+            if held.age_s > held.hold_s and not self._hold_ended:
+                _log.error("access_revocations_too_old", topic=self._topic, hold_s=held.hold_s)
+                self._hold_ended = True
             await asyncio.sleep(_RETRY_S)
 
     async def _read(self) -> None:
+        reading = True
         async for record in follow_topic(self._servers, self._topic):
             if record is None:
-                self._revocations.caught_up()
-                self._caught_up.set()
-                self._interrupted = False
-                _log.info("access_revocations_read", revocations=self._revocations.count)
+                self._revocations.contact()
+                if reading:
+                    self._revocations.caught_up()
+                    self._caught_up.set()
+                    self._interrupted = self._hold_ended = reading = False
+                    _log.info("access_revocations_read", revocations=self._revocations.count)
             elif record.value and not self._revocations.apply(record.value):
                 _log.error("access_revocation_unreadable", topic=self._topic, offset=record.offset)
             REVOCATIONS.set(self._revocations.count)

@@ -1,5 +1,9 @@
-"""What was taken back before it expired: the whole compacted topic in memory, read at the start and followed then."""
+"""What was taken back before it expired: the whole compacted topic in memory, read at the start and followed then.
 
+While Kafka does not answer, what is known counts for a stated time; then nothing is answered that needs a credential.
+"""
+
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,9 +66,19 @@ class _Entry:
 class Revocations:
     """What is revoked, as far as it was read; nothing is answered before it was read once."""
 
-    def __init__(self, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        hold_s: float = math.inf,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.complete = False
         """Whether all was read that the topic held at the start."""
+        self.hold_s = hold_s
+        """How long what is known counts while Kafka does not answer."""
+        self._monotonic = monotonic
+        self._contact_at = monotonic()
         self._reads_again = False
         self._unheard = False
         """Whether there is something that the listeners were not called for."""
@@ -77,6 +91,15 @@ class Revocations:
     def count(self) -> int:
         """How many are remembered."""
         return len(self._entries)
+
+    @property
+    def age_s(self) -> float:
+        """How long ago Kafka answered, at first since the start of the process: what is known is as old at most."""
+        return self._monotonic() - self._contact_at
+
+    def contact(self) -> None:
+        """Take it that Kafka has just answered."""
+        self._contact_at = self._monotonic()
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call after each revocation, and once after those that stand in a topic that is read from its beginning."""
@@ -115,20 +138,26 @@ class Revocations:
         """Pass what is not revoked.
 
         Raises:
-            KeysUnavailable: that is not known yet.
+            KeysUnavailable: that is not known yet, or no longer.
             CredentialRevoked: it is.
 
         """
-        if not self.complete:
+        if not self.complete or self.age_s > self.hold_s:
             raise KeysUnavailable(dependency="kafka")
+        if self.names(claims):
+            raise CredentialRevoked
+
+    def names(self, claims: Claims) -> bool:
+        """Return whether a credential is among what is revoked, as far as that is known."""
         named = [(Kind.PROJECT, ""), *((Kind.SUBJECT, name) for name in claims.names)]
         for project in {claims.project, ANY_PROJECT}:
             if (Kind.KEY, project, claims.id) in self._entries:
-                raise CredentialRevoked
+                return True
             for kind, name in named:
                 entry = self._entries.get((kind, project, name))
                 if entry is not None and claims.issue_time < entry.revoked_at:
-                    raise CredentialRevoked
+                    return True
+        return False
 
     def _notify(self) -> None:
         if self._unheard:

@@ -1,6 +1,7 @@
 """What a service needs of Kafka: its subscriptions as one component, a publisher, and a way to read a topic once."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
@@ -35,6 +36,7 @@ _NEVER = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidMessageError
 _ANSWER_S = 5.0
 _RETRY_S = 0.3
 _FOLLOW_S = 0.5
+_CONTACT_S = 5.0
 
 
 class Consumers:
@@ -227,7 +229,10 @@ async def read_topic(servers: KafkaServers | str, topic: str, part: Part | None 
 
 
 async def follow_topic(servers: KafkaServers | str, topic: str) -> AsyncIterator[Record | None]:
-    """Yield every record that the topic holds, then None once, then those that come; without a consumer group.
+    """Yield every record that the topic holds, then None, then those that come; without a consumer group.
+
+    None comes again after each answer of Kafka to the question for new records, which is put every few seconds: the
+    client itself reports nothing of a broker that is gone.
 
     Raises:
         DependencyUnavailable: Kafka does not answer, or has no such topic.
@@ -239,15 +244,20 @@ async def follow_topic(servers: KafkaServers | str, topic: str) -> AsyncIterator
     )
     try:
         await consumer.start()
-        ends, caught_up = await _ends(consumer, Part()), False
+        ends, asked_at = await _ends(consumer, Part()), time.monotonic()
+        caught_up = False
         while True:
             for records in (await consumer.getmany(timeout_ms=milliseconds(_FOLLOW_S))).values():
                 for record in records:
                     yield record
+            if caught_up and time.monotonic() - asked_at >= _CONTACT_S:
+                async with asyncio.timeout(_ANSWER_S):
+                    ends, asked_at = await consumer.end_offsets(consumer.assignment()), time.monotonic()
+                caught_up = False
             if not caught_up and not [tp for tp, end in ends.items() if await consumer.position(tp) < end]:
                 caught_up = True
                 yield None
-    except (KafkaError, OSError) as error:
+    except (KafkaError, OSError, TimeoutError) as error:
         raise await unavailable(servers, error) from error
     finally:
         await consumer.stop()

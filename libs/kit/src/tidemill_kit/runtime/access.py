@@ -28,6 +28,11 @@ class AccessSettings(BaseSettings):
     access_keys_hold_s: float = Field(86400.0, gt=0)
     """How long keys count while their issuer does not answer; after that, calls get UNAVAILABLE. Longer than
     ACCESS_KEYS_MAX_AGE_S."""
+    access_keys_folder: Path | None = None
+    """A folder of this process's own, where the last keys of each issuer are kept, so that a restart while an issuer is
+    down does not end the hold time. Not needed for issuers whose keys are a file."""
+    access_revocations_hold_s: float = Field(86400.0, ge=60)
+    """How long the revocations that are known count while Kafka does not answer; after that, calls get UNAVAILABLE."""
     access_credential_file: Path | None = None
     """A file with this service's own token, for its calls of other services; read again when it changes."""
 

@@ -145,6 +145,7 @@ class _ServiceRunner:
             consumers=app.consumers,
             outbox_length=app.outbox_length,
             controllers=[each for each in app.components if isinstance(each, Controller)],
+            access=app.access,
         )
         self._grpc = GrpcServer(
             app.settings,

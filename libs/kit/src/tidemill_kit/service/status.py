@@ -4,15 +4,18 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import metadata
+from math import isfinite
 from typing import Any, Protocol, TypeVar
 
 import grpc
 import psutil
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from tidemill.status.v1 import status_service_pb2, status_service_pb2_grpc
 from tidemill_core.errors import TidemillError
+from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.requests import timestamp_of
 from tidemill_kit.runtime.settings import ServiceSettings
 from tidemill_kit.service.readiness import Readiness
@@ -73,7 +76,9 @@ class StatusServicer(status_service_pb2_grpc.StatusServiceServicer):
         consumers: Consumers,
         outbox_length: OutboxLength,
         controllers: Sequence[Controller[Any]] = (),
+        access: Access | None = None,
     ) -> None:
+        self._access = access
         self._settings = settings
         self._version = version_of(settings)
         self._start_time = datetime.now(UTC)
@@ -120,8 +125,25 @@ class StatusServicer(status_service_pb2_grpc.StatusServiceServicer):
             controllers=[
                 status_service_pb2.Controller(**asdict(controller.status)) for controller in self._controllers
             ],
+            access=_checked_by(self._access) if self._access is not None else None,
         )
         return status_service_pb2.GetStatusResponse(status=status)
+
+
+def _checked_by(access: Access) -> status_service_pb2.Access:
+    now, revocations = datetime.now(UTC), access.revocations
+
+    def before(age_s: float) -> Timestamp | None:
+        return timestamp_of(now - timedelta(seconds=age_s)) if isfinite(age_s) else None
+
+    return status_service_pb2.Access(
+        issuers=[
+            status_service_pb2.Issuer(name=each.issuer, keys=each.count, read_time=before(each.age_s))
+            for each in access.keys
+        ],
+        revocations=revocations.count,
+        revocations_time=before(revocations.age_s) if revocations.complete else None,
+    )
 
 
 async def _reported(ask: Answer[T], *, otherwise: T) -> T:

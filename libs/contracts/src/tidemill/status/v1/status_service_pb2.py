@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tidemill/status/v1/status_service.proto\x12\x12tidemill.status.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/options/v1/options.proto\"\x12\n\x10GetStatusRequest\"F\n\x11GetStatusResponse\x12\x31\n\x06status\x18\x01 \x01(\x0b\x32!.tidemill.status.v1.ServiceStatus\"\xbb\x02\n\rServiceStatus\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05ready\x18\x03 \x01(\x08\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x0c\x64\x65pendencies\x18\x05 \x03(\x0b\x32\x1e.tidemill.status.v1.Dependency\x12/\n\tconsumers\x18\x06 \x03(\x0b\x32\x1c.tidemill.status.v1.Consumer\x12\x16\n\x0eresident_bytes\x18\x07 \x01(\x03\x12\x15\n\routbox_length\x18\x08 \x01(\x03\x12\x33\n\x0b\x63ontrollers\x18\t \x03(\x0b\x32\x1e.tidemill.status.v1.Controller\"k\n\nDependency\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05ready\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\x12/\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"b\n\x08\x43onsumer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03lag\x18\x02 \x01(\x03\x12\x0f\n\x07handled\x18\x03 \x01(\x03\x12\x15\n\rdead_lettered\x18\x04 \x01(\x03\x12\x13\n\x0bwaiting_for\x18\x05 \x01(\t\"^\n\nController\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06queued\x18\x02 \x01(\x03\x12\x0f\n\x07running\x18\x03 \x01(\x03\x12\x10\n\x08retrying\x18\x04 \x01(\x03\x12\x0f\n\x07message\x18\x05 \x01(\t2s\n\rStatusService\x12\x62\n\tGetStatus\x12$.tidemill.status.v1.GetStatusRequest\x1a%.tidemill.status.v1.GetStatusResponse\"\x08\x88\xb5\x18\x01\x90\xb5\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tidemill/status/v1/status_service.proto\x12\x12tidemill.status.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/options/v1/options.proto\"\x12\n\x10GetStatusRequest\"F\n\x11GetStatusResponse\x12\x31\n\x06status\x18\x01 \x01(\x0b\x32!.tidemill.status.v1.ServiceStatus\"\xe7\x02\n\rServiceStatus\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05ready\x18\x03 \x01(\x08\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x0c\x64\x65pendencies\x18\x05 \x03(\x0b\x32\x1e.tidemill.status.v1.Dependency\x12/\n\tconsumers\x18\x06 \x03(\x0b\x32\x1c.tidemill.status.v1.Consumer\x12\x16\n\x0eresident_bytes\x18\x07 \x01(\x03\x12\x15\n\routbox_length\x18\x08 \x01(\x03\x12\x33\n\x0b\x63ontrollers\x18\t \x03(\x0b\x32\x1e.tidemill.status.v1.Controller\x12*\n\x06\x61\x63\x63\x65ss\x18\n \x01(\x0b\x32\x1a.tidemill.status.v1.Access\"k\n\nDependency\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05ready\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\x12/\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"b\n\x08\x43onsumer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03lag\x18\x02 \x01(\x03\x12\x0f\n\x07handled\x18\x03 \x01(\x03\x12\x15\n\rdead_lettered\x18\x04 \x01(\x03\x12\x13\n\x0bwaiting_for\x18\x05 \x01(\t\"^\n\nController\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06queued\x18\x02 \x01(\x03\x12\x0f\n\x07running\x18\x03 \x01(\x03\x12\x10\n\x08retrying\x18\x04 \x01(\x03\x12\x0f\n\x07message\x18\x05 \x01(\t\"\x80\x01\n\x06\x41\x63\x63\x65ss\x12+\n\x07issuers\x18\x01 \x03(\x0b\x32\x1a.tidemill.status.v1.Issuer\x12\x13\n\x0brevocations\x18\x02 \x01(\x03\x12\x34\n\x10revocations_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"S\n\x06Issuer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x01(\x03\x12-\n\tread_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2s\n\rStatusService\x12\x62\n\tGetStatus\x12$.tidemill.status.v1.GetStatusRequest\x1a%.tidemill.status.v1.GetStatusResponse\"\x08\x88\xb5\x18\x01\x90\xb5\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,13 +40,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATUSRESPONSE']._serialized_start=151
   _globals['_GETSTATUSRESPONSE']._serialized_end=221
   _globals['_SERVICESTATUS']._serialized_start=224
-  _globals['_SERVICESTATUS']._serialized_end=539
-  _globals['_DEPENDENCY']._serialized_start=541
-  _globals['_DEPENDENCY']._serialized_end=648
-  _globals['_CONSUMER']._serialized_start=650
-  _globals['_CONSUMER']._serialized_end=748
-  _globals['_CONTROLLER']._serialized_start=750
-  _globals['_CONTROLLER']._serialized_end=844
-  _globals['_STATUSSERVICE']._serialized_start=846
-  _globals['_STATUSSERVICE']._serialized_end=961
+  _globals['_SERVICESTATUS']._serialized_end=583
+  _globals['_DEPENDENCY']._serialized_start=585
+  _globals['_DEPENDENCY']._serialized_end=692
+  _globals['_CONSUMER']._serialized_start=694
+  _globals['_CONSUMER']._serialized_end=792
+  _globals['_CONTROLLER']._serialized_start=794
+  _globals['_CONTROLLER']._serialized_end=888
+  _globals['_ACCESS']._serialized_start=891
+  _globals['_ACCESS']._serialized_end=1019
+  _globals['_ISSUER']._serialized_start=1021
+  _globals['_ISSUER']._serialized_end=1104
+  _globals['_STATUSSERVICE']._serialized_start=1106
+  _globals['_STATUSSERVICE']._serialized_end=1221
 # @@protoc_insertion_point(module_scope)

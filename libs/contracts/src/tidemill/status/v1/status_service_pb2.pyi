@@ -75,6 +75,7 @@ class ServiceStatus(_message.Message):
     RESIDENT_BYTES_FIELD_NUMBER: _builtins.int
     OUTBOX_LENGTH_FIELD_NUMBER: _builtins.int
     CONTROLLERS_FIELD_NUMBER: _builtins.int
+    ACCESS_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """Output only. The service's name, for example "ingest"."""
     version: _builtins.str
@@ -101,6 +102,10 @@ class ServiceStatus(_message.Message):
     def controllers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Controller]:
         """Output only. The controllers that work in the background of this process."""
 
+    @_builtins.property
+    def access(self) -> Global___Access:
+        """Output only. What credentials are checked by; not set where no issuer is configured."""
+
     def __init__(
         self,
         *,
@@ -113,10 +118,11 @@ class ServiceStatus(_message.Message):
         resident_bytes: _builtins.int = ...,
         outbox_length: _builtins.int = ...,
         controllers: _abc.Iterable[Global___Controller] | None = ...,
+        access: Global___Access | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumers", b"consumers", "controllers", b"controllers", "dependencies", b"dependencies", "outbox_length", b"outbox_length", "ready", b"ready", "resident_bytes", b"resident_bytes", "service", b"service", "start_time", b"start_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "consumers", b"consumers", "controllers", b"controllers", "dependencies", b"dependencies", "outbox_length", b"outbox_length", "ready", b"ready", "resident_bytes", b"resident_bytes", "service", b"service", "start_time", b"start_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -233,3 +239,69 @@ class Controller(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Controller: _TypeAlias = Controller  # noqa: Y015
+
+@_typing.final
+class Access(_message.Message):
+    """Access is what a process checks credentials by. What cannot be read counts for a while as it was read last."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUERS_FIELD_NUMBER: _builtins.int
+    REVOCATIONS_FIELD_NUMBER: _builtins.int
+    REVOCATIONS_TIME_FIELD_NUMBER: _builtins.int
+    revocations: _builtins.int
+    """Output only. Revocations that are known."""
+    @_builtins.property
+    def issuers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Issuer]:
+        """Output only. The issuers whose tokens are taken."""
+
+    @_builtins.property
+    def revocations_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the topic of revocations was last known to have been read to its end; not set before it was."""
+
+    def __init__(
+        self,
+        *,
+        issuers: _abc.Iterable[Global___Issuer] | None = ...,
+        revocations: _builtins.int = ...,
+        revocations_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["revocations_time", b"revocations_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuers", b"issuers", "revocations", b"revocations", "revocations_time", b"revocations_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Access: _TypeAlias = Access  # noqa: Y015
+
+@_typing.final
+class Issuer(_message.Message):
+    """Issuer is one issuer of tokens with its keys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    READ_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Output only. Its name, as tokens carry it."""
+    keys: _builtins.int
+    """Output only. How many keys are known."""
+    @_builtins.property
+    def read_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When they were read; not set before they were."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        keys: _builtins.int = ...,
+        read_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_time", b"read_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "name", b"name", "read_time", b"read_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Issuer: _TypeAlias = Issuer  # noqa: Y015
