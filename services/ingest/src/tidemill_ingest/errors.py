@@ -20,6 +20,8 @@ PreconditionFailed
 ├── KeyAmbiguous            several sources of the project have a document with this key
 ├── BatchUnusable           what a curation offered cannot be read; `reason` says why
 └── DifferenceTooLarge      two versions have more examples than one answer can compare
+PermissionDenied
+└── DocumentRestricted      it has readers, and the caller, who would write over it, is none
 RateLimited
 └── TooManyOffers           more is offered to a dataset than it makes versions of
 """
@@ -31,6 +33,7 @@ from tidemill_core.errors import (
     Conflict,
     InvalidInput,
     NotFound,
+    PermissionDenied,
     PreconditionFailed,
     RateLimited,
     Violation,
@@ -87,6 +90,19 @@ class DocumentNotFound(NotFound):
 
     def __init__(self, document: str) -> None:
         super().__init__(f"there is no document {document} in this project", document=document)
+
+
+class DocumentRestricted(PermissionDenied):
+    """The caller would write over a document that it may not read."""
+
+    reason = "DOCUMENT_RESTRICTED"
+
+    def __init__(self, document: str) -> None:
+        super().__init__(
+            f"document {document} has readers that the credential is not among: use another key, or have an operator "
+            "or its writer submit it",
+            document=document,
+        )
 
 
 class VersionNotFound(NotFound):

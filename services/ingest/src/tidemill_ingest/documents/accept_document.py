@@ -19,7 +19,7 @@ from tidemill_ingest.documents.domain.submission import (
 from tidemill_ingest.documents.domain.version import Prepared
 from tidemill_ingest.documents.ports import Documents, Preparation, Quarantine, Texts
 from tidemill_ingest.documents.saving import preview, save_once, stored_or
-from tidemill_ingest.errors import DocumentNotFound
+from tidemill_ingest.errors import DocumentNotFound, DocumentRestricted
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.sources.domain import Source
 from tidemill_ingest.sources.ports import Sources
@@ -73,6 +73,7 @@ class AcceptDocument:
             InvalidInput: a field breaks its rule; as DocumentRefused where the content itself does.
             SourceNotFound: the caller's project has no such source.
             DocumentNotFound: it must exist and does not.
+            DocumentRestricted: another document has the key, which the caller does not read.
             Conflict: it changed since the etag.
 
         """
@@ -87,22 +88,30 @@ class AcceptDocument:
         stored = await stored_or(self.documents, fresh)
         if command.validate_only:
             prepared = await self._prepared(caller.project, source, command)
-            return preview(stored, self._change(command, facts, (prepared, _NOWHERE)))
-        if stored.reason_to_ignore(facts) or not _meets(stored, command):
+            return preview(stored, self._change(caller, command, facts, (prepared, _NOWHERE)))
+        if stored.reason_to_ignore(facts) or not _meets(caller, stored, command):
             # Asked of the store all the same: it knows whether this request was answered before.
-            without_text = self._change(command, facts, None)
+            without_text = self._change(caller, command, facts, None)
             with suppress(_TextNeededError):
-                return await self._save(fresh, without_text, command)
-        return await self._with_text(fresh, source, command, facts, is_new=stored is fresh)
+                return await self._save(caller, fresh, without_text, command)
+        return await self._with_text(caller, fresh, source, command, facts, is_new=stored is fresh)
 
-    async def _with_text(
-        self, fresh: Document, source: Source, command: AcceptCommand, facts: SubmissionFacts, *, is_new: bool
+    async def _with_text(  # noqa: PLR0913 - the submission, and what is known of it
+        self,
+        caller: Caller,
+        fresh: Document,
+        source: Source,
+        command: AcceptCommand,
+        facts: SubmissionFacts,
+        *,
+        is_new: bool,
     ) -> Document:
         project = fresh.project
         async with self.quarantine.hold(project, command.content):
             prepared = await self._prepared(project, source, command)
             ref = await self.texts.put(project, fresh.id, prepared, submission_id=command.submission.id)
-            document = await self._save(fresh, self._change(command, facts, (prepared, ref)), command, is_new=is_new)
+            change = self._change(caller, command, facts, (prepared, ref))
+            document = await self._save(caller, fresh, change, command, is_new=is_new)
             if ref.key in document.texts.given_up:
                 # The same request again, after an erasure: it must not bring the text back.
                 await self.texts.delete([ref.key])
@@ -112,26 +121,32 @@ class AcceptDocument:
         return await self.preparation.prepare(project, command.spec, command.content, masking=source.masking)
 
     def _change(
-        self, command: AcceptCommand, facts: SubmissionFacts, made: tuple[Prepared, ObjectRef] | None
+        self, caller: Caller, command: AcceptCommand, facts: SubmissionFacts, made: tuple[Prepared, ObjectRef] | None
     ) -> Callable[[Document], None]:
-        now = self.clock.now()
+        now, writer = self.clock.now(), caller.subject if caller.credential else ""
 
         def change(document: Document) -> None:
-            _check(document, command)
+            _check(caller, document, command)
             if why := document.reason_to_ignore(facts):
                 document.ignore(facts, command.submission, why=why, now=now)
             elif made is None:
                 raise _TextNeededError
             else:
                 prepared, ref = made
-                document.accept(prepared, ref=ref, facts=facts, submission=command.submission, now=now)
+                document.accept(prepared, ref=ref, facts=facts, submission=command.submission, now=now, writer=writer)
 
         return change
 
     async def _save(
-        self, fresh: Document, change: Callable[[Document], None], command: AcceptCommand, *, is_new: bool = False
+        self,
+        caller: Caller,
+        fresh: Document,
+        change: Callable[[Document], None],
+        command: AcceptCommand,
+        *,
+        is_new: bool = False,
     ) -> Document:
-        return await save_once(
+        saved = await save_once(
             self.documents,
             fresh,
             change,
@@ -140,6 +155,9 @@ class AcceptDocument:
             now=self.clock.now(),
             is_new=is_new,
         )
+        if not saved.readable_by(caller):  # the same request again, after another caller's
+            raise DocumentRestricted(str(DocumentName(source=saved.source, key=saved.key)))
+        return saved
 
     def _check_size(self, command: AcceptCommand) -> None:
         inline = command.submission.door is SubmissionChannel.GRPC
@@ -148,16 +166,19 @@ class AcceptDocument:
         check_size(len(command.content), field="content", limit=limit, instead=instead)
 
 
-def _check(document: Document, command: AcceptCommand) -> None:
-    """Refuse an update that met something else than it expected."""
-    if command.must_exist and document.state is not DocumentState.ACTIVE:
-        raise DocumentNotFound(str(DocumentName(source=command.spec.source, key=command.spec.key)))
+def _check(caller: Caller, document: Document, command: AcceptCommand) -> None:
+    """Refuse an update that met something else than it expected, or a document that the caller does not read."""
+    name, readable = str(DocumentName(source=command.spec.source, key=command.spec.key)), document.readable_by(caller)
+    if command.must_exist and (document.state is not DocumentState.ACTIVE or not readable):
+        raise DocumentNotFound(name)
+    if not readable:
+        raise DocumentRestricted(name)
     check_etag(command.etag, document.version)
 
 
-def _meets(document: Document, command: AcceptCommand) -> bool:
+def _meets(caller: Caller, document: Document, command: AcceptCommand) -> bool:
     try:
-        _check(document, command)
+        _check(caller, document, command)
     except TidemillError:
         return False
     return True

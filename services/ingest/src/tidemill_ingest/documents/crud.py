@@ -1,7 +1,7 @@
 """Documents: one, a page of them, one's text, one's whole way; and their deletion."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
 from tidemill_core.errors import InvalidInput, NotFound, Violation
@@ -11,7 +11,7 @@ from tidemill_ingest.documents.domain.submission import DocumentName, Submission
 from tidemill_ingest.documents.domain.version import Text, Version
 from tidemill_ingest.documents.ports import Documents, Outbox, Preparation, Texts
 from tidemill_ingest.documents.saving import preview, save_once, stored_or
-from tidemill_ingest.errors import DocumentNotFound, KeyAmbiguous, TextGone
+from tidemill_ingest.errors import DocumentNotFound, KeyAmbiguous, TextGone, VersionNotFound
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.sources.domain import Source
 from tidemill_ingest.sources.ports import Sources
@@ -43,18 +43,25 @@ class ReadDocuments:
         name.check()
         found_by = name.id or document_id(caller.project, name.source, name.key)
         try:
-            return await self.documents.get(caller.project, found_by)
+            document = await self.documents.get(caller.project, found_by)
         except DocumentNotFound:
             raise DocumentNotFound(str(name)) from None
+        if not document.readable_by(caller):
+            raise DocumentNotFound(str(name))
+        return document
 
     async def list(
         self, caller: Caller, page: PageRequest, *, source: str = "", show_all: bool = False
     ) -> Page[Document]:
-        """Return a page of documents, oldest first; only active ones, unless all are requested."""
+        """Return a page of documents, oldest first; only active ones, unless all are requested.
+
+        Those that the caller does not read are left out, so that a page may have fewer than its size.
+        """
         where = {"source": source} if source else {}
         if not show_all:
             where["state"] = DocumentState.ACTIVE.value
-        return await self.documents.list(caller.project, page=page, where=where)
+        found = await self.documents.list(caller.project, page=page, where=where)
+        return replace(found, items=[document for document in found.items if document.readable_by(caller)])
 
     async def text(self, caller: Caller, document_id: str, *, number: int) -> tuple[str, Version]:
         """Return the masked text of a version, 0 being the current one.
@@ -66,6 +73,9 @@ class ReadDocuments:
         """
         document = await self.get(caller, DocumentName(id=document_id))
         version = document.version_numbered(number)
+        if not document.readable_by(caller, version):
+            known = [each.number for each in document.versions if document.readable_by(caller, each)]
+            raise VersionNotFound(document.id, number=number, known=known)
         if version.text is not Text.KEPT:
             raise TextGone(document.id, number=version.number, why=_WHY_GONE[version.text])
         try:
@@ -89,7 +99,8 @@ class ReadDocuments:
         """Read the key in every source, by id: a search among all documents would be a scan."""
         sources = list_all(self.sources, caller.project, show_deleted=True)
         ids = [document_id(caller.project, source.id, key) async for source in sources]
-        found = [*(await self.documents.get_many(caller.project, ids)).values()]
+        known = (await self.documents.get_many(caller.project, ids)).values()
+        found = [document for document in known if document.readable_by(caller)]
         if not found:
             raise DocumentNotFound(repr(key))
         if len(found) > 1:
@@ -143,7 +154,7 @@ class DeleteDocument:
         self._check(command)
         fresh = await self._fresh(caller, command)
         reason = await self.preparation.mask(caller.project, command.reason) if command.reason else ""
-        change = self._change(command, reason)
+        change = self._change(caller, command, reason)
         if command.validate_only:
             return preview(await stored_or(self.documents, fresh), change)
         document = await save_once(
@@ -160,11 +171,12 @@ class DeleteDocument:
         source = command.source or await self.sources.get(caller.project, command.name.source)
         return Document.new(caller.project, source.id, command.name.key, keep=self.limits.keep)
 
-    def _change(self, command: DeleteCommand, reason: str) -> Callable[[Document], None]:
+    def _change(self, caller: Caller, command: DeleteCommand, reason: str) -> Callable[[Document], None]:
         now = self.clock.now()
 
         def change(document: Document) -> None:
-            if document.state is DocumentState.NEW and not command.unknown_too:
+            is_new = document.state is DocumentState.NEW
+            if (is_new and not command.unknown_too) or not document.readable_by(caller):
                 raise DocumentNotFound(str(command.name))
             check_etag(command.etag, document.version)
             document.delete(command.submission, revision=command.revision, erase=command.erase, reason=reason, now=now)

@@ -13,6 +13,8 @@ from datetime import datetime
 from enum import Enum
 
 from tidemill_core.aggregate import Aggregate, ObjectRef
+from tidemill_core.application import Caller
+from tidemill_core.rights import manages, reads
 from tidemill_ingest.documents.domain.events import (
     DocumentDeleted,
     DocumentIngested,
@@ -129,6 +131,8 @@ class Document(Aggregate):
     """The latest ones, oldest first."""
     last_rejection: Rejection | None = None
     steps: tuple[Step, ...] = ()
+    writer: str = ""
+    """The subject of the credential that submitted the current version; "" for one of Kafka, or without credentials."""
     keep: Keep = field(default=Keep(versions=50, steps=100), repr=False)
     """A setting, not a state: it is not stored."""
 
@@ -144,6 +148,18 @@ class Document(Aggregate):
         """The current version."""
         return self.versions[-1] if self.state is DocumentState.ACTIVE else None
 
+    def readable_by(self, caller: Caller, version: Version | None = None) -> bool:
+        """Return whether the caller may read it, or that version: its readers, its writer and those who manage all.
+
+        The readers of the newest version count for older ones as well. What remains of one whose text is gone names
+        none any more, and is for those who manage all.
+        """
+        if not self.versions or manages(caller) or (self.writer and self.writer == caller.subject):
+            return True
+        newest = self.versions[-1]
+        named = [newest, *([version] if version else [])]
+        return newest.text is Text.KEPT and all(reads(caller, each.readers) for each in named)
+
     def reason_to_ignore(self, facts: SubmissionFacts) -> str:
         """Return why a submission would change nothing, or "" where it would."""
         current = self.current
@@ -156,8 +172,15 @@ class Document(Aggregate):
             return f"revision {facts.revision} is not above {self.revision}, the highest one seen"
         return ""
 
-    def accept(
-        self, prepared: Prepared, *, ref: ObjectRef, facts: SubmissionFacts, submission: Submission, now: datetime
+    def accept(  # noqa: PLR0913 - a version, and where it came from
+        self,
+        prepared: Prepared,
+        *,
+        ref: ObjectRef,
+        facts: SubmissionFacts,
+        submission: Submission,
+        now: datetime,
+        writer: str = "",
     ) -> None:
         """Make it the current version, its text being in the object, unless `reason_to_ignore` has one."""
         was_active = self.state is DocumentState.ACTIVE
@@ -183,7 +206,7 @@ class Document(Aggregate):
         self._supersede(now)
         self.versions = (*self.versions, version)[-self.keep.versions :]
         self.version_count, self.state = version.number, DocumentState.ACTIVE
-        self.revision = max(self.revision, facts.revision)
+        self.revision, self.writer = max(self.revision, facts.revision), writer
         event = DocumentUpdated if was_active else DocumentIngested
         self.pending.append(event(occurred_at=now, version=version, submission=submission))
         happened = DocumentStep.UPDATED if was_active else DocumentStep.INGESTED
