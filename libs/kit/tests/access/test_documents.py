@@ -88,7 +88,7 @@ async def test_a_configuration_that_is_not_the_issuer_s_own_is_refused(
 async def test_keys_of_an_issuer_with_tls_are_not_read_without(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
 
-    async def get(address: str) -> dict[str, Any]:
+    async def get(address: str, _: object) -> dict[str, Any]:
         read.append(address)
         return {"issuer": "https://issuer.test", "jwks_uri": "http://issuer.test/keys"}
 
@@ -96,6 +96,16 @@ async def test_keys_of_an_issuer_with_tls_are_not_read_without(monkeypatch: pyte
     with pytest.raises(IssuerUnavailable, match="without TLS"):
         await key_set_of("https://issuer.test", "")()
     assert read == [f"https://issuer.test{DISCOVERY}"]
+
+
+async def test_an_address_inside_counts_only_where_the_operator_wrote_it(site: Site, tmp_path: Path) -> None:
+    """An issuer outside must not have a service read what is inside, by the address of keys that it names."""
+    port = site.address.rpartition(":")[2]
+    site.publish(TestIssuer(tmp_path), jwks_uri=f"http://localhost:{port}/keys")
+    with pytest.raises(IssuerUnavailable, match="ConnectError"):
+        await key_set_of(site.address, "")()
+    assert site.asked == [DISCOVERY]
+    assert await key_set_of(site.address, f"http://localhost:{port}/keys")()
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from tidemill_core.origins import AllowedHosts
 from tidemill_inference.generation.citations.citations import DEFAULT_CHARACTERS, DEFAULT_THRESHOLD
-from tidemill_kit.http.outgoing import AllowedHosts
 from tidemill_kit.http.settings import HttpSettings
 from tidemill_kit.models.numeric_format import ModelSettings
 from tidemill_kit.runtime.separated import Separated

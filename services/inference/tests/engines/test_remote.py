@@ -14,15 +14,16 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response, S
 
 from services.inference.tests.engines.openai_server import GOOD, WORDS, openai_server, streams
 from tidemill_core.errors import DependencyUnavailable, PreconditionFailed, TidemillError
+from tidemill_core.origins import AllowedHosts, IPAddress, Origin
 from tidemill_inference.deployments.domain.configuration import Sampling
-from tidemill_inference.engines.guarded_transport import GuardedTransport, SystemResolver
+from tidemill_inference.engines.guarded_transport import GuardedTransport
 from tidemill_inference.engines.openai import OpenAiEngine
 from tidemill_inference.engines.ports import Piece, RemoteModel
 from tidemill_inference.engines.remote import RemoteEngines, RemoteOptions
 from tidemill_inference.engines.secrets import Secrets
 from tidemill_inference.errors import AddressRefused, SecretMissing
 from tidemill_inference.generation.domain.content import Message, Role
-from tidemill_kit.http.outgoing import AllowedHosts, IPAddress, Origin
+from tidemill_kit.outgoing.resolver import SystemResolver
 
 ASKED = (Message.of(Role.USER, "What does os.walk do?"),)
 HERE = RemoteOptions(allowed=AllowedHosts.of(["127.0.0.1"]), stall_s=2, retries=0)

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from tidemill_core.origins import Origin
 from tidemill_inference.engines.secrets import Secrets
 from tidemill_inference.errors import SecretMissing
-from tidemill_kit.http.outgoing import Origin
 
 API = Origin.of("https://api.openai.com/v1")
 OF_ACME = {

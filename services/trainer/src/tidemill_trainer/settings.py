@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from tidemill_core.origins import AllowedHosts
 from tidemill_kit.models.numeric_format import ModelSettings
 from tidemill_kit.runtime.separated import Separated
 
@@ -59,6 +60,9 @@ class TrainerSettings(ModelSettings):
     """Token for private and gated repositories; empty for anonymous access."""
     hugging_face_token_projects: Separated = ()
     """Comma-separated projects (`*` for all) whose imports use the token."""
+    hugging_face_hosts: Separated = ()
+    """Hosts (`host` or `host:port`, separated by commas) that the endpoint may redirect to, also internal ones
+    and without TLS."""
     hugging_face_timeout_s: float = Field(default=10.0, gt=0)
     """Timeout of a request to the hub."""
     import_max_concurrent: int = Field(default=2, ge=1, le=16)
@@ -89,3 +93,9 @@ class TrainerSettings(ModelSettings):
     """Threads of a training process; 0 for torch's default."""
     run_checkpoint_steps: int = Field(default=10, ge=1)
     """Steps between checkpoints."""
+
+    @field_validator("hugging_face_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        AllowedHosts.of(value)
+        return value

@@ -32,6 +32,10 @@ class HubServer:
     """Status of every response, unless 0."""
     token: str = ""
     """The required token, unless empty."""
+    storage: str = ""
+    """Where weights are redirected to, unless it is this server."""
+    credentials: list[str] = field(default_factory=list)
+    """The Authorization of every request."""
 
     def __enter__(self) -> Self:
         hub = self
@@ -64,13 +68,14 @@ class HubServer:
         self.commits[commit] = files
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
+        self.credentials.append(request.headers.get("authorization", ""))
         if self.status or (self.token and request.headers.get("authorization") != f"Bearer {self.token}"):
             _reply(request, self.status or 401, b"{}")
         elif info := INFO.match(request.path):
             self._info(request, info["repository"], info["revision"])
         elif (found := FILE.match(request.path)) and found["path"].endswith(".safetensors"):
             request.send_response(302)
-            request.send_header("location", f"{self.endpoint}/stored/{found['commit']}/{found['path']}")
+            request.send_header("location", f"{self.storage or self.endpoint}/stored/{found['commit']}/{found['path']}")
             request.send_header("content-length", "0")
             request.end_headers()
         elif found := found or STORED.match(request.path):

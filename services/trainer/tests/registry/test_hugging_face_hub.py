@@ -1,6 +1,6 @@
 import asyncio
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,9 @@ from services.trainer.tests.registry.fakes import FakeHub, model_files, safetens
 from services.trainer.tests.registry.hub_server import HubServer
 from tidemill_core.errors import DependencyUnavailable, InvalidInput
 from tidemill_core.models.manifest import ArtifactRefused
+from tidemill_core.origins import AllowedHosts
 from tidemill_trainer.errors import SourceRefused
+from tidemill_trainer.registry import hugging_face_hub
 from tidemill_trainer.registry.hugging_face_hub import HuggingFaceHub
 from tidemill_trainer.registry.ports import Hub
 
@@ -19,9 +21,14 @@ REPOSITORY = "org/model"
 WEIGHTS = "model.safetensors"
 
 
-def hub_of(server: HubServer, folder: Path, *, token: str = "") -> HuggingFaceHub:
+def hub_of(server: HubServer, folder: Path, *, token: str = "", hosts: Sequence[str] = ()) -> HuggingFaceHub:
     hub = HuggingFaceHub(
-        folder / "downloads", endpoint=server.endpoint, token=token, token_projects=["acme"], timeout_s=2.0
+        folder / "downloads",
+        endpoint=server.endpoint,
+        token=token,
+        token_projects=["acme"],
+        timeout_s=2.0,
+        allowed=AllowedHosts.of(hosts),
     )
     hub.prepare()
     return hub
@@ -160,3 +167,43 @@ async def test_the_token_reads_for_the_projects_that_the_operator_named_only(ser
     with pytest.raises(SourceRefused):
         async with hub.fetch(replace(snapshot, project="globex"), snapshot.files[0]):
             pass
+
+
+async def test_the_token_goes_to_the_endpoint_and_not_where_that_redirects_to(tmp_path: Path) -> None:
+    with HubServer() as hub, HubServer() as storage:
+        for each in (hub, storage):
+            each.publish(REPOSITORY, OLD, model_files())
+        hub.token, hub.storage = "hf_secret", storage.endpoint
+        made = hub_of(hub, tmp_path, token="hf_secret", hosts=[storage.endpoint.removeprefix("http://")])  # noqa: S106
+
+        assert await fetched(made, WEIGHTS) == model_files()[WEIGHTS]
+        assert set(hub.credentials) == {"Bearer hf_secret"}
+        assert set(storage.credentials) == {""}
+
+
+async def test_a_redirect_inside_is_not_followed(tmp_path: Path) -> None:
+    with HubServer() as hub, HubServer() as inside:
+        for each in (hub, inside):
+            each.publish(REPOSITORY, OLD, model_files())
+        hub.storage = inside.endpoint
+
+        with pytest.raises(DependencyUnavailable):
+            await fetched(hub_of(hub, tmp_path), WEIGHTS)
+        assert inside.requests == []
+        assert inside.credentials == []
+
+
+async def test_a_list_of_files_without_end_is_broken_off(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hugging_face_hub, "MAX_INFO_BYTES", 100)
+
+    with pytest.raises(SourceRefused, match="more than 100 bytes"):
+        await hub_of(server, tmp_path).commit_of("acme", REPOSITORY, "main")
+
+
+async def test_what_is_no_hub_is_asked_again_later(server: HubServer, tmp_path: Path) -> None:
+    server.status = 200
+
+    with pytest.raises(DependencyUnavailable, match="does not report"):
+        await hub_of(server, tmp_path).commit_of("acme", REPOSITORY, "main")

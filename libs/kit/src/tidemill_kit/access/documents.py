@@ -1,7 +1,7 @@
 """JSON documents of issuers: their key sets, by URL, by OpenID discovery, or from a file.
 
-The operator names the addresses, so they may lie inside. Redirects are not followed, and neither time nor size is
-without a bound.
+The operator names the addresses, so they may lie inside; one that an issuer names itself is public, or the issuer's own
+host. Redirects are not followed, and neither time nor size is without a bound.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill_core.errors import DependencyUnavailable
+from tidemill_core.origins import AllowedHosts
 
 MAX_BYTES = 256 * 1024
 TIMEOUT_S = 5.0
@@ -37,22 +38,23 @@ class IssuerUnavailable(DependencyUnavailable):
 
 def key_set_of(issuer: str, address: str) -> Read:
     """Return what reads the keys of an issuer: from `address`, or, where that is empty, from where discovery says."""
+    allowed = AllowedHosts.of_addresses(issuer, address)
 
     async def read() -> dict[str, Any]:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 if address.startswith(_FILE):
                     return _object(await asyncio.to_thread(_file, Path(address.removeprefix(_FILE))))
-                return await _get(address or await _discovered(issuer))
+                return await _get(address or await _discovered(issuer, allowed), allowed)
         except (OSError, ValueError, RecursionError, TimeoutError) as error:
             raise IssuerUnavailable(issuer, str(error) or type(error).__name__) from None
 
     return read
 
 
-async def _discovered(issuer: str) -> str:
+async def _discovered(issuer: str, allowed: AllowedHosts) -> str:
     """Return where an issuer says that its keys are (OpenID Connect Discovery 1.0, section 4)."""
-    found = await _get(issuer.rstrip("/") + _DISCOVERY)
+    found = await _get(issuer.rstrip("/") + _DISCOVERY, allowed)
     address = found.get("jwks_uri")
     if found.get("issuer") != issuer:
         message = "its configuration is that of another issuer"
@@ -63,13 +65,14 @@ async def _discovered(issuer: str) -> str:
     return address
 
 
-async def _get(address: str) -> dict[str, Any]:
-    import httpx2  # noqa: PLC0415 - a third of a second, which only services with such an issuer need
+async def _get(address: str, allowed: AllowedHosts) -> dict[str, Any]:
+    # A third of a second, which only services with such an issuer need.
+    from tidemill_kit.outgoing.client import HttpError, InvalidAddress, outgoing_client  # noqa: PLC0415
 
     headers = {"accept": "application/json", "accept-encoding": "identity"}
     try:
         async with (
-            httpx2.AsyncClient(follow_redirects=False, timeout=TIMEOUT_S) as client,
+            outgoing_client(allowed=allowed, timeout_s=TIMEOUT_S) as client,
             client.stream("GET", address, headers=headers) as response,
         ):
             if response.status_code != _OK:
@@ -78,7 +81,7 @@ async def _get(address: str) -> dict[str, Any]:
             body = b""
             async for chunk in response.aiter_bytes():
                 body = _limited(body + chunk)
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+    except (HttpError, InvalidAddress) as error:
         raise OSError(type(error).__name__) from error
     return _object(body)
 

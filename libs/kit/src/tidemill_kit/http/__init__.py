@@ -1,1 +1,1 @@
-"""HTTP: the edge and the server of a service's APIs, and where outgoing calls may go."""
+"""HTTP: the edge and the server of a service's APIs."""

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from tidemill_inference.engines.guarded_transport import GuardedTransport, Resolver, SystemResolver
+from tidemill_core.origins import AllowedHosts, Origin
+from tidemill_inference.engines.guarded_transport import GuardedTransport
 from tidemill_inference.engines.openai import OpenAiEngine
 from tidemill_inference.engines.ports import RemoteModel
 from tidemill_inference.engines.secrets import Secrets
 from tidemill_inference.errors import AddressRefused
-from tidemill_kit.http.outgoing import AllowedHosts, Origin
+from tidemill_kit.outgoing.resolver import Resolver, SystemResolver
 
 _Key = tuple[str, RemoteModel, str]
 """Project, model and the digest of the key that is sent."""

@@ -11,8 +11,8 @@ import structlog
 from pydantic import SecretStr
 
 from tidemill_core.grpc.context import PROJECT_SLUG
+from tidemill_core.origins import Origin
 from tidemill_inference.errors import SecretMissing
-from tidemill_kit.http.outgoing import Origin
 
 PREFIX = "INFERENCE_SECRET_"
 HOSTS = "HOSTS"

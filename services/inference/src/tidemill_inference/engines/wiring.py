@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import grpc
 
+from tidemill_core.origins import AllowedHosts
 from tidemill_inference.engines.chat_prompts import BoundedChat
 from tidemill_inference.engines.limits import EngineLimits, SharedThreads
 from tidemill_inference.engines.loaded_before import LoadedBefore
@@ -16,7 +17,6 @@ from tidemill_inference.engines.secrets import Secrets
 from tidemill_inference.engines.trainer import TrainerModels
 from tidemill_inference.engines.warm_up import WarmUp
 from tidemill_inference.settings import InferenceSettings
-from tidemill_kit.http.outgoing import AllowedHosts
 from tidemill_kit.models import bounded_tokenizers
 from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers

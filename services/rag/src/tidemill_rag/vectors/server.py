@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from http.client import NOT_FOUND
+from http import HTTPStatus
 
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
@@ -74,7 +74,7 @@ class QdrantServerVectors:
                     name, query=list(vector), limit=limit, query_filter=_filter(where), with_payload=True
                 )
             except UnexpectedResponse as error:
-                if error.status_code != NOT_FOUND:
+                if error.status_code != HTTPStatus.NOT_FOUND:
                     raise
                 self._indexed.discard(name)  # another process has dropped it
                 return []

@@ -1,22 +1,25 @@
-"""The Hugging Face hub: listings through huggingface_hub, files streamed so that a download can be cancelled."""
+"""The Hugging Face hub by its HTTP API; files are streamed, so that a download can be cancelled.
+
+Calls go by the kit's client, which huggingface_hub's own could not: the hub may redirect to any address.
+"""
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 from weakref import WeakValueDictionary
 
-import httpx2
-from huggingface_hub import HfApi, hf_hub_url
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-from huggingface_hub.utils._headers import build_hf_headers
+from pydantic import BaseModel, Field, ValidationError
 
 from tidemill_core.application import derived_id
 from tidemill_core.errors import DependencyUnavailable, InvalidInput
 from tidemill_core.models.manifest import ArtifactFile
+from tidemill_core.origins import AllowedHosts
+from tidemill_kit.outgoing.client import HttpError, InvalidAddress, outgoing_client
 from tidemill_trainer.disk import disk_errors, refuse_if_full
 from tidemill_trainer.errors import SourceRefused
 from tidemill_trainer.registry.ports import HubFile, Snapshot
@@ -24,24 +27,52 @@ from tidemill_trainer.registry.ports import HubFile, Snapshot
 T = TypeVar("T")
 
 CHUNK_BYTES = 1 << 20
+MAX_INFO_BYTES = 16 * 1024 * 1024
+"""The longest list of a repository's files that is read."""
 TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+
+
+class _Lfs(BaseModel):
+    sha256: str
+
+
+class _File(BaseModel):
+    rfilename: str
+    size: int | None = None
+    blob_id: str | None = Field(None, alias="blobId")
+    lfs: _Lfs | None = None
+
+
+class _Info(BaseModel):
+    """What the hub says of a repository at a revision."""
+
+    sha: str | None = None
+    siblings: list[_File] = Field(default_factory=list)
 
 
 class HuggingFaceHub:
     """Implements `ports.Hub`. An interrupted download leaves `<name>.part` in the folder and resumes from it.
 
-    The token is used for the projects in `token_projects` only (`*` for all): it reads whatever its owner may read.
+    The token is used for the projects in `token_projects` only (`*` for all): it reads whatever its owner may read. It
+    goes to the endpoint alone, and `allowed` are the hosts beside it that may be internal and without TLS.
     """
 
-    def __init__(
-        self, folder: Path, *, endpoint: str, token: str, token_projects: Collection[str], timeout_s: float
+    def __init__(  # noqa: PLR0913 - an adapter is made of its parts, once
+        self,
+        folder: Path,
+        *,
+        endpoint: str,
+        token: str,
+        token_projects: Collection[str],
+        timeout_s: float,
+        allowed: AllowedHosts | None = None,
     ) -> None:
         self._folder = folder
         self._endpoint = endpoint.rstrip("/")
         self._token = token
         self._token_projects = frozenset(token_projects)
         self._timeout_s = timeout_s
-        self._api = HfApi(endpoint=self._endpoint, token=False)
+        self._allowed = (allowed or AllowedHosts()) | AllowedHosts.of_addresses(self._endpoint)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # two models may need the same file
 
     def prepare(self) -> None:
@@ -50,27 +81,12 @@ class HuggingFaceHub:
 
     async def commit_of(self, project: str, repository: str, revision: str) -> str:
         """See `Hub.commit_of`."""
-        with self._translated(repository):
-            info = await asyncio.to_thread(
-                self._api.model_info,
-                repository,
-                revision=revision,
-                timeout=self._timeout_s,
-                token=self._token_of(project),
-            )
+        info = await self._info(project, repository, revision)
         return _known(info.sha, "the commit")
 
     async def snapshot(self, project: str, repository: str, commit: str) -> Snapshot:
         """See `Hub.snapshot`."""
-        with self._translated(repository):
-            info = await asyncio.to_thread(
-                self._api.model_info,
-                repository,
-                revision=commit,
-                timeout=self._timeout_s,
-                files_metadata=True,
-                token=self._token_of(project),
-            )
+        info = await self._info(project, repository, commit)
         files = [
             HubFile(
                 path=found.rfilename,
@@ -89,7 +105,7 @@ class HuggingFaceHub:
         name = derived_id("hugging_face", self._endpoint, by, snapshot.repository, snapshot.commit, file.path)
         part = self._folder / f"{name}.part"
         async with self._turns.setdefault(name, asyncio.Lock()):
-            with self._translated(snapshot.repository), disk_errors():
+            with self._translated(), disk_errors():
                 await self._download(snapshot, file, part)
                 fetched = await asyncio.to_thread(_verified, file, part)
             try:
@@ -99,9 +115,35 @@ class HuggingFaceHub:
                 raise
             part.unlink(missing_ok=True)
 
-    def _token_of(self, project: str) -> str | bool:
-        """Return the token for this project, or False for an anonymous request."""
-        return (self._token if self._token_projects & {project, "*"} else "") or False
+    async def _info(self, project: str, repository: str, revision: str) -> _Info:
+        """Return what the hub says of a revision, with the size and digest of each file."""
+        url = f"{self._endpoint}/api/models/{quote(repository)}/revision/{quote(revision, safe='')}"
+        with self._translated():
+            async with (
+                outgoing_client(allowed=self._allowed, timeout_s=self._timeout_s, follow_redirects=True) as client,
+                client.stream("GET", url, params={"blobs": "true"}, headers=self._headers(project)) as response,
+            ):
+                if response.is_error:
+                    raise _http_error(repository, response.status_code)
+                body = bytearray()
+                async for chunk in response.aiter_raw(CHUNK_BYTES):
+                    body += chunk
+                    if len(body) > MAX_INFO_BYTES:
+                        message = f"{repository} has a list of files of more than {MAX_INFO_BYTES} bytes"
+                        raise SourceRefused(message)
+        try:
+            return _Info.model_validate_json(bytes(body))
+        except ValidationError as error:
+            message = f"{self._endpoint} does not answer as the hub does; it is retried"
+            raise DependencyUnavailable(message, dependency="hugging_face") from error
+
+    def _token_of(self, project: str) -> str:
+        """Return the token for this project, "" for an anonymous request."""
+        return self._token if self._token_projects & {project, "*"} else ""
+
+    def _headers(self, project: str) -> Mapping[str, str]:
+        token = self._token_of(project)
+        return {"accept-encoding": "identity", **({"authorization": f"Bearer {token}"} if token else {})}
 
     async def _download(self, snapshot: Snapshot, file: HubFile, part: Path) -> None:
         """Download the rest of the part, up to the announced size."""
@@ -111,12 +153,10 @@ class HuggingFaceHub:
         if present > file.size:
             present = 0
         refuse_if_full(self._folder, file.size - present)
-        url = hf_hub_url(snapshot.repository, file.path, revision=snapshot.commit, endpoint=self._endpoint)
-        headers = build_hf_headers(token=self._token_of(snapshot.project)) | {"accept-encoding": "identity"}
-        if present:
-            headers["range"] = f"bytes={present}-"
+        url = f"{self._endpoint}/{quote(snapshot.repository)}/resolve/{snapshot.commit}/{quote(file.path)}"
+        headers = {**self._headers(snapshot.project), **({"range": f"bytes={present}-"} if present else {})}
         async with (
-            httpx2.AsyncClient(timeout=self._timeout_s, follow_redirects=True) as client,
+            outgoing_client(allowed=self._allowed, timeout_s=self._timeout_s, follow_redirects=True) as client,
             client.stream("GET", url, headers=headers) as response,
         ):
             if response.is_error:
@@ -132,15 +172,10 @@ class HuggingFaceHub:
                         break
 
     @contextmanager
-    def _translated(self, repository: str) -> Iterator[None]:
+    def _translated(self) -> Iterator[None]:
         try:
             yield
-        except HFValidationError as error:
-            message = f"{repository} is not a valid repository name"
-            raise SourceRefused(message) from error
-        except HfHubHTTPError as error:
-            raise _http_error(repository, error.response.status_code) from error
-        except (httpx2.HTTPError, OfflineModeIsEnabled) as error:
+        except (HttpError, InvalidAddress) as error:
             message = f"{self._endpoint} is unavailable ({type(error).__name__}); it is retried"
             raise DependencyUnavailable(message, dependency="hugging_face") from error
 

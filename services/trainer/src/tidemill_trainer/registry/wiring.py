@@ -7,6 +7,7 @@ from functools import partial
 
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
 from tidemill_core.application import ResourceKey, SystemClock
+from tidemill_core.origins import AllowedHosts
 from tidemill_kit.grpc.server import Registration
 from tidemill_kit.grpc.uploads import Patience, UploadPlaces
 from tidemill_kit.service.backend import Backend
@@ -98,6 +99,7 @@ def _hub(settings: TrainerSettings) -> HuggingFaceHub:
         endpoint=settings.hugging_face_endpoint,
         token=settings.hugging_face_token.get_secret_value(),
         token_projects=settings.hugging_face_token_projects,
+        allowed=AllowedHosts.of(settings.hugging_face_hosts),
         timeout_s=settings.hugging_face_timeout_s,
     )
 

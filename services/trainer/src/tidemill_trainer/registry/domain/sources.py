@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from tidemill_core.errors import InvalidInput
 from tidemill_core.models.manifest import Manifest
-from tidemill_kit.http.outgoing import Origin, never_reachable
+from tidemill_core.origins import Origin, never_reachable
 from tidemill_trainer.errors import SecretGiven
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)

@@ -2,7 +2,7 @@ import ipaddress
 
 import pytest
 
-from tidemill_kit.http.outgoing import AllowedHosts, Origin, is_public, never_reachable
+from tidemill_core.origins import AllowedHosts, Origin, is_public, never_reachable
 
 
 @pytest.mark.parametrize(

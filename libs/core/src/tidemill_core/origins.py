@@ -91,6 +91,22 @@ class AllowedHosts:
         """
         return cls(frozenset(_entry(each.strip()) for each in entries if each.strip()))
 
+    @classmethod
+    def of_addresses(cls, *addresses: str) -> "AllowedHosts":
+        """Allow the hosts and ports of addresses that the operator wrote; what is no address allows nothing."""
+        found = set()
+        for each in addresses:
+            try:
+                origin = Origin.of(each)
+            except ValueError:
+                continue
+            found.add((origin.host, origin.port))
+        return cls(frozenset(found))
+
+    def __or__(self, other: "AllowedHosts") -> "AllowedHosts":
+        """Return what either allows."""
+        return AllowedHosts(self.entries | other.entries)
+
     def allow(self, origin: Origin) -> bool:
         """Return whether the operator named this host."""
         return bool(self.entries & {(origin.host, None), (origin.host, origin.port)})
