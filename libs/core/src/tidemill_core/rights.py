@@ -24,7 +24,7 @@ class SpeaksForAnother(PermissionDenied):
 
     reason = "RIGHT_REQUIRED"
 
-    def __init__(self, field: str, *, right: str, instead: str) -> None:
+    def __init__(self, *, field: str, right: str, instead: str) -> None:
         super().__init__(
             f"{field}: names another than the credential: {instead}, or use a key with the right {right} "
             f"(a role with --allow {right}, or operator)",
@@ -65,7 +65,7 @@ def principals_of(caller: Caller, named: Sequence[str], *, field: str, may_name_
         return tuple(named)
     own = principals(caller)
     if not (may_name_others and has_right(caller, ACT_FOR_USERS)) and not set(named) <= set(own):
-        raise SpeaksForAnother(field, right=ACT_FOR_USERS, instead="leave it out for the credential's own groups")
+        raise SpeaksForAnother(field=field, right=ACT_FOR_USERS, instead="leave it out for the credential's own groups")
     return tuple(named) or own
 
 
@@ -81,7 +81,7 @@ def end_user_of(caller: Caller, named: str, *, field: str) -> str:
     if not caller.credential or has_right(caller, ACT_FOR_USERS):
         return named
     if named not in ("", caller.subject):
-        raise SpeaksForAnother(field, right=ACT_FOR_USERS, instead="leave it out for the credential's own subject")
+        raise SpeaksForAnother(field=field, right=ACT_FOR_USERS, instead="leave it out for your own")
     return caller.subject
 
 

@@ -211,3 +211,16 @@ async def test_without_a_credential_an_absent_reaction_is_answered_as_a_wrong_to
     assert (credentialed.status_code, withdrawn.status_code) == (404, 200)
     assert absent.content == wrong.content
     assert elsewhere.content == wrong.content
+
+
+async def test_the_holder_of_an_answer_s_token_reacts_as_its_asker_whatever_key_is_sent(
+    tmp_path: Path,
+) -> None:
+    issuer = TestIssuer(tmp_path)
+    async with open_page(access=access_of(issuer)) as page:
+        page.http.headers["authorization"] = f"Bearer {issuer.token('acme', 'contributor', subject='user:app')}"
+        given = (await page.react()).json()["id"]
+        stored = await page.harness.feedback.get("acme", given)
+        withdrawn = await page.withdraw(given)
+
+    assert (stored.end_user, stored.rater, stored.counts, withdrawn.status_code) == ("u1", "user", True, 200)

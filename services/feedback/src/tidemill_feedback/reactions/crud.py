@@ -10,6 +10,7 @@ from tidemill_core.errors import InvalidInput
 from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
 from tidemill_core.resources import Write
 from tidemill_feedback.reactions.domain.feedback import Feedback, Given
+from tidemill_feedback.reactions.domain.speaker import check_withdraws
 from tidemill_feedback.reactions.ports import FeedbackStore, Pending, Waiting
 
 _WAITING = "waiting."
@@ -71,12 +72,16 @@ class FeedbackCrud:
 
         Raises:
             FeedbackNotFound: the project has none with this id.
+            SpeaksForAnother: it is not the caller's.
 
         """
         now = self.clock.now()
-        return await resources.update(
-            self.feedback, caller.project, feedback_id, lambda each: each.withdraw(keep=self.keep, now=now), write
-        )
+
+        def change(feedback: Feedback) -> None:
+            check_withdraws(caller, feedback)
+            feedback.withdraw(keep=self.keep, now=now)
+
+        return await resources.update(self.feedback, caller.project, feedback_id, change, write)
 
 
 def _order(waiting: Waiting) -> tuple[datetime, str]:

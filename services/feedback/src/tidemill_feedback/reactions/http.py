@@ -97,7 +97,7 @@ class HttpFeedback:
         body = body_of(FeedbackBody, await exchange.body(at_most=self.max_body_bytes))
         exchange.facts["inference"] = body.inference
         self._check(body.token, caller.project, body.inference)
-        return _reply(await self._called("SubmitFeedback", body.message(), caller))
+        return _reply(await self._called("SubmitFeedback", body.message(), _holder(caller)))
 
     async def withdraw(self, http: Request) -> Response:
         """Withdraw a reaction of the user who asked."""
@@ -119,7 +119,7 @@ class HttpFeedback:
         if known.rater != _ASKER or not (known.counts or withdrawn):
             raise FeedbackOfAnother
         request = pb.WithdrawFeedbackRequest(id=known.id, request_id=request_id)
-        return _reply(await self._called("WithdrawFeedback", request, caller))
+        return _reply(await self._called("WithdrawFeedback", request, _holder(caller)))
 
     async def _called(self, rpc: str, request: Message, caller: Caller) -> feedback_pb2.Feedback:
         reply: Any = await self.rpcs.call(f"/{_SERVICE}/{rpc}", request, caller=caller)
@@ -130,6 +130,11 @@ class HttpFeedback:
         if self.tokens is None:
             raise TokensNotConfigured
         self.tokens.check(token, project, inference, now=self.clock.now())
+
+
+def _holder(caller: Caller) -> Caller:
+    """Return who reacts: the holder of the answer's token stands for who asked, whatever credential is sent with it."""
+    return Caller(project=caller.project)
 
 
 def _reply(feedback: feedback_pb2.Feedback) -> Response:

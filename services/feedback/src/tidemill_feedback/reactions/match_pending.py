@@ -42,7 +42,11 @@ class MatchPending:
 
     async def _record(self, caller: Caller, waiting: Waiting, answer: Answer) -> None:
         submission = Submission(
-            reaction=waiting.reaction, request=waiting.request, observed_at=waiting.event.time, keep_ignored=True
+            reaction=waiting.reaction,
+            request=waiting.request,
+            observed_at=waiting.event.time,
+            arrive_time=waiting.since,
+            keep_ignored=True,
         )
         try:
             await self.submit.record(caller, submission, answer)

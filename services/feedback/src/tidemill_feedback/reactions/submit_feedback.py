@@ -1,7 +1,7 @@
 """Take a reaction to an answer that is there."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tidemill_core.application import Caller, Clock, Request
@@ -10,6 +10,7 @@ from tidemill_core.resources import refuse
 from tidemill_feedback.errors import InferenceUnanswered, NothingCorrected, NotLive
 from tidemill_feedback.reactions.domain.feedback import Answer, Feedback, Given
 from tidemill_feedback.reactions.domain.reaction import Reaction, ReactionLimits, violations
+from tidemill_feedback.reactions.domain.speaker import said_by, trusted_raters
 from tidemill_feedback.reactions.ports import FeedbackStore, Inferences
 
 
@@ -21,6 +22,8 @@ class Submission:
     request: Request
     observed_at: datetime
     validate_only: bool = False
+    arrive_time: datetime | None = None
+    """When it came, where that is before now: it was not observed later."""
     keep_ignored: bool = False
     """True keeps a reaction to an answer that was not a live one, as IGNORED; False refuses it."""
 
@@ -39,21 +42,23 @@ class SubmitFeedback:
     keep: int
     """How many earlier reactions are kept."""
     trusted: Collection[str] = ()
-    """The raters that count though they did not ask."""
+    """The raters that count though they did not ask, where no credential says whether they may."""
 
     async def __call__(self, caller: Caller, submission: Submission) -> Feedback:
         """Return the feedback as recorded, or as it would be.
 
         Raises:
             InvalidInput: something in the reaction is wrong.
+            SpeaksForAnother: it names a user or a rater that the credential does not.
             NotLive: the answer was not for a user.
             NothingCorrected: the correction is what was answered.
             InferenceUnknown: there is no such inference.
             InferenceUnanswered: it has no answer yet.
 
         """
-        reaction = submission.reaction
         self.check(submission)
+        reaction = said_by(caller, submission.reaction)
+        submission = replace(submission, reaction=reaction)
         answer = await self.inferences.answer(caller, reaction.inference_in(caller.project))
         if not answer.completed:
             raise InferenceUnanswered(answer.inference)
@@ -82,7 +87,8 @@ class SubmitFeedback:
             raise NotLive(answer.inference)
         fresh = Feedback.fresh(caller.project, reaction, inference=answer.inference, end_user=answer.end_user)
         labels, now = dict(reaction.labels), self.clock.now()
-        given = Given.of(reaction, submission.observed_at, now=now)
+        given = Given.of(reaction, submission.observed_at, now=min(submission.arrive_time or now, now))
+        trusted = trusted_raters(caller, self.trusted)
         repeats = reaction.correction is not None and same_words(reaction.correction, answer.output)
         if answer.live and repeats and (await self._known(fresh)).current is None:
             raise NothingCorrected(answer.inference)
@@ -91,7 +97,7 @@ class SubmitFeedback:
             if answer.live and repeats:  # the answer was right after all
                 feedback.withdraw(keep=self.keep, now=now)
             elif answer.live:
-                feedback.give(given, answer, labels=labels, keep=self.keep, now=now, trusted=self.trusted)
+                feedback.give(given, answer, labels=labels, keep=self.keep, now=now, trusted=trusted)
             else:
                 message = NotLive(answer.inference).message
                 feedback.ignore(given, answer, labels=labels, keep=self.keep, message=message)
