@@ -110,6 +110,32 @@ async def test_the_second_issuer_names_no_services_and_no_key_of_another_issuer_
         await check(theirs.token("acme", "admin"))
 
 
+async def test_tokens_of_another_issuer_last_no_longer_than_revocations_are_kept(tmp_path: Path) -> None:
+    ours, theirs = TestIssuer(tmp_path), TestIssuer(tmp_path, issuer="https://idp.example")
+    check = Checked(ours, theirs, max_lifetime_s=7200)
+    now = check.clock.now()
+
+    await check(theirs.token("acme", "viewer", issue_time=now, expire_time=now + 7200))
+    await check(ours.token("acme", "viewer", issue_time=now, expire_time=now + 7300))
+    with pytest.raises(CredentialInvalid):
+        await check(theirs.token("acme", "viewer", issue_time=now, expire_time=now + 7300))
+
+
+@pytest.mark.parametrize("ahead_s", [0, 25])
+async def test_a_token_of_another_issuer_escapes_no_revocation_by_a_clock_that_is_ahead(
+    tmp_path: Path, ahead_s: float
+) -> None:
+    ours, theirs = TestIssuer(tmp_path), TestIssuer(tmp_path, issuer="https://idp.example")
+    check, subject = Checked(ours, theirs), PERSON
+    token = theirs.token("acme", "viewer", subject=subject, issue_time=check.clock.now() + ahead_s)
+    await check(token)
+
+    check.revocations.apply(revocation("SUBJECT", "acme", subject))
+
+    with pytest.raises(CredentialRevoked):
+        await check(token)
+
+
 async def test_a_verified_token_expires_all_the_same(issuer: TestIssuer, check: Checked) -> None:
     token = issuer.token("acme", expire_time=check.clock.now() + 20)
     await check(token)

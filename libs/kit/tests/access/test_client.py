@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from libs.kit.tests.grpc.support import Context, serving, sources
-from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceResponse
+from tidemill.ingest.v1.source_service_pb2 import DeleteSourceRequest, GetSourceRequest, GetSourceResponse
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_core.application import Caller
-from tidemill_core.errors import DependencyUnavailable
+from tidemill_core.errors import DependencyUnavailable, PermissionDenied
 from tidemill_core.grpc.client import NoCaller, open_channel
 from tidemill_core.grpc.context import acting_as
 from tidemill_core.grpc.credentials import FileCredential, NoCredential
@@ -91,6 +91,30 @@ async def test_a_service_s_own_bad_token_is_not_held_against_its_caller_and_may_
     assert (refused.value.reason, refused.value.dependency) == ("OWN_CREDENTIAL_UNUSABLE", "ingest")
     assert "ACCESS_CREDENTIAL_FILE" in refused.value.message
     assert str(tmp_path) not in refused.value.message
+
+
+async def test_what_a_service_may_not_call_is_not_held_against_its_caller(tmp_path: Path) -> None:
+    issuer = TestIssuer(tmp_path)
+    token = issuer.service_token("feedback")
+    async with (
+        serving(sources(DeleteSource=Seen().get), access=access_of(issuer)) as running,
+        open_channel(running.address, name="ingest", credential=lambda: token, on_behalf=True) as channel,
+    ):
+        with acting_as(Caller(project="acme", subject="user:ada")), pytest.raises(DependencyUnavailable) as refused:
+            await SourceServiceStub(channel).DeleteSource(DeleteSourceRequest(id="cms"))
+    assert (refused.value.reason, refused.value.dependency) == ("SERVICE_REFUSED", "ingest")
+
+
+async def test_what_a_person_may_not_do_is_said_to_the_person(tmp_path: Path) -> None:
+    issuer = TestIssuer(tmp_path)
+    token = issuer.token("acme", "viewer")
+    async with (
+        serving(sources(DeleteSource=Seen().get), access=access_of(issuer)) as running,
+        open_channel(running.address, name="ingest", credential=lambda: token) as channel,
+    ):
+        with pytest.raises(PermissionDenied) as refused:
+            await SourceServiceStub(channel).DeleteSource(DeleteSourceRequest(id="cms"))
+    assert refused.value.reason == "ROLE_REQUIRED"
 
 
 def test_a_changed_file_counts_at_the_next_call(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ PreconditionFailed
 └── LoginNotConfigured
 PermissionDenied
 ├── NotAMember
-└── GivesMoreThanHeld
+├── GivesMoreThanHeld
+└── HoldsMore
 """
 
 from collections.abc import Iterable, Sequence
@@ -249,3 +250,12 @@ class GivesMoreThanHeld(PermissionDenied):
 
     def __init__(self, *, what: str) -> None:
         super().__init__(f"you give {what}, which your own credential does not allow: ask an admin of the project")
+
+
+class HoldsMore(PermissionDenied):
+    """A caller below an admin changes, or takes rights from, what has more rights."""
+
+    reason = "HOLDS_MORE"
+
+    def __init__(self, *, what: str) -> None:
+        super().__init__(f"what you change {what}, and your own credential does not: ask an admin of the project")

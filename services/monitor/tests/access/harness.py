@@ -13,7 +13,7 @@ from tidemill_kit.store.aggregates import Codec
 from tidemill_monitor.access.api_key_crud import ApiKeyCrud
 from tidemill_monitor.access.domain.api_key import KeyRequest
 from tidemill_monitor.access.domain.names import Limits
-from tidemill_monitor.access.domain.project import Member, Project
+from tidemill_monitor.access.domain.project import Member, Project, ProjectState
 from tidemill_monitor.access.domain.revocations import CredentialsWereRevoked
 from tidemill_monitor.access.domain.role import Role
 from tidemill_monitor.access.domain.service_account import ServiceAccount
@@ -85,7 +85,7 @@ class EveryProject:
         )
 
     async def count(self, *, limit: int) -> int:
-        return min(limit, len(self._projects.all()))
+        return min(limit, len([each for each in self._projects.all() if each.state is ProjectState.ACTIVE]))
 
 
 def _aggregates(codec: Codec, missing: type, clock: FixedClock, quota: Quota | None = None) -> InMemoryAggregates:  # type: ignore[type-arg]
@@ -100,12 +100,13 @@ class Access:
     lifetimes: Lifetimes = field(default_factory=lambda: Lifetimes(keys=timedelta(days=365), tokens=timedelta(hours=1)))
     max_projects: int = 3
     max_keys: int = 3
+    max_members: int = 3
 
     def __post_init__(self) -> None:
         self.clock, self.signer, self.provider = FixedClock(), Signer(), Provider()
         clock, limits, lifetimes = self.clock, self.limits, self.lifetimes
         quota = Quota(of="API keys", limit=self.max_keys, setting="MONITOR_MAX_API_KEYS")
-        members = Quota(of="members", limit=3, setting="MONITOR_MAX_MEMBERS")
+        members = Quota(of="members", limit=self.max_members, setting="MONITOR_MAX_MEMBERS")
         self.project_store: InMemoryAggregates[Project] = _aggregates(PROJECTS, ProjectNotFound, clock)
         self.account_store = _aggregates(SERVICE_ACCOUNTS, ServiceAccountNotFound, clock)
         self.key_store = _aggregates(API_KEYS, ApiKeyNotFound, clock, quota)
@@ -138,7 +139,9 @@ class Access:
             limits=limits,
             lifetimes=lifetimes,
         )
-        self.keys = ApiKeyCrud(api_keys=keys, projects=projects, service_accounts=accounts, roles=roles, clock=clock)
+        self.keys = ApiKeyCrud(
+            api_keys=keys, projects=projects, service_accounts=accounts, roles=roles, grants=self.grants, clock=clock
+        )
         self.issue_key = IssueKey(
             api_keys=keys,
             service_accounts=accounts,

@@ -4,8 +4,9 @@ import pytest
 
 from services.monitor.tests.access.harness import ADA, GENERATE, OWNER, Access, write
 from tidemill_core.errors import Unauthenticated
+from tidemill_monitor.access.domain.names import Limits
 from tidemill_monitor.access.domain.tokens import Identity
-from tidemill_monitor.errors import NotAMember
+from tidemill_monitor.errors import NotAMember, TokenTooLarge
 
 BOB = Identity(name="bob@example.org", groups=("staff", "platform", *(f"g{n}" for n in range(300))))
 
@@ -33,6 +34,23 @@ async def test_a_person_gets_the_roles_of_its_own_and_of_its_groups() -> None:
     assert claims.groups == ("staff",), "those that gave roles only"
     assert GENERATE in claims.permissions
     assert claims.expire_time == exchanged.expire_time == access.clock.now() + timedelta(hours=1)
+
+
+async def test_more_roles_or_groups_than_services_accept_are_refused_when_a_token_is_issued() -> None:
+    access = Access(limits=Limits(token_roles=2, token_groups=2), max_members=9)
+    await access.with_project()
+    access.provider.people["bobs-id-token"] = BOB
+    for group in ("g1", "g2"):
+        await access.with_member(f"group:{group}", "viewer")
+    assert await access.exchange("bobs-id-token", "acme")
+
+    await access.with_member("group:g3", "viewer")
+    with pytest.raises(TokenTooLarge, match="3 groups, and 2 is the limit"):
+        await access.exchange("bobs-id-token", "acme")
+    await access.with_role()
+    await access.with_member("user:bob@example.org", "operator", "asker")
+    with pytest.raises(TokenTooLarge, match="3 roles, and 2 is the limit"):
+        await access.exchange("bobs-id-token", "acme")
 
 
 async def test_a_project_without_a_role_for_the_person_looks_like_an_absent_one() -> None:

@@ -104,6 +104,16 @@ async def test_an_expired_key_says_so_and_needs_no_revocation() -> None:
     assert access.revoked == []
 
 
+async def test_a_key_that_services_still_take_after_its_expiry_is_revoked() -> None:
+    access = await ready()
+    issued = await access.with_key()
+    access.clock.advance(90 * DAY + timedelta(seconds=30))
+
+    await access.keys.revoke(ADA, "laptop", write())
+
+    assert [each.id for each in access.revoked] == [issued.overview.key.credential]
+
+
 async def test_keys_of_an_account_that_loses_roles_are_revoked_and_new_ones_are_not() -> None:
     access = await ready("operator")
     await access.with_key()

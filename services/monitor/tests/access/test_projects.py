@@ -107,6 +107,16 @@ async def test_the_number_of_projects_is_limited_and_a_repeated_request_is_not_r
         await access.projects.create(OWNER, project("globex"), "", write())
 
 
+async def test_deleted_projects_do_not_count() -> None:
+    access = Access(max_projects=1)
+    await access.projects.create(OWNER, project("acme"), "", write())
+    await access.projects.delete(OWNER, "acme", write())
+
+    assert await access.projects.create(OWNER, project("globex"), "", write())
+    with pytest.raises(ProjectsExhausted):
+        await access.projects.create(OWNER, project("initech"), "", write())
+
+
 async def test_a_project_is_changed_by_its_etag_and_validating_changes_nothing() -> None:
     access = Access()
     await access.with_project()

@@ -60,6 +60,12 @@ async def test_all_projects_are_listed_by_id_whatever_their_age(database: Databa
     assert sorted(listed) == ["a", "a-b", "b", "c"]
     assert len(listed) == 4
     assert (await every.count(limit=3), await every.count(limit=9)) == (3, 4)
+
+    def delete(project: Project) -> None:
+        project.begin_deletion(now=NOON, lifetime=timedelta(hours=1))
+
+    await projects.update("b", "b", delete, request=Request.internal())
+    assert await every.count(limit=9) == 3, "a deleted one is not in use"
     with pytest.raises(InvalidInput, match="page_token"):
         await every.list(PageRequest(token="other"))  # noqa: S106 - of a page
 

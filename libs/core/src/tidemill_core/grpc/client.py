@@ -94,6 +94,10 @@ def open_channel(  # noqa: PLR0913 - a channel is made of its parts, once
     return _Channel(channel, sender=sender, timeout_s=timeout_s)
 
 
+_OF_SERVICES = frozenset({"SERVICE_NOT_ALLOWED", "ON_BEHALF_NOT_ALLOWED"})
+"""Reasons why a service is refused, whatever its caller may do."""
+
+
 class NoCaller(Internal):
     """A mistake of ours: a call that needs a project was sent outside `acting_as`."""
 
@@ -114,6 +118,19 @@ class OwnCredentialUnusable(DependencyUnavailable):
         super().__init__(
             f"{dependency} was called without a credential that it accepts: an operator has to renew this service's "
             "own token, in the file of ACCESS_CREDENTIAL_FILE",
+            dependency=dependency,
+        )
+
+
+class ServiceRefused(DependencyUnavailable):
+    """The other service does not let this one call it, which is a fault of the installation and not of its caller."""
+
+    reason = "SERVICE_REFUSED"
+
+    def __init__(self, dependency: str) -> None:
+        super().__init__(
+            f"{dependency} does not let this service call it: an operator has to run releases of both that belong "
+            "together, each with its own token",
             dependency=dependency,
         )
 
@@ -158,10 +175,11 @@ class _Sender:
             raise OwnCredentialUnusable(self.name) from error
 
     def error(self, failure: grpc.aio.AioRpcError) -> TidemillError:
-        """Return what a call ended with; a bad token of this service's own is no error of its caller's."""
+        """Return what a call ended with; what is wrong with this service itself is no error of its caller's."""
         if self.on_behalf and failure.code() == grpc.StatusCode.UNAUTHENTICATED:
             return OwnCredentialUnusable(self.name)
-        return from_rpc_error(failure, dependency=self.name)
+        error = from_rpc_error(failure, dependency=self.name)
+        return ServiceRefused(self.name) if self.on_behalf and error.reason in _OF_SERVICES else error
 
 
 class _Channel(grpc.aio.Channel):

@@ -46,7 +46,11 @@ class Access:
         )
         revocations = Revocations(hold_s=settings.access_revocations_hold_s)
         authenticator = Authenticator(
-            keys, revocations, audience=settings.access_audience, leeway_s=settings.access_leeway_s
+            keys,
+            revocations,
+            audience=settings.access_audience,
+            leeway_s=settings.access_leeway_s,
+            max_lifetime_s=settings.access_max_lifetime_s,
         )
         reader = RevocationReader(settings.kafka, revocations)
         running = RunningCalls(revocations, leeway_s=settings.access_leeway_s)

@@ -1,16 +1,17 @@
 """Who calls: one function for gRPC, HTTP and Kafka, from a credential to a `Caller`."""
 
 import hashlib
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller
 from tidemill_core.errors import Unauthenticated
 from tidemill_core.grpc.context import HOW_TO_NAME_A_PROJECT, PERSON, PROJECT_SLUG
 from tidemill_kit.access.credentials import Credentials
-from tidemill_kit.access.errors import CredentialExpired, OnBehalfNotAllowed, ProjectNotAllowed
+from tidemill_kit.access.errors import CredentialExpired, CredentialInvalid, OnBehalfNotAllowed, ProjectNotAllowed
 from tidemill_kit.access.keys import SigningKeys
 from tidemill_kit.access.revocations import Revocations
 from tidemill_kit.access.tokens import ANY_PROJECT, AUDIENCE, Claims, Token
@@ -38,19 +39,21 @@ class _Verified:
 class Authenticator:
     """Checks credentials against the issuers' keys and what was revoked."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, put together once
         self,
         keys: SigningKeys,
         revocations: Revocations,
         *,
         audience: str = AUDIENCE,
         leeway_s: float = 30.0,
+        max_lifetime_s: float = math.inf,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.revocations = revocations
         self._keys = keys
         self._audience = audience
         self._leeway_s = leeway_s
+        self._max_lifetime_s = max_lifetime_s
         self._now = now
         self._verified = OrderedDict[bytes, _Verified]()
 
@@ -95,18 +98,26 @@ class Authenticator:
         token = Token.read(text)
         keys = self._keys.of(token.issuer)
         key = await keys.key(token.key_id)
-        claims = token.verified(
-            key,
-            audience=self._audience,
-            leeway_s=self._leeway_s,
-            now=now,
-            first_party=token.issuer == self._keys.first_party,
-        )
+        ours = token.issuer == self._keys.first_party
+        claims = token.verified(key, audience=self._audience, leeway_s=self._leeway_s, now=now, first_party=ours)
+        if not ours:
+            claims = self._bounded(claims)
         self._verified[digest] = _Verified(claims, keys.generation, now + CACHED_S)
         self._verified.move_to_end(digest)
         if len(self._verified) > MAX_CACHED:
             self._verified.popitem(last=False)
         return claims
+
+    def _bounded(self, claims: Claims) -> Claims:
+        """Return what another issuer's token says, dated so that no clock of an issuer outruns a revocation.
+
+        Raises:
+            CredentialInvalid: it lasts longer than revocations are kept for.
+
+        """
+        if claims.expire_time - claims.issue_time > self._max_lifetime_s:
+            raise CredentialInvalid
+        return replace(claims, issue_time=claims.issue_time - self._leeway_s)
 
 
 def _project(claims: Claims, named: str) -> str:

@@ -23,6 +23,8 @@ class AccessSettings(BaseSettings):
     """What a token's audience must contain."""
     access_leeway_s: float = Field(30.0, ge=0, le=_MAX_LEEWAY_S)
     """How far clocks may differ."""
+    access_max_lifetime_s: float = Field(86400.0, ge=60)
+    """The longest lifetime of tokens of all issuers but the first; monitor keeps revocations of people as long."""
     access_keys_max_age_s: float = Field(300.0, gt=0)
     """How often the issuers' keys are read again."""
     access_keys_hold_s: float = Field(86400.0, gt=0)

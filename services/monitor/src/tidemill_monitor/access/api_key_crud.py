@@ -10,7 +10,7 @@ from tidemill_core.resources import Write
 from tidemill_monitor.access.domain.api_key import ApiKey, ApiKeyState
 from tidemill_monitor.access.domain.names import custom
 from tidemill_monitor.access.domain.project import ProjectState
-from tidemill_monitor.access.grants import latest
+from tidemill_monitor.access.grants import Grants, latest
 from tidemill_monitor.access.ports import ApiKeys, Projects, Roles, ServiceAccounts
 
 _ALL_TIME = datetime.max.replace(tzinfo=UTC)
@@ -32,6 +32,7 @@ class ApiKeyCrud:
     projects: Projects
     service_accounts: ServiceAccounts
     roles: Roles
+    grants: Grants
     clock: Clock
 
     async def get(self, caller: Caller, key: str) -> KeyOverview:
@@ -52,10 +53,11 @@ class ApiKeyCrud:
         """Return the revoked key; revoking it again changes nothing.
 
         Raises:
+            HoldsMore: the key may do more than the caller.
             ApiKeyNotFound: there is none.
 
         """
-        now = self.clock.now()
+        now, write = self.clock.now(), await self._guarded(caller, key, write)
         revoked = await resources.update(self.api_keys, caller.project, key, lambda found: found.revoke(now=now), write)
         return await self._overview(caller, revoked)
 
@@ -63,11 +65,12 @@ class ApiKeyCrud:
         """Return the deleted key, which is revoked too.
 
         Raises:
+            HoldsMore: the key may do more than the caller.
             ApiKeyNotFound: there is none.
             Conflict: it changed since the etag.
 
         """
-        now = self.clock.now()
+        now, write = self.clock.now(), await self._guarded(caller, key, write)
         deleted = await resources.delete(
             self.api_keys, caller.project, key, write, change=lambda found: found.revoke(now=now)
         )
@@ -90,6 +93,9 @@ class ApiKeyCrud:
             return key.state(now=now, revoked=latest(moments))
 
         return [KeyOverview(key=key, state=state(key)) for key in keys]
+
+    async def _guarded(self, caller: Caller, key: str, write: Write) -> Write:
+        return await self.grants.guarded(caller, self.api_keys, key, write, roles=lambda found: found.roles)
 
     async def _overview(self, caller: Caller, key: ApiKey) -> KeyOverview:
         (overview,) = await self.overviews(caller, [key])

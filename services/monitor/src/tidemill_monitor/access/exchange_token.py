@@ -14,7 +14,7 @@ from tidemill_monitor.access.domain.tokens import Identity, TokenClaims
 from tidemill_monitor.access.grants import Grants, Lifetimes
 from tidemill_monitor.access.issue_key import signed
 from tidemill_monitor.access.ports import IdentityProvider, Installations, Projects, TokenIssuer
-from tidemill_monitor.errors import NotAMember
+from tidemill_monitor.errors import NotAMember, TokenTooLarge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +49,7 @@ class ExchangeToken:
             LoginNotConfigured, IssuingNotConfigured: this installation lacks a setting.
             Unauthenticated: the token is not accepted.
             NotAMember: the person has no role there.
+            TokenTooLarge: it would carry more roles, groups or RPCs than services accept.
             DependencyUnavailable: the identity provider does not answer.
 
         """
@@ -74,12 +75,15 @@ class ExchangeToken:
             raise NotAMember(project)
         grant = await self.grants.of(project, (role for each in bindings for role in each.roles))
         revoked = [found.revoked.get(name) for name in names]
+        # Only groups that gave roles: they are what a revocation names, and some people are in hundreds.
+        groups = tuple(each.subject.removeprefix(GROUP) for each in bindings if each.subject.startswith(GROUP))
+        if len(groups) > self.grants.limits.token_groups:
+            raise TokenTooLarge(what="groups", size=len(groups), limit=self.grants.limits.token_groups)
         return self._claims(
             person,
             project,
             grant.roles,
-            # Only groups that gave roles: they are what a revocation names, and some people are in hundreds.
-            groups=tuple(each.subject.removeprefix(GROUP) for each in bindings if each.subject.startswith(GROUP)),
+            groups=groups,
             permissions=grant.permissions,
             issue_time=issued_after(now, grant.revoked, *revoked),
         )

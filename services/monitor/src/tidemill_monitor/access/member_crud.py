@@ -6,7 +6,7 @@ from tidemill_core import resources
 from tidemill_core.application import Caller, Clock, Page, PageRequest
 from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
 from tidemill_core.quotas import Quota
-from tidemill_core.resources import Write
+from tidemill_core.resources import Write, etag_of
 from tidemill_monitor.access.domain.names import Limits
 from tidemill_monitor.access.domain.project import Member, Project, member_id_of
 from tidemill_monitor.access.grants import Grants, Lifetimes
@@ -74,6 +74,7 @@ class MemberCrud:
         Raises:
             InvalidInput: naming every field that breaks its rule.
             GivesMoreThanHeld: the roles allow more than the caller may do.
+            HoldsMore: the member may do more than the caller.
             MemberNotFound: there is none.
             Conflict: it changed since the etag.
             LastAdmin: no admin would be left.
@@ -82,7 +83,8 @@ class MemberCrud:
         known = await self.get(caller, given.id)
         replace(known, roles=given.roles).check(self.limits)
         await self.grants.check_given(caller, "member.roles", given.roles)
-        now, lifetime = self.clock.now(), self.lifetimes.tokens
+        write = await self._guarded(caller, given.id, write)
+        now, lifetime = self.clock.now(), self.lifetimes.people_revoked
 
         def change(project: Project) -> None:
             project.check_active()
@@ -95,18 +97,28 @@ class MemberCrud:
         """Return the member as it was; its tokens are revoked.
 
         Raises:
+            HoldsMore: the member may do more than the caller.
             MemberNotFound: there is none.
             Conflict: it changed since the etag.
             LastAdmin: no admin would be left.
 
         """
-        now, lifetime = self.clock.now(), self.lifetimes.tokens
+        write = await self._guarded(caller, member, write)
+        now, lifetime = self.clock.now(), self.lifetimes.people_revoked
 
         def change(project: Project) -> None:
             project.remove(member, etag=write.etag, now=now, lifetime=lifetime)
 
         saved = await resources.update(self.projects, caller.project, caller.project, change, _any_version(write))
         return next(each for each in reversed(saved.removed) if each.id == member)
+
+    async def _guarded(self, caller: Caller, member: str, write: Write) -> Write:
+        """Return the write on the member that was checked, where the caller may not change every one."""
+        found = next((each for each in (await self._project(caller)).members if each.id == member), None)
+        if found is None or self.grants.may_change_all(caller):
+            return write
+        await self.grants.check_holder(caller, found.roles)
+        return replace(write, etag=write.etag or etag_of(found.version))
 
     async def _project(self, caller: Caller) -> Project:
         return await self.projects.get(caller.project, caller.project)

@@ -8,7 +8,7 @@ from tidemill_kit.store.mongo import Collection, Document, count_up_to, document
 from tidemill_monitor.access.domain.api_key import ApiKey
 from tidemill_monitor.access.domain.installation import Installation
 from tidemill_monitor.access.domain.names import ALL_PROJECTS
-from tidemill_monitor.access.domain.project import Project
+from tidemill_monitor.access.domain.project import Project, ProjectState
 from tidemill_monitor.access.domain.role import Role
 from tidemill_monitor.access.domain.service_account import ServiceAccount
 from tidemill_monitor.access.messages import revocation_payload
@@ -43,4 +43,5 @@ class MongoAllProjects:
 
     async def count(self, *, limit: int) -> int:
         """See `AllProjects.count`."""
-        return await count_up_to(self._projects, {}, limit=limit)
+        in_use = {"deleted": False, "state.state": {"$ne": ProjectState.DELETING}}
+        return await count_up_to(self._projects, in_use, limit=limit)

@@ -36,7 +36,7 @@ class AllProjects(Protocol):
         ...
 
     async def count(self, *, limit: int) -> int:
-        """Return how many there are, counting no further than `limit`."""
+        """Return how many are in use, which deleted ones are not, counting no further than `limit`."""
         ...
 
 

@@ -63,6 +63,7 @@ class RoleCrud:
         Raises:
             InvalidInput: naming every field that breaks its rule.
             GivesMoreThanHeld: it allows more than the caller may do.
+            HoldsMore: it did so before.
             RoleNotFound: there is none.
             Conflict: it changed since the etag.
 
@@ -71,6 +72,7 @@ class RoleCrud:
         given = replace(given, permissions=_sorted(given))
         if "permissions" in fields:
             self.grants.check_allowed(caller, given.permissions)
+            write = await self._guarded(caller, given.id, write)
         now, lifetime = self.clock.now(), self.lifetimes.longest
 
         def change(role: Role) -> None:
@@ -85,6 +87,7 @@ class RoleCrud:
         """Return the deleted role.
 
         Raises:
+            HoldsMore: it allows more than the caller may do.
             RoleNotFound: there is none.
             RoleInUse: members or service accounts have it.
             Conflict: it changed since the etag.
@@ -92,11 +95,15 @@ class RoleCrud:
         """
         if holders := await self._holders(caller, role):
             raise RoleInUse(role, holders)
+        write = await self._guarded(caller, role, write)
         now, lifetime = self.clock.now(), self.lifetimes.longest
         # One that was given to an account meanwhile allows nothing: what it has issued by then is revoked.
         return await resources.delete(
             self.roles, caller.project, role, write, change=lambda found: found.revoke(now=now, lifetime=lifetime)
         )
+
+    async def _guarded(self, caller: Caller, role: str, write: Write) -> Write:
+        return await self.grants.guarded(caller, self.roles, role, write, rpcs=lambda found: found.permissions)
 
     async def _holders(self, caller: Caller, role: str) -> Sequence[str]:
         """Return who has a role, by a scan: projects have few accounts."""

@@ -60,6 +60,7 @@ class ServiceAccountCrud:
         Raises:
             InvalidInput: naming every field that breaks its rule.
             GivesMoreThanHeld: the roles allow more than the caller may do.
+            HoldsMore: the account may do more than the caller.
             ServiceAccountNotFound: there is none.
             Conflict: it changed since the etag.
 
@@ -67,7 +68,8 @@ class ServiceAccountCrud:
         await self.grants.active_project(caller.project)
         if "roles" in fields:
             await self.grants.check_given(caller, "service_account.roles", given.roles)
-        now, lifetime = self.clock.now(), self.lifetimes.keys
+            write = await self._guarded(caller, given.id, write)
+        now, lifetime = self.clock.now(), self.lifetimes.keys_revoked
 
         def change(account: ServiceAccount) -> None:
             before = account.roles
@@ -81,11 +83,13 @@ class ServiceAccountCrud:
         """Return the deleted service account; its keys are revoked.
 
         Raises:
+            HoldsMore: the account may do more than the caller.
             ServiceAccountNotFound: there is none.
             Conflict: it changed since the etag.
 
         """
-        now, lifetime = self.clock.now(), self.lifetimes.keys
+        write = await self._guarded(caller, account, write)
+        now, lifetime = self.clock.now(), self.lifetimes.keys_revoked
         return await resources.delete(
             self.service_accounts,
             caller.project,
@@ -93,3 +97,6 @@ class ServiceAccountCrud:
             write,
             change=lambda found: found.revoke(now=now, lifetime=lifetime),
         )
+
+    async def _guarded(self, caller: Caller, account: str, write: Write) -> Write:
+        return await self.grants.guarded(caller, self.service_accounts, account, write, roles=lambda found: found.roles)

@@ -102,9 +102,13 @@ def _servicer(
     clock, rpcs = SystemClock(), allowable_rpcs()
     limits = Limits()
     grants = Grants(projects=projects, roles=roles, limits=limits)
-    keys = ApiKeyCrud(api_keys=api_keys, projects=projects, service_accounts=accounts, roles=roles, clock=clock)
+    keys = ApiKeyCrud(
+        api_keys=api_keys, projects=projects, service_accounts=accounts, roles=roles, grants=grants, clock=clock
+    )
     lifetimes = Lifetimes(
-        keys=timedelta(days=settings.max_key_lifetime_days), tokens=timedelta(seconds=settings.token_lifetime_s)
+        keys=timedelta(days=settings.max_key_lifetime_days),
+        tokens=timedelta(seconds=settings.token_lifetime_s),
+        of_others=timedelta(seconds=settings.access_max_lifetime_s),
     )
     shared: Any = {"clock": clock, "limits": limits, "lifetimes": lifetimes}
     max_projects = settings.quota("projects").limit

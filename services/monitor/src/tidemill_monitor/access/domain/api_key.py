@@ -11,6 +11,8 @@ from tidemill_core.resources import label_violations, refuse, slug_violations
 from tidemill_monitor.access.domain.names import Limits, rpc_violations
 from tidemill_monitor.access.domain.revocations import CredentialKind, CredentialsWereRevoked
 
+LONGEST_LEEWAY = timedelta(seconds=60)
+"""Services may take a key so long after its expiry, for clocks that differ."""
 SHORTEST = timedelta(minutes=1)
 _DAY = timedelta(days=1)
 
@@ -38,11 +40,11 @@ class ApiKey(Aggregate):
     revoke_time: datetime | None = None
 
     def revoke(self, *, now: datetime) -> None:
-        """Have it refused everywhere; what is revoked or expired stays as it is."""
+        """Have it refused everywhere; what is revoked or refused as expired stays as it is."""
         if self.revoke_time is not None:
             return
         self.revoke_time = now
-        if now >= self.expire_time:
+        if now >= self.expire_time + LONGEST_LEEWAY:
             return
         self.pending.append(
             CredentialsWereRevoked(

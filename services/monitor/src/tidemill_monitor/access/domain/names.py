@@ -30,6 +30,8 @@ class Limits:
     """The size limits of requests and tokens."""
 
     roles: int = 16
+    token_roles: int = 64
+    token_groups: int = 512
     permissions: int = 64
     scopes: int = 64
     text_length: int = 1000
