@@ -112,7 +112,8 @@ async def test_deleted_projects_do_not_count() -> None:
     await access.projects.create(OWNER, project("acme"), "", write())
     await access.projects.delete(OWNER, "acme", write())
 
-    assert await access.projects.create(OWNER, project("globex"), "", write())
+    created = await access.projects.create(OWNER, project("globex"), "", write())
+    assert created.id == "globex"
     with pytest.raises(ProjectsExhausted):
         await access.projects.create(OWNER, project("initech"), "", write())
 
