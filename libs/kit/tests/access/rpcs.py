@@ -12,12 +12,16 @@ from google.rpc import error_details_pb2, status_pb2
 from libs.kit.tests.grpc.support import Context, settings
 from tidemill.options.v1 import options_pb2
 from tidemill_kit.access.access import Access
+from tidemill_kit.audit.trail import AuditTrail
 from tidemill_kit.grpc.server import GrpcServer
+from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.contract import all_methods, register_all
 
 Metadata = Sequence[tuple[str, str]]
 Outcome = tuple[grpc.StatusCode, str]
 """A code, and the reason of its error."""
+
+Handler = Callable[[MethodDescriptor], Callable[..., object]]
 
 OK: Outcome = (grpc.StatusCode.OK, "")
 
@@ -93,9 +97,11 @@ def _reason(error: grpc.aio.AioRpcError) -> str:
 
 
 @asynccontextmanager
-async def all_rpcs(access: Access | None) -> AsyncIterator[AllRpcs]:
+async def all_rpcs(
+    access: Access | None, *, audit: AuditTrail | None = None, handler: Handler | None = None
+) -> AsyncIterator[AllRpcs]:
     """Serve every RPC."""
-    server = GrpcServer(settings(), register_all(trivial), access=access)
+    server = GrpcServer(settings(), register_all(handler or trivial), access=access, audit=audit or RecordedCalls())
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:

@@ -19,6 +19,7 @@ from tidemill_kit.http.rpc import HttpRpcs, rpc_application
 from tidemill_kit.http.server import server_of
 from tidemill_kit.http.settings import RpcHttpSettings
 from tidemill_testkit.access import TestIssuer, access_of
+from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.contract import register_all
 
 UNARY = [name for name in GUARDED if not METHODS[name].client_streaming and not METHODS[name].server_streaming]
@@ -35,7 +36,7 @@ def chosen(**changes: object) -> ProbeSettings:
 @asynccontextmanager
 async def serving(access: Access | None) -> AsyncIterator[httpx.AsyncClient]:
     made = chosen()
-    rpcs = HttpRpcs(register_all(trivial), made, admission=admission_of(made), access=access)
+    rpcs = HttpRpcs(register_all(trivial), made, admission=admission_of(made), access=access, audit=RecordedCalls())
     transport = httpx.ASGITransport(rpc_application(rpcs, made, dependencies=[]))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
@@ -112,8 +113,10 @@ def test_no_api_begins_without_a_check_where_issuers_are_configured(tmp_path: Pa
     with pytest.raises(NoAccess):
         GrpcServer(made, register_all(trivial))
     with pytest.raises(NoAccess):
-        HttpRpcs(register_all(trivial), made, admission=admission_of(made), access=None)
+        HttpRpcs(register_all(trivial), made, admission=admission_of(made), access=None, audit=None)
     plain = chosen()
-    believing = HttpRpcs(register_all(trivial), plain, admission=admission_of(plain), access=None)
+    believing = HttpRpcs(
+        register_all(trivial), plain, admission=admission_of(plain), access=None, audit=RecordedCalls()
+    )
     with pytest.raises(NoAccess):
         server_of(rpc_application(believing, plain, dependencies=[]), made)

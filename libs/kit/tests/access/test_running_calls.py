@@ -19,6 +19,7 @@ from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_kit.access.revocations import Revocations
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_testkit.access import TestIssuer, access_of
+from tidemill_testkit.audit import RecordedCalls
 
 WITHIN_S = 5.0
 LEEWAY_S = 30.0
@@ -33,7 +34,7 @@ async def stream(_request: object, _context: Context) -> AsyncIterator[GenerateS
 @asynccontextmanager
 async def serving(issuer: TestIssuer, revocations: Revocations) -> AsyncIterator[grpc.aio.Channel]:
     servicers = [inferences(GenerateStream=stream), sources(GetSource=wait_for_ever)]
-    server = GrpcServer(settings(), servicers, access=access_of(issuer, revocations=revocations))
+    server = GrpcServer(settings(), servicers, access=access_of(issuer, revocations=revocations), audit=RecordedCalls())
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         yield channel

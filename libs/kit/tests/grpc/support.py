@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import grpc
 from pydantic import SecretStr
@@ -28,6 +28,10 @@ from tidemill_core.grpc.client import open_channel
 from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.server import GrpcServer, Registration, current_caller
 from tidemill_kit.runtime.settings import ServiceSettings
+from tidemill_testkit.audit import RecordedCalls
+
+if TYPE_CHECKING:
+    from tidemill_kit.audit.trail import AuditTrail
 
 Context = grpc.aio.ServicerContext[Any, Any]
 ACME = (("tidemill-project", "acme"),)
@@ -114,10 +118,10 @@ class Running:
 
 @asynccontextmanager
 async def serving(*servicers: Registration, **changes: object) -> AsyncIterator[Running]:
-    """Serve with these settings; `access` is what checks credentials."""
-    access = changes.pop("access", None)
+    """Serve with these settings; `access` is what checks credentials, `audit` what records calls."""
+    access, audit = changes.pop("access", None), changes.pop("audit", None) or RecordedCalls()
     assert access is None or isinstance(access, Access)
-    server = GrpcServer(settings(**changes), servicers, access=access)
+    server = GrpcServer(settings(**changes), servicers, access=access, audit=cast("AuditTrail", audit))
     await server.start()
     address = f"127.0.0.1:{server.port}"
     try:

@@ -26,6 +26,7 @@ from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.grpc.server import GrpcServer, admission_of, current_caller, remaining_s
 from tidemill_kit.http.rpc import HttpRpcs, rpc_application
 from tidemill_kit.http.settings import RpcHttpSettings
+from tidemill_testkit.audit import RecordedCalls
 
 SERVICE = "/tidemill.ingest.v1.SourceService"
 ACME = {"tidemill-project": "acme"}
@@ -50,7 +51,7 @@ async def serving(
         **settings(max_request_items=100).model_dump(), http_port=0, max_body_bytes=2048, http_rpcs=rpcs
     )
     servicers = [sources(**handlers), inferences(GenerateStream=stream)]
-    served = HttpRpcs(servicers, made, admission=admission or admission_of(made), access=access)
+    served = HttpRpcs(servicers, made, admission=admission or admission_of(made), access=access, audit=RecordedCalls())
     app = rpc_application(served, made, dependencies=[])
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=ACME) as client:
@@ -182,7 +183,7 @@ async def test_rpcs_by_grpc_and_as_json_share_the_places_of_the_process() -> Non
 
     entered, go = asyncio.Event(), asyncio.Event()
     admission = Admission(max_rpcs=2, max_public_streams=1)
-    server = GrpcServer(settings(), [sources(GetSource=enter)], admission=admission)
+    server = GrpcServer(settings(), [sources(GetSource=enter)], admission=admission, audit=RecordedCalls())
     await server.start()
     async with (
         open_channel(f"127.0.0.1:{server.port}", name="probe", project="acme") as channel,

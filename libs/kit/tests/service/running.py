@@ -17,6 +17,7 @@ from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.grpc.client import open_channel
 from tidemill_kit.service.app import App, Dependency, serve
+from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.ports import free_port
 
 
@@ -97,7 +98,8 @@ class Running:
 async def living(**app: Any) -> AsyncIterator[Running]:  # noqa: ANN401 - the fields of App
     changes = app.pop("settings", {})
     stop, port = asyncio.Event(), free_port()
-    built = App(settings=settings(grpc_port=port, **changes), **{"servicers": [sources(GetSource=get_source)]} | app)
+    parts: dict[str, Any] = {"servicers": [sources(GetSource=get_source)], "audit": RecordedCalls(), **app}
+    built = App(settings=settings(grpc_port=port, **changes), **parts)
     task = asyncio.create_task(serve(built, stop=stop))
     try:
         async with open_channel(f"127.0.0.1:{port}", name="probe", project="acme") as channel:

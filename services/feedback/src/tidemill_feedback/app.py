@@ -35,7 +35,7 @@ async def build_app(settings: FeedbackSettings) -> App:
         (add_FeedbackServiceServicer_to_server, reactions.servicer),
         (add_CurationServiceServicer_to_server, GrpcCurationService(curations=curations.crud)),
     ]
-    rpcs = HttpRpcs(servicers, settings, admission=backend.admission, access=backend.access)
+    rpcs = HttpRpcs(servicers, settings, admission=backend.admission, access=backend.access, audit=backend.audit)
     routes = wire_http(settings, rpcs).routes()
     http = rpc_application(rpcs, settings, dependencies=backend.dependencies, routes=routes)
     return backend.app(

@@ -21,6 +21,7 @@ from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.http.rpc import HttpRpcs, rpc_application
 from tidemill_kit.http.signed_tokens import SignedTokens
 from tidemill_testkit.access import TestIssuer, access_of
+from tidemill_testkit.audit import RecordedCalls
 
 TOKENS = SignedTokens(purpose=PURPOSE, key=b"k" * 32, lifetime=timedelta(days=1), refusal=FeedbackTokenRefused)
 RATING = {"inference": "i1", "metric": "rating", "number": 1}
@@ -57,7 +58,8 @@ async def open_page(
     )
     chosen = settings(http_rpcs=True)
     admission = Admission(max_rpcs=max_rpcs, max_public_streams=1)
-    rpcs = HttpRpcs([(add_FeedbackServiceServicer_to_server, service)], chosen, admission=admission, access=access)
+    servicers = [(add_FeedbackServiceServicer_to_server, service)]
+    rpcs = HttpRpcs(servicers, chosen, admission=admission, access=access, audit=RecordedCalls())
     api = HttpFeedback(rpcs=rpcs, tokens=tokens, clock=harness.clock, max_body_bytes=4096)
     app = rpc_application(rpcs, chosen, dependencies=[], routes=api.routes())
     headers = {"OpenAI-Project": "acme"}

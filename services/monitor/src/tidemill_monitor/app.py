@@ -60,7 +60,7 @@ async def build_app(settings: MonitorSettings) -> App:
         (add_LineageServiceServicer_to_server, _servicer(settings, graph)),
         (add_AccessServiceServicer_to_server, access.servicer),
     ]
-    rpcs = HttpRpcs(servicers, settings, admission=backend.admission, access=backend.access)
+    rpcs = HttpRpcs(servicers, settings, admission=backend.admission, access=backend.access, audit=backend.audit)
     http = rpc_application(rpcs, settings, dependencies=backend.dependencies, routes=access.http.routes())
     return backend.app(
         servicers=servicers,

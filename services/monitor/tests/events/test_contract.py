@@ -15,6 +15,7 @@ from tidemill.inference.v1 import events_pb2 as inference_events
 from tidemill.ingest.v1 import events_pb2 as ingest_events
 from tidemill.rag.v1 import events_pb2 as rag_events
 from tidemill.trainer.v1 import events_pb2 as trainer_events
+from tidemill_kit.audit.trail import TOPIC as AUDIT_TOPIC
 from tidemill_kit.events.subscriptions import Subscription
 from tidemill_monitor.events.meta import Counted, EventMeta
 from tidemill_monitor.events.subscription import EVENT_TYPES, TOPICS, model_of
@@ -61,7 +62,7 @@ def test_the_dead_letters_of_each_projection_go_to_a_topic_that_is_declared() ->
 def test_every_topic_of_a_service_is_received() -> None:
     topics = yaml.safe_load((REPOSITORY / "infra/kafka/topics.yaml").read_text(encoding="utf-8"))["topics"]
 
-    assert {topic["name"] for topic in topics if topic["kind"] == "events"} == set(TOPICS)
+    assert {topic["name"] for topic in topics if topic["kind"] == "events"} == {*TOPICS, AUDIT_TOPIC}
 
 
 def test_what_adds_nothing_to_the_history_is_chosen_by_name() -> None:

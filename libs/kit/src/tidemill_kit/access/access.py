@@ -1,7 +1,9 @@
 """The check of credentials put together from a service's settings."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller
 from tidemill_kit.access.authenticator import Authenticated, Authenticator
 from tidemill_kit.access.credentials import Credentials
 from tidemill_kit.access.documents import key_set_of
@@ -62,8 +64,10 @@ class Access:
             components=(keys, reader),
         )
 
-    async def admit(self, sent: Credentials, policy: Policy) -> Authenticated:
-        """Return who calls an RPC with this policy, by gRPC or HTTP.
+    async def admit(
+        self, sent: Credentials, policy: Policy, *, seen: Callable[[Caller], None] = lambda _: None
+    ) -> Authenticated:
+        """Return who calls an RPC with this policy, by gRPC or HTTP; `seen` gets who it is though the RPC be refused.
 
         Raises:
             Unauthenticated, DependencyUnavailable: as `Authenticator.authenticate` does.
@@ -71,6 +75,7 @@ class Access:
 
         """
         authenticated = await self.authenticator.authenticate(sent)
+        seen(authenticated.caller)
         check(authenticated.caller, policy)
         return authenticated
 

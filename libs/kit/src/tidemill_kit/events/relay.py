@@ -54,6 +54,7 @@ class Relay(Worker):
     def __init__(self, publisher: Publishing, *, sweep_every_s: float = _SWEEP_EVERY_S) -> None:
         super().__init__("relay", self._run)
         self._collections: dict[str, Collection] = {}
+        self._passing: set[str] = set()
         self._publisher = publisher
         self._sweep_every_s = sweep_every_s
         self._since: dict[_Outbox, float] = {}
@@ -62,9 +63,14 @@ class Relay(Worker):
         self._enqueued_meanwhile: set[_Outbox] = set()
         self._queue: asyncio.Queue[_Outbox] = asyncio.Queue()  # bounded by the number of aggregates: each is in it once
 
-    def enqueuer(self, collection: Collection) -> Callable[[NewEvents], None]:
-        """Return what enqueues a document of this collection that got new events; all in it are swept from now on."""
+    def enqueuer(self, collection: Collection, *, passing: bool = False) -> Callable[[NewEvents], None]:
+        """Return what enqueues a document of this collection that got new events; all in it are swept from now on.
+
+        With `passing` the documents are there for their events alone: each is removed with its last one.
+        """
         self._collections[collection.name] = collection
+        if passing:
+            self._passing.add(collection.name)
         return lambda new: self._enqueue(_Outbox(collection.name, new.document_id), time.time(), new)
 
     async def start(self) -> None:
@@ -181,10 +187,11 @@ class Relay(Worker):
     async def _remove(self, collection: Collection, document_id: str, ce_id: str) -> bool:
         """Take a published event out; return True if it was the last one."""
         pulled = {"$pull": {"outbox": {"ce_id": ce_id}}}
+        only = {"_id": document_id, "outbox": {"$size": 1}, "outbox.ce_id": ce_id}
         with translated():
-            last = await collection.update_one(
-                {"_id": document_id, "outbox": {"$size": 1}, "outbox.ce_id": ce_id}, pulled | _NOTHING_WAITS
-            )
+            if collection.name in self._passing:
+                return bool((await collection.delete_one(only)).deleted_count)
+            last = await collection.update_one(only, pulled | _NOTHING_WAITS)
             if last.matched_count == 0:
                 await collection.update_one({"_id": document_id}, pulled)
         return bool(last.matched_count)

@@ -28,6 +28,9 @@ from tidemill_core.tracing import TRACEPARENT
 from tidemill_kit.access.access import Access
 from tidemill_kit.access.credentials import Credentials
 from tidemill_kit.access.policy import Policy
+from tidemill_kit.audit.calls import AuditedCall
+from tidemill_kit.audit.recording import Recording
+from tidemill_kit.audit.trail import AuditTrail
 from tidemill_kit.grpc.admission import NO_PROJECT, Admission
 from tidemill_kit.grpc.messages import Parse, parsed, produced, received
 from tidemill_kit.grpc.request_items import check_items
@@ -57,11 +60,18 @@ class _Rpc:
     code: grpc.StatusCode = grpc.StatusCode.OK
     reason: str | None = None
     resource: str = ""
+    audited: AuditedCall | None = None
+    """What the audit trail records of it, if it does."""
 
     def record_resource(self, request: object) -> None:
         """Remember the resource that a request names; of a stream the first request that names one."""
         if self.policy.resource is not None and not self.resource:
             self.resource = self.policy.resource(request)
+
+    def seen(self, caller: Caller) -> None:
+        """Remember who calls."""
+        if self.audited is not None:
+            self.audited.caller = caller
 
     def metadata(self, key: str) -> list[str]:
         """Return every value that the caller sent."""
@@ -72,7 +82,8 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
     """Stands around every handler, of all four arities.
 
     `access` says who calls. Without it (no issuer is configured), every required role but the public one means: needs a
-    project. `closed` says why no RPC but the public ones is answered yet, "" when they are.
+    project. `audit` records the calls of audited RPCs. `closed` says why no RPC but the public ones is answered yet, ""
+    when they are.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, put together once
@@ -84,8 +95,10 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         idle_s: float,
         closed: Callable[[], str],
         access: Access | None = None,
+        audit: AuditTrail | None = None,
     ) -> None:
         self._access = access
+        self.recording = Recording(audit, iter(policies.values()))
         self._policies = policies
         self._max_items = max_items
         self._admission = admission
@@ -155,11 +168,25 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
 
         async def produce() -> object:
             read = received(request, parse, idle_s=idle_s) if handler.request_streaming else parsed(request, parse)
-            return await produced(serve(read, context), context.write, idle_s=idle_s)
+
+            async def handle() -> object:
+                return await produced(serve(read, context), context.write, idle_s=idle_s)
+
+            return await self.recording.carried_out(rpc.audited, read, request, handle)
 
         structlog.contextvars.clear_contextvars()
-        with _observed(rpc):
+        with self._recorded(rpc), _observed(rpc):
+            rpc.audited = self.recording.arrived(policy, peer=context.peer())
             return await self._run(rpc, produce, caller)
+
+    @contextmanager
+    def _recorded(self, rpc: _Rpc) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            if rpc.audited is not None:
+                how = {"code": rpc.code.name, "reason": rpc.reason or "", "resource": rpc.resource}
+                self.recording.ended(rpc.audited, **how)
 
     async def _run(self, rpc: _Rpc, produce: Callable[[], Awaitable[object]], caller: Caller | None) -> object:
         """Admit the caller and run the handler until the deadline, or the end of the credential."""
@@ -168,11 +195,12 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         if rpc.policy.public:
             caller = None
         elif caller is None and self._access is not None:
-            authenticated = await self._access.admit(Credentials.sent(rpc.metadata), rpc.policy)
+            authenticated = await self._access.admit(Credentials.sent(rpc.metadata), rpc.policy, seen=rpc.seen)
             caller, running = authenticated.caller, self._access.running.call(authenticated.claims)
         else:
             caller = caller or _named(rpc)
         if caller is not None:
+            rpc.seen(caller)
             structlog.contextvars.bind_contextvars(project=caller.project)
             if reason := self._closed():
                 raise DependencyUnavailable(reason, dependency="server")

@@ -15,6 +15,7 @@ from tidemill_core.grpc.client import KEEPALIVE_ANSWER_MS, KEEPALIVE_MS
 from tidemill_core.grpc.context import current_caller, remaining_s
 from tidemill_kit.access.access import Access, check_configured
 from tidemill_kit.access.tokens import MAX_TOKEN
+from tidemill_kit.audit.trail import AuditTrail
 from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.grpc.interceptors import EdgeInterceptor
 from tidemill_kit.grpc.policies import UndeclaredRpcs, policies_of, public_policies
@@ -69,25 +70,27 @@ def admission_of(settings: ServiceSettings) -> Admission:
 class GrpcServer:
     """Serves the servicers from `start` to `stop`; alive at once, ready when `set_ready` says so.
 
-    `admission` is what it shares with other APIs of the process, `access` what checks credentials.
+    `admission` is what it shares with other APIs of the process, `access` what checks credentials, `audit` what records
+    the calls of audited RPCs.
 
     Raises:
-        UndeclaredRpcs, NoAccess: at construction.
+        UndeclaredRpcs, NoAccess, NoAudit: at construction.
 
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the APIs of a process share
         self,
         settings: ServiceSettings,
         servicers: Sequence[Registration],
         *,
         admission: Admission | None = None,
         access: Access | None = None,
+        audit: AuditTrail | None = None,
         closed: Callable[[], str] = lambda: "",
     ) -> None:
         services = Services(servicers)
         admission = admission or admission_of(settings)
-        self._edge = services.edge(settings, admission=admission, access=access, closed=closed)
+        self._edge = services.edge(settings, admission=admission, access=access, audit=audit, closed=closed)
         self._server = grpc.aio.server(
             interceptors=[self._edge],
             options=_options(settings),
@@ -159,6 +162,7 @@ class Services:
         *,
         admission: Admission,
         access: Access | None,
+        audit: AuditTrail | None,
         closed: Callable[[], str] = lambda: "",
     ) -> EdgeInterceptor:
         """Return what stands around each handler.
@@ -166,6 +170,7 @@ class Services:
         Raises:
             UndeclaredRpcs: some say neither who may call them nor whether that is recorded.
             NoAccess: the settings demand credentials, and nothing would check them.
+            NoAudit: some are audited, and nothing would record them.
 
         """
         check_configured(settings, access)
@@ -176,6 +181,7 @@ class Services:
             idle_s=settings.stream_idle_s,
             closed=closed,
             access=access,
+            audit=audit,
         )
 
 

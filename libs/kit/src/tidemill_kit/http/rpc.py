@@ -7,6 +7,7 @@ limits, errors, log and metrics are the same. An error is a google.rpc.Status.
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NoReturn, cast
 
 from google.protobuf import descriptor_pool, json_format, message_factory
@@ -24,6 +25,8 @@ from tidemill_core.grpc.status import to_status
 from tidemill_core.tracing import TRACEPARENT
 from tidemill_kit.access.access import Access
 from tidemill_kit.access.credentials import Credentials
+from tidemill_kit.audit.calls import AuditedCall
+from tidemill_kit.audit.trail import AuditTrail
 from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.grpc.policies import policies_of
 from tidemill_kit.grpc.request_items import check_json_items
@@ -45,15 +48,21 @@ _PASSED_ON = (AUTHORIZATION, PROJECT, ON_BEHALF_OF, TRACEPARENT)
 class HttpRpcs:
     """The unary RPCs of servicers over HTTP.
 
-    `admission` and `access` are what they share with the gRPC server of the process.
+    `admission`, `access` and `audit` are what they share with the gRPC server of the process.
     """
 
     def __init__(
-        self, servicers: Sequence[Registration], settings: HttpSettings, *, admission: Admission, access: Access | None
+        self,
+        servicers: Sequence[Registration],
+        settings: HttpSettings,
+        *,
+        admission: Admission,
+        access: Access | None,
+        audit: AuditTrail | None,
     ) -> None:
         self._services = Services(servicers)
         self.access = access
-        self._edge = self._services.edge(settings, admission=admission, access=access)
+        self._edge = self._services.edge(settings, admission=admission, access=access, audit=audit)
         self._max_body_bytes = settings.max_body_bytes
         self._max_items = settings.max_request_items
 
@@ -64,7 +73,7 @@ class HttpRpcs:
             TidemillError: as the RPC does, or because too many are in work.
 
         """
-        return await self._served(method, request, _Context([]), caller=caller)
+        return await self._served(method, request, _Context([], peer=""), caller=caller)
 
     def routes(self) -> list[Route]:
         """Return one route for each RPC."""
@@ -82,13 +91,16 @@ class HttpRpcs:
 
         async def answer(http: Request) -> Response:
             exchange = Exchange.of(http.scope)
-            if self.access is not None and not policy.public:  # the edge does it too, but of a body that was parsed
-                await self.access.admit(Credentials.sent(exchange.headers.getlist), policy)
-            given = await exchange.body(at_most=self._max_body_bytes)
-            message = _parsed(kind(), given, max_items=self._max_items)
-            headers = exchange.headers
+            headers, peer = exchange.headers, _peer(http)
+            with self._edge.recording.before(policy, peer=peer) as call:
+                if self.access is not None and not policy.public:  # the edge does it too, but of a body that was parsed
+                    seen = partial(_seen, call)
+                    await self.access.admit(Credentials.sent(headers.getlist), policy, seen=seen)
+                given = await exchange.body(at_most=self._max_body_bytes)
+                message = _parsed(kind(), given, max_items=self._max_items)
+                until = _until(exchange.header(TIMEOUT))
             metadata = [(name, value) for name in _PASSED_ON for value in headers.getlist(name)]
-            context = _Context(metadata, until=_until(exchange.header(TIMEOUT)))
+            context = _Context(metadata, peer=peer, until=until)
             async with exchange.attended():
                 return JSONResponse(_json(await self._served(method, message, context)))
 
@@ -134,12 +146,16 @@ def error_response(error: TidemillError) -> Response:
 class _Context:
     """As much of `grpc.aio.ServicerContext` as the edge and unary handlers use."""
 
-    def __init__(self, metadata: list[tuple[str, str]], *, until: float | None = None) -> None:
+    def __init__(self, metadata: list[tuple[str, str]], *, peer: str, until: float | None = None) -> None:
         self._metadata = metadata
+        self._peer = peer
         self._until = until
 
     def invocation_metadata(self) -> list[tuple[str, str]]:
         return self._metadata
+
+    def peer(self) -> str:
+        return self._peer
 
     def time_remaining(self) -> float | None:
         return None if self._until is None else max(0.0, self._until - time.monotonic())
@@ -149,6 +165,16 @@ class _Context:
 
     async def write(self, _message: object) -> NoReturn:
         raise NotImplementedError  # of streams
+
+
+def _seen(call: AuditedCall | None, caller: Caller) -> None:
+    if call is not None:
+        call.caller = caller
+
+
+def _peer(http: Request) -> str:
+    """Return the client's address as gRPC has it."""
+    return f"http:{http.client.host}:{http.client.port}" if http.client else ""
 
 
 def _until(timeout_ms: str) -> float | None:

@@ -51,6 +51,8 @@ class ServiceSettings(AccessSettings, TransportSettings):
     """How long the object store may send nothing before a call fails."""
     lease_ttl_s: float = Field(30.0, gt=1)
     """How long a lease outlives its last heartbeat, so also how long work waits after a crash of its process."""
+    audit_hold_s: float = Field(600.0, ge=10, le=86400)
+    """How long after a crash an audited call without outcome is held before it is recorded as of unknown outcome."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least level of this service's own lines; libraries log from warning on."""
     log_format: Literal["auto", "json", "console"] = "auto"

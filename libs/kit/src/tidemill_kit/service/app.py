@@ -16,6 +16,7 @@ import structlog
 from tidemill.status.v1 import status_service_pb2_grpc
 from tidemill_core.errors import DependencyUnavailable, Internal, TidemillError, isolated
 from tidemill_kit.access.access import Access
+from tidemill_kit.audit.trail import AuditTrail
 from tidemill_kit.events.decompression import limit_inflation
 from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.grpc.server import GrpcServer, Registration
@@ -68,7 +69,8 @@ class App:
     """A service put together: what its composition root returns.
 
     `components` start in this order and stop in the reverse one. Where one of them serves RPCs too, `admission` is what
-    it shares with the gRPC server. `access` checks credentials, if any issuer is configured.
+    it shares with the gRPC server. `access` checks credentials, if any issuer is configured, `audit`
+    records the calls of audited RPCs.
     `consumers`, `outbox_length` and the components that are a `workers.controller.Controller` feed the status.
     """
 
@@ -78,6 +80,7 @@ class App:
     components: Sequence[Component] = ()
     admission: Admission | None = None
     access: Access | None = None
+    audit: AuditTrail | None = None
     consumers: Consumers = tuple
     outbox_length: OutboxLength = int
 
@@ -152,6 +155,7 @@ class _ServiceRunner:
             [*app.servicers, (status_service_pb2_grpc.add_StatusServiceServicer_to_server, status)],
             admission=app.admission,
             access=app.access,
+            audit=app.audit,
             closed=self._closed,
         )
 

@@ -15,6 +15,7 @@ from tidemill_core.grpc.client import open_channel
 from tidemill_core.grpc.credentials import FileCredential
 from tidemill_core.quotas import Quota
 from tidemill_kit.access.access import Access
+from tidemill_kit.audit.trail import COLLECTION, MongoAuditTrail
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay
 from tidemill_kit.events.subscriptions import Subscription
@@ -46,7 +47,7 @@ class Backend:
     The app starts its components in this order, and stops them in the reverse one:
 
     1. the stores: buckets, indexes and what `on_start` was given. They close last: everything else uses them.
-    2. publisher and relay.
+    2. publisher, relay and the audit trail.
     3. `components`: what the work is done with, such as engines and pools of processes.
     4. `workers`: controllers and sweeps.
     5. consumers, and last `servers`, such as one for HTTP.
@@ -83,7 +84,8 @@ class Backend:
         """What checks credentials; None where no issuer is configured."""
         self._owner = str(uuid4())
         self._stores = _Stores(client)
-        self._publishes = False
+        self.audit = self._audit_trail()
+        """What records the calls of audited RPCs, in a collection of its own whose outbox the relay empties."""
 
     def aggregates(  # noqa: PLR0913 - what a kind of aggregates is, declared once in app.py
         self,
@@ -99,7 +101,6 @@ class Backend:
         """Return the aggregates in the collection `name`: their indexes are created, and events go out to `topic`."""
         collection = self.database[name]
         enqueue = self.relay.enqueuer(collection) if topic else lambda _: None
-        self._publishes |= bool(topic)
         return self.indexed(
             MongoAggregates(
                 collection,
@@ -111,6 +112,17 @@ class Backend:
                 usually_new=usually_new,
                 quota=quota,
                 enqueue=enqueue,
+            )
+        )
+
+    def _audit_trail(self) -> MongoAuditTrail:
+        collection = self.database[COLLECTION]
+        return self.indexed(
+            MongoAuditTrail(
+                collection,
+                service=self.settings.service,
+                enqueue=self.relay.enqueuer(collection, passing=True),
+                hold=timedelta(seconds=self.settings.audit_hold_s),
             )
         )
 
@@ -166,15 +178,16 @@ class Backend:
     ) -> App:
         """Return the app of these parts, in the order that the class describes."""
         subscribed = Consumers(self.settings.kafka, consumers, self.publisher)
-        relay = [self.relay] if self._publishes else []
         access = self.access.components if self.access else ()
+        events = (self.publisher, self.relay, self.audit)
         return App(
             settings=self.settings,
             servicers=servicers,
             dependencies=self.dependencies,
-            components=[*access, self._stores, self.publisher, *relay, *components, *workers, subscribed, *servers],
+            components=[*access, self._stores, *events, *components, *workers, subscribed, *servers],
             admission=self.admission,
             access=self.access,
+            audit=self.audit,
             consumers=subscribed.status,
             outbox_length=self.relay.outbox_length,
         )

@@ -10,6 +10,7 @@ from bson import decode, encode
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorCursor, AsyncIOMotorDatabase
+from pymongo import UpdateOne
 from pymongo.errors import (
     BulkWriteError,
     ConfigurationError,
@@ -186,6 +187,16 @@ async def update_or_insert(collection: Collection, expected: Document, update: D
         with translated():
             result = await collection.update_one(expected, update)
     return result.matched_count == 1 or result.upserted_id is not None
+
+
+async def update_each(collection: Collection, updates: Sequence[tuple[Document, Document]]) -> None:
+    """Update, or insert, the document that each filter names by `_id`, all in one command.
+
+    Raises:
+        pymongo's errors: run it in `translated`; some may have been updated.
+
+    """
+    await collection.bulk_write([UpdateOne(chosen, update, upsert=True) for chosen, update in updates], ordered=False)
 
 
 def encoded(document: Mapping[str, Any]) -> RawDocument:

@@ -1,0 +1,192 @@
+"""The trail on real servers: what survives a crash, and what reaches the topic."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tidemill_core.application import Caller
+from tidemill_kit.audit.calls import AuditedCall
+from tidemill_kit.audit.trail import TOPIC, AuditUnavailable, MongoAuditTrail
+from tidemill_kit.events.records import OutgoingRecord
+from tidemill_kit.events.relay import Relay
+from tidemill_kit.store.mongo import Database, connect
+from tidemill_testkit.polling import eventually
+
+HOLD = timedelta(seconds=600)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class Kafka:
+    """Keeps what is published."""
+
+    def __init__(self) -> None:
+        self.records: list[OutgoingRecord] = []
+
+    async def publish(self, record: OutgoingRecord) -> None:
+        self.records.append(record)
+
+    def audited(self) -> list[dict[str, Any]]:
+        return [json.loads(each.value or b"")["record"] for each in self.records]
+
+
+class Process:
+    """One process of a service."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self.kafka = Kafka()
+        self.relay = Relay(self.kafka)
+        enqueue = self.relay.enqueuer(database["audit"], passing=True)
+        self.trail = MongoAuditTrail(database["audit"], service="ingest", enqueue=enqueue, hold=HOLD, now=clock)
+
+    async def run(self) -> None:
+        await self.trail.ensure_indexes()
+        await self.relay.start()
+        await self.trail.start()
+
+    async def stop(self) -> None:
+        await self.trail.stop()
+        await self.relay.stop()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def process(database: Database, clock: Clock) -> AsyncIterator[Process]:
+    made = Process(database, clock)
+    await made.run()
+    yield made
+    await made.stop()
+
+
+def call(**changes: Any) -> AuditedCall:  # noqa: ANN401 - the fields of a call
+    caller = Caller(project="acme", subject="user:ada", credential="the-key")
+    return AuditedCall(**{"method": "tidemill.ingest.v1.SourceService/CreateSource", "caller": caller, **changes})
+
+
+async def count(database: Database) -> int:
+    return int(await database["audit"].count_documents({}))
+
+
+async def test_a_call_is_stored_before_it_runs_published_after_it_and_then_removed(
+    database: Database, process: Process
+) -> None:
+    made = call()
+    await process.trail.begin(made)
+    assert (await count(database), made.begun, process.kafka.records) == (1, True, [])
+
+    process.trail.end(made)
+    await eventually(lambda: len(process.kafka.records) == 1)
+    await eventually(lambda: empty(database))
+    (record,), (published,) = process.kafka.audited(), process.kafka.records
+    assert (record["id"], record["subject"], record["credential"]) == (made.id, "user:ada", "the-key")
+    assert (record["outcome"], record["code"], record["count"]) == ("AUDIT_OUTCOME_SUCCEEDED", "OK", "1")
+    assert (published.topic, published.key) == (TOPIC, b"acme")
+
+
+async def empty(database: Database) -> bool:
+    return await count(database) == 0
+
+
+async def test_a_refused_call_is_a_record_without_an_intent(process: Process) -> None:
+    process.trail.end(call(code="PERMISSION_DENIED", reason="ROLE_REQUIRED"))
+    await eventually(lambda: len(process.kafka.records) == 1)
+    (record,) = process.kafka.audited()
+    assert (record["outcome"], record["reason"]) == ("AUDIT_OUTCOME_REFUSED", "ROLE_REQUIRED")
+
+
+async def test_a_process_that_dies_in_between_leaves_an_outcome_unknown(
+    database: Database, clock: Clock, process: Process
+) -> None:
+    died, made = Process(database, clock), call()
+    await died.trail.begin(made)
+
+    await process.trail.sweep()
+    assert process.kafka.records == []
+    clock.now += HOLD + timedelta(seconds=1)
+    await process.trail.sweep()
+    await eventually(lambda: len(process.kafka.records) == 1)
+    (record,) = process.kafka.audited()
+    assert (record["id"], record["outcome"]) == (made.id, "AUDIT_OUTCOME_UNKNOWN")
+    assert (record["subject"], record["code"]) == ("user:ada", "")
+
+
+async def test_a_call_that_runs_for_long_is_held_by_its_process(
+    database: Database, clock: Clock, process: Process
+) -> None:
+    made, other = call(), Process(database, clock)
+    await process.trail.begin(made)
+    for _ in range(4):
+        clock.now += HOLD / 2
+        await process.trail.sweep()
+        await other.trail.sweep()
+    process.trail.end(made)
+    await eventually(lambda: len(process.kafka.records) == 1)
+    assert process.kafka.audited()[0]["outcome"] == "AUDIT_OUTCOME_SUCCEEDED"
+    assert other.kafka.records == []
+
+
+async def test_an_outcome_that_comes_after_it_was_taken_for_unknown_has_the_same_event(
+    database: Database, clock: Clock, process: Process
+) -> None:
+    late, made = Process(database, clock), call()
+    await late.run()
+    await late.trail.begin(made)
+    clock.now += HOLD + timedelta(seconds=1)
+    await process.trail.sweep()
+    await eventually(lambda: len(process.kafka.records) == 1)
+    late.trail.end(made)
+    await eventually(lambda: len(late.kafka.records) == 1)
+    await late.stop()
+    ids = {dict(each.headers)["ce_id"] for each in (*process.kafka.records, *late.kafka.records)}
+    assert len(ids) == 1
+
+
+async def test_what_waits_when_the_service_stops_is_written(database: Database, clock: Clock) -> None:
+    process, made = Process(database, clock), call()
+    await process.trail.begin(made)
+    process.trail.end(made)
+    process.trail.end(call(caller=Caller(project="")))  # counted only
+    await process.trail.stop()
+    documents = await database["audit"].find({}).to_list(None)
+    assert sorted(each["project"] for each in documents) == ["acme", "installation"]
+    assert [len(each["outbox"]) for each in documents] == [1, 1]
+
+
+async def test_without_the_store_nothing_begins_and_the_refusal_waits_for_it(clock: Clock) -> None:
+    client = connect("mongodb://127.0.0.1:1", timeout_s=0.2)
+    process, made = Process(client["audit"], clock), call()
+    with pytest.raises(AuditUnavailable):
+        await process.trail.begin(made)
+    assert not made.begun
+    made.code = "UNAVAILABLE"
+    process.trail.end(made)
+    await process.trail.start()
+    await asyncio.sleep(0)
+    assert len(process.trail._waiting) == 1  # noqa: SLF001 - what the next process cannot know of
+    await process.trail.stop()
+    client.close()
+
+
+async def test_a_public_call_is_stored_before_its_reply_leaves(database: Database, process: Process) -> None:
+    made = call(public=True, begun=True)
+    await process.trail.finish(made)
+    assert made.recorded
+    process.trail.end(made)
+    await eventually(lambda: len(process.kafka.records) == 1)
+    await eventually(lambda: empty(database))
+    await asyncio.sleep(0)
+    assert len(process.kafka.records) == 1
