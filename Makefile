@@ -44,7 +44,7 @@ test: setup ## run all checks and tests; SERVICE=rag: only the tests of one serv
 	@$(PYTHON) infra/checks.py $(if $(SERVICE),--of $(SERVICE))
 
 .PHONY: verify
-verify: setup ## run the demo natively and in float32 on AVX2, and check the promised figures
+verify: setup ## run the demo natively and in float32 on AVX2, check the promised figures, and probe every RPC
 	@$(PYTHON) infra/verify.py $(ARGS)
 
 .PHONY: bench

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.calls import Calls
+from tests.system.filling import fill
+from tests.system.harvest import Harvest
 from tests.system.running import LOOP, Platform, start
 from tidemill_client.connection import Addresses, Connection
 from tidemill_helpdesk.example import Example
@@ -51,3 +54,26 @@ def platform(stack_folder: Path) -> Platform:
 async def connection(platform: Platform) -> AsyncIterator[Connection]:
     async with Connection(platform.project, platform.addresses) as connection:
         yield connection
+
+
+@pytest.fixture(scope="session")
+def filled(platform: Platform) -> Platform:
+    """Give a project of its own, with the example's loop and something of each kind that a short test can make."""
+    given = Platform(platform.folder, platform.addresses, unique_name("filled"))
+    asyncio.run(fill(given))
+    return given
+
+
+@pytest.fixture(scope="session")
+def calls(filled: Platform) -> Iterator[Calls]:
+    """Give calls of any RPC, as an admin of that project alone."""
+    with Calls(filled.addresses, filled.api_key("admin")[1]) as calls:
+        yield calls
+
+
+@pytest.fixture(scope="session")
+def harvest(calls: Calls) -> Harvest:
+    """Give what is in that project."""
+    harvest = Harvest(calls)
+    harvest.read()
+    return harvest

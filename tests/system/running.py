@@ -70,12 +70,12 @@ class Platform:
         arguments = ["--bootstrap", self.addresses.kafka, "--project", self.project, "--source", SOURCE]
         return int(self.run("publish.py", *arguments, stdin="\n".join(json.dumps(line) for line in lines))["published"])
 
-    def api_key(self) -> tuple[str, str]:
+    def api_key(self, role: str = "contributor") -> tuple[str, str]:
         """Return the name and the token of a new API key of the project, as its admin makes one for a product."""
         self.tidemill("projects", "create", self.project)
-        self.tidemill("service-accounts", "create", "product", "--role", "contributor")
-        name = unique_name("key")
-        created = self.tidemill("keys", "create", name, "--service-account", "product", "--json")
+        account, name = unique_name("product"), unique_name("key")
+        self.tidemill("service-accounts", "create", account, "--role", role)
+        created = self.tidemill("keys", "create", name, "--service-account", account, "--json")
         assert created.code == 0, created.output + created.errors
         return name, str(created.data["token"])
 

@@ -1,0 +1,50 @@
+"""A project with something of each kind that a stack makes within seconds, each with words that no other text has."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+from tests.system.running import LOOP, Platform, wait_until
+from tidemill.content.v1.content_pb2 import Message, Part, Role
+from tidemill.feedback.v1.feedback_pb2 import Feedback
+from tidemill.feedback.v1.feedback_service_pb2 import SubmitFeedbackRequest
+from tidemill.inference.v1.configuration_pb2 import Sampling
+from tidemill.inference.v1.inference_service_pb2 import GenerateRequest
+from tidemill.monitor.v1.access_pb2 import Member
+from tidemill.monitor.v1.access_service_pb2 import CreateMemberRequest
+from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest
+from tidemill_client.connection import Connection
+
+CANARY = "quokka"
+"""In every text that is written here; in no text of the stack or of another project."""
+
+
+async def fill(platform: Platform) -> None:
+    """Apply the example's loop, and add a document, an answer, feedback and a member."""
+    applied = platform.tidemill("apply", "-f", str(LOOP), "--json")
+    assert applied.code == 0, applied.output + applied.errors
+    platform.tidemill("projects", "create", platform.project)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / f"{CANARY}.txt"
+        file.write_text(f"{CANARY}.measure\n\nThe {CANARY} function measures the height of a {CANARY}.\n")
+        added = platform.tidemill("documents", "add", folder, "--recursive", "--below", folder, "--json")
+    assert added.code == 0, added.output + added.errors
+    async with Connection(platform.project, platform.addresses) as connection:
+
+        async def found() -> bool:
+            request = SearchRequest(collection="handbook", query=CANARY, top_k=1)
+            return bool((await connection.retrieval.Search(request)).passages)
+
+        await wait_until(found, "the document to be found")
+        asked = GenerateRequest(
+            request_id=str(uuid4()),
+            deployment="helpdesk",
+            messages=[Message(role=Role.ROLE_USER, parts=[Part(text=f"What is a {CANARY}?")])],
+            end_user=f"{CANARY}-visitor",
+            sampling=Sampling(max_output_tokens=4),
+        )
+        inference = (await connection.inferences.Generate(asked, timeout=60)).inference
+        given = Feedback(inference=inference.id, metric="comment", comment=f"As {CANARY} as can be.")
+        await connection.feedback.SubmitFeedback(SubmitFeedbackRequest(feedback=given))
+        member = Member(subject=f"user:{CANARY}@example.org", roles=["viewer"])
+        await connection.access.CreateMember(CreateMemberRequest(member=member))

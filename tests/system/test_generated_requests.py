@@ -1,0 +1,50 @@
+"""Generated requests of every RPC: each gets an answer of the contract, from a process that goes on."""
+
+import os
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from tests.system.calls import METHODS, Calls, service_of
+from tests.system.generated import requests
+from tests.system.harvest import Harvest
+from tidemill.status.v1.status_service_pb2 import GetStatusResponse
+
+QUICK = 20
+CASES = int(os.environ.get("TIDEMILL_GENERATED_CASES", QUICK))
+"""Of each RPC; `make verify` sends 1,000."""
+FAULTS = {"INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED", "UNAVAILABLE", "CANCELLED", "DATA_LOSS", "UNIMPLEMENTED"}
+STATUS = "tidemill.status.v1.StatusService/GetStatus"
+
+
+def started(calls: Calls, service: str) -> tuple[int, int]:
+    """Return since when a service runs, which says that it is the same process; it answers, so its event loop turns."""
+    answer = calls(STATUS, b"", service=service)
+    assert answer.code == "OK", answer
+    start_time = GetStatusResponse.FromString(answer.body).status.start_time
+    return start_time.seconds, start_time.nanos
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_request_gets_an_answer_of_the_contract(calls: Calls, harvest: Harvest, name: str) -> None:
+    method = METHODS[name]
+    service, codes = service_of(method), Counter[str]()
+    before = started(calls, service)
+
+    @settings(
+        max_examples=CASES,
+        deadline=None,
+        database=None,
+        derandomize=CASES <= QUICK,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(requests(method, harvest.sound(method)))
+    def ask(drawn: list[bytes]) -> None:
+        answer = calls(name, *drawn)
+        codes[answer.code] += 1
+        assert answer.code not in FAULTS, answer
+
+    ask()
+
+    assert started(calls, service) == before
