@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from tidemill_core.errors import InvalidInput
 from tidemill_core.models.tokenizer_rules import check_tokenizer
-from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers, prepare, with_tokenizer
+from tidemill_kit.models.bounded_tokenizers import IMPORTS, BoundedTokenizers, with_tokenizer
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits
 from tidemill_testkit.loop_lag import loop_lag
 
@@ -45,7 +45,7 @@ def ids_of(tokenizer: Any, text: str) -> list[int]:  # noqa: ANN401 - of a libra
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def bounded() -> AsyncIterator[BoundedTokenizers]:
     limits = ProcessLimits(workers=2, share=1, cpu_s=CPU_S, wall_s=60, memory_bytes=2 << 30)
-    processes = BoundedProcesses(limits, "tests", prepare)
+    processes = BoundedProcesses(limits, "tests", IMPORTS)
     yield BoundedTokenizers(processes)
     await processes.stop()
 

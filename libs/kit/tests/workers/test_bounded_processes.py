@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -113,7 +114,7 @@ import resource
 from tidemill_kit.workers.bounded_processes import _begin, _bounded
 for kind, hard in ((resource.RLIMIT_CPU, 100), (resource.RLIMIT_AS, 16 << 30)):
     resource.setrlimit(kind, (hard, hard))
-_begin(32 << 30, None)
+_begin(32 << 30, ())
 print(_bounded(1000.0, len, "work"))
 """
     done = subprocess.run(  # noqa: S603 - our own interpreter and script
@@ -121,3 +122,46 @@ print(_bounded(1000.0, len, "work"))
     )
 
     assert done.stdout == "4\n"
+
+
+SERVICE = """
+import asyncio
+from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits
+from imported_once import ids
+
+async def main():
+    limits = ProcessLimits(workers=1, cpu_s=5, wall_s=60, memory_bytes=512 << 20)
+    processes = BoundedProcesses(limits, "tests", ("imported_once",))
+    print(*await processes.run("acme", ids), flush=True)
+    await asyncio.sleep(600)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+IMPORTED_ONCE = """
+import os
+at_import = os.getpid()
+
+def ids():
+    return at_import, os.getppid(), os.getpid()
+"""
+
+
+def test_processes_share_what_one_has_imported_and_all_end_with_a_killed_service(tmp_path: Path) -> None:
+    (tmp_path / "imported_once.py").write_text(IMPORTED_ONCE, encoding="utf-8")
+    (tmp_path / "service.py").write_text(SERVICE, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    service = subprocess.Popen(  # noqa: S603 - our own interpreter and script
+        [sys.executable, str(tmp_path / "service.py")], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert service.stdout is not None
+    imported_by, parent, worker = map(int, service.stdout.readline().split())
+    service.kill()
+    service.communicate()
+
+    assert imported_by == parent != worker
+    assert parent != service.pid
+    deadline = time.monotonic() + 30
+    while left := [each for each in (parent, worker) if Path(f"/proc/{each}").exists()]:
+        assert time.monotonic() < deadline, f"{left} still run"
+        time.sleep(0.05)

@@ -13,7 +13,7 @@ from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.grpc import GrpcDeploymentService
 from tidemill_inference.deployments.mongo import DEPLOYMENTS, MongoLiveModels
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
-from tidemill_inference.engines.chat_prompts import prepare
+from tidemill_inference.engines import chat_prompts
 from tidemill_inference.engines.ports import Warm
 from tidemill_inference.engines.wiring import wire_engines
 from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound, PromptNotFound
@@ -22,6 +22,7 @@ from tidemill_inference.generation.mongo import INFERENCES
 from tidemill_inference.generation.rag import RagRetriever
 from tidemill_inference.generation.wiring import wire_generation, wire_sweeps
 from tidemill_inference.openai_api.wiring import wire_openai_api
+from tidemill_inference.prompts import bounded_templates
 from tidemill_inference.prompts.bounded_templates import BoundedTemplates
 from tidemill_inference.prompts.crud import PromptCrud
 from tidemill_inference.prompts.domain.prompt import Prompt
@@ -56,7 +57,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     trainer = backend.channel("trainer", settings.trainer_address, timeout_s=settings.call_timeout_s)
     rag = backend.channel("rag", settings.rag_address, timeout_s=settings.call_timeout_s)
     retriever = RagRetriever(rag, timeout_s=settings.call_timeout_s)
-    processes = BoundedProcesses(settings.prompt_limits, "prompts", prepare)
+    processes = BoundedProcesses(settings.prompt_limits, "prompts", (*chat_prompts.IMPORTS, *bounded_templates.IMPORTS))
     templates, live = BoundedTemplates(processes), MongoLiveModels(backend.database["deployments"])
     engines = wire_engines(
         settings, backend, trainer=trainer, live=live, chat_processes=processes, environment=environment

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 from services.inference.tests.engines.shop import ChatHere
 from services.inference.tests.tiny_model import write_tiny_model
 from tidemill_core.errors import InvalidInput
-from tidemill_inference.engines.chat_prompts import BoundedChat, ChatPrompts, prepare
+from tidemill_inference.engines.chat_prompts import IMPORTS, BoundedChat, ChatPrompts
 from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_kit.models import bounded_tokenizers
 from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers
@@ -32,8 +32,8 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:  # noqa: ANN401 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chat() -> AsyncIterator[BoundedChat]:
-    processes = BoundedProcesses(LIMITS, "tests", prepare)
-    tokenizers = BoundedProcesses(replace(LIMITS, memory_bytes=2 << 30), "tests", bounded_tokenizers.prepare)
+    processes = BoundedProcesses(LIMITS, "tests", IMPORTS)
+    tokenizers = BoundedProcesses(replace(LIMITS, memory_bytes=2 << 30), "tests", bounded_tokenizers.IMPORTS)
     yield BoundedChat(processes, BoundedTokenizers(tokenizers))
     await tokenizers.stop()
     await processes.stop()

@@ -41,7 +41,7 @@ class Processes:
             share=max(1, workers - 1),
             waiting=_MAX_WAITING,
         )
-        self._processes = BoundedProcesses(limits, "documents")
+        self._processes = BoundedProcesses(limits, "documents", ("tidemill_ingest.documents.preparation",))
 
     async def stop(self) -> None:
         """Stop them; what is in work is given up."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 KEPT = 4
 """Tokenizers that a process keeps: one with a vocabulary of 64 MiB takes several hundred."""
+IMPORTS = ("tokenizers",)
+"""What the work needs, for its processes."""
 _kept: "OrderedDict[Path, Tokenizer]" = OrderedDict()
 """Of this process, by a file that never changes."""
 
@@ -31,7 +33,7 @@ class Processes(Protocol):
 
 
 class BoundedTokenizers:
-    """Runs work with a tokenizer of a file; make the processes with `prepare`."""
+    """Runs work with a tokenizer of a file; make the processes with `IMPORTS`."""
 
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
@@ -54,18 +56,13 @@ class BoundedTokenizers:
             raise InvalidInput(message, model=name) from ended
 
 
-def prepare() -> None:
-    """Import what tokenizing needs, before the work of a process is measured."""
-    import tokenizers  # noqa: F401, PLC0415 - in this process only
-
-
 def with_tokenizer(file: Path, work: Callable[..., R], *arguments: object) -> R:
     """Return what the work returns, in the process that calls it."""
     return work(_tokenizer(file), *arguments)
 
 
 def _tokenizer(file: Path) -> "Tokenizer":
-    from tokenizers import Tokenizer  # noqa: PLC0415 - see `prepare`
+    from tokenizers import Tokenizer  # noqa: PLC0415 - in this process only
 
     if file not in _kept:
         tokenizer = Tokenizer.from_file(str(file))

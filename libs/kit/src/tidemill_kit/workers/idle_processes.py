@@ -12,17 +12,16 @@ from pebble import ProcessPool
 _log = structlog.get_logger(__name__)
 IDLE_S = 60.0
 """A process that had no work for so long ends."""
-KEPT = 1
-"""Processes that stay: one takes seconds to start where it imports much."""
 
 
 @dataclass(slots=True)
 class IdleProcesses:
     """Pools of one process each, so that each can end for itself; at most `most`.
 
-    None starts before the first work. What a process imports, it imports before it is handed to any work, so work that
-    waits takes whichever process is free first: one that starts, or one that has ended its work meanwhile. One that
-    started and does not answer within `answer_s` is handed on all the same. `name` stands in log lines.
+    None starts before the first work, and none is kept for long. What a process imports, it imports before it is handed
+    to any work, so work that waits takes whichever process is free first: one that starts, or one that has ended its
+    work meanwhile. One that started and does not answer within `answer_s` is handed on all the same. `name` stands in
+    log lines.
     """
 
     name: str
@@ -96,7 +95,7 @@ class IdleProcesses:
         self._end_later()
 
     def _end_later(self) -> None:
-        if self._timer is None and self._free and len(self._pools) > KEPT:
+        if self._timer is None and self._free:
             after_s = max(0.0, self._free[0][0] + IDLE_S - time.monotonic())
             self._timer = asyncio.get_running_loop().call_later(after_s, self._end_idle)
 
@@ -107,7 +106,7 @@ class IdleProcesses:
     async def _end_one(self) -> None:
         """End the one that has been free for longest, if it is its time and no work is about to take it."""
         ending = None
-        if len(self._pools) > KEPT and not self._places.locked() and self._free[0][0] + IDLE_S <= time.monotonic():
+        if not self._places.locked() and self._free[0][0] + IDLE_S <= time.monotonic():
             await self._places.acquire()  # at once
             _, ending = self._free.pop(0)
             self._pools.discard(ending)

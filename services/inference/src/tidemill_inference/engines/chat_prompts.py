@@ -4,7 +4,6 @@ Both run in processes with limits, and a project has its share of those. What pe
 it reads like.
 """
 
-import os
 import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,8 @@ from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers
 from tidemill_kit.models.control_tokens import BREAK, ControlTokens
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, WorkEndedError
 
+IMPORTS = ("tidemill_inference.engines.chat_templates",)
+"""What rendering needs, for its processes."""
 MAX_RENDERED_CHARACTERS = 8 * 1024 * 1024
 _MAX_COUNTED = 64
 """Prompts whose tokens are kept between counting and generating."""
@@ -83,15 +84,9 @@ class BoundedChat:
         return text
 
 
-def prepare() -> None:
-    """Import what rendering needs, before the work of a process is measured."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # each thread would take address space
-    from transformers.utils import chat_template_utils  # noqa: F401, PLC0415 - seconds, and in this process only
-
-
 def rendered(how: ChatFormat, turns: Sequence[Turn]) -> str | None:
     """Return the rendered text; None where it is too long."""
-    from transformers.utils.chat_template_utils import render_jinja_template  # noqa: PLC0415 - see `prepare`
+    from tidemill_inference.engines.chat_templates import render_jinja_template  # noqa: PLC0415 - in this process only
 
     named: dict[str, Any] = dict(how.special)
     marked = [{**turn, "content": how.control.marked(turn["content"])} for turn in turns]

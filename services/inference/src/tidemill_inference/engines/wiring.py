@@ -47,7 +47,7 @@ def wire_engines(  # noqa: PLR0913 - keyword-only, and each of another kind
     environment: Mapping[str, str],
 ) -> EngineParts:
     """Return the engines; `environment` holds the secrets of remote models."""
-    tokenizers = BoundedProcesses(settings.tokenizer_limits, "tokenizers", bounded_tokenizers.prepare)
+    tokenizers = BoundedProcesses(settings.tokenizer_limits, "tokenizers", bounded_tokenizers.IMPORTS)
     backend.on_stop(tokenizers.stop)
     before = LoadedBefore(settings.data_dir / "loaded.json")
     limits = EngineLimits(

@@ -15,6 +15,8 @@ from tidemill_inference.prompts.ports import CheckedPrompt, PromptInput
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, WorkEndedError
 
 R = TypeVar("R")
+IMPORTS = (__name__,)
+"""What the work needs, for its processes."""
 _TEMPLATES = JinjaTemplates()
 
 

@@ -4,7 +4,7 @@ import os
 from functools import partial
 
 from tidemill_kit.models.artifacts import ArtifactCache
-from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers, prepare
+from tidemill_kit.models.bounded_tokenizers import IMPORTS, BoundedTokenizers
 from tidemill_kit.models.numeric_format import computed_format
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits
@@ -20,8 +20,8 @@ _MAX_PASSES = 8
 
 def wire_embedding(settings: RagSettings, backend: Backend) -> TrainerModels:
     """Return the models of trainer's registry."""
-    reading = BoundedProcesses(_limits(settings, cpu_s=settings.tokenizer_cpu_s), "tokenizing", prepare)
-    cutting = BoundedProcesses(_limits(settings, cpu_s=settings.cutting_cpu_s), "cutting", prepare)
+    reading = BoundedProcesses(_limits(settings, cpu_s=settings.tokenizer_cpu_s), "tokenizing", IMPORTS)
+    cutting = BoundedProcesses(_limits(settings, cpu_s=settings.cutting_cpu_s), "cutting", IMPORTS)
     backend.on_stop(reading.stop)
     backend.on_stop(cutting.stop)
     # Threads that share a pass wait for each other at each layer, on a busy machine for longer than they compute.
