@@ -14,6 +14,7 @@ from tidemill_inference.engines.memory import SharedWeights
 from tidemill_inference.engines.model_files import ModelFiles
 from tidemill_inference.engines.ports import ModelVersion
 from tidemill_kit.models.numeric_format import NumericFormat
+from tidemill_kit.models.serving_imports import leave_out_training
 
 if TYPE_CHECKING:
     from tidemill_inference.engines.transformers.engine import TransformersEngine
@@ -53,6 +54,7 @@ class EngineLoader:
         """Read the sizes of weights, and of a token in their cache, from the files; once is enough."""
 
         def sizes() -> tuple[int, int]:
+            leave_out_training()
             from tidemill_inference.engines.transformers import weights as model_weights  # noqa: PLC0415 - seconds of imports
 
             name, dtype = weights.model.id, model_weights.dtype_of(self._options.numeric_format)
@@ -66,6 +68,7 @@ class EngineLoader:
         """Read weights from verified files into memory that was granted."""
 
         def read() -> "ModelWeights":
+            leave_out_training()
             from tidemill_inference.engines.transformers.weights import ModelWeights, dtype_of  # noqa: PLC0415 - ditto
 
             return ModelWeights(folder, name=weights.model.id, dtype=dtype_of(self._options.numeric_format))

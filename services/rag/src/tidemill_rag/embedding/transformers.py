@@ -12,6 +12,7 @@ from typing import Any
 from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.models.folders import checked_config, passed_on
 from tidemill_kit.models.numeric_format import NumericFormat
+from tidemill_kit.models.serving_imports import leave_out_training
 from tidemill_rag.embedding.domain import MAX_TOKENS, MIN_TOKENS
 from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import EmbeddingTokenizer
@@ -94,6 +95,7 @@ class TransformersEmbedding:
         """Load from a verified folder. Blocks for about a second: call it on an embedding thread."""
         for name, value in _OF_LIBRARIES.items():
             os.environ.setdefault(name, value)
+        leave_out_training()
         # Imported here because it takes seconds.
         import torch  # noqa: PLC0415
         from transformers import AutoModel  # noqa: PLC0415
