@@ -22,6 +22,8 @@ PreconditionFailed
 ├── NoActiveRollout         there is no candidate to promote, approve or roll back
 ├── ApprovalsMissing
 └── CandidateNotReady       its version is gone, not ready, or cannot be loaded
+PermissionDenied
+└── ApproverNotAllowed      an approval that does not count
 Conflict
 ├── LeaseLost               another replica has taken over the inference
 └── RolloutLeaseLost        another replica reconciles the rollout
@@ -29,7 +31,7 @@ Conflict
 
 from collections.abc import Sequence
 
-from tidemill_core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Violation
+from tidemill_core.errors import Conflict, InvalidInput, NotFound, PermissionDenied, PreconditionFailed, Violation
 
 
 class PromptRefused(InvalidInput):
@@ -209,6 +211,15 @@ class ApprovalsMissing(PreconditionFailed):
             given=given,
             requested=requested,
         )
+
+
+class ApproverNotAllowed(PermissionDenied):
+    """The caller's approval does not count."""
+
+    reason = "APPROVER_NOT_ALLOWED"
+
+    def __init__(self, *, why: str) -> None:
+        super().__init__(f"the approval does not count: {why}")
 
 
 class CandidateNotReady(PreconditionFailed):

@@ -110,6 +110,11 @@ class Registered:
 
     missing: dict[str, str] = field(default_factory=dict)
     down: TidemillError | None = None
+    creators: dict[str, str] = field(default_factory=dict)
+
+    async def creator(self, caller: Caller, model: str) -> str:
+        await self.check(caller, model)
+        return self.creators.get(model, "")
 
     async def check(self, caller: Caller, model: str) -> None:
         assert caller.project

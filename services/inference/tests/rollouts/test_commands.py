@@ -8,8 +8,15 @@ import pytest
 from services.inference.tests.fakes import ADA
 from services.inference.tests.rollouts.rollout_fakes import POLICY, RolloutHarness
 from services.inference.tests.rollouts.rollout_records import variant_of
+from tidemill_core.application import Caller
 from tidemill_core.errors import PreconditionFailed
-from tidemill_inference.errors import ApprovalsMissing, CandidateNotReady, NoActiveRollout, RolloutNotFound
+from tidemill_inference.errors import (
+    ApprovalsMissing,
+    ApproverNotAllowed,
+    CandidateNotReady,
+    NoActiveRollout,
+    RolloutNotFound,
+)
 from tidemill_inference.rollouts.domain.policy import RolloutStep
 from tidemill_inference.rollouts.domain.rollout import Approval, RolloutState, RolloutWasPromoted
 
@@ -118,3 +125,25 @@ async def test_a_promotion_can_be_taken_back() -> None:
     assert preview.live == back.live
     assert back.live.model == "smollm2@1"
     assert variant_of((await harness.asks(1))[0]) == ("live", "smollm2@1")
+
+
+PERSON = Caller(project="acme", subject="user:ada", roles=frozenset({"operator"}), credential="jti-1")
+
+
+async def test_approvals_count_distinct_operators_who_did_not_make_the_candidate() -> None:
+    harness = RolloutHarness(replace(POLICY, approvals=2))
+    await harness.is_rolling()
+    harness.registry.creators["lora@1"] = "user:mia"
+    refused = {
+        "no such role": replace(PERSON, roles=frozenset({"contributor", "approver"})),
+        "counts people": replace(PERSON, subject="service_account:ci"),
+        "by the same person": replace(PERSON, subject="user:mia"),
+    }
+
+    for why, caller in refused.items():
+        with pytest.raises(ApproverNotAllowed, match=why):
+            await harness.approve(caller, harness.command(f"r-{why}"))
+    for number, caller in enumerate([PERSON, replace(PERSON, credential="jti-2"), replace(PERSON, subject="user:bob")]):
+        await harness.approve(caller, harness.command(f"a-{number}"))
+
+    assert [each.approver for each in (await harness.rollout()).approvals] == ["user:ada", "user:bob"]

@@ -25,6 +25,14 @@ async def test_a_folder_begins_a_version_that_waits_for_its_files(registry: Regi
     assert imported.version.missing == ["config.json", "model.safetensors"]
 
 
+async def test_a_version_names_the_person_whose_credential_imported_it(registry: Registry) -> None:
+    mia = Caller(project="acme", subject="user:mia", credential="jti-1")
+    command = ImportCommand(model="gpt", source=GPT, request=Request.of("r1", b""))
+
+    assert (await registry.import_model(mia, command)).version.creator == "user:mia"
+    assert (await registry.begin(FolderSource(manifest=manifest_of(model_files())))).version.creator == ""
+
+
 async def test_the_same_content_is_the_same_version(registry: Registry) -> None:
     first = await registry.register(model_files())
 

@@ -250,6 +250,16 @@ async def test_two_versions_make_two_versions_of_the_model(harness: Harness) -> 
     assert (await harness.registry.crud.get_version(ADA, "lora")).id == "lora@2"
 
 
+async def test_a_version_names_the_person_whose_credential_had_its_run_started(harness: Harness) -> None:
+    mia = replace(ADA, subject="user:mia", credential="jti-1")
+    await harness.train(await harness.queued(1))
+    run = await harness.run_crud.start(mia, "lora", dataset_version="sft@1", write=Write(request=request()))
+    await harness.train(ResourceKey(project="acme", id=run.id))
+
+    made = [(await harness.registry.crud.get_version(ADA, name)).creator for name in ("lora@1", "lora@2")]
+    assert made == ["", "user:mia"]
+
+
 async def _used_folder(harness: Harness, name: ResourceKey) -> RunFolder:
     folder = await harness.folders.open(name)
     (folder.path / "hugging_face" / "datasets").mkdir(parents=True)

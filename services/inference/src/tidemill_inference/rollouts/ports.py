@@ -24,6 +24,10 @@ class Candidates(Protocol):
         """
         ...
 
+    async def creator(self, caller: Caller, model: str) -> str:
+        """Return the subject that imported the version or had it trained, "" where none is known; raises as `check`."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenRating:

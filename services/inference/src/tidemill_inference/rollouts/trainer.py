@@ -18,6 +18,16 @@ class TrainerCandidates:
 
     async def check(self, caller: Caller, model: str) -> None:
         """See `Candidates.check`."""
+        version = await self._version(caller, model)
+        if version.state != model_pb2.MODEL_VERSION_STATE_READY:
+            state = model_pb2.ModelVersionState.Name(version.state).removeprefix("MODEL_VERSION_STATE_").lower()
+            raise CandidateNotReady(model, why=f"the registry calls it {state}")
+
+    async def creator(self, caller: Caller, model: str) -> str:
+        """See `Candidates.creator`."""
+        return (await self._version(caller, model)).creator
+
+    async def _version(self, caller: Caller, model: str) -> model_pb2.ModelVersion:
         try:
             with acting_as(caller):
                 response = await self._registry.GetModelVersion(
@@ -25,7 +35,4 @@ class TrainerCandidates:
                 )
         except (NotFound, InvalidInput) as error:
             raise CandidateNotReady(model, why="the registry has no such version") from error
-        version = response.version
-        if version.state != model_pb2.MODEL_VERSION_STATE_READY:
-            state = model_pb2.ModelVersionState.Name(version.state).removeprefix("MODEL_VERSION_STATE_").lower()
-            raise CandidateNotReady(model, why=f"the registry calls it {state}")
+        return response.version

@@ -129,6 +129,7 @@ class ImportModel:
             labels=command.labels,
             by=command.request.id,
             now=self.clock.now(),
+            creator=caller.subject if caller.credential else "",
         )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tidemill_core.application import Clock, Request, ResourceKey
+from tidemill_core.application import Caller, Clock, Request, ResourceKey
 from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed
 from tidemill_trainer.training.check_plan import CheckPlan
 from tidemill_trainer.training.domain.plan import DatasetVersion, RunLimits, TrainingPlan
@@ -37,10 +37,11 @@ class QueueRun:
         self._enqueue(run)
 
     async def requested(
-        self, plan: TrainingPlan, version: DatasetVersion, *, name: str, request: Request
+        self, caller: Caller, plan: TrainingPlan, version: DatasetVersion, *, name: str, request: Request
     ) -> TrainingRun:
         """Queue a run with the given id; raises as `CheckPlan.base_of`."""
         run = await self.preview(plan, version, name=name)
+        run.requester = _requester(caller)
         queued = await self.runs.add(run, request=request)
         self._enqueue(queued)
         return queued
@@ -50,16 +51,23 @@ class QueueRun:
         base, now = await self.check.base_of(plan.project, plan.settings), self.clock.now()
         return TrainingRun.queue(run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts)
 
-    async def retry(self, run: TrainingRun, *, limits: RunLimits, request: Request) -> TrainingRun:
+    async def retry(self, caller: Caller, run: TrainingRun, *, limits: RunLimits, request: Request) -> TrainingRun:
         """Queue a failed or cancelled run again; until it has begun, its base is resolved again."""
         now, base = self.clock.now(), run.base
         if not (run.has_begun or run.is_in_work):
             base = (await self.check.base(run.project, base)).id
-        queued = await self.runs.update(
-            run.project, run.id, lambda run: run.retry(base=base, limits=limits, now=now), request=request
-        )
+
+        def change(run: TrainingRun) -> None:
+            run.retry(base=base, limits=limits, now=now)
+            run.requester = _requester(caller) or run.requester
+
+        queued = await self.runs.update(run.project, run.id, change, request=request)
         self._enqueue(queued)
         return queued
 
     def _enqueue(self, run: TrainingRun) -> None:
         self.enqueue(ResourceKey(project=run.project, id=run.id))
+
+
+def _requester(caller: Caller) -> str:
+    return caller.subject if caller.credential else ""

@@ -60,6 +60,7 @@ class RegisterAdapter:
             source=source,
             artifacts=artifacts,
             now=self.clock.now(),
+            creator=run.requester,
         )
         saving = Request(id=derived_id("train", run.project, fresh.id), digest=fresh.id)
         return await self.versions.add(fresh, request=saving)

@@ -43,7 +43,7 @@ class TrainingRunCrud:
         self.datasets.check(caller.project, version)
         if write.validate_only:
             return await self.queue.preview(plan, version, name=name)
-        return await self.queue.requested(plan, version, name=name, request=write.request)
+        return await self.queue.requested(caller, plan, version, name=name, request=write.request)
 
     async def get(self, caller: Caller, run_id: str) -> TrainingRun:
         """Return one run."""
@@ -75,7 +75,9 @@ class TrainingRunCrud:
 
         """
         current = await self.runs.get(caller.project, run_id)
-        return await self.queue.retry(current, limits=await current_limits(self.plans, current), request=request)
+        return await self.queue.retry(
+            caller, current, limits=await current_limits(self.plans, current), request=request
+        )
 
     async def _known(self, project: str, name: str, request: Request) -> TrainingRun | None:
         """Return the run that the same request queued before, even if the dataset has a newer version."""

@@ -174,6 +174,7 @@ class ModelVersion(_message.Message):
     TOTAL_BYTES_FIELD_NUMBER: _builtins.int
     STORED_BYTES_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    CREATOR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. `model@number`."""
     project: _builtins.str
@@ -196,6 +197,10 @@ class ModelVersion(_message.Message):
     """Output only. Bytes stored so far while it is imported."""
     message: _builtins.str
     """Output only. What it waits for, or why it failed."""
+    creator: _builtins.str
+    """Output only. The subject of the credential that imported it, or had its run started; empty where a plan started the
+    run by itself, or no credential was demanded. It may not approve a rollout of the version.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -235,10 +240,11 @@ class ModelVersion(_message.Message):
         total_bytes: _builtins.int = ...,
         stored_bytes: _builtins.int = ...,
         message: _builtins.str = ...,
+        creator: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "source", b"source", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "create_time", b"create_time", "digest", b"digest", "etag", b"etag", "id", b"id", "labels", b"labels", "message", b"message", "model", b"model", "number", b"number", "project", b"project", "seq", b"seq", "source", b"source", "state", b"state", "stored_bytes", b"stored_bytes", "total_bytes", b"total_bytes", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "create_time", b"create_time", "creator", b"creator", "digest", b"digest", "etag", b"etag", "id", b"id", "labels", b"labels", "message", b"message", "model", b"model", "number", b"number", "project", b"project", "seq", b"seq", "source", b"source", "state", b"state", "stored_bytes", b"stored_bytes", "total_bytes", b"total_bytes", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -74,10 +74,21 @@ class ModelVersion(Aggregate):
     message: str = ""
     epoch: int = 0
     """Lease epoch of the importing worker; writes of other epochs are refused."""
+    creator: str = ""
+    """The subject of the credential that imported it, or had its run started; "" where there was none."""
 
     @classmethod
     def begin(  # noqa: PLR0913 - all of it is known at once, and fixed from then on
-        cls, *, project: str, model: str, number: int, source: Source, labels: dict[str, str], by: str, now: datetime
+        cls,
+        *,
+        project: str,
+        model: str,
+        number: int,
+        source: Source,
+        labels: dict[str, str],
+        by: str,
+        now: datetime,
+        creator: str = "",
     ) -> "ModelVersion":
         """Return a new version: READY for a remote model, else waiting for its files."""
         state = VersionState.IMPORTING if isinstance(source, HuggingFaceSource) else VersionState.UPLOADING
@@ -90,6 +101,7 @@ class ModelVersion(Aggregate):
             source=source,
             state=state,
             begun_by=by,
+            creator=creator,
         )
         match source:
             case FolderSource(manifest=manifest):
@@ -113,6 +125,7 @@ class ModelVersion(Aggregate):
         source: TrainedSource,
         artifacts: Sequence[Artifact],
         now: datetime,
+        creator: str = "",
     ) -> "ModelVersion":
         """Return the READY version of a run, whose files are stored and verified."""
         version = cls(
@@ -123,6 +136,7 @@ class ModelVersion(Aggregate):
             source=source,
             state=VersionState.IMPORTING,
             begun_by=source.run,
+            creator=creator,
             artifacts=tuple(sorted(artifacts, key=lambda artifact: artifact.file.path)),
         )
         version.digest, version.expected_bytes = version.manifest.digest, version.manifest.total_bytes

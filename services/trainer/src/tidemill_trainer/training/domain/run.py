@@ -113,6 +113,8 @@ class TrainingRun(Aggregate):
     warnings: tuple[str, ...] = ()
     start_time: datetime | None = None
     finish_time: datetime | None = None
+    requester: str = ""
+    """The subject of the credential that started or last retried it; "" where its plan did, or there was none."""
 
     @classmethod
     def queue(  # noqa: PLR0913 - all of it is known at once, and fixed from then on
@@ -124,6 +126,7 @@ class TrainingRun(Aggregate):
         base: str,
         now: datetime,
         facts: BaseFacts | None = None,
+        requester: str = "",
     ) -> "TrainingRun":
         """Return a new run of a plan, on a base with these facts."""
         queued = cls(
@@ -136,6 +139,7 @@ class TrainingRun(Aggregate):
             recipe=plan.settings.recipe_on(facts or BaseFacts()),
             limits=plan.settings.limits,
             message="waits for a worker",
+            requester=requester,
         )
         queued.pending.append(RunWasQueued(occurred_at=now))
         return queued
