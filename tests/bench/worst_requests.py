@@ -23,6 +23,7 @@ from google.protobuf.message import Message
 
 from tidemill_client.connection import SERVICES
 from tidemill_kit.grpc.server import GrpcServer
+from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.loop_lag import loop_lag
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ async def measure(service: str) -> None:
         settings = kind(**given)
         build = importlib.import_module(f"{package}.app").build_app
         app = await (build(settings, environment={}) if service == "inference" else build(settings))
-        server = GrpcServer(settings, app.servicers)
+        server = GrpcServer(settings, app.servicers, audit=RecordedCalls())
         await server.start()
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:

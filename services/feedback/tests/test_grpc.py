@@ -31,6 +31,7 @@ from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.store import mongo
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_local import Addresses
+from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.stack import unique_name
 
 CURATION = {
@@ -81,6 +82,7 @@ async def open_api(harness: FeedbackHarness) -> AsyncIterator[ApiClient]:
             (add_FeedbackServiceServicer_to_server, service),
             (add_CurationServiceServicer_to_server, GrpcCurationService(curations=harness.crud)),
         ],
+        audit=RecordedCalls(),
     )
     await server.start()
     async with open_channel(f"127.0.0.1:{server.port}", project="acme") as channel:

@@ -20,6 +20,7 @@ from tidemill_kit.grpc.uploads import Patience, UploadPlaces
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_local import Addresses
+from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.stack import unique_name
 
@@ -103,6 +104,7 @@ async def client() -> AsyncIterator[ApiClient]:
             (source_service_pb2_grpc.add_SourceServiceServicer_to_server, sources),
             (dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server, datasets),
         ],
+        audit=RecordedCalls(),
     )
     await server.start()
     address = f"127.0.0.1:{server.port}"

@@ -29,6 +29,7 @@ from tidemill_evaluator.app import GrpcEvaluationService
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.suites.grpc import GrpcSuiteService
 from tidemill_kit.grpc.server import GrpcServer
+from tidemill_testkit.audit import RecordedCalls
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,7 @@ async def api() -> AsyncIterator[ApiClient]:
             (add_SuiteServiceServicer_to_server, suites),
             (add_EvaluationServiceServicer_to_server, servicer),
         ],
+        audit=RecordedCalls(),
     )
     await server.start()
     address = f"127.0.0.1:{server.port}"

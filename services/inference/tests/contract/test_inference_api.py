@@ -37,6 +37,7 @@ from tidemill_inference.generation.show_prompt import ShowPrompt
 from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_testkit.access import TestIssuer, access_of
+from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.stubs.inference import StubDeployments, StubInferences, message_of, text_of
 
 ANSWER = "os.walk walks a directory tree."
@@ -100,6 +101,7 @@ class Real:
                 (add_InferenceServiceServicer_to_server, inferences),
             ],
             access=access,
+            audit=RecordedCalls(),
         )
 
 

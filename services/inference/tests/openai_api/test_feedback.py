@@ -15,6 +15,7 @@ from tidemill_core.grpc.client import open_channel
 from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.server import GrpcServer, current_caller
 from tidemill_testkit.access import TestIssuer, access_of
+from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.clocks import NOON
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -70,7 +71,7 @@ class Feedback(feedback_service_pb2_grpc.FeedbackServiceServicer):
 async def feedback_api(*, access: Access | None = None) -> AsyncIterator[tuple[ApiClient, Feedback]]:
     feedback = Feedback()  # type: ignore[abstract] # what it lacks answers UNIMPLEMENTED
     registration = (feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server, feedback)
-    server = GrpcServer(settings(), [registration])
+    server = GrpcServer(settings(), [registration], audit=RecordedCalls())
     await server.start()
     channel = open_channel(f"127.0.0.1:{server.port}", name="feedback", timeout_s=5)
     try:

@@ -19,6 +19,7 @@ from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.grpc import GrpcDeploymentService
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
 from tidemill_kit.grpc.server import GrpcServer
+from tidemill_testkit.audit import RecordedCalls
 
 POLICY = rollout_pb2.RolloutPolicy(
     gate="helpdesk_gate",
@@ -65,7 +66,7 @@ async def office() -> AsyncIterator[Office]:
         rollouts=harness.commands,
     )
     register = deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server
-    server = GrpcServer(settings(), [(register, service)])
+    server = GrpcServer(settings(), [(register, service)], audit=RecordedCalls())
     await server.start()
     await server.set_ready(True)
     try:

@@ -19,6 +19,7 @@ from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_monitor.access.domain.tokens import Identity
 from tidemill_monitor.access.grpc import GrpcAccessService
+from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.clocks import NOON
 
 
@@ -45,7 +46,7 @@ async def api() -> AsyncIterator[ApiClient]:
         revoke_tokens=access.revoke_tokens,
         configuration=pb.GetAccessConfigurationResponse(issuer="https://tidemill.test", client_id="cli"),
     )
-    server = GrpcServer(settings(), [(add_AccessServiceServicer_to_server, servicer)])
+    server = GrpcServer(settings(), [(add_AccessServiceServicer_to_server, servicer)], audit=RecordedCalls())
     await server.start()
     channels = [open_channel(f"127.0.0.1:{server.port}", project=name) for name in ("acme", "globex")]
     acme, globex = map(AccessServiceStub, channels)

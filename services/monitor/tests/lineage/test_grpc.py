@@ -12,6 +12,7 @@ from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_monitor.lineage.grpc import GrpcLineageService
 from tidemill_monitor.settings import MonitorSettings
+from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.clocks import NOON
 
 
@@ -44,7 +45,7 @@ def settings() -> MonitorSettings:
 async def api() -> AsyncIterator[ApiClient]:
     monitor = Monitor()
     servicer = GrpcLineageService(lineage=monitor.read, timeline=monitor.timeline)
-    server = GrpcServer(settings(), [(add_LineageServiceServicer_to_server, servicer)])
+    server = GrpcServer(settings(), [(add_LineageServiceServicer_to_server, servicer)], audit=RecordedCalls())
     await server.start()
     channel = open_channel(f"127.0.0.1:{server.port}", project="acme")
     yield ApiClient(monitor=monitor, port=server.port, stub=LineageServiceStub(channel))

@@ -24,6 +24,7 @@ from tidemill_kit.grpc.server import GrpcServer
 from tidemill_rag.collections.grpc import GrpcCollectionService
 from tidemill_rag.search.grpc import GrpcRetrievalService
 from tidemill_rag.settings import RagSettings
+from tidemill_testkit.audit import RecordedCalls
 
 
 @dataclass(kw_only=True)
@@ -73,6 +74,7 @@ async def api(tmp_path: Path) -> AsyncIterator[ApiClient]:
             (add_CollectionServiceServicer_to_server, GrpcCollectionService(crud=rag.crud, rebuild=rag.rebuild)),
             (add_RetrievalServiceServicer_to_server, GrpcRetrievalService(search=rag.search_passages)),
         ],
+        audit=RecordedCalls(),
     )
     await server.start()
     async with open_channel(f"127.0.0.1:{server.port}", project="acme") as channel:

@@ -16,6 +16,7 @@ from tidemill_core.rights import ACT_FOR_USERS
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_rag.search.grpc import GrpcRetrievalService
 from tidemill_testkit.access import TestIssuer, access_of
+from tidemill_testkit.audit import RecordedCalls
 
 QUERY = "os.walk walks a directory tree"
 OPEN, ALL = ["open"], ["hr", "open"]
@@ -43,7 +44,10 @@ async def rag(tmp_path: Path) -> AsyncIterator[Searching]:
     await stored.handbook()
     servicer = GrpcRetrievalService(search=stored.search_passages)
     server = GrpcServer(
-        settings(tmp_path), [(add_RetrievalServiceServicer_to_server, servicer)], access=access_of(issuer)
+        settings(tmp_path),
+        [(add_RetrievalServiceServicer_to_server, servicer)],
+        access=access_of(issuer),
+        audit=RecordedCalls(),
     )
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:

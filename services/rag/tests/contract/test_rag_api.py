@@ -22,6 +22,7 @@ from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_rag.collections.grpc import GrpcCollectionService
 from tidemill_rag.search.grpc import GrpcRetrievalService
+from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.stubs.rag import StubPassage, StubRag
 
 TEXTS = {"walk": "os.walk walks a directory tree", "dump": "json.dumps walks an object", "staff": "walks for staff"}
@@ -83,6 +84,7 @@ async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[A
             (add_CollectionServiceServicer_to_server, GrpcCollectionService(crud=rag.crud, rebuild=rag.rebuild)),
             (add_RetrievalServiceServicer_to_server, GrpcRetrievalService(search=rag.search_passages)),
         ],
+        audit=RecordedCalls(),
     )
     await server.start()
     stubs = grpc.aio.server()

@@ -33,6 +33,7 @@ from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 from tidemill_local import Addresses
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
+from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.crash_suite import PIECES, outlives_a_kill
 from tidemill_testkit.polling import eventually
@@ -185,6 +186,7 @@ async def harness(stack: Addresses, tmp_path: Path) -> AsyncIterator[Harness]:
             (add_DocumentServiceServicer_to_server, ingest),
             (add_ModelRegistryServiceServicer_to_server, trainer),
         ],
+        audit=RecordedCalls(),
     )
     await stubs.start()
     publisher = Publisher(stack.kafka)

@@ -19,6 +19,7 @@ from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed, Tid
 from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.grpc.uploads import Patience, UploadPlaces
+from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.stubs.trainer import StubModelRegistry
 from tidemill_trainer.registry.grpc import GrpcModelRegistryService
 
@@ -61,7 +62,9 @@ async def api(request: pytest.FixtureRequest, tmp_path: Path, registry: Registry
             crud=registry.crud, import_model=registry.import_model, upload=registry.upload, places=places
         )
     )
-    server = GrpcServer(settings(tmp_path), [(add_ModelRegistryServiceServicer_to_server, servicer)])
+    server = GrpcServer(
+        settings(tmp_path), [(add_ModelRegistryServiceServicer_to_server, servicer)], audit=RecordedCalls()
+    )
     await server.start()
     async with open_channel(f"127.0.0.1:{server.port}", project="acme") as channel:
         yield Api(port=server.port, stub=ModelRegistryServiceStub(channel))

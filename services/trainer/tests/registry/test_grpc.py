@@ -23,6 +23,7 @@ from tidemill_core.errors import (
 from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.grpc.uploads import Patience, UploadPlaces
+from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.polling import eventually
 from tidemill_trainer.registry.grpc import GrpcModelRegistryService
 from tidemill_trainer.settings import TrainerSettings
@@ -77,7 +78,9 @@ async def api(registry: Registry, tmp_path: Path) -> AsyncIterator[ApiClient]:
         upload=registry.upload,
         places=UploadPlaces(Patience(max_concurrent=2, of_project=2, idle_s=1.0, whole_s=60.0)),
     )
-    server = GrpcServer(settings(tmp_path), [(add_ModelRegistryServiceServicer_to_server, servicer)])
+    server = GrpcServer(
+        settings(tmp_path), [(add_ModelRegistryServiceServicer_to_server, servicer)], audit=RecordedCalls()
+    )
     await server.start()
     channel = open_channel(f"127.0.0.1:{server.port}", project="acme")
     yield ApiClient(registry=registry, port=server.port, stub=ModelRegistryServiceStub(channel))

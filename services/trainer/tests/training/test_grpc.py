@@ -18,6 +18,7 @@ from tidemill_core.application import ResourceKey
 from tidemill_core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unauthenticated
 from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
+from tidemill_testkit.audit import RecordedCalls
 from tidemill_trainer.training.grpc import GrpcTrainingService
 
 
@@ -55,7 +56,7 @@ async def api(tmp_path: Path) -> AsyncIterator[ApiClient]:
     harness = await Harness(folder=tmp_path).with_base()
     harness.datasets.publish(dataset_version())
     servicer = GrpcTrainingService(harness.plan_crud, harness.run_crud)
-    server = GrpcServer(settings(tmp_path), [(add_TrainingServiceServicer_to_server, servicer)])
+    server = GrpcServer(settings(tmp_path), [(add_TrainingServiceServicer_to_server, servicer)], audit=RecordedCalls())
     await server.start()
     channel = open_channel(f"127.0.0.1:{server.port}", project="acme")
     yield ApiClient(harness=harness, port=server.port, stub=TrainingServiceStub(channel))
