@@ -188,6 +188,7 @@ def service_environment(service: str, *, folder: StackFolder, stack: Addresses) 
             for endpoint in SERVICES[service]
         },
         "ACCESS_ISSUERS": f"{ISSUER}=file:{folder.access.public_keys.absolute()}",
+        "ACCESS_MONITOR_ADDRESS": stack.services["monitor"]["grpc"],
         "ACCESS_CREDENTIAL_FILE": str(folder.access.service(service).absolute()),
         **({"SIGNING_KEYS_FILE": str(folder.access.signing_keys), "ISSUER": ISSUER} if service == "monitor" else {}),
         **{f"{other.upper()}_ADDRESS": stack.services[other]["grpc"] for other in CALLS.get(service, ())},

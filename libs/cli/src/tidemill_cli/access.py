@@ -222,8 +222,15 @@ def delete_service_account(name: AccountArgument) -> None:
     keys,
     "list",
     lambda c: c.access.ListApiKeys,
-    ("key", "service account", "state", "roles", "expires"),
-    lambda k: (k.id, k.service_account, word(ApiKeyState, k.state), ", ".join(k.roles), moment(k.expire_time)),
+    ("key", "service account", "state", "roles", "expires", "last used"),
+    lambda k: (
+        k.id,
+        k.service_account,
+        word(ApiKeyState, k.state),
+        ", ".join(k.roles),
+        moment(k.expire_time),
+        moment(k.last_use_time),
+    ),
 )
 def list_keys(
     service_account: Annotated[str, typer.Option("--service-account", "-s", help="Only of this one.")] = "",
@@ -376,6 +383,7 @@ def _show_key(key: ApiKey) -> None:
         "roles": ", ".join(key.roles),
         "limited to": "\n".join(key.scopes),
         "expires": moment(key.expire_time),
+        "last used": moment(key.last_use_time),
         "credential": key.credential,
     }
     show(plain(key), card({name: value for name, value in facts.items() if value}))

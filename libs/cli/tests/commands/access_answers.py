@@ -34,6 +34,7 @@ class AccessAnswers:
             "api_key": ApiKey(id="laptop", service_account="ci", roles=["contributor"], state=API_KEY_STATE_ACTIVE),
         }
         self.stored["api_key"].expire_time.FromSeconds(1_800_000_000)
+        self.stored["api_key"].last_use_time.FromSeconds(1_790_000_000)
 
     def answers(self) -> dict[str, Callable[[Any], Any]]:
         """Return an answer to each RPC."""

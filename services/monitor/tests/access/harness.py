@@ -1,9 +1,9 @@
 """The use cases of access, in memory."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tidemill_core.application import Caller, Page, PageRequest, Request
 from tidemill_core.errors import Unauthenticated
@@ -24,6 +24,7 @@ from tidemill_monitor.access.issue_key import IssuedKey, IssueKey
 from tidemill_monitor.access.member_crud import MemberCrud
 from tidemill_monitor.access.mongo import API_KEYS, INSTALLATIONS, PROJECTS, ROLES, SERVICE_ACCOUNTS
 from tidemill_monitor.access.project_crud import ProjectCrud
+from tidemill_monitor.access.record_use import RecordUse
 from tidemill_monitor.access.revoke_tokens import RevokeTokens
 from tidemill_monitor.access.role_crud import RoleCrud
 from tidemill_monitor.access.service_account_crud import ServiceAccountCrud
@@ -88,6 +89,20 @@ class EveryProject:
         return min(limit, len([each for each in self._projects.all() if each.state is ProjectState.ACTIVE]))
 
 
+class Uses:
+    """Implements `ports.KeyUses` in memory."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], datetime] = {}
+
+    async def record(self, project: str, uses: Mapping[str, datetime]) -> None:
+        for name, used in uses.items():
+            self._known[project, name] = max(used, self._known.get((project, name), used))
+
+    async def last(self, project: str, credentials: Sequence[str]) -> Mapping[str, datetime]:
+        return {each: self._known[project, each] for each in credentials if (project, each) in self._known}
+
+
 def _aggregates(codec: Codec, missing: type, clock: FixedClock, quota: Quota | None = None) -> InMemoryAggregates:  # type: ignore[type-arg]
     return InMemoryAggregates(codec=codec, missing=missing, clock=clock, quota=quota)
 
@@ -139,9 +154,17 @@ class Access:
             limits=limits,
             lifetimes=lifetimes,
         )
+        self.uses = Uses()
         self.keys = ApiKeyCrud(
-            api_keys=keys, projects=projects, service_accounts=accounts, roles=roles, grants=self.grants, clock=clock
+            api_keys=keys,
+            projects=projects,
+            service_accounts=accounts,
+            roles=roles,
+            grants=self.grants,
+            uses=self.uses,
+            clock=clock,
         )
+        self.record_use = RecordUse(uses=self.uses, clock=clock)
         self.issue_key = IssueKey(
             api_keys=keys,
             service_accounts=accounts,

@@ -7,6 +7,7 @@ from tidemill_core.application import Caller
 from tidemill_kit.access.authenticator import Authenticated, Authenticator
 from tidemill_kit.access.credentials import Credentials
 from tidemill_kit.access.documents import key_set_of
+from tidemill_kit.access.key_uses import KeyUses, Monitor
 from tidemill_kit.access.keys import IssuerKeys, KeyTimes, SigningKeys
 from tidemill_kit.access.policy import Policy, check
 from tidemill_kit.access.revocation_reader import RevocationReader
@@ -25,7 +26,8 @@ class Access:
     running: RunningCalls
     keys: SigningKeys
     revocations: Revocations
-    components: tuple[SigningKeys | RevocationReader, ...]
+    uses: KeyUses | None = None
+    components: tuple[SigningKeys | RevocationReader | KeyUses, ...]
 
     @classmethod
     def of(cls, settings: ServiceSettings) -> "Access | None":
@@ -54,6 +56,7 @@ class Access:
             leeway_s=settings.access_leeway_s,
             max_lifetime_s=settings.access_max_lifetime_s,
         )
+        uses = KeyUses(Monitor(settings)) if settings.access_monitor_address else None
         reader = RevocationReader(settings.kafka, revocations)
         running = RunningCalls(revocations, leeway_s=settings.access_leeway_s)
         return cls(
@@ -61,7 +64,8 @@ class Access:
             running=running,
             keys=keys,
             revocations=revocations,
-            components=(keys, reader),
+            uses=uses,
+            components=(keys, reader, *([uses] if uses is not None else [])),
         )
 
     async def admit(
@@ -76,6 +80,8 @@ class Access:
         """
         authenticated = await self.authenticator.authenticate(sent)
         seen(authenticated.caller)
+        if self.uses is not None and authenticated.claims.issuer == self.keys.first_party:
+            self.uses.record(authenticated.claims)
         check(authenticated.caller, policy)
         return authenticated
 

@@ -35,6 +35,9 @@ class AccessSettings(BaseSettings):
     down does not end the hold time. Not needed for issuers whose keys are a file."""
     access_revocations_hold_s: float = Field(86400.0, ge=60)
     """How long the revocations that are known count while Kafka does not answer; after that, calls get UNAVAILABLE."""
+    access_monitor_address: str = ""
+    """`host:port` of monitor's gRPC API, to report once a minute when API keys were last used. Empty:
+    that is not reported."""
     access_credential_file: Path | None = None
     """A file with this service's own token, for its calls of other services; read again when it changes."""
 

@@ -11,7 +11,7 @@ from tidemill_monitor.access.domain.api_key import ApiKey, ApiKeyState
 from tidemill_monitor.access.domain.names import custom
 from tidemill_monitor.access.domain.project import ProjectState
 from tidemill_monitor.access.grants import Grants, latest
-from tidemill_monitor.access.ports import ApiKeys, Projects, Roles, ServiceAccounts
+from tidemill_monitor.access.ports import ApiKeys, KeyUses, Projects, Roles, ServiceAccounts
 
 _ALL_TIME = datetime.max.replace(tzinfo=UTC)
 
@@ -22,6 +22,7 @@ class KeyOverview:
 
     key: ApiKey
     state: ApiKeyState
+    last_use_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class ApiKeyCrud:
     service_accounts: ServiceAccounts
     roles: Roles
     grants: Grants
+    uses: KeyUses
     clock: Clock
 
     async def get(self, caller: Caller, key: str) -> KeyOverview:
@@ -92,7 +94,8 @@ class ApiKeyCrud:
             moments = [each.revoked for each in (account, *(roles[role] for role in own)) if each is not None]
             return key.state(now=now, revoked=latest(moments))
 
-        return [KeyOverview(key=key, state=state(key)) for key in keys]
+        used = await self.uses.last(caller.project, [key.credential for key in keys])
+        return [KeyOverview(key=key, state=state(key), last_use_time=used.get(key.credential)) for key in keys]
 
     async def _guarded(self, caller: Caller, key: str, write: Write) -> Write:
         return await self.grants.guarded(caller, self.api_keys, key, write, roles=lambda found: found.roles)

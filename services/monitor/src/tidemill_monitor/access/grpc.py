@@ -1,6 +1,7 @@
 """AccessService: message -> use case -> message."""
 
 from dataclasses import dataclass
+from datetime import UTC
 
 from tidemill.monitor.v1 import access_service_pb2 as pb
 from tidemill.monitor.v1.access_service_pb2_grpc import AccessServiceServicer
@@ -21,6 +22,7 @@ from tidemill_monitor.access.messages import (
     service_account_of,
 )
 from tidemill_monitor.access.project_crud import ProjectCrud
+from tidemill_monitor.access.record_use import RecordUse
 from tidemill_monitor.access.revoke_tokens import RevokeTokens
 from tidemill_monitor.access.role_crud import RoleCrud
 from tidemill_monitor.access.service_account_crud import ServiceAccountCrud
@@ -227,6 +229,7 @@ class GrpcAccessService(ProjectRpcs, MemberRpcs, ServiceAccountRpcs, RoleRpcs, A
 
     exchange_token: ExchangeToken
     revoke_tokens: RevokeTokens
+    record_use: RecordUse
     configuration: pb.GetAccessConfigurationResponse
 
     async def RevokeToken(self, request: pb.RevokeTokenRequest, _context: object) -> pb.RevokeTokenResponse:
@@ -238,6 +241,12 @@ class GrpcAccessService(ProjectRpcs, MemberRpcs, ServiceAccountRpcs, RoleRpcs, A
         """See the contract."""
         revoke_time = await self.revoke_tokens.subject(current_caller(), request.subject, write_of(request))
         return pb.RevokeSubjectResponse(revoke_time=timestamp_of(revoke_time))
+
+    async def RecordUse(self, request: pb.RecordUseRequest, _context: object) -> pb.RecordUseResponse:
+        """See the contract."""
+        uses = {each.credential: each.use_time.ToDatetime(UTC) for each in request.uses}
+        await self.record_use(current_caller(), uses)
+        return pb.RecordUseResponse()
 
     async def WhoAmI(self, _request: pb.WhoAmIRequest, _context: object) -> pb.WhoAmIResponse:
         """See the contract."""

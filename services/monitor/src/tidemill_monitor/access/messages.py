@@ -60,13 +60,13 @@ def key_request_of(message: pb.ApiKey) -> KeyRequest:
         message,
         prefix="api_key",
         scopes=tuple(sorted(set(message.scopes))),
-        ignore={"roles", "credential", "state", "revoke_time"},
+        ignore={"roles", "credential", "state", "revoke_time", "last_use_time"},
     )
 
 
 def key_message(overview: KeyOverview) -> pb.ApiKey:
     """Return a key as callers see it."""
-    return to_message(pb.ApiKey, overview.key, state=overview.state)
+    return to_message(pb.ApiKey, overview.key, state=overview.state, last_use_time=overview.last_use_time)
 
 
 def revocation_payload(_: Aggregate, event: Event, seq: int) -> tuple[str, Message]:

@@ -1,10 +1,13 @@
 """How projects, service accounts, API keys and roles are stored."""
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
 from tidemill_core.application import Page, PageRequest
 from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
 from tidemill_kit.mapping import DocumentCodec, Form, as_pairs
 from tidemill_kit.store.aggregates import FOR_READING, decoded
-from tidemill_kit.store.mongo import Collection, Document, count_up_to, document_id, read_page
+from tidemill_kit.store.mongo import Collection, Document, count_up_to, document_id, read_page, translated
 from tidemill_monitor.access.domain.api_key import ApiKey
 from tidemill_monitor.access.domain.installation import Installation
 from tidemill_monitor.access.domain.names import ALL_PROJECTS
@@ -20,9 +23,36 @@ INSTALLATIONS = DocumentCodec(
     Installation, {Installation: Form(fields={"revoked": as_pairs})}, event=revocation_payload
 )
 API_KEYS = DocumentCodec(ApiKey, event=revocation_payload)
+_USES_KEPT = timedelta(days=400)
 KEY_LISTS = [("service_account",)]
 _FOR_LISTS = {**FOR_READING, "state.members": False, "state.removed": False, "state.revoked": False}
 """A project with all its members may take megabytes."""
+
+
+class MongoKeyUses:
+    """Implements `ports.KeyUses`: `{_id: "<project>/<credential>", last_use_time}`."""
+
+    def __init__(self, uses: Collection) -> None:
+        self._uses = uses
+
+    async def ensure_indexes(self) -> None:
+        """Have uses removed that are older than any key lasts."""
+        with translated():
+            await self._uses.create_index("last_use_time", expireAfterSeconds=int(_USES_KEPT.total_seconds()))
+
+    async def record(self, project: str, uses: Mapping[str, datetime]) -> None:
+        """See `KeyUses.record`."""
+        with translated():
+            for credential, used in uses.items():
+                later = {"$max": {"last_use_time": used}}
+                await self._uses.update_one({"_id": document_id(project, credential)}, later, upsert=True)
+
+    async def last(self, project: str, credentials: Sequence[str]) -> Mapping[str, datetime]:
+        """See `KeyUses.last`."""
+        ids = {document_id(project, each): each for each in credentials}
+        with translated():
+            found = await self._uses.find({"_id": {"$in": [*ids]}}).to_list(None)
+        return {ids[each["_id"]]: each["last_use_time"] for each in found}
 
 
 class MongoAllProjects:

@@ -1,6 +1,7 @@
 """What access needs of others."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from tidemill_core.application import Aggregates, Page, PageRequest
@@ -37,6 +38,18 @@ class AllProjects(Protocol):
 
     async def count(self, *, limit: int) -> int:
         """Return how many are in use, which deleted ones are not, counting no further than `limit`."""
+        ...
+
+
+class KeyUses(Protocol):
+    """When the keys of a project were last used, by their credentials."""
+
+    async def record(self, project: str, uses: Mapping[str, datetime]) -> None:
+        """Keep the later ones of these times and those that are known."""
+        ...
+
+    async def last(self, project: str, credentials: Sequence[str]) -> Mapping[str, datetime]:
+        """Return those that are known."""
         ...
 
 

@@ -25,9 +25,11 @@ from tidemill_monitor.access.mongo import (
     ROLES,
     SERVICE_ACCOUNTS,
     MongoAllProjects,
+    MongoKeyUses,
 )
-from tidemill_monitor.access.ports import ApiKeys, Installations, Projects, Roles, ServiceAccounts
+from tidemill_monitor.access.ports import ApiKeys, Installations, KeyUses, Projects, Roles, ServiceAccounts
 from tidemill_monitor.access.project_crud import ProjectCrud
+from tidemill_monitor.access.record_use import RecordUse
 from tidemill_monitor.access.revoke_tokens import RevokeTokens
 from tidemill_monitor.access.role_crud import RoleCrud
 from tidemill_monitor.access.rpcs import allowable_rpcs
@@ -52,6 +54,7 @@ class _Stores:
     api_keys: ApiKeys
     roles: Roles
     installations: Installations
+    uses: KeyUses
 
 
 def wire_access(settings: MonitorSettings, backend: Backend) -> WiredAccess:
@@ -81,6 +84,7 @@ def wire_access(settings: MonitorSettings, backend: Backend) -> WiredAccess:
         ),
         backend.aggregates("roles", ROLES, missing=RoleNotFound, topic=TOPIC, quota=settings.quota("roles")),
         backend.aggregates("installation", INSTALLATIONS, missing=ProjectNotFound, topic=TOPIC),
+        backend.indexed(MongoKeyUses(backend.database["key_uses"])),
     )
     every = MongoAllProjects(backend.database["projects"])
     return WiredAccess(
@@ -103,7 +107,13 @@ def _servicer(
     limits = Limits()
     grants = Grants(projects=projects, roles=roles, limits=limits)
     keys = ApiKeyCrud(
-        api_keys=api_keys, projects=projects, service_accounts=accounts, roles=roles, grants=grants, clock=clock
+        api_keys=api_keys,
+        projects=projects,
+        service_accounts=accounts,
+        roles=roles,
+        grants=grants,
+        uses=stores.uses,
+        clock=clock,
     )
     lifetimes = Lifetimes(
         keys=timedelta(days=settings.max_key_lifetime_days),
@@ -132,6 +142,7 @@ def _servicer(
             rpcs=rpcs,
             **shared,
         ),
+        record_use=RecordUse(uses=stores.uses, clock=clock),
         revoke_tokens=RevokeTokens(installations=stores.installations, clock=clock),
         exchange_token=ExchangeToken(
             projects=projects,

@@ -326,6 +326,7 @@ class ApiKey(_message.Message):
     CREDENTIAL_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     REVOKE_TIME_FIELD_NUMBER: _builtins.int
+    LAST_USE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -370,6 +371,10 @@ class ApiKey(_message.Message):
     def revoke_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the key was revoked; unset where it was not."""
 
+    @_builtins.property
+    def last_use_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When a service last took the key, to about a minute; unset where none did, or none has said so yet."""
+
     def __init__(
         self,
         *,
@@ -387,10 +392,11 @@ class ApiKey(_message.Message):
         credential: _builtins.str = ...,
         state: Global___ApiKeyState.ValueType = ...,
         revoke_time: _timestamp_pb2.Timestamp | None = ...,
+        last_use_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "revoke_time", b"revoke_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_use_time", b"last_use_time", "revoke_time", b"revoke_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "credential", b"credential", "etag", b"etag", "expire_time", b"expire_time", "id", b"id", "labels", b"labels", "project", b"project", "revoke_time", b"revoke_time", "roles", b"roles", "scopes", b"scopes", "seq", b"seq", "service_account", b"service_account", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "credential", b"credential", "etag", b"etag", "expire_time", b"expire_time", "id", b"id", "labels", b"labels", "last_use_time", b"last_use_time", "project", b"project", "revoke_time", b"revoke_time", "roles", b"roles", "scopes", b"scopes", "seq", b"seq", "service_account", b"service_account", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

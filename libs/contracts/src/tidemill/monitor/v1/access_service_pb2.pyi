@@ -1550,6 +1550,75 @@ class RevokeSubjectResponse(_message.Message):
 Global___RevokeSubjectResponse: _TypeAlias = RevokeSubjectResponse  # noqa: Y015
 
 @_typing.final
+class RecordUseRequest(_message.Message):
+    """RecordUseRequest carries uses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def uses(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyUse]:
+        """Required. The keys that were used, at most 1000."""
+
+    def __init__(
+        self,
+        *,
+        uses: _abc.Iterable[Global___KeyUse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["uses", b"uses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordUseRequest: _TypeAlias = RecordUseRequest  # noqa: Y015
+
+@_typing.final
+class RecordUseResponse(_message.Message):
+    """RecordUseResponse says that the uses are stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordUseResponse: _TypeAlias = RecordUseResponse  # noqa: Y015
+
+@_typing.final
+class KeyUse(_message.Message):
+    """KeyUse is the last use of an API key in one process."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    USE_TIME_FIELD_NUMBER: _builtins.int
+    credential: _builtins.str
+    """Required. The key's credential (its `jti`)."""
+    @_builtins.property
+    def use_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. When it was used; an earlier time than the recorded one changes nothing."""
+
+    def __init__(
+        self,
+        *,
+        credential: _builtins.str = ...,
+        use_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["use_time", b"use_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "use_time", b"use_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyUse: _TypeAlias = KeyUse  # noqa: Y015
+
+@_typing.final
 class WhoAmIRequest(_message.Message):
     """WhoAmIRequest asks for the caller."""
 

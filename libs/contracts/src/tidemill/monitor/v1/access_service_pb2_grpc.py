@@ -170,6 +170,11 @@ class AccessServiceStub:
                 request_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeSubjectRequest.SerializeToString,
                 response_deserializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeSubjectResponse.FromString,
                 _registered_method=True)
+        self.RecordUse = channel.unary_unary(
+                '/tidemill.monitor.v1.AccessService/RecordUse',
+                request_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RecordUseRequest.SerializeToString,
+                response_deserializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RecordUseResponse.FromString,
+                _registered_method=True)
         self.WhoAmI = channel.unary_unary(
                 '/tidemill.monitor.v1.AccessService/WhoAmI',
                 request_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.WhoAmIRequest.SerializeToString,
@@ -382,6 +387,13 @@ class AccessServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordUse(self, request, context):
+        """Records when API keys of the project were last used. Services call it, for each key once a minute at most.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WhoAmI(self, request, context):
         """Returns who calls, as the credential says.
         """
@@ -540,6 +552,11 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     servicer.RevokeSubject,
                     request_deserializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeSubjectRequest.FromString,
                     response_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeSubjectResponse.SerializeToString,
+            ),
+            'RecordUse': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordUse,
+                    request_deserializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RecordUseRequest.FromString,
+                    response_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RecordUseResponse.SerializeToString,
             ),
             'WhoAmI': grpc.unary_unary_rpc_method_handler(
                     servicer.WhoAmI,
@@ -1287,6 +1304,33 @@ class AccessService:
             '/tidemill.monitor.v1.AccessService/RevokeSubject',
             tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeSubjectRequest.SerializeToString,
             tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeSubjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordUse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.monitor.v1.AccessService/RecordUse',
+            tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RecordUseRequest.SerializeToString,
+            tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RecordUseResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -74,6 +74,8 @@ class AccessServiceStub:
     """
     RevokeSubject: _aio.UnaryUnaryMultiCallable[_access_service_pb2.RevokeSubjectRequest, _access_service_pb2.RevokeSubjectResponse]
     """Revokes all tokens of a person, a group or a service, of all projects, that were issued so far."""
+    RecordUse: _aio.UnaryUnaryMultiCallable[_access_service_pb2.RecordUseRequest, _access_service_pb2.RecordUseResponse]
+    """Records when API keys of the project were last used. Services call it, for each key once a minute at most."""
     WhoAmI: _aio.UnaryUnaryMultiCallable[_access_service_pb2.WhoAmIRequest, _access_service_pb2.WhoAmIResponse]
     """Returns who calls, as the credential says."""
     ExchangeToken: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ExchangeTokenRequest, _access_service_pb2.ExchangeTokenResponse]
@@ -303,6 +305,14 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_access_service_pb2.RevokeSubjectRequest, _abc.Awaitable[_access_service_pb2.RevokeSubjectResponse]],
     ) -> _abc.Awaitable[_access_service_pb2.RevokeSubjectResponse]:
         """Revokes all tokens of a person, a group or a service, of all projects, that were issued so far."""
+
+    @_abc_1.abstractmethod
+    def RecordUse(
+        self,
+        request: _access_service_pb2.RecordUseRequest,
+        context: _aio.ServicerContext[_access_service_pb2.RecordUseRequest, _abc.Awaitable[_access_service_pb2.RecordUseResponse]],
+    ) -> _abc.Awaitable[_access_service_pb2.RecordUseResponse]:
+        """Records when API keys of the project were last used. Services call it, for each key once a minute at most."""
 
     @_abc_1.abstractmethod
     def WhoAmI(
