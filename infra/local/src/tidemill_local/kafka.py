@@ -28,7 +28,7 @@ class KafkaNode:
     def command(self) -> list[str]:
         """Return the command line of the server."""
         # The young generation is used up to its end however little is in use: by default it is a third of the heap.
-        return [*self._java("-Xms64m", "-Xmx512m", "-Xmn32m"), "kafka.Kafka", str(self.settings)]
+        return [*self._java("-Xms64m", "-Xmx512m", "-Xmn16m"), "kafka.Kafka", str(self.settings)]
 
     def prepare(self) -> None:
         """Write the settings, and format the storage the first time.

@@ -6,6 +6,7 @@ what distributes tensors over processes, and losses that need scipy.
 
 import importlib
 import sys
+import threading
 from collections.abc import Callable
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 
 F = TypeVar("F")
 _COMPILER = "torch._dynamo"
+_lock = threading.Lock()
 
 
 def leave_out_training() -> None:
@@ -24,8 +26,13 @@ def leave_out_training() -> None:
     """
     import torch  # noqa: PLC0415 - seconds of imports, in services that have it anyway
 
-    if _COMPILER not in sys.modules:
-        _put_marks_in_its_place(torch)
+    with _lock:
+        if _COMPILER not in sys.modules:
+            _put_marks_in_its_place(torch)
+            _deny_distributed_and_scipy(torch)
+
+
+def _deny_distributed_and_scipy(torch: Any) -> None:  # noqa: ANN401 - the module
     from transformers.utils import import_utils  # noqa: PLC0415 - ditto
 
     there, sys.modules["scipy"] = sys.modules.get("scipy"), None  # type: ignore[assignment] # Python's way to say "not installed"

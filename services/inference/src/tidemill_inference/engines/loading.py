@@ -54,7 +54,7 @@ class EngineLoader:
         """Read the sizes of weights, and of a token in their cache, from the files; once is enough."""
 
         def sizes() -> tuple[int, int]:
-            leave_out_training()
+            leave_out_training()  # here as well, for this may come before `import_libraries` has done it
             from tidemill_inference.engines.transformers import weights as model_weights  # noqa: PLC0415 - seconds of imports
 
             name, dtype = weights.model.id, model_weights.dtype_of(self._options.numeric_format)
@@ -68,7 +68,6 @@ class EngineLoader:
         """Read weights from verified files into memory that was granted."""
 
         def read() -> "ModelWeights":
-            leave_out_training()
             from tidemill_inference.engines.transformers.weights import ModelWeights, dtype_of  # noqa: PLC0415 - ditto
 
             return ModelWeights(folder, name=weights.model.id, dtype=dtype_of(self._options.numeric_format))
@@ -115,4 +114,5 @@ def import_libraries() -> None:
     """Import the libraries ahead of the first load, which reports what fails here."""
     for module in ("lora", "engine"):
         with suppress(ImportError):
+            leave_out_training()
             import_module(f"tidemill_inference.engines.transformers.{module}")
