@@ -191,6 +191,7 @@ def service_environment(service: str, *, folder: StackFolder, stack: Addresses) 
         "ACCESS_ISSUERS": f"{ISSUER}=file:{folder.access.public_keys.absolute()}",
         "ACCESS_MONITOR_ADDRESS": stack.services["monitor"]["grpc"],
         "ACCESS_CREDENTIAL_FILE": str(folder.access.service(service).absolute()),
+        **({"SECRETS_KEY_FILE": str(folder.access.secret_keys.absolute())} if service == "inference" else {}),
         **({"SIGNING_KEYS_FILE": str(folder.access.signing_keys), "ISSUER": ISSUER} if service == "monitor" else {}),
         **{f"{other.upper()}_ADDRESS": stack.services[other]["grpc"] for other in CALLS.get(service, ())},
     }

@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, str] = {
     "roles": "access:roles",
     "service-accounts": "access:service_accounts",
     "keys": "access:keys",
+    "secrets": "secrets:secrets",
     "whoami": "access:whoami",
     "login": "login:login",
     "logout": "login:logout",

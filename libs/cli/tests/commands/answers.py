@@ -11,6 +11,7 @@ from tidemill.feedback.v1 import feedback_pb2 as fb
 from tidemill.feedback.v1 import feedback_service_pb2 as fb_rpc
 from tidemill.feedback.v1.curation_pb2 import Curation, CurationProgress
 from tidemill.inference.v1 import deployment_service_pb2 as dep_rpc
+from tidemill.inference.v1 import secret_service_pb2 as se_rpc
 from tidemill.inference.v1.deployment_pb2 import Deployment
 from tidemill.inference.v1.rollout_pb2 import (
     ROLLOUT_STATE_CANARY,
@@ -20,6 +21,7 @@ from tidemill.inference.v1.rollout_pb2 import (
     RolloutStep,
     StepCounts,
 )
+from tidemill.inference.v1.secret_pb2 import Secret
 from tidemill.ingest.v1 import dataset_service_pb2 as ds_rpc
 from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetPart, DatasetStatistics, DatasetVersion
 from tidemill.monitor.v1 import lineage_service_pb2 as li_rpc
@@ -151,6 +153,8 @@ async def _exported(_request: Any) -> AsyncIterator[ds_rpc.ExportDatasetVersionR
     yield ds_rpc.ExportDatasetVersionResponse(chunk=b"{}\n")
 
 
+SECRET = Secret(id="OPENAI_API_KEY", hosts=["https://api.openai.com"], revision=2, overridden=True)
+
 ANSWERS: dict[str, Callable[[Any], Any]] = {
     "feedback.v1.feedback_service:SubmitFeedback": _submitted,
     "feedback.v1.feedback_service:EraseEndUser": lambda _: fb_rpc.EraseEndUserResponse(erased=3, inferences=5),
@@ -196,6 +200,9 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     "inference.v1.deployment_service:RollBackRollout": lambda _: dep_rpc.RollBackRolloutResponse(
         deployment=deployment()
     ),
+    "inference.v1.secret_service:SetSecret": lambda r: se_rpc.SetSecretResponse(secret=r.secret),
+    "inference.v1.secret_service:ListSecrets": lambda _: se_rpc.ListSecretsResponse(secrets=[SECRET]),
+    "inference.v1.secret_service:DeleteSecret": lambda _: se_rpc.DeleteSecretResponse(secret=SECRET),
     "trainer.v1.model_registry_service:GetModelVersion": lambda _: mr_rpc.GetModelVersionResponse(
         version=model_version()
     ),

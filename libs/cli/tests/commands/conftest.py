@@ -35,13 +35,13 @@ class Terminal:
         said = self.typed(*arguments)
         return Said(said.code, said.text, json.loads(said.text) if "--json" in arguments else {})
 
-    def typed(self, *arguments: str) -> Said:
-        """Run a command whose output is more than one document."""
+    def typed(self, *arguments: str, piped: str = "") -> Said:
+        """Run a command whose output is more than one document, or that reads standard input."""
         environment = {**self.environment, "COLUMNS": str(WIDTH)}
         with pytest.MonkeyPatch.context() as patch:
             for console in (stdout, stderr):
                 patch.setattr(console, "width", WIDTH)  # rich read it from the environment at import
-            result = CliRunner().invoke(app, arguments, env=environment, catch_exceptions=False)
+            result = CliRunner().invoke(app, arguments, input=piped, env=environment, catch_exceptions=False)
         return Said(result.exit_code, result.output)
 
 

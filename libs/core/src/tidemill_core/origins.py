@@ -68,6 +68,12 @@ class Origin:
         """The IP address that the host is; None where it is a name."""
         return _literal(self.host)
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is this machine: a loopback address, or localhost."""
+        address = self.literal
+        return self.host == "localhost" if address is None else address.is_loopback
+
     def __str__(self) -> str:
         """Return it as it stands in an address."""
         host = f"[{self.host}]" if ":" in self.host else self.host

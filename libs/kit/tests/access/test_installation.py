@@ -11,6 +11,7 @@ from joserfc.jwk import KeySet, OKPKey
 
 from tidemill_kit.access.installation import AccessFiles
 from tidemill_kit.access.tokens import Claims, Token
+from tidemill_kit.store.envelope import Keyring
 
 
 @pytest.fixture
@@ -34,7 +35,9 @@ def test_only_the_owner_may_read_what_is_written(folder: AccessFiles) -> None:
         os.umask(before)
     written = list(folder.signing_keys.parent.iterdir())
 
-    assert {file.name for file in written} == {"signing-keys.json", "keys.json", "admin.token", "rag.token"}
+    assert {file.name for file in written} == {
+        *("signing-keys.json", "keys.json", "secrets.keys", "admin.token", "rag.token")
+    }
     assert {stat.S_IMODE(file.stat().st_mode) for file in written} == {0o600}
     assert stat.S_IMODE(folder.signing_keys.parent.stat().st_mode) == 0o700
 
@@ -49,6 +52,14 @@ def test_the_next_start_keeps_the_key_that_monitor_signs_by(folder: AccessFiles)
     assert [len(each["keys"]) for each in (first, again)] == [2, 2]
     assert again["keys"][0] == first["keys"][0]
     assert json.loads(folder.public_keys.read_text())["keys"][0] == published["keys"][0]
+
+
+def test_the_next_start_keeps_the_key_that_secrets_are_encrypted_by(folder: AccessFiles) -> None:
+    folder.write(["rag"])
+    envelope = Keyring.read(folder.secret_keys).seal(b"sk-1", "acme", "KEY")
+    folder.write(["rag"])
+
+    assert Keyring.read(folder.secret_keys).open(envelope, "acme", "KEY") == b"sk-1"
 
 
 def test_the_next_start_takes_the_earlier_tokens_away(folder: AccessFiles) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from pydantic_settings import SettingsConfigDict
 
+from tidemill_core.envelope import Envelope
 from tidemill_kit.runtime.encryption import EncryptionSettings
 from tidemill_kit.store.envelope import (
     EncryptionKeyMissing,
     EncryptionKeysUnusable,
-    Envelope,
     EnvelopeBroken,
     Keyring,
     keyring_of,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # a command loads only the stubs that it uses
     from tidemill.inference.v1.deployment_service_pb2_grpc import DeploymentServiceStub
     from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
     from tidemill.inference.v1.prompt_service_pb2_grpc import PromptServiceStub
+    from tidemill.inference.v1.secret_service_pb2_grpc import SecretServiceStub
     from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceStub
     from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub
     from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
@@ -285,6 +286,8 @@ class Connection:
     """Deployments and their rollouts."""
     inferences: "_Stub[InferenceServiceStub]" = _Stub("inference", "inference")
     """Generation, and recorded inferences."""
+    secrets: "_Stub[SecretServiceStub]" = _Stub("inference", "secret")
+    """Keys of remote models."""
     feedback: "_Stub[FeedbackServiceStub]" = _Stub("feedback", "feedback")
     """Ratings, comments and corrections."""
     curations: "_Stub[CurationServiceStub]" = _Stub("feedback", "curation")

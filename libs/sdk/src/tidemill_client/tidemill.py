@@ -38,6 +38,7 @@ from tidemill_client.models import Models
 from tidemill_client.pages import each
 from tidemill_client.reactions import ANONYMOUS, Rater, Reactions
 from tidemill_client.rollouts import Rollouts
+from tidemill_client.secrets import Secrets
 from tidemill_client.training import Training
 from tidemill_client.values import Json, struct_of, user
 from tidemill_core.errors import TidemillError
@@ -111,6 +112,8 @@ class Tidemill:
         """Deployments."""
         self.inferences = Inferences(self.connection)
         """The recorded inferences of a project."""
+        self.secrets = Secrets(self.connection)
+        """Keys of remote models; their values are written only."""
         self.feedback = Reactions(self.connection)
         """Ratings, comments and corrections."""
         self.datasets = Datasets(self.connection)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tidemill.inference.v1.deployment_service_pb2_grpc import add_DeploymentServiceServicer_to_server
 from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from tidemill.inference.v1.prompt_service_pb2_grpc import add_PromptServiceServicer_to_server
+from tidemill.inference.v1.secret_service_pb2_grpc import add_SecretServiceServicer_to_server
 from tidemill_core.application import SystemClock
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.domain.deployment import Deployment
@@ -30,6 +31,7 @@ from tidemill_inference.prompts.grpc import GrpcPromptService
 from tidemill_inference.prompts.mongo import PROMPTS
 from tidemill_inference.rollouts.commands import RolloutCommands
 from tidemill_inference.rollouts.wiring import RolloutParts, wire_rollouts
+from tidemill_inference.secrets.wiring import wire_secrets
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.service.app import App, Worker
 from tidemill_kit.service.backend import Backend
@@ -59,9 +61,8 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     retriever = RagRetriever(rag, timeout_s=settings.call_timeout_s)
     processes = BoundedProcesses(settings.prompt_limits, "prompts", (*chat_prompts.IMPORTS, *bounded_templates.IMPORTS))
     templates, live = BoundedTemplates(processes), MongoLiveModels(backend.database["deployments"])
-    engines = wire_engines(
-        settings, backend, trainer=trainer, live=live, chat_processes=processes, environment=environment
-    )
+    secrets = wire_secrets(settings, backend, environment)
+    engines = wire_engines(settings, backend, trainer=trainer, live=live, chat_processes=processes, keys=secrets.keys)
     pool, models, warm_up = engines.pool, engines.models, engines.warm_up
     rollouts = wire_rollouts(
         settings, backend, deployments=stores.deployments, models=models, engines=pool, trainer=trainer
@@ -85,12 +86,14 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             (add_PromptServiceServicer_to_server, wire_prompts(stores, templates)),
             (add_DeploymentServiceServicer_to_server, deployments),
             (add_InferenceServiceServicer_to_server, generation.servicer),
+            (add_SecretServiceServicer_to_server, secrets.servicer),
         ],
         consumers=rollouts.consumers,
         components=[templates, pool, Worker("warm-up", warm_up.run), generation],
         workers=[
             rollouts.controllers.advancing,
             rollouts.controllers.holding,
+            *secrets.controllers,
             wire_sweeps(settings, backend, rollouts.forget),
             Worker("follow-ups", lambda: rollouts.follow_ups.run(generation.shadow)),
         ],

@@ -10,6 +10,7 @@ NotFound
 ├── DeploymentNotFound
 ├── InferenceNotFound
 ├── RolloutNotFound
+├── SecretNotFound
 ├── TextGone                a passage's text was erased, or is past its retention
 └── ReferenceNotFound       a deployment names a model, prompt or collection that is not there
 PreconditionFailed
@@ -19,6 +20,7 @@ PreconditionFailed
 ├── ModelNotReady
 ├── ModelRefused            its files are not what the registry says, or cannot be served
 ├── SecretMissing
+├── SecretsNotKept          the operator has configured no key to encrypt secrets by
 ├── NoActiveRollout         there is no candidate to promote, approve or roll back
 ├── ApprovalsMissing
 └── CandidateNotReady       its version is gone, not ready, or cannot be loaded
@@ -174,11 +176,33 @@ class SecretMissing(PreconditionFailed):
     reason = "SECRET_MISSING"
 
     def __init__(self, name: str, *, project: str, origin: str, variable: str) -> None:
-        by_variable = f"set {variable} and {variable}__HOSTS, or " if variable else ""
+        by_variable = f"{variable} and {variable}__HOSTS, or " if variable else ""
         super().__init__(
-            f"project {project} has no secret {name} that may be sent to {origin}: {by_variable}put the files {name} "
-            f"and {name}.hosts into the folder {project} of INFERENCE_SECRETS_DIR; the hosts name {origin}",
+            f"project {project} has no secret {name} that may be sent to {origin}: an admin of the project sets it by "
+            f"`tidemill secrets set {name} --host {origin}`, or the operator by {by_variable}the files {name} and "
+            f"{name}.hosts in the folder {project} of INFERENCE_SECRETS_DIR",
             secret=name,
+        )
+
+
+class SecretNotFound(NotFound):
+    """No secret with this id in the caller's project."""
+
+    reason = "SECRET_NOT_FOUND"
+
+    def __init__(self, secret: str) -> None:
+        super().__init__(f"there is no secret {secret} in this project", secret=secret)
+
+
+class SecretsNotKept(PreconditionFailed):
+    """This installation has no key to encrypt secrets by."""
+
+    reason = "SECRETS_NOT_KEPT"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this installation keeps no secrets of projects: have the operator set INFERENCE_SECRETS_KEY_FILE, a file "
+            "(mode 0600) with the output of `openssl rand -base64 32`"
         )
 
 

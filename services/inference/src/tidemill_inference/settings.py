@@ -10,15 +10,31 @@ from pydantic_settings import SettingsConfigDict
 
 from tidemill_core.origins import AllowedHosts
 from tidemill_inference.generation.citations.citations import DEFAULT_CHARACTERS, DEFAULT_THRESHOLD
+from tidemill_inference.secrets.domain import HostRules
 from tidemill_kit.http.settings import HttpSettings
 from tidemill_kit.models.numeric_format import ModelSettings
+from tidemill_kit.runtime.encryption import EncryptionSettings
 from tidemill_kit.runtime.separated import Separated
 from tidemill_kit.workers.bounded_processes import ProcessLimits
 
 _MB = 1024 * 1024
+PROVIDERS = (
+    "api.anthropic.com",
+    "api.cohere.com",
+    "api.deepseek.com",
+    "api.fireworks.ai",
+    "api.groq.com",
+    "api.mistral.ai",
+    "api.openai.com",
+    "api.together.xyz",
+    "api.x.ai",
+    "generativelanguage.googleapis.com",
+    "openrouter.ai",
+)
+"""Providers of models whose API is compatible with OpenAI's."""
 
 
-class InferenceSettings(ModelSettings, HttpSettings):
+class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
     """Settings of inference.
 
     A project's secret NAME comes from INFERENCE_SECRET_<PROJECT>__<NAME>, for the hosts in ..._<NAME>__HOSTS, or from
@@ -56,6 +72,11 @@ class InferenceSettings(ModelSettings, HttpSettings):
     """The folder for models; it may be emptied while the service is stopped."""
     model_bucket: str = "tidemill-trainer-exchange"
     """The trainer's exchange bucket, which holds the files of models."""
+    secrets_allowed_hosts: Separated = PROVIDERS
+    """Hosts (`host` or `host:port`, separated by commas; `*` for all) that projects may have their secrets sent to.
+
+    Secrets of the operator are not bound by it. Secrets are sent without TLS to this machine only.
+    """
     secrets_dir: Path | None = None
     """A folder with a folder per project.
 
@@ -109,6 +130,8 @@ class InferenceSettings(ModelSettings, HttpSettings):
     """Prompts of one project that may wait for a process; further ones are RESOURCE_EXHAUSTED."""
     max_prompts: int = Field(1000, ge=1)
     """Prompts per project."""
+    max_secrets: int = Field(100, ge=1)
+    """Secrets per project."""
     max_deployments: int = Field(1000, ge=1)
     """Deployments per project."""
     tokenizer_cpu_s: float = Field(5.0, gt=0)
@@ -172,4 +195,10 @@ class InferenceSettings(ModelSettings, HttpSettings):
     @classmethod
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         AllowedHosts.of(value)
+        return value
+
+    @field_validator("secrets_allowed_hosts")
+    @classmethod
+    def _secret_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        HostRules.of(value)
         return value

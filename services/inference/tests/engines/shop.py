@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from services.inference.tests.engines.operator_keys import OperatorKeys
 from services.inference.tests.tiny_model import write_tiny_adapter, write_tiny_model
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import DependencyUnavailable
@@ -17,7 +18,6 @@ from tidemill_inference.engines.memory import EngineMemory
 from tidemill_inference.engines.pool import LoadedEngines
 from tidemill_inference.engines.ports import Engine, LiveModel, ModelVersion
 from tidemill_inference.engines.remote import RemoteEngines, RemoteOptions
-from tidemill_inference.engines.secrets import Secrets
 from tidemill_inference.engines.transformers.engine import TransformersEngine
 from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_kit.models.artifacts import ArtifactCache
@@ -145,5 +145,5 @@ def a_shop(folder: Path, *, memory_bytes: int = 100 * MB, idle_s: float = 0.0) -
     )
     cache = ArtifactCache(folder / "cache", ExchangeBucket(objects, BUCKET))
     live = Live()
-    remote = RemoteEngines(Secrets({}, None), RemoteOptions())
+    remote = RemoteEngines(OperatorKeys(), RemoteOptions())
     return Shop(LoadedEngines(cache, remote, live, options), live, chat, objects, folder)

@@ -9,18 +9,19 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 
 from services.inference.tests.engines.openai_server import GOOD, WORDS, openai_server, streams
+from services.inference.tests.engines.operator_keys import OperatorKeys
 from tidemill_core.errors import DependencyUnavailable, PreconditionFailed, TidemillError
 from tidemill_core.origins import AllowedHosts, IPAddress, Origin
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.guarded_transport import GuardedTransport
 from tidemill_inference.engines.openai import OpenAiEngine
 from tidemill_inference.engines.ports import Piece, RemoteModel
-from tidemill_inference.engines.remote import RemoteEngines, RemoteOptions
-from tidemill_inference.engines.secrets import Secrets
+from tidemill_inference.engines.remote import Keys, RemoteEngines, RemoteOptions
 from tidemill_inference.errors import AddressRefused, SecretMissing
 from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_kit.outgoing.resolver import SystemResolver
@@ -43,9 +44,9 @@ class Names:
 
 @asynccontextmanager
 async def engines(
-    options: RemoteOptions = HERE, *, secrets: Secrets | None = None, resolve: Names | None = None
+    options: RemoteOptions = HERE, *, secrets: Keys | None = None, resolve: Names | None = None
 ) -> AsyncIterator[RemoteEngines]:
-    made = RemoteEngines(secrets or Secrets({}, None), options, resolve=resolve)
+    made = RemoteEngines(secrets or OperatorKeys(), options, resolve=resolve)
     try:
         yield made
     finally:
@@ -90,7 +91,7 @@ async def test_an_address_of_the_attacker_gets_not_a_byte_of_a_foreign_key(tmp_p
     (tmp_path / "acme" / "FILE").write_text("sk-CANARY")
     (tmp_path / "acme" / "FILE.hosts").write_text("https://api.openai.com")
     environment = {"INFERENCE_SECRET_ACME__KEY": "sk-CANARY", "INFERENCE_SECRET_ACME__KEY__HOSTS": "api.openai.com"}
-    async with listener() as evil, engines(secrets=Secrets(environment, tmp_path)) as made:
+    async with listener() as evil, engines(secrets=OperatorKeys(environment, tmp_path)) as made:
         for base in ("http://127.0.0.1:{}/v1", "http://127.0.0.1:{}/api.openai.com", "http://LOCALHOST:{}"):
             for project in ("acme", "globex", "globex/../acme"):
                 for name in ("KEY", "FILE", "ACME__KEY", "../acme/FILE", "FILE.hosts"):
@@ -204,7 +205,7 @@ async def test_a_redirect_is_followed_neither_with_a_body_nor_with_a_key(status:
 
         async with openai_server(away) as server:
             environment["INFERENCE_SECRET_ACME__KEY__HOSTS"] = server.url
-            async with engines(secrets=Secrets(environment, None)) as made:
+            async with engines(secrets=OperatorKeys(environment, None)) as made:
                 with pytest.raises(DependencyUnavailable, match=str(status)):
                     await asked(made, RemoteModel(model="gpt", base_url=server.url, secret="KEY"))  # noqa: S106
 
@@ -215,13 +216,13 @@ async def test_a_redirect_is_followed_neither_with_a_body_nor_with_a_key(status:
 async def test_without_tls_a_host_has_to_be_named_by_the_operator() -> None:
     async with engines(RemoteOptions()) as made:
         with pytest.raises(AddressRefused, match="INFERENCE_REMOTE_HOSTS"):
-            made.check("acme", RemoteModel(model="gpt", base_url="http://api.example/v1"))
-        made.check("acme", RemoteModel(model="gpt", base_url="https://api.example/v1"))
+            await made.check("acme", RemoteModel(model="gpt", base_url="http://api.example/v1"))
+        await made.check("acme", RemoteModel(model="gpt", base_url="https://api.example/v1"))
 
 
 async def test_a_changed_key_is_sent_with_the_next_request(tmp_path: Path) -> None:
     (tmp_path / "acme").mkdir()
-    async with openai_server(streams(*GOOD)) as server, engines(secrets=Secrets({}, tmp_path)) as made:
+    async with openai_server(streams(*GOOD)) as server, engines(secrets=OperatorKeys({}, tmp_path)) as made:
         (tmp_path / "acme" / "KEY.hosts").write_text(server.url)
         model = RemoteModel(model="gpt", base_url=server.url, secret="KEY")  # noqa: S106 - a name
         for value in ("sk-1", "sk-2"):
@@ -229,6 +230,38 @@ async def test_a_changed_key_is_sent_with_the_next_request(tmp_path: Path) -> No
             assert await asked(made, model) == "".join(WORDS)
 
     assert server.keys == ["Bearer sk-1", "Bearer sk-2"]
+
+
+class Changing:
+    """Implements `Keys`: one key, which a test changes or takes away."""
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+    async def key_for(self, project: str, name: str, *, origin: Origin) -> SecretStr:
+        await asyncio.sleep(0)
+        if not self.value:
+            raise SecretMissing(name, project=project, origin=str(origin), variable="")
+        return SecretStr(self.value)
+
+
+async def test_the_client_of_a_superseded_key_is_let_go_after_its_last_request() -> None:
+    keys = Changing("sk-1")
+    async with openai_server(streams(*GOOD)) as server, engines(secrets=keys) as made:
+        model = RemoteModel(model="gpt", base_url=server.url, secret="KEY")  # noqa: S106 - a name
+        async with made.use("acme", model) as before:
+            keys.value = "sk-2"
+            assert await asked(made, model) == "".join(WORDS)
+            assert await said(before) == "".join(WORDS)  # a request that runs is not broken off
+        with pytest.raises(RuntimeError, match="closed"):
+            await said(before)
+        assert len(made._clients) == 1  # noqa: SLF001 - told nowhere else
+        keys.value = ""
+        with pytest.raises(SecretMissing):
+            await asked(made, model)
+        assert not made._clients  # noqa: SLF001 - ditto
+
+    assert server.keys == ["Bearer sk-2", "Bearer sk-1"]
 
 
 async def test_clients_that_are_unused_are_let_go_and_those_in_use_stay() -> None:

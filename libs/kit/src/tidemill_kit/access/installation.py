@@ -1,4 +1,4 @@
-"""What an installation starts with: the key that its tokens are signed by, its services' tokens, and its admin's.
+"""What an installation starts with: the keys that tokens are signed by and secrets encrypted, and its first tokens.
 
 `python -m tidemill_kit.access.installation FOLDER SERVICE...` writes them. The signing key, by which monitor issues
 tokens, is made once and kept. What is written here is signed by a key of its own, which each run makes anew: repeat it
@@ -6,7 +6,9 @@ to renew these tokens, and services take the earlier ones no more as soon as the
 """
 
 import argparse
+import base64
 import json
+import os
 import time
 import uuid
 from collections.abc import Iterable
@@ -48,6 +50,11 @@ class AccessFiles:
         """The token of the installation's admin."""
         return self.folder / "admin.token"
 
+    @property
+    def secret_keys(self) -> Path:
+        """What secrets are encrypted by: made once and kept, because without it no secret can be read."""
+        return self.folder / "secrets.keys"
+
     def service(self, name: str) -> Path:
         """Return the file with the token that a service calls others with."""
         return self.folder / f"{name}.token"
@@ -55,6 +62,8 @@ class AccessFiles:
     def write(self, services: Iterable[str], *, issuer: str = ISSUER, days: int = MAX_DAYS) -> None:
         """Write them all; earlier tokens of this folder count no more where its public keys have been read again."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self.secret_keys.exists():
+            replace_private(self.secret_keys, base64.b64encode(os.urandom(32)) + b"\n")
         kept, fresh = self._kept_keys(), _key(_REPLACED + uuid.uuid4().hex)
         keys = [*(kept or [_key()]), fresh]
         private = {"keys": [key.as_dict(private=True) for key in keys]}

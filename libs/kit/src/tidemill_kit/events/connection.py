@@ -19,6 +19,7 @@ from aiokafka.errors import (
 )
 
 from tidemill_core.errors import DependencyUnavailable
+from tidemill_core.origins import AllowedHosts
 from tidemill_core.transport_security import ClientCredentials, KafkaServers, Secret
 from tidemill_kit.events.records import KAFKA
 
@@ -126,16 +127,18 @@ class EndpointTokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka h
             return self._token
 
     async def _fetched(self) -> tuple[str, float]:
-        import httpx2  # noqa: PLC0415 - a third of a second, which only clients with an endpoint need
+        # A third of a second, which only clients with an endpoint need.
+        from tidemill_kit.outgoing.client import HttpError, InvalidAddress, outgoing_client  # noqa: PLC0415
 
         form = {"grant_type": "client_credentials"}
         if self._credentials.scope:
             form["scope"] = self._credentials.scope
-        auth = httpx2.BasicAuth(self._credentials.client_id, self._credentials.client_secret.read())
+        auth = (self._credentials.client_id, self._credentials.client_secret.read())
+        allowed = AllowedHosts.of_addresses(self._credentials.url)
         body = b""
         try:
             async with (
-                httpx2.AsyncClient(follow_redirects=False, timeout=_ENDPOINT_S) as client,
+                outgoing_client(allowed=allowed, timeout_s=_ENDPOINT_S) as client,
                 client.stream("POST", self._credentials.url, data=form, auth=auth) as response,
             ):
                 if response.status_code != _OK:
@@ -146,7 +149,7 @@ class EndpointTokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka h
                     if len(body) > _MAX_ANSWER_BYTES:
                         message = f"its answer exceeds {_MAX_ANSWER_BYTES} bytes"
                         raise ValueError(message)
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        except (HttpError, InvalidAddress) as error:
             raise OSError(type(error).__name__) from None
         return _token_of(body)
 

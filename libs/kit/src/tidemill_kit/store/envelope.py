@@ -2,8 +2,8 @@
 
 Each value is encrypted by a data key of its own (AES-256-GCM, NIST SP 800-38D), and that by a key of the operator
 (AES key wrap, RFC 3394, NIST SP 800-38F). A data key encrypts once, so no nonce is ever used twice with it; key wrap
-needs none. What a value belongs to, such as its project, name and version, is authenticated with it: a record that is
-moved to another place, or an older one that is put back, does not open there.
+needs none. What a value belongs to, such as its project, name and version, is authenticated with it: one that is moved
+to another place, or an older one in a newer place, does not open there.
 """
 
 import base64
@@ -13,13 +13,14 @@ import hmac
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
+from tidemill_core.envelope import Envelope
 from tidemill_core.errors import PreconditionFailed
 from tidemill_kit.runtime.encryption import EncryptionSettings
 from tidemill_kit.runtime.settings import env_prefix
@@ -57,16 +58,6 @@ class EncryptionKeysUnusable(PreconditionFailed):
     """The keys of the settings cannot be used; says which one by its place, and nothing of it."""
 
     reason = "ENCRYPTION_KEYS_UNUSABLE"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
-    """One encrypted value, as it may be stored."""
-
-    key_id: str
-    wrapped_key: bytes = field(repr=False)
-    nonce: bytes = field(repr=False)
-    ciphertext: bytes = field(repr=False)
 
 
 class Keyring:

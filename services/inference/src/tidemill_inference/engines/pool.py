@@ -96,7 +96,7 @@ class LoadedEngines:
     async def prepare(self, project: str, model: ModelVersion, *, holder: str) -> None:
         """See `Engines.prepare`."""
         if model.remote is not None:
-            self._remote.check(project, model.remote)
+            await self._remote.check(project, model.remote)
             return
         async with self._used(project, model) as placed:
             placed.holders.add((project, holder))

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pydantic import SecretStr
 
@@ -12,8 +13,7 @@ from tidemill_core.origins import AllowedHosts, Origin
 from tidemill_inference.engines.guarded_transport import GuardedTransport
 from tidemill_inference.engines.openai import OpenAiEngine
 from tidemill_inference.engines.ports import RemoteModel
-from tidemill_inference.engines.secrets import Secrets
-from tidemill_inference.errors import AddressRefused
+from tidemill_inference.errors import AddressRefused, SecretMissing
 from tidemill_kit.outgoing.resolver import Resolver, SystemResolver
 
 _Key = tuple[str, RemoteModel, str]
@@ -30,23 +30,38 @@ class RemoteOptions:
     max_clients: int = 64
 
 
+class Keys(Protocol):
+    """The keys that remote models are called with."""
+
+    async def key_for(self, project: str, name: str, *, origin: Origin) -> SecretStr:
+        """Return a project's secret for a host.
+
+        Raises:
+            SecretMissing: the project has none of this name for this host.
+
+        """
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class _Client:
     engine: OpenAiEngine
     users: int = 0
+    superseded: bool = False
+    """Its key counts no more: it is closed as soon as no request uses it."""
 
 
 class RemoteEngines:
-    """Looks a model's key up for each use: another one is another client."""
+    """Looks a model's key up for each use: another one is another client, and that of the key before is let go."""
 
-    def __init__(self, secrets: Secrets, options: RemoteOptions, *, resolve: Resolver | None = None) -> None:
-        self._secrets = secrets
+    def __init__(self, keys: Keys, options: RemoteOptions, *, resolve: Resolver | None = None) -> None:
+        self._keys = keys
         self._options = options
         self._system = SystemResolver()
         self._resolve = resolve or self._system
         self._clients: OrderedDict[_Key, _Client] = OrderedDict()
 
-    def check(self, project: str, model: RemoteModel) -> None:
+    async def check(self, project: str, model: RemoteModel) -> None:
         """Refuse a model whose address may not be called, or whose key is not there.
 
         Raises:
@@ -54,7 +69,7 @@ class RemoteEngines:
             SecretMissing: the project has no such secret for this host.
 
         """
-        self._key(project, model)
+        await self._key(project, model)
 
     @asynccontextmanager
     async def use(self, project: str, model: RemoteModel) -> AsyncIterator[OpenAiEngine]:
@@ -64,7 +79,11 @@ class RemoteEngines:
             As `check`.
 
         """
-        origin, secret = self._key(project, model)
+        try:
+            origin, secret = await self._key(project, model)
+        except SecretMissing:
+            await self._supersede(project, model)
+            raise
         digest = hashlib.sha256(secret.get_secret_value().encode()).hexdigest() if secret else ""
         key = (project, model, digest)
         client = self._clients.get(key)
@@ -73,10 +92,13 @@ class RemoteEngines:
         client.users += 1
         try:
             self._clients.move_to_end(key)
+            await self._supersede(project, model, by=digest)
             await self._let_go()
             yield client.engine
         finally:
             client.users -= 1
+            if client.superseded and not client.users:
+                await client.engine.close()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -85,7 +107,7 @@ class RemoteEngines:
             await client.engine.close()
         self._system.close()
 
-    def _key(self, project: str, model: RemoteModel) -> tuple[Origin, SecretStr | None]:
+    async def _key(self, project: str, model: RemoteModel) -> tuple[Origin, SecretStr | None]:
         try:
             origin = Origin.of(model.base_url)
         except ValueError as error:
@@ -93,7 +115,7 @@ class RemoteEngines:
         if origin.scheme != "https" and not self._options.allowed.allow(origin):
             why = f"{origin} is without TLS: use https, or have the operator name the host in INFERENCE_REMOTE_HOSTS"
             raise AddressRefused(model.model, why=why)
-        return origin, self._secrets.key_for(project, model.secret, origin=origin) if model.secret else None
+        return origin, await self._keys.key_for(project, model.secret, origin=origin) if model.secret else None
 
     def _made(self, project: str, model: RemoteModel, origin: Origin, secret: SecretStr | None) -> OpenAiEngine:
         options = self._options
@@ -112,6 +134,14 @@ class RemoteEngines:
             retries=options.retries,
             frank=options.allowed.allow(origin),
         )
+
+    async def _supersede(self, project: str, model: RemoteModel, *, by: str | None = None) -> None:
+        """Let the clients with other keys of the model go; those in use at the end of their requests."""
+        for key in [each for each in self._clients if each[:2] == (project, model) and each[2] != by]:
+            client = self._clients.pop(key)
+            client.superseded = True
+            if not client.users:
+                await client.engine.close()
 
     async def _let_go(self) -> None:
         """Close what was not used for longest and is not in use, beyond what may stay."""

@@ -1,6 +1,5 @@
 """Puts the engines together."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import grpc
@@ -12,8 +11,7 @@ from tidemill_inference.engines.loaded_before import LoadedBefore
 from tidemill_inference.engines.loading import EngineOptions
 from tidemill_inference.engines.pool import LoadedEngines
 from tidemill_inference.engines.ports import LiveModels
-from tidemill_inference.engines.remote import RemoteEngines, RemoteOptions
-from tidemill_inference.engines.secrets import Secrets
+from tidemill_inference.engines.remote import Keys, RemoteEngines, RemoteOptions
 from tidemill_inference.engines.trainer import TrainerModels
 from tidemill_inference.engines.warm_up import WarmUp
 from tidemill_inference.settings import InferenceSettings
@@ -44,9 +42,9 @@ def wire_engines(  # noqa: PLR0913 - keyword-only, and each of another kind
     trainer: grpc.aio.Channel,
     live: LiveModels,
     chat_processes: BoundedProcesses,
-    environment: Mapping[str, str],
+    keys: Keys,
 ) -> EngineParts:
-    """Return the engines; `environment` holds the secrets of remote models."""
+    """Return the engines; `keys` has those of remote models."""
     tokenizers = BoundedProcesses(settings.tokenizer_limits, "tokenizers", bounded_tokenizers.IMPORTS)
     backend.on_stop(tokenizers.stop)
     before = LoadedBefore(settings.data_dir / "loaded.json")
@@ -70,8 +68,7 @@ def wire_engines(  # noqa: PLR0913 - keyword-only, and each of another kind
         max_clients=settings.remote_clients,
     )
     cache = ArtifactCache(settings.data_dir, backend.bucket(settings.model_bucket))
-    secrets = Secrets(environment, settings.secrets_dir)
-    pool = LoadedEngines(cache, RemoteEngines(secrets, remote), live, options)
+    pool = LoadedEngines(cache, RemoteEngines(keys, remote), live, options)
     backend.dependencies.append(Dependency(name="engine", probe=pool.probe, needed_to_start=False))
     models = TrainerModels(trainer, timeout_s=settings.call_timeout_s, recheck_s=settings.remote_recheck_s)
     return EngineParts(pool=pool, models=models, warm_up=WarmUp(models, pool, first=before.read))

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from tidemill_core.origins import Origin
-from tidemill_inference.engines.secrets import Secrets
 from tidemill_inference.errors import SecretMissing
+from tidemill_inference.secrets.operator import OperatorSecrets
 
 API = Origin.of("https://api.openai.com/v1")
 OF_ACME = {
@@ -14,7 +14,7 @@ OF_ACME = {
 
 
 def test_a_project_gets_its_secret_for_the_hosts_that_the_operator_named() -> None:
-    secrets = Secrets(OF_ACME, None)
+    secrets = OperatorSecrets(OF_ACME, None)
 
     for origin in (API, Origin.of("https://eu.example:8443/")):
         assert secrets.key_for("acme", "KEY", origin=origin).get_secret_value() == "sk-CANARY"
@@ -32,7 +32,7 @@ def test_a_project_gets_its_secret_for_the_hosts_that_the_operator_named() -> No
 )
 def test_another_scheme_host_or_port_gets_nothing(address: str) -> None:
     with pytest.raises(SecretMissing):
-        Secrets(OF_ACME, None).key_for("acme", "KEY", origin=Origin.of(address))
+        OperatorSecrets(OF_ACME, None).key_for("acme", "KEY", origin=Origin.of(address))
 
 
 @pytest.mark.parametrize("project", ["globex", "acme-2", "acm", "", "../acme", "ACME", "acme__key"])
@@ -43,7 +43,7 @@ def test_no_other_project_and_no_other_spelling_gets_it(project: str, name: str,
     (tmp_path / "acme" / "KEY.hosts").write_text("https://api.openai.com")
 
     with pytest.raises(SecretMissing):
-        Secrets(OF_ACME, tmp_path).key_for(project, name, origin=API)
+        OperatorSecrets(OF_ACME, tmp_path).key_for(project, name, origin=API)
 
 
 def test_no_variable_is_the_secret_of_two_projects() -> None:
@@ -51,21 +51,21 @@ def test_no_variable_is_the_secret_of_two_projects() -> None:
 
     for project, name in (("a", "B__KEY"), ("a--b", "KEY")):
         with pytest.raises(SecretMissing):
-            Secrets(environment, None).key_for(project, name, origin=API)
+            OperatorSecrets(environment, None).key_for(project, name, origin=API)
 
 
 def test_a_secret_without_a_project_or_without_hosts_is_sent_nowhere() -> None:
     environment = {"INFERENCE_SECRET_KEY": "sk-1", "INFERENCE_SECRET_ACME__KEY": "sk-2"}
 
     with pytest.raises(SecretMissing):
-        Secrets(environment, None).key_for("acme", "KEY", origin=API)
+        OperatorSecrets(environment, None).key_for("acme", "KEY", origin=API)
 
 
 def test_a_refusal_does_not_say_whether_the_secret_is_there() -> None:
     reported = set()
     for environment in (OF_ACME, {}):
         with pytest.raises(SecretMissing) as refused:
-            Secrets(environment, None).key_for("acme", "KEY", origin=Origin.of("https://evil.example"))
+            OperatorSecrets(environment, None).key_for("acme", "KEY", origin=Origin.of("https://evil.example"))
         reported.add((refused.value.message, str(refused.value.metadata)))
 
     assert len(reported) == 1
@@ -73,7 +73,7 @@ def test_a_refusal_does_not_say_whether_the_secret_is_there() -> None:
 
 
 def test_a_changed_file_counts_at_the_next_call(tmp_path: Path) -> None:
-    secrets, folder = Secrets({}, tmp_path), tmp_path / "my--team"
+    secrets, folder = OperatorSecrets({}, tmp_path), tmp_path / "my--team"
     folder.mkdir()
     (folder / "KEY.hosts").write_text("# not an address\napi.openai.com\nhttp://inner:8000\n")
     for value in ("sk-1", "sk-2"):

@@ -1,4 +1,4 @@
-"""Keys for remote models: of a project, for hosts; from the environment or a folder of files; never logged or stored.
+"""The operator's keys for remote models: of a project, for hosts; from the environment or a folder of files.
 
 The operator gives a key its hosts (scheme, host, port), and it is sent nowhere else, whatever a project asks for.
 """
@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Z][A-Z0-9_]{0,127}")
 _log = structlog.get_logger(__name__)
 
 
-class Secrets:
+class OperatorSecrets:
     """Looks a secret and its hosts up each time it is needed, so that a changed one counts at the next request."""
 
     def __init__(self, environment: Mapping[str, str], folder: Path | None) -> None:
@@ -39,8 +39,16 @@ class Secrets:
         """
         found = self._found(project, name)
         if found is None or origin not in _origins(found[1], variable=f"{project}/{name}"):
-            raise SecretMissing(name, project=project, origin=str(origin), variable=_variable(project, name))
+            raise SecretMissing(name, project=project, origin=str(origin), variable=self.variable(project, name))
         return SecretStr(found[0])
+
+    def has(self, project: str, name: str) -> bool:
+        """See `Operators.has`."""
+        return self._found(project, name) is not None
+
+    def variable(self, project: str, name: str) -> str:
+        """Return the variable of a secret; "" where its name could be read as another project's secret too."""
+        return _variable(project, name)
 
     def _found(self, project: str, name: str) -> tuple[str, str] | None:
         """Return a secret and the text that lists its hosts."""
