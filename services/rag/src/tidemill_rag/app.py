@@ -32,7 +32,7 @@ from tidemill_rag.search.reconcile import StalePoints
 from tidemill_rag.search.search import Search
 from tidemill_rag.settings import RagSettings
 from tidemill_rag.vectors.ports import VectorStore
-from tidemill_rag.vectors.wiring import edge_holds, wire_vectors
+from tidemill_rag.vectors.wiring import edge_holds, graph_builds, wire_vectors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ async def build_app(settings: RagSettings) -> App:
         ],
         consumers=[documents(record)],
         components=edge_holds(settings, backend),
-        workers=[indexes, Worker("stale_points", stale.run)],
+        workers=[indexes, Worker("stale_points", stale.run), *graph_builds(settings, parts.vectors)],
     )
 
 

@@ -41,6 +41,8 @@ class RagSettings(ModelSettings):
     """The API key of the Qdrant server; requires https."""
     max_open_indexes: int = Field(default=100, ge=1)
     """Index versions that the embedded store keeps open; the least recently used one is closed first."""
+    graph_min_chunks: int = Field(default=50_000, ge=0)
+    """Passages of an index version from which a graph index is built in the background; 0 = never."""
     embedding_threads: int = Field(default=0, ge=0, le=256)
     """CPU threads that embed, each with a forward pass of its own up to 8; 0 = all cores."""
     models_loaded: int = Field(default=3, ge=1, le=32)

@@ -17,6 +17,7 @@ from tidemill_core.application import derived_id
 from tidemill_rag.indexing.domain.content import MetadataValue
 from tidemill_rag.vectors import edge_shards, server
 from tidemill_rag.vectors.edge import QdrantEdgeVectors
+from tidemill_rag.vectors.graph import FULL_SCAN_KB, HNSW_EF_CONSTRUCT, HNSW_M
 from tidemill_rag.vectors.ports import Payload, Point, VectorStore, Where
 from tidemill_rag.vectors.server import QdrantServerVectors
 
@@ -216,6 +217,18 @@ async def test_a_search_on_a_server_is_one_request_also_after_another_process_ha
     assert client.asked == ["search"] * 3 + ["exists"]
 
 
+@pytest.mark.parametrize(("min_chunks", "kilobytes"), [(50_000, 75_000), (0, 1_000_000_000)])
+async def test_a_server_builds_graphs_of_the_same_kind_from_the_same_size(min_chunks: int, kilobytes: int) -> None:
+    client = Indexing(location=":memory:")
+
+    await QdrantServerVectors(client, graph_min_chunks=min_chunks).create(INDEX, dimensions=384)
+
+    assert client.created["optimizers_config"].indexing_threshold == kilobytes
+    assert client.created["hnsw_config"].m == HNSW_M
+    assert client.created["hnsw_config"].ef_construct == HNSW_EF_CONSTRUCT
+    assert client.created["hnsw_config"].full_scan_threshold == FULL_SCAN_KB
+
+
 class Dropping(AsyncQdrantClient):
     """Keeps what it was asked, and answers as a server does where a collection was dropped."""
 
@@ -236,11 +249,16 @@ class Dropping(AsyncQdrantClient):
 
 
 class Indexing(AsyncQdrantClient):
-    """Keeps which fields it was asked to index; its local mode has no indexes."""
+    """Keeps what it was asked to index and how; its local mode has no indexes."""
 
     def __init__(self, location: str) -> None:
         super().__init__(location)
         self.fields: list[str] = []
+        self.created: dict[str, Any] = {}
+
+    async def create_collection(self, *given: Any, **named: Any) -> bool:  # noqa: ANN401 - the client's own
+        self.created = named
+        return await super().create_collection(*given, **named)
 
     async def create_payload_index(self, collection_name: str, field_name: str, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - only what is looked at here
         assert collection_name

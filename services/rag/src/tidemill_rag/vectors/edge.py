@@ -12,6 +12,7 @@ from typing import TypeVar
 from tidemill_core.application import derived_id
 from tidemill_core.errors import DependencyUnavailable, isolated
 from tidemill_rag.vectors import edge_shards
+from tidemill_rag.vectors.edge_graphs import BuildGone
 from tidemill_rag.vectors.payloads import facet, from_stored, to_stored
 from tidemill_rag.vectors.ports import Match, Point, Where
 
@@ -27,27 +28,30 @@ class QdrantEdgeVectors:
     durable = False
 
     def __init__(self, folder: Path, *, max_open: int = 100) -> None:
-        self._folder = folder
+        self.folder = folder
         self._max_open = max_open
+        self._indexes: dict[str, str] = {}
+        """The index by the name of its shard."""
         self._pool: ProcessPoolExecutor | None = None
 
     async def create(self, index: str, *, dimensions: int) -> None:
         """See `VectorStore.create`."""
-        await self._run(partial(edge_shards.create, _name(index), dimensions))
+        await self.call(partial(edge_shards.create, self._name(index), dimensions))
 
     async def drop(self, index: str) -> None:
         """See `VectorStore.drop`."""
-        await self._run(partial(edge_shards.drop, _name(index)))
+        await self.call(partial(edge_shards.drop, derived_id(index)))
+        self._indexes.pop(derived_id(index), None)
 
     async def upsert(self, index: str, points: Sequence[Point]) -> None:
         """See `VectorStore.upsert`."""
         if points:
             stored = [(point.id, list(point.vector), to_stored(point.payload)) for point in points]
-            await self._run(partial(edge_shards.upsert, _name(index), stored))
+            await self.call(partial(edge_shards.upsert, self._name(index), stored))
 
     async def delete(self, index: str, document: str, *, below_seq: int, keep: Sequence[str] = ()) -> None:
         """See `VectorStore.delete`."""
-        await self._run(partial(edge_shards.delete, _name(index), document, below_seq, list(keep)))
+        await self.call(partial(edge_shards.delete, self._name(index), document, below_seq, list(keep)))
 
     async def search(self, index: str, vector: Sequence[float], *, limit: int, where: Where) -> Sequence[Match]:
         """See `VectorStore.search`."""
@@ -56,29 +60,39 @@ class QdrantEdgeVectors:
             sources=list(where.sources),
             principals=list(where.principals),
         )
-        found = await self._run(partial(edge_shards.search, _name(index), list(vector), limit, narrowed))
+        found = await self.call(partial(edge_shards.search, self._name(index), list(vector), limit, narrowed))
         return [Match(id=point, score=score, payload=from_stored(stored)) for point, score, stored in found]
 
     async def ids(self, index: str, documents: Sequence[str]) -> Mapping[str, Collection[str]]:
         """See `VectorStore.ids`."""
-        return await self._run(partial(edge_shards.ids, _name(index), list(documents)))
+        return await self.call(partial(edge_shards.ids, self._name(index), list(documents)))
 
     async def count(self, index: str) -> int:
         """See `VectorStore.count`."""
-        return await self._run(partial(edge_shards.count, _name(index)))
+        return await self.call(partial(edge_shards.count, self._name(index)))
 
     async def ping(self) -> None:
         """See `VectorStore.ping`."""
-        await self._run(edge_shards.ping)
+        await self.call(edge_shards.ping)
 
     async def close(self) -> None:
         """See `VectorStore.close`."""
         if self._pool is not None:
-            await self._run(edge_shards.close)
+            await self.call(edge_shards.close)
             pool, self._pool = self._pool, None
             await asyncio.to_thread(pool.shutdown)
 
-    async def _run(self, work: Callable[[], T]) -> T:
+    def index_of(self, name: str) -> str:
+        """Return the index of a shard; its name, if it was dropped."""
+        return self._indexes.get(name, name)
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """Run a function of the child process there.
+
+        Raises:
+            DependencyUnavailable: it failed; the next call restarts a child that died.
+
+        """
         pool = self._pool = self._pool or self._started()
         try:
             with isolated():
@@ -88,9 +102,11 @@ class QdrantEdgeVectors:
                 self._pool = None
             message = "the vector store process died and is being restarted: try again"
             raise DependencyUnavailable(message, dependency="vectors") from error
+        except BuildGone:
+            raise
         except Exception as error:
             # The engine raises plain Exception for everything: a full disk, a directory opened by another process.
-            message = f"the vector store in {self._folder} cannot be used ({error}): is it open in another process?"
+            message = f"the vector store in {self.folder} cannot be used ({error}): is it open in another process?"
             raise DependencyUnavailable(message, dependency="vectors") from error
 
     def _started(self) -> ProcessPoolExecutor:
@@ -98,10 +114,11 @@ class QdrantEdgeVectors:
             max_workers=1,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=edge_shards.begin,
-            initargs=(self._folder, self._max_open),
+            initargs=(self.folder, self._max_open),
         )
 
-
-def _name(index: str) -> str:
-    """Return the name of an index's folder; it says nothing, so that any index name is safe."""
-    return derived_id(index)
+    def _name(self, index: str) -> str:
+        """Return the name of an index's folder; it says nothing, so that any index name is safe."""
+        name = derived_id(index)
+        self._indexes[name] = index
+        return name

@@ -11,13 +11,14 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 from qdrant_edge import (
+    AcornSearchParams,
     CountRequest,
     Distance,
     EdgeConfig,
@@ -36,10 +37,13 @@ from qdrant_edge import (
     Query,
     RangeFloat,
     ScrollRequest,
+    SearchParams,
     SearchRequest,
     UpdateOperation,
 )
 
+from tidemill_rag.vectors import generations
+from tidemill_rag.vectors.graph import ACORN_MAX_SELECTIVITY, HNSW_EF, NO_GRAPH_KB
 from tidemill_rag.vectors.payloads import DOCUMENT, FACETS, INDEXED, READERS, SEQ, SOURCE
 
 StoredPoint = tuple[str, Sequence[float], dict[str, Any]]
@@ -60,10 +64,24 @@ FLUSH_EVERY_S = 5.0
 SCROLL_BATCH = 5000
 VACUUM_EVERY = 5000
 """Changed points between two vacuums."""
-NO_GRAPH_KB = 1_000_000_000
-"""Disables graph indexes: building one for 20,000 points takes 35 s, exact search 5 ms."""
+_CHANGES = "changes"
+"""A file with the number of points changed since the graph was built; a few are missing after a crash."""
 
-_shards: OrderedDict[str, "_Shard"] = OrderedDict()
+
+@dataclass(slots=True, kw_only=True)
+class Changes:
+    """What changed in a shard since its copy began: ids suffice, because the copy catches up from the shard itself."""
+
+    name: str
+    stored: set[str] = field(default_factory=set)
+    """Points that were upserted."""
+    thinned: set[str] = field(default_factory=set)
+    """Documents of which points were deleted."""
+
+
+recorded: list[Changes] = []
+"""The changes of the shard of which a graph is being built: one or none."""
+_shards: OrderedDict[str, "Shard"] = OrderedDict()
 """Open shards, most recently used last."""
 _folder = Path()
 _max_open = 1
@@ -71,43 +89,58 @@ _max_open = 1
 
 def begin(folder: Path, max_open: int) -> None:
     """Initialise the process: its parent stops it, by closing it or by exiting; signals are ignored."""
-    global _folder, _max_open
-    _folder, _max_open = folder, max_open
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    use(folder, max_open)
+
+
+def use(folder: Path, max_open: int) -> None:
+    """Keep the shards in this directory, after deleting what a crash left there."""
+    global _folder, _max_open
+    _folder, _max_open = folder, max_open
+    generations.sweep(folder)
 
 
 def create(name: str, dimensions: int) -> None:
     """Create a shard under a temporary name and rename it, so that an incomplete one is never opened."""
-    path = _folder / name
-    if path.exists():
+    if name in _shards or generations.used(_folder, name):
         return
+    path = _folder / name
     fresh = path.with_suffix(".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    optimizers = EdgeOptimizersConfig(indexing_threshold=NO_GRAPH_KB)
-    vectors = EdgeVectorParams(size=dimensions, distance=Distance.Cosine)
-    shard = EdgeShard.create(str(fresh), EdgeConfig(vectors=vectors, optimizers=optimizers))
-    _index_fields(shard)
+    shard = new_shard(fresh, dimensions)
     shard.flush()
     shard.close()
     fresh.rename(path)
 
 
+def new_shard(path: Path, dimensions: int) -> EdgeShard:
+    """Return an empty shard in a folder."""
+    optimizers = EdgeOptimizersConfig(indexing_threshold=NO_GRAPH_KB)
+    vectors = EdgeVectorParams(size=dimensions, distance=Distance.Cosine)
+    shard = EdgeShard.create(str(path), EdgeConfig(vectors=vectors, optimizers=optimizers))
+    _index_fields(shard)
+    return shard
+
+
 def drop(name: str) -> None:
-    """Delete a shard, if it exists."""
+    """Delete a shard, if it exists, and end the build of its graph."""
+    recorded[:] = [changes for changes in recorded if changes.name != name]
     if opened := _shards.pop(name, None):
         opened.shard.close()
-    shutil.rmtree(_folder / name, ignore_errors=True)
+    generations.delete(_folder, name)
 
 
 def upsert(name: str, points: Sequence[StoredPoint]) -> None:
     """Store points; they are in the write-ahead log when this returns."""
-    opened = _opened(name)
+    opened = open_shard(name)
     if opened is None:
         message = f"shard {name} does not exist"
         raise OSError(message)
+    for changes in _recorded(name):
+        changes.stored.update(point for point, _, _ in points)
     opened.shard.update(
         UpdateOperation.upsert_points([Point(point, list(vector), payload) for point, vector, payload in points])
     )
@@ -116,9 +149,11 @@ def upsert(name: str, points: Sequence[StoredPoint]) -> None:
 
 def delete(name: str, document: str, below_seq: int, keep: Sequence[str]) -> None:
     """Delete the points of a document with a lower `seq`, except those with an id in `keep`."""
-    if opened := _opened(name):
+    if opened := open_shard(name):
         of_document = FieldCondition(DOCUMENT, match=MatchValue(document))
         older = FieldCondition(SEQ, range=RangeFloat(lt=below_seq))
+        for changes in _recorded(name):
+            changes.thinned.add(document)
         kept: list[HasIdCondition] = [HasIdCondition(set(keep))] if keep else []
         chosen = Filter(must=[of_document, older], must_not=list(kept))
         opened.shard.update(UpdateOperation.delete_points_by_filter(chosen))
@@ -128,7 +163,7 @@ def search(
     name: str, vector: Sequence[float], limit: int, narrowed: "Narrowed"
 ) -> list[tuple[str, float, dict[str, Any]]]:
     """Return id, score and payload of the nearest points."""
-    opened = _opened(name)
+    opened = open_shard(name)
     if opened is None:
         return []
     readable: list[IsEmptyCondition | FieldCondition] = [IsEmptyCondition(READERS)]
@@ -138,14 +173,16 @@ def search(
     if narrowed.sources:
         must.append(FieldCondition(SOURCE, match=MatchAny(narrowed.sources)))
     must += [FieldCondition(FACETS, match=MatchAny(facets)) for facets in narrowed.facets]
-    request = SearchRequest(Query.Nearest(list(vector)), limit, filter=Filter(must=list(must)), with_payload=True)
+    nearest = Query.Nearest(list(vector))
+    params = SearchParams(hnsw_ef=HNSW_EF, acorn=AcornSearchParams(enable=True, max_selectivity=ACORN_MAX_SELECTIVITY))
+    request = SearchRequest(nearest, limit, filter=Filter(must=list(must)), params=params, with_payload=True)
     return [(str(found.id), found.score, found.payload or {}) for found in opened.shard.search(request)]
 
 
 def ids(name: str, documents: Sequence[str]) -> dict[str, list[str]]:
     """Return the ids of the points of these documents, by document."""
     found: dict[str, list[str]] = {}
-    opened = _opened(name)
+    opened = open_shard(name)
     if opened is None:
         return found
     chosen = Filter(must=[FieldCondition(DOCUMENT, match=MatchAny(list(documents)))])
@@ -162,13 +199,13 @@ def ids(name: str, documents: Sequence[str]) -> dict[str, list[str]]:
 
 def count(name: str) -> int:
     """Return the number of points in a shard."""
-    opened = _opened(name)
+    opened = open_shard(name)
     return opened.shard.count(CountRequest(exact=True)) if opened else 0
 
 
 def indexed(name: str) -> list[str]:
     """Return the indexed fields of a shard."""
-    opened = _opened(name)
+    opened = open_shard(name)
     return sorted(opened.shard.info().payload_schema) if opened else []
 
 
@@ -182,48 +219,86 @@ def close() -> None:
     _close_all_but(0)
 
 
-class _Shard:
-    """An open shard."""
+class Shard:
+    """An open shard. One with a graph is never optimised here: that would build the graph again, for minutes."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self.shard = EdgeShard.load(str(path))  # keeps the settings that it was created with
         _index_fields(self.shard)
-        self.shard.optimize()
+        self.graph = self.shard.info().indexed_vectors_count > 0
+        self.changes = _read_changes(path)
+        if not self.graph:
+            self.shard.optimize()
         self._flushed_at = time.monotonic()
-        self._changes = 0
+        self._to_vacuum = 0
 
     def tidy(self, changes: int) -> None:
         """Flush and vacuum when due."""
-        self._changes += changes
-        if self._changes >= VACUUM_EVERY:
+        self.changes += changes
+        self._to_vacuum += changes
+        if self._to_vacuum >= VACUUM_EVERY and not self.graph:
             self.shard.optimize()
-            self._changes = 0
+            self._to_vacuum = 0
         if time.monotonic() >= self._flushed_at + FLUSH_EVERY_S:
-            self.shard.flush()
-            self._flushed_at = time.monotonic()
+            self.flush()
+
+    def flush(self) -> None:
+        """Write changes to the disk."""
+        self.shard.flush()
+        if self.graph:
+            (self.path / _CHANGES).write_text(str(self.changes), encoding="ascii")
+        self._flushed_at = time.monotonic()
 
 
 def _index_fields(shard: EdgeShard) -> None:
     """Index the fields that are not indexed yet; a shard may predate a field."""
-    for field in set(INDEXED) - set(shard.info().payload_schema):
-        shard.update(UpdateOperation.create_field_index(field, KeywordIndexParams()))
+    for each in set(INDEXED) - set(shard.info().payload_schema):
+        shard.update(UpdateOperation.create_field_index(each, KeywordIndexParams()))
 
 
-def _opened(name: str) -> _Shard | None:
+def open_shard(name: str) -> Shard | None:
     """Return a shard, if it exists; may close the least recently used one."""
-    if name not in _shards and (_folder / name).exists():
+    if name not in _shards and (path := generations.used(_folder, name)):
         _close_all_but(_max_open - 1)
-        _shards[name] = _Shard(_folder / name)
+        _shards[name] = Shard(path)
     if name in _shards:
         _shards.move_to_end(name)
     return _shards.get(name)
 
 
+def open_shards() -> list[tuple[str, Shard]]:
+    """Return the open shards by name, the most recently used last."""
+    return list(_shards.items())
+
+
+def replace(name: str, shard: Shard) -> None:
+    """Use another generation of a shard from now on; the caller closes the one before, and deletes its folder."""
+    generations.complete(shard.path)
+    _shards[name] = shard
+
+
+def next_generation(name: str) -> Path:
+    """Create the folder of a shard's next generation."""
+    return generations.start_next(_folder, name)
+
+
+def _recorded(name: str) -> list[Changes]:
+    return [changes for changes in recorded if changes.name == name]
+
+
+def _read_changes(path: Path) -> int:
+    try:
+        return int((path / _CHANGES).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0
+
+
 def _close_all_but(count: int) -> None:
     while len(_shards) > count:
-        _, opened = _shards.popitem(last=False)
-        opened.shard.flush()
-        opened.shard.close()
+        _, least = _shards.popitem(last=False)
+        least.flush()
+        least.shard.close()
 
 
 def _end_with_parent() -> None:

@@ -9,10 +9,21 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 
 from tidemill_core.application import derived_id
 from tidemill_core.errors import DependencyUnavailable
+from tidemill_rag.vectors.graph import (
+    ACORN_MAX_SELECTIVITY,
+    FULL_SCAN_KB,
+    HNSW_EF,
+    HNSW_EF_CONSTRUCT,
+    HNSW_M,
+    threshold_kb,
+)
 from tidemill_rag.vectors.payloads import DOCUMENT, FACETS, INDEXED, READERS, SEQ, SOURCE, facet, from_stored, to_stored
 from tidemill_rag.vectors.ports import Match, Point, Where
 
 _SCROLL_BATCH = 5000
+_SEARCH_PARAMS = models.SearchParams(
+    hnsw_ef=HNSW_EF, acorn=models.AcornSearchParams(enable=True, max_selectivity=ACORN_MAX_SELECTIVITY)
+)
 
 
 class QdrantServerVectors:
@@ -20,8 +31,9 @@ class QdrantServerVectors:
 
     durable = True
 
-    def __init__(self, client: AsyncQdrantClient) -> None:
+    def __init__(self, client: AsyncQdrantClient, *, graph_min_chunks: int = 0) -> None:
         self._client = client
+        self._graph_min_chunks = graph_min_chunks
         self._indexed: set[str] = set()
         """Collections whose payload indexes this process has created."""
 
@@ -31,7 +43,15 @@ class QdrantServerVectors:
         async with _translated():
             if not await self._client.collection_exists(name):
                 vectors = models.VectorParams(size=dimensions, distance=models.Distance.COSINE)
-                await self._client.create_collection(name, vectors_config=vectors)
+                threshold = threshold_kb(self._graph_min_chunks, dimensions=dimensions)
+                await self._client.create_collection(
+                    name,
+                    vectors_config=vectors,
+                    hnsw_config=models.HnswConfigDiff(
+                        m=HNSW_M, ef_construct=HNSW_EF_CONSTRUCT, full_scan_threshold=FULL_SCAN_KB
+                    ),
+                    optimizers_config=models.OptimizersConfigDiff(indexing_threshold=threshold),
+                )
             await self._index_fields(name)
 
     async def drop(self, index: str) -> None:
@@ -71,7 +91,12 @@ class QdrantServerVectors:
                 await self._index_fields(name)
             try:
                 answer = await self._client.query_points(
-                    name, query=list(vector), limit=limit, query_filter=_filter(where), with_payload=True
+                    name,
+                    query=list(vector),
+                    limit=limit,
+                    query_filter=_filter(where),
+                    search_params=_SEARCH_PARAMS,
+                    with_payload=True,
                 )
             except UnexpectedResponse as error:
                 if error.status_code != HTTPStatus.NOT_FOUND:

@@ -1,0 +1,358 @@
+"""Graphs of the embedded store: built beside searches and writes, and complete or absent after a kill at any moment."""
+
+import asyncio
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from services.rag.tests.vectors.test_vector_stores import INDEX, point
+from tidemill_core.application import derived_id
+from tidemill_rag.vectors import edge_graphs, edge_shards, generations, graph_builds
+from tidemill_rag.vectors.build_graph import build
+from tidemill_rag.vectors.edge import QdrantEdgeVectors
+from tidemill_rag.vectors.graph_builds import GraphBuilds
+from tidemill_rag.vectors.ports import Point, Where
+
+T = TypeVar("T")
+
+POINTS = 300
+NAME = derived_id(INDEX)
+ROOT = Path(__file__).parents[4]
+
+
+class HereVectors(QdrantEdgeVectors):
+    """Does in this process what the child process does; `close` and another use are a restart."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        edge_shards.use(folder, max_open=10)
+
+    async def call(self, work: Callable[[], T]) -> T:
+        return work()
+
+    async def close(self) -> None:
+        edge_shards.close()
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[QdrantEdgeVectors]:
+    made = HereVectors(tmp_path)
+    await made.create(INDEX, dimensions=2)
+    yield made
+    await made.call(edge_graphs.discard)
+    await made.close()
+
+
+def points(begin: int = 0, end: int = POINTS, *, seq: int = 1) -> list[Point]:
+    chance = random.Random(begin)  # noqa: S311 - vectors of a test
+    return [
+        point(f"d{number}", seq=seq, vector=(chance.uniform(-1, 1), chance.uniform(-1, 1)))
+        for number in range(begin, end)
+    ]
+
+
+async def found(store: QdrantEdgeVectors) -> set[tuple[str, int]]:
+    """Return document and `seq` of everything that a search finds."""
+    matches = await store.search(INDEX, (1.0, 0.0), limit=10 * POINTS, where=Where())
+    return {(match.payload.document, match.payload.seq) for match in matches}
+
+
+async def copied(store: QdrantEdgeVectors) -> str:
+    """Copy the shard, as the first part of a build does; return the folder of the copy."""
+    folder, _ = await store.call(partial(edge_graphs.begin, NAME))
+    while await store.call(partial(edge_graphs.copy, NAME)):
+        pass
+    return folder
+
+
+def builder(store: QdrantEdgeVectors) -> GraphBuilds:
+    """Return a builder whose process has the usual priority: at the lowest one, a busy machine stops it."""
+    code = "import sys; from tidemill_rag.vectors.build_graph import build; _, to, _, graph, _ = sys.argv; "
+    code += "build(to, 2, graph=graph == '1')"
+    return GraphBuilds(store, min_chunks=POINTS, command=(sys.executable, "-c", code))
+
+
+async def caught_up(store: QdrantEdgeVectors) -> int:
+    return await store.call(partial(edge_graphs.catch_up, NAME))
+
+
+async def swapped(store: QdrantEdgeVectors) -> None:
+    """Do the last part of a build."""
+    while await caught_up(store):
+        pass
+    await store.call(partial(edge_graphs.flush, NAME))
+    await store.call(partial(edge_graphs.swap, NAME))
+
+
+async def has_graph(store: QdrantEdgeVectors) -> bool:
+    return await store.call(_in_graph) > 0
+
+
+def _in_graph() -> int:
+    opened = edge_shards.open_shard(NAME)
+    return opened.shard.info().indexed_vectors_count if opened else 0
+
+
+def folders(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in tmp_path.iterdir())
+
+
+async def test_an_index_version_gets_a_graph_once_it_has_enough_points_and_keeps_them_all(
+    store: QdrantEdgeVectors, tmp_path: Path
+) -> None:
+    builds = builder(store)
+    await store.upsert(INDEX, points()[:-1])
+    assert await builds.build_next()
+    assert folders(tmp_path) == [NAME]
+
+    await store.upsert(INDEX, points()[-1:])
+    before = await found(store)
+    assert await builds.build_next()
+
+    assert folders(tmp_path) == [f"{NAME}.1"]
+    assert await has_graph(store)
+    assert await found(store) == before
+    assert len(before) == POINTS
+    assert await store.call(partial(edge_shards.indexed, NAME)) == ["document", "facets", "readers", "source"]
+
+
+async def test_what_is_stored_and_deleted_while_a_graph_is_built_counts_afterwards(store: QdrantEdgeVectors) -> None:
+    await store.upsert(INDEX, points())
+    folder, _ = await store.call(partial(edge_graphs.begin, NAME))
+    await store.call(partial(edge_graphs.copy, NAME))
+    await store.upsert(INDEX, points(0, 40, seq=2))
+    for number in range(20):
+        await store.delete(INDEX, f"d{number}", below_seq=2)
+    while await store.call(partial(edge_graphs.copy, NAME)):
+        pass
+    await store.delete(INDEX, "d250", below_seq=9)
+    await store.delete(INDEX, "d251", below_seq=9)
+    await store.upsert(INDEX, [*points(251, 252, seq=9), *points(POINTS, POINTS + 50)])
+    assert build(folder, 2, graph=True)
+    await store.delete(INDEX, "d252", below_seq=9)
+    expected = await found(store)
+
+    await swapped(store)
+
+    assert await has_graph(store)
+    assert await found(store) == expected
+    assert {("d0", 2), ("d20", 1), ("d20", 2), ("d251", 9)} <= expected
+    assert not {("d0", 1), ("d250", 1), ("d251", 1), ("d252", 1)} & expected
+    assert await store.count(INDEX) == POINTS + 50 + 40 - 20 - 2
+
+
+async def test_searches_and_writes_go_on_while_a_graph_is_built(tmp_path: Path) -> None:
+    store = QdrantEdgeVectors(tmp_path)
+    await store.create(INDEX, dimensions=2)
+    await store.upsert(INDEX, points())
+    running = asyncio.create_task(builder(store).build_next())
+    written = POINTS
+    while not running.done():
+        await store.upsert(INDEX, points(written, written + 1))
+        written += 1
+        assert len(await found(store)) == written
+
+    assert await running
+    assert len(await found(store)) == written
+    assert await has_graph(store)
+    await store.close()
+
+
+async def test_a_graph_is_built_again_after_a_quarter_has_changed_also_where_the_store_restarts_in_between(
+    store: QdrantEdgeVectors, tmp_path: Path
+) -> None:
+    builds = builder(store)
+    await store.upsert(INDEX, points())
+    await builds.build_next()
+    await store.upsert(INDEX, points(0, POINTS // 4 - 10, seq=1))
+    await builds.build_next()
+    assert folders(tmp_path) == [f"{NAME}.1"]
+
+    await store.close()
+    await store.upsert(INDEX, points(0, 10, seq=1))
+    await builds.build_next()
+
+    assert folders(tmp_path) == [f"{NAME}.2"]
+    assert await store.count(INDEX) == POINTS
+
+
+async def test_an_index_version_that_became_small_goes_back_to_exact_search(store: QdrantEdgeVectors) -> None:
+    builds = builder(store)
+    await store.upsert(INDEX, points())
+    await builds.build_next()
+    await store.delete(INDEX, "d0", below_seq=2)
+    await store.upsert(INDEX, points(1, POINTS // 4 + 1))
+    await builds.build_next()
+
+    assert await store.count(INDEX) == POINTS - 1
+    assert not await has_graph(store)
+
+
+async def test_writes_never_build_a_graph_in_the_process_that_answers_searches(
+    store: QdrantEdgeVectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.upsert(INDEX, points())
+    await builder(store).build_next()
+    monkeypatch.setattr(edge_shards, "VACUUM_EVERY", 10)
+    await store.upsert(INDEX, points(POINTS, 2 * POINTS))
+    assert await store.call(_in_graph) == POINTS
+    await store.close()
+
+    assert await store.count(INDEX) == 2 * POINTS
+    assert await store.call(_in_graph) == POINTS
+
+
+async def test_a_dropped_index_version_ends_the_build_of_its_graph(store: QdrantEdgeVectors, tmp_path: Path) -> None:
+    await store.upsert(INDEX, points())
+    await copied(store)
+    await store.drop(INDEX)
+
+    assert not await store.call(partial(edge_graphs.building, NAME))
+    with pytest.raises(edge_graphs.BuildGone):
+        await store.call(partial(edge_graphs.catch_up, NAME))
+    assert folders(tmp_path) == []
+    await store.create(INDEX, dimensions=2)
+    await store.call(edge_graphs.discard)
+    assert await store.count(INDEX) == 0
+
+
+async def test_a_copy_that_differs_is_never_used(store: QdrantEdgeVectors) -> None:
+    await store.upsert(INDEX, points())
+    assert build(await copied(store), 2, graph=True)
+    await store.upsert(INDEX, points(POINTS, POINTS + 1))
+    await store.call(_forget_changes)
+
+    with pytest.raises(edge_graphs.BuildGone, match="300 points, the shard 301"):
+        await swapped(store)
+    assert await store.count(INDEX) == POINTS + 1
+
+
+def _forget_changes() -> None:
+    for changes in edge_shards.recorded:
+        changes.stored.clear()
+
+
+async def test_a_build_that_fails_leaves_the_shard_and_no_folder(store: QdrantEdgeVectors, tmp_path: Path) -> None:
+    await store.upsert(INDEX, points())
+
+    assert not await GraphBuilds(store, min_chunks=POINTS, command=("/bin/false",)).build_next()
+
+    assert folders(tmp_path) == [NAME]
+    assert len(await found(store)) == POINTS
+
+
+async def test_the_process_itself_builds_a_graph_too(store: QdrantEdgeVectors) -> None:
+    await store.upsert(INDEX, points())
+
+    assert await GraphBuilds(store, min_chunks=POINTS).build_next()
+
+    assert await has_graph(store)
+
+
+async def test_no_graph_is_built_on_a_full_disk(
+    store: QdrantEdgeVectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph_builds, "COPIES", 2**40)
+    await store.upsert(INDEX, points())
+
+    assert not await builder(store).build_next()
+    assert folders(tmp_path) == [NAME]
+
+
+async def test_a_build_ends_when_the_disk_fills_up(
+    store: QdrantEdgeVectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.upsert(INDEX, points())
+    free = shutil.disk_usage(tmp_path)
+    answers = iter([free])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: next(answers, free._replace(free=0)))
+
+    assert not await builder(store).build_next()
+    assert folders(tmp_path) == [NAME]
+
+
+async def test_only_one_graph_is_built_at_a_time_on_a_machine(store: QdrantEdgeVectors, tmp_path: Path) -> None:
+    await store.upsert(INDEX, points())
+
+    with graph_builds.machine_lock() as free:
+        assert free
+        assert await builder(store).build_next()
+    assert folders(tmp_path) == [NAME]
+
+
+PHASES = {
+    "copying": "await store.call(partial(edge_graphs.begin, NAME)); await store.call(partial(edge_graphs.copy, NAME))",
+    "copied": "await copied(store)",
+    "built": "assert build(await copied(store), 2, graph=True)",
+    "caught up": "assert build(await copied(store), 2, graph=True); [await caught_up(store) for _ in range(2)]",
+    "swapped": "assert build(await copied(store), 2, graph=True); await swapped(store)",
+}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_a_kill_in_any_phase_loses_nothing_and_what_is_left_is_swept(tmp_path: Path, phase: str) -> None:
+    writer = textwrap.dedent(
+        f"""
+        import asyncio, os, signal, sys
+        from functools import partial
+        from pathlib import Path
+        from services.rag.tests.vectors.test_graph_builds import INDEX, NAME, HereVectors, build, caught_up
+        from services.rag.tests.vectors.test_graph_builds import copied, points, swapped
+        from tidemill_rag.vectors import edge_graphs
+
+        async def main():
+            store = HereVectors(Path(sys.argv[1]))
+            await store.create(INDEX, dimensions=2)
+            await store.upsert(INDEX, points())
+            {PHASES[phase]}
+            await store.upsert(INDEX, points(0, 50, seq=2))
+            await store.delete(INDEX, "d0", below_seq=2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        if __name__ == "__main__":
+            asyncio.run(main())
+        """
+    )
+    killed = subprocess.run([sys.executable, "-c", writer, str(tmp_path)], cwd=ROOT, check=False, timeout=120)  # noqa: ASYNC221, S603 - a test
+    assert killed.returncode == -signal.SIGKILL
+
+    store = HereVectors(tmp_path)
+    assert await store.count(INDEX) == POINTS + 50 - 1
+    assert folders(tmp_path) == [f"{NAME}.1" if phase == "swapped" else NAME]
+    assert await has_graph(store) == (phase == "swapped")
+    await store.close()
+
+
+def test_the_newest_complete_generation_counts_and_the_others_are_swept(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a.new").mkdir()
+    (tmp_path / "ab").mkdir()
+    generations.complete(generations.start_next(tmp_path, "a"))
+    generations.complete(generations.start_next(tmp_path, "a"))
+    partial_one = generations.start_next(tmp_path, "a")
+    assert partial_one.name == "a.3"
+
+    generations.sweep(tmp_path)
+
+    assert folders(tmp_path) == ["a.2", "ab"]
+    generations.delete(tmp_path, "a")
+    assert folders(tmp_path) == ["ab"]
+
+
+async def test_the_process_that_builds_does_nothing_where_its_parent_is_gone(store: QdrantEdgeVectors) -> None:
+    await store.upsert(INDEX, points())
+    folder = await copied(store)
+    command = [sys.executable, "-m", "tidemill_rag.vectors.build_graph", folder, "2", "1", "1"]
+
+    ended = await asyncio.create_subprocess_exec(*command)
+
+    assert await asyncio.wait_for(ended.wait(), 60) == 1
