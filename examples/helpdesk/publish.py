@@ -4,7 +4,8 @@
 
 Each line of standard input is one event: {"subject": KEY, "data": {...}} upserts a document, {"subject": KEY,
 "deleted": {...}} deletes it, {"subject": INFERENCE, "feedback": {...}} is feedback on an answer. The program exits at
-the first line that cannot be published.
+the first line that cannot be published. Where Kafka asks who it is (SCRAM-SHA-512):
+--username NAME --password-file FILE, and beyond this machine --tls.
 
 The id identifies the event, not its content. A line with an id ("id": "...") is idempotent: publishing it again has no
 effect. A line without one gets a new id, so it is a new event each time.
@@ -13,10 +14,12 @@ effect. A line without one gets a new id, so it is a new event each time.
 import argparse
 import asyncio
 import json
+import ssl
 import sys
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 
@@ -28,10 +31,10 @@ KINDS = {
 }
 
 
-async def publish(lines: Iterable[str], *, bootstrap: str, project: str, source: str) -> int:
+async def publish(lines: Iterable[str], *, login: dict[str, object], bootstrap: str, project: str, source: str) -> int:
     """Publish all lines and return the number of acknowledged events."""
     acknowledged = 0
-    async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True) as producer:
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, **login) as producer:
         sends = [await producer.send(**record(line, project, source)) for line in lines if line.strip()]
         for send in sends:
             await send
@@ -63,13 +66,30 @@ def record(line: str, project: str, source: str) -> dict[str, object]:
     }
 
 
+def login_of(username: str | None, password_file: Path | None, tls: bool) -> dict[str, object]:  # noqa: FBT001 - one call
+    """Return how the client says to Kafka who it is."""
+    login: dict[str, object] = {"ssl_context": ssl.create_default_context()} if tls else {}
+    if not username or not password_file:
+        return login | {"security_protocol": "SSL" if tls else "PLAINTEXT"}
+    return login | {
+        "security_protocol": "SASL_SSL" if tls else "SASL_PLAINTEXT",
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": username,
+        "sasl_plain_password": password_file.read_text().strip(),
+    }
+
+
 def main() -> None:
     """Publish standard input, and print the number of acknowledged events."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     for name in ("bootstrap", "project", "source"):
         parser.add_argument(f"--{name}", required=True)
-    arguments = parser.parse_args()
-    count = asyncio.run(publish(sys.stdin, **vars(arguments)))
+    parser.add_argument("--username")
+    parser.add_argument("--password-file", type=Path)
+    parser.add_argument("--tls", action="store_true")
+    given = vars(parser.parse_args())
+    login = login_of(*(given.pop(name) for name in ("username", "password_file", "tls")))
+    count = asyncio.run(publish(sys.stdin, login=login, **given))
     print(json.dumps({"published": count}))  # noqa: T201 - the program's result
 
 

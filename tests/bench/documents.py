@@ -26,6 +26,7 @@ from tidemill.rag.v1 import collection_pb2, collection_service_pb2
 from tidemill_client.connection import Addresses, Connection
 from tidemill_client.documents import Documents, NewDocument
 from tidemill_client.model_import import folder_source, import_model
+from tidemill_helpdesk.example import upstream
 from tidemill_kit.models.numeric_format import computed_format
 from tidemill_local import LocalStack
 from tidemill_local.addresses import Addresses as StackAddresses
@@ -68,8 +69,7 @@ async def submitted(connection: Connection, documents: Corpus, events: str) -> N
         json.dumps({"subject": each["key"], "data": {name: each[name] for name in ("media_type", "title", "text")}})
         for each in documents[1::2]
     ]
-    script = [str(EXAMPLE / "publish.py"), "--bootstrap", connection.addresses.kafka, "--source", events]
-    script += ["--project", connection.project]
+    script = [str(EXAMPLE / "publish.py"), *upstream(connection, "ingest"), "--source", events]
     publishing = await asyncio.create_subprocess_exec(
         sys.executable, *script, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
     )
@@ -137,6 +137,7 @@ async def main(stack: Path) -> None:
     addresses = Addresses(
         services={name: each["grpc"] for name, each in served.services.items()},
         kafka=served.kafka,
+        kafka_passwords=served.kafka_passwords,
         credential_file=served.credential_file,
     )
     documents = corpus()

@@ -32,6 +32,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from pydantic import BaseModel
 
 from tests.bench._figures import report
+from tidemill_core.transport_security import KafkaServers
+from tidemill_kit.events.connection import client_options
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 from tidemill_kit.runtime.logging import merge_event_facts
@@ -85,10 +87,10 @@ def subject(number: int) -> str:
     return f"kb/{number % SUBJECTS}"
 
 
-async def fill(bootstrap: str, topic: str, *, events: int, per_second: float = 0, written: list[float]) -> None:
+async def fill(servers: KafkaServers, topic: str, *, events: int, per_second: float = 0, written: list[float]) -> None:
     """Write the events, keyed by subject, and when each was written; as fast as it goes, or evenly."""
     begun = perf_counter()
-    async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=5, max_batch_size=256 * 1024) as producer:
+    async with AIOKafkaProducer(**client_options(servers), linger_ms=5, max_batch_size=256 * 1024) as producer:
         for number in range(events):
             if per_second:
                 await asyncio.sleep(max(0, begun + number / per_second - perf_counter()))
@@ -98,11 +100,11 @@ async def fill(bootstrap: str, topic: str, *, events: int, per_second: float = 0
         await producer.flush()
 
 
-async def bare(bootstrap: str, topic: str, *, events: int, store: Store) -> None:
+async def bare(servers: KafkaServers, topic: str, *, events: int, store: Store) -> None:
     """Poll, check, write, commit: one record after the other."""
     consumer = AIOKafkaConsumer(
         topic,
-        bootstrap_servers=bootstrap,
+        **client_options(servers),
         group_id=f"bare.{uuid4().hex}",
         auto_offset_reset="earliest",
         enable_auto_commit=False,
@@ -119,26 +121,26 @@ async def bare(bootstrap: str, topic: str, *, events: int, store: Store) -> None
                 await consumer.commit(ends)
 
 
-async def engine(bootstrap: str, topic: str, *, events: int, store: Store) -> None:
+async def engine(servers: KafkaServers, topic: str, *, events: int, store: Store) -> None:
     """Have the kit do it."""
 
     async def handle(context: EventContext, line: Line) -> None:
         await store.write(context.id, line, requested=events)
 
-    async with running(bootstrap, topic, handle):
+    async with running(servers, topic, handle):
         await store.full.wait()
 
 
 @asynccontextmanager
 async def running(
-    bootstrap: str, topic: str, handle: Callable[[EventContext, Line], Awaitable[None]]
+    servers: KafkaServers, topic: str, handle: Callable[[EventContext, Line], Awaitable[None]]
 ) -> AsyncIterator[None]:
     """Consume the topic as a service does."""
     subscription = Subscription(
         name=f"bench.{uuid4().hex}", topics=(topic,), delivery=Delivery.ONCE, routes={TYPE: Route(Line, handle)}
     )
-    publisher = Publisher(bootstrap)
-    consumers = Consumers(bootstrap, [subscription], publisher)
+    publisher = Publisher(servers)
+    consumers = Consumers(servers, [subscription], publisher)
     await publisher.start()
     await consumers.start()
     yield
@@ -147,16 +149,16 @@ async def running(
 
 
 async def measure(
-    run: Callable[..., Awaitable[None]], bootstrap: str, topic: str, *, events: int, round_trip_s: float
+    run: Callable[..., Awaitable[None]], servers: KafkaServers, topic: str, *, events: int, round_trip_s: float
 ) -> tuple[float, float]:
     """Return the events per second of time, and of CPU time, from the first effect to the last commit."""
     store = Store(round_trip_s)
-    await run(bootstrap, topic, events=events, store=store)
+    await run(servers, topic, events=events, store=store)
     begun, begun_cpu = store.begun
     return events / (perf_counter() - begun), events / (process_time() - begun_cpu)
 
 
-async def latency_p95_s(bootstrap: str, topic: str, *, slow_s: float) -> dict[str, float]:
+async def latency_p95_s(servers: KafkaServers, topic: str, *, slow_s: float) -> dict[str, float]:
     """Return after how long others' events of the same and of other partitions have their effect, if one is slow."""
     events, slow = PER_SECOND * PACED_S, PER_SECOND  # after a second both sides are warm
     written, latencies, done = list[float](), defaultdict[int, list[float]](list), asyncio.Event()
@@ -173,8 +175,8 @@ async def latency_p95_s(bootstrap: str, topic: str, *, slow_s: float) -> dict[st
         if not left:
             done.set()
 
-    async with running(bootstrap, topic, handle):
-        await fill(bootstrap, topic, events=events, per_second=PER_SECOND, written=written)
+    async with running(servers, topic, handle):
+        await fill(servers, topic, events=events, per_second=PER_SECOND, written=written)
         await done.wait()
     same = latencies.pop(slow_partition)
     other = [*chain.from_iterable(latencies.values())]
@@ -182,9 +184,9 @@ async def latency_p95_s(bootstrap: str, topic: str, *, slow_s: float) -> dict[st
 
 
 @asynccontextmanager
-async def new_topic(bootstrap: str) -> AsyncIterator[str]:
+async def new_topic(servers: KafkaServers) -> AsyncIterator[str]:
     """Give an empty topic, and delete it at the end."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = AIOKafkaAdminClient(**client_options(servers))
     await admin.start()
     topic = f"bench.{uuid4().hex}"
     await admin.create_topics([NewTopic(topic, PARTITIONS, 1)])
@@ -193,13 +195,13 @@ async def new_topic(bootstrap: str) -> AsyncIterator[str]:
     await admin.close()
 
 
-async def print_rates(bootstrap: str, *, name: str, events: int, round_trip_s: float) -> float:
+async def print_rates(servers: KafkaServers, *, name: str, events: int, round_trip_s: float) -> float:
     """Print a line for each way, and return the ratio."""
     rates: dict[str, list[tuple[float, float]]] = {way.__name__: [] for way in (bare, engine)}
-    async with new_topic(bootstrap) as topic:
-        await fill(bootstrap, topic, events=events, written=[])
+    async with new_topic(servers) as topic:
+        await fill(servers, topic, events=events, written=[])
         for way in (bare, engine) * ROUNDS:
-            rates[way.__name__].append(await measure(way, bootstrap, topic, events=events, round_trip_s=round_trip_s))
+            rates[way.__name__].append(await measure(way, servers, topic, events=events, round_trip_s=round_trip_s))
     for way_name, measured in rates.items():
         rate, cpu_rate = (median(column) for column in zip(*measured, strict=True))
         memory = f"{psutil.Process().memory_info().rss / 1e6:.0f} MB"
@@ -211,22 +213,22 @@ async def print_rates(bootstrap: str, *, name: str, events: int, round_trip_s: f
 
 async def main(events: int) -> None:
     """Print the rates with each kind of store, then what a slow event costs others."""
-    bootstrap = Addresses.read(Path(os.environ["TIDEMILL_TEST_STACK"])).kafka
-    in_memory = await print_rates(bootstrap, name="effect in memory", events=events, round_trip_s=0)
+    servers = Addresses.read(Path(os.environ["TIDEMILL_TEST_STACK"])).kafka_servers("tidemill-admin")
+    in_memory = await print_rates(servers, name="effect in memory", events=events, round_trip_s=0)
     report("events_in_memory", in_memory, "x")
-    of_2_ms = await print_rates(bootstrap, name="effect of 2 ms", events=events // 5, round_trip_s=0.002)
+    of_2_ms = await print_rates(servers, name="effect of 2 ms", events=events // 5, round_trip_s=0.002)
     report("events_of_2_ms", of_2_ms, "x")
-    await print_latencies(bootstrap)
+    await print_latencies(servers)
 
 
-async def print_latencies(bootstrap: str) -> None:
+async def print_latencies(servers: KafkaServers) -> None:
     """Print what others wait for while one event is slow, in pairs with and without it."""
     ratios = defaultdict[str, list[float]](list)
     for _ in range(ROUNDS):
         p95_s = []
         for slow_s in (0.0, SLOW_S):
-            async with new_topic(bootstrap) as topic:
-                p95_s.append(await latency_p95_s(bootstrap, topic, slow_s=slow_s))
+            async with new_topic(servers) as topic:
+                p95_s.append(await latency_p95_s(servers, topic, slow_s=slow_s))
         for name, without_s in p95_s[0].items():
             with_s = p95_s[1][name]
             both = f"{without_s * 1000:.0f} ms, while one event takes {SLOW_S:.0f} s: {with_s * 1000:.0f} ms"

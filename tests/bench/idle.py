@@ -26,7 +26,12 @@ async def main(stack: Path) -> None:
     """Measure and print."""
     served = StackAddresses.read(stack)
     services = {name: each["grpc"] for name, each in served.services.items()}
-    addresses = Addresses(services=services, kafka=served.kafka, credential_file=served.credential_file)
+    addresses = Addresses(
+        services=services,
+        kafka=served.kafka,
+        kafka_passwords=served.kafka_passwords,
+        credential_file=served.credential_file,
+    )
     name = uuid4().hex[:8]
     async with Connection(f"bench-{name}", addresses) as connection:
         await documents.prepared(connection, f"https://cms.example/{name}")

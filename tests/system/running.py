@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tidemill_client.connection import Addresses
+from tidemill_cli.kafka_connection import REDRIVE
+from tidemill_client.connection import Addresses, Connection
+from tidemill_helpdesk.example import upstream
 from tidemill_local import LocalStack
 from tidemill_testkit.stack import unique_name
 
@@ -57,6 +59,7 @@ class Platform:
             "TIDEMILL_CREDENTIAL_FILE": self.addresses.credential_file,
             "TIDEMILL_KAFKA_ADDRESS": self.addresses.kafka,
             "TIDEMILL_HTTP_ADDRESS": self.addresses.http,
+            **self._kafka_user(),
             "TIDEMILL_LOOP_FILES": str(ROOT / ".tidemill"),  # loops of tests lie elsewhere than the models
         }
         command = [sys.executable, "-c", "from tidemill_cli.main import main; main()", *arguments]
@@ -65,9 +68,14 @@ class Platform:
         )
         return Outcome(done.returncode, done.stdout, done.stderr)
 
-    def publish(self, *lines: object) -> int:
-        """Publish documents by the example's script, which has none of our code."""
-        arguments = ["--bootstrap", self.addresses.kafka, "--project", self.project, "--source", SOURCE]
+    def _kafka_user(self) -> dict[str, str]:
+        file = self.addresses.kafka_password(REDRIVE)
+        named = {"SECURITY_PROTOCOL": "SASL_PLAINTEXT", "USERNAME": REDRIVE, "PASSWORD_FILE": str(file)}
+        return {f"TIDEMILL_KAFKA_{name}": value for name, value in named.items()} if file else {}
+
+    def publish(self, *lines: object, to: str = "ingest") -> int:
+        """Publish documents, or feedback, by the example's script, which has none of our code."""
+        arguments = [*upstream(Connection(self.project, self.addresses), to), "--source", SOURCE]
         return int(self.run("publish.py", *arguments, stdin="\n".join(json.dumps(line) for line in lines))["published"])
 
     def api_key(self, role: str = "contributor") -> tuple[str, str]:

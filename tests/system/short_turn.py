@@ -116,7 +116,7 @@ class Loop:
                 output = [Message(role=Role.ROLE_ASSISTANT, parts=[Part(text=right)])]
                 given = Feedback(inference=inference.id, metric="correction", correction=Correction(output=output))
                 await connection.feedback.SubmitFeedback(SubmitFeedbackRequest(feedback=given))
-        assert self.platform.publish(*events) == len(events)
+        assert self.platform.publish(*events, to="feedback") == len(events)
 
 
 async def verdicts(connection: Connection) -> dict[str, int]:

@@ -16,6 +16,7 @@ from tidemill_inference.settings import InferenceSettings
 from tidemill_ingest.settings import IngestSettings
 from tidemill_kit.access.installation import ISSUER, AccessFiles
 from tidemill_kit.runtime.settings import ServiceSettings, load
+from tidemill_local.kafka import user_of
 from tidemill_local.places import StackFolder
 from tidemill_local.programs import PORT_NAMES, SERVICES, Choices, addresses, service_environment
 from tidemill_monitor.settings import MonitorSettings
@@ -74,6 +75,7 @@ def test_a_process_gets_every_setting_that_its_service_needs(
     ports = {name: 20_000 + number for number, name in enumerate(PORT_NAMES)}
     choices = Choices(ports=ports, cluster="c", access_key="a", secret_key="s")  # noqa: S106 - of no server
     stack = addresses(StackFolder(tmp_path), choices)
+    StackFolder(tmp_path).kafka_passwords.ensure([user_of(service)])
     check_settings(service, service_environment(service, folder=StackFolder(tmp_path), stack=stack), monkeypatch)
 
 

@@ -7,14 +7,17 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pymongo
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from tidemill_kit.events.connection import client_options
 from tidemill_local import Addresses, LocalStack, StackError
 from tidemill_local.errors import PortTaken
+from tidemill_local.kafka import ADMIN
 from tidemill_local.supervision import MARK
 
 TOPIC = "tidemill.rag.index.v1"
@@ -66,15 +69,19 @@ def up(own: LocalStack) -> Addresses:
     return own.up()
 
 
+def as_admin(stack: Addresses) -> dict[str, Any]:
+    return client_options(stack.kafka_servers(ADMIN))
+
+
 async def publish(stack: Addresses, count: int) -> int:
     """Publish and return the offset after the last record."""
-    async with AIOKafkaProducer(bootstrap_servers=stack.kafka, acks="all", enable_idempotence=True) as producer:
+    async with AIOKafkaProducer(**as_admin(stack), acks="all", enable_idempotence=True) as producer:
         sent = [await producer.send_and_wait(TOPIC, b"%d" % number, partition=0) for number in range(count)]
     return int(sent[-1].offset) + 1
 
 
 async def end_offset(stack: Addresses) -> int:
-    consumer = AIOKafkaConsumer(bootstrap_servers=stack.kafka)
+    consumer = AIOKafkaConsumer(**as_admin(stack))
     await consumer.start()
     try:
         partition = TopicPartition(TOPIC, 0)
@@ -104,7 +111,20 @@ def test_a_second_up_says_that_it_runs_and_starts_nothing(own: LocalStack, up: A
 
 def test_only_its_owner_may_read_the_keys(own: LocalStack, up: Addresses) -> None:
     assert up.s3.secret_key
-    assert own.addresses_file.stat().st_mode & 0o077 == 0
+    config = own.addresses_file.parent / "config"
+    secrets = [own.addresses_file, config / "kafka.properties", *(config / "kafka").iterdir()]
+    assert len(secrets) > 10
+    assert [file for file in secrets if file.stat().st_mode & 0o077] == []
+
+
+def test_no_password_is_in_a_command_line_or_a_log(own: LocalStack, up: Addresses, folder: Path) -> None:
+    passwords = [file.read_text().strip() for file in Path(up.kafka_passwords).iterdir()]
+    shown = "".join(" ".join(process.cmdline()) for process in processes(folder))
+    logs = "".join(file.read_text(errors="replace") for file in (folder / "logs").iterdir())
+
+    assert own.status().running
+    assert passwords
+    assert [each for each in passwords if each in shown or each in logs] == []
 
 
 async def test_acknowledged_writes_are_there_after_every_server_was_killed(own: LocalStack, up: Addresses) -> None:

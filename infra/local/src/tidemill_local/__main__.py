@@ -15,7 +15,7 @@ from tidemill_local.stack import LocalStack
 def main() -> int:
     """Do what the command line asks and return the exit code."""
     arguments = _parser().parse_args()
-    stack = LocalStack(arguments.folder, services=not arguments.servers_only)
+    stack = LocalStack(arguments.folder, services=not arguments.servers_only, open_kafka=arguments.open_kafka)
     try:
         with contextlib.suppress(KeyboardInterrupt):
             _run(stack, arguments)
@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("program", nargs="?", help="whose log; all when left out")
     parser.add_argument("--folder", type=Path, default=HOME, help="where the stack keeps its data")
     parser.add_argument("--servers-only", action="store_true", help="start Kafka, MongoDB and S3 without the services")
+    parser.add_argument("--open-kafka", action="store_true", help="let everyone do everything in Kafka: for tests")
     parser.add_argument("--follow", action="store_true", help="go on with the lines to come")
     return parser
 

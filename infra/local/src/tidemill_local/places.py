@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidemill_kit.access.installation import AccessFiles
+from tidemill_kit.events.passwords import PasswordFiles
 
 ROOT = Path(__file__).resolve().parents[4]
 """The repository: this package is installed editable and never published."""
 
 HOME = ROOT / ".tidemill"
 """The folder of the stack that `make up` starts; jars and models in it are shared by every other stack."""
+
+ACLS = ROOT / "infra" / "kafka" / "acls.txt"
+"""Who may read and write which topic."""
 
 JARS = Path(os.environ.get("TIDEMILL_JARS", HOME / "jars"))
 MODELS = Path(os.environ.get("TIDEMILL_MODELS", HOME / "models"))
@@ -51,6 +55,11 @@ class StackFolder:
     def access(self) -> AccessFiles:
         """The key that tokens are signed with, and the tokens of the services and of the admin."""
         return AccessFiles(self.config / "access")
+
+    @property
+    def kafka_passwords(self) -> PasswordFiles:
+        """The passwords of Kafka's users."""
+        return PasswordFiles(self.config / "kafka")
 
     def data(self, program: str) -> Path:
         """Return the folder of a program's own data."""

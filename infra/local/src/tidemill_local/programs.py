@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tidemill_kit.access.installation import ISSUER
 from tidemill_local.addresses import Addresses, ObjectStoreAddress
-from tidemill_local.kafka import KafkaNode
+from tidemill_local.kafka import KafkaNode, user_of
 from tidemill_local.places import StackFolder
 from tidemill_local.ports import LOOPBACK
 
@@ -95,6 +95,8 @@ class Choices:
     cluster: str
     access_key: str
     secret_key: str
+    open_kafka: bool = False
+    """Whether Kafka lets everyone do everything, without credentials."""
 
     def address(self, name: str) -> str:
         """Return host:port of a named port."""
@@ -114,6 +116,7 @@ def addresses(folder: StackFolder, choices: Choices) -> Addresses:
             for service, endpoints in SERVICES.items()
         },
         credential_file=str(folder.access.admin.absolute()),
+        kafka_passwords="" if choices.open_kafka else str(folder.kafka_passwords.folder.absolute()),
     )
 
 
@@ -126,6 +129,7 @@ def kafka_node(folder: StackFolder, choices: Choices, jars: Path) -> KafkaNode:
         cluster=choices.cluster,
         broker_port=choices.ports["kafka"],
         controller_port=choices.ports["kafka.controller"],
+        passwords=None if choices.open_kafka else folder.kafka_passwords,
     )
 
 
@@ -178,7 +182,7 @@ def _derived_key(choices: Choices, purpose: str) -> str:
 def service_environment(service: str, *, folder: StackFolder, stack: Addresses) -> dict[str, str]:
     """Return the settings that a service gets, as its README lists them."""
     values = {
-        "KAFKA_BOOTSTRAP_SERVERS": stack.kafka,
+        **stack.kafka_settings(user_of(service)),
         "MONGO_URI": stack.mongo,
         "S3_ENDPOINT": stack.s3.endpoint,
         "S3_ACCESS_KEY": stack.s3.access_key,

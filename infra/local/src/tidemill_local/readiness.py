@@ -5,7 +5,9 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import grpc
 import minio
@@ -15,9 +17,13 @@ from aiokafka.errors import KafkaError
 from grpc_health.v1 import health_pb2
 from pymongo.errors import PyMongoError
 
+from tidemill_core.errors import DependencyUnavailable
+from tidemill_kit.events.administration import AdministrationRefused
+from tidemill_kit.events.passwords import PasswordFiles
 from tidemill_local import topics
 from tidemill_local.addresses import Addresses
 from tidemill_local.errors import StackError
+from tidemill_local.kafka import ADMIN, BROKER
 
 PROBE_TIMEOUT_S = 5.0
 POLL_S = 0.2
@@ -27,9 +33,9 @@ Probe = Callable[[], str]
 
 
 def probes(stack: Addresses) -> dict[str, Probe]:
-    """Return one probe for each program; Kafka's creates the declared topics as its proof."""
+    """Return one probe for each program; Kafka's creates the declared topics as its proof, its users and their ACLs."""
     return {
-        "kafka": partial(_kafka, stack.kafka),
+        "kafka": partial(_kafka, stack),
         "mongo": partial(_mongo, stack.mongo),
         "s3": partial(_object_store, stack),
         **{name: partial(_service, endpoints["grpc"]) for name, endpoints in stack.services.items()},
@@ -58,21 +64,30 @@ def _ask_later(probe: Probe) -> str:
     return probe()
 
 
-def _kafka(bootstrap: str) -> str:
+def _kafka(stack: Addresses) -> str:
     client_log = logging.getLogger("aiokafka")
     before, client_log.level = (
         client_log.level,
         logging.CRITICAL,
     )  # it logs an error at each attempt; the result is returned here
     try:
-        asyncio.run(asyncio.wait_for(topics.create(bootstrap, topics.declared(), copies=1), timeout=PROBE_TIMEOUT_S))
-    except topics.TopicRefused as error:
+        asyncio.run(asyncio.wait_for(_prepare_kafka(stack), timeout=PROBE_TIMEOUT_S))
+    except (topics.TopicRefused, AdministrationRefused) as error:
         raise StackError(str(error)) from error
+    except DependencyUnavailable as error:
+        return error.message
     except (KafkaError, TimeoutError, OSError) as error:
         return f"Kafka does not answer ({type(error).__name__})"
     finally:
         client_log.setLevel(before)
     return ""
+
+
+async def _prepare_kafka(stack: Addresses) -> None:
+    servers = replace(stack.kafka_servers(BROKER), mechanism="PLAIN")
+    await topics.create(servers, topics.declared(), copies=1)
+    if servers.sasl:
+        await topics.grant(servers, PasswordFiles(Path(stack.kafka_passwords)), others=[ADMIN])
 
 
 def _mongo(uri: str) -> str:

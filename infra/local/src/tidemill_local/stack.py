@@ -16,11 +16,13 @@ from pathlib import Path
 
 import psutil
 
+from tidemill_kit.events.acls import read_table, users_of
 from tidemill_local import jars, ports
 from tidemill_local.addresses import Addresses, write_private
 from tidemill_local.errors import DiskFull, NotReady, StackError, Unsupported
+from tidemill_local.kafka import ADMIN
 from tidemill_local.logs import LogLine, read
-from tidemill_local.places import HOME, JARS, StackFolder
+from tidemill_local.places import ACLS, HOME, JARS, StackFolder
 from tidemill_local.programs import (
     KEEP_FILES,
     NO_TELEMETRY,
@@ -69,11 +71,23 @@ class StackStatus:
 class LocalStack:
     """The stack of one folder. Every method blocks: call it from a thread where an event loop runs."""
 
-    def __init__(self, folder: Path = HOME, *, services: bool | Sequence[str] = True, jars: Path = JARS) -> None:
-        """Describe a stack; `services` is all of them, none, or the named ones. Nothing is started or written."""
+    def __init__(
+        self,
+        folder: Path = HOME,
+        *,
+        services: bool | Sequence[str] = True,
+        jars: Path = JARS,
+        open_kafka: bool = False,
+    ) -> None:
+        """Describe a stack; nothing is started or written.
+
+        `services` is all of them, none, or the named ones. `open_kafka` lets everyone do everything in Kafka, without
+        credentials: for tests, which make topics of their own.
+        """
         self._folder = StackFolder(folder.resolve())
         self._services = tuple(services) if not isinstance(services, bool) else tuple(SERVICES) if services else ()
         self._jars = jars
+        self._open_kafka = open_kafka
         self._supervisor = Supervisor(self._folder)
 
     @property
@@ -144,6 +158,8 @@ class LocalStack:
         choices = self._choose()
         kafka_node(self._folder, choices, self._jars).prepare()
         self._folder.access.write(SERVICES)
+        if not choices.open_kafka:
+            self._folder.kafka_passwords.ensure([*users_of(read_table(ACLS)), ADMIN])
         for name in ("s3", *KEEP_FILES):
             self._folder.data(name).mkdir(parents=True, exist_ok=True)
         groups = {"servers": servers(self._folder, choices, self._jars), "services": services(self._folder, choices)}
@@ -198,6 +214,7 @@ class LocalStack:
             cluster=before.get("cluster") or urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="),
             access_key=before.get("access_key") or secrets.token_hex(10),
             secret_key=before.get("secret_key") or secrets.token_hex(20),
+            open_kafka=self._open_kafka,
         )
         write_private(self._folder.choices, asdict(choices))
         return choices

@@ -1,13 +1,13 @@
 """The topics that infra/kafka/topics.yaml declares, and how they come to be on a broker.
 
-`python topics.py --bootstrap kafka:9092 --copies 1` creates what is missing. docker compose runs this file by its path
-inside the image of a service, so it imports nothing of this package.
+`python topics.py --bootstrap kafka:9092 --copies 1` creates what is missing; with `--passwords FOLDER` users and ACLs
+too. docker compose runs this file by its path inside the image of a service, so it imports nothing of this package.
 """
 
 import argparse
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,8 +15,17 @@ import yaml
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import for_code
 from pydantic import BaseModel
+from pydantic_settings import SettingsConfigDict
+
+from tidemill_core.transport_security import KafkaServers
+from tidemill_kit.events.acls import read_table, users_of
+from tidemill_kit.events.administration import Applied, administrator
+from tidemill_kit.events.connection import client_options
+from tidemill_kit.events.passwords import PasswordFiles
+from tidemill_kit.runtime.transport_security import TransportSettings
 
 TOPICS = Path(__file__).resolve().parents[3] / "kafka" / "topics.yaml"
+ACLS = TOPICS.with_name("acls.txt")
 SECONDS = {"h": 3600, "d": 86400}
 ALREADY_EXISTS = 36
 REQUEST_TIMEOUT_MS = 15_000
@@ -38,6 +47,8 @@ class Topic(BaseModel, extra="forbid", frozen=True):
 
     name: str
     owner: str
+    producers: tuple[str, ...] | Literal["services"] | None = None
+    consumers: tuple[str, ...] | Literal["services"] = ()
     kind: Literal["events", "inbound", "dead-letters", "state"]
     key: str
     partitions: int
@@ -53,6 +64,16 @@ class Topic(BaseModel, extra="forbid", frozen=True):
             message = f'Topic {self.name} has retention "{self.retention}": write hours or days, for example 36h or 7d.'
             raise TopicRefused(message)
         return int(match[1]) * SECONDS[match[2]] * 1000
+
+    def written_by(self, services: Sequence[str]) -> Sequence[str]:
+        """Return the services that write it, of all `services`."""
+        if self.producers is None:
+            return () if self.kind == "inbound" else (self.owner,)
+        return services if self.producers == "services" else self.producers
+
+    def read_by(self, services: Sequence[str]) -> Sequence[str]:
+        """Return the services that read it, of all `services`."""
+        return services if self.consumers == "services" else self.consumers
 
     def to_create(self, *, copies: int | None = None) -> NewTopic:
         """Return the request that creates it, with the production's copies unless another number is given."""
@@ -80,13 +101,14 @@ def declared(path: Path = TOPICS) -> list[Topic]:
     return [Topic.model_validate({**document["defaults"], **topic}) for topic in document["topics"]]
 
 
-async def create(bootstrap: str, topics: Sequence[Topic], *, copies: int | None = None) -> list[str]:
+async def create(servers: KafkaServers | str, topics: Sequence[Topic], *, copies: int | None = None) -> list[str]:
     """Create the topics that are missing and return their names; what exists is left as it is.
 
     Raises:
         TopicRefused: the broker refused one.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    options = client_options(KafkaServers.of(servers))
+    admin = AIOKafkaAdminClient(**options, request_timeout_ms=REQUEST_TIMEOUT_MS)
     await admin.start()
     try:
         missing = [topic for topic in topics if topic.name not in set(await admin.list_topics())]
@@ -103,14 +125,33 @@ async def create(bootstrap: str, topics: Sequence[Topic], *, copies: int | None 
     return [topic.name for topic in missing]
 
 
+async def grant(servers: KafkaServers, passwords: PasswordFiles, *, others: Collection[str] = ()) -> Applied:
+    """Create the users of acls.txt, and others, with the passwords in their files, and add what each of them may do."""
+    table = read_table(ACLS)
+    async with administrator(servers) as admin:
+        await admin.put_users(passwords.ensure([*users_of(table), *others]))
+        return await admin.apply(table)
+
+
+class Connecting(TransportSettings):
+    """How the command speaks to Kafka: TIDEMILL_KAFKA_USERNAME and so on, as all commands."""
+
+    model_config = SettingsConfigDict(env_prefix="TIDEMILL_", frozen=True, extra="ignore")
+
+
 def main() -> None:
     """Create the declared topics on a broker."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bootstrap", required=True)
     parser.add_argument("--copies", type=int, help="instead of those that topics.yaml names for production")
+    parser.add_argument("--passwords", type=Path, help="also create users and ACLs; the folder of their passwords")
     arguments = parser.parse_args()
-    created = asyncio.run(create(arguments.bootstrap, declared(), copies=arguments.copies))
+    servers = Connecting().kafka_servers(arguments.bootstrap)
+    created = asyncio.run(create(servers, declared(), copies=arguments.copies))
     print(f"{len(created)} topics created.")  # noqa: T201 - a command's answer
+    if arguments.passwords:
+        granted = asyncio.run(grant(servers, PasswordFiles(arguments.passwords), others=["tidemill-admin"]))
+        print(f"{len(granted.added)} ACLs added, {granted.there} were there.")  # noqa: T201 - a command's answer
 
 
 if __name__ == "__main__":

@@ -10,19 +10,16 @@ from typing import Annotated, Any, Self
 import typer
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
-from pydantic import ValidationError
-from pydantic_settings import SettingsConfigDict
 
+from tidemill_cli.kafka_connection import REDRIVE, TOOLS, kafka_servers
 from tidemill_cli.options import Commands, options
 from tidemill_cli.output import card, chosen_project, print_json, run, show, stdout, table
-from tidemill_client.connection import Addresses, NoAddress, UnusableTransport
 from tidemill_core.errors import InvalidInput, PreconditionFailed
 from tidemill_core.transport_security import KafkaServers
 from tidemill_kit.events.cloudevents import CloudEvent, InvalidEvent, from_record
 from tidemill_kit.events.connection import client_options, unavailable
 from tidemill_kit.events.dead_letters import NEWEST, DeadLetter, DeadLetters
 from tidemill_kit.events.kafka import Publisher, read_topic
-from tidemill_kit.runtime.transport_security import TransportSettings
 
 events = Commands(help="Show published events.")
 dead_letters = Commands(help="List, show and redrive records that a consumer rejected.")
@@ -47,7 +44,7 @@ def tail(
 
     async def work() -> None:
         requested = "" if every_project else chosen_project()
-        servers = kafka_servers()
+        servers = kafka_servers(TOOLS)
         consumer = AIOKafkaConsumer(
             auto_offset_reset="earliest" if from_beginning else "latest",
             enable_auto_commit=False,
@@ -96,37 +93,6 @@ def _print_one(event: CloudEvent, topic: str) -> None:
     else:
         line = f"{facts['time']}  {event.type}  {event.project}/{event.subject}  seq {event.seq}"
         stdout.print(line, markup=False, highlight=False)
-
-
-class ClientTransport(TransportSettings):
-    """TLS and SASL settings of clients, read from TIDEMILL_<NAME>."""
-
-    model_config = SettingsConfigDict(env_prefix="TIDEMILL_", frozen=True, extra="ignore")
-
-
-def kafka_servers() -> KafkaServers:
-    """Return Kafka's address and security settings.
-
-    Raises:
-        NoAddress: neither the environment nor a running stack provides the address.
-        UnusableTransport: a setting is invalid.
-
-    """
-    address = Addresses.find().kafka
-    if not address:
-        message = "the address of Kafka is not configured: run `tidemill up`, or set TIDEMILL_KAFKA_ADDRESS"
-        raise NoAddress(message, service="kafka")
-    try:
-        transport = ClientTransport()
-    except ValidationError as error:
-        problems = error.errors(include_url=False, include_input=False)
-        lines = [" ".join([*(f"TIDEMILL_{each}".upper() for each in p["loc"]), p["msg"]]) for p in problems]
-        raise UnusableTransport("; ".join(lines)) from None
-    servers = transport.kafka_servers(address)
-    if servers.exposes_secret and not transport.tls_allow_plaintext:
-        message = f"a secret would go to {address} in plain text: set TIDEMILL_KAFKA_SECURITY_PROTOCOL=SASL_SSL"
-        raise UnusableTransport(message)
-    return servers
 
 
 TopicArgument = Annotated[str, typer.Argument(help="The dead-letter topic, as shown by `dead-letters list`.")]
@@ -199,7 +165,7 @@ def redrive(
 
     async def work() -> list[DeadLetter]:
         requested = _Selection.of(every_project=every_project)
-        async with _letters() as (letters, _):
+        async with _letters(REDRIVE) as (letters, _):
             if place != "all":
                 requested.check(await letters.show(topic, **_parsed(place)))
                 return [await letters.redrive(topic, **_parsed(place))]
@@ -241,11 +207,10 @@ class _Selection:
 
 
 @asynccontextmanager
-async def _letters() -> AsyncIterator[tuple[DeadLetters, list[str]]]:
+async def _letters(user: str = TOOLS) -> AsyncIterator[tuple[DeadLetters, list[str]]]:
     """Connect to Kafka; yield the dead letters and their topics."""
-    servers = kafka_servers()
-    publisher = Publisher(servers)
-    await publisher.start()
+    servers = kafka_servers(user)
+    publisher = Publisher(servers)  # which connects when there is something to publish
     try:
         topics = await _dead_letter_topics(servers)
         yield DeadLetters(partial(read_topic, servers), publisher), topics
@@ -258,6 +223,8 @@ async def _dead_letter_topics(servers: KafkaServers) -> list[str]:
     try:
         await consumer.start()
         return sorted(name for name in await consumer.topics() if name.endswith(".dead.v1"))
+    except KafkaError as error:
+        raise await unavailable(servers, error) from error
     finally:
         await consumer.stop()
 

@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, str] = {
     "logout": "login:logout",
     "events": "events:events",
     "dead-letters": "events:dead_letters",
+    "kafka": "kafka:kafka",
 }
 """`module:name` of each command, in the order of the help."""
 PLUGINS = "tidemill.commands"

@@ -44,7 +44,7 @@ def publisher(monkeypatch: pytest.MonkeyPatch) -> Publisher:
                 yield each
 
     @asynccontextmanager
-    async def opened() -> AsyncIterator[tuple[DeadLetters, list[str]]]:
+    async def opened(*_: str) -> AsyncIterator[tuple[DeadLetters, list[str]]]:
         yield DeadLetters(read, publisher), [TOPIC]
 
     monkeypatch.setattr(events, "_letters", opened)

@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote_plus
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
@@ -62,7 +62,7 @@ async def test_a_token_is_asked_for_once_until_most_of_its_lifetime_is_over() ->
         assert await tokens.token() == "token-2"
 
     assert endpoint.asked[0] == {"grant_type": ["client_credentials"], "scope": ["kafka"]}
-    assert base64.b64decode(endpoint.authorization).decode() == f"rag:{SECRET}"
+    assert base64.b64decode(endpoint.authorization).decode() == f"rag:{quote_plus(SECRET)}"
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,8 @@ class Addresses:
     services: Mapping[str, str]
     http: str = ""
     kafka: str = ""
+    kafka_passwords: str = ""
+    """The folder with the passwords of Kafka's users of a stack on this machine; empty for every other Kafka."""
     credential_file: str = ""
     """The credential of a stack on this machine: for its own addresses only."""
     with_login: frozenset[str] = frozenset(SERVICES)
@@ -82,15 +84,21 @@ class Addresses:
         running = {name: entry.get("grpc", "") for name, entry in entries.items()}
         given = {name: os.environ.get(f"TIDEMILL_{name.upper()}_ADDRESS", "") for name in SERVICES}
         named = frozenset(name for name in SERVICES if given[name])
+        kafka = os.environ.get("TIDEMILL_KAFKA_ADDRESS", "")
         is_here = all(is_loopback(host_of(each)) for each in running.values() if each)
         of_stack = frozenset(SERVICES) - named if is_here else frozenset()
         return cls(
             services={name: given[name] or running.get(name, "") for name in SERVICES},
             http=os.environ.get("TIDEMILL_HTTP_ADDRESS", "") or entries.get("inference", {}).get("http", ""),
-            kafka=os.environ.get("TIDEMILL_KAFKA_ADDRESS", "") or stack.get("kafka", ""),
-            credential_file=_own_file(stack, local) if is_here and not named else "",
+            kafka=kafka or stack.get("kafka", ""),
+            kafka_passwords="" if kafka else _own_file(stack, "kafka_passwords", local),
+            credential_file=_own_file(stack, "credential_file", local) if is_here and not named else "",
             with_login=named if given["monitor"] else of_stack,
         )
+
+    def kafka_password(self, user: str) -> Path | None:
+        """Return the file with the password of one of the stack's users of Kafka; None where Kafka is another one."""
+        return Path(self.kafka_passwords) / f"{user}.password" if self.kafka_passwords else None
 
     def of(self, service: str) -> str:
         """Return a service's address.
@@ -173,9 +181,9 @@ def _stack(local: Path | None) -> dict[str, Any]:
     return found
 
 
-def _own_file(stack: Mapping[str, Any], local: Path | None) -> str:
-    """Return the file of a stack's credential, "" for one that is not in its own folder."""
-    file = str(stack.get("credential_file", ""))
+def _own_file(stack: Mapping[str, Any], name: str, local: Path | None) -> str:
+    """Return the path of a stack's secrets, "" for one that is not in its own folder."""
+    file = str(stack.get(name, ""))
     inside = local is not None and Path(file).resolve().is_relative_to(local.resolve())
     return file if file and inside else ""
 

@@ -54,7 +54,7 @@ class ServiceProcess(ABC):
     def _environment(self) -> dict[str, str]:
         stack = {
             "GRPC_PORT": "0",
-            "KAFKA_BOOTSTRAP_SERVERS": self.stack.kafka,
+            **self.stack.kafka_settings(f"tidemill-{self.service}"),
             "MONGO_URI": self.stack.mongo,
             "MONGO_DATABASE": self.database,
             "S3_ENDPOINT": self.stack.s3.endpoint,

@@ -2,8 +2,9 @@
 
 The first test that needs them starts them, in whichever process it runs. The processes of one run share them; the one
 that began the run stops them at its end, with whatever else the run has left, also when it is ended by SIGTERM.
-`TIDEMILL_TEST_STACK` may name a stack.json: then its servers are used and left running, which saves their start. Every
-test makes its own topics, databases, buckets and projects: see `unique_name`.
+`TIDEMILL_TEST_STACK` may name a stack.json: then its servers are used and left running, which saves their start. Its
+Kafka has to take everyone: `python -m tidemill_local up --servers-only --open-kafka --folder FOLDER`. Every test makes
+its own topics, databases, buckets and projects: see `unique_name`.
 """
 
 import fcntl
@@ -77,10 +78,12 @@ def stack(pytestconfig: pytest.Config) -> Addresses:
     if pytestconfig.getoption("quick", default=False):
         pytest.skip("needs servers")
     if running := os.environ.get(ATTACH):
-        return Addresses.read(Path(running))
+        found = Addresses.read(Path(running))
+        assert not found.kafka_passwords, f"{ATTACH}: its Kafka asks for credentials; start it with --open-kafka"
+        return found
     folder = pytestconfig.stash[_FOLDER]
     with _locked(folder / "lock"):
-        return LocalStack(folder / "servers", services=False).up()
+        return LocalStack(folder / "servers", services=False, open_kafka=True).up()
 
 
 @contextmanager

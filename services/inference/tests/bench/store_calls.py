@@ -82,7 +82,7 @@ async def main() -> None:
     stack = Addresses.read(Path(os.environ["TIDEMILL_TEST_STACK"]))
     counting = Counting()
     monitoring.register(counting)
-    client, publisher = connect(stack.mongo, timeout_s=30), Publisher(stack.kafka)
+    client, publisher = connect(stack.mongo, timeout_s=30), Publisher(stack.kafka_servers("tidemill-inference"))
     database, relay = client[unique_name("bench-answers")], Relay(publisher, sweep_every_s=3600)
     await publisher.start()
     harness = await harness_on(database, relay)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from tidemill_client.connection import local_folder
+from tidemill_client.connection import Connection, local_folder
 from tidemill_core.errors import Internal, NotFound
 
 
@@ -33,6 +33,14 @@ class CorpusDocument(Protocol):
     def answer(self) -> str:
         """What a person who knows would answer."""
         ...
+
+
+def upstream(connection: Connection, service: str) -> list[str]:
+    """Return the arguments by which publish.py is an upstream system of a service."""
+    arguments = ["--bootstrap", connection.addresses.kafka, "--project", connection.project]
+    user = f"tidemill-upstream-{service}"
+    file = connection.addresses.kafka_password(user)
+    return [*arguments, "--username", user, "--password-file", str(file)] if file else arguments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

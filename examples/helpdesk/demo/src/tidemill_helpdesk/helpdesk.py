@@ -26,7 +26,7 @@ from tidemill_client.connection import Connection
 from tidemill_client.documents import Documents, NewDocument
 from tidemill_client.values import user
 from tidemill_core.errors import Internal
-from tidemill_helpdesk.example import CorpusDocument, Example
+from tidemill_helpdesk.example import CorpusDocument, Example, upstream
 from tidemill_helpdesk.patience import POLL_S, patience
 from tidemill_helpdesk.report import Report
 
@@ -127,7 +127,7 @@ class Helpdesk:
         self.ids.update((document.key, document.id) for document in found)
 
     async def _publish_lines(self, lines: Sequence[str]) -> None:
-        arguments = ["--bootstrap", self.connection.addresses.kafka, "--project", self.connection.project]
+        arguments = upstream(self.connection, "ingest")
         await self.example.run("publish.py", [*arguments, "--source", PUBLISHED_SOURCE], "\n".join(lines))
 
     async def _until_searchable(self, bar: Progress, task: TaskID) -> int:

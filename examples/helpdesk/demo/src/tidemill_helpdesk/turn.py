@@ -43,7 +43,7 @@ from tidemill_client.training import ENDED as TRAINING_ENDED
 from tidemill_client.training import Training
 from tidemill_client.values import assistant, text_of, user
 from tidemill_core.errors import DeadlineExceeded, Internal
-from tidemill_helpdesk.example import CorpusDocument, Example
+from tidemill_helpdesk.example import CorpusDocument, Example, upstream
 from tidemill_helpdesk.helpdesk import DEPLOYMENT
 from tidemill_helpdesk.patience import POLL_S, for_each, patience, until
 from tidemill_helpdesk.report import Report
@@ -110,7 +110,7 @@ class Turn:
         await for_each(by_grpc, lambda given: self._submit(*given), max_concurrent=MAX_CONCURRENT_QUESTIONS)
         lines = [json.dumps({"subject": inference, "feedback": value | {"inference": inference}})
                  for inference, value in as_events]  # fmt: skip
-        arguments = ["--bootstrap", self.connection.addresses.kafka, "--project", self.connection.project]
+        arguments = upstream(self.connection, "feedback")
         await self.example.run("publish.py", [*arguments, "--source", REACTIONS_SOURCE], "\n".join(lines))
         self.report.add("feedback", submitted=submitted, poisoned=self.poisoned)
         stdout.print(f"   {len(reactions)} submitted: {len(by_grpc)} by gRPC, {len(as_events)} as events")

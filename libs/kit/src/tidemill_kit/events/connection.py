@@ -3,8 +3,10 @@
 import asyncio
 import json
 import time
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote_plus
 
 from aiokafka import conn
 from aiokafka.abc import AbstractTokenProvider
@@ -18,7 +20,7 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
-from tidemill_core.errors import DependencyUnavailable
+from tidemill_core.errors import DependencyUnavailable, TidemillError
 from tidemill_core.origins import AllowedHosts
 from tidemill_core.transport_security import ClientCredentials, KafkaServers, Secret
 from tidemill_kit.events.records import KAFKA
@@ -119,7 +121,7 @@ class EndpointTokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka h
                 try:
                     async with asyncio.timeout(_ENDPOINT_S):
                         self._token, lifetime_s = await self._fetched()
-                except (OSError, ValueError, RecursionError, TimeoutError, DependencyUnavailable) as error:
+                except (OSError, ValueError, RecursionError, TimeoutError, TidemillError) as error:
                     why = str(error) or type(error).__name__
                     message = f"the token endpoint {self._credentials.url} gives no token: {why}"
                     raise TokenUnavailable(message) from None
@@ -130,16 +132,16 @@ class EndpointTokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka h
         # A third of a second, which only clients with an endpoint need.
         from tidemill_kit.outgoing.client import HttpError, InvalidAddress, outgoing_client  # noqa: PLC0415
 
-        form = {"grant_type": "client_credentials"}
-        if self._credentials.scope:
-            form["scope"] = self._credentials.scope
-        auth = (self._credentials.client_id, self._credentials.client_secret.read())
-        allowed = AllowedHosts.of_addresses(self._credentials.url)
+        ours, form = self._credentials, {"grant_type": "client_credentials"}
+        if ours.scope:
+            form["scope"] = ours.scope
+        words = f"{quote_plus(ours.client_id)}:{quote_plus(ours.client_secret.read())}"  # RFC 6749, section 2.3.1
+        headers = {"authorization": f"Basic {b64encode(words.encode()).decode()}", "accept-encoding": "identity"}
         body = b""
         try:
             async with (
-                outgoing_client(allowed=allowed, timeout_s=_ENDPOINT_S) as client,
-                client.stream("POST", self._credentials.url, data=form, auth=auth) as response,
+                outgoing_client(allowed=AllowedHosts.of_addresses(ours.url), timeout_s=_ENDPOINT_S) as client,
+                client.stream("POST", ours.url, data=form, headers=headers) as response,
             ):
                 if response.status_code != _OK:
                     message = f"HTTP status {response.status_code}"
