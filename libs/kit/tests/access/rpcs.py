@@ -98,10 +98,12 @@ def _reason(error: grpc.aio.AioRpcError) -> str:
 
 @asynccontextmanager
 async def all_rpcs(
-    access: Access | None, *, audit: AuditTrail | None = None, handler: Handler | None = None
+    access: Access | None, *, audit: AuditTrail | None = None, handler: Handler | None = None, **changes: object
 ) -> AsyncIterator[AllRpcs]:
-    """Serve every RPC."""
-    server = GrpcServer(settings(), register_all(handler or trivial), access=access, audit=audit or RecordedCalls())
+    """Serve every RPC with these settings."""
+    server = GrpcServer(
+        settings(**changes), register_all(handler or trivial), access=access, audit=audit or RecordedCalls()
+    )
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:

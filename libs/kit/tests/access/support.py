@@ -1,7 +1,6 @@
 """Authenticators whose issuers, clocks and revocations are the test's."""
 
 import json
-import math
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -47,7 +46,7 @@ class Served:
 class Checked:
     """An authenticator and what it stands on."""
 
-    def __init__(self, *issuers: TestIssuer, hold_s: float = 3600.0, max_lifetime_s: float = math.inf) -> None:
+    def __init__(self, *issuers: TestIssuer, hold_s: float = 3600.0, **limits: Any) -> None:  # noqa: ANN401 - of any setting
         self.clock = Clock()
         self.served = [Served(each) for each in issuers]
         times = KeyTimes(max_age_s=300, hold_s=hold_s)
@@ -57,9 +56,7 @@ class Checked:
         ]
         self.revocations = Revocations(now=self.clock.now, monotonic=self.clock.monotonic)
         self.revocations.complete = True
-        self.authenticator = Authenticator(
-            SigningKeys(self.keys), self.revocations, max_lifetime_s=max_lifetime_s, now=self.clock.now
-        )
+        self.authenticator = Authenticator(SigningKeys(self.keys), self.revocations, now=self.clock.now, **limits)
 
     async def __call__(self, token: str, project: str = "", on_behalf_of: str = "") -> Authenticated:
         return await self.authenticator.authenticate(

@@ -1,5 +1,7 @@
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import grpc
@@ -253,6 +255,29 @@ async def test_a_server_with_too_much_in_work_is_waited_for() -> None:
 
     assert (refused.value.reason, refused.value.retry_after_s) == ("OVERLOADED", 1)
     assert list(waiting.values()) == []
+
+
+async def test_a_channel_that_waits_sends_again_when_a_refusal_says() -> None:
+    async def refuse_twice(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+        begun.append(time.monotonic())
+        if len(begun) < 3:
+            message = "too many"
+            raise errors.RateLimited(message, retry_after_s=0.05)
+        return GetSourceResponse()
+
+    begun: list[float] = []
+    async with (
+        serving(sources(GetSource=refuse_twice)) as running,
+        open_channel(f"127.0.0.1:{running.server.port}", project="acme", waits=True) as channel,
+    ):
+        await SourceServiceStub(channel).GetSource(GetSourceRequest())
+        pauses = [later - earlier for earlier, later in pairwise(begun)]
+        begun.clear()
+        with pytest.raises(errors.TidemillError):
+            await SourceServiceStub(channel).GetSource(GetSourceRequest(), timeout=0.04)
+
+    assert [pause >= 0.05 for pause in pauses] == [True, True]
+    assert len(begun) <= 1
 
 
 async def test_a_refusal_of_another_kind_of_server_for_overload_can_pass() -> None:

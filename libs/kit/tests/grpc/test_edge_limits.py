@@ -215,3 +215,11 @@ async def test_a_stream_whose_client_stops_reading_is_ended(lines: Lines) -> Non
 
     (line,) = lines.named("rpc_finished")
     assert line["code"] == "DEADLINE_EXCEEDED"
+
+
+async def test_a_call_without_a_deadline_gets_the_longest_one() -> None:
+    async with serving(sources(GetSource=wait_for_ever), max_deadline_s=0.1) as running:
+        for timeout in (None, 30):
+            with pytest.raises(grpc.aio.AioRpcError) as late:
+                await running.get_source_plainly(timeout=timeout)
+            assert late.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED

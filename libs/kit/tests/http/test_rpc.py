@@ -22,7 +22,7 @@ from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound, RateLimited, TidemillError, Violation
 from tidemill_core.grpc.client import open_channel
 from tidemill_kit.access.access import Access
-from tidemill_kit.grpc.admission import Admission
+from tidemill_kit.grpc.admission import Admission, Limits
 from tidemill_kit.grpc.server import GrpcServer, admission_of, current_caller, remaining_s
 from tidemill_kit.http.rpc import HttpRpcs, rpc_application
 from tidemill_kit.http.settings import RpcHttpSettings
@@ -182,7 +182,7 @@ async def test_rpcs_by_grpc_and_as_json_share_the_places_of_the_process() -> Non
         return GetSourceResponse()
 
     entered, go = asyncio.Event(), asyncio.Event()
-    admission = Admission(max_rpcs=2, max_public_streams=1)
+    admission = Admission(Limits(max_rpcs=2, max_public_streams=1))
     server = GrpcServer(settings(), [sources(GetSource=enter)], admission=admission, audit=RecordedCalls())
     await server.start()
     async with (

@@ -135,6 +135,7 @@ async def test_a_request_that_outlives_the_grace_is_answered_with_why_it_ended()
         error_response=error_response,
         served="/",
         access=None,
+        admission=None,
         hosts=(),
         hosts_setting="PROBE_HTTP_HOSTS",
     )

@@ -255,6 +255,7 @@ class Connection:
                 timeout_s=CALL_LIMIT_S,
                 tls=tls_of_environment(),
                 credential=self._credential_for(service),
+                waits=True,
             )
         return self._channels[service]
 

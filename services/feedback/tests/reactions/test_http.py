@@ -17,7 +17,7 @@ from tidemill_feedback.errors import FeedbackTokenRefused
 from tidemill_feedback.reactions.grpc import GrpcFeedbackService
 from tidemill_feedback.reactions.http import PURPOSE, HttpFeedback
 from tidemill_kit.access.access import Access
-from tidemill_kit.grpc.admission import Admission
+from tidemill_kit.grpc.admission import Admission, Limits
 from tidemill_kit.http.rpc import HttpRpcs, rpc_application
 from tidemill_kit.http.signed_tokens import SignedTokens
 from tidemill_testkit.access import TestIssuer, access_of
@@ -57,7 +57,7 @@ async def open_page(
         feedback=harness.read, submit=harness.submit, erase=harness.erase, clock=harness.clock
     )
     chosen = settings(http_rpcs=True)
-    admission = Admission(max_rpcs=max_rpcs, max_public_streams=1)
+    admission = Admission(Limits(max_rpcs=max_rpcs, max_public_streams=1))
     servicers = [(add_FeedbackServiceServicer_to_server, service)]
     rpcs = HttpRpcs(servicers, chosen, admission=admission, access=access, audit=RecordedCalls())
     api = HttpFeedback(rpcs=rpcs, tokens=tokens, clock=harness.clock, max_body_bytes=4096)

@@ -25,6 +25,7 @@ def served(well_known: WellKnown) -> Starlette:
         error_response=error_response,
         served="here",
         access=None,
+        admission=None,
         hosts=(),
         hosts_setting="MONITOR_HTTP_HOSTS",
     )

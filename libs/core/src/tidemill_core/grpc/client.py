@@ -1,6 +1,8 @@
 """A channel to another service: it passes project, deadline and trace on, and raises the kit's errors."""
 
+import asyncio
 import json
+import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Generator
@@ -13,7 +15,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 
 from tidemill.options.v1 import options_pb2
-from tidemill_core.errors import DependencyTimedOut, DependencyUnavailable, Internal, TidemillError
+from tidemill_core.errors import DependencyTimedOut, DependencyUnavailable, Internal, RateLimited, TidemillError
 from tidemill_core.grpc.context import AUTHORIZATION, ON_BEHALF_OF, PERSON, PROJECT, acting_caller, remaining_s
 from tidemill_core.grpc.credentials import Credential, NoCredential
 from tidemill_core.grpc.status import from_rpc_error
@@ -56,6 +58,7 @@ def open_channel(  # noqa: PLR0913 - a channel is made of its parts, once
     tls: Tls | None = None,
     credential: Credential | None = None,
     on_behalf: bool = False,
+    waits: bool = False,
 ) -> grpc.aio.Channel:
     """Return a channel for generated stubs; it connects by itself, whenever the other side is there.
 
@@ -69,7 +72,8 @@ def open_channel(  # noqa: PLR0913 - a channel is made of its parts, once
     request with an empty `request_id` gets one, so that however often it arrives it has one effect. Awaiting a call or
     iterating over it raises the errors of `tidemill_core.errors`; `name` is what they call the other side. A call
     that takes too long although its caller still has time raises DependencyTimedOut: the other side hangs, or is
-    overloaded.
+    overloaded. With `waits`, a call with one request that is refused for now (RateLimited) is sent again when the other
+    side says, as long as its time lasts.
     """
     if credential is not None:
         (tls or Tls()).check_confidential(address)
@@ -91,7 +95,7 @@ def open_channel(  # noqa: PLR0913 - a channel is made of its parts, once
     else:
         channel = grpc.aio.secure_channel(address, credentials, options=options)
     sender = _Sender(project=project, credential=credential, on_behalf=on_behalf, name=name or address)
-    return _Channel(channel, sender=sender, timeout_s=timeout_s)
+    return _Channel(channel, sender=sender, timeout_s=timeout_s, waits=waits)
 
 
 _OF_SERVICES = frozenset({"SERVICE_NOT_ALLOWED", "ON_BEHALF_NOT_ALLOWED"})
@@ -185,8 +189,9 @@ class _Sender:
 class _Channel(grpc.aio.Channel):
     """Wraps a channel: client interceptors cannot raise other errors for calls of every arity."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, sender: _Sender, timeout_s: float) -> None:
+    def __init__(self, channel: grpc.aio.Channel, *, sender: _Sender, timeout_s: float, waits: bool) -> None:
         self._channel = channel
+        self._waits = waits
         self._sender = sender
         self._timeout_s = timeout_s
 
@@ -211,7 +216,7 @@ class _Channel(grpc.aio.Channel):
         await self._channel.channel_ready()
 
     def unary_unary(self, method: str, *made: Any, **how: Any) -> Any:  # noqa: ANN401 - typed by the generated stubs
-        return self._calling(method, self._channel.unary_unary(method, *made, **how))
+        return self._calling(method, self._channel.unary_unary(method, *made, **how), waits=self._waits)
 
     def unary_stream(self, method: str, *made: Any, **how: Any) -> Any:  # noqa: ANN401 - typed by the generated stubs
         return self._calling(method, self._channel.unary_stream(method, *made, **how))
@@ -222,7 +227,7 @@ class _Channel(grpc.aio.Channel):
     def stream_stream(self, method: str, *made: Any, **how: Any) -> Any:  # noqa: ANN401 - typed by the generated stubs
         return self._calling(method, self._channel.stream_stream(method, *made, **how))
 
-    def _calling(self, method: str, start: Callable[..., Any]) -> Callable[..., "_Call"]:
+    def _calling(self, method: str, start: Callable[..., Any], *, waits: bool = False) -> Callable[..., "_Call"]:
         public = _is_public(method)
 
         def call(request: object = None, *, timeout: float | None = None, **how: Any) -> _Call:  # noqa: ANN401 - ditto
@@ -232,7 +237,12 @@ class _Channel(grpc.aio.Channel):
             how["metadata"] = [*theirs, *ours.items()]
             left_s = remaining_s(at_most)
             limit_s = None if left_s < at_most else at_most
-            return _Call(start(_repeatable(request), timeout=left_s, **how), sender=self._sender, limit_s=limit_s)
+            sent = _repeatable(request)
+
+            def begin(left_s: float) -> Any:  # noqa: ANN401 - a call of any arity
+                return start(sent, timeout=left_s, **how)
+
+            return _Call(begin, left_s=left_s, sender=self._sender, limit_s=limit_s, waits=waits)
 
         return call
 
@@ -243,17 +253,28 @@ class _Call:
     `limit_s` is how long it may take, None where its caller's own deadline comes first.
     """
 
-    def __init__(self, call: Any, *, sender: _Sender, limit_s: float | None) -> None:  # noqa: ANN401 - of any arity
-        self._call = call
+    def __init__(
+        self, begin: Callable[[float], Any], *, left_s: float, sender: _Sender, limit_s: float | None, waits: bool
+    ) -> None:
+        self._begin = begin
+        self._call = begin(left_s)
         self._sender = sender
         self._limit_s = limit_s
+        self._waits = waits
         self._begun = time.monotonic()
+        self._until = self._begun + left_s
 
     def __await__(self) -> Generator[Any, None, object]:
-        try:
-            return (yield from self._call.__await__())
-        except grpc.aio.AioRpcError as failure:
-            raise self._error(failure) from failure
+        while True:
+            try:
+                return (yield from self._call.__await__())
+            except grpc.aio.AioRpcError as failure:
+                error = self._error(failure)
+                pause_s = error.retry_after_s if self._waits and isinstance(error, RateLimited) else math.inf
+                if time.monotonic() + pause_s >= self._until:
+                    raise error from failure
+            yield from asyncio.sleep(pause_s).__await__()
+            self._call = self._begin(self._until - time.monotonic())
 
     async def __aiter__(self) -> AsyncIterator[object]:
         try:

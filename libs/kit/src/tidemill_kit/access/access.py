@@ -55,6 +55,7 @@ class Access:
             audience=settings.access_audience,
             leeway_s=settings.access_leeway_s,
             max_lifetime_s=settings.access_max_lifetime_s,
+            max_failures_per_minute=settings.access_max_failures_per_minute,
         )
         uses = KeyUses(Monitor(settings)) if settings.access_monitor_address else None
         reader = RevocationReader(settings.kafka, revocations)

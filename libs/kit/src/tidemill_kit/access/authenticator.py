@@ -11,10 +11,17 @@ from tidemill_core.application import Caller
 from tidemill_core.errors import Unauthenticated
 from tidemill_core.grpc.context import HOW_TO_NAME_A_PROJECT, PERSON, PROJECT_SLUG
 from tidemill_kit.access.credentials import Credentials
-from tidemill_kit.access.errors import CredentialExpired, CredentialInvalid, OnBehalfNotAllowed, ProjectNotAllowed
+from tidemill_kit.access.errors import (
+    CredentialExpired,
+    CredentialInvalid,
+    OnBehalfNotAllowed,
+    ProjectNotAllowed,
+    TooManyBadCredentials,
+)
 from tidemill_kit.access.keys import SigningKeys
 from tidemill_kit.access.revocations import Revocations
 from tidemill_kit.access.tokens import ANY_PROJECT, AUDIENCE, Claims, Token
+from tidemill_kit.runtime.rates import Rates
 
 MAX_CACHED = 10_000
 CACHED_S = 60.0
@@ -48,7 +55,9 @@ class Authenticator:
         leeway_s: float = 30.0,
         max_lifetime_s: float = math.inf,
         now: Callable[[], float] = time.time,
+        max_failures_per_minute: float = 0,
     ) -> None:
+        self._failures = Rates(max_failures_per_minute)
         self.revocations = revocations
         self._keys = keys
         self._audience = audience
@@ -62,11 +71,12 @@ class Authenticator:
 
         Raises:
             Unauthenticated: the credential is not good.
+            TooManyBadCredentials: too many came from the caller's address; one that was verified before still counts.
             PermissionDenied: it is not for the project that the call names, or not for calling on behalf of others.
             DependencyUnavailable: that cannot be checked now.
 
         """
-        claims = await self._claims(credentials.token)
+        claims = await self._claims(credentials)
         self.revocations.check(claims)
         project = _project(claims, credentials.project)
         subject = credentials.on_behalf_of
@@ -84,8 +94,22 @@ class Authenticator:
         )
         return Authenticated(caller=caller, claims=claims)
 
-    async def _claims(self, text: str) -> Claims:
+    async def _claims(self, credentials: Credentials) -> Claims:
         """Return what a token says, that its issuer signed and that is for now."""
+        known = self._known(credentials.token)
+        if known is not None:
+            return known
+        address = credentials.address
+        if wait_s := self._failures.wait_s(address):
+            raise TooManyBadCredentials(wait_s)
+        try:
+            return await self._verify(credentials.token)
+        except Unauthenticated:
+            self._failures.take(address)
+            raise
+
+    def _known(self, text: str) -> Claims | None:
+        """Return what a token says that was verified a moment ago."""
         digest, now = hashlib.sha256(text.encode()).digest(), self._now()
         known = self._verified.get(digest)
         if known is not None and known.until > now:
@@ -95,6 +119,10 @@ class Authenticator:
                 if known.claims.expire_time <= now - self._leeway_s:
                     raise CredentialExpired
                 return known.claims
+        return None
+
+    async def _verify(self, text: str) -> Claims:
+        digest, now = hashlib.sha256(text.encode()).digest(), self._now()
         token = Token.read(text)
         keys = self._keys.of(token.issuer)
         key = await keys.key(token.key_id)

@@ -23,9 +23,11 @@ class Credentials:
     """The project that the call names, if it does."""
     on_behalf_of: str = ""
     """Whom a service calls for."""
+    address: str = ""
+    """Where the call comes from, as far as is known."""
 
     @classmethod
-    def sent(cls, sent: Sent, *, project: str | None = None) -> "Credentials":
+    def sent(cls, sent: Sent, *, project: str | None = None, address: str = "") -> "Credentials":
         """Return what was sent; `project` where the transport names it in a way of its own.
 
         Raises:
@@ -40,4 +42,4 @@ class Credentials:
         if bearer is None or len(tokens) > 1 or len(projects) > 1 or len(subjects) > 1:
             raise CredentialInvalid
         named = next(iter(projects), "") if project is None else project
-        return cls(token=bearer[1], project=named, on_behalf_of=next(iter(subjects), ""))
+        return cls(token=bearer[1], project=named, on_behalf_of=next(iter(subjects), ""), address=address)

@@ -1,6 +1,6 @@
 """What is wrong with a credential. No error says which check refused it, or has a byte of it."""
 
-from tidemill_core.errors import DependencyUnavailable, PermissionDenied, Unauthenticated
+from tidemill_core.errors import DependencyUnavailable, PermissionDenied, RateLimited, Unauthenticated
 
 
 class CredentialMissing(Unauthenticated):
@@ -22,6 +22,16 @@ class CredentialInvalid(Unauthenticated):
 
     def __init__(self) -> None:
         super().__init__("the credential is not accepted: send one that this installation issued or trusts")
+
+
+class TooManyBadCredentials(RateLimited):
+    """So many bad credentials came from one address that no unknown one is verified, which costs time."""
+
+    reason = "TOO_MANY_BAD_CREDENTIALS"
+
+    def __init__(self, wait_s: float) -> None:
+        message = "too many credentials that are not accepted came from this address: wait, and send a good one"
+        super().__init__(message, retry_after_s=max(wait_s, 1.0))
 
 
 class CredentialExpired(Unauthenticated):

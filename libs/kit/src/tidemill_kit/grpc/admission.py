@@ -1,46 +1,114 @@
-"""How many RPCs a process works on at once: no project can take the places of all others."""
+"""What a process takes on at once and by the minute: no project can take the places, or the time, of all others."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NoReturn
 
-from tidemill_core.errors import Overloaded
+from tidemill_core.application import Caller
+from tidemill_core.errors import Overloaded, RateLimited
+from tidemill_kit.runtime.rates import Rates
 
 NO_PROJECT = ""
 """Stands for callers who have no project yet."""
 _RETRY_AFTER_S = 1.0
+_MAX_HELD_BACK_S = 1.0
+_MAX_HELD_BACK = 1000
+
+
+class TooManyRequests(RateLimited):
+    """A project, or one caller of it, sends more than its share by the minute."""
+
+    reason = "TOO_MANY_REQUESTS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a process takes on."""
+
+    max_rpcs: int
+    max_public_streams: int
+    max_streams_of_project: int = 200
+    requests_per_minute_of_project: int = 0
+    requests_per_minute_of_subject: int = 0
+    """0 is no limit."""
 
 
 class Admission:
-    """Counts RPCs in work, however they come. At most half of the places are one project's.
+    """Counts requests, however they come. At most half of the places are one project's.
 
     Public streams have places of their own.
     """
 
-    def __init__(self, *, max_rpcs: int, max_public_streams: int) -> None:
-        self._max_rpcs = max_rpcs
-        self._max_of_project = -(-max_rpcs // 2)
-        self._max_public_streams = max_public_streams
-        self._of_projects = Counter[str]()
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._max_of_project = -(-limits.max_rpcs // 2)
+        self._of_projects, self._streams_of_projects = Counter[str](), Counter[str]()
         self._public_streams = 0
+        self._projects = Rates(limits.requests_per_minute_of_project)
+        self._subjects = Rates(limits.requests_per_minute_of_subject)
+        self._held_back = 0
+
+    async def request(self, caller: Caller) -> None:
+        """Count a request of a caller; what a service asks on behalf of one was counted where that came in.
+
+        A refusal is held back for a moment: a client that repeats it at once would cost as much as one that is served.
+
+        Raises:
+            TooManyRequests: beyond the requests that the project, or this caller, may send by the minute.
+
+        """
+        if caller.via:
+            return
+        subject = f"{caller.project}/{caller.subject}" if caller.subject else ""
+        of_subject = self._subjects.wait_s(subject) if subject else 0.0
+        of_project = self._projects.wait_s(caller.project)
+        if of_project or of_subject:
+            whose, rates = ("caller", self._subjects) if of_subject > of_project else ("project", self._projects)
+            await self._refuse(f"this {whose}", rates, max(of_subject, of_project))
+        if subject:
+            self._subjects.take(subject)
+        self._projects.take(caller.project)
+
+    async def anonymous(self, address: str) -> None:
+        """Count a request that shows no credential, by where it comes from.
+
+        Raises:
+            TooManyRequests: beyond what one caller may send.
+
+        """
+        if wait_s := self._subjects.wait_s(address):
+            await self._refuse("this address", self._subjects, wait_s)
+        self._subjects.take(address)
+
+    async def _refuse(self, whose: str, rates: Rates, wait_s: float) -> NoReturn:
+        if self._held_back < _MAX_HELD_BACK:
+            self._held_back += 1
+            try:
+                await asyncio.sleep(min(wait_s, _MAX_HELD_BACK_S))
+            finally:
+                self._held_back -= 1
+        message = f"{whose} sends more than {rates.per_minute:g} requests a minute: wait, and send fewer"
+        raise TooManyRequests(message, retry_after_s=max(wait_s, _RETRY_AFTER_S), limit=rates.per_minute)
 
     @contextmanager
-    def rpc(self, project: str) -> Iterator[None]:
+    def rpc(self, project: str, *, streams: bool = False) -> Iterator[None]:
         """Hold a place for an RPC of the project.
 
         Raises:
             Overloaded: there is none.
 
         """
-        _refuse_beyond(self._of_projects.total(), self._max_rpcs, "RPCs are in work")
-        whose = f"RPCs of project {project}" if project else "RPCs without a project"
-        _refuse_beyond(self._of_projects[project], self._max_of_project, f"{whose} are in work")
-        self._of_projects[project] += 1
-        try:
+        _refuse_beyond(self._of_projects.total(), self._limits.max_rpcs, "RPCs are in work")
+        whose = f"of project {project}" if project else "without a project"
+        _refuse_beyond(self._of_projects[project], self._max_of_project, f"RPCs {whose} are in work")
+        if streams:
+            open_ = self._streams_of_projects[project]
+            _refuse_beyond(open_, self._limits.max_streams_of_project, f"streams {whose} are open")
+        with _counted(self._of_projects, project), _counted(self._streams_of_projects, project if streams else None):
             yield
-        finally:
-            self._of_projects[project] -= 1
-            self._of_projects += Counter()  # forgets projects without any
 
     @contextmanager
     def public_stream(self) -> Iterator[None]:
@@ -50,12 +118,28 @@ class Admission:
             Overloaded: there is none.
 
         """
-        _refuse_beyond(self._public_streams, self._max_public_streams, "health watches and reflections are open")
+        limit = self._limits.max_public_streams
+        _refuse_beyond(self._public_streams, limit, "health watches and reflections are open")
         self._public_streams += 1
         try:
             yield
         finally:
             self._public_streams -= 1
+
+
+@contextmanager
+def _counted(counter: Counter[str], key: str | None) -> Iterator[None]:
+    """Count one more of a key, None for nothing."""
+    if key is None:
+        yield
+        return
+    counter[key] += 1
+    try:
+        yield
+    finally:
+        counter[key] -= 1
+        if not counter[key]:
+            del counter[key]
 
 
 def _refuse_beyond(count: int, limit: int, what: str) -> None:

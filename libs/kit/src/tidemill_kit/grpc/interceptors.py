@@ -1,6 +1,7 @@
 """What happens around every RPC: trace, admission, deadline, errors, one line of log, metrics."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -29,7 +30,7 @@ from tidemill_kit.access.access import Access
 from tidemill_kit.access.credentials import Credentials
 from tidemill_kit.access.policy import Policy
 from tidemill_kit.audit.calls import AuditedCall
-from tidemill_kit.audit.recording import Recording
+from tidemill_kit.audit.recording import Recording, address_of
 from tidemill_kit.audit.trail import AuditTrail
 from tidemill_kit.grpc.admission import NO_PROJECT, Admission
 from tidemill_kit.grpc.messages import Parse, parsed, produced, received
@@ -94,6 +95,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         max_items: int,
         idle_s: float,
         closed: Callable[[], str],
+        max_deadline_s: float = math.inf,
         access: Access | None = None,
         audit: AuditTrail | None = None,
     ) -> None:
@@ -103,6 +105,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         self._max_items = max_items
         self._admission = admission
         self._idle_s = idle_s
+        self._max_deadline_s = max_deadline_s
         self._closed = closed
         self._watches: set[asyncio.Task[object]] = set()
         self._stopping = False
@@ -190,23 +193,36 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
 
     async def _run(self, rpc: _Rpc, produce: Callable[[], Awaitable[object]], caller: Caller | None) -> object:
         """Admit the caller and run the handler until the deadline, or the end of the credential."""
-        remaining_s: float | None = rpc.context.time_remaining()
+        remaining_s = self._deadline_s(rpc)
+        admitted = caller is not None
         running: AbstractContextManager[None] = nullcontext()
         if rpc.policy.public:
             caller = None
+            if rpc.policy.audit == options_pb2.AUDIT_CALL:
+                await self._admission.anonymous(address_of(rpc.context.peer()))
         elif caller is None and self._access is not None:
-            authenticated = await self._access.admit(Credentials.sent(rpc.metadata), rpc.policy, seen=rpc.seen)
+            sent = Credentials.sent(rpc.metadata, address=address_of(rpc.context.peer()))
+            authenticated = await self._access.admit(sent, rpc.policy, seen=rpc.seen)
             caller, running = authenticated.caller, self._access.running.call(authenticated.claims)
         else:
             caller = caller or _named(rpc)
         if caller is not None:
             rpc.seen(caller)
             structlog.contextvars.bind_contextvars(project=caller.project)
+            if not admitted:
+                await self._admission.request(caller)
             if reason := self._closed():
                 raise DependencyUnavailable(reason, dependency="server")
         bind_call(caller, remaining_s=remaining_s)
         with self._place(rpc, caller), running:
             return await self._until_deadline(rpc, produce, remaining_s)
+
+    def _deadline_s(self, rpc: _Rpc) -> float | None:
+        """Return how long the RPC may take: a call that names no end must not hold its place for ever."""
+        remaining_s: float | None = rpc.context.time_remaining()
+        if rpc.policy.public and rpc.policy.audit != options_pb2.AUDIT_CALL:
+            return remaining_s
+        return self._max_deadline_s if remaining_s is None else min(remaining_s, self._max_deadline_s)
 
     def _place(self, rpc: _Rpc, caller: Caller | None) -> AbstractContextManager[None]:
         """Count the RPC while it is in work; what probes and operators ask is answered however much is.
@@ -214,7 +230,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         A public RPC that is audited, such as a login, is neither: all of these together are as one project's.
         """
         if caller is not None:
-            return self._admission.rpc(caller.project)
+            return self._admission.rpc(caller.project, streams=rpc.streams)
         if rpc.policy.audit == options_pb2.AUDIT_CALL:
             return self._admission.rpc(NO_PROJECT)
         return self._admission.public_stream() if rpc.streams else nullcontext()

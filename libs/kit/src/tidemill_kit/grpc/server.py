@@ -16,7 +16,7 @@ from tidemill_core.grpc.context import current_caller, remaining_s
 from tidemill_kit.access.access import Access, check_configured
 from tidemill_kit.access.tokens import MAX_TOKEN
 from tidemill_kit.audit.trail import AuditTrail
-from tidemill_kit.grpc.admission import Admission
+from tidemill_kit.grpc.admission import Admission, Limits
 from tidemill_kit.grpc.interceptors import EdgeInterceptor
 from tidemill_kit.grpc.policies import UndeclaredRpcs, policies_of, public_policies
 from tidemill_kit.grpc.requests import (
@@ -64,7 +64,14 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 def admission_of(settings: ServiceSettings) -> Admission:
     """Return the places for RPCs in a process, which all its APIs share."""
-    return Admission(max_rpcs=settings.max_concurrent_rpcs, max_public_streams=settings.max_public_streams)
+    limits = Limits(
+        max_rpcs=settings.max_concurrent_rpcs,
+        max_public_streams=settings.max_public_streams,
+        max_streams_of_project=settings.max_streams_of_project,
+        requests_per_minute_of_project=settings.max_requests_per_minute_of_project,
+        requests_per_minute_of_subject=settings.max_requests_per_minute_of_subject,
+    )
+    return Admission(limits)
 
 
 class GrpcServer:
@@ -179,6 +186,7 @@ class Services:
             admission=admission,
             max_items=settings.max_request_items,
             idle_s=settings.stream_idle_s,
+            max_deadline_s=settings.max_deadline_s,
             closed=closed,
             access=access,
             audit=audit,

@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 
 from tidemill_core.errors import InvalidInput, TidemillError
 from tidemill_kit.access.access import Access
+from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.http.callers import KnownProject
 from tidemill_kit.http.errors import ErrorResponse, MethodNotAllowed, RouteNotFound
 from tidemill_kit.http.exchange import DEFAULT_STALL_S, Exchange, HttpEdge, no_project
@@ -27,6 +28,7 @@ def application(  # noqa: PLR0913 - all that an API chooses
     error_response: ErrorResponse,
     served: str,
     access: Access | None,
+    admission: Admission | None,
     hosts: Collection[str],
     hosts_setting: str,
     cors_origins: Sequence[str] = (),
@@ -38,6 +40,7 @@ def application(  # noqa: PLR0913 - all that an API chooses
         HttpEdge,
         error_response=error_response,
         access=access,
+        admission=admission,
         hosts=hosts,
         hosts_setting=hosts_setting,
         known_project=known_project,

@@ -21,6 +21,7 @@ from tidemill_kit.access.authenticator import Authenticated
 from tidemill_kit.access.credentials import Credentials
 from tidemill_kit.access.errors import CredentialMissing
 from tidemill_kit.access.policy import Policy
+from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.http.callers import KnownProject, check_host, named_project, project_of
 from tidemill_kit.http.encodings import decoded
 from tidemill_kit.http.errors import BodyTooLarge, BodyTooSlow, ErrorResponse, LengthsContradict
@@ -61,6 +62,7 @@ class Exchange:
     stall_s: float
     known_project: KnownProject
     access: Access | None = None
+    admission: Admission | None = None
     ended: Unauthenticated | None = None
     """Why the request ends early: the credential was revoked, or has expired, after it was accepted."""
     unregister: Callable[[], None] = lambda: None
@@ -85,6 +87,12 @@ class Exchange:
         """The method, unless it is one that HTTP does not know."""
         method = str(self.scope["method"])
         return method if method in _METHODS else "_OTHER"
+
+    @property
+    def address(self) -> str:
+        """The address of the caller, or of the proxy before it."""
+        client = self.scope.get("client")
+        return str(client[0]) if client else ""
 
     @property
     def headers(self) -> Headers:
@@ -118,11 +126,14 @@ class Exchange:
             caller = Caller(project=_required(named_project(self.headers, in_path)))
         else:
             project = named_project(self.headers, in_path)
-            sent = Credentials.sent(self.headers.getlist, project=project)
+            sent = Credentials.sent(self.headers.getlist, project=project, address=self.address)
             authenticated = await self.access.admit(sent, policy)
             caller = authenticated.caller
             self._end_with_credential(self.access, authenticated)
         structlog.contextvars.bind_contextvars(project=caller.project)
+        if self.admission is not None:
+            anonymous = self.access is not None and self.anonymous
+            await (self.admission.anonymous(self.address) if anonymous else self.admission.request(caller))
         bind_call(caller, remaining_s=None)
         return caller
 
@@ -234,7 +245,8 @@ class HttpEdge:
     """The middleware around every request.
 
     A client that stalls longer than `stall_s`, sending its body or receiving the answer, counts as disconnected.
-    `access` checks credentials, if any issuer is configured. `hosts` are the served host names, see `check_host`, and
+    `access` checks credentials, if any issuer is configured, and `admission` counts requests. `hosts` are the served
+    host names, see `check_host`, and
     `hosts_setting` is where they are set. `known_project` says, where no issuer is, whether an API key names a project.
     """
 
@@ -246,10 +258,12 @@ class HttpEdge:
         hosts: Collection[str],
         hosts_setting: str,
         access: Access | None = None,
+        admission: Admission | None = None,
         known_project: KnownProject = no_project,
         stall_s: float = DEFAULT_STALL_S,
     ) -> None:
         self._access = access
+        self._admission = admission
         self._app = app
         self._error_response = error_response
         self._hosts_setting = hosts_setting
@@ -270,6 +284,7 @@ class HttpEdge:
             stall_s=self._stall_s,
             known_project=self._known_project,
             access=self._access,
+            admission=self._admission,
         )
         scope[_EXCHANGE] = exchange
         with _observed(exchange):

@@ -62,6 +62,7 @@ class HttpRpcs:
     ) -> None:
         self._services = Services(servicers)
         self.access = access
+        self.admission = admission
         self._edge = self._services.edge(settings, admission=admission, access=access, audit=audit)
         self._max_body_bytes = settings.max_body_bytes
         self._max_items = settings.max_request_items
@@ -95,7 +96,9 @@ class HttpRpcs:
             with self._edge.recording.before(policy, peer=peer) as call:
                 if self.access is not None and not policy.public:  # the edge does it too, but of a body that was parsed
                     seen = partial(_seen, call)
-                    await self.access.admit(Credentials.sent(headers.getlist), policy, seen=seen)
+                    await self.access.admit(
+                        Credentials.sent(headers.getlist, address=exchange.address), policy, seen=seen
+                    )
                 given = await exchange.body(at_most=self._max_body_bytes)
                 message = _parsed(kind(), given, max_items=self._max_items)
                 until = _until(exchange.header(TIMEOUT))
@@ -132,6 +135,7 @@ def rpc_application(
         hosts_setting=settings.variable("http_hosts"),
         cors_origins=settings.cors_origins,
         access=rpcs.access,
+        admission=rpcs.admission,
     )
 
 

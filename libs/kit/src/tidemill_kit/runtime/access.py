@@ -38,6 +38,8 @@ class AccessSettings(BaseSettings):
     access_monitor_address: str = ""
     """`host:port` of monitor's gRPC API, to report once a minute when API keys were last used. Empty:
     that is not reported."""
+    access_max_failures_per_minute: int = Field(6000, ge=0)
+    """Bad credentials from one address by the minute; beyond it none from there is verified anew. 0 is no limit."""
     access_credential_file: Path | None = None
     """A file with this service's own token, for its calls of other services; read again when it changes."""
 

@@ -32,6 +32,7 @@ from tidemill_inference.openai_api.errors import error_body, error_response
 from tidemill_inference.openai_api.feedback import HttpFeedback
 from tidemill_inference.openai_api.schemas import IDEMPOTENCY_HEADER, ChatRequest, chat_request_of, request_of
 from tidemill_kit.access.access import Access
+from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.grpc.policies import policy_of
 from tidemill_kit.http.application import application
 from tidemill_kit.http.callers import is_browser
@@ -74,7 +75,7 @@ class OpenAiApi:
 
     `stall_s` is how long a client may neither send nor receive, `keep_alive_s` the interval of comments in a stream
     without output, `hosts` the served host names (see `check_host`), `principals_from` who may send `principals`,
-    `access` what checks credentials.
+    `access` what checks credentials, `admission` what counts requests, those by gRPC too.
     """
 
     def __init__(  # noqa: PLR0913 - all that the API depends on
@@ -91,8 +92,10 @@ class OpenAiApi:
         hosts: Collection[str] = (),
         principals_from: PrincipalsFrom = "servers",
         access: Access | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self._access = access
+        self._admission = admission
         self._chat = ChatCompletions(
             answer=answer,
             max_body_bytes=max_body_bytes,
@@ -115,6 +118,7 @@ class OpenAiApi:
             error_response=error_response,
             served=_ROUTES,
             access=self._access,
+            admission=self._admission,
             hosts=self._hosts,
             hosts_setting="INFERENCE_HTTP_HOSTS",
             cors_origins=self._cors_origins,

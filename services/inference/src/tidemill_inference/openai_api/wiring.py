@@ -29,6 +29,7 @@ def wire_openai_api(
         hosts=settings.served_hosts,
         principals_from=settings.http_principals,
         access=backend.access,
+        admission=backend.admission,
     )
     return server_of(api.app(), settings)
 

@@ -1,0 +1,190 @@
+"""How much a project, a caller and an address may send, over every RPC, by gRPC and HTTP together."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from libs.kit.tests.access.rpcs import GUARDED, METHODS, OK, all_rpcs, bearing
+from libs.kit.tests.access.support import Checked
+from libs.kit.tests.grpc.support import settings
+from tidemill.options.v1 import options_pb2
+from tidemill_core.application import Caller
+from tidemill_core.errors import Overloaded
+from tidemill_kit.access.credentials import Credentials
+from tidemill_kit.access.errors import CredentialInvalid, TooManyBadCredentials
+from tidemill_kit.access.policy import Policy
+from tidemill_kit.grpc.admission import Admission, Limits, TooManyRequests
+from tidemill_kit.grpc.server import admission_of
+from tidemill_kit.http.application import application
+from tidemill_kit.http.exchange import Exchange
+from tidemill_kit.http.rpc import error_response
+from tidemill_kit.runtime import rates
+from tidemill_kit.runtime.rates import Rates
+from tidemill_testkit.access import TestIssuer, access_of
+
+RATE_OF_ONE = 6
+"""Requests a minute: what ten quiet seconds save is one."""
+REFUSED = (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS")
+SEARCH = Policy(required_role=options_pb2.ROLE_VIEWER, audit=options_pb2.AUDIT_NONE, method="tidemill.probe/Search")
+
+
+@pytest.fixture
+def issuer(tmp_path: Path) -> TestIssuer:
+    return TestIssuer(tmp_path)
+
+
+@pytest.mark.parametrize("whose", ["project", "subject"])
+async def test_no_rpc_but_the_public_ones_goes_beyond_the_requests_of_a_minute(issuer: TestIssuer, whose: str) -> None:
+    limit: dict[str, Any] = {f"max_requests_per_minute_of_{whose}": RATE_OF_ONE}
+    tokens = [issuer.token(project, "installation_admin") for project in ("acme", "umbrella")]
+    async with all_rpcs(access_of(issuer), **limit) as call:
+        first = [await call(next(iter(GUARDED)), bearing(token)) for token in tokens]
+        beyond = await asyncio.gather(*(call(method, bearing(tokens[0])) for method in GUARDED))
+        public = [await call(method) for method in METHODS.keys() - GUARDED.keys() if method.endswith("GetStatus")]
+
+    assert first == [OK, OK]
+    assert set(beyond) == {REFUSED}
+    assert public == [OK]
+
+
+async def test_a_caller_leaves_others_of_the_project_their_requests(issuer: TestIssuer) -> None:
+    method = next(iter(GUARDED))
+    ada, bob = (issuer.token("acme", "installation_admin", subject=each) for each in ("user:ada", "user:bob"))
+    async with all_rpcs(access_of(issuer), max_requests_per_minute_of_subject=RATE_OF_ONE) as call:
+        answers = [await call(method, bearing(token)) for token in (ada, ada, bob)]
+
+    assert answers == [OK, REFUSED, OK]
+
+
+async def test_logins_are_counted_by_address() -> None:
+    method = "tidemill.monitor.v1.AccessService/ExchangeToken"
+    async with all_rpcs(None, max_requests_per_minute_of_subject=RATE_OF_ONE) as call:
+        assert [await call(method), await call(method)] == [OK, REFUSED]
+
+
+async def test_what_a_service_asks_on_behalf_of_a_caller_is_not_counted_again() -> None:
+    admission = admission_of(settings(max_requests_per_minute_of_project=RATE_OF_ONE))
+    for _ in range(3):
+        await admission.request(Caller(project="acme", subject="user:ada", via="inference"))
+    await admission.request(Caller(project="acme", subject="user:ada"))
+
+    with pytest.raises(TooManyRequests, match="this project sends more than 6 requests a minute"):
+        await admission.request(Caller(project="acme", subject="user:ada"))
+
+
+async def test_a_route_of_http_counts_with_the_rpcs_and_says_when_to_come_again(issuer: TestIssuer) -> None:
+    async def route(http: Request) -> Response:
+        await Exchange.of(http.scope).admit(SEARCH, has_token=True)
+        return PlainTextResponse("found")
+
+    admission = Admission(Limits(max_rpcs=1, max_public_streams=1, requests_per_minute_of_subject=RATE_OF_ONE))
+    app = application(
+        [Route("/search", route)],
+        dependencies=[],
+        error_response=error_response,
+        served="",
+        access=access_of(issuer),
+        admission=admission,
+        hosts=[],
+        hosts_setting="",
+    )
+    given = {"authorization": f"Bearer {issuer.token('acme', 'viewer')}"}
+    await admission.request(Caller(project="acme", subject="user:ada"))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        refused = await client.get("/search", headers=given)
+        anonymous = [await client.get("/search", headers={"tidemill-project": "acme"}) for _ in range(2)]
+        health = await client.get("/healthz/live")
+
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "10")
+    assert [each.status_code for each in anonymous] == [200, 429]
+    assert health.status_code == 200
+
+
+async def test_a_refused_client_waits_for_its_answer() -> None:
+    admission = admission_of(settings(max_requests_per_minute_of_project=RATE_OF_ONE))
+    await admission.request(Caller(project="acme"))
+    refused = asyncio.create_task(admission.request(Caller(project="acme")))
+    await asyncio.wait({refused}, timeout=0.2)
+
+    assert not refused.done()
+    with pytest.raises(TooManyRequests):
+        await refused
+
+
+async def test_an_address_that_sends_bad_credentials_has_no_unknown_one_verified(issuer: TestIssuer) -> None:
+    checked = Checked(issuer, max_failures_per_minute=RATE_OF_ONE)
+
+    async def send(token: str, address: str = "10.0.0.1") -> None:
+        await checked.authenticator.authenticate(Credentials(token=token, address=address))
+
+    known, unknown = issuer.token("acme", "viewer"), issuer.token("acme", "viewer")
+    bad = TestIssuer(issuer.file.parent).token("acme", "viewer")
+    await send(known)
+    with pytest.raises(CredentialInvalid):
+        await send(bad)
+    for token in (bad, unknown):
+        with pytest.raises(TooManyBadCredentials):
+            await send(token)
+    await send(known)
+    await send(unknown, "10.0.0.2")
+
+
+async def test_one_project_has_its_share_of_streams_alone() -> None:
+    admission = Admission(Limits(max_rpcs=9, max_public_streams=1, max_streams_of_project=1))
+    with (
+        admission.rpc("acme", streams=True),
+        admission.rpc("umbrella", streams=True),
+        admission.rpc("acme"),
+        pytest.raises(Overloaded, match="1 streams of project acme are open"),
+        admission.rpc("acme", streams=True),
+    ):
+        pass
+    with admission.rpc("acme", streams=True):
+        pass
+
+
+def test_a_rate_allows_what_quiet_seconds_saved_and_then_its_share() -> None:
+    clock = [0.0]
+    bucket = Rates(60, now=lambda: clock[0])
+
+    def allowed() -> int:
+        count = 0
+        while not bucket.wait_s("acme"):
+            bucket.take("acme")
+            count += 1
+        return count
+
+    assert (allowed(), bucket.wait_s("acme")) == (10, 1.0)
+    clock[0] += 3
+    assert allowed() == 3
+    clock[0] += 1000
+    assert allowed() == 10
+
+
+def test_no_rate_refuses_nothing() -> None:
+    none = Rates(0)
+    for _ in range(100):
+        none.take("acme")
+
+    assert (none.wait_s("acme"), len(none)) == (0.0, 0)
+
+
+def test_keys_that_may_do_everything_again_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    bucket = Rates(6000, now=lambda: clock[0])
+    for number in range(10_000):
+        clock[0] += 0.001
+        bucket.take(str(number))
+    assert len(bucket) < 50
+
+    monkeypatch.setattr(rates, "MAX_KEYS", 100)
+    for number in range(1000):
+        bucket.take(str(number))
+    assert len(bucket) <= 101
