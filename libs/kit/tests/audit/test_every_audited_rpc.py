@@ -43,6 +43,7 @@ class Edge:
         self.trail = RecordedCalls()
         self.ran: dict[str, int] = {}
         self.error: Exception | None = None
+        self.project = "acme"
         self.call: Call
 
     def handler(self, method: MethodDescriptor) -> Callable[..., object]:
@@ -78,7 +79,8 @@ async def by_grpc(access: Access) -> AsyncIterator[Edge]:
     async with all_rpcs(access, audit=edge.trail, handler=edge.handler) as rpcs:
 
         async def call(method: str, token: str) -> tuple[str, str]:
-            code, reason = await rpcs(method, bearing(token) if token else (("tidemill-project", "acme"),))
+            named = ("tidemill-project", edge.project)
+            code, reason = await rpcs(method, bearing(token, named) if token else (named,))
             return code.name, reason
 
         edge.call = call
@@ -93,7 +95,7 @@ async def by_json(access: Access) -> AsyncIterator[Edge]:
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
 
         async def call(method: str, token: str) -> tuple[str, str]:
-            headers = {"authorization": f"Bearer {token}"} if token else {"tidemill-project": "acme"}
+            headers = {"tidemill-project": edge.project} | ({"authorization": f"Bearer {token}"} if token else {})
             answer = await client.post(f"/{method}", headers=headers, json={})
             if not answer.is_error:
                 return OK[0].name, ""
@@ -134,7 +136,7 @@ async def test_an_allowed_call_is_recorded_before_its_handler_runs_and_with_its_
     assert {(each.outcome, each.code, each.reason) for each in ended.values()} == {(SUCCEEDED, "OK", "")}
     guarded = [each for name, each in ended.items() if name not in PUBLIC]
     assert {(each.caller.subject, each.caller.credential) for each in guarded} == {("user:ada", "the-key")}
-    assert {each.method for each in guarded if each.project == ""} == INSTALLATION_S
+    assert {each.method for each in guarded if each.project == ""} == INSTALLATION_S & audited.keys()
     assert {each.address for each in guarded} == {"127.0.0.1"}
 
 
@@ -162,6 +164,18 @@ async def test_a_role_that_is_too_low_is_a_record_of_its_own_with_the_caller(
     }
     assert {(each.caller.subject, each.caller.credential) for each in ended.values()} == {("user:ada", "the-key")}
     assert (edge.ran, edge.trail.intents) == ({}, [])
+
+
+async def test_a_call_for_another_project_is_recorded_in_the_credential_s(
+    issuer: TestIssuer, edge: Edge, audited: dict[str, MethodDescriptor]
+) -> None:
+    edge.project = "globex"
+    token = issuer.token("acme", "installation_admin")
+    guarded = audited.keys() - PUBLIC
+    assert {await edge.call(method, token) for method in guarded} == {("PERMISSION_DENIED", "PROJECT_NOT_ALLOWED")}
+    ended = edge.ended()
+    assert {(each.caller.project, each.caller.subject) for each in ended.values()} == {("acme", "user:ada")}
+    assert edge.ran == {}
 
 
 async def test_a_call_without_a_good_credential_is_recorded_without_a_caller(

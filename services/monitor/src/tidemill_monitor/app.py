@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tidemill.monitor.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
+from tidemill.monitor.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
 from tidemill.monitor.v1.lineage_service_pb2_grpc import add_LineageServiceServicer_to_server
 from tidemill_core.application import SystemClock
 from tidemill_kit.http.rpc import HttpRpcs, rpc_application
@@ -13,6 +14,7 @@ from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Leases
 from tidemill_monitor.access.wiring import wire_access
+from tidemill_monitor.audit.wiring import wire_audit
 from tidemill_monitor.examples.events import examples
 from tidemill_monitor.examples.exchange import ExchangeExamples
 from tidemill_monitor.examples.link_examples import LinkExamples
@@ -55,10 +57,11 @@ async def build_app(settings: MonitorSettings) -> App:
         poll_interval=timedelta(seconds=settings.batch_poll_interval_s),
     )
     maintenance = _maintenance(settings, graph, backend.leases("leases", removable=False))
-    access = wire_access(settings, backend)
+    access, audit = wire_access(settings, backend), wire_audit(settings, backend)
     servicers: Sequence[Registration] = [
         (add_LineageServiceServicer_to_server, _servicer(settings, graph)),
         (add_AccessServiceServicer_to_server, access.servicer),
+        (add_AuditServiceServicer_to_server, audit.servicer),
     ]
     rpcs = HttpRpcs(servicers, settings, admission=backend.admission, access=backend.access, audit=backend.audit)
     http = rpc_application(rpcs, settings, dependencies=backend.dependencies, routes=access.http.routes())
@@ -68,8 +71,9 @@ async def build_app(settings: MonitorSettings) -> App:
             lineage(RecordEvent(graph=graph)),
             examples(RequestBatch(batches=batches, enqueue=controller.enqueue)),
             usage(CountEvent(max_projects=settings.metric_projects)),
+            audit.consumer,
         ],
-        workers=[controller, Worker("graph_maintenance", maintenance.run)],
+        workers=[controller, Worker("graph_maintenance", maintenance.run), audit.worker],
         servers=[server_of(http, settings)] if settings.http_port else [],
     )
 

@@ -12,3 +12,4 @@ REACTIONS = Counter("tidemill_loop_reactions", "Reactions that count, by metric.
 VERDICTS = Counter("tidemill_loop_verdicts", "Evaluations that came to a verdict.", ["project", "verdict"])
 NODES = Gauge("tidemill_lineage_nodes", "Things in the history, by kind.", ["kind"])
 FORGOTTEN = Counter("tidemill_lineage_forgotten", "Answers that were forgotten because of their age.")
+AUDIT_RECORDS = Counter("tidemill_audit_chained", "Records appended to audit chains, by kind.", ["kind"])

@@ -11,6 +11,8 @@ from pydantic_settings import SettingsConfigDict
 from tidemill_kit.http.settings import RpcHttpSettings
 from tidemill_kit.runtime.separated import Separated
 
+_TOPIC_DAYS = 30
+
 
 class MonitorSettings(RpcHttpSettings):
     """Settings of monitor, read from MONITOR_<NAME>."""
@@ -57,6 +59,12 @@ class MonitorSettings(RpcHttpSettings):
     """Time limit of the one-time count of a graph without stored counts."""
     metric_projects: int = Field(default=100, ge=1, le=10_000)
     """How many projects get a label of their own in the metrics."""
+    audit_bucket: str = "tidemill-monitor-audit"
+    """The bucket of the anchors of audit chains. Lock its objects against deletion where the store can."""
+    anchor_interval_s: float = Field(default=3600.0, gt=0)
+    """The interval of anchoring the ends of audit chains."""
+    audit_days: int = Field(default=0, ge=0, le=36_500)
+    """Days after which audit records are deleted, up to an anchor; 0 keeps them. More than topics keep events (30)."""
     signing_keys_file: Annotated[Path | None, BeforeValidator(lambda given: given or None)] = None
     """A JSON Web Key Set of private keys, which its owner alone may read: the first signs tokens, all are published.
 
@@ -88,6 +96,15 @@ class MonitorSettings(RpcHttpSettings):
     """Maximum number of API keys per project, revoked and expired ones too, until they are deleted."""
     max_roles: int = Field(default=100, ge=1, le=1000)
     """Maximum number of a project's own roles."""
+
+    @field_validator("audit_days")
+    @classmethod
+    def _longer_than_topics(cls, value: int) -> int:
+        """Refuse what would forget records whose events may come again."""
+        if 0 < value <= _TOPIC_DAYS:
+            message = f"is {value}: use more than {_TOPIC_DAYS}, for which topics keep events, or 0"
+            raise ValueError(message)
+        return value
 
     @field_validator("issuer", "identity_provider")
     @classmethod

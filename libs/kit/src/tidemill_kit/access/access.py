@@ -79,7 +79,7 @@ class Access:
             PermissionDenied: as it does, or the caller may not call the RPC.
 
         """
-        authenticated = await self.authenticator.authenticate(sent)
+        authenticated = await self.authenticator.authenticate(sent, seen=seen)
         seen(authenticated.caller)
         if self.uses is not None and authenticated.claims.issuer == self.keys.first_party:
             self.uses.record(authenticated.claims)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller
-from tidemill_core.errors import Unauthenticated
+from tidemill_core.errors import TidemillError, Unauthenticated
 from tidemill_core.grpc.context import HOW_TO_NAME_A_PROJECT, PERSON, PROJECT_SLUG
 from tidemill_kit.access.credentials import Credentials
 from tidemill_kit.access.errors import (
@@ -66,8 +66,10 @@ class Authenticator:
         self._now = now
         self._verified = OrderedDict[bytes, _Verified]()
 
-    async def authenticate(self, credentials: Credentials) -> Authenticated:
-        """Return who calls, for which project.
+    async def authenticate(
+        self, credentials: Credentials, *, seen: Callable[[Caller], None] = lambda _: None
+    ) -> Authenticated:
+        """Return who calls, for which project; `seen` gets who it is where project or subject is refused.
 
         Raises:
             Unauthenticated: the credential is not good.
@@ -78,10 +80,14 @@ class Authenticator:
         """
         claims = await self._claims(credentials)
         self.revocations.check(claims)
-        project = _project(claims, credentials.project)
         subject = credentials.on_behalf_of
-        if subject and (not claims.service or not PERSON.fullmatch(subject)):
-            raise OnBehalfNotAllowed
+        try:
+            project = _project(claims, credentials.project)
+            if subject and (not claims.service or not PERSON.fullmatch(subject)):
+                raise OnBehalfNotAllowed
+        except TidemillError:
+            seen(Caller(project=claims.project, subject=claims.subject, credential=claims.id, via=claims.service))
+            raise
         caller = Caller(
             project=project,
             subject=subject or claims.subject,

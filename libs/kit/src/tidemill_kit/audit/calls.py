@@ -13,6 +13,7 @@ from tidemill.monitor.v1.audit_pb2 import AuditOutcome, AuditRecord
 from tidemill.options.v1 import options_pb2
 from tidemill_core.application import Caller
 from tidemill_kit.access.policy import Policy
+from tidemill_kit.access.tokens import ANY_PROJECT
 
 SUCCEEDED = AuditOutcome.AUDIT_OUTCOME_SUCCEEDED
 FAILED = AuditOutcome.AUDIT_OUTCOME_FAILED
@@ -54,7 +55,7 @@ class AuditedCall:
     @property
     def project(self) -> str:
         """The project whose chain the record belongs to, "" for the installation's."""
-        return "" if self.of_installation else self.caller.project
+        return "" if self.of_installation or self.caller.project == ANY_PROJECT else self.caller.project
 
     @property
     def outcome(self) -> AuditOutcome.ValueType:

@@ -5,6 +5,8 @@ from datetime import UTC
 
 from tidemill.monitor.v1 import access_service_pb2 as pb
 from tidemill.monitor.v1.access_service_pb2_grpc import AccessServiceServicer
+from tidemill_core.application import Caller
+from tidemill_kit.audit.calls import identified
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, required, timestamp_of, write_of
 from tidemill_kit.mapping import to_message
 from tidemill_monitor.access import member_crud, project_crud, role_crud, service_account_crud
@@ -255,6 +257,7 @@ class GrpcAccessService(ProjectRpcs, MemberRpcs, ServiceAccountRpcs, RoleRpcs, A
     async def ExchangeToken(self, request: pb.ExchangeTokenRequest, _context: object) -> pb.ExchangeTokenResponse:
         """See the contract."""
         exchanged = await self.exchange_token(request.subject_token, request.project)
+        identified(Caller(project=exchanged.project, subject=exchanged.subject))
         return to_message(pb.ExchangeTokenResponse, exchanged, expire_time=timestamp_of(exchanged.expire_time))
 
     async def GetAccessConfiguration(
