@@ -39,6 +39,8 @@ COMMANDS: Mapping[str, str] = {
     "service-accounts": "access:service_accounts",
     "keys": "access:keys",
     "secrets": "secrets:secrets",
+    "grants": "grants:grants",
+    "catalogue": "grants:catalogue",
     "whoami": "access:whoami",
     "login": "login:login",
     "logout": "login:logout",

@@ -9,7 +9,9 @@ from tidemill.monitor.v1.access_pb2 import (
     API_KEY_STATE_REVOKED,
     PROJECT_STATE_ACTIVE,
     PROJECT_STATE_DELETING,
+    RESOURCE_KIND_PROMPT,
     ApiKey,
+    Grant,
     Member,
     Project,
     Role,
@@ -33,6 +35,14 @@ class AccessAnswers:
             "service_account": ServiceAccount(id="ci", roles=["contributor"], description="tests"),
             "api_key": ApiKey(id="laptop", service_account="ci", roles=["contributor"], state=API_KEY_STATE_ACTIVE),
         }
+        self.stored["grant"] = Grant(
+            id="g-1",
+            project="acme",
+            kind=RESOURCE_KIND_PROMPT,
+            resource="support",
+            grantee="globex",
+            description="tone",
+        )
         self.stored["api_key"].expire_time.FromSeconds(1_800_000_000)
         self.stored["api_key"].last_use_time.FromSeconds(1_790_000_000)
 

@@ -44,6 +44,10 @@ def access(running: Running) -> AccessAnswers:
         ("keys revoke --token-id 0c9d", ["0c9d", "2027-01-15"]),
         ("keys revoke --subject service:rag", ["service:rag", "2027-01-15"]),
         ("keys delete laptop", ["laptop", "revoked"]),
+        ("grants list", ["prompt", "support", "globex", "tone"]),
+        ("grants create prompt support --to globex", ["support", "globex", "acme/support"]),
+        ("grants revoke prompt support --to globex", ["support", "globex"]),
+        ("catalogue", ["prompt", "acme/support", "tone"]),
         ("whoami", ["user:ada", "acme", "admin"]),
     ],
 )
@@ -142,3 +146,17 @@ async def test_one_thing_is_revoked_at_a_time(terminal: Terminal, access: Access
     assert found.code == 1
     assert "--token-id or --subject" in found.text
     assert access.asked == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["create", "secret", "support", "--to", "globex"], "model, prompt, dataset, collection"),
+        (["revoke", "model", "support", "--to", "globex"], "model support is not shared with project globex"),
+    ],
+)
+async def test_what_is_not_shared_or_cannot_be_is_named(terminal: Terminal, given: list[str], said: str) -> None:
+    found = await asyncio.to_thread(terminal, "grants", *given)
+
+    assert found.code == 1
+    assert said in found.text

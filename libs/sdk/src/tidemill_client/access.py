@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from tidemill.monitor.v1 import access_service_pb2 as pb
-from tidemill.monitor.v1.access_pb2 import ApiKey, Member, Project, Role, ServiceAccount
+from tidemill.monitor.v1.access_pb2 import ApiKey, Grant, Member, Project, ResourceKind, Role, ServiceAccount
 from tidemill_client.connection import Connection
 from tidemill_client.pages import each
 from tidemill_client.resources import Resources
-from tidemill_core.errors import NotFound, PreconditionFailed
+from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed
 
 
 class KeyWithoutToken(PreconditionFailed):
@@ -133,6 +133,47 @@ class Keys:
         return (await self._connection.access.DeleteApiKey(pb.DeleteApiKeyRequest(id=name))).api_key
 
 
+class Grants:
+    """What the project lets other projects read, and they let it read."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def create(self, kind: str, resource: str, grantee: str, *, description: str = "") -> Grant:
+        """Let another project read a `model`, `prompt`, `dataset` or `collection`, as `<project>/<resource>`."""
+        grant = Grant(kind=_kind(kind), resource=resource, grantee=grantee, description=description)
+        return (await self._connection.access.CreateGrant(pb.CreateGrantRequest(grant=grant))).grant
+
+    def all(self) -> AsyncIterator[Grant]:
+        """Yield the grants that the project has given, oldest first."""
+        return each(self._connection.access.ListGrants, pb.ListGrantsRequest(), lambda page: page.grants)
+
+    def catalogue(self) -> AsyncIterator[Grant]:
+        """Yield what other projects let this one read."""
+        return each(self._connection.access.ListCatalogue, pb.ListCatalogueRequest(), lambda page: page.grants)
+
+    async def revoke(self, kind: str, resource: str, grantee: str) -> Grant:
+        """Take a grant back.
+
+        Raises:
+            NotFound: there is none.
+
+        """
+        asked = (_kind(kind), resource, grantee)
+        async for grant in self.all():
+            if (grant.kind, grant.resource, grant.grantee) == asked:
+                return (await self._connection.access.RevokeGrant(pb.RevokeGrantRequest(id=grant.id))).grant
+        message = f"{kind} {resource} is not shared with project {grantee}"
+        raise NotFound(message)
+
+
+def _kind(name: str) -> ResourceKind.ValueType:
+    known = [each.removeprefix("RESOURCE_KIND_").lower() for each in ResourceKind.keys()[1:]]
+    if name not in known:
+        raise InvalidInput.at(field="kind", text=f"is {name!r}; use one of {', '.join(known)}")
+    return ResourceKind.Value(f"RESOURCE_KIND_{name.upper()}")
+
+
 class Access:
     """Who may do what in a project."""
 
@@ -148,6 +189,8 @@ class Access:
         """The project's own roles."""
         self.keys = Keys(connection)
         """API keys."""
+        self.grants = Grants(connection)
+        """What projects share."""
 
     async def revoke_token(self, token_id: str) -> datetime:
         """Revoke a token that is no API key, by its id, in all projects; return when. For an installation admin."""

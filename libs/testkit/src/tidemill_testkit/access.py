@@ -14,6 +14,7 @@ from joserfc.jwk import Key, OKPKey
 from tidemill_kit.access.access import Access
 from tidemill_kit.access.authenticator import Authenticator
 from tidemill_kit.access.documents import key_set_of
+from tidemill_kit.access.grants import Grants
 from tidemill_kit.access.keys import IssuerKeys, KeyTimes, SigningKeys
 from tidemill_kit.access.revocations import Revocations
 from tidemill_kit.access.running import RunningCalls
@@ -100,6 +101,7 @@ def access_of(*issuers: TestIssuer, revocations: Revocations | None = None) -> A
         running=RunningCalls(known),
         keys=signing,
         revocations=known,
+        grants=Grants(known),
         components=(),
     )
 

@@ -8,7 +8,7 @@ NotFound
 ├── NothingKnown
 ├── DeploymentUnknown
 ├── RolloutUnknown
-└── ProjectNotFound, MemberNotFound, ServiceAccountNotFound, ApiKeyNotFound, RoleNotFound
+└── ProjectNotFound, MemberNotFound, ServiceAccountNotFound, ApiKeyNotFound, RoleNotFound, GrantNotFound
 AlreadyExists
 └── MemberExists
 PreconditionFailed
@@ -126,6 +126,12 @@ class ApiKeyNotFound(_AccessNotFound):
     """The project has no such API key."""
 
     reason, noun = "API_KEY_NOT_FOUND", "API key"
+
+
+class GrantNotFound(_AccessNotFound):
+    """The project has given no such grant."""
+
+    reason, noun = "GRANT_NOT_FOUND", "grant"
 
 
 class RoleNotFound(_AccessNotFound):

@@ -94,6 +94,8 @@ class MonitorSettings(RpcHttpSettings):
     """Maximum number of service accounts per project."""
     max_api_keys: int = Field(default=1000, ge=1, le=100_000)
     """Maximum number of API keys per project, revoked and expired ones too, until they are deleted."""
+    max_grants: int = Field(default=1000, ge=1, le=100_000)
+    """Maximum number of grants that a project gives."""
     max_roles: int = Field(default=100, ge=1, le=1000)
     """Maximum number of a project's own roles."""
 

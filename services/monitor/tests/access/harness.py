@@ -14,6 +14,7 @@ from tidemill_monitor.access.api_key_crud import ApiKeyCrud
 from tidemill_monitor.access.domain.api_key import KeyRequest
 from tidemill_monitor.access.domain.names import Limits
 from tidemill_monitor.access.domain.project import Member, Project, ProjectState
+from tidemill_monitor.access.domain.resource_grant import ResourceGrant
 from tidemill_monitor.access.domain.revocations import CredentialsWereRevoked
 from tidemill_monitor.access.domain.role import Role
 from tidemill_monitor.access.domain.service_account import ServiceAccount
@@ -22,13 +23,14 @@ from tidemill_monitor.access.exchange_token import ExchangeToken
 from tidemill_monitor.access.grants import Grants, Lifetimes
 from tidemill_monitor.access.issue_key import IssuedKey, IssueKey
 from tidemill_monitor.access.member_crud import MemberCrud
-from tidemill_monitor.access.mongo import API_KEYS, INSTALLATIONS, PROJECTS, ROLES, SERVICE_ACCOUNTS
+from tidemill_monitor.access.mongo import API_KEYS, INSTALLATIONS, PROJECTS, RESOURCE_GRANTS, ROLES, SERVICE_ACCOUNTS
 from tidemill_monitor.access.project_crud import ProjectCrud
 from tidemill_monitor.access.record_use import RecordUse
+from tidemill_monitor.access.resource_grant_crud import ResourceGrantCrud
 from tidemill_monitor.access.revoke_tokens import RevokeTokens
 from tidemill_monitor.access.role_crud import RoleCrud
 from tidemill_monitor.access.service_account_crud import ServiceAccountCrud
-from tidemill_monitor.errors import ApiKeyNotFound, ProjectNotFound, RoleNotFound, ServiceAccountNotFound
+from tidemill_monitor.errors import ApiKeyNotFound, GrantNotFound, ProjectNotFound, RoleNotFound, ServiceAccountNotFound
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 
@@ -103,6 +105,16 @@ class Uses:
         return {each: self._known[project, each] for each in credentials if (project, each) in self._known}
 
 
+class GivenGrants:
+    """Implements `ports.Catalogue` over aggregates in memory."""
+
+    def __init__(self, grants: InMemoryAggregates[ResourceGrant]) -> None:
+        self._grants = grants
+
+    async def list(self, grantee: str, page: PageRequest) -> Page[ResourceGrant]:  # noqa: ARG002 - all on one
+        return Page(items=[each for each in self._grants.all() if each.grantee == grantee and not each.deleted])
+
+
 def _aggregates(codec: Codec, missing: type, clock: FixedClock, quota: Quota | None = None) -> InMemoryAggregates:  # type: ignore[type-arg]
     return InMemoryAggregates(codec=codec, missing=missing, clock=clock, quota=quota)
 
@@ -163,6 +175,15 @@ class Access:
             grants=self.grants,
             uses=self.uses,
             clock=clock,
+        )
+        grant_store: InMemoryAggregates[ResourceGrant] = _aggregates(RESOURCE_GRANTS, GrantNotFound, clock)
+        self.grant_store = grant_store
+        self.resource_grants = ResourceGrantCrud(
+            resource_grants=grant_store,
+            catalogue=GivenGrants(grant_store),
+            grants=self.grants,
+            clock=clock,
+            limits=limits,
         )
         self.record_use = RecordUse(uses=self.uses, clock=clock)
         self.issue_key = IssueKey(

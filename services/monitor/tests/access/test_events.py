@@ -10,7 +10,7 @@ from google.protobuf.json_format import MessageToDict
 
 from services.monitor.tests.access.harness import ADA, Access, write
 from tidemill_core.aggregate import Event
-from tidemill_monitor.access.messages import REVOKED, revocation_payload
+from tidemill_monitor.access.messages import REVOKED, access_payload
 from tidemill_testkit.clocks import NOON
 
 EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"
@@ -23,7 +23,7 @@ async def test_a_revocation_equals_its_example() -> None:
     lower = replace(account, roles=("viewer",))
     await access.service_accounts.update(ADA, lower, frozenset({"roles"}), write())
 
-    ce_type, payload = revocation_payload(account, access.revoked[0], 1)
+    ce_type, payload = access_payload(account, access.revoked[0], 1)
 
     assert ce_type == REVOKED
     example = json.loads((EXAMPLES / f"{REVOKED}.json").read_text())
@@ -32,4 +32,4 @@ async def test_a_revocation_equals_its_example() -> None:
 
 def test_other_events_are_no_events_of_access() -> None:
     with pytest.raises(TypeError):
-        revocation_payload(object(), Event(occurred_at=NOON + timedelta()), 1)  # type: ignore[arg-type]
+        access_payload(object(), Event(occurred_at=NOON + timedelta()), 1)  # type: ignore[arg-type]

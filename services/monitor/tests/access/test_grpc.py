@@ -45,6 +45,7 @@ async def api() -> AsyncIterator[ApiClient]:
         exchange_token=access.exchange,
         revoke_tokens=access.revoke_tokens,
         record_use=access.record_use,
+        resource_grants=access.resource_grants,
         configuration=pb.GetAccessConfigurationResponse(issuer="https://tidemill.test", client_id="cli"),
     )
     server = GrpcServer(settings(), [(add_AccessServiceServicer_to_server, servicer)], audit=RecordedCalls())
@@ -192,6 +193,8 @@ async def test_a_token_is_exchanged_without_a_project_in_the_metadata(api: ApiCl
         ("CreateProject", pb.CreateProjectRequest(), "project"),
         ("CreateMember", pb.CreateMemberRequest(), "member"),
         ("CreateApiKey", pb.CreateApiKeyRequest(), "api_key"),
+        ("CreateGrant", pb.CreateGrantRequest(), "grant"),
+        ("CreateGrant", pb.CreateGrantRequest(grant=access_pb.Grant(resource="x", grantee="y")), "grant.kind"),
         ("ListMembers", pb.ListMembersRequest(filter="x"), "filter"),
         ("ListProjects", pb.ListProjectsRequest(order_by="create_time"), "order_by"),
         ("UpdateMember", pb.UpdateMemberRequest(member=access_pb.Member()), "update_mask"),
@@ -227,3 +230,19 @@ async def test_tokens_of_all_projects_are_revoked_through_the_api(api: ApiClient
     assert {(each.project, each.id) for each in api.access.revoked} == {("*", "the-id"), ("*", "service:rag")}
     assert token.revoke_time.ToDatetime(NOON.tzinfo) == NOON
     assert subject.revoke_time.ToDatetime(NOON.tzinfo) > NOON
+
+
+async def test_a_grant_is_given_listed_at_both_ends_and_revoked(api: ApiClient) -> None:
+    asked = access_pb.Grant(kind=access_pb.RESOURCE_KIND_PROMPT, resource="support", grantee="globex", description="x")
+    given = (await api.acme.CreateGrant(pb.CreateGrantRequest(grant=asked))).grant
+    listed = (await api.acme.ListGrants(pb.ListGrantsRequest())).grants
+    catalogue = (await api.globex.ListCatalogue(pb.ListCatalogueRequest())).grants
+    with pytest.raises(NotFound) as foreign:
+        await api.globex.RevokeGrant(pb.RevokeGrantRequest(id=given.id))
+    revoked = (await api.acme.RevokeGrant(pb.RevokeGrantRequest(id=given.id))).grant
+
+    assert [*listed] == [*catalogue] == [given]
+    assert (given.project, given.kind, given.resource, given.grantee) == ("acme", asked.kind, "support", "globex")
+    assert foreign.value.reason == "GRANT_NOT_FOUND"
+    assert revoked.id == given.id
+    assert [*(await api.globex.ListCatalogue(pb.ListCatalogueRequest())).grants] == []

@@ -7,6 +7,7 @@ from tidemill_core.application import Caller
 from tidemill_kit.access.authenticator import Authenticated, Authenticator
 from tidemill_kit.access.credentials import Credentials
 from tidemill_kit.access.documents import key_set_of
+from tidemill_kit.access.grants import Grants
 from tidemill_kit.access.key_uses import KeyUses, Monitor
 from tidemill_kit.access.keys import IssuerKeys, KeyTimes, SigningKeys
 from tidemill_kit.access.policy import Policy, check
@@ -26,6 +27,7 @@ class Access:
     running: RunningCalls
     keys: SigningKeys
     revocations: Revocations
+    grants: Grants
     uses: KeyUses | None = None
     components: tuple[SigningKeys | RevocationReader | KeyUses, ...]
 
@@ -58,13 +60,15 @@ class Access:
             max_failures_per_minute=settings.access_max_failures_per_minute,
         )
         uses = KeyUses(Monitor(settings)) if settings.access_monitor_address else None
-        reader = RevocationReader(settings.kafka, revocations)
+        grants = Grants(revocations)
+        reader = RevocationReader(settings.kafka, revocations, grants=grants)
         running = RunningCalls(revocations, leeway_s=settings.access_leeway_s)
         return cls(
             authenticator=authenticator,
             running=running,
             keys=keys,
             revocations=revocations,
+            grants=grants,
             uses=uses,
             components=(keys, reader, *([uses] if uses is not None else [])),
         )

@@ -8,6 +8,7 @@ from prometheus_client import Gauge
 
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.transport_security import KafkaServers
+from tidemill_kit.access.grants import Grants
 from tidemill_kit.access.revocations import TOPIC, Revocations
 from tidemill_kit.events.kafka import follow_topic
 from tidemill_kit.events.records import KAFKA
@@ -32,6 +33,7 @@ class RevocationReader(Worker):
         servers: KafkaServers | str,
         revocations: Revocations,
         *,
+        grants: Grants | None = None,
         topic: str = TOPIC,
         start_s: float = _START_S,
     ) -> None:
@@ -39,6 +41,7 @@ class RevocationReader(Worker):
         self._servers = servers
         self._start_s = start_s
         self._revocations = revocations
+        self._grants = grants or Grants(revocations)
         self._topic = topic
         self._caught_up = asyncio.Event()
         self._interrupted = False
@@ -85,6 +88,6 @@ class RevocationReader(Worker):
                     self._caught_up.set()
                     self._interrupted = self._hold_ended = reading = False
                     _log.info("access_revocations_read", revocations=self._revocations.count)
-            elif record.value and not self._revocations.apply(record.value):
+            elif record.value and not (self._revocations.apply(record.value) or self._grants.apply(record.value)):
                 _log.error("access_revocation_unreadable", topic=self._topic, offset=record.offset)
             REVOCATIONS.set(self._revocations.count)

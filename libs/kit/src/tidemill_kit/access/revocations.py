@@ -147,6 +147,10 @@ class Revocations:
         if self.names(claims):
             raise CredentialRevoked
 
+    def deleted(self, project: str) -> bool:
+        """Return whether a project was deleted."""
+        return (Kind.PROJECT, project, "") in self._entries
+
     def names(self, claims: Claims) -> bool:
         """Return whether a credential is among what is revoked, as far as that is known."""
         named = [(Kind.PROJECT, ""), *((Kind.SUBJECT, name) for name in claims.names)]

@@ -20,11 +20,13 @@ from tidemill_monitor.access.messages import (
     member_message,
     member_of,
     project_of,
+    resource_grant_of,
     role_of,
     service_account_of,
 )
 from tidemill_monitor.access.project_crud import ProjectCrud
 from tidemill_monitor.access.record_use import RecordUse
+from tidemill_monitor.access.resource_grant_crud import ResourceGrantCrud
 from tidemill_monitor.access.revoke_tokens import RevokeTokens
 from tidemill_monitor.access.role_crud import RoleCrud
 from tidemill_monitor.access.service_account_crud import ServiceAccountCrud
@@ -226,7 +228,39 @@ class ApiKeyRpcs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GrpcAccessService(ProjectRpcs, MemberRpcs, ServiceAccountRpcs, RoleRpcs, ApiKeyRpcs, AccessServiceServicer):
+class GrantRpcs:
+    """The RPCs about what projects share."""
+
+    resource_grants: ResourceGrantCrud
+
+    async def CreateGrant(self, request: pb.CreateGrantRequest, _context: object) -> pb.CreateGrantResponse:
+        """See the contract."""
+        required(request, "grant")
+        caller = current_caller()
+        given = resource_grant_of(request.grant, caller.project)
+        created = await self.resource_grants.create(caller, given, write_of(request))
+        return to_message(pb.CreateGrantResponse, grant=created)
+
+    async def ListGrants(self, request: pb.ListGrantsRequest, _context: object) -> pb.ListGrantsResponse:
+        """See the contract."""
+        page = await self.resource_grants.list(current_caller(), page_of(request, filters={}))
+        return to_message(pb.ListGrantsResponse, grants=page.items, next_page_token=page.next_token)
+
+    async def RevokeGrant(self, request: pb.RevokeGrantRequest, _context: object) -> pb.RevokeGrantResponse:
+        """See the contract."""
+        revoked = await self.resource_grants.revoke(current_caller(), request.id, write_of(request))
+        return to_message(pb.RevokeGrantResponse, grant=revoked)
+
+    async def ListCatalogue(self, request: pb.ListCatalogueRequest, _context: object) -> pb.ListCatalogueResponse:
+        """See the contract."""
+        page = await self.resource_grants.list_catalogue(current_caller(), page_of(request))
+        return to_message(pb.ListCatalogueResponse, grants=page.items, next_page_token=page.next_token)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrpcAccessService(
+    ProjectRpcs, MemberRpcs, ServiceAccountRpcs, RoleRpcs, ApiKeyRpcs, GrantRpcs, AccessServiceServicer
+):
     """Projects, who may do what in them, and credentials."""
 
     exchange_token: ExchangeToken

@@ -10,11 +10,13 @@ from tidemill_kit.mapping import from_message, to_message
 from tidemill_monitor.access.api_key_crud import KeyOverview
 from tidemill_monitor.access.domain.api_key import KeyRequest
 from tidemill_monitor.access.domain.project import Member, Project
+from tidemill_monitor.access.domain.resource_grant import GrantChanged, ResourceGrant
 from tidemill_monitor.access.domain.revocations import CredentialsWereRevoked
 from tidemill_monitor.access.domain.role import Role
 from tidemill_monitor.access.domain.service_account import ServiceAccount
 
 TOPIC = "tidemill.monitor.access.v1"
+GRANT_CHANGED = "tidemill.monitor.access.grant_changed.v1"
 REVOKED = "tidemill.monitor.access.credentials_revoked.v1"
 
 
@@ -69,8 +71,15 @@ def key_message(overview: KeyOverview) -> pb.ApiKey:
     return to_message(pb.ApiKey, overview.key, state=overview.state, last_use_time=overview.last_use_time)
 
 
-def revocation_payload(_: Aggregate, event: Event, seq: int) -> tuple[str, Message]:
+def resource_grant_of(message: pb.Grant, project: str) -> ResourceGrant:
+    """Return the grant of a request."""
+    return from_message(ResourceGrant, message, prefix="grant", project=project)
+
+
+def access_payload(_: Aggregate, event: Event, seq: int) -> tuple[str, Message]:
     """Return the ce_type and the payload of an event of any aggregate of access."""
+    if isinstance(event, GrantChanged):
+        return GRANT_CHANGED, to_message(events.GrantChanged, event, seq=seq)
     if not isinstance(event, CredentialsWereRevoked):
         raise TypeError(event)
     return REVOKED, to_message(events.CredentialsRevoked, event, seq=seq)

@@ -12,17 +12,17 @@ from tidemill_monitor.access.domain.api_key import ApiKey
 from tidemill_monitor.access.domain.installation import Installation
 from tidemill_monitor.access.domain.names import ALL_PROJECTS
 from tidemill_monitor.access.domain.project import Project, ProjectState
+from tidemill_monitor.access.domain.resource_grant import ResourceGrant
 from tidemill_monitor.access.domain.role import Role
 from tidemill_monitor.access.domain.service_account import ServiceAccount
-from tidemill_monitor.access.messages import revocation_payload
+from tidemill_monitor.access.messages import access_payload
 
-PROJECTS = DocumentCodec(Project, {Project: Form(fields={"revoked": as_pairs})}, event=revocation_payload)
-SERVICE_ACCOUNTS = DocumentCodec(ServiceAccount, event=revocation_payload)
-ROLES = DocumentCodec(Role, event=revocation_payload)
-INSTALLATIONS = DocumentCodec(
-    Installation, {Installation: Form(fields={"revoked": as_pairs})}, event=revocation_payload
-)
-API_KEYS = DocumentCodec(ApiKey, event=revocation_payload)
+PROJECTS = DocumentCodec(Project, {Project: Form(fields={"revoked": as_pairs})}, event=access_payload)
+SERVICE_ACCOUNTS = DocumentCodec(ServiceAccount, event=access_payload)
+ROLES = DocumentCodec(Role, event=access_payload)
+INSTALLATIONS = DocumentCodec(Installation, {Installation: Form(fields={"revoked": as_pairs})}, event=access_payload)
+RESOURCE_GRANTS = DocumentCodec(ResourceGrant, event=access_payload)
+API_KEYS = DocumentCodec(ApiKey, event=access_payload)
 _USES_KEPT = timedelta(days=400)
 KEY_LISTS = [("service_account",)]
 _FOR_LISTS = {**FOR_READING, "state.members": False, "state.removed": False, "state.revoked": False}
@@ -53,6 +53,34 @@ class MongoKeyUses:
         with translated():
             found = await self._uses.find({"_id": {"$in": [*ids]}}).to_list(None)
         return {ids[each["_id"]]: each["last_use_time"] for each in found}
+
+
+class MongoCatalogue:
+    """Implements `ports.Catalogue` on the aggregates' collection, by `_id`, which begins with the owner."""
+
+    def __init__(self, grants: Collection, projects: Collection) -> None:
+        self._grants = grants
+        self._projects = projects
+
+    async def ensure_indexes(self) -> None:
+        """Create what the list needs."""
+        with translated():
+            await self._grants.create_index([("state.grantee", 1), ("deleted", 1), ("_id", 1)])
+
+    async def list(self, grantee: str, page: PageRequest) -> Page[ResourceGrant]:
+        """See `Catalogue.list`."""
+        size, digest = checked_size(page), list_digest(grantee, {}, show_deleted=False)
+        query: Document = {"state.grantee": grantee, "deleted": False}
+        if place := place_of(page.token, digest=digest):
+            query["_id"] = {"$gt": place.id}
+        with translated():
+            shown, more = await read_page(self._grants.find(query, FOR_READING).sort("_id", 1), size)
+            owners = {"_id": {"$in": [document_id(each["project"], each["project"]) for each in shown]}}
+            deleted = {"state.state": ProjectState.DELETING}
+            gone = {each["id"] async for each in self._projects.find({**owners, **deleted}, {"id": True})}
+        token = token_after(Place(shown[-1]["create_time"], shown[-1]["_id"]), digest=digest) if more else ""
+        listed = [decoded(RESOURCE_GRANTS, each) for each in shown if each["project"] not in gone]
+        return Page(items=listed, next_token=token)
 
 
 class MongoAllProjects:

@@ -8,6 +8,7 @@ from tidemill_core.application import Aggregates, Page, PageRequest
 from tidemill_monitor.access.domain.api_key import ApiKey
 from tidemill_monitor.access.domain.installation import Installation
 from tidemill_monitor.access.domain.project import Project
+from tidemill_monitor.access.domain.resource_grant import ResourceGrant
 from tidemill_monitor.access.domain.role import Role
 from tidemill_monitor.access.domain.service_account import ServiceAccount
 from tidemill_monitor.access.domain.tokens import Identity, TokenClaims
@@ -38,6 +39,22 @@ class AllProjects(Protocol):
 
     async def count(self, *, limit: int) -> int:
         """Return how many are in use, which deleted ones are not, counting no further than `limit`."""
+        ...
+
+
+ResourceGrants = Aggregates[ResourceGrant]
+
+
+class Catalogue(Protocol):
+    """What projects are given, across those that give it."""
+
+    async def list(self, grantee: str, page: PageRequest) -> Page[ResourceGrant]:
+        """Return a page of the grants for a project, by owner, without those of deleted projects.
+
+        Raises:
+            InvalidInput: the page's size or token is not usable.
+
+        """
         ...
 
 

@@ -22,20 +22,32 @@ from tidemill_monitor.access.mongo import (
     INSTALLATIONS,
     KEY_LISTS,
     PROJECTS,
+    RESOURCE_GRANTS,
     ROLES,
     SERVICE_ACCOUNTS,
     MongoAllProjects,
+    MongoCatalogue,
     MongoKeyUses,
 )
-from tidemill_monitor.access.ports import ApiKeys, Installations, KeyUses, Projects, Roles, ServiceAccounts
+from tidemill_monitor.access.ports import (
+    ApiKeys,
+    Catalogue,
+    Installations,
+    KeyUses,
+    Projects,
+    ResourceGrants,
+    Roles,
+    ServiceAccounts,
+)
 from tidemill_monitor.access.project_crud import ProjectCrud
 from tidemill_monitor.access.record_use import RecordUse
+from tidemill_monitor.access.resource_grant_crud import ResourceGrantCrud
 from tidemill_monitor.access.revoke_tokens import RevokeTokens
 from tidemill_monitor.access.role_crud import RoleCrud
 from tidemill_monitor.access.rpcs import allowable_rpcs
 from tidemill_monitor.access.service_account_crud import ServiceAccountCrud
 from tidemill_monitor.access.signing import ALGORITHMS, NoIssuer, SigningKeys, signing_keys
-from tidemill_monitor.errors import ApiKeyNotFound, ProjectNotFound, RoleNotFound, ServiceAccountNotFound
+from tidemill_monitor.errors import ApiKeyNotFound, GrantNotFound, ProjectNotFound, RoleNotFound, ServiceAccountNotFound
 from tidemill_monitor.settings import MonitorSettings
 
 
@@ -54,6 +66,8 @@ class _Stores:
     api_keys: ApiKeys
     roles: Roles
     installations: Installations
+    resource_grants: ResourceGrants
+    catalogue: Catalogue
     uses: KeyUses
 
 
@@ -84,6 +98,10 @@ def wire_access(settings: MonitorSettings, backend: Backend) -> WiredAccess:
         ),
         backend.aggregates("roles", ROLES, missing=RoleNotFound, topic=TOPIC, quota=settings.quota("roles")),
         backend.aggregates("installation", INSTALLATIONS, missing=ProjectNotFound, topic=TOPIC),
+        backend.aggregates(
+            "grants", RESOURCE_GRANTS, missing=GrantNotFound, topic=TOPIC, quota=settings.quota("grants")
+        ),
+        backend.indexed(MongoCatalogue(backend.database["grants"], backend.database["projects"])),
         backend.indexed(MongoKeyUses(backend.database["key_uses"])),
     )
     every = MongoAllProjects(backend.database["projects"])
@@ -141,6 +159,13 @@ def _servicer(
             issuer=issuer,
             rpcs=rpcs,
             **shared,
+        ),
+        resource_grants=ResourceGrantCrud(
+            resource_grants=stores.resource_grants,
+            catalogue=stores.catalogue,
+            grants=grants,
+            clock=clock,
+            limits=limits,
         ),
         record_use=RecordUse(uses=stores.uses, clock=clock),
         revoke_tokens=RevokeTokens(installations=stores.installations, clock=clock),

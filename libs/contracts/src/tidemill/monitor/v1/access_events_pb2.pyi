@@ -7,6 +7,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tidemill.monitor.v1 import access_pb2 as _access_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -93,3 +94,49 @@ class CredentialsRevoked(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CredentialsRevoked: _TypeAlias = CredentialsRevoked  # noqa: Y015
+
+@_typing.final
+class GrantChanged(_message.Message):
+    """GrantChanged is tidemill.monitor.access.grant_changed.v1: another project may read a resource, or no longer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    RESOURCE_KIND_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    GRANTEE_FIELD_NUMBER: _builtins.int
+    REVOKED_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Output only. The grant's id."""
+    project: _builtins.str
+    """Output only. The project that owns the resource."""
+    resource_kind: _access_pb2.ResourceKind.ValueType
+    """Output only. What kind of resource it is."""
+    resource: _builtins.str
+    """Output only. The resource's id."""
+    grantee: _builtins.str
+    """Output only. The project that may read it."""
+    revoked: _builtins.bool
+    """Output only. True where it may no longer."""
+    seq: _builtins.int
+    """Output only. The number of this event of the grant."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        project: _builtins.str = ...,
+        resource_kind: _access_pb2.ResourceKind.ValueType = ...,
+        resource: _builtins.str = ...,
+        grantee: _builtins.str = ...,
+        revoked: _builtins.bool = ...,
+        seq: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grantee", b"grantee", "id", b"id", "project", b"project", "resource", b"resource", "resource_kind", b"resource_kind", "revoked", b"revoked", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GrantChanged: _TypeAlias = GrantChanged  # noqa: Y015

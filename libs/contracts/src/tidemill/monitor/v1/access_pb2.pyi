@@ -72,6 +72,38 @@ API_KEY_STATE_EXPIRED: ApiKeyState.ValueType  # 3
 """API_KEY_STATE_EXPIRED: its time is over."""
 Global___ApiKeyState: _TypeAlias = ApiKeyState  # noqa: Y015
 
+class _ResourceKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ResourceKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResourceKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RESOURCE_KIND_UNSPECIFIED: _ResourceKind.ValueType  # 0
+    """RESOURCE_KIND_UNSPECIFIED is never sent."""
+    RESOURCE_KIND_MODEL: _ResourceKind.ValueType  # 1
+    """RESOURCE_KIND_MODEL: a registered model."""
+    RESOURCE_KIND_PROMPT: _ResourceKind.ValueType  # 2
+    """RESOURCE_KIND_PROMPT: a prompt."""
+    RESOURCE_KIND_DATASET: _ResourceKind.ValueType  # 3
+    """RESOURCE_KIND_DATASET: a dataset."""
+    RESOURCE_KIND_COLLECTION: _ResourceKind.ValueType  # 4
+    """RESOURCE_KIND_COLLECTION: a collection of documents."""
+
+class ResourceKind(_ResourceKind, metaclass=_ResourceKindEnumTypeWrapper):
+    """ResourceKind is what can be shared."""
+
+RESOURCE_KIND_UNSPECIFIED: ResourceKind.ValueType  # 0
+"""RESOURCE_KIND_UNSPECIFIED is never sent."""
+RESOURCE_KIND_MODEL: ResourceKind.ValueType  # 1
+"""RESOURCE_KIND_MODEL: a registered model."""
+RESOURCE_KIND_PROMPT: ResourceKind.ValueType  # 2
+"""RESOURCE_KIND_PROMPT: a prompt."""
+RESOURCE_KIND_DATASET: ResourceKind.ValueType  # 3
+"""RESOURCE_KIND_DATASET: a dataset."""
+RESOURCE_KIND_COLLECTION: ResourceKind.ValueType  # 4
+"""RESOURCE_KIND_COLLECTION: a collection of documents."""
+Global___ResourceKind: _TypeAlias = ResourceKind  # noqa: Y015
+
 @_typing.final
 class Project(_message.Message):
     """Project is a tenant: everything that is stored belongs to one. Its id is never given again after its deletion."""
@@ -483,3 +515,91 @@ class Role(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Role: _TypeAlias = Role  # noqa: Y015
+
+@_typing.final
+class Grant(_message.Message):
+    """Grant lets another project read one resource. It is called `<project>/<resource>` there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ID_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    GRANTEE_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Output only. Made of kind, resource and grantee, which name one grant."""
+    project: _builtins.str
+    """Output only. The project that owns the resource."""
+    seq: _builtins.int
+    """Output only. The number of the grant's last event."""
+    etag: _builtins.str
+    """Output only. Changes with every update of the resource."""
+    kind: Global___ResourceKind.ValueType
+    """Required. What kind of resource it is."""
+    resource: _builtins.str
+    """Required. The id of the resource in its project, with all its versions."""
+    grantee: _builtins.str
+    """Required. The project that may read it. Whether there is such a project is not checked."""
+    description: _builtins.str
+    """Optional. What it is for."""
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Optional. Labels set by the user."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the grant was created."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the grant last changed."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        project: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        etag: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        kind: Global___ResourceKind.ValueType = ...,
+        resource: _builtins.str = ...,
+        grantee: _builtins.str = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "grantee", b"grantee", "id", b"id", "kind", b"kind", "labels", b"labels", "project", b"project", "resource", b"resource", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Grant: _TypeAlias = Grant  # noqa: Y015

@@ -160,6 +160,26 @@ class AccessServiceStub:
                 request_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.DeleteApiKeyRequest.SerializeToString,
                 response_deserializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.DeleteApiKeyResponse.FromString,
                 _registered_method=True)
+        self.CreateGrant = channel.unary_unary(
+                '/tidemill.monitor.v1.AccessService/CreateGrant',
+                request_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.CreateGrantRequest.SerializeToString,
+                response_deserializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.CreateGrantResponse.FromString,
+                _registered_method=True)
+        self.ListGrants = channel.unary_unary(
+                '/tidemill.monitor.v1.AccessService/ListGrants',
+                request_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.ListGrantsRequest.SerializeToString,
+                response_deserializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.ListGrantsResponse.FromString,
+                _registered_method=True)
+        self.RevokeGrant = channel.unary_unary(
+                '/tidemill.monitor.v1.AccessService/RevokeGrant',
+                request_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeGrantRequest.SerializeToString,
+                response_deserializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeGrantResponse.FromString,
+                _registered_method=True)
+        self.ListCatalogue = channel.unary_unary(
+                '/tidemill.monitor.v1.AccessService/ListCatalogue',
+                request_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.ListCatalogueRequest.SerializeToString,
+                response_deserializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.ListCatalogueResponse.FromString,
+                _registered_method=True)
         self.RevokeToken = channel.unary_unary(
                 '/tidemill.monitor.v1.AccessService/RevokeToken',
                 request_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeTokenRequest.SerializeToString,
@@ -372,6 +392,34 @@ class AccessServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateGrant(self, request, context):
+        """Lets another project read one resource of this one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGrants(self, request, context):
+        """Returns the grants that this project has given, paged.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeGrant(self, request, context):
+        """Takes a grant back: the resource is as absent in the other project within seconds of its arrival at Kafka.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCatalogue(self, request, context):
+        """Returns the resources of other projects that this one may read, paged.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RevokeToken(self, request, context):
         """Revokes one token, of whichever project, that is no API key: of a login, of a service, or of the installation's
         admin. It is refused everywhere within seconds of the revocation's arrival at Kafka, which may wait for Kafka.
@@ -542,6 +590,26 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     servicer.DeleteApiKey,
                     request_deserializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.DeleteApiKeyRequest.FromString,
                     response_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.DeleteApiKeyResponse.SerializeToString,
+            ),
+            'CreateGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateGrant,
+                    request_deserializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.CreateGrantRequest.FromString,
+                    response_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.CreateGrantResponse.SerializeToString,
+            ),
+            'ListGrants': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGrants,
+                    request_deserializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.ListGrantsRequest.FromString,
+                    response_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.ListGrantsResponse.SerializeToString,
+            ),
+            'RevokeGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeGrant,
+                    request_deserializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeGrantRequest.FromString,
+                    response_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeGrantResponse.SerializeToString,
+            ),
+            'ListCatalogue': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCatalogue,
+                    request_deserializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.ListCatalogueRequest.FromString,
+                    response_serializer=tidemill_dot_monitor_dot_v1_dot_access__service__pb2.ListCatalogueResponse.SerializeToString,
             ),
             'RevokeToken': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeToken,
@@ -1250,6 +1318,114 @@ class AccessService:
             '/tidemill.monitor.v1.AccessService/DeleteApiKey',
             tidemill_dot_monitor_dot_v1_dot_access__service__pb2.DeleteApiKeyRequest.SerializeToString,
             tidemill_dot_monitor_dot_v1_dot_access__service__pb2.DeleteApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.monitor.v1.AccessService/CreateGrant',
+            tidemill_dot_monitor_dot_v1_dot_access__service__pb2.CreateGrantRequest.SerializeToString,
+            tidemill_dot_monitor_dot_v1_dot_access__service__pb2.CreateGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGrants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.monitor.v1.AccessService/ListGrants',
+            tidemill_dot_monitor_dot_v1_dot_access__service__pb2.ListGrantsRequest.SerializeToString,
+            tidemill_dot_monitor_dot_v1_dot_access__service__pb2.ListGrantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.monitor.v1.AccessService/RevokeGrant',
+            tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeGrantRequest.SerializeToString,
+            tidemill_dot_monitor_dot_v1_dot_access__service__pb2.RevokeGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCatalogue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.monitor.v1.AccessService/ListCatalogue',
+            tidemill_dot_monitor_dot_v1_dot_access__service__pb2.ListCatalogueRequest.SerializeToString,
+            tidemill_dot_monitor_dot_v1_dot_access__service__pb2.ListCatalogueResponse.FromString,
             options,
             channel_credentials,
             insecure,

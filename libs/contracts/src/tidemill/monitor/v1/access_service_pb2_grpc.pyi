@@ -68,6 +68,14 @@ class AccessServiceStub:
     """
     DeleteApiKey: _aio.UnaryUnaryMultiCallable[_access_service_pb2.DeleteApiKeyRequest, _access_service_pb2.DeleteApiKeyResponse]
     """Revokes an API key, if it is not yet, and removes it from lists."""
+    CreateGrant: _aio.UnaryUnaryMultiCallable[_access_service_pb2.CreateGrantRequest, _access_service_pb2.CreateGrantResponse]
+    """Lets another project read one resource of this one."""
+    ListGrants: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ListGrantsRequest, _access_service_pb2.ListGrantsResponse]
+    """Returns the grants that this project has given, paged."""
+    RevokeGrant: _aio.UnaryUnaryMultiCallable[_access_service_pb2.RevokeGrantRequest, _access_service_pb2.RevokeGrantResponse]
+    """Takes a grant back: the resource is as absent in the other project within seconds of its arrival at Kafka."""
+    ListCatalogue: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ListCatalogueRequest, _access_service_pb2.ListCatalogueResponse]
+    """Returns the resources of other projects that this one may read, paged."""
     RevokeToken: _aio.UnaryUnaryMultiCallable[_access_service_pb2.RevokeTokenRequest, _access_service_pb2.RevokeTokenResponse]
     """Revokes one token, of whichever project, that is no API key: of a login, of a service, or of the installation's
     admin. It is refused everywhere within seconds of the revocation's arrival at Kafka, which may wait for Kafka.
@@ -287,6 +295,38 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_access_service_pb2.DeleteApiKeyRequest, _abc.Awaitable[_access_service_pb2.DeleteApiKeyResponse]],
     ) -> _abc.Awaitable[_access_service_pb2.DeleteApiKeyResponse]:
         """Revokes an API key, if it is not yet, and removes it from lists."""
+
+    @_abc_1.abstractmethod
+    def CreateGrant(
+        self,
+        request: _access_service_pb2.CreateGrantRequest,
+        context: _aio.ServicerContext[_access_service_pb2.CreateGrantRequest, _abc.Awaitable[_access_service_pb2.CreateGrantResponse]],
+    ) -> _abc.Awaitable[_access_service_pb2.CreateGrantResponse]:
+        """Lets another project read one resource of this one."""
+
+    @_abc_1.abstractmethod
+    def ListGrants(
+        self,
+        request: _access_service_pb2.ListGrantsRequest,
+        context: _aio.ServicerContext[_access_service_pb2.ListGrantsRequest, _abc.Awaitable[_access_service_pb2.ListGrantsResponse]],
+    ) -> _abc.Awaitable[_access_service_pb2.ListGrantsResponse]:
+        """Returns the grants that this project has given, paged."""
+
+    @_abc_1.abstractmethod
+    def RevokeGrant(
+        self,
+        request: _access_service_pb2.RevokeGrantRequest,
+        context: _aio.ServicerContext[_access_service_pb2.RevokeGrantRequest, _abc.Awaitable[_access_service_pb2.RevokeGrantResponse]],
+    ) -> _abc.Awaitable[_access_service_pb2.RevokeGrantResponse]:
+        """Takes a grant back: the resource is as absent in the other project within seconds of its arrival at Kafka."""
+
+    @_abc_1.abstractmethod
+    def ListCatalogue(
+        self,
+        request: _access_service_pb2.ListCatalogueRequest,
+        context: _aio.ServicerContext[_access_service_pb2.ListCatalogueRequest, _abc.Awaitable[_access_service_pb2.ListCatalogueResponse]],
+    ) -> _abc.Awaitable[_access_service_pb2.ListCatalogueResponse]:
+        """Returns the resources of other projects that this one may read, paged."""
 
     @_abc_1.abstractmethod
     def RevokeToken(

@@ -1,0 +1,69 @@
+"""What projects let one another read: grants, read with the revocations from the same compacted topic."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ValidationError, field_validator
+
+from tidemill_kit.access.revocations import Revocations
+
+
+class Shared(StrEnum):
+    """What can be shared."""
+
+    MODEL = "MODEL"
+    PROMPT = "PROMPT"
+    DATASET = "DATASET"
+    COLLECTION = "COLLECTION"
+
+
+class _Grant(BaseModel, frozen=True):
+    """One record's value."""
+
+    id: str
+    project: str
+    resource_kind: Shared
+    resource: str
+    grantee: str
+    revoked: bool = False
+    seq: int
+
+    @field_validator("resource_kind", mode="before")
+    @classmethod
+    def _without_prefix(cls, value: object) -> object:
+        return value.rpartition("_")[2] if isinstance(value, str) else value
+
+
+class Grants:
+    """The grants that are known; of a deleted project none counts."""
+
+    def __init__(self, revocations: Revocations) -> None:
+        self._revocations = revocations
+        self._known: dict[tuple[str, str], _Grant] = {}
+        self._given: set[tuple[str, Shared, str, str]] = set()
+
+    def apply(self, value: bytes) -> bool:
+        """Remember a record; return whether it could be read. One that is older than what is known changes nothing."""
+        try:
+            grant = _Grant.model_validate_json(value)
+        except ValidationError:
+            return False
+        key = (grant.project, grant.id)
+        known = self._known.get(key)
+        if known is None or grant.seq > known.seq:
+            self._known[key] = grant
+            given = (grant.grantee, grant.resource_kind, grant.project, grant.resource)
+            (self._given.discard if grant.revoked else self._given.add)(given)
+        return True
+
+    def resolve(self, project: str, kind: Shared, name: str) -> tuple[str, str] | None:
+        """Return project and id of the resource that a caller of `project` names; None of one that it may not read.
+
+        `<project>/<id>` is one of another project, a name without a slash one of its own.
+        """
+        owner, slash, resource = name.partition("/")
+        if not slash:
+            return project, name
+        if owner == project:
+            return project, resource
+        allowed = (project, kind, owner, resource) in self._given and not self._revocations.deleted(owner)
+        return (owner, resource) if allowed else None
