@@ -29,6 +29,7 @@ from tidemill_inference.prompts.crud import PromptCrud
 from tidemill_inference.prompts.domain.prompt import Prompt
 from tidemill_inference.prompts.grpc import GrpcPromptService
 from tidemill_inference.prompts.mongo import PROMPTS
+from tidemill_inference.prompts.shared import SharedPrompts
 from tidemill_inference.rollouts.commands import RolloutCommands
 from tidemill_inference.rollouts.wiring import RolloutParts, wire_rollouts
 from tidemill_inference.secrets.wiring import wire_secrets
@@ -67,11 +68,12 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     rollouts = wire_rollouts(
         settings, backend, deployments=stores.deployments, models=models, engines=pool, trainer=trainer
     )
+    prompts = SharedPrompts(stores.prompts, backend.access.grants if backend.access else None)
     generation = wire_generation(
         settings,
         backend,
         deployments=stores.deployments,
-        prompts=stores.prompts,
+        prompts=prompts,
         inferences=stores.inferences,
         templates=templates,
         models=models,
@@ -79,11 +81,11 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         retriever=retriever,
         observe=rollouts.follow_ups.observe,
     )
-    resolve = ResolveConfiguration(prompts=stores.prompts, models=models, retriever=retriever)
+    resolve = ResolveConfiguration(prompts=prompts, models=models, retriever=retriever)
     deployments = wire_deployments(stores, resolve, rollouts, warm_up.preload)
     return backend.app(
         servicers=[
-            (add_PromptServiceServicer_to_server, wire_prompts(stores, templates)),
+            (add_PromptServiceServicer_to_server, wire_prompts(stores, prompts, templates)),
             (add_DeploymentServiceServicer_to_server, deployments),
             (add_InferenceServiceServicer_to_server, generation.servicer),
             (add_SecretServiceServicer_to_server, secrets.servicer),
@@ -123,10 +125,10 @@ def wire_stores(settings: InferenceSettings, backend: Backend) -> Stores:
     )
 
 
-def wire_prompts(stores: Stores, templates: BoundedTemplates) -> GrpcPromptService:
+def wire_prompts(stores: Stores, prompts: SharedPrompts, templates: BoundedTemplates) -> GrpcPromptService:
     """Return the API of prompts."""
     crud = PromptCrud(prompts=stores.prompts, templates=templates, deployments=stores.deployments, clock=SystemClock())
-    return GrpcPromptService(stores.prompts, crud)
+    return GrpcPromptService(prompts, crud)
 
 
 def wire_deployments(

@@ -9,7 +9,7 @@ from tidemill_inference.engines.ports import Models
 from tidemill_inference.errors import PromptNotFound, ReferenceNotFound
 from tidemill_inference.generation.ports import Retriever
 from tidemill_inference.prompts.domain.references import Reference
-from tidemill_inference.prompts.ports import Prompts
+from tidemill_inference.prompts.ports import ReadPrompts
 
 _SHOWN = 50
 
@@ -18,7 +18,7 @@ _SHOWN = 50
 class ResolveConfiguration:
     """Asks the owners: the trainer for models, rag for the collection."""
 
-    prompts: Prompts
+    prompts: ReadPrompts
     models: Models
     retriever: Retriever
 
@@ -32,7 +32,7 @@ class ResolveConfiguration:
             DependencyUnavailable: an owner does not answer.
 
         """
-        prompt = await self._prompt(caller.project, Reference.parse("prompt", spec.prompt))
+        prompt = await self._prompt(caller.project, Reference.of_prompt(spec.prompt))
         Reference.parse("model", spec.model)
         model = kept_model or await self._model(caller, "model", spec.model)
         fallback = [await self._model(caller, f"fallback[{at}]", each) for at, each in enumerate(spec.fallback)]
@@ -52,4 +52,4 @@ class ResolveConfiguration:
         except PromptNotFound as error:
             known = await self.prompts.list(project, page=PageRequest(size=_SHOWN))
             raise ReferenceNotFound(reference.name, field="prompt", known=[each.id for each in known.items]) from error
-        return f"{prompt.id}@{prompt.resolve(reference.pin).number}"
+        return f"{reference.name}@{prompt.resolve(reference.pin).number}"

@@ -20,7 +20,7 @@ from tidemill_inference.generation.reservation import Reservations
 from tidemill_inference.generation.shared import Generation, SharedGenerations
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_inference.prompts.domain.references import Reference
-from tidemill_inference.prompts.ports import Prompts, Templates
+from tidemill_inference.prompts.ports import ReadPrompts, Templates
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE
 
 _SHOWN = 50
@@ -40,7 +40,7 @@ class AnswerQuestion:
     """
 
     deployments: Deployments
-    prompts: Prompts
+    prompts: ReadPrompts
     inferences: Inferences
     templates: Templates
     generations: SharedGenerations
@@ -149,7 +149,7 @@ class AnswerQuestion:
 
     async def _content(self, project: str, configuration: Configuration, question: Question) -> PromptContent:
         """Return the prompt, which has to take the question's variables."""
-        reference = Reference.parse("prompt", configuration.prompt)
+        reference = Reference.of_prompt(configuration.prompt)
         content = (await self.prompts.get(project, reference.name)).resolve(reference.pin).content
         await self.templates.check_variables(project, content, question.variables)
         return content

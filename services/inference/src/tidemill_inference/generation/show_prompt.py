@@ -12,7 +12,7 @@ from tidemill_inference.generation.domain.inference import Inference, State
 from tidemill_inference.generation.ports import DocumentTexts, Inferences
 from tidemill_inference.generation.steps.render import conversation
 from tidemill_inference.prompts.domain.references import Reference
-from tidemill_inference.prompts.ports import Prompts, Templates
+from tidemill_inference.prompts.ports import ReadPrompts, Templates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class ShowPrompt:
     """Renders again from the record; the texts of its passages come from their owner, so what was erased stays gone."""
 
     inferences: Inferences
-    prompts: Prompts
+    prompts: ReadPrompts
     templates: Templates
     texts: DocumentTexts
 
@@ -52,7 +52,7 @@ class ShowPrompt:
             raise PromptNotRecorded(inference_id, why=f"its record mode is {inference.record.name}, and FULL is needed")
         if inference.state is not State.COMPLETED or variant is None:
             raise PromptNotRecorded(inference_id, why=f"it is {inference.state.name}, and has to be COMPLETED")
-        reference = Reference.parse("prompt", variant.prompt)
+        reference = Reference.of_prompt(variant.prompt)
         content = (await self.prompts.get(caller.project, reference.name)).resolve(reference.pin).content
         messages = await conversation(
             self.templates,

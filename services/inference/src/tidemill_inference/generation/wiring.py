@@ -21,7 +21,7 @@ from tidemill_inference.generation.retention import ForgetRecords
 from tidemill_inference.generation.shadow import AnswerShadow
 from tidemill_inference.generation.shared import SharedGenerations
 from tidemill_inference.generation.show_prompt import ShowPrompt
-from tidemill_inference.prompts.ports import Prompts, Templates
+from tidemill_inference.prompts.ports import ReadPrompts, Templates
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
@@ -50,7 +50,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
     backend: Backend,
     *,
     deployments: Deployments,
-    prompts: Prompts,
+    prompts: ReadPrompts,
     inferences: Inferences,
     templates: Templates,
     models: Models,

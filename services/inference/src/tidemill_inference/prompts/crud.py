@@ -102,4 +102,5 @@ class PromptCrud:
 
     async def _users(self, project: str, prompt_id: str) -> list[str]:
         deployments = list_all(self.deployments, project)
-        return [each.id async for each in deployments if Reference.parse("prompt", each.live.prompt).name == prompt_id]
+        names = (prompt_id, f"{project}/{prompt_id}")
+        return [each.id async for each in deployments if Reference.of_prompt(each.live.prompt).name in names]

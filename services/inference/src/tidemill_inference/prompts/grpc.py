@@ -5,7 +5,7 @@ from tidemill.inference.v1 import prompt_service_pb2_grpc
 from tidemill_inference.prompts.crud import PromptCrud
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_inference.prompts.messages import prompt_message
-from tidemill_inference.prompts.ports import Prompts
+from tidemill_inference.prompts.ports import ReadPrompts
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, write_of
 from tidemill_kit.mapping import from_message
 
@@ -13,7 +13,7 @@ from tidemill_kit.mapping import from_message
 class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
     """Serves prompts; errors are mapped by the kit's interceptor."""
 
-    def __init__(self, prompts: Prompts, crud: PromptCrud) -> None:
+    def __init__(self, prompts: ReadPrompts, crud: PromptCrud) -> None:
         self._prompts = prompts
         self._crud = crud
 

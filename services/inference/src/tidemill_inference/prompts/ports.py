@@ -4,11 +4,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tidemill_core.application import Aggregates
+from tidemill_core.application import Aggregates, Page, PageRequest
 from tidemill_inference.generation.domain.content import Message, Passage
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 
 Prompts = Aggregates[Prompt]
+
+
+class ReadPrompts(Protocol):
+    """What a project may read."""
+
+    async def get(self, project: str, name: str, /) -> Prompt:
+        """Return a prompt of the project, or `<owner>/<id>`: one that another project shares with it.
+
+        Raises:
+            PromptNotFound: there is none, or it is not shared: which of both is not said.
+
+        """
+        ...
+
+    async def list(self, project: str, *, page: PageRequest) -> Page[Prompt]:
+        """Return a page of the project's own."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,7 +110,9 @@ class Deployment(_message.Message):
     model: _builtins.str
     """Required. The model, as `model` (the newest when applied) or `model@version`."""
     prompt: _builtins.str
-    """Required. The prompt, as `prompt` (the newest when applied), `prompt@version` or `prompt@label`."""
+    """Required. The prompt, as `prompt` (the newest when applied), `prompt@version` or `prompt@label`; one that another
+    project shares is `<project>/<prompt>`, and is read at each answer: it fails when it is shared no more.
+    """
     record: Global___RecordMode.ValueType
     """Optional. What the record of an answer keeps; unset means FULL."""
     allow_sampling_override: _builtins.bool

@@ -84,7 +84,7 @@ class GetPromptRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Required. The prompt's id."""
+    """Required. The prompt's id; `<project>/<id>` for one that another project shares with this one."""
     def __init__(
         self,
         *,

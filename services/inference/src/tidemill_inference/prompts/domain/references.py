@@ -1,4 +1,4 @@
-"""Names, and names with a pin: `answer`, `answer@2`, `answer@production`."""
+"""Names, and names with a pin: `answer`, `answer@2`, `answer@production`; of another project `acme/answer@2`."""
 
 from dataclasses import dataclass
 
@@ -13,15 +13,26 @@ class Reference:
     pin: str = ""
 
     @classmethod
-    def parse(cls, field: str, text: str) -> "Reference":
-        """Read `name` or `name@pin`.
+    def parse(cls, field: str, text: str, *, shared: bool = False) -> "Reference":
+        """Read `name` or `name@pin`; where others may share it, the name may be `project/name`.
 
         Raises:
             InvalidInput: either is not a slug.
 
         """
         name, at, pin = text.partition("@")
-        check_slug(field, name)
+        for part in name.split("/", 1) if shared else [name]:
+            check_slug(field, part)
         if at:
             check_slug(field, pin)
         return cls(name, pin)
+
+    @classmethod
+    def of_prompt(cls, text: str) -> "Reference":
+        """Read the name of a prompt, which another project may share.
+
+        Raises:
+            InvalidInput: as `parse` does.
+
+        """
+        return cls.parse("prompt", text, shared=True)

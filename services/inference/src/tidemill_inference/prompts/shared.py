@@ -1,0 +1,29 @@
+"""Prompts by the names that a project has for them: its own, and those that others share with it."""
+
+from tidemill_core.application import Page, PageRequest
+from tidemill_inference.errors import PromptNotFound
+from tidemill_inference.prompts.domain.prompt import Prompt
+from tidemill_inference.prompts.ports import Prompts
+from tidemill_kit.access.grants import Grants, Shared
+
+
+class SharedPrompts:
+    """Implements `ports.ReadPrompts`; without `grants` (no credentials are demanded) nothing is shared."""
+
+    def __init__(self, prompts: Prompts, grants: Grants | None) -> None:
+        self._prompts = prompts
+        self._grants = grants
+
+    async def get(self, project: str, name: str, /) -> Prompt:
+        """See `ReadPrompts.get`."""
+        found = (project, name) if self._grants is None else self._grants.resolve(project, Shared.PROMPT, name)
+        if found is None:
+            raise PromptNotFound(name)
+        try:
+            return await self._prompts.get(*found)
+        except PromptNotFound:
+            raise PromptNotFound(name) from None  # in the words of who asked
+
+    async def list(self, project: str, *, page: PageRequest) -> Page[Prompt]:
+        """See `ReadPrompts.list`."""
+        return await self._prompts.list(project, page=page)
