@@ -3,6 +3,7 @@
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -36,6 +37,7 @@ from tidemill_cli.output import (
 from tidemill_cli.pages import SizeOption, TokenOption, lists, show_page
 from tidemill_client.access import Access, IssuedKey
 from tidemill_client.connection import Connection
+from tidemill_client.publishing import Publisher
 from tidemill_core.errors import InvalidInput, PreconditionFailed
 
 projects = Commands(help="Projects: list, show, create, update, delete.")
@@ -252,13 +254,32 @@ def create_key(
     service_account: Annotated[str, typer.Option("--service-account", "-s", help="The account that it acts for.")],
     scope: Annotated[list[str] | None, typer.Option("--scope", help="Only this RPC; repeatable.")] = None,
     days: Annotated[int, typer.Option(min=1, help="Days until it expires.")] = 90,
+    publisher: Annotated[
+        bool, typer.Option("--publisher", help="Make a key that signs submissions on Kafka; needs --out.")
+    ] = False,
+    event_source: Annotated[str, typer.Option("--event-source", help="Of a publisher: the only ce_source.")] = "",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the token to this new file (0600).")] = None,
 ) -> None:
-    """Issue an API key. Its token is printed once, or written to a file that only you may read."""
+    """Issue an API key. Its token is printed once, or written to a file that only you may read.
+
+    With --publisher the file has a new private key and its certificate, and monitor never sees the private key.
+    """
     expire_time = datetime.now(UTC) + timedelta(days=days)
+    signer = Publisher.generate() if publisher else None
+    if publisher and out is None:
+        fail(InvalidInput.at(field="--out", text="is required with --publisher: it is the private key's only place"))
 
     def issue() -> IssuedKey:
-        return call(lambda c: Access(c).keys.create(name, service_account, scopes=scope or (), expire_time=expire_time))
+        return call(
+            lambda c: Access(c).keys.create(
+                name,
+                service_account,
+                scopes=scope or (),
+                expire_time=expire_time,
+                public_key=signer.public_key if signer else "",
+                event_source=event_source,
+            )
+        )
 
     if out is None:
         issued = issue()
@@ -271,7 +292,8 @@ def create_key(
     with _private(out) as descriptor:
         issued = issue()
         try:
-            os.write(descriptor, issued.token.encode() + b"\n")
+            os.write(descriptor, replace(signer, certificate=issued.token).file() if signer else issued.token.encode())
+            os.write(descriptor, b"\n")
         except OSError as error:
             why = f"{out} cannot be written: {error.strerror or error}"
             fail(PreconditionFailed(f"API key {name} was created, and {why}: delete it, create another"))

@@ -36,7 +36,7 @@ def test_only_the_owner_may_read_what_is_written(folder: AccessFiles) -> None:
     written = list(folder.signing_keys.parent.iterdir())
 
     assert {file.name for file in written} == {
-        *("signing-keys.json", "keys.json", "secrets.keys", "admin.token", "rag.token")
+        *("signing-keys.json", "keys.json", "secrets.keys", "publisher.json", "admin.token", "rag.token")
     }
     assert {stat.S_IMODE(file.stat().st_mode) for file in written} == {0o600}
     assert stat.S_IMODE(folder.signing_keys.parent.stat().st_mode) == 0o700

@@ -122,6 +122,7 @@ async def test_what_cannot_pass_is_dead_lettered_at_once_after_it_was_reported()
         "tidemill_dead_topic": "tests",
         "tidemill_dead_partition": "0",
         "tidemill_dead_offset": "0",
+        "tidemill_dead_timestamp": "0",
         "tidemill_dead_attempts": "1",
     }
 

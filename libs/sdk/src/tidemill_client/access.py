@@ -92,21 +92,31 @@ class Keys:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def create(
+    async def create(  # noqa: PLR0913 - keyword-only, each a field of the key
         self,
         name: str,
         service_account: str,
         *,
         scopes: Sequence[str] = (),
         expire_time: datetime | None = None,
+        public_key: str = "",
+        event_source: str = "",
     ) -> IssuedKey:
         """Issue a key, for 90 days unless it is given when it expires; `scopes` limit it to these RPCs.
+
+        With a `public_key` its token is a publisher's certificate; see `publishing`.
 
         Raises:
             KeyWithoutToken: it was created by an attempt whose answer was lost.
 
         """
-        key = ApiKey(id=name, service_account=service_account, scopes=scopes)
+        key = ApiKey(
+            id=name,
+            service_account=service_account,
+            scopes=scopes,
+            public_key=public_key,
+            event_source=event_source,
+        )
         if expire_time is not None:
             key.expire_time.FromDatetime(expire_time)
         reply = await self._connection.access.CreateApiKey(pb.CreateApiKeyRequest(api_key=key))

@@ -69,6 +69,12 @@ class Addresses:
     with_login: frozenset[str] = frozenset(SERVICES)
     """The services that the token of a login is sent to: those that were named where monitor was."""
 
+    @property
+    def publisher_file(self) -> str:
+        """The file of the key that signs submissions of a local stack, beside that of its admin; "" where none is."""
+        file = Path(self.credential_file).with_name("publisher.json") if self.credential_file else None
+        return str(file) if file is not None and file.exists() else ""
+
     @classmethod
     def find(cls, folder: Path | None = None) -> Self:
         """Return the addresses in TIDEMILL_<NAME>_ADDRESS, else those of the running stack.

@@ -38,10 +38,12 @@ async def build_app(settings: FeedbackSettings) -> App:
     rpcs = HttpRpcs(servicers, settings, admission=backend.admission, access=backend.access, audit=backend.audit)
     routes = wire_http(settings, rpcs).routes()
     http = rpc_application(rpcs, settings, dependencies=backend.dependencies, routes=routes)
+    topics = [settings.submission_topic]
+    verify = backend.submission_check(topics, tolerance_s=settings.submission_tolerance_s)
     return backend.app(
         servicers=servicers,
         consumers=[
-            reactions.submissions.subscription([settings.submission_topic]),
+            reactions.submissions.subscription(topics, verify=verify),
             inferences(reactions.match),
             corrections(curations.record),
         ],

@@ -38,6 +38,8 @@ class FeedbackSettings(RpcHttpSettings):
     """The bucket of the batches of examples."""
     submission_topic: str = "tidemill.feedback.submission.v1"
     """Where upstream systems send feedback."""
+    submission_tolerance_s: float = Field(default=300.0, gt=0)
+    """How far the signed time of a submission may be from its record's."""
     pending_wait_s: float = Field(default=3600.0, gt=0)
     """How long submitted feedback is pending on its inference before it becomes a dead letter."""
     pending_poll_interval_s: float = Field(default=5.0, gt=0)

@@ -30,6 +30,8 @@ class IngestSettings(ServiceSettings):
     """The database, which belongs to ingest alone."""
     submission_topics: Separated = ("tidemill.ingest.submission.v1",)
     """The topics of submissions, joined by commas: the common one, and those of single sources."""
+    submission_tolerance_s: float = Field(300.0, gt=0)
+    """How far the signed time of a submission may be from its record's."""
     curation_topics: Separated = ("tidemill.feedback.curation.v1",)
     """The topics of completed curations, joined by commas."""
     quarantine_bucket: str = "tidemill-ingest-quarantine"

@@ -1,6 +1,7 @@
 import hashlib
 from dataclasses import asdict, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -238,3 +239,37 @@ async def test_keys_and_accounts_of_projects_are_apart_and_nothing_says_whether_
     assert not (await access.keys.list(EVE, PageRequest())).items
     assert not (await access.service_accounts.list(EVE, PageRequest())).items
     assert await state_of(access) is ApiKeyState.ACTIVE
+
+
+PUBLIC = "A" * 43
+
+
+async def test_a_publisher_s_key_is_issued_for_its_public_key_and_source() -> None:
+    access = await ready()
+    asked = KeyRequest(id="cms", service_account="ci", public_key=PUBLIC, event_source="https://cms.example/kb")
+
+    issued = await access.issue_key(ADA, asked, write())
+
+    (claims,) = access.signer.issued
+    assert (claims.public_key, claims.event_source) == (PUBLIC, "https://cms.example/kb")
+    assert (issued.overview.key.public_key, issued.overview.key.event_source) == (PUBLIC, "https://cms.example/kb")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"public_key": "short"}, "api_key.public_key"),
+        ({"public_key": "A" * 42 + "="}, "api_key.public_key"),
+        ({"public_key": PUBLIC, "scopes": (SEARCH,)}, "api_key.scopes"),
+        ({"event_source": "https://cms.example"}, "api_key.event_source"),
+        ({"public_key": PUBLIC, "event_source": "x" * 513}, "api_key.event_source"),
+        ({"public_key": PUBLIC, "event_source": "a\nb"}, "api_key.event_source"),
+    ],
+)
+async def test_a_publisher_s_key_that_could_not_be_used_is_refused(changes: dict[str, Any], field: str) -> None:
+    access = await ready()
+
+    with pytest.raises(InvalidInput) as refused:
+        await access.issue_key(ADA, KeyRequest(id="cms", service_account="ci", **changes), write())
+
+    assert [each.field for each in refused.value.violations] == [field]

@@ -1,6 +1,7 @@
 """Tokens are signed by the first key of a file that only its owner may read."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,17 @@ def test_a_token_says_what_services_verify(tmp_path: Path) -> None:
         "exp": int(NOON.timestamp()) + 86_400,
         "jti": "0c7a4f5e",
     }
+
+
+def test_the_certificate_of_a_publisher_has_its_key_and_an_audience_that_no_api_takes(tmp_path: Path) -> None:
+    keys = read(written(tmp_path, ED))
+    made = replace(CLAIMS, public_key="A" * 43, event_source="https://cms.example/kb")
+
+    claims = jwt.decode(keys.issue(made), ED, algorithms=["EdDSA"]).claims
+
+    assert claims["aud"] == "tidemill:events"
+    assert claims["cnf"] == {"jwk": {"kty": "OKP", "crv": "Ed25519", "x": "A" * 43}}
+    assert claims["event_source"] == "https://cms.example/kb"
 
 
 @pytest.mark.parametrize(("key", "algorithm"), [(EC, "ES256"), (RSA, "RS256"), (OTHER_ED, "EdDSA")])

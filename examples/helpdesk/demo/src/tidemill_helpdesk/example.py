@@ -38,6 +38,7 @@ class CorpusDocument(Protocol):
 def upstream(connection: Connection, service: str) -> list[str]:
     """Return the arguments by which publish.py is an upstream system of a service."""
     arguments = ["--bootstrap", connection.addresses.kafka, "--project", connection.project]
+    arguments += ["--key", connection.addresses.publisher_file]
     user = f"tidemill-upstream-{service}"
     file = connection.addresses.kafka_password(user)
     return [*arguments, "--username", user, "--password-file", str(file)] if file else arguments

@@ -20,7 +20,7 @@ from tidemill_kit.access.errors import (
 )
 from tidemill_kit.access.keys import SigningKeys
 from tidemill_kit.access.revocations import Revocations
-from tidemill_kit.access.tokens import ANY_PROJECT, AUDIENCE, Claims, Token
+from tidemill_kit.access.tokens import ANY_PROJECT, AUDIENCE, EVENTS, Claims, Token
 from tidemill_kit.runtime.rates import Rates
 
 MAX_CACHED = 10_000
@@ -102,41 +102,52 @@ class Authenticator:
 
     async def _claims(self, credentials: Credentials) -> Claims:
         """Return what a token says, that its issuer signed and that is for now."""
-        known = self._known(credentials.token)
+        now = self._now()
+        known = self._known(credentials.token, self._audience, at=now)
         if known is not None:
             return known
         address = credentials.address
         if wait_s := self._failures.wait_s(address):
             raise TooManyBadCredentials(wait_s)
         try:
-            return await self._verify(credentials.token)
+            return await self._verify(credentials.token, self._audience, at=now)
         except Unauthenticated:
             self._failures.take(address)
             raise
 
-    def _known(self, text: str) -> Claims | None:
-        """Return what a token says that was verified a moment ago."""
-        digest, now = hashlib.sha256(text.encode()).digest(), self._now()
-        known = self._verified.get(digest)
-        if known is not None and known.until > now:
+    async def publisher(self, token: str, *, at: float) -> Claims:
+        """See `submissions.Certificates`: a token of our own issuer, for events, with a public key."""
+        audience = self._audience + EVENTS
+        claims = self._known(token, audience, at=at) or await self._verify(token, audience, at=at)
+        if claims.issuer != self._keys.first_party or not claims.public_key:
+            raise CredentialInvalid
+        self.revocations.check(claims)
+        return claims
+
+    def _known(self, text: str, audience: str, *, at: float) -> Claims | None:
+        """Return what a token says that was verified a moment ago, if it counted at that time."""
+        known = self._verified.get(_digest(text, audience))
+        if known is not None and known.until > self._now():
             keys = self._keys.of(known.claims.issuer)
             keys.check_held()
             if keys.generation == known.generation:
-                if known.claims.expire_time <= now - self._leeway_s:
+                if known.claims.expire_time <= at - self._leeway_s:
                     raise CredentialExpired
+                if known.claims.issue_time > at + self._leeway_s:
+                    raise CredentialInvalid
                 return known.claims
         return None
 
-    async def _verify(self, text: str) -> Claims:
-        digest, now = hashlib.sha256(text.encode()).digest(), self._now()
+    async def _verify(self, text: str, audience: str, *, at: float) -> Claims:
         token = Token.read(text)
         keys = self._keys.of(token.issuer)
         key = await keys.key(token.key_id)
         ours = token.issuer == self._keys.first_party
-        claims = token.verified(key, audience=self._audience, leeway_s=self._leeway_s, now=now, first_party=ours)
+        claims = token.verified(key, audience=audience, leeway_s=self._leeway_s, now=at, first_party=ours)
         if not ours:
             claims = self._bounded(claims)
-        self._verified[digest] = _Verified(claims, keys.generation, now + CACHED_S)
+        digest = _digest(text, audience)
+        self._verified[digest] = _Verified(claims, keys.generation, self._now() + CACHED_S)
         self._verified.move_to_end(digest)
         if len(self._verified) > MAX_CACHED:
             self._verified.popitem(last=False)
@@ -152,6 +163,10 @@ class Authenticator:
         if claims.expire_time - claims.issue_time > self._max_lifetime_s:
             raise CredentialInvalid
         return replace(claims, issue_time=claims.issue_time - self._leeway_s)
+
+
+def _digest(text: str, audience: str) -> bytes:
+    return hashlib.sha256(f"{audience} {text}".encode()).digest()
 
 
 def _project(claims: Claims, named: str) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from joserfc.jwk import JWKRegistry, Key, OKPKey
 
 from tidemill_core.private_files import replace_private
-from tidemill_kit.access.tokens import ANY_PROJECT, SERVICE, Claims, public_set, signed
+from tidemill_kit.access.tokens import ANY_PROJECT, AUDIENCE, EVENTS, SERVICE, Claims, public_set, signed
 
 ISSUER = "https://tidemill.local"
 """In whose name tokens are issued: no address, because ports may be others at the next start, and tokens stay."""
@@ -55,6 +55,14 @@ class AccessFiles:
         """What secrets are encrypted by: made once and kept, because without it no secret can be read."""
         return self.folder / "secrets.keys"
 
+    @property
+    def publisher(self) -> Path:
+        """The key that signs submissions of every project, and its certificate, as publishers read it.
+
+        It is signed by the key that is kept: what is published today may be consumed after the next run.
+        """
+        return self.folder / "publisher.json"
+
     def service(self, name: str) -> Path:
         """Return the file with the token that a service calls others with."""
         return self.folder / f"{name}.token"
@@ -72,6 +80,7 @@ class AccessFiles:
         lifetime_s = days * _DAY_S
         admin = _token(fresh, issuer, ADMIN, lifetime_s=lifetime_s, roles=frozenset({"installation_admin"}))
         replace_private(self.admin, admin)
+        replace_private(self.publisher, _publisher(keys[0], issuer, lifetime_s=lifetime_s))
         for name in services:
             replace_private(self.service(name), _token(fresh, issuer, SERVICE + name, lifetime_s=lifetime_s))
 
@@ -88,8 +97,23 @@ def _key(kid: str = "") -> Key:
 
 
 def _token(key: Key, issuer: str, subject: str, *, lifetime_s: float, roles: frozenset[str] = frozenset()) -> bytes:
+    return signed(_claims(issuer, subject, lifetime_s=lifetime_s, roles=roles), key).encode() + b"\n"
+
+
+def _publisher(key: Key, issuer: str, *, lifetime_s: float) -> bytes:
+    """Return a new key for signing submissions, with its certificate, in the form of the SDK's `Publisher`."""
+    made = OKPKey.generate_key("Ed25519").as_dict(private=True)
+    admin = frozenset({"installation_admin"})
+    claims = _claims(issuer, ADMIN, lifetime_s=lifetime_s, roles=admin, public_key=str(made["x"]))
+    certificate = signed(claims, key, audience=AUDIENCE + EVENTS)
+    return json.dumps({"certificate": certificate, "private_key": made["d"]}, indent=2).encode() + b"\n"
+
+
+def _claims(
+    issuer: str, subject: str, *, lifetime_s: float, roles: frozenset[str] = frozenset(), public_key: str = ""
+) -> Claims:
     now = time.time()
-    claims = Claims(
+    return Claims(
         issuer=issuer,
         subject=subject,
         project=ANY_PROJECT,
@@ -97,8 +121,8 @@ def _token(key: Key, issuer: str, subject: str, *, lifetime_s: float, roles: fro
         issue_time=now,
         expire_time=now + lifetime_s,
         roles=roles,
+        public_key=public_key,
     )
-    return signed(claims, key).encode() + b"\n"
 
 
 if __name__ == "__main__":

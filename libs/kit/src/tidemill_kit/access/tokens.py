@@ -20,6 +20,8 @@ MAX_TOKEN = 8192
 """Characters of a token."""
 ANY_PROJECT = "*"
 AUDIENCE = "tidemill"
+EVENTS = ":events"
+"""Behind the audience: that of publishers' certificates, which no API takes."""
 SERVICE = "service:"
 
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -66,6 +68,10 @@ class Claims:
     groups: frozenset[str] = frozenset()
     permissions: frozenset[str] = frozenset()
     scopes: frozenset[str] | None = None
+    public_key: str = ""
+    """Of a publisher's certificate: the Ed25519 key (base64url) of the events that it is for."""
+    event_source: str = ""
+    """Of a publisher's certificate: the only ce_source that it is for, "" for every one of the project."""
 
     @property
     def service(self) -> str:
@@ -80,16 +86,26 @@ class Claims:
     def payload(self, audience: str = AUDIENCE) -> dict[str, Any]:
         """Return it as it stands in a token."""
         names = {"roles": self.roles, "groups": self.groups, "permissions": self.permissions, "scopes": self.scopes}
-        return {
-            "iss": self.issuer,
-            "aud": audience,
-            "sub": self.subject,
-            "project": self.project,
-            "jti": self.id,
-            "iat": int(self.issue_time),
-            "nbf": int(self.issue_time),
-            "exp": int(self.expire_time),
-        } | {name: sorted(given) for name, given in names.items() if given or (given is not None and name == "scopes")}
+        published = {"cnf": {"jwk": {"kty": "OKP", "crv": "Ed25519", "x": self.public_key}}} if self.public_key else {}
+        return (
+            published
+            | {
+                "iss": self.issuer,
+                "aud": audience,
+                "sub": self.subject,
+                "project": self.project,
+                "jti": self.id,
+                "iat": int(self.issue_time),
+                "nbf": int(self.issue_time),
+                "exp": int(self.expire_time),
+                **({"event_source": self.event_source} if self.event_source else {}),
+            }
+            | {
+                name: sorted(given)
+                for name, given in names.items()
+                if given or (given is not None and name == "scopes")
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +230,18 @@ def _claims(payload: Mapping[str, Any], *, first_party: bool) -> Claims:
         groups=_names(payload, "groups"),
         permissions=_names(payload, "permissions"),
         scopes=_names(payload, "scopes") if "scopes" in payload else None,
+        public_key=_public_key(payload.get("cnf")),
+        event_source=_texts([payload.get("event_source", "")])[0],
     )
+
+
+def _public_key(confirmation: object) -> str:
+    """Return the key of RFC 7800's `cnf`, "" where there is none of Ed25519."""
+    key = confirmation.get("jwk") if isinstance(confirmation, dict) else None
+    if not isinstance(key, dict) or (key.get("kty"), key.get("crv")) != ("OKP", "Ed25519"):
+        return ""
+    found = key.get("x")
+    return found if _text(found) else ""
 
 
 def _names(payload: Mapping[str, Any], claim: str) -> frozenset[str]:

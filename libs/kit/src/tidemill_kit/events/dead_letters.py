@@ -53,6 +53,7 @@ def dead_letter(record: Record, *, topic: str, consumer: str, error: TidemillErr
         "topic": record.topic,
         "partition": record.partition,
         "offset": record.offset,
+        "timestamp": record.timestamp,
         "time": datetime.now(UTC).isoformat(),
         "attempts": attempts,
     }
@@ -158,7 +159,9 @@ def _letter(record: Record) -> DeadLetter | None:
         attempts=int(facts["attempts"]),
         attributes=attributes_of(own),
         value_size=int(facts["value_size"]) if "value_size" in facts else None,
-        original=OutgoingRecord(topic=origin.topic, key=record.key, value=record.value, headers=own),
+        original=OutgoingRecord(
+            topic=origin.topic, key=record.key, value=record.value, headers=own, timestamp=_timestamp(facts)
+        ),
     )
 
 
@@ -168,3 +171,9 @@ def _own(record: Record) -> tuple[tuple[str, bytes], ...]:
 
 def _place(partition: int, offset: int) -> str:
     return f"{partition}/{offset}"
+
+
+def _timestamp(facts: Mapping[str, str]) -> int:
+    """Return the record's own time, with which it is redriven: what it proves is judged by that."""
+    text = facts.get("timestamp", "")
+    return int(text) if text.isascii() and text.isdigit() else 0

@@ -132,12 +132,15 @@ class Engine:
         """Handle the record, or else put it into the dead letters and report it; return whether it was handled."""
         event, started = pending_record.event, time.perf_counter()
         retries = RetryPolicy(self.limits, revoked, self._waiting, turn)
-        error: TidemillError | None = pending_record.error
+        error = unproven = await self._unproven(pending_record, retries)
+        error = error or pending_record.error
         if event is not None and error is None:
             error = await self._handle(event, pending_record, retries)
         attempts = retries.attempts
         if error is not None:
-            await self._refuse(pending_record, error, retries)
+            # Its publisher is unknown, and must not have anything stored in the name of what it says.
+            reported = unproven is None and (event is not None or self.subscription.verify is None)
+            await self._refuse(pending_record, error, retries, report=reported)
             pending_record.refused = True
         duration_s = time.perf_counter() - started
         ce_type = event.type if event else ""
@@ -149,6 +152,23 @@ class Engine:
         self._count(ce_type, "dead_lettered" if error else "handled")
         self._seconds_of(ce_type).observe(duration_s)
         return error is None
+
+    async def _unproven(self, pending_record: PendingRecord, retries: RetryPolicy) -> TidemillError | None:
+        """Return why a record does not prove who published it."""
+        verify, event = self.subscription.verify, pending_record.event
+        if verify is None or event is None:
+            return None
+        try:
+            with isolated():
+                await retries.until_done(lambda: verify(event, pending_record.record))
+        except PartitionRevoked:
+            raise
+        except TidemillError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - whatever it is, the record is not proven, and the others go on
+            _log.error("event_not_verified", exc_info=error)
+            return Internal(f"{type(error).__name__} while it was verified; the service's log has more")
+        return None
 
     def _log_handled(self, error: TidemillError | None, *, duration_s: float, attempts: int, quiet: bool) -> None:
         facts = {"duration_ms": round(duration_s * 1000, 1), "attempts": attempts}
@@ -186,10 +206,12 @@ class Engine:
             return Internal(message)
         return None
 
-    async def _refuse(self, pending_record: PendingRecord, error: TidemillError, retries: RetryPolicy) -> None:
+    async def _refuse(
+        self, pending_record: PendingRecord, error: TidemillError, retries: RetryPolicy, *, report: bool
+    ) -> None:
         """Report the refusal to the subscription, then write the dead letter, however long that takes."""
         attempts = retries.attempts
-        refused = self.subscription.refused
+        refused = self.subscription.refused if report else None
         if refused is not None:
             refusal = _refusal(pending_record, error)
             try:

@@ -153,7 +153,13 @@ class Publisher:
     async def _deliver(self, record: OutgoingRecord) -> None:
         producer = await self._connected()
         try:
-            sent = await producer.send(record.topic, record.value, key=record.key, headers=list(record.headers))
+            sent = await producer.send(
+                record.topic,
+                record.value,
+                key=record.key,
+                headers=list(record.headers),
+                timestamp_ms=record.timestamp or None,
+            )
         except _NEVER as error:  # by the producer itself, before anything was sent
             raise _refused(record, error) from error
         except (KafkaError, OSError) as error:

@@ -68,6 +68,8 @@ class OutgoingRecord:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
+    timestamp: int = 0
+    """In milliseconds since 1970; 0 is when it is written."""
 
 
 class RecordRefused(InvalidInput):

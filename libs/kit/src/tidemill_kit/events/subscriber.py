@@ -79,8 +79,10 @@ def make_subscriber(  # noqa: PLR0913 - a subscriber is made of its parts, once
         logger=logging.getLogger(__name__),
         log_level=logging.DEBUG,
     )
+    pattern = subscription.pattern
     subscriber = broker.subscriber(
-        *subscription.topics,
+        *(() if pattern else subscription.topics),
+        pattern=pattern or None,
         batch=True,
         ack_policy=AckPolicy.MANUAL,
         parser=_unparsed,

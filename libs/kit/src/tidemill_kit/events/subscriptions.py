@@ -1,5 +1,6 @@
 """What a service receives: declared once, next to the handlers; the engine does the rest."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,8 +12,12 @@ from pydantic import BaseModel
 from tidemill_core.application import Caller, Request, derived_id
 from tidemill_core.errors import TidemillError
 from tidemill_kit.events.cloudevents import CloudEvent
+from tidemill_kit.events.records import Record
 
 M = TypeVar("M", bound=BaseModel)
+
+Verify = Callable[[CloudEvent, Record], Awaitable[None]]
+"""Raises where a record does not prove who published it."""
 
 
 class Delivery(Enum):
@@ -112,8 +117,20 @@ class Subscription:
     refused: Callable[[Refusal], Awaitable[None]] | None = None
     check_size: Callable[[int], None] | None = None
     """Raises InvalidInput for a record of so many bytes, before anything in it is parsed."""
+    verify: Verify | None = None
+    """Refuses a record that does not prove who published it, before anything is done with it; not reported as refused.
+
+    With it, the topics of single sources (`<topic>.<project>.<source>`) are read as well.
+    """
     group: str = field(init=False)
     dead_letter_topic: str = field(init=False)
+
+    @property
+    def pattern(self) -> str:
+        """The names of the topics that are read, as a regular expression; "" where they are exactly `topics`."""
+        if self.verify is None:
+            return ""
+        return f"^({'|'.join(map(re.escape, self.topics))})(\\.[a-z0-9-]+\\.[a-z0-9-]+)?$"
 
     def __post_init__(self) -> None:
         """Derive the names, and refuse models that are not what `strict` says."""

@@ -14,7 +14,7 @@ from tidemill_feedback.reactions.match_pending import MatchPending
 from tidemill_feedback.reactions.messages import check_correction
 from tidemill_feedback.reactions.ports import SubmittedEvent
 from tidemill_kit.events.cloudevents import CloudEvent
-from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
+from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription, Verify
 
 SUBMISSIONS = "feedback.submissions"
 DEAD_LETTERS = f"tidemill.{SUBMISSIONS}.dead.v1"
@@ -76,13 +76,14 @@ class Submissions:
     take: HandleSubmission
     record_bytes: int
 
-    def subscription(self, topics: Sequence[str]) -> Subscription:
+    def subscription(self, topics: Sequence[str], *, verify: Verify | None = None) -> Subscription:
         """Return what to listen to. Submissions of one source about one subject are handled in their order."""
         return Subscription(
             name=SUBMISSIONS,
             topics=tuple(topics),
             delivery=Delivery.ONCE,
             strict=True,
+            verify=verify,
             order_by=_subject,
             check_size=self.check_size,
             routes={GIVEN: Route(FeedbackGiven, self.given)},

@@ -27,7 +27,7 @@ from tidemill_ingest.limits import Limits
 from tidemill_ingest.sources.domain import Source
 from tidemill_ingest.sources.ports import FindSource
 from tidemill_kit.events.cloudevents import CloudEvent
-from tidemill_kit.events.subscriptions import Delivery, EventContext, Refusal, Route, Subscription
+from tidemill_kit.events.subscriptions import Delivery, EventContext, Refusal, Route, Subscription, Verify
 
 NAME = "ingest.submissions"
 TOPIC = "tidemill.ingest.submission.v1"
@@ -84,13 +84,14 @@ class Submissions:
     reject: RejectSubmission
     limits: Limits
 
-    def subscription(self, topics: Sequence[str]) -> Subscription:
+    def subscription(self, topics: Sequence[str], *, verify: Verify | None = None) -> Subscription:
         """Return what to listen to. Submissions of one document are handled in their order."""
         return Subscription(
             name=NAME,
             topics=tuple(topics),
             delivery=Delivery.ONCE,
             strict=True,
+            verify=verify,
             order_by=_document,
             refused=self.refused,
             check_size=self.check_size,

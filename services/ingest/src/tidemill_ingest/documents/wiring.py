@@ -70,9 +70,11 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
     uploads = Uploads(limits=limits, places=UploadPlaces(settings.patience))
     servicer = DocumentServicer(accept=accept, delete=delete, reading=reading, uploads=uploads)
     sweep = _sweep(backend, settings, sources=sources, documents=documents, texts=texts, quarantine=quarantine)
+    topics = settings.submission_topics
+    verify = backend.submission_check(topics, tolerance_s=settings.submission_tolerance_s)
     return Wired(
         servicer=(add_DocumentServiceServicer_to_server, servicer),
-        consumers=[submissions.subscription(settings.submission_topics)],
+        consumers=[submissions.subscription(topics, verify=verify)],
         components=[preparation],
         workers=[sweep],
     )

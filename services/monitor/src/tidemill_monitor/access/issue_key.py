@@ -74,6 +74,8 @@ class IssueKey:
             credential=str(uuid.uuid4()),
             issue_time=issued_after(now, account.revoked, grant.revoked),
             expire_time=expire_time.replace(microsecond=0),
+            public_key=asked.public_key,
+            event_source=asked.event_source,
         )
         token = signed(self.issuer, claims)
         key = ApiKey(
@@ -87,6 +89,8 @@ class IssueKey:
             digest=hashlib.sha256(token.encode()).hexdigest(),
             issue_time=claims.issue_time,
             expire_time=claims.expire_time,
+            public_key=asked.public_key,
+            event_source=asked.event_source,
         )
         saved = await resources.create(self.api_keys, key, write)
         (overview,) = await self.keys.overviews(caller, [saved])

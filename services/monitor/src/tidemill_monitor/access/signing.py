@@ -10,7 +10,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import JWKRegistry, Key
 
 from tidemill_core.errors import PreconditionFailed
-from tidemill_kit.access.tokens import Claims, algorithm_of, signed
+from tidemill_kit.access.tokens import EVENTS, Claims, algorithm_of, signed
 from tidemill_monitor.access.domain.tokens import TokenClaims
 from tidemill_monitor.errors import IssuingNotConfigured
 
@@ -72,8 +72,10 @@ class SigningKeys:
             groups=frozenset(claims.groups),
             permissions=frozenset(claims.permissions),
             scopes=frozenset(claims.scopes) or None,
+            public_key=claims.public_key,
+            event_source=claims.event_source,
         )
-        return signed(said, self.keys[0], audience=self.audience)
+        return signed(said, self.keys[0], audience=self.audience + (EVENTS if claims.public_key else ""))
 
 
 def signing_keys(path: Path, *, issuer: str, audience: str) -> SigningKeys:

@@ -359,6 +359,8 @@ class ApiKey(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     REVOKE_TIME_FIELD_NUMBER: _builtins.int
     LAST_USE_TIME_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    EVENT_SOURCE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -373,6 +375,12 @@ class ApiKey(_message.Message):
     """Output only. What names the token in logs and revocations (its `jti`)."""
     state: Global___ApiKeyState.ValueType
     """Output only. Whether the key is accepted."""
+    public_key: _builtins.str
+    """Optional. The Ed25519 public key (base64url, 32 bytes) of a publisher of submissions. The token is then the
+    certificate of this key, which no API takes: with it, records on Kafka that the private key signed are accepted.
+    """
+    event_source: _builtins.str
+    """Optional. With `public_key`: the only ce_source that the key signs for; empty for every one of the project."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -425,10 +433,12 @@ class ApiKey(_message.Message):
         state: Global___ApiKeyState.ValueType = ...,
         revoke_time: _timestamp_pb2.Timestamp | None = ...,
         last_use_time: _timestamp_pb2.Timestamp | None = ...,
+        public_key: _builtins.str = ...,
+        event_source: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_use_time", b"last_use_time", "revoke_time", b"revoke_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "credential", b"credential", "etag", b"etag", "expire_time", b"expire_time", "id", b"id", "labels", b"labels", "last_use_time", b"last_use_time", "project", b"project", "revoke_time", b"revoke_time", "roles", b"roles", "scopes", b"scopes", "seq", b"seq", "service_account", b"service_account", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "credential", b"credential", "etag", b"etag", "event_source", b"event_source", "expire_time", b"expire_time", "id", b"id", "labels", b"labels", "last_use_time", b"last_use_time", "project", b"project", "public_key", b"public_key", "revoke_time", b"revoke_time", "roles", b"roles", "scopes", b"scopes", "seq", b"seq", "service_account", b"service_account", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,5 +1,6 @@
 """A token that was issued to a program: all about it but the token itself."""
 
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,6 +16,8 @@ LONGEST_LEEWAY = timedelta(seconds=60)
 """Services may take a key so long after its expiry, for clocks that differ."""
 SHORTEST = timedelta(minutes=1)
 _DAY = timedelta(days=1)
+_PUBLIC_KEY = re.compile(r"[A-Za-z0-9_-]{43}")
+_MAX_SOURCE = 512
 
 
 class ApiKeyState(StrEnum):
@@ -38,6 +41,9 @@ class ApiKey(Aggregate):
     issue_time: datetime
     expire_time: datetime
     revoke_time: datetime | None = None
+    public_key: str = ""
+    """Of a publisher, whose certificate the token is."""
+    event_source: str = ""
 
     def revoke(self, *, now: datetime) -> None:
         """Have it refused everywhere; what is revoked or refused as expired stays as it is."""
@@ -73,6 +79,8 @@ class KeyRequest:
     scopes: tuple[str, ...] = ()
     expire_time: datetime | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    public_key: str = ""
+    event_source: str = ""
 
     def check(self, limits: Limits, *, known: Collection[str], now: datetime, longest: timedelta) -> None:
         """Validate all fields.
@@ -90,9 +98,23 @@ class KeyRequest:
         yield from slug_violations("api_key.service_account", self.service_account)
         yield from label_violations("api_key.labels", self.labels)
         yield from rpc_violations("api_key.scopes", self.scopes, least=0, limit=limits.scopes, known=known)
+        yield from self._publisher_violations()
         if self.expire_time is not None and not SHORTEST <= self.expire_time - now <= longest:
             text = (
                 f"is {self.expire_time.isoformat(timespec='seconds')}; use a time between {SHORTEST} and "
                 f"{longest // _DAY} days from now"
             )
             yield Violation(field="api_key.expire_time", description=text)
+
+    def _publisher_violations(self) -> Iterator[Violation]:
+        if self.public_key and not _PUBLIC_KEY.fullmatch(self.public_key):
+            text = "is no Ed25519 public key: send its 32 bytes as base64url without padding, 43 characters"
+            yield Violation(field="api_key.public_key", description=text)
+        if self.public_key and self.scopes:
+            text = "is for RPCs, which the certificate of a publisher does not call: leave it out"
+            yield Violation(field="api_key.scopes", description=text)
+        if self.event_source and not self.public_key:
+            yield Violation(field="api_key.event_source", description="is for publishers: send a public_key with it")
+        if len(self.event_source) > _MAX_SOURCE or not self.event_source.isprintable():
+            text = f"is a ce_source: a URI of at most {_MAX_SOURCE} printable characters"
+            yield Violation(field="api_key.event_source", description=text)

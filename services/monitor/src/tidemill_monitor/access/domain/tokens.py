@@ -29,6 +29,9 @@ class TokenClaims:
     credential: str
     issue_time: datetime
     expire_time: datetime
+    public_key: str = ""
+    """Makes it the certificate of a publisher, which no API takes."""
+    event_source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
