@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, str] = {
     "grants": "grants:grants",
     "catalogue": "grants:catalogue",
     "whoami": "access:whoami",
+    "audit": "audit:audit",
     "login": "login:login",
     "logout": "login:logout",
     "events": "events:events",

@@ -13,6 +13,7 @@ GUIDES = Path(__file__).parents[4] / "docs/guides"
 GUIDE = (GUIDES / "operating.md").read_text(encoding="utf-8")
 ACCESS = (GUIDES / "access.md").read_text(encoding="utf-8")
 SECRETS = (GUIDES / "secrets.md").read_text(encoding="utf-8")
+AUDIT = (GUIDES / "audit.md").read_text(encoding="utf-8")
 LOOP = GUIDE[GUIDE.index("## 6. The loop") :]
 
 
@@ -24,9 +25,10 @@ def test_the_guide_shows_commands() -> None:
     assert len(shown(GUIDE)) > len(shown(LOOP)) > 10
     assert len(shown(ACCESS)) > 10
     assert len(shown(SECRETS)) > 1
+    assert len(shown(AUDIT)) > 5
 
 
-@pytest.mark.parametrize("command", [*shown(GUIDE), *shown(ACCESS), *shown(SECRETS)])
+@pytest.mark.parametrize("command", [*shown(GUIDE), *shown(ACCESS), *shown(SECRETS), *shown(AUDIT)])
 async def test_a_command_that_the_guide_shows_exists_with_its_options(terminal: Terminal, command: str) -> None:
     said = await asyncio.to_thread(terminal.typed, *shlex.split(command), "--help")
 

@@ -17,7 +17,11 @@ from tidemill_core.errors import NotFound
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_testkit.audit import RecordedCalls
 
-STREAMS = {"ingest.v1.dataset_service:ExportDatasetVersion"}
+STREAMS = {
+    "ingest.v1.dataset_service:ExportDatasetVersion",
+    "monitor.v1.audit_service:ExportAuditRecords",
+    "monitor.v1.audit_service:ExportInstallationAuditRecords",
+}
 
 
 class Running:

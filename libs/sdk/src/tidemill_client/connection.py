@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # a command loads only the stubs that it uses
     from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub
     from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
     from tidemill.monitor.v1.access_service_pb2_grpc import AccessServiceStub
+    from tidemill.monitor.v1.audit_service_pb2_grpc import AuditServiceStub
     from tidemill.monitor.v1.lineage_service_pb2_grpc import LineageServiceStub
     from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceStub
     from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub
@@ -313,5 +314,7 @@ class Connection:
     """Gates and evaluations."""
     access: "_Stub[AccessServiceStub]" = _Stub("monitor", "access")
     """Projects, members, service accounts, roles and API keys."""
+    audit: "_Stub[AuditServiceStub]" = _Stub("monitor", "audit")
+    """Audit records."""
     lineage: "_Stub[LineageServiceStub]" = _Stub("monitor", "lineage")
     """Lineage and timelines."""

@@ -29,6 +29,7 @@ from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest, SearchResponse
 from tidemill.status.v1.status_service_pb2 import GetStatusRequest, ServiceStatus
 from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
 from tidemill_client.access import Access
+from tidemill_client.audit import Audit
 from tidemill_client.connection import CALL_LIMIT_S, SERVICES, Addresses, Connection
 from tidemill_client.datasets import Datasets
 from tidemill_client.declared import Collections, Deployments, Prompts, Sources
@@ -126,6 +127,8 @@ class Tidemill:
         """Rollouts."""
         self.access = Access(self.connection)
         """Projects, members, service accounts, roles and API keys."""
+        self.audit = Audit(self.connection)
+        """Audit records of the project."""
 
     async def __aenter__(self) -> Self:
         """Return itself."""
