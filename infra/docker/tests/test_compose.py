@@ -15,14 +15,16 @@ from tidemill_feedback.settings import FeedbackSettings
 from tidemill_inference.settings import InferenceSettings
 from tidemill_ingest.settings import IngestSettings
 from tidemill_kit.access.installation import ISSUER, AccessFiles
+from tidemill_kit.events.passwords import PasswordFiles
 from tidemill_kit.runtime.settings import ServiceSettings, load
-from tidemill_local.kafka import user_of
+from tidemill_local.kafka import BROKER, KafkaNode, user_of
 from tidemill_local.places import StackFolder
 from tidemill_local.programs import PORT_NAMES, SERVICES, Choices, addresses, service_environment
 from tidemill_monitor.settings import MonitorSettings
 from tidemill_rag.settings import RagSettings
 from tidemill_trainer.settings import TrainerSettings
 
+PASSWORDS = Path("/access/kafka")
 ROOT = Path(__file__).resolve().parents[3]
 BIN = Path(sysconfig.get_path("scripts"))
 SETTINGS: dict[str, type[ServiceSettings]] = {
@@ -63,9 +65,15 @@ def test_every_service_of_the_repository_is_a_container(compose: dict[str, Any])
 
 @pytest.mark.parametrize("service", SETTINGS)
 def test_a_container_gets_every_setting_that_its_service_needs(
-    service: str, compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    service: str, compose: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check_settings(service, compose["services"][service]["environment"], monkeypatch)
+    environment = compose["services"][service]["environment"]
+    name = f"{service.upper()}_KAFKA_PASSWORD_FILE"
+    files = PasswordFiles(tmp_path)
+    files.ensure([user_of(service)])
+    assert environment[name] == str(PasswordFiles(PASSWORDS).file(user_of(service)))
+    assert environment[f"{service.upper()}_KAFKA_USERNAME"] == user_of(service)
+    check_settings(service, environment | {name: str(files.file(user_of(service)))}, monkeypatch)
 
 
 @pytest.mark.parametrize("service", SETTINGS)
@@ -121,6 +129,40 @@ def test_monitor_signs_by_the_key_of_the_access_job(compose: dict[str, Any]) -> 
 
     assert environment["MONITOR_SIGNING_KEYS_FILE"] == str(AccessFiles(Path("/access")).signing_keys)
     assert environment["MONITOR_ISSUER"] == ISSUER
+
+
+def test_kafka_has_the_users_and_acls_of_the_local_stack(compose: dict[str, Any], tmp_path: Path) -> None:
+    job, kafka = compose["services"]["topics"], compose["services"]["kafka"]["environment"]
+    given = {_property(name): value for name, value in kafka.items()}
+    node = KafkaNode(
+        jars=tmp_path,
+        data=tmp_path,
+        settings=tmp_path / "settings",
+        cluster="c",
+        broker_port=9092,
+        controller_port=9093,
+        passwords=PasswordFiles(tmp_path),
+    )
+    (password,) = PasswordFiles(tmp_path).ensure([BROKER]).values()
+    local = node.security()
+    same = {name.replace("name.clients.", "name.inside."): value for name, value in local.items()}
+    ours = str(job["environment"]["TIDEMILL_KAFKA_PASSWORD"])
+    of_broker = {name: str(value).replace("${KAFKA_BROKER_PASSWORD}", ours) for name, value in given.items()}
+
+    del same["listener.security.protocol.map"]
+    assert same.items() <= {name: value.replace(ours, password) for name, value in of_broker.items()}.items()
+    protocols = dict(each.split(":") for each in given["listener.security.protocol.map"].split(","))
+    assert set(protocols.values()) == {"SASL_PLAINTEXT"}
+    assert given["listener.name.outside.sasl.enabled.mechanisms"] == "SCRAM-SHA-512"
+    assert job["command"][-2:] == ["--passwords", str(PASSWORDS)]
+    assert job["environment"]["TIDEMILL_KAFKA_USERNAME"] == BROKER
+    assert f"access:{PASSWORDS.parent}" in job["volumes"]
+
+
+def _property(name: str) -> str:
+    """Return the property that the image of Kafka makes of a variable."""
+    words = name.removeprefix("KAFKA_").lower().replace("___", "-").replace("__", "\0")
+    return words.replace("_", ".").replace("\0", "_")
 
 
 def test_ports_listen_on_this_machine_only(compose: dict[str, Any]) -> None:

@@ -49,7 +49,7 @@ class KafkaNode:
         Raises:
             StackError: the storage could not be formatted.
         """
-        properties = self._properties() | self._security()
+        properties = self._properties() | self.security()
         replace_private(self.settings, "".join(f"{key}={value}\n" for key, value in properties.items()).encode())
         if (self.data / "meta.properties").exists():
             return
@@ -60,6 +60,33 @@ class KafkaNode:
         if done.returncode != 0:
             message = f"Kafka could not format {self.data}: {(done.stderr or done.stdout).strip()[-500:]}"
             raise StackError(message)
+
+    def security(self) -> dict[str, str]:
+        """Return the settings by which clients, and the node itself, have to say who they are.
+
+        Users of SCRAM are records of the cluster, so that the first of them needs a user who is not: the node's own,
+        by PLAIN, which its settings name. That works for folders that were made before there were users, too.
+        """
+        if self.passwords is None:
+            return {"listener.security.protocol.map": "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT"}
+        password = self.passwords.ensure([BROKER])[BROKER]
+        own = (
+            "org.apache.kafka.common.security.plain.PlainLoginModule required "
+            f'username="{BROKER}" password="{password}" user_{BROKER}="{password}";'
+        )
+        scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+        return {
+            "listener.security.protocol.map": "CLIENTS:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT",
+            "sasl.mechanism.inter.broker.protocol": "PLAIN",
+            "sasl.mechanism.controller.protocol": "PLAIN",
+            "listener.name.clients.sasl.enabled.mechanisms": "SCRAM-SHA-512,PLAIN",
+            "listener.name.clients.plain.sasl.jaas.config": own,
+            "listener.name.clients.scram-sha-512.sasl.jaas.config": scram,
+            "listener.name.controller.sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.controller.plain.sasl.jaas.config": own,
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": f"User:{BROKER};User:{ADMIN}",
+        }
 
     def _java(self, *options: str) -> list[str]:
         flags = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
@@ -97,31 +124,4 @@ class KafkaNode:
             "log.cleaner.dedupe.buffer.size": 8 * 1024 * 1024,
             "num.network.threads": 2,
             "num.io.threads": 4,
-        }
-
-    def _security(self) -> dict[str, str]:
-        """Return the settings by which clients, and the node itself, have to say who they are.
-
-        Users of SCRAM are records of the cluster, so that the first of them needs a user who is not: the node's own,
-        by PLAIN, which its settings name. That works for folders that were made before there were users, too.
-        """
-        if self.passwords is None:
-            return {"listener.security.protocol.map": "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT"}
-        password = self.passwords.ensure([BROKER])[BROKER]
-        own = (
-            "org.apache.kafka.common.security.plain.PlainLoginModule required "
-            f'username="{BROKER}" password="{password}" user_{BROKER}="{password}";'
-        )
-        scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-        return {
-            "listener.security.protocol.map": "CLIENTS:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT",
-            "sasl.mechanism.inter.broker.protocol": "PLAIN",
-            "sasl.mechanism.controller.protocol": "PLAIN",
-            "listener.name.clients.sasl.enabled.mechanisms": "SCRAM-SHA-512,PLAIN",
-            "listener.name.clients.plain.sasl.jaas.config": own,
-            "listener.name.clients.scram-sha-512.sasl.jaas.config": scram,
-            "listener.name.controller.sasl.enabled.mechanisms": "PLAIN",
-            "listener.name.controller.plain.sasl.jaas.config": own,
-            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            "super.users": f"User:{BROKER};User:{ADMIN}",
         }
