@@ -22,8 +22,12 @@ ROOT = Path(__file__).resolve().parents[2]
 LOOP = ROOT / "examples" / "helpdesk" / "loop.yaml"
 SOURCE = "https://cms.example/kb"
 PATIENCE_S = 300.0
-SHORT = {"EVALUATOR_MIN_QUESTIONS": "3"}
-"""Settings of the services here: the short turn has few cases."""
+SHORT = {
+    "EVALUATOR_MIN_QUESTIONS": "3",
+    "INFERENCE_REMOTE_HOSTS": "127.0.0.1",
+    "INFERENCE_SECRETS_ALLOWED_HOSTS": "127.0.0.1",
+}
+"""Settings of the services here: the short turn has few cases, and a provider of models runs on this machine."""
 
 T = TypeVar("T")
 
@@ -50,7 +54,7 @@ class Platform:
     addresses: Addresses
     project: str
 
-    def tidemill(self, *arguments: str) -> Outcome:
+    def tidemill(self, *arguments: str, piped: str | None = None) -> Outcome:
         """Run the command as a user would."""
         named = {f"TIDEMILL_{name.upper()}_ADDRESS": address for name, address in self.addresses.services.items()}
         environment = os.environ | named
@@ -64,7 +68,14 @@ class Platform:
         }
         command = [sys.executable, "-c", "from tidemill_cli.main import main; main()", *arguments]
         done = subprocess.run(  # noqa: S603 - our own command
-            command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+            command,
+            input=piped,
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
         )
         return Outcome(done.returncode, done.stdout, done.stderr)
 
