@@ -6,6 +6,8 @@ from datetime import timedelta
 from tidemill.rag.v1.collection_service_pb2_grpc import add_CollectionServiceServicer_to_server
 from tidemill.rag.v1.retrieval_service_pb2_grpc import add_RetrievalServiceServicer_to_server
 from tidemill_core.application import SystemClock
+from tidemill_kit.access.access import Access
+from tidemill_kit.access.grants import Shared
 from tidemill_kit.service.app import App, Worker
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
@@ -54,7 +56,7 @@ async def build_app(settings: RagSettings) -> App:
     return backend.app(
         servicers=[
             (add_CollectionServiceServicer_to_server, _collection_service(parts, indexes.enqueue)),
-            (add_RetrievalServiceServicer_to_server, _retrieval_service(settings, parts, stale)),
+            (add_RetrievalServiceServicer_to_server, _retrieval_service(settings, parts, stale, backend.access)),
         ],
         consumers=[documents(record)],
         components=edge_holds(settings, backend),
@@ -127,7 +129,12 @@ def _collection_service(parts: Parts, enqueue: Enqueue) -> GrpcCollectionService
     return GrpcCollectionService(crud=crud, rebuild=rebuild)
 
 
-def _retrieval_service(settings: RagSettings, parts: Parts, stale: StalePoints) -> GrpcRetrievalService:
+def _retrieval_service(
+    settings: RagSettings, parts: Parts, stale: StalePoints, access: Access | None
+) -> GrpcRetrievalService:
+    def shared(project: str, name: str) -> tuple[str, str] | None:
+        return access.grants.resolve(project, Shared.COLLECTION, name) if access is not None else (project, name)
+
     search = Search(
         collections=parts.collections,
         ledger=parts.ledger,
@@ -135,5 +142,6 @@ def _retrieval_service(settings: RagSettings, parts: Parts, stale: StalePoints) 
         models=parts.models,
         sweep=stale.enqueue,
         max_characters=settings.max_query_characters,
+        shared=shared,
     )
     return GrpcRetrievalService(search=search)

@@ -1,6 +1,7 @@
 """Similarity search over the current passages of a collection."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from tidemill_core.application import Caller
@@ -10,7 +11,7 @@ from tidemill_core.resources import refuse
 from tidemill_rag.collections.domain import Collection, IndexRef, IndexVersion, numbers
 from tidemill_rag.collections.ports import Collections, found
 from tidemill_rag.embedding.ports import EmbeddingModels
-from tidemill_rag.errors import IndexNotFound, IndexNotReady
+from tidemill_rag.errors import CollectionNotFound, IndexNotFound, IndexNotReady
 from tidemill_rag.indexing.domain.content import MetadataValue
 from tidemill_rag.indexing.ports import Ledger
 from tidemill_rag.vectors.ports import Match, VectorStore, Where
@@ -18,8 +19,12 @@ from tidemill_rag.vectors.ports import Match, VectorStore, Where
 Sweep = Callable[[IndexRef, str, int], None]
 """Schedules the deletion of a document's passages below a `seq`."""
 
+Shared = Callable[[str, str], tuple[str, str] | None]
+"""Returns project and id of the collection that a project names, None of one that it may not read."""
+
 DEFAULT_TOP_K, MAX_TOP_K = 5, 100
 _SPARE = 4
+_SUBJECT = "tidemill-rag"
 _MAX_CANDIDATES = 2000
 _UNKNOWN = "not searched: the vocabulary of the embedding model {} lacks the query's script or words"
 
@@ -60,9 +65,13 @@ class Search:
     models: EmbeddingModels
     sweep: Sweep
     max_characters: int
+    shared: Shared = field(default=lambda project, name: (project, name))
+    """Without it a project searches its own collections only."""
 
     async def __call__(self, caller: Caller, question: Question) -> Answer:
         """Return at most `top_k` passages. A query is truncated at the model's token limit.
+
+        Of a collection of another project those are found that all in it may read: its readers are not the caller's.
 
         Raises:
             InvalidInput: the query is empty or too long, or `top_k` is out of range.
@@ -72,16 +81,26 @@ class Search:
 
         """
         refuse(self._violations(question))
-        collection = await found(self.collections, caller.project, question.collection)
+        collection = await self._collection(caller, question.collection)
         index = await self._index(collection, question.index)
-        model = await self.models.load(caller, index.embedding)
+        own = collection.project == caller.project
+        owner = caller if own else Caller(project=collection.project, subject=_SUBJECT)
+        model = await self.models.load(owner, index.embedding)
         text = clean(question.query)
         vector = await model.embed_query(caller.project, text)
         if vector is None:
             return Answer(index=index.number, passages=(), warnings=(_UNKNOWN.format(index.embedding),))
-        where = Where(metadata=question.metadata_filter, sources=question.sources, principals=question.principals)
+        principals = question.principals if own else ()
+        where = Where(metadata=question.metadata_filter, sources=question.sources, principals=principals)
         passages = await self._current(collection, index, vector, where, question.top_k or DEFAULT_TOP_K)
         return Answer(index=index.number, passages=passages)
+
+    async def _collection(self, caller: Caller, name: str) -> Collection:
+        place = self.shared(caller.project, name)
+        if place is not None and place != (caller.project, name):
+            with suppress(CollectionNotFound):  # of another project it is not said what else there is
+                return await self.collections.get(*place)
+        return await found(self.collections, caller.project, name)
 
     async def _current(
         self, collection: Collection, index: IndexVersion, vector: Sequence[float], where: Where, top_k: int

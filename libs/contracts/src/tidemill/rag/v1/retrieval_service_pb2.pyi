@@ -34,7 +34,9 @@ class SearchRequest(_message.Message):
     PRINCIPALS_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
-    """Required. The collection."""
+    """Required. The collection; `<project>/<collection>` for one that another project shares with this one, of which
+    passages without readers are found.
+    """
     query: _builtins.str
     """Required. The question."""
     top_k: _builtins.int
