@@ -1,5 +1,6 @@
 """The composition root: the only module that imports both adapters and entry points."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,6 +14,8 @@ from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
 from tidemill_rag.collections.crud import CollectionCrud
 from tidemill_rag.collections.domain import IndexRef
+from tidemill_rag.collections.erase_project import EraseProject
+from tidemill_rag.collections.events import access
 from tidemill_rag.collections.grpc import GrpcCollectionService
 from tidemill_rag.collections.mongo import COLLECTIONS
 from tidemill_rag.collections.ports import Collections, Enqueue
@@ -53,12 +56,15 @@ async def build_app(settings: RagSettings) -> App:
     parts = _parts(settings, backend)
     indexes, stale = _indexes(settings, backend, parts), StalePoints(parts.vectors)
     record = RecordDocument(collections=parts.collections, ledger=parts.ledger, enqueue=indexes.enqueue)
+    erase = EraseProject(
+        collections=parts.collections, clock=SystemClock(), enqueue=indexes.enqueue, pause=asyncio.sleep
+    )
     return backend.app(
         servicers=[
             (add_CollectionServiceServicer_to_server, _collection_service(parts, indexes.enqueue)),
             (add_RetrievalServiceServicer_to_server, _retrieval_service(settings, parts, stale, backend.access)),
         ],
-        consumers=[documents(record)],
+        consumers=[documents(record), access(erase)],
         components=edge_holds(settings, backend),
         workers=[indexes, Worker("stale_points", stale.run), *graph_builds(settings, parts.vectors)],
     )
