@@ -54,6 +54,8 @@ def settings(**changes: object) -> ProbeSettings:
         "probe_interval_s": 0.1,
         "dependency_timeout_s": 0.5,
         "shutdown_grace_s": 4.0,
+        "max_requests_per_minute_of_project": 0,  # what a limit needs says so
+        "max_requests_per_minute_of_subject": 0,
     }
     return ProbeSettings(**{**given, **changes})
 

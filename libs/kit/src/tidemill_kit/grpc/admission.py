@@ -2,10 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NoReturn
+from operator import itemgetter
 
 from tidemill_core.application import Caller
 from tidemill_core.errors import Overloaded, RateLimited
@@ -14,8 +14,9 @@ from tidemill_kit.runtime.rates import Rates
 NO_PROJECT = ""
 """Stands for callers who have no project yet."""
 _RETRY_AFTER_S = 1.0
-_MAX_HELD_BACK_S = 1.0
-_MAX_HELD_BACK = 1000
+MAX_WAIT_S = 1.0
+_MAX_WAITING = 1000
+"""Beyond it requests are refused at once: each holds memory."""
 
 
 class TooManyRequests(RateLimited):
@@ -49,12 +50,13 @@ class Admission:
         self._public_streams = 0
         self._projects = Rates(limits.requests_per_minute_of_project)
         self._subjects = Rates(limits.requests_per_minute_of_subject)
-        self._held_back = 0
+        self._waiting = 0
 
     async def request(self, caller: Caller) -> None:
         """Count a request of a caller; what a service asks on behalf of one was counted where that came in.
 
-        A refusal is held back for a moment: a client that repeats it at once would cost as much as one that is served.
+        Those that come faster than their share wait for their turn, up to a second. A refusal is held back as long: a
+        client that repeats it at once would cost as much as one that is served.
 
         Raises:
             TooManyRequests: beyond the requests that the project, or this caller, may send by the minute.
@@ -62,15 +64,10 @@ class Admission:
         """
         if caller.via:
             return
-        subject = f"{caller.project}/{caller.subject}" if caller.subject else ""
-        of_subject = self._subjects.wait_s(subject) if subject else 0.0
-        of_project = self._projects.wait_s(caller.project)
-        if of_project or of_subject:
-            whose, rates = ("caller", self._subjects) if of_subject > of_project else ("project", self._projects)
-            await self._refuse(f"this {whose}", rates, max(of_subject, of_project))
-        if subject:
-            self._subjects.take(subject)
-        self._projects.take(caller.project)
+        buckets = [(self._projects, caller.project, "this project")]
+        if caller.subject:
+            buckets.append((self._subjects, f"{caller.project}/{caller.subject}", "this caller"))
+        await self._pace(buckets)
 
     async def anonymous(self, address: str) -> None:
         """Count a request that shows no credential, by where it comes from.
@@ -79,19 +76,25 @@ class Admission:
             TooManyRequests: beyond what one caller may send.
 
         """
-        if wait_s := self._subjects.wait_s(address):
-            await self._refuse("this address", self._subjects, wait_s)
-        self._subjects.take(address)
+        await self._pace([(self._subjects, address, "this address")])
 
-    async def _refuse(self, whose: str, rates: Rates, wait_s: float) -> NoReturn:
-        if self._held_back < _MAX_HELD_BACK:
-            self._held_back += 1
+    async def _pace(self, buckets: Sequence[tuple[Rates, str, str]]) -> None:
+        wait_s, (rates, _, whose) = max(((each[0].wait_s(each[1]), each) for each in buckets), key=itemgetter(0))
+        served = wait_s <= MAX_WAIT_S
+        if served:
+            for bucket, key, _ in buckets:
+                bucket.take(key)
+        if wait_s and self._waiting < _MAX_WAITING:
+            self._waiting += 1
             try:
-                await asyncio.sleep(min(wait_s, _MAX_HELD_BACK_S))
+                await asyncio.sleep(wait_s if served else MAX_WAIT_S)
             finally:
-                self._held_back -= 1
-        message = f"{whose} sends more than {rates.per_minute:g} requests a minute: wait, and send fewer"
-        raise TooManyRequests(message, retry_after_s=max(wait_s, _RETRY_AFTER_S), limit=rates.per_minute)
+                self._waiting -= 1
+        elif wait_s:
+            served = False
+        if not served:
+            message = f"{whose} sends more than {rates.per_minute:g} requests a minute: wait, and send fewer"
+            raise TooManyRequests(message, retry_after_s=max(wait_s, _RETRY_AFTER_S), limit=rates.per_minute)
 
     @contextmanager
     def rpc(self, project: str, *, streams: bool = False) -> Iterator[None]:

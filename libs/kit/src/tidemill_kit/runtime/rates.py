@@ -4,14 +4,15 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-BURST_S = 10.0
+BURST_S = 1.0
 """A key that was quiet for so long may use what it saved at once."""
+_ROUNDING_S = 1e-6
 MAX_KEYS = 100_000
 """Of those that are not full; above it the one that was used longest ago is forgotten."""
 
 
 class Rates:
-    """Allows `per_minute` requests of each key, and what `BURST_S` saved of them at once; 0 allows any number.
+    """Allows `per_minute` requests of each key, and what a quiet `BURST_S` saved of them at once; 0 allows any number.
 
     A bucket is one number (ITU-T I.371): when it will be full again. Full ones are forgotten, so that memory is bounded
     by the keys that were used within the last seconds.
@@ -31,7 +32,8 @@ class Rates:
     def wait_s(self, key: str) -> float:
         """Return how long until one more is allowed, 0 if one is now."""
         full_in_s = self._full_at.get(key, 0.0) - self._now()
-        return max(0.0, full_in_s + self._interval_s - self._burst_s)
+        wait_s = full_in_s + self._interval_s - self._burst_s
+        return wait_s if wait_s > _ROUNDING_S else 0.0
 
     def take(self, key: str) -> None:
         """Count one, which may also be more than is allowed."""

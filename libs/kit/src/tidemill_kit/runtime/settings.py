@@ -67,10 +67,10 @@ class ServiceSettings(AccessSettings, TransportSettings):
     """RPCs in work at the same time, at most half of them of one project; further ones get RESOURCE_EXHAUSTED."""
     max_streams_of_project: int = Field(200, ge=1)
     """Of these, how many of one project may be streams."""
-    max_requests_per_minute_of_project: int = Field(60_000, ge=0)
-    """Requests of one project by the minute, by gRPC and HTTP together, a sixth of them at once; further ones get
-    RESOURCE_EXHAUSTED. Not those of other services. 0 is no limit."""
-    max_requests_per_minute_of_subject: int = Field(30_000, ge=0)
+    max_requests_per_minute_of_project: int = Field(12_000, ge=0)
+    """Requests of one project by the minute, by gRPC and HTTP together. Those that come faster wait for up to a second,
+    then they get RESOURCE_EXHAUSTED. Not those of other services. 0 is no limit."""
+    max_requests_per_minute_of_subject: int = Field(6_000, ge=0)
     """The same for one person or account of a project; requests without a credential count by their address."""
     max_deadline_s: float = Field(3600.0, gt=0)
     """The longest that an RPC may take: one that comes without a deadline, or with a later one, gets this."""
