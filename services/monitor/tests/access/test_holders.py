@@ -136,6 +136,23 @@ async def test_one_who_is_given_more_after_the_check_is_not_changed() -> None:
     assert (await member_of(access)).roles == ("admin",)
 
 
+async def test_an_account_that_is_given_more_after_the_check_is_not_changed() -> None:
+    access = await holding("viewer")
+    check_holder = access.grants.check_holder
+
+    async def and_meanwhile(_grants: object, caller: Caller, roles: tuple[str, ...]) -> None:
+        await check_holder(caller, roles)
+        higher = ServiceAccount(id="ci", project="acme", roles=("admin",))
+        await access.service_accounts.update(ADA, higher, ROLES, write())
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(type(access.grants), "check_holder", and_meanwhile)
+        with pytest.raises(Conflict):
+            await delete_account(access, CLERK, "")
+
+    assert (await access.service_accounts.get(ADA, "ci")).roles == ("admin",)
+
+
 async def test_what_was_deleted_is_absent_for_all_alike() -> None:
     access = await holding("admin")
     await access.keys.delete(ADA, "laptop", write())
