@@ -25,6 +25,7 @@ from tidemill_core.grpc.client import open_channel
 from tidemill_kit.http.server import HttpServer
 from tidemill_kit.runtime.settings import PortTaken
 from tidemill_kit.runtime.telemetry import serve_metrics
+from tidemill_kit.service import app
 from tidemill_kit.service.app import App, Dependency, Worker, serve
 from tidemill_kit.workers.controller import Controller
 from tidemill_testkit.access import TestIssuer, access_of
@@ -50,6 +51,14 @@ async def test_a_service_is_alive_at_once_and_ready_when_what_it_needs_answers()
         await service.becomes(ready=True)
         assert diary == ["relay started"]
         assert (await SourceServiceStub(service.channel).GetSource(GetSourceRequest())).source.id == "cms"
+
+
+async def test_freed_memory_goes_back_to_the_system_while_the_service_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    returned: list[bool] = []
+    monkeypatch.setattr(app, "_RETURN_MEMORY_EVERY_S", 0.01)
+    monkeypatch.setattr(app, "return_freed_memory", lambda: returned.append(True))
+    async with living():
+        await eventually(lambda: len(returned) >= 2)
 
 
 async def test_readiness_falls_when_a_dependency_goes_away_and_comes_back_by_itself(lines: Lines) -> None:
@@ -353,6 +362,7 @@ SCRIPT = """
 import asyncio
 from libs.kit.tests.grpc.support import ProbeSettings
 from tidemill_kit.runtime.logging import configure_logging
+from tidemill_kit.service import app
 from tidemill_kit.service.app import App, Worker, run
 from tidemill_kit.runtime.settings import load
 

@@ -20,6 +20,7 @@ from tidemill_kit.audit.trail import AuditTrail
 from tidemill_kit.events.decompression import limit_inflation
 from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.grpc.server import GrpcServer, Registration
+from tidemill_kit.models.freed_memory import return_freed_memory
 from tidemill_kit.runtime import telemetry
 from tidemill_kit.runtime.settings import ServiceSettings
 from tidemill_kit.service.readiness import Dependency, Readiness
@@ -30,6 +31,7 @@ from tidemill_kit.workers.worker import Worker
 __all__ = ["App", "Component", "Dependency", "Watched", "Worker", "run", "serve"]
 
 _RESTART_PAUSE_S = 1.0
+_RETURN_MEMORY_EVERY_S = 60.0
 
 _log = structlog.get_logger()
 
@@ -165,6 +167,7 @@ class _ServiceRunner:
         _log.info("service_alive", grpc_port=self._grpc.port)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._readiness.watch())
+            tasks.create_task(_return_memory())
             tasks.create_task(self._begin(tasks))
             await stop.wait()
             raise _Stopped
@@ -222,6 +225,13 @@ class _ServiceRunner:
         waiting = ", ".join(self._readiness.waiting_for())
         reason = f"{self._app.settings.service} is starting" + (f" and waits for {waiting}" if waiting else "")
         return "" if self._open else f"{reason}: try again"
+
+
+async def _return_memory() -> None:
+    """Return what start-up and bursts of work have freed, now and then: by itself the C library keeps most of it."""
+    while True:
+        await asyncio.sleep(_RETURN_MEMORY_EVERY_S)
+        await asyncio.to_thread(return_freed_memory)
 
 
 async def _watched(component: Watched) -> None:

@@ -1,21 +1,26 @@
 """Remote models: a client for each address and key, the one not used for longest let go."""
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import SecretStr
 
 from tidemill_core.origins import AllowedHosts, Origin
 from tidemill_inference.engines.guarded_transport import GuardedTransport
-from tidemill_inference.engines.openai import OpenAiEngine
 from tidemill_inference.engines.ports import RemoteModel
 from tidemill_inference.errors import AddressRefused, SecretMissing
 from tidemill_kit.outgoing.resolver import Resolver, SystemResolver
 
+if TYPE_CHECKING:
+    from tidemill_inference.engines.openai import OpenAiEngine
+
+_CLIENT_LIBRARY = "tidemill_inference.engines.openai"
 _Key = tuple[str, RemoteModel, str]
 """Project, model and the digest of the key that is sent."""
 
@@ -45,7 +50,7 @@ class Keys(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Client:
-    engine: OpenAiEngine
+    engine: "OpenAiEngine"
     users: int = 0
     superseded: bool = False
     """Its key counts no more: it is closed as soon as no request uses it."""
@@ -72,7 +77,7 @@ class RemoteEngines:
         await self._key(project, model)
 
     @asynccontextmanager
-    async def use(self, project: str, model: RemoteModel) -> AsyncIterator[OpenAiEngine]:
+    async def use(self, project: str, model: RemoteModel) -> AsyncIterator["OpenAiEngine"]:
         """Keep a client for the length of a block.
 
         Raises:
@@ -86,6 +91,8 @@ class RemoteEngines:
             raise
         digest = hashlib.sha256(secret.get_secret_value().encode()).hexdigest() if secret else ""
         key = (project, model, digest)
+        if key not in self._clients:  # the first one takes a second of imports
+            await asyncio.to_thread(import_module, _CLIENT_LIBRARY)
         client = self._clients.get(key)
         if client is None:
             client = self._clients[key] = _Client(self._made(project, model, origin, secret))
@@ -117,7 +124,9 @@ class RemoteEngines:
             raise AddressRefused(model.model, why=why)
         return origin, await self._keys.key_for(project, model.secret, origin=origin) if model.secret else None
 
-    def _made(self, project: str, model: RemoteModel, origin: Origin, secret: SecretStr | None) -> OpenAiEngine:
+    def _made(self, project: str, model: RemoteModel, origin: Origin, secret: SecretStr | None) -> "OpenAiEngine":
+        from tidemill_inference.engines.openai import OpenAiEngine  # noqa: PLC0415 - see `use`
+
         options = self._options
         transport = GuardedTransport(
             origin,

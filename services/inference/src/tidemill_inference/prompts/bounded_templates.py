@@ -1,23 +1,22 @@
 """Prompts checked and rendered in processes with limits: a template is a program that a project wrote."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, Literal
 
 from tidemill_core.errors import Blame, DependencyUnavailable, InvalidInput, TidemillError, Violation
 from tidemill_inference.errors import PromptRefused
 from tidemill_inference.generation.domain.content import Message
 from tidemill_inference.prompts.domain.prompt import PromptContent
-from tidemill_inference.prompts.jinja_templates import JinjaTemplates
 from tidemill_inference.prompts.ports import CheckedPrompt, PromptInput
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, WorkEndedError
 
-R = TypeVar("R")
-IMPORTS = (__name__,)
+_Work = Literal["check", "check_variables", "render"]
+"""Of `JinjaTemplates`."""
+IMPORTS = (__name__, "tidemill_inference.prompts.jinja_templates")
 """What the work needs, for its processes."""
-_TEMPLATES = JinjaTemplates()
 
 
 class BoundedTemplates:
@@ -44,18 +43,20 @@ class BoundedTemplates:
 
     async def check(self, project: str, content: PromptContent) -> CheckedPrompt:
         """See `Templates.check`."""
-        return await self._run(project, _TEMPLATES.check, content)
+        checked: CheckedPrompt = await self._run(project, "check", content)
+        return checked
 
     async def check_variables(self, project: str, content: PromptContent, variables: Mapping[str, object]) -> None:
         """See `Templates.check_variables`."""
         if variables or content.variables_schema.strip():
-            await self._run(project, _TEMPLATES.check_variables, content, dict(variables))
+            await self._run(project, "check_variables", content, dict(variables))
 
     async def render(self, project: str, content: PromptContent, given: PromptInput) -> tuple[Message, ...]:
         """See `Templates.render`."""
-        return await self._run(project, _TEMPLATES.render, content, given)
+        messages: tuple[Message, ...] = await self._run(project, "render", content, given)
+        return messages
 
-    async def _run(self, project: str, work: Callable[..., R], *arguments: object) -> R:
+    async def _run(self, project: str, work: _Work, *arguments: object) -> Any:  # noqa: ANN401 - what the work returns
         try:
             outcome = await self._processes.run(project, _refusable, work, *arguments)
         except WorkEndedError as ended:
@@ -66,7 +67,7 @@ class BoundedTemplates:
             raise PromptRefused(Violation("content", text)) from ended
         if isinstance(outcome, _Refused):
             raise outcome.error()
-        return cast("R", outcome)
+        return outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,10 @@ class _Refused:
         return PromptRefused(*self.violations) if self.of_prompt else InvalidInput.of(*self.violations)
 
 
-def _refusable(work: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what the work returns
+def _refusable(work: _Work, *arguments: object) -> Any:  # noqa: ANN401 - what the work returns
+    from tidemill_inference.prompts.jinja_templates import JinjaTemplates  # noqa: PLC0415 - in the processes only
+
     try:
-        return work(*arguments)
+        return getattr(JinjaTemplates(), work)(*arguments)
     except InvalidInput as refused:
         return _Refused(refused.violations, isinstance(refused, PromptRefused))
