@@ -1,5 +1,6 @@
 """Start evaluator: settings -> logging -> app."""
 
+import tidemill_kit.runtime.unused_libraries  # noqa: F401 - before anything imports them
 from tidemill_evaluator.app import build_app
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_kit.runtime.logging import configure_logging

@@ -1,5 +1,6 @@
 """Start feedback: settings -> logging -> app."""
 
+import tidemill_kit.runtime.unused_libraries  # noqa: F401 - before anything imports them
 from tidemill_feedback.app import build_app
 from tidemill_feedback.settings import FeedbackSettings
 from tidemill_kit.runtime.logging import configure_logging

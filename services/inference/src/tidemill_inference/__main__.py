@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 if __name__ == "__main__":  # the processes for prompts run this file too, and need no models
+    import tidemill_kit.runtime.unused_libraries  # noqa: F401 - before anything imports them
     from tidemill_inference.app import build_app
     from tidemill_inference.settings import InferenceSettings
     from tidemill_kit.runtime.logging import configure_logging

@@ -1,5 +1,6 @@
 """Start ingest: settings -> logging -> app."""
 
+import tidemill_kit.runtime.unused_libraries  # noqa: F401 - before anything imports them
 from tidemill_ingest.app import build_app
 from tidemill_ingest.settings import IngestSettings
 from tidemill_kit.runtime.logging import configure_logging

@@ -1,5 +1,6 @@
 """Start monitor: settings -> logging -> app."""
 
+import tidemill_kit.runtime.unused_libraries  # noqa: F401 - before anything imports them
 from tidemill_kit.runtime.logging import configure_logging
 from tidemill_kit.runtime.settings import load
 from tidemill_kit.service.app import run
