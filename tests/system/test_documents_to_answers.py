@@ -122,6 +122,19 @@ async def test_a_submission_from_a_source_that_are_not_registered_becomes_a_dead
     assert await wait_until(letters, "the dead letter") == ["kb/lost"]
 
 
+async def test_an_unsigned_submission_is_a_dead_letter_and_leaves_no_trace_in_its_project(platform: Platform) -> None:
+    document = {"media_type": "text/plain", "text": "Forged."}
+    platform.publish({"subject": "kb/forged", "data": document}, signed=False)
+
+    async def letters() -> list[str]:
+        listed = platform.tidemill("dead-letters", "list", "tidemill.ingest.submissions.dead.v1", "--json").data
+        forged = [each for each in listed["dead_letters"] if each["attributes"]["subject"] == "kb/forged"]
+        return [each["reason"] for each in forged]
+
+    assert await wait_until(letters, "the dead letter") == ["SIGNATURE_MISSING"]
+    assert platform.tidemill("documents", "explain", "kb/forged").code == 1
+
+
 def test_the_schema_of_the_example_is_the_published_one() -> None:
     from tidemill_cli.loop.declaration import json_schema  # noqa: PLC0415 - only this test needs it
 

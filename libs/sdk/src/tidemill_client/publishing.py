@@ -47,10 +47,13 @@ class Publisher:
         private = _text(self.key.private_bytes_raw())
         return json.dumps({"certificate": self.certificate, "private_key": private}, indent=2).encode()
 
-    def headers(self, value: bytes, headers: Mapping[str, str]) -> dict[str, str]:
-        """Return the headers that sign an event in binary mode; `headers` are its others, `ce_id` among them."""
+    def headers(self, value: bytes, headers: Mapping[str, str], *, now: float | None = None) -> dict[str, str]:
+        """Return the headers that sign an event in binary mode; `headers` are its others, `ce_id` among them.
+
+        `now` is the time of a record that is not published at once, in seconds since 1970.
+        """
         attributes = {name.removeprefix("ce_"): text for name, text in headers.items()}
-        stamp = str(int(time.time()))
+        stamp = str(int(time.time() if now is None else now))
         signature = self.key.sign(signed_text(attributes["id"], stamp, value, attributes))
         return {
             ID: attributes["id"],
