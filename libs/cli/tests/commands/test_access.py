@@ -1,5 +1,6 @@
 import asyncio
 import errno
+import json
 import os
 import stat
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from libs.cli.tests.commands.access_answers import SEARCH, TOKEN, AccessAnswers
 from libs.cli.tests.commands.conftest import Terminal
 from libs.cli.tests.loop.running import Running
+from tidemill_client.publishing import Publisher
 
 
 @pytest.fixture
@@ -160,3 +162,22 @@ async def test_what_is_not_shared_or_cannot_be_is_named(terminal: Terminal, give
 
     assert found.code == 1
     assert said in found.text
+
+
+async def test_a_publisher_s_key_is_made_here_and_only_its_public_part_is_sent(
+    terminal: Terminal, access: AccessAnswers, tmp_path: Path
+) -> None:
+    out, source = tmp_path / "cms.json", "https://cms.example/kb"
+    command = ["keys", "create", "cms", "-s", "ci", "--publisher", "--event-source", source]
+
+    nowhere = await asyncio.to_thread(terminal, *command)
+    written = await asyncio.to_thread(terminal, *command, "--out", str(out))
+
+    publisher = await asyncio.to_thread(Publisher.read, out)
+    (asked,) = access.asked
+    assert (nowhere.code, written.code) == (1, 0)
+    assert (asked.api_key.public_key, asked.api_key.event_source) == (publisher.public_key, source)
+    assert publisher.certificate == TOKEN
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    private = json.loads(await asyncio.to_thread(out.read_text))["private_key"]
+    assert private not in written.text + str(asked)
