@@ -1,12 +1,15 @@
 """Who may call a running stack."""
 
 import importlib
+import json
 import pkgutil
+import re
 import stat
 import time
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 
@@ -15,8 +18,23 @@ from tidemill.options.v1 import options_pb2
 from tidemill_client.connection import SERVICES
 from tidemill_core.errors import Unauthenticated
 from tidemill_core.grpc.client import open_channel
+from tidemill_local.supervision import processes_of
 
 REVOKED_WITHIN_S = 5.0
+PROGRAMS_WITH_PORTS_OF_THEIR_OWN = {"java", "weed"}
+"""Kafka's controller, and the parts of the object store."""
+FEEDBACK = "/v1/feedback"
+"""Takes the token of an answer in place of a credential."""
+HTTP_ROUTES = [
+    ("inference", "POST", "/v1/chat/completions"),
+    ("inference", "GET", "/v1/models"),
+    ("inference", "GET", "/v1/models/helpdesk"),
+    ("inference", "POST", FEEDBACK),
+    ("inference", "DELETE", f"{FEEDBACK}/a"),
+    ("feedback", "POST", FEEDBACK),
+    ("feedback", "DELETE", f"{FEEDBACK}/a"),
+]
+LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 MODELS = "/v1/models"
 
 
@@ -108,3 +126,34 @@ def test_only_the_owner_reads_what_a_stack_keeps_of_credentials(platform: Platfo
 
     assert len(files) > len(SERVICES)
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_a_stack_listens_on_loopback_and_only_where_its_addresses_say(platform: Platform) -> None:
+    declared = {int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", (platform.folder / "stack.json").read_text())}
+    listening = [
+        (process.name(), kept.laddr)
+        for process in processes_of(platform.folder)
+        for kept in process.net_connections("tcp")
+        if kept.status == psutil.CONN_LISTEN
+    ]
+
+    assert {place.port for _, place in listening} >= declared
+    assert {place.ip for _, place in listening} <= LOOPBACK
+    assert {name for name, place in listening if place.port not in declared} == PROGRAMS_WITH_PORTS_OF_THEIR_OWN
+
+
+@pytest.mark.parametrize(("service", "method", "path"), HTTP_ROUTES)
+def test_no_route_of_http_is_answered_without_a_credential(
+    platform: Platform, service: str, method: str, path: str
+) -> None:
+    address = json.loads((platform.folder / "stack.json").read_text())["services"][service]["http"]
+    question = {"model": "helpdesk", "messages": [{"role": "user", "content": "hello"}]}
+    codes = {
+        httpx.request(method, f"http://{address}{prefix}{path}", json=question, timeout=10).status_code
+        for prefix in ("", f"/projects/{platform.project}")
+    }
+
+    refusals = {httpx.codes.UNAUTHORIZED}
+    if path.startswith(FEEDBACK):
+        refusals |= {httpx.codes.BAD_REQUEST, httpx.codes.FORBIDDEN}
+    assert codes <= refusals
