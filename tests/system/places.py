@@ -15,7 +15,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from minio import Minio
 from pymongo import MongoClient
 
+from tidemill_kit.events.connection import client_options
 from tidemill_local import Addresses
+from tidemill_local.kafka import ADMIN
 
 _CHUNK = 1 << 24
 _IDLE_S = 30.0
@@ -88,7 +90,7 @@ class Places:
                 yield f"process {found[:200]!r}", found
 
     async def _partitions(self) -> list[TopicPartition]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.addresses.kafka)
+        admin = AIOKafkaAdminClient(**client_options(self.addresses.kafka_servers(ADMIN)))
         await admin.start()
         try:
             found = await admin.describe_topics()
@@ -102,7 +104,7 @@ class Places:
         ]
 
     async def _records(self) -> list[tuple[str, bytes]]:
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.addresses.kafka)
+        consumer = AIOKafkaConsumer(**client_options(self.addresses.kafka_servers(ADMIN)))
         await consumer.start()
         try:
             partitions = await self._partitions()
