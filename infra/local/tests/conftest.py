@@ -138,10 +138,10 @@ def _takes_tokens(keys: Path) -> dict[str, object]:
         f"{listener}.sasl.enabled.mechanisms": "SCRAM-SHA-512,PLAIN,OAUTHBEARER",
         f"{listener}.oauthbearer.sasl.jaas.config": f"{_BEARER}.OAuthBearerLoginModule required;",
         f"{listener}.oauthbearer.sasl.server.callback.handler.class": f"{_BEARER}.OAuthBearerValidatorCallbackHandler",
-        f"{listener}.oauthbearer.sasl.oauthbearer.jwt.validator.class": f"{_BEARER}.BrokerJwtValidator",
-        f"{listener}.oauthbearer.sasl.oauthbearer.jwks.endpoint.url": keys.as_uri(),
-        f"{listener}.oauthbearer.sasl.oauthbearer.expected.audience": AUDIENCE,
-        f"{listener}.oauthbearer.sasl.oauthbearer.expected.issuer": ISSUER,
+        "sasl.oauthbearer.jwt.validator.class": f"{_BEARER}.BrokerJwtValidator",
+        "sasl.oauthbearer.jwks.endpoint.url": keys.as_uri(),
+        "sasl.oauthbearer.expected.audience": AUDIENCE,
+        "sasl.oauthbearer.expected.issuer": ISSUER,
     }
 
 
