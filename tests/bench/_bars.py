@@ -51,7 +51,7 @@ ACCESS, GENERATE, STORE_CALLS = (
     "tests.bench.generate",
     "services.inference.tests.bench.store_calls",
 )
-DOCUMENTS, IDLE = "tests.bench.documents", "tests.bench.idle"
+AUDIT, DOCUMENTS, IDLE = "tests.bench.audit", "tests.bench.documents", "tests.bench.idle"
 BARS = (
     Bar(  # first, on a stack that has done nothing yet
         name="idle_memory",
@@ -94,6 +94,20 @@ BARS = (
         measured_by=ACCESS,
         before="no check",
         at_most=0.3,
+    ),
+    Bar(
+        name="audited_rpc",
+        what="what storing an audited RPC's intent adds to it / a bare insert",
+        measured_by=AUDIT,
+        before="no audit",
+        at_most=2,
+    ),
+    Bar(
+        name="audit_verified",
+        what="audit records verified a second",
+        measured_by=AUDIT,
+        before="no audit",
+        at_least=100_000,
     ),
     Bar(
         name="store_calls",
@@ -145,6 +159,7 @@ SECONDS: Mapping[str, float] = {
     GENERATE: 120,
     STORE_CALLS: 15,
     ACCESS: 20,
+    AUDIT: 30,
     DOCUMENTS: 100,
     IDLE: 190,
 }

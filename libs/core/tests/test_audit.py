@@ -123,6 +123,31 @@ def spaced(lines: list[bytes]) -> list[bytes]:
     return lines
 
 
+def predecessor_edited(lines: list[bytes]) -> list[bytes]:
+    lines[7] = lines[7][:87] + b"0" * 64 + lines[7][151:]
+    return lines
+
+
+def key_edited(lines: list[bytes]) -> list[bytes]:
+    lines[7] = lines[7].replace(b'{"hash"', b'{"hasH"')
+    return lines
+
+
+def end_edited(lines: list[bytes]) -> list[bytes]:
+    lines[7] = lines[7][:-2] + b"x\n"
+    return lines
+
+
+def numbered_anew(lines: list[bytes]) -> list[bytes]:
+    rows, previous = lines[:7], GOOD[5][0]
+    for seq in range(8, RECORDS + 1):
+        text = canonical(record(seq))
+        own = hash_of(previous, text)
+        rows.append(line_of(previous, own, text).encode() + b"\n")
+        previous = own
+    return rows
+
+
 def first_deleted(lines: list[bytes]) -> list[bytes]:
     return [lines[0], *lines[3:]]
 
@@ -147,6 +172,10 @@ def header_deleted(lines: list[bytes]) -> list[bytes]:
         (of_another_project, Defect.FOREIGN, 7),
         (cut_short, Defect.UNREADABLE, 7),
         (spaced, Defect.EDITED, 7),
+        (predecessor_edited, Defect.EDITED, 7),
+        (key_edited, Defect.UNREADABLE, 7),
+        (end_edited, Defect.UNREADABLE, 7),
+        (numbered_anew, Defect.MISSING, 7),
         (first_deleted, Defect.MISSING, 2),
         (header_deleted, Defect.UNREADABLE, 0),
     ],

@@ -152,6 +152,7 @@ class _Chain:
                 or sha256(previous + line[_RECORD]).hexdigest().encode() != own
                 or b',"seq":%d,' % expected not in line
                 or not (line.startswith(_BEGIN) and line[151:162] == _BEFORE_RECORD and line[73:87] == _BETWEEN)
+                or line[-1:] != b"}"
             ):
                 raise self._diagnosed(line, expected, previous, rows)
             if expected in anchors and anchors[expected] != own.decode():

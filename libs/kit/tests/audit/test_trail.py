@@ -108,6 +108,17 @@ async def test_a_refused_call_is_a_record_without_an_intent(process: Process) ->
     assert (record["outcome"], record["reason"]) == ("AUDIT_OUTCOME_REFUSED", "ROLE_REQUIRED")
 
 
+async def test_refusals_of_unknown_callers_are_one_record_however_many(database: Database, process: Process) -> None:
+    for _ in range(5):
+        process.trail.end(call(caller=Caller(project=""), code="UNAUTHENTICATED", reason="CREDENTIAL_MISSING"))
+    await process.trail.sweep()
+    await eventually(lambda: len(process.kafka.records) == 1)
+    await eventually(lambda: empty(database))
+    (record,), (published,) = process.kafka.audited(), process.kafka.records
+    assert (record["count"], record["project"], record["subject"]) == ("5", "", "")
+    assert published.key == b"installation"
+
+
 async def test_a_process_that_dies_in_between_leaves_an_outcome_unknown(
     database: Database, clock: Clock, process: Process
 ) -> None:
