@@ -18,7 +18,7 @@ REPORT = ROOT / ".tidemill" / "demo" / "report.json"
 TIDEMILL = Path(sys.executable).with_name("tidemill")
 WEAKER = {"TIDEMILL_NUMERIC_FORMAT": "float32", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 """The environment in which a processor behaves like one without AVX-512 and bfloat16."""
-PROOFS = ("tests/system/test_two_projects.py", "tests/system/test_generated_requests.py")
+PROOFS = tuple(f"tests/system/test_{name}.py" for name in ("two_projects", "generated_requests", "paths"))
 WHOLE = {"TIDEMILL_GENERATED_CASES": "1000", "TIDEMILL_PROBES": "5500"}
 """How much of the proofs is run here; the tests run a part."""
 Report = Mapping[str, Any]

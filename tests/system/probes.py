@@ -68,7 +68,7 @@ def values_of(harvest: Harvest, object_keys: Sequence[str]) -> list[str]:
 def probes(harvest: Harvest, values: Sequence[str], *, project: str, count: int, seed: int) -> Iterator[Probe]:
     """Yield so many probes, every field of every RPC first."""
     draw = random.Random(seed)  # noqa: S311 - to choose examples
-    places = [(name, way) for name in METHODS for way in _ways(METHODS[name].input_type)]
+    places = [(name, way) for name in METHODS for way in ways(METHODS[name].input_type)]
     draw.shuffle(places)
     known = set(values)
     for number in range(count):
@@ -85,23 +85,23 @@ def probes(harvest: Harvest, values: Sequence[str], *, project: str, count: int,
             way=way,
             value=value,
             role=draw.choice(ROLES),
-            foreign=_with(base, way, value),
-            unknown=_with(base, way, absent(value)),
+            foreign=with_text(base, way, value),
+            unknown=with_text(base, way, absent(value)),
             metadata={"tidemill_project": project} if draw.random() < 0.05 else {},
         )
 
 
-def _ways(kind: Descriptor, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def ways(kind: Descriptor, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Yield the way to each field that holds text."""
     for each in kind.fields:
         way = (*above, each.name)
         if each.type == FieldDescriptor.TYPE_STRING:
             yield way
         elif each.message_type is not None and len(way) < MAX_DEPTH and "google." not in each.message_type.full_name:
-            yield from _ways(each.message_type, way)
+            yield from ways(each.message_type, way)
 
 
-def _with(base: Message, way: Sequence[str], value: str) -> bytes:
+def with_text(base: Message, way: Sequence[str], value: str) -> bytes:
     """Return a request with a text somewhere in it."""
     made = type(base)()
     made.CopyFrom(base)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from minio import Minio
 
 from tidemill_cli.kafka_connection import REDRIVE
 from tidemill_client.connection import Addresses, Connection
@@ -112,6 +113,14 @@ class Platform:
         )
         result: dict[str, Any] = json.loads(done.stdout)
         return result
+
+
+def objects_of(platform: Platform) -> list[str]:
+    """Return the names of all objects in the stack's store."""
+    store = json.loads((platform.folder / "stack.json").read_text())["s3"]
+    client = Minio(store["endpoint"], store["access_key"], store["secret_key"], secure=False)
+    buckets = [bucket.name for bucket in client.list_buckets()]
+    return [each.object_name or "" for name in buckets for each in client.list_objects(name, recursive=True)]
 
 
 def start(stack: LocalStack, **environment: str) -> None:

@@ -1,6 +1,5 @@
 """Two projects on one stack: whatever one asks, with credentials of its own, it learns nothing of the other."""
 
-import json
 import os
 import sys
 from collections import Counter
@@ -8,12 +7,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from minio import Minio
 
 from tests.system.calls import Answer, Calls, absent
 from tests.system.harvest import Harvest
 from tests.system.probes import ROLES, Probe, marks_of, probes, values_of
-from tests.system.running import Platform
+from tests.system.running import Platform, objects_of
 from tidemill_testkit.stack import unique_name
 
 QUICK = 250
@@ -33,14 +31,7 @@ def stranger(platform: Platform) -> Iterator[dict[str, Calls]]:
 def object_keys(filled: Platform, harvest: Harvest) -> list[str]:
     """Give the names of some of the project's objects."""
     assert harvest.messages
-    store = json.loads((filled.folder / "stack.json").read_text())["s3"]
-    client = Minio(store["endpoint"], store["access_key"], store["secret_key"], secure=False)
-    found = [
-        each.object_name or ""
-        for bucket in client.list_buckets()
-        for each in client.list_objects(bucket.name, recursive=True)
-    ]
-    return [name for name in found if filled.project in name][:20]
+    return [name for name in objects_of(filled) if filled.project in name][:20]
 
 
 def leaked(answer: Answer, sent: bytes, marks: list[str]) -> list[str]:
