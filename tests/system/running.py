@@ -26,7 +26,7 @@ PATIENCE_S = 300.0
 SHORT = {
     "EVALUATOR_MIN_QUESTIONS": "3",
     "INFERENCE_REMOTE_HOSTS": "127.0.0.1",
-    "INFERENCE_SECRETS_ALLOWED_HOSTS": "127.0.0.1",
+    "INFERENCE_SECRETS_ALLOWED_HOSTS": "127.0.0.1,api.openai.com",
 }
 """Settings of the services here: the short turn has few cases, and a provider of models runs on this machine."""
 

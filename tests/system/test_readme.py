@@ -24,6 +24,7 @@ def _project(platform: Platform) -> None:
 
 @pytest.mark.parametrize("command", [shown for shown in SHOWN if not shown.startswith(NEEDS_MORE)])
 def test_a_shown_command_works(platform: Platform, command: str) -> None:
-    outcome = platform.tidemill(*shlex.split(command))
+    piped = "sk-of-the-reader" if command.startswith("secrets set") else None
+    outcome = platform.tidemill(*shlex.split(command), piped=piped)
 
     assert outcome.code == 0, outcome.output + outcome.errors
