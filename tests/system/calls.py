@@ -15,7 +15,7 @@ from tidemill_client.connection import SERVICES, Addresses
 from tidemill_testkit.contract import all_methods
 
 LIMIT_S = 20.0
-MIN_CUT = 40
+MIN_CUT = 24
 """Of the values that errors cut, the shortest part that they show."""
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 METHODS = {f"{method.containing_service.full_name}/{method.name}": method for method in all_methods()}

@@ -22,6 +22,8 @@ ROLES = ("admin", "admin", "operator", "contributor", "viewer")
 """An admin reaches the most."""
 ADMIN = "user:local-admin"
 """Created both projects, and is in both."""
+HEADER_SHARE = 0.2
+"""Of probes that name the other project as theirs, beside the credential."""
 OWN_SHARE = 0.6
 """Of probes whose value comes from a field of the same name, which passes most checks of its form."""
 _RESOURCES = frozenset(
@@ -87,7 +89,7 @@ def probes(harvest: Harvest, values: Sequence[str], *, project: str, count: int,
             role=draw.choice(ROLES),
             foreign=with_text(base, way, value),
             unknown=with_text(base, way, absent(value)),
-            metadata={"tidemill_project": project} if draw.random() < 0.05 else {},
+            metadata={"tidemill_project": project} if draw.random() < HEADER_SHARE else {},
         )
 
 
