@@ -1,6 +1,7 @@
 """Loads local models: files, sizes, weights, engines. The libraries, which take seconds to import, load in threads."""
 
 import asyncio
+import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -19,6 +20,9 @@ from tidemill_kit.models.serving_imports import leave_out_training
 if TYPE_CHECKING:
     from tidemill_inference.engines.transformers.engine import TransformersEngine
     from tidemill_inference.engines.transformers.weights import ModelWeights
+
+_one_imports = threading.Lock()
+"""Threads that import transformers at the same time find modules of each other half made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +58,7 @@ class EngineLoader:
         """Read the sizes of weights, and of a token in their cache, from the files; once is enough."""
 
         def sizes() -> tuple[int, int]:
-            leave_out_training()  # here as well, for this may come before `import_libraries` has done it
+            import_libraries()
             from tidemill_inference.engines.transformers import weights as model_weights  # noqa: PLC0415 - seconds of imports
 
             name, dtype = weights.model.id, model_weights.dtype_of(self._options.numeric_format)
@@ -111,8 +115,8 @@ class EngineLoader:
 
 
 def import_libraries() -> None:
-    """Import the libraries ahead of the first load, which reports what fails here."""
+    """Import the libraries ahead of the first load, one thread at a time; the load reports what fails here."""
     for module in ("lora", "engine"):
-        with suppress(ImportError):
+        with _one_imports, suppress(ImportError):
             leave_out_training()
             import_module(f"tidemill_inference.engines.transformers.{module}")
