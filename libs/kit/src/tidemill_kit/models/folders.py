@@ -17,6 +17,7 @@ from typing import Any
 from tidemill_core.errors import isolated
 from tidemill_core.models import json_files as model_json
 from tidemill_core.models.manifest import MAX_INDEX_BYTES, MAX_JSON_BYTES, ArtifactRefused, check_index
+from tidemill_kit.models.serving_imports import import_transformers
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -73,6 +74,7 @@ def loadable_config(folder: Path, *, tensors: int) -> Any:  # noqa: ANN401 - of 
         ArtifactRefused: it is no config that transformers knows, or counts more layers than there are tensors.
 
     """
+    import_transformers()
     from transformers import AutoConfig  # noqa: PLC0415 - seconds of imports
 
     content = _json(folder / CONFIG, limit=MAX_JSON_BYTES)

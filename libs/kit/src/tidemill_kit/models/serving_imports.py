@@ -15,11 +15,22 @@ from typing import Any, TypeVar
 
 F = TypeVar("F")
 _COMPILER = "torch._dynamo"
-_lock = threading.Lock()
+_lock = threading.RLock()
+
+
+def import_transformers() -> None:
+    """Import what all models of transformers import, before a thread imports one of them.
+
+    Its modules and accelerate's import each other, so threads that import them at the same time find some half made.
+    """
+    with _lock:
+        importlib.import_module("transformers.modeling_utils")
 
 
 def leave_out_training() -> None:
-    """Call this before the first model is loaded, in a process that runs models as they are, alone; imports torch.
+    """Call this before the first model is loaded, in a process that runs models as they are, alone.
+
+    Imports torch and transformers.
 
     The compiler is imported all the same once anything but a mark is asked of it, so `torch.compile` works.
     transformers takes torch for a build without `torch.distributed`, and scipy for not installed.
@@ -30,6 +41,7 @@ def leave_out_training() -> None:
         if _COMPILER not in sys.modules:
             _put_marks_in_its_place(torch)
             _deny_distributed_and_scipy(torch)
+        import_transformers()
 
 
 def _deny_distributed_and_scipy(torch: Any) -> None:  # noqa: ANN401 - the module
