@@ -4,6 +4,7 @@ What an adapter may say is listed here: what peft would read beyond that (patter
 LoRA's own) is refused by name, because it could run long, take memory or mean another model than the one evaluated.
 """
 
+import importlib
 import json
 import re
 from collections.abc import Mapping
@@ -71,6 +72,7 @@ class LoraAdapter:
             ModelRefused: its layers are not the base's.
 
         """
+        importlib.import_module("torch.distributed.tensor")  # 40 MB that peft takes for imported
         weights = {key: each.to(dtype) for key, each in self.weights.items()}
         try:
             with isolated(), BUILDING:
