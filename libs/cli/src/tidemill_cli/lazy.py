@@ -37,7 +37,7 @@ COMMANDS: Mapping[str, str] = {
     "members": "access:members",
     "roles": "access:roles",
     "service-accounts": "access:service_accounts",
-    "keys": "access:keys",
+    "keys": "keys:keys",
     "secrets": "secrets:secrets",
     "grants": "grants:grants",
     "catalogue": "grants:catalogue",

@@ -131,7 +131,7 @@ class Access:
 
     def __post_init__(self) -> None:
         self.clock, self.signer, self.provider = FixedClock(), Signer(), Provider()
-        clock, limits, lifetimes = self.clock, self.limits, self.lifetimes
+        clock, limits = self.clock, self.limits
         quota = Quota(of="API keys", limit=self.max_keys, setting="MONITOR_MAX_API_KEYS")
         members = Quota(of="members", limit=self.max_members, setting="MONITOR_MAX_MEMBERS")
         self.project_store: InMemoryAggregates[Project] = _aggregates(PROJECTS, ProjectNotFound, clock)
@@ -139,9 +139,16 @@ class Access:
         self.key_store = _aggregates(API_KEYS, ApiKeyNotFound, clock, quota)
         self.role_store = _aggregates(ROLES, RoleNotFound, clock)
         self.installation_store = _aggregates(INSTALLATIONS, ProjectNotFound, clock)
-        stores = (self.project_store, self.account_store, self.key_store, self.role_store)
-        projects, accounts, keys, roles = stores
-        self.grants = Grants(projects=projects, roles=roles, limits=limits)
+        grant_store: InMemoryAggregates[ResourceGrant] = _aggregates(RESOURCE_GRANTS, GrantNotFound, clock)
+        self.grant_store = grant_store
+        self.grants = Grants(projects=self.project_store, roles=self.role_store, limits=limits)
+        self._make_resources(members)
+        self._make_tokens()
+        self._ids = itertools.count(1)
+
+    def _make_resources(self, members: Quota) -> None:
+        clock, limits, lifetimes = self.clock, self.limits, self.lifetimes
+        projects, accounts, roles = self.project_store, self.account_store, self.role_store
         self.projects = ProjectCrud(
             projects=projects,
             every=EveryProject(projects),
@@ -166,6 +173,17 @@ class Access:
             limits=limits,
             lifetimes=lifetimes,
         )
+        self.resource_grants = ResourceGrantCrud(
+            resource_grants=self.grant_store,
+            catalogue=GivenGrants(self.grant_store),
+            grants=self.grants,
+            clock=clock,
+            limits=limits,
+        )
+
+    def _make_tokens(self) -> None:
+        clock, limits, lifetimes = self.clock, self.limits, self.lifetimes
+        projects, accounts, keys, roles = self.project_store, self.account_store, self.key_store, self.role_store
         self.uses = Uses()
         self.keys = ApiKeyCrud(
             api_keys=keys,
@@ -175,15 +193,6 @@ class Access:
             grants=self.grants,
             uses=self.uses,
             clock=clock,
-        )
-        grant_store: InMemoryAggregates[ResourceGrant] = _aggregates(RESOURCE_GRANTS, GrantNotFound, clock)
-        self.grant_store = grant_store
-        self.resource_grants = ResourceGrantCrud(
-            resource_grants=grant_store,
-            catalogue=GivenGrants(grant_store),
-            grants=self.grants,
-            clock=clock,
-            limits=limits,
         )
         self.record_use = RecordUse(uses=self.uses, clock=clock)
         self.issue_key = IssueKey(
@@ -208,7 +217,6 @@ class Access:
             lifetimes=lifetimes,
             installation_admins=("user:root", "group:platform"),
         )
-        self._ids = itertools.count(1)
 
     @property
     def revoked(self) -> Sequence[CredentialsWereRevoked]:

@@ -117,6 +117,14 @@ def _issuer(settings: MonitorSettings) -> SigningKeys | NoIssuer:
     return signing_keys(settings.signing_keys_file, issuer=settings.issuer, audience=settings.access_audience)
 
 
+def _lifetimes(settings: MonitorSettings) -> Lifetimes:
+    return Lifetimes(
+        keys=timedelta(days=settings.max_key_lifetime_days),
+        tokens=timedelta(seconds=settings.token_lifetime_s),
+        of_others=timedelta(seconds=settings.access_max_lifetime_s),
+    )
+
+
 def _servicer(
     settings: MonitorSettings, stores: _Stores, every: MongoAllProjects, issuer: SigningKeys | NoIssuer
 ) -> GrpcAccessService:
@@ -133,11 +141,7 @@ def _servicer(
         uses=stores.uses,
         clock=clock,
     )
-    lifetimes = Lifetimes(
-        keys=timedelta(days=settings.max_key_lifetime_days),
-        tokens=timedelta(seconds=settings.token_lifetime_s),
-        of_others=timedelta(seconds=settings.access_max_lifetime_s),
-    )
+    lifetimes = _lifetimes(settings)
     shared: Any = {"clock": clock, "limits": limits, "lifetimes": lifetimes}
     max_projects = settings.quota("projects").limit
     return GrpcAccessService(
