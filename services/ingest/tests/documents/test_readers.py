@@ -84,6 +84,11 @@ async def test_the_newest_readers_count_for_older_versions_and_each_version_s_ow
     with pytest.raises(VersionNotFound, match=r"no version 1: known are 2$"):
         await ingest.reading.text(BOB, secret, number=1)
 
+    await ingest.accept(BOB, submitted("Public salaries of Bob", of=spec("hr/1")))
+    assert (await ingest.reading.text(BOB, secret, number=3))[0] == "Public salaries of Bob"
+    with pytest.raises(VersionNotFound, match=r"no version 1: known are 2, 3$"):
+        await ingest.reading.text(BOB, secret, number=1)
+
     await ingest.accept(CONNECTOR, submitted("Private again", of=SECRET))
     with pytest.raises(DocumentNotFound):
         await ingest.reading.text(BOB, secret, number=2)

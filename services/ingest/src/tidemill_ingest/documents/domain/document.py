@@ -151,14 +151,16 @@ class Document(Aggregate):
     def readable_by(self, caller: Caller, version: Version | None = None) -> bool:
         """Return whether the caller may read it, or that version: its readers, its writer and those who manage all.
 
-        The readers of the newest version count for older ones as well. What remains of one whose text is gone names
-        none any more, and is for those who manage all.
+        The readers of the newest version count for older ones as well, and who wrote the newest need not have read
+        older ones. What remains of one whose text is gone names no readers any more, and is for those who manage all.
         """
-        if not self.versions or manages(caller) or (self.writer and self.writer == caller.subject):
+        if not self.versions or manages(caller):
             return True
         newest = self.versions[-1]
-        named = [newest, *([version] if version else [])]
-        return newest.text is Text.KEPT and all(reads(caller, each.readers) for each in named)
+        if version is not None and version.number != newest.number and not reads(caller, version.readers):
+            return False
+        wrote = bool(self.writer) and self.writer == caller.subject
+        return wrote or (newest.text is Text.KEPT and reads(caller, newest.readers))
 
     def reason_to_ignore(self, facts: SubmissionFacts) -> str:
         """Return why a submission would change nothing, or "" where it would."""
