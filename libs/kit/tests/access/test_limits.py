@@ -142,6 +142,8 @@ async def test_an_address_that_sends_bad_credentials_has_no_unknown_one_verified
         with pytest.raises(TooManyBadCredentials):
             await send(token)
     await send(known)
+    checked.clock.moved += 61  # it is verified again
+    await send(known)
     await send(unknown, "10.0.0.2")
 
 

@@ -107,7 +107,8 @@ class Authenticator:
         if known is not None:
             return known
         address = credentials.address
-        if wait_s := self._failures.wait_s(address):
+        good_before = _digest(credentials.token, self._audience) in self._verified
+        if not good_before and (wait_s := self._failures.wait_s(address)):
             raise TooManyBadCredentials(wait_s)
         try:
             return await self._verify(credentials.token, self._audience, at=now)
