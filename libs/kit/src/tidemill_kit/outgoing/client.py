@@ -27,7 +27,13 @@ async def outgoing_client(
     A redirect, where they are followed, is checked as the first request is, and gets no credential of another origin.
     """
     system = SystemResolver()
-    transport = CheckedTransport(allowed=allowed, resolve=resolve or system, connect_s=min(timeout_s, _MAX_CONNECT_S))
+    transport = CheckedTransport(
+        allowed=allowed,
+        resolve=resolve or system,
+        connect_s=min(timeout_s, _MAX_CONNECT_S),
+        # Connections are pooled by address: one that is kept could serve another host there, unverified.
+        inner=httpx2.AsyncHTTPTransport(limits=httpx2.Limits(max_keepalive_connections=0)),
+    )
     try:
         async with httpx2.AsyncClient(
             transport=transport,
