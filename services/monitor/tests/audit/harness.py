@@ -50,6 +50,6 @@ class InMemoryAnchors:
             if of == chain
         ]
 
-    async def newest_before(self, chain: str, time: datetime) -> Anchor | None:
-        older = [each for each in await self.list(chain) if each.create_time < time]
+    async def newest_before(self, chain: str, time: datetime, *, first: int) -> Anchor | None:
+        older = [each for each in await self.list(chain) if each.create_time < time and each.seq >= first]
         return older[-1] if older else None

@@ -57,7 +57,7 @@ async def test_the_newest_before_a_time_is_found(stored: Bucket) -> None:
     await stored.anchors.put("acme", ONE)
     await stored.anchors.put("acme", TWO)
     later = datetime.now(UTC) + timedelta(minutes=5)
-    found = await stored.anchors.newest_before("acme", later)
+    found = await stored.anchors.newest_before("acme", later, first=1)
     assert found is not None
     assert found.seq == 10
-    assert await stored.anchors.newest_before("acme", later - timedelta(days=1)) is None
+    assert await stored.anchors.newest_before("acme", later - timedelta(days=1), first=1) is None

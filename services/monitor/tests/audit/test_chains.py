@@ -161,6 +161,17 @@ async def test_what_has_grown_is_anchored_once(chained: Chained) -> None:
     assert anchors[-1].hash == head.hash
 
 
+async def test_an_anchor_of_another_chain_of_that_name_deletes_nothing(chained: Chained) -> None:
+    clock = FixedClock()
+    anchor = AnchorHeads(chains=chained.chains, anchors=chained.anchors, clock=clock, keep=timedelta(days=40))
+    await chained.anchors.put("acme", Head(seq=2, hash="c" * 64))  # of the database that was there before
+    clock.advance(timedelta(days=41))
+    await chained.calls(1, 2, 3)
+
+    assert await anchor.forget() == 0
+    assert verify(await chained.export(), []).first == 1
+
+
 async def test_old_records_are_deleted_up_to_an_anchor_and_the_rest_stays_verifiable(chained: Chained) -> None:
     clock = FixedClock()
     anchor = AnchorHeads(chains=chained.chains, anchors=chained.anchors, clock=clock, keep=timedelta(days=40))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from tidemill_core.application import Clock
+from tidemill_core.audit import Head
 from tidemill_monitor.audit.ports import Anchors, Chains
 
 
@@ -33,7 +34,8 @@ class AnchorHeads:
             return 0
         deleted, before = 0, self.clock.now() - self.keep
         async for end in self.chains.ends():
-            anchor = await self.anchors.newest_before(end.chain, before)
-            if anchor is not None:
-                deleted += await self.chains.delete(end.chain, until=anchor.seq)
+            if first := await self.chains.first(end.chain):
+                anchor = await self.anchors.newest_before(end.chain, before, first=first)
+                if anchor is not None:
+                    deleted += await self.chains.delete(end.chain, until=Head(seq=anchor.seq, hash=anchor.hash))
         return deleted

@@ -28,7 +28,6 @@ class MongoChains:
     def __init__(self, records: Collection, heads: Collection) -> None:
         self._records = records
         self._heads = heads
-        self._known: dict[str, Head] = {}
 
     async def ensure_indexes(self) -> None:
         """Create what appending and reading need."""
@@ -42,7 +41,7 @@ class MongoChains:
     async def append(self, chain: str, event: str, record: Record) -> bool:
         """See `Chains.append`."""
         for _ in range(_TRIES):
-            head = self._known.get(chain) or await self.head(chain)
+            head = await self.head(chain)
             seq = head.seq + 1
             text = canonical({**record, "seq": seq})
             own = Head(seq=seq, hash=hash_of(head.hash, text))
@@ -68,7 +67,6 @@ class MongoChains:
                     return False
                 continue
             await self._advance(chain, head, own)
-            self._known[chain] = own
             return True
         message = f"others append to the chain {chain} all the time"
         raise DependencyUnavailable(message, dependency="mongodb")
@@ -97,6 +95,7 @@ class MongoChains:
             query["time"] = ranged
         if place := place_of(page.token, digest=digest):
             seq = int(place.id) if place.id.isdecimal() else 0
+            query["time"] = ranged | {"$lte": place.create_time}  # where the index is begun at; $or does not say
             query["$or"] = [{"time": {"$lt": place.create_time}}, {"time": place.create_time, "seq": {"$lt": seq}}]
         found = self._records.find(query).sort([("time", -1), ("seq", -1)])
         shown, more = await read_page(found, size)
@@ -127,10 +126,18 @@ class MongoChains:
         with translated():
             await self._heads.update_one({"_id": chain}, {"$max": {"anchored": head.seq}})
 
-    async def delete(self, chain: str, *, until: int) -> int:
+    async def delete(self, chain: str, *, until: Head) -> int:
         """See `Chains.delete`."""
         with translated():
-            return int((await self._records.delete_many({"chain": chain, "seq": {"$lte": until}})).deleted_count)
+            there = await self._records.find_one({"_id": f"{chain}/{until.seq:016}", "hash": until.hash}, {"_id": True})
+        if there is None:  # deleted already, or of a chain that is not this one: the bucket outlives the database
+            return 0
+        deleted = 0
+        for seq in range(await self.first(chain), until.seq + 1, _BATCH):
+            numbers = {"$gte": seq, "$lte": min(seq + _BATCH - 1, until.seq)}
+            with translated():
+                deleted += (await self._records.delete_many({"chain": chain, "seq": numbers})).deleted_count
+        return deleted
 
     async def _advance(self, chain: str, head: Head, own: Head) -> None:
         update = {"$set": {"seq": own.seq, "hash": own.hash}, "$setOnInsert": {"anchored": 0}}
@@ -141,7 +148,6 @@ class MongoChains:
             return  # it was moved on already
 
     async def _catch_up(self, chain: str) -> None:
-        self._known.pop(chain, None)
         head = await self.head(chain)
         with translated():
             while after := await self._records.find_one({"chain": chain, "seq": head.seq + 1}, {"seq": 1, "hash": 1}):

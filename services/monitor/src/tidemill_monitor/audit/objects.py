@@ -1,7 +1,7 @@
 """Anchors in the object store, `<chain>/<number>-<hash>.json`: a listing says all, and a fork shows as a twin."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
 from tidemill_core.audit import Head, canonical
@@ -29,17 +29,19 @@ class ObjectAnchors:
 
     async def list(self, chain: str) -> Sequence[Anchor]:
         """See `Anchors.list`."""
-        found = self._store.scan(self._bucket, prefix=f"{chain}/")
-        return [
-            Anchor(seq=int(key[1]), hash=key[2], create_time=each.modified_at)
-            async for each in found
-            if (key := _KEY.fullmatch(each.key))
-        ]
+        return [each async for each in self._anchors(chain)]
 
-    async def newest_before(self, chain: str, time: datetime) -> Anchor | None:
+    async def newest_before(self, chain: str, time: datetime, *, first: int) -> Anchor | None:
         """See `Anchors.newest_before`."""
-        return max((each for each in await self.list(chain) if each.create_time < time), key=_number, default=None)
+        found = None
+        async for each in self._anchors(chain, first=first):
+            if each.create_time >= time:
+                break
+            found = each
+        return found
 
-
-def _number(anchor: Anchor) -> int:
-    return anchor.seq
+    async def _anchors(self, chain: str, *, first: int = 0) -> AsyncIterator[Anchor]:
+        """Yield a chain's anchors by number, which is the order in which they were written too."""
+        async for each in self._store.scan(self._bucket, prefix=f"{chain}/", after=f"{chain}/{first:016}"):
+            if key := _KEY.fullmatch(each.key):
+                yield Anchor(seq=int(key[1]), hash=key[2], create_time=each.modified_at)

@@ -45,8 +45,8 @@ class Chains(Protocol):
         """Remember that an end is anchored."""
         ...
 
-    async def delete(self, chain: str, *, until: int) -> int:
-        """Delete the records up to a number, and return how many there were."""
+    async def delete(self, chain: str, *, until: Head) -> int:
+        """Delete the records up to one, if the chain has it with this hash, and return how many there were."""
         ...
 
 
@@ -61,6 +61,6 @@ class Anchors(Protocol):
         """Return all anchors of a chain, by number."""
         ...
 
-    async def newest_before(self, chain: str, time: datetime) -> Anchor | None:
-        """Return the last anchor that was written before a time."""
+    async def newest_before(self, chain: str, time: datetime, *, first: int) -> Anchor | None:
+        """Return the last anchor, of a record from the number `first` on, that was written before a time."""
         ...
