@@ -82,7 +82,7 @@ def _clear(message: Message) -> None:
     for declared, value in message.ListFields():
         if _is_redacted(declared):
             message.ClearField(declared.name)
-        elif declared.message_type is not None:
+        elif declared.message_type is not None and has_redacted(declared.message_type):
             for each in _messages(declared, value):
                 _clear(each)
 

@@ -7,7 +7,7 @@ from tidemill_core.application import Page, PageRequest
 from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
 from tidemill_kit.mapping import DocumentCodec, Form, as_pairs
 from tidemill_kit.store.aggregates import FOR_READING, decoded
-from tidemill_kit.store.mongo import Collection, Document, count_up_to, document_id, read_page, translated
+from tidemill_kit.store.mongo import Collection, Document, count_up_to, document_id, read_page, translated, update_each
 from tidemill_monitor.access.domain.api_key import ApiKey
 from tidemill_monitor.access.domain.installation import Installation
 from tidemill_monitor.access.domain.names import ALL_PROJECTS
@@ -42,10 +42,13 @@ class MongoKeyUses:
 
     async def record(self, project: str, uses: Mapping[str, datetime]) -> None:
         """See `KeyUses.record`."""
-        with translated():
-            for credential, used in uses.items():
-                later = {"$max": {"last_use_time": used}}
-                await self._uses.update_one({"_id": document_id(project, credential)}, later, upsert=True)
+        later: list[tuple[Document, Document]] = [
+            ({"_id": document_id(project, credential)}, {"$max": {"last_use_time": used}})
+            for credential, used in uses.items()
+        ]
+        if later:
+            with translated():
+                await update_each(self._uses, later)
 
     async def last(self, project: str, credentials: Sequence[str]) -> Mapping[str, datetime]:
         """See `KeyUses.last`."""
