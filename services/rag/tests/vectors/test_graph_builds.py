@@ -102,6 +102,13 @@ def _in_graph() -> int:
     return opened.shard.info().indexed_vectors_count if opened else 0
 
 
+def _recorded(
+    asked: list[frozenset[str]], due: Callable[..., edge_graphs.Due | None], few: int, *, without: frozenset[str]
+) -> edge_graphs.Due | None:
+    asked.append(without)
+    return due(few, without)
+
+
 def folders(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in tmp_path.iterdir())
 
@@ -248,6 +255,23 @@ async def test_a_build_that_fails_leaves_the_shard_and_no_folder(store: QdrantEd
 
     assert folders(tmp_path) == [NAME]
     assert len(await found(store)) == POINTS
+
+
+async def test_a_shard_whose_build_failed_lets_others_have_theirs_and_is_due_again_later(
+    store: QdrantEdgeVectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[frozenset[str]]()
+    monkeypatch.setattr(edge_graphs, "due", partial(_recorded, asked, edge_graphs.due))
+    await store.upsert(INDEX, points())
+    builds = GraphBuilds(store, min_chunks=POINTS, command=("/bin/false",))
+
+    assert not await builds.build_next()
+    assert await builds.build_next()  # there is no other one
+    monkeypatch.setattr(graph_builds, "RETRY_PAUSE_S", 0.0)
+    soon = GraphBuilds(store, min_chunks=POINTS, command=("/bin/false",))
+    assert (await soon.build_next(), await soon.build_next()) == (False, False)
+
+    assert asked == [frozenset(), frozenset({NAME}), frozenset(), frozenset()]
 
 
 async def test_the_process_itself_builds_a_graph_too(store: QdrantEdgeVectors) -> None:

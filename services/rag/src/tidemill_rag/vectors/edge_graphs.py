@@ -66,12 +66,14 @@ _builds: list[_Copy] = []
 """The build that goes on: one or none."""
 
 
-def due(min_chunks: int) -> Due | None:
-    """Return an open shard of which a graph should be built.
+def due(min_chunks: int, without: frozenset[str] = frozenset()) -> Due | None:
+    """Return an open shard, of others than those, of which a graph should be built.
 
     That is one without a graph and with enough points, or one of which a quarter has changed since its graph was built.
     """
     for name, opened in edge_shards.open_shards():
+        if name in without:
+            continue
         points = opened.shard.count(CountRequest(exact=True))
         large = points >= min_chunks
         if points and (large if not opened.graph else opened.changes >= max(min_chunks, points) // 4):

@@ -51,18 +51,21 @@ class GraphBuilds:
         self._vectors = vectors
         self._min_chunks = min_chunks
         self._command = command
+        self._failed: dict[str, float] = {}
+        """When shards whose builds failed are due again; others are built meanwhile."""
 
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
             await asyncio.sleep(POLL_INTERVAL_S)
-            if not await self.build_next():
-                await asyncio.sleep(RETRY_PAUSE_S)
+            await self.build_next()
 
     async def build_next(self) -> bool:
         """Build the graph of one shard, if there is one that should have it; return False if that failed."""
+        now = time.monotonic()
+        self._failed = {name: again_at for name, again_at in self._failed.items() if again_at > now}
         try:
-            due = await self._vectors.call(partial(edge_graphs.due, self._min_chunks))
+            due = await self._vectors.call(partial(edge_graphs.due, self._min_chunks, without=frozenset(self._failed)))
         except DependencyUnavailable:
             return True  # the store says so itself, to everyone who needs it
         if due is None:
@@ -82,6 +85,7 @@ class GraphBuilds:
             async with asyncio.timeout(MAX_BUILD_S):
                 await self._replace(due)
         except (BuildGone, DependencyUnavailable, OSError) as error:
+            self._failed[due.name] = time.monotonic() + RETRY_PAUSE_S
             GRAPH_BUILDS.labels(outcome="failed").inc()
             log.warning("graph_build_failed", why=str(error) or type(error).__name__, retry_s=RETRY_PAUSE_S)
             return False
