@@ -3,6 +3,7 @@
 aiokafka has the requests of ACLs and of SCRAM's protocol types, its admin client has calls for neither.
 """
 
+import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -48,6 +49,7 @@ _SCRAM_SHA_512 = 2
 _ITERATIONS = 8192
 _SALT_BYTES = 32
 _TIMEOUT_S = 15.0
+_SHOWN_INTERVAL_S = 0.05
 
 
 class AdministrationRefused(PreconditionFailed):
@@ -70,9 +72,10 @@ class Applied:
 class Administrator:
     """Kafka, as an administrator speaks to it."""
 
-    def __init__(self, client: AIOKafkaAdminClient, servers: KafkaServers) -> None:
+    def __init__(self, client: AIOKafkaAdminClient, servers: KafkaServers, *, timeout_s: float) -> None:
         self._client = client
         self._servers = servers
+        self._timeout_s = timeout_s
 
     async def topics(self) -> list[str]:
         """Return the names of all topics."""
@@ -102,10 +105,11 @@ class Administrator:
         }
 
     async def apply(self, table: Collection[Acl], *, dry_run: bool = False) -> Applied:
-        """Add what is missing of a table; nothing is ever removed.
+        """Add what is missing of a table, and return once the broker goes by it; nothing is ever removed.
 
         Raises:
             AdministrationRefused: Kafka does not take an entry.
+            DependencyUnavailable: The broker does not go by the entries in time.
 
         """
         present, desired = await self.acls(), set(table)
@@ -114,8 +118,19 @@ class Administrator:
             reply = await self._send(_CreateAcls([_encoded(each) for each in missing]))
             for entry, (code, why) in zip(missing, reply.creation_responses, strict=True):
                 self._check(code, why, f"add the ACL {entry}")
+            await self._until_shown(missing)
         others = sorted(each for each in present - desired if each.is_ours)
         return Applied(added=missing, there=len(desired & present), others=others)
+
+    async def _until_shown(self, entries: Collection[Acl]) -> None:
+        """Wait for the broker: the controller acknowledges an entry before brokers have it from its log."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while not set(entries) <= await self.acls():  # noqa: ASYNC110 - Kafka is asked, nobody tells
+                    await asyncio.sleep(_SHOWN_INTERVAL_S)
+        except TimeoutError:
+            message = f"Kafka took {len(entries)} ACLs and does not go by them after {self._timeout_s:g} s"
+            raise DependencyUnavailable(message, dependency=KAFKA) from None
 
     async def put_users(self, passwords: Mapping[str, str]) -> None:
         """Create users of SCRAM-SHA-512, or give them these passwords.
@@ -148,7 +163,7 @@ async def administrator(servers: KafkaServers, *, timeout_s: float = _TIMEOUT_S)
     client = AIOKafkaAdminClient(**client_options(servers), request_timeout_ms=milliseconds(timeout_s))
     try:
         await client.start()
-        yield Administrator(client, servers)
+        yield Administrator(client, servers, timeout_s=timeout_s)
     except NotImplementedError as error:  # of an API that the server does not have
         message = f"Kafka does not have this API: {error}"
         raise DependencyUnavailable(message, dependency=KAFKA) from error
