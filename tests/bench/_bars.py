@@ -51,7 +51,12 @@ ACCESS, GENERATE, STORE_CALLS = (
     "tests.bench.generate",
     "services.inference.tests.bench.store_calls",
 )
-AUDIT, DOCUMENTS, IDLE = "tests.bench.audit", "tests.bench.documents", "tests.bench.idle"
+AUDIT, DOCUMENTS, FLOOD, IDLE = (
+    "tests.bench.audit",
+    "tests.bench.documents",
+    "tests.bench.flood",
+    "tests.bench.idle",
+)
 BARS = (
     Bar(  # first, on a stack that has done nothing yet
         name="idle_memory",
@@ -110,6 +115,13 @@ BARS = (
         at_least=100_000,
     ),
     Bar(
+        name="flood_p95",
+        what="others' p95 beside a project that sends without pause / without",
+        measured_by=FLOOD,
+        before="no limits",
+        at_most=1.1,
+    ),
+    Bar(
         name="store_calls",
         what="store calls of one answer, relay included",
         measured_by=STORE_CALLS,
@@ -161,6 +173,7 @@ SECONDS: Mapping[str, float] = {
     ACCESS: 20,
     AUDIT: 30,
     DOCUMENTS: 100,
+    FLOOD: 75,
     IDLE: 190,
 }
 """About how long each takes, for the estimate."""
