@@ -66,6 +66,13 @@ class InMemoryObjects:
         for found in await self.list(bucket, prefix=prefix):
             await self.delete(bucket, found.key)
 
+    async def delete_some(self, bucket: str, prefix: str, *, limit: int) -> int:
+        """See `ObjectStore.delete_some`."""
+        keys = sorted(key for key in self._bucket(bucket) if key.startswith(prefix))[:limit]
+        for key in keys:
+            del self._bucket(bucket)[key]
+        return len(keys)
+
     def _bucket(self, bucket: str) -> dict[str, bytes]:
         try:
             return self.buckets[bucket]

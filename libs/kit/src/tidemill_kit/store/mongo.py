@@ -199,6 +199,16 @@ async def update_each(collection: Collection, updates: Sequence[tuple[Document, 
     await collection.bulk_write([UpdateOne(chosen, update, upsert=True) for chosen, update in updates], ordered=False)
 
 
+async def delete_many(collection: Collection, ids: Sequence[str]) -> int:
+    """Remove the documents with these `_id`s, and return how many were there.
+
+    Raises:
+        pymongo's errors: run it in `translated`; some may have been removed.
+
+    """
+    return (await collection.delete_many({"_id": {"$in": ids}})).deleted_count
+
+
 def encoded(document: Mapping[str, Any]) -> RawDocument:
     """Return the document as MongoDB stores it: comparable, measurable by `raw`, sharing nothing with the original."""
     return RawBSONDocument(encode(document))

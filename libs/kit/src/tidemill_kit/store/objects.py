@@ -199,7 +199,17 @@ class ObjectStore:
 
     async def delete_prefix(self, bucket: str, prefix: str) -> None:
         """See `Objects.delete_prefix`."""
-        doomed = [DeleteObject(found.key) for found in await self.list(bucket, prefix=prefix)]
+        await self._delete_all(bucket, [found.key for found in await self.list(bucket, prefix=prefix)])
+
+    async def delete_some(self, bucket: str, prefix: str, *, limit: int) -> int:
+        """Remove at most `limit` of the objects whose keys start so; return how many, 0 when there is none."""
+        found = self._client.list_objects(bucket, prefix=prefix, recursive=True)
+        keys = await self._call(lambda: [each.object_name or "" for each in islice(found, limit)])
+        await self._delete_all(bucket, keys)
+        return len(keys)
+
+    async def _delete_all(self, bucket: str, keys: Sequence[str]) -> None:
+        doomed = [DeleteObject(key) for key in keys]
         errors = await self._call(lambda: [*self._client.remove_objects(bucket, doomed)])
         if errors:
             message = f"{len(errors)} of {len(doomed)} objects could not be removed: {errors[0].code}"

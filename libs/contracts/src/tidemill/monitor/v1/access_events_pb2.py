@@ -24,19 +24,24 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tidemill.monitor.v1 import access_pb2 as tidemill_dot_monitor_dot_v1_dot_access__pb2
+from tidemill.monitor.v1 import retention_pb2 as tidemill_dot_monitor_dot_v1_dot_retention__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tidemill/monitor/v1/access_events.proto\x12\x13tidemill.monitor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a tidemill/monitor/v1/access.proto\"\xd3\x01\n\x12\x43redentialsRevoked\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.tidemill.monitor.v1.CredentialKind\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0b\n\x03seq\x18\x04 \x01(\x03\x12/\n\x0brevoke_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa6\x01\n\x0cGrantChanged\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x38\n\rresource_kind\x18\x03 \x01(\x0e\x32!.tidemill.monitor.v1.ResourceKind\x12\x10\n\x08resource\x18\x04 \x01(\t\x12\x0f\n\x07grantee\x18\x05 \x01(\t\x12\x0f\n\x07revoked\x18\x06 \x01(\x08\x12\x0b\n\x03seq\x18\x07 \x01(\x03*\x84\x01\n\x0e\x43redentialKind\x12\x1f\n\x1b\x43REDENTIAL_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43REDENTIAL_KIND_KEY\x10\x01\x12\x1b\n\x17\x43REDENTIAL_KIND_SUBJECT\x10\x02\x12\x1b\n\x17\x43REDENTIAL_KIND_PROJECT\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tidemill/monitor/v1/access_events.proto\x12\x13tidemill.monitor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a tidemill/monitor/v1/access.proto\x1a#tidemill/monitor/v1/retention.proto\"\xd3\x01\n\x12\x43redentialsRevoked\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.tidemill.monitor.v1.CredentialKind\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0b\n\x03seq\x18\x04 \x01(\x03\x12/\n\x0brevoke_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa6\x01\n\x0cGrantChanged\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x38\n\rresource_kind\x18\x03 \x01(\x0e\x32!.tidemill.monitor.v1.ResourceKind\x12\x10\n\x08resource\x18\x04 \x01(\t\x12\x0f\n\x07grantee\x18\x05 \x01(\t\x12\x0f\n\x07revoked\x18\x06 \x01(\x08\x12\x0b\n\x03seq\x18\x07 \x01(\x03\"m\n\x0bHoldChanged\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x10\n\x08\x65nd_user\x18\x03 \x01(\t\x12\x10\n\x08\x64ocument\x18\x04 \x01(\t\x12\x10\n\x08released\x18\x05 \x01(\x08\x12\x0b\n\x03seq\x18\x06 \x01(\x03\"p\n\x10RetentionChanged\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x30\n\x04kind\x18\x02 \x01(\x0e\x32\".tidemill.monitor.v1.RetentionKind\x12\x0c\n\x04\x64\x61ys\x18\x03 \x01(\x05\x12\x0b\n\x03seq\x18\x04 \x01(\x03*\x84\x01\n\x0e\x43redentialKind\x12\x1f\n\x1b\x43REDENTIAL_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43REDENTIAL_KIND_KEY\x10\x01\x12\x1b\n\x17\x43REDENTIAL_KIND_SUBJECT\x10\x02\x12\x1b\n\x17\x43REDENTIAL_KIND_PROJECT\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidemill.monitor.v1.access_events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CREDENTIALKIND']._serialized_start=515
-  _globals['_CREDENTIALKIND']._serialized_end=647
-  _globals['_CREDENTIALSREVOKED']._serialized_start=132
-  _globals['_CREDENTIALSREVOKED']._serialized_end=343
-  _globals['_GRANTCHANGED']._serialized_start=346
-  _globals['_GRANTCHANGED']._serialized_end=512
+  _globals['_CREDENTIALKIND']._serialized_start=777
+  _globals['_CREDENTIALKIND']._serialized_end=909
+  _globals['_CREDENTIALSREVOKED']._serialized_start=169
+  _globals['_CREDENTIALSREVOKED']._serialized_end=380
+  _globals['_GRANTCHANGED']._serialized_start=383
+  _globals['_GRANTCHANGED']._serialized_end=549
+  _globals['_HOLDCHANGED']._serialized_start=551
+  _globals['_HOLDCHANGED']._serialized_end=660
+  _globals['_RETENTIONCHANGED']._serialized_start=662
+  _globals['_RETENTIONCHANGED']._serialized_end=774
 # @@protoc_insertion_point(module_scope)

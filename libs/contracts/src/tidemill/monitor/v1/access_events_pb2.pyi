@@ -8,6 +8,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tidemill.monitor.v1 import access_pb2 as _access_pb2
+from tidemill.monitor.v1 import retention_pb2 as _retention_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -140,3 +141,79 @@ class GrantChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GrantChanged: _TypeAlias = GrantChanged  # noqa: Y015
+
+@_typing.final
+class HoldChanged(_message.Message):
+    """HoldChanged is tidemill.monitor.access.hold_changed.v1: data is under a legal hold, or no longer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    END_USER_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    RELEASED_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Output only. The hold's id."""
+    project: _builtins.str
+    """Output only. The project."""
+    end_user: _builtins.str
+    """Output only. The end user whose data is held; empty where the hold is not of one."""
+    document: _builtins.str
+    """Output only. The document that is held; empty where the hold is not of one. Without either the project is held."""
+    released: _builtins.bool
+    """Output only. True where it was released."""
+    seq: _builtins.int
+    """Output only. The number of this event of the hold."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        project: _builtins.str = ...,
+        end_user: _builtins.str = ...,
+        document: _builtins.str = ...,
+        released: _builtins.bool = ...,
+        seq: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "end_user", b"end_user", "id", b"id", "project", b"project", "released", b"released", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldChanged: _TypeAlias = HoldChanged  # noqa: Y015
+
+@_typing.final
+class RetentionChanged(_message.Message):
+    """RetentionChanged is tidemill.monitor.access.retention_changed.v1: how long a project keeps a kind of data."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    project: _builtins.str
+    """Output only. The project."""
+    kind: _retention_pb2.RetentionKind.ValueType
+    """Output only. The kind of data."""
+    days: _builtins.int
+    """Output only. Days until it is removed; 0 leaves that to the service's setting again."""
+    seq: _builtins.int
+    """Output only. The number of this event of project and kind."""
+    def __init__(
+        self,
+        *,
+        project: _builtins.str = ...,
+        kind: _retention_pb2.RetentionKind.ValueType = ...,
+        days: _builtins.int = ...,
+        seq: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "kind", b"kind", "project", b"project", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetentionChanged: _TypeAlias = RetentionChanged  # noqa: Y015

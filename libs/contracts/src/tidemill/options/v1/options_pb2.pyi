@@ -87,6 +87,7 @@ REQUIRED_ROLE_FIELD_NUMBER: _builtins.int
 AUDIT_FIELD_NUMBER: _builtins.int
 RESOURCE_FIELD_NUMBER: _builtins.int
 CALLERS_FIELD_NUMBER: _builtins.int
+ERASES_FIELD_NUMBER: _builtins.int
 required_role: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Role.ValueType]
 """required_role is the minimum role of callers."""
 audit: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Audit.ValueType]
@@ -99,3 +100,5 @@ callers: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions
 """callers are the services that may call the RPC by their own identity, for a project or on behalf of a person, such
 as "inference". Absent: none may.
 """
+erases: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.bool]
+"""erases says that the RPC destroys what evidence may need: it is refused while a legal hold covers that."""

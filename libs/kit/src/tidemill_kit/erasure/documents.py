@@ -1,0 +1,52 @@
+"""Steps that remove documents of MongoDB, in bounded batches."""
+
+from collections.abc import Callable
+
+from tidemill_kit.erasure.steps import Step, Target
+from tidemill_kit.store.mongo import Collection, Document, delete_many, translated
+
+_BATCH = 500
+
+
+async def erase_documents(collection: Collection, where: Document, *, limit: int = _BATCH) -> int:
+    """Remove at most `limit` of the documents that match, and return how many were removed: 0 when none is left.
+
+    Raises:
+        DependencyUnavailable: MongoDB does not answer; some may have been removed.
+
+    """
+    removed = 0
+    with translated():
+        while not removed:  # 0 of those that were found: another process was faster
+            found = await collection.find(where, {"_id": True}).limit(limit).to_list(None)
+            if not found:
+                break
+            removed = await delete_many(collection, [document["_id"] for document in found])
+    return removed
+
+
+def ids_of(project: str) -> Document:
+    """Return what finds a project's documents where each `_id` begins with `<project>/`: by their `_id` alone."""
+    return {"_id": {"$gte": f"{project}/", "$lt": f"{project}0"}}  # 0 is the character after the slash
+
+
+def by_id(target: Target) -> Document:
+    """Return what finds the documents of a target's project by their `_id`, as that of every aggregate begins."""
+    return ids_of(target.project)
+
+
+def by_project(target: Target) -> Document:
+    """Return what finds them by the field `project`, of which there should be an index."""
+    return {"project": target.project}
+
+
+def documents(kind: str, collection: Collection, *, where: Callable[[Target], Document] = by_id) -> Step:
+    """Return the step that removes the documents of a target: aggregates with their events and remembered requests.
+
+    No tombstone is left: what is gone cannot be made again, because the project's calls are refused.
+    """
+
+    async def erase(target: Target) -> int:
+        return await erase_documents(collection, where(target))
+
+    return Step(kind=kind, erase=erase, covers=(collection.name,))
