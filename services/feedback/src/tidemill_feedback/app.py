@@ -36,7 +36,7 @@ async def build_app(settings: FeedbackSettings) -> App:
         (add_CurationServiceServicer_to_server, GrpcCurationService(curations=curations.crud)),
     ]
     rpcs = HttpRpcs(servicers, settings, admission=backend.admission, access=backend.access, audit=backend.audit)
-    routes = wire_http(settings, rpcs).routes()
+    routes = wire_http(settings, rpcs)
     http = rpc_application(rpcs, settings, dependencies=backend.dependencies, routes=routes)
     topics = [settings.submission_topic]
     verify = backend.submission_check(topics, tolerance_s=settings.submission_tolerance_s)

@@ -25,7 +25,6 @@ from tidemill_core.errors import (
     Conflict,
     InvalidInput,
     NotFound,
-    PermissionDenied,
     PreconditionFailed,
     Violation,
 )
@@ -127,32 +126,3 @@ class EpochOver(Conflict):
 
     def __init__(self, curation_id: str) -> None:
         super().__init__(f"another worker has taken over curation {curation_id}", curation=curation_id)
-
-
-class FeedbackTokenRefused(PermissionDenied):
-    """The reaction does not come from where the answer was shown."""
-
-    reason = "FEEDBACK_TOKEN_REFUSED"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "token: is not of this inference, or has expired: send the feedback_token that came with the answer"
-        )
-
-
-class FeedbackOfAnother(PermissionDenied):
-    """The token is that of the user who asked, and the reaction is another person's."""
-
-    reason = "FEEDBACK_OF_ANOTHER"
-
-    def __init__(self) -> None:
-        super().__init__("the reaction is not that of the user who asked: withdraw it by gRPC, as it was submitted")
-
-
-class TokensNotConfigured(PreconditionFailed):
-    """There is no key to check tokens with."""
-
-    reason = "FEEDBACK_TOKENS_NOT_CONFIGURED"
-
-    def __init__(self) -> None:
-        super().__init__("feedback over HTTP is not configured: set FEEDBACK_TOKEN_KEY, or submit it by gRPC")

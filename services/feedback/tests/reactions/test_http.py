@@ -13,17 +13,17 @@ import structlog
 from services.feedback.tests.harness import FeedbackHarness
 from services.feedback.tests.inference_server import settings
 from tidemill.feedback.v1.feedback_service_pb2_grpc import add_FeedbackServiceServicer_to_server
-from tidemill_feedback.errors import FeedbackTokenRefused
 from tidemill_feedback.reactions.grpc import GrpcFeedbackService
-from tidemill_feedback.reactions.http import PURPOSE, HttpFeedback
+from tidemill_feedback.reactions.http import OwnRpcs
 from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.admission import Admission, Limits
+from tidemill_kit.http.feedback import HttpFeedback, TokenRefused
 from tidemill_kit.http.rpc import HttpRpcs, rpc_application
 from tidemill_kit.http.signed_tokens import SignedTokens
 from tidemill_testkit.access import TestIssuer, access_of
 from tidemill_testkit.audit import RecordedCalls
 
-TOKENS = SignedTokens(purpose=PURPOSE, key=b"k" * 32, lifetime=timedelta(days=1), refusal=FeedbackTokenRefused)
+TOKENS = SignedTokens(purpose="feedback", key=b"k" * 32, lifetime=timedelta(days=1), refusal=TokenRefused)
 RATING = {"inference": "i1", "metric": "rating", "number": 1}
 
 
@@ -60,7 +60,9 @@ async def open_page(
     admission = Admission(Limits(max_rpcs=max_rpcs, max_public_streams=1))
     servicers = [(add_FeedbackServiceServicer_to_server, service)]
     rpcs = HttpRpcs(servicers, chosen, admission=admission, access=access, audit=RecordedCalls())
-    api = HttpFeedback(rpcs=rpcs, tokens=tokens, clock=harness.clock, max_body_bytes=4096)
+    api = HttpFeedback(
+        rpcs=OwnRpcs(rpcs=rpcs), tokens=tokens, setting="FEEDBACK_TOKEN_KEY", clock=harness.clock, max_body_bytes=4096
+    )
     app = rpc_application(rpcs, chosen, dependencies=[], routes=api.routes())
     headers = {"OpenAI-Project": "acme"}
     transport = httpx.ASGITransport(app)

@@ -24,9 +24,9 @@ from tidemill_inference.errors import DeploymentNotFound
 from tidemill_inference.generation.domain.content import Citation, Message, Part, Passage, Role
 from tidemill_inference.generation.domain.inference import Inference, Question, State, Usage, Variant
 from tidemill_inference.generation.ports import Delta, Finished, Started, Step
-from tidemill_inference.openai_api.errors import FEEDBACK, FeedbackTokenRefused
-from tidemill_inference.openai_api.feedback import HttpFeedback
+from tidemill_inference.openai_api.feedback import RemoteFeedback
 from tidemill_inference.openai_api.routes import Answering, OpenAiApi
+from tidemill_kit.http.feedback import HttpFeedback, TokenRefused
 from tidemill_kit.http.server import HttpServer
 from tidemill_kit.http.signed_tokens import SignedTokens
 from tidemill_kit.runtime.settings import ServiceSettings
@@ -136,7 +136,7 @@ def deployment(name: str, *, project: str = "acme") -> Deployment:
     return Deployment(id=name, project=project, create_time=BORN, spec=spec, live=live)
 
 
-TOKENS = SignedTokens(purpose=FEEDBACK, key=b"k" * 32, lifetime=timedelta(days=1), refusal=FeedbackTokenRefused)
+TOKENS = SignedTokens(purpose="feedback", key=b"k" * 32, lifetime=timedelta(days=1), refusal=TokenRefused)
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ async def open_api(
     answers: Answering,
     *,
     feedback: FeedbackServiceStub | None = None,
-    feedback_tokens: SignedTokens | None = TOKENS,
+    tokens: SignedTokens | None = TOKENS,
     **options: Any,  # noqa: ANN401 - options of OpenAiDoor
 ) -> AsyncIterator[ApiClient]:
     deployments = InMemoryAggregates(
@@ -170,7 +170,11 @@ async def open_api(
         answers,
         deployments,
         feedback=HttpFeedback(
-            service=feedback, timeout_s=5.0, max_body_bytes=MAX_BODY_BYTES, tokens=feedback_tokens, clock=FixedClock()
+            rpcs=RemoteFeedback(service=feedback, timeout_s=5.0),
+            tokens=tokens,
+            setting="INFERENCE_FEEDBACK_TOKEN_KEY",
+            clock=FixedClock(),
+            max_body_bytes=MAX_BODY_BYTES,
         ),
         **{"max_body_bytes": MAX_BODY_BYTES, "stall_s": 10.0, "keep_alive_s": 10.0, **options},
     )

@@ -204,7 +204,7 @@ async def test_an_answer_brings_the_token_that_a_reaction_to_it_takes() -> None:
 
 
 async def test_without_a_key_no_reaction_is_taken_and_no_token_is_made() -> None:
-    async with open_api(ScriptedAnswers(), feedback_tokens=None) as api:
+    async with open_api(ScriptedAnswers(), tokens=None) as api:
         answer = (await api.ask()).json()
         refused = await api.http.post("/v1/feedback", json={"inference": "i-1", "metric": "rating", "number": 1})
 
@@ -250,7 +250,7 @@ async def test_reactions_of_others_or_to_other_answers_are_not_withdrawn(
 
 
 async def test_without_a_key_for_tokens_no_reaction_is_withdrawn() -> None:
-    async with open_api(ScriptedAnswers(), feedback_tokens=None) as api:
+    async with open_api(ScriptedAnswers(), tokens=None) as api:
         refused = await api.http.delete("/v1/feedback/f-1", headers={"Feedback-Token": TOKEN})
 
     assert refused.status_code == 400

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import grpc
+from starlette.routing import Route
 
 from tidemill_core.application import Caller, ResourceKey, SystemClock
-from tidemill_feedback.errors import FeedbackTokenRefused
 from tidemill_feedback.reactions.crud import FeedbackCrud
 from tidemill_feedback.reactions.dead_letters import DeadSubmissions
 from tidemill_feedback.reactions.erase_end_user import EraseEndUser
@@ -14,15 +14,15 @@ from tidemill_feedback.reactions.events import DEAD_LETTERS, SUBMISSIONS, Submis
 from tidemill_feedback.reactions.expire_pending import ExpirePending
 from tidemill_feedback.reactions.grpc import GrpcFeedbackService
 from tidemill_feedback.reactions.handle_submission import HandleSubmission
-from tidemill_feedback.reactions.http import PURPOSE, HttpFeedback
+from tidemill_feedback.reactions.http import OwnRpcs
 from tidemill_feedback.reactions.inference import InferenceAnswers
 from tidemill_feedback.reactions.match_pending import MatchPending
 from tidemill_feedback.reactions.mongo_pending import MongoPending
 from tidemill_feedback.reactions.ports import FeedbackStore, ForgetExamples, Pending
 from tidemill_feedback.reactions.submit_feedback import SubmitFeedback
 from tidemill_feedback.settings import FeedbackSettings
+from tidemill_kit.http.feedback import HttpFeedback, feedback_tokens
 from tidemill_kit.http.rpc import HttpRpcs
-from tidemill_kit.http.signed_tokens import SignedTokens
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
 
@@ -76,17 +76,16 @@ def wire_reactions(
     )
 
 
-def wire_http(settings: FeedbackSettings, rpcs: HttpRpcs) -> HttpFeedback:
+def wire_http(settings: FeedbackSettings, rpcs: HttpRpcs) -> list[Route]:
     """Return the HTTP API of reactions."""
-    tokens, clock = _tokens(settings), SystemClock()
-    return HttpFeedback(rpcs=rpcs, tokens=tokens, clock=clock, max_body_bytes=settings.max_body_bytes)
-
-
-def _tokens(settings: FeedbackSettings) -> SignedTokens | None:
-    if settings.token_key is None:
-        return None
-    key = settings.token_key.get_secret_value().encode()
-    return SignedTokens(purpose=PURPOSE, key=key, refusal=FeedbackTokenRefused)
+    api = HttpFeedback(
+        rpcs=OwnRpcs(rpcs=rpcs),
+        tokens=feedback_tokens(settings.token_key),
+        setting="FEEDBACK_TOKEN_KEY",
+        clock=SystemClock(),
+        max_body_bytes=settings.max_body_bytes,
+    )
+    return api.routes()
 
 
 def _expiry(

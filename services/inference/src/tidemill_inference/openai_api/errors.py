@@ -15,7 +15,6 @@ from tidemill_core.errors import (
     DeadlineExceeded,
     DependencyTimedOut,
     InvalidInput,
-    PermissionDenied,
     TidemillError,
 )
 from tidemill_inference.errors import DeploymentNotFound, PromptTooLong, ServiceNotNamed
@@ -23,21 +22,6 @@ from tidemill_kit.http.errors import BodyTooSlow, headers_of, status_of
 
 _SERVER_ERRORS = 500
 _NOT_IMPLEMENTED = 501
-FEEDBACK = "feedback"
-"""The purpose of the tokens by which the user who asked reacts to an answer; feedback's HTTP API takes them, too."""
-
-
-class FeedbackTokenRefused(PermissionDenied):
-    """The reaction does not come from where the answer was shown."""
-
-    reason = "FEEDBACK_TOKEN_REFUSED"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "token: is not of this inference, or has expired: send the feedback_token that came with the answer"
-        )
-
-
 _TYPES: Mapping[int, str] = {
     401: "authentication_error",
     403: "permission_error",

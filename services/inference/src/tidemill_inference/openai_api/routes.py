@@ -29,7 +29,6 @@ from tidemill_inference.generation.domain.speaker import request_by, spoken_by
 from tidemill_inference.generation.ports import Delta, Finished, Started, Step
 from tidemill_inference.openai_api.completions import Chunks, completion, model
 from tidemill_inference.openai_api.errors import error_body, error_response
-from tidemill_inference.openai_api.feedback import HttpFeedback
 from tidemill_inference.openai_api.schemas import IDEMPOTENCY_HEADER, ChatRequest, chat_request_of, request_of
 from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.admission import Admission
@@ -37,6 +36,7 @@ from tidemill_kit.grpc.policies import policy_of
 from tidemill_kit.http.application import application
 from tidemill_kit.http.callers import is_browser
 from tidemill_kit.http.exchange import DEFAULT_STALL_S, ClientLeft, Exchange
+from tidemill_kit.http.feedback import HttpFeedback
 from tidemill_kit.service.app import Dependency
 
 DEFAULT_KEEP_ALIVE_S = 15.0
@@ -54,8 +54,8 @@ _EVENT_STREAM = [
 _LINE_BREAKS = {each: f"\\u{each:04x}" for each in (0x85, 0x2028, 0x2029)}
 """Characters that JSON may hold as they are, and that end a line for many who read lines."""
 
-IssueToken = Callable[[Inference], str]
-"""Makes the token of an answer."""
+IssueToken = Callable[[str, str], str]
+"""Makes the token of an answer, by its project and id."""
 
 
 PrincipalsFrom = Literal["servers", "anybody", "nobody"]
@@ -113,7 +113,7 @@ class OpenAiApi:
     def app(self) -> Starlette:
         """Return the application."""
         return application(
-            [route for prefix in ("/v1", "/projects/{project}/v1") for route in self._routes(prefix)],
+            [*self._routes("/v1"), *self._routes("/projects/{project}/v1"), *self._feedback.routes()],
             dependencies=self._dependencies,
             error_response=error_response,
             served=_ROUTES,
@@ -129,8 +129,6 @@ class OpenAiApi:
     def _routes(self, prefix: str) -> list[Route]:
         return [
             Route(f"{prefix}/chat/completions", self._chat, methods=["POST"]),
-            Route(f"{prefix}/feedback", self._feedback.submit, methods=["POST"]),
-            Route(f"{prefix}/feedback/{{id}}", self._feedback.withdraw, methods=["DELETE"]),
             Route(f"{prefix}/models", self._list_models, methods=["GET"]),
             Route(f"{prefix}/models/{{model}}", self._get_model, methods=["GET"]),
         ]
@@ -176,7 +174,7 @@ class ChatCompletions:
                 await _stream(events, exchange, steps, include_usage=asked.includes_usage, issue=self.issue)
             else:
                 answered = await _whole(exchange, steps)
-                body = completion(answered, feedback_token=self.issue(answered))
+                body = completion(answered, feedback_token=self.issue(answered.project, answered.id))
                 await JSONResponse(body)(scope, receive, exchange.send)
         except InvalidInput as error:
             raise asked.blamed(error) from error
@@ -235,7 +233,7 @@ async def _stream(
                 async for step in steps:
                     if isinstance(step, Started):
                         exchange.facts["inference"] = step.inference.id
-                        token = issue(step.inference)
+                        token = issue(step.inference.project, step.inference.id)
                         chunks = Chunks(step.inference, include_usage=include_usage, feedback_token=token)
                         await events.send(chunks.first())
                     elif chunks and isinstance(step, Delta):

@@ -5,12 +5,11 @@ from datetime import timedelta
 from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from tidemill_core.application import SystemClock
 from tidemill_inference.deployments.ports import Deployments
-from tidemill_inference.openai_api.errors import FEEDBACK, FeedbackTokenRefused
-from tidemill_inference.openai_api.feedback import HttpFeedback
+from tidemill_inference.openai_api.feedback import RemoteFeedback
 from tidemill_inference.openai_api.routes import Answering, OpenAiApi
 from tidemill_inference.settings import InferenceSettings
+from tidemill_kit.http.feedback import HttpFeedback, feedback_tokens
 from tidemill_kit.http.server import HttpServer, server_of
-from tidemill_kit.http.signed_tokens import SignedTokens
 from tidemill_kit.service.backend import Backend
 
 
@@ -39,17 +38,9 @@ def _feedback(settings: InferenceSettings, backend: Backend) -> HttpFeedback:
     if settings.feedback_address:
         service = FeedbackServiceStub(backend.channel("feedback", settings.feedback_address, timeout_s=timeout_s))
     return HttpFeedback(
-        service=service,
-        timeout_s=timeout_s,
-        max_body_bytes=settings.max_body_bytes,
-        tokens=_feedback_tokens(settings),
+        rpcs=RemoteFeedback(service=service, timeout_s=timeout_s),
+        tokens=feedback_tokens(settings.feedback_token_key, lifetime=timedelta(days=settings.feedback_token_days)),
+        setting="INFERENCE_FEEDBACK_TOKEN_KEY",
         clock=SystemClock(),
+        max_body_bytes=settings.max_body_bytes,
     )
-
-
-def _feedback_tokens(settings: InferenceSettings) -> SignedTokens | None:
-    if settings.feedback_token_key is None:
-        return None
-    key = settings.feedback_token_key.get_secret_value().encode()
-    lifetime = timedelta(days=settings.feedback_token_days)
-    return SignedTokens(purpose=FEEDBACK, key=key, lifetime=lifetime, refusal=FeedbackTokenRefused)
