@@ -9,6 +9,8 @@ from typing import Generic, Protocol, TypeVar
 
 from tidemill_core.aggregate import Aggregate
 
+MAX_LEEWAY = timedelta(seconds=60)
+"""The longest that a credential may be accepted beyond its expiry, for clocks that differ."""
 NAMESPACE = uuid.UUID("6f1c4a0e-3a5b-5d0f-9c55-7a3e0c1d2b60")
 """Root of every derived id of Tidemill; changing it would rename everything that exists."""
 

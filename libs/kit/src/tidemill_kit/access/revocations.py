@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ValidationError, field_validator
 
+from tidemill_core.application import MAX_LEEWAY
 from tidemill_kit.access.errors import CredentialRevoked, KeysUnavailable
 from tidemill_kit.access.tokens import ANY_PROJECT, Claims
 
@@ -19,8 +20,6 @@ TOPIC = "tidemill.monitor.access.v1"
 _SWEEP_AT = 1024
 """After so many records those that have expired are removed."""
 _FOREVER = float("inf")
-_KEPT_S = 60.0
-"""How much longer they count: a token is taken beyond its expiry for the leeway, which is no more than this."""
 
 
 class Kind(StrEnum):
@@ -124,7 +123,7 @@ class Revocations:
             return False
         of_project = revocation.kind is Kind.PROJECT
         expire_time = None if of_project else revocation.expire_time
-        expires_at = _FOREVER if expire_time is None else expire_time.timestamp() + _KEPT_S
+        expires_at = _FOREVER if expire_time is None else expire_time.timestamp() + MAX_LEEWAY.total_seconds()
         key = (revocation.kind, revocation.project, "" if of_project else revocation.id)
         entry = _Entry(_FOREVER if of_project else revocation.revoke_time.timestamp(), expires_at)
         self._entries[key] = entry.joined(self._entries.get(key))

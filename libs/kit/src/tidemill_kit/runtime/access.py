@@ -6,9 +6,9 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
+from tidemill_core.application import MAX_LEEWAY
 from tidemill_kit.runtime.separated import Separated
 
-_MAX_LEEWAY_S = 60
 _SCHEMES = ("https://", "http://", "file:/")
 
 
@@ -21,7 +21,7 @@ class AccessSettings(BaseSettings):
     credential is needed, and the project that a call names is believed."""
     access_audience: str = Field("tidemill", min_length=1)
     """What a token's audience must contain."""
-    access_leeway_s: float = Field(30.0, ge=0, le=_MAX_LEEWAY_S)
+    access_leeway_s: float = Field(30.0, ge=0, le=MAX_LEEWAY.total_seconds())
     """How far clocks may differ."""
     access_max_lifetime_s: float = Field(86400.0, ge=60)
     """The longest lifetime of tokens of all issuers but the first; monitor keeps revocations of people as long."""

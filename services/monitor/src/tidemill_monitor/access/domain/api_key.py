@@ -7,13 +7,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from tidemill_core.aggregate import Aggregate
+from tidemill_core.application import MAX_LEEWAY
 from tidemill_core.errors import Violation
 from tidemill_core.resources import label_violations, refuse, slug_violations
 from tidemill_monitor.access.domain.names import Limits, rpc_violations
 from tidemill_monitor.access.domain.revocations import CredentialKind, CredentialsWereRevoked
 
-LONGEST_LEEWAY = timedelta(seconds=60)
-"""Services may take a key so long after its expiry, for clocks that differ."""
 SHORTEST = timedelta(minutes=1)
 _DAY = timedelta(days=1)
 _PUBLIC_KEY = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -50,7 +49,7 @@ class ApiKey(Aggregate):
         if self.revoke_time is not None:
             return
         self.revoke_time = now
-        if now >= self.expire_time + LONGEST_LEEWAY:
+        if now >= self.expire_time + MAX_LEEWAY:
             return
         self.pending.append(
             CredentialsWereRevoked(
