@@ -8,7 +8,7 @@ from tidemill.rag.v1.collection_service_pb2_grpc import add_CollectionServiceSer
 from tidemill.rag.v1.retrieval_service_pb2_grpc import add_RetrievalServiceServicer_to_server
 from tidemill_core.application import SystemClock
 from tidemill_kit.access.access import Access
-from tidemill_kit.access.grants import Shared
+from tidemill_kit.access.grants import Shared, SharedNames
 from tidemill_kit.service.app import App, Worker
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
@@ -138,9 +138,6 @@ def _collection_service(parts: Parts, enqueue: Enqueue) -> GrpcCollectionService
 def _retrieval_service(
     settings: RagSettings, parts: Parts, stale: StalePoints, access: Access | None
 ) -> GrpcRetrievalService:
-    def shared(project: str, name: str) -> tuple[str, str] | None:
-        return access.grants.resolve(project, Shared.COLLECTION, name) if access is not None else (project, name)
-
     search = Search(
         collections=parts.collections,
         ledger=parts.ledger,
@@ -148,6 +145,6 @@ def _retrieval_service(
         models=parts.models,
         sweep=stale.enqueue,
         max_characters=settings.max_query_characters,
-        shared=shared,
+        shared=SharedNames(access.grants if access else None, Shared.COLLECTION),
     )
     return GrpcRetrievalService(search=search)

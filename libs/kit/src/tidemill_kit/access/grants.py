@@ -1,5 +1,6 @@
 """What projects let one another read: grants, read with the revocations from the same compacted topic."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 from pydantic import BaseModel, ValidationError, field_validator
@@ -67,3 +68,15 @@ class Grants:
             return project, resource
         allowed = (project, kind, owner, resource) in self._given and not self._revocations.deleted(owner)
         return (owner, resource) if allowed else None
+
+
+@dataclass(frozen=True, slots=True)
+class SharedNames:
+    """The names that a project has for things of one kind; without grants (no credentials are demanded) its own."""
+
+    grants: Grants | None
+    kind: Shared
+
+    def __call__(self, project: str, name: str) -> tuple[str, str] | None:
+        """See `Grants.resolve`."""
+        return (project, name) if self.grants is None else self.grants.resolve(project, self.kind, name)

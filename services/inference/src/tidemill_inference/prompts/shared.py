@@ -4,7 +4,7 @@ from tidemill_core.application import Page, PageRequest
 from tidemill_inference.errors import PromptNotFound
 from tidemill_inference.prompts.domain.prompt import Prompt
 from tidemill_inference.prompts.ports import Prompts
-from tidemill_kit.access.grants import Grants, Shared
+from tidemill_kit.access.grants import Grants, Shared, SharedNames
 
 
 class SharedPrompts:
@@ -12,11 +12,11 @@ class SharedPrompts:
 
     def __init__(self, prompts: Prompts, grants: Grants | None) -> None:
         self._prompts = prompts
-        self._grants = grants
+        self._named = SharedNames(grants, Shared.PROMPT)
 
     async def get(self, project: str, name: str, /) -> Prompt:
         """See `ReadPrompts.get`."""
-        found = (project, name) if self._grants is None else self._grants.resolve(project, Shared.PROMPT, name)
+        found = self._named(project, name)
         if found is None:
             raise PromptNotFound(name)
         try:
