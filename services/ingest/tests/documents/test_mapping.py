@@ -88,13 +88,15 @@ def test_a_document_is_stored_under_the_names_that_it_always_had() -> None:
         steps=(Step(time=NOON, happened=DocumentStep.INGESTED, submission_id="e1", version=1, seq=1),),
     )
 
-    assert DOCUMENTS.encode(document) == {**STORED, "writer": ""}
+    versions = [{**each, "restricted": None} for each in STORED["versions"]]
+    assert DOCUMENTS.encode(document) == {**STORED, "versions": versions, "writer": "", "deleter": ""}
     assert DOCUMENTS.decode(identity, STORED, 1) == document
 
 
 def test_what_is_not_sent_of_a_document_is_what_was_left_out_on_purpose() -> None:
-    assert unsent(document_pb2.Document, Document) == {"labels", "revision", "versions", "steps", "keep", "writer"}
-    assert unsent(document_pb2.DocumentVersion, Version) == {"superseded_at", "text"}
+    kept = {"labels", "revision", "versions", "steps", "keep", "writer", "deleter"}
+    assert unsent(document_pb2.Document, Document) == kept
+    assert unsent(document_pb2.DocumentVersion, Version) == {"superseded_at", "text", "restricted"}
     assert unsent(document_pb2.Provenance, Provenance) == {"submission", "masking"}
     assert unsent(document_pb2.Rejection, Rejection) == set()
     assert unsent(document_service_pb2.DocumentStep, Step) == {"seq", "times"}

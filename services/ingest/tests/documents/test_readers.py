@@ -101,3 +101,43 @@ async def test_a_tombstone_whose_readers_were_erased_is_for_those_who_manage_all
     with pytest.raises(DocumentNotFound):
         await ingest.reading.get(BOB, DocumentName(id=secret))
     assert (await ingest.reading.get(OPERATOR, DocumentName(id=secret))).id == secret
+
+
+async def test_a_document_for_everyone_stays_one_after_its_text_was_erased() -> None:
+    ingest, _ = await filled()
+    named = DocumentName(source="cms", key="open/1")
+    await ingest.delete(CONNECTOR, replace(deletion(key="open/1"), erase=True))
+
+    assert not (await ingest.reading.get(BOB, named)).versions[-1].restricted
+    await ingest.accept(BOB, submitted("Holidays again", of=spec("open/1")))
+    assert (await ingest.reading.get(READER, named)).writer == BOB.subject
+
+
+async def test_an_expired_version_of_which_nothing_is_known_counts_as_restricted() -> None:
+    ingest, _ = await filled()
+    document = await ingest.delete(CONNECTOR, replace(deletion(key="open/1"), erase=True))
+    document.versions = tuple(replace(each, restricted=None) for each in document.versions)  # as stored before
+
+    assert not document.readable_by(BOB)
+    assert document.readable_by(OPERATOR)
+
+
+@pytest.mark.parametrize("caller", [READER, CONNECTOR])
+@pytest.mark.parametrize("erase", [True, False])
+async def test_a_retried_deletion_is_answered_as_the_first_time(caller: Caller, *, erase: bool) -> None:
+    ingest, secret = await filled()
+    by_key = deletion(key="hr/1", erase=erase, request_id="r-2")
+    by_id = replace(deletion(key="hr/1", erase=erase, request_id="r-1"), name=DocumentName(id=secret))
+    for command in (by_id, by_key):
+        first = await ingest.delete(caller, command)
+
+        assert await ingest.delete(caller, command) == first
+
+
+async def test_nobody_else_is_shown_the_tombstone_by_the_same_request() -> None:
+    ingest, _ = await filled()
+    command = deletion(key="hr/1", erase=True, request_id="r-1")
+    await ingest.delete(READER, command)
+
+    with pytest.raises(DocumentNotFound):
+        await ingest.delete(BOB, command)

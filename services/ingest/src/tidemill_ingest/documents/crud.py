@@ -162,6 +162,8 @@ class DeleteDocument:
         )
         if given_up := document.texts.given_up:
             await self.texts.delete(sorted(given_up))
+        if not document.readable_by(caller):  # the same request again, after another caller's
+            raise DocumentNotFound(str(command.name))
         return document
 
     async def _fresh(self, caller: Caller, command: DeleteCommand) -> Document:
@@ -172,14 +174,21 @@ class DeleteDocument:
         return Document.new(caller.project, source.id, command.name.key, keep=self.limits.keep)
 
     def _change(self, caller: Caller, command: DeleteCommand, reason: str) -> Callable[[Document], None]:
-        now = self.clock.now()
+        now, deleter = self.clock.now(), caller.subject if caller.credential else ""
 
         def change(document: Document) -> None:
             is_new = document.state is DocumentState.NEW
             if (is_new and not command.unknown_too) or not document.readable_by(caller):
                 raise DocumentNotFound(str(command.name))
             check_etag(command.etag, document.version)
-            document.delete(command.submission, revision=command.revision, erase=command.erase, reason=reason, now=now)
+            document.delete(
+                command.submission,
+                revision=command.revision,
+                erase=command.erase,
+                reason=reason,
+                now=now,
+                deleter=deleter,
+            )
 
         return change
 

@@ -133,6 +133,8 @@ class Document(Aggregate):
     steps: tuple[Step, ...] = ()
     writer: str = ""
     """The subject of the credential that submitted the current version; "" for one of Kafka, or without credentials."""
+    deleter: str = ""
+    """The same of the one that deleted it last."""
     keep: Keep = field(default=Keep(versions=50, steps=100), repr=False)
     """A setting, not a state: it is not stored."""
 
@@ -152,15 +154,18 @@ class Document(Aggregate):
         """Return whether the caller may read it, or that version: its readers, its writer and those who manage all.
 
         The readers of the newest version count for older ones as well, and who wrote the newest need not have read
-        older ones. What remains of one whose text is gone names no readers any more, and is for those who manage all.
+        older ones. What remains of a restricted one whose text is gone names no readers any more, and is for those who
+        manage all, and for who deleted it.
         """
         if not self.versions or manages(caller):
             return True
         newest = self.versions[-1]
         if version is not None and version.number != newest.number and not reads(caller, version.readers):
             return False
-        wrote = bool(self.writer) and self.writer == caller.subject
-        return wrote or (newest.text is Text.KEPT and reads(caller, newest.readers))
+        own = {self.writer, self.deleter if self.state is DocumentState.DELETED else ""} - {""}
+        if newest.text is not Text.KEPT and newest.restricted is not False:
+            return caller.subject in own
+        return caller.subject in own or reads(caller, newest.readers)
 
     def reason_to_ignore(self, facts: SubmissionFacts) -> str:
         """Return why a submission would change nothing, or "" where it would."""
@@ -219,7 +224,16 @@ class Document(Aggregate):
         self.revision = max(self.revision, facts.revision)
         self._record_ignored(submission, why=why, now=now)
 
-    def delete(self, submission: Submission, *, revision: int, erase: bool, reason: str, now: datetime) -> None:
+    def delete(  # noqa: PLR0913 - a deletion, and where it came from
+        self,
+        submission: Submission,
+        *,
+        revision: int,
+        erase: bool,
+        reason: str,
+        now: datetime,
+        deleter: str = "",
+    ) -> None:
         """Leave a tombstone, also of what never existed, so that an older upsert that comes late stays out.
 
         With `erase` the text of every version up to the revision is given up, even where a newer one stays current.
@@ -235,7 +249,7 @@ class Document(Aggregate):
         if was_deleted and not erased:
             return self._record_ignored(submission, why="it is deleted already", now=now)
         self._supersede(now)
-        self.state = DocumentState.DELETED
+        self.state, self.deleter = DocumentState.DELETED, deleter
         self.pending.append(DocumentDeleted(occurred_at=now, erased=erase, submission=submission))
         self._step(DocumentStep.DELETED, submission, now=now, message=reason, seq=self._seq())
         return None

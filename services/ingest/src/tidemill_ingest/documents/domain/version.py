@@ -63,6 +63,8 @@ class Version:
     create_time: datetime
     superseded_at: datetime | None = None
     text: Text = Text.KEPT
+    restricted: bool | None = None
+    """Whether a version whose text is gone named readers; None where that is not known."""
 
     def superseded(self, now: datetime) -> "Version":
         """Return the version as it is once another one, or none, is current."""
@@ -70,4 +72,5 @@ class Version:
 
     def without_text(self, text: Text) -> "Version":
         """Return what stays of a version whose text is gone: its number, its size, its provenance."""
-        return replace(self, title="", uri="", readers=(), metadata={}, text=text)
+        restricted = bool(self.readers) if self.text is Text.KEPT else self.restricted
+        return replace(self, title="", uri="", readers=(), metadata={}, text=text, restricted=restricted)
