@@ -21,6 +21,7 @@ from tidemill_cli.output import (
     plain,
     progress,
     show,
+    stdout,
     table,
     word,
     writing,
@@ -97,11 +98,13 @@ def head(
     *,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write it to this file, for `verify`.")] = None,
     installation: InstallationOption = False,
+    size: SizeOption = 1000,
+    token: TokenOption = "",
 ) -> None:
-    """Show the last record's number and hash, and the anchors in the object store."""
+    """Show the last record's number and hash, and a page of the anchors in the object store, the newest first."""
 
     async def work(connection: Connection) -> dict[str, object]:
-        found = await Audit(connection, installation=installation).head()
+        found = await Audit(connection, installation=installation).head(size=size, token=token)
         return {"project": "" if installation else connection.project, **plain(found)}
 
     found = call(work)
@@ -116,6 +119,8 @@ def head(
     newest = anchors[-1] if anchors else {"seq": "none"}
     facts = {"records": found["seq"], "hash": found["hash"], "anchors": len(anchors)}
     show(found, card({**facts, "newest anchor": f"{newest['seq']} {newest.get('create_time', '')}".strip()}))
+    if found["next_page_token"] and not options().as_json:
+        stdout.print(f"earlier anchors: --page-token {found['next_page_token']}")
 
 
 @audit.command("verify")

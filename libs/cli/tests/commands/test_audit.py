@@ -75,7 +75,8 @@ class Monitor:
             self.asked.append(request)
             end, at = self.heads[-1], self.heads[9]
             anchor = pb.AuditAnchor(seq=at.seq, hash=at.hash)
-            return getattr(pb, reply)(seq=end.seq, hash=end.hash, anchors=[anchor])
+            more = "" if request.page_token else "before"
+            return getattr(pb, reply)(seq=end.seq, hash=end.hash, anchors=[anchor], next_page_token=more)
 
         return answer
 
@@ -131,6 +132,15 @@ async def test_an_export_is_verified_offline_with_its_anchors(
     assert verified.data["anchors"] == 2
     assert (people.code, "good records" in people.text) == (0, True)
     assert len(monitor.asked) == asked
+
+
+async def test_anchors_are_shown_a_page_at_a_time(terminal: Terminal, monitor: Monitor) -> None:
+    newest = await typed(terminal, "audit", "head", "--page-size", 5)
+    earlier = await typed(terminal, "audit", "head", "--installation", "--page-token", "before")
+
+    assert "--page-token before" in newest.text
+    assert (earlier.code, "--page-token" in earlier.text) == (0, False)
+    assert [(each.page_size, each.page_token) for each in monitor.asked] == [(5, ""), (1000, "before")]
 
 
 async def test_a_bad_record_is_named_and_the_exit_code_says_so(

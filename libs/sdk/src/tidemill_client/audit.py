@@ -41,10 +41,12 @@ class Audit:
                 chunk=piece.chunk, records=piece.records, total_records=piece.total_records
             )
 
-    async def head(self) -> pb.GetAuditHeadResponse:
-        """Return the end of the chain, and its newest anchors."""
-        found = await self._rpc("Get{}AuditHead")(self._request("Get{}AuditHead"))
-        return pb.GetAuditHeadResponse(seq=found.seq, hash=found.hash, anchors=found.anchors)
+    async def head(self, *, size: int = 0, token: str = "") -> pb.GetAuditHeadResponse:
+        """Return the end of the chain, and a page of its anchors: the newest, and by the token those before."""
+        request = self._request("Get{}AuditHead", page_size=size, page_token=token)
+        found = await self._rpc("Get{}AuditHead")(request)
+        anchors, next_token = found.anchors, found.next_page_token
+        return pb.GetAuditHeadResponse(seq=found.seq, hash=found.hash, anchors=anchors, next_page_token=next_token)
 
     def _rpc(self, name: str) -> Any:  # noqa: ANN401 - of either chain
         return getattr(self._connection.audit, name.format(self._kind))

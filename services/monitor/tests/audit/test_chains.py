@@ -3,13 +3,14 @@
 import asyncio
 import json
 from datetime import timedelta
+from itertools import combinations
 
 import pytest
 
 from services.monitor.tests.audit.harness import InMemoryAnchors, event_of, recorded
-from tidemill_core.application import PageRequest
+from tidemill_core.application import Page, PageRequest
 from tidemill_core.audit import GENESIS, Defect, Head, verify
-from tidemill_core.errors import InvalidInput
+from tidemill_core.errors import DependencyUnavailable, InvalidInput
 from tidemill_kit.store.mongo import Database
 from tidemill_monitor.audit.anchor_heads import AnchorHeads
 from tidemill_monitor.audit.append_record import AppendRecord
@@ -17,6 +18,8 @@ from tidemill_monitor.audit.domain import INSTALLATION, RecordFilter
 from tidemill_monitor.audit.mongo import MongoChains
 from tidemill_monitor.audit.read_records import ReadRecords
 from tidemill_testkit.clocks import NOON, FixedClock
+
+FILTERS = ("subject", "method", "resource")
 
 
 class Chained:
@@ -53,13 +56,13 @@ async def chained(database: Database) -> Chained:
 
 async def test_records_are_a_chain_that_its_export_proves(chained: Chained) -> None:
     await chained.calls(*range(1, 12))
-    head, _ = await chained.read.head("acme")
+    head, _ = await chained.read.head("acme", PageRequest())
     found = verify(await chained.export(), [head])
     assert (found.defect, found.records, found.last) == (None, 11, 11)
 
 
 async def test_a_chain_without_records_has_an_end_too(chained: Chained) -> None:
-    assert await chained.read.head("acme") == (Head(seq=0, hash=GENESIS), [])
+    assert await chained.read.head("acme", PageRequest()) == (Head(seq=0, hash=GENESIS), Page(items=[]))
     assert verify(await chained.export()).defect is None
 
 
@@ -146,19 +149,55 @@ async def test_records_are_chosen_by_subject_method_resource_and_time(chained: C
     assert (await chained.page(start_time=begin, end_time=end))[0] == ["call-3", "call-2"]
 
 
+@pytest.mark.parametrize("names", [names for size in range(4) for names in combinations(FILTERS, size)])
+async def test_a_page_of_any_filter_is_read_by_an_index(chained: Chained, names: tuple[str, ...]) -> None:
+    indexes = (await chained.database["audit_records"].index_information()).values()
+    fields = [[name for name, _ in index["key"]] for index in indexes]
+
+    assert ["chain", *names, "time", "seq"] in fields
+
+
 async def test_what_has_grown_is_anchored_once(chained: Chained) -> None:
     anchor = AnchorHeads(chains=chained.chains, anchors=chained.anchors, clock=FixedClock(), keep=None)
-    assert await anchor() == 0
+    assert (await anchor()).done == 0
     await chained.calls(1, 2)
     await chained.calls(1, project="globex")
-    assert (await anchor(), await anchor()) == (2, 0)
+    assert ((await anchor()).done, (await anchor()).done) == (2, 0)
     await chained.calls(3)
-    assert await anchor() == 1
+    assert (await anchor()).done == 1
 
-    head, anchors = await chained.read.head("acme")
+    head, page = await chained.read.head("acme", PageRequest())
+    anchors = page.items
     assert [each.seq for each in anchors] == [2, 3]
     assert verify(await chained.export(), [Head(seq=each.seq, hash=each.hash) for each in anchors]).defect is None
     assert anchors[-1].hash == head.hash
+
+
+async def test_a_chain_that_fails_keeps_those_behind_it_not_waiting(chained: Chained) -> None:
+    anchor = AnchorHeads(chains=chained.chains, anchors=chained.anchors, clock=FixedClock(), keep=timedelta(days=1))
+    for project in ("acme", "globex", "zeta"):
+        await chained.calls(1, project=project)
+    chained.anchors.failing = {"globex"}
+
+    anchored, forgotten = await anchor(), await anchor.forget()
+
+    assert (anchored.done, [*anchored.postponed]) == (2, ["globex"])
+    assert [*forgotten.postponed] == ["globex"]
+    assert [chain for chain, _, _ in chained.anchors.kept] == ["acme", "zeta"]
+    chained.anchors.failing = set()
+    assert (await anchor()).done == 1
+
+
+async def test_a_store_that_is_down_is_not_asked_for_every_chain(chained: Chained) -> None:
+    anchor = AnchorHeads(chains=chained.chains, anchors=chained.anchors, clock=FixedClock(), keep=None)
+    projects = {f"p{number:02}" for number in range(15)}
+    for project in projects:
+        await chained.calls(1, project=project)
+    chained.anchors.failing = projects
+
+    with pytest.raises(DependencyUnavailable):
+        await anchor()
+    assert chained.anchors.failed < len(projects)
 
 
 async def test_an_anchor_of_another_chain_of_that_name_deletes_nothing(chained: Chained) -> None:
@@ -168,7 +207,7 @@ async def test_an_anchor_of_another_chain_of_that_name_deletes_nothing(chained: 
     clock.advance(timedelta(days=41))
     await chained.calls(1, 2, 3)
 
-    assert await anchor.forget() == 0
+    assert (await anchor.forget()).done == 0
     assert verify(await chained.export(), []).first == 1
 
 
@@ -180,11 +219,11 @@ async def test_old_records_are_deleted_up_to_an_anchor_and_the_rest_stays_verifi
     chained.anchors.now = NOON + timedelta(days=30)
     await chained.calls(3, 4)
     await anchor()
-    assert await anchor.forget() == 0
+    assert (await anchor.forget()).done == 0
     clock.advance(timedelta(days=41))
-    assert await anchor.forget() == 2
+    assert (await anchor.forget()).done == 2
 
-    anchors = [Head(seq=each.seq, hash=each.hash) for each in await chained.anchors.list("acme")]
+    anchors = [Head(seq=each.seq, hash=each.hash) for each in chained.anchors.all("acme")]
     lines = await chained.export()
     assert (verify(lines, anchors).defect, verify(lines, anchors).first) == (None, 3)
     assert verify(lines, anchors[1:]).defect is Defect.MISSING

@@ -7,6 +7,7 @@ from typing import Any
 from tidemill.monitor.v1 import audit_service_pb2 as pb
 from tidemill.monitor.v1.audit_service_pb2_grpc import AuditServiceServicer
 from tidemill_core.application import PageRequest
+from tidemill_core.paging import MAX_PAGE_SIZE
 from tidemill_kit.grpc.requests import DEFAULT_PAGE_SIZE
 from tidemill_kit.grpc.server import current_caller
 from tidemill_monitor.audit.domain import INSTALLATION
@@ -35,9 +36,9 @@ class GrpcAuditService(AuditServiceServicer):
                 chunk=piece.chunk, records=piece.records, total_records=piece.total_records
             )
 
-    async def GetAuditHead(self, _request: pb.GetAuditHeadRequest, _context: object) -> pb.GetAuditHeadResponse:
+    async def GetAuditHead(self, request: pb.GetAuditHeadRequest, _context: object) -> pb.GetAuditHeadResponse:
         """See the contract."""
-        return pb.GetAuditHeadResponse(**await self._head(current_caller().project))
+        return pb.GetAuditHeadResponse(**await self._head(current_caller().project, request))
 
     async def ListInstallationAuditRecords(
         self, request: pb.ListInstallationAuditRecordsRequest, _context: object
@@ -55,10 +56,10 @@ class GrpcAuditService(AuditServiceServicer):
             )
 
     async def GetInstallationAuditHead(
-        self, _request: pb.GetInstallationAuditHeadRequest, _context: object
+        self, request: pb.GetInstallationAuditHeadRequest, _context: object
     ) -> pb.GetInstallationAuditHeadResponse:
         """See the contract."""
-        return pb.GetInstallationAuditHeadResponse(**await self._head(INSTALLATION))
+        return pb.GetInstallationAuditHeadResponse(**await self._head(INSTALLATION, request))
 
     async def _page(
         self, chain: str, request: pb.ListAuditRecordsRequest | pb.ListInstallationAuditRecordsRequest
@@ -67,6 +68,10 @@ class GrpcAuditService(AuditServiceServicer):
         found = await self.read.list(chain, filter_of(request.filter), page)
         return {"records": [*map(record_message, found.items)], "next_page_token": found.next_token}
 
-    async def _head(self, chain: str) -> dict[str, Any]:
-        head, anchors = await self.read.head(chain)
-        return {"seq": head.seq, "hash": head.hash, "anchors": [*map(anchor_message, anchors)]}
+    async def _head(
+        self, chain: str, request: pb.GetAuditHeadRequest | pb.GetInstallationAuditHeadRequest
+    ) -> dict[str, Any]:
+        page = PageRequest(size=request.page_size or MAX_PAGE_SIZE, token=request.page_token)
+        head, anchors = await self.read.head(chain, page)
+        found = [*map(anchor_message, anchors.items)]
+        return {"seq": head.seq, "hash": head.hash, "anchors": found, "next_page_token": anchors.next_token}

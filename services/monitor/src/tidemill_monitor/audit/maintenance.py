@@ -30,7 +30,9 @@ class AuditMaintenance:
                 async with self.leases.held(ANCHORS) as lease:
                     if lease is not None:
                         anchored, deleted = await self.anchor(), await self.anchor.forget()
-                        _log.info("audit_anchored", chains=anchored, deleted=deleted)
+                        _log.info("audit_anchored", chains=anchored.done, deleted=deleted.done)
+                        for chain, error in (*anchored.postponed.items(), *deleted.postponed.items()):
+                            _log.warning("audit_chain_postponed", chain=chain, reason=error.reason, why=error.message)
             except TidemillError as error:
                 _log.warning("audit_anchors_postponed", reason=error.reason, why=error.message)
             await asyncio.sleep(self.interval_s)

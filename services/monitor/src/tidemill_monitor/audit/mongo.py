@@ -8,6 +8,7 @@ left behind is caught up with by the next record.
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from itertools import combinations
 
 from tidemill_core.application import Page, PageRequest
 from tidemill_core.audit import GENESIS, Head, Record, canonical, hash_of
@@ -34,9 +35,10 @@ class MongoChains:
         with translated():
             await self._records.create_index([("chain", 1), ("event", 1)], unique=True)
             await self._records.create_index([("chain", 1), ("seq", 1)], unique=True)
-            for fields in ([], *([each] for each in _FILTERS)):
-                names = ["chain", *fields, "time", "seq"]
-                await self._records.create_index([(each, 1) for each in names])
+            for size in range(len(_FILTERS) + 1):
+                for fields in combinations(_FILTERS, size):
+                    names = ["chain", *fields, "time", "seq"]
+                    await self._records.create_index([(each, 1) for each in names])
 
     async def append(self, chain: str, event: str, record: Record) -> bool:
         """See `Chains.append`."""

@@ -57,8 +57,15 @@ class Anchors(Protocol):
         """Keep an end, unless it is kept already."""
         ...
 
-    async def list(self, chain: str) -> Sequence[Anchor]:
-        """Return all anchors of a chain, by number."""
+    async def page(self, chain: str, page: PageRequest, *, end: int) -> Page[Anchor]:
+        """Return a page of a chain's anchors, by number; the first page has the newest, the next one those before.
+
+        `end` is the number of the chain's last record, by which the newest are found.
+
+        Raises:
+            InvalidInput: the page's size or token is not usable.
+
+        """
         ...
 
     async def newest_before(self, chain: str, time: datetime, *, first: int) -> Anchor | None:

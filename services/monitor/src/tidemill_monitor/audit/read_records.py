@@ -1,6 +1,6 @@
 """Read a chain: a page of it, all of it, and its end with the anchors."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from tidemill_core.application import Page, PageRequest
@@ -8,7 +8,6 @@ from tidemill_core.audit import Head, header_of, line_of
 from tidemill_monitor.audit.domain import INSTALLATION, Anchor, ChainedRecord, RecordFilter
 from tidemill_monitor.audit.ports import Anchors, Chains
 
-MAX_ANCHORS = 1000
 _MAX_PIECE = 512 * 1024
 
 
@@ -32,10 +31,10 @@ class ReadRecords:
         """Return a page of records, the newest first."""
         return await self.chains.page(chain, chosen, page)
 
-    async def head(self, chain: str) -> tuple[Head, Sequence[Anchor]]:
-        """Return the end, and the newest anchors."""
-        anchors = await self.anchors.list(chain)
-        return await self.chains.head(chain), anchors[-MAX_ANCHORS:]
+    async def head(self, chain: str, page: PageRequest) -> tuple[Head, Page[Anchor]]:
+        """Return the end, and a page of anchors: the newest, then those before."""
+        head = await self.chains.head(chain)
+        return head, await self.anchors.page(chain, page, end=head.seq)
 
     async def export(self, chain: str) -> AsyncIterator[Piece]:
         """Yield the lines of a whole chain, as far as it goes now."""

@@ -207,12 +207,21 @@ class GetAuditHeadRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Optional. Maximum anchors per page, at most 1000, which is also the default."""
+    page_token: _builtins.str
+    """Optional. The token from the previous page, for the anchors before those."""
     def __init__(
         self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -227,13 +236,16 @@ class GetAuditHeadResponse(_message.Message):
     SEQ_FIELD_NUMBER: _builtins.int
     HASH_FIELD_NUMBER: _builtins.int
     ANCHORS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """Output only. The number of the last record; 0 of a chain without records."""
     hash: _builtins.str
     """Output only. Its hash."""
+    next_page_token: _builtins.str
+    """Output only. The token for the anchors before these; empty where there are none."""
     @_builtins.property
     def anchors(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditAnchor]:
-        """Output only. The newest anchors, at most 1000, by number."""
+        """Output only. The newest anchors, or those before the previous page, by number."""
 
     def __init__(
         self,
@@ -241,10 +253,11 @@ class GetAuditHeadResponse(_message.Message):
         seq: _builtins.int = ...,
         hash: _builtins.str = ...,
         anchors: _abc.Iterable[Global___AuditAnchor] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "hash", b"hash", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "hash", b"hash", "next_page_token", b"next_page_token", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -363,12 +376,21 @@ class GetInstallationAuditHeadRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Optional. Maximum anchors per page, at most 1000, which is also the default."""
+    page_token: _builtins.str
+    """Optional. The token from the previous page, for the anchors before those."""
     def __init__(
         self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -383,13 +405,16 @@ class GetInstallationAuditHeadResponse(_message.Message):
     SEQ_FIELD_NUMBER: _builtins.int
     HASH_FIELD_NUMBER: _builtins.int
     ANCHORS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """Output only. The number of the last record; 0 of a chain without records."""
     hash: _builtins.str
     """Output only. Its hash."""
+    next_page_token: _builtins.str
+    """Output only. The token for the anchors before these; empty where there are none."""
     @_builtins.property
     def anchors(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditAnchor]:
-        """Output only. The newest anchors, at most 1000, by number."""
+        """Output only. The newest anchors, or those before the previous page, by number."""
 
     def __init__(
         self,
@@ -397,10 +422,11 @@ class GetInstallationAuditHeadResponse(_message.Message):
         seq: _builtins.int = ...,
         hash: _builtins.str = ...,
         anchors: _abc.Iterable[Global___AuditAnchor] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "hash", b"hash", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "hash", b"hash", "next_page_token", b"next_page_token", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
