@@ -134,7 +134,7 @@ async def test_a_retried_deletion_is_answered_as_the_first_time(caller: Caller, 
         assert await ingest.delete(caller, command) == first
 
 
-async def test_nobody_else_is_shown_the_tombstone_by_the_same_request() -> None:
+async def test_another_caller_is_not_shown_the_tombstone_by_the_same_request() -> None:
     ingest, _ = await filled()
     command = deletion(key="hr/1", erase=True, request_id="r-1")
     await ingest.delete(READER, command)
