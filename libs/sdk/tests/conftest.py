@@ -7,6 +7,7 @@ import pytest
 
 from libs.sdk.tests.fakes import FakeTidemill
 from tidemill_client import Addresses, Tidemill
+from tidemill_testkit.access import admin_token
 
 SIZE = 2_000_000
 
@@ -34,5 +35,5 @@ async def services() -> AsyncIterator[FakeTidemill]:
 @pytest.fixture
 async def tidemill(services: FakeTidemill) -> AsyncIterator[Tidemill]:
     addresses = Addresses(services={name: f"127.0.0.1:{port}" for name, port in services.ports.items()})
-    async with Tidemill("acme", addresses) as client:
+    async with Tidemill("acme", addresses, credential=admin_token) as client:
         yield client

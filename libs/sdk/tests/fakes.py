@@ -25,6 +25,7 @@ from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound, 
 from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.grpc.server import GrpcServer, Registration, current_caller
 from tidemill_kit.runtime.settings import ServiceSettings
+from tidemill_testkit.access import access_of
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.stubs.inference import StubDeployments, StubInferences
 from tidemill_testkit.stubs.rag import StubPassage, StubRag
@@ -213,7 +214,7 @@ class FakeTidemill:
         }
         for service, servicers in made.items():
             status: Registration = (add_StatusServiceServicer_to_server, FakeStatus(service))
-            server = GrpcServer(fake_settings(), [*servicers, status], audit=RecordedCalls())
+            server = GrpcServer(fake_settings(), [*servicers, status], access=access_of(), audit=RecordedCalls())
             await server.start()
             self.ports[service] = server.port
             self._servers.append(server)

@@ -10,6 +10,7 @@ from tidemill.monitor.v1.access_pb2 import API_KEY_STATE_REVOKED, Project, Role,
 from tidemill_client import Tidemill
 from tidemill_client.access import KeyWithoutToken
 from tidemill_core.errors import NotFound
+from tidemill_testkit.access import admin_token
 
 AT = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -25,7 +26,7 @@ async def running() -> AsyncIterator[Running]:
 
 @pytest.fixture
 async def client(running: Running) -> AsyncIterator[Tidemill]:
-    async with Tidemill("acme", running.addresses()) as client:
+    async with Tidemill("acme", running.addresses(), credential=admin_token) as client:
         yield client
 
 

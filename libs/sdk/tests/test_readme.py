@@ -14,6 +14,7 @@ from tidemill.evaluator.v1.evaluation_service_pb2 import GetEvaluationResponse
 from tidemill.inference.v1.rollout_pb2 import ROLLOUT_STATE_PROMOTED
 from tidemill.trainer.v1.training_pb2 import TRAINING_RUN_STATE_SUCCEEDED
 from tidemill.trainer.v1.training_service_pb2 import GetTrainingRunResponse
+from tidemill_testkit.access import admin_token
 
 README = Path(__file__).parents[1] / "README.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
@@ -38,6 +39,7 @@ def harness(services: FakeTidemill, folder: Path, tmp_path: Path, monkeypatch: p
     (tmp_path / "models").mkdir()
     folder.rename(tmp_path / "models" / "smollm2")
     services.ingest.limit = 20
+    monkeypatch.setenv("TIDEMILL_CREDENTIAL", admin_token())
     for name, port in services.ports.items():
         monkeypatch.setenv(f"TIDEMILL_{name.upper()}_ADDRESS", f"127.0.0.1:{port}")
     return tmp_path

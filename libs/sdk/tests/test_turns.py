@@ -15,6 +15,7 @@ from tidemill.trainer.v1 import training_service_pb2 as tr_rpc
 from tidemill.trainer.v1.training_pb2 import TRAINING_RUN_STATE_SUCCEEDED
 from tidemill_client import Rater, Tidemill
 from tidemill_core.errors import DeadlineExceeded
+from tidemill_testkit.access import admin_token
 
 if TYPE_CHECKING:
     from tidemill.feedback.v1.feedback_pb2 import Feedback
@@ -33,7 +34,7 @@ async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
 
 @pytest.fixture
 async def client(running: Running) -> AsyncIterator[Tidemill]:
-    async with Tidemill("acme", running.addresses()) as opened:
+    async with Tidemill("acme", running.addresses(), credential=admin_token) as opened:
         yield opened
 
 

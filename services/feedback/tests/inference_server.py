@@ -6,6 +6,7 @@ from tidemill.inference.v1 import inference_service_pb2 as pb
 from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from tidemill_feedback.settings import FeedbackSettings
 from tidemill_kit.grpc.server import GrpcServer
+from tidemill_testkit.access import access_of
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.stubs.inference import StubDeployments, StubInferences, message_of
 
@@ -17,7 +18,10 @@ class InferenceServer:
         deployments = StubDeployments()  # type: ignore[abstract]  # only records are read
         self._inferences = StubInferences(deployments)  # type: ignore[abstract]  # it has what feedback calls
         self._server = GrpcServer(
-            settings(), [(add_InferenceServiceServicer_to_server, self._inferences)], audit=RecordedCalls()
+            settings(),
+            [(add_InferenceServiceServicer_to_server, self._inferences)],
+            access=access_of(),
+            audit=RecordedCalls(),
         )
 
     @property

@@ -22,7 +22,6 @@ from tidemill.feedback.v1.feedback_service_pb2_grpc import (
     add_FeedbackServiceServicer_to_server,
 )
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Unauthenticated
-from tidemill_core.grpc.client import open_channel
 from tidemill_feedback.curations.grpc import GrpcCurationService
 from tidemill_feedback.errors import FeedbackNotFound
 from tidemill_feedback.reactions.grpc import GrpcFeedbackService
@@ -31,6 +30,7 @@ from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.store import mongo
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_local import Addresses
+from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.stack import unique_name
 
@@ -82,10 +82,11 @@ async def open_api(harness: FeedbackHarness) -> AsyncIterator[ApiClient]:
             (add_FeedbackServiceServicer_to_server, service),
             (add_CurationServiceServicer_to_server, GrpcCurationService(curations=harness.crud)),
         ],
+        access=access_of(),
         audit=RecordedCalls(),
     )
     await server.start()
-    async with open_channel(f"127.0.0.1:{server.port}", project="acme") as channel:
+    async with admin_channel(f"127.0.0.1:{server.port}", project="acme") as channel:
         yield ApiClient(
             harness=harness,
             port=server.port,
@@ -187,7 +188,7 @@ async def test_an_unknown_inference_is_not_found_and_calls_without_a_project_are
     with pytest.raises(NotFound) as refused:
         await api.submit(metric="rating", number=1)
     assert refused.value.reason == "INFERENCE_NOT_FOUND"
-    async with open_channel(f"127.0.0.1:{api.port}", project="No project") as channel:
+    async with admin_channel(f"127.0.0.1:{api.port}", project="No project") as channel:
         with pytest.raises(Unauthenticated):
             await FeedbackServiceStub(channel).ListFeedback(pb.ListFeedbackRequest())
 

@@ -8,7 +8,6 @@ import pytest
 from services.ingest.tests.datasets.fakes import Datasets
 from services.ingest.tests.fakes import Ingest
 from tidemill.ingest.v1 import dataset_service_pb2_grpc, document_service_pb2_grpc, source_service_pb2_grpc
-from tidemill_core.grpc.client import open_channel
 from tidemill_ingest.datasets.grpc import DatasetServicer
 from tidemill_ingest.documents.grpc import DocumentServicer
 from tidemill_ingest.documents.uploads import Uploads
@@ -20,6 +19,7 @@ from tidemill_kit.grpc.uploads import Patience, UploadPlaces
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_local import Addresses
+from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.stack import unique_name
@@ -104,14 +104,15 @@ async def client() -> AsyncIterator[ApiClient]:
             (source_service_pb2_grpc.add_SourceServiceServicer_to_server, sources),
             (dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server, datasets),
         ],
+        access=access_of(),
         audit=RecordedCalls(),
     )
     await server.start()
     address = f"127.0.0.1:{server.port}"
     async with (
-        open_channel(address, project="acme") as channel,
-        open_channel(address, project="globex") as other,
-        open_channel(address, project="No project") as anonymous,
+        admin_channel(address, project="acme") as channel,
+        admin_channel(address, project="globex") as other,
+        admin_channel(address, project="No project") as anonymous,
     ):
         yield ApiClient(
             ingest=ingest,

@@ -11,6 +11,7 @@ from libs.cli.tests.commands.answers import ANSWERS, declared
 from libs.cli.tests.loop.running import Running
 from tidemill_cli.main import app
 from tidemill_cli.output import stderr, stdout
+from tidemill_testkit.access import admin_token
 
 WIDTH = 200
 """Of the terminal: no table is broken."""
@@ -62,4 +63,4 @@ def terminal(running: Running, monkeypatch: pytest.MonkeyPatch) -> Terminal:
     monkeypatch.setattr("tidemill_client.waiting.POLL_S", 0.01)
     addresses = running.addresses().services
     environment = {f"TIDEMILL_{name.upper()}_ADDRESS": address for name, address in addresses.items()}
-    return Terminal({**environment, "TIDEMILL_PROJECT": "acme"})
+    return Terminal({**environment, "TIDEMILL_PROJECT": "acme", "TIDEMILL_CREDENTIAL": admin_token()})

@@ -7,6 +7,7 @@ from structlog.testing import capture_logs
 
 from libs.cli.tests.commands.conftest import Said, Terminal
 from libs.sdk.tests.fakes import FakeTidemill
+from tidemill_testkit.access import admin_token
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ async def services() -> AsyncIterator[FakeTidemill]:
 def typed(services: FakeTidemill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Terminal:
     monkeypatch.chdir(tmp_path)
     addresses = {f"TIDEMILL_{name.upper()}_ADDRESS": f"127.0.0.1:{port}" for name, port in services.ports.items()}
-    return Terminal({**addresses, "TIDEMILL_PROJECT": "acme"})
+    return Terminal({**addresses, "TIDEMILL_PROJECT": "acme", "TIDEMILL_CREDENTIAL": admin_token()})
 
 
 async def test_adding_a_folder_says_what_was_skipped_and_fails_unless_that_is_allowed(

@@ -5,6 +5,7 @@ import pytest
 
 from libs.cli.tests.loop.running import Running
 from tidemill_client.connection import Connection
+from tidemill_testkit.access import admin_token
 
 LOOP = """\
 apiVersion: tidemill.dev/v1
@@ -83,5 +84,5 @@ async def running() -> AsyncIterator[Running]:
 
 @pytest.fixture
 async def connection(running: Running) -> AsyncIterator[Connection]:
-    async with Connection("acme", running.addresses()) as opened:
+    async with Connection("acme", running.addresses(), credential=admin_token) as opened:
         yield opened

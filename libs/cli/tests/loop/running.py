@@ -15,6 +15,7 @@ from tidemill_client import Addresses
 from tidemill_client.connection import SERVICES
 from tidemill_core.errors import NotFound
 from tidemill_kit.grpc.server import GrpcServer
+from tidemill_testkit.access import access_of
 from tidemill_testkit.audit import RecordedCalls
 
 STREAMS = {
@@ -59,7 +60,9 @@ class Running:
         for name in self.answers:
             module, _, method = name.partition(":")
             further.setdefault(module, {})[method] = self._answering(name)
-        self._server = GrpcServer(fake_settings(), servicers(self.keepers, further), audit=RecordedCalls())
+        self._server = GrpcServer(
+            fake_settings(), servicers(self.keepers, further), access=access_of(), audit=RecordedCalls()
+        )
         await self._server.start()
 
     async def stop(self) -> None:

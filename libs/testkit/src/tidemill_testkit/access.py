@@ -2,15 +2,20 @@
 
 import base64
 import json
+import tempfile
 import time
 import uuid
 from collections.abc import Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import grpc
 from joserfc import jws
 from joserfc.jwk import Key, OKPKey
 
+from tidemill_core.grpc.client import open_channel
+from tidemill_core.grpc.context import AUTHORIZATION, PROJECT
 from tidemill_kit.access.access import Access
 from tidemill_kit.access.authenticator import Authenticator
 from tidemill_kit.access.documents import key_set_of
@@ -90,9 +95,44 @@ class TestIssuer:
         return unsigned + _encoded(signature)
 
 
+@cache
+def installation() -> TestIssuer:
+    """Return the issuer of all servers in this run that name no other."""
+    return TestIssuer(Path(tempfile.mkdtemp(prefix="tidemill-issuer-")))
+
+
+@cache
+def admin_token() -> str:
+    """Return the credential of an admin of the installation, who may do anything in any project."""
+    return installation().token("*", "installation_admin")
+
+
+@cache
+def service_token(service: str) -> str:
+    """Return the credential of a service."""
+    return installation().service_token(service)
+
+
+def admin_headers(project: str) -> dict[str, str]:
+    """Return what a request of the admin sends."""
+    return {PROJECT: project, AUTHORIZATION: f"Bearer {admin_token()}"}
+
+
+def admin_channel(address: str, *, project: str = "", name: str = "", timeout_s: float = 10.0) -> grpc.aio.Channel:
+    """Return a channel of the admin."""
+    return open_channel(address, project=project, name=name, timeout_s=timeout_s, credential=admin_token)
+
+
+def service_channel(service: str, address: str, *, name: str = "", timeout_s: float = 10.0) -> grpc.aio.Channel:
+    """Return a channel as a service has it: of its own credential, on behalf of the caller of `acting_as`."""
+    credential = partial(service_token, service)
+    return open_channel(address, name=name, timeout_s=timeout_s, credential=credential, on_behalf=True)
+
+
 def access_of(*issuers: TestIssuer, revocations: Revocations | None = None) -> Access:
-    """Return what checks the tokens of these issuers, against revocations that were all read."""
-    keys = [IssuerKeys(each.issuer, key_set_of(each.issuer, f"file:{each.file}"), KeyTimes()) for each in issuers]
+    """Return what checks the tokens of these issuers, or of `installation`, against revocations that were all read."""
+    given = issuers or (installation(),)
+    keys = [IssuerKeys(each.issuer, key_set_of(each.issuer, f"file:{each.file}"), KeyTimes()) for each in given]
     known = Revocations() if revocations is None else revocations
     known.complete = True
     signing = SigningKeys(keys)

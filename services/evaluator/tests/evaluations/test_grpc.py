@@ -24,11 +24,11 @@ from tidemill_core.errors import (
     PreconditionFailed,
     Unauthenticated,
 )
-from tidemill_core.grpc.client import open_channel
 from tidemill_evaluator.app import GrpcEvaluationService
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.suites.grpc import GrpcSuiteService
 from tidemill_kit.grpc.server import GrpcServer
+from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
 
 
@@ -98,14 +98,15 @@ async def api() -> AsyncIterator[ApiClient]:
             (add_SuiteServiceServicer_to_server, suites),
             (add_EvaluationServiceServicer_to_server, servicer),
         ],
+        access=access_of(),
         audit=RecordedCalls(),
     )
     await server.start()
     address = f"127.0.0.1:{server.port}"
     async with (
-        open_channel(address, project="acme") as acme,
-        open_channel(address, project="globex") as globex,
-        open_channel(address, project="No project") as unauthenticated,
+        admin_channel(address, project="acme") as acme,
+        admin_channel(address, project="globex") as globex,
+        admin_channel(address, project="No project") as unauthenticated,
     ):
         yield ApiClient(
             evaluator=evaluator,

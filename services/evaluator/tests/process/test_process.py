@@ -19,13 +19,13 @@ from tidemill.evaluator.v1 import suite_pb2, suite_service_pb2
 from tidemill.evaluator.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
 from tidemill.evaluator.v1.suite_service_pb2_grpc import SuiteServiceStub
 from tidemill.ingest.v1 import dataset_pb2
-from tidemill_core.grpc.client import open_channel
 from tidemill_kit.events.cloudevents import CloudEvent, from_record, to_headers
 from tidemill_kit.events.kafka import Publisher, read_topic
 from tidemill_kit.events.records import OutgoingRecord
 from tidemill_kit.store.mongo import connect
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 from tidemill_local import Addresses
+from tidemill_testkit.access import admin_channel
 from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.crash_suite import outlives_a_kill
@@ -54,7 +54,7 @@ class Harness:
             pb.Requirement(suite="truth", metric="rouge_l", gain_above=-0.5),
         ]
         gate = pb.Gate(id="gate", deployment="helpdesk", candidate="lora", require=require)
-        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+        async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
             await SuiteServiceStub(channel).CreateSuite(suite_service_pb2.CreateSuiteRequest(suite=suite))
             await EvaluationServiceStub(channel).CreateGate(rpc.CreateGateRequest(gate=gate))
 
@@ -97,7 +97,7 @@ class Harness:
         await publisher.stop()
 
     async def evaluations(self) -> list[pb.Evaluation]:
-        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+        async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
             reply = await EvaluationServiceStub(channel).ListEvaluations(rpc.ListEvaluationsRequest())
         return list(reply.evaluations)
 
@@ -106,7 +106,7 @@ class Harness:
 
     async def worst(self, evaluation: str) -> list[pb.CaseResult]:
         request = rpc.ListCaseResultsRequest(evaluation=evaluation, page_size=3)
-        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+        async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
             return list((await EvaluationServiceStub(channel).ListCaseResults(request)).results)
 
     async def published(self) -> list[CloudEvent]:
@@ -149,12 +149,12 @@ class Evaluations:
 
     async def send(self, piece: str) -> None:
         request = rpc.StartEvaluationRequest(deployment="helpdesk", suites=["truth"], candidate=TUNED, request_id=piece)
-        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+        async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
             evaluation = (await EvaluationServiceStub(channel).StartEvaluation(request)).evaluation
         self.started[evaluation.id] = piece
 
     async def done(self) -> Sequence[str]:
-        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+        async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
             listed = await EvaluationServiceStub(channel).ListEvaluations(rpc.ListEvaluationsRequest())
         completed = [each.id for each in listed.evaluations if each.state == pb.EVALUATION_STATE_COMPLETED]
         return [self.started.get(each, each) for each in completed]

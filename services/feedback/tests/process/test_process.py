@@ -18,9 +18,9 @@ from tidemill.feedback.v1.curation_service_pb2 import CreateCurationRequest, Get
 from tidemill.feedback.v1.curation_service_pb2_grpc import CurationServiceStub
 from tidemill.feedback.v1.feedback_service_pb2 import ListFeedbackRequest, SubmitFeedbackRequest
 from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceStub
-from tidemill_core.grpc.client import open_channel
 from tidemill_kit.store.mongo import connect
 from tidemill_local import Addresses
+from tidemill_testkit.access import admin_channel
 from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.crash_suite import PIECES, outlives_a_kill
 from tidemill_testkit.polling import eventually
@@ -57,7 +57,7 @@ async def others(process: FeedbackProcess) -> AsyncIterator[Others]:
 
 
 async def submit(process: FeedbackProcess, project: str, *inferences: str) -> None:
-    async with open_channel(f"127.0.0.1:{process.port}", project=project) as channel:
+    async with admin_channel(f"127.0.0.1:{process.port}", project=project) as channel:
         for inference in inferences:
             feedback = feedback_pb2.Feedback(inference=inference, metric="correction")
             part = content_pb2.Part(text=f"{WORDS} about {inference}")
@@ -87,7 +87,7 @@ async def received(others: Others, topic: str, events: int) -> None:
 
 async def curate(process: FeedbackProcess, project: str) -> None:
     """Declare a curation that is complete with every five corrections."""
-    async with open_channel(f"127.0.0.1:{process.port}", project=project) as channel:
+    async with admin_channel(f"127.0.0.1:{process.port}", project=project) as channel:
         curation = curation_pb2.Curation(
             id="sft", dataset="helpdesk_sft", deployment="helpdesk", feedback=["correction"], new_examples=5
         )
@@ -115,7 +115,7 @@ async def test_corrections_of_both_channels_become_one_batch_and_after_a_kill_th
     await correct_by_events(others)
 
     async def waits() -> bool:
-        async with open_channel(f"127.0.0.1:{process.port}", project=project) as channel:
+        async with admin_channel(f"127.0.0.1:{process.port}", project=project) as channel:
             found = await FeedbackServiceStub(channel).ListFeedback(ListFeedbackRequest(inference="ahead"))
         return [each.state for each in found.feedback] == [feedback_pb2.FEEDBACK_STATE_PENDING]
 
@@ -144,7 +144,7 @@ async def test_corrections_of_both_channels_become_one_batch_and_after_a_kill_th
     await asyncio.to_thread(process.start)
 
     await received(others, CURATIONS, 2)
-    async with open_channel(f"127.0.0.1:{process.port}", project=project) as channel:
+    async with admin_channel(f"127.0.0.1:{process.port}", project=project) as channel:
         shown = await CurationServiceStub(channel).GetCuration(GetCurationRequest(id="sft"))
     assert (shown.curation.progress.completions, shown.curation.seq) == (2, 2)
     assert await completions_by_http(process, project) == 2
@@ -168,7 +168,7 @@ class Submissions:
         await submit(self.process, self.project, piece)
 
     async def done(self) -> Sequence[str]:
-        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+        async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
             listed = await FeedbackServiceStub(channel).ListFeedback(ListFeedbackRequest())
         return [each.inference for each in listed.feedback]
 

@@ -9,11 +9,11 @@ from services.feedback.tests.builders import ADA, EVE
 from services.feedback.tests.inference_server import InferenceServer
 from tidemill.inference.v1 import inference_pb2
 from tidemill_core.errors import NotFound
-from tidemill_core.grpc.client import open_channel
 from tidemill_feedback.curations.domain.example import PassageUse, Turn
 from tidemill_feedback.curations.inference import InferencePrompts
 from tidemill_feedback.errors import InferenceUnknown
 from tidemill_feedback.reactions.inference import InferenceAnswers
+from tidemill_testkit.access import service_channel
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ async def inference() -> AsyncIterator[InferenceServer]:
 
 @pytest.fixture
 async def channel(inference: InferenceServer) -> AsyncIterator[grpc.aio.Channel]:
-    async with open_channel(inference.address, name="inference") as channel:
+    async with service_channel("feedback", inference.address, name="inference") as channel:
         yield channel
 
 

@@ -27,7 +27,6 @@ from tidemill.inference.v1.inference_service_pb2_grpc import (
     add_InferenceServiceServicer_to_server,
 )
 from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed
-from tidemill_core.grpc.client import open_channel
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.grpc import GrpcDeploymentService
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
@@ -36,7 +35,7 @@ from tidemill_inference.generation.grpc import GrpcInferenceService
 from tidemill_inference.generation.show_prompt import ShowPrompt
 from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.server import GrpcServer
-from tidemill_testkit.access import TestIssuer, access_of
+from tidemill_testkit.access import TestIssuer, access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.stubs.inference import StubDeployments, StubInferences, message_of, text_of
 
@@ -100,7 +99,7 @@ class Real:
                 (add_DeploymentServiceServicer_to_server, deployments),
                 (add_InferenceServiceServicer_to_server, inferences),
             ],
-            access=access,
+            access=access or access_of(),
             audit=RecordedCalls(),
         )
 
@@ -108,7 +107,7 @@ class Real:
 @asynccontextmanager
 async def clients(port: int) -> AsyncIterator[Api]:
     address = f"127.0.0.1:{port}"
-    async with open_channel(address, project="acme") as acme, open_channel(address, project="globex") as globex:
+    async with admin_channel(address, project="acme") as acme, admin_channel(address, project="globex") as globex:
         yield Api(
             deployments=DeploymentServiceStub(acme),
             inferences=InferenceServiceStub(acme),

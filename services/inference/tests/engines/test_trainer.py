@@ -7,8 +7,8 @@ import grpc
 from services.inference.tests.fakes import ADA
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
-from tidemill_core.grpc.client import open_channel
 from tidemill_inference.engines.trainer import TrainerModels
+from tidemill_testkit.access import service_channel
 from tidemill_testkit.stubs.trainer import Context, StubModelRegistry
 
 FOLDER = model_pb2.ModelSource(folder=model_pb2.FolderSource())
@@ -53,7 +53,7 @@ async def known(source: model_pb2.ModelSource, *, recheck_s: float) -> AsyncIter
     add_ModelRegistryServiceServicer_to_server(registry, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with open_channel(f"127.0.0.1:{port}", name="trainer") as channel:
+    async with service_channel("inference", f"127.0.0.1:{port}", name="trainer") as channel:
         models = TrainerModels(channel, timeout_s=5, recheck_s=recheck_s)
         yield Known(registry=registry, server=server, models=models)
     await server.stop(None)

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import httpx
@@ -30,6 +31,7 @@ from tidemill_kit.http.feedback import HttpFeedback, TokenRefused
 from tidemill_kit.http.server import HttpServer
 from tidemill_kit.http.signed_tokens import SignedTokens
 from tidemill_kit.runtime.settings import ServiceSettings
+from tidemill_testkit.access import access_of, installation
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 
@@ -38,6 +40,12 @@ QUESTION = "How do I reset my Kestrel password?"
 MAX_BODY_BYTES = 4096
 BODY = {"model": "helpdesk", "messages": [{"role": "user", "content": QUESTION}]}
 PASSAGE = Passage(id="1", document="d-1", version=2, start=0, end=9, score=0.75, key="kb/1", text="Kestrels.")
+
+
+@cache
+def shop_key() -> str:
+    """Return the key of a product's backend in acme, which asks for its users."""
+    return installation().token("acme", "operator", subject="service_account:shop")
 
 
 class ApiSettings(ServiceSettings):
@@ -55,6 +63,7 @@ def settings() -> ApiSettings:
         "s3_secret_key": SecretStr("secret"),
         "log_format": "json",
         "log_level": "debug",
+        "access_issuers": (installation().setting,),
     }
     return ApiSettings(**given)
 
@@ -176,15 +185,22 @@ async def open_api(
             clock=FixedClock(),
             max_body_bytes=MAX_BODY_BYTES,
         ),
-        **{"max_body_bytes": MAX_BODY_BYTES, "stall_s": 10.0, "keep_alive_s": 10.0, **options},
+        **{
+            "access": access_of(),
+            "max_body_bytes": MAX_BODY_BYTES,
+            "stall_s": 10.0,
+            "keep_alive_s": 10.0,
+            **options,
+        },
     )
     server = HttpServer(api.app(), host="127.0.0.1", port=0, grace_s=1.0)
     await server.start()
     address = f"http://127.0.0.1:{server.port}"
+    headers = {"OpenAI-Project": "acme", "Authorization": f"Bearer {shop_key()}"}
     try:
         async with (
-            httpx.AsyncClient(base_url=address, headers={"OpenAI-Project": "acme"}, timeout=10) as http,
-            AsyncOpenAI(base_url=f"{address}/v1", api_key="none", project="acme", max_retries=0, timeout=10) as openai,
+            httpx.AsyncClient(base_url=address, headers=headers, timeout=10) as http,
+            AsyncOpenAI(base_url=f"{address}/v1", api_key=shop_key(), max_retries=0, timeout=10) as openai,
         ):
             yield ApiClient(server, http, openai)
     finally:

@@ -29,7 +29,7 @@ async def serving(
     issuer: TestIssuer, answers: ScriptedAnswers | None = None, revocations: Revocations | None = None
 ) -> AsyncIterator[ApiClient]:
     async with open_api(answers or ScriptedAnswers(), access=access_of(issuer, revocations=revocations)) as api:
-        del api.http.headers["openai-project"]
+        del api.http.headers["openai-project"], api.http.headers["authorization"]
         yield api
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,10 +10,8 @@ import pytest
 from services.inference.tests.openai_api.apis import TOKENS, ApiClient, Lines, ScriptedAnswers, open_api, settings
 from tidemill.feedback.v1 import feedback_pb2, feedback_service_pb2, feedback_service_pb2_grpc
 from tidemill_core.errors import InvalidInput, NotFound, TidemillError, Violation
-from tidemill_core.grpc.client import open_channel
-from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.server import GrpcServer, current_caller
-from tidemill_testkit.access import TestIssuer, access_of
+from tidemill_testkit.access import access_of, service_channel
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.clocks import NOON
 
@@ -68,15 +65,15 @@ class Feedback(feedback_service_pb2_grpc.FeedbackServiceServicer):
 
 
 @asynccontextmanager
-async def feedback_api(*, access: Access | None = None) -> AsyncIterator[tuple[ApiClient, Feedback]]:
+async def feedback_api() -> AsyncIterator[tuple[ApiClient, Feedback]]:
     feedback = Feedback()  # type: ignore[abstract] # what it lacks answers UNIMPLEMENTED
     registration = (feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server, feedback)
-    server = GrpcServer(settings(), [registration], audit=RecordedCalls())
+    server = GrpcServer(settings(), [registration], access=access_of(), audit=RecordedCalls())
     await server.start()
-    channel = open_channel(f"127.0.0.1:{server.port}", name="feedback", timeout_s=5)
+    channel = service_channel("inference", f"127.0.0.1:{server.port}", name="feedback", timeout_s=5)
     try:
         stub = feedback_service_pb2_grpc.FeedbackServiceStub(channel)
-        async with open_api(ScriptedAnswers(), feedback=stub, cors_origins=(SHOP,), access=access) as api:
+        async with open_api(ScriptedAnswers(), feedback=stub, cors_origins=(SHOP,)) as api:
             yield api, feedback
     finally:
         await channel.close()
@@ -144,8 +141,9 @@ async def test_what_feedback_refuses_is_reported_in_the_callers_own_words() -> N
 async def test_without_a_project_or_a_feedback_service_nothing_is_taken() -> None:
     reaction = {"inference": "i-1", "token": TOKEN, "metric": "rating", "number": 1}
     async with feedback_api() as (api, feedback):
-        unauthenticated = await api.http.post("/v1/feedback", json=reaction, headers={"OpenAI-Project": ""})
         large = await api.http.post("/v1/feedback", json={**reaction, "comment": "x" * 5000})
+        del api.http.headers["authorization"], api.http.headers["openai-project"]
+        unauthenticated = await api.http.post("/v1/feedback", json=reaction)
         assert not feedback.received
     async with open_api(ScriptedAnswers()) as api:
         unserved = await api.http.post("/v1/feedback", json=reaction)
@@ -235,7 +233,7 @@ async def test_the_person_who_asked_withdraws_a_reaction_and_a_repeated_request_
         ("f-3", {"Feedback-Token": TOKEN}, 403),
         ("f-4", {"Feedback-Token": TOKEN}, 403),
         ("f-9", {"Feedback-Token": TOKEN}, 404),
-        ("f-1", {"Feedback-Token": TOKEN, "OpenAI-Project": "other"}, 404),
+        ("f-1", {"Feedback-Token": TOKEN, "OpenAI-Project": "other"}, 403),
         ("f-1?request_id=" + "x" * 999, {"Feedback-Token": TOKEN}, 400),
     ],
 )
@@ -257,10 +255,9 @@ async def test_without_a_key_for_tokens_no_reaction_is_withdrawn() -> None:
     assert "INFERENCE_FEEDBACK_TOKEN_KEY" in refused.json()["error"]["message"]
 
 
-async def test_without_a_credential_an_absent_reaction_is_answered_as_a_wrong_token(tmp_path: Path) -> None:
-    issuer = TestIssuer(tmp_path)
-    shown = {"authorization": f"Bearer {issuer.token('acme', 'contributor')}"}
-    async with feedback_api(access=access_of(issuer)) as (api, _):
+async def test_without_a_credential_an_absent_reaction_is_answered_as_a_wrong_token() -> None:
+    async with feedback_api() as (api, _):
+        shown = {"authorization": api.http.headers.pop("authorization")}
         wrong, absent, credentialed = [
             await api.http.delete(f"/v1/feedback/{feedback}", headers={"Feedback-Token": TOKEN, **headers})
             for feedback, headers in (("f-2", {}), ("f-9", {}), ("f-9", shown))

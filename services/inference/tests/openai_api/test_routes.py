@@ -20,6 +20,7 @@ from services.inference.tests.openai_api.apis import (
     answered,
     inference,
     open_api,
+    shop_key,
 )
 from tidemill_core.application import Caller, Request, derived_id
 from tidemill_core.errors import (
@@ -177,17 +178,17 @@ async def test_the_models_are_the_projects_deployments() -> None:
     assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
 
 
-@pytest.mark.parametrize("headers", [{}, {"OpenAI-Project": ""}, {"OpenAI-Project": "Not A Slug"}])
+@pytest.mark.parametrize("headers", [{}, {"OpenAI-Project": "acme"}])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/v1/models/helpdesk"])
-async def test_a_call_without_a_project_is_answered_with_what_to_send(headers: dict[str, str], path: str) -> None:
+async def test_a_call_without_a_key_is_answered_with_what_to_send(headers: dict[str, str], path: str) -> None:
     answers = ScriptedAnswers()
     async with open_api(answers) as api, httpx.AsyncClient(base_url=api.http.base_url) as stranger:
         method = "POST" if path.endswith("completions") else "GET"
         response = await stranger.request(method, path, headers=headers, content=json.dumps(BODY).encode())
 
     error = response.json()["error"]
-    assert (response.status_code, error["type"], error["code"]) == (401, "authentication_error", "unauthenticated")
-    assert "OpenAI-Project" in error["message"]
+    assert (response.status_code, error["type"], error["code"]) == (401, "authentication_error", "credential_missing")
+    assert "authorization" in error["message"].lower()
     assert answers.asked == []
 
 
@@ -389,7 +390,8 @@ async def test_what_is_not_served_is_refused_in_openais_shape(method: str, path:
 async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
     async with open_api(ScriptedAnswers(), stall_s=0.2) as api:
         reader, writer = await asyncio.open_connection("127.0.0.1", api.server.port)
-        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nOpenAI-Project: acme\r\n"
+        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+        head += f"Authorization: Bearer {shop_key()}\r\n"
         writer.write(f"{head}Content-Length: 10\r\n\r\n{{".encode())
         answer = (await asyncio.wait_for(reader.read(), timeout=5)).decode()
         writer.close()

@@ -19,12 +19,12 @@ from tidemill.inference.v1 import (
     prompt_service_pb2_grpc,
 )
 from tidemill_core.errors import TidemillError
-from tidemill_core.grpc.client import open_channel
 from tidemill_inference.app import build_app
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.service.app import serve
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_local import Addresses
+from tidemill_testkit.access import admin_channel
 from tidemill_testkit.ports import free_port
 from tidemill_testkit.stack import unique_name
 from tidemill_testkit.stubs.rag import StubRag
@@ -96,7 +96,7 @@ async def running_inference(
         app = await build_app(settings, environment=environment or {})
         living = asyncio.create_task(serve(app, stop=stop))
         grpc_address = f"127.0.0.1:{settings.grpc_port}"
-        channel = open_channel(grpc_address, name="inference", project=project, timeout_s=60)
+        channel = admin_channel(grpc_address, name="inference", project=project, timeout_s=60)
         harness = Harness(
             project=project,
             data=settings.data_dir,
@@ -130,7 +130,7 @@ async def another_replica(harness: Harness, folder: Path) -> AsyncIterator[Harne
     stop = asyncio.Event()
     living = asyncio.create_task(serve(await build_app(settings, environment={}), stop=stop))
     address = f"127.0.0.1:{settings.grpc_port}"
-    channel = open_channel(address, name="inference", project=harness.project, timeout_s=60)
+    channel = admin_channel(address, name="inference", project=harness.project, timeout_s=60)
     replica = replace(
         harness,
         data=settings.data_dir,

@@ -18,10 +18,10 @@ from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStu
 from tidemill.inference.v1.prompt_pb2 import Prompt
 from tidemill.inference.v1.prompt_service_pb2 import CreatePromptRequest
 from tidemill.inference.v1.prompt_service_pb2_grpc import PromptServiceStub
-from tidemill_core.grpc.client import open_channel
 from tidemill_kit.store.mongo import connect
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_local import Addresses
+from tidemill_testkit.access import admin_channel
 from tidemill_testkit.crash_suite import outlives_a_kill
 from tidemill_testkit.service_process import ServiceProcess
 from tidemill_testkit.stack import unique_name
@@ -57,19 +57,19 @@ class Questions:
     answered: dict[str, str] = field(default_factory=dict)
 
     async def declare(self) -> None:
-        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project, timeout_s=60) as channel:
+        async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project, timeout_s=60) as channel:
             prompt = Prompt(id="answer", content=CONTENT)
             await PromptServiceStub(channel).CreatePrompt(CreatePromptRequest(prompt=prompt))
             request = CreateDeploymentRequest(deployment=deployment())
             await DeploymentServiceStub(channel).CreateDeployment(request)
 
     async def send(self, piece: str) -> None:
-        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project, timeout_s=60) as channel:
+        async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project, timeout_s=60) as channel:
             answer = await InferenceServiceStub(channel).Generate(asked(f"What is {piece}?", request_id=piece))
         self.answered[answer.inference.id] = piece
 
     async def done(self) -> Sequence[str]:
-        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project, timeout_s=60) as channel:
+        async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project, timeout_s=60) as channel:
             listed = await InferenceServiceStub(channel).ListInferences(ListInferencesRequest())
         completed = [each.id for each in listed.inferences if each.state == INFERENCE_STATE_COMPLETED]
         return [self.answered.get(each, each) for each in completed]

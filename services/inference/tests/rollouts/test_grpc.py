@@ -14,11 +14,11 @@ from services.inference.tests.openai_api.apis import settings
 from services.inference.tests.rollouts.rollout_fakes import RolloutHarness
 from tidemill.inference.v1 import deployment_pb2, deployment_service_pb2, deployment_service_pb2_grpc, rollout_pb2
 from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed, RequestIdReused
-from tidemill_core.grpc.client import open_channel
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.grpc import GrpcDeploymentService
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
 from tidemill_kit.grpc.server import GrpcServer
+from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
 
 POLICY = rollout_pb2.RolloutPolicy(
@@ -66,11 +66,11 @@ async def office() -> AsyncIterator[Office]:
         rollouts=harness.commands,
     )
     register = deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server
-    server = GrpcServer(settings(), [(register, service)], audit=RecordedCalls())
+    server = GrpcServer(settings(), [(register, service)], access=access_of(), audit=RecordedCalls())
     await server.start()
     await server.set_ready(True)
     try:
-        async with open_channel(f"127.0.0.1:{server.port}", name="inference", project=ADA.project) as channel:
+        async with admin_channel(f"127.0.0.1:{server.port}", name="inference", project=ADA.project) as channel:
             yield Office(harness=harness, stub=deployment_service_pb2_grpc.DeploymentServiceStub(channel))
     finally:
         await server.stop(1.0)
@@ -217,5 +217,5 @@ async def test_an_approval_is_kept_with_who_why_and_when_and_a_long_rationale_re
             )
 
     (given,) = approved.deployment.rollout.approvals
-    assert (given.approver, given.rationale) == ("somebody", "it reads well")
+    assert (given.approver, given.rationale) == ("user:ada", "it reads well")
     assert given.approve_time.ToDatetime(tzinfo=UTC) == open_office.harness.harness.clock.now()

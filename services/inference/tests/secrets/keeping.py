@@ -12,7 +12,6 @@ from tidemill.inference.v1.secret_service_pb2_grpc import (
     SecretServiceStub,
     add_SecretServiceServicer_to_server,
 )
-from tidemill_core.grpc.client import open_channel
 from tidemill_core.origins import Origin
 from tidemill_inference.errors import SecretNotFound
 from tidemill_inference.secrets.crud import SecretCrud
@@ -23,6 +22,7 @@ from tidemill_inference.secrets.mongo import SECRETS
 from tidemill_inference.secrets.operator import OperatorSecrets
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.store.envelope import Keyring
+from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.stores import InMemoryAggregates
 
@@ -56,12 +56,17 @@ class Keeping:
     @asynccontextmanager
     async def served(self) -> AsyncIterator["Clients"]:
         service = GrpcSecretService(self.store, self.crud, self.operators)
-        server = GrpcServer(settings(), [(add_SecretServiceServicer_to_server, service)], audit=self.audit)
+        server = GrpcServer(
+            settings(), [(add_SecretServiceServicer_to_server, service)], access=access_of(), audit=self.audit
+        )
         await server.start()
         await server.set_ready(True)
         address = f"127.0.0.1:{server.port}"
         try:
-            async with open_channel(address, project="acme") as acme, open_channel(address, project="globex") as globex:
+            async with (
+                admin_channel(address, project="acme") as acme,
+                admin_channel(address, project="globex") as globex,
+            ):
                 yield Clients(acme=SecretServiceStub(acme), globex=SecretServiceStub(globex))
         finally:
             await server.stop(1.0)

@@ -16,10 +16,10 @@ from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceStub, add_
 from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub, add_DocumentServiceServicer_to_server
 from tidemill_core.application import Request
 from tidemill_core.errors import InvalidInput, NotFound
-from tidemill_core.grpc.client import open_channel
 from tidemill_core.resources import Write
 from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.sources.domain import Source
+from tidemill_testkit.access import admin_channel
 from tidemill_testkit.stubs.ingest import StubDatasets, StubDocuments
 
 ALL = document_service_pb2.ListDocumentsRequest(show_all=True)
@@ -97,7 +97,7 @@ async def api(request: pytest.FixtureRequest, client: ApiClient) -> AsyncIterato
     add_DatasetServiceServicer_to_server(datasets, server)
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
-    async with open_channel(address, project="acme") as acme, open_channel(address, project="globex") as globex:
+    async with admin_channel(address, project="acme") as acme, admin_channel(address, project="globex") as globex:
         yield Api(
             documents=DocumentServiceStub(acme),
             datasets=DatasetServiceStub(acme),

@@ -13,9 +13,9 @@ from bson import encode
 from tidemill.ingest.v1 import document_service_pb2_grpc, source_service_pb2_grpc
 from tidemill.ingest.v1.source_pb2 import Source
 from tidemill.ingest.v1.source_service_pb2 import CreateSourceRequest
-from tidemill_core.grpc.client import open_channel
 from tidemill_kit.store.mongo import connect
 from tidemill_kit.store.objects import ObjectStore
+from tidemill_testkit.access import admin_channel
 from tidemill_testkit.service_process import ServiceProcess
 from tidemill_testkit.stack import unique_name
 
@@ -154,7 +154,7 @@ async def project_of(ingest: IngestProcess) -> AsyncIterator[Project]:
     await consumer.start()
     await consumer.seek_to_end()
     name = unique_name("acme")
-    async with open_channel(f"127.0.0.1:{ingest.port}", project=name, timeout_s=60) as channel:
+    async with admin_channel(f"127.0.0.1:{ingest.port}", project=name, timeout_s=60) as channel:
         project = Project(
             name=name,
             sources=source_service_pb2_grpc.SourceServiceStub(channel),

@@ -15,8 +15,8 @@ from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill.ingest.v1 import dataset_service_pb2 as pb
 from tidemill.ingest.v1.dataset_pb2 import DATASET_SPLIT_HELD_OUT, DATASET_SPLIT_TRAIN, Dataset, DatasetSplit
 from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceStub
-from tidemill_core.grpc.client import open_channel
 from tidemill_kit.store.objects import ObjectStore
+from tidemill_testkit.access import admin_channel
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.stack import unique_name
 
@@ -90,7 +90,7 @@ async def curated(ingest: IngestProcess) -> AsyncIterator[Curated]:
     await consumer.start()
     await consumer.seek_to_end()
     project = Curated(name=unique_name("acme"), ingest=ingest, store=store, producer=producer, consumer=consumer)
-    async with open_channel(f"127.0.0.1:{ingest.port}", project=project.name, timeout_s=60) as channel:
+    async with admin_channel(f"127.0.0.1:{ingest.port}", project=project.name, timeout_s=60) as channel:
         await DatasetServiceStub(channel).CreateDataset(pb.CreateDatasetRequest(dataset=Dataset(id=ID)))
     yield project
     await consumer.stop()
@@ -98,7 +98,7 @@ async def curated(ingest: IngestProcess) -> AsyncIterator[Curated]:
 
 
 async def exported(curated: Curated, version: str, part: DatasetSplit.ValueType) -> list[str]:
-    async with open_channel(f"127.0.0.1:{curated.ingest.port}", project=curated.name, timeout_s=60) as channel:
+    async with admin_channel(f"127.0.0.1:{curated.ingest.port}", project=curated.name, timeout_s=60) as channel:
         request = pb.ExportDatasetVersionRequest(id=version, part=part)
         return ids_in(
             b"".join([each.chunk async for each in DatasetServiceStub(channel).ExportDatasetVersion(request)])

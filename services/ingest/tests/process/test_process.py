@@ -12,7 +12,7 @@ from tidemill.ingest.v1 import document_pb2
 from tidemill.ingest.v1 import document_service_pb2 as pb
 from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub
 from tidemill_core.errors import InvalidInput
-from tidemill_core.grpc.client import open_channel
+from tidemill_testkit.access import admin_channel
 from tidemill_testkit.crash_suite import outlives_a_kill
 from tidemill_testkit.polling import eventually
 
@@ -193,7 +193,7 @@ class Submissions:
         await self.upstream.publish(piece, body(f"The text of {piece}"), event_id=piece)
 
     async def done(self) -> Sequence[str]:
-        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+        async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
             listed = await DocumentServiceStub(channel).ListDocuments(pb.ListDocumentsRequest(page_size=200))
         return [each.key for each in listed.documents for _ in range(each.current.number)]
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -19,17 +20,20 @@ from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_monitor.access.domain.tokens import Identity
 from tidemill_monitor.access.grpc import GrpcAccessService
+from tidemill_testkit.access import access_of, admin_channel, installation
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.clocks import NOON
 
 
 @dataclass(kw_only=True)
 class ApiClient:
-    """A server on a free port, with a stub for acme and one for globex."""
+    """A server on a free port, with stubs for acme and globex, of the admin of all and of their own."""
 
     access: Access
     acme: AccessServiceStub
     globex: AccessServiceStub
+    of_acme: AccessServiceStub
+    of_globex: AccessServiceStub
 
 
 @pytest.fixture
@@ -48,14 +52,18 @@ async def api() -> AsyncIterator[ApiClient]:
         resource_grants=access.resource_grants,
         configuration=pb.GetAccessConfigurationResponse(issuer="https://tidemill.test", client_id="cli"),
     )
-    server = GrpcServer(settings(), [(add_AccessServiceServicer_to_server, servicer)], audit=RecordedCalls())
+    server = GrpcServer(
+        settings(), [(add_AccessServiceServicer_to_server, servicer)], access=access_of(), audit=RecordedCalls()
+    )
     await server.start()
-    channels = [open_channel(f"127.0.0.1:{server.port}", project=name) for name in ("acme", "globex")]
-    acme, globex = map(AccessServiceStub, channels)
+    address, names = f"127.0.0.1:{server.port}", ("acme", "globex")
+    channels = [admin_channel(address, project=name) for name in names]
+    channels += [open_channel(address, credential=partial(installation().token, name, "admin")) for name in names]
+    acme, globex, of_acme, of_globex = map(AccessServiceStub, channels)
     for stub, name in ((acme, "acme"), (globex, "globex")):
         project = access_pb.Project(id=name)
         await stub.CreateProject(pb.CreateProjectRequest(project=project, admin="user:ada"))
-    yield ApiClient(access=access, acme=acme, globex=globex)
+    yield ApiClient(access=access, acme=acme, globex=globex, of_acme=of_acme, of_globex=of_globex)
     for channel in channels:
         await channel.close()
     await server.stop(1.0)
@@ -146,7 +154,8 @@ async def test_projects_come_through_the_api(api: ApiClient) -> None:
     updated = (await api.acme.UpdateProject(pb.UpdateProjectRequest(project=given, update_mask=mask))).project
 
     assert (updated.display_name, updated.state) == ("Acme", access_pb.PROJECT_STATE_ACTIVE)
-    assert [each.id for each in (await api.acme.ListProjects(pb.ListProjectsRequest())).projects] == ["acme"]
+    assert [each.id for each in (await api.of_acme.ListProjects(pb.ListProjectsRequest())).projects] == ["acme"]
+    assert len((await api.acme.ListProjects(pb.ListProjectsRequest())).projects) == 2
     deleted = (await api.acme.DeleteProject(pb.DeleteProjectRequest(id="acme"))).project
     assert deleted.state == access_pb.PROJECT_STATE_DELETING
     assert (await api.acme.WhoAmI(pb.WhoAmIRequest())).project == "acme"
@@ -167,10 +176,10 @@ async def test_another_project_gets_not_found_with_the_text_of_an_absent_id(api:
     ):
         texts = set()
         for given in (foreign, "absent"):
-            for verb in ("Get", "Delete"):
+            for verb in ("Get",) if resource == "Project" else ("Get", "Delete"):
                 request = getattr(pb, f"{verb}{resource}Request")(id=given)
                 with pytest.raises(NotFound) as refused:
-                    await getattr(api.globex, f"{verb}{resource}")(request)
+                    await getattr(api.of_globex, f"{verb}{resource}")(request)
                 texts.add((refused.value.message.replace(given, "?"), refused.value.reason))
         assert len(texts) == 1, texts
 

@@ -12,7 +12,6 @@ from tidemill.monitor.v1.audit_pb2 import AuditOutcome
 from tidemill.monitor.v1.audit_service_pb2_grpc import AuditServiceStub, add_AuditServiceServicer_to_server
 from tidemill_core.audit import Head, verify
 from tidemill_core.errors import InvalidInput
-from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer, timestamp_of
 from tidemill_kit.store.mongo import Database
 from tidemill_monitor.audit.anchor_heads import AnchorHeads
@@ -20,6 +19,7 @@ from tidemill_monitor.audit.append_record import AppendRecord
 from tidemill_monitor.audit.grpc import GrpcAuditService
 from tidemill_monitor.audit.mongo import MongoChains
 from tidemill_monitor.audit.read_records import ReadRecords
+from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.clocks import NOON, FixedClock
 
@@ -46,9 +46,11 @@ async def audit(database: Database) -> AsyncIterator[AuditServiceStub]:
     served = Served(database)
     await served.fill()
     service = GrpcAuditService(read=served.read)
-    server = GrpcServer(settings(), [(add_AuditServiceServicer_to_server, service)], audit=RecordedCalls())
+    server = GrpcServer(
+        settings(), [(add_AuditServiceServicer_to_server, service)], access=access_of(), audit=RecordedCalls()
+    )
     await server.start()
-    async with open_channel(f"127.0.0.1:{server.port}", project="acme") as channel:
+    async with admin_channel(f"127.0.0.1:{server.port}", project="acme") as channel:
         yield AuditServiceStub(channel)
     await server.stop(1.0)
 

@@ -8,10 +8,10 @@ from services.monitor.tests.story import a_turn
 from tidemill.monitor.v1 import lineage_service_pb2 as pb
 from tidemill.monitor.v1.lineage_service_pb2_grpc import LineageServiceStub, add_LineageServiceServicer_to_server
 from tidemill_core.errors import InvalidInput, NotFound, Unauthenticated
-from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_monitor.lineage.grpc import GrpcLineageService
 from tidemill_monitor.settings import MonitorSettings
+from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.clocks import NOON
 
@@ -45,9 +45,11 @@ def settings() -> MonitorSettings:
 async def api() -> AsyncIterator[ApiClient]:
     monitor = Monitor()
     servicer = GrpcLineageService(lineage=monitor.read, timeline=monitor.timeline)
-    server = GrpcServer(settings(), [(add_LineageServiceServicer_to_server, servicer)], audit=RecordedCalls())
+    server = GrpcServer(
+        settings(), [(add_LineageServiceServicer_to_server, servicer)], access=access_of(), audit=RecordedCalls()
+    )
     await server.start()
-    channel = open_channel(f"127.0.0.1:{server.port}", project="acme")
+    channel = admin_channel(f"127.0.0.1:{server.port}", project="acme")
     yield ApiClient(monitor=monitor, port=server.port, stub=LineageServiceStub(channel))
     await channel.close()
     await server.stop(1.0)
@@ -113,9 +115,9 @@ async def test_what_is_not_known_or_cannot_be_asked_is_said_at_the_api(api: ApiC
 
 async def test_another_project_sees_nothing_and_calls_without_one_are_refused(api: ApiClient) -> None:
     await api.monitor.consume(a_turn())
-    async with open_channel(f"127.0.0.1:{api.port}", project="other") as channel:
+    async with admin_channel(f"127.0.0.1:{api.port}", project="other") as channel:
         with pytest.raises(NotFound):
             await LineageServiceStub(channel).GetLineage(asked())
-    async with open_channel(f"127.0.0.1:{api.port}", project="No project") as channel:
+    async with admin_channel(f"127.0.0.1:{api.port}", project="No project") as channel:
         with pytest.raises(Unauthenticated):
             await LineageServiceStub(channel).GetLineage(asked())

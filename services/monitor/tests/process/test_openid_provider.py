@@ -20,9 +20,9 @@ from tidemill.monitor.v1 import access_pb2
 from tidemill.monitor.v1 import access_service_pb2 as pb
 from tidemill.monitor.v1.access_service_pb2_grpc import AccessServiceStub
 from tidemill_cli.login import Provider
-from tidemill_core.grpc.client import open_channel
 from tidemill_kit.store.mongo import connect
 from tidemill_local import Addresses
+from tidemill_testkit.access import admin_channel
 from tidemill_testkit.ports import free_port
 from tidemill_testkit.stack import unique_name
 
@@ -77,7 +77,7 @@ async def confirm(address: str, name: str) -> None:
 async def test_a_person_who_confirms_gets_a_token_of_the_project(monitor: MonitorProcess, issuer: str) -> None:
     project = unique_name("acme").replace("_", "-")
     async with (
-        open_channel(f"127.0.0.1:{monitor.port}", project=project) as channel,
+        admin_channel(f"127.0.0.1:{monitor.port}", project=project) as channel,
         httpx2.AsyncClient(follow_redirects=False) as http,
     ):
         stub = AccessServiceStub(channel)

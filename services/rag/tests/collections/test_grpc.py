@@ -19,11 +19,11 @@ from tidemill.rag.v1.collection_service_pb2_grpc import (
 )
 from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub, add_RetrievalServiceServicer_to_server
 from tidemill_core.errors import Conflict, InvalidInput, NotFound, Unauthenticated
-from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_rag.collections.grpc import GrpcCollectionService
 from tidemill_rag.search.grpc import GrpcRetrievalService
 from tidemill_rag.settings import RagSettings
+from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
 
 
@@ -74,10 +74,11 @@ async def api(tmp_path: Path) -> AsyncIterator[ApiClient]:
             (add_CollectionServiceServicer_to_server, GrpcCollectionService(crud=rag.crud, rebuild=rag.rebuild)),
             (add_RetrievalServiceServicer_to_server, GrpcRetrievalService(search=rag.search_passages)),
         ],
+        access=access_of(),
         audit=RecordedCalls(),
     )
     await server.start()
-    async with open_channel(f"127.0.0.1:{server.port}", project="acme") as channel:
+    async with admin_channel(f"127.0.0.1:{server.port}", project="acme") as channel:
         yield ApiClient(
             rag=rag,
             port=server.port,
@@ -162,14 +163,14 @@ async def test_a_filter_that_is_no_value_or_list_of_values_is_refused(api: ApiCl
 
 
 async def test_calls_without_a_project_are_refused(api: ApiClient) -> None:
-    async with open_channel(f"127.0.0.1:{api.port}", project="No project") as channel:
+    async with admin_channel(f"127.0.0.1:{api.port}", project="No project") as channel:
         with pytest.raises(Unauthenticated):
             await RetrievalServiceStub(channel).Search(retrieval_service_pb2.SearchRequest())
 
 
 async def test_another_project_sees_nothing(api: ApiClient) -> None:
     await api.create()
-    async with open_channel(f"127.0.0.1:{api.port}", project="other") as channel:
+    async with admin_channel(f"127.0.0.1:{api.port}", project="other") as channel:
         with pytest.raises(NotFound):
             await CollectionServiceStub(channel).GetCollection(pb.GetCollectionRequest(id="handbook"))
 

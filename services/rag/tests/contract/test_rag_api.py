@@ -18,10 +18,10 @@ from tidemill.rag.v1 import collection_pb2, collection_service_pb2, retrieval_se
 from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceStub, add_CollectionServiceServicer_to_server
 from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub, add_RetrievalServiceServicer_to_server
 from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed
-from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_rag.collections.grpc import GrpcCollectionService
 from tidemill_rag.search.grpc import GrpcRetrievalService
+from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.stubs.rag import StubPassage, StubRag
 
@@ -84,6 +84,7 @@ async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[A
             (add_CollectionServiceServicer_to_server, GrpcCollectionService(crud=rag.crud, rebuild=rag.rebuild)),
             (add_RetrievalServiceServicer_to_server, GrpcRetrievalService(search=rag.search_passages)),
         ],
+        access=access_of(),
         audit=RecordedCalls(),
     )
     await server.start()
@@ -106,7 +107,7 @@ async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[A
 @asynccontextmanager
 async def clients(port: int) -> AsyncIterator[Api]:
     address = f"127.0.0.1:{port}"
-    async with open_channel(address, project="acme") as acme, open_channel(address, project="globex") as globex:
+    async with admin_channel(address, project="acme") as acme, admin_channel(address, project="globex") as globex:
         yield Api(
             collections=CollectionServiceStub(acme),
             retrieval=RetrievalServiceStub(acme),

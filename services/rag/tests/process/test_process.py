@@ -22,7 +22,6 @@ from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub
 from tidemill.trainer.v1 import model_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
 from tidemill_core.errors import TidemillError
-from tidemill_core.grpc.client import open_channel
 from tidemill_core.models.manifest import Manifest
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
 from tidemill_kit.events.kafka import Publisher
@@ -33,6 +32,7 @@ from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 from tidemill_local import Addresses
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
+from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.crash_suite import PIECES, outlives_a_kill
@@ -80,7 +80,7 @@ class Harness:
         """Start rag, and call it from then on."""
         await asyncio.to_thread(self.process.start)
         await self.hang_up()
-        self.channel = open_channel(f"127.0.0.1:{self.process.port}", project=self.project, timeout_s=20)
+        self.channel = admin_channel(f"127.0.0.1:{self.process.port}", project=self.project, timeout_s=20)
         self.collections, self.retrieval = CollectionServiceStub(self.channel), RetrievalServiceStub(self.channel)
 
     async def hang_up(self) -> None:
@@ -186,6 +186,7 @@ async def harness(stack: Addresses, tmp_path: Path) -> AsyncIterator[Harness]:
             (add_DocumentServiceServicer_to_server, ingest),
             (add_ModelRegistryServiceServicer_to_server, trainer),
         ],
+        access=access_of(),
         audit=RecordedCalls(),
     )
     await stubs.start()
@@ -233,7 +234,7 @@ class Documents:
         await self.harness.put(piece, _text(piece))
 
     async def done(self) -> Sequence[str]:
-        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project, timeout_s=20) as channel:
+        async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project, timeout_s=20) as channel:
             stub, found = RetrievalServiceStub(channel), list[str]()
             for number in range(PIECES):
                 query = _text(f"piece-{number}")

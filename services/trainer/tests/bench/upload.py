@@ -21,9 +21,9 @@ from services.trainer.tests.process.trainer_process import TrainerProcess
 from tidemill.trainer.v1 import model_pb2 as pb
 from tidemill.trainer.v1 import model_registry_service_pb2 as rpc
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
-from tidemill_core.grpc.client import open_channel
 from tidemill_core.models.manifest import Manifest
 from tidemill_local import Addresses, LocalStack
+from tidemill_testkit.access import admin_channel
 
 CHUNK_BYTES = 256 * 1024
 MEGABYTE = 1_000_000
@@ -54,7 +54,7 @@ async def upload(port: int, folder: Path) -> tuple[float, float]:
     manifest = await asyncio.to_thread(Manifest.from_folder, folder)
     hashed = time.perf_counter()
     files = [pb.ManifestFile(path=file.path, size=file.size, sha256=file.sha256) for file in manifest.files]
-    async with open_channel(f"127.0.0.1:{port}", project="bench") as channel:
+    async with admin_channel(f"127.0.0.1:{port}", project="bench") as channel:
         stub = ModelRegistryServiceStub(channel)
         source = pb.ModelSource(folder=pb.FolderSource(files=files))
         version = (await stub.ImportModel(rpc.ImportModelRequest(model="m", source=source))).version

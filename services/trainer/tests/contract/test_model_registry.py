@@ -16,9 +16,9 @@ from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
     add_ModelRegistryServiceServicer_to_server,
 )
 from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed, TidemillError
-from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.grpc.uploads import Patience, UploadPlaces
+from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.stubs.trainer import StubModelRegistry
 from tidemill_trainer.registry.grpc import GrpcModelRegistryService
@@ -63,10 +63,13 @@ async def api(request: pytest.FixtureRequest, tmp_path: Path, registry: Registry
         )
     )
     server = GrpcServer(
-        settings(tmp_path), [(add_ModelRegistryServiceServicer_to_server, servicer)], audit=RecordedCalls()
+        settings(tmp_path),
+        [(add_ModelRegistryServiceServicer_to_server, servicer)],
+        access=access_of(),
+        audit=RecordedCalls(),
     )
     await server.start()
-    async with open_channel(f"127.0.0.1:{server.port}", project="acme") as channel:
+    async with admin_channel(f"127.0.0.1:{server.port}", project="acme") as channel:
         yield Api(port=server.port, stub=ModelRegistryServiceStub(channel))
     await server.stop(1.0)
 
@@ -146,7 +149,7 @@ async def test_what_is_not_there_is_not_found(api: Api) -> None:
     assert (await refusal(NotFound, api.get("m@2")))[0] == "MODEL_VERSION_NOT_FOUND"
     assert (await refusal(NotFound, api.get("m")))[0] == "MODEL_VERSION_NOT_FOUND"
     assert (await refusal(InvalidInput, api.get("m@0")))[0] == InvalidInput.reason
-    async with open_channel(f"127.0.0.1:{api.port}", project="other") as channel:
+    async with admin_channel(f"127.0.0.1:{api.port}", project="other") as channel:
         elsewhere = Api(port=api.port, stub=ModelRegistryServiceStub(channel))
         assert (await refusal(NotFound, elsewhere.get("m@1")))[0] == "MODEL_NOT_FOUND"
 

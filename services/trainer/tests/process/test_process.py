@@ -14,12 +14,12 @@ from services.trainer.tests.registry.hub_server import HubServer
 from tidemill.trainer.v1 import model_pb2 as pb
 from tidemill.trainer.v1 import model_registry_service_pb2 as rpc
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
-from tidemill_core.grpc.client import open_channel
 from tidemill_kit.events.cloudevents import CloudEvent, from_record
 from tidemill_kit.events.kafka import read_topic
 from tidemill_kit.store.mongo import connect
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_local import Addresses
+from tidemill_testkit.access import admin_channel
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.crash_suite import outlives_a_kill
 from tidemill_testkit.polling import eventually
@@ -52,7 +52,7 @@ async def test_a_folder_goes_through_the_api_to_the_bucket_and_the_topic(
 ) -> None:
     await asyncio.to_thread(trainer.start)
     project, files = unique_name("acme"), model_files()
-    async with open_channel(f"127.0.0.1:{trainer.port}", project=project) as channel:
+    async with admin_channel(f"127.0.0.1:{trainer.port}", project=project) as channel:
         ready = await _register(ModelRegistryServiceStub(channel), "smollm2", files)
 
     store = ObjectStore(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
@@ -82,7 +82,7 @@ async def test_a_kill_in_the_middle_of_a_download_costs_nothing_but_time(
         await asyncio.to_thread(trainer.start)
         project = unique_name("acme")
         source = pb.ModelSource(hugging_face=pb.HuggingFaceSource(repository=REPOSITORY))
-        async with open_channel(f"127.0.0.1:{trainer.port}", project=project) as channel:
+        async with admin_channel(f"127.0.0.1:{trainer.port}", project=project) as channel:
             stub = ModelRegistryServiceStub(channel)
             begun = (await stub.ImportModel(rpc.ImportModelRequest(model="m", source=source))).version
         assert begun.state == pb.MODEL_VERSION_STATE_IMPORTING
@@ -90,7 +90,7 @@ async def test_a_kill_in_the_middle_of_a_download_costs_nothing_but_time(
         await asyncio.to_thread(trainer.kill)
         await asyncio.to_thread(trainer.start)
 
-        async with open_channel(f"127.0.0.1:{trainer.port}", project=project) as channel:
+        async with admin_channel(f"127.0.0.1:{trainer.port}", project=project) as channel:
             stub = ModelRegistryServiceStub(channel)
             await eventually(lambda: _is_ready(stub))
             ready = (await stub.GetModelVersion(rpc.GetModelVersionRequest(id="m"))).version
@@ -117,11 +117,11 @@ class Models:
     topics: Sequence[str] = ("tidemill.trainer.model.v1",)
 
     async def send(self, piece: str) -> None:
-        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+        async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
             await _register(ModelRegistryServiceStub(channel), piece, model_files())
 
     async def done(self) -> Sequence[str]:
-        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+        async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
             stub = ModelRegistryServiceStub(channel)
             models = (await stub.ListModels(rpc.ListModelsRequest())).models
             versions = [

@@ -22,13 +22,13 @@ from tidemill.trainer.v1 import model_registry_service_pb2 as registry_rpc
 from tidemill.trainer.v1 import training_service_pb2 as rpc
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
 from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceStub
-from tidemill_core.grpc.client import open_channel
 from tidemill_core.models.manifest import Manifest
 from tidemill_kit.events.cloudevents import from_record
 from tidemill_kit.events.kafka import read_topic
 from tidemill_kit.store.mongo import connect
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_local import Addresses
+from tidemill_testkit.access import admin_channel
 from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.polling import eventually
@@ -72,7 +72,7 @@ async def test_a_training_outlives_kills_and_registers_one_adapter(
     base = await asyncio.to_thread(write_base, tmp_path / "base")
     await asyncio.to_thread(trainer.start)
     await _import(trainer, base)
-    async with open_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
+    async with admin_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
         queued = await _start(TrainingServiceStub(channel))
         await eventually(lambda: _is_at(trainer, queued, step=11))
     (child,) = psutil.Process(trainer.pid).children()
@@ -97,7 +97,7 @@ async def _is_empty(folder: Path) -> bool:
 async def _import(trainer: TrainerProcess, base: Path) -> None:
     manifest = Manifest.from_folder(base)
     files = [model_pb2.ManifestFile(path=f.path, size=f.size, sha256=f.sha256) for f in manifest.files]
-    async with open_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
+    async with admin_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
         stub = ModelRegistryServiceStub(channel)
         source = model_pb2.ModelSource(folder=model_pb2.FolderSource(files=files))
         begun = (await stub.ImportModel(registry_rpc.ImportModelRequest(model="tiny", source=source))).version
@@ -122,7 +122,7 @@ async def _start(stub: TrainingServiceStub) -> str:
 
 
 async def _run(trainer: TrainerProcess, run: str) -> training_pb2.TrainingRun:
-    async with open_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
+    async with admin_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
         return (await TrainingServiceStub(channel).GetTrainingRun(rpc.GetTrainingRunRequest(id=run))).run
 
 
@@ -141,7 +141,7 @@ async def _is_gone(process: psutil.Process) -> bool:
 
 
 async def _assert_registered(trainer: TrainerProcess, stack: Addresses, run: training_pb2.TrainingRun) -> None:
-    async with open_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
+    async with admin_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
         stub = ModelRegistryServiceStub(channel)
         versions = (await stub.ListModelVersions(registry_rpc.ListModelVersionsRequest(model="lora"))).versions
     (version,) = versions

@@ -20,9 +20,9 @@ from tidemill_core.errors import (
     PreconditionFailed,
     Unauthenticated,
 )
-from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.grpc.uploads import Patience, UploadPlaces
+from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.polling import eventually
 from tidemill_trainer.registry.grpc import GrpcModelRegistryService
@@ -79,10 +79,13 @@ async def api(registry: Registry, tmp_path: Path) -> AsyncIterator[ApiClient]:
         places=UploadPlaces(Patience(max_concurrent=2, of_project=2, idle_s=1.0, whole_s=60.0)),
     )
     server = GrpcServer(
-        settings(tmp_path), [(add_ModelRegistryServiceServicer_to_server, servicer)], audit=RecordedCalls()
+        settings(tmp_path),
+        [(add_ModelRegistryServiceServicer_to_server, servicer)],
+        access=access_of(),
+        audit=RecordedCalls(),
     )
     await server.start()
-    channel = open_channel(f"127.0.0.1:{server.port}", project="acme")
+    channel = admin_channel(f"127.0.0.1:{server.port}", project="acme")
     yield ApiClient(registry=registry, port=server.port, stub=ModelRegistryServiceStub(channel))
     await channel.close()
     await server.stop(1.0)
@@ -245,7 +248,7 @@ async def test_a_model_is_deleted_only_as_it_was_seen(api: ApiClient, etag: str)
 
 
 async def test_calls_without_a_project_are_refused(api: ApiClient) -> None:
-    channel = open_channel(f"127.0.0.1:{api.port}", project="No project")
+    channel = admin_channel(f"127.0.0.1:{api.port}", project="No project")
 
     with pytest.raises(Unauthenticated):
         await ModelRegistryServiceStub(channel).ListModels(rpc.ListModelsRequest())

@@ -16,8 +16,8 @@ from tidemill.trainer.v1 import training_service_pb2 as rpc
 from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceStub, add_TrainingServiceServicer_to_server
 from tidemill_core.application import ResourceKey
 from tidemill_core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unauthenticated
-from tidemill_core.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
+from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_trainer.training.grpc import GrpcTrainingService
 
@@ -56,9 +56,14 @@ async def api(tmp_path: Path) -> AsyncIterator[ApiClient]:
     harness = await Harness(folder=tmp_path).with_base()
     harness.datasets.publish(dataset_version())
     servicer = GrpcTrainingService(harness.plan_crud, harness.run_crud)
-    server = GrpcServer(settings(tmp_path), [(add_TrainingServiceServicer_to_server, servicer)], audit=RecordedCalls())
+    server = GrpcServer(
+        settings(tmp_path),
+        [(add_TrainingServiceServicer_to_server, servicer)],
+        access=access_of(),
+        audit=RecordedCalls(),
+    )
     await server.start()
-    channel = open_channel(f"127.0.0.1:{server.port}", project="acme")
+    channel = admin_channel(f"127.0.0.1:{server.port}", project="acme")
     yield ApiClient(harness=harness, port=server.port, stub=TrainingServiceStub(channel))
     await channel.close()
     await server.stop(1.0)
@@ -183,7 +188,7 @@ async def test_a_deleted_plan_is_gone(api: ApiClient) -> None:
 async def test_another_project_sees_nothing_of_it(api: ApiClient) -> None:
     await api.create()
     queued = await api.start()
-    async with open_channel(f"127.0.0.1:{api.port}", project="other") as channel:
+    async with admin_channel(f"127.0.0.1:{api.port}", project="other") as channel:
         stub = TrainingServiceStub(channel)
 
         with pytest.raises(NotFound):
@@ -192,6 +197,6 @@ async def test_another_project_sees_nothing_of_it(api: ApiClient) -> None:
 
 
 async def test_a_call_without_a_project_is_refused(api: ApiClient) -> None:
-    async with open_channel(f"127.0.0.1:{api.port}", project="No project") as channel:
+    async with admin_channel(f"127.0.0.1:{api.port}", project="No project") as channel:
         with pytest.raises(Unauthenticated):
             await TrainingServiceStub(channel).ListTrainingPlans(rpc.ListTrainingPlansRequest())

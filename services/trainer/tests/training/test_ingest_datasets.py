@@ -8,8 +8,8 @@ from services.trainer.tests.training.fakes import dataset_version
 from tidemill.ingest.v1 import dataset_pb2
 from tidemill.ingest.v1.dataset_service_pb2_grpc import add_DatasetServiceServicer_to_server
 from tidemill_core.errors import PermissionDenied
-from tidemill_core.grpc.client import open_channel
 from tidemill_kit.store.objects import ExchangeBucket
+from tidemill_testkit.access import service_channel
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stubs.ingest import StubDatasets
 from tidemill_trainer.errors import DatasetVersionNotFound
@@ -28,7 +28,7 @@ async def datasets() -> AsyncIterator[IngestDatasets]:
     add_DatasetServiceServicer_to_server(stub, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with open_channel(f"127.0.0.1:{port}", name="ingest") as channel:
+    async with service_channel("trainer", f"127.0.0.1:{port}", name="ingest") as channel:
         yield IngestDatasets(channel, {"datasets": ExchangeBucket(InMemoryObjects(), "datasets")})
     await server.stop(None)
 
