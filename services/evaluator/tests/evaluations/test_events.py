@@ -56,6 +56,7 @@ def evaluation() -> Evaluation:
         gate="helpdesk_gate",
         candidate="helpdesk_lora@1",
         origin="helpdesk_gate/helpdesk_lora@1",
+        requester="user:ada",
     )
 
 

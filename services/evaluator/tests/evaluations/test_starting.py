@@ -2,7 +2,7 @@ import pytest
 
 from services.evaluator.tests.builders import ADA, TUNED, gate_of, request, write
 from services.evaluator.tests.harness import Evaluator
-from tidemill_core.application import Request
+from tidemill_core.application import Caller, Request
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound, RequestIdReused
 from tidemill_evaluator.errors import (
     CandidateNotReady,
@@ -247,3 +247,21 @@ async def test_an_evaluation_is_cancelled_once_and_a_finished_one_is_not() -> No
         await evaluator.evaluation_crud.cancel(ADA, other.id, request=request())
     with pytest.raises(EvaluationNotFound):
         await evaluator.evaluation_crud.cancel(ADA, "none", request=request())
+
+
+async def test_who_starts_an_evaluation_is_its_requester_and_that_of_its_further_attempts() -> None:
+    evaluator = Evaluator()
+    await evaluator.with_suite()
+    await evaluator.with_gate()
+    eva = Caller(project="acme", subject="user:eva", credential="jti-1")
+    command = StartCommand(candidate=TUNED, gate="gate", request=request("r1"))
+
+    first = await evaluator.start(eva, command)
+    await change(evaluator, gate_of(paused=True), "paused")
+    await evaluator.triggers.again(Caller(project="acme"), first)
+    await change(evaluator, gate_of(paused=False), "paused")
+    unproven = await evaluator.start(ADA, StartCommand(candidate=TUNED, gate="gate", request=request("r2")))
+
+    requesters = {each.attempt: each.requester for each in await evaluator.all() if each.id != unproven.id}
+    assert requesters == {1: "user:eva", 2: "user:eva"}
+    assert unproven.requester == ""

@@ -33,7 +33,7 @@ Conflict
 
 from collections.abc import Sequence
 
-from tidemill_core.errors import Conflict, InvalidInput, NotFound, PermissionDenied, PreconditionFailed, Violation
+from tidemill_core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Violation
 
 
 class PromptRefused(InvalidInput):
@@ -235,15 +235,6 @@ class ApprovalsMissing(PreconditionFailed):
             given=given,
             requested=requested,
         )
-
-
-class ApproverNotAllowed(PermissionDenied):
-    """The caller's approval does not count."""
-
-    reason = "APPROVER_NOT_ALLOWED"
-
-    def __init__(self, *, why: str) -> None:
-        super().__init__(f"the approval does not count: {why}")
 
 
 class CandidateNotReady(PreconditionFailed):

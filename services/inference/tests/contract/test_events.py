@@ -10,6 +10,7 @@ from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.message import Message as ProtoMessage
 
 from tidemill_core.application import derived_id
+from tidemill_core.approvals import Approval
 from tidemill_inference.deployments.domain.configuration import Configuration, Sampling
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
@@ -100,7 +101,8 @@ def rolled_out() -> Deployment:
     assert deployment.rollout is not None
     deployment.begin_rollout(deployment.rollout.id, epoch=1, now=NOON)
     deployment.reconcile_rollout(Decision(move=Move.ADVANCE), StepCounts(), seen=deployment.rollout, now=NOON)
-    deployment.promote_rollout("", message=f"by hand: {SAID}", counts=StepCounts(), now=NOON)
+    deployment.approve_rollout("", Approval(approver="user:ada", rationale=SAID, approve_time=NOON))
+    deployment.promote_rollout("", message=f"by hand: {SAID}", counts=StepCounts(), now=NOON, by="user:bob")
     deployment.roll_back_rollout("", message=f"by hand: {SAID}", counts=StepCounts(), now=NOON)
     deployment.start_rollout(replace(passed, evaluation="e-2", baseline="b" * 64), why_not="", now=NOON)
     return deployment

@@ -1,11 +1,12 @@
 """Everything of a deployment is sent; a new attribute is either in the contract or named here."""
 
 from tidemill.inference.v1 import configuration_pb2, deployment_pb2, rollout_pb2
+from tidemill_core.approvals import Approval
 from tidemill_inference.deployments.domain.configuration import Configuration, Retrieval, Sampling
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.rollouts.domain.policy import AbortRules, RolloutPolicy, RolloutStep
-from tidemill_inference.rollouts.domain.rollout import Approval, Rollout
+from tidemill_inference.rollouts.domain.rollout import Rollout
 from tidemill_testkit.mapping import unsent
 
 
@@ -19,7 +20,7 @@ def test_a_deployment_is_sent_whole() -> None:
 def test_a_rollout_is_sent_but_for_what_drives_it() -> None:
     driving = {"baseline_model", "epoch", "hold", "ready"}
     assert unsent(rollout_pb2.Rollout, Rollout) == driving | {"policy", "baseline"}
-    assert unsent(rollout_pb2.RolloutPolicy, RolloutPolicy) == {"approvals"}
+    assert unsent(rollout_pb2.RolloutPolicy, RolloutPolicy) == {"approvals", "approver"}
     assert unsent(rollout_pb2.RolloutStep, RolloutStep) == set()
     assert unsent(rollout_pb2.AbortRules, AbortRules) == set()
     assert unsent(rollout_pb2.Approval, Approval) == set()

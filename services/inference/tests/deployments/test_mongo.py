@@ -5,10 +5,11 @@ from datetime import timedelta
 
 from services.inference.tests.fakes import helpdesk
 from services.inference.tests.rollouts.rollout_fakes import POLICY
+from tidemill_core.approvals import Approval
 from tidemill_inference.deployments.domain.configuration import Configuration, Retrieval, Sampling
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.mongo import DEPLOYMENTS, MongoLiveModels
-from tidemill_inference.rollouts.domain.rollout import Approval, Decision, Hold, Move, PassedEvaluation
+from tidemill_inference.rollouts.domain.rollout import Decision, Hold, Move, PassedEvaluation
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, Outcome, StepCounts
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import connect, encoded

@@ -2,11 +2,12 @@
 
 from datetime import timedelta
 
+from tidemill_core.approvals import Approval
 from tidemill_inference.deployments.domain.configuration import Configuration, Sampling
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.rollouts.domain.policy import AbortRules, RolloutPolicy, RolloutStep
-from tidemill_inference.rollouts.domain.rollout import Approval, Decision, Move, PassedEvaluation, Rollout
+from tidemill_inference.rollouts.domain.rollout import Decision, Move, PassedEvaluation, Rollout
 from tidemill_inference.rollouts.domain.step_counts import Outcome, StepCounts
 from tidemill_testkit.clocks import NOON
 

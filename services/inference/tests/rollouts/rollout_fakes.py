@@ -110,11 +110,11 @@ class Registered:
 
     missing: dict[str, str] = field(default_factory=dict)
     down: TidemillError | None = None
-    creators: dict[str, str] = field(default_factory=dict)
+    made_by: dict[str, set[str]] = field(default_factory=dict)
 
-    async def creator(self, caller: Caller, model: str) -> str:
+    async def authors(self, caller: Caller, model: str) -> frozenset[str]:
         await self.check(caller, model)
-        return self.creators.get(model, "")
+        return frozenset(self.made_by.get(model, ()))
 
     async def check(self, caller: Caller, model: str) -> None:
         assert caller.project

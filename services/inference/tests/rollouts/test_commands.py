@@ -9,16 +9,16 @@ from services.inference.tests.fakes import ADA
 from services.inference.tests.rollouts.rollout_fakes import POLICY, RolloutHarness
 from services.inference.tests.rollouts.rollout_records import variant_of
 from tidemill_core.application import Caller
+from tidemill_core.approvals import Approval, ApproverNotAllowed
 from tidemill_core.errors import PreconditionFailed
 from tidemill_inference.errors import (
     ApprovalsMissing,
-    ApproverNotAllowed,
     CandidateNotReady,
     NoActiveRollout,
     RolloutNotFound,
 )
 from tidemill_inference.rollouts.domain.policy import RolloutStep
-from tidemill_inference.rollouts.domain.rollout import Approval, RolloutState, RolloutWasPromoted
+from tidemill_inference.rollouts.domain.rollout import RolloutState, RolloutWasPromoted
 
 
 async def test_of_two_promotions_at_once_exactly_one_wins() -> None:
@@ -132,18 +132,43 @@ PERSON = Caller(project="acme", subject="user:ada", roles=frozenset({"operator"}
 
 async def test_approvals_count_distinct_operators_who_did_not_make_the_candidate() -> None:
     harness = RolloutHarness(replace(POLICY, approvals=2))
-    await harness.is_rolling()
-    harness.registry.creators["lora@1"] = "user:mia"
-    refused = {
-        "no such role": replace(PERSON, roles=frozenset({"contributor", "approver"})),
-        "counts people": replace(PERSON, subject="service_account:ci"),
-        "by the same person": replace(PERSON, subject="user:mia"),
-    }
+    await harness.passes_the_gate(requester="user:eva")
+    harness.registry.made_by["lora@1"] = {"user:mia", "user:planner"}
+    refused = [
+        ("no such role", replace(PERSON, roles=frozenset({"contributor", "approver"}))),
+        ("counts people", replace(PERSON, subject="service_account:ci")),
+        *[("by the same person", replace(PERSON, subject=f"user:{author}")) for author in ("mia", "planner", "eva")],
+    ]
 
-    for why, caller in refused.items():
+    for why, caller in refused:
         with pytest.raises(ApproverNotAllowed, match=why):
-            await harness.approve(caller, harness.command(f"r-{why}"))
+            await harness.approve(caller, harness.command(f"r-{caller.subject}-{why}"))
     for number, caller in enumerate([PERSON, replace(PERSON, credential="jti-2"), replace(PERSON, subject="user:bob")]):
         await harness.approve(caller, harness.command(f"a-{number}"))
 
-    assert [each.approver for each in (await harness.rollout()).approvals] == ["user:ada", "user:bob"]
+    rollout = await harness.rollout()
+    assert [each.approver for each in rollout.approvals] == ["user:ada", "user:bob"]
+    assert (rollout.missing_approvals, rollout.authors) == (0, ("user:eva", "user:mia", "user:planner"))
+
+
+async def test_the_approval_of_one_who_turns_out_to_be_an_author_counts_no_longer() -> None:
+    harness = RolloutHarness(replace(POLICY, approvals=2))
+    await harness.is_rolling()
+    await harness.approve(PERSON, harness.command("a-1"))
+    harness.registry.made_by["lora@1"] = {"user:ada"}
+
+    await harness.approve(replace(PERSON, subject="user:bob"), harness.command("a-2"))
+
+    with pytest.raises(ApprovalsMissing, match="1 of 2"):
+        await harness.promote(PERSON, harness.command("p"))
+
+
+async def test_a_promotion_names_who_approved_it_and_who_decided() -> None:
+    harness = RolloutHarness(replace(POLICY, approvals=1))
+    await harness.is_rolling()
+    await harness.approve(PERSON, harness.command("a", rationale="reads well"))
+    await harness.promote(replace(PERSON, subject="user:bob"), harness.command("p"))
+
+    (promoted,) = [event for event in harness.published if isinstance(event, RolloutWasPromoted)]
+    assert [each.approver for each in promoted.approvals] == ["user:ada"]
+    assert (promoted.decided_by, (await harness.rollout()).decided_by) == ("user:bob", "user:bob")

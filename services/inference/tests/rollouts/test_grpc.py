@@ -125,8 +125,8 @@ async def test_rollouts_are_paused_beside_the_policy_so_that_declaring_it_never_
             "sticky_by: is 9; use one of END_USER, REQUEST",
         ),
         (
-            rollout_pb2.RolloutPolicy(gate="g", approval=rollout_pb2.ApprovalPolicy(role="admin")),
-            "approval.role: is 'admin'; use operator",
+            rollout_pb2.RolloutPolicy(gate="g", approval=rollout_pb2.ApprovalPolicy(role="Ops Team")),
+            "approval.role: is 'Ops Team'",
         ),
         (
             rollout_pb2.RolloutPolicy(steps=[rollout_pb2.RolloutStep(weight=101, requests=1, at_least=2)]),

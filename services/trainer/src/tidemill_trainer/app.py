@@ -14,6 +14,6 @@ async def build_app(settings: TrainerSettings) -> App:
     training = wire_training(backend, settings, registry)
     return backend.app(
         servicers=[registry.service, training.service],
-        consumers=[training.subscription],
+        consumers=[registry.subscription, training.subscription],
         workers=[registry.imports, *training.workers],
     )

@@ -63,7 +63,7 @@ def test_a_version_is_read_and_written_as_it_was_stored(state: dict[str, Any], s
     version = VERSIONS.decode(IDENTITY, state, 1)
 
     assert isinstance(version.source, source)
-    assert VERSIONS.encode(version) == {**state, "creator": ""}
+    assert VERSIONS.encode(version) == {**state, "creator": "", "authors": [], "promotions": []}
 
 
 def test_files_are_stored_once_and_those_without_facts_stay_readable() -> None:

@@ -60,16 +60,18 @@ def test_a_plan_is_read_and_written_as_it_was_stored() -> None:
 
     assert (plan.labels, plan.settings.labels) == (LABELS, LABELS)
     assert plan.settings.limits == RunLimits(time=timedelta(minutes=3), memory_bytes=2**31, memory_auto=True)
-    assert PLANS.encode(plan) == PLAN
+    assert PLANS.encode(plan) == PLAN | {"authors": []}
     idle = PLAN | {"owed": None}
-    assert PLANS.encode(PLANS.decode(IDENTITY, idle, 1)) == idle
+    assert PLANS.encode(PLANS.decode(IDENTITY, idle, 1)) == idle | {"authors": []}
+    written = PLAN | {"authors": ["user:ada"]}
+    assert PLANS.encode(PLANS.decode(IDENTITY, written, 1)) == written
 
 
 def test_a_run_is_read_and_written_as_it_was_stored() -> None:
     run = RUNS.decode(IDENTITY, RUN, 1)
 
     assert run.recipe.lora["target_modules"] == ("q_proj",)
-    assert RUNS.encode(run) == {**RUN, "requester": ""}
+    assert RUNS.encode(run) == {**RUN, "requester": "", "authors": []}
 
 
 def test_a_run_of_an_early_version_is_read_with_defaults() -> None:

@@ -170,7 +170,7 @@ class Abort(Declared):
 class Approval(Declared):
     """Manual approvals required before the promotion."""
 
-    role: Literal["operator"] = "operator"
+    role: Slug = "operator"
     count: Annotated[int, Field(ge=0, le=100)] = 0
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Request, ResourceKey, derived_id
+from tidemill_core.approvals import subject_of
 from tidemill_core.errors import AlreadyExists, InvalidInput, RequestIdReused, Violation
 from tidemill_core.resources import slug_violations
 from tidemill_evaluator.errors import CandidateNotReady, SuiteNotFound
@@ -53,7 +54,13 @@ class StartEvaluation:
         comparing = await self._comparing(caller.project, command)
         await self._check_existence(caller, comparing)
         origin = derived_id(caller.project, "StartEvaluation", command.request.id)
-        evaluation = Evaluation.queued(caller.project, comparing, origin=origin, asked_by=command.request.digest)
+        evaluation = Evaluation.queued(
+            caller.project,
+            comparing,
+            origin=origin,
+            asked_by=command.request.digest,
+            requester=subject_of(caller),
+        )
         if command.validate_only:
             return evaluation
         saved = await self._add(evaluation, command.request)

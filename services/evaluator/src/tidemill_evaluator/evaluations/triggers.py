@@ -66,6 +66,7 @@ class EvaluationTriggers:
             origin=evaluation.origin,
             attempt=evaluation.attempt + 1,
             dataset_version=evaluation.dataset_version,
+            requester=evaluation.requester,
         )
         if not evaluation.gate:
             await self._add(caller.project, evaluation.comparing, following)
@@ -95,6 +96,7 @@ class EvaluationTriggers:
             origin=deferred_evaluation.origin,
             attempt=deferred_evaluation.attempt,
             dataset_version=deferred_evaluation.dataset_version,
+            requester=deferred_evaluation.requester,
         )
         try:
             await self.evaluations.add(evaluation, request=Request(id=evaluation.id, digest=evaluation.id))

@@ -4,21 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, ResourceKey
+from tidemill_core.approvals import Approval
 from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import Write, update
-from tidemill_core.rights import manages
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.engines.ports import Warm, warms_nothing
-from tidemill_inference.errors import ApproverNotAllowed
-from tidemill_inference.rollouts.domain.rollout import Approval
 from tidemill_inference.rollouts.domain.step_counts import StepCounts
 from tidemill_inference.rollouts.outcomes import CountOutcomes
 from tidemill_inference.rollouts.ports import Enqueue, enqueues_nothing
 from tidemill_inference.rollouts.prepare_candidate import PrepareCandidate
 
 MAX_RATIONALE = 1000
-_PERSON = "user:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +76,9 @@ class RolloutCommands:
         current = await self._counted(caller, command)
 
         def change(stored: Deployment) -> None:
-            stored.promote_rollout(command.meant(current), message=command.message, counts=_counts(current), now=now)
+            stored.promote_rollout(
+                command.meant(current), message=command.message, counts=_counts(current), now=now, by=caller.subject
+            )
 
         if rollout := current.active_rollout:
             await self.prepare(caller, rollout.candidate.model)
@@ -100,7 +99,9 @@ class RolloutCommands:
         current = await self._counted(caller, command)
 
         def change(stored: Deployment) -> None:
-            stored.roll_back_rollout(command.meant(current), message=command.message, counts=_counts(current), now=now)
+            stored.roll_back_rollout(
+                command.meant(current), message=command.message, counts=_counts(current), now=now, by=caller.subject
+            )
 
         saved = await self._saved(caller, command, change)
         if not command.write.validate_only:
@@ -113,27 +114,21 @@ class RolloutCommands:
         Raises:
             DeploymentNotFound, RolloutNotFound: there is no such thing.
             NoActiveRollout: there is nothing to agree to.
-            ApproverNotAllowed: the caller is no operator, no person, or had the candidate made.
+            ApproverNotAllowed: the caller lacks the policy's role, is no person, or had the candidate made.
 
         """
         command.check()
-        if caller.credential:
-            await self._check_approver(caller, command)
-        given = Approval(approver=caller.subject, rationale=command.rationale, approve_time=self.clock.now())
-        return await self._saved(caller, command, lambda stored: stored.approve_rollout(command.rollout, given))
-
-    async def _check_approver(self, caller: Caller, command: RolloutCommand) -> None:
-        if not manages(caller):
-            raise ApproverNotAllowed(why="the policy counts operators, and the credential has no such role")
-        if not caller.subject.startswith(_PERSON):
-            raise ApproverNotAllowed(why="the policy counts people: approve with the token of `tidemill login`")
         rollout = (await self.deployments.get(caller.project, command.deployment)).active_rollout
-        if rollout is None:
-            return
-        creator = await self.prepare.candidates.creator(caller, rollout.candidate.model)
-        if creator == caller.subject:
-            text = f"{rollout.candidate.model} was imported, or its training started, by the same person"
-            raise ApproverNotAllowed(why=f"{text}: have another operator approve")
+        authors = frozenset[str]()
+        if rollout and caller.credential:
+            authors = await self.prepare.candidates.authors(caller, rollout.candidate.model) | {*rollout.authors}
+            rollout.policy.approval.check(caller, authors)
+        given = Approval(approver=caller.subject, rationale=command.rationale, approve_time=self.clock.now())
+
+        def change(stored: Deployment) -> None:
+            stored.approve_rollout(command.rollout or (rollout.id if rollout else ""), given, authors=authors)
+
+        return await self._saved(caller, command, change)
 
     async def _counted(self, caller: Caller, command: RolloutCommand) -> Deployment:
         return await self.count(await self.deployments.get(caller.project, command.deployment))

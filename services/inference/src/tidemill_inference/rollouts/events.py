@@ -21,6 +21,7 @@ class EvaluationIsCompleted(BaseModel):
     candidate: str
     baseline_configuration: str
     verdict: str
+    requester: str = ""
 
 
 class FeedbackIsRecorded(BaseModel):
@@ -58,6 +59,7 @@ def evaluations(start: StartRollout) -> Subscription:
             gate=body.gate,
             candidate=body.candidate,
             baseline=body.baseline_configuration,
+            requester=body.requester,
         )
         await start(event.caller, body.deployment, passed, request=event.request)
 

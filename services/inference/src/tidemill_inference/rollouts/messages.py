@@ -3,8 +3,8 @@
 from google.protobuf.message import Message
 
 from tidemill.inference.v1 import configuration_pb2, events_pb2, rollout_pb2
-from tidemill_core.errors import InvalidInput
-from tidemill_inference.rollouts.domain.policy import APPROVER, RolloutPolicy
+from tidemill_core.approvals import OPERATOR
+from tidemill_inference.rollouts.domain.policy import RolloutPolicy
 from tidemill_inference.rollouts.domain.rollout import (
     Rollout,
     RolloutEvent,
@@ -27,17 +27,19 @@ def policy_of(message: rollout_pb2.RolloutPolicy) -> RolloutPolicy:
         InvalidInput: a word or number is none of those that there are.
 
     """
-    if message.approval.role not in {"", APPROVER}:
-        text = f"is {message.approval.role!r}; use {APPROVER}"
-        raise InvalidInput.at(field="rollout_policy.approval.role", text=text)
     return from_message(
-        RolloutPolicy, message, prefix="rollout_policy", ignore={"approval"}, approvals=message.approval.count
+        RolloutPolicy,
+        message,
+        prefix="rollout_policy",
+        ignore={"approval"},
+        approvals=message.approval.count,
+        approver=message.approval.role or OPERATOR,
     )
 
 
 def policy_message(policy: RolloutPolicy) -> rollout_pb2.RolloutPolicy:
     """Return a policy with everything written out."""
-    approval = rollout_pb2.ApprovalPolicy(role=APPROVER, count=policy.approvals)
+    approval = rollout_pb2.ApprovalPolicy(role=policy.approver, count=policy.approvals)
     return to_message(rollout_pb2.RolloutPolicy, policy, approval=approval)
 
 

@@ -24,8 +24,8 @@ class Candidates(Protocol):
         """
         ...
 
-    async def creator(self, caller: Caller, model: str) -> str:
-        """Return the subject that imported the version or had it trained, "" where none is known; raises as `check`."""
+    async def authors(self, caller: Caller, model: str) -> frozenset[str]:
+        """Return the subjects that made the version, as far as they are known; raises as `check`."""
         ...
 
 

@@ -28,11 +28,11 @@ class StartRollout:
             DependencyUnavailable: trainer or store do not answer.
 
         """
-        why_not = await self._why_not(caller, passed.candidate)
+        authors, why_not = await self._checked(caller, passed.candidate)
         now = self.clock.now()
 
         def change(stored: Deployment) -> None:
-            stored.start_rollout(passed, why_not=why_not, now=now)
+            stored.start_rollout(passed, why_not=why_not, now=now, authors=authors)
 
         try:
             saved = await self.deployments.update(caller.project, deployment_id, change, request=request)
@@ -41,9 +41,9 @@ class StartRollout:
         self.enqueue(ResourceKey(project=caller.project, id=deployment_id))
         return saved
 
-    async def _why_not(self, caller: Caller, candidate: str) -> str:
+    async def _checked(self, caller: Caller, candidate: str) -> tuple[frozenset[str], str]:
         try:
             await self.candidates.check(caller, candidate)
+            return await self.candidates.authors(caller, candidate), ""
         except CandidateNotReady as error:
-            return error.message
-        return ""
+            return frozenset(), error.message

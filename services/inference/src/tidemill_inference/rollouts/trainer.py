@@ -23,9 +23,10 @@ class TrainerCandidates:
             state = model_pb2.ModelVersionState.Name(version.state).removeprefix("MODEL_VERSION_STATE_").lower()
             raise CandidateNotReady(model, why=f"the registry calls it {state}")
 
-    async def creator(self, caller: Caller, model: str) -> str:
-        """See `Candidates.creator`."""
-        return (await self._version(caller, model)).creator
+    async def authors(self, caller: Caller, model: str) -> frozenset[str]:
+        """See `Candidates.authors`."""
+        version = await self._version(caller, model)
+        return frozenset({version.creator, *version.authors} - {""})
 
     async def _version(self, caller: Caller, model: str) -> model_pb2.ModelVersion:
         try:

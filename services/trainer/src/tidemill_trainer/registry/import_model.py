@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tidemill_core.application import Caller, Clock, Request, ResourceKey, derived_id
+from tidemill_core.approvals import subject_of
 from tidemill_core.errors import DependencyUnavailable, NotFound
 from tidemill_core.resources import check_slug
 from tidemill_trainer.registry.domain.limits import ImportLimits
@@ -129,7 +130,7 @@ class ImportModel:
             labels=command.labels,
             by=command.request.id,
             now=self.clock.now(),
-            creator=caller.subject if caller.credential else "",
+            creator=subject_of(caller),
         )
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
 from tidemill_core.application import ResourceKey, SystemClock
 from tidemill_core.origins import AllowedHosts
+from tidemill_kit.events.subscriptions import Subscription
 from tidemill_kit.grpc.server import Registration
 from tidemill_kit.grpc.uploads import Patience, UploadPlaces
 from tidemill_kit.service.backend import Backend
@@ -15,6 +16,7 @@ from tidemill_kit.workers.controller import Controller
 from tidemill_trainer.errors import ModelNotFound, ModelVersionNotFound
 from tidemill_trainer.registry.crud import ModelCrud
 from tidemill_trainer.registry.domain.limits import ImportLimits
+from tidemill_trainer.registry.events import promotions
 from tidemill_trainer.registry.exchange_artifacts import ExchangeArtifacts
 from tidemill_trainer.registry.fetch_version import FetchVersion
 from tidemill_trainer.registry.file_inspector import FileInspector
@@ -36,6 +38,7 @@ class Registry:
     """Entry points of the registry, and what training uses of it."""
 
     service: Registration
+    subscription: Subscription
     imports: Controller[ResourceKey]
     models: Models
     versions: Versions
@@ -72,6 +75,7 @@ def wire_registry(backend: Backend, settings: TrainerSettings) -> Registry:
         places=_upload_places(settings),
     )
     return Registry(
+        subscription=promotions(versions),
         service=(add_ModelRegistryServiceServicer_to_server, service),
         imports=imports,
         models=models,

@@ -4,6 +4,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields, replace
 
 from tidemill_core.application import Caller, Page, PageRequest
+from tidemill_core.approvals import subject_of
 from tidemill_core.resources import Write, check_slug, create, delete, update
 from tidemill_trainer.errors import PlanChanged
 from tidemill_trainer.training.check_plan import CheckPlan
@@ -12,6 +13,7 @@ from tidemill_trainer.training.ports import Plans
 from tidemill_trainer.training.start_deferred_run import StartDeferredRun
 
 CHANGEABLE = frozenset(field.name for field in fields(PlanSettings))
+_NO_RECIPE = frozenset({"paused", "labels"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,7 @@ class TrainingPlanCrud:
         check_slug("plan.id", plan_id)
         await self.check(caller.project, plan_id, settings)
         plan = TrainingPlan(id=plan_id, project=caller.project, labels=dict(settings.labels), settings=settings)
+        plan.write(subject_of(caller))
         return await create(self.plans, plan, write)
 
     async def get(self, caller: Caller, plan_id: str) -> TrainingPlan:
@@ -64,12 +67,14 @@ class TrainingPlanCrud:
 
         def change(plan: TrainingPlan) -> None:
             plan.configure(replace(plan.settings, **{name: getattr(settings, name) for name in changed}))
+            if changed - _NO_RECIPE:
+                plan.write(subject_of(caller))
 
         async def updated(write: Write) -> TrainingPlan:
             return await update(self.plans, caller.project, plan_id, change, write, changed=PlanChanged)
 
         preview = await updated(replace(write, validate_only=True))
-        if changed - {"paused", "labels"}:  # pausing must work even if the base is gone
+        if changed - _NO_RECIPE:  # pausing must work even if the base is gone
             await self.check(caller.project, plan_id, preview.settings)
         if write.validate_only:
             return preview

@@ -20,7 +20,7 @@ def settings_of(message: pb.TrainingPlan) -> PlanSettings:
         InvalidInput: lora or args hold a number that JSON has not.
 
     """
-    return from_message(PlanSettings, message, prefix="plan", ignore={"id"})
+    return from_message(PlanSettings, message, prefix="plan", ignore={"id", "authors"})
 
 
 def plan_message(plan: TrainingPlan) -> pb.TrainingPlan:

@@ -14,7 +14,7 @@ _LIMITS = Form(renames={"time": "time_s"})
 def _written(_plan: TrainingPlan, state: Document) -> Document:
     """Return the state with the settings as its own fields; their labels are the plan's."""
     settings = {name: value for name, value in state["settings"].items() if name != "labels"}
-    return settings | {"owed": state["owed"]}
+    return settings | {"owed": state["owed"], "authors": state["authors"]}
 
 
 def _read(state: Document, identity: Identity, _schema: int) -> Document:

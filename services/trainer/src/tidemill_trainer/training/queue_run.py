@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, Request, ResourceKey
+from tidemill_core.approvals import subject_of
 from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed
 from tidemill_trainer.training.check_plan import CheckPlan
 from tidemill_trainer.training.domain.plan import DatasetVersion, RunLimits, TrainingPlan
@@ -41,7 +42,7 @@ class QueueRun:
     ) -> TrainingRun:
         """Queue a run with the given id; raises as `CheckPlan.base_of`."""
         run = await self.preview(plan, version, name=name)
-        run.requester = _requester(caller)
+        run.request(subject_of(caller))
         queued = await self.runs.add(run, request=request)
         self._enqueue(queued)
         return queued
@@ -59,7 +60,7 @@ class QueueRun:
 
         def change(run: TrainingRun) -> None:
             run.retry(base=base, limits=limits, now=now)
-            run.requester = _requester(caller) or run.requester
+            run.request(subject_of(caller))
 
         queued = await self.runs.update(run.project, run.id, change, request=request)
         self._enqueue(queued)
@@ -67,7 +68,3 @@ class QueueRun:
 
     def _enqueue(self, run: TrainingRun) -> None:
         self.enqueue(ResourceKey(project=run.project, id=run.id))
-
-
-def _requester(caller: Caller) -> str:
-    return caller.subject if caller.credential else ""

@@ -61,6 +61,7 @@ class RegisterAdapter:
             artifacts=artifacts,
             now=self.clock.now(),
             creator=run.requester,
+            authors=run.authors,
         )
         saving = Request(id=derived_id("train", run.project, fresh.id), digest=fresh.id)
         return await self.versions.add(fresh, request=saving)

@@ -274,6 +274,7 @@ class Evaluation(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     BASELINE_LATENCY_FIELD_NUMBER: _builtins.int
     CANDIDATE_LATENCY_FIELD_NUMBER: _builtins.int
+    REQUESTER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Derived from what made it."""
     project: _builtins.str
@@ -312,6 +313,10 @@ class Evaluation(_message.Message):
     """Output only. Of all intervals."""
     seed: _builtins.int
     """Output only. Names the evaluation as a number; intervals need no chance."""
+    requester: _builtins.str
+    """Output only. The subject of the credential that started it; empty where its gate did. It may not approve a rollout
+    that the verdict allows.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -375,10 +380,11 @@ class Evaluation(_message.Message):
         seed: _builtins.int = ...,
         baseline_latency: _duration_pb2.Duration | None = ...,
         candidate_latency: _duration_pb2.Duration | None = ...,
+        requester: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["baseline_latency", b"baseline_latency", "candidate_latency", b"candidate_latency", "create_time", b"create_time", "finish_time", b"finish_time", "remaining", b"remaining", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "baseline_latency", b"baseline_latency", "candidate", b"candidate", "candidate_latency", b"candidate_latency", "cases", b"cases", "comparisons", b"comparisons", "confidence", b"confidence", "create_time", b"create_time", "dataset_version", b"dataset_version", "deployment", b"deployment", "etag", b"etag", "finish_time", b"finish_time", "gate", b"gate", "id", b"id", "labels", b"labels", "message", b"message", "project", b"project", "reason", b"reason", "remaining", b"remaining", "seed", b"seed", "seq", b"seq", "state", b"state", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "baseline_latency", b"baseline_latency", "candidate", b"candidate", "candidate_latency", b"candidate_latency", "cases", b"cases", "comparisons", b"comparisons", "confidence", b"confidence", "create_time", b"create_time", "dataset_version", b"dataset_version", "deployment", b"deployment", "etag", b"etag", "finish_time", b"finish_time", "gate", b"gate", "id", b"id", "labels", b"labels", "message", b"message", "project", b"project", "reason", b"reason", "remaining", b"remaining", "requester", b"requester", "seed", b"seed", "seq", b"seq", "state", b"state", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -84,6 +84,7 @@ class EvaluationCompleted(_message.Message):
     BASELINE_CONFIGURATION_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
     COMPARISONS_FIELD_NUMBER: _builtins.int
+    REQUESTER_FIELD_NUMBER: _builtins.int
     evaluation: _builtins.str
     """Output only. The evaluation."""
     seq: _builtins.int
@@ -100,6 +101,8 @@ class EvaluationCompleted(_message.Message):
     """Output only. The digest of the live configuration that both sides answer by, but for the model."""
     verdict: _evaluation_pb2.Verdict.ValueType
     """Output only. The verdict."""
+    requester: _builtins.str
+    """Output only. The subject of the credential that started it; empty where its gate did."""
     @_builtins.property
     def comparisons(self) -> _containers.RepeatedCompositeFieldContainer[_evaluation_pb2.Comparison]:
         """Output only. The evidence."""
@@ -116,10 +119,11 @@ class EvaluationCompleted(_message.Message):
         baseline_configuration: _builtins.str = ...,
         verdict: _evaluation_pb2.Verdict.ValueType = ...,
         comparisons: _abc.Iterable[_evaluation_pb2.Comparison] | None = ...,
+        requester: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "comparisons", b"comparisons", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "seq", b"seq", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "comparisons", b"comparisons", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "requester", b"requester", "seq", b"seq", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -396,6 +396,8 @@ class RolloutPromoted(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     REPLACED_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """Output only. The deployment."""
     seq: _builtins.int
@@ -414,6 +416,12 @@ class RolloutPromoted(_message.Message):
     """Output only. Human-readable."""
     replaced: _builtins.str
     """Output only. The digest that answered before."""
+    decided_by: _builtins.str
+    """Output only. The subject that promoted it by hand; empty where the policy did."""
+    @_builtins.property
+    def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromotionApproval]:
+        """Output only. The approvals that counted."""
+
     def __init__(
         self,
         *,
@@ -426,14 +434,44 @@ class RolloutPromoted(_message.Message):
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
         replaced: _builtins.str = ...,
+        approvals: _abc.Iterable[Global___PromotionApproval] | None = ...,
+        decided_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "message", b"message", "reason", b"reason", "replaced", b"replaced", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "candidate", b"candidate", "configuration", b"configuration", "decided_by", b"decided_by", "deployment", b"deployment", "evaluation", b"evaluation", "message", b"message", "reason", b"reason", "replaced", b"replaced", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RolloutPromoted: _TypeAlias = RolloutPromoted  # noqa: Y015
+
+@_typing.final
+class PromotionApproval(_message.Message):
+    """PromotionApproval is a person's consent to a promotion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVER_FIELD_NUMBER: _builtins.int
+    APPROVE_TIME_FIELD_NUMBER: _builtins.int
+    approver: _builtins.str
+    """Output only. The person's subject."""
+    @_builtins.property
+    def approve_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When."""
+
+    def __init__(
+        self,
+        *,
+        approver: _builtins.str = ...,
+        approve_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time", "approver", b"approver"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromotionApproval: _TypeAlias = PromotionApproval  # noqa: Y015
 
 @_typing.final
 class RolloutRolledBack(_message.Message):

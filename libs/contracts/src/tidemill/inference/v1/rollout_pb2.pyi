@@ -252,7 +252,7 @@ class ApprovalPolicy(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     role: _builtins.str
-    """Optional. The role: "operator"."""
+    """Optional. The role of the people that count: "operator" (the default; admins as well), "admin", or a custom role."""
     count: _builtins.int
     """Optional. The number of approvals; 0 means none."""
     def __init__(
@@ -288,6 +288,8 @@ class Rollout(_message.Message):
     STEP_TIME_FIELD_NUMBER: _builtins.int
     FINISH_TIME_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
+    AUTHORS_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of the deployment and the evaluation."""
     state: Global___RolloutState.ValueType
@@ -300,6 +302,8 @@ class Rollout(_message.Message):
     """Output only. The digest of the evaluation's baseline configuration."""
     message: _builtins.str
     """Output only. Human-readable: what it waits for, or why it ended."""
+    decided_by: _builtins.str
+    """Output only. The subject that promoted it or rolled it back by hand; empty where the policy did."""
     @_builtins.property
     def candidate(self) -> _configuration_pb2.Configuration:
         """Output only. The candidate configuration."""
@@ -328,6 +332,10 @@ class Rollout(_message.Message):
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___RolloutStep]:
         """Output only. The steps of the policy at its start."""
 
+    @_builtins.property
+    def authors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The subjects that made the candidate, or started its evaluation: their approvals do not count."""
+
     def __init__(
         self,
         *,
@@ -344,10 +352,12 @@ class Rollout(_message.Message):
         step_time: _timestamp_pb2.Timestamp | None = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
         steps: _abc.Iterable[Global___RolloutStep] | None = ...,
+        authors: _abc.Iterable[_builtins.str] | None = ...,
+        decided_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "counts", b"counts", "finish_time", b"finish_time", "start_time", b"start_time", "step_time", b"step_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "counts", b"counts", "evaluation", b"evaluation", "finish_time", b"finish_time", "id", b"id", "message", b"message", "start_time", b"start_time", "state", b"state", "step", b"step", "step_time", b"step_time", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "authors", b"authors", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "counts", b"counts", "decided_by", b"decided_by", "evaluation", b"evaluation", "finish_time", b"finish_time", "id", b"id", "message", b"message", "start_time", b"start_time", "state", b"state", "step", b"step", "step_time", b"step_time", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

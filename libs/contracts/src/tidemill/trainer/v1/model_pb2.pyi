@@ -175,6 +175,8 @@ class ModelVersion(_message.Message):
     STORED_BYTES_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     CREATOR_FIELD_NUMBER: _builtins.int
+    AUTHORS_FIELD_NUMBER: _builtins.int
+    PROMOTIONS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. `model@number`."""
     project: _builtins.str
@@ -221,6 +223,16 @@ class ModelVersion(_message.Message):
     def artifacts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Artifact]:
         """Output only. Its files; empty for a remote model."""
 
+    @_builtins.property
+    def authors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The subjects that made it: who imported it, or the authors of the plan and who started or retried the
+        run. None of them may approve a rollout of the version.
+        """
+
+    @_builtins.property
+    def promotions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Promotion]:
+        """Output only. The last 20 rollouts that made it live."""
+
     def __init__(
         self,
         *,
@@ -241,14 +253,94 @@ class ModelVersion(_message.Message):
         stored_bytes: _builtins.int = ...,
         message: _builtins.str = ...,
         creator: _builtins.str = ...,
+        authors: _abc.Iterable[_builtins.str] | None = ...,
+        promotions: _abc.Iterable[Global___Promotion] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "source", b"source", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "create_time", b"create_time", "creator", b"creator", "digest", b"digest", "etag", b"etag", "id", b"id", "labels", b"labels", "message", b"message", "model", b"model", "number", b"number", "project", b"project", "seq", b"seq", "source", b"source", "state", b"state", "stored_bytes", b"stored_bytes", "total_bytes", b"total_bytes", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "authors", b"authors", "create_time", b"create_time", "creator", b"creator", "digest", b"digest", "etag", b"etag", "id", b"id", "labels", b"labels", "message", b"message", "model", b"model", "number", b"number", "project", b"project", "promotions", b"promotions", "seq", b"seq", "source", b"source", "state", b"state", "stored_bytes", b"stored_bytes", "total_bytes", b"total_bytes", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015
+
+@_typing.final
+class Promotion(_message.Message):
+    """Promotion is a rollout that made the version live."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    PROMOTE_TIME_FIELD_NUMBER: _builtins.int
+    deployment: _builtins.str
+    """Output only. The deployment."""
+    rollout: _builtins.str
+    """Output only. The rollout."""
+    evaluation: _builtins.str
+    """Output only. The evaluation that allowed it."""
+    reason: _builtins.str
+    """Output only. Why, UPPER_SNAKE: STEPS_DONE, TIMEOUT, BY_HAND."""
+    decided_by: _builtins.str
+    """Output only. The subject that promoted it by hand; empty where the policy did."""
+    @_builtins.property
+    def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionApproval]:
+        """Output only. The approvals that counted."""
+
+    @_builtins.property
+    def promote_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When."""
+
+    def __init__(
+        self,
+        *,
+        deployment: _builtins.str = ...,
+        rollout: _builtins.str = ...,
+        evaluation: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        decided_by: _builtins.str = ...,
+        approvals: _abc.Iterable[Global___VersionApproval] | None = ...,
+        promote_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["promote_time", b"promote_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "decided_by", b"decided_by", "deployment", b"deployment", "evaluation", b"evaluation", "promote_time", b"promote_time", "reason", b"reason", "rollout", b"rollout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Promotion: _TypeAlias = Promotion  # noqa: Y015
+
+@_typing.final
+class VersionApproval(_message.Message):
+    """VersionApproval is a person's consent to a promotion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVER_FIELD_NUMBER: _builtins.int
+    APPROVE_TIME_FIELD_NUMBER: _builtins.int
+    approver: _builtins.str
+    """Output only. The person's subject."""
+    @_builtins.property
+    def approve_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When."""
+
+    def __init__(
+        self,
+        *,
+        approver: _builtins.str = ...,
+        approve_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time", "approver", b"approver"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionApproval: _TypeAlias = VersionApproval  # noqa: Y015
 
 @_typing.final
 class ModelSource(_message.Message):

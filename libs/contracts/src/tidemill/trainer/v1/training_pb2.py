@@ -27,7 +27,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tidemill/trainer/v1/training.proto\x12\x13tidemill.trainer.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd8\x03\n\x0cTrainingPlan\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12=\n\x06labels\x18\x05 \x03(\x0b\x32-.tidemill.trainer.v1.TrainingPlan.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x61taset\x18\x08 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\t \x01(\t\x12\x0e\n\x06method\x18\n \x01(\t\x12%\n\x04lora\x18\x0b \x01(\x0b\x32\x17.google.protobuf.Struct\x12%\n\x04\x61rgs\x18\x0c \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x33\n\x06limits\x18\r \x01(\x0b\x32#.tidemill.trainer.v1.TrainingLimits\x12\x0e\n\x06paused\x18\x0e \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"d\n\x0eTrainingLimits\x12\'\n\x04time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\x12\x13\n\x0bmemory_auto\x18\x03 \x01(\x08\"\xf8\x06\n\x0bTrainingRun\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12<\n\x06labels\x18\x05 \x03(\x0b\x32,.tidemill.trainer.v1.TrainingRun.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04plan\x18\x08 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\t \x01(\t\x12\x0c\n\x04\x62\x61se\x18\n \x01(\t\x12\x34\n\x05state\x18\x0b \x01(\x0e\x32%.tidemill.trainer.v1.TrainingRunState\x12\x37\n\x08progress\x18\x0c \x01(\x0b\x32%.tidemill.trainer.v1.TrainingProgress\x12\x0e\n\x06reason\x18\r \x01(\t\x12\x0f\n\x07message\x18\x0e \x01(\t\x12\x15\n\rmodel_version\x18\x0f \x01(\t\x12\'\n\x06recipe\x18\x10 \x01(\x0b\x32\x17.google.protobuf.Struct\x12@\n\x08versions\x18\x11 \x03(\x0b\x32..tidemill.trainer.v1.TrainingRun.VersionsEntry\x12\x0f\n\x07\x61ttempt\x18\x12 \x01(\x05\x12.\n\nstart_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x03\x66it\x18\x15 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingFit\x12\x37\n\x08\x65xamples\x18\x16 \x01(\x0b\x32%.tidemill.trainer.v1.TrainingExamples\x12\x10\n\x08warnings\x18\x17 \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa2\x01\n\x0bTrainingFit\x12#\n\x1bper_device_train_batch_size\x18\x01 \x01(\x05\x12#\n\x1bgradient_accumulation_steps\x18\x02 \x01(\x05\x12\x1e\n\x16gradient_checkpointing\x18\x03 \x01(\x08\x12\x14\n\x0cneeded_bytes\x18\x04 \x01(\x03\x12\x13\n\x0blimit_bytes\x18\x05 \x01(\x03\"e\n\x10TrainingExamples\x12\x0f\n\x07offered\x18\x01 \x01(\x05\x12\x0e\n\x06\x66itted\x18\x02 \x01(\x05\x12\x10\n\x08too_long\x18\x03 \x01(\x05\x12\x0f\n\x07refused\x18\x04 \x01(\x05\x12\r\n\x05\x65mpty\x18\x05 \x01(\x05\"\xa9\x01\n\x10TrainingProgress\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\r\n\x05steps\x18\x02 \x01(\x05\x12\x11\n\x04loss\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12,\n\tremaining\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x06losses\x18\x05 \x03(\x0b\x32\x1e.tidemill.trainer.v1.LossPointB\x07\n\x05_loss\"\'\n\tLossPoint\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x0c\n\x04loss\x18\x02 \x01(\x01*\xfc\x01\n\x10TrainingRunState\x12\"\n\x1eTRAINING_RUN_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19TRAINING_RUN_STATE_QUEUED\x10\x01\x12\x1e\n\x1aTRAINING_RUN_STATE_RUNNING\x10\x02\x12\"\n\x1eTRAINING_RUN_STATE_REGISTERING\x10\x03\x12 \n\x1cTRAINING_RUN_STATE_SUCCEEDED\x10\x04\x12\x1d\n\x19TRAINING_RUN_STATE_FAILED\x10\x05\x12 \n\x1cTRAINING_RUN_STATE_CANCELLED\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tidemill/trainer/v1/training.proto\x12\x13tidemill.trainer.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe9\x03\n\x0cTrainingPlan\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12=\n\x06labels\x18\x05 \x03(\x0b\x32-.tidemill.trainer.v1.TrainingPlan.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x61taset\x18\x08 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\t \x01(\t\x12\x0e\n\x06method\x18\n \x01(\t\x12%\n\x04lora\x18\x0b \x01(\x0b\x32\x17.google.protobuf.Struct\x12%\n\x04\x61rgs\x18\x0c \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x33\n\x06limits\x18\r \x01(\x0b\x32#.tidemill.trainer.v1.TrainingLimits\x12\x0e\n\x06paused\x18\x0e \x01(\x08\x12\x0f\n\x07\x61uthors\x18\x0f \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"d\n\x0eTrainingLimits\x12\'\n\x04time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\x12\x13\n\x0bmemory_auto\x18\x03 \x01(\x08\"\x89\x07\n\x0bTrainingRun\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12<\n\x06labels\x18\x05 \x03(\x0b\x32,.tidemill.trainer.v1.TrainingRun.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04plan\x18\x08 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\t \x01(\t\x12\x0c\n\x04\x62\x61se\x18\n \x01(\t\x12\x34\n\x05state\x18\x0b \x01(\x0e\x32%.tidemill.trainer.v1.TrainingRunState\x12\x37\n\x08progress\x18\x0c \x01(\x0b\x32%.tidemill.trainer.v1.TrainingProgress\x12\x0e\n\x06reason\x18\r \x01(\t\x12\x0f\n\x07message\x18\x0e \x01(\t\x12\x15\n\rmodel_version\x18\x0f \x01(\t\x12\'\n\x06recipe\x18\x10 \x01(\x0b\x32\x17.google.protobuf.Struct\x12@\n\x08versions\x18\x11 \x03(\x0b\x32..tidemill.trainer.v1.TrainingRun.VersionsEntry\x12\x0f\n\x07\x61ttempt\x18\x12 \x01(\x05\x12.\n\nstart_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x03\x66it\x18\x15 \x01(\x0b\x32 .tidemill.trainer.v1.TrainingFit\x12\x37\n\x08\x65xamples\x18\x16 \x01(\x0b\x32%.tidemill.trainer.v1.TrainingExamples\x12\x10\n\x08warnings\x18\x17 \x03(\t\x12\x0f\n\x07\x61uthors\x18\x18 \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa2\x01\n\x0bTrainingFit\x12#\n\x1bper_device_train_batch_size\x18\x01 \x01(\x05\x12#\n\x1bgradient_accumulation_steps\x18\x02 \x01(\x05\x12\x1e\n\x16gradient_checkpointing\x18\x03 \x01(\x08\x12\x14\n\x0cneeded_bytes\x18\x04 \x01(\x03\x12\x13\n\x0blimit_bytes\x18\x05 \x01(\x03\"e\n\x10TrainingExamples\x12\x0f\n\x07offered\x18\x01 \x01(\x05\x12\x0e\n\x06\x66itted\x18\x02 \x01(\x05\x12\x10\n\x08too_long\x18\x03 \x01(\x05\x12\x0f\n\x07refused\x18\x04 \x01(\x05\x12\r\n\x05\x65mpty\x18\x05 \x01(\x05\"\xa9\x01\n\x10TrainingProgress\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\r\n\x05steps\x18\x02 \x01(\x05\x12\x11\n\x04loss\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12,\n\tremaining\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x06losses\x18\x05 \x03(\x0b\x32\x1e.tidemill.trainer.v1.LossPointB\x07\n\x05_loss\"\'\n\tLossPoint\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x0c\n\x04loss\x18\x02 \x01(\x01*\xfc\x01\n\x10TrainingRunState\x12\"\n\x1eTRAINING_RUN_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19TRAINING_RUN_STATE_QUEUED\x10\x01\x12\x1e\n\x1aTRAINING_RUN_STATE_RUNNING\x10\x02\x12\"\n\x1eTRAINING_RUN_STATE_REGISTERING\x10\x03\x12 \n\x1cTRAINING_RUN_STATE_SUCCEEDED\x10\x04\x12\x1d\n\x19TRAINING_RUN_STATE_FAILED\x10\x05\x12 \n\x1cTRAINING_RUN_STATE_CANCELLED\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,26 +40,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRAININGRUN_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_TRAININGRUN_VERSIONSENTRY']._loaded_options = None
   _globals['_TRAININGRUN_VERSIONSENTRY']._serialized_options = b'8\001'
-  _globals['_TRAININGRUNSTATE']._serialized_start=2104
-  _globals['_TRAININGRUNSTATE']._serialized_end=2356
+  _globals['_TRAININGRUNSTATE']._serialized_start=2138
+  _globals['_TRAININGRUNSTATE']._serialized_end=2390
   _globals['_TRAININGPLAN']._serialized_start=155
-  _globals['_TRAININGPLAN']._serialized_end=627
-  _globals['_TRAININGPLAN_LABELSENTRY']._serialized_start=582
-  _globals['_TRAININGPLAN_LABELSENTRY']._serialized_end=627
-  _globals['_TRAININGLIMITS']._serialized_start=629
-  _globals['_TRAININGLIMITS']._serialized_end=729
-  _globals['_TRAININGRUN']._serialized_start=732
-  _globals['_TRAININGRUN']._serialized_end=1620
-  _globals['_TRAININGRUN_LABELSENTRY']._serialized_start=582
-  _globals['_TRAININGRUN_LABELSENTRY']._serialized_end=627
-  _globals['_TRAININGRUN_VERSIONSENTRY']._serialized_start=1573
-  _globals['_TRAININGRUN_VERSIONSENTRY']._serialized_end=1620
-  _globals['_TRAININGFIT']._serialized_start=1623
-  _globals['_TRAININGFIT']._serialized_end=1785
-  _globals['_TRAININGEXAMPLES']._serialized_start=1787
-  _globals['_TRAININGEXAMPLES']._serialized_end=1888
-  _globals['_TRAININGPROGRESS']._serialized_start=1891
-  _globals['_TRAININGPROGRESS']._serialized_end=2060
-  _globals['_LOSSPOINT']._serialized_start=2062
-  _globals['_LOSSPOINT']._serialized_end=2101
+  _globals['_TRAININGPLAN']._serialized_end=644
+  _globals['_TRAININGPLAN_LABELSENTRY']._serialized_start=599
+  _globals['_TRAININGPLAN_LABELSENTRY']._serialized_end=644
+  _globals['_TRAININGLIMITS']._serialized_start=646
+  _globals['_TRAININGLIMITS']._serialized_end=746
+  _globals['_TRAININGRUN']._serialized_start=749
+  _globals['_TRAININGRUN']._serialized_end=1654
+  _globals['_TRAININGRUN_LABELSENTRY']._serialized_start=599
+  _globals['_TRAININGRUN_LABELSENTRY']._serialized_end=644
+  _globals['_TRAININGRUN_VERSIONSENTRY']._serialized_start=1607
+  _globals['_TRAININGRUN_VERSIONSENTRY']._serialized_end=1654
+  _globals['_TRAININGFIT']._serialized_start=1657
+  _globals['_TRAININGFIT']._serialized_end=1819
+  _globals['_TRAININGEXAMPLES']._serialized_start=1821
+  _globals['_TRAININGEXAMPLES']._serialized_end=1922
+  _globals['_TRAININGPROGRESS']._serialized_start=1925
+  _globals['_TRAININGPROGRESS']._serialized_end=2094
+  _globals['_LOSSPOINT']._serialized_start=2096
+  _globals['_LOSSPOINT']._serialized_end=2135
 # @@protoc_insertion_point(module_scope)

@@ -104,6 +104,7 @@ class TrainingPlan(_message.Message):
     ARGS_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     PAUSED_FIELD_NUMBER: _builtins.int
+    AUTHORS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -144,6 +145,10 @@ class TrainingPlan(_message.Message):
     def limits(self) -> Global___TrainingLimits:
         """Optional. What a run may take."""
 
+    @_builtins.property
+    def authors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The subjects of the credentials that created the plan or changed what its runs do; at most 50."""
+
     def __init__(
         self,
         *,
@@ -161,10 +166,11 @@ class TrainingPlan(_message.Message):
         args: _struct_pb2.Struct | None = ...,
         limits: Global___TrainingLimits | None = ...,
         paused: _builtins.bool = ...,
+        authors: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "create_time", b"create_time", "limits", b"limits", "lora", b"lora", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "base", b"base", "create_time", b"create_time", "dataset", b"dataset", "etag", b"etag", "id", b"id", "labels", b"labels", "limits", b"limits", "lora", b"lora", "method", b"method", "paused", b"paused", "project", b"project", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "authors", b"authors", "base", b"base", "create_time", b"create_time", "dataset", b"dataset", "etag", b"etag", "id", b"id", "labels", b"labels", "limits", b"limits", "lora", b"lora", "method", b"method", "paused", b"paused", "project", b"project", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -273,6 +279,7 @@ class TrainingRun(_message.Message):
     FIT_FIELD_NUMBER: _builtins.int
     EXAMPLES_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    AUTHORS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Derived from what made it."""
     project: _builtins.str
@@ -343,6 +350,10 @@ class TrainingRun(_message.Message):
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. For people: what is worth a look although the run goes on."""
 
+    @_builtins.property
+    def authors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The plan's authors when it was queued, and the subjects that started or retried it."""
+
     def __init__(
         self,
         *,
@@ -369,10 +380,11 @@ class TrainingRun(_message.Message):
         fit: Global___TrainingFit | None = ...,
         examples: Global___TrainingExamples | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        authors: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "progress", b"progress", "recipe", b"recipe", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "base", b"base", "create_time", b"create_time", "dataset_version", b"dataset_version", "etag", b"etag", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "id", b"id", "labels", b"labels", "message", b"message", "model_version", b"model_version", "plan", b"plan", "progress", b"progress", "project", b"project", "reason", b"reason", "recipe", b"recipe", "seq", b"seq", "start_time", b"start_time", "state", b"state", "update_time", b"update_time", "versions", b"versions", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "authors", b"authors", "base", b"base", "create_time", b"create_time", "dataset_version", b"dataset_version", "etag", b"etag", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "id", b"id", "labels", b"labels", "message", b"message", "model_version", b"model_version", "plan", b"plan", "progress", b"progress", "project", b"project", "reason", b"reason", "recipe", b"recipe", "seq", b"seq", "start_time", b"start_time", "state", b"state", "update_time", b"update_time", "versions", b"versions", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -90,6 +90,8 @@ class Evaluation(Aggregate):
     attempt: int = 1
     asked_by: str = ""
     """Digest of the request that created it; empty if an event did."""
+    requester: str = ""
+    """The subject of the credential that started its first attempt; empty if an event did."""
     state: State = State.QUEUED
     dataset_version: str = ""
     baseline: str = ""
@@ -117,6 +119,7 @@ class Evaluation(Aggregate):
         origin: str,
         attempt: int = 1,
         asked_by: str = "",
+        requester: str = "",
         dataset_version: str = "",
     ) -> "Evaluation":
         """Return a new evaluation; its id derives from its cause and the attempt."""
@@ -129,6 +132,7 @@ class Evaluation(Aggregate):
             origin=origin,
             attempt=attempt,
             asked_by=asked_by,
+            requester=requester,
             dataset_version=dataset_version,
         )
 

@@ -13,6 +13,8 @@ class DeferredEvaluation:
     origin: str
     attempt: int = 1
     dataset_version: str = ""
+    requester: str = ""
+    """The subject that started its first attempt by hand."""
 
     def supersedes(self, known: "DeferredEvaluation", *, model: str) -> bool:
         """Return whether it takes the place of one that is of another model, or of no newer version."""

@@ -1,16 +1,17 @@
 """The name that products call, and what answers under it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import derived_id
+from tidemill_core.approvals import Approval
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.errors import ApprovalsMissing, NoActiveRollout, RolloutNotFound
 from tidemill_inference.rollouts.domain.rollout import (
     WAITS,
-    Approval,
     Decision,
     Move,
     NamedRollout,
@@ -135,10 +136,12 @@ class Deployment(Aggregate):
             variant=CANDIDATE, configuration=rollout.candidate, rollout=rollout.id, step=rollout.step
         )
 
-    def start_rollout(self, passed: PassedEvaluation, *, why_not: str, now: datetime) -> None:
+    def start_rollout(
+        self, passed: PassedEvaluation, *, why_not: str, now: datetime, authors: Collection[str] = ()
+    ) -> None:
         """Start a rollout of a candidate, or return why not; evaluations of other gates are ignored.
 
-        `why_not` says why the candidate's version cannot serve; "" if it can.
+        `why_not` says why the candidate's version cannot serve; "" if it can. `authors` are those of the version.
         """
         policy = self.spec.rollout_policy
         if passed.evaluation in self.evaluations or (policy and policy.gate != passed.gate):
@@ -168,6 +171,7 @@ class Deployment(Aggregate):
             start_time=now,
             step_time=now,
             message=WAITS,
+            authors=tuple(sorted({*authors, passed.requester} - {""})),
         )
         self.pending.append(RolloutHasStarted(baseline=passed.baseline, **named))
 
@@ -220,7 +224,9 @@ class Deployment(Aggregate):
                 self.rollout = rollout.moved(decision, counts, now=now)
                 self._advanced(self.rollout, now=now)
 
-    def promote_rollout(self, rollout_id: str, *, message: str, counts: StepCounts, now: datetime) -> None:
+    def promote_rollout(
+        self, rollout_id: str, *, message: str, counts: StepCounts, now: datetime, by: str = ""
+    ) -> None:
         """Make the candidate live now, by hand.
 
         Raises:
@@ -231,20 +237,23 @@ class Deployment(Aggregate):
         """
         rollout = self._open(rollout_id)
         if rollout.missing_approvals:
-            raise ApprovalsMissing(rollout.id, given=len(rollout.approvals), requested=rollout.policy.approvals)
-        self._promoted(rollout, Reason.BY_HAND, message, counts=counts, now=now)
+            given = len(rollout.counted_approvals)
+            raise ApprovalsMissing(rollout.id, given=given, requested=rollout.policy.approvals)
+        self._promoted(rollout, Reason.BY_HAND, message, counts=counts, now=now, by=by)
 
-    def approve_rollout(self, rollout_id: str, approval: Approval) -> None:
-        """Agree to the promotion.
+    def approve_rollout(self, rollout_id: str, approval: Approval, *, authors: Collection[str] = ()) -> None:
+        """Agree to the promotion of what these and earlier known authors made.
 
         Raises:
             RolloutNotFound: the rollout is another one.
             NoActiveRollout: there is nothing to agree to.
 
         """
-        self.rollout = self._open(rollout_id).approved(approval)
+        self.rollout = self._open(rollout_id).approved(approval, authors)
 
-    def roll_back_rollout(self, rollout_id: str, *, message: str, counts: StepCounts, now: datetime) -> None:
+    def roll_back_rollout(
+        self, rollout_id: str, *, message: str, counts: StepCounts, now: datetime, by: str = ""
+    ) -> None:
         """Take the candidate back, also after it was promoted: then the model before answers again.
 
         Raises:
@@ -256,14 +265,14 @@ class Deployment(Aggregate):
         if rollout is None or rollout.state is RolloutState.ROLLED_BACK:
             raise NoActiveRollout(self.id, missing="there is nothing to take back")
         if rollout.active:
-            self._taken_back(rollout, Reason.BY_HAND, message, counts=counts, now=now)
+            self._taken_back(rollout, Reason.BY_HAND, message, counts=counts, now=now, by=by)
             return
         if self.live.model != rollout.candidate.model:
             text = f"{self.live.model} answers by now, and not {rollout.candidate.model}, which was promoted"
             raise NoActiveRollout(self.id, missing=text)
         replaced = self.live.digest
         self.live = self.live.with_answer(model=rollout.baseline_model)
-        self._taken_back(rollout, Reason.BY_HAND, message, now=now)
+        self._taken_back(rollout, Reason.BY_HAND, message, now=now, by=by)
         self._configured(replaced=replaced, now=now)
 
     def _refusal(self, passed: PassedEvaluation, why_not: str) -> tuple[Reason, str] | None:
@@ -292,20 +301,35 @@ class Deployment(Aggregate):
         ended = f"the last one was {rollout.state.name.lower()}; " if rollout else ""
         raise NoActiveRollout(self.id, missing=f"{ended}missing is an evaluation that has passed {gate}")
 
-    def _promoted(self, rollout: Rollout, reason: Reason, message: str, *, counts: StepCounts, now: datetime) -> None:
+    def _promoted(  # noqa: PLR0913 - the decision with all that it was made on
+        self, rollout: Rollout, reason: Reason, message: str, *, counts: StepCounts, now: datetime, by: str = ""
+    ) -> None:
         replaced, self.live = self.live.digest, rollout.candidate
-        self.rollout = rollout.ended(RolloutState.PROMOTED, message=message, now=now, counts=counts)
-        reported = _without_rationale(reason, message)
+        self.rollout = rollout.ended(RolloutState.PROMOTED, message=message, now=now, counts=counts, decided_by=by)
         self.pending.append(
-            RolloutWasPromoted(reason=reason, message=reported, replaced=replaced, **rollout.named(now))
+            RolloutWasPromoted(
+                reason=reason,
+                message=_without_rationale(reason, message),
+                replaced=replaced,
+                approvals=rollout.counted_approvals,
+                decided_by=by,
+                **rollout.named(now),
+            )
         )
         self._configured(replaced=replaced, now=now)
 
-    def _taken_back(
-        self, rollout: Rollout, reason: Reason, message: str, *, now: datetime, counts: StepCounts | None = None
+    def _taken_back(  # noqa: PLR0913 - the decision with all that it was made on
+        self,
+        rollout: Rollout,
+        reason: Reason,
+        message: str,
+        *,
+        now: datetime,
+        counts: StepCounts | None = None,
+        by: str = "",
     ) -> None:
         text = f"{reason.value}: {message}"
-        self.rollout = rollout.ended(RolloutState.ROLLED_BACK, message=text, now=now, counts=counts)
+        self.rollout = rollout.ended(RolloutState.ROLLED_BACK, message=text, now=now, counts=counts, decided_by=by)
         reported = _without_rationale(reason, message)
         self.pending.append(RolloutWasRolledBack(reason=reason, message=reported, **rollout.named(now)))
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from enum import Enum
 from math import ceil
 
+from tidemill_core.approvals import OPERATOR, ApprovalPolicy
 from tidemill_core.errors import Violation
 
 DEFAULT_STEP_TIMEOUT = timedelta(hours=24)
@@ -13,8 +14,6 @@ MAX_STEP_TIMEOUT = timedelta(days=90)
 MAX_STEPS = 20
 MAX_WEIGHT = 100
 MAX_REQUESTS = 100_000
-MAX_APPROVALS = 10
-APPROVER = "operator"
 EARLY_ANSWERS = 10
 """So many answers of the candidate are enough for a verdict where a step does not say."""
 KEPT_OUTCOMES = 1000
@@ -117,6 +116,8 @@ class RolloutPolicy:
     abort: AbortRules = field(default_factory=AbortRules)
     on_timeout: OnTimeout = OnTimeout.HOLD
     approvals: int = 0
+    approver: str = OPERATOR
+    """The role of the people whose approvals count."""
 
     def violations(self, path: str) -> Iterator[Violation]:
         """Yield what is out of bounds."""
@@ -128,8 +129,12 @@ class RolloutPolicy:
             yield from step.violations(f"{path}.steps[{number}]")
         yield from self._order(path)
         yield from self.abort.violations(f"{path}.abort")
-        if not 0 <= self.approvals <= MAX_APPROVALS:
-            yield Violation(f"{path}.approval.count", f"is {self.approvals}; use 0 (no approval) to {MAX_APPROVALS}")
+        yield from self.approval.violations(f"{path}.approval")
+
+    @property
+    def approval(self) -> ApprovalPolicy:
+        """Who has to agree to the promotion."""
+        return ApprovalPolicy(count=self.approvals, role=self.approver)
 
     def _order(self, path: str) -> Iterator[Violation]:
         """Yield the steps that do not follow from the one before: shadow steps come first, weights rise."""

@@ -1,15 +1,17 @@
 """One candidate on its way to users."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import TypedDict
 
 from tidemill_core.aggregate import Event
+from tidemill_core.approvals import Approval, counted, with_approval
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.errors import RolloutLeaseLost
-from tidemill_inference.rollouts.domain.policy import MAX_APPROVALS, OnTimeout, RolloutPolicy, RolloutStep, StickyBy
+from tidemill_inference.rollouts.domain.policy import OnTimeout, RolloutPolicy, RolloutStep, StickyBy
 from tidemill_inference.rollouts.domain.step_counts import Reason, StepCounts
 
 WAITS = "waits for the candidate to be loaded"
@@ -52,6 +54,8 @@ class PassedEvaluation:
     gate: str
     candidate: str
     baseline: str
+    requester: str = ""
+    """The subject that started it; "" where its gate did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,15 +71,6 @@ class Decision:
     def urgent(self) -> bool:
         """Whether a pause does not keep it: a candidate that answers badly, or cannot, is taken back."""
         return self.move is Move.ROLL_BACK and self.reason is not Reason.TIMEOUT
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Approval:
-    """Who agreed to the promotion, why and when; `approver` is "" for a caller without a name."""
-
-    approver: str
-    rationale: str
-    approve_time: datetime
 
 
 class NamedRollout(TypedDict):
@@ -112,6 +107,10 @@ class Rollout:
     hold: Hold | None = None
     finish_time: datetime | None = None
     epoch: int = 0
+    authors: tuple[str, ...] = ()
+    """The subjects that made the candidate, or started its evaluation: their approvals do not count."""
+    decided_by: str = ""
+    """The subject that ended it by hand."""
 
     @property
     def active(self) -> bool:
@@ -126,7 +125,12 @@ class Rollout:
     @property
     def missing_approvals(self) -> int:
         """How many still have to agree."""
-        return max(0, self.policy.approvals - len(self.approvals))
+        return self.policy.approval.missing(self.approvals, self.authors)
+
+    @property
+    def counted_approvals(self) -> tuple[Approval, ...]:
+        """The approvals that count."""
+        return counted(self.approvals, self.authors)
 
     def named(self, now: datetime) -> NamedRollout:
         """Return the common fields of its events."""
@@ -195,17 +199,31 @@ class Rollout:
             self, step=step, state=state_of(self.policy.steps[step]), step_time=now, counts=StepCounts(), message=""
         )
 
-    def approved(self, given: Approval) -> "Rollout":
-        """Return it with one more approval; a name counts once, and no more are kept than any policy asks for."""
-        known = given.approver and given.approver in {each.approver for each in self.approvals}
-        if known or len(self.approvals) >= MAX_APPROVALS:
-            return self
-        return replace(self, approvals=(*self.approvals, given))
+    def approved(self, given: Approval, authors: Collection[str]) -> "Rollout":
+        """Return it with one more approval, and what is known by now of its authors."""
+        known = tuple(sorted({*self.authors, *authors}))
+        return replace(self, approvals=with_approval(self.approvals, given), authors=known)
 
-    def ended(self, state: RolloutState, *, message: str, now: datetime, counts: StepCounts | None = None) -> "Rollout":
+    def ended(
+        self,
+        state: RolloutState,
+        *,
+        message: str,
+        now: datetime,
+        counts: StepCounts | None = None,
+        decided_by: str = "",
+    ) -> "Rollout":
         """Return it at its end."""
         counts = counts or self.counts
-        return replace(self, state=state, message=message, finish_time=now, hold=None, counts=counts)
+        return replace(
+            self,
+            state=state,
+            message=message,
+            finish_time=now,
+            hold=None,
+            counts=counts,
+            decided_by=decided_by,
+        )
 
     def _next(self) -> Decision:
         if self.step + 1 < len(self.policy.steps):
@@ -268,6 +286,8 @@ class RolloutWasPromoted(RolloutEvent):
     reason: Reason
     message: str
     replaced: str
+    approvals: tuple[Approval, ...] = ()
+    decided_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

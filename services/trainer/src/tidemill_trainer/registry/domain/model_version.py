@@ -57,6 +57,30 @@ class Artifact:
     """Facts for training; None for versions stored without facts and for adapters."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionApproval:
+    """A person's consent to a promotion."""
+
+    approver: str
+    approve_time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """A rollout that made the version live; `decided_by` is the subject that promoted it by hand."""
+
+    deployment: str
+    rollout: str
+    evaluation: str
+    reason: str
+    promote_time: datetime
+    decided_by: str = ""
+    approvals: tuple[VersionApproval, ...] = ()
+
+
+MAX_PROMOTIONS = 20
+
+
 @dataclass(slots=True, kw_only=True)
 class ModelVersion(Aggregate):
     """UPLOADING (by the client) or IMPORTING (by a worker), then READY or FAILED."""
@@ -76,6 +100,10 @@ class ModelVersion(Aggregate):
     """Lease epoch of the importing worker; writes of other epochs are refused."""
     creator: str = ""
     """The subject of the credential that imported it, or had its run started; "" where there was none."""
+    authors: tuple[str, ...] = ()
+    """The creator, and of a trained version all that shaped its plan or started or retried its run."""
+    promotions: tuple[Promotion, ...] = ()
+    """The last rollouts that made it live."""
 
     @classmethod
     def begin(  # noqa: PLR0913 - all of it is known at once, and fixed from then on
@@ -102,6 +130,7 @@ class ModelVersion(Aggregate):
             state=state,
             begun_by=by,
             creator=creator,
+            authors=(creator,) if creator else (),
         )
         match source:
             case FolderSource(manifest=manifest):
@@ -126,6 +155,7 @@ class ModelVersion(Aggregate):
         artifacts: Sequence[Artifact],
         now: datetime,
         creator: str = "",
+        authors: Sequence[str] = (),
     ) -> "ModelVersion":
         """Return the READY version of a run, whose files are stored and verified."""
         version = cls(
@@ -137,6 +167,7 @@ class ModelVersion(Aggregate):
             state=VersionState.IMPORTING,
             begun_by=source.run,
             creator=creator,
+            authors=tuple(authors),
             artifacts=tuple(sorted(artifacts, key=lambda artifact: artifact.file.path)),
         )
         version.digest, version.expected_bytes = version.manifest.digest, version.manifest.total_bytes
@@ -221,6 +252,11 @@ class ModelVersion(Aggregate):
     def discard(self) -> None:
         """Turn the version into a tombstone; the model's event covers the deletion."""
         self.deleted = True
+
+    def promote(self, promotion: Promotion) -> None:
+        """Record a rollout that made it live, once; of very many the last are kept."""
+        if promotion.rollout not in {each.rollout for each in self.promotions}:
+            self.promotions = (*self.promotions, promotion)[-MAX_PROMOTIONS:]
 
     def name_secret(self, secret: str) -> None:
         """Change the secret of a remote model."""

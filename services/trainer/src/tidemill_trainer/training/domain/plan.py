@@ -14,6 +14,7 @@ from tidemill_trainer.training.domain.recipe import Recipe, recipe_of
 DEFAULT_TIME = timedelta(hours=1)
 SHORTEST_TIME = timedelta(seconds=1)
 MIN_MEMORY_BYTES = 64 * 1024**2
+MAX_AUTHORS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +112,13 @@ class TrainingPlan(Aggregate):
     settings: PlanSettings
     deferred: DatasetVersion | None = None
     """The newest version published while the plan was paused; trained when it is resumed."""
+    authors: tuple[str, ...] = ()
+    """The subjects that created it or changed what its runs do."""
+
+    def write(self, subject: str) -> None:
+        """Record an author, unless the subject is not known; of very many the last are kept."""
+        if subject and subject not in self.authors:
+            self.authors = (*self.authors, subject)[-MAX_AUTHORS:]
 
     def configure(self, settings: PlanSettings) -> None:
         """Apply new settings; a deferred version of another dataset is dropped."""

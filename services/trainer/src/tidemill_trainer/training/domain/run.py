@@ -115,6 +115,8 @@ class TrainingRun(Aggregate):
     finish_time: datetime | None = None
     requester: str = ""
     """The subject of the credential that started or last retried it; "" where its plan did, or there was none."""
+    authors: tuple[str, ...] = ()
+    """The plan's authors when it was queued, and all that started or retried it."""
 
     @classmethod
     def queue(  # noqa: PLR0913 - all of it is known at once, and fixed from then on
@@ -139,10 +141,17 @@ class TrainingRun(Aggregate):
             recipe=plan.settings.recipe_on(facts or BaseFacts()),
             limits=plan.settings.limits,
             message="waits for a worker",
-            requester=requester,
+            authors=plan.authors,
         )
+        queued.request(requester)
         queued.pending.append(RunWasQueued(occurred_at=now))
         return queued
+
+    def request(self, subject: str) -> None:
+        """Record who starts or retries it, unless the subject is not known."""
+        self.requester = subject or self.requester
+        if subject and subject not in self.authors:
+            self.authors = (*self.authors, subject)
 
     @property
     def is_in_work(self) -> bool:

@@ -1,0 +1,98 @@
+"""Approvals: a policy counts distinct people of a role who did not make what they approve.
+
+The one place that decides whose approval counts, for whatever has an approval policy. Where services demand no
+credential, no caller is known, and each approval counts.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from tidemill_core.application import Caller
+from tidemill_core.errors import PermissionDenied, Violation
+from tidemill_core.resources import slug_violations
+from tidemill_core.rights import manages
+
+OPERATOR = "operator"
+MAX_APPROVALS = 10
+_ADMINS = frozenset({"admin", "installation_admin"})
+_PERSON = "user:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """A person's consent, why and when; `approver` is "" for a caller without a name."""
+
+    approver: str
+    rationale: str
+    approve_time: datetime
+
+
+class ApproverNotAllowed(PermissionDenied):
+    """The caller's approval does not count."""
+
+    reason = "APPROVER_NOT_ALLOWED"
+
+    def __init__(self, *, why: str) -> None:
+        super().__init__(f"the approval does not count: {why}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalPolicy:
+    """How many people of a role have to agree; `role` is `operator`, `admin` or a custom role of the project."""
+
+    count: int = 0
+    role: str = OPERATOR
+
+    def violations(self, path: str) -> Iterator[Violation]:
+        """Yield what is out of bounds."""
+        yield from slug_violations(f"{path}.role", self.role)
+        if not 0 <= self.count <= MAX_APPROVALS:
+            yield Violation(f"{path}.count", f"is {self.count}; use 0 (no approval) to {MAX_APPROVALS}")
+
+    def check(self, caller: Caller, authors: Collection[str]) -> None:
+        """Let a caller approve what these subjects made.
+
+        Raises:
+            ApproverNotAllowed: the caller lacks the role, is no person, or one of the authors.
+
+        """
+        if not caller.credential:
+            return
+        if not _has(caller, self.role):
+            raise ApproverNotAllowed(why=f"the policy counts the role {self.role}, and the credential has no such role")
+        if not caller.subject.startswith(_PERSON):
+            raise ApproverNotAllowed(why="the policy counts people: approve with the token of `tidemill login`")
+        if caller.subject in authors:
+            text = "it was made, or its evaluation started, by the same person: have another one approve"
+            raise ApproverNotAllowed(why=text)
+
+    def missing(self, approvals: Sequence[Approval], authors: Collection[str]) -> int:
+        """Return how many people still have to agree."""
+        return max(0, self.count - len(counted(approvals, authors)))
+
+
+def counted(approvals: Sequence[Approval], authors: Collection[str]) -> tuple[Approval, ...]:
+    """Return the approvals that count: of each person the first one, and none of an author."""
+    first = dict[str, Approval]()
+    for number, each in enumerate(approvals):
+        if not each.approver or each.approver not in authors:
+            first.setdefault(each.approver or f"#{number}", each)
+    return tuple(first.values())
+
+
+def with_approval(approvals: Sequence[Approval], given: Approval) -> tuple[Approval, ...]:
+    """Return the approvals with one more: a name counts once, and no more are kept than any policy asks for."""
+    known = given.approver and given.approver in {each.approver for each in approvals}
+    return tuple(approvals) if known or len(approvals) >= MAX_APPROVALS else (*approvals, given)
+
+
+def subject_of(caller: Caller) -> str:
+    """Return the subject that is recorded as an author; "" where no credential proves it."""
+    return caller.subject if caller.credential else ""
+
+
+def _has(caller: Caller, role: str) -> bool:
+    if role == OPERATOR:
+        return manages(caller)
+    return role in caller.roles or (role == "admin" and not _ADMINS.isdisjoint(caller.roles))

@@ -1,0 +1,79 @@
+"""Whose approval counts, for whatever has a policy."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from tidemill_core.application import Caller
+from tidemill_core.approvals import (
+    MAX_APPROVALS,
+    Approval,
+    ApprovalPolicy,
+    ApproverNotAllowed,
+    counted,
+    subject_of,
+    with_approval,
+)
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+ADA = Caller(project="acme", subject="user:ada", roles=frozenset({"operator"}), credential="jti-1")
+
+
+def given(approver: str) -> Approval:
+    return Approval(approver=approver, rationale="", approve_time=NOON)
+
+
+@pytest.mark.parametrize(
+    ("role", "roles", "counts"),
+    [
+        ("operator", {"operator"}, True),
+        ("operator", {"admin"}, True),
+        ("operator", {"contributor", "reviewer"}, False),
+        ("admin", {"installation_admin"}, True),
+        ("admin", {"operator"}, False),
+        ("reviewer", {"viewer", "reviewer"}, True),
+        ("reviewer", {"admin"}, False),
+    ],
+)
+def test_a_policy_counts_the_people_of_its_role(role: str, roles: set[str], counts: bool) -> None:  # noqa: FBT001
+    policy, caller = ApprovalPolicy(count=1, role=role), replace(ADA, roles=frozenset(roles))
+    if counts:
+        policy.check(caller, ())
+        return
+    with pytest.raises(ApproverNotAllowed, match=f"the role {role}"):
+        policy.check(caller, ())
+
+
+def test_programs_and_authors_do_not_approve() -> None:
+    policy = ApprovalPolicy(count=1)
+    with pytest.raises(ApproverNotAllowed, match="counts people"):
+        policy.check(replace(ADA, subject="service_account:ci"), ())
+    with pytest.raises(ApproverNotAllowed, match="by the same person"):
+        policy.check(ADA, {"user:bob", "user:ada"})
+
+
+def test_a_person_counts_once_and_an_author_never() -> None:
+    policy = ApprovalPolicy(count=3)
+    approvals = [given(name) for name in ("user:ada", "user:ada", "user:mia", "user:bob")]
+
+    assert [each.approver for each in counted(approvals, {"user:mia"})] == ["user:ada", "user:bob"]
+    assert policy.missing(approvals, {"user:mia"}) == 1
+    assert policy.missing(approvals, ()) == 0
+
+
+def test_without_credentials_each_approval_counts_and_there_are_no_authors() -> None:
+    unknown = Caller(project="acme", subject="ada")
+
+    ApprovalPolicy(count=1).check(unknown, {"ada"})
+    assert len(counted([given(""), given("")], ())) == 2
+    assert (subject_of(unknown), subject_of(ADA)) == ("", "user:ada")
+
+
+def test_an_approval_is_kept_once_and_no_more_than_any_policy_asks_for() -> None:
+    kept: tuple[Approval, ...] = ()
+    for number in range(MAX_APPROVALS + 2):
+        kept = with_approval(with_approval(kept, given(f"user:{number}")), given(f"user:{number}"))
+
+    assert [each.approver for each in kept] == [f"user:{number}" for number in range(MAX_APPROVALS)]
+    assert [each.field for each in ApprovalPolicy(count=11, role="A B").violations("p")] == ["p.role", "p.count"]
