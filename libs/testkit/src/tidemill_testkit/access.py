@@ -19,7 +19,7 @@ from tidemill_core.grpc.context import AUTHORIZATION, PROJECT
 from tidemill_kit.access.access import Access
 from tidemill_kit.access.authenticator import Authenticator
 from tidemill_kit.access.documents import key_set_of
-from tidemill_kit.access.grants import Grants
+from tidemill_kit.access.grants import Grants, Shared
 from tidemill_kit.access.keys import IssuerKeys, KeyTimes, SigningKeys
 from tidemill_kit.access.revocations import Revocations
 from tidemill_kit.access.running import RunningCalls
@@ -144,6 +144,13 @@ def access_of(*issuers: TestIssuer, revocations: Revocations | None = None) -> A
         grants=Grants(known),
         components=(),
     )
+
+
+def grant(name: str, kind: Shared, *, to: str, seq: int = 1, revoked: bool = False) -> bytes:
+    """Return the record by which a project shares `<project>/<id>` with another one, or by `revoked` does no more."""
+    owner, _, resource = name.partition("/")
+    given = {"id": f"{kind}-{resource}-{to}", "project": owner, "resource_kind": f"RESOURCE_KIND_{kind}"}
+    return json.dumps({**given, "resource": resource, "grantee": to, "seq": seq, "revoked": revoked}).encode()
 
 
 def raw(header: object, payload: object, signature: bytes = b"") -> str:

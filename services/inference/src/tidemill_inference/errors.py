@@ -18,6 +18,7 @@ PreconditionFailed
 ├── PromptNotRecorded       what a model saw cannot be shown
 ├── ServiceNotNamed         the address of another service is not configured
 ├── ModelNotReady
+├── ModelNotShared          another project's, which it does not share any more
 ├── ModelRefused            its files are not what the registry says, or cannot be served
 ├── SecretMissing
 ├── SecretsNotKept          the operator has configured no key to encrypt secrets by
@@ -130,6 +131,16 @@ class ReferenceNotFound(NotFound):
     def __init__(self, requested: str, *, field: str, known: Sequence[str]) -> None:
         there = f"there are {', '.join(known)}" if known else "there is none yet"
         super().__init__(f"{field}: {requested!r} is not there; {there}", field=field, requested=requested)
+
+
+class ModelNotShared(PreconditionFailed):
+    """A deployment answers with another project's model, which is not shared any more, or not there."""
+
+    reason = "MODEL_NOT_SHARED"
+
+    def __init__(self, model: str) -> None:
+        message = f"model {model} is not shared with this project any more, or not there: give the deployment another"
+        super().__init__(message, model=model)
 
 
 class RolloutNotFound(NotFound):

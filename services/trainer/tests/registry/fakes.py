@@ -15,6 +15,8 @@ from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.errors import DependencyUnavailable, TidemillError
 from tidemill_core.models.manifest import ArtifactFile, Manifest
 from tidemill_core.resources import Write
+from tidemill_kit.access.grants import Grants, Shared
+from tidemill_kit.access.revocations import Revocations
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 from tidemill_trainer.errors import ModelNotFound, ModelVersionNotFound, SourceRefused
@@ -30,6 +32,7 @@ from tidemill_trainer.registry.import_model import ImportCommand, Imported, Impo
 from tidemill_trainer.registry.mongo import MODELS, VERSIONS
 from tidemill_trainer.registry.ports import HubFile, Snapshot
 from tidemill_trainer.registry.references import References
+from tidemill_trainer.registry.shared import SharedVersions
 from tidemill_trainer.registry.upload import UploadVersion
 
 ADA = Caller(project="acme", subject="ada")
@@ -167,7 +170,13 @@ class Registry:
             artifacts=self.artifacts,
             clock=self.clock,
         )
-        self.crud = ModelCrud(models=self.models, versions=self.versions, references=references, clock=self.clock)
+        self.grants = Grants(Revocations())
+        self.shared = SharedVersions(
+            references=references, shared=lambda project, name: self.grants.resolve(project, Shared.MODEL, name)
+        )
+        self.crud = ModelCrud(
+            models=self.models, versions=self.versions, references=references, shared=self.shared, clock=self.clock
+        )
         self.fetch_version = FetchVersion(
             models=self.models,
             versions=self.versions,

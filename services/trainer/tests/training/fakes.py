@@ -23,7 +23,6 @@ from tidemill_trainer.errors import (
 )
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.registry.file_inspector import FileInspector
-from tidemill_trainer.registry.references import References
 from tidemill_trainer.training.check_plan import CheckPlan
 from tidemill_trainer.training.crud import TrainingPlanCrud
 from tidemill_trainer.training.domain.plan import DatasetVersion, PlanSettings, TrainingPlan
@@ -185,7 +184,7 @@ class Harness:
         self.datasets, self.trainings = FakeDatasets(), FakeTrainings()
         self.folders = RunFolders(self.folder / "runs", keep_s=3600.0)
         check = CheckPlan(
-            references=References(models=self.registry.models, versions=self.registry.versions),
+            references=self.registry.shared,
             max_time=timedelta(days=1),
             max_memory_bytes=2**33,
         )
@@ -207,7 +206,7 @@ class Harness:
         self.train_run = TrainRun(
             runs=self.runs,
             plans=self.plans,
-            versions=self.registry.versions,
+            references=self.registry.shared,
             datasets=self.datasets,
             bases=FakeBases(self.folder),
             folders=self.folders,

@@ -15,6 +15,7 @@ from tidemill_core.grpc.client import open_channel
 from tidemill_core.grpc.credentials import FileCredential
 from tidemill_core.quotas import Quota
 from tidemill_kit.access.access import Access
+from tidemill_kit.access.grants import Shared, SharedNames
 from tidemill_kit.access.submissions import SubmissionCheck
 from tidemill_kit.audit.trail import COLLECTION, MongoAuditTrail
 from tidemill_kit.events.kafka import Consumers, Publisher
@@ -167,6 +168,10 @@ class Backend:
     def on_stop(self, close: Callable[[], Awaitable[object]]) -> None:
         """Close something after all components have stopped; what was registered last is closed first."""
         self._stores.closing.push_async_callback(close)
+
+    def shared(self, kind: Shared) -> SharedNames:
+        """Return what finds the resources of this kind that a project names."""
+        return SharedNames(self.access.grants if self.access else None, kind)
 
     def submission_check(self, topics: Sequence[str], *, tolerance_s: float) -> SubmissionCheck:
         """Return what submissions prove their publisher to: without issuers, no signature is demanded."""

@@ -33,7 +33,7 @@ class ResolveConfiguration:
 
         """
         prompt = await self._prompt(caller.project, Reference.of_prompt(spec.prompt))
-        Reference.parse("model", spec.model)
+        Reference.parse("model", spec.model, shared=True)
         model = kept_model or await self._model(caller, "model", spec.model)
         fallback = [await self._model(caller, f"fallback[{at}]", each) for at, each in enumerate(spec.fallback)]
         if spec.retrieval:
@@ -43,7 +43,7 @@ class ResolveConfiguration:
         )
 
     async def _model(self, caller: Caller, field: str, text: str) -> str:
-        Reference.parse(field, text)
+        Reference.parse(field, text, shared=True)
         return (await self.models.resolve(caller, text, field=field)).id
 
     async def _prompt(self, project: str, reference: Reference) -> str:

@@ -16,7 +16,7 @@ class ModelFiles:
         self._cache = cache
 
     async def fetch(self, project: str, model: ModelVersion) -> Path:
-        """Return the folder with exactly the version's files.
+        """Return the folder with exactly the version's files, which the project has, or who shares them with it.
 
         Raises:
             ModelRefused: a file is damaged, missing, added or not data.
@@ -25,7 +25,7 @@ class ModelFiles:
         """
         try:
             files = [ArtifactFile(path, ref.size, ref.sha256) for path, ref in model.files.items()]
-            return await self._cache.fetch(project, Manifest(files), model.files)
+            return await self._cache.fetch(model.owner or project, Manifest(files), model.files)
         except ArtifactRefused as error:
             raise ModelRefused(model.id, why=error.message) from error
         except (ObjectDamaged, ObjectMissing) as error:

@@ -24,7 +24,8 @@ class RemoteModel:
 class ModelVersion:
     """An immutable version in the registry: files, or a remote model. `digest` is the manifest's or the address's.
 
-    With a `base`, the files are an adapter for that version, which has files and no base itself.
+    With a `base`, the files are an adapter for that version, which has files and no base itself. `owner` is the project
+    that shares it and has its files; "" is the one that asks.
     """
 
     id: str
@@ -32,6 +33,7 @@ class ModelVersion:
     files: Mapping[str, ObjectRef] = field(default_factory=dict)
     remote: RemoteModel | None = None
     base: "ModelVersion | None" = None
+    owner: str = ""
 
 
 LiveModel = tuple[str, str]
@@ -55,10 +57,10 @@ class Models(Protocol):
     """The trainer's registry."""
 
     async def resolve(self, caller: Caller, reference: str, *, field: str) -> ModelVersion:
-        """Return the version that `model` (the newest ready one) or `model@number` names.
+        """Return the version that `model` (the newest ready one) or `model@number` names; `project/model` is shared.
 
         Raises:
-            ReferenceNotFound: lists what exists, and names `field`.
+            ReferenceNotFound: lists what exists, and names `field`; also of what is not, or no longer, shared.
             ModelNotReady: the version was not imported, or not yet.
             DependencyUnavailable: the trainer does not answer.
 

@@ -2,6 +2,7 @@
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import grpc
@@ -12,7 +13,10 @@ from tidemill_core.application import Caller
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
 from tidemill_core.grpc.context import acting_as
 from tidemill_inference.engines.ports import ModelVersion, RemoteModel
-from tidemill_inference.errors import ModelNotReady, ModelRefused, ReferenceNotFound
+from tidemill_inference.errors import ModelNotReady, ModelNotShared, ModelRefused, ReferenceNotFound
+
+Shared = Callable[[str, str], tuple[str, str] | None]
+"""Project and id of the model that a project names; None of one that it may not read."""
 
 _REMEMBERED = 256
 _SHOWN = 50
@@ -23,24 +27,42 @@ class _Known:
     model: ModelVersion
     asked: float
 
+    @property
+    def changes(self) -> bool:
+        """Whether what is known of it may change."""
+        return self.model.remote is not None or bool(self.model.owner)
+
 
 class TrainerModels:
     """Implements `ports.Models`.
 
-    A ready version of files never changes, so it is asked for once. A remote one may have been given another secret:
-    it is asked for again after `recheck_s`, and what was known stays while the trainer does not answer.
+    A ready version of files never changes, so it is asked for once. A remote one may have been given another secret,
+    and one of another project deleted there: they are asked for again after `recheck_s`, and what was known stays while
+    the trainer does not answer. Whether a model is shared is looked up each time.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float, recheck_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        timeout_s: float,
+        recheck_s: float = 5.0,
+        shared: Shared = lambda project, name: None if "/" in name else (project, name),
+    ) -> None:
         self._registry = model_registry_service_pb2_grpc.ModelRegistryServiceStub(channel)
         self._timeout_s = timeout_s
         self._recheck_s = recheck_s
+        self._shared = shared
         self._ready: OrderedDict[tuple[str, str], _Known] = OrderedDict()
 
     async def resolve(self, caller: Caller, reference: str, *, field: str) -> ModelVersion:
         """See `Models.resolve`."""
+        if self._shared(caller.project, reference.partition("@")[0]) is None:
+            raise ReferenceNotFound(reference, field=field, known=await self._known(caller))
         known = self._ready.get((caller.project, reference))
-        if known and (known.model.remote is None or time.monotonic() - known.asked < self._recheck_s):
+        if known and (not known.changes or time.monotonic() - known.asked < self._recheck_s):
+            if known.model.base is not None and not known.model.owner and known.model.base.owner:
+                return replace(known.model, base=await self._base(caller, reference, known.model.base.id, field=field))
             return known.model
         try:
             return await self._asked(caller, reference, field=field)
@@ -61,9 +83,13 @@ class TrainerModels:
         if version.state != model_pb2.MODEL_VERSION_STATE_READY:
             state = model_pb2.ModelVersionState.Name(version.state).removeprefix("MODEL_VERSION_STATE_").lower()
             raise ModelNotReady(version.id, state=f"{state} ({version.message})" if version.message else state)
-        model = _model_of(version)
-        if version.source.HasField("trained"):
+        model = _model_of(version, caller.project)
+        if response.HasField("base"):
+            model = replace(model, base=_model_of(response.base, caller.project))
+        elif version.source.HasField("trained"):
             model = replace(model, base=await self._base(caller, model.id, version.source.trained.base, field=field))
+        if model.owner and model.remote is not None:
+            raise ModelRefused(model.id, why="it is a remote model, whose key is its project's: import one of your own")
         self._ready[caller.project, model.id] = _Known(model, time.monotonic())
         while len(self._ready) > _REMEMBERED:
             self._ready.popitem(last=False)
@@ -73,10 +99,16 @@ class TrainerModels:
         """Return what an adapter belongs to.
 
         Raises:
+            ModelNotShared: it belongs to another project, which does not share it any more.
             ModelRefused: it can carry no adapter.
 
         """
-        found = await self.resolve(caller, base, field=field)
+        try:
+            found = await self.resolve(caller, base, field=field)
+        except ReferenceNotFound as error:
+            if "/" in base:
+                raise ModelNotShared(base) from error
+            raise
         if found.remote is not None or found.base is not None:
             raise ModelRefused(
                 adapter, why=f"its base {found.id} has no weights in the registry, which an adapter needs"
@@ -91,13 +123,14 @@ class TrainerModels:
         return [f"{model.id}@{model.latest_version}" if model.latest_version else model.id for model in response.models]
 
 
-def _model_of(version: model_pb2.ModelVersion) -> ModelVersion:
+def _model_of(version: model_pb2.ModelVersion, asking: str) -> ModelVersion:
+    owner = "" if version.project == asking else version.project
     if version.source.HasField("openai"):
         openai = version.source.openai
         remote = RemoteModel(model=openai.model, base_url=openai.base_url, secret=openai.api_key_secret)
-        return ModelVersion(id=version.id, digest=version.digest, remote=remote)
+        return ModelVersion(id=version.id, digest=version.digest, remote=remote, owner=owner)
     files = {
         artifact.path: ObjectRef(bucket=artifact.bucket, key=artifact.key, size=artifact.size, sha256=artifact.sha256)
         for artifact in version.artifacts
     }
-    return ModelVersion(id=version.id, digest=version.digest, files=files)
+    return ModelVersion(id=version.id, digest=version.digest, files=files, owner=owner)

@@ -15,6 +15,7 @@ from tidemill_inference.engines.remote import Keys, RemoteEngines, RemoteOptions
 from tidemill_inference.engines.trainer import TrainerModels
 from tidemill_inference.engines.warm_up import WarmUp
 from tidemill_inference.settings import InferenceSettings
+from tidemill_kit.access.grants import Shared
 from tidemill_kit.models import bounded_tokenizers
 from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers
@@ -70,5 +71,10 @@ def wire_engines(  # noqa: PLR0913 - keyword-only, and each of another kind
     cache = ArtifactCache(settings.data_dir, backend.bucket(settings.model_bucket))
     pool = LoadedEngines(cache, RemoteEngines(keys, remote), live, options)
     backend.dependencies.append(Dependency(name="engine", probe=pool.probe, needed_to_start=False))
-    models = TrainerModels(trainer, timeout_s=settings.call_timeout_s, recheck_s=settings.remote_recheck_s)
+    models = TrainerModels(
+        trainer,
+        timeout_s=settings.call_timeout_s,
+        recheck_s=settings.remote_recheck_s,
+        shared=backend.shared(Shared.MODEL),
+    )
     return EngineParts(pool=pool, models=models, warm_up=WarmUp(models, pool, first=before.read))

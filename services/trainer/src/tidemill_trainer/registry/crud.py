@@ -13,6 +13,7 @@ from tidemill_trainer.registry.domain.model import Model, version_id
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.registry.ports import Models, Versions
 from tidemill_trainer.registry.references import References
+from tidemill_trainer.registry.shared import SharedVersions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class ModelCrud:
     models: Models
     versions: Versions
     references: References
+    shared: SharedVersions
     clock: Clock
 
     async def get(self, caller: Caller, model_id: str) -> ModelOverview:
@@ -48,8 +50,12 @@ class ModelCrud:
         return Page(items=await self._overviews(caller, found.items), next_token=found.next_token)
 
     async def get_version(self, caller: Caller, reference: str) -> ModelVersion:
-        """Return `model@number`, or for `model` its newest ready version; as `References.version`."""
-        return await self.references.version(caller.project, reference)
+        """Return `model@number`, or for `model` its newest ready version; as `SharedVersions.version`."""
+        return await self.shared.version(caller.project, reference)
+
+    async def base_of(self, caller: Caller, version: ModelVersion) -> ModelVersion | None:
+        """Return what comes with a version of another project; as `SharedVersions.base_of`."""
+        return await self.shared.base_of(caller.project, version)
 
     async def list_versions(self, caller: Caller, model_id: str, page: PageRequest) -> Page[ModelVersion]:
         """Return a page of a model's versions, by number.

@@ -73,8 +73,12 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
 
     async def GetModelVersion(self, request: pb.GetModelVersionRequest, _context: object) -> pb.GetModelVersionResponse:
         """Return one version, or a model's newest ready one."""
-        version = await self._crud.get_version(current_caller(), request.id)
-        return pb.GetModelVersionResponse(version=version_message(version))
+        caller = current_caller()
+        version = await self._crud.get_version(caller, request.id)
+        base = await self._crud.base_of(caller, version)
+        return pb.GetModelVersionResponse(
+            version=version_message(version), base=None if base is None else version_message(base)
+        )
 
     async def ListModelVersions(
         self, request: pb.ListModelVersionsRequest, _context: object

@@ -8,6 +8,7 @@ from functools import partial
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
 from tidemill_core.application import ResourceKey, SystemClock
 from tidemill_core.origins import AllowedHosts
+from tidemill_kit.access.grants import Shared
 from tidemill_kit.events.subscriptions import Subscription
 from tidemill_kit.grpc.server import Registration
 from tidemill_kit.grpc.uploads import Patience, UploadPlaces
@@ -27,6 +28,7 @@ from tidemill_trainer.registry.import_model import ImportModel
 from tidemill_trainer.registry.mongo import MODELS, VERSIONS, pending_imports
 from tidemill_trainer.registry.ports import Artifacts, Inspector, Models, Versions
 from tidemill_trainer.registry.references import References
+from tidemill_trainer.registry.shared import SharedVersions
 from tidemill_trainer.registry.upload import UploadVersion
 from tidemill_trainer.settings import TrainerSettings
 
@@ -42,7 +44,7 @@ class Registry:
     imports: Controller[ResourceKey]
     models: Models
     versions: Versions
-    references: References
+    shared: SharedVersions
     artifacts: Artifacts
     inspector: Inspector
 
@@ -53,6 +55,7 @@ def wire_registry(backend: Backend, settings: TrainerSettings) -> Registry:
     models = backend.aggregates("models", MODELS, missing=ModelNotFound, topic=TOPIC, quota=settings.quota("models"))
     versions = backend.aggregates("model_versions", VERSIONS, missing=ModelVersionNotFound, topic=TOPIC)
     references = References(models=models, versions=versions)
+    shared = SharedVersions(references=references, shared=backend.shared(Shared.MODEL))
     artifacts = ExchangeArtifacts(backend.objects, backend.own_bucket(settings.exchange_bucket))
     spool = FileSpool(settings.data_dir / "uploads")
     for folder in (spool, hub):
@@ -65,7 +68,7 @@ def wire_registry(backend: Backend, settings: TrainerSettings) -> Registry:
     )
     imports = _imports(backend, settings, fetch)
     service = GrpcModelRegistryService(
-        crud=ModelCrud(models=models, versions=versions, references=references, clock=clock),
+        crud=ModelCrud(models=models, versions=versions, references=references, shared=shared, clock=clock),
         import_model=ImportModel(
             models=models, versions=versions, hub=hub, limits=limits, clock=clock, enqueue=imports.enqueue
         ),
@@ -80,7 +83,7 @@ def wire_registry(backend: Backend, settings: TrainerSettings) -> Registry:
         imports=imports,
         models=models,
         versions=versions,
-        references=references,
+        shared=shared,
         artifacts=artifacts,
         inspector=inspector,
     )

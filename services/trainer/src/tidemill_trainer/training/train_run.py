@@ -19,7 +19,6 @@ from tidemill_core.errors import (
 )
 from tidemill_trainer.errors import RunLost, TrainingFailed
 from tidemill_trainer.registry.domain.model_version import ModelVersion
-from tidemill_trainer.registry.ports import Versions
 from tidemill_trainer.training.current_limits import current_limits
 from tidemill_trainer.training.domain.fit import ExampleCounts
 from tidemill_trainer.training.domain.losses import LossPoint
@@ -31,6 +30,7 @@ from tidemill_trainer.training.ports import (
     Fitted,
     Folders,
     Plans,
+    References,
     Report,
     RunFolder,
     Runs,
@@ -71,7 +71,7 @@ class TrainRun:
 
     runs: Runs
     plans: Plans
-    versions: Versions
+    references: References
     datasets: Datasets
     bases: Bases
     folders: Folders
@@ -135,7 +135,7 @@ class TrainRun:
 
     async def _trained(self, key: ResourceKey, run: TrainingRun, epoch: int) -> ModelVersion:
         folder = await self.folders.open(key)
-        base = await self.bases.fetch(await self.versions.get(key.project, run.base))
+        base = await self.bases.fetch(await self.references.version(key.project, run.base, field="base"))
         await self.datasets.fetch(key.project, run.dataset, folder.examples)
         progress = await self._computed(key, run, epoch, folder=folder, base=base)
 

@@ -65,7 +65,7 @@ def wire_training(backend: Backend, settings: TrainerSettings, registry: Registr
         poll_interval=poll_interval,
     )
     check = CheckPlan(
-        references=registry.references,
+        references=registry.shared,
         max_time=timedelta(seconds=settings.run_time_s),
         max_memory_bytes=settings.run_memory_bytes,
     )
@@ -113,7 +113,7 @@ def _train(backend: Backend, settings: TrainerSettings, registry: Registry, stor
     return TrainRun(
         runs=stores.runs,
         plans=stores.plans,
-        versions=registry.versions,
+        references=registry.shared,
         datasets=stores.datasets,
         bases=CachedBases(ArtifactCache(settings.data_dir / "bases", backend.bucket(settings.exchange_bucket))),
         folders=folders,

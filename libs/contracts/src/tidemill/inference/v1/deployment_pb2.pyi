@@ -108,7 +108,9 @@ class Deployment(_message.Message):
     etag: _builtins.str
     """Output only. Changes with every update of the resource."""
     model: _builtins.str
-    """Required. The model, as `model` (the newest when applied) or `model@version`."""
+    """Required. The model, as `model` (the newest when applied) or `model@version`; one that another project shares is
+    `<project>/<model>`, and answers as long as it is shared.
+    """
     prompt: _builtins.str
     """Required. The prompt, as `prompt` (the newest when applied), `prompt@version` or `prompt@label`; one that another
     project shares is `<project>/<prompt>`, and is read at each answer: it fails when it is shared no more.

@@ -413,7 +413,7 @@ class GetModelVersionRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Required. `model@number`, or `model` for the newest ready one."""
+    """Required. `model@number`, or `model` for the newest ready one; of another project that shares it `project/model`."""
     def __init__(
         self,
         *,
@@ -434,18 +434,24 @@ class GetModelVersionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VERSION_FIELD_NUMBER: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def version(self) -> _model_pb2.ModelVersion:
-        """Output only. The version."""
+        """Output only. The version. Of another project's, who made it from what is left out."""
+
+    @_builtins.property
+    def base(self) -> _model_pb2.ModelVersion:
+        """Output only. What an adapter of another project belongs to, which is shared with it; absent otherwise."""
 
     def __init__(
         self,
         *,
         version: _model_pb2.ModelVersion | None = ...,
+        base: _model_pb2.ModelVersion | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

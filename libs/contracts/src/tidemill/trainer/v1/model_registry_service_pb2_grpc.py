@@ -124,7 +124,8 @@ class ModelRegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetModelVersion(self, request, context):
-        """Returns one version: `model@number`, or `model` for the newest ready one.
+        """Returns one version: `model@number`, or `model` for the newest ready one. `project/model` is one that another
+        project shares.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -29,7 +29,9 @@ class ModelRegistryServiceStub:
     DeleteModel: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.DeleteModelRequest, _model_registry_service_pb2.DeleteModelResponse]
     """Deletes a model and all its versions; artifacts are garbage-collected later."""
     GetModelVersion: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.GetModelVersionRequest, _model_registry_service_pb2.GetModelVersionResponse]
-    """Returns one version: `model@number`, or `model` for the newest ready one."""
+    """Returns one version: `model@number`, or `model` for the newest ready one. `project/model` is one that another
+    project shares.
+    """
     ListModelVersions: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.ListModelVersionsRequest, _model_registry_service_pb2.ListModelVersionsResponse]
     """Returns the versions of a model, paged."""
 
@@ -90,7 +92,9 @@ class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_registry_service_pb2.GetModelVersionRequest,
         context: _aio.ServicerContext[_model_registry_service_pb2.GetModelVersionRequest, _abc.Awaitable[_model_registry_service_pb2.GetModelVersionResponse]],
     ) -> _abc.Awaitable[_model_registry_service_pb2.GetModelVersionResponse]:
-        """Returns one version: `model@number`, or `model` for the newest ready one."""
+        """Returns one version: `model@number`, or `model` for the newest ready one. `project/model` is one that another
+        project shares.
+        """
 
     @_abc_1.abstractmethod
     def ListModelVersions(

@@ -116,7 +116,9 @@ class TrainingPlan(_message.Message):
     dataset: _builtins.str
     """Required. The dataset."""
     base: _builtins.str
-    """Required. The base model, `model` (the newest ready) or `model@version`."""
+    """Required. The base model, `model` (the newest ready) or `model@version`; one that another project shares is
+    `<project>/<model>`.
+    """
     method: _builtins.str
     """Required. "sft"."""
     paused: _builtins.bool

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from tidemill_core.application import Caller
 from tidemill_core.errors import (
     Blame,
     DependencyTimedOut,
@@ -12,8 +13,8 @@ from tidemill_core.errors import (
     PreconditionFailed,
     RateLimited,
 )
-from tidemill_inference.engines.ports import Engine, Engines, Finish, Models
-from tidemill_inference.errors import PromptTooLong
+from tidemill_inference.engines.ports import Engine, Engines, Finish, Models, ModelVersion
+from tidemill_inference.errors import ModelNotShared, PromptTooLong, ReferenceNotFound
 from tidemill_inference.generation.domain.inference import Inference, Purpose, Variant
 from tidemill_inference.generation.steps.context import Context, Generated
 from tidemill_inference.generation.steps.render import Render
@@ -38,6 +39,7 @@ class Generate:
         """Have the model answer, or the next one.
 
         Raises:
+            ModelNotShared: it belongs to another project, which does not share it any more.
             PromptTooLong: the messages do not fit the model.
             RateLimited: the model takes no more at the moment.
             DependencyUnavailable: the trainer or every model failed, or had no first token in time.
@@ -68,7 +70,7 @@ class Generate:
         patience = asyncio.timeout(first_token_s)
         try:
             async with patience:
-                model = await self.models.resolve(context.caller, reference, field="model")
+                model = await self._model(context.caller, reference)
                 async with self.engines.use(context.caller.project, model) as engine:
                     context.generated = await self._generated(context, engine, reference, patience)
         except TimeoutError as error:
@@ -79,6 +81,15 @@ class Generate:
         if not context.generation.text.strip():
             reason = context.generated.finish.reason
             context.warnings.append(f"model {reference} said nothing (finish reason {reason})")
+
+    async def _model(self, caller: Caller, reference: str) -> ModelVersion:
+        """Return the model; one of another project may be shared no longer, for which the question is not to blame."""
+        try:
+            return await self.models.resolve(caller, reference, field="model")
+        except ReferenceNotFound as error:
+            if "/" in reference:
+                raise ModelNotShared(reference) from error
+            raise
 
     async def _generated(
         self, context: Context, engine: Engine, reference: str, patience: asyncio.Timeout

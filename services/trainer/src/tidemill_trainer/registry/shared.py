@@ -1,0 +1,83 @@
+"""Versions by the names that a project has for them: its own, and those that others share with it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tidemill_core.errors import NotFound
+from tidemill_trainer.errors import ModelVersionNotFound
+from tidemill_trainer.registry.domain.model import version_id
+from tidemill_trainer.registry.domain.model_version import ModelVersion
+from tidemill_trainer.registry.domain.sources import OpenAiSource, TrainedSource
+from tidemill_trainer.registry.references import References
+
+Shared = Callable[[str, str], tuple[str, str] | None]
+"""Project and id of the model that a project names; None of one that it may not read."""
+
+
+def nothing_shared(project: str, name: str) -> tuple[str, str] | None:
+    """Find what is one's own."""
+    return None if "/" in name else (project, name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedVersions:
+    """Resolves `model`, `model@number` and, as long as that project shares it, `project/model@number`."""
+
+    references: References
+    shared: Shared = nothing_shared
+
+    async def version(self, project: str, reference: str, *, field: str = "id") -> ModelVersion:
+        """Return the version; one of another project has the name that it is asked for by, and no more than it needs.
+
+        Raises:
+            As `References.version`: in the words for what is not there where it is not shared.
+
+        """
+        name, at, number = reference.partition("@")
+        if "/" not in name:
+            return await self.references.version(project, reference, field=field)
+        found = self.shared(project, name)
+        if found is None:
+            raise await self.references.missing(project, name)
+        owner, model = found
+        if owner == project:
+            return await self.references.version(project, f"{model}{at}{number}", field=field)
+        try:
+            version = await self.references.version(owner, f"{model}{at}{number}", field=field)
+        except ModelVersionNotFound:
+            raise ModelVersionNotFound(reference, existing=[]) from None
+        except NotFound:
+            raise await self.references.missing(project, name) from None
+        return _as_shared(version)
+
+    async def base_of(self, project: str, version: ModelVersion) -> ModelVersion | None:
+        """Return what an adapter of another project belongs to: it is shared with the adapter.
+
+        What the owner may read only because a third project shares it is not shared on.
+        """
+        if version.project == project or not isinstance(version.source, TrainedSource):
+            return None
+        owner, _, base = version.source.base.partition("/")
+        return _as_shared(await self.references.version(owner, base)) if owner == version.project else None
+
+
+def _as_shared(version: ModelVersion) -> ModelVersion:
+    """Return what another project sees: name, state and files, and not who made it from what."""
+    source, owner = version.source, version.project
+    match source:
+        case TrainedSource():
+            base = source.base if "/" in source.base else f"{owner}/{source.base}"
+            source = TrainedSource(run="", base=base, dataset_version="")
+        case OpenAiSource():
+            source = replace(source, api_key_secret="")
+    model = f"{owner}/{version.model}"
+    return replace(
+        version,
+        id=version_id(model, version.number),
+        model=model,
+        source=source,
+        labels={},
+        creator="",
+        begun_by="",
+        message="",
+    )
