@@ -43,7 +43,7 @@ class Office:
             enqueue=enqueue,
         )
 
-    def relay(self, publisher: Publishing, **how: float) -> Relay:
+    def relay(self, publisher: Publishing, **how: Any) -> Relay:  # noqa: ANN401 - as `Relay` takes it
         relay = Relay(publisher, **how)
         relay.enqueuer(self.notes)
         return relay
@@ -224,6 +224,53 @@ async def test_while_kafka_is_down_events_wait_and_then_go_out_in_order(office: 
         flaky.failures = 0
         await eventually(lambda: relay.outbox_length() == 0)
     assert [event.seq for event in await office.published()] == [1, 2, 3]
+
+
+async def test_of_any_number_of_waiting_events_few_are_known_and_all_go_out_once_kafka_is_back(
+    office: Office, publisher: Publisher
+) -> None:
+    flaky = FlakyPublisher(failures=1_000_000, behind=publisher)
+    for note in range(40):
+        await write(office.aggregates(), f"before{note}", "found by the sweep")
+    relay = office.relay(flaky, sweep_every_s=3600, max_known=10)
+    known = list[int]()
+    async with running(relay):
+        enqueue = relay.enqueuer(office.notes)
+        await eventually(lambda: relay.outbox_length() == 10)
+        for note in range(40):
+            await write(office.aggregates(enqueue), f"n{note}", "enqueued")
+            known.append(relay.outbox_length())
+        flaky.failures = 0
+
+        async def nothing_waits() -> bool:
+            known.append(relay.outbox_length())
+            return await office.waiting() == 0
+
+        await eventually(nothing_waits)
+        await eventually(lambda: relay.outbox_length() == 0)
+    assert max(known) == 10
+    assert by_subject(await office.published()) == {
+        f"{kind}{note}": [1] for kind in ("before", "n") for note in range(40)
+    }
+
+
+async def test_two_relays_share_what_is_too_much_to_know_of(office: Office, publisher: Publisher) -> None:
+    for note in range(60):
+        await write(office.aggregates(), f"n{note}", "found by the sweep", now=datetime.now(UTC))
+    flaky = [FlakyPublisher(failures=1_000_000, behind=publisher) for _ in range(2)]
+    one, other = (office.relay(each, sweep_every_s=3600, max_known=10) for each in flaky)
+    async with running(one), running(other):
+        await eventually(lambda: one.outbox_length() == other.outbox_length() == 10)
+        for each in flaky:
+            each.failures = 0
+
+        async def nothing_waits() -> bool:
+            return await office.waiting() == 0
+
+        await eventually(nothing_waits)
+    events = await office.published()
+    assert {event.subject for event in events} == {f"n{note}" for note in range(60)}
+    assert all(each.published for each in flaky)
 
 
 async def test_what_one_relay_cannot_publish_yet_is_left_alone_by_others_until_it_is_gone(

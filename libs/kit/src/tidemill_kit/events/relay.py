@@ -3,7 +3,8 @@
 Event n+1 of an aggregate is published after n was acknowledged and taken out by its id. A crash in between publishes n
 again. A save enqueues its document, with its events where no others wait, so that these need not be read; a sweep at
 the start, and seldom after, finds what was missed. A relay holds on to what it cannot publish yet, so that others leave
-that alone; two at once may repeat each other's events, and lose none.
+that alone; two at once may repeat each other's events, and lose none. It knows of a limited number of documents: the
+others, as there may be any number while Kafka is down, stay in the store, and are read in batches once these are done.
 """
 
 import asyncio
@@ -22,7 +23,9 @@ from tidemill_kit.store.mongo import Collection, Document, translated
 from tidemill_kit.store.outbox import WITH_EVENTS, NewEvents
 from tidemill_kit.workers.worker import Worker
 
-OUTBOX_LENGTH = Gauge("tidemill_outbox_aggregates", "Aggregates whose events wait to be published.")
+OUTBOX_LENGTH = Gauge(
+    "tidemill_outbox_aggregates", "Aggregates, and audited calls, whose events wait to be published: at most 10,000."
+)
 OUTBOX_AGE = Gauge("tidemill_outbox_age_seconds", "How long the oldest of them has waited.")
 
 _SWEEP_EVERY_S = 60.0
@@ -30,6 +33,10 @@ _CONCURRENCY = 16
 _HELD_FOR = 1.5
 """Sweeps after which an outbox that no relay holds on to is another one's to empty."""
 _HELD_BATCH = 1000
+_MAX_KNOWN = 10_000
+"""Documents that are known at once, at about 500 bytes each."""
+_REFILL_BELOW = 0.1
+"""The part of them that is left when more are read."""
 _MAX_KEPT = 256
 """Documents whose events are kept in memory until they are published, which may be 64 KB each; others are read."""
 _KEPT_S = 1.0
@@ -51,7 +58,9 @@ class Relay(Worker):
     What was not published yet when it stops is found at the next start.
     """
 
-    def __init__(self, publisher: Publishing, *, sweep_every_s: float = _SWEEP_EVERY_S) -> None:
+    def __init__(
+        self, publisher: Publishing, *, sweep_every_s: float = _SWEEP_EVERY_S, max_known: int = _MAX_KNOWN
+    ) -> None:
         super().__init__("relay", self._run)
         self._collections: dict[str, Collection] = {}
         self._passing: set[str] = set()
@@ -61,7 +70,10 @@ class Relay(Worker):
         self._kept: dict[_Outbox, NewEvents] = {}
         self._busy: set[_Outbox] = set()
         self._enqueued_meanwhile: set[_Outbox] = set()
-        self._queue: asyncio.Queue[_Outbox] = asyncio.Queue()  # bounded by the number of aggregates: each is in it once
+        self._queue: asyncio.Queue[_Outbox] = asyncio.Queue()  # as many as are known: each is in it once
+        self._max_known = max_known
+        self._unread: set[str] = set()  # collections in which more wait than are known
+        self._capacity = asyncio.Event()
 
     def enqueuer(self, collection: Collection, *, passing: bool = False) -> Callable[[NewEvents], None]:
         """Return what enqueues a document of this collection that got new events; all in it are swept from now on.
@@ -80,7 +92,7 @@ class Relay(Worker):
         await super().start()
 
     def outbox_length(self) -> int:
-        """Return how many aggregates are known to have events that wait."""
+        """Return how many aggregates are known to have events that wait; there may be more once many do."""
         return len(self._since)
 
     def oldest_age_s(self) -> float:
@@ -92,6 +104,8 @@ class Relay(Worker):
             self._enqueued_meanwhile.add(outbox)
         elif outbox in self._since:
             self._kept.pop(outbox, None)  # there are more by now, which are read together
+        elif len(self._since) >= self._max_known:
+            self._unread.add(outbox.collection)
         else:
             self._since[outbox] = since
             if new is not None and new.entries and len(self._kept) < _MAX_KEPT:
@@ -101,32 +115,72 @@ class Relay(Worker):
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._sweep())
+            tasks.create_task(self._refill())
             for _ in range(_CONCURRENCY):
                 tasks.create_task(self._work())
 
     async def _sweep(self) -> None:
         """Find what no relay publishes: at the start everything, later what none has held for a while."""
-        until = datetime.max.replace(tzinfo=UTC)
+        until = _EVER
         while True:
-            for name, collection in self._collections.items():
-                try:
-                    with translated():
-                        await self._hold(name, collection)
-                        left = {"outbox_at": {**WITH_EVENTS["outbox_at"], "$lt": until}}
-                        waiting = collection.find(left, {"outbox_at": True})
-                        async for document in waiting.sort("outbox_at", 1):
-                            self._enqueue(_Outbox(name, document["_id"]), document["outbox_at"].timestamp())
-                except DependencyUnavailable as error:
-                    _log.warning("outbox_sweep_failed", collection=name, why=error.message)
+            for name in self._collections:
+                await self._read(name, until=until, limit=self._max_known - len(self._since))
             await asyncio.sleep(self._sweep_every_s)
             until = datetime.now(UTC) - _HELD_FOR * timedelta(seconds=self._sweep_every_s)
 
-    async def _hold(self, name: str, collection: Collection) -> None:
+    async def _refill(self) -> None:
+        """Read the next of those that were too many to know of at once, the oldest first."""
+        while True:
+            await self._capacity.wait()
+            self._capacity.clear()
+            unread = sorted(self._unread)
+            self._unread.clear()
+            for index, name in enumerate(unread):
+                limit = (self._max_known - len(self._since)) // (len(unread) - index)
+                found = await self._read(name, until=_EVER, limit=limit)
+                if found is None or not await self._hold(name, found):
+                    self._unread.add(name)
+                    await asyncio.sleep(_LONGEST_PAUSE_S)
+            self._read_more()
+
+    def _read_more(self) -> None:
+        if self._unread and len(self._since) <= _REFILL_BELOW * self._max_known:
+            self._capacity.set()
+
+    async def _read(self, name: str, *, until: datetime, limit: int) -> Sequence[str] | None:
+        """Enqueue documents whose events wait, at most `limit` of them; return their ids, None where it failed.
+
+        Those that are known are held before, which makes them the newest, so that the others are found first.
+        """
+        waiting, found, seen = {"outbox_at": {**WITH_EVENTS["outbox_at"], "$lt": until}}, list[str](), 0
+        if not await self._hold(name, [outbox.document_id for outbox in self._since if outbox.collection == name]):
+            return None
+        try:
+            with translated():
+                cursor = self._collections[name].find(waiting, {"outbox_at": True})
+                async for document in cursor.sort("outbox_at", 1).limit(max(0, limit) + 1):
+                    outbox, seen = _Outbox(name, document["_id"]), seen + 1
+                    if seen > limit:
+                        self._unread.add(name)
+                    elif outbox not in self._since:
+                        self._enqueue(outbox, document["outbox_at"].timestamp())
+                        found.append(outbox.document_id)
+        except DependencyUnavailable as error:
+            _log.warning("outbox_sweep_failed", collection=name, why=error.message)
+            return None
+        return found
+
+    async def _hold(self, name: str, ours: Sequence[str]) -> bool:
         """Say of what waits here, as all does while Kafka is down, that it does: else each replica would publish it."""
-        ours = [outbox.document_id for outbox in self._since if outbox.collection == name]
-        for begin in range(0, len(ours), _HELD_BATCH):
-            waiting = {"_id": {"$in": ours[begin : begin + _HELD_BATCH]}, **WITH_EVENTS}
-            await collection.update_many(waiting, {"$set": {"outbox_at": datetime.now(UTC)}})
+        try:
+            with translated():
+                for begin in range(0, len(ours), _HELD_BATCH):
+                    held = {"_id": {"$in": ours[begin : begin + _HELD_BATCH]}, **WITH_EVENTS}
+                    await self._collections[name].update_many(held, {"$set": {"outbox_at": datetime.now(UTC)}})
+        except DependencyUnavailable as error:
+            _log.warning("outbox_sweep_failed", collection=name, why=error.message)
+            return False
+        return True
 
     async def _work(self) -> None:
         while True:
@@ -143,6 +197,7 @@ class Relay(Worker):
             if outbox in self._enqueued_meanwhile:
                 self._enqueued_meanwhile.discard(outbox)
                 self._enqueue(outbox, time.time())
+            self._read_more()
 
     async def _empty_patiently(self, outbox: _Outbox) -> None:
         pause_s = _FIRST_PAUSE_S
@@ -197,6 +252,7 @@ class Relay(Worker):
         return bool(last.matched_count)
 
 
+_EVER = datetime.max.replace(tzinfo=UTC)
 _NOTHING_WAITS: Document = {"$unset": {"outbox_at": ""}}
 
 
