@@ -127,8 +127,7 @@ async def test_a_process_that_dies_in_between_leaves_an_outcome_unknown(
 
     await process.trail.sweep()
     assert process.kafka.records == []
-    clock.now += HOLD + timedelta(seconds=1)
-    await process.trail.sweep()
+    await pass_hold(clock, process)
     await eventually(lambda: len(process.kafka.records) == 1)
     (record,) = process.kafka.audited()
     assert (record["id"], record["outcome"]) == (made.id, "AUDIT_OUTCOME_UNKNOWN")
@@ -150,20 +149,65 @@ async def test_a_call_that_runs_for_long_is_held_by_its_process(
     assert other.kafka.records == []
 
 
-async def test_an_outcome_that_comes_after_it_was_taken_for_unknown_has_the_same_event(
+async def pass_hold(clock: Clock, sweeping: Process) -> None:
+    """Let the time pass after which the intents of others, which hold none of theirs, are ended."""
+    for _ in range(3):
+        clock.now += HOLD / 2
+        await sweeping.trail.sweep()
+    clock.now += timedelta(seconds=1)
+    await sweeping.trail.sweep()
+
+
+async def test_an_outcome_that_comes_after_it_was_taken_for_unknown_follows_and_stands(
     database: Database, clock: Clock, process: Process
 ) -> None:
     late, made = Process(database, clock), call()
     await late.run()
     await late.trail.begin(made)
-    clock.now += HOLD + timedelta(seconds=1)
-    await process.trail.sweep()
+    await pass_hold(clock, process)
     await eventually(lambda: len(process.kafka.records) == 1)
     late.trail.end(made)
     await eventually(lambda: len(late.kafka.records) == 1)
+    await eventually(lambda: empty(database))
     await late.stop()
-    ids = {dict(each.headers)["ce_id"] for each in (*process.kafka.records, *late.kafka.records)}
-    assert len(ids) == 1
+    records = [*process.kafka.audited(), *late.kafka.audited()]
+    assert [each["outcome"] for each in records] == ["AUDIT_OUTCOME_UNKNOWN", "AUDIT_OUTCOME_SUCCEEDED"]
+    assert {each["id"] for each in records} == {made.id}
+    assert len({dict(each.headers)["ce_id"] for each in (*process.kafka.records, *late.kafka.records)}) == 2
+
+
+async def test_an_outcome_is_not_removed_by_who_publishes_that_it_is_unknown(
+    database: Database, clock: Clock, process: Process
+) -> None:
+    late, made, passed = Process(database, clock), call(), asyncio.Event()
+    publish = process.kafka.publish
+
+    async def publishing(record: OutgoingRecord) -> None:
+        if not passed.is_set():
+            late.trail.end(made)
+            await late.trail.stop()
+            passed.set()
+        await publish(record)
+
+    process.kafka.publish = publishing  # type: ignore[method-assign]
+    await late.trail.begin(made)
+    await pass_hold(clock, process)
+    await eventually(lambda: empty(database))
+    assert process.kafka.audited()[-1]["outcome"] == "AUDIT_OUTCOME_SUCCEEDED"
+
+
+async def test_after_an_outage_longer_than_the_hold_no_replica_ends_the_calls_of_another(
+    database: Database, clock: Clock, process: Process
+) -> None:
+    other, made = Process(database, clock), call()
+    await process.trail.begin(made)
+    clock.now += 3 * HOLD  # in which no sweep reached the store
+    await other.trail.sweep()
+    assert await database["audit"].count_documents({"hold_until": {"$exists": True}}) == 1
+    await process.trail.sweep()
+    process.trail.end(made)
+    await eventually(lambda: empty(database))
+    assert [each["outcome"] for each in process.kafka.audited()] == ["AUDIT_OUTCOME_SUCCEEDED"]
 
 
 async def test_what_waits_when_the_service_stops_is_written(database: Database, clock: Clock) -> None:

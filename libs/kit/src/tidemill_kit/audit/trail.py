@@ -2,7 +2,8 @@
 
 A document is `{_id, project, hold_until, record}` from the intent to the outcome, and `{_id, project, outbox: [entry],
 outbox_at}` from then until it is published, when it is removed. An intent whose process ended is relayed as "outcome
-unknown" once `hold_until` has passed, which a running process moves on.
+unknown" once `hold_until` has passed, which a running process moves on. Where that process could not do so in time,
+the outcome itself follows as an event of its own, and stands.
 """
 
 import asyncio
@@ -34,6 +35,7 @@ INSTALLATION = "installation"
 
 MAX_WAITING = 10_000
 """Outcomes that wait for the store; the intents of further ones become "outcome unknown"."""
+_UNKNOWN = "unknown"
 _BATCH = 500
 _SWEEPS_PER_HOLD = 4
 _MAX_SWEEP_S = 60.0
@@ -109,6 +111,7 @@ class MongoAuditTrail:
         self._enqueue = enqueue
         self._hold = hold
         self._now = now
+        self._swept = self._ends_from = now()
         self._running: dict[str, str] = {}
         self._waiting: deque[_Write] = deque()
         self._more = asyncio.Event()
@@ -187,7 +190,8 @@ class MongoAuditTrail:
     def _outcome(self, call: AuditedCall) -> _Write:
         return self._written(call.record(self._service, end_time=max(call.begin_time, self._now())))
 
-    def _written(self, record: AuditRecord) -> _Write:
+    def _written(self, record: AuditRecord, *event: str) -> _Write:
+        """Return what stores a record; `event` sets its event apart from the one of the call's outcome."""
         document, project, now = _id(record.project, record.id), record.project or INSTALLATION, self._now()
         data = MessageToJson(
             AuditRecorded(record=record, seq=1),
@@ -197,7 +201,7 @@ class MongoAuditTrail:
         )
         entry = {
             "seq": 1,
-            "ce_id": derived_id(f"/tidemill/{self._service}", COLLECTION, record.project, record.id),
+            "ce_id": derived_id(f"/tidemill/{self._service}", COLLECTION, record.project, record.id, *event),
             "type": RECORDED,
             "source": f"/tidemill/{self._service}",
             "subject": record.id,
@@ -263,19 +267,27 @@ class MongoAuditTrail:
     async def sweep(self) -> None:
         """Do it once.
 
+        After a pause, as while the store does not answer, others may be about to hold theirs: they get the time for it.
+
         Raises:
             DependencyUnavailable: the store does not answer.
 
         """
         self._count_refusals()
         now, running = self._now(), list(self._running.values())
+        if now - self._swept > self._hold / 2:
+            self._ends_from = now + self._hold
         with translated():
             for begin in range(0, len(running), _BATCH):
                 held = {"_id": {"$in": running[begin : begin + _BATCH]}, "hold_until": {"$exists": True}}
                 await self._collection.update_many(held, {"$set": {"hold_until": now + self._hold}})
+        self._swept = now
+        if now < self._ends_from:
+            return
+        with translated():
             left = await self._collection.find({"hold_until": {"$lt": now}}).limit(_BATCH).to_list(None)
         for document in left:
-            write = self._written(AuditRecord.FromString(document["record"]))
+            write = self._written(AuditRecord.FromString(document["record"]), _UNKNOWN)
             with translated():
                 ended = await self._collection.update_one(
                     {"_id": document["_id"], "hold_until": {"$lt": now}}, write.update
