@@ -20,10 +20,12 @@ from tidemill_core.errors import Overloaded
 from tidemill_kit.access.credentials import Credentials
 from tidemill_kit.access.errors import CredentialInvalid, TooManyBadCredentials
 from tidemill_kit.access.policy import Policy
+from tidemill_kit.audit.recording import NoAudit
+from tidemill_kit.grpc import admission as admission_module
 from tidemill_kit.grpc.admission import Admission, Limits, TooManyRequests
 from tidemill_kit.grpc.server import admission_of
 from tidemill_kit.http.application import application
-from tidemill_kit.http.exchange import Exchange
+from tidemill_kit.http.exchange import Exchange, no_project
 from tidemill_kit.http.rpc import error_response
 from tidemill_kit.runtime import rates
 from tidemill_kit.runtime.rates import Rates
@@ -107,6 +109,19 @@ async def test_a_route_of_http_counts_with_the_rpcs_and_says_when_to_come_again(
     assert health.status_code == 200
 
 
+async def test_a_route_stands_for_no_audited_rpc() -> None:
+    audited = Policy(required_role=options_pb2.ROLE_VIEWER, audit=options_pb2.AUDIT_CALL, method="tidemill.probe/Set")
+    scope = {"type": "http", "headers": [(b"tidemill-project", b"acme")]}
+
+    async def nothing(*_: object) -> Any:  # noqa: ANN401 - as ASGI has it
+        raise AssertionError
+
+    exchange = Exchange(scope=scope, receive=nothing, outgoing=nothing, stall_s=1, known_project=no_project)
+    assert (await exchange.admit(SEARCH)).project == "acme"
+    with pytest.raises(NoAudit, match=r"tidemill\.probe/Set is audited"):
+        await exchange.admit(audited)
+
+
 async def test_what_comes_a_little_too_fast_waits_for_its_turn() -> None:
     admission = admission_of(settings(max_requests_per_minute_of_project=1200))
     begun = asyncio.get_running_loop().time()
@@ -125,6 +140,35 @@ async def test_a_refused_client_waits_for_its_answer() -> None:
     assert not refused.done()
     with pytest.raises(TooManyRequests):
         await refused
+
+
+async def test_a_project_that_waits_with_all_it_sends_leaves_others_places_to_wait_in() -> None:
+    admission = admission_of(settings(max_requests_per_minute_of_project=RATE_OF_ONE))
+    for project in ("acme", "umbrella"):
+        await admission.request(Caller(project=project))
+    flood = [asyncio.create_task(admission.request(Caller(project="acme"))) for _ in range(1500)]
+    other = asyncio.create_task(admission.request(Caller(project="umbrella")))
+    await asyncio.wait({other}, timeout=0.1)
+
+    assert sum(not each.done() for each in flood) == 100
+    assert not other.done()
+    for each in (other, *flood):
+        each.cancel()
+    await asyncio.gather(other, *flood, return_exceptions=True)
+
+
+async def test_a_request_that_no_place_was_left_for_costs_the_project_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission_module, "_MAX_WAITING_OF_PROJECT", 0)
+    admission = Admission(Limits(max_rpcs=1, max_public_streams=1, requests_per_minute_of_project=1200))
+    for _ in range(20):
+        await admission.request(Caller(project="acme"))
+    refusals = list[TooManyRequests]()
+    for _ in range(200):
+        with pytest.raises(TooManyRequests) as refused:
+            await admission.request(Caller(project="acme"))
+        refusals.append(refused.value)
+
+    assert {each.retry_after_s for each in refusals} == {1.0}
 
 
 async def test_an_address_that_sends_bad_credentials_has_no_unknown_one_verified(issuer: TestIssuer) -> None:

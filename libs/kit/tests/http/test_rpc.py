@@ -145,6 +145,15 @@ async def test_a_body_that_is_not_the_request_is_refused(body: bytes, status: in
     assert status == 200 or response.json()["code"] == 3
 
 
+async def test_a_request_is_counted_once_and_before_its_body_is_read() -> None:
+    limits = Limits(max_rpcs=9, max_public_streams=1, requests_per_minute_of_project=6)
+    async with serving(GetSource=get, admission=Admission(limits)) as client:
+        first = await client.post(f"{SERVICE}/GetSource", json={"id": "cms"})
+        beyond = await client.post(f"{SERVICE}/GetSource", content=b"{ no JSON")
+
+    assert (first.status_code, beyond.status_code) == (200, 429)
+
+
 async def test_a_body_has_no_more_items_than_a_request_of_grpc() -> None:
     async def create(request: CreateSourceRequest, _context: Context) -> CreateSourceResponse:
         return CreateSourceResponse(source=request.source)

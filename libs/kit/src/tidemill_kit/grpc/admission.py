@@ -17,6 +17,8 @@ _RETRY_AFTER_S = 1.0
 MAX_WAIT_S = 1.0
 _MAX_WAITING = 1000
 """Beyond it requests are refused at once: each holds memory."""
+_MAX_WAITING_OF_PROJECT = 100
+"""Of one project, or of all without one together: the others keep places to wait in."""
 
 
 class TooManyRequests(RateLimited):
@@ -50,7 +52,7 @@ class Admission:
         self._public_streams = 0
         self._projects = Rates(limits.requests_per_minute_of_project)
         self._subjects = Rates(limits.requests_per_minute_of_subject)
-        self._waiting = 0
+        self._waiting = Counter[str]()
 
     async def request(self, caller: Caller) -> None:
         """Count a request of a caller; what a service asks on behalf of one was counted where that came in.
@@ -67,7 +69,7 @@ class Admission:
         buckets = [(self._projects, caller.project, "this project")]
         if caller.subject:
             buckets.append((self._subjects, f"{caller.project}/{caller.subject}", "this caller"))
-        await self._pace(buckets)
+        await self._pace(caller.project, buckets)
 
     async def anonymous(self, address: str) -> None:
         """Count a request that shows no credential, by where it comes from.
@@ -76,25 +78,24 @@ class Admission:
             TooManyRequests: beyond what one caller may send.
 
         """
-        await self._pace([(self._subjects, address, "this address")])
+        await self._pace(NO_PROJECT, [(self._subjects, address, "this address")])
 
-    async def _pace(self, buckets: Sequence[tuple[Rates, str, str]]) -> None:
+    async def _pace(self, project: str, buckets: Sequence[tuple[Rates, str, str]]) -> None:
         wait_s, (rates, _, whose) = max(((each[0].wait_s(each[1]), each) for each in buckets), key=itemgetter(0))
-        served = wait_s <= MAX_WAIT_S
+        waits = bool(wait_s) and self._may_wait(project)
+        served = not wait_s or (waits and wait_s <= MAX_WAIT_S)
         if served:
             for bucket, key, _ in buckets:
                 bucket.take(key)
-        if wait_s and self._waiting < _MAX_WAITING:
-            self._waiting += 1
-            try:
+        if waits:
+            with _counted(self._waiting, project):
                 await asyncio.sleep(wait_s if served else MAX_WAIT_S)
-            finally:
-                self._waiting -= 1
-        elif wait_s:
-            served = False
         if not served:
             message = f"{whose} sends more than {rates.per_minute:g} requests a minute: wait, and send fewer"
             raise TooManyRequests(message, retry_after_s=max(wait_s, _RETRY_AFTER_S), limit=rates.per_minute)
+
+    def _may_wait(self, project: str) -> bool:
+        return self._waiting.total() < _MAX_WAITING and self._waiting[project] < _MAX_WAITING_OF_PROJECT
 
     @contextmanager
     def rpc(self, project: str, *, streams: bool = False) -> Iterator[None]:

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
@@ -63,6 +63,8 @@ class _Rpc:
     resource: str = ""
     audited: AuditedCall | None = None
     """What the audit trail records of it, if it does."""
+    counted: bool = False
+    """Another edge has counted it."""
 
     def record_resource(self, request: object) -> None:
         """Remember the resource that a request names; of a stream the first request that names one."""
@@ -142,7 +144,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         }[handler.request_streaming, handler.response_streaming]
         return make(answer, None, handler.response_serializer)  # parsed behind the edge, which says what is wrong
 
-    async def call(
+    async def call(  # noqa: PLR0913 - the RPC, and what another edge did before
         self,
         method: str,
         handler: "grpc.RpcMethodHandler[Any, Any]",
@@ -150,8 +152,11 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         context: Context,
         *,
         caller: Caller | None = None,
+        counted: bool = False,
     ) -> object:
-        """Run a handler with the edge around it; `caller` is one whom another edge has admitted.
+        """Run a handler with the edge around it.
+
+        `caller` is one whom another edge has admitted; `counted` says that it has `admitted` here already.
 
         Raises:
             TidemillError: the answer to the caller.
@@ -159,7 +164,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         """
         serve: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         policy, idle_s = self._policies[method], self._idle_s
-        rpc = _Rpc(method=method, policy=policy, streams=handler.response_streaming, context=context)
+        rpc = _Rpc(method=method, policy=policy, streams=handler.response_streaming, context=context, counted=counted)
         deserialize: Parse = handler.request_deserializer or _as_it_is
 
         def parse(raw: bytes) -> object:
@@ -194,28 +199,52 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
     async def _run(self, rpc: _Rpc, produce: Callable[[], Awaitable[object]], caller: Caller | None) -> object:
         """Admit the caller and run the handler until the deadline, or the end of the credential."""
         remaining_s = self._deadline_s(rpc)
-        admitted = caller is not None
         running: AbstractContextManager[None] = nullcontext()
-        if rpc.policy.public:
-            caller = None
-            if rpc.policy.audit == options_pb2.AUDIT_CALL:
-                await self._admission.anonymous(address_of(rpc.context.peer()))
-        elif caller is None and self._access is not None:
-            sent = Credentials.sent(rpc.metadata, address=address_of(rpc.context.peer()))
-            authenticated = await self._access.admit(sent, rpc.policy, seen=rpc.seen)
-            caller, running = authenticated.caller, self._access.running.call(authenticated.claims)
+        if caller is None or rpc.policy.public:
+            caller, running = await self.admitted(
+                rpc.policy, rpc.metadata, peer=rpc.context.peer(), seen=rpc.seen, counted=rpc.counted
+            )
         else:
-            caller = caller or _named(rpc)
-        if caller is not None:
-            rpc.seen(caller)
-            structlog.contextvars.bind_contextvars(project=caller.project)
-            if not admitted:
-                await self._admission.request(caller)
-            if reason := self._closed():
-                raise DependencyUnavailable(reason, dependency="server")
+            _seen(caller, rpc.seen)
+        if caller is not None and (reason := self._closed()):
+            raise DependencyUnavailable(reason, dependency="server")
         bind_call(caller, remaining_s=remaining_s)
         with self._place(rpc, caller), running:
             return await self._until_deadline(rpc, produce, remaining_s)
+
+    async def admitted(
+        self,
+        policy: Policy,
+        sent: Callable[[str], list[str]],
+        *,
+        peer: str,
+        seen: Callable[[Caller], None],
+        counted: bool = False,
+    ) -> tuple[Caller | None, AbstractContextManager[None]]:
+        """Return who calls, None of a public RPC, and what ends the call with the credential; count it.
+
+        `sent` returns the values of a header, and `seen` gets the caller, also one who is refused.
+
+        Raises:
+            Unauthenticated, PermissionDenied, DependencyUnavailable: as the credential says.
+            TooManyRequests: it is beyond the caller's share.
+
+        """
+        if policy.public:
+            if policy.audit == options_pb2.AUDIT_CALL and not counted:
+                await self._admission.anonymous(address_of(peer))
+            return None, nullcontext()
+        running: AbstractContextManager[None] = nullcontext()
+        if self._access is not None:
+            credentials = Credentials.sent(sent, address=address_of(peer))
+            authenticated = await self._access.admit(credentials, policy, seen=seen)
+            caller, running = authenticated.caller, self._access.running.call(authenticated.claims)
+        else:
+            caller = _named(sent(PROJECT))
+        _seen(caller, seen)
+        if not counted:
+            await self._admission.request(caller)
+        return caller, running
 
     def _deadline_s(self, rpc: _Rpc) -> float | None:
         """Return how long the RPC may take: a call that names no end must not hold its place for ever."""
@@ -264,12 +293,16 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
             self._watches.discard(task)
 
 
-def _named(rpc: _Rpc) -> Caller:
+def _named(projects: Sequence[str]) -> Caller:
     """Return the caller of the project that the call names, which is believed."""
-    projects = rpc.metadata(PROJECT)
     if len(projects) != 1 or not PROJECT_SLUG.fullmatch(projects[0]):
         raise Unauthenticated(HOW_TO_NAME_A_PROJECT)
     return Caller(project=projects[0])
+
+
+def _seen(caller: Caller, seen: Callable[[Caller], None]) -> None:
+    seen(caller)
+    structlog.contextvars.bind_contextvars(project=caller.project)
 
 
 def _as_it_is(raw: bytes) -> object:

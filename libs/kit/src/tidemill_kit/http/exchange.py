@@ -21,6 +21,8 @@ from tidemill_kit.access.authenticator import Authenticated
 from tidemill_kit.access.credentials import Credentials
 from tidemill_kit.access.errors import CredentialMissing
 from tidemill_kit.access.policy import Policy
+from tidemill_kit.audit.calls import is_audited
+from tidemill_kit.audit.recording import NoAudit
 from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.http.callers import KnownProject, check_host, named_project, project_of
 from tidemill_kit.http.encodings import decoded
@@ -115,10 +117,14 @@ class Exchange:
         token of its own, bound to one resource, in place of a credential, and checks it.
 
         Raises:
+            NoAudit: the RPC is audited, which only its own route (`HttpRpcs`) records.
             InvalidInput: two projects are named.
             Unauthenticated, PermissionDenied, DependencyUnavailable: as the credential, or `project_of`, says.
 
         """
+        if is_audited(policy):
+            message = f"{policy.method} is audited, and this route would record nothing: serve it by HttpRpcs"
+            raise NoAudit(message)
         in_path = self.scope.get("path_params", {}).get("project", "")
         if self.access is None:
             caller = Caller(project=await project_of(self.headers, in_path, self.known_project))

@@ -24,7 +24,6 @@ from tidemill_core.grpc.context import AUTHORIZATION, ON_BEHALF_OF, PROJECT
 from tidemill_core.grpc.status import to_status
 from tidemill_core.tracing import TRACEPARENT
 from tidemill_kit.access.access import Access
-from tidemill_kit.access.credentials import Credentials
 from tidemill_kit.audit.calls import AuditedCall
 from tidemill_kit.audit.trail import AuditTrail
 from tidemill_kit.grpc.admission import Admission
@@ -94,26 +93,24 @@ class HttpRpcs:
             exchange = Exchange.of(http.scope)
             headers, peer = exchange.headers, _peer(http)
             with self._edge.recording.before(policy, peer=peer) as call:
-                if self.access is not None and not policy.public:  # the edge does it too, but of a body that was parsed
-                    seen = partial(_seen, call)
-                    await self.access.admit(
-                        Credentials.sent(headers.getlist, address=exchange.address), policy, seen=seen
-                    )
+                # The edge does it too, but of a body that was read and parsed.
+                await self._edge.admitted(policy, headers.getlist, peer=peer, seen=partial(_seen, call))
                 given = await exchange.body(at_most=self._max_body_bytes)
                 message = _parsed(kind(), given, max_items=self._max_items)
                 until = _until(exchange.header(TIMEOUT))
             metadata = [(name, value) for name in _PASSED_ON for value in headers.getlist(name)]
             context = _Context(metadata, peer=peer, until=until)
             async with exchange.attended():
-                return JSONResponse(_json(await self._served(method, message, context)))
+                return JSONResponse(_json(await self._served(method, message, context, counted=True)))
 
         return answer
 
     async def _served(
-        self, method: str, request: Message, context: "_Context", *, caller: Caller | None = None
+        self, method: str, request: Message, context: "_Context", *, caller: Caller | None = None, counted: bool = False
     ) -> Message:
         handler, raw = self._services.handlers[method], request.SerializeToString()
-        reply: Any = await self._edge.call(method, handler, raw, cast("Any", context), caller=caller)
+        served_to = cast("Any", context)
+        reply: Any = await self._edge.call(method, handler, raw, served_to, caller=caller, counted=counted)
         answer: Message = reply
         return answer
 
