@@ -17,7 +17,7 @@ FILTERS = {
     "feedback/reactions/crud.py": [{"inference"}, {"deployment"}, {"inference", "deployment"}],
     "feedback/curations/reconcile_curation.py": [{"deployment", "metric"}],
     "inference/generation/erase_end_user.py": [{"end_user"}],
-    "inference/generation/grpc.py": [{"deployment"}],
+    "inference/generation/read_inferences.py": [{"deployment"}],
     "ingest/datasets/crud.py": [{"state"}],
     "ingest/documents/crud.py": [{"source"}, {"state"}, {"source", "state"}],
     "trainer/training/runs.py": [{"plan"}],

@@ -26,7 +26,8 @@ from tidemill_inference.generation.domain.content import Message, Passage, Role
 from tidemill_inference.generation.domain.inference import Inference, Question
 from tidemill_inference.generation.generate import GenerateAnswer
 from tidemill_inference.generation.mongo import INFERENCES
-from tidemill_inference.generation.ports import Found, Step
+from tidemill_inference.generation.ports import DocumentVersion, Found, Step
+from tidemill_inference.generation.read_inferences import ReadInferences
 from tidemill_inference.generation.reservation import Reservations
 from tidemill_inference.generation.shared import SharedGenerations
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
@@ -208,6 +209,22 @@ class DirectTemplates:
         return self._templates.render(content, given)
 
 
+@dataclass
+class FakeReaders:
+    """An ingest whose documents have readers, by their ids; implements `ports.DocumentReaders`."""
+
+    readers: dict[str, set[str]] = field(default_factory=dict)
+    asked: int = 0
+
+    async def restricted(
+        self, _caller: Caller, versions: Sequence[DocumentVersion], *, principals: Sequence[str]
+    ) -> frozenset[DocumentVersion]:
+        self.asked += 1
+        return frozenset(
+            each for each in versions if each[0] in self.readers and not self.readers[each[0]] & set(principals)
+        )
+
+
 class AnsweringHarness:
     """AnswerQuestion with everything around it; `replica()` is a second process on the same stores."""
 
@@ -229,6 +246,8 @@ class AnsweringHarness:
         self.inferences: InMemoryAggregates[Inference] = InMemoryAggregates(
             codec=INFERENCES, missing=InferenceNotFound, clock=self.clock
         )
+        self.readers = FakeReaders()
+        self.reading = ReadInferences(inferences=self.inferences, readers=self.readers)
         self.registry = Registry(smollm2=1, **dict.fromkeys(fallbacks, 1))
         self.answer = self.replica()
 

@@ -85,7 +85,7 @@ def end_user_of(caller: Caller, named: str, *, field: str) -> str:
     return caller.subject
 
 
-def reads(caller: Caller, readers: Iterable[str]) -> bool:
-    """Return whether the caller may read a document: one without readers may be read by the whole project."""
+def may_read(names: Iterable[str], readers: Iterable[str]) -> bool:
+    """Return whether principals may read a document: one without readers may be read by the whole project."""
     named = set(readers)
-    return not named or manages(caller) or not named.isdisjoint(principals(caller))
+    return not named or not named.isdisjoint(names)

@@ -26,6 +26,7 @@ PreconditionFailed
 ├── ApprovalsMissing
 └── CandidateNotReady       its version is gone, not ready, or cannot be loaded
 PermissionDenied
+├── AnswerRestricted        it rests on documents that the caller may not read
 └── ApproverNotAllowed      an approval that does not count
 Conflict
 ├── LeaseLost               another replica has taken over the inference
@@ -34,7 +35,7 @@ Conflict
 
 from collections.abc import Sequence
 
-from tidemill_core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Violation
+from tidemill_core.errors import Conflict, InvalidInput, NotFound, PermissionDenied, PreconditionFailed, Violation
 
 
 class PromptRefused(InvalidInput):
@@ -286,6 +287,19 @@ class TextGone(NotFound):
             "saw of it cannot be shown again",
             document=document,
             version=version,
+        )
+
+
+class AnswerRestricted(PermissionDenied):
+    """An answer that rests on documents that the caller may not read."""
+
+    reason = "ANSWER_RESTRICTED"
+
+    def __init__(self, inference: str) -> None:
+        super().__init__(
+            f"inference {inference} rests on documents with readers that the credential is not among: "
+            "use another key, or have an operator read it",
+            inference=inference,
         )
 
 

@@ -58,7 +58,10 @@ class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
     trainer_address: str
     """trainer's gRPC host:port."""
     ingest_address: str = ""
-    """ingest's gRPC host:port; without it `GetInferencePrompt` works only for prompts without passages."""
+    """ingest's gRPC host:port; without it `GetInferencePrompt` works only for prompts without passages.
+
+    And viewers do not see answers of others that rest on documents: ingest knows who may read these.
+    """
     feedback_address: str = ""
     """feedback's gRPC host:port; without it `POST /v1/feedback` is 501."""
     feedback_token_key: SecretStr | None = Field(None, min_length=32)

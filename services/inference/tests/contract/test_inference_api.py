@@ -86,13 +86,13 @@ class Real:
         )
         deployments = GrpcDeploymentService(harness.deployments, crud, count=rolling.count, rollouts=rolling.commands)
         shows = ShowPrompt(
-            inferences=harness.inferences,
+            reading=harness.reading,
             prompts=harness.prompts,
             templates=DirectTemplates(),
             texts=Documents(harness.rag.passages),
         )
         erase = EraseEndUser(inferences=harness.inferences, clock=harness.clock)
-        inferences = GrpcInferenceService(harness.answer, harness.inferences, shows, erase)
+        inferences = GrpcInferenceService(harness.answer, harness.reading, shows, erase)
         return GrpcServer(
             settings(),
             [

@@ -68,9 +68,7 @@ def spans(*texts: str, document: str = "d1") -> tuple[Passage, ...]:
 
 
 def shows(harness: AnsweringHarness, documents: Documents) -> ShowPrompt:
-    return ShowPrompt(
-        inferences=harness.inferences, prompts=harness.prompts, templates=DirectTemplates(), texts=documents
-    )
+    return ShowPrompt(reading=harness.reading, prompts=harness.prompts, templates=DirectTemplates(), texts=documents)
 
 
 async def test_it_is_what_the_engine_was_given() -> None:

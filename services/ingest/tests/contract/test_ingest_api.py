@@ -53,6 +53,8 @@ async def filled(client: ApiClient) -> dict[str, str]:
         made.append(await ingest.accept(ACME, submitted(text, of=spec(key))))
         ingest.clock.advance(timedelta(seconds=1))
     made.append(await ingest.accept(ACME, submitted("elsewhere", of=replace(spec("wiki"), source="wiki"))))
+    secret = replace(spec("hr"), source="wiki", readers=("group:hr",))
+    made.append(await ingest.accept(ACME, submitted("salaries", of=secret)))
     await ingest.delete(ACME, deletion(key="gone"))
     await ingest.delete(ACME, deletion(key="erased", erase=True))
     await client.curated.declared()
@@ -69,6 +71,7 @@ async def stubs(client: ApiClient, ids: dict[str, str]) -> tuple[StubDocuments, 
         "gone": {1: "old"},
         "erased": {1: None},
         "wiki": {1: "elsewhere"},
+        "hr": {1: "salaries"},
     }
     for each in (await client.documents.ListDocuments(ALL)).documents:
         documents.add(each, texts=texts[each.key], project="acme")
@@ -132,6 +135,20 @@ async def test_an_unknown_source_has_no_documents_and_neither_has_another_projec
 
     assert not (await api.documents.ListDocuments(unknown)).documents
     assert not (await api.globex_documents.ListDocuments(ALL)).documents
+
+
+@pytest.mark.parametrize(("principals", "restricted"), [(["user:ann"], ["hr"]), (["user:ann", "group:hr"], [])])
+async def test_versions_are_restricted_for_principals_that_are_no_readers(
+    api: Api, principals: list[str], restricted: list[str]
+) -> None:
+    names = [document_service_pb2.VersionName(document=api.ids[key], version=1) for key in ("two", "hr")]
+    absent = document_service_pb2.VersionName(document="0" * 36, version=1)
+    request = document_service_pb2.CheckReadersRequest(versions=[*names, absent], principals=principals)
+
+    found = (await api.documents.CheckReaders(request)).restricted
+
+    assert [each.document for each in found] == [api.ids[key] for key in restricted]
+    assert not (await api.globex_documents.CheckReaders(request)).restricted
 
 
 async def test_a_token_of_no_page_is_refused(api: Api) -> None:

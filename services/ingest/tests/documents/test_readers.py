@@ -6,7 +6,9 @@ import pytest
 
 from services.ingest.tests.fakes import ACME, Ingest, deletion, spec, submitted
 from tidemill_core.application import Caller, PageRequest
-from tidemill_core.errors import NotFound
+from tidemill_core.errors import InvalidInput, NotFound
+from tidemill_core.rights import SpeaksForAnother
+from tidemill_ingest.documents.crud import VersionName
 from tidemill_ingest.documents.domain.submission import DocumentName
 from tidemill_ingest.errors import DocumentNotFound, DocumentRestricted, VersionNotFound
 
@@ -141,3 +143,26 @@ async def test_another_caller_is_not_shown_the_tombstone_by_the_same_request() -
 
     with pytest.raises(DocumentNotFound):
         await ingest.delete(BOB, command)
+
+
+async def test_services_ask_for_others_which_versions_these_may_not_read() -> None:
+    ingest, secret = await filled()
+    await ingest.accept(CONNECTOR, submitted("Salaries, for everyone", of=replace(SECRET, readers=())))
+    (open_one,) = [each.id for each in (await ingest.reading.list(BOB, PageRequest())).items if each.id != secret]
+    names = [VersionName(secret, 1), VersionName(secret, 2), VersionName(open_one, 1), VersionName("absent", 1)]
+
+    async def restricted(caller: Caller, *principals: str) -> list[VersionName]:
+        return list(await ingest.reading.restricted(caller, names, principals=principals))
+
+    assert await restricted(RAG, "user:bob") == [names[0]]
+    assert await restricted(RAG, "user:bob", "group:hr") == []
+    assert await restricted(RAG) == [names[0]]
+    assert await restricted(BOB) == [names[0]]
+    assert await restricted(READER) == await restricted(OPERATOR) == []
+    assert await restricted(OPERATOR, "user:bob") == [names[0]]
+    with pytest.raises(SpeaksForAnother):
+        await restricted(BOB, "group:hr")
+    await ingest.accept(CONNECTOR, submitted("Salaries, as before", of=SECRET))
+    assert await restricted(RAG, "user:bob") == names[:2], "the readers of the newest version count for all"
+    with pytest.raises(InvalidInput):
+        await ingest.reading.restricted(RAG, names * 100, principals=())

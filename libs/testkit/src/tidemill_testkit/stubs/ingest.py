@@ -74,6 +74,20 @@ class StubDocuments(DocumentServiceServicer):
             version = kept.document.current
         return documents.GetDocumentTextResponse(text=text, version=version)
 
+    async def CheckReaders(
+        self, request: documents.CheckReadersRequest, context: Context
+    ) -> documents.CheckReadersResponse:
+        """Return the versions of documents whose readers the principals are not among."""
+        async with errors_of(context):
+            kept = [(each, self._kept.get((project_of(context), each.document))) for each in request.versions]
+            restricted = [
+                each
+                for each, found in kept
+                if found is not None and found.document.current.readers
+                if not set(found.document.current.readers) & set(request.principals)
+            ]
+        return documents.CheckReadersResponse(restricted=restricted)
+
     def _of(self, project: str, document_id: str) -> _Kept:
         for owner in (project, ""):
             if (owner, document_id) in self._kept:

@@ -13,7 +13,8 @@ from tidemill_inference.generation.answer import AnswerQuestion
 from tidemill_inference.generation.domain.speaker import request_by, spoken_by
 from tidemill_inference.generation.erase_end_user import EraseEndUser
 from tidemill_inference.generation.messages import inference_message, question_of
-from tidemill_inference.generation.ports import Delta, Finished, Inferences, Started, Step
+from tidemill_inference.generation.ports import Delta, Finished, Started, Step
+from tidemill_inference.generation.read_inferences import ReadInferences
 from tidemill_inference.generation.show_prompt import ShowPrompt
 from tidemill_kit.grpc.server import current_caller, page_of, remaining_s, request_of
 from tidemill_kit.mapping import to_message
@@ -29,11 +30,11 @@ class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
     """Serves answers; errors are mapped by the kit's interceptor."""
 
     def __init__(
-        self, answer: AnswerQuestion, inferences: Inferences, show_prompt: ShowPrompt, erase: EraseEndUser
+        self, answer: AnswerQuestion, reading: ReadInferences, show_prompt: ShowPrompt, erase: EraseEndUser
     ) -> None:
         self._answer = answer
         self._erase = erase
-        self._inferences = inferences
+        self._reading = reading
         self._show_prompt = show_prompt
 
     async def Generate(self, request: pb.GenerateRequest, _context: Context) -> pb.GenerateResponse:
@@ -58,7 +59,7 @@ class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
 
     async def GetInference(self, request: pb.GetInferenceRequest, _context: Context) -> pb.GetInferenceResponse:
         """Return one inference as it was recorded."""
-        inference = await self._inferences.get(current_caller().project, request.id)
+        inference = await self._reading.get(current_caller(), request.id)
         return pb.GetInferenceResponse(inference=inference_message(inference))
 
     async def GetInferencePrompt(
@@ -77,9 +78,8 @@ class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
 
     async def ListInferences(self, request: pb.ListInferencesRequest, _context: Context) -> pb.ListInferencesResponse:
         """Return a page of inferences."""
-        where = {"deployment": request.deployment} if request.deployment else None
         asked = page_of(request, filters={"deployment": "deployment"})
-        page = await self._inferences.list(current_caller().project, page=asked, where=where)
+        page = await self._reading.list(current_caller(), page=asked, deployment=request.deployment)
         return pb.ListInferencesResponse(
             inferences=[inference_message(each) for each in page.items], next_page_token=page.next_token
         )

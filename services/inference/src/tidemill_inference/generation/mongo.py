@@ -15,7 +15,7 @@ from tidemill_kit.store.mongo import Collection, Document, translated
 INFERENCES = DocumentCodec(
     Inference,
     {
-        Inference: Form(fields={"variables": as_json}),  # names that MongoDB may not take
+        Inference: Form(fields={"variables": as_json}, omits={"restricted"}),  # names that MongoDB may not take
         Passage: Form(omits={"text"}, derived={"text": lambda _: ""}),  # stored as a span, never as text
     },
     enums_by_name=(State, Purpose, RecordMode),

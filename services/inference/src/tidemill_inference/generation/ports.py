@@ -47,6 +47,25 @@ class DocumentTexts(Protocol):
         ...
 
 
+DocumentVersion = tuple[str, int]
+"""A document's id, and the number of a version."""
+
+
+class DocumentReaders(Protocol):
+    """Who may read documents, from ingest."""
+
+    async def restricted(
+        self, caller: Caller, versions: Sequence[DocumentVersion], *, principals: Sequence[str]
+    ) -> frozenset[DocumentVersion]:
+        """Return the versions that these principals may not read; all of them where no ingest is known.
+
+        Raises:
+            DependencyUnavailable: ingest does not answer.
+
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """Passages, best first, with ids from "1" on; `index` is the index version that was searched."""

@@ -9,7 +9,8 @@ from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.errors import PromptNotRecorded, TextGone
 from tidemill_inference.generation.domain.content import Message, Passage
 from tidemill_inference.generation.domain.inference import Inference, State
-from tidemill_inference.generation.ports import DocumentTexts, Inferences
+from tidemill_inference.generation.ports import DocumentTexts
+from tidemill_inference.generation.read_inferences import ReadInferences
 from tidemill_inference.generation.steps.render import conversation
 from tidemill_inference.prompts.domain.references import Reference
 from tidemill_inference.prompts.ports import ReadPrompts, Templates
@@ -30,7 +31,7 @@ class ShownPrompt:
 class ShowPrompt:
     """Renders again from the record; the texts of its passages come from their owner, so what was erased stays gone."""
 
-    inferences: Inferences
+    reading: ReadInferences
     prompts: ReadPrompts
     templates: Templates
     texts: DocumentTexts
@@ -40,13 +41,14 @@ class ShowPrompt:
 
         Raises:
             InferenceNotFound: the project has no such inference.
+            AnswerRestricted: it rests on documents that the caller may not read.
             PromptNotRecorded: the record does not keep what was asked, or there is no answer yet.
             TextGone: the text of a passage is not there any more.
             PromptNotFound: the prompt was deleted.
             DependencyUnavailable: ingest does not answer.
 
         """
-        inference = await self.inferences.get(caller.project, inference_id)
+        inference = await self.reading.whole(caller, inference_id)
         variant = inference.variant
         if inference.record is not RecordMode.FULL:
             raise PromptNotRecorded(inference_id, why=f"its record mode is {inference.record.name}, and FULL is needed")

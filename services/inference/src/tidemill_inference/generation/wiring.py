@@ -12,9 +12,10 @@ from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.generation.erase_end_user import EraseEndUser
 from tidemill_inference.generation.generate import GenerateAnswer
 from tidemill_inference.generation.grpc import GrpcInferenceService
-from tidemill_inference.generation.ingest import IngestTexts
+from tidemill_inference.generation.ingest import IngestReaders, IngestTexts
 from tidemill_inference.generation.mongo import MongoRecords
 from tidemill_inference.generation.ports import Inferences, Retriever
+from tidemill_inference.generation.read_inferences import ReadInferences
 from tidemill_inference.generation.reconcile import SweepKey, sweep_controller
 from tidemill_inference.generation.reservation import Reservations
 from tidemill_inference.generation.retention import ForgetRecords
@@ -85,8 +86,11 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
     ingest = settings.ingest_address and backend.channel(
         "ingest", settings.ingest_address, timeout_s=settings.call_timeout_s
     )
+    reading = ReadInferences(
+        inferences=inferences, readers=IngestReaders(ingest or None, timeout_s=settings.call_timeout_s)
+    )
     show_prompt = ShowPrompt(
-        inferences=inferences,
+        reading=reading,
         prompts=prompts,
         templates=templates,
         texts=IngestTexts(ingest or None, timeout_s=settings.call_timeout_s),
@@ -95,7 +99,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
     return GenerationParts(
         answer=answer,
         shadow=AnswerShadow(answer=replace(answer, generations=shadows)),
-        servicer=GrpcInferenceService(answer, inferences, show_prompt, erase),
+        servicer=GrpcInferenceService(answer, reading, show_prompt, erase),
     )
 
 

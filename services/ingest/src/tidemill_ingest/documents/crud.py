@@ -1,11 +1,12 @@
 """Documents: one, a page of them, one's text, one's whole way; and their deletion."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
 from tidemill_core.errors import InvalidInput, NotFound, Violation
 from tidemill_core.resources import check_etag, list_all
+from tidemill_core.rights import principals_of
 from tidemill_ingest.documents.domain.document import Document, DocumentState
 from tidemill_ingest.documents.domain.submission import DocumentName, Submission, document_id, key_violations, too_long
 from tidemill_ingest.documents.domain.version import Text, Version
@@ -16,11 +17,21 @@ from tidemill_ingest.limits import Limits
 from tidemill_ingest.sources.domain import Source
 from tidemill_ingest.sources.ports import Sources
 
+MAX_CHECKED = 200
+"""Versions whose readers are checked by one call."""
 _WHY_GONE = {
     Text.KEPT: "is not in the exchange bucket any more: submit the document again",
     Text.ERASED: "was erased",
     Text.EXPIRED: "is past the retention of its source",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class VersionName:
+    """One version of a document."""
+
+    document: str
+    version: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +93,31 @@ class ReadDocuments:
             return await self.texts.get(version.object), version
         except NotFound as error:
             raise TextGone(document.id, number=version.number, why=_WHY_GONE[Text.KEPT]) from error
+
+    async def restricted(
+        self, caller: Caller, names: Sequence[VersionName], *, principals: Sequence[str]
+    ) -> Sequence[VersionName]:
+        """Return which of the versions these principals, or without any the caller, may not read.
+
+        A document that the project does not have is no secret of it.
+
+        Raises:
+            InvalidInput: there are too many.
+            SpeaksForAnother: they are others' than the caller's.
+
+        """
+        if len(names) > MAX_CHECKED:
+            raise InvalidInput.at(field="versions", text=f"has {len(names)}; send at most {MAX_CHECKED}")
+        named = principals_of(caller, principals, field="principals")
+        known = await self.documents.get_many(caller.project, list({each.document for each in names}))
+
+        def may_be_read(name: VersionName, document: Document) -> bool:
+            version = next((each for each in document.versions if each.number == name.version), None)
+            if principals or caller.via:
+                return document.readable_to(named, version)
+            return document.readable_by(caller, version)
+
+        return [each for each in names if each.document in known and not may_be_read(each, known[each.document])]
 
     async def explain(self, caller: Caller, name: DocumentName) -> tuple[Document, frozenset[int]]:
         """Return the document and the seqs of its events that are not on Kafka yet.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tidemill.ingest.v1 import document_pb2, document_service_pb2_grpc
 from tidemill.ingest.v1 import document_service_pb2 as pb
 from tidemill_ingest.documents.accept_document import AcceptCommand, AcceptDocument
-from tidemill_ingest.documents.crud import DeleteCommand, DeleteDocument, ReadDocuments
+from tidemill_ingest.documents.crud import DeleteCommand, DeleteDocument, ReadDocuments, VersionName
 from tidemill_ingest.documents.domain.submission import DocumentName, Submission, SubmissionChannel
 from tidemill_ingest.documents.messages import (
     document_message,
@@ -71,6 +71,14 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
         )
         return pb.ListDocumentsResponse(
             documents=[document_message(document) for document in page.items], next_page_token=page.next_token
+        )
+
+    async def CheckReaders(self, request: pb.CheckReadersRequest, _context: object) -> pb.CheckReadersResponse:
+        """See the contract."""
+        names = [VersionName(each.document, each.version) for each in request.versions]
+        restricted = await self.reading.restricted(current_caller(), names, principals=request.principals)
+        return pb.CheckReadersResponse(
+            restricted=[pb.VersionName(document=each.document, version=each.version) for each in restricted]
         )
 
     async def DeleteDocument(self, request: pb.DeleteDocumentRequest, _context: object) -> pb.DeleteDocumentResponse:

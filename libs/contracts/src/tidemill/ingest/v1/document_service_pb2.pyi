@@ -652,3 +652,83 @@ class DocumentStep(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DocumentStep: _TypeAlias = DocumentStep  # noqa: Y015
+
+@_typing.final
+class CheckReadersRequest(_message.Message):
+    """CheckReadersRequest names document versions, and who would read them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    PRINCIPALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionName]:
+        """Required. The versions, at most 200."""
+
+    @_builtins.property
+    def principals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Who would read: only services name others than the caller's own, which are the default."""
+
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___VersionName] | None = ...,
+        principals: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["principals", b"principals", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckReadersRequest: _TypeAlias = CheckReadersRequest  # noqa: Y015
+
+@_typing.final
+class CheckReadersResponse(_message.Message):
+    """CheckReadersResponse carries what is not for this reader."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESTRICTED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def restricted(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionName]:
+        """Output only. Those that the reader may not read; of documents that the project does not have, none."""
+
+    def __init__(
+        self,
+        *,
+        restricted: _abc.Iterable[Global___VersionName] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["restricted", b"restricted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckReadersResponse: _TypeAlias = CheckReadersResponse  # noqa: Y015
+
+@_typing.final
+class VersionName(_message.Message):
+    """VersionName names one version of a document."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    document: _builtins.str
+    """Required. The document's id."""
+    version: _builtins.int
+    """Required. The version's number."""
+    def __init__(
+        self,
+        *,
+        document: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionName: _TypeAlias = VersionName  # noqa: Y015

@@ -60,6 +60,11 @@ class DocumentServiceStub:
                 request_serializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.ListDocumentsRequest.SerializeToString,
                 response_deserializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.ListDocumentsResponse.FromString,
                 _registered_method=True)
+        self.CheckReaders = channel.unary_unary(
+                '/tidemill.ingest.v1.DocumentService/CheckReaders',
+                request_serializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.CheckReadersRequest.SerializeToString,
+                response_deserializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.CheckReadersResponse.FromString,
+                _registered_method=True)
         self.UpdateDocument = channel.unary_unary(
                 '/tidemill.ingest.v1.DocumentService/UpdateDocument',
                 request_serializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.UpdateDocumentRequest.SerializeToString,
@@ -116,6 +121,13 @@ class DocumentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckReaders(self, request, context):
+        """Returns which document versions a reader may not read: for services that show what was made of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpdateDocument(self, request, context):
         """Updates the content or metadata of an existing document.
         """
@@ -164,6 +176,11 @@ def add_DocumentServiceServicer_to_server(servicer, server):
                     servicer.ListDocuments,
                     request_deserializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.ListDocumentsRequest.FromString,
                     response_serializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.ListDocumentsResponse.SerializeToString,
+            ),
+            'CheckReaders': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckReaders,
+                    request_deserializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.CheckReadersRequest.FromString,
+                    response_serializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.CheckReadersResponse.SerializeToString,
             ),
             'UpdateDocument': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateDocument,
@@ -317,6 +334,33 @@ class DocumentService:
             '/tidemill.ingest.v1.DocumentService/ListDocuments',
             tidemill_dot_ingest_dot_v1_dot_document__service__pb2.ListDocumentsRequest.SerializeToString,
             tidemill_dot_ingest_dot_v1_dot_document__service__pb2.ListDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckReaders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.ingest.v1.DocumentService/CheckReaders',
+            tidemill_dot_ingest_dot_v1_dot_document__service__pb2.CheckReadersRequest.SerializeToString,
+            tidemill_dot_ingest_dot_v1_dot_document__service__pb2.CheckReadersResponse.FromString,
             options,
             channel_credentials,
             insecure,

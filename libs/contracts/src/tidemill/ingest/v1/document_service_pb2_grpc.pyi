@@ -26,6 +26,8 @@ class DocumentServiceStub:
     """Returns the masked text of one version."""
     ListDocuments: _aio.UnaryUnaryMultiCallable[_document_service_pb2.ListDocumentsRequest, _document_service_pb2.ListDocumentsResponse]
     """Returns the project's documents, paged."""
+    CheckReaders: _aio.UnaryUnaryMultiCallable[_document_service_pb2.CheckReadersRequest, _document_service_pb2.CheckReadersResponse]
+    """Returns which document versions a reader may not read: for services that show what was made of them."""
     UpdateDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.UpdateDocumentRequest, _document_service_pb2.UpdateDocumentResponse]
     """Updates the content or metadata of an existing document."""
     DeleteDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.DeleteDocumentRequest, _document_service_pb2.DeleteDocumentResponse]
@@ -75,6 +77,14 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_document_service_pb2.ListDocumentsRequest, _abc.Awaitable[_document_service_pb2.ListDocumentsResponse]],
     ) -> _abc.Awaitable[_document_service_pb2.ListDocumentsResponse]:
         """Returns the project's documents, paged."""
+
+    @_abc_1.abstractmethod
+    def CheckReaders(
+        self,
+        request: _document_service_pb2.CheckReadersRequest,
+        context: _aio.ServicerContext[_document_service_pb2.CheckReadersRequest, _abc.Awaitable[_document_service_pb2.CheckReadersResponse]],
+    ) -> _abc.Awaitable[_document_service_pb2.CheckReadersResponse]:
+        """Returns which document versions a reader may not read: for services that show what was made of them."""
 
     @_abc_1.abstractmethod
     def UpdateDocument(

@@ -234,6 +234,8 @@ class Inference(Aggregate):
     failure: str = ""
     citation_valid: float | None = None
     finish_time: datetime | None = None
+    restricted: bool = False
+    """Of a copy for a caller, never stored: something is left out of it."""
 
     def reserve(self, lease: Lease, fresh: "Inference", *, variant: Variant, now: datetime) -> None:
         """Acquire the lease, unless the answer is complete or another process holds it; increments the epoch.
@@ -342,6 +344,27 @@ class Inference(Aggregate):
             usage=answer.usage,
             warnings=answer.warnings,
         )
+
+    def without_content(self) -> "Inference":
+        """Return a copy of what says neither what was asked or answered, nor on what."""
+        return replace(
+            self,
+            messages=(),
+            variables={},
+            principals=(),
+            labels={},
+            output=(),
+            passages=(),
+            warnings=(),
+            pending=[],
+            restricted=True,
+        )
+
+    def without_earlier_messages(self) -> "Inference":
+        """Return a copy of the question alone with its answer; the record itself where nothing came before it."""
+        if len(self.messages) <= 1:
+            return self
+        return replace(self, messages=self.messages[-1:], pending=[], restricted=True)
 
     def _check(self, lease: Lease) -> None:
         current = self.lease

@@ -7,14 +7,14 @@ is ignored; it is compared with the current version only, so A, B, A makes three
 kinds by now, the same content does make a version, also with the revision that it had.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
 from tidemill_core.aggregate import Aggregate, ObjectRef
 from tidemill_core.application import Caller
-from tidemill_core.rights import manages, reads
+from tidemill_core.rights import manages, may_read, principals
 from tidemill_ingest.documents.domain.events import (
     DocumentDeleted,
     DocumentIngested,
@@ -157,15 +157,21 @@ class Document(Aggregate):
         older ones. What remains of a restricted one whose text is gone names no readers any more, and is for those who
         manage all, and for who deleted it.
         """
-        if not self.versions or manages(caller):
+        return manages(caller) or self.readable_to(principals(caller), version)
+
+    def readable_to(self, names: Collection[str], version: Version | None = None) -> bool:
+        """Return whether who has these principals may read it, or that version, managing nothing."""
+        if not self.versions:
             return True
         newest = self.versions[-1]
-        if version is not None and version.number != newest.number and not reads(caller, version.readers):
+        older = version if version is not None and version.number != newest.number else None
+        if older is not None and (older.restricted or not may_read(names, older.readers)):
             return False
         own = {self.writer, self.deleter if self.state is DocumentState.DELETED else ""} - {""}
+        wrote = not own.isdisjoint(names)
         if newest.text is not Text.KEPT and newest.restricted is not False:
-            return caller.subject in own
-        return caller.subject in own or reads(caller, newest.readers)
+            return wrote
+        return wrote or may_read(names, newest.readers)
 
     def reason_to_ignore(self, facts: SubmissionFacts) -> str:
         """Return why a submission would change nothing, or "" where it would."""
