@@ -270,3 +270,16 @@ async def test_a_cancelled_worker_stays_cancelled_and_gives_the_job_back(jobs: C
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await ada.acquire("job") is not None
+
+
+async def test_a_project_is_busy_while_a_worker_holds_one_of_its_jobs(jobs: Collection, clock: FixedClock) -> None:
+    ada = leases(jobs, clock, owner="ada")
+    lease = await ada.acquire("acme/1")
+    assert lease is not None
+    await ada.acquire("acme-2/1")
+
+    assert [await ada.busy(name) for name in ("acme", "acme-2", "acm", "globex")] == [True, True, False, False]
+    await ada.release(lease)
+    assert not await ada.busy("acme")
+    clock.advance(TTL)
+    assert not await ada.busy("acme-2")

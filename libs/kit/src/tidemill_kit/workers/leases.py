@@ -99,6 +99,15 @@ class Leases:
                 return None
         return Lease(job_id=job_id, owner=self._owner, epoch=epoch, expires_at=now + self._ttl)
 
+    async def busy(self, project: str) -> bool:
+        """Return whether a worker holds a job of a project, whose ids begin with `<project>/`."""
+        ids = {"$gte": f"{project}/", "$lt": f"{project}0"}  # 0 is the character after the slash
+        with translated():
+            held = await self._collection.find_one(
+                {"_id": ids, "lease.expires_at": {"$gt": self._clock.now()}}, {"_id": True}
+            )
+        return held is not None
+
     async def renew(self, lease: Lease) -> bool:
         """Prolong the lease by the whole term; False if it ran out, even if no other worker took it yet."""
         now = self._clock.now()
