@@ -292,6 +292,15 @@ async def test_no_graph_is_built_on_a_full_disk(
     assert folders(tmp_path) == [NAME]
 
 
+async def test_files_that_vanish_while_the_disk_is_measured_hold_up_no_build(
+    store: QdrantEdgeVectors, tmp_path: Path
+) -> None:
+    await store.upsert(INDEX, points())
+    (tmp_path / NAME / "replaced").symlink_to("gone")  # listed, and not there when it is measured
+
+    graph_builds._refuse_if_full(tmp_path, NAME)  # noqa: SLF001 - the whole build would copy the link
+
+
 async def test_a_build_ends_when_the_disk_fills_up(
     store: QdrantEdgeVectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -163,8 +163,13 @@ def _refuse_if_full(folder: Path, name: str) -> None:
         OSError: says how much is missing.
 
     """
-    files = [path.stat() for path in folder.glob(f"{name}*/**/*")]
-    _refuse_below(COPIES * sum(file.st_blocks for file in files) * 512 + SPARE_BYTES, folder)
+    blocks = 0
+    for shard in folder.glob(f"{name}*"):
+        for parent, _, files in os.walk(shard):
+            for file in files:
+                with suppress(FileNotFoundError):  # the store replaces files and folders as it works
+                    blocks += Path(parent, file).stat().st_blocks
+    _refuse_below(COPIES * blocks * 512 + SPARE_BYTES, folder)
 
 
 def _refuse_below(needed: int, folder: Path) -> None:
