@@ -9,6 +9,7 @@ from tidemill_core.application import Caller, Page, PageRequest, Request
 from tidemill_core.errors import Unauthenticated
 from tidemill_core.quotas import Quota
 from tidemill_core.resources import Write
+from tidemill_kit.access.revocations import Revocations
 from tidemill_kit.store.aggregates import Codec
 from tidemill_monitor.access.api_key_crud import ApiKeyCrud
 from tidemill_monitor.access.domain.api_key import KeyRequest
@@ -184,7 +185,7 @@ class Access:
     def _make_tokens(self) -> None:
         clock, limits, lifetimes = self.clock, self.limits, self.lifetimes
         projects, accounts, keys, roles = self.project_store, self.account_store, self.key_store, self.role_store
-        self.uses = Uses()
+        self.uses, self.revocations = Uses(), Revocations()
         self.keys = ApiKeyCrud(
             api_keys=keys,
             projects=projects,
@@ -192,6 +193,7 @@ class Access:
             roles=roles,
             grants=self.grants,
             uses=self.uses,
+            revoked=self.revocations,
             clock=clock,
         )
         self.record_use = RecordUse(uses=self.uses, clock=clock)

@@ -4,13 +4,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import MessageToJson
 
 from services.monitor.tests.access.harness import ADA, EVE, GENERATE, OWNER, SEARCH, Access, write
 from tidemill_core.application import PageRequest
 from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound
 from tidemill_core.quotas import QuotaReached
 from tidemill_monitor.access.domain.api_key import ApiKeyState, KeyRequest
+from tidemill_monitor.access.domain.installation import Installation
 from tidemill_monitor.access.domain.revocations import CredentialKind
+from tidemill_monitor.access.messages import access_payload
 from tidemill_monitor.errors import ProjectNotFound, ServiceAccountNotFound, TokenTooLarge
 
 DAY = timedelta(days=1)
@@ -131,6 +134,20 @@ async def test_keys_of_an_account_that_loses_roles_are_revoked_and_new_ones_are_
     assert await state_of(access) is ApiKeyState.REVOKED
     assert (await access.with_key("other")).overview.state is ApiKeyState.ACTIVE
     assert access.signer.issued[-1].issue_time > event.revoke_time, "else services would refuse it"
+
+
+async def test_a_key_that_was_revoked_as_a_token_of_any_project_is_shown_as_revoked() -> None:
+    access = await ready()
+    credential = (await access.with_key()).overview.key.credential
+    await access.with_key("other")
+
+    await access.revoke_tokens.token(OWNER, credential, write())
+    (event,) = access.revoked
+    _, payload = access_payload(Installation(), event, 1)
+    access.revocations.apply(MessageToJson(payload, preserving_proto_field_name=True).encode())
+
+    states = {each.key.id: each.state for each in (await access.keys.list(ADA, PageRequest())).items}
+    assert states == {"laptop": ApiKeyState.REVOKED, "other": ApiKeyState.ACTIVE}
 
 
 async def test_keys_of_a_deleted_account_stay_revoked_when_its_id_is_taken_again() -> None:

@@ -146,6 +146,10 @@ class Revocations:
         if self.names(claims):
             raise CredentialRevoked
 
+    def revoked(self, project: str, credential: str) -> bool:
+        """Return whether one credential of a project was revoked by its id, as far as that is known."""
+        return any((Kind.KEY, each, credential) in self._entries for each in (project, ANY_PROJECT))
+
     def deleted(self, project: str) -> bool:
         """Return whether a project was deleted."""
         return (Kind.PROJECT, project, "") in self._entries

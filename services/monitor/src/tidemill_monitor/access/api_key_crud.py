@@ -11,7 +11,7 @@ from tidemill_monitor.access.domain.api_key import ApiKey, ApiKeyState
 from tidemill_monitor.access.domain.names import custom
 from tidemill_monitor.access.domain.project import ProjectState
 from tidemill_monitor.access.grants import Grants, latest
-from tidemill_monitor.access.ports import ApiKeys, KeyUses, Projects, Roles, ServiceAccounts
+from tidemill_monitor.access.ports import ApiKeys, KeyUses, Projects, RevokedCredentials, Roles, ServiceAccounts
 
 _ALL_TIME = datetime.max.replace(tzinfo=UTC)
 
@@ -35,6 +35,7 @@ class ApiKeyCrud:
     roles: Roles
     grants: Grants
     uses: KeyUses
+    revoked: RevokedCredentials
     clock: Clock
 
     async def get(self, caller: Caller, key: str) -> KeyOverview:
@@ -88,6 +89,8 @@ class ApiKeyCrud:
         def state(key: ApiKey) -> ApiKeyState:
             own = custom(key.roles)
             account = accounts.get(key.service_account)
+            if self.revoked.revoked(caller.project, key.credential):
+                return ApiKeyState.REVOKED
             gone = project is None or project.state is ProjectState.DELETING or account is None
             if gone or any(role not in roles for role in own):
                 return key.state(now=now, revoked=_ALL_TIME)

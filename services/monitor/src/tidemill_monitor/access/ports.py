@@ -70,6 +70,22 @@ class KeyUses(Protocol):
         ...
 
 
+class RevokedCredentials(Protocol):
+    """What the services have read of revocations."""
+
+    def revoked(self, project: str, credential: str) -> bool:
+        """Return whether one credential of a project was revoked by its id."""
+        ...
+
+
+class NoneRevoked:
+    """Implements `RevokedCredentials` where no credentials are demanded."""
+
+    def revoked(self, project: str, credential: str) -> bool:  # noqa: ARG002 - none is
+        """Return False."""
+        return False
+
+
 class TokenIssuer(Protocol):
     """Signs tokens."""
 

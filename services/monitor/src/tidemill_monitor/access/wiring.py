@@ -34,8 +34,10 @@ from tidemill_monitor.access.ports import (
     Catalogue,
     Installations,
     KeyUses,
+    NoneRevoked,
     Projects,
     ResourceGrants,
+    RevokedCredentials,
     Roles,
     ServiceAccounts,
 )
@@ -69,6 +71,7 @@ class _Stores:
     resource_grants: ResourceGrants
     catalogue: Catalogue
     uses: KeyUses
+    revoked: RevokedCredentials
 
 
 def wire_access(settings: MonitorSettings, backend: Backend) -> WiredAccess:
@@ -103,6 +106,7 @@ def wire_access(settings: MonitorSettings, backend: Backend) -> WiredAccess:
         ),
         backend.indexed(MongoCatalogue(backend.database["grants"], backend.database["projects"])),
         backend.indexed(MongoKeyUses(backend.database["key_uses"])),
+        backend.access.revocations if backend.access else NoneRevoked(),
     )
     every = MongoAllProjects(backend.database["projects"])
     return WiredAccess(
@@ -139,6 +143,7 @@ def _servicer(
         roles=roles,
         grants=grants,
         uses=stores.uses,
+        revoked=stores.revoked,
         clock=clock,
     )
     lifetimes = _lifetimes(settings)
