@@ -50,6 +50,27 @@ def slug_violations(field: str, value: str) -> Iterator[Violation]:
         yield Violation(field, f"is {value[:_QUOTED]!r}; use {SLUG_FORM}")
 
 
+def name_violations(field: str, value: str) -> Iterator[Violation]:
+    """Yield what is wrong with the name of a resource that another project may share: `id`, or `project/id`."""
+    if not all(SLUG.fullmatch(part) for part in value.split("/", 1)):
+        yield Violation(field, f"is {value[:_QUOTED]!r}; use an id, or project/id of what another project shares")
+
+
+Shared = Callable[[str, str], tuple[str, str] | None]
+"""Project and id of the resource that a project names; None of another one's that is not shared with it."""
+
+
+def nothing_shared(project: str, name: str) -> tuple[str, str] | None:
+    """Find what is one's own: a `Shared`."""
+    return None if "/" in name else (project, name)
+
+
+def owner_of(name: str, project: str) -> str:
+    """Return the project that owns what `project` names: `project/id`, or an id of its own."""
+    owner, slash, _ = name.partition("/")
+    return owner if slash else project
+
+
 def check_slug(field: str, value: str) -> None:
     """Refuse an id that is no slug.
 

@@ -51,6 +51,17 @@ def test_a_grant_opens_what_it_names_and_nothing_else(
     assert grants.resolve(project, kind, name) == found
 
 
+def test_the_projects_that_a_resource_is_shared_with_are_known(grants: Grants) -> None:
+    grants.apply(record())
+    grants.apply(record(id="h", grantee="initech"))
+    grants.apply(record(id="i", grantee="umbrella"))
+    grants.apply(record(2, id="i", grantee="umbrella", revoked=True))
+    grants.apply(record(id="j", grantee="hooli", resource="other"))
+
+    assert grants.readers("acme", Shared.PROMPT, "support") == ["globex", "initech"]
+    assert grants.readers("acme", Shared.MODEL, "support") == []
+
+
 def test_without_a_grant_nothing_of_another_project_is_read(grants: Grants) -> None:
     assert grants.resolve(*READS) is None
 

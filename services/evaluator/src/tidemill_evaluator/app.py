@@ -19,6 +19,7 @@ from tidemill_evaluator.suites.crud import SuiteCrud
 from tidemill_evaluator.suites.exchange import ExchangeCases
 from tidemill_evaluator.suites.grpc import GrpcSuiteService
 from tidemill_evaluator.suites.mongo import SUITES
+from tidemill_kit.access.grants import Shared
 from tidemill_kit.service.app import App
 from tidemill_kit.service.backend import Backend
 
@@ -38,6 +39,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
     cases = ExchangeCases(
         backend.own_bucket(settings.exchange_bucket),
         of_datasets={name: backend.bucket(name) for name in settings.dataset_buckets},
+        shared=backend.shared(Shared.DATASET),
     )
     others = OfOtherFeatures(suites=suites, cases=cases, gates=gates)
     evaluations = wire_evaluations(settings, backend, others)

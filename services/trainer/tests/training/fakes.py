@@ -13,7 +13,7 @@ from services.trainer.tests.registry.fakes import ADA, Registry, model_files, sa
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.errors import DependencyUnavailable, PermissionDenied
-from tidemill_core.resources import Write
+from tidemill_core.resources import Write, owner_of
 from tidemill_testkit.stores import InMemoryAggregates
 from tidemill_trainer.errors import (
     DatasetVersionNotFound,
@@ -81,7 +81,7 @@ class FakeDatasets:
         return self.versions[reference]
 
     def check(self, project: str, version: DatasetVersion) -> None:
-        if not version.train.key.startswith(f"{project}/"):
+        if not version.train.key.startswith(f"{owner_of(version.dataset, project)}/"):
             message = "outside of its project"
             raise PermissionDenied(message)
 
@@ -178,6 +178,7 @@ class Harness:
 
     def __post_init__(self) -> None:
         self.registry = Registry(folder=self.folder)
+        self.readers: list[str] = []
         clock = self.registry.clock
         self.plans = InMemoryAggregates[TrainingPlan](codec=PLANS, missing=TrainingPlanNotFound, clock=clock)
         self.runs = InMemoryAggregates[TrainingRun](codec=RUNS, missing=TrainingRunNotFound, clock=clock)
@@ -193,7 +194,10 @@ class Harness:
         self.plan_crud = TrainingPlanCrud(plans=self.plans, check=check, start_deferred=self.start_deferred)
         self.run_crud = TrainingRunCrud(plans=self.plans, runs=self.runs, datasets=self.datasets, queue=queue)
         self.consume = StartRunsForDatasetVersion(
-            plans=self.plans, datasets=self.datasets, start_deferred=self.start_deferred
+            plans=self.plans,
+            datasets=self.datasets,
+            start_deferred=self.start_deferred,
+            readers=lambda _project, _dataset: self.readers,
         )
         self.register = RegisterAdapter(
             models=self.registry.models,

@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -8,8 +9,10 @@ from services.trainer.tests.training.fakes import dataset_version
 from tidemill.ingest.v1 import dataset_pb2
 from tidemill.ingest.v1.dataset_service_pb2_grpc import add_DatasetServiceServicer_to_server
 from tidemill_core.errors import PermissionDenied
+from tidemill_kit.access.grants import Grants, Shared
+from tidemill_kit.access.revocations import Revocations
 from tidemill_kit.store.objects import ExchangeBucket
-from tidemill_testkit.access import service_channel
+from tidemill_testkit.access import grant, service_channel
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stubs.ingest import StubDatasets
 from tidemill_trainer.errors import DatasetVersionNotFound
@@ -47,3 +50,21 @@ async def test_a_train_split_elsewhere_is_not_read(datasets: IngestDatasets) -> 
     elsewhere = IngestDatasets(grpc.aio.insecure_channel("127.0.0.1:1"), {})
     with pytest.raises(PermissionDenied, match="TRAINER_DATASET_BUCKETS"):
         elsewhere.check("acme", dataset_version())
+
+
+async def test_a_train_split_of_another_project_is_read_as_long_as_its_dataset_is_shared() -> None:
+    grants = Grants(Revocations())
+    shared = IngestDatasets(
+        grpc.aio.insecure_channel("127.0.0.1:1"),
+        {"datasets": ExchangeBucket(InMemoryObjects(), "datasets")},
+        shared=lambda project, name: grants.resolve(project, Shared.DATASET, name),
+    )
+    version = replace(dataset_version(project="globex"), id="globex/sft@1")
+    with pytest.raises(DatasetVersionNotFound, match="globex/sft@1"):
+        shared.check("acme", version)
+
+    grants.apply(grant("globex/sft", Shared.DATASET, to="acme"))
+
+    shared.check("acme", version)
+    with pytest.raises(PermissionDenied, match="outside its project"):
+        shared.check("acme", replace(version, train=dataset_version(project="initech").train))

@@ -1,4 +1,4 @@
-"""A plan trains on another project's base as long as that shares it."""
+"""A plan trains on another project's base and dataset as long as that shares them."""
 
 from pathlib import Path
 
@@ -6,11 +6,13 @@ import pytest
 
 from services.trainer.tests.training.fakes import Harness, adapter_config, dataset_version, plan_settings, request
 from tidemill_core.application import Caller, ResourceKey
+from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import Write
 from tidemill_kit.access.grants import Shared
 from tidemill_testkit.access import grant
-from tidemill_trainer.errors import ModelNotFound
+from tidemill_trainer.errors import DatasetVersionNotFound, ModelNotFound
 from tidemill_trainer.registry.domain.sources import TrainedSource
+from tidemill_trainer.training.domain.plan import DatasetVersion, TrainingPlan
 from tidemill_trainer.training.domain.run import RunState, TrainingRun
 
 BOB = Caller(project="globex", subject="user:bob")
@@ -67,3 +69,46 @@ async def test_a_run_that_waits_fails_once_its_base_is_shared_no_more(harness: H
     ended = await harness.runs.get(BOB.project, run.id)
     assert (ended.state, ended.reason) == (RunState.FAILED, "MODEL_NOT_FOUND")
     assert harness.trainings.jobs == []
+
+
+def shared_version(number: int) -> DatasetVersion:
+    """Return a version of acme's dataset as its event has it."""
+    return dataset_version(number, project="acme")
+
+
+async def test_a_new_version_of_a_dataset_starts_the_runs_of_those_it_is_shared_with(harness: Harness) -> None:
+    share(harness)
+    harness.readers = [BOB.project]
+    for project, dataset in ((BOB.project, "acme/sft"), (BOB.project, "sft"), ("initech", "acme/sft")):
+        plan = TrainingPlan(
+            id=f"plan-{dataset.replace('/', '-')}", project=project, settings=plan_settings(base=BASE, dataset=dataset)
+        )
+        await harness.plans.add(plan, request=request())
+
+    await harness.consume(Caller(project="acme"), shared_version(1))
+
+    assert [(run.project, run.plan, run.dataset.id) for run in harness.runs.all()] == [
+        (BOB.project, "plan-acme-sft", "acme/sft@1")
+    ]
+
+
+async def test_a_run_on_a_dataset_that_is_shared_no_more_fails_before_anything_is_read(harness: Harness) -> None:
+    share(harness)
+    harness.readers = [BOB.project]
+    plan = TrainingPlan(id="lora", project=BOB.project, settings=plan_settings(base=BASE, dataset="acme/sft"))
+    await harness.plans.add(plan, request=request())
+    await harness.consume(Caller(project="acme"), shared_version(1))
+    harness.datasets.error = DatasetVersionNotFound("acme/sft@1")
+
+    (run,) = harness.runs.all()
+    await harness.train(ResourceKey(project=BOB.project, id=run.id))
+
+    ended = await harness.runs.get(BOB.project, run.id)
+    assert (ended.state, ended.reason) == (RunState.FAILED, "DATASET_VERSION_NOT_FOUND")
+
+
+@pytest.mark.parametrize("dataset", ["a/b/c", "/sft", "acme/", "Acme/sft"])
+async def test_what_is_no_name_of_a_dataset_is_refused(harness: Harness, dataset: str) -> None:
+    share(harness)
+    with pytest.raises(InvalidInput, match=r"plan\.dataset"):
+        await harness.plan_crud.create(BOB, "lora", plan_settings(base=BASE, dataset=dataset), Write(request=request()))

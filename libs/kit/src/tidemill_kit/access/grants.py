@@ -69,6 +69,12 @@ class Grants:
         allowed = (project, kind, owner, resource) in self._given and not self._revocations.deleted(owner)
         return (owner, resource) if allowed else None
 
+    def readers(self, owner: str, kind: Shared, resource: str) -> list[str]:
+        """Return the projects that a resource is shared with."""
+        if self._revocations.deleted(owner):
+            return []
+        return sorted(each[0] for each in self._given if each[1:] == (kind, owner, resource))
+
 
 @dataclass(frozen=True, slots=True)
 class SharedNames:
@@ -80,3 +86,7 @@ class SharedNames:
     def __call__(self, project: str, name: str) -> tuple[str, str] | None:
         """See `Grants.resolve`."""
         return (project, name) if self.grants is None else self.grants.resolve(project, self.kind, name)
+
+    def readers(self, owner: str, resource: str) -> list[str]:
+        """See `Grants.readers`."""
+        return [] if self.grants is None else self.grants.readers(owner, self.kind, resource)

@@ -11,7 +11,8 @@ from tidemill.content.v1 import content_pb2
 from tidemill.evaluator.v1 import suite_pb2
 from tidemill.feedback.v1 import curation_pb2
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.errors import InvalidInput, PermissionDenied
+from tidemill_core.errors import InvalidInput, NotFound, PermissionDenied
+from tidemill_core.resources import Shared, nothing_shared, owner_of
 from tidemill_evaluator.suites.domain.cases import Case, CaseSet, Context, Turn, sample_of
 from tidemill_evaluator.suites.messages import ROLES, case_message
 from tidemill_kit.store.objects import ExchangeBucket
@@ -27,12 +28,27 @@ class CasesUnreadable(InvalidInput):
     reason = "CASES_UNREADABLE"
 
 
-class ExchangeCases:
-    """Implements `ports.Cases`. Size and sha256 of every object are verified, and a thread parses it."""
+class CasesNotShared(NotFound):
+    """The cases belong to a dataset of another project, which does not share it any more."""
 
-    def __init__(self, own: ExchangeBucket, *, of_datasets: Mapping[str, ExchangeBucket]) -> None:
+    reason = "CASES_NOT_SHARED"
+
+    def __init__(self, case_set: str) -> None:
+        super().__init__(f"{case_set} is not shared with this project any more, or not there", case_set=case_set)
+
+
+class ExchangeCases:
+    """Implements `ports.Cases`. Size and sha256 of every object are verified, and a thread parses it.
+
+    Of another project's dataset it is read as long as that shares it.
+    """
+
+    def __init__(
+        self, own: ExchangeBucket, *, of_datasets: Mapping[str, ExchangeBucket], shared: Shared = nothing_shared
+    ) -> None:
         self._own = own
         self._of_datasets = of_datasets
+        self._shared = shared
 
     async def put(self, project: str, suite: str, cases: Sequence[Case]) -> ObjectRef:
         """See `Cases.put`."""
@@ -41,8 +57,12 @@ class ExchangeCases:
 
     async def read(self, project: str, case_set: CaseSet) -> Sequence[Case]:
         """See `Cases.read`."""
-        content = case_set.content
-        if not content.key.startswith(f"{project}/"):
+        content, owner = case_set.content, project
+        if case_set.dataset:
+            if self._shared(project, case_set.dataset) is None:
+                raise CasesNotShared(case_set.name)
+            owner = owner_of(case_set.dataset, project)
+        if not content.key.startswith(f"{owner}/"):
             message = f"{case_set.name} refers to an object outside its project"
             raise PermissionDenied(message, case_set=case_set.name)
         data = await self._bucket(case_set).get(content)

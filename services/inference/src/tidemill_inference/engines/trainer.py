@@ -2,7 +2,6 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import grpc
@@ -12,11 +11,9 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
 from tidemill_core.grpc.context import acting_as
+from tidemill_core.resources import Shared, nothing_shared
 from tidemill_inference.engines.ports import ModelVersion, RemoteModel
 from tidemill_inference.errors import ModelNotReady, ModelNotShared, ModelRefused, ReferenceNotFound
-
-Shared = Callable[[str, str], tuple[str, str] | None]
-"""Project and id of the model that a project names; None of one that it may not read."""
 
 _REMEMBERED = 256
 _SHOWN = 50
@@ -47,7 +44,7 @@ class TrainerModels:
         *,
         timeout_s: float,
         recheck_s: float = 5.0,
-        shared: Shared = lambda project, name: None if "/" in name else (project, name),
+        shared: Shared = nothing_shared,
     ) -> None:
         self._registry = model_registry_service_pb2_grpc.ModelRegistryServiceStub(channel)
         self._timeout_s = timeout_s

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 from tidemill.ingest.v1 import dataset_service_pb2 as pb
 from tidemill.ingest.v1 import dataset_service_pb2_grpc
+from tidemill_core.resources import owner_of
 from tidemill_ingest.datasets.crud import CHANGEABLE, ManageDatasets
 from tidemill_ingest.datasets.messages import dataset_message, dataset_of, split_of, version_message
 from tidemill_ingest.datasets.read_versions import ReadVersions
@@ -59,7 +60,8 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         """See the contract."""
         caller = current_caller()
         version = await self._versions.version(caller, request.id)
-        return pb.GetDatasetVersionResponse(version=version_message(version, caller.project))
+        owner = owner_of(version.dataset, caller.project)
+        return pb.GetDatasetVersionResponse(version=version_message(version, owner))
 
     async def ListDatasetVersions(
         self, request: pb.ListDatasetVersionsRequest, _context: object

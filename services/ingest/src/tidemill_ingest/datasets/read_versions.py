@@ -7,10 +7,11 @@ from typing import Final, Literal
 from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.errors import InvalidInput
 from tidemill_core.paging import numbered_page
+from tidemill_core.resources import Shared, nothing_shared
 from tidemill_ingest.datasets.domain.example import Example
-from tidemill_ingest.datasets.domain.version import DatasetVersion, Part
+from tidemill_ingest.datasets.domain.version import DatasetVersion, Part, Statistics, VersionDraft
 from tidemill_ingest.datasets.ports import Datasets, Parts
-from tidemill_ingest.errors import DatasetVersionNotFound, DifferenceTooLarge
+from tidemill_ingest.errors import DatasetNotFound, DatasetVersionNotFound, DifferenceTooLarge
 from tidemill_ingest.limits import Limits
 
 TRAIN: Final = "train"
@@ -35,16 +36,35 @@ class ReadVersions:
     datasets: Datasets
     parts: Parts
     limits: Limits
+    shared: Shared = nothing_shared
 
     async def version(self, caller: Caller, reference: str) -> DatasetVersion:
-        """Return `dataset@number`, or the newest version of `dataset`.
+        """Return `dataset@number`, or the newest version of `dataset`; `project/dataset` as long as that shares it.
+
+        One of another project has the name that it is asked for by, and of what it came from nothing.
 
         Raises:
-            DatasetNotFound, DatasetVersionNotFound: there is no such thing.
+            DatasetNotFound, DatasetVersionNotFound: there is no such thing, or it is not shared.
 
         """
         name, at, number = reference.partition("@")
-        dataset = await self.datasets.get(caller.project, name)
+        if "/" not in name:
+            return await self._version(caller.project, reference)
+        found = self.shared(caller.project, name)
+        if found is None:
+            raise DatasetNotFound(name)
+        owner, dataset = found
+        try:
+            version = await self._version(owner, f"{dataset}{at}{number}")
+        except DatasetNotFound:
+            raise DatasetNotFound(name) from None
+        except DatasetVersionNotFound:
+            raise DatasetVersionNotFound(reference, known=[]) from None
+        return version if owner == caller.project else _as_shared(version, name)
+
+    async def _version(self, project: str, reference: str) -> DatasetVersion:
+        name, at, number = reference.partition("@")
+        dataset = await self.datasets.get(project, name)
         known = {str(each.number): each for each in dataset.versions}
         found = known.get(number) if at else dataset.newest
         if found is None:
@@ -83,7 +103,7 @@ class ReadVersions:
             DifferenceTooLarge: they have more examples than are compared.
 
         """
-        before, after = await self.version(caller, base), await self.version(caller, target)
+        before, after = [await self._version(caller.project, each) for each in (base, target)]
         if before.dataset != after.dataset:
             raise InvalidInput.at(field="target", text=f"is a version of {after.dataset}; send one of {before.dataset}")
         count = sum(part.examples for each in (before, after) for part in (each.draft.train, each.draft.held_out))
@@ -108,3 +128,19 @@ class ReadVersions:
 
     async def _examples(self, part: Part) -> Sequence[Example]:
         return await self.parts.examples(part.object)
+
+
+def _as_shared(version: DatasetVersion, name: str) -> DatasetVersion:
+    nothing = Statistics(
+        offered=0, duplicates=0, overlap=0, erased=0, groups=0, end_users=0, mean_output_chars=0.0, shared=0
+    )
+    draft = version.draft
+    return DatasetVersion(
+        dataset=name,
+        number=version.number,
+        seq=0,
+        draft=VersionDraft(digest=draft.digest, train=draft.train, held_out=draft.held_out, statistics=nothing),
+        curation="",
+        curation_seq=0,
+        published_at=version.published_at,
+    )

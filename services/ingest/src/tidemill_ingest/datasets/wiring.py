@@ -23,6 +23,7 @@ from tidemill_ingest.errors import DatasetNotFound
 from tidemill_ingest.feature import Wired
 from tidemill_ingest.processes import Processes
 from tidemill_ingest.settings import IngestSettings
+from tidemill_kit.access.grants import Shared
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Leases
@@ -57,7 +58,7 @@ def wire_datasets(backend: Backend, settings: IngestSettings, *, documents: Docu
     offering = OfferExamples(datasets=datasets, batches=batches, limits=limits, clock=clock, enqueue=controller.enqueue)
     servicer = DatasetServicer(
         datasets=ManageDatasets(datasets=datasets, clock=clock),
-        versions=ReadVersions(datasets=datasets, parts=parts, limits=limits),
+        versions=ReadVersions(datasets=datasets, parts=parts, limits=limits, shared=backend.shared(Shared.DATASET)),
     )
     return Wired(
         servicer=(add_DatasetServiceServicer_to_server, servicer),

@@ -1,22 +1,14 @@
 """Versions by the names that a project has for them: its own, and those that others share with it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tidemill_core.errors import NotFound
+from tidemill_core.resources import Shared, nothing_shared
 from tidemill_trainer.errors import ModelVersionNotFound
 from tidemill_trainer.registry.domain.model import version_id
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.registry.domain.sources import OpenAiSource, TrainedSource
 from tidemill_trainer.registry.references import References
-
-Shared = Callable[[str, str], tuple[str, str] | None]
-"""Project and id of the model that a project names; None of one that it may not read."""
-
-
-def nothing_shared(project: str, name: str) -> tuple[str, str] | None:
-    """Find what is one's own."""
-    return None if "/" in name else (project, name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +54,7 @@ class SharedVersions:
 
 
 def _as_shared(version: ModelVersion) -> ModelVersion:
-    """Return what another project sees: name, state and files, and not who made it from what."""
+    """Return what another project sees: name, state and files, and not who made it, from what, and for what."""
     source, owner = version.source, version.project
     match source:
         case TrainedSource():
@@ -71,13 +63,15 @@ def _as_shared(version: ModelVersion) -> ModelVersion:
         case OpenAiSource():
             source = replace(source, api_key_secret="")
     model = f"{owner}/{version.model}"
-    return replace(
-        version,
+    return ModelVersion(  # of what is not listed here, nothing
         id=version_id(model, version.number),
+        project=owner,
         model=model,
+        number=version.number,
         source=source,
-        labels={},
-        creator="",
+        state=version.state,
         begun_by="",
-        message="",
+        artifacts=version.artifacts,
+        digest=version.digest,
+        expected_bytes=version.expected_bytes,
     )

@@ -11,6 +11,7 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller
 from tidemill_core.errors import NotFound, PermissionDenied
 from tidemill_core.grpc.context import acting_as
+from tidemill_core.resources import Shared, nothing_shared, owner_of
 from tidemill_kit.mapping import REST, from_message
 from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_trainer.errors import DatasetVersionNotFound
@@ -18,11 +19,17 @@ from tidemill_trainer.training.domain.plan import DatasetVersion
 
 
 class IngestDatasets:
-    """Implements `ports.Datasets`. Reads only the configured buckets, and there only objects of the project."""
+    """Implements `ports.Datasets`.
 
-    def __init__(self, channel: grpc.aio.Channel, buckets: Mapping[str, ExchangeBucket]) -> None:
+    Reads only the configured buckets, and there only objects of the project, or of one that shares the dataset with it.
+    """
+
+    def __init__(
+        self, channel: grpc.aio.Channel, buckets: Mapping[str, ExchangeBucket], *, shared: Shared = nothing_shared
+    ) -> None:
         self._ingest = DatasetServiceStub(channel)
         self._buckets = buckets
+        self._shared = shared
 
     async def version(self, caller: Caller, reference: str) -> DatasetVersion:
         """See `Datasets.version`."""
@@ -39,6 +46,8 @@ class IngestDatasets:
 
     def check(self, project: str, version: DatasetVersion) -> None:
         """See `Datasets.check`."""
+        if self._shared(project, version.dataset) is None:
+            raise DatasetVersionNotFound(version.id)
         train = version.train
         if train.bucket not in self._buckets:
             message = (
@@ -46,7 +55,7 @@ class IngestDatasets:
                 f"TRAINER_DATASET_BUCKETS allows {', '.join(self._buckets)}"
             )
             raise PermissionDenied(message, bucket=train.bucket)
-        if not train.key.startswith(f"{project}/"):
+        if not train.key.startswith(f"{owner_of(version.dataset, project)}/"):
             message = f"the train split of {version.id} is outside its project"
             raise PermissionDenied(message, dataset_version=version.id)
 

@@ -51,6 +51,7 @@ class Datasets(Protocol):
         """Check that the version's train split is in a location allowed for this project.
 
         Raises:
+            DatasetVersionNotFound: it belongs to another project, which does not share it.
             PermissionDenied: it lies elsewhere.
 
         """
@@ -60,6 +61,7 @@ class Datasets(Protocol):
         """Download and verify the train split.
 
         Raises:
+            DatasetVersionNotFound: it belongs to another project, which does not share it any more.
             ObjectMissing: it was erased.
             PermissionDenied: it lies elsewhere than where this project's may lie.
             DependencyUnavailable: the store does not answer.

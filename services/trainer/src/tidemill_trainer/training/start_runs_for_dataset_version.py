@@ -1,7 +1,8 @@
 """Starts training runs for a new dataset version."""
 
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller, Request
 from tidemill_core.errors import NotFound
@@ -15,6 +16,8 @@ from tidemill_trainer.training.start_deferred_run import StartDeferredRun
 class StartRunsForDatasetVersion:
     """Emits RunWasQueued for each plan of the dataset; a paused plan stores the version as deferred.
 
+    `readers` are the projects that the dataset is shared with, whose plans name it as `project/dataset`.
+
     The run's id derives from plan and version, so a redelivered event starts no second run. An older deferred version
     is replaced.
     """
@@ -22,6 +25,7 @@ class StartRunsForDatasetVersion:
     plans: Plans
     datasets: Datasets
     start_deferred: StartDeferredRun
+    readers: Callable[[str, str], Sequence[str]] = lambda _project, _dataset: ()
 
     async def __call__(self, caller: Caller, version: DatasetVersion) -> None:
         """Queue a run for each plan of the dataset.
@@ -30,8 +34,14 @@ class StartRunsForDatasetVersion:
             PermissionDenied: the train split is not in a location allowed for this project.
 
         """
-        self.datasets.check(caller.project, version)
-        async for plan in list_all(self.plans, caller.project, where={"dataset": version.dataset}):
+        owner = caller.project
+        await self._start_in(owner, version)
+        for reader in self.readers(owner, version.dataset):
+            await self._start_in(reader, replace(version, id=f"{owner}/{version.id}"))
+
+    async def _start_in(self, project: str, version: DatasetVersion) -> None:
+        self.datasets.check(project, version)
+        async for plan in list_all(self.plans, project, where={"dataset": version.dataset}):
             with suppress(NotFound):  # deleted meanwhile; continue with the other plans
                 await self._start(plan, version)
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from tidemill.trainer.v1.training_service_pb2_grpc import add_TrainingServiceServicer_to_server
 from tidemill_core.application import ResourceKey, SystemClock
+from tidemill_kit.access.grants import Shared
 from tidemill_kit.events.subscriptions import Subscription
 from tidemill_kit.grpc.server import Registration
 from tidemill_kit.models.artifacts import ArtifactCache
@@ -82,7 +83,12 @@ def wire_training(backend: Backend, settings: TrainerSettings, registry: Registr
         TrainingPlanCrud(plans=stores.plans, check=check, start_deferred=start_deferred),
         TrainingRunCrud(plans=stores.plans, runs=stores.runs, datasets=stores.datasets, queue=queue),
     )
-    start_runs = StartRunsForDatasetVersion(plans=stores.plans, datasets=stores.datasets, start_deferred=start_deferred)
+    start_runs = StartRunsForDatasetVersion(
+        plans=stores.plans,
+        datasets=stores.datasets,
+        start_deferred=start_deferred,
+        readers=backend.shared(Shared.DATASET).readers,
+    )
     sweep = Worker("run_folders", lambda: sweep_folders(train.folders, lambda: runs.scheduled))
     return Training(
         service=(add_TrainingServiceServicer_to_server, service),
@@ -104,6 +110,7 @@ def _stores(backend: Backend, settings: TrainerSettings) -> _Stores:
         datasets=IngestDatasets(
             backend.channel("ingest", settings.ingest_address),
             {name: backend.bucket(name) for name in settings.dataset_buckets.split(",")},
+            shared=backend.shared(Shared.DATASET),
         ),
     )
 

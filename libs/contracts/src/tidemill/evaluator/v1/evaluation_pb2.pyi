@@ -194,7 +194,9 @@ class Requirement(_message.Message):
     suite: _builtins.str
     """A suite's id."""
     dataset: _builtins.str
-    """A dataset's id: its held-out part, of the version that the candidate was trained on."""
+    """A dataset's id: its held-out part, of the version that the candidate was trained on; one that another project
+    shares is `<project>/<dataset>`.
+    """
     metric: _builtins.str
     """Required. "rouge_l", "token_f1", "citation_valid" or "output_chars"."""
     gain_above: _builtins.float

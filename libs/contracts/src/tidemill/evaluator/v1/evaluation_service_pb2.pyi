@@ -322,9 +322,9 @@ class StartEvaluationRequest(_message.Message):
     deployment: _builtins.str
     """Optional. The deployment, where there is no gate."""
     candidate: _builtins.str
-    """Required. `model@version`."""
+    """Required. `model@version`; one that another project shares is `<project>/<model>@<version>`."""
     baseline: _builtins.str
-    """Optional. `model@version`; empty means what is live."""
+    """Optional. `model@version`, or one that is shared; empty means what is live."""
     request_id: _builtins.str
     """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool

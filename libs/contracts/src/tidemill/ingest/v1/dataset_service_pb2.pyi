@@ -312,7 +312,7 @@ class GetDatasetVersionRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Required. `dataset@number`, or `dataset` for the newest."""
+    """Required. `dataset@number`, or `dataset` for the newest; of another project that shares it `project/dataset`."""
     def __init__(
         self,
         *,
@@ -335,7 +335,7 @@ class GetDatasetVersionResponse(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def version(self) -> _dataset_pb2.DatasetVersion:
-        """Output only. The version."""
+        """Output only. The version. Of another project's, what it came from is left out."""
 
     def __init__(
         self,

@@ -122,7 +122,8 @@ class DatasetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetDatasetVersion(self, request, context):
-        """Returns one version: `dataset@number`, or `dataset` for the newest.
+        """Returns one version: `dataset@number`, or `dataset` for the newest. `project/dataset` is one that another project
+        shares.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -143,7 +144,7 @@ class DatasetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportDatasetVersion(self, request, context):
-        """Streams the examples of a part as JSON lines.
+        """Streams the examples of a part as JSON lines; also of a version that another project shares.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

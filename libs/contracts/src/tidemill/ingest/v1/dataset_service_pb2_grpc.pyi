@@ -27,13 +27,15 @@ class DatasetServiceStub:
     DeleteDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.DeleteDatasetRequest, _dataset_service_pb2.DeleteDatasetResponse]
     """Deletes a dataset; its versions stay readable for their retention."""
     GetDatasetVersion: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.GetDatasetVersionRequest, _dataset_service_pb2.GetDatasetVersionResponse]
-    """Returns one version: `dataset@number`, or `dataset` for the newest."""
+    """Returns one version: `dataset@number`, or `dataset` for the newest. `project/dataset` is one that another project
+    shares.
+    """
     ListDatasetVersions: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.ListDatasetVersionsRequest, _dataset_service_pb2.ListDatasetVersionsResponse]
     """Returns the versions of a dataset, paged."""
     DiffDatasetVersions: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.DiffDatasetVersionsRequest, _dataset_service_pb2.DiffDatasetVersionsResponse]
     """Returns the examples that were added, removed and changed between two versions."""
     ExportDatasetVersion: _aio.UnaryStreamMultiCallable[_dataset_service_pb2.ExportDatasetVersionRequest, _dataset_service_pb2.ExportDatasetVersionResponse]
-    """Streams the examples of a part as JSON lines."""
+    """Streams the examples of a part as JSON lines; also of a version that another project shares."""
 
 class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
     """DatasetService manages datasets and their versions."""
@@ -84,7 +86,9 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dataset_service_pb2.GetDatasetVersionRequest,
         context: _aio.ServicerContext[_dataset_service_pb2.GetDatasetVersionRequest, _abc.Awaitable[_dataset_service_pb2.GetDatasetVersionResponse]],
     ) -> _abc.Awaitable[_dataset_service_pb2.GetDatasetVersionResponse]:
-        """Returns one version: `dataset@number`, or `dataset` for the newest."""
+        """Returns one version: `dataset@number`, or `dataset` for the newest. `project/dataset` is one that another project
+        shares.
+        """
 
     @_abc_1.abstractmethod
     def ListDatasetVersions(
@@ -108,6 +112,6 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dataset_service_pb2.ExportDatasetVersionRequest,
         context: _aio.ServicerContext[_dataset_service_pb2.ExportDatasetVersionRequest, _abc.AsyncIterator[_dataset_service_pb2.ExportDatasetVersionResponse]],
     ) -> _abc.AsyncIterator[_dataset_service_pb2.ExportDatasetVersionResponse]:
-        """Streams the examples of a part as JSON lines."""
+        """Streams the examples of a part as JSON lines; also of a version that another project shares."""
 
 def add_DatasetServiceServicer_to_server(servicer: DatasetServiceServicer, server: _aio.Server) -> None: ...

@@ -114,7 +114,7 @@ class TrainingPlan(_message.Message):
     etag: _builtins.str
     """Output only. Changes with every update of the resource."""
     dataset: _builtins.str
-    """Required. The dataset."""
+    """Required. The dataset; one that another project shares is `<project>/<dataset>`."""
     base: _builtins.str
     """Required. The base model, `model` (the newest ready) or `model@version`; one that another project shares is
     `<project>/<model>`.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.errors import Violation
-from tidemill_core.resources import label_violations, refuse, slug_violations
+from tidemill_core.resources import label_violations, name_violations, refuse, slug_violations
 from tidemill_evaluator.gates.domain.deferred_evaluation import DeferredEvaluation
 from tidemill_evaluator.suites.domain.limits import Limits
 
@@ -80,7 +80,7 @@ def _requirement_violations(requirement: Requirement, where: str) -> Iterator[Vi
     if requirement.suite:
         yield from slug_violations(f"{where}.suite", requirement.suite)
     elif requirement.dataset:
-        yield from slug_violations(f"{where}.dataset", requirement.dataset)
+        yield from name_violations(f"{where}.dataset", requirement.dataset)
     else:
         yield Violation(f"{where}.cases", "names no cases: send suite or dataset")
     if requirement.metric not in METRICS:

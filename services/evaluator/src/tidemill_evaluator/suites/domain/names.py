@@ -5,7 +5,8 @@ import re
 from tidemill_core.errors import Violation
 from tidemill_core.resources import SLUG
 
-_VERSION = re.compile(rf"({SLUG.pattern})@([1-9][0-9]{{0,8}})")
+_VERSION = re.compile(rf"(?:{SLUG.pattern}/)?{SLUG.pattern}@([1-9][0-9]{{0,8}})")
+"""Of another project that shares it, `project/name@number`."""
 
 
 def version_violation(value: str, field: str) -> list[Violation]:
@@ -23,4 +24,4 @@ def name_of(version: str) -> str:
 def number_of(version: str) -> int:
     """Return the number in `name@number`, or 0."""
     found = _VERSION.fullmatch(version)
-    return int(found[2]) if found else 0
+    return int(found[1]) if found else 0

@@ -7,7 +7,7 @@ from typing import cast
 
 from tidemill_core.aggregate import Aggregate, ObjectRef
 from tidemill_core.errors import InvalidInput
-from tidemill_core.resources import SLUG
+from tidemill_core.resources import name_violations, refuse
 from tidemill_trainer.registry.domain.base_facts import VOCABULARY, BaseFacts
 from tidemill_trainer.training.domain.recipe import Recipe, recipe_of
 
@@ -22,7 +22,7 @@ class DatasetVersion:
     """A dataset version and the location of its train split."""
 
     id: str
-    """`dataset@number`."""
+    """`dataset@number`; of another project that shares it `project/dataset@number`."""
     train: ObjectRef
     examples: int
 
@@ -87,9 +87,7 @@ class PlanSettings:
             InvalidInput: names field, value and what is allowed.
 
         """
-        if not SLUG.fullmatch(self.dataset):
-            description = f"is {self.dataset[:80]!r}; it must be a dataset's id, such as helpdesk_sft"
-            raise InvalidInput.at(field="plan.dataset", text=description)
+        refuse(name_violations("plan.dataset", self.dataset))
         if not SHORTEST_TIME <= self.limits.time <= max_time:
             description = f"is {self.limits.time}; it must be {SHORTEST_TIME} to {max_time}"
             raise InvalidInput.at(field="plan.limits.time", text=description)
