@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,8 +15,12 @@ from libs.kit.tests.access.support import revocation
 from libs.kit.tests.grpc.support import Lines
 from libs.kit.tests.wire import wire_to
 from tidemill_core.errors import DependencyUnavailable
+from tidemill_kit.access import holds as legal_holds
+from tidemill_kit.access import retention as retentions
 from tidemill_kit.access import revocation_reader
 from tidemill_kit.access.errors import CredentialRevoked, KeysUnavailable
+from tidemill_kit.access.holds import Hold, Holds, Scope
+from tidemill_kit.access.retention import Retention, RetentionKind
 from tidemill_kit.access.revocation_reader import RevocationReader
 from tidemill_kit.access.revocations import TOPIC, Revocations
 from tidemill_kit.events import kafka
@@ -73,6 +78,26 @@ async def test_what_the_topic_holds_is_known_when_the_reader_has_started(
 
     async with reading(stack.kafka, topic) as revocations:
         assert [is_revoked(revocations, issuer, f"key-{number}") for number in range(21)] == [True] * 20 + [False]
+
+
+async def test_legal_holds_and_retention_are_read_from_the_same_topic(
+    stack: Addresses, new_topic: NewTopicFactory, publisher: Publisher
+) -> None:
+    topic, revocations, retention = await new_topic(configs=COMPACTED), Revocations(), Retention()
+    holds = Holds(revocations)
+    for ce_type, value in (
+        (legal_holds.CHANGED, b'{"id": "h", "project": "acme", "seq": "1"}'),
+        (retentions.CHANGED, b'{"project": "acme", "kind": "RETENTION_KIND_ANSWERS", "days": 7, "seq": "1"}'),
+    ):
+        headers = (("ce_type", ce_type.encode()),)
+        await publisher.publish(OutgoingRecord(topic=topic, key=ce_type.encode(), value=value, headers=headers))
+    reader = RevocationReader(stack.kafka, revocations, holds=holds, retention=retention, topic=topic)
+    await reader.start()
+    await reader.stop()
+
+    assert holds.current
+    assert holds.covers("acme", Scope.PROJECT) == Hold(id="h", project="acme")
+    assert retention.of("acme", RetentionKind.ANSWERS) == timedelta(days=7)
 
 
 async def test_an_empty_topic_is_read_at_once_and_a_revocation_counts_within_five_seconds(
@@ -223,7 +248,7 @@ async def test_calls_are_compared_once_with_all_that_is_read_again(monkeypatch: 
         raise DependencyUnavailable(message, dependency="kafka")
 
     def record(number: int) -> SimpleNamespace:
-        return SimpleNamespace(offset=number, value=revocation("KEY", "acme", f"key-{number}"))
+        return SimpleNamespace(offset=number, headers=(), value=revocation("KEY", "acme", f"key-{number}"))
 
     reads, compared = list[bool](), list[int]()
     monkeypatch.setattr(revocation_reader, "follow_topic", follow)

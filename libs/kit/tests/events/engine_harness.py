@@ -43,6 +43,8 @@ class Harness:
     refusals: list[Refusal] = field(default_factory=list)
     raised: list[BaseException] = field(default_factory=list)
     delivery: Delivery = Delivery.ONCE
+    deleted: set[str] = field(default_factory=set)
+    of_deleted: bool = False
 
     def engine(self) -> Engine:
         async def handle(context: EventContext, body: Line) -> None:
@@ -59,8 +61,11 @@ class Harness:
             delivery=self.delivery,
             routes={WRITTEN: Route(Line, handle)},
             refused=refused,
+            of_deleted=self.of_deleted,
         )
-        return Engine(subscription, dead_letters=self.publisher, limits=QUICK)
+        return Engine(
+            subscription, dead_letters=self.publisher, limits=QUICK, deleted=lambda project: project in self.deleted
+        )
 
     async def handle(self, *records: Given) -> Engine:
         engine = self.engine()

@@ -1,6 +1,7 @@
 """What becomes of the records of one poll, without a broker."""
 
 import asyncio
+from typing import SupportsIndex
 
 import pytest
 from pydantic import field_validator
@@ -278,3 +279,35 @@ async def test_the_trace_of_the_record_goes_on_in_the_handler() -> None:
     assert await window.wait(5)
 
     assert traces == [TRACE]
+
+
+async def test_records_of_a_deleted_project_are_dropped_and_those_of_others_handled() -> None:
+    before = events_counted(outcome="dropped")
+    harness = Harness(deleted={"acme"})
+    await harness.handle(line(0, 0), line(1, 1, project="globex"))
+
+    assert harness.effects.numbers == [1]
+    assert harness.reasons == []
+    assert events_counted(outcome="dropped") == before + 1
+
+
+async def test_a_subscription_of_deleted_projects_handles_their_records() -> None:
+    harness = Harness(deleted={"acme"}, of_deleted=True)
+    await harness.handle(line(0, 0))
+
+    assert harness.effects.numbers == [0]
+
+
+async def test_a_record_that_waits_while_its_project_is_deleted_has_no_effect_any_more() -> None:
+    harness = Harness()
+
+    class Failures(list[BaseException]):
+        def pop(self, _: SupportsIndex = -1) -> BaseException:
+            harness.deleted.add("acme")
+            return super().pop()
+
+    harness.raised = Failures([DependencyUnavailable("it is down", dependency="trainer")])
+    await harness.handle(line(0, 0))
+
+    assert harness.effects.numbers == []
+    assert harness.reasons == []

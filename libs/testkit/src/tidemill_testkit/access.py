@@ -20,7 +20,9 @@ from tidemill_kit.access.access import Access
 from tidemill_kit.access.authenticator import Authenticator
 from tidemill_kit.access.documents import key_set_of
 from tidemill_kit.access.grants import Grants, Shared
+from tidemill_kit.access.holds import Holds
 from tidemill_kit.access.keys import IssuerKeys, KeyTimes, SigningKeys
+from tidemill_kit.access.retention import Retention
 from tidemill_kit.access.revocations import Revocations
 from tidemill_kit.access.running import RunningCalls
 from tidemill_kit.access.tokens import AUDIENCE, Claims, public_set, signed
@@ -142,6 +144,8 @@ def access_of(*issuers: TestIssuer, revocations: Revocations | None = None) -> A
         keys=signing,
         revocations=known,
         grants=Grants(known),
+        holds=Holds(known),
+        retention=Retention(),
         components=(),
     )
 

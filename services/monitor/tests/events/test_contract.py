@@ -16,6 +16,9 @@ from tidemill.ingest.v1 import events_pb2 as ingest_events
 from tidemill.rag.v1 import events_pb2 as rag_events
 from tidemill.trainer.v1 import events_pb2 as trainer_events
 from tidemill_kit.audit.trail import TOPIC as AUDIT_TOPIC
+from tidemill_kit.erasure.erasures import REPORTS as ERASURE_REPORTS
+from tidemill_kit.erasure.erasures import REQUESTS as ERASURES
+from tidemill_kit.erasure.events import requests as erasures
 from tidemill_kit.events.subscriptions import Subscription
 from tidemill_monitor.audit.append_record import AppendRecord
 from tidemill_monitor.audit.events import audit
@@ -56,7 +59,7 @@ def projections(monitor: Monitor) -> list[Subscription]:
 def test_the_dead_letters_of_each_projection_go_to_a_topic_that_is_declared() -> None:
     topics = yaml.safe_load((REPOSITORY / "infra/kafka/topics.yaml").read_text(encoding="utf-8"))["topics"]
 
-    every = [*projections(Monitor()), audit(AppendRecord(chains=None))]  # type: ignore[arg-type] # nothing is handled
+    every = [*projections(Monitor()), audit(AppendRecord(chains=None)), erasures("monitor", None, print)]  # type: ignore[arg-type] # nothing is handled
     assert {projection.dead_letter_topic for projection in every} == {
         topic["name"] for topic in topics if topic["owner"] == "monitor" and topic["kind"] == "dead-letters"
     }
@@ -65,7 +68,12 @@ def test_the_dead_letters_of_each_projection_go_to_a_topic_that_is_declared() ->
 def test_every_topic_of_a_service_is_received() -> None:
     topics = yaml.safe_load((REPOSITORY / "infra/kafka/topics.yaml").read_text(encoding="utf-8"))["topics"]
 
-    assert {topic["name"] for topic in topics if topic["kind"] == "events"} == {*TOPICS, AUDIT_TOPIC}
+    assert {topic["name"] for topic in topics if topic["kind"] == "events"} == {
+        *TOPICS,
+        AUDIT_TOPIC,
+        ERASURES,
+        ERASURE_REPORTS,
+    }
 
 
 def test_what_adds_nothing_to_the_history_is_chosen_by_name() -> None:

@@ -8,9 +8,11 @@ from tidemill_kit.access.authenticator import Authenticated, Authenticator
 from tidemill_kit.access.credentials import Credentials
 from tidemill_kit.access.documents import key_set_of
 from tidemill_kit.access.grants import Grants
+from tidemill_kit.access.holds import Holds
 from tidemill_kit.access.key_uses import KeyUses, Monitor
 from tidemill_kit.access.keys import IssuerKeys, KeyTimes, SigningKeys
 from tidemill_kit.access.policy import Policy, check
+from tidemill_kit.access.retention import Retention
 from tidemill_kit.access.revocation_reader import RevocationReader
 from tidemill_kit.access.revocations import Revocations
 from tidemill_kit.access.running import RunningCalls
@@ -28,6 +30,8 @@ class Access:
     keys: SigningKeys
     revocations: Revocations
     grants: Grants
+    holds: Holds
+    retention: Retention
     uses: KeyUses | None = None
     components: tuple[SigningKeys | RevocationReader | KeyUses, ...]
 
@@ -60,8 +64,8 @@ class Access:
             max_failures_per_minute=settings.access_max_failures_per_minute,
         )
         uses = KeyUses(Monitor(settings)) if settings.access_monitor_address else None
-        grants = Grants(revocations)
-        reader = RevocationReader(settings.kafka, revocations, grants=grants)
+        grants, holds, retention = Grants(revocations), Holds(revocations), Retention()
+        reader = RevocationReader(settings.kafka, revocations, grants=grants, holds=holds, retention=retention)
         running = RunningCalls(revocations, leeway_s=settings.access_leeway_s)
         return cls(
             authenticator=authenticator,
@@ -69,6 +73,8 @@ class Access:
             keys=keys,
             revocations=revocations,
             grants=grants,
+            holds=holds,
+            retention=retention,
             uses=uses,
             components=(keys, reader, *([uses] if uses is not None else [])),
         )

@@ -1,4 +1,7 @@
-"""Reads the topic of revocations: all of it before the first call is answered, then each record as it comes."""
+"""Reads the access topic: all of it before the first call is answered, then each record as it comes.
+
+It has revocations, grants, legal holds and retention.
+"""
 
 import asyncio
 from contextlib import suppress
@@ -8,10 +11,15 @@ from prometheus_client import Gauge
 
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.transport_security import KafkaServers
+from tidemill_kit.access import holds as legal_holds
+from tidemill_kit.access import retention as retentions
 from tidemill_kit.access.grants import Grants
+from tidemill_kit.access.holds import Holds
+from tidemill_kit.access.retention import Retention
 from tidemill_kit.access.revocations import TOPIC, Revocations
+from tidemill_kit.events.cloudevents import attributes_of
 from tidemill_kit.events.kafka import follow_topic
-from tidemill_kit.events.records import KAFKA
+from tidemill_kit.events.records import KAFKA, Record
 from tidemill_kit.workers.worker import Worker
 
 REVOCATIONS = Gauge("tidemill_access_revocations", "Revocations of credentials that are remembered.")
@@ -28,12 +36,14 @@ _log = structlog.get_logger()
 class RevocationReader(Worker):
     """Every process reads for itself, without a consumer group: nothing is ever committed."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it feeds
         self,
         servers: KafkaServers | str,
         revocations: Revocations,
         *,
         grants: Grants | None = None,
+        holds: Holds | None = None,
+        retention: Retention | None = None,
         topic: str = TOPIC,
         start_s: float = _START_S,
     ) -> None:
@@ -42,6 +52,8 @@ class RevocationReader(Worker):
         self._start_s = start_s
         self._revocations = revocations
         self._grants = grants or Grants(revocations)
+        self._holds = holds or Holds(revocations)
+        self._retention = retention or Retention()
         self._topic = topic
         self._caught_up = asyncio.Event()
         self._interrupted = False
@@ -88,6 +100,15 @@ class RevocationReader(Worker):
                     self._caught_up.set()
                     self._interrupted = self._hold_ended = reading = False
                     _log.info("access_revocations_read", revocations=self._revocations.count)
-            elif record.value and not (self._revocations.apply(record.value) or self._grants.apply(record.value)):
+            elif record.value and not self._apply(record, record.value):
                 _log.error("access_revocation_unreadable", topic=self._topic, offset=record.offset)
             REVOCATIONS.set(self._revocations.count)
+
+    def _apply(self, record: Record, value: bytes) -> bool:
+        """Give a record to what it is for; return whether it could be read."""
+        ce_type = attributes_of(record.headers).get("type")
+        if ce_type == legal_holds.CHANGED:
+            return self._holds.apply(value)
+        if ce_type == retentions.CHANGED:
+            return self._retention.apply(value)
+        return self._revocations.apply(value) or self._grants.apply(value)

@@ -2,18 +2,17 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+
+from tidemill_core.errors import Conflict
+from tidemill_kit.access.holds import Scope
+
+__all__ = ["NotYet", "Scope", "Step", "Steps", "Target"]
 
 
-class Scope(StrEnum):
-    """What an erasure is about."""
+class NotYet(Conflict):
+    """A step raises it while something that runs has to end first: the step is tried again, a moment later."""
 
-    PROJECT = "PROJECT"
-    """Everything of a deleted project."""
-    END_USER = "END_USER"
-    """Everything of one end user of a project."""
-    DOCUMENT = "DOCUMENT"
-    """One document, and what was derived from its text."""
+    reason = "ERASURE_WAITS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,9 +50,16 @@ class Engine:
     """Handles a subscription's records; transport and commits are the consumer's."""
 
     def __init__(
-        self, subscription: Subscription, *, dead_letters: Publishing, limits: EngineLimits | None = None
+        self,
+        subscription: Subscription,
+        *,
+        dead_letters: Publishing,
+        limits: EngineLimits | None = None,
+        deleted: Callable[[str], bool] = lambda _: False,
     ) -> None:
+        """Prepare; `deleted` says of a project that it was deleted."""
         self.subscription = subscription
+        self._deleted = deleted
         self.limits = limits or EngineLimits()
         self.handled = 0
         self.dead_lettered = 0
@@ -100,6 +107,8 @@ class Engine:
             pending_record.key = record.topic, record.partition, record.offset
         elif event.type not in subscription.routes:
             self._count("", "unknown")  # no label from outside: there is no end of unknown types
+        elif self._passes_over(event):
+            self._drop(event)
         else:
             subject = record.topic, event.project, event.source, event.subject
             pending_record.key = (event.project, subscription.order_by(event)) if subscription.order_by else subject
@@ -118,6 +127,8 @@ class Engine:
             await self._process_recorded(pending_record, revoked, turn)
         elif pending_record.superseded:
             self._count(pending_record.event.type, "superseded")
+        elif self._passes_over(pending_record.event):
+            self._drop(pending_record.event)
         else:
             with telemetry.span(
                 f"{self.subscription.name} {pending_record.event.type}",
@@ -193,9 +204,14 @@ class Engine:
             _log.error("event_body_unreadable", exc_info=error)
             return InvalidBody.at(field="body", text=f"cannot be read ({type(error).__name__}): publish it again")
         context = _context(event, pending_record)
+
+        async def handle() -> None:  # what waited for a dependency may be of a project that was deleted meanwhile
+            if not self._passes_over(event):
+                await route.handle(context, body)
+
         try:
             with isolated():
-                await retries.until_done(lambda: route.handle(context, body))
+                await retries.until_done(handle)
         except PartitionRevoked:
             raise
         except TidemillError as error:
@@ -235,6 +251,14 @@ class Engine:
             await retries.until_done(lambda: self._dead_letters.publish(bare))
         DEAD_LETTERS.labels(self.subscription.name, error.reason).inc()
         self.dead_lettered += 1
+
+    def _passes_over(self, event: CloudEvent) -> bool:
+        """Return whether an event would bring back what is erased: its project was deleted."""
+        return not self.subscription.of_deleted and self._deleted(event.project)
+
+    def _drop(self, event: CloudEvent) -> None:
+        self._log.debug("event_dropped", consumer=self.subscription.name, project=event.project, why="project deleted")
+        self._count(event.type, "dropped")
 
     def _count(self, ce_type: str, outcome: str) -> None:
         counter = self._counters.get((ce_type, outcome))

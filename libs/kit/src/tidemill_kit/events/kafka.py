@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -42,7 +42,7 @@ _CONTACT_S = 5.0
 class Consumers:
     """All subscriptions of a service, each a member of its own group. Implements `service.Draining`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, put together once
         self,
         servers: KafkaServers | str,
         subscriptions: Sequence[Subscription],
@@ -50,11 +50,13 @@ class Consumers:
         *,
         engine_limits: EngineLimits | None = None,
         consumer_limits: ConsumerLimits | None = None,
+        deleted: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        self._runners = [
-            ConsumerRunner(servers, Engine(each, dead_letters=publisher, limits=engine_limits), limits=consumer_limits)
-            for each in subscriptions
+        """Prepare; records of a project that is `deleted` are passed over where a subscription is not `of_deleted`."""
+        engines = [
+            Engine(each, dead_letters=publisher, limits=engine_limits, deleted=deleted) for each in subscriptions
         ]
+        self._runners = [ConsumerRunner(servers, engine, limits=consumer_limits) for engine in engines]
         self._ending: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

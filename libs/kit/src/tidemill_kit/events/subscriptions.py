@@ -122,6 +122,8 @@ class Subscription:
 
     With it, the topics of single sources (`<topic>.<project>.<source>`) are read as well.
     """
+    of_deleted: bool = False
+    """True where records of deleted projects are handled too; others are passed over, so that nothing comes back."""
     group: str = field(init=False)
     dead_letter_topic: str = field(init=False)
 

@@ -53,6 +53,10 @@ class ServiceSettings(AccessSettings, TransportSettings):
     """How long a lease outlives its last heartbeat, so also how long work waits after a crash of its process."""
     audit_hold_s: float = Field(600.0, ge=10, le=86400)
     """How long after a crash an audited call without outcome is held before it is recorded as of unknown outcome."""
+    erasure_recheck_s: float = Field(60.0, ge=0, le=86400)
+    """How long after an erasure removed everything its steps are repeated, for what was written meanwhile."""
+    erasure_poll_interval_s: float = Field(30.0, gt=0)
+    """How often pending erasures are searched, and those checked again that a legal hold covers."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least level of this service's own lines; libraries log from warning on."""
     log_format: Literal["auto", "json", "console"] = "auto"

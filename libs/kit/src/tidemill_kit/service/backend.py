@@ -3,21 +3,31 @@
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 from uuid import uuid4
 
 import grpc
 
 from tidemill_core.aggregate import Aggregate
-from tidemill_core.application import SystemClock
+from tidemill_core.application import ResourceKey, SystemClock
 from tidemill_core.errors import NotFound
 from tidemill_core.grpc.client import open_channel
 from tidemill_core.grpc.credentials import FileCredential
 from tidemill_core.quotas import Quota
 from tidemill_kit.access.access import Access
 from tidemill_kit.access.grants import Shared, SharedNames
+from tidemill_kit.access.holds import Holds
+from tidemill_kit.access.retention import Retention
 from tidemill_kit.access.submissions import SubmissionCheck
 from tidemill_kit.audit.trail import COLLECTION, MongoAuditTrail
+from tidemill_kit.erasure.codec import ErasureCodec
+from tidemill_kit.erasure.documents import documents
+from tidemill_kit.erasure.erasures import COLLECTION as ERASURES
+from tidemill_kit.erasure.erasures import REPORTS, ErasureNotFound
+from tidemill_kit.erasure.events import requests
+from tidemill_kit.erasure.reconcile import ReconcileErasure
+from tidemill_kit.erasure.steps import Scope, Steps
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay
 from tidemill_kit.events.subscriptions import Subscription
@@ -27,10 +37,14 @@ from tidemill_kit.service.app import App, Component, Dependency
 from tidemill_kit.store import mongo
 from tidemill_kit.store.aggregates import Codec, MongoAggregates
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
+from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Leases
+from tidemill_kit.workers.pending import PendingDocuments
 
 A = TypeVar("A", bound=Aggregate)
 _CHANNEL_TIMEOUT_S = 10.0
+_MAX_ERASURES = 2
+"""At the same time, in each process."""
 
 
 class Indexed(Protocol):
@@ -85,6 +99,7 @@ class Backend:
         self.access = Access.of(settings)
         """What checks credentials; None where no issuer is configured."""
         self._owner = str(uuid4())
+        self._leased: list[str] = []
         self._stores = _Stores(client)
         self.audit = self._audit_trail()
         """What records the calls of audited RPCs, in a collection of its own whose outbox the relay empties."""
@@ -117,6 +132,50 @@ class Backend:
             )
         )
 
+    @property
+    def holds(self) -> Holds:
+        """The legal holds; none are known where no issuer is configured."""
+        return self.access.holds if self.access else Holds()
+
+    @property
+    def retention(self) -> Retention:
+        """What projects have set; nothing is known where no issuer is configured."""
+        return self.access.retention if self.access else Retention()
+
+    def _erasures(self, steps: Steps) -> tuple[Controller[ResourceKey], Subscription]:
+        """Return what carries requested erasures out, and the consumer of them."""
+        settings = self.settings
+        rows = self.aggregates(
+            ERASURES,
+            ErasureCodec(settings.service),
+            missing=ErasureNotFound,
+            topic=REPORTS,
+        )
+        of_projects = [
+            *steps.get(Scope.PROJECT, ()),
+            *(documents("leases", self.database[name]) for name in self._leased),
+        ]
+        poll = timedelta(seconds=settings.erasure_poll_interval_s)
+        reconcile = ReconcileErasure(
+            erasures=rows,
+            steps={**steps, Scope.PROJECT: of_projects},
+            holds=self.holds,
+            clock=SystemClock(),
+            recheck=timedelta(seconds=settings.erasure_recheck_s),
+            poll=poll,
+        )
+        collection = self.database[ERASURES]
+        unfinished = {"state.pending": True}
+        controller = Controller(
+            "erasures",
+            reconcile=lambda key, epoch: reconcile(key, epoch=epoch),
+            pending=self.indexed(PendingDocuments(collection, unfinished, index="state.pending", sparse=True)),
+            leases=self.leases("erasure_leases"),
+            max_concurrent=_MAX_ERASURES,
+            poll_interval=poll,
+        )
+        return controller, requests(settings.service, rows, controller.enqueue)
+
     def _audit_trail(self) -> MongoAuditTrail:
         collection = self.database[COLLECTION]
         return self.indexed(
@@ -136,6 +195,8 @@ class Backend:
     def leases(self, name: str, *, removable: bool = True) -> Leases:
         """Return leases in the collection `name`, which last `lease_ttl_s`; not `removable` where it has other data."""
         ttl = timedelta(seconds=self.settings.lease_ttl_s)
+        if removable:
+            self._leased.append(name)
         return Leases(self.database[name], owner=self._owner, ttl=ttl, clock=SystemClock(), removable=removable)
 
     def own_bucket(self, name: str) -> ExchangeBucket:
@@ -178,7 +239,7 @@ class Backend:
         certificates = self.access.authenticator if self.access else None
         return SubmissionCheck(tuple(topics), certificates, tolerance_s=tolerance_s)
 
-    def app(
+    def app(  # noqa: PLR0913 - the parts of a service
         self,
         *,
         servicers: Sequence[Registration],
@@ -186,16 +247,19 @@ class Backend:
         components: Sequence[Component] = (),
         workers: Sequence[Component] = (),
         servers: Sequence[Component] = (),
+        erasures: Steps = MappingProxyType({}),
     ) -> App:
-        """Return the app of these parts, in the order that the class describes."""
-        subscribed = Consumers(self.settings.kafka, consumers, self.publisher)
+        """Return the app of these parts, in the order that the class describes; `erasures` are what it erases."""
+        controller, requested = self._erasures(erasures)
+        deleted = self.access.revocations.deleted if self.access else lambda _: False
+        subscribed = Consumers(self.settings.kafka, [*consumers, requested], self.publisher, deleted=deleted)
         access = self.access.components if self.access else ()
         events = (self.publisher, self.relay, self.audit)
         return App(
             settings=self.settings,
             servicers=servicers,
             dependencies=self.dependencies,
-            components=[*access, self._stores, *events, *components, *workers, subscribed, *servers],
+            components=[*access, self._stores, *events, *components, *workers, controller, subscribed, *servers],
             admission=self.admission,
             access=self.access,
             audit=self.audit,

@@ -34,6 +34,7 @@ def audit(append: AppendRecord, *, topics: tuple[str, ...] = (*TOPICS, TOPIC)) -
         delivery=Delivery.ONCE,
         routes={**routes, RECORDED: Route(model_of(AuditRecorded), call)},
         order_by=_project,
+        of_deleted=True,  # the chain of a deleted project stays, and grows by its end
     )
 
 

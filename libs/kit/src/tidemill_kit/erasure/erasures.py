@@ -1,0 +1,111 @@
+"""A service's own record of each erasure: how far it is, and what the report will say."""
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.errors import NotFound
+from tidemill_kit.access.holds import Scope
+from tidemill_kit.erasure.steps import Target
+from tidemill_kit.workers.leases import LeaseLost
+
+REQUESTS = "tidemill.monitor.erasure.v1"
+"""The topic of erasures that are requested."""
+REPORTS = "tidemill.monitor.erasure_report.v1"
+"""The topic of what services report of them."""
+COLLECTION = "erasures"
+
+
+class ErasureNotFound(NotFound):
+    """There is no such erasure."""
+
+    reason = "ERASURE_NOT_FOUND"
+
+    def __init__(self, erasure_id: str) -> None:
+        super().__init__(f"there is no erasure {erasure_id}", id=erasure_id)
+
+
+class State(StrEnum):
+    """How far a service is."""
+
+    PENDING = "PENDING"
+    HELD = "HELD"
+    """A legal hold covers it: nothing is erased until that is released."""
+    COMPLETED = "COMPLETED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed(Event):
+    """Nothing is left of the subject."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Erasure(Aggregate):
+    """One erasure in one service. Its id is the one that monitor gave it."""
+
+    scope: Scope
+    subject: str = ""
+    """Of a completed erasure of an end user: the digest of the id, which is erased as well."""
+    request_time: datetime
+    not_before: datetime
+    """Nothing is erased earlier; moved on while it is awaited that nothing comes any more."""
+    state: State = State.PENDING
+    counts: dict[str, int] = field(default_factory=dict)
+    start_time: datetime | None = None
+    complete_time: datetime | None = None
+    passed: bool = False
+    """Whether all steps were done once: they are done again, later, and must find nothing then."""
+    epoch: int = 0
+    """The lease under which it was changed last."""
+
+    @property
+    def target(self) -> Target:
+        """What is erased."""
+        return Target(project=self.project, scope=self.scope, subject=self.subject)
+
+    def begin(self, *, now: datetime, epoch: int) -> None:
+        """Go on, under the lease of this epoch.
+
+        Raises:
+            LeaseLost: another process goes on with it.
+
+        """
+        if self.epoch > epoch:
+            raise LeaseLost(self.id)
+        self.epoch = epoch
+        if self.state is State.HELD:
+            self.state = State.PENDING
+        self.start_time = self.start_time or now
+
+    def hold(self) -> None:
+        """Wait for the release of a legal hold."""
+        self.state = State.HELD
+
+    def count(self, kind: str, erased: int, *, epoch: int) -> None:
+        """Add what a batch erased.
+
+        Raises:
+            LeaseLost: another process goes on with it.
+
+        """
+        if self.epoch != epoch:
+            raise LeaseLost(self.id)
+        self.counts[kind] = self.counts.get(kind, 0) + erased
+
+    def again(self, *, not_before: datetime) -> None:
+        """Take it that all steps are done, and have them done again: what ran meanwhile may have written."""
+        self.passed, self.not_before = True, not_before
+
+    def complete(self, *, now: datetime) -> None:
+        """Take it that nothing was left, which is reported."""
+        self.state, self.complete_time = State.COMPLETED, now
+        if self.scope is Scope.END_USER:
+            self.subject = digest_of_subject(self.target)
+        self.pending.append(Completed(occurred_at=now))
+
+
+def digest_of_subject(target: Target) -> str:
+    """Return what stands for the subject of a completed erasure: the sha256 of `<project>/<subject>`, in hex."""
+    return hashlib.sha256(f"{target.project}/{target.subject}".encode()).hexdigest()
