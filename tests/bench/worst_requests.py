@@ -23,6 +23,7 @@ from google.protobuf.message import Message
 
 from tidemill_client.connection import SERVICES
 from tidemill_kit.grpc.server import GrpcServer
+from tidemill_testkit.access import installation
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.loop_lag import loop_lag
 
@@ -33,6 +34,7 @@ DEPTH = 5
 SHOWN_S = 0.02
 GIVEN: dict[str, object] = {
     "grpc_port": 0,
+    "access_issuers": (installation().setting,),
     "http_port": 0,
     "kafka_bootstrap_servers": "127.0.0.1:1",
     "mongo_uri": "mongodb://127.0.0.1:1",

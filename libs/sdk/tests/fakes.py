@@ -25,7 +25,7 @@ from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound, 
 from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.grpc.server import GrpcServer, Registration, current_caller
 from tidemill_kit.runtime.settings import ServiceSettings
-from tidemill_testkit.access import access_of
+from tidemill_testkit.access import access_of, installation
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.stubs.inference import StubDeployments, StubInferences
 from tidemill_testkit.stubs.rag import StubPassage, StubRag
@@ -230,6 +230,7 @@ def fake_settings() -> ServiceSettings:
     return ServiceSettings.model_validate(
         {
             "grpc_port": 0,
+            "access_issuers": (installation().setting,),
             "kafka_bootstrap_servers": "127.0.0.1:1",
             "mongo_uri": "mongodb://127.0.0.1:1",
             "mongo_database": "fake",

@@ -6,7 +6,7 @@ from tidemill.inference.v1 import inference_service_pb2 as pb
 from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from tidemill_feedback.settings import FeedbackSettings
 from tidemill_kit.grpc.server import GrpcServer
-from tidemill_testkit.access import access_of
+from tidemill_testkit.access import access_of, installation
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.stubs.inference import StubDeployments, StubInferences, message_of
 
@@ -71,6 +71,7 @@ def settings(**fields: object) -> FeedbackSettings:
     return FeedbackSettings.model_validate(
         {
             "grpc_port": 0,
+            "access_issuers": (installation().setting,),
             "kafka_bootstrap_servers": "127.0.0.1:1",
             "mongo_uri": "mongodb://127.0.0.1:1",
             "s3_endpoint": "127.0.0.1:1",

@@ -19,7 +19,7 @@ from tidemill_kit.grpc.uploads import Patience, UploadPlaces
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_local import Addresses
-from tidemill_testkit.access import access_of, admin_channel
+from tidemill_testkit.access import access_of, admin_channel, installation
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.stack import unique_name
@@ -90,6 +90,7 @@ async def client() -> AsyncIterator[ApiClient]:
     settings = IngestSettings.model_validate(
         {
             "grpc_port": 0,
+            "access_issuers": (installation().setting,),
             "kafka_bootstrap_servers": "127.0.0.1:1",
             "mongo_uri": "mongodb://127.0.0.1:1",
             "s3_endpoint": "127.0.0.1:1",

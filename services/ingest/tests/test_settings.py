@@ -6,6 +6,7 @@ from tidemill_ingest.settings import IngestSettings
 from tidemill_kit.runtime.settings import ServiceSettings, load
 
 GIVEN = {
+    "INGEST_ACCESS_ISSUERS": "https://issuer.test",
     "INGEST_GRPC_PORT": "0",
     "INGEST_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
     "INGEST_MONGO_URI": "mongodb://127.0.0.1:1",

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from libs.kit.tests.grpc.support import Context, serving, sources
+from libs.kit.tests.grpc.support import Context, documents, serving, sources
+from tidemill.ingest.v1.document_service_pb2 import ListDocumentsRequest, ListDocumentsResponse
+from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub
 from tidemill.ingest.v1.source_service_pb2 import DeleteSourceRequest, GetSourceRequest, GetSourceResponse
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_core.application import Caller
@@ -13,7 +15,7 @@ from tidemill_core.errors import DependencyUnavailable, PermissionDenied
 from tidemill_core.grpc.client import NoCaller, open_channel
 from tidemill_core.grpc.context import acting_as
 from tidemill_core.grpc.credentials import FileCredential, NoCredential
-from tidemill_testkit.access import TestIssuer, access_of
+from tidemill_testkit.access import TestIssuer, access_of, service_channel, service_token
 
 TOKEN = "a.b.c"  # noqa: S105 - of no use
 KEYS = ("authorization", "tidemill-project", "tidemill-on-behalf-of")
@@ -24,6 +26,10 @@ class Seen:
 
     def __init__(self) -> None:
         self.metadata: list[tuple[str, str]] = []
+
+    async def list(self, _request: ListDocumentsRequest, context: Context) -> ListDocumentsResponse:
+        await self.get(GetSourceRequest(), context)
+        return ListDocumentsResponse()
 
     async def get(self, _request: GetSourceRequest, context: Context) -> GetSourceResponse:
         sent = context.invocation_metadata() or ()
@@ -45,14 +51,14 @@ class Seen:
 async def test_a_service_names_the_person_whom_it_calls_for(subject: str, carried: list[tuple[str, str]]) -> None:
     seen = Seen()
     async with (
-        serving(sources(GetSource=seen.get)) as running,
-        open_channel(running.address, credential=lambda: TOKEN, on_behalf=True) as channel,
+        serving(documents(ListDocuments=seen.list)) as running,
+        service_channel("rag", running.address) as channel,
     ):
         with acting_as(Caller(project="acme", subject=subject)):
-            await SourceServiceStub(channel).GetSource(GetSourceRequest(id="cms"))
+            await DocumentServiceStub(channel).ListDocuments(ListDocumentsRequest())
 
     assert sorted(seen.metadata) == sorted(
-        [("authorization", f"Bearer {TOKEN}"), ("tidemill-project", "acme"), *carried]
+        [("authorization", f"Bearer {service_token('rag')}"), ("tidemill-project", "acme"), *carried]
     )
 
 

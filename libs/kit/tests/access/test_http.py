@@ -16,7 +16,6 @@ from tidemill_kit.access.access import Access, NoAccess
 from tidemill_kit.access.policy import ROLES
 from tidemill_kit.grpc.server import GrpcServer, admission_of
 from tidemill_kit.http.rpc import HttpRpcs, rpc_application
-from tidemill_kit.http.server import server_of
 from tidemill_kit.http.settings import RpcHttpSettings
 from tidemill_testkit.access import TestIssuer, access_of
 from tidemill_testkit.audit import RecordedCalls
@@ -114,9 +113,3 @@ def test_no_api_begins_without_a_check_where_issuers_are_configured(tmp_path: Pa
         GrpcServer(made, register_all(trivial))
     with pytest.raises(NoAccess):
         HttpRpcs(register_all(trivial), made, admission=admission_of(made), access=None, audit=None)
-    plain = chosen()
-    believing = HttpRpcs(
-        register_all(trivial), plain, admission=admission_of(plain), access=None, audit=RecordedCalls()
-    )
-    with pytest.raises(NoAccess):
-        server_of(rpc_application(believing, plain, dependencies=[]), made)

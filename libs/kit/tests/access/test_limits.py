@@ -67,7 +67,7 @@ async def test_a_caller_leaves_others_of_the_project_their_requests(issuer: Test
 
 async def test_logins_are_counted_by_address() -> None:
     method = "tidemill.monitor.v1.AccessService/ExchangeToken"
-    async with all_rpcs(None, max_requests_per_minute_of_subject=RATE_OF_ONE) as call:
+    async with all_rpcs(access_of(), max_requests_per_minute_of_subject=RATE_OF_ONE) as call:
         assert [await call(method), await call(method)] == [OK, REFUSED]
 
 

@@ -228,10 +228,10 @@ async def test_a_body_that_cannot_be_read_is_recorded_as_refused(issuer: TestIss
 
 def test_no_api_with_audited_rpcs_begins_without_a_trail() -> None:
     with pytest.raises(NoAudit):
-        GrpcServer(settings(), register_all(trivial))
+        GrpcServer(settings(), register_all(trivial), access=access_of())
     made = chosen()
     with pytest.raises(NoAudit):
-        HttpRpcs(register_all(trivial), made, admission=admission_of(made), access=None, audit=None)
+        HttpRpcs(register_all(trivial), made, admission=admission_of(made), access=access_of(), audit=None)
 
 
 @pytest.mark.parametrize(

@@ -24,17 +24,17 @@ from tidemill.ingest.v1.source_service_pb2 import (
     GetSourceResponse,
 )
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub, add_SourceServiceServicer_to_server
-from tidemill_core.grpc.client import open_channel
-from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.server import GrpcServer, Registration, current_caller
 from tidemill_kit.runtime.settings import ServiceSettings
+from tidemill_testkit.access import access_of, admin_channel, admin_headers, installation
 from tidemill_testkit.audit import RecordedCalls
 
 if TYPE_CHECKING:
+    from tidemill_kit.access.access import Access
     from tidemill_kit.audit.trail import AuditTrail
 
 Context = grpc.aio.ServicerContext[Any, Any]
-ACME = (("tidemill-project", "acme"),)
+ACME = tuple(admin_headers("acme").items())
 
 
 class ProbeSettings(ServiceSettings):
@@ -51,6 +51,7 @@ def settings(**changes: object) -> ProbeSettings:
         "s3_access_key": "key",
         "s3_secret_key": SecretStr("secret"),
         "log_format": "json",
+        "access_issuers": (installation().setting,),
         "probe_interval_s": 0.1,
         "dependency_timeout_s": 0.5,
         "shutdown_grace_s": 4.0,
@@ -121,14 +122,13 @@ class Running:
 @asynccontextmanager
 async def serving(*servicers: Registration, **changes: object) -> AsyncIterator[Running]:
     """Serve with these settings; `access` is what checks credentials, `audit` what records calls."""
-    access, audit = changes.pop("access", None), changes.pop("audit", None) or RecordedCalls()
-    assert access is None or isinstance(access, Access)
-    server = GrpcServer(settings(**changes), servicers, access=access, audit=cast("AuditTrail", audit))
+    access, audit = changes.pop("access", None) or access_of(), changes.pop("audit", None) or RecordedCalls()
+    server = GrpcServer(settings(**changes), servicers, access=cast("Access", access), audit=cast("AuditTrail", audit))
     await server.start()
     address = f"127.0.0.1:{server.port}"
     try:
         async with (
-            open_channel(address, name="probe", project="acme") as kit,
+            admin_channel(address, name="probe", project="acme") as kit,
             grpc.aio.insecure_channel(address) as raw,
         ):
             yield Running(server, kit, raw)

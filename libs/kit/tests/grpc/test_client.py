@@ -30,6 +30,7 @@ from tidemill_kit.events.retry import EngineLimits, RetryPolicy
 from tidemill_kit.grpc.server import current_caller, remaining_s
 from tidemill_kit.runtime import telemetry
 from tidemill_kit.workers.fair_share import Turns
+from tidemill_testkit.access import admin_channel
 from tidemill_testkit.polling import eventually
 
 
@@ -86,7 +87,7 @@ async def test_a_service_that_is_not_there_is_unavailable_and_found_once_it_is_b
 
     async with serving(sources(GetSource=get)) as gone:
         port = gone.server.port
-    async with open_channel(f"127.0.0.1:{port}", name="ingest", project="acme", timeout_s=20) as channel:
+    async with admin_channel(f"127.0.0.1:{port}", name="ingest", project="acme", timeout_s=20) as channel:
         stub = SourceServiceStub(channel)
         with pytest.raises(errors.DependencyUnavailable) as unavailable:
             await stub.GetSource(GetSourceRequest())
@@ -181,7 +182,7 @@ async def test_project_deadline_and_trace_go_on_to_the_next_server(lines: Lines)
     seen: list[tuple[str, float, str]] = []
     async with (
         serving(sources(GetSource=behind)) as second,
-        open_channel(second.address) as onward,
+        admin_channel(second.address) as onward,
         serving(sources(GetSource=before)) as first,
     ):
         await first.get_source(timeout=3)
@@ -202,7 +203,7 @@ async def test_a_call_has_a_deadline_though_the_caller_gave_none() -> None:
 
     async with (
         serving(sources(GetSource=wait)) as running,
-        open_channel(running.address, project="acme", timeout_s=0.2) as channel,
+        admin_channel(running.address, project="acme", timeout_s=0.2) as channel,
     ):
         with pytest.raises(errors.DependencyTimedOut, match=r"did not answer within 0\.2 s"):
             await SourceServiceStub(channel).GetSource(GetSourceRequest())
@@ -215,7 +216,7 @@ async def test_a_hung_server_is_an_unavailable_dependency_but_not_to_a_caller_wh
 
     async with (
         serving(sources(GetSource=hang)) as hung,
-        open_channel(hung.address, name="ingest", project="acme") as onward,
+        admin_channel(hung.address, name="ingest", project="acme") as onward,
     ):
         stub = SourceServiceStub(onward)
         bind_call(None, remaining_s=None)
@@ -268,7 +269,7 @@ async def test_a_channel_that_waits_sends_again_when_a_refusal_says() -> None:
     begun: list[float] = []
     async with (
         serving(sources(GetSource=refuse_twice)) as running,
-        open_channel(f"127.0.0.1:{running.server.port}", project="acme", waits=True) as channel,
+        admin_channel(f"127.0.0.1:{running.server.port}", project="acme", waits=True) as channel,
     ):
         await SourceServiceStub(channel).GetSource(GetSourceRequest())
         pauses = [later - earlier for earlier, later in pairwise(begun)]
@@ -316,13 +317,17 @@ async def test_a_call_goes_out_for_the_caller_that_it_is_given_and_for_none_that
     async def get(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
         return GetSourceResponse(source=Source(project=current_caller().project))
 
-    async with serving(sources(GetSource=get)) as running, open_channel(running.address) as channel:
+    async with (
+        serving(sources(GetSource=get)) as running,
+        admin_channel(running.address) as channel,
+        open_channel(running.address) as without,
+    ):
         stub = SourceServiceStub(channel)
         bind_call(Caller(project="surrounding"), remaining_s=None)
         with acting_as(Caller(project="umbrella", subject="tidemill-rag")):
             reply = await stub.GetSource(GetSourceRequest())
         with pytest.raises(NoCaller, match=r"SourceService/GetSource was called without a project"):
-            await stub.GetSource(GetSourceRequest())
+            await SourceServiceStub(without).GetSource(GetSourceRequest())
         with pytest.raises(errors.DependencyUnavailable, match="does not implement the call"):
             await StatusServiceStub(channel).GetStatus(GetStatusRequest())
 

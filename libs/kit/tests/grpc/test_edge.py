@@ -36,6 +36,7 @@ from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_core.errors import InvalidInput, NotFound, RateLimited, Violation, digest_of
 from tidemill_kit.grpc.server import GrpcServer, UndeclaredRpcs, current_caller, remaining_s, request_of
 from tidemill_kit.runtime import telemetry
+from tidemill_testkit.access import access_of
 from tidemill_testkit.polling import eventually
 
 
@@ -47,7 +48,8 @@ def details_of(error: grpc.aio.AioRpcError) -> list[any_pb2.Any]:
 
 @pytest.mark.parametrize("project", [None, "", "Acme", "-acme", "acme-", "a" * 64, "ac me"])
 async def test_an_rpc_without_a_usable_project_is_refused_and_answered_with_what_to_send(project: str | None) -> None:
-    metadata = () if project is None else (("tidemill-project", project),)
+    metadata = tuple(each for each in ACME if each[0] != "tidemill-project")
+    metadata += () if project is None else (("tidemill-project", project),)
     async with serving(sources(GetSource=caller_as_source)) as running:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await running.get_source_plainly(metadata=metadata)
@@ -278,7 +280,7 @@ def test_a_service_with_an_rpc_that_declares_nothing_is_not_served() -> None:
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("undeclared.Bare", handlers),))
 
     with pytest.raises(UndeclaredRpcs, match=r"required_role.*audit.*/undeclared\.Bare/Do"):
-        GrpcServer(settings(), [sources(), (register, object())])
+        GrpcServer(settings(), [sources(), (register, object())], access=access_of())
 
 
 async def test_what_is_served_beside_the_contract_is_refused() -> None:

@@ -36,6 +36,7 @@ from tidemill.monitor.v1.access_service_pb2_grpc import AccessServiceStub, add_A
 from tidemill_core.errors import DeadlineExceeded
 from tidemill_kit.grpc.server import GrpcServer, current_caller
 from tidemill_kit.runtime.settings import PortTaken
+from tidemill_testkit.access import access_of, admin_headers
 from tidemill_testkit.polling import eventually
 
 
@@ -79,7 +80,7 @@ async def test_a_handler_that_outlives_the_grace_is_cancelled() -> None:
 async def test_a_port_is_not_shared_with_another_process() -> None:
     async with serving(sources()) as running:
         with pytest.raises(PortTaken):
-            await GrpcServer(settings(grpc_port=running.server.port), []).start()
+            await GrpcServer(settings(grpc_port=running.server.port), [], access=access_of()).start()
 
 
 async def test_one_project_has_half_of_the_places_and_probes_need_none() -> None:
@@ -90,8 +91,8 @@ async def test_one_project_has_half_of_the_places_and_probes_need_none() -> None
 
     held: list[str] = []
     free = asyncio.Event()
-    other = (("tidemill-project", "umbrella"),)
-    third = (("tidemill-project", "initech"),)
+    other = tuple(admin_headers("umbrella").items())
+    third = tuple(admin_headers("initech").items())
     async with serving(sources(GetSource=hold), max_concurrent_rpcs=4) as running:
         calls = [asyncio.create_task(running.get_source_plainly(metadata=of)) for of in (ACME, ACME, other)]
         await eventually(lambda: len(held) == 3)

@@ -20,16 +20,16 @@ from tidemill.ingest.v1.source_service_pb2 import (
 )
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound, RateLimited, TidemillError, Violation
-from tidemill_core.grpc.client import open_channel
 from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.admission import Admission, Limits
 from tidemill_kit.grpc.server import GrpcServer, admission_of, current_caller, remaining_s
 from tidemill_kit.http.rpc import HttpRpcs, rpc_application
 from tidemill_kit.http.settings import RpcHttpSettings
+from tidemill_testkit.access import access_of, admin_channel, admin_headers
 from tidemill_testkit.audit import RecordedCalls
 
 SERVICE = "/tidemill.ingest.v1.SourceService"
-ACME = {"tidemill-project": "acme"}
+ACME = admin_headers("acme")
 
 
 class ProbeSettings(RpcHttpSettings):
@@ -51,7 +51,9 @@ async def serving(
         **settings(max_request_items=100).model_dump(), http_port=0, max_body_bytes=2048, http_rpcs=rpcs
     )
     servicers = [sources(**handlers), inferences(GenerateStream=stream)]
-    served = HttpRpcs(servicers, made, admission=admission or admission_of(made), access=access, audit=RecordedCalls())
+    served = HttpRpcs(
+        servicers, made, admission=admission or admission_of(made), access=access or access_of(), audit=RecordedCalls()
+    )
     app = rpc_application(served, made, dependencies=[])
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=ACME) as client:
@@ -192,10 +194,12 @@ async def test_rpcs_by_grpc_and_as_json_share_the_places_of_the_process() -> Non
 
     entered, go = asyncio.Event(), asyncio.Event()
     admission = Admission(Limits(max_rpcs=2, max_public_streams=1))
-    server = GrpcServer(settings(), [sources(GetSource=enter)], admission=admission, audit=RecordedCalls())
+    server = GrpcServer(
+        settings(), [sources(GetSource=enter)], admission=admission, access=access_of(), audit=RecordedCalls()
+    )
     await server.start()
     async with (
-        open_channel(f"127.0.0.1:{server.port}", name="probe", project="acme") as channel,
+        admin_channel(f"127.0.0.1:{server.port}", name="probe", project="acme") as channel,
         serving(GetSource=get, admission=admission) as client,
     ):
         held = asyncio.ensure_future(SourceServiceStub(channel).GetSource(GetSourceRequest(id="cms")))

@@ -15,8 +15,8 @@ from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceRes
 from tidemill.status.v1.status_service_pb2 import GetStatusRequest, ServiceStatus
 from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_core.grpc.client import open_channel
 from tidemill_kit.service.app import App, Dependency, serve
+from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.ports import free_port
 
@@ -98,11 +98,16 @@ class Running:
 async def living(**app: Any) -> AsyncIterator[Running]:  # noqa: ANN401 - the fields of App
     changes = app.pop("settings", {})
     stop, port = asyncio.Event(), free_port()
-    parts: dict[str, Any] = {"servicers": [sources(GetSource=get_source)], "audit": RecordedCalls(), **app}
+    parts: dict[str, Any] = {
+        "servicers": [sources(GetSource=get_source)],
+        "access": access_of(),
+        "audit": RecordedCalls(),
+        **app,
+    }
     built = App(settings=settings(grpc_port=port, **changes), **parts)
     task = asyncio.create_task(serve(built, stop=stop))
     try:
-        async with open_channel(f"127.0.0.1:{port}", name="probe", project="acme") as channel:
+        async with admin_channel(f"127.0.0.1:{port}", name="probe", project="acme") as channel:
             yield Running(port, stop, task, channel)
     finally:
         stop.set()

@@ -22,6 +22,7 @@ from tidemill_kit.runtime.settings import PortTaken
 from tidemill_kit.runtime.telemetry import serve_metrics
 from tidemill_kit.service import app
 from tidemill_kit.service.app import App, Dependency, Worker, serve
+from tidemill_testkit.access import access_of
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.ports import free_port
 
@@ -251,7 +252,7 @@ async def test_a_service_that_is_asked_to_stop_while_it_waits_stops() -> None:
 async def test_a_port_that_is_taken_ends_the_process_with_one_sentence_that_says_what_to_do(lines: Lines) -> None:
     async with living() as service:
         await service.becomes(ready=True)
-        app = App(settings=settings(grpc_port=service.port), servicers=[])
+        app = App(settings=settings(grpc_port=service.port), servicers=[], access=access_of())
         assert await serve(app, stop=asyncio.Event()) == 1
         with pytest.raises(PortTaken, match="set PROBE_METRICS_PORT to a free port"):
             serve_metrics(settings(metrics_port=service.port))
@@ -266,6 +267,7 @@ async def test_a_port_that_is_taken_ends_the_process_with_one_sentence_that_says
 SCRIPT = """
 import asyncio
 from libs.kit.tests.grpc.support import ProbeSettings
+from tidemill_kit.access.access import Access
 from tidemill_kit.runtime.logging import configure_logging
 from tidemill_kit.service import app
 from tidemill_kit.service.app import App, Worker, run
@@ -275,7 +277,7 @@ async def tick():
     await asyncio.Event().wait()
 
 async def build(settings):
-    return App(settings=settings, servicers=[], components=[Worker("ticker", tick)])
+    return App(settings=settings, servicers=[], access=Access.of(settings), components=[Worker("ticker", tick)])
 
 settings = load(ProbeSettings)
 configure_logging(settings)
@@ -287,7 +289,7 @@ run(build(settings))
 async def test_a_process_serves_metrics_and_ends_orderly_on_a_signal(number: signal.Signals) -> None:
     given = settings(grpc_port=free_port(), metrics_port=free_port())
     values = given.model_dump(mode="json").items()
-    environment = {f"PROBE_{name.upper()}": "" if value in (None, []) else str(value) for name, value in values}
+    environment = {f"PROBE_{name.upper()}": _text(value) for name, value in values}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", textwrap.dedent(SCRIPT), stderr=asyncio.subprocess.PIPE, env={**os.environ, **environment}
     )
@@ -304,6 +306,10 @@ async def test_a_process_serves_metrics_and_ends_orderly_on_a_signal(number: sig
     assert "process_resident_memory_bytes" in page
     assert '"service_stopped"' in errors.decode()
     assert all(line.startswith("{") for line in errors.decode().splitlines())
+
+
+def _text(value: object) -> str:
+    return ",".join(value) if isinstance(value, list) else "" if value is None else str(value)
 
 
 def _page(url: str) -> str:

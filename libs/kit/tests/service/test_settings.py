@@ -8,6 +8,7 @@ from libs.kit.tests.grpc.support import ProbeSettings, settings
 from tidemill_kit.runtime.settings import load
 
 GOOD = {
+    "ACCESS_ISSUERS": "https://issuer.test",
     "GRPC_PORT": "7001",
     "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9092",
     "MONGO_URI": "mongodb://root:hunter2@127.0.0.1",

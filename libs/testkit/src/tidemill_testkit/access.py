@@ -120,9 +120,9 @@ def admin_headers(project: str) -> dict[str, str]:
     return {PROJECT: project, AUTHORIZATION: f"Bearer {admin_token()}"}
 
 
-def admin_channel(address: str, *, project: str = "", name: str = "", timeout_s: float = 10.0) -> grpc.aio.Channel:
+def admin_channel(address: str, **how: Any) -> grpc.aio.Channel:  # noqa: ANN401 - as `open_channel` has it
     """Return a channel of the admin."""
-    return open_channel(address, project=project, name=name, timeout_s=timeout_s, credential=admin_token)
+    return open_channel(address, credential=admin_token, **how)
 
 
 def service_channel(service: str, address: str, *, name: str = "", timeout_s: float = 10.0) -> grpc.aio.Channel:

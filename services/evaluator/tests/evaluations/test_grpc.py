@@ -28,7 +28,7 @@ from tidemill_evaluator.app import GrpcEvaluationService
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.suites.grpc import GrpcSuiteService
 from tidemill_kit.grpc.server import GrpcServer
-from tidemill_testkit.access import access_of, admin_channel
+from tidemill_testkit.access import access_of, admin_channel, installation
 from tidemill_testkit.audit import RecordedCalls
 
 
@@ -70,6 +70,7 @@ def settings() -> EvaluatorSettings:
     return EvaluatorSettings.model_validate(
         {
             "grpc_port": 0,
+            "access_issuers": (installation().setting,),
             "kafka_bootstrap_servers": "127.0.0.1:1",
             "mongo_uri": "mongodb://127.0.0.1:1",
             "s3_endpoint": "127.0.0.1:1",

@@ -11,7 +11,7 @@ from tidemill_core.errors import InvalidInput, NotFound, Unauthenticated
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_monitor.lineage.grpc import GrpcLineageService
 from tidemill_monitor.settings import MonitorSettings
-from tidemill_testkit.access import access_of, admin_channel
+from tidemill_testkit.access import access_of, admin_channel, installation
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.clocks import NOON
 
@@ -32,6 +32,7 @@ def settings() -> MonitorSettings:
     return MonitorSettings.model_validate(
         {
             "grpc_port": 0,
+            "access_issuers": (installation().setting,),
             "kafka_bootstrap_servers": "127.0.0.1:1",
             "mongo_uri": "mongodb://127.0.0.1:1",
             "s3_endpoint": "127.0.0.1:1",

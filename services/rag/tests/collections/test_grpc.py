@@ -23,7 +23,7 @@ from tidemill_kit.grpc.server import GrpcServer
 from tidemill_rag.collections.grpc import GrpcCollectionService
 from tidemill_rag.search.grpc import GrpcRetrievalService
 from tidemill_rag.settings import RagSettings
-from tidemill_testkit.access import access_of, admin_channel
+from tidemill_testkit.access import access_of, admin_channel, installation
 from tidemill_testkit.audit import RecordedCalls
 
 
@@ -53,6 +53,7 @@ def settings(folder: Path) -> RagSettings:
     return RagSettings.model_validate(
         {
             "grpc_port": 0,
+            "access_issuers": (installation().setting,),
             "kafka_bootstrap_servers": "127.0.0.1:1",
             "mongo_uri": "mongodb://127.0.0.1:1",
             "s3_endpoint": "127.0.0.1:1",

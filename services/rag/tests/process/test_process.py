@@ -32,7 +32,7 @@ from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 from tidemill_local import Addresses
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
-from tidemill_testkit.access import access_of, admin_channel
+from tidemill_testkit.access import access_of, admin_channel, installation
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.crash_suite import PIECES, outlives_a_kill
@@ -179,7 +179,9 @@ async def harness(stack: Addresses, tmp_path: Path) -> AsyncIterator[Harness]:
     trainer.add(version)
     ingest = StubDocuments()  # type: ignore[abstract]  # it has what others call
     unused = dict.fromkeys(("mongo_uri", "mongo_database", "s3_endpoint", "s3_access_key", "s3_secret_key"), "unused")
-    settings = ServiceSettings.model_validate(unused | {"grpc_port": 0, "kafka_bootstrap_servers": "unused"})
+    settings = ServiceSettings.model_validate(
+        unused | {"grpc_port": 0, "kafka_bootstrap_servers": "unused", "access_issuers": (installation().setting,)}
+    )
     stubs = GrpcServer(
         settings,
         [

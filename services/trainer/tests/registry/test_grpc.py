@@ -22,7 +22,7 @@ from tidemill_core.errors import (
 )
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.grpc.uploads import Patience, UploadPlaces
-from tidemill_testkit.access import access_of, admin_channel
+from tidemill_testkit.access import access_of, admin_channel, installation
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.polling import eventually
 from tidemill_trainer.registry.grpc import GrpcModelRegistryService
@@ -59,6 +59,7 @@ def settings(folder: Path) -> TrainerSettings:
     return TrainerSettings.model_validate(
         {
             "grpc_port": 0,
+            "access_issuers": (installation().setting,),
             "kafka_bootstrap_servers": "127.0.0.1:1",
             "mongo_uri": "mongodb://127.0.0.1:1",
             "s3_endpoint": "127.0.0.1:1",
