@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill_kit.runtime.settings import ServiceSettings
+from tidemill_testkit.access import installation
 
 
 def settings_of(kind: type[ServiceSettings], folder: Path) -> ServiceSettings:
@@ -17,7 +18,7 @@ def settings_of(kind: type[ServiceSettings], folder: Path) -> ServiceSettings:
     given |= {"mongo_database": "none"} | ({"data_dir": folder} if "data_dir" in kind.model_fields else {})
     given |= {name: name for name in kind.model_fields if name.endswith("_bucket")}
     given |= {name: "x" * 40 for name in given if name.endswith("token_key")}
-    return kind(**given)
+    return kind(**given, access_issuers=(installation().setting,))
 
 
 async def build(service: str, folder: Path) -> ServiceSettings:
