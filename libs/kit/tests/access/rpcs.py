@@ -64,18 +64,20 @@ class AllRpcs:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
 
-    async def __call__(self, method: str, metadata: Metadata = ()) -> Outcome:
-        code, reason, _ = await self.answered(method, metadata)
+    async def __call__(self, method: str, metadata: Metadata = (), body: bytes = b"") -> Outcome:
+        code, reason, _ = await self.answered(method, metadata, body)
         return code, reason
 
-    async def answered(self, method: str, metadata: Metadata = ()) -> tuple[grpc.StatusCode, str, str]:
+    async def answered(
+        self, method: str, metadata: Metadata = (), body: bytes = b""
+    ) -> tuple[grpc.StatusCode, str, str]:
         """Return code, reason and text."""
         declared = METHODS[method]
         arity = (
             f"{'stream' if declared.client_streaming else 'unary'}_{'stream' if declared.server_streaming else 'unary'}"
         )
         start = getattr(self._channel, arity)(f"/{method}", None, None)
-        request: Any = iter([b""]) if declared.client_streaming else b""
+        request: Any = iter([body]) if declared.client_streaming else body
         call = start(request, metadata=metadata, timeout=20)
         try:
             if declared.server_streaming:

@@ -135,7 +135,7 @@ def access_of(*issuers: TestIssuer, revocations: Revocations | None = None) -> A
     """Return what checks the tokens of these issuers, or of `installation`, against revocations that were all read."""
     given = issuers or (installation(),)
     keys = [IssuerKeys(each.issuer, key_set_of(each.issuer, f"file:{each.file}"), KeyTimes()) for each in given]
-    known = Revocations() if revocations is None else revocations
+    known = Revocations(monotonic=lambda: 0.0) if revocations is None else revocations
     known.complete = True
     signing = SigningKeys(keys)
     return Access(

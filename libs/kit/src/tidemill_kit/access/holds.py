@@ -1,5 +1,6 @@
 """Legal holds: what must not be erased, read with the revocations from the same compacted topic."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -92,6 +93,19 @@ class Holds:
     def covers(self, project: str, scope: Scope, subject: str = "") -> Hold | None:
         """Return a hold that forbids to erase that, as far as holds are known."""
         return next((each for each in self._of.get(project, {}).values() if each.covers(scope, subject)), None)
+
+    def check(self, project: str, erased: Mapping[Scope, str]) -> None:
+        """Let a call pass that erases; `erased` is what its request can name, "" where it leaves that open.
+
+        Raises:
+            LegalHold: a hold of the project, or one of what it erases or may erase.
+
+        """
+        for hold in self._of.get(project, {}).values():
+            subjects = {Scope.END_USER: hold.end_user, Scope.DOCUMENT: hold.document}
+            named = [scope for scope, subject in subjects.items() if subject]
+            if not named or any(scope in erased and erased[scope] in ("", subjects[scope]) for scope in named):
+                raise LegalHold(hold)
 
     def spares(self, project: str) -> bool:
         """Return whether nothing of a project may be removed by age: something of it is held, or that is not known.

@@ -1,6 +1,6 @@
 """What an RPC declares about its callers, and the one check of a caller against it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from google.protobuf.descriptor import Descriptor
 from tidemill.options.v1 import options_pb2
 from tidemill_core.application import Caller
 from tidemill_kit.access.errors import RoleRequired, ScopeMissing, ServiceNotAllowed
+from tidemill_kit.access.holds import Scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,9 @@ class Policy:
     """The message that it is called with."""
     resource: Callable[[Any], str] | None = None
     """What names, in that message, the resource that it acts on."""
+
+    erased: Callable[[Any], Mapping[Scope, str]] | None = None
+    """What that message says is erased, by what a legal hold can be of; None where the RPC erases nothing."""
 
     @property
     def public(self) -> bool:

@@ -23,7 +23,7 @@ from tidemill_core.errors import (
     Unauthenticated,
     isolated,
 )
-from tidemill_core.grpc.context import HOW_TO_NAME_A_PROJECT, PROJECT, PROJECT_SLUG, bind_call
+from tidemill_core.grpc.context import HOW_TO_NAME_A_PROJECT, PROJECT, PROJECT_SLUG, bind_call, current_caller
 from tidemill_core.grpc.status import code_of, to_status
 from tidemill_core.tracing import TRACEPARENT
 from tidemill_kit.access.access import Access
@@ -172,6 +172,8 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
                 check_items(raw, policy.request, limit=self._max_items)
             message = deserialize(raw)
             rpc.record_resource(message)
+            if policy.erased is not None and self._access is not None:
+                self._access.holds.check(current_caller().project, policy.erased(message))
             return message
 
         async def produce() -> object:

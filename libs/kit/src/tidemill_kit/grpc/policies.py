@@ -1,13 +1,20 @@
 """What RPCs declare about themselves in the contract, read by descriptor."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from google.protobuf import descriptor_pool
-from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
+from google.protobuf.descriptor import Descriptor, FileDescriptor, MethodDescriptor
 
 from tidemill.options.v1 import options_pb2
+from tidemill_kit.access.holds import Scope
 from tidemill_kit.access.policy import PUBLIC, Policy
 from tidemill_kit.grpc.resources import resource_of
+
+_SCOPES = {
+    options_pb2.ERASED_SUBJECT_END_USER: Scope.END_USER,
+    options_pb2.ERASED_SUBJECT_DOCUMENT: Scope.DOCUMENT,
+}
 
 
 class UndeclaredRpcs(ValueError):
@@ -71,5 +78,13 @@ def _policy(method: MethodDescriptor) -> Policy:
         method=f"{method.containing_service.full_name}/{method.name}",
         callers=frozenset(options.Extensions[options_pb2.callers]),
         request=method.input_type,
+        erased=_erased(method.input_type) if options.Extensions[options_pb2.erases] else None,
         resource=resource_of(method.input_type, options.Extensions[options_pb2.resource]),
     )
+
+
+def _erased(request: Descriptor) -> Callable[[Any], Mapping[Scope, str]]:
+    """Return what reads from a request whose data it erases."""
+    fields = {field.name: field.GetOptions().Extensions[options_pb2.erased] for field in request.fields}
+    scopes = {name: _SCOPES[subject] for name, subject in fields.items() if subject in _SCOPES}
+    return lambda message: {scope: getattr(message, name) for name, scope in scopes.items()}

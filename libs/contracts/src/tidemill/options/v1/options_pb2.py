@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tidemill/options/v1/options.proto\x12\x13tidemill.options.v1\x1a google/protobuf/descriptor.proto*\x94\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_PUBLIC\x10\x01\x12\x0f\n\x0bROLE_VIEWER\x10\x02\x12\x14\n\x10ROLE_CONTRIBUTOR\x10\x03\x12\x11\n\rROLE_OPERATOR\x10\x04\x12\x0e\n\nROLE_ADMIN\x10\x05\x12\x1b\n\x17ROLE_INSTALLATION_ADMIN\x10\x06*>\n\x05\x41udit\x12\x15\n\x11\x41UDIT_UNSPECIFIED\x10\x00\x12\x0e\n\nAUDIT_NONE\x10\x01\x12\x0e\n\nAUDIT_CALL\x10\x02:R\n\rrequired_role\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0e\x32\x19.tidemill.options.v1.Role:K\n\x05\x61udit\x12\x1e.google.protobuf.MethodOptions\x18\xd2\x86\x03 \x01(\x0e\x32\x1a.tidemill.options.v1.Audit:2\n\x08resource\x12\x1e.google.protobuf.MethodOptions\x18\xd3\x86\x03 \x03(\t:1\n\x07\x63\x61llers\x12\x1e.google.protobuf.MethodOptions\x18\xd4\x86\x03 \x03(\t:0\n\x06\x65rases\x12\x1e.google.protobuf.MethodOptions\x18\xd5\x86\x03 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tidemill/options/v1/options.proto\x12\x13tidemill.options.v1\x1a google/protobuf/descriptor.proto*\x94\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_PUBLIC\x10\x01\x12\x0f\n\x0bROLE_VIEWER\x10\x02\x12\x14\n\x10ROLE_CONTRIBUTOR\x10\x03\x12\x11\n\rROLE_OPERATOR\x10\x04\x12\x0e\n\nROLE_ADMIN\x10\x05\x12\x1b\n\x17ROLE_INSTALLATION_ADMIN\x10\x06*>\n\x05\x41udit\x12\x15\n\x11\x41UDIT_UNSPECIFIED\x10\x00\x12\x0e\n\nAUDIT_NONE\x10\x01\x12\x0e\n\nAUDIT_CALL\x10\x02*i\n\rErasedSubject\x12\x1e\n\x1a\x45RASED_SUBJECT_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45RASED_SUBJECT_END_USER\x10\x01\x12\x1b\n\x17\x45RASED_SUBJECT_DOCUMENT\x10\x02:R\n\rrequired_role\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0e\x32\x19.tidemill.options.v1.Role:K\n\x05\x61udit\x12\x1e.google.protobuf.MethodOptions\x18\xd2\x86\x03 \x01(\x0e\x32\x1a.tidemill.options.v1.Audit:2\n\x08resource\x12\x1e.google.protobuf.MethodOptions\x18\xd3\x86\x03 \x03(\t:1\n\x07\x63\x61llers\x12\x1e.google.protobuf.MethodOptions\x18\xd4\x86\x03 \x03(\t:0\n\x06\x65rases\x12\x1e.google.protobuf.MethodOptions\x18\xd5\x86\x03 \x01(\x08:S\n\x06\x65rased\x12\x1d.google.protobuf.FieldOptions\x18\xdb\x86\x03 \x01(\x0e\x32\".tidemill.options.v1.ErasedSubjectb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,4 +36,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROLE']._serialized_end=241
   _globals['_AUDIT']._serialized_start=243
   _globals['_AUDIT']._serialized_end=305
+  _globals['_ERASEDSUBJECT']._serialized_start=307
+  _globals['_ERASEDSUBJECT']._serialized_end=412
 # @@protoc_insertion_point(module_scope)

@@ -83,11 +83,36 @@ AUDIT_CALL: Audit.ValueType  # 2
 """AUDIT_CALL records the caller, the method and the resource, never a body."""
 Global___Audit: _TypeAlias = Audit  # noqa: Y015
 
+class _ErasedSubject:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ErasedSubjectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErasedSubject.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ERASED_SUBJECT_UNSPECIFIED: _ErasedSubject.ValueType  # 0
+    """ERASED_SUBJECT_UNSPECIFIED: nothing that a legal hold can be of."""
+    ERASED_SUBJECT_END_USER: _ErasedSubject.ValueType  # 1
+    """ERASED_SUBJECT_END_USER: the end user whose data is erased."""
+    ERASED_SUBJECT_DOCUMENT: _ErasedSubject.ValueType  # 2
+    """ERASED_SUBJECT_DOCUMENT: the document that is erased."""
+
+class ErasedSubject(_ErasedSubject, metaclass=_ErasedSubjectEnumTypeWrapper):
+    """ErasedSubject is what a field of a request names, where the RPC erases."""
+
+ERASED_SUBJECT_UNSPECIFIED: ErasedSubject.ValueType  # 0
+"""ERASED_SUBJECT_UNSPECIFIED: nothing that a legal hold can be of."""
+ERASED_SUBJECT_END_USER: ErasedSubject.ValueType  # 1
+"""ERASED_SUBJECT_END_USER: the end user whose data is erased."""
+ERASED_SUBJECT_DOCUMENT: ErasedSubject.ValueType  # 2
+"""ERASED_SUBJECT_DOCUMENT: the document that is erased."""
+Global___ErasedSubject: _TypeAlias = ErasedSubject  # noqa: Y015
+
 REQUIRED_ROLE_FIELD_NUMBER: _builtins.int
 AUDIT_FIELD_NUMBER: _builtins.int
 RESOURCE_FIELD_NUMBER: _builtins.int
 CALLERS_FIELD_NUMBER: _builtins.int
 ERASES_FIELD_NUMBER: _builtins.int
+ERASED_FIELD_NUMBER: _builtins.int
 required_role: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Role.ValueType]
 """required_role is the minimum role of callers."""
 audit: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Audit.ValueType]
@@ -102,3 +127,5 @@ as "inference". Absent: none may.
 """
 erases: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.bool]
 """erases says that the RPC destroys what evidence may need: it is refused while a legal hold covers that."""
+erased: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___ErasedSubject.ValueType]
+"""erased says what a text of the request names. Left empty, a legal hold of any end user or document covers the call."""
