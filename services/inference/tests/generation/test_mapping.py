@@ -32,6 +32,7 @@ PASSAGE: dict[str, Any] = {
     "header_start": 0,
     "header_end": 0,
     "also_in": ["wiki/other"],
+    "collection": "globex/wiki",
 }
 STORED: dict[str, Any] = {
     "request_id": "r1",
@@ -104,10 +105,10 @@ def test_an_answer_is_stored_as_it_always_was_and_without_the_text_of_its_passag
 
 
 def test_an_answer_from_before_passages_named_other_documents_is_read() -> None:
-    older = {name: value for name, value in PASSAGE.items() if name != "also_in"}
+    older = {name: value for name, value in PASSAGE.items() if name not in {"also_in", "collection"}}
     state = {name: value for name, value in STORED.items() if name != "principals"} | {"passages": [older]}
     read = INFERENCES.decode(IDENTITY, state, 1)
-    assert (read.passages[0].also_in, read.principals) == ((), ())
+    assert (read.passages[0].also_in, read.passages[0].collection, read.principals) == ((), "", ())
 
 
 def test_an_answer_is_sent_by_name() -> None:

@@ -37,6 +37,7 @@ class Passage:
     key: str = ""
     title: str = ""
     uri: str = ""
+    collection: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

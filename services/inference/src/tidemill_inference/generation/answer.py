@@ -165,7 +165,10 @@ class AnswerQuestion:
             return None
         if inference.request_digest != request.digest:
             raise RequestIdReused(request.id)
-        return inference if inference.state is State.COMPLETED else None
+        if inference.state is not State.COMPLETED:
+            return None
+        foreign = {(each.document, each.version) for each in inference.passages if each.collection}
+        return inference.without_names_of(foreign)  # whether a search still finds them is not asked here
 
     async def _deployment(self, project: str, name: str) -> Deployment:
         try:

@@ -22,6 +22,7 @@ from tidemill_core.errors import (
     PreconditionFailed,
 )
 from tidemill_core.grpc.context import acting_as
+from tidemill_core.resources import owner_of
 from tidemill_inference.deployments.domain.configuration import Retrieval
 from tidemill_inference.errors import ReferenceNotFound
 from tidemill_inference.generation.domain.content import Passage
@@ -29,6 +30,7 @@ from tidemill_inference.generation.ports import Found
 from tidemill_kit.mapping import REST, from_message
 
 _SHOWN = 50
+_PROBE = "test"
 _MAX_QUERY_CHARACTERS = 8000
 """More than any embedding model reads."""
 
@@ -43,6 +45,9 @@ class RagRetriever:
 
     async def check(self, caller: Caller, retrieval: Retrieval) -> None:
         """See `Retriever.check`."""
+        if owner_of(retrieval.collection, caller.project) != caller.project:
+            await self._check_shared(caller, retrieval)
+            return
         try:
             with acting_as(caller):
                 response = await self._collections.GetCollection(
@@ -85,11 +90,27 @@ class RagRetriever:
         except (DeadlineExceeded, Internal) as error:
             message = f"rag does not answer: {error.message}"
             raise DependencyUnavailable(message, dependency="rag") from error
+        foreign = owner_of(retrieval.collection, caller.project) != caller.project
+        collection = retrieval.collection if foreign else ""
         passages = tuple(
-            from_message(Passage, each, ignore=REST, id=str(number))
+            from_message(Passage, each, ignore=REST, id=str(number), collection=collection)
             for number, each in enumerate(response.passages, start=1)
         )
         return Found(passages=passages, index=response.index, warnings=tuple(response.warnings))
+
+    async def _check_shared(self, caller: Caller, retrieval: Retrieval) -> None:
+        """Search, which is all that another project lets one do."""
+        request = retrieval_service_pb2.SearchRequest(
+            collection=retrieval.collection, query=_PROBE, top_k=1, index=retrieval.index
+        )
+        try:
+            with acting_as(caller):
+                await self._retrieval.Search(request, timeout=self._timeout_s)
+        except (NotFound, InvalidInput) as error:
+            known = await self._known(caller)
+            raise ReferenceNotFound(retrieval.collection, field="retrieval.collection", known=known) from error
+        except PreconditionFailed:  # it is there; its first index is still built
+            return
 
     async def _known(self, caller: Caller) -> list[str]:
         with acting_as(caller):

@@ -1,10 +1,13 @@
 """Read recorded answers: what rests on documents that the caller may not read is left out."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Page, PageRequest
+from tidemill_core.resources import Shared, nothing_shared, owner_of
 from tidemill_core.rights import ACT_FOR_USERS, has_right, principals
+from tidemill_inference.background import background
 from tidemill_inference.errors import AnswerRestricted
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.ports import DocumentReaders, DocumentVersion, Inferences
@@ -16,10 +19,15 @@ class ReadInferences:
 
     Others see question and answer if they may read, now, each document version that the answer was given. Messages
     before the question may rest on other documents, and are not shown to them.
+
+    Passages of collections of other projects are not named once a search would not find them: they are shared no
+    more, or have readers now.
     """
 
     inferences: Inferences
     readers: DocumentReaders
+    shared: Shared = nothing_shared
+    """Finds collections."""
 
     async def get(self, caller: Caller, inference_id: str) -> Inference:
         """Return one inference, without what is not for the caller.
@@ -57,11 +65,13 @@ class ReadInferences:
         return Page(items=await self._shown(caller, found.items), next_token=found.next_token)
 
     async def _shown(self, caller: Caller, found: Sequence[Inference]) -> Sequence[Inference]:
+        unshared = await self._unshared(caller.project, found)
+        found = [each.without_names_of(unshared) for each in found]
         if has_right(caller, ACT_FOR_USERS):
             return found
         names = principals(caller)
         of_others = [each for each in found if each.end_user != caller.subject]
-        restricted = await self._restricted(caller, of_others, names)
+        restricted = unshared | await self._restricted(caller, of_others, names)
         hidden = {each.id for each in of_others if not restricted.isdisjoint(_versions(each))}
         shown = {
             each.id: each.without_content() if each.id in hidden else each.without_earlier_messages()
@@ -72,9 +82,23 @@ class ReadInferences:
     async def _restricted(
         self, caller: Caller, found: Iterable[Inference], names: Sequence[str]
     ) -> frozenset[DocumentVersion]:
-        versions = sorted({version for each in found for version in _versions(each)})
+        versions = sorted({version for each in found for version in _versions(each, of_project=True)})
         return await self.readers.restricted(caller, versions, principals=names) if versions else frozenset()
 
+    async def _unshared(self, project: str, found: Iterable[Inference]) -> frozenset[DocumentVersion]:
+        """Return the versions of other projects that a search of this one would not find now."""
+        unshared, by_owner = set[DocumentVersion](), defaultdict[str, set[DocumentVersion]](set)
+        for passage in (each for inference in found for each in inference.passages if each.collection):
+            version = (passage.document, passage.version)
+            if self.shared(project, passage.collection) is None:
+                unshared.add(version)
+            else:
+                by_owner[owner_of(passage.collection, project)].add(version)
+        for owner, versions in by_owner.items():
+            unshared |= await self.readers.restricted(background(owner), sorted(versions), principals=())
+        return frozenset(unshared)
 
-def _versions(inference: Inference) -> Iterable[DocumentVersion]:
-    return [(each.document, each.version) for each in inference.passages]
+
+def _versions(inference: Inference, *, of_project: bool = False) -> Iterable[DocumentVersion]:
+    """Return what an answer rests on; of the project alone, if others need not be asked about."""
+    return [(each.document, each.version) for each in inference.passages if not (of_project and each.collection)]

@@ -42,7 +42,8 @@ class ShowPrompt:
         Raises:
             InferenceNotFound: the project has no such inference.
             AnswerRestricted: it rests on documents that the caller may not read.
-            PromptNotRecorded: the record does not keep what was asked, or there is no answer yet.
+            PromptNotRecorded: the record does not keep what was asked, there is no answer yet, or it rests on passages
+                of another project.
             TextGone: the text of a passage is not there any more.
             PromptNotFound: the prompt was deleted.
             DependencyUnavailable: ingest does not answer.
@@ -54,6 +55,9 @@ class ShowPrompt:
             raise PromptNotRecorded(inference_id, why=f"its record mode is {inference.record.name}, and FULL is needed")
         if inference.state is not State.COMPLETED or variant is None:
             raise PromptNotRecorded(inference_id, why=f"it is {inference.state.name}, and has to be COMPLETED")
+        if others := sorted({each.collection for each in inference.passages if each.collection}):
+            why = f"it rests on passages of {', '.join(others)}, whose project keeps their text"
+            raise PromptNotRecorded(inference_id, why=why)
         reference = Reference.of_prompt(variant.prompt)
         content = (await self.prompts.get(caller.project, reference.name)).resolve(reference.pin).content
         messages = await conversation(

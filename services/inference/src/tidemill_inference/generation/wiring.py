@@ -24,6 +24,7 @@ from tidemill_inference.generation.shared import SharedGenerations
 from tidemill_inference.generation.show_prompt import ShowPrompt
 from tidemill_inference.prompts.ports import ReadPrompts, Templates
 from tidemill_inference.settings import InferenceSettings
+from tidemill_kit.access.grants import Shared
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.fair_share import Turns
@@ -87,7 +88,9 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
         "ingest", settings.ingest_address, timeout_s=settings.call_timeout_s
     )
     reading = ReadInferences(
-        inferences=inferences, readers=IngestReaders(ingest or None, timeout_s=settings.call_timeout_s)
+        inferences=inferences,
+        readers=IngestReaders(ingest or None, timeout_s=settings.call_timeout_s),
+        shared=backend.shared(Shared.COLLECTION),
     )
     show_prompt = ShowPrompt(
         reading=reading,

@@ -33,4 +33,4 @@ def filter_of(message: Struct) -> Mapping[str, Sequence[MetadataValue]]:
 
 def passage_message(position: int, match: Match) -> content_pb2.Passage:
     """Return the passage message; ids count from "1", the best match."""
-    return to_message(content_pb2.Passage, match.payload, match, id=str(position))
+    return to_message(content_pb2.Passage, match.payload, match, id=str(position), collection=None)

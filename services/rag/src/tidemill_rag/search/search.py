@@ -89,7 +89,11 @@ class Search:
         text = clean(question.query)
         vector = await model.embed_query(caller.project, text)
         if vector is None:
-            return Answer(index=index.number, passages=(), warnings=(_UNKNOWN.format(index.embedding),))
+            return Answer(
+                index=index.number,
+                passages=(),
+                warnings=(_UNKNOWN.format(index.embedding if own else f"of {question.collection}"),),
+            )
         principals = question.principals if own else ()
         where = Where(metadata=question.metadata_filter, sources=question.sources, principals=principals)
         passages = await self._current(collection, index, vector, where, question.top_k or DEFAULT_TOP_K)

@@ -163,6 +163,7 @@ class Passage(_message.Message):
     HEADER_START_FIELD_NUMBER: _builtins.int
     HEADER_END_FIELD_NUMBER: _builtins.int
     ALSO_IN_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Its id within one answer: "1" is the best."""
     document: _builtins.str
@@ -191,6 +192,8 @@ class Passage(_message.Message):
     """
     header_end: _builtins.int
     """Output only. One past the last code point of that header."""
+    collection: _builtins.str
+    """Output only. Where it was found, if another project shares that: `<project>/<collection>`."""
     @_builtins.property
     def also_in(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. Other documents that say the same in as many words, as "source/key", the best first."""
@@ -212,10 +215,11 @@ class Passage(_message.Message):
         header_start: _builtins.int = ...,
         header_end: _builtins.int = ...,
         also_in: _abc.Iterable[_builtins.str] | None = ...,
+        collection: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["also_in", b"also_in", "document", b"document", "end", b"end", "header_end", b"header_end", "header_start", b"header_start", "id", b"id", "key", b"key", "score", b"score", "source", b"source", "start", b"start", "text", b"text", "title", b"title", "uri", b"uri", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also_in", b"also_in", "collection", b"collection", "document", b"document", "end", b"end", "header_end", b"header_end", "header_start", b"header_start", "id", b"id", "key", b"key", "score", b"score", "source", b"source", "start", b"start", "text", b"text", "title", b"title", "uri", b"uri", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -32,7 +32,9 @@ class Retrieval(_message.Message):
     MIN_SCORE_FIELD_NUMBER: _builtins.int
     QUERY_TURNS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
-    """Required. The collection."""
+    """Required. The collection; one that another project shares is `<project>/<collection>`, in which passages without
+    readers are found as long as it is shared.
+    """
     top_k: _builtins.int
     """Optional. At most this many passages; 0 means 3."""
     index: _builtins.int

@@ -1,6 +1,6 @@
 """What is said, and what it rests on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
@@ -68,3 +68,9 @@ class Passage:
     header_end: int = 0
     also_in: tuple[str, ...] = ()
     """Other documents that say the same in as many words, as `source/key`."""
+    collection: str = ""
+    """Where it was found, as `project/collection`, if another project shares that."""
+
+    def unnamed(self) -> "Passage":
+        """Return a copy that says of its document neither name nor text."""
+        return replace(self, source="", key="", title="", uri="", text="", also_in=())

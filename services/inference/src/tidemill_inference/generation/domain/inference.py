@@ -1,6 +1,6 @@
 """One answer and everything that explains it: reserved under a lease, then completed, failed or cancelled."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -359,6 +359,16 @@ class Inference(Aggregate):
             pending=[],
             restricted=True,
         )
+
+    def without_names_of(self, versions: Collection[tuple[str, int]]) -> "Inference":
+        """Return a copy that does not say which documents of other projects these are; itself where there are none."""
+        if not any(each.collection and (each.document, each.version) in versions for each in self.passages):
+            return self
+        passages = tuple(
+            each.unnamed() if each.collection and (each.document, each.version) in versions else each
+            for each in self.passages
+        )
+        return replace(self, passages=passages, pending=[], restricted=True)
 
     def without_earlier_messages(self) -> "Inference":
         """Return a copy of the question alone with its answer; the record itself where nothing came before it."""
