@@ -165,10 +165,7 @@ class AnswerQuestion:
             return None
         if inference.request_digest != request.digest:
             raise RequestIdReused(request.id)
-        if inference.state is not State.COMPLETED:
-            return None
-        foreign = {(each.document, each.version) for each in inference.passages if each.collection}
-        return inference.without_names_of(foreign)  # whether a search still finds them is not asked here
+        return inference if inference.state is State.COMPLETED else None
 
     async def _deployment(self, project: str, name: str) -> Deployment:
         try:
@@ -222,7 +219,12 @@ def _with_deployment_defaults(question: Question, deployment: Deployment) -> Que
 
 
 def _retell(inference: Inference, generation: Generation) -> Inference:
-    """Yield a stored answer in the steps of a new one."""
+    """Yield a stored answer in the steps of a new one.
+
+    Documents of other projects are not named: whether a search still finds them is not asked here.
+    """
+    foreign = {(each.document, each.version) for each in inference.passages if each.collection}
+    inference = inference.without_names_of(foreign)
     if not inference.output:
         text = "the answer was not recorded: only record mode FULL keeps it for a retry"
         inference = replace(inference, warnings=(*inference.warnings, text))
