@@ -116,3 +116,32 @@ def test_a_prompt_outside_the_folder_is_refused(folder: Path) -> None:
 def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(LoopErrors, match="there is no such file"):
         read_loop(tmp_path / "loop.yaml")
+
+
+def test_what_another_project_shares_is_named_with_its_project_and_not_declared(folder: Path) -> None:
+    text = RIGHT.replace(
+        "{model: small, prompt: answer, retrieval: {collection: handbook, top_k: 2}}",
+        "{model: acme/base@2, fallback: [acme/small], prompt: acme/tone@live, retrieval: {collection: acme/handbook}}",
+    )
+
+    deployment = read_loop(written(folder, text)).deployments["helpdesk"]
+
+    assert (deployment.model, deployment.fallback, deployment.prompt) == (
+        "acme/base@2",
+        ["acme/small"],
+        "acme/tone@live",
+    )
+    assert deployment.retrieval is not None
+    assert deployment.retrieval.collection == "acme/handbook"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("embedding: small", "embedding: acme/small"),
+        ("model: small", "model: acme/a/b"),
+        ("sources: [cms]", "sources: [acme/cms]"),
+    ],
+)
+def test_what_cannot_be_shared_is_not_named_so(folder: Path, right: str, wrong: str) -> None:
+    assert problems_of(folder, RIGHT.replace(right, wrong))

@@ -6,7 +6,17 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from tidemill_cli.loop.learning import Dataset, Gate, Rollout, Suite, Training
-from tidemill_cli.loop.shapes import REFERENCE, SLUG, Declared, Duration, FromFile, Reference, Slug
+from tidemill_cli.loop.shapes import (
+    SHARED_REFERENCE,
+    SLUG,
+    Declared,
+    Duration,
+    FromFile,
+    Reference,
+    SharedReference,
+    SharedSlug,
+    Slug,
+)
 
 
 def _source_address(value: str) -> str:
@@ -72,7 +82,7 @@ class Prompt(Declared):
 class Retrieval(Declared):
     """Retrieval of passages."""
 
-    collection: Slug
+    collection: SharedSlug
     top_k: Annotated[int, Field(ge=1, le=100)] = 3
     index: Annotated[int, Field(ge=1)] | None = None
     filter: dict[str, Any] = Field(default_factory=dict)
@@ -98,17 +108,17 @@ class Follow(Declared):
     """A model that is changed by rollouts, never by applying the file."""
 
     follow: Annotated[str, Field(pattern=SLUG, description="the training whose model versions are rolled out")]
-    start_with: Annotated[str, Field(pattern=REFERENCE, description="the model until the first promotion")]
+    start_with: Annotated[str, Field(pattern=SHARED_REFERENCE, description="the model until the first promotion")]
 
 
 class Deployment(Declared):
     """A serving configuration under a stable name."""
 
-    model: Reference | Follow
-    prompt: Reference
+    model: SharedReference | Follow
+    prompt: SharedReference
     retrieval: Retrieval | None = None
     sampling: Sampling = Sampling()
-    fallback: list[Reference] = Field(default_factory=list)
+    fallback: list[SharedReference] = Field(default_factory=list)
     deadline: Duration = timedelta(seconds=60)
     record: Literal["full", "metadata", "none"] = "full"
     record_days: int = Field(default=0, ge=0, le=3650)

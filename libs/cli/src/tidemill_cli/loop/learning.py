@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tidemill_cli.loop.shapes import Declared, Duration, FromFile, Memory, Reference, Settings, Slug
+from tidemill_cli.loop.shapes import Declared, Duration, FromFile, Memory, Settings, SharedReference, SharedSlug, Slug
 
 Metric = Literal["rouge_l", "token_f1", "citation_valid", "output_chars"]
 
@@ -52,8 +52,8 @@ class Limits(Declared):
 class Training(Declared):
     """Trains a model version with this name on every new version of the dataset."""
 
-    dataset: Slug
-    base: Reference
+    dataset: SharedSlug
+    base: SharedReference
     method: Literal["sft"] = "sft"
     lora: Annotated[Settings, Field(description="arguments of peft.LoraConfig")] = Field(default_factory=dict)
     args: Annotated[Settings, Field(description="arguments of trl.SFTConfig")] = Field(default_factory=dict)
@@ -89,7 +89,7 @@ class Cases(Declared):
     """A suite, or the held-out split of the dataset that the candidate was trained on."""
 
     suite: Slug | None = None
-    dataset: Slug | None = None
+    dataset: SharedSlug | None = None
     split: Literal["held_out"] | None = None
     at_least: Annotated[int, Field(ge=0)] = 0
 

@@ -24,7 +24,7 @@ _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("rollouts", "*", "deployment"): ("deployments",),
     ("rollouts", "*", "gate"): ("gates",),
 }
-"""The sections that the name in a field refers to."""
+"""The sections that the name in a field refers to. A name with a project is of another one, which shares it."""
 
 
 def reference_problems(document: Document) -> Iterator[Problem]:
@@ -33,7 +33,7 @@ def reference_problems(document: Document) -> Iterator[Problem]:
         declared = [document.root.get(section) for section in sections]
         names = [str(name) for section in declared if isinstance(section, Mapping) for name in section]
         for path, value in matching(document.root, pattern):
-            if isinstance(value, str) and value.split("@")[0] not in names:
+            if isinstance(value, str) and "/" not in value and value.split("@")[0] not in names:
                 hint = nearest(value.split("@")[0], names)
                 noun = sections[0].removesuffix("s")
                 yield document.problem(path, f"there is no {noun} {value!r} in this file{hint}")

@@ -8,6 +8,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 SLUG = r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$"
 REFERENCE = r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?(@[a-z0-9_-]{1,63})?$"
+_OWNER = r"([a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?/)?"
+SHARED_REFERENCE = REFERENCE.replace("^", f"^{_OWNER}", 1)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _LONGEST = 8
@@ -15,6 +17,17 @@ _LONGEST = 8
 
 Slug = Annotated[str, Field(pattern=SLUG)]
 Reference = Annotated[str, Field(pattern=REFERENCE, description="name, name@version or name@label")]
+SharedSlug = Annotated[
+    str,
+    Field(pattern=SLUG.replace("^", f"^{_OWNER}", 1), description="name, or project/name of what a project shares"),
+]
+SharedReference = Annotated[
+    str,
+    Field(
+        pattern=SHARED_REFERENCE,
+        description="name, name@version or name@label; project/name of what another project shares",
+    ),
+]
 
 
 def _duration(value: object) -> object:
