@@ -17,6 +17,7 @@ from tidemill_inference.deployments.resolve_configuration import ResolveConfigur
 from tidemill_inference.engines import chat_prompts
 from tidemill_inference.engines.ports import Warm
 from tidemill_inference.engines.wiring import wire_engines
+from tidemill_inference.erasure import InMemory, steps, wire_erasure
 from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound, PromptNotFound
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.mongo import INFERENCES
@@ -57,9 +58,9 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     backend = Backend(settings, serves_without_objects=True)
     backend.on_start(lambda: asyncio.to_thread(settings.data_dir.mkdir, parents=True, exist_ok=True))
     stores = wire_stores(settings, backend)
-    trainer = backend.channel("trainer", settings.trainer_address, timeout_s=settings.call_timeout_s)
-    rag = backend.channel("rag", settings.rag_address, timeout_s=settings.call_timeout_s)
-    retriever = RagRetriever(rag, timeout_s=settings.call_timeout_s)
+    timeout_s = settings.call_timeout_s
+    trainer = backend.channel("trainer", settings.trainer_address, timeout_s=timeout_s)
+    retriever = RagRetriever(backend.channel("rag", settings.rag_address, timeout_s=timeout_s), timeout_s=timeout_s)
     processes = BoundedProcesses(settings.prompt_limits, "prompts", (*chat_prompts.IMPORTS, *bounded_templates.IMPORTS))
     templates, live = BoundedTemplates(processes), MongoLiveModels(backend.database["deployments"])
     secrets = wire_secrets(settings, backend, environment)
@@ -81,11 +82,15 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         retriever=retriever,
         observe=rollouts.follow_ups.observe,
     )
+    prompt_crud = PromptCrud(
+        prompts=stores.prompts, templates=templates, deployments=stores.deployments, clock=SystemClock()
+    )
     resolve = ResolveConfiguration(prompts=prompts, models=models, retriever=retriever)
+    memory: list[InMemory] = [generation, rollouts.follow_ups, pool, models]
     deployments = wire_deployments(stores, resolve, rollouts, warm_up.preload)
     return backend.app(
         servicers=[
-            (add_PromptServiceServicer_to_server, wire_prompts(stores, prompts, templates)),
+            (add_PromptServiceServicer_to_server, GrpcPromptService(prompts, prompt_crud)),
             (add_DeploymentServiceServicer_to_server, deployments),
             (add_InferenceServiceServicer_to_server, generation.servicer),
             (add_SecretServiceServicer_to_server, secrets.servicer),
@@ -98,8 +103,10 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             *secrets.controllers,
             wire_sweeps(settings, backend, rollouts.forget),
             Worker("follow-ups", lambda: rollouts.follow_ups.run(generation.shadow)),
+            *wire_erasure(settings, backend, engines, memory=memory),
         ],
         servers=[wire_openai_api(settings, backend, answer=generation.answer, deployments=stores.deployments)],
+        erasures=steps(settings, backend, memory=memory, erase_end_user=generation.erase_end_user),
     )
 
 
@@ -123,12 +130,6 @@ def wire_stores(settings: InferenceSettings, backend: Backend) -> Stores:
             usually_new=True,
         ),
     )
-
-
-def wire_prompts(stores: Stores, prompts: SharedPrompts, templates: BoundedTemplates) -> GrpcPromptService:
-    """Return the API of prompts."""
-    crud = PromptCrud(prompts=stores.prompts, templates=templates, deployments=stores.deployments, clock=SystemClock())
-    return GrpcPromptService(prompts, crud)
 
 
 def wire_deployments(

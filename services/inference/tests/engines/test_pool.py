@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tidemill_inference.engines.ports import ModelVersion, RemoteModel
 from tidemill_inference.engines.transformers.engine import TransformersEngine
 from tidemill_inference.errors import ModelRefused, SecretMissing
 from tidemill_inference.generation.domain.content import Message, Role
+from tidemill_kit.erasure.steps import NotYet
 from tidemill_testkit.polling import eventually
 
 
@@ -245,3 +247,42 @@ async def test_a_call_is_measured_and_its_text_is_not(shop: Shop) -> None:
     assert value("tidemill_model_tokens_total", kind="output") == 5
     assert value("tidemill_model_running") == 0
     assert "kestrel" not in generate_latest().decode()
+
+
+async def test_a_deleted_project_leaves_no_model_and_takes_none_of_others(shop: Shop) -> None:
+    mine, both = await shop.model("mine", seed=7), await shop.model("tiny")
+    theirs = await shop.model("other", project="globex")
+    for project, model in (("acme", mine), ("acme", both), ("globex", theirs)):
+        async with shop.engines.use(project, model):
+            pass
+    await shop.engines.prepare("acme", both, holder="rollout")
+
+    async with shop.engines.use("acme", mine):
+        with pytest.raises(NotYet):
+            await shop.engines.forget("acme")
+    assert await shop.engines.forget("acme") == 1
+    assert shop.engines.projects == {"globex"}
+    assert await shop.engines.forget("acme") == 0
+    async with shop.engines.use("globex", theirs) as engine:
+        assert inner(engine).alive
+    assert await shop.engines.forget("globex") == 1
+    assert shop.engines.projects == set()
+
+
+async def test_a_model_that_a_deleted_project_shared_is_unloaded(shop: Shop) -> None:
+    shared = replace(await shop.model("tiny"), owner="acme")
+    async with shop.engines.use("globex", shared):
+        pass
+
+    assert shop.engines.projects == {"acme", "globex"}
+    assert await shop.engines.forget("acme") == 1
+    assert shop.engines.projects == set()
+
+
+def test_a_deleted_project_is_not_among_what_the_next_process_loads_first(tmp_path: Path) -> None:
+    before = LoadedBefore(tmp_path / "loaded.json")
+    before.write([("acme", "a@1"), ("globex", "acme/a@1"), ("globex", "b@1")])
+
+    before.forget("acme")
+
+    assert before.read() == [("globex", "b@1")]

@@ -333,3 +333,33 @@ async def test_names_that_take_long_keep_a_project_from_its_own_look_ups_only(mo
     finally:
         gate.set()
         resolve.close()
+
+
+async def test_unused_clients_go_with_their_secret_and_with_their_project() -> None:
+    keys = Changing("sk-1")
+    async with openai_server(streams(*GOOD)) as server, engines(secrets=keys) as made:
+        model = RemoteModel(model="gpt", base_url=server.url, secret="KEY")  # noqa: S106 - a name
+        open_model = RemoteModel(model="gpt", base_url=server.url)
+        await asked(made, model)
+        await asked(made, open_model, project="globex")
+        await made.recheck()
+        assert made.projects == {"acme", "globex"}
+
+        keys.value = ""
+        await made.recheck()
+        assert made.projects == {"globex"}
+        keys.value = "sk-2"
+        await asked(made, model)
+        keys.value = "sk-3"
+        async with made.use("acme", model):
+            keys.value = "sk-4"
+            await made.recheck()
+            assert made.projects == {"acme", "globex"}, "one in use goes with its request"
+        await made.recheck()
+        assert made.projects == {"globex"}
+
+        async with made.use("globex", open_model) as engine:
+            assert await made.forget("globex") == 1
+            assert await said(engine), "what is being asked is answered"
+        assert made.projects == set()
+        assert await made.forget("globex") == 0

@@ -338,3 +338,30 @@ def test_the_name_of_an_end_user_is_what_people_read() -> None:
     asked = replace(question(), end_user="ada\x1b[31m\u200b \u202elovelace")
 
     assert asked.end_user == "ada[31m lovelace"
+
+
+async def test_the_answers_of_one_project_end_and_those_of_others_go_on() -> None:
+    generations, gate = SharedGenerations(at_most=10), asyncio.Event()
+    inference = await AnsweringHarness().answer.whole(ADA, question(), request=asking("r1"))
+
+    async def work(generation: Generation) -> Inference:
+        generation.start(inference)
+        await gate.wait()
+        generation.end(inference)
+        return inference
+
+    def ask(project: str, name: str) -> AsyncGenerator[Step, None]:
+        return generations.listen((project, name), digest="d", request_id="r", until=None, work=work)
+
+    first, second, other = ask("acme", "1"), ask("acme", "2"), ask("globex", "1")
+    for each in (first, second, other):
+        await anext(each)
+    assert generations.projects == {"acme", "globex"}
+    assert await generations.stop("acme") == 2
+    assert generations.projects == {"globex"}
+    assert await generations.stop("acme") == 0
+    with pytest.raises(asyncio.CancelledError):
+        await anext(first)
+    gate.set()
+    assert isinstance([step async for step in other][-1], Finished)
+    await second.aclose()

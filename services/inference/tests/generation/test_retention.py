@@ -1,6 +1,7 @@
 """How records of answers are cleared away."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
@@ -19,6 +20,20 @@ from tidemill_kit.store.mongo import Database, connect
 from tidemill_local.addresses import Addresses
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stack import unique_name
+
+
+@dataclass
+class FakeRetained:
+    """Implements `ports.Retained`."""
+
+    kept: dict[str, timedelta] = field(default_factory=dict)
+    spared: set[str] = field(default_factory=set)
+
+    def projects(self) -> dict[str, timedelta]:
+        return self.kept
+
+    def spares(self, project: str) -> bool:
+        return project in self.spared
 
 
 @pytest.fixture
@@ -46,9 +61,10 @@ async def test_old_records_go_deployment_by_deployment_when_their_events_are_out
     for name, days in (("brief", 30), ("forever", 0)):
         spec = DeploymentSpec(model="m", prompt="p", record_days=days)
         await deployments.add(Deployment(id=name, project="acme", spec=spec, live=live), request=Request.internal())
-    for name in ("brief", "forever"):
+    for project, name in (("acme", "brief"), ("acme", "forever"), ("held", "brief")):
         for number in range(3):
-            await inferences.add(answered(f"old-{name}-{number}", deployment=name), request=Request.internal())
+            record = replace(answered(f"old-{name}-{number}", deployment=name), project=project, end_user=f"u{number}")
+            await inferences.add(record, request=Request.internal())
     await database["inferences"].update_many({"_id": {"$ne": "acme/old-brief-2"}}, {"$set": {"outbox": []}})
     clock.advance(timedelta(days=31))
     await inferences.add(answered("young", deployment="brief"), request=Request.internal())
@@ -56,7 +72,9 @@ async def test_old_records_go_deployment_by_deployment_when_their_events_are_out
     await records.ensure_indexes()
     await inferences.ensure_indexes()
 
-    assert await ForgetRecords(records=records, clock=clock)() == 2
+    retained = FakeRetained(spared={"held"})
+    forget = ForgetRecords(records=records, retained=retained, clock=clock)
+    assert await forget() == 2
 
     left = await inferences.list("acme", page=PageRequest())
     assert sorted(each.id for each in left.items) == [
@@ -66,3 +84,12 @@ async def test_old_records_go_deployment_by_deployment_when_their_events_are_out
         "old-forever-2",
         "young",
     ]
+    assert len((await inferences.list("held", page=PageRequest())).items) == 3
+
+    retained.kept = {"acme": timedelta(days=7), "held": timedelta(days=7)}
+    assert await forget() == 3
+    left = await inferences.list("acme", page=PageRequest())
+    assert sorted(each.id for each in left.items) == ["old-brief-2", "young"]
+    retained.spared.clear()
+    assert await forget() == 3
+    assert not (await inferences.list("held", page=PageRequest())).items

@@ -1,6 +1,7 @@
 """What follows an answer: what is let go, and what is recorded."""
 
 import asyncio
+from dataclasses import replace
 
 from services.inference.tests.fakes import ADA, ScriptedEngine, question
 from services.inference.tests.rollouts.rollout_fakes import RolloutHarness
@@ -35,3 +36,24 @@ async def test_shadows_wait_beside_the_answers_and_are_dropped_when_too_many() -
     await eventually(lambda: harness.candidate.runs == 3)
     running.cancel()
     await asyncio.wait([running])
+
+
+async def test_what_waits_of_a_deleted_project_is_let_go_and_the_rest_stays_in_its_order() -> None:
+    harness = RolloutHarness(candidate=ScriptedEngine())
+    await harness.is_rolling()
+    follow_ups = FollowUps(record=harness.note, waiting=5, max_concurrent=1)
+    live = [await answered_live(harness, number) for number in range(3)]
+    foreign = replace(live[1], inference=replace(live[1].inference, project="globex"))
+    for each in (live[0], foreign, live[2]):
+        follow_ups.observe(each)
+
+    assert follow_ups.projects == {"acme", "globex"}
+    assert await follow_ups.forget("globex") == 2, "an outcome and a shadow"
+    assert follow_ups.projects == {"acme"}
+    assert await follow_ups.forget("globex") == 0
+    running = asyncio.create_task(follow_ups.run(harness.shadow))
+    rollout = await harness.rollout()
+    await eventually(lambda: harness.candidate.runs == 2)
+    running.cancel()
+    await asyncio.wait([running])
+    assert len(await harness.outcomes.of_step(ADA.project, rollout.id, 0)) == 2

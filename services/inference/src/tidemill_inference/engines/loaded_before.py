@@ -25,6 +25,13 @@ class LoadedBefore:
             return [(str(project), str(model)) for project, model in listed[:_MAX_MODELS]]
         return []
 
+    def forget(self, project: str) -> None:
+        """Take a project's models from the list; blocks for a moment."""
+        listed = self.read()
+        staying = [each for each in listed if each[0] != project and not each[1].startswith(f"{project}/")]
+        if len(staying) < len(listed):
+            self.write(staying)
+
     def write(self, models: Sequence[tuple[str, str]]) -> None:
         """Keep the list; blocks for a moment."""
         partial = self._path.with_suffix(".partial")

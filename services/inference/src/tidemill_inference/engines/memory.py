@@ -87,6 +87,20 @@ class PlacedEngine:
         """Whether it has to be loaded, for the first time, or again after a failure or the end of its thread."""
         return self.loading is None or (self.loading.done() and not (self.engine and self.engine.alive))
 
+    @property
+    def projects(self) -> frozenset[str]:
+        """The projects that have requested it, and those whose files it is made of."""
+        return self.model.owners | {project for project, _ in self.names}
+
+    def forget(self, project: str) -> bool:
+        """Drop a project's names and holds; return whether its content is left to no other project."""
+        self.holders = {each for each in self.holders if each[0] != project}
+        others = {each for each in self.names if each[0] != project}
+        if not others or project in self.model.owners:
+            return True
+        self.names = others
+        return False
+
     def requested_as(self, name: LiveModel) -> None:
         """Record a project and the name of this content there."""
         if len(self.names) >= _MAX_NAMES:

@@ -22,6 +22,7 @@ from tidemill_inference.engines.observed import ObservedEngine
 from tidemill_inference.engines.ports import Engine, Finish, LiveModel, LiveModels, ModelVersion, Piece
 from tidemill_inference.engines.remote import RemoteEngines
 from tidemill_inference.generation.domain.content import Message
+from tidemill_kit.erasure.steps import NotYet
 from tidemill_kit.models.artifacts import ArtifactCache
 
 if TYPE_CHECKING:
@@ -106,6 +107,31 @@ class LoadedEngines:
         if placed := self._memory.find(model):
             placed.holders.discard((project, holder))
             placed.last_used = time.monotonic()
+
+    @property
+    def projects(self) -> set[str]:
+        """The projects that have a model in this process, or connections of a remote one."""
+        return {*self._remote.projects, *(project for each in self._memory.engines for project in each.projects)}
+
+    async def forget(self, project: str) -> int:
+        """Unload what only this project has, or shares; return how much that was. What is in use stays until it is not.
+
+        Raises:
+            NotYet: some of it is in use, or loading.
+
+        """
+        clients = await self._remote.forget(project)
+        async with self._freeing_memory:
+            left = [each for each in self._memory.engines if project in each.projects and each.forget(project)]
+            unloaded = [each for each in left if each.idle]
+            self._memory.remove(unloaded)
+            await self._close(unloaded)
+        if self._options.before is not None:
+            await asyncio.to_thread(self._options.before.forget, project)
+        if len(unloaded) < len(left):
+            message = "a model of the project is in use, or loading"
+            raise NotYet(message)
+        return clients + len(unloaded)
 
     async def probe(self) -> None:
         """Report the progress of the first load: until one model is loaded, this process should get no requests.

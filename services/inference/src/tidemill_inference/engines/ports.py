@@ -35,6 +35,11 @@ class ModelVersion:
     base: "ModelVersion | None" = None
     owner: str = ""
 
+    @property
+    def owners(self) -> frozenset[str]:
+        """The projects that share it, or its base, with the one that asks."""
+        return frozenset({self.owner, self.base.owner if self.base else ""} - {""})
+
 
 LiveModel = tuple[str, str]
 """A project, and the `model@version` that one of its deployments serves or falls back to."""

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pydantic import SecretStr
 
+from tidemill_core.errors import TidemillError, isolated
 from tidemill_core.origins import AllowedHosts, Origin
 from tidemill_inference.engines.guarded_transport import GuardedTransport
 from tidemill_inference.engines.ports import RemoteModel
@@ -89,7 +90,7 @@ class RemoteEngines:
         except SecretMissing:
             await self._supersede(project, model)
             raise
-        digest = hashlib.sha256(secret.get_secret_value().encode()).hexdigest() if secret else ""
+        digest = _digest(secret) if secret else ""
         key = (project, model, digest)
         if key not in self._clients:  # the first one takes a second of imports
             await asyncio.to_thread(import_module, _CLIENT_LIBRARY)
@@ -106,6 +107,29 @@ class RemoteEngines:
             client.users -= 1
             if client.superseded and not client.users:
                 await client.engine.close()
+
+    @property
+    def projects(self) -> set[str]:
+        """The projects that have connections, in use or not."""
+        return {project for project, _, _ in self._clients}
+
+    async def forget(self, project: str) -> int:
+        """Let the clients of a project go, those in use at the end of their requests; return how many."""
+        return await self._removed([key for key in self._clients if key[0] == project])
+
+    async def recheck(self) -> None:
+        """Let the unused clients go whose key was deleted, or is another one now."""
+        for key in [each for each, client in self._clients.items() if each[2] and not client.users]:
+            project, model, digest = key
+            try:
+                with isolated():
+                    _, secret = await self._key(project, model)
+            except SecretMissing:
+                secret = None
+            except TidemillError:
+                continue  # known as soon as the store answers
+            if (_digest(secret) if secret else "") != digest:
+                await self._removed([key])
 
     async def close(self) -> None:
         """Close every connection."""
@@ -146,11 +170,16 @@ class RemoteEngines:
 
     async def _supersede(self, project: str, model: RemoteModel, *, by: str | None = None) -> None:
         """Let the clients with other keys of the model go; those in use at the end of their requests."""
-        for key in [each for each in self._clients if each[:2] == (project, model) and each[2] != by]:
-            client = self._clients.pop(key)
+        await self._removed([each for each in self._clients if each[:2] == (project, model) and each[2] != by])
+
+    async def _removed(self, keys: Sequence[_Key]) -> int:
+        """Let clients go; those in use at the end of their requests."""
+        removed = [client for key in keys if (client := self._clients.pop(key, None))]
+        for client in removed:
             client.superseded = True
             if not client.users:
                 await client.engine.close()
+        return len(removed)
 
     async def _let_go(self) -> None:
         """Close what was not used for longest and is not in use, beyond what may stay."""
@@ -158,3 +187,7 @@ class RemoteEngines:
         idle = [key for key, client in self._clients.items() if client.users == 0][: max(surplus, 0)]
         for client in [self._clients.pop(key) for key in idle]:
             await client.engine.close()
+
+
+def _digest(secret: SecretStr) -> str:
+    return hashlib.sha256(secret.get_secret_value().encode()).hexdigest()

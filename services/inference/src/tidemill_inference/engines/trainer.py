@@ -68,6 +68,16 @@ class TrainerModels:
                 raise
             return known.model
 
+    @property
+    def projects(self) -> set[str]:
+        """The projects whose models are known."""
+        return {each for (project, _), known in self._ready.items() for each in (project, *known.model.owners)}
+
+    async def forget(self, project: str) -> int:
+        """Forget a project's models, and those that it shares; return how many."""
+        theirs = [key for key, known in self._ready.items() if project in (key[0], *known.model.owners)]
+        return len([self._ready.pop(key) for key in theirs])
+
     async def _asked(self, caller: Caller, reference: str, *, field: str) -> ModelVersion:
         try:
             with acting_as(caller):

@@ -32,6 +32,7 @@ class EngineParts:
     """What runs models, and the registry that has them."""
 
     pool: LoadedEngines
+    remote: RemoteEngines
     models: TrainerModels
     warm_up: WarmUp
 
@@ -69,7 +70,8 @@ def wire_engines(  # noqa: PLR0913 - keyword-only, and each of another kind
         max_clients=settings.remote_clients,
     )
     cache = ArtifactCache(settings.data_dir, backend.bucket(settings.model_bucket))
-    pool = LoadedEngines(cache, RemoteEngines(keys, remote), live, options)
+    clients = RemoteEngines(keys, remote)
+    pool = LoadedEngines(cache, clients, live, options)
     backend.dependencies.append(Dependency(name="engine", probe=pool.probe, needed_to_start=False))
     models = TrainerModels(
         trainer,
@@ -77,4 +79,4 @@ def wire_engines(  # noqa: PLR0913 - keyword-only, and each of another kind
         recheck_s=settings.remote_recheck_s,
         shared=backend.shared(Shared.MODEL),
     )
-    return EngineParts(pool=pool, models=models, warm_up=WarmUp(models, pool, first=before.read))
+    return EngineParts(pool=pool, remote=clients, models=models, warm_up=WarmUp(models, pool, first=before.read))

@@ -1,14 +1,13 @@
 """Inferences as documents, and their retention."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from tidemill_core.application import ResourceKey
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.content import Passage
 from tidemill_inference.generation.domain.inference import Inference, Purpose, State
 from tidemill_inference.generation.messages import payload_of
-from tidemill_inference.generation.ports import KeptRecords
+from tidemill_inference.generation.ports import KeptRecords, OldRecords
 from tidemill_kit.mapping import DocumentCodec, Form, as_json
 from tidemill_kit.store.mongo import Collection, Document, translated
 
@@ -50,17 +49,17 @@ class MongoRecords:
                 async for each in self._deployments.find(_LIMITED, fields)
             ]
 
-    async def remove(self, kept: KeptRecords, *, before: datetime, limit: int) -> int:
-        """See `Records.remove`. The index of the deployment's list leads to the oldest."""
-        old: Document = {
-            "project": kept.deployment.project,
+    async def remove(self, old: OldRecords, *, limit: int) -> int:
+        """See `Records.remove`. The index of the list, of the deployment or of all, leads to the oldest."""
+        where: Document = {
+            "project": old.project,
             "deleted": False,
-            "state.deployment": kept.deployment.id,
-            "create_time": {"$lt": before},
+            "create_time": {"$lt": old.before},
             "outbox": [],
+            **({"state.deployment": old.deployment} if old.deployment else {}),
         }
         with translated():
-            cursor = self._inferences.find(old, {"_id": True}).sort([("create_time", 1), ("id", 1)])
+            cursor = self._inferences.find(where, {"_id": True}).sort([("create_time", 1), ("id", 1)])
             ids = [each["_id"] for each in await cursor.limit(limit).to_list(limit)]
             removed = await self._inferences.delete_many({"_id": {"$in": ids}, "outbox": []})
         return removed.deleted_count

@@ -1,8 +1,8 @@
 """Records of answers, the texts that they refer to, and rag's search."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from tidemill_core.application import Aggregates, Caller, ResourceKey
@@ -21,6 +21,27 @@ class KeptRecords:
     days: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OldRecords:
+    """The records of a project, or of one deployment, that are older."""
+
+    project: str
+    before: datetime
+    deployment: str = ""
+
+
+class Retained(Protocol):
+    """How long projects keep their answers, and what legal holds keep."""
+
+    def projects(self) -> Mapping[str, timedelta]:
+        """Return how long the projects keep answers that say so, whatever their deployments say."""
+        ...
+
+    def spares(self, project: str) -> bool:
+        """Return whether nothing of a project may be removed."""
+        ...
+
+
 class Records(Protocol):
     """The records of answers, for deleting old ones."""
 
@@ -28,8 +49,8 @@ class Records(Protocol):
         """Return the deployments of all projects, also deleted ones, whose records have a retention."""
         ...
 
-    async def remove(self, kept: KeptRecords, *, before: datetime, limit: int) -> int:
-        """Delete a batch of older records, oldest first, whose events are published; return how many."""
+    async def remove(self, old: OldRecords, *, limit: int) -> int:
+        """Delete a batch of them, oldest first, whose events are published; return how many."""
         ...
 
 

@@ -155,10 +155,16 @@ class SharedGenerations:
             if generation.listeners == 0:
                 await self._end(key, generation)
 
-    async def stop(self) -> None:
-        """End everything that still runs."""
-        for key, generation in list(self._running.items()):
-            await self._end(key, generation)
+    @property
+    def projects(self) -> set[str]:
+        """The projects of which answers are in progress."""
+        return {project for project, _ in self._running}
+
+    async def stop(self, project: str = "") -> int:
+        """End everything that still runs, or what runs of a project; return how much that was."""
+        ending = [each for each in self._running.items() if project in ("", each[0][0])]
+        await asyncio.gather(*(self._end(*each) for each in ending))
+        return len(ending)
 
     def _begin(
         self, key: tuple[str, str], digest: str, work: Callable[[Generation], Coroutine[Any, Any, Inference]]

@@ -25,6 +25,8 @@ from tidemill_inference.generation.show_prompt import ShowPrompt
 from tidemill_inference.prompts.ports import ReadPrompts, Templates
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.access.grants import Shared
+from tidemill_kit.access.retention import RetentionKind
+from tidemill_kit.erasure.retained import Retained
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.fair_share import Turns
@@ -37,6 +39,7 @@ class GenerationParts:
     answer: AnswerQuestion
     shadow: AnswerShadow
     servicer: GrpcInferenceService
+    erase_end_user: EraseEndUser
 
     async def start(self) -> None:
         """Begin nothing: answers come with questions."""
@@ -45,6 +48,15 @@ class GenerationParts:
         """Cancel what still runs; its records say so."""
         for answer in (self.answer, self.shadow.answer):
             await answer.generations.stop()
+
+    @property
+    def projects(self) -> set[str]:
+        """The projects of which answers are in progress."""
+        return self.answer.generations.projects | self.shadow.answer.generations.projects
+
+    async def forget(self, project: str) -> int:
+        """Cancel what still runs of a project; return how many answers that were."""
+        return sum([await each.generations.stop(project) for each in (self.answer, self.shadow.answer)])
 
 
 def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
@@ -103,6 +115,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
         answer=answer,
         shadow=AnswerShadow(answer=replace(answer, generations=shadows)),
         servicer=GrpcInferenceService(answer, reading, show_prompt, erase),
+        erase_end_user=erase,
     )
 
 
@@ -111,7 +124,11 @@ def wire_sweeps(
 ) -> Controller[SweepKey]:
     """Return the sweeps of records past their retention, and of outcomes that a process that died has left."""
     deployments, inferences = backend.database["deployments"], backend.database["inferences"]
-    records = ForgetRecords(records=backend.indexed(MongoRecords(deployments, inferences)), clock=SystemClock())
+    records = ForgetRecords(
+        records=backend.indexed(MongoRecords(deployments, inferences)),
+        retained=Retained(holds=backend.holds, retention=backend.retention, kind=RetentionKind.ANSWERS),
+        clock=SystemClock(),
+    )
     return sweep_controller(
         {"old_records": records, "ended_rollouts": forget_outcomes},
         leases=backend.leases("leases"),

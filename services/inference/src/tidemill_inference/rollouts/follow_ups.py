@@ -1,6 +1,7 @@
 """What follows an answer in a rollout: its outcome is recorded, and the candidate answers a copy."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 
 import structlog
 from prometheus_client import Counter
@@ -36,6 +37,20 @@ class FollowUps:
         live = answered.question.purpose is Purpose.LIVE
         if live and answered.chosen.shadowed and not answered.failed:
             _put(self._shadowing, answered, "shadow")
+
+    @property
+    def projects(self) -> set[str]:
+        """The projects of which answers wait."""
+        waiting = [each for queue in (self._recording, self._shadowing) for each in _kept(queue, lambda _: True)]
+        return {each.inference.project for each in waiting}
+
+    async def forget(self, project: str) -> int:
+        """Let go what waits of a project; return how much that was."""
+        gone = 0
+        for queue in (self._recording, self._shadowing):
+            waited = queue.qsize()
+            gone += waited - len(_kept(queue, lambda each: each.inference.project != project))
+        return gone
 
     async def run(self, shadow: Shadow) -> None:
         """Work until cancelled."""
@@ -77,6 +92,14 @@ class FollowUps:
                 _log.info("shadow_not_answered", inference=answered.inference.id, reason=error.reason)
             except Exception as error:  # noqa: BLE001 - a candidate that breaks is its own failure
                 _log.error("shadow_broken", inference=answered.inference.id, exc_info=error)
+
+
+def _kept(queue: asyncio.Queue[AnswerOutcome], stays: Callable[[AnswerOutcome], bool]) -> Sequence[AnswerOutcome]:
+    """Let go what does not stay, and return the rest, which waits in the same order."""
+    kept = [each for each in [queue.get_nowait() for _ in range(queue.qsize())] if stays(each)]
+    for each in kept:
+        queue.put_nowait(each)
+    return kept
 
 
 def _put(queue: asyncio.Queue[AnswerOutcome], answered: AnswerOutcome, what: str) -> None:
