@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from tidemill_core.application import Caller, Request
 from tidemill_core.errors import NotFound
@@ -12,6 +13,7 @@ from tidemill_ingest.documents.crud import DeleteCommand, DeleteDocument, ReadDo
 from tidemill_ingest.documents.domain.document import Document, TextUses
 from tidemill_ingest.documents.domain.submission import DocumentName, DocumentSpec, Submission, SubmissionChannel
 from tidemill_ingest.documents.domain.version import Prepared
+from tidemill_ingest.documents.erase_document import EraseDocument
 from tidemill_ingest.documents.events import Submissions
 from tidemill_ingest.documents.mongo import DOCUMENTS
 from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
@@ -75,6 +77,40 @@ class VersionTextsHere:
 
 
 @dataclass
+class ProjectsHere:
+    """Implements `projects.Projects`: what a test says."""
+
+    gone: set[str] = field(default_factory=set)
+    spared: set[str] = field(default_factory=set)
+    deleted_documents: dict[str, timedelta] = field(default_factory=dict)
+    quarantine: dict[str, timedelta] = field(default_factory=dict)
+
+    def deleted(self, project: str) -> bool:
+        return project in self.gone
+
+    def spares(self, project: str) -> bool:
+        return project in self.spared
+
+    def keeps_deleted_documents(self, project: str) -> timedelta | None:
+        return self.deleted_documents.get(project)
+
+    def keeps_quarantine(self, project: str) -> timedelta | None:
+        return self.quarantine.get(project)
+
+
+class RecordsHere:
+    """Implements `ports.Records` on the documents in memory."""
+
+    def __init__(self, documents: InMemoryAggregates[Document]) -> None:
+        self._documents = documents
+
+    async def remove_all(self, project: str) -> None:
+        for document in self._documents.all():
+            if document.project == project:
+                self._documents.remove(project, document.id)
+
+
+@dataclass
 class CursorHere:
     """Implements `ports.SweepCursor` for the holder of the lease, whose epoch is 1."""
 
@@ -96,6 +132,7 @@ class Ingest:
     clock: FixedClock = field(default_factory=FixedClock)
     objects: InMemoryObjects = field(default_factory=lambda: InMemoryObjects(QUARANTINE, EXCHANGE))
     outbox: OutboxHere = field(default_factory=OutboxHere)
+    projects: ProjectsHere = field(default_factory=ProjectsHere)
 
     def __post_init__(self) -> None:
         self.sources = InMemoryAggregates[Source](codec=SOURCES, missing=SourceNotFound, clock=self.clock)
@@ -117,6 +154,7 @@ class Ingest:
             texts=self.texts,
             clock=self.clock,
             limits=self.limits,
+            projects=self.projects,
         )
         self.delete = DeleteDocument(
             sources=self.sources,
@@ -126,9 +164,14 @@ class Ingest:
             texts=self.texts,
             clock=self.clock,
             limits=self.limits,
+            projects=self.projects,
         )
         self.reject = RejectSubmission(
-            documents=self.documents, preparation=self.preparation, clock=self.clock, limits=self.limits
+            documents=self.documents,
+            preparation=self.preparation,
+            clock=self.clock,
+            limits=self.limits,
+            projects=self.projects,
         )
         self.submissions = Submissions(
             find_source=KnownSources(events=self.events, clock=self.clock),
@@ -143,10 +186,19 @@ class Ingest:
             documents=self.documents,
             uses=VersionTextsHere(self.documents),
             texts=self.texts,
+            records=RecordsHere(self.documents),
             quarantine=self.quarantine,
             cursor=self.cursor,
             clock=self.clock,
             rules=SweepRules(),
+            projects=self.projects,
+        )
+        self.erase = EraseDocument(
+            documents=self.documents,
+            uses=VersionTextsHere(self.documents),
+            texts=self.texts,
+            clock=self.clock,
+            limits=self.limits,
         )
 
     async def with_source(self, source: Source | None = None) -> "Ingest":

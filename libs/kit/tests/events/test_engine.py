@@ -306,8 +306,11 @@ async def test_a_record_that_waits_while_its_project_is_deleted_has_no_effect_an
             harness.deleted.add("acme")
             return super().pop()
 
-    harness.raised = Failures([DependencyUnavailable("it is down", dependency="trainer")])
-    await harness.handle(line(0, 0))
+    errors = [DependencyUnavailable("it is down", dependency="trainer"), NotFound("its source is gone")]
+    for offset, error in enumerate(errors):
+        harness.deleted.clear()
+        harness.raised = Failures([error])
+        await harness.handle(line(offset, 0))
 
-    assert harness.effects.numbers == []
-    assert harness.reasons == []
+        assert harness.effects.numbers == []
+        assert harness.reasons == []

@@ -55,6 +55,10 @@ class InMemoryAggregates(MongoAggregates[A]):
         """Return every aggregate, tombstones too, in the order in which they were added."""
         return [self._decoded(document) for document in self._documents.all()]
 
+    def remove(self, project: str, aggregate_id: str) -> None:
+        """Remove one without a trace, as the erasure of its project does."""
+        self._documents.remove(document_id(project, aggregate_id))
+
     async def list(
         self, project: str, *, page: PageRequest, where: Mapping[str, str] | None = None, show_deleted: bool = False
     ) -> Page[A]:
@@ -115,6 +119,10 @@ class InMemoryCollection:
     def put(self, document: Document) -> None:
         """Insert or replace a document."""
         self._documents[document["_id"]] = encode(document)
+
+    def remove(self, key: str) -> None:
+        """Remove a document; removing nothing is no error."""
+        self._documents.pop(key, None)
 
     async def find_one(self, chosen: Document, fields: Mapping[str, bool]) -> Document | None:
         """Return the first document that matches."""

@@ -7,6 +7,8 @@ from tidemill_ingest.datasets.wiring import wire_datasets
 from tidemill_ingest.documents.mongo import DOCUMENTS, TOPIC
 from tidemill_ingest.documents.wiring import wire_documents
 from tidemill_ingest.errors import DocumentNotFound, SourceNotFound
+from tidemill_ingest.feature import erasures_of
+from tidemill_ingest.known_projects import KnownProjects
 from tidemill_ingest.processes import Processes
 from tidemill_ingest.settings import IngestSettings
 from tidemill_ingest.sources.known_sources import KnownSources
@@ -34,8 +36,9 @@ async def build_app(settings: IngestSettings) -> App:
     processes = Processes(
         workers=settings.preparation_workers, cpu_s=settings.preparation_cpu_s, wall_s=settings.preparation_wall_s
     )
+    projects = KnownProjects(backend)
     features = [
-        wire_sources(sources=sources, events=events),
+        wire_sources(backend, sources=sources, events=events),
         wire_documents(
             backend,
             settings,
@@ -43,12 +46,14 @@ async def build_app(settings: IngestSettings) -> App:
             find_source=find_source,
             documents=documents,
             processes=processes,
+            projects=projects,
         ),
-        wire_datasets(backend, settings, documents=documents, processes=processes),
+        wire_datasets(backend, settings, documents=documents, processes=processes, projects=projects),
     ]
     return backend.app(
         servicers=[each.servicer for each in features],
         consumers=[consumer for each in features for consumer in each.consumers],
         components=[component for each in features for component in each.components],
         workers=[worker for each in features for worker in each.workers],
+        erasures=erasures_of(features),
     )

@@ -15,10 +15,12 @@ AlreadyExists
 └── DatasetExists
 Conflict
 ├── DatasetChanged          it is not what the caller read
+├── DatasetBusy             a worker makes a version of it
 └── BatchAlreadyHandled     what a curation offered was worked on by another process meanwhile
 PreconditionFailed
 ├── KeyAmbiguous            several sources of the project have a document with this key
 ├── BatchUnusable           what a curation offered cannot be read; `reason` says why
+├── ProjectDeleted          what was submitted before came after the deletion of its project
 └── DifferenceTooLarge      two versions have more examples than one answer can compare
 PermissionDenied
 └── DocumentRestricted      it has readers, and the caller, who would write over it, is none
@@ -168,6 +170,15 @@ class DatasetChanged(Conflict):
     reason = "DATASET_CHANGED"
 
 
+class DatasetBusy(Conflict):
+    """A worker makes a version of it."""
+
+    reason = "DATASET_BUSY"
+
+    def __init__(self, dataset: str) -> None:
+        super().__init__(f"a worker makes a version of dataset {dataset}", dataset=dataset)
+
+
 class BatchAlreadyHandled(Conflict):
     """A version was made of it, or it was withheld, or a later holder of the lease works on it."""
 
@@ -203,3 +214,12 @@ class TooManyOffers(RateLimited):
     def __init__(self, dataset: str, *, limit: int) -> None:
         message = f"{limit} offers wait for dataset {dataset}, and no more may: offer it again later"
         super().__init__(message, retry_after_s=5, dataset=dataset, limit=limit)
+
+
+class ProjectDeleted(PreconditionFailed):
+    """The project was deleted while its submission was in work."""
+
+    reason = "PROJECT_DELETED"
+
+    def __init__(self, project: str) -> None:
+        super().__init__(f"project {project} was deleted: nothing more of it is stored")

@@ -14,6 +14,7 @@ from tidemill_ingest.datasets.crud import ManageDatasets
 from tidemill_ingest.datasets.domain.dataset import Dataset
 from tidemill_ingest.datasets.domain.division import Minimum
 from tidemill_ingest.datasets.domain.version import DatasetVersion
+from tidemill_ingest.datasets.erase_passages import ErasePassages
 from tidemill_ingest.datasets.erasures import Erasures
 from tidemill_ingest.datasets.events import Curations
 from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
@@ -87,6 +88,7 @@ class Datasets:
             common_from=COMMON_FROM,
             kept_versions=self.limits.kept_dataset_versions,
             clock=self.clock,
+            projects=self.ingest.projects,
         )
         self.sweeping = SweepDatasets(
             datasets=self.datasets,
@@ -94,7 +96,9 @@ class Datasets:
             clock=self.clock,
             deleted_after=timedelta(days=1),
             unreferenced_after=timedelta(days=1),
+            projects=self.ingest.projects,
         )
+        self.erasing = ErasePassages(datasets=self.datasets, parts=self.parts, leases=self.leases)
 
     async def publish(self, name: ResourceKey, publishing: PublishVersions | None = None) -> bool:
         """Do what a worker does that gets the lease, and return whether it was done."""

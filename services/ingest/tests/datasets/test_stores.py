@@ -10,7 +10,7 @@ import pytest
 from services.ingest.tests.conftest import NewBucket
 from services.ingest.tests.datasets.examples import batch_of, examples, lines, numbered, offer_of
 from services.ingest.tests.datasets.fakes import NAME, Datasets
-from services.ingest.tests.fakes import ACME
+from services.ingest.tests.fakes import ACME, ProjectsHere
 from services.ingest.tests.stores import datasets_in
 from tidemill_core.application import PageRequest, Request, ResourceKey, SystemClock
 from tidemill_core.errors import NotFound
@@ -173,6 +173,7 @@ async def test_two_workers_at_once_make_one_version_and_one_event_of_each_offer(
         common_from=5,
         kept_versions=9,
         clock=clock,
+        projects=ProjectsHere(),
     )
 
     async def work(owner: str) -> bool:

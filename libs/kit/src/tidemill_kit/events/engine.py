@@ -215,7 +215,8 @@ class Engine:
         except PartitionRevoked:
             raise
         except TidemillError as error:
-            return error
+            # No dead letter keeps what is erased: what the handler needed may be gone with its project.
+            return None if self._passes_over(event) else error
         except Exception as error:  # noqa: BLE001 - whatever a handler raises, the other events go on
             _log.error("event_handler_failed", exc_info=error)
             message = f"{type(error).__name__} in the handler, {retries.attempts} times; the service's log has more"

@@ -15,7 +15,7 @@ from tidemill_ingest.datasets.domain.example import CitedPassage, Example
 from tidemill_ingest.datasets.domain.parts import canonical, context_of, text_of
 from tidemill_ingest.datasets.domain.split import Split
 from tidemill_ingest.datasets.domain.version import Batch
-from tidemill_ingest.datasets.ports import StoredPart
+from tidemill_ingest.datasets.ports import LeftOfPart, StoredPart
 from tidemill_ingest.errors import BatchUnusable
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.listed_objects import ListedObjects
@@ -106,6 +106,19 @@ class DatasetParts:
         found = self._store.scan(self._bucket, prefix=f"{name.project}/{name.id}/")
         return [StoredPart(key=each.key, stored_at=each.modified_at) async for each in found]
 
+    async def datasets_of(self, project: str) -> Sequence[ResourceKey]:
+        """See `ports.Parts.datasets_of`."""
+        ids = {each.key.split("/", 2)[1]: None async for each in self._store.scan(self._bucket, prefix=f"{project}/")}
+        return [ResourceKey(project=project, id=each) for each in ids]
+
+    async def left_without(self, key: str, document_id: str) -> LeftOfPart | None:
+        """See `ports.Parts.left_without`."""
+        try:
+            data = await self._store.get(self._bucket, key)
+        except NotFound:
+            return None
+        return await asyncio.to_thread(_left_without, data, document_id) if document_id.encode() in data else None
+
     async def pending(self, token: str, /, *, without: frozenset[str]) -> Page[ResourceKey]:  # noqa: ARG002 - all are read
         """Return the datasets that have objects, for the sweep. Implements `controller.Pending`."""
         names: list[ResourceKey] = []
@@ -138,6 +151,20 @@ def examples_of(data: bytes) -> list[Example]:
             except TidemillError as error:
                 raise _invalid(number, error.message) from error
     return found
+
+
+def _left_without(data: bytes, document_id: str) -> LeftOfPart | None:
+    lines = [line for line in data.split(b"\n") if line.strip()]
+    left = [line for line in lines if not _shows(line, document_id)]
+    if len(left) == len(lines):
+        return None
+    return LeftOfPart(lines=b"".join(line + b"\n" for line in left), examples=len(left), erased=len(lines) - len(left))
+
+
+def _shows(line: bytes, document_id: str) -> bool:
+    if document_id.encode() not in line:
+        return False
+    return any(passage.get("document") == document_id for passage in json.loads(line).get("passages", ()))
 
 
 def _example(line: bytes) -> Example:

@@ -23,6 +23,15 @@ class StoredPart:
     stored_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOfPart:
+    """The JSON lines of a part without some of its examples, and how many those were."""
+
+    lines: bytes
+    examples: int
+    erased: int
+
+
 class Batches(Protocol):
     """What curations offer, in feedback's exchange bucket."""
 
@@ -75,6 +84,14 @@ class Parts(Protocol):
 
     async def of_dataset(self, name: ResourceKey) -> Sequence[StoredPart]:
         """Return the objects of one dataset."""
+        ...
+
+    async def datasets_of(self, project: str) -> Sequence[ResourceKey]:
+        """Return the datasets of a project that have objects."""
+        ...
+
+    async def left_without(self, key: str, document_id: str) -> LeftOfPart | None:
+        """Return what is left of an object without the examples that show a document; None where none does."""
         ...
 
 

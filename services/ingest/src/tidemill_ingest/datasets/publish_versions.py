@@ -14,7 +14,8 @@ from tidemill_ingest.datasets.domain.split import Split
 from tidemill_ingest.datasets.domain.version import ExampleBatchOffer, Part, Statistics, VersionDraft
 from tidemill_ingest.datasets.erasures import Erasures
 from tidemill_ingest.datasets.ports import Batches, Datasets, ExampleMasking, Groups, Parts
-from tidemill_ingest.errors import BatchAlreadyHandled, BatchUnusable, DatasetNotFound
+from tidemill_ingest.errors import BatchAlreadyHandled, BatchUnusable, DatasetNotFound, ProjectDeleted
+from tidemill_ingest.projects import Projects, require_project
 
 PARTS_OVERLAP = "PARTS_OVERLAP"
 
@@ -50,6 +51,7 @@ class PublishVersions:
     """So many different questions make an answer a common one; see `divide`."""
     kept_versions: int
     clock: Clock
+    projects: Projects
 
     async def __call__(self, name: ResourceKey, *, epoch: int) -> Requeue | None:
         """Finish every offer under a lease with this epoch; `Requeue` where a later worker was here."""
@@ -59,7 +61,7 @@ class PublishVersions:
                 dataset = await self._finish(name, dataset, dataset.offers[0], epoch)
         except BatchAlreadyHandled:
             return Requeue()
-        except DatasetNotFound:
+        except (DatasetNotFound, ProjectDeleted):
             return None
         return None
 
@@ -83,6 +85,7 @@ class PublishVersions:
         for but_by in (offer.id, ""):
             split = await self._split(name, examples, held_out_debt, but_by=but_by)
             made = await asyncio.to_thread(self._made, name, dataset, examples, erased, split, offered=len(offered))
+            require_project(self.projects, name.project)
             if await self.groups.assign(name, made.division.split.added_to(split), offer=offer.id):
                 break
         assert made is not None  # noqa: S101 - it was decided at least once
@@ -132,6 +135,7 @@ class PublishVersions:
         self, name: ResourceKey, offer: ExampleBatchOffer, made: _Made, *, held_out_debt: int, epoch: int
     ) -> Dataset:
         division = made.division
+        require_project(self.projects, name.project)
         draft = VersionDraft(
             digest=made.digest,
             train=Part(object=await self.parts.put_part(name, made.train), examples=len(division.train)),

@@ -8,6 +8,7 @@ from tidemill_core.application import Clock, Request, ResourceKey
 from tidemill_ingest.datasets.domain.dataset import Dataset
 from tidemill_ingest.datasets.ports import Datasets, Parts, StoredPart
 from tidemill_ingest.errors import DatasetNotFound
+from tidemill_ingest.projects import Projects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +26,12 @@ class SweepDatasets:
     """How long the versions of a deleted dataset stay readable."""
     unreferenced_after: timedelta
     """Longer than any version takes from its first put to its save."""
+    projects: Projects
 
     async def __call__(self, name: ResourceKey, *, epoch: int) -> int:
         """Go once through the objects of a dataset, under a lease with this epoch, and return how many went."""
+        if self.projects.spares(name.project):
+            return 0
         now = self.clock.now()
         stored = await self.parts.of_dataset(name)
         dataset = await self._current(name, now)

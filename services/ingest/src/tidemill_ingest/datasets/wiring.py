@@ -6,6 +6,7 @@ from tidemill.ingest.v1.dataset_service_pb2_grpc import add_DatasetServiceServic
 from tidemill_core.application import ResourceKey, SystemClock
 from tidemill_ingest.datasets.crud import ManageDatasets
 from tidemill_ingest.datasets.domain.division import Minimum
+from tidemill_ingest.datasets.erase_passages import ErasePassages
 from tidemill_ingest.datasets.erasures import Erasures
 from tidemill_ingest.datasets.events import Curations
 from tidemill_ingest.datasets.grpc import DatasetServicer
@@ -19,17 +20,23 @@ from tidemill_ingest.datasets.read_versions import ReadVersions
 from tidemill_ingest.datasets.reconcile import sweep_controller
 from tidemill_ingest.datasets.sweep import SweepDatasets
 from tidemill_ingest.documents.ports import Documents
-from tidemill_ingest.errors import DatasetNotFound
+from tidemill_ingest.errors import DatasetBusy, DatasetNotFound
 from tidemill_ingest.feature import Wired
 from tidemill_ingest.processes import Processes
+from tidemill_ingest.projects import Projects
 from tidemill_ingest.settings import IngestSettings
 from tidemill_kit.access.grants import Shared
+from tidemill_kit.erasure.documents import documents as documents_step
+from tidemill_kit.erasure.objects import objects as objects_step
+from tidemill_kit.erasure.steps import NotYet, Scope, Step, Steps, Target
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Leases
 
 
-def wire_datasets(backend: Backend, settings: IngestSettings, *, documents: Documents, processes: Processes) -> Wired:
+def wire_datasets(
+    backend: Backend, settings: IngestSettings, *, documents: Documents, processes: Processes, projects: Projects
+) -> Wired:
     """Put DatasetService, the consumer of curations, the making of versions and the sweep together."""
     clock, limits, leases = SystemClock(), settings.limits, backend.leases("dataset_leases")
     datasets = backend.aggregates(
@@ -53,6 +60,7 @@ def wire_datasets(backend: Backend, settings: IngestSettings, *, documents: Docu
         minimum=Minimum(train=settings.dataset_min_train, held_out=settings.dataset_min_held_out),
         kept_versions=limits.kept_dataset_versions,
         clock=clock,
+        projects=projects,
     )
     controller = _controller(backend, settings, publish, leases)
     offering = OfferExamples(datasets=datasets, batches=batches, limits=limits, clock=clock, enqueue=controller.enqueue)
@@ -63,8 +71,26 @@ def wire_datasets(backend: Backend, settings: IngestSettings, *, documents: Docu
     return Wired(
         servicer=(add_DatasetServiceServicer_to_server, servicer),
         consumers=[Curations(offering=offering).subscription(settings.curation_topics)],
-        workers=[controller, _sweep(settings, datasets, parts, leases)],
+        workers=[controller, _sweep(settings, datasets, parts, leases, projects)],
+        erasures=_erasures(backend, settings, ErasePassages(datasets=datasets, parts=parts, leases=leases)),
     )
+
+
+def _erasures(backend: Backend, settings: IngestSettings, passages: ErasePassages) -> Steps:
+    async def examples(target: Target) -> int:
+        try:
+            return await passages(target.project, target.subject)
+        except DatasetBusy as error:
+            raise NotYet(error.message) from error
+
+    return {
+        Scope.PROJECT: [
+            documents_step("datasets", backend.database["datasets"]),
+            documents_step("dataset groups", backend.database["dataset_groups"]),
+            objects_step("dataset parts", backend.objects, settings.datasets_bucket),
+        ],
+        Scope.DOCUMENT: [Step(kind="dataset examples", erase=examples)],
+    }
 
 
 def _controller(
@@ -81,7 +107,7 @@ def _controller(
 
 
 def _sweep(
-    settings: IngestSettings, datasets: Datasets, parts: DatasetParts, leases: Leases
+    settings: IngestSettings, datasets: Datasets, parts: DatasetParts, leases: Leases, projects: Projects
 ) -> Controller[ResourceKey]:
     sweep = SweepDatasets(
         datasets=datasets,
@@ -89,6 +115,7 @@ def _sweep(
         clock=SystemClock(),
         deleted_after=timedelta(hours=settings.dataset_hours),
         unreferenced_after=timedelta(hours=settings.garbage_after_hours),
+        projects=projects,
     )
     poll_interval = timedelta(seconds=settings.sweep_poll_interval_s)
     return sweep_controller(sweep, pending=parts.pending, leases=leases, poll_interval=poll_interval)

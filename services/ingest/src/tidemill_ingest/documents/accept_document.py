@@ -19,8 +19,9 @@ from tidemill_ingest.documents.domain.submission import (
 from tidemill_ingest.documents.domain.version import Prepared
 from tidemill_ingest.documents.ports import Documents, Preparation, Quarantine, Texts
 from tidemill_ingest.documents.saving import preview, save_once, stored_or
-from tidemill_ingest.errors import DocumentNotFound, DocumentRestricted
+from tidemill_ingest.errors import DocumentNotFound, DocumentRestricted, ProjectDeleted
 from tidemill_ingest.limits import Limits
+from tidemill_ingest.projects import Projects, require_project
 from tidemill_ingest.sources.domain import Source
 from tidemill_ingest.sources.ports import Sources
 
@@ -65,6 +66,7 @@ class AcceptDocument:
     texts: Texts
     clock: Clock
     limits: Limits
+    projects: Projects
 
     async def __call__(self, caller: Caller, command: AcceptCommand) -> Document:
         """Return the document as it is then.
@@ -75,6 +77,7 @@ class AcceptDocument:
             DocumentNotFound: it must exist and does not.
             DocumentRestricted: another document has the key, which the caller does not read.
             Conflict: it changed since the etag.
+            ProjectDeleted: the project was deleted meanwhile.
 
         """
         spec = command.spec
@@ -107,11 +110,16 @@ class AcceptDocument:
         is_new: bool,
     ) -> Document:
         project = fresh.project
-        async with self.quarantine.hold(project, command.content):
+        async with self.quarantine.hold(project, fresh.id, command.content):
             prepared = await self._prepared(project, source, command)
+            require_project(self.projects, project)
             ref = await self.texts.put(project, fresh.id, prepared, submission_id=command.submission.id)
             change = self._change(caller, command, facts, (prepared, ref))
-            document = await self._save(caller, fresh, change, command, is_new=is_new)
+            try:
+                document = await self._save(caller, fresh, change, command, is_new=is_new)
+            except ProjectDeleted:
+                await self.texts.delete([ref.key])
+                raise
             if ref.key in document.texts.given_up:
                 # The same request again, after an erasure: it must not bring the text back.
                 await self.texts.delete([ref.key])
@@ -126,6 +134,7 @@ class AcceptDocument:
         now, writer = self.clock.now(), caller.subject if caller.credential else ""
 
         def change(document: Document) -> None:
+            require_project(self.projects, document.project)
             _check(caller, document, command)
             if why := document.reason_to_ignore(facts):
                 document.ignore(facts, command.submission, why=why, now=now)

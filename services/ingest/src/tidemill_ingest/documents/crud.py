@@ -14,6 +14,7 @@ from tidemill_ingest.documents.ports import Documents, Outbox, Preparation, Text
 from tidemill_ingest.documents.saving import preview, save_once, stored_or
 from tidemill_ingest.errors import DocumentNotFound, KeyAmbiguous, TextGone, VersionNotFound
 from tidemill_ingest.limits import Limits
+from tidemill_ingest.projects import Projects, require_project
 from tidemill_ingest.sources.domain import Source
 from tidemill_ingest.sources.ports import Sources
 
@@ -177,6 +178,7 @@ class DeleteDocument:
     texts: Texts
     clock: Clock
     limits: Limits
+    projects: Projects
 
     async def __call__(self, caller: Caller, command: DeleteCommand) -> Document:
         """Return the tombstone.
@@ -185,6 +187,7 @@ class DeleteDocument:
             InvalidInput: a field breaks its rule.
             SourceNotFound, DocumentNotFound: the caller's project has no such thing.
             Conflict: it changed since the etag.
+            ProjectDeleted: the project was deleted meanwhile.
 
         """
         self._check(command)
@@ -213,6 +216,7 @@ class DeleteDocument:
         now, deleter = self.clock.now(), caller.subject if caller.credential else ""
 
         def change(document: Document) -> None:
+            require_project(self.projects, document.project)
             is_new = document.state is DocumentState.NEW
             if (is_new and not command.unknown_too) or not document.readable_by(caller):
                 raise DocumentNotFound(str(command.name))

@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 
-from tidemill_ingest.documents.domain.document import Document, Rejection, TextUse, TextUses
+from tidemill_ingest.documents.domain.document import Document, DocumentState, Rejection, TextUse, TextUses
 from tidemill_ingest.documents.domain.version import Text, Version
 from tidemill_ingest.documents.messages import payload_of
 from tidemill_ingest.documents.ports import SWEEP
+from tidemill_kit.erasure.documents import erase_documents, ids_of
 from tidemill_kit.mapping import DocumentCodec, Form, as_pairs
 from tidemill_kit.store.mongo import Collection, document_id, translated
 
 TOPIC = "tidemill.ingest.document.v1"
-_TEXT_FIELDS = {"id": 1, "state.source": 1} | {
+_TEXT_FIELDS = {"id": 1, "state.source": 1, "state.state": 1} | {
     f"state.versions.{name}": 1 for name in ("object.key", "text", "superseded_at")
 }
 
@@ -58,9 +59,22 @@ class MongoVersionTexts:
                     TextUse(version["object"]["key"], Text(version["text"]), version.get("superseded_at"))
                     for version in each["state"].get("versions", [])
                 ),
+                deleted=each["state"]["state"] == DocumentState.DELETED.value,
             )
             for each in found
         }
+
+
+class MongoRecords:
+    """Implements `ports.Records`."""
+
+    def __init__(self, documents: Collection) -> None:
+        self._documents = documents
+
+    async def remove_all(self, project: str) -> None:
+        """See `Records.remove_all`."""
+        while await erase_documents(self._documents, ids_of(project)):
+            pass
 
 
 class MongoSweepCursor:

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
@@ -25,16 +25,16 @@ _SHORT = 32 * 1024
 
 
 class ObjectStoreQuarantine:
-    """Implements `ports.Quarantine`: key `<project>/<uuid4>`, nothing of the document in it."""
+    """Implements `ports.Quarantine`: key `<project>/<document>/<uuid4>`."""
 
     def __init__(self, store: ListedObjects, bucket: str) -> None:
         self._store = store
         self._bucket = bucket
 
     @asynccontextmanager
-    async def hold(self, project: str, content: bytes) -> AsyncIterator[None]:
+    async def hold(self, project: str, document_id: str, content: bytes) -> AsyncIterator[None]:
         """See `ports.Quarantine.hold`."""
-        key = f"{project}/{uuid.uuid4()}"
+        key = f"{project}/{document_id}/{uuid.uuid4()}"
         try:
             with QUARANTINE.time():
                 await self._store.put(self._bucket, key, content, media_type="application/octet-stream")
@@ -43,11 +43,12 @@ class ObjectStoreQuarantine:
             # Also when the caller went away: a cancelled RPC must not leave its bytes behind.
             await asyncio.shield(self._delete(key))
 
-    async def sweep(self, *, older_than: datetime) -> int:
+    async def sweep(self, older_than: Callable[[str], datetime | None]) -> int:
         """See `ports.Quarantine.sweep`."""
         expired = 0
         async for each in self._store.scan(self._bucket):
-            if each.modified_at < older_than:
+            before = older_than(each.key.partition("/")[0])
+            if before is not None and each.modified_at < before:
                 await self._store.delete(self._bucket, each.key)
                 expired += 1
         return expired

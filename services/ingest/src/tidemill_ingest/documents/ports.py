@@ -1,6 +1,6 @@
 """What documents need from outside."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -36,12 +36,12 @@ class Preparation(Protocol):
 class Quarantine(Protocol):
     """The one place, besides the submission topics, where unmasked bytes are stored: private and expiring."""
 
-    def hold(self, project: str, content: bytes) -> AbstractAsyncContextManager[None]:
+    def hold(self, project: str, document_id: str, content: bytes) -> AbstractAsyncContextManager[None]:
         """Store the bytes, and delete them when the block ends; what a crash leaves is swept."""
         ...
 
-    async def sweep(self, *, older_than: datetime) -> int:
-        """Delete what is older, and return how many objects that were."""
+    async def sweep(self, older_than: Callable[[str], datetime | None]) -> int:
+        """Delete what is older than its project says, None keeping all, and return how many objects that were."""
         ...
 
 
@@ -87,6 +87,14 @@ class VersionTexts(Protocol):
 
     async def of(self, project: str, document_ids: Sequence[str]) -> Mapping[str, TextUses]:
         """Return it for those that there are, tombstones too."""
+        ...
+
+
+class Records(Protocol):
+    """The documents as they are stored, for what goes without a trace."""
+
+    async def remove_all(self, project: str) -> None:
+        """Remove every document of a deleted project."""
         ...
 
 

@@ -8,6 +8,7 @@ from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.documents.domain.submission import Submission, key_violations
 from tidemill_ingest.documents.ports import Documents, Preparation
 from tidemill_ingest.limits import Limits
+from tidemill_ingest.projects import Projects, require_project
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +31,14 @@ class RejectSubmission:
     preparation: Preparation
     clock: Clock
     limits: Limits
+    projects: Projects
 
     async def __call__(self, caller: Caller, command: RejectCommand) -> Document:
         """Return the document that remembers the rejection.
 
         Raises:
             InvalidInput: the key itself cannot be stored.
+            ProjectDeleted: the project was deleted meanwhile.
 
         """
         if violations := [*key_violations(command.key, self.limits)]:
@@ -46,6 +49,7 @@ class RejectSubmission:
         now = self.clock.now()
 
         def change(document: Document) -> None:
+            require_project(self.projects, document.project)
             document.keep = fresh.keep
             document.reject(command.submission, reason=command.reason, message=message, now=now)
 

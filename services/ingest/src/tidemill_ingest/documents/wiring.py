@@ -9,11 +9,12 @@ from tidemill_core.application import SystemClock
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_ingest.documents.accept_document import AcceptDocument
 from tidemill_ingest.documents.crud import DeleteDocument, ReadDocuments
+from tidemill_ingest.documents.erase_document import EraseDocument
 from tidemill_ingest.documents.events import Submissions
 from tidemill_ingest.documents.grpc import DocumentServicer
-from tidemill_ingest.documents.mongo import MongoOutbox, MongoSweepCursor, MongoVersionTexts
+from tidemill_ingest.documents.mongo import MongoOutbox, MongoRecords, MongoSweepCursor, MongoVersionTexts
 from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
-from tidemill_ingest.documents.ports import Documents, Quarantine, SweepKey, SweepRules, Texts
+from tidemill_ingest.documents.ports import Documents, SweepKey, SweepRules
 from tidemill_ingest.documents.preparation import ProcessPreparation
 from tidemill_ingest.documents.reconcile import sweep_controller
 from tidemill_ingest.documents.reject_submission import RejectSubmission
@@ -21,8 +22,12 @@ from tidemill_ingest.documents.sweep import Sweep
 from tidemill_ingest.documents.uploads import Uploads
 from tidemill_ingest.feature import Wired
 from tidemill_ingest.processes import Processes
+from tidemill_ingest.projects import Projects
 from tidemill_ingest.settings import IngestSettings
 from tidemill_ingest.sources.ports import FindSource, Sources
+from tidemill_kit.erasure.documents import documents as documents_step
+from tidemill_kit.erasure.objects import objects as objects_step
+from tidemill_kit.erasure.steps import Scope, Step, Steps, Target
 from tidemill_kit.grpc.uploads import UploadPlaces
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
@@ -38,6 +43,7 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
     find_source: FindSource,
     documents: Documents,
     processes: Processes,
+    projects: Projects,
 ) -> Wired:
     """Put DocumentService, the consumer of submissions and the sweep together."""
     clock, limits = SystemClock(), settings.limits
@@ -55,6 +61,7 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
         texts=texts,
         clock=clock,
         limits=limits,
+        projects=projects,
     )
     delete = DeleteDocument(
         sources=sources,
@@ -64,45 +71,73 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
         texts=texts,
         clock=clock,
         limits=limits,
+        projects=projects,
     )
-    reject = RejectSubmission(documents=documents, preparation=preparation, clock=clock, limits=limits)
+    reject = RejectSubmission(
+        documents=documents, preparation=preparation, clock=clock, limits=limits, projects=projects
+    )
     submissions = Submissions(find_source=find_source, accept=accept, delete=delete, reject=reject, limits=limits)
     uploads = Uploads(limits=limits, places=UploadPlaces(settings.patience))
     servicer = DocumentServicer(accept=accept, delete=delete, reading=reading, uploads=uploads)
-    sweep = _sweep(backend, settings, sources=sources, documents=documents, texts=texts, quarantine=quarantine)
+    uses = MongoVersionTexts(backend.database["documents"])
+    sweep = Sweep(
+        sources=sources,
+        documents=documents,
+        uses=uses,
+        cursor=MongoSweepCursor(backend.database["sweep"]),
+        texts=texts,
+        records=MongoRecords(backend.database["documents"]),
+        quarantine=quarantine,
+        clock=clock,
+        rules=_sweep_rules(settings),
+        projects=projects,
+    )
+    erase = EraseDocument(documents=documents, uses=uses, texts=texts, clock=clock, limits=limits)
     topics = settings.submission_topics
     verify = backend.submission_check(topics, tolerance_s=settings.submission_tolerance_s)
     return Wired(
         servicer=(add_DocumentServiceServicer_to_server, servicer),
         consumers=[submissions.subscription(topics, verify=verify)],
         components=[preparation],
-        workers=[sweep],
+        workers=[_sweep_controller(backend, settings, sweep)],
+        erasures=_erasures(backend, settings, erase),
     )
 
 
-def _sweep(  # noqa: PLR0913 - the stores that it goes through
-    backend: Backend,
-    settings: IngestSettings,
-    *,
-    sources: Sources,
-    documents: Documents,
-    texts: Texts,
-    quarantine: Quarantine,
-) -> Controller[SweepKey]:
-    sweep = Sweep(
-        sources=sources,
-        documents=documents,
-        uses=MongoVersionTexts(backend.database["documents"]),
-        cursor=MongoSweepCursor(backend.database["sweep"]),
-        texts=texts,
-        quarantine=quarantine,
-        clock=SystemClock(),
-        rules=SweepRules(
-            unreferenced_after=timedelta(hours=settings.garbage_after_hours),
-            quarantine_after=timedelta(hours=settings.quarantine_hours),
-            documents=settings.sweep_documents,
-        ),
+def _erasures(backend: Backend, settings: IngestSettings, erase: EraseDocument) -> Steps:
+    async def record(target: Target) -> int:
+        return await erase.record(target.project, target.subject)
+
+    async def stored_texts(target: Target) -> int:
+        return await erase.stored_texts(target.project, target.subject)
+
+    def below_document(target: Target) -> str:
+        return f"{target.project}/{target.subject}/"
+
+    quarantined, quarantine = "quarantined submissions", settings.quarantine_bucket
+    return {
+        Scope.PROJECT: [
+            documents_step("documents", backend.database["documents"]),
+            objects_step(quarantined, backend.objects, quarantine),
+            objects_step("document texts", backend.objects, settings.exchange_bucket),
+        ],
+        Scope.DOCUMENT: [
+            Step(kind="documents", erase=record),
+            objects_step(quarantined, backend.objects, quarantine, below=below_document),
+            Step(kind="document texts", erase=stored_texts),
+        ],
+    }
+
+
+def _sweep_rules(settings: IngestSettings) -> SweepRules:
+    return SweepRules(
+        unreferenced_after=timedelta(hours=settings.garbage_after_hours),
+        quarantine_after=timedelta(hours=settings.quarantine_hours),
+        documents=settings.sweep_documents,
     )
+
+
+def _sweep_controller(backend: Backend, settings: IngestSettings, sweep: Sweep) -> Controller[SweepKey]:
     return sweep_controller(
         sweep,
         leases=backend.leases("sweep", removable=False),

@@ -8,6 +8,8 @@ from tidemill_ingest.sources.event_bindings import BindEvents
 from tidemill_ingest.sources.grpc import SourceServicer
 from tidemill_ingest.sources.mongo import EVENT_BINDINGS, BindingNotFound
 from tidemill_ingest.sources.ports import Sources
+from tidemill_kit.erasure.documents import documents
+from tidemill_kit.erasure.steps import Scope
 from tidemill_kit.service.backend import Backend
 
 
@@ -17,7 +19,8 @@ def bind_events(backend: Backend, sources: Sources) -> BindEvents:
     return BindEvents(sources=sources, bindings=bindings, clock=SystemClock())
 
 
-def wire_sources(*, sources: Sources, events: BindEvents) -> Wired:
+def wire_sources(backend: Backend, *, sources: Sources, events: BindEvents) -> Wired:
     """Put SourceService together."""
     servicer = SourceServicer(ManageSources(sources=sources, events=events))
-    return Wired(servicer=(add_SourceServiceServicer_to_server, servicer))
+    of_project = [documents(name.replace("_", " "), backend.database[name]) for name in ("sources", "event_bindings")]
+    return Wired(servicer=(add_SourceServiceServicer_to_server, servicer), erasures={Scope.PROJECT: of_project})

@@ -322,7 +322,7 @@ class SubmissionRef(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     door: _builtins.str
-    """Output only. The channel: "grpc", "upload" or "kafka"."""
+    """Output only. The channel: "grpc", "upload" or "kafka"; "erasure" where one was requested at monitor."""
     source: _builtins.str
     """Output only. Its ce_source; empty for gRPC."""
     id: _builtins.str

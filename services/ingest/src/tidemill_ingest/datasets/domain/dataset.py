@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
@@ -10,7 +10,7 @@ from tidemill_core.aggregate import Aggregate, ObjectRef
 from tidemill_core.errors import Violation
 from tidemill_core.resources import label_violations, refuse, slug_violations
 from tidemill_ingest.datasets.domain.events import DatasetVersionPublished, DatasetVersionWithheld
-from tidemill_ingest.datasets.domain.version import DatasetVersion, ExampleBatchOffer, VersionDraft
+from tidemill_ingest.datasets.domain.version import DatasetVersion, ExampleBatchOffer, Part, VersionDraft
 from tidemill_ingest.errors import BatchAlreadyHandled, DatasetExists, DatasetNotFound, TooManyOffers
 from tidemill_ingest.limits import MAX_LABELS
 
@@ -207,6 +207,16 @@ class Dataset(Aggregate):
         """Give up the versions of a dataset that was deleted so long ago."""
         if self.is_past(deleted_before=deleted_before):
             self.versions = ()
+
+    def rewrite(self, key: str, part: Part, *, epoch: int) -> None:
+        """Let every version that has the object `key` as a part have another one, of which examples were erased.
+
+        Raises:
+            BatchAlreadyHandled: a later worker was here.
+
+        """
+        self.claim(epoch)
+        self.versions = tuple(replace(each, draft=each.draft.rewritten(key, part)) for each in self.versions)
 
     def kept_keys(self) -> frozenset[str]:
         """Return the keys of the objects that are needed."""

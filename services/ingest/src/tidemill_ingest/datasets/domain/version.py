@@ -1,6 +1,6 @@
 """One immutable set of examples with its train and held-out part."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tidemill_core.aggregate import ObjectRef
@@ -61,10 +61,17 @@ class VersionDraft:
     held_out: Part
     statistics: Statistics
 
+    def rewritten(self, key: str, part: Part) -> "VersionDraft":
+        """Return it with another part where the object `key` was one; its content hash stays what was published."""
+        train, held_out = (part if each.object.key == key else each for each in (self.train, self.held_out))
+        gone = self.train.examples + self.held_out.examples - train.examples - held_out.examples
+        statistics = replace(self.statistics, erased=self.statistics.erased + gone)
+        return replace(self, train=train, held_out=held_out, statistics=statistics)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetVersion:
-    """Never changes once it is published."""
+    """Never changes once it is published, except that examples are erased."""
 
     dataset: str
     number: int

@@ -81,6 +81,16 @@ class SubmissionFacts:
     masking: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetainedSince:
+    """What retention keeps; None keeps everything."""
+
+    superseded: datetime | None = None
+    """The texts of versions that were superseded at this time or later."""
+    deleted: datetime | None = None
+    """The texts of documents that were deleted at this time or later."""
+
+
 @dataclass(frozen=True, slots=True)
 class TextUse:
     """What a version says of the object with its text, without the version."""
@@ -89,22 +99,27 @@ class TextUse:
     text: Text
     superseded_at: datetime | None
 
-    def is_past(self, superseded_before: datetime) -> bool:
-        """Return whether the retention of a text that is kept has ended."""
-        gone = self.superseded_at is not None and self.superseded_at < superseded_before
-        return gone and self.text is Text.KEPT
-
 
 @dataclass(frozen=True, slots=True)
 class TextUses:
-    """What a document's versions say of their texts."""
+    """What a document's versions say of their texts, oldest first."""
 
     source: str
     uses: tuple[TextUse, ...]
+    deleted: bool = False
 
-    def has_expired(self, *, superseded_before: datetime) -> bool:
+    def has_expired(self, since: RetainedSince) -> bool:
         """Return whether there are texts whose retention has ended."""
-        return any(use.is_past(superseded_before) for use in self.uses)
+        return any(self.is_past(use, since) for use in self.uses)
+
+    def is_past(self, use: TextUse, since: RetainedSince) -> bool:
+        """Return whether the retention of a text that is kept has ended."""
+        gone = _is_before(use.superseded_at, since.superseded) or _is_before(self._deleted_at, since.deleted)
+        return gone and use.text is Text.KEPT
+
+    @property
+    def _deleted_at(self) -> datetime | None:
+        return self.uses[-1].superseded_at if self.deleted and self.uses else None
 
     @property
     def kept(self) -> frozenset[str]:
@@ -115,6 +130,14 @@ class TextUses:
     def given_up(self) -> frozenset[str]:
         """The object keys that no kept version needs, but one whose text is gone had."""
         return frozenset(use.key for use in self.uses if use.text is not Text.KEPT) - self.kept
+
+
+_WITH_WORDS = frozenset({DocumentStep.REJECTED, DocumentStep.DELETED})
+"""Steps whose message has words of a submission."""
+
+
+def _is_before(time: datetime | None, since: datetime | None) -> bool:
+    return time is not None and since is not None and time < since
 
 
 @dataclass(slots=True, kw_only=True)
@@ -294,18 +317,32 @@ class Document(Aggregate):
         why = "an event with this id was handled before: a later change needs an id of its own"
         self._record_ignored(submission, why=why, now=now)
 
-    def expire(self, *, superseded_before: datetime) -> None:
+    def expire(self, since: RetainedSince) -> None:
         """Give up the text of versions whose retention ended."""
+        uses = self.texts
         self.versions = tuple(
-            version.without_text(Text.EXPIRED) if use.is_past(superseded_before) else version
-            for version, use in zip(self.versions, self.texts.uses, strict=True)
+            version.without_text(Text.EXPIRED) if uses.is_past(use, since) else version
+            for version, use in zip(self.versions, uses.uses, strict=True)
         )
+
+    @property
+    def says_something(self) -> bool:
+        """Return whether anything is left that `erase` removes."""
+        stated = any(step.message and step.happened in _WITH_WORDS for step in self.steps)
+        kept = any(version.text is not Text.ERASED for version in self.versions)
+        return self.state is not DocumentState.DELETED or kept or stated or self.last_rejection is not None
+
+    def erase(self, submission: Submission, *, now: datetime) -> None:
+        """Leave a tombstone that says nothing of what people wrote: neither texts nor the words of reasons."""
+        self.delete(submission, revision=0, erase=True, reason="", now=now)
+        self.last_rejection = None
+        self.steps = tuple(replace(step, message="") if step.happened in _WITH_WORDS else step for step in self.steps)
 
     @property
     def texts(self) -> TextUses:
         """What the versions say of their texts."""
         uses = (TextUse(each.object.key, each.text, each.superseded_at) for each in self.versions)
-        return TextUses(self.source, tuple(uses))
+        return TextUses(self.source, tuple(uses), deleted=self.state is DocumentState.DELETED)
 
     def _erase(self, which: Callable[[Version], bool]) -> bool:
         """Give up the text of the versions, but for a current one that stays; say whether there was any."""

@@ -38,6 +38,8 @@ class SubmissionChannel(Enum):
     GRPC = "grpc"
     UPLOAD = "upload"
     KAFKA = "kafka"
+    ERASURE = "erasure"
+    """Nothing was submitted: an erasure was requested at monitor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

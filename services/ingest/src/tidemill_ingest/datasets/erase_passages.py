@@ -1,0 +1,85 @@
+"""Erase what examples show of a document, in every version of every dataset."""
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from tidemill_core.application import Request, ResourceKey
+from tidemill_ingest.datasets.domain.version import Part
+from tidemill_ingest.datasets.ports import Datasets, Parts
+from tidemill_ingest.errors import DatasetBusy, DatasetNotFound
+
+_BATCH_SIZE = 50
+
+
+class Held(Protocol):
+    """The lease of a dataset."""
+
+    @property
+    def epoch(self) -> int:
+        """Shuts out those who held it before."""
+        ...
+
+
+class DatasetLeases(Protocol):
+    """The leases of those that work on datasets."""
+
+    def held(self, job_id: str, /) -> AbstractAsyncContextManager[Held | None]:
+        """Hold one while the body runs; yields None if another holds it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasePassages:
+    """Writes the parts anew without the examples that show the document, and deletes what they were.
+
+    Goes by what lies in the bucket, so that objects that a kill left without a version are found too. The versions
+    keep their numbers and content hashes. A dataset's lease is held meanwhile: a worker could publish what was erased.
+    """
+
+    datasets: Datasets
+    parts: Parts
+    leases: DatasetLeases
+
+    async def __call__(self, project: str, document_id: str) -> int:
+        """Erase a bounded number of examples, and return how many; 0 where none is left.
+
+        Raises:
+            DatasetBusy: a worker makes a version of a dataset that shows the document.
+
+        """
+        erased = 0
+        for name in await self.parts.datasets_of(project):
+            stored = [each.key for each in await self.parts.of_dataset(name)]
+            shows = [key for key in stored if await self.parts.left_without(key, document_id) is not None]
+            if not shows:
+                continue
+            async with self.leases.held(name.key) as lease:
+                if lease is None:
+                    raise DatasetBusy(name.id)
+                for key in shows:
+                    erased += await self._erase(name, key, document_id, lease.epoch)
+            if erased >= _BATCH_SIZE:
+                break
+        return erased
+
+    async def _erase(self, name: ResourceKey, key: str, document_id: str, epoch: int) -> int:
+        left = await self.parts.left_without(key, document_id)
+        if left is None:
+            return 0
+        if await self._is_needed(name, key):
+            part = Part(object=await self.parts.put_part(name, left.lines), examples=left.examples)
+            await self.datasets.update(
+                name.project,
+                name.id,
+                lambda dataset: dataset.rewrite(key, part, epoch=epoch),
+                request=Request.internal(),
+            )
+        await self.parts.delete([key])
+        return left.erased
+
+    async def _is_needed(self, name: ResourceKey, key: str) -> bool:
+        try:
+            return key in (await self.datasets.get(name.project, name.id)).kept_keys()
+        except DatasetNotFound:
+            return False

@@ -1,0 +1,31 @@
+"""What the topic of revocations says of projects."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tidemill_kit.access.retention import RetentionKind
+from tidemill_kit.service.backend import Backend
+
+
+@dataclass(frozen=True, slots=True)
+class KnownProjects:
+    """Implements `projects.Projects`. Without issuers no project is deleted, nothing is held, and settings decide."""
+
+    backend: Backend
+
+    def deleted(self, project: str) -> bool:
+        """See `Projects.deleted`."""
+        access = self.backend.access
+        return access is not None and access.revocations.deleted(project)
+
+    def spares(self, project: str) -> bool:
+        """See `Projects.spares`."""
+        return self.backend.holds.spares(project)
+
+    def keeps_deleted_documents(self, project: str) -> timedelta | None:
+        """See `Projects.keeps_deleted_documents`."""
+        return self.backend.retention.of(project, RetentionKind.DELETED_DOCUMENTS)
+
+    def keeps_quarantine(self, project: str) -> timedelta | None:
+        """See `Projects.keeps_quarantine`."""
+        return self.backend.retention.of(project, RetentionKind.QUARANTINE)
