@@ -6,13 +6,15 @@ InvalidInput
 NotFound
 ├── CollectionNotFound
 └── IndexNotFound
+Conflict
+└── IndexBusy               a worker has not finished with an index version that is to be erased
 PreconditionFailed
 └── IndexNotReady           the first index version has not listed its documents yet
 """
 
 from collections.abc import Sequence
 
-from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed, Violation
+from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound, PreconditionFailed, Violation
 
 
 class CollectionNotFound(NotFound):
@@ -43,6 +45,19 @@ class IndexNotFound(NotFound):
         numbers = ", ".join(map(str, existing)) or "none"
         super().__init__(
             f"collection {collection_id} has no index version {index}: existing: {numbers}",
+            collection=collection_id,
+            index=index,
+        )
+
+
+class IndexBusy(Conflict):
+    """A worker indexes into it."""
+
+    reason = "INDEX_BUSY"
+
+    def __init__(self, collection_id: str, index: int) -> None:
+        super().__init__(
+            f"index version {index} of collection {collection_id} is being worked on: try again in a moment",
             collection=collection_id,
             index=index,
         )

@@ -1,142 +1,102 @@
-"""A deleted project keeps no passage, also of what was created while its tokens were still accepted."""
+"""Of a deleted project and of an erased document no passage is left."""
 
-from datetime import timedelta
+from pathlib import Path
 
 import pytest
-from google.protobuf.json_format import MessageToJson
 
 from services.rag.tests.fakes import ADA, Rag, spec, write
-from tidemill.monitor.v1 import access_events_pb2
-from tidemill_core.application import Caller, PageRequest
-from tidemill_kit.events.cloudevents import CloudEvent, to_headers
-from tidemill_kit.events.engine import Engine
-from tidemill_kit.events.records import OutgoingRecord
+from tidemill_core.application import Caller, Request
+from tidemill_core.resources import list_all
 from tidemill_rag.collections.domain import IndexRef
-from tidemill_rag.collections.erase_project import REFUSED_WITHIN, EraseProject
-from tidemill_rag.collections.events import access
+from tidemill_rag.collections.erase_project import EraseProject
+from tidemill_rag.errors import IndexBusy
+from tidemill_rag.indexing.erase_document import EraseDocument
+from tidemill_testkit.erasure import stored_by
 
 BOB = Caller(project="globex", subject="user:bob")
+FIRST = IndexRef(project=ADA.project, collection="handbook", number=1)
 
 
-class Pauses:
-    """Lets time pass instead of waiting, and creates a collection meanwhile where a test needs one."""
-
-    def __init__(self, rag: Rag, *, late: str = "") -> None:
-        self._rag = rag
-        self._late = late
-        self.seconds: list[float] = []
-
-    async def __call__(self, seconds: float) -> None:
-        self.seconds.append(seconds)
-        self._rag.clock.advance(timedelta(seconds=seconds))
-        if self._late:
-            await self._rag.crud.create(ADA, spec(self._late), write("late"))
+def erase(rag: Rag) -> EraseProject:
+    return EraseProject(
+        collections=rag.collections, ledger=rag.ledger, vectors=rag.vectors, exclusive=rag.leases, clock=rag.clock
+    )
 
 
-def erase(rag: Rag, pauses: Pauses) -> EraseProject:
-    return EraseProject(collections=rag.collections, clock=rag.clock, enqueue=rag.enqueued.append, pause=pauses)
+async def tombstones(rag: Rag, project: str) -> dict[str, bool]:
+    return {each.id: each.deleted async for each in list_all(rag.collections, project, show_deleted=True)}
 
 
-async def names(rag: Rag, project: str) -> list[str]:
-    return [each.id for each in (await rag.collections.list(project, page=PageRequest())).items]
-
-
-async def test_a_deleted_project_loses_its_collections_and_all_that_is_stored_of_them() -> None:
+@pytest.fixture
+async def rag() -> Rag:
     rag = Rag()
     rag.ingest.put("walk", "os.walk walks a directory tree")
+    rag.ingest.put("open", "open opens a file")
     await rag.handbook()
+    return rag
+
+
+async def test_a_deleted_project_loses_the_vectors_and_the_ledgers_of_its_collections(rag: Rag) -> None:
     await rag.crud.create(BOB, spec("handbook"), write("bob"))
-    assert rag.ledger.stored
+    before = await rag.vectors.count(FIRST.key)
+    assert before > 0
 
-    rag.enqueued.clear()
-    await erase(rag, Pauses(rag))(ADA, revoke_time=rag.clock.now() - timedelta(hours=1))
-    assert rag.enqueued == [IndexRef(project=ADA.project, collection="handbook", number=1)]
-    rag.clock.advance(timedelta(hours=1))
-    await rag.reconcile(IndexRef(project=ADA.project, collection="handbook", number=1), epoch=9)
-
-    assert await names(rag, ADA.project) == []
-    assert await names(rag, "globex") == ["handbook"]
+    assert await erase(rag)(ADA) == before
+    assert FIRST.key not in rag.vectors.points
     assert {ref.project for ref, _ in rag.ledger.stored} <= {"globex"}
-    assert f"{ADA.project}/handbook/1" not in rag.vectors.points
+    assert await tombstones(rag, ADA.project) == {"handbook": True}
+    assert await tombstones(rag, "globex") == {"handbook": False}
+    assert await erase(rag)(ADA) == 0
 
 
-async def test_a_collection_created_while_tokens_were_still_accepted_is_deleted_too() -> None:
-    rag = Rag()
-    pauses = Pauses(rag, late="late")
+async def test_what_a_worker_indexes_into_is_not_erased_before_it_has_finished(rag: Rag) -> None:
+    async with rag.leases.held(FIRST.key):
+        with pytest.raises(IndexBusy):
+            await erase(rag)(ADA)
+        assert await rag.vectors.count(FIRST.key) > 0
+        assert await tombstones(rag, ADA.project) == {"handbook": True}  # so that it begins nothing new
 
-    await erase(rag, pauses)(ADA, revoke_time=rag.clock.now() + REFUSED_WITHIN)
-
-    assert pauses.seconds == [10]
-    assert await names(rag, ADA.project) == []
-    assert IndexRef(project=ADA.project, collection="late", number=1) in rag.enqueued
-
-
-async def test_a_wrong_clock_delays_the_other_events_by_seconds_only() -> None:
-    rag = Rag()
-    pauses = Pauses(rag)
-
-    await erase(rag, pauses)(ADA, revoke_time=rag.clock.now() + timedelta(days=1))
-
-    assert pauses.seconds == [15]
+    assert await erase(rag)(ADA) > 0
+    assert FIRST.key not in rag.vectors.points
 
 
-class Letters:
-    """Keeps what would be dead letters."""
+async def test_retired_index_versions_are_erased_too(rag: Rag) -> None:
+    await rag.collections.update(
+        ADA.project, "handbook", lambda each: each.rebuild("words@1", now=rag.clock.now()), request=Request.internal()
+    )
+    second = IndexRef(project=ADA.project, collection="handbook", number=2)
+    await rag.vectors.create(second.key, dimensions=512)
 
-    def __init__(self) -> None:
-        self.records: list[OutgoingRecord] = []
+    await erase(rag)(ADA)
 
-    async def publish(self, record: OutgoingRecord) -> None:
-        self.records.append(record)
+    assert rag.vectors.points == {}
 
 
-class Revoked:
-    """A record as monitor publishes it."""
+async def test_an_erased_document_has_no_passage_in_any_index_version(rag: Rag) -> None:
+    passages = await rag.vectors.ids(FIRST.key, ["walk", "open"])
+    retired = IndexRef(project=ADA.project, collection="handbook", number=1)
+    await rag.collections.update(
+        ADA.project, "handbook", lambda each: each.delete(now=rag.clock.now()), request=Request.internal()
+    )
+    erase_document = EraseDocument(collections=rag.collections, vectors=rag.vectors)
 
-    topic = "tidemill.monitor.access.v1"
-    partition = 0
-    timestamp = 0
-    key: bytes | None = None
+    assert await erase_document(ADA, "walk") == len(passages["walk"]) > 0
+    assert await erase_document(ADA, "walk") == 0
+    assert await rag.vectors.ids(retired.key, ["walk", "open"]) == {"open": passages["open"]}
 
-    def __init__(self, rag: Rag, kind: str, *, project: str, id: str) -> None:  # noqa: A002 - the contract's name
-        body = access_events_pb2.CredentialsRevoked(
-            kind=access_events_pb2.CredentialKind.Value(kind), project=project, id=id, seq=4
+
+async def test_everything_that_rag_stores_is_erased_or_kept_for_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = await stored_by("rag", tmp_path, monkeypatch)
+
+    assert (
+        stored.not_covered(
+            kept={
+                "store_holds": "names of folders, and who holds them",
+                "bucket:ingest_bucket": "ingest's",
+                "bucket:trainer_bucket": "trainer's",
+            }
         )
-        body.revoke_time.FromDatetime(rag.clock.now() - timedelta(hours=1))
-        data = MessageToJson(body, preserving_proto_field_name=True, always_print_fields_with_no_presence=True).encode()
-        event = CloudEvent(
-            id=f"{kind}-{id}",
-            source="/tidemill/monitor",
-            type="tidemill.monitor.access.credentials_revoked.v1",
-            subject=project,
-            project=project,
-            time=rag.clock.now(),
-            data=data,
-            content_type="application/json",
-            seq=4,
-            traceparent="",
-            extensions={},
-        )
-        self.offset = 0
-        self.value: bytes | None = data
-        self.headers = to_headers(event)
-
-
-@pytest.mark.parametrize(
-    ("kind", "revoked", "left"),
-    [
-        ("CREDENTIAL_KIND_PROJECT", ADA.project, []),
-        ("CREDENTIAL_KIND_SUBJECT", "user:ada", ["handbook"]),
-        ("CREDENTIAL_KIND_KEY", ADA.project, ["handbook"]),
-    ],
-)
-async def test_only_the_revocation_of_a_project_deletes_anything(kind: str, revoked: str, left: list[str]) -> None:
-    rag, letters = Rag(), Letters()
-    await rag.handbook()
-
-    engine = Engine(access(erase(rag, Pauses(rag))), dead_letters=letters)
-    for _ in range(2):  # also when it comes again
-        assert await engine.take([Revoked(rag, kind, project=ADA.project, id=revoked)]).wait(10)
-
-    assert letters.records == []
-    assert await names(rag, ADA.project) == left
+        == set()
+    )

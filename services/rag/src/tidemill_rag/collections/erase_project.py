@@ -1,50 +1,63 @@
-"""Delete the collections of a deleted project, with all their passages."""
+"""Erase the passages of all collections of a project."""
 
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
 
 from tidemill_core.application import Caller, Clock, Request
 from tidemill_core.errors import NotFound
 from tidemill_core.resources import list_all
-from tidemill_rag.collections.ports import Collections, Enqueue
-
-REFUSED_WITHIN: Final = timedelta(seconds=5)
-"""Time until every service refuses the tokens of a deleted project."""
-_MAX_PAUSE: Final = timedelta(seconds=15)
-"""Longest wait for that; a clock of another machine may be wrong."""
+from tidemill_rag.collections.domain import Collection, IndexRef
+from tidemill_rag.collections.ports import Collections, Exclusive
+from tidemill_rag.errors import IndexBusy
+from tidemill_rag.indexing.ports import Ledger
+from tidemill_rag.vectors.ports import VectorStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EraseProject:
-    """Emits CollectionDeleted. The controller of index versions deletes the passages and the ledger. Idempotent.
+    """Deletes the vectors and the ledger of every index version, while no worker indexes into it. Idempotent.
 
-    Collections are deleted again once no service accepts the project's tokens: one may have been created meanwhile.
+    Each collection is deleted first, so that no worker begins again. The collections themselves stay, as tombstones:
+    they name what may still be there.
     """
 
     collections: Collections
+    ledger: Ledger
+    vectors: VectorStore
+    exclusive: Exclusive
     clock: Clock
-    enqueue: Enqueue
-    pause: Callable[[float], Awaitable[None]]
 
-    async def __call__(self, caller: Caller, *, revoke_time: datetime) -> None:
-        """Delete everything of the caller's project, whose tokens were revoked at `revoke_time`."""
-        await self._delete_all(caller.project)
-        left = min(revoke_time + REFUSED_WITHIN - self.clock.now(), _MAX_PAUSE)
-        if left > timedelta(0):
-            await self.pause(left.total_seconds())
-            await self._delete_all(caller.project)
+    async def __call__(self, caller: Caller) -> int:
+        """Return how many passages were there; 0 when nothing is left.
 
-    async def _delete_all(self, project: str) -> None:
-        async for collection in list_all(self.collections, project):
-            with suppress(NotFound):  # deleted meanwhile
-                deleted = await self.collections.update(
-                    project,
-                    collection.id,
-                    lambda stored: stored.delete(now=self.clock.now()),
-                    request=Request.internal(),
-                )
-                for index in deleted.indexes:
-                    self.enqueue(deleted.ref(index.number))
+        Raises:
+            IndexBusy: a worker has not finished with an index version yet.
+
+        """
+        erased = 0
+        async for collection in list_all(self.collections, caller.project, show_deleted=True):
+            deleted = await self._deleted(collection)
+            for index in deleted.indexes:
+                erased += await self._drop(deleted.ref(index.number))
+        return erased
+
+    async def _deleted(self, collection: Collection) -> Collection:
+        if collection.deleted:
+            return collection
+        try:
+            return await self.collections.update(
+                collection.project,
+                collection.id,
+                lambda stored: stored.delete(now=self.clock.now()),
+                request=Request.internal(),
+            )
+        except NotFound:  # deleted meanwhile: the next call finds it so
+            return collection
+
+    async def _drop(self, ref: IndexRef) -> int:
+        async with self.exclusive.held(ref.key) as lease:
+            if lease is None:
+                raise IndexBusy(ref.collection, ref.number)
+            passages = await self.vectors.count(ref.key)
+            await self.vectors.drop(ref.key)
+            await self.ledger.drop(ref)
+            return passages

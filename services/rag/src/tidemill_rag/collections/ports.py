@@ -1,6 +1,8 @@
 """Ports of collections."""
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 from tidemill_core.application import Aggregates, PageRequest
 from tidemill_rag.collections.domain import Collection, IndexRef
@@ -9,6 +11,14 @@ from tidemill_rag.errors import CollectionNotFound
 Collections = Aggregates[Collection]
 Enqueue = Callable[[IndexRef], None]
 """Enqueues an index version for reconciliation."""
+
+
+class Exclusive(Protocol):
+    """The leases that workers index under."""
+
+    def held(self, job_id: str) -> AbstractAsyncContextManager[object | None]:
+        """Hold the lease while the body runs; yields None if a worker holds it."""
+        ...
 
 
 async def found(collections: Collections, project: str, collection_id: str) -> Collection:

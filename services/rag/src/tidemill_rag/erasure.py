@@ -1,0 +1,67 @@
+"""What rag erases of a deleted project and of a document. Of end users it has nothing: queries are not stored."""
+
+from collections.abc import Awaitable, Callable
+
+from tidemill_core.application import Caller, SystemClock
+from tidemill_kit.erasure.documents import documents
+from tidemill_kit.erasure.folders import folders, sweep_folders
+from tidemill_kit.erasure.steps import NotYet, Scope, Step, Steps, Target
+from tidemill_kit.service.backend import Backend
+from tidemill_kit.workers.worker import Worker
+from tidemill_rag.collections.erase_project import EraseProject
+from tidemill_rag.collections.ports import Collections, Exclusive
+from tidemill_rag.errors import IndexBusy
+from tidemill_rag.indexing.erase_document import EraseDocument
+from tidemill_rag.indexing.ports import Ledger
+from tidemill_rag.settings import RagSettings
+from tidemill_rag.vectors.ports import VectorStore
+
+
+def steps(  # noqa: PLR0913 - what it erases
+    settings: RagSettings,
+    backend: Backend,
+    *,
+    collections: Collections,
+    ledger: Ledger,
+    vectors: VectorStore,
+    exclusive: Exclusive,
+) -> Steps:
+    """Return the steps by scope. Vectors and rows go first, because the collections name them."""
+    project = EraseProject(
+        collections=collections, ledger=ledger, vectors=vectors, exclusive=exclusive, clock=SystemClock()
+    )
+    document = EraseDocument(collections=collections, vectors=vectors)
+    return {
+        Scope.PROJECT: [
+            Step(kind="passages", erase=_passages(project), covers=("folder:data_dir",)),
+            documents("index_rows", backend.database["ledger"]),
+            documents("index_counts", backend.database["ledger_counts"]),
+            documents("collections", backend.database["collections"]),
+            folders("models", settings.data_dir / "models"),
+        ],
+        Scope.DOCUMENT: [Step(kind="passages", erase=lambda target: document(_caller(target), target.subject))],
+    }
+
+
+def folder_sweep(settings: RagSettings, backend: Backend) -> list[Worker]:
+    """Return what removes the models of deleted projects from the disks of other machines."""
+    access = backend.access
+    if access is None:
+        return []
+    roots = [settings.data_dir / "models"]
+    deleted, spares = access.revocations.deleted, access.holds.spares
+    return [Worker("deleted_models", lambda: sweep_folders(roots, deleted=deleted, spares=spares))]
+
+
+def _passages(erase: EraseProject) -> Callable[[Target], Awaitable[int]]:
+    async def passages(target: Target) -> int:
+        try:
+            return await erase(_caller(target))
+        except IndexBusy as error:
+            raise NotYet(error.message) from error
+
+    return passages
+
+
+def _caller(target: Target) -> Caller:
+    return Caller.of_service(target.project, "rag")
