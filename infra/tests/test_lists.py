@@ -20,6 +20,7 @@ FILTERS = {
     "inference/generation/read_inferences.py": [{"deployment"}],
     "ingest/datasets/crud.py": [{"state"}],
     "ingest/documents/crud.py": [{"source"}, {"state"}, {"source", "state"}],
+    "monitor/holds/crud.py": [{"state"}],
     "trainer/training/runs.py": [{"plan"}],
     "trainer/training/start_runs_for_dataset_version.py": [{"dataset"}],
 }

@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING
 
 from tidemill.monitor.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
 from tidemill.monitor.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
+from tidemill.monitor.v1.erasure_service_pb2_grpc import add_ErasureServiceServicer_to_server
+from tidemill.monitor.v1.hold_service_pb2_grpc import add_HoldServiceServicer_to_server
 from tidemill.monitor.v1.lineage_service_pb2_grpc import add_LineageServiceServicer_to_server
+from tidemill.monitor.v1.retention_service_pb2_grpc import add_RetentionServiceServicer_to_server
 from tidemill_core.application import SystemClock
 from tidemill_kit.http.rpc import HttpRpcs, rpc_application
 from tidemill_kit.http.server import server_of
@@ -13,13 +16,17 @@ from tidemill_kit.service.app import App, Worker
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Leases
-from tidemill_monitor.access.wiring import wire_access
+from tidemill_monitor.access.deleted_projects import DeletedProjects
+from tidemill_monitor.access.wiring import projects_of, wire_access
 from tidemill_monitor.audit.wiring import wire_audit
+from tidemill_monitor.erasure import erasure_steps
+from tidemill_monitor.erasures.wiring import wire_erasures
 from tidemill_monitor.examples.events import examples
 from tidemill_monitor.examples.exchange import ExchangeExamples
 from tidemill_monitor.examples.link_examples import LinkExamples
 from tidemill_monitor.examples.mongo import MongoBatches, pending_batches
 from tidemill_monitor.examples.request_batch import RequestBatch
+from tidemill_monitor.holds.wiring import wire_holds
 from tidemill_monitor.lineage.events import lineage
 from tidemill_monitor.lineage.grpc import GrpcLineageService
 from tidemill_monitor.lineage.maintenance import GraphMaintenance
@@ -29,6 +36,7 @@ from tidemill_monitor.lineage.read_lineage import LineageLimits, ReadLineage
 from tidemill_monitor.lineage.read_timeline import ReadTimeline
 from tidemill_monitor.lineage.record_event import RecordEvent
 from tidemill_monitor.lineage.sweep_inferences import SweepInferences
+from tidemill_monitor.retention.wiring import wire_retention
 from tidemill_monitor.settings import MonitorSettings
 from tidemill_monitor.usage.count_event import CountEvent
 from tidemill_monitor.usage.events import usage
@@ -57,11 +65,18 @@ async def build_app(settings: MonitorSettings) -> App:
         poll_interval=timedelta(seconds=settings.batch_poll_interval_s),
     )
     maintenance = _maintenance(settings, graph, backend.leases("leases", removable=False))
-    access, audit = wire_access(settings, backend), wire_audit(settings, backend)
+    audit, holds, projects = wire_audit(settings, backend), wire_holds(settings, backend), projects_of(backend)
+    deleted = DeletedProjects(projects=projects)
+    erasures = wire_erasures(settings, backend, holds=holds.crud, projects=deleted)
+    access = wire_access(settings, backend, projects=projects, holds=holds.crud, erase=erasures.erase_project)
+    steps = erasure_steps(backend, graph=graph, projects=deleted, holds=holds.crud, grants=access.resource_grants)
     servicers: Sequence[Registration] = [
         (add_LineageServiceServicer_to_server, _servicer(settings, graph)),
         (add_AccessServiceServicer_to_server, access.servicer),
         (add_AuditServiceServicer_to_server, audit.servicer),
+        (add_ErasureServiceServicer_to_server, erasures.servicer),
+        (add_HoldServiceServicer_to_server, holds.servicer),
+        (add_RetentionServiceServicer_to_server, wire_retention(settings, backend)),
     ]
     rpcs = HttpRpcs(servicers, settings, admission=backend.admission, access=backend.access, audit=backend.audit)
     http = rpc_application(rpcs, settings, dependencies=backend.dependencies, routes=access.http.routes())
@@ -72,8 +87,10 @@ async def build_app(settings: MonitorSettings) -> App:
             examples(RequestBatch(batches=batches, enqueue=controller.enqueue)),
             usage(CountEvent(max_projects=settings.metric_projects)),
             audit.consumer,
+            erasures.consumer,
         ],
-        workers=[controller, Worker("graph_maintenance", maintenance.run), audit.worker],
+        workers=[controller, Worker("graph_maintenance", maintenance.run), audit.worker, *erasures.workers],
+        erasures=steps,
         servers=[server_of(http, settings)] if settings.http_port else [],
     )
 

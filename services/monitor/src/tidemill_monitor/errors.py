@@ -8,7 +8,9 @@ NotFound
 ├── NothingKnown
 ├── DeploymentUnknown
 ├── RolloutUnknown
-└── ProjectNotFound, MemberNotFound, ServiceAccountNotFound, ApiKeyNotFound, RoleNotFound, GrantNotFound
+├── ProjectNotFound, MemberNotFound, ServiceAccountNotFound, ApiKeyNotFound, RoleNotFound, GrantNotFound
+├── ErasureNotFound, HoldNotFound
+└── CertificateMissing
 AlreadyExists
 └── MemberExists
 PreconditionFailed
@@ -18,15 +20,20 @@ PreconditionFailed
 ├── RoleInUse
 ├── TokenTooLarge
 ├── IssuingNotConfigured
-└── LoginNotConfigured
+├── LoginNotConfigured
+├── UnderLegalHold
+├── ErasureNotCompleted
+└── CertificateChanged
 PermissionDenied
 ├── NotAMember
 ├── GivesMoreThanHeld
-└── HoldsMore
+├── HoldsMore
+└── ReleaseByCreator
 """
 
 from collections.abc import Iterable, Sequence
 
+from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import (
     AlreadyExists,
     InvalidInput,
@@ -140,6 +147,37 @@ class RoleNotFound(_AccessNotFound):
     reason, noun = "ROLE_NOT_FOUND", "role"
 
 
+class ErasureNotFound(_AccessNotFound):
+    """The project has no such erasure."""
+
+    reason, noun = "ERASURE_NOT_FOUND", "erasure"
+
+
+class HoldNotFound(_AccessNotFound):
+    """The project has no such legal hold."""
+
+    reason, noun = "HOLD_NOT_FOUND", "legal hold"
+
+
+class RetentionNotFound(_AccessNotFound):
+    """The project has set none of this kind."""
+
+    reason, noun = "RETENTION_NOT_FOUND", "retention"
+
+
+class CertificateMissing(NotFound):
+    """The object of a certificate is gone."""
+
+    reason = "CERTIFICATE_MISSING"
+
+    def __init__(self, erasure: str, ref: ObjectRef) -> None:
+        message = (
+            f"the certificate of erasure {erasure} is no longer at {ref.bucket}/{ref.key}: its sha256 {ref.sha256} "
+            "stands in the audit records; restore the object from a backup"
+        )
+        super().__init__(message, id=erasure, sha256=ref.sha256)
+
+
 class RoleUnknown(InvalidInput):
     """A member or an account is given a role that there is not."""
 
@@ -239,6 +277,38 @@ class LoginNotConfigured(PreconditionFailed):
         )
 
 
+class UnderLegalHold(PreconditionFailed):
+    """What is to be erased is evidence."""
+
+    reason = "LEGAL_HOLD"
+
+    def __init__(self, hold: str) -> None:
+        super().__init__(f"legal hold {hold} covers what is to be erased: it has to be released first", hold=hold)
+
+
+class ErasureNotCompleted(PreconditionFailed):
+    """There is no certificate yet."""
+
+    reason = "ERASURE_NOT_COMPLETED"
+
+    def __init__(self, erasure: str, *, awaited: Sequence[str]) -> None:
+        awaits = f"{', '.join(awaited)} have not reported" if awaited else "its certificate is being made"
+        super().__init__(f"erasure {erasure} is not completed: {awaits}; try again later", id=erasure)
+
+
+class CertificateChanged(PreconditionFailed):
+    """The object of a certificate is another one than was stored."""
+
+    reason = "CERTIFICATE_CHANGED"
+
+    def __init__(self, erasure: str, ref: ObjectRef) -> None:
+        message = (
+            f"the certificate of erasure {erasure} at {ref.bucket}/{ref.key} was changed: its sha256 is not "
+            f"{ref.sha256}, which stands in the audit records; restore the object from a backup"
+        )
+        super().__init__(message, id=erasure, sha256=ref.sha256)
+
+
 class NotAMember(PermissionDenied):
     """The person has no role in the project, or there is none of this name: which of both is not said."""
 
@@ -265,3 +335,12 @@ class HoldsMore(PermissionDenied):
 
     def __init__(self, *, what: str) -> None:
         super().__init__(f"what you change {what}, and your own credential does not: ask an admin of the project")
+
+
+class ReleaseByCreator(PermissionDenied):
+    """One person alone would decide that evidence may go."""
+
+    reason = "RELEASE_BY_CREATOR"
+
+    def __init__(self, hold: str) -> None:
+        super().__init__(f"you created legal hold {hold}: another admin of the project has to release it", id=hold)

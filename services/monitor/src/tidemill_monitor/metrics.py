@@ -13,3 +13,4 @@ VERDICTS = Counter("tidemill_loop_verdicts", "Evaluations that came to a verdict
 NODES = Gauge("tidemill_lineage_nodes", "Things in the history, by kind.", ["kind"])
 FORGOTTEN = Counter("tidemill_lineage_forgotten", "Answers that were forgotten because of their age.")
 AUDIT_RECORDS = Counter("tidemill_audit_chained", "Records appended to audit chains, by kind.", ["kind"])
+ERASURES_OVERDUE = Gauge("tidemill_erasures_overdue", "Erasures that are not completed in time, and not held.")

@@ -65,6 +65,18 @@ class MonitorSettings(RpcHttpSettings):
     """The interval of anchoring the ends of audit chains."""
     audit_days: int = Field(default=0, ge=0, le=36_500)
     """Days after which audit records are deleted, up to an anchor; 0 keeps them. More than topics keep events (30)."""
+    certificate_bucket: str = "tidemill-monitor-certificates"
+    """The bucket of the certificates of erasures. Lock its objects against deletion where the store can."""
+    certificate_poll_interval_s: float = Field(default=30.0, gt=0)
+    """Resync interval of projects that are being deleted, and of erasures that wait for their certificate."""
+    erasure_due_hours: int = Field(default=24, ge=1, le=24 * 30)
+    """Hours after which an erasure that is not completed is overdue."""
+    overdue_check_interval_s: float = Field(default=300.0, gt=0)
+    """The interval of checking for erasures that are overdue."""
+    retention_min_days: int = Field(default=1, ge=1, le=3650)
+    """The shortest time for which a project may keep its data."""
+    retention_max_days: int = Field(default=3650, ge=1, le=36_500)
+    """The longest time for which a project may keep its data."""
     signing_keys_file: Annotated[Path | None, BeforeValidator(lambda given: given or None)] = None
     """A JSON Web Key Set of private keys, which its owner alone may read: the first signs tokens, all are published.
 
@@ -96,6 +108,8 @@ class MonitorSettings(RpcHttpSettings):
     """Maximum number of API keys per project, revoked and expired ones too, until they are deleted."""
     max_grants: int = Field(default=1000, ge=1, le=100_000)
     """Maximum number of grants that a project gives."""
+    max_holds: int = Field(default=1000, ge=1, le=10_000)
+    """Maximum number of legal holds per project, released ones too."""
     max_roles: int = Field(default=100, ge=1, le=1000)
     """Maximum number of a project's own roles."""
 
@@ -129,6 +143,13 @@ class MonitorSettings(RpcHttpSettings):
             message = f"has {wrong[0][:80]!r}: write user:<name> or group:<name>"
             raise ValueError(message)
         return value
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.retention_min_days > self.retention_max_days:
+            message = "RETENTION_MIN_DAYS must not exceed RETENTION_MAX_DAYS"
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _issues_in_a_name(self) -> Self:

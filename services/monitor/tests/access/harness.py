@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from tidemill_core.application import Caller, Page, PageRequest, Request
+from tidemill_core.application import Caller, Page, PageRequest, Request, ResourceKey
 from tidemill_core.errors import Unauthenticated
 from tidemill_core.quotas import Quota
 from tidemill_core.resources import Write
@@ -106,6 +106,16 @@ class Uses:
         return {each: self._known[project, each] for each in credentials if (project, each) in self._known}
 
 
+class OpenHolds:
+    """Implements `ports.LegalHolds`: the ids of active holds, by project."""
+
+    def __init__(self) -> None:
+        self.active: dict[str, str] = {}
+
+    async def covering(self, project: str) -> str:
+        return self.active.get(project, "")
+
+
 class GivenGrants:
     """Implements `ports.Catalogue` over aggregates in memory."""
 
@@ -132,6 +142,7 @@ class Access:
 
     def __post_init__(self) -> None:
         self.clock, self.signer, self.provider = FixedClock(), Signer(), Provider()
+        self.holds, self.erased = OpenHolds(), list[ResourceKey]()
         clock, limits = self.clock, self.limits
         quota = Quota(of="API keys", limit=self.max_keys, setting="MONITOR_MAX_API_KEYS")
         members = Quota(of="members", limit=self.max_members, setting="MONITOR_MAX_MEMBERS")
@@ -157,6 +168,8 @@ class Access:
             limits=limits,
             lifetimes=lifetimes,
             max_projects=self.max_projects,
+            holds=self.holds,
+            erase=self.erased.append,
         )
         self.members = MemberCrud(
             projects=projects, grants=self.grants, clock=clock, limits=limits, lifetimes=lifetimes, quota=members

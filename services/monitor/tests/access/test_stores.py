@@ -164,7 +164,7 @@ async def test_a_stored_key_has_a_digest_in_place_of_its_token() -> None:
 
 
 def test_what_callers_do_not_see_is_chosen_by_name() -> None:
-    assert unsent(pb.Project, Project) == {"project", "members", "removed", "revoked"}
+    assert unsent(pb.Project, Project) == {"project", "members", "removed", "revoked", "deletion"}
     assert unsent(pb.Member, Member) == {"version"}
     assert unsent(pb.ServiceAccount, ServiceAccount) == {"revoked"}
     assert unsent(pb.Role, Role) == {"revoked"}

@@ -22,6 +22,7 @@ from tidemill_kit.erasure.events import requests as erasures
 from tidemill_kit.events.subscriptions import Subscription
 from tidemill_monitor.audit.append_record import AppendRecord
 from tidemill_monitor.audit.events import audit
+from tidemill_monitor.erasures.events import erasure_reports
 from tidemill_monitor.events.meta import Counted, EventMeta
 from tidemill_monitor.events.subscription import EVENT_TYPES, TOPICS, model_of
 from tidemill_monitor.examples.events import examples
@@ -59,7 +60,12 @@ def projections(monitor: Monitor) -> list[Subscription]:
 def test_the_dead_letters_of_each_projection_go_to_a_topic_that_is_declared() -> None:
     topics = yaml.safe_load((REPOSITORY / "infra/kafka/topics.yaml").read_text(encoding="utf-8"))["topics"]
 
-    every = [*projections(Monitor()), audit(AppendRecord(chains=None)), erasures("monitor", None, print)]  # type: ignore[arg-type] # nothing is handled
+    every = [
+        *projections(Monitor()),
+        audit(AppendRecord(chains=None)),  # type: ignore[arg-type] # nothing is handled
+        erasures("monitor", None, print),  # type: ignore[arg-type] # ditto
+        erasure_reports(None),  # type: ignore[arg-type] # ditto
+    ]
     assert {projection.dead_letter_topic for projection in every} == {
         topic["name"] for topic in topics if topic["owner"] == "monitor" and topic["kind"] == "dead-letters"
     }

@@ -91,7 +91,7 @@ class ApiKeyCrud:
             account = accounts.get(key.service_account)
             if self.revoked.revoked(caller.project, key.credential):
                 return ApiKeyState.REVOKED
-            gone = project is None or project.state is ProjectState.DELETING or account is None
+            gone = project is None or project.state is not ProjectState.ACTIVE or account is None
             if gone or any(role not in roles for role in own):
                 return key.state(now=now, revoked=_ALL_TIME)
             moments = [each.revoked for each in (account, *(roles[role] for role in own)) if each is not None]

@@ -71,7 +71,7 @@ class ExchangeToken:
         found = (await self.projects.get_many(project, [project])).get(project)
         names = self._names(person)
         bindings = [each for each in found.members if each.subject in names] if found is not None else []
-        if found is None or found.state is ProjectState.DELETING or not bindings:
+        if found is None or found.state is not ProjectState.ACTIVE or not bindings:
             raise NotAMember(project)
         grant = await self.grants.of(project, (role for each in bindings for role in each.roles))
         revoked = [found.revoked.get(name) for name in names]

@@ -25,7 +25,7 @@ def project_of(message: pb.Project) -> Project:
     return from_message(Project, message, prefix="project", project=message.id, ignore={"state"}, **_NO_MEMBERS)
 
 
-_NO_MEMBERS: dict[str, object] = {"state": Project(id="", project="").state}
+_NO_MEMBERS: dict[str, object] = {"state": Project(id="", project="").state, "deletion": None}
 
 
 def member_of(message: pb.Member) -> Member:

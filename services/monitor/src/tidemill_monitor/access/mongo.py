@@ -79,7 +79,7 @@ class MongoCatalogue:
         with translated():
             shown, more = await read_page(self._grants.find(query, FOR_READING).sort("_id", 1), size)
             owners = {"_id": {"$in": [document_id(each["project"], each["project"]) for each in shown]}}
-            deleted = {"state.state": ProjectState.DELETING}
+            deleted = {"state.state": {"$ne": ProjectState.ACTIVE}}
             gone = {each["id"] async for each in self._projects.find({**owners, **deleted}, {"id": True})}
         token = token_after(Place(shown[-1]["create_time"], shown[-1]["_id"]), digest=digest) if more else ""
         listed = [decoded(RESOURCE_GRANTS, each) for each in shown if each["project"] not in gone]
@@ -104,5 +104,5 @@ class MongoAllProjects:
 
     async def count(self, *, limit: int) -> int:
         """See `AllProjects.count`."""
-        in_use = {"deleted": False, "state.state": {"$ne": ProjectState.DELETING}}
+        in_use = {"deleted": False, "state.state": ProjectState.ACTIVE}
         return await count_up_to(self._projects, in_use, limit=limit)

@@ -42,6 +42,14 @@ class AllProjects(Protocol):
         ...
 
 
+class LegalHolds(Protocol):
+    """What may not be erased."""
+
+    async def covering(self, project: str) -> str:
+        """Return the id of an active hold of anything in the project, "" without one."""
+        ...
+
+
 ResourceGrants = Aggregates[ResourceGrant]
 
 

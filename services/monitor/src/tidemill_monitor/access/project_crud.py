@@ -1,16 +1,17 @@
 """Use cases: create, get, list, update and delete projects."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from tidemill_core import resources
-from tidemill_core.application import Caller, Clock, Page, PageRequest
+from tidemill_core.application import Caller, Clock, Page, PageRequest, ResourceKey
 from tidemill_core.resources import Write, copy_fields
 from tidemill_monitor.access.domain.names import ADMIN, INSTALLATION_ADMIN, Limits
 from tidemill_monitor.access.domain.project import Member, Project
 from tidemill_monitor.access.grants import Lifetimes
-from tidemill_monitor.access.ports import AllProjects, Projects
-from tidemill_monitor.errors import ProjectNotFound, ProjectsExhausted
+from tidemill_monitor.access.ports import AllProjects, LegalHolds, Projects
+from tidemill_monitor.errors import ProjectNotFound, ProjectsExhausted, UnderLegalHold
 
 CHANGEABLE: Final = frozenset({"display_name", "labels"})
 
@@ -25,6 +26,8 @@ class ProjectCrud:
     limits: Limits
     lifetimes: Lifetimes
     max_projects: int
+    holds: LegalHolds
+    erase: Callable[[ResourceKey], None]
 
     async def get(self, caller: Caller, project: str) -> Project:
         """Return one project.
@@ -84,20 +87,26 @@ class ProjectCrud:
         return await resources.update(self.projects, given.id, given.id, change, write)
 
     async def delete(self, caller: Caller, project: str, write: Write) -> Project:
-        """Return the project, which is marked for deletion: its credentials are revoked, and none are issued again.
+        """Return the project, which is marked for deletion: its credentials are revoked, and its data is erased.
 
         Raises:
             ProjectNotFound: there is none, or it is another one than the caller's.
+            UnderLegalHold: something of it is under a legal hold.
             Conflict: it changed since the etag.
 
         """
         _check_visible(caller, project)
+        if hold := await self.holds.covering(project):
+            raise UnderLegalHold(hold)
         now = self.clock.now()
 
         def change(found: Project) -> None:
-            found.begin_deletion(now=now, lifetime=self.lifetimes.longest)
+            found.begin_deletion(caller.subject, now=now, lifetime=self.lifetimes.longest)
 
-        return await resources.update(self.projects, project, project, change, write)
+        deleted = await resources.update(self.projects, project, project, change, write)
+        if not write.validate_only:
+            self.erase(ResourceKey(project=project, id=project))
+        return deleted
 
 
 def _check_visible(caller: Caller, project: str) -> None:

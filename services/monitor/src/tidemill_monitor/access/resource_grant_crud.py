@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from tidemill_core import resources
-from tidemill_core.application import Caller, Clock, Page, PageRequest
+from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
 from tidemill_core.resources import Write
 from tidemill_monitor.access.domain.names import Limits
 from tidemill_monitor.access.domain.resource_grant import ResourceGrant, grant_id_of
@@ -68,3 +68,16 @@ class ResourceGrantCrud:
             write,
             change=lambda found: found.record(revoked=True, now=now),
         )
+
+    async def revoke_received(self, project: str) -> int:
+        """Revoke some of what other projects let a deleted one read, and return how many; 0 when none is left."""
+        now, revoked = self.clock.now(), 0
+
+        def change(found: ResourceGrant) -> None:
+            found.record(revoked=True, now=now)
+            found.deleted = True
+
+        for each in (await self.catalogue.list(project, PageRequest())).items:
+            await self.resource_grants.update(each.project, each.id, change, request=Request.internal())
+            revoked += 1
+        return revoked

@@ -1,11 +1,12 @@
 """Wires access: stores, use cases and what serves them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from tidemill.monitor.v1 import access_service_pb2 as pb
-from tidemill_core.application import SystemClock
+from tidemill_core.application import ResourceKey, SystemClock
 from tidemill_kit.service.backend import Backend
 from tidemill_monitor.access.api_key_crud import ApiKeyCrud
 from tidemill_monitor.access.domain.names import Limits
@@ -34,6 +35,7 @@ from tidemill_monitor.access.ports import (
     Catalogue,
     Installations,
     KeyUses,
+    LegalHolds,
     NoneRevoked,
     Projects,
     ResourceGrants,
@@ -59,6 +61,7 @@ class WiredAccess:
 
     servicer: GrpcAccessService
     http: WellKnown
+    resource_grants: ResourceGrantCrud
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +77,20 @@ class _Stores:
     revoked: RevokedCredentials
 
 
-def wire_access(settings: MonitorSettings, backend: Backend) -> WiredAccess:
-    """Return what serves access.
+def projects_of(backend: Backend) -> Projects:
+    """Return the projects."""
+    return backend.aggregates("projects", PROJECTS, missing=ProjectNotFound, topic=TOPIC)
+
+
+def wire_access(
+    settings: MonitorSettings,
+    backend: Backend,
+    *,
+    projects: Projects,
+    holds: LegalHolds,
+    erase: Callable[[ResourceKey], None],
+) -> WiredAccess:
+    """Return what serves access; `erase` has the data of a project erased that is being deleted.
 
     Raises:
         SigningKeysUnusable: there are keys in the settings that cannot be used.
@@ -83,7 +98,7 @@ def wire_access(settings: MonitorSettings, backend: Backend) -> WiredAccess:
     """
     issuer = _issuer(settings)
     stores = _Stores(
-        backend.aggregates("projects", PROJECTS, missing=ProjectNotFound, topic=TOPIC),
+        projects,
         backend.aggregates(
             "service_accounts",
             SERVICE_ACCOUNTS,
@@ -108,9 +123,20 @@ def wire_access(settings: MonitorSettings, backend: Backend) -> WiredAccess:
         backend.indexed(MongoKeyUses(backend.database["key_uses"])),
         backend.access.revocations if backend.access else NoneRevoked(),
     )
-    every = MongoAllProjects(backend.database["projects"])
+    project_crud = ProjectCrud(
+        projects=projects,
+        every=MongoAllProjects(backend.database["projects"]),
+        clock=SystemClock(),
+        limits=Limits(),
+        lifetimes=_lifetimes(settings),
+        max_projects=settings.quota("projects").limit,
+        holds=holds,
+        erase=erase,
+    )
+    servicer = _servicer(settings, stores, project_crud, issuer)
     return WiredAccess(
-        servicer=_servicer(settings, stores, every, issuer),
+        servicer=servicer,
+        resource_grants=servicer.resource_grants,
         http=WellKnown(issuer=issuer.issuer, keys=issuer.public, algorithms=ALGORITHMS),
     )
 
@@ -130,7 +156,7 @@ def _lifetimes(settings: MonitorSettings) -> Lifetimes:
 
 
 def _servicer(
-    settings: MonitorSettings, stores: _Stores, every: MongoAllProjects, issuer: SigningKeys | NoIssuer
+    settings: MonitorSettings, stores: _Stores, project_crud: ProjectCrud, issuer: SigningKeys | NoIssuer
 ) -> GrpcAccessService:
     projects, accounts, api_keys, roles = stores.projects, stores.service_accounts, stores.api_keys, stores.roles
     clock, rpcs = SystemClock(), allowable_rpcs()
@@ -148,9 +174,8 @@ def _servicer(
     )
     lifetimes = _lifetimes(settings)
     shared: Any = {"clock": clock, "limits": limits, "lifetimes": lifetimes}
-    max_projects = settings.quota("projects").limit
     return GrpcAccessService(
-        projects=ProjectCrud(projects=projects, every=every, max_projects=max_projects, **shared),
+        projects=project_crud,
         members=MemberCrud(
             projects=projects,
             grants=grants,

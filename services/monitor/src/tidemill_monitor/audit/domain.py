@@ -75,6 +75,7 @@ DECISIONS: Mapping[str, str] = {
     "tidemill.ingest.document.deleted.v1": "deletion",
     "tidemill.rag.index.collection_deleted.v1": "deletion",
     "tidemill.trainer.model.deleted.v1": "deletion",
+    "tidemill.monitor.erasure.certified.v1": "erasure",
 }
 """What kind of decision an event announces. A new event type stands here, or in `NO_DECISIONS`."""
 
@@ -116,6 +117,7 @@ def decision_record(meta: EventMeta, body: object, *, event: "DecisionEvent") ->
         resource=event.subject if _ID.fullmatch(event.subject) else digest_of(event.subject),
         request_digest=sha256(event.data).hexdigest(),
         etag_after=str(event.seq or ""),
+        reply_digest=str(getattr(body, "certificate_sha256", "")),
         outcome=f"{_OUTCOME}SUCCEEDED",
         code="OK",
         reason=reason[:_MAX_REASON],

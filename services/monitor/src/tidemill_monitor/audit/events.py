@@ -3,11 +3,13 @@
 from typing import Any
 
 from tidemill_kit.audit.trail import RECORDED, TOPIC
+from tidemill_kit.erasure.erasures import REQUESTS
 from tidemill_kit.events.cloudevents import CloudEvent
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 from tidemill_kit.runtime import telemetry
 from tidemill_monitor.audit.append_record import AppendRecord
 from tidemill_monitor.audit.domain import DECISIONS, DecisionEvent
+from tidemill_monitor.events import monitor
 from tidemill_monitor.events.meta import EventMeta
 from tidemill_monitor.events.monitor import AuditRecorded
 from tidemill_monitor.events.subscription import EVENT_TYPES, TOPICS, model_of
@@ -16,7 +18,7 @@ from tidemill_monitor.metrics import AUDIT_RECORDS
 _SOURCE = "/tidemill/"
 
 
-def audit(append: AppendRecord, *, topics: tuple[str, ...] = (*TOPICS, TOPIC)) -> Subscription:
+def audit(append: AppendRecord, *, topics: tuple[str, ...] = (*TOPICS, REQUESTS, TOPIC)) -> Subscription:
     """Return the subscription. Events of one project are handled one after the other, as its chain is appended to."""
 
     async def call(context: EventContext, body: Any) -> None:  # noqa: ANN401 - the model is made from the dataclass
@@ -27,7 +29,8 @@ def audit(append: AppendRecord, *, topics: tuple[str, ...] = (*TOPICS, TOPIC)) -
         meta = EventMeta(type=context.type, time=context.time)
         _count("decision", new=await append.decision(_event(context), meta, body.root))
 
-    routes = {ce_type: Route(model_of(EVENT_TYPES[ce_type]), decision) for ce_type in DECISIONS}
+    types = {**EVENT_TYPES, **monitor.TYPES}
+    routes = {ce_type: Route(model_of(types[ce_type]), decision) for ce_type in DECISIONS}
     return Subscription(
         name="monitor.audit",
         topics=topics,

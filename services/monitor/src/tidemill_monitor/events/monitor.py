@@ -1,7 +1,8 @@
-"""Events of monitor itself, which every service publishes: audited calls."""
+"""Events of monitor itself, and those that every service publishes for it: audited calls and reports of erasures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,4 +38,37 @@ class AuditRecorded:
     seq: int
 
 
-TYPES: Mapping[str, type] = {"tidemill.monitor.audit.recorded.v1": AuditRecorded}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasedCount:
+    """How many things of a kind a service erased."""
+
+    kind: str = ""
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasureCompleted:
+    """erasure.completed."""
+
+    id: str
+    service: str
+    counts: tuple[ErasedCount, ...] = ()
+    start_time: datetime
+    complete_time: datetime
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasureCertified:
+    """erasure.certified."""
+
+    id: str
+    certificate_sha256: str
+    seq: int
+
+
+TYPES: Mapping[str, type] = {
+    "tidemill.monitor.audit.recorded.v1": AuditRecorded,
+    "tidemill.monitor.erasure.certified.v1": ErasureCertified,
+    "tidemill.monitor.erasure.completed.v1": ErasureCompleted,
+}

@@ -9,15 +9,27 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
+from tidemill_kit.erasure.documents import ids_of
 from tidemill_kit.store.mongo import Collection as MongoCollection
-from tidemill_kit.store.mongo import Document, DuplicateId, patiently, translated
+from tidemill_kit.store.mongo import Document, DuplicateId, delete_many, patiently, translated
 from tidemill_monitor.lineage.domain.graph import Edge, Neighbours, Node, NodeUpdate, Part, Ref
-from tidemill_monitor.lineage.domain.kinds import EXAMPLE_OF, RELATION_OF, Direction, Kind, Relation, relations_from
+from tidemill_monitor.lineage.domain.kinds import (
+    EXAMPLE_OF,
+    RELATION_OF,
+    VERSION_OF,
+    Direction,
+    Kind,
+    Relation,
+    relations_from,
+)
 from tidemill_monitor.lineage.mongo_edges import End, MongoEdges
 
 _QUERY_BATCH = 1000
 _ADDED_BATCH = 16
 _COUNTS = {"_id": "nodes"}
+_MAX_VERSIONS = 100_000
+_PLAIN = frozenset({"state", "version"})
+"""Facts of documents that say nothing of what is in them, or how users named them."""
 
 
 class MongoGraph:
@@ -110,6 +122,34 @@ class MongoGraph:
         with translated():
             gone = await self._nodes.delete_one({"_id": _key(project, ref)})
         await self._add({ref.kind: -gone.deleted_count})
+
+    async def erase_project(self, project: str) -> int:
+        """Remove some nodes of a project, and return how many; 0 when none is left. Their edges are apart."""
+        removed = 0
+        while not removed:  # 0 of those that were found: another process was faster
+            with translated():
+                found = await self._nodes.find(ids_of(project), {"kind": True}).limit(_QUERY_BATCH).to_list(None)
+                if not found:
+                    break
+                removed = await delete_many(self._nodes, [each["_id"] for each in found])
+            counted = Counter(Kind(each["kind"]) for each in found)
+            await self._add({kind: -number for kind, number in counted.items()})
+        return removed
+
+    async def erase_document(self, project: str, document: str) -> int:
+        """Remove what is known of a document and its versions; return in how many nodes. Their places stay."""
+        ref = Ref(Kind.DOCUMENT, document)
+        found = await self.neighbours(project, [ref], Direction.FORWARD, limit=_MAX_VERSIONS, only=[VERSION_OF])
+        versions = [Ref(Kind.DOCUMENT_VERSION, each) for of_one in found for each in of_one.ids]
+        erased = 0
+        for node in await self._found(project, [ref, *versions]):
+            facts = {key: [each for each in part["facts"] if each[0] in _PLAIN] for key, part in node["parts"].items()}
+            said = [key for key, part in node["parts"].items() if len(part["facts"]) > len(facts[key])]
+            if said:
+                update: Document = {"$set": {f"parts.{key}.facts": facts[key] for key in said}}
+                with translated():
+                    erased += (await self._nodes.update_one({"_id": node["_id"]}, update)).modified_count
+        return erased
 
     async def counts(self) -> Mapping[Kind, int]:
         """See `Graph.counts`."""

@@ -32,6 +32,8 @@ class _ProjectStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProjectS
     """PROJECT_STATE_ACTIVE: credentials are issued and accepted."""
     PROJECT_STATE_DELETING: _ProjectState.ValueType  # 2
     """PROJECT_STATE_DELETING: all credentials are revoked, none are issued."""
+    PROJECT_STATE_DELETED: _ProjectState.ValueType  # 3
+    """PROJECT_STATE_DELETED: nothing is left of it but its id, its revocation, its audit records and the certificate."""
 
 class ProjectState(_ProjectState, metaclass=_ProjectStateEnumTypeWrapper):
     """ProjectState is whether a project is in use."""
@@ -42,6 +44,8 @@ PROJECT_STATE_ACTIVE: ProjectState.ValueType  # 1
 """PROJECT_STATE_ACTIVE: credentials are issued and accepted."""
 PROJECT_STATE_DELETING: ProjectState.ValueType  # 2
 """PROJECT_STATE_DELETING: all credentials are revoked, none are issued."""
+PROJECT_STATE_DELETED: ProjectState.ValueType  # 3
+"""PROJECT_STATE_DELETED: nothing is left of it but its id, its revocation, its audit records and the certificate."""
 Global___ProjectState: _TypeAlias = ProjectState  # noqa: Y015
 
 class _ApiKeyState:

@@ -245,7 +245,8 @@ class AccessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteProject(self, request, context):
-        """Revokes all credentials of a project for good, and marks it for deletion.
+        """Revokes all credentials of a project for good, and erases what all services have of it. Refused while anything of the
+        project is under a legal hold.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -25,7 +25,9 @@ class AccessServiceStub:
     UpdateProject: _aio.UnaryUnaryMultiCallable[_access_service_pb2.UpdateProjectRequest, _access_service_pb2.UpdateProjectResponse]
     """Updates the fields of the mask."""
     DeleteProject: _aio.UnaryUnaryMultiCallable[_access_service_pb2.DeleteProjectRequest, _access_service_pb2.DeleteProjectResponse]
-    """Revokes all credentials of a project for good, and marks it for deletion."""
+    """Revokes all credentials of a project for good, and erases what all services have of it. Refused while anything of the
+    project is under a legal hold.
+    """
     CreateMember: _aio.UnaryUnaryMultiCallable[_access_service_pb2.CreateMemberRequest, _access_service_pb2.CreateMemberResponse]
     """Adds a person or a group to the project."""
     GetMember: _aio.UnaryUnaryMultiCallable[_access_service_pb2.GetMemberRequest, _access_service_pb2.GetMemberResponse]
@@ -132,7 +134,9 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_service_pb2.DeleteProjectRequest,
         context: _aio.ServicerContext[_access_service_pb2.DeleteProjectRequest, _abc.Awaitable[_access_service_pb2.DeleteProjectResponse]],
     ) -> _abc.Awaitable[_access_service_pb2.DeleteProjectResponse]:
-        """Revokes all credentials of a project for good, and marks it for deletion."""
+        """Revokes all credentials of a project for good, and erases what all services have of it. Refused while anything of the
+        project is under a legal hold.
+        """
 
     @_abc_1.abstractmethod
     def CreateMember(

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tidemill.monitor.v1 import erasure_pb2 as tidemill_dot_monitor_dot_v1_dot_erasure__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tidemill/monitor/v1/erasure_events.proto\x12\x13tidemill.monitor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/monitor/v1/erasure.proto\"\xe1\x01\n\x10\x45rasureRequested\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x30\n\x05scope\x18\x03 \x01(\x0e\x32!.tidemill.monitor.v1.ErasureScope\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x30\n\x0crequest_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nnot_before\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03seq\x18\x07 \x01(\x03\"\xe3\x01\n\x10\x45rasureCompleted\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x31\n\x06\x63ounts\x18\x04 \x03(\x0b\x32!.tidemill.monitor.v1.ErasureCount\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcomplete_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03seq\x18\x07 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tidemill/monitor/v1/erasure_events.proto\x12\x13tidemill.monitor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/monitor/v1/erasure.proto\"\xe1\x01\n\x10\x45rasureRequested\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x30\n\x05scope\x18\x03 \x01(\x0e\x32!.tidemill.monitor.v1.ErasureScope\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x30\n\x0crequest_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nnot_before\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03seq\x18\x07 \x01(\x03\"\xe3\x01\n\x10\x45rasureCompleted\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x31\n\x06\x63ounts\x18\x04 \x03(\x0b\x32!.tidemill.monitor.v1.ErasureCount\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcomplete_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03seq\x18\x07 \x01(\x03\"\xd5\x01\n\x10\x45rasureCertified\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x30\n\x05scope\x18\x03 \x01(\x0e\x32!.tidemill.monitor.v1.ErasureScope\x12\x16\n\x0esubject_digest\x18\x04 \x01(\t\x12\x1a\n\x12\x63\x65rtificate_sha256\x18\x05 \x01(\t\x12\x31\n\rcomplete_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03seq\x18\x07 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,4 +37,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERASUREREQUESTED']._serialized_end=359
   _globals['_ERASURECOMPLETED']._serialized_start=362
   _globals['_ERASURECOMPLETED']._serialized_end=589
+  _globals['_ERASURECERTIFIED']._serialized_start=592
+  _globals['_ERASURECERTIFIED']._serialized_end=805
 # @@protoc_insertion_point(module_scope)

@@ -121,3 +121,53 @@ class ErasureCompleted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ErasureCompleted: _TypeAlias = ErasureCompleted  # noqa: Y015
+
+@_typing.final
+class ErasureCertified(_message.Message):
+    """ErasureCertified is tidemill.monitor.erasure.certified.v1: no service has anything left of the subject, which a
+    certificate says.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    SUBJECT_DIGEST_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_SHA256_FIELD_NUMBER: _builtins.int
+    COMPLETE_TIME_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Output only. The erasure's id."""
+    project: _builtins.str
+    """Output only. The project."""
+    scope: _erasure_pb2.ErasureScope.ValueType
+    """Output only. What was erased."""
+    subject_digest: _builtins.str
+    """Output only. The sha256 of `<project>/<end user or document>`, as hexadecimal digits; empty for a project."""
+    certificate_sha256: _builtins.str
+    """Output only. The sha256 of the certificate, as hexadecimal digits."""
+    seq: _builtins.int
+    """Output only. The number of this event of the erasure."""
+    @_builtins.property
+    def complete_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was completed."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        project: _builtins.str = ...,
+        scope: _erasure_pb2.ErasureScope.ValueType = ...,
+        subject_digest: _builtins.str = ...,
+        certificate_sha256: _builtins.str = ...,
+        complete_time: _timestamp_pb2.Timestamp | None = ...,
+        seq: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_sha256", b"certificate_sha256", "complete_time", b"complete_time", "id", b"id", "project", b"project", "scope", b"scope", "seq", b"seq", "subject_digest", b"subject_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasureCertified: _TypeAlias = ErasureCertified  # noqa: Y015

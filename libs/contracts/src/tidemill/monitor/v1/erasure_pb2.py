@@ -22,17 +22,26 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tidemill/monitor/v1/erasure.proto\x12\x13tidemill.monitor.v1\"+\n\x0c\x45rasureCount\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03*\x80\x01\n\x0c\x45rasureScope\x12\x1d\n\x19\x45RASURE_SCOPE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45RASURE_SCOPE_PROJECT\x10\x01\x12\x1a\n\x16\x45RASURE_SCOPE_END_USER\x10\x02\x12\x1a\n\x16\x45RASURE_SCOPE_DOCUMENT\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tidemill/monitor/v1/erasure.proto\x12\x13tidemill.monitor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x97\x05\n\x07\x45rasure\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x05scope\x18\x07 \x01(\x0e\x32!.tidemill.monitor.v1.ErasureScope\x12\x15\n\x08\x65nd_user\x18\x08 \x01(\tB\x03\x80\x01\x01\x12\x10\n\x08\x64ocument\x18\t \x01(\t\x12\x16\n\x0esubject_digest\x18\n \x01(\t\x12\x11\n\trequester\x18\x0b \x01(\t\x12\x30\n\x0crequest_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nnot_before\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64ue_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcomplete_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x05state\x18\x10 \x01(\x0e\x32!.tidemill.monitor.v1.ErasureState\x12\x0c\n\x04hold\x18\x11 \x01(\t\x12\x33\n\x07reports\x18\x12 \x03(\x0b\x32\".tidemill.monitor.v1.ErasureReport\x12\x18\n\x10\x61waited_services\x18\x13 \x03(\t\x12\x1a\n\x12\x63\x65rtificate_sha256\x18\x14 \x01(\t\"\xb6\x01\n\rErasureReport\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x31\n\x06\x63ounts\x18\x02 \x03(\x0b\x32!.tidemill.monitor.v1.ErasureCount\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcomplete_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"+\n\x0c\x45rasureCount\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03*\x80\x01\n\x0c\x45rasureScope\x12\x1d\n\x19\x45RASURE_SCOPE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45RASURE_SCOPE_PROJECT\x10\x01\x12\x1a\n\x16\x45RASURE_SCOPE_END_USER\x10\x02\x12\x1a\n\x16\x45RASURE_SCOPE_DOCUMENT\x10\x03*}\n\x0c\x45rasureState\x12\x1d\n\x19\x45RASURE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45RASURE_STATE_PENDING\x10\x01\x12\x16\n\x12\x45RASURE_STATE_HELD\x10\x02\x12\x1b\n\x17\x45RASURE_STATE_COMPLETED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidemill.monitor.v1.erasure_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ERASURESCOPE']._serialized_start=104
-  _globals['_ERASURESCOPE']._serialized_end=232
-  _globals['_ERASURECOUNT']._serialized_start=58
-  _globals['_ERASURECOUNT']._serialized_end=101
+  _globals['_ERASURE'].fields_by_name['end_user']._loaded_options = None
+  _globals['_ERASURE'].fields_by_name['end_user']._serialized_options = b'\200\001\001'
+  _globals['_ERASURESCOPE']._serialized_start=988
+  _globals['_ERASURESCOPE']._serialized_end=1116
+  _globals['_ERASURESTATE']._serialized_start=1118
+  _globals['_ERASURESTATE']._serialized_end=1243
+  _globals['_ERASURE']._serialized_start=92
+  _globals['_ERASURE']._serialized_end=755
+  _globals['_ERASUREREPORT']._serialized_start=758
+  _globals['_ERASUREREPORT']._serialized_end=940
+  _globals['_ERASURECOUNT']._serialized_start=942
+  _globals['_ERASURECOUNT']._serialized_end=985
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -44,6 +47,188 @@ ERASURE_SCOPE_END_USER: ErasureScope.ValueType  # 2
 ERASURE_SCOPE_DOCUMENT: ErasureScope.ValueType  # 3
 """ERASURE_SCOPE_DOCUMENT: one document, and what was derived from its text."""
 Global___ErasureScope: _TypeAlias = ErasureScope  # noqa: Y015
+
+class _ErasureState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ErasureStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErasureState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ERASURE_STATE_UNSPECIFIED: _ErasureState.ValueType  # 0
+    """ERASURE_STATE_UNSPECIFIED is never sent."""
+    ERASURE_STATE_PENDING: _ErasureState.ValueType  # 1
+    """ERASURE_STATE_PENDING: services have not reported yet."""
+    ERASURE_STATE_HELD: _ErasureState.ValueType  # 2
+    """ERASURE_STATE_HELD: a legal hold covers what is to be erased, so that it waits."""
+    ERASURE_STATE_COMPLETED: _ErasureState.ValueType  # 3
+    """ERASURE_STATE_COMPLETED: no service has anything left, and there is a certificate."""
+
+class ErasureState(_ErasureState, metaclass=_ErasureStateEnumTypeWrapper):
+    """ErasureState is how far an erasure is."""
+
+ERASURE_STATE_UNSPECIFIED: ErasureState.ValueType  # 0
+"""ERASURE_STATE_UNSPECIFIED is never sent."""
+ERASURE_STATE_PENDING: ErasureState.ValueType  # 1
+"""ERASURE_STATE_PENDING: services have not reported yet."""
+ERASURE_STATE_HELD: ErasureState.ValueType  # 2
+"""ERASURE_STATE_HELD: a legal hold covers what is to be erased, so that it waits."""
+ERASURE_STATE_COMPLETED: ErasureState.ValueType  # 3
+"""ERASURE_STATE_COMPLETED: no service has anything left, and there is a certificate."""
+Global___ErasureState: _TypeAlias = ErasureState  # noqa: Y015
+
+@_typing.final
+class Erasure(_message.Message):
+    """Erasure is the erasure of a deleted project, of an end user or of a document, in all services."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    END_USER_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    SUBJECT_DIGEST_FIELD_NUMBER: _builtins.int
+    REQUESTER_FIELD_NUMBER: _builtins.int
+    REQUEST_TIME_FIELD_NUMBER: _builtins.int
+    NOT_BEFORE_FIELD_NUMBER: _builtins.int
+    DUE_TIME_FIELD_NUMBER: _builtins.int
+    COMPLETE_TIME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
+    REPORTS_FIELD_NUMBER: _builtins.int
+    AWAITED_SERVICES_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_SHA256_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Output only. Derived from what is erased."""
+    project: _builtins.str
+    """Output only. The project."""
+    seq: _builtins.int
+    """Output only. The number of the erasure's last event."""
+    etag: _builtins.str
+    """Output only. Changes with every update of the resource."""
+    scope: Global___ErasureScope.ValueType
+    """Output only. What is erased."""
+    end_user: _builtins.str
+    """Output only. The end user; empty once the erasure is completed, and for other scopes."""
+    document: _builtins.str
+    """Output only. The document; empty for other scopes."""
+    subject_digest: _builtins.str
+    """Output only. The sha256 of `<project>/<end user or document>`, as hexadecimal digits; empty for a project."""
+    requester: _builtins.str
+    """Output only. The caller who requested it, such as `user:ada`."""
+    state: Global___ErasureState.ValueType
+    """Output only. How far it is."""
+    hold: _builtins.str
+    """Output only. The legal hold that it waits for, while it is held."""
+    certificate_sha256: _builtins.str
+    """Output only. The sha256 of the certificate, as hexadecimal digits."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the erasure was created."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the erasure last changed."""
+
+    @_builtins.property
+    def request_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was requested."""
+
+    @_builtins.property
+    def not_before(self) -> _timestamp_pb2.Timestamp:
+        """Output only. Nothing is erased before."""
+
+    @_builtins.property
+    def due_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it is to be completed; later it is overdue."""
+
+    @_builtins.property
+    def complete_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was completed."""
+
+    @_builtins.property
+    def reports(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErasureReport]:
+        """Output only. The reports so far, by service."""
+
+    @_builtins.property
+    def awaited_services(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The services that have not reported yet."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        project: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        etag: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        scope: Global___ErasureScope.ValueType = ...,
+        end_user: _builtins.str = ...,
+        document: _builtins.str = ...,
+        subject_digest: _builtins.str = ...,
+        requester: _builtins.str = ...,
+        request_time: _timestamp_pb2.Timestamp | None = ...,
+        not_before: _timestamp_pb2.Timestamp | None = ...,
+        due_time: _timestamp_pb2.Timestamp | None = ...,
+        complete_time: _timestamp_pb2.Timestamp | None = ...,
+        state: Global___ErasureState.ValueType = ...,
+        hold: _builtins.str = ...,
+        reports: _abc.Iterable[Global___ErasureReport] | None = ...,
+        awaited_services: _abc.Iterable[_builtins.str] | None = ...,
+        certificate_sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time", "create_time", b"create_time", "due_time", b"due_time", "not_before", b"not_before", "request_time", b"request_time", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaited_services", b"awaited_services", "certificate_sha256", b"certificate_sha256", "complete_time", b"complete_time", "create_time", b"create_time", "document", b"document", "due_time", b"due_time", "end_user", b"end_user", "etag", b"etag", "hold", b"hold", "id", b"id", "not_before", b"not_before", "project", b"project", "reports", b"reports", "request_time", b"request_time", "requester", b"requester", "scope", b"scope", "seq", b"seq", "state", b"state", "subject_digest", b"subject_digest", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Erasure: _TypeAlias = Erasure  # noqa: Y015
+
+@_typing.final
+class ErasureReport(_message.Message):
+    """ErasureReport is what one service erased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    COMPLETE_TIME_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    """Output only. The service."""
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErasureCount]:
+        """Output only. What it erased, by kind."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it began."""
+
+    @_builtins.property
+    def complete_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When nothing was left."""
+
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        counts: _abc.Iterable[Global___ErasureCount] | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        complete_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time", "counts", b"counts", "service", b"service", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasureReport: _TypeAlias = ErasureReport  # noqa: Y015
 
 @_typing.final
 class ErasureCount(_message.Message):

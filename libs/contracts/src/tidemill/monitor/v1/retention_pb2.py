@@ -22,15 +22,18 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tidemill/monitor/v1/retention.proto\x12\x13tidemill.monitor.v1*\xf6\x01\n\rRetentionKind\x12\x1e\n\x1aRETENTION_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16RETENTION_KIND_ANSWERS\x10\x01\x12\x1b\n\x17RETENTION_KIND_FEEDBACK\x10\x02\x12\x1d\n\x19RETENTION_KIND_QUARANTINE\x10\x03\x12%\n!RETENTION_KIND_EVALUATION_RESULTS\x10\x04\x12$\n RETENTION_KIND_DELETED_DOCUMENTS\x10\x05\x12 \n\x1cRETENTION_KIND_TRAINING_RUNS\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tidemill/monitor/v1/retention.proto\x12\x13tidemill.monitor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x01\n\tRetention\x12\x30\n\x04kind\x18\x01 \x01(\x0e\x32\".tidemill.monitor.v1.RetentionKind\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x64\x61ys\x18\x07 \x01(\x05*\xf6\x01\n\rRetentionKind\x12\x1e\n\x1aRETENTION_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16RETENTION_KIND_ANSWERS\x10\x01\x12\x1b\n\x17RETENTION_KIND_FEEDBACK\x10\x02\x12\x1d\n\x19RETENTION_KIND_QUARANTINE\x10\x03\x12%\n!RETENTION_KIND_EVALUATION_RESULTS\x10\x04\x12$\n RETENTION_KIND_DELETED_DOCUMENTS\x10\x05\x12 \n\x1cRETENTION_KIND_TRAINING_RUNS\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidemill.monitor.v1.retention_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RETENTIONKIND']._serialized_start=61
-  _globals['_RETENTIONKIND']._serialized_end=307
+  _globals['_RETENTIONKIND']._serialized_start=314
+  _globals['_RETENTIONKIND']._serialized_end=560
+  _globals['_RETENTION']._serialized_start=94
+  _globals['_RETENTION']._serialized_end=311
 # @@protoc_insertion_point(module_scope)

@@ -4,15 +4,17 @@ isort:skip_file
 """
 
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 10):
-    from typing import TypeAlias as _TypeAlias
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
-    from typing_extensions import TypeAlias as _TypeAlias
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -55,3 +57,53 @@ RETENTION_KIND_DELETED_DOCUMENTS: RetentionKind.ValueType  # 5
 RETENTION_KIND_TRAINING_RUNS: RetentionKind.ValueType  # 6
 """RETENTION_KIND_TRAINING_RUNS: the files of ended training runs."""
 Global___RetentionKind: _TypeAlias = RetentionKind  # noqa: Y015
+
+@_typing.final
+class Retention(_message.Message):
+    """Retention is how long a project keeps one kind of data, in place of the service's setting."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    kind: Global___RetentionKind.ValueType
+    """Required. The kind of data."""
+    project: _builtins.str
+    """Output only. The project."""
+    seq: _builtins.int
+    """Output only. The number of the retention's last event."""
+    etag: _builtins.str
+    """Output only. Changes with every update of the resource."""
+    days: _builtins.int
+    """Required. Days until data of the kind is removed; 0 leaves that to the service's setting."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was first set."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it last changed."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___RetentionKind.ValueType = ...,
+        project: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        etag: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "days", b"days", "etag", b"etag", "kind", b"kind", "project", b"project", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Retention: _TypeAlias = Retention  # noqa: Y015

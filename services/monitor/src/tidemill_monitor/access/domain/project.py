@@ -32,6 +32,7 @@ class ProjectState(StrEnum):
 
     ACTIVE = "active"
     DELETING = "deleting"
+    DELETED = "deleted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,14 @@ class Member:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion:
+    """Who deleted a project, and when."""
+
+    requester: str = ""
+    time: datetime
+
+
 @dataclass(slots=True, kw_only=True)
 class Project(Aggregate):
     """Its members are within it, so that it keeps an admin however many change them at the same time."""
@@ -74,6 +83,7 @@ class Project(Aggregate):
     """The last ones that were removed."""
     revoked: dict[str, datetime] = field(default_factory=dict)
     """Names whose tokens were revoked, with the time up to which: as long as such tokens last."""
+    deletion: Deletion | None = None
 
     def check(self, limits: Limits) -> None:
         """Validate what a user decides.
@@ -97,7 +107,7 @@ class Project(Aggregate):
             ProjectIsDeleted: it is.
 
         """
-        if self.state is ProjectState.DELETING:
+        if self.state is not ProjectState.ACTIVE:
             raise ProjectIsDeleted(self.id)
 
     def member(self, member_id: str) -> Member:
@@ -163,11 +173,12 @@ class Project(Aggregate):
         self.removed = (*self.removed, member)[-_REMOVED:]
         self._revoke(member.subject, now=now, lifetime=lifetime)
 
-    def begin_deletion(self, *, now: datetime, lifetime: timedelta) -> None:
-        """Revoke all tokens for good."""
-        if self.state is ProjectState.DELETING:
+    def begin_deletion(self, requester: str = "", *, now: datetime, lifetime: timedelta) -> None:
+        """Revoke all tokens for good, and have everything erased."""
+        if self.state is not ProjectState.ACTIVE:
             return
         self.state = ProjectState.DELETING
+        self.deletion = Deletion(requester=requester, time=now)
         self.pending.append(
             CredentialsWereRevoked(
                 occurred_at=now,
@@ -178,6 +189,21 @@ class Project(Aggregate):
                 expire_time=now + 2 * MARGIN + lifetime,
             )
         )
+
+    def erase(self) -> int:
+        """Remove what the project had of its own, and return how many members that were; the id stays taken."""
+        if self.state is ProjectState.ACTIVE:
+            return 0
+        members = len(self.members) + len(self.removed)
+        self.members = self.removed = ()
+        self.revoked, self.labels, self.display_name = {}, {}, ""
+        return members
+
+    def finish_deletion(self) -> None:
+        """Have nothing left of a project that is being deleted."""
+        if self.state is ProjectState.DELETING:
+            self.erase()
+            self.state = ProjectState.DELETED
 
     def _keep_an_admin(self, before: Member, after: Member | None) -> None:
         others = [each for each in self.members if each.id != before.id]

@@ -24,8 +24,8 @@ def _(event: ingest.DocumentIsThere, meta: EventMeta) -> Updates:
 
 @updates_of.register
 def _(event: ingest.DocumentDeleted, meta: EventMeta) -> Updates:
-    state = "erased" if event.erased else "deleted"
-    part = state_part(meta, event, "source", "key", state=state)
+    named = () if event.erased else ("source", "key")
+    part = state_part(meta, event, *named, state="erased" if event.erased else "deleted")
     return (update(Ref(Kind.DOCUMENT, event.document), part),)
 
 

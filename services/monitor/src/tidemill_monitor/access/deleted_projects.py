@@ -1,0 +1,42 @@
+"""What the erasure of a project needs of it."""
+
+from dataclasses import dataclass
+
+from tidemill_core.application import Request
+from tidemill_monitor.access.domain.project import Deletion, Project, ProjectState
+from tidemill_monitor.access.ports import Projects
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletedProjects:
+    """Implements `erasures.ports.DeletedProjects`."""
+
+    projects: Projects
+
+    async def deletion(self, project: str) -> Deletion | None:
+        """Return the deletion that is under way, None where there is none."""
+        found = (await self.projects.get_many(project, [project])).get(project)
+        if found is None or found.state is not ProjectState.DELETING:
+            return None
+        if found.deletion is None and found.update_time is not None:  # deleted before there were erasures
+            return Deletion(time=found.update_time)
+        return found.deletion
+
+    async def finish(self, project: str) -> None:
+        """Have a project that is being deleted be deleted; of another one nothing changes."""
+        if project in await self.projects.get_many(project, [project]):
+            await self.projects.update(
+                project, project, lambda found: found.finish_deletion(), request=Request.internal()
+            )
+
+    async def erase(self, project: str) -> int:
+        """Remove what a deleted project had of its own, and return how many members that were."""
+        erased = 0
+
+        def change(found: Project) -> None:
+            nonlocal erased
+            erased = found.erase()
+
+        if project in await self.projects.get_many(project, [project]):
+            await self.projects.update(project, project, change, request=Request.internal())
+        return erased

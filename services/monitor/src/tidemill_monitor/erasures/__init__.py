@@ -1,0 +1,1 @@
+"""Erasure of projects, end users and documents in all services, and the certificates of that."""

@@ -1,0 +1,1 @@
+"""Legal holds: what they cover is not erased."""

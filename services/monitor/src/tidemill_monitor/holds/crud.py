@@ -1,0 +1,81 @@
+"""Use cases: create, get, list and release legal holds, and find the one that covers something."""
+
+from dataclasses import dataclass, replace
+
+from tidemill_core import resources
+from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
+from tidemill_core.resources import Write, list_all
+from tidemill_monitor.holds.domain import Hold, HoldState
+from tidemill_monitor.holds.ports import Holds
+
+_INSTALLATION_ADMIN = "installation_admin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldCrud:
+    """Whether there is such an end user or document is not said; a hold may be there before it."""
+
+    holds: Holds
+    clock: Clock
+
+    async def create(self, caller: Caller, given: Hold, write: Write) -> Hold:
+        """Return the new hold.
+
+        Raises:
+            InvalidInput: naming every field that breaks its rule.
+            AlreadyExists: the id is taken.
+
+        """
+        fresh = replace(given, project=caller.project, creator=caller.subject)
+        fresh.check()
+        fresh.begin(now=self.clock.now())
+        return await resources.create(self.holds, fresh, write)
+
+    async def get(self, caller: Caller, hold: str) -> Hold:
+        """Return one hold.
+
+        Raises:
+            HoldNotFound: there is none.
+
+        """
+        return await self.holds.get(caller.project, hold)
+
+    async def list(self, caller: Caller, page: PageRequest) -> Page[Hold]:
+        """Return a page of holds, released ones too."""
+        return await self.holds.list(caller.project, page=page)
+
+    async def release(self, caller: Caller, hold: str, write: Write) -> Hold:
+        """Return the released hold.
+
+        Raises:
+            HoldNotFound: there is none.
+            ReleaseByCreator: another admin has to release it.
+            Conflict: it changed since the etag.
+
+        """
+        now, any_person = self.clock.now(), _INSTALLATION_ADMIN in caller.roles
+
+        def change(found: Hold) -> None:
+            found.release(caller.subject, any_person=any_person, now=now)
+
+        return await resources.update(self.holds, caller.project, hold, change, write)
+
+    async def covering(self, project: str, *, end_user: str = "", document: str = "") -> str:
+        """Return the id of a hold that covers something, "" without one; with neither, of anything in the project."""
+        async for each in list_all(self.holds, project, where={"state": HoldState.ACTIVE}):
+            if each.covers(end_user=end_user, document=document):
+                return each.id
+        return ""
+
+    async def forget(self, project: str, *, end_user: str = "", document: str = "") -> int:
+        """Remove from released holds whom and what they were about, of one subject or of all; return of how many."""
+        forgotten, now = 0, self.clock.now()
+        async for each in list_all(self.holds, project, where={"state": HoldState.RELEASED}):
+            of_all = not (end_user or document)
+            named = (end_user and each.end_user == end_user) or (document and each.document == document)
+            if each.says_something and (of_all or named):
+                await self.holds.update(
+                    project, each.id, lambda found: found.forget(now=now), request=Request.internal()
+                )
+                forgotten += 1
+        return forgotten

@@ -1,0 +1,1 @@
+"""How long projects keep kinds of data."""
