@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from libs.cli.tests.commands.answers import ANSWERS, declared
+from libs.cli.tests.commands.erasure_answers import ERASURE_ANSWERS
 from libs.cli.tests.loop.running import Running
 from tidemill_cli.main import app
 from tidemill_cli.output import stderr, stdout
@@ -50,7 +51,7 @@ class Terminal:
 async def running() -> AsyncIterator[Running]:
     """A platform in the middle of a turn."""
     services = Running()
-    services.answers.update(ANSWERS)
+    services.answers.update(ANSWERS | ERASURE_ANSWERS)
     declared(services)
     with capture_logs():  # a command's output is caught in this process, where the services would log into it
         await services.start()

@@ -14,6 +14,7 @@ GUIDE = (GUIDES / "operating.md").read_text(encoding="utf-8")
 ACCESS = (GUIDES / "access.md").read_text(encoding="utf-8")
 SECRETS = (GUIDES / "secrets.md").read_text(encoding="utf-8")
 AUDIT = (GUIDES / "audit.md").read_text(encoding="utf-8")
+ERASURE = (GUIDES / "erasure.md").read_text(encoding="utf-8")
 LOOP = GUIDE[GUIDE.index("## 6. The loop") :]
 
 
@@ -26,9 +27,10 @@ def test_the_guide_shows_commands() -> None:
     assert len(shown(ACCESS)) > 10
     assert len(shown(SECRETS)) > 1
     assert len(shown(AUDIT)) > 5
+    assert len(shown(ERASURE)) > 10
 
 
-@pytest.mark.parametrize("command", [*shown(GUIDE), *shown(ACCESS), *shown(SECRETS), *shown(AUDIT)])
+@pytest.mark.parametrize("command", [*shown(GUIDE), *shown(ACCESS), *shown(SECRETS), *shown(AUDIT), *shown(ERASURE)])
 async def test_a_command_that_the_guide_shows_exists_with_its_options(terminal: Terminal, command: str) -> None:
     said = await asyncio.to_thread(terminal.typed, *shlex.split(command), "--help")
 

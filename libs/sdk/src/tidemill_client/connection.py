@@ -32,7 +32,10 @@ if TYPE_CHECKING:  # a command loads only the stubs that it uses
     from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
     from tidemill.monitor.v1.access_service_pb2_grpc import AccessServiceStub
     from tidemill.monitor.v1.audit_service_pb2_grpc import AuditServiceStub
+    from tidemill.monitor.v1.erasure_service_pb2_grpc import ErasureServiceStub
+    from tidemill.monitor.v1.hold_service_pb2_grpc import HoldServiceStub
     from tidemill.monitor.v1.lineage_service_pb2_grpc import LineageServiceStub
+    from tidemill.monitor.v1.retention_service_pb2_grpc import RetentionServiceStub
     from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceStub
     from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub
     from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
@@ -316,5 +319,11 @@ class Connection:
     """Projects, members, service accounts, roles and API keys."""
     audit: "_Stub[AuditServiceStub]" = _Stub("monitor", "audit")
     """Audit records."""
+    erasures: "_Stub[ErasureServiceStub]" = _Stub("monitor", "erasure")
+    """Erasures of end users and documents, and their certificates."""
+    holds: "_Stub[HoldServiceStub]" = _Stub("monitor", "hold")
+    """Legal holds."""
+    retention: "_Stub[RetentionServiceStub]" = _Stub("monitor", "retention")
+    """How long data is kept."""
     lineage: "_Stub[LineageServiceStub]" = _Stub("monitor", "lineage")
     """Lineage and timelines."""

@@ -34,6 +34,7 @@ from tidemill_client.connection import CALL_LIMIT_S, SERVICES, Addresses, Connec
 from tidemill_client.datasets import Datasets
 from tidemill_client.declared import Collections, Deployments, Prompts, Sources
 from tidemill_client.documents import Documents
+from tidemill_client.erasures import Erasures, Holds, Retentions
 from tidemill_client.evaluations import Evaluations
 from tidemill_client.models import Models
 from tidemill_client.pages import each
@@ -129,6 +130,12 @@ class Tidemill:
         """Projects, members, service accounts, roles and API keys."""
         self.audit = Audit(self.connection)
         """Audit records of the project."""
+        self.erasures = Erasures(self.connection)
+        """Erasures of end users and documents."""
+        self.holds = Holds(self.connection)
+        """Legal holds."""
+        self.retention = Retentions(self.connection)
+        """How long the project keeps its data."""
 
     async def __aenter__(self) -> Self:
         """Return itself."""
