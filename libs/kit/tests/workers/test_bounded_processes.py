@@ -165,3 +165,25 @@ def test_processes_share_what_one_has_imported_and_all_end_with_a_killed_service
     while left := [each for each in (parent, worker) if Path(f"/proc/{each}").exists()]:
         assert time.monotonic() < deadline, f"{left} still run"
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("first", "there"), [("import tidemill_kit.runtime.unused_libraries", "False"), ("pass", "True")]
+)
+def test_processes_leave_out_the_libraries_that_their_service_leaves_out(
+    tmp_path: Path, first: str, there: str
+) -> None:
+    work = "import sys\n\ndef ids():\n    return (sys.modules.get('rich', 0) is not None,)\n"
+    (tmp_path / "imported_once.py").write_text(work, encoding="utf-8")
+    script = SERVICE.replace("asyncio.run(", f"{first}; asyncio.run(").replace("await asyncio.sleep(600)", "")
+    (tmp_path / "service.py").write_text(script, encoding="utf-8")
+    done = subprocess.run(  # noqa: S603 - our own interpreter and script
+        [sys.executable, str(tmp_path / "service.py")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+
+    assert done.stdout == f"{there}\n"

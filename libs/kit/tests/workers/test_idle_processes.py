@@ -1,5 +1,7 @@
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -94,3 +96,45 @@ async def test_stopping_ends_every_process_in_work_and_free(processes: BoundedPr
     assert running(all_three) == set()
     work.cancel()
     assert await processes.run("acme", os.getpid) not in all_three
+
+
+BACKGROUND = """
+import asyncio, os, sys
+from multiprocessing import forkserver
+from tidemill_kit.workers import idle_processes
+from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits
+
+async def main():
+    idle_processes.IDLE_S = 0.2
+    limits = ProcessLimits(workers=2, cpu_s=5, wall_s=60, memory_bytes=512 << 20)
+    made = [BoundedProcesses(limits, name, background=name in sys.argv) for name in ("one", "other")]
+    servers = [await each.run("acme", os.getppid) for each in made]
+    deadline = asyncio.get_running_loop().time() + (30 if len(sys.argv) == 3 else 2)
+    while os.path.exists(f"/proc/{servers[0]}") and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(0.05)
+    await asyncio.gather(*(each.run("acme", os.getppid) for each in made for _ in range(2)))
+    again = await made[0].run("acme", os.getppid)
+    print(len({*servers}), again == servers[0])
+    for each in made:
+        await each.stop()
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(("background", "kept"), [(("one", "other"), "False"), (("one",), "True")])
+def test_the_fork_server_ends_with_the_last_process_where_all_work_is_in_the_background(
+    tmp_path: Path, background: tuple[str, ...], kept: str
+) -> None:
+    (tmp_path / "service.py").write_text(BACKGROUND, encoding="utf-8")
+    done = subprocess.run(  # noqa: S603 - our own interpreter and script
+        [sys.executable, str(tmp_path / "service.py"), *background],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+    assert done.stdout == f"1 {kept}\n"
+    assert done.stderr == ""

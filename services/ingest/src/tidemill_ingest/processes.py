@@ -15,6 +15,13 @@ _MAX_MEMORY_BYTES = 2 * 1024 * MEBIBYTE
 _MAX_WAITING = 1000
 """Documents of one project that may wait for a process; consumers and the edge have fewer in hand."""
 
+IMPORTS = (
+    "tidemill_ingest.datasets.masking",
+    "tidemill_ingest.documents.preparation",
+    "tidemill_ingest.masking.stage",
+    "tidemill_ingest.parsing.text",
+)
+
 
 class ProcessingBroke(Internal):
     """The work broke, for its own sake or for the machine's; `why` quotes nothing of what was worked on."""
@@ -41,7 +48,7 @@ class Processes:
             share=max(1, workers - 1),
             waiting=_MAX_WAITING,
         )
-        self._processes = BoundedProcesses(limits, "documents", ("tidemill_ingest.documents.preparation",))
+        self._processes = BoundedProcesses(limits, "documents", IMPORTS, background=True)
 
     async def stop(self) -> None:
         """Stop them; what is in work is given up."""

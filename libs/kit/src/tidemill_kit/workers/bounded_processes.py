@@ -4,7 +4,8 @@ The work is a function of a module, its arguments and results are plain data. Wh
 process is replaced. A service that uses this declares `pebble`.
 
 The processes are forked from one that has imported what the work needs and does nothing else (Python's fork server): a
-process starts in milliseconds and shares that memory, so that none has to be kept while there is no work.
+process starts in milliseconds and shares that memory, so that none has to be kept while there is no work. Where the
+work is in the background alone, the fork server ends with the last of them: the next work waits for its imports.
 """
 
 import asyncio
@@ -16,24 +17,29 @@ import multiprocessing.connection
 import os
 import resource
 import signal
+import sys
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from typing import Literal, TypeVar
 
 import structlog
 from pebble import ProcessExpired, ProcessPool
 
 from tidemill_core.errors import NativePanic, RateLimited, isolated
-from tidemill_kit.workers.idle_processes import IdleProcesses
+from tidemill_kit.workers.idle_processes import IdleProcesses, starting
 
 R = TypeVar("R")
 _RETRY_AFTER_S = 1.0
 _GRACE_S = 1.0
+_UNUSED_LIBRARIES = "tidemill_kit.runtime.unused_libraries"
 _imports = [__name__]
 """Of the fork server: what any pool's work needs."""
+_pools = weakref.WeakSet["BoundedProcesses"]()
 _log = structlog.get_logger(__name__)
 
 
@@ -107,25 +113,32 @@ class _Ended:
     error: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class BoundedProcesses:
     """Runs functions in a few processes; `name` stands in its log lines.
 
     `imports` are modules that the work needs; importing them is not measured. Name all pools before the first work.
+    `background` says of all pools of a service that their callers can wait a second more after a quiet minute.
     """
 
     limits: ProcessLimits
     name: str
     imports: Sequence[str] = ()
+    background: bool = False
     _processes: IdleProcesses = field(init=False)
     _shares: Shares = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the pool, whose processes come with the work, and end when there has long been none."""
         _imports.extend(name for name in self.imports if name not in _imports)
-        multiprocessing.set_forkserver_preload(_imports)
+        # What a service leaves out, its processes leave out.
+        first = [_UNUSED_LIBRARIES] if _UNUSED_LIBRARIES in sys.modules else []
+        multiprocessing.set_forkserver_preload([*first, *_imports])
         most, answer_s = self.limits.workers, self.limits.wall_s
-        self._processes = IdleProcesses(name=self.name, most=most, answer_s=answer_s, new_pool=self._new_pool)
+        self._processes = IdleProcesses(
+            name=self.name, most=most, answer_s=answer_s, new_pool=self._new_pool, idle=_end_fork_server
+        )
+        _pools.add(self)
         share = self.limits.share or self.limits.workers
         self._shares = Shares(share, waiting=self.limits.waiting, what=self.name)
 
@@ -174,6 +187,13 @@ class BoundedProcesses:
             initargs=(self.limits.memory_bytes, tuple(self.imports)),
             context=context,
         )
+
+
+def _end_fork_server() -> None:
+    """End it where no pool has a process, or will have to wait for one."""
+    with starting:
+        if all(pool.background and pool._processes.none for pool in _pools):  # noqa: SLF001 - of this module
+            forkserver._forkserver._stop()  # type: ignore[attr-defined]  # noqa: SLF001 - starts again by itself
 
 
 class _CpuTimeSpentError(BaseException):

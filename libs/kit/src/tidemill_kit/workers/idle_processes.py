@@ -1,6 +1,7 @@
 """As many processes as work asks for: one starts when all others are busy, and ends when it has long done nothing."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +13,8 @@ from pebble import ProcessPool
 _log = structlog.get_logger(__name__)
 IDLE_S = 60.0
 """A process that had no work for so long ends."""
+starting = threading.Lock()
+"""Held while a process starts, for which its fork server must not end meanwhile."""
 
 
 @dataclass(slots=True)
@@ -28,6 +31,8 @@ class IdleProcesses:
     most: int
     answer_s: float
     new_pool: Callable[[], ProcessPool]
+    idle: Callable[[], None] = lambda: None
+    """Called in a thread when the last process has ended because there was no work."""
     _pools: set[ProcessPool] = field(default_factory=set)
     _free: list[tuple[float, ProcessPool]] = field(default_factory=list)
     """Since when each is free. The last is taken first, so that the others can end."""
@@ -55,6 +60,11 @@ class IdleProcesses:
             self._run(self._ready(pool))
             raise
         self._hand_back(pool)
+
+    @property
+    def none(self) -> bool:
+        """Whether there is no process now."""
+        return not self._pools
 
     async def stop(self) -> None:
         """End all; what is in work is given up."""
@@ -113,10 +123,13 @@ class IdleProcesses:
         self._end_later()
         if ending is not None:
             await asyncio.to_thread(_end, ending)
+            if self.none:
+                await asyncio.to_thread(self.idle)
 
 
 def _start(pool: ProcessPool) -> None:
-    pool.active  # noqa: B018 - pebble starts the process, and its threads, when asked for it
+    with starting:
+        pool.active  # noqa: B018 - pebble starts the process, and its threads, when asked for it
 
 
 def _end(pool: ProcessPool) -> None:

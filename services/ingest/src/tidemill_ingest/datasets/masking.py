@@ -8,8 +8,7 @@ from tidemill_ingest.datasets.domain.example import Example
 from tidemill_ingest.datasets.domain.parts import masked
 from tidemill_ingest.errors import DocumentRefused
 from tidemill_ingest.limits import MEBIBYTE
-from tidemill_ingest.masking.kinds import Masking
-from tidemill_ingest.masking.stage import DEFAULT_PHONE_REGIONS, MaskingStage
+from tidemill_ingest.masking.kinds import DEFAULT_PHONE_REGIONS, Masking
 from tidemill_ingest.processes import Processes, ProcessingBroke
 
 _log = structlog.get_logger(__name__)
@@ -23,6 +22,8 @@ def mask_examples(
     examples: Sequence[Example], phone_regions: Sequence[str] = DEFAULT_PHONE_REGIONS
 ) -> Sequence[Example]:
     """Return the examples with everything masked."""
+    from tidemill_ingest.masking.stage import MaskingStage  # noqa: PLC0415 - libraries that only the processes use
+
     stage = MaskingStage(Masking(), phone_regions)
     return [masked(each, stage.mask) for each in examples]
 

@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from tidemill_core.characters import clean, clean_line
 from tidemill_ingest.documents.domain.submission import DocumentSpec
 from tidemill_ingest.documents.domain.version import Prepared
-from tidemill_ingest.masking.kinds import Masking
-from tidemill_ingest.masking.stage import DEFAULT_PHONE_REGIONS, MaskingStage
+from tidemill_ingest.masking.kinds import DEFAULT_PHONE_REGIONS, Masking
 from tidemill_ingest.metrics import PREPARATION
-from tidemill_ingest.parsing.text import extract
 from tidemill_ingest.processes import Processes
 
 _TITLE_LENGTH = 500
@@ -23,6 +21,9 @@ def prepare_document(
         DocumentRefused: the bytes are no text, or hold none.
 
     """
+    from tidemill_ingest.masking.stage import MaskingStage  # noqa: PLC0415 - libraries that only the processes use
+    from tidemill_ingest.parsing.text import extract  # noqa: PLC0415
+
     extracted = extract(content, spec.media_type)
     stage = MaskingStage(masking, phone_regions)
     title = stage.mask(clean_line(spec.title) or _shortened(extracted.title))
@@ -45,6 +46,8 @@ def prepare_document(
 
 def mask_text(text: str, phone_regions: Sequence[str] = DEFAULT_PHONE_REGIONS) -> str:
     """Return a short text with everything masked."""
+    from tidemill_ingest.masking.stage import MaskingStage  # noqa: PLC0415
+
     return MaskingStage(Masking(), phone_regions).mask(clean(text))
 
 

@@ -6,6 +6,8 @@ from enum import Enum
 
 from tidemill_core.errors import InvalidInput
 
+DEFAULT_PHONE_REGIONS = ("US", "GB", "DE", "FR")
+
 
 class MaskKind(Enum):
     """A kind of structured identifier; the placeholder is its name in brackets, as in [EMAIL]."""

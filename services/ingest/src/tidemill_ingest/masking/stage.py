@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from tidemill_ingest.masking import credentials
 from tidemill_ingest.masking.contacts import find_emails, phone_finder
-from tidemill_ingest.masking.kinds import Masking, MaskKind
+from tidemill_ingest.masking.kinds import DEFAULT_PHONE_REGIONS, Masking, MaskKind
 from tidemill_ingest.masking.numbers import find_addresses, find_cards, find_ibans
 from tidemill_ingest.masking.shadow import Shadow
 from tidemill_ingest.masking.spans import Finder, Span, apart, blanked, replaced
@@ -15,7 +15,6 @@ from tidemill_ingest.masking.written_addresses import find_written_emails
 STAGE_VERSION = 3
 """Counted up when the same text would be masked in another way."""
 
-DEFAULT_PHONE_REGIONS = ("US", "GB", "DE", "FR")
 _LIBRARIES = ", ".join(f"{each} {version(each)}" for each in ("detect-secrets", "phonenumbers", "python-stdnum"))
 
 
