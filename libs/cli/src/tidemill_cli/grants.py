@@ -22,11 +22,18 @@ GranteeOption = Annotated[str, typer.Option("--to", help="The project that may r
     grants,
     "list",
     lambda c: c.access.ListGrants,
-    ("kind", "resource", "may be read by", "description", "since"),
-    lambda g: (word(ResourceKind, g.kind), g.resource, g.grantee, g.description, moment(g.create_time)),
+    ("kind", "resource", "may be read by", "description", "since", "last used"),
+    lambda g: (
+        word(ResourceKind, g.kind),
+        g.resource,
+        g.grantee,
+        g.description,
+        moment(g.create_time),
+        moment(g.last_use_time),
+    ),
 )
 def list_grants() -> ListGrantsRequest:
-    """List what the project shares, and with which projects."""
+    """List what the project shares, with which projects, and when these last used it."""
     return ListGrantsRequest()
 
 

@@ -16,9 +16,11 @@ from tidemill.monitor.v1.access_service_pb2_grpc import add_AccessServiceService
 from tidemill_core.errors import DependencyUnavailable, PermissionDenied
 from tidemill_core.grpc.client import open_channel
 from tidemill_kit.access import key_uses
-from tidemill_kit.access.key_uses import KeyUses, Monitor
+from tidemill_kit.access.grants import Grants, Shared
+from tidemill_kit.access.key_uses import GRANT, KeyUses, Monitor
+from tidemill_kit.access.revocations import Revocations
 from tidemill_kit.grpc.server import current_caller
-from tidemill_testkit.access import TestIssuer, access_of
+from tidemill_testkit.access import TestIssuer, access_of, grant
 from tidemill_testkit.polling import eventually
 
 KEY = "service_account:ci"
@@ -180,3 +182,16 @@ async def test_a_service_reports_by_its_own_identity_for_the_project_of_the_key(
         await uses.stop()
 
     assert asked == [("acme", "rag", ["of-acme"]), ("globex", "rag", ["of-globex"])]
+
+
+async def test_uses_of_grants_are_reported_to_their_owners() -> None:
+    recorder = Recorder()
+    uses = KeyUses(recorder)
+    grants = Grants(Revocations(), used=uses.record_grant)
+    grants.apply(grant("acme/base", Shared.MODEL, to="globex"))
+
+    for project, name in (("globex", "acme/base"), ("globex", "base"), ("acme", "acme/base"), ("initech", "acme/base")):
+        grants.resolve(project, Shared.MODEL, name)
+    await uses.flush()
+
+    assert [(project, list(used)) for project, used in recorder.reported] == [("acme", [f"{GRANT}MODEL-base-globex"])]

@@ -187,10 +187,12 @@ class Access:
             limits=limits,
             lifetimes=lifetimes,
         )
+        self.uses = Uses()
         self.resource_grants = ResourceGrantCrud(
             resource_grants=self.grant_store,
             catalogue=GivenGrants(self.grant_store),
             grants=self.grants,
+            uses=self.uses,
             clock=clock,
             limits=limits,
         )
@@ -198,7 +200,7 @@ class Access:
     def _make_tokens(self) -> None:
         clock, limits, lifetimes = self.clock, self.limits, self.lifetimes
         projects, accounts, keys, roles = self.project_store, self.account_store, self.key_store, self.role_store
-        self.uses, self.revocations = Uses(), Revocations()
+        self.revocations = Revocations()
         self.keys = ApiKeyCrud(
             api_keys=keys,
             projects=projects,

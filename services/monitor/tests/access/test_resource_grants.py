@@ -144,3 +144,16 @@ async def test_the_catalogue_is_read_by_pages_across_the_owners_and_without_dele
     deleted.begin_deletion(now=NOON, lifetime=NOON - NOON)
     await projects.add(deleted, request=Request.internal())
     assert [each.project for each in (await catalogue.list("x", PageRequest())).items] == ["a", "d"]
+
+
+async def test_the_owner_sees_when_the_other_project_last_used_what_it_shares() -> None:
+    access = await ready()
+    used, unused = [
+        await access.resource_grants.create(ADA, grant(grantee=name), write()) for name in ("globex", "initech")
+    ]
+
+    await access.record_use(ADA, {used.credential: NOON})
+    await access.record_use(replace(ADA, project="globex"), {unused.credential: NOON})
+
+    found = (await access.resource_grants.list(ADA, PageRequest())).items
+    assert {each.grant.grantee: each.last_use_time for each in found} == {"globex": NOON, "initech": None}

@@ -64,7 +64,8 @@ class Access:
             max_failures_per_minute=settings.access_max_failures_per_minute,
         )
         uses = KeyUses(Monitor(settings)) if settings.access_monitor_address else None
-        grants, holds, retention = Grants(revocations), Holds(revocations), Retention()
+        grants = Grants(revocations, used=uses.record_grant) if uses else Grants(revocations)
+        holds, retention = Holds(revocations), Retention()
         reader = RevocationReader(settings.kafka, revocations, grants=grants, holds=holds, retention=retention)
         running = RunningCalls(revocations, leeway_s=settings.access_leeway_s)
         return cls(

@@ -1,5 +1,6 @@
 """What projects let one another read: grants, read with the revocations from the same compacted topic."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -35,12 +36,15 @@ class _Grant(BaseModel, frozen=True):
 
 
 class Grants:
-    """The grants that are known; of a deleted project none counts."""
+    """The grants that are known; of a deleted project none counts. `used` is called with owner and id of each use."""
 
-    def __init__(self, revocations: Revocations) -> None:
+    def __init__(
+        self, revocations: Revocations, *, used: Callable[[str, str], None] = lambda _owner, _id: None
+    ) -> None:
         self._revocations = revocations
+        self._used = used
         self._known: dict[tuple[str, str], _Grant] = {}
-        self._given: set[tuple[str, Shared, str, str]] = set()
+        self._given: dict[tuple[str, Shared, str, str], str] = {}
 
     def apply(self, value: bytes) -> bool:
         """Remember a record; return whether it could be read. One that is older than what is known changes nothing."""
@@ -53,7 +57,10 @@ class Grants:
         if known is None or grant.seq > known.seq:
             self._known[key] = grant
             given = (grant.grantee, grant.resource_kind, grant.project, grant.resource)
-            (self._given.discard if grant.revoked else self._given.add)(given)
+            if grant.revoked:
+                self._given.pop(given, None)
+            else:
+                self._given[given] = grant.id
         return True
 
     def resolve(self, project: str, kind: Shared, name: str) -> tuple[str, str] | None:
@@ -66,8 +73,11 @@ class Grants:
             return project, name
         if owner == project:
             return project, resource
-        allowed = (project, kind, owner, resource) in self._given and not self._revocations.deleted(owner)
-        return (owner, resource) if allowed else None
+        grant = self._given.get((project, kind, owner, resource))
+        if grant is None or self._revocations.deleted(owner):
+            return None
+        self._used(owner, grant)
+        return owner, resource
 
     def readers(self, owner: str, kind: Shared, resource: str) -> list[str]:
         """Return the projects that a resource is shared with."""

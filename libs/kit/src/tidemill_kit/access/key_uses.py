@@ -1,4 +1,4 @@
-"""Reports to monitor when API keys were last used: together, once a minute, and no call waits for it."""
+"""Reports to monitor when API keys and grants were last used: together, once a minute, and no call waits for it."""
 
 import asyncio
 import time
@@ -28,6 +28,8 @@ _TIMEOUT_S = 10.0
 _MAX_KEYS = 10_000
 _MAX_REPORTED = 1000
 _KEYS_OF = "service_account:"
+GRANT = "grant:"
+"""What stands before the id of a grant where a key has its credential."""
 
 
 class Reporting(Protocol):
@@ -67,6 +69,10 @@ class KeyUses(Worker):
         """Remember that a key was used now; other tokens are none."""
         if claims.subject.startswith(_KEYS_OF):
             self._keep(claims.project, claims.id, self._now())
+
+    def record_grant(self, owner: str, grant: str) -> None:
+        """Remember that another project read now what a project shares with it."""
+        self._keep(owner, f"{GRANT}{grant}", self._now())
 
     async def stop(self) -> None:
         """Report what is left, if that is done soon."""

@@ -15,6 +15,7 @@ from tidemill_monitor.access.exchange_token import ExchangeToken
 from tidemill_monitor.access.issue_key import IssueKey
 from tidemill_monitor.access.member_crud import MemberCrud
 from tidemill_monitor.access.messages import (
+    grant_message,
     key_message,
     key_request_of,
     member_message,
@@ -239,22 +240,23 @@ class GrantRpcs:
         caller = current_caller()
         given = resource_grant_of(request.grant, caller.project)
         created = await self.resource_grants.create(caller, given, write_of(request))
-        return to_message(pb.CreateGrantResponse, grant=created)
+        return pb.CreateGrantResponse(grant=grant_message(created))
 
     async def ListGrants(self, request: pb.ListGrantsRequest, _context: object) -> pb.ListGrantsResponse:
         """See the contract."""
         page = await self.resource_grants.list(current_caller(), page_of(request, filters={}))
-        return to_message(pb.ListGrantsResponse, grants=page.items, next_page_token=page.next_token)
+        grants = [grant_message(each.grant, last_use_time=each.last_use_time) for each in page.items]
+        return pb.ListGrantsResponse(grants=grants, next_page_token=page.next_token)
 
     async def RevokeGrant(self, request: pb.RevokeGrantRequest, _context: object) -> pb.RevokeGrantResponse:
         """See the contract."""
         revoked = await self.resource_grants.revoke(current_caller(), request.id, write_of(request))
-        return to_message(pb.RevokeGrantResponse, grant=revoked)
+        return pb.RevokeGrantResponse(grant=grant_message(revoked))
 
     async def ListCatalogue(self, request: pb.ListCatalogueRequest, _context: object) -> pb.ListCatalogueResponse:
         """See the contract."""
         page = await self.resource_grants.list_catalogue(current_caller(), page_of(request))
-        return to_message(pb.ListCatalogueResponse, grants=page.items, next_page_token=page.next_token)
+        return pb.ListCatalogueResponse(grants=map(grant_message, page.items), next_page_token=page.next_token)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,7 @@
 """Mapping between access and its messages and events."""
 
+from datetime import datetime
+
 from google.protobuf.message import Message
 
 from tidemill.monitor.v1 import access_events_pb2 as events
@@ -71,9 +73,14 @@ def key_message(overview: KeyOverview) -> pb.ApiKey:
     return to_message(pb.ApiKey, overview.key, state=overview.state, last_use_time=overview.last_use_time)
 
 
+def grant_message(grant: ResourceGrant, *, last_use_time: datetime | None = None) -> pb.Grant:
+    """Return the message of a grant; only its owner sees when it was used."""
+    return to_message(pb.Grant, grant, last_use_time=last_use_time)
+
+
 def resource_grant_of(message: pb.Grant, project: str) -> ResourceGrant:
     """Return the grant of a request."""
-    return from_message(ResourceGrant, message, prefix="grant", project=project)
+    return from_message(ResourceGrant, message, prefix="grant", ignore={"last_use_time"}, project=project)
 
 
 def access_payload(_: Aggregate, event: Event, seq: int) -> tuple[str, Message]:

@@ -1,6 +1,7 @@
 """Use cases: share a resource with another project, list what is shared, and take it back."""
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from tidemill_core import resources
@@ -9,9 +10,17 @@ from tidemill_core.resources import Write
 from tidemill_monitor.access.domain.names import Limits
 from tidemill_monitor.access.domain.resource_grant import ResourceGrant, grant_id_of
 from tidemill_monitor.access.grants import Grants
-from tidemill_monitor.access.ports import Catalogue, ResourceGrants
+from tidemill_monitor.access.ports import Catalogue, KeyUses, ResourceGrants
 
 _RESTORED: Final = frozenset({"description", "labels"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantOverview:
+    """A grant, and when the other project last used it; None where that is not known."""
+
+    grant: ResourceGrant
+    last_use_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +30,7 @@ class ResourceGrantCrud:
     resource_grants: ResourceGrants
     catalogue: Catalogue
     grants: Grants
+    uses: KeyUses
     clock: Clock
     limits: Limits
 
@@ -44,9 +54,12 @@ class ResourceGrantCrud:
 
         return await resources.create(self.resource_grants, fresh, write, begin=begin)
 
-    async def list(self, caller: Caller, page: PageRequest) -> Page[ResourceGrant]:
+    async def list(self, caller: Caller, page: PageRequest) -> Page[GrantOverview]:
         """Return a page of what the caller's project shares."""
-        return await self.resource_grants.list(caller.project, page=page)
+        found = await self.resource_grants.list(caller.project, page=page)
+        used = await self.uses.last(caller.project, [each.credential for each in found.items])
+        items = [GrantOverview(grant=each, last_use_time=used.get(each.credential)) for each in found.items]
+        return Page(items=items, next_token=found.next_token)
 
     async def list_catalogue(self, caller: Caller, page: PageRequest) -> Page[ResourceGrant]:
         """Return a page of what other projects share with the caller's."""

@@ -198,6 +198,7 @@ def _servicer(
             resource_grants=stores.resource_grants,
             catalogue=stores.catalogue,
             grants=grants,
+            uses=stores.uses,
             clock=clock,
             limits=limits,
         ),

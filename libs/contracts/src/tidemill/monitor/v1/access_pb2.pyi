@@ -567,6 +567,7 @@ class Grant(_message.Message):
     RESOURCE_FIELD_NUMBER: _builtins.int
     GRANTEE_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
+    LAST_USE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Made of kind, resource and grantee, which name one grant."""
     project: _builtins.str
@@ -595,6 +596,12 @@ class Grant(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the grant last changed."""
 
+    @_builtins.property
+    def last_use_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the other project last used it, as far as services have reported, which they do once a minute; only
+        in the owner's list.
+        """
+
     def __init__(
         self,
         *,
@@ -609,10 +616,11 @@ class Grant(_message.Message):
         resource: _builtins.str = ...,
         grantee: _builtins.str = ...,
         description: _builtins.str = ...,
+        last_use_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_use_time", b"last_use_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "grantee", b"grantee", "id", b"id", "kind", b"kind", "labels", b"labels", "project", b"project", "resource", b"resource", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "grantee", b"grantee", "id", b"id", "kind", b"kind", "labels", b"labels", "last_use_time", b"last_use_time", "project", b"project", "resource", b"resource", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

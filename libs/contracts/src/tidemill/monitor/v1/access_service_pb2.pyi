@@ -1837,7 +1837,7 @@ class KeyUse(_message.Message):
     CREDENTIAL_FIELD_NUMBER: _builtins.int
     USE_TIME_FIELD_NUMBER: _builtins.int
     credential: _builtins.str
-    """Required. The key's credential (its `jti`)."""
+    """Required. The key's credential (its `jti`); of a grant `grant:` and its id."""
     @_builtins.property
     def use_time(self) -> _timestamp_pb2.Timestamp:
         """Required. When it was used; an earlier time than the recorded one changes nothing."""

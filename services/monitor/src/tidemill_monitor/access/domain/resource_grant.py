@@ -50,6 +50,11 @@ class ResourceGrant(Aggregate):
     grantee: str
     description: str = ""
 
+    @property
+    def credential(self) -> str:
+        """What names its uses among those of API keys."""
+        return f"grant:{self.id}"
+
     def check(self, limits: Limits) -> None:
         """Validate all fields.
 
