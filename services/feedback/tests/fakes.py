@@ -173,11 +173,16 @@ class InMemoryPending:
         if left:
             self.stored[place] = left
 
-    async def forget(self, project: str, end_user: str) -> None:
-        for place, there in list(self.stored.items()):
-            for each in there:
-                if place[0] == project and each.reaction.end_user == end_user:
-                    await self.remove(each)
+    async def forget(self, project: str, end_user: str) -> int:
+        theirs = [
+            (place, each)
+            for place, there in self.stored.items()
+            for each in there
+            if place[0] == project and each.reaction.end_user == end_user
+        ]
+        for _, each in theirs:
+            await self.remove(each)
+        return len({place for place, _ in theirs})
 
 
 class InMemoryPrompts:
@@ -303,6 +308,9 @@ class BreakingBatches:
             message = "killed"
             raise Killed(message)
         return stored
+
+    async def remove(self, stored: ObjectRef) -> None:
+        await self._batches.remove(stored)
 
 
 class Killed(BaseException):

@@ -30,7 +30,7 @@ from tidemill_feedback.errors import (
 from tidemill_feedback.reactions.crud import FeedbackCrud
 from tidemill_feedback.reactions.domain.feedback import Feedback
 from tidemill_feedback.reactions.domain.reaction import Reaction, ReactionLimits
-from tidemill_feedback.reactions.erase_end_user import EraseEndUser
+from tidemill_feedback.reactions.erase_end_user import EraseEndUser, EraseReactions
 from tidemill_feedback.reactions.expire_pending import ExpirePending
 from tidemill_feedback.reactions.handle_submission import HandleSubmission
 from tidemill_feedback.reactions.match_pending import MatchPending
@@ -72,11 +72,11 @@ class FeedbackHarness:
             at_most=self.at_most,
         )
         self.read = FeedbackCrud(feedback=self.feedback, pending=self.pending, clock=self.clock, keep=3)
+        self.reactions = EraseReactions(
+            feedback=self.feedback, forget_examples=ForgetExamples(ledger=self.ledger, prompts=self.prompts)
+        )
         self.erase = EraseEndUser(
-            feedback=self.feedback,
-            pending=self.pending,
-            forget_examples=ForgetExamples(ledger=self.ledger, prompts=self.prompts),
-            inferences=self.inferences,
+            feedback=self.feedback, pending=self.pending, reactions=self.reactions, inferences=self.inferences
         )
         self.record = RecordCorrection(
             feedback=self.feedback, curations=self.curations, ledger=self.ledger, enqueue=self.enqueued.append

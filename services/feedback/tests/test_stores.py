@@ -100,7 +100,8 @@ async def test_what_an_erased_person_sent_waits_no_longer(pending: Pending) -> N
     for each in (theirs, others, waiting("r1", project="other", end_user="u1")):
         await pending.add(each)
 
-    await pending.forget("acme", "u1")
+    assert await pending.forget("acme", "u1") == 1
+    assert await pending.forget("acme", "u1") == 0
     assert list(await pending.of("acme", "i1")) == [others]
     await pending.forget("acme", "u2")
 

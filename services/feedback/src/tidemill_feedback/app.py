@@ -7,6 +7,7 @@ from tidemill.feedback.v1.feedback_service_pb2_grpc import add_FeedbackServiceSe
 from tidemill_feedback.curations.events import corrections
 from tidemill_feedback.curations.grpc import GrpcCurationService
 from tidemill_feedback.curations.wiring import wire_curations
+from tidemill_feedback.erasure import steps, wire_sweeps
 from tidemill_feedback.errors import FeedbackNotFound
 from tidemill_feedback.reactions.events import inferences
 from tidemill_feedback.reactions.messages import TOPIC
@@ -47,6 +48,11 @@ async def build_app(settings: FeedbackSettings) -> App:
             inferences(reactions.match),
             corrections(curations.record),
         ],
-        workers=[curations.controller, reactions.expiry],
+        workers=[
+            curations.controller,
+            reactions.expiry,
+            wire_sweeps(settings, backend, feedback, reactions.erase),
+        ],
         servers=[server_of(http, settings)] if settings.http_port else [],
+        erasures=steps(settings, backend, reactions.pending, reactions.erase),
     )

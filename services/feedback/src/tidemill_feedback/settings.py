@@ -78,6 +78,8 @@ class FeedbackSettings(RpcHttpSettings):
     """The resync interval: how often curations with missed changes are searched."""
     exact_rows: int = Field(default=10_000, ge=0)
     """Corrections up to which counts are exact; above that, all are read only if a completion may be due."""
+    sweep_poll_interval_s: float = Field(default=3600.0, gt=0)
+    """The interval between deletions of feedback past the retention of its project."""
     lease_ttl_s: float = Field(default=6.0, gt=1)
     """Lease duration: when another worker takes over a curation."""
 

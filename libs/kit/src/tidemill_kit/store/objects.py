@@ -292,6 +292,16 @@ class ExchangeBucket:
             _remove(path)
             raise
 
+    async def remove(self, ref: ObjectRef) -> None:
+        """Remove one object; removing nothing is no error.
+
+        Raises:
+            PermissionDenied: the reference leads into another bucket.
+
+        """
+        self._check_bucket(ref)
+        await self._store.delete_prefix(ref.bucket, ref.key)
+
     async def erase(self, project: str, resource_id: str) -> None:
         """Remove all objects of a resource."""
         await self._store.delete_prefix(self._bucket, f"{project}/{resource_id}/")

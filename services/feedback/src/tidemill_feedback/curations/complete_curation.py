@@ -22,7 +22,8 @@ class CompleteCuration:
 
     The order of writes makes crashes safe: the batch is stored under its content hash, its rows are tagged with the
     number, then the aggregate takes the number. Until then the rows count as new. Storing the epoch first excludes
-    workers with an expired lease. Feedback that is erased meanwhile has no row to tag, so the completion is repeated.
+    workers with an expired lease. Feedback that is erased meanwhile has no row to tag: the batch is removed, and the
+    completion is repeated.
     """
 
     curations: CurationStore
@@ -58,6 +59,7 @@ class CompleteCuration:
         )
         # Examples that did not fit are tagged too: as new ones they would complete the curation again and again.
         if not await self.ledger.tag(ref, [each.feedback for each in examples], completion=number, epoch=epoch):
+            await self.batches.remove(stored)
             return False
         now = self.clock.now()
         completed = await self.curations.update(

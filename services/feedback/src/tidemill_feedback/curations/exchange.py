@@ -1,7 +1,12 @@
 """Batches of examples as others read them: JSON lines in feedback's exchange bucket."""
 
 import asyncio
+import json
+import re
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+from typing import Protocol
 
 from google.protobuf.json_format import MessageToJson
 
@@ -9,9 +14,11 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_feedback.curations.domain.example import Example
 from tidemill_feedback.curations.domain.ledger import CurationRef
 from tidemill_feedback.curations.messages import example_message
-from tidemill_kit.store.objects import ExchangeBucket
+from tidemill_kit.store.objects import ExchangeBucket, ObjectMissing, StoredObject
 
 MEDIA_TYPE = "application/jsonl"
+_FEEDBACK = re.compile(rb'"feedback": "([^"]+)"')
+"""The field of an example: what a person wrote has no quote that is not escaped."""
 
 
 class ExchangeBatches:
@@ -26,6 +33,61 @@ class ExchangeBatches:
         lines = await asyncio.to_thread(lines_of, examples, max_bytes=self._max_bytes)
         stored = await self._bucket.put(ref.project, ref.curation, b"".join(lines), media_type=MEDIA_TYPE)
         return stored, len(lines)
+
+    async def remove(self, stored: ObjectRef) -> None:
+        """See `Batches.remove`."""
+        await self._bucket.remove(stored)
+
+
+class StoredObjects(Protocol):
+    """The object store."""
+
+    async def list(self, bucket: str, *, prefix: str = "") -> Sequence[StoredObject]:
+        """Return the objects whose keys start with the prefix."""
+        ...
+
+    async def get(self, bucket: str, key: str) -> bytes:
+        """Return the bytes of an object."""
+        ...
+
+    async def delete(self, bucket: str, key: str) -> None:
+        """Remove an object; removing nothing is no error."""
+        ...
+
+
+class EraseBatches:
+    """Removes batches whole: they are named by what is in them, and each completion has all that counts anew."""
+
+    def __init__(self, objects: StoredObjects, bucket: str) -> None:
+        self._objects = objects
+        self._bucket = bucket
+
+    async def of(self, project: str, *, feedback: AbstractSet[str], end_user: str) -> int:
+        """Remove a project's batches that hold examples of this feedback, or by this user; return how many."""
+        named, removed = {each.encode() for each in feedback}, 0
+        user = f'"end_user": {json.dumps(end_user, ensure_ascii=False)}'.encode()
+
+        def holds(data: bytes) -> bool:
+            return user in data or any(each[1] in named for each in _FEEDBACK.finditer(data))
+
+        for found in await self._objects.list(self._bucket, prefix=f"{project}/"):
+            try:
+                data = await self._objects.get(self._bucket, found.key)
+            except ObjectMissing:
+                continue
+            if await asyncio.to_thread(holds, data):
+                await self._objects.delete(self._bucket, found.key)
+                removed += 1
+        return removed
+
+    async def older(self, project: str, *, before: datetime) -> int:
+        """Remove a project's batches that were written earlier; return how many."""
+        old = [
+            each for each in await self._objects.list(self._bucket, prefix=f"{project}/") if each.modified_at < before
+        ]
+        for each in old:
+            await self._objects.delete(self._bucket, each.key)
+        return len(old)
 
 
 def lines_of(examples: Sequence[Example], *, max_bytes: int) -> Sequence[bytes]:

@@ -136,6 +136,10 @@ class Batches(Protocol):
         """
         ...
 
+    async def remove(self, stored: ObjectRef) -> None:
+        """Remove a batch that no completion names, because what is in it was erased meanwhile."""
+        ...
+
 
 class Curations(Protocol):
     """All curations of all projects, without deleted ones."""

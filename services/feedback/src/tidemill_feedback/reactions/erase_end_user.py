@@ -1,15 +1,17 @@
 """Erase an end user: their feedback, and all feedback on their questions."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from tidemill_core.application import Caller, PageRequest
+from tidemill_core.application import Caller, PageRequest, Request
 from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import Write
 from tidemill_feedback.reactions.domain.feedback import Feedback
 from tidemill_feedback.reactions.ports import FeedbackStore, ForgetExamples, Inferences, Pending
 
 _BATCH_SIZE = 200
+_ROLES = ("end_user", "asked_by")
+"""What an end user can be of a reaction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +20,61 @@ class Erased:
 
     reactions: int
     inferences: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EraseReactions:
+    """Erases an end user's reactions, and all reactions to their questions, a batch at a time.
+
+    A tombstone names the user until nothing else does: by it what was made of a reaction is found, also after a crash.
+    """
+
+    feedback: FeedbackStore
+    forget_examples: ForgetExamples
+
+    async def some(self, caller: Caller, end_user: str) -> int:
+        """Erase what was said, with its examples; return how many reactions that were, 0 when none is left."""
+        for role in _ROLES:
+            page = await self.feedback.list(caller.project, page=PageRequest(size=_BATCH_SIZE), where={role: end_user})
+            if page.items:
+                await self.erase(caller, page.items, end_user, request=Request.internal())
+                return len(page.items)
+        return 0
+
+    async def erase(self, caller: Caller, found: Sequence[Feedback], end_user: str, *, request: Request) -> None:
+        """Leave tombstones, by which a repeated call finds rows and prompts to delete."""
+        tombstones = list[Feedback]()
+        for each in found:
+            erased = await self.feedback.upsert(each, lambda feedback: feedback.erase(), request=request)
+            if erased.deleted:  # else it was submitted after this request was completed
+                tombstones.append(erased)
+        await self.forget_examples(caller, tombstones, end_user)
+
+    async def tombstones(self, caller: Caller, end_user: str) -> AsyncIterator[Sequence[Feedback]]:
+        """Yield what was erased and names the user, in pages."""
+        for role in _ROLES:
+            token = ""
+            while True:
+                page = await self.feedback.list(
+                    caller.project,
+                    page=PageRequest(size=_BATCH_SIZE, token=token),
+                    where={role: end_user},
+                    show_deleted=True,
+                )
+                yield [each for each in page.items if each.deleted]
+                token = page.next_token
+                if not token:
+                    break
+
+    async def names(self, caller: Caller, end_user: str) -> int:
+        """Have some tombstones name the user no more, the last of all; return how many, 0 when none does."""
+        async for page in self.tombstones(caller, end_user):
+            if page:
+                await self.forget_examples(caller, page, end_user)
+                for each in page:
+                    await self.feedback.upsert(each, lambda tombstone: tombstone.forget(), request=Request.internal())
+                return len(page)
+        return 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +87,7 @@ class EraseEndUser:
 
     feedback: FeedbackStore
     pending: Pending
-    forget_examples: ForgetExamples
+    reactions: EraseReactions
     inferences: Inferences
 
     async def __call__(self, caller: Caller, end_user: str, write: Write) -> Erased:
@@ -46,7 +103,7 @@ class EraseEndUser:
         if not write.validate_only:
             await self.pending.forget(caller.project, end_user)
         erased = set[str]()
-        for role in ("end_user", "asked_by"):
+        for role in _ROLES:
             token = ""
             while True:
                 page = await self.feedback.list(
@@ -57,18 +114,9 @@ class EraseEndUser:
                 )
                 erased |= {each.id for each in page.items if not each.deleted}
                 if not write.validate_only:
-                    await self._erase(caller, page.items, end_user, write)
+                    await self.reactions.erase(caller, page.items, end_user, request=write.request)
                 token = page.next_token
                 if not token:
                     break
         records = await self.inferences.erase(caller, end_user, validate_only=write.validate_only)
         return Erased(reactions=len(erased), inferences=records)
-
-    async def _erase(self, caller: Caller, found: Sequence[Feedback], end_user: str, write: Write) -> None:
-        """Leave tombstones, by which a repeated call finds rows and prompts to delete."""
-        tombstones = list[Feedback]()
-        for each in found:
-            erased = await self.feedback.upsert(each, lambda feedback: feedback.erase(), request=write.request)
-            if erased.deleted:  # else it was submitted after this request was completed
-                tombstones.append(erased)
-        await self.forget_examples(caller, tombstones, end_user)

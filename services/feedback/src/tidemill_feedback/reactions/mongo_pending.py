@@ -64,14 +64,15 @@ class MongoPending:
             )
             await self._collection.delete_one({"_id": document_id, "waiting": []})
 
-    async def forget(self, project: str, end_user: str) -> None:
+    async def forget(self, project: str, end_user: str) -> int:
         """See `Pending.forget`."""
         theirs = {"reaction.end_user": end_user}
         with translated():
-            await self._collection.update_many(
+            found = await self._collection.update_many(
                 {"project": project, "waiting": {"$elemMatch": theirs}}, {"$pull": {"waiting": theirs}}
             )
             await self._collection.delete_many({"project": project, "waiting": []})
+        return found.modified_count
 
     async def _added(self, waiting: Waiting) -> bool:
         """Return whether it was added; False after a concurrent write."""

@@ -1,8 +1,8 @@
 """Ports of reactions."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from tidemill_core.application import Aggregates, Caller, Page, PageRequest, Request, ResourceKey
@@ -13,6 +13,30 @@ from tidemill_feedback.reactions.domain.reaction import Reaction
 FeedbackStore = Aggregates[Feedback]
 ForgetExamples = Callable[[Caller, Sequence[Feedback], str], Awaitable[None]]
 """Deletes what is kept of erased feedback elsewhere, and the prompts of an end user's questions."""
+
+
+RemoveOldBatches = Callable[[str, datetime], Awaitable[int]]
+"""Removes a project's batches that were written before a time; returns how many."""
+
+
+class Retained(Protocol):
+    """How long projects keep their feedback, and what legal holds keep."""
+
+    def projects(self) -> Mapping[str, timedelta]:
+        """Return how long the projects keep it that say so."""
+        ...
+
+    def spares(self, project: str) -> bool:
+        """Return whether nothing of a project may be removed."""
+        ...
+
+
+class OldFeedback(Protocol):
+    """Reactions by their age."""
+
+    async def ids(self, project: str, *, before: datetime, limit: int) -> list[str]:
+        """Return ids of feedback that was given earlier and has not changed since, the oldest first."""
+        ...
 
 
 class Inferences(Protocol):
@@ -95,8 +119,8 @@ class Pending(Protocol):
         """Remove a reaction; idempotent."""
         ...
 
-    async def forget(self, project: str, end_user: str) -> None:
-        """Remove all reactions of an end user."""
+    async def forget(self, project: str, end_user: str) -> int:
+        """Remove all reactions of an end user; return for how many inferences there were some."""
         ...
 
 

@@ -94,6 +94,7 @@ class SubmitFeedback:
             raise NothingCorrected(answer.inference)
 
         def change(feedback: Feedback) -> None:
+            feedback.end_user = fresh.end_user  # a tombstone of an erased user names none
             if answer.live and repeats:  # the answer was right after all
                 feedback.withdraw(keep=self.keep, now=now)
             elif answer.live:

@@ -9,7 +9,7 @@ from starlette.routing import Route
 from tidemill_core.application import Caller, ResourceKey, SystemClock
 from tidemill_feedback.reactions.crud import FeedbackCrud
 from tidemill_feedback.reactions.dead_letters import DeadSubmissions
-from tidemill_feedback.reactions.erase_end_user import EraseEndUser
+from tidemill_feedback.reactions.erase_end_user import EraseEndUser, EraseReactions
 from tidemill_feedback.reactions.events import DEAD_LETTERS, SUBMISSIONS, Submissions
 from tidemill_feedback.reactions.expire_pending import ExpirePending
 from tidemill_feedback.reactions.grpc import GrpcFeedbackService
@@ -34,6 +34,8 @@ class WiredReactions:
     servicer: GrpcFeedbackService
     submissions: Submissions
     match: MatchPending
+    pending: Pending
+    erase: EraseReactions
     expiry: Controller[ResourceKey]
 
 
@@ -59,10 +61,11 @@ def wire_reactions(
         trusted=settings.trusted_raters,
     )
     match = MatchPending(pending=pending, inferences=answers, submit=submit, dead_letters=dead_letters)
+    erase = EraseReactions(feedback=feedback, forget_examples=forget_examples)
     servicer = GrpcFeedbackService(
         feedback=FeedbackCrud(feedback=feedback, pending=pending, clock=clock, keep=settings.kept_reactions),
         submit=submit,
-        erase=EraseEndUser(feedback=feedback, pending=pending, forget_examples=forget_examples, inferences=answers),
+        erase=EraseEndUser(feedback=feedback, pending=pending, reactions=erase, inferences=answers),
         clock=clock,
     )
     return WiredReactions(
@@ -72,6 +75,8 @@ def wire_reactions(
             record_bytes=settings.max_record_bytes,
         ),
         match=match,
+        pending=pending,
+        erase=erase,
         expiry=_expiry(settings, backend, match, pending),
     )
 

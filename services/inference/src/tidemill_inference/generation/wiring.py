@@ -16,7 +16,6 @@ from tidemill_inference.generation.ingest import IngestReaders, IngestTexts
 from tidemill_inference.generation.mongo import MongoRecords
 from tidemill_inference.generation.ports import Inferences, Retriever
 from tidemill_inference.generation.read_inferences import ReadInferences
-from tidemill_inference.generation.reconcile import SweepKey, sweep_controller
 from tidemill_inference.generation.reservation import Reservations
 from tidemill_inference.generation.retention import ForgetRecords
 from tidemill_inference.generation.shadow import AnswerShadow
@@ -30,6 +29,7 @@ from tidemill_kit.erasure.retained import Retained
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.fair_share import Turns
+from tidemill_kit.workers.sweeps import SweepKey, sweep_controller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

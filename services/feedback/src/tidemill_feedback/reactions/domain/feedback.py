@@ -150,6 +150,10 @@ class Feedback(Aggregate):
         self.deleted, self.state, self.message = True, FeedbackState.IGNORED, "was erased"
         self.current, self.history, self.labels = None, (), {}
 
+    def forget(self) -> None:
+        """Name no end user any more, once it is erased."""
+        self.end_user, self.asked_by = "", ""
+
     def _record(self, answer: Answer, *, keep: int, given: Given, labels: dict[str, str]) -> None:
         self.deployment, self.variant, self.rollout = answer.deployment, answer.variant, answer.rollout
         self.asked_by = answer.end_user

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_inference.generation.reconcile import sweep_controller
+from tidemill_kit.workers.sweeps import sweep_controller
 from tidemill_testkit.leases import InMemoryLeases
 from tidemill_testkit.polling import eventually
 

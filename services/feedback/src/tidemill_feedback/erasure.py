@@ -1,0 +1,83 @@
+"""What is erased of a deleted project and of an end user, and what is removed by its age."""
+
+from datetime import timedelta
+
+from tidemill_core.application import Caller, SystemClock
+from tidemill_feedback.curations.exchange import EraseBatches
+from tidemill_feedback.reactions.erase_end_user import EraseReactions
+from tidemill_feedback.reactions.forget_old import ForgetOldFeedback
+from tidemill_feedback.reactions.mongo import MongoOldFeedback
+from tidemill_feedback.reactions.ports import FeedbackStore, Pending
+from tidemill_feedback.settings import FeedbackSettings
+from tidemill_kit.access.retention import RetentionKind
+from tidemill_kit.erasure.documents import documents
+from tidemill_kit.erasure.objects import objects
+from tidemill_kit.erasure.retained import Retained
+from tidemill_kit.erasure.steps import Scope, Step, Steps, Target
+from tidemill_kit.service.backend import Backend
+from tidemill_kit.workers.controller import Controller
+from tidemill_kit.workers.sweeps import SweepKey, sweep_controller
+
+
+def steps(settings: FeedbackSettings, backend: Backend, pending: Pending, reactions: EraseReactions) -> Steps:
+    """Return what is erased.
+
+    Of an end user: the reactions, then the batches that they are in, and last the names by which both are found.
+    """
+    batches = EraseBatches(backend.objects, settings.exchange_bucket)
+
+    async def waiting(target: Target) -> int:
+        return await pending.forget(target.project, target.subject)
+
+    async def said(target: Target) -> int:
+        return await reactions.some(_caller(target), target.subject)
+
+    async def written(target: Target) -> int:
+        erased = {each.id async for page in reactions.tombstones(_caller(target), target.subject) for each in page}
+        return await batches.of(target.project, feedback=erased, end_user=target.subject) if erased else 0
+
+    async def names(target: Target) -> int:
+        return await reactions.names(_caller(target), target.subject)
+
+    database = backend.database
+    return {
+        Scope.PROJECT: [
+            documents("waiting reactions", database["pending"]),
+            documents("reactions", database["feedback"]),
+            documents("curations", database["curations"]),
+            documents("examples", database["examples"]),
+            documents("counts of curations", database["counts"]),
+            documents("prompts of examples", database["prompts"]),
+            objects("batches", backend.objects, settings.exchange_bucket),
+        ],
+        Scope.END_USER: [
+            Step(kind="waiting reactions", erase=waiting),
+            Step(kind="reactions", erase=said),
+            Step(kind="batches", erase=written),
+            Step(kind="names in reactions", erase=names),
+        ],
+    }
+
+
+def wire_sweeps(
+    settings: FeedbackSettings, backend: Backend, feedback: FeedbackStore, reactions: EraseReactions
+) -> Controller[SweepKey]:
+    """Return the sweep of reactions and batches past the retention of their project."""
+    batches = EraseBatches(backend.objects, settings.exchange_bucket)
+    forget = ForgetOldFeedback(
+        feedback=feedback,
+        old=MongoOldFeedback(backend.database["feedback"]),
+        forget_examples=reactions.forget_examples,
+        remove_batches=lambda project, before: batches.older(project, before=before),
+        retained=Retained(holds=backend.holds, retention=backend.retention, kind=RetentionKind.FEEDBACK),
+        clock=SystemClock(),
+    )
+    return sweep_controller(
+        {"old_feedback": forget},
+        leases=backend.leases("sweep_leases"),
+        poll_interval=timedelta(seconds=settings.sweep_poll_interval_s),
+    )
+
+
+def _caller(target: Target) -> Caller:
+    return Caller.of_service(target.project, "feedback")
