@@ -85,13 +85,13 @@ class ReadVersions:
         return Page(items=[versions[number] for number in shown], next_token=token)
 
     async def part(self, caller: Caller, reference: str, part: Split) -> bytes:
-        """Return the JSON lines of a part of a version.
+        """Return the JSON lines of a part of a version of the project's own: they name people.
 
         Raises:
             DatasetNotFound, DatasetVersionNotFound: there is no such thing.
 
         """
-        draft = (await self.version(caller, reference)).draft
+        draft = (await self._version(caller.project, reference)).draft
         return await self.parts.lines((draft.train if part == TRAIN else draft.held_out).object)
 
     async def difference(self, caller: Caller, base: str, target: str) -> Difference:

@@ -144,7 +144,7 @@ class DatasetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportDatasetVersion(self, request, context):
-        """Streams the examples of a part as JSON lines; also of a version that another project shares.
+        """Streams the examples of a part as JSON lines.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,7 +35,7 @@ class DatasetServiceStub:
     DiffDatasetVersions: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.DiffDatasetVersionsRequest, _dataset_service_pb2.DiffDatasetVersionsResponse]
     """Returns the examples that were added, removed and changed between two versions."""
     ExportDatasetVersion: _aio.UnaryStreamMultiCallable[_dataset_service_pb2.ExportDatasetVersionRequest, _dataset_service_pb2.ExportDatasetVersionResponse]
-    """Streams the examples of a part as JSON lines; also of a version that another project shares."""
+    """Streams the examples of a part as JSON lines."""
 
 class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
     """DatasetService manages datasets and their versions."""
@@ -112,6 +112,6 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dataset_service_pb2.ExportDatasetVersionRequest,
         context: _aio.ServicerContext[_dataset_service_pb2.ExportDatasetVersionRequest, _abc.AsyncIterator[_dataset_service_pb2.ExportDatasetVersionResponse]],
     ) -> _abc.AsyncIterator[_dataset_service_pb2.ExportDatasetVersionResponse]:
-        """Streams the examples of a part as JSON lines; also of a version that another project shares."""
+        """Streams the examples of a part as JSON lines."""
 
 def add_DatasetServiceServicer_to_server(servicer: DatasetServiceServicer, server: _aio.Server) -> None: ...
