@@ -7,6 +7,7 @@ from tidemill.evaluator.v1.evaluation_service_pb2_grpc import (
     add_EvaluationServiceServicer_to_server,
 )
 from tidemill.evaluator.v1.suite_service_pb2_grpc import add_SuiteServiceServicer_to_server
+from tidemill_evaluator.erasure import Erased, erasures
 from tidemill_evaluator.errors import GateNotFound, SuiteNotFound
 from tidemill_evaluator.evaluations.events import candidates
 from tidemill_evaluator.evaluations.grpc import EvaluationRpcs
@@ -57,5 +58,10 @@ async def build_app(settings: EvaluatorSettings) -> App:
             (add_EvaluationServiceServicer_to_server, servicer),
         ],
         consumers=[candidates(evaluations.triggers)],
-        workers=[evaluations.controller, evaluations.deferred],
+        workers=[evaluations.controller, evaluations.deferred, evaluations.retention],
+        erasures=erasures(
+            backend,
+            settings,
+            Erased(evaluations=evaluations.evaluations, leases=evaluations.leases, cases=cases),
+        ),
     )

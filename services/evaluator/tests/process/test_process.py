@@ -69,7 +69,7 @@ class Harness:
             self.project, "sft", data, media_type="application/jsonl"
         )
         part = dataset_pb2.DatasetPart(bucket=ref.bucket, key=ref.key, size=ref.size, sha256=ref.sha256, examples=6)
-        self.stub_services.datasets.add(dataset_pb2.DatasetVersion(id="sft@2", held_out=part))
+        self.stub_services.datasets.add(dataset_pb2.DatasetVersion(id="sft@2", held_out=part), project=self.project)
 
     async def register(self) -> None:
         """Publish trainer's events."""

@@ -35,7 +35,10 @@ async def test_cases_of_a_shared_dataset_are_read_until_it_is_shared_no_more() -
         await cases.read("acme", case_set)
 
     grants.apply(grant(NAME, Shared.DATASET, to="acme"))
-    assert len(await cases.read("acme", case_set)) == 1
+    (read,) = await cases.read("acme", case_set)
+    assert (read.end_user, read.owner) == ("ada", "globex")
+    mine = CaseSet(dataset="sft", number=1, size=1, content=content)
+    assert [(each.end_user, each.owner) for each in await cases.read("globex", mine)] == [("ada", "")]
     with pytest.raises(PermissionDenied, match="outside its project"):
         await cases.read("acme", CaseSet(dataset="sft", number=1, size=1, content=content))
 

@@ -2,6 +2,7 @@
 
 from tidemill_kit.service.app import App
 from tidemill_kit.service.backend import Backend
+from tidemill_trainer.erasure import erasures, folders_of_deleted_projects
 from tidemill_trainer.registry.wiring import wire_registry
 from tidemill_trainer.settings import TrainerSettings
 from tidemill_trainer.training.wiring import wire_training
@@ -15,5 +16,6 @@ async def build_app(settings: TrainerSettings) -> App:
     return backend.app(
         servicers=[registry.service, training.service],
         consumers=[registry.subscription, training.subscription],
-        workers=[registry.imports, *training.workers],
+        workers=[registry.imports, *training.workers, folders_of_deleted_projects(backend, settings.data_dir)],
+        erasures=erasures(backend, settings, registry, training),
     )

@@ -105,7 +105,7 @@ async def test_a_kill_in_the_middle_of_a_download_costs_nothing_but_time(
     ]
     await eventually(lambda: _has_events(stack, project, 1))
     assert [event.seq for event in await published(stack, project)] == [1]
-    assert list((trainer.data_dir / "downloads").iterdir()) == []
+    assert list((trainer.data_dir / "downloads").rglob("*.part")) == []
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ async def _has_events(stack: Addresses, project: str, count: int) -> bool:
 
 
 async def _is_stalled(trainer: TrainerProcess, size: int) -> bool:
-    return any(part.stat().st_size == size for part in (trainer.data_dir / "downloads").glob("*.part"))
+    return any(part.stat().st_size == size for part in (trainer.data_dir / "downloads").rglob("*.part"))
 
 
 async def _is_ready(stub: ModelRegistryServiceStub) -> bool:

@@ -129,7 +129,7 @@ async def test_a_file_that_was_refused_is_not_kept(server: HubServer, tmp_path: 
         async with hub.fetch(snapshot, snapshot.files[0]) as (_, local):
             raise ArtifactRefused(local.name, "names code to run")
 
-    assert list((tmp_path / "downloads").iterdir()) == []
+    assert list((tmp_path / "downloads").rglob("*.part")) == []
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

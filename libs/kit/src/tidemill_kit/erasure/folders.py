@@ -36,13 +36,16 @@ def erase_folder(root: Path, project: str) -> int:
     return max(entries, 1)
 
 
-def folders(kind: str, *roots: Path) -> Step:
-    """Return the step that removes `<root>/<project>` of each of these folders on this machine."""
+def folders(kind: str, *roots: Path, covers: tuple[str, ...] = ()) -> Step:
+    """Return the step that removes `<root>/<project>` of each of these folders on this machine.
+
+    `covers` names the setting of the folder that they are in, `folder:data_dir`, once no other is left out.
+    """
 
     async def erase(target: Target) -> int:
         return sum([await asyncio.to_thread(erase_folder, root, target.project) for root in roots])
 
-    return Step(kind=kind, erase=erase, covers=tuple(f"folder:{root.name}" for root in roots))
+    return Step(kind=kind, erase=erase, covers=covers)
 
 
 async def sweep_folders(

@@ -45,6 +45,7 @@ class InferenceService:
             messages=[turn_message(turn) for turn in (*context.earlier, Turn(Role.USER, question.text))],
             variables=ParseDict(dict(context.variables), Struct()),
             principals=context.principals,
+            end_user=question.end_user,
             purpose=inference_pb2.PURPOSE_EVALUATION,
             variant=question.variant,
             passages=[

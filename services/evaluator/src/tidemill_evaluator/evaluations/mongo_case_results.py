@@ -19,6 +19,13 @@ class MongoCaseResults:
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
 
+    async def ensure_indexes(self) -> None:
+        """Create the indexes by which results are erased; they are read by their ids alone."""
+        with translated():
+            for fields in (("project", "evaluation"), ("project", "passages.document"), ("project", "of_project")):
+                await self._collection.create_index([(field, 1) for field in fields])
+            await self._collection.create_index([("of_project", 1), ("end_user", 1)])
+
     async def read(self, project: str, evaluation: str, names: Sequence[CaseName]) -> Mapping[CaseName, PartialResult]:
         """See `CaseResults.read`."""
         ids = {_id(project, evaluation, name): name for name in names}
@@ -41,6 +48,8 @@ class MongoCaseResults:
             "baseline": _answer_document(kept.baseline),
             "passages": [asdict(passage) for passage in kept.passages],
             "candidate": _answer_document(kept.candidate) if kept.candidate else None,
+            "end_user": kept.end_user,
+            "of_project": kept.owner or project,
             "epoch": epoch,
         }
         if await self._update(key, fields, epoch):
@@ -73,4 +82,6 @@ def _kept(document: Document) -> PartialResult:
         baseline=CaseAnswer(**document["baseline"]),
         passages=tuple(Passage(**passage) for passage in document["passages"]),
         candidate=CaseAnswer(**candidate) if candidate else None,
+        end_user=document.get("end_user", ""),
+        owner="" if document.get("of_project") in {None, document["project"]} else document["of_project"],
     )

@@ -48,13 +48,16 @@ class Asking:
 
     def question(self, name: CaseName, case: Case, *, side: str, variant: str) -> Question:
         """Return the question that one side receives for a case."""
+        end_user = "" if case.owner else case.end_user  # this project knows no users of others
+        whose = [end_user] if end_user else []
         return Question(
-            request_id=derived_id("evaluation", self.evaluation.id, side, name.case_set, name.case),
+            request_id=derived_id("evaluation", self.evaluation.id, side, name.case_set, name.case, *whose),
             deployment=self.evaluation.comparing.deployment,
             text=case.question,
             context=case.context,
             deadline_s=self.deadline_s,
             variant=variant,
+            end_user=end_user,
         )
 
 
@@ -101,7 +104,8 @@ class PairedAnswers:
             replace(answer, scores=scores_of(case.reference, answer, rouge_l=score))
             for answer, score in zip((kept.baseline, candidate), rouge_l, strict=True)
         )
-        whole = PartialResult(baseline=baseline, candidate=candidate)  # the passages are not needed any more
+        # The passages are not needed any more.
+        whole = PartialResult(baseline=baseline, candidate=candidate, end_user=case.end_user, owner=case.owner)
         await self.results.keep(evaluation.project, evaluation.id, name, whole, epoch=evaluation.epoch)
         return CaseResult(case_set=case_set, case=case.id, baseline=baseline, candidate=candidate)
 
@@ -109,10 +113,11 @@ class PairedAnswers:
         evaluation, variant = asking.evaluation, asking.evaluation.comparing.baseline
         answer = await self._answer(asking, asking.question(name, case, side="baseline", variant=variant))
         if isinstance(answer, CaseAnswer):
-            return PartialResult(baseline=answer)
+            return PartialResult(baseline=answer, end_user=case.end_user, owner=case.owner)
         if not variant:
             evaluation.refuse_other(answer.configuration)
-        return PartialResult(baseline=_side(answer, model=evaluation.baseline), passages=tuple(answer.passages))
+        side, passages = _side(answer, model=evaluation.baseline), tuple(answer.passages)
+        return PartialResult(baseline=side, passages=passages, end_user=case.end_user, owner=case.owner)
 
     async def _candidate(self, asking: Asking, name: CaseName, case: Case, kept: PartialResult) -> CaseAnswer:
         """Get the candidate's answer on the baseline's passages; without them the candidate retrieves its own."""

@@ -54,6 +54,8 @@ class Question:
     deadline_s: float
     variant: str = ""
     passages: Sequence[Passage] = ()
+    end_user: str = ""
+    """Who asked it first: the record of the answer is erased with that person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +135,10 @@ class PartialResult:
     baseline: CaseAnswer
     passages: Sequence[Passage] = ()
     candidate: CaseAnswer | None = None
+    end_user: str = ""
+    """Who asked the case; "" of a suite's."""
+    owner: str = ""
+    """The project that this is an end user of, where it is not the evaluation's."""
 
     def result(self, case_set: str, case: str) -> CaseResult | None:
         """Return the result if both sides have answered."""

@@ -17,6 +17,8 @@ from tidemill_evaluator.evaluations.messages import TOPIC
 from tidemill_evaluator.evaluations.mongo import EVALUATIONS, deferring_gates, unfinished_evaluations
 from tidemill_evaluator.evaluations.mongo_case_results import MongoCaseResults
 from tidemill_evaluator.evaluations.paired_answers import PairedAnswers, Patience
+from tidemill_evaluator.evaluations.ports import Evaluations
+from tidemill_evaluator.evaluations.retention import ForgetResults, forget_again_and_again
 from tidemill_evaluator.evaluations.run_evaluation import RunEvaluation
 from tidemill_evaluator.evaluations.start_evaluation import StartEvaluation
 from tidemill_evaluator.evaluations.trainer import TrainerModels
@@ -27,8 +29,11 @@ from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.statistics.intervals import BettingIntervals
 from tidemill_evaluator.statistics.rouge import RougeScores
 from tidemill_evaluator.suites.ports import Cases, Suites
+from tidemill_kit.access.retention import RetentionKind
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
+from tidemill_kit.workers.leases import Leases
+from tidemill_kit.workers.worker import Worker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +54,9 @@ class WiredEvaluations:
     list_case_results: ListCaseResults
     triggers: EvaluationTriggers
     controller: Controller[ResourceKey]
+    retention: Worker
+    evaluations: Evaluations
+    leases: Leases
     deferred: Controller[ResourceKey]
     """Starts what the gates deferred and a crashed process has not queued."""
 
@@ -62,9 +70,9 @@ class _Adapters:
             EVALUATIONS,
             missing=EvaluationNotFound,
             topic=TOPIC,
-            lists=[("gate",), ("candidate",), ("gate", "candidate")],
+            lists=[("gate",), ("candidate",), ("gate", "candidate"), ("state",)],
         )
-        self.results = MongoCaseResults(backend.database["case_results"])
+        self.results = backend.indexed(MongoCaseResults(backend.database["case_results"]))
         timeout_s = settings.call_timeout_s
         inference = backend.channel("inference", settings.inference_address, timeout_s=timeout_s)
         self.inference = InferenceService(inference, answer_timeout_s=settings.answer_timeout_s)
@@ -75,12 +83,12 @@ class _Adapters:
 def wire_evaluations(settings: EvaluatorSettings, backend: Backend, others: OfOtherFeatures) -> WiredEvaluations:
     """Return use cases and controller."""
     adapters = _Adapters(settings, backend)
-    evaluations = adapters.evaluations
+    evaluations, leases = adapters.evaluations, backend.leases("evaluation_leases")
     controller = Controller[ResourceKey](
         "evaluations",
         reconcile=lambda key, epoch: run(Caller.of_service(key.project, "evaluator"), key.id, epoch=epoch),
         pending=backend.indexed(unfinished_evaluations(backend.database["evaluations"])),
-        leases=backend.leases("evaluation_leases"),
+        leases=leases,
         max_concurrent=settings.evaluation_max_concurrent,
         poll_interval=timedelta(seconds=settings.evaluation_poll_interval_s),
     )
@@ -112,8 +120,22 @@ def wire_evaluations(settings: EvaluatorSettings, backend: Backend, others: OfOt
         list_case_results=ListCaseResults(evaluations=evaluations, cases=others.cases, results=adapters.results),
         triggers=triggers,
         controller=controller,
+        retention=_retention(backend, evaluations),
+        evaluations=evaluations,
+        leases=leases,
         deferred=deferred,
     )
+
+
+def _retention(backend: Backend, evaluations: Evaluations) -> Worker:
+    forget = ForgetResults(
+        evaluations=evaluations,
+        results=backend.database["case_results"],
+        ages=lambda: backend.retention.projects(RetentionKind.EVALUATION_RESULTS),
+        spares=backend.holds.spares,
+        clock=SystemClock(),
+    )
+    return Worker("case_results_retention", lambda: forget_again_and_again(forget))
 
 
 def _run_evaluation(

@@ -66,7 +66,7 @@ class ExchangeCases:
             message = f"{case_set.name} refers to an object outside its project"
             raise PermissionDenied(message, case_set=case_set.name)
         data = await self._bucket(case_set).get(content)
-        cases = await asyncio.to_thread(_cases, data, case_set)
+        cases = await asyncio.to_thread(_cases, data, case_set, owner="" if owner == project else owner)
         expected = case_set.whole or case_set.size
         if len(cases) != expected or len({case.id for case in cases}) != len(cases):
             message = f"the object of {case_set.name} does not contain {expected} distinct cases"
@@ -92,11 +92,11 @@ def _lines(cases: Sequence[Case]) -> bytes:
     return "\n".join([*lines, ""]).encode()
 
 
-def _cases(data: bytes, case_set: CaseSet) -> list[Case]:
-    return [_case(line, case_set) for line in data.split(b"\n") if line.strip()]
+def _cases(data: bytes, case_set: CaseSet, *, owner: str) -> list[Case]:
+    return [_case(line, case_set, owner=owner) for line in data.split(b"\n") if line.strip()]
 
 
-def _case(line: bytes, case_set: CaseSet) -> Case:
+def _case(line: bytes, case_set: CaseSet, *, owner: str) -> Case:
     if case_set.suite:
         case = _parsed(line, suite_pb2.Case(), case_set)
         context = _context(case, case.earlier, case_set)
@@ -104,7 +104,14 @@ def _case(line: bytes, case_set: CaseSet) -> Case:
         return Case(id=case.id, question=case.question, reference=case.reference, labels=labels, context=context)
     example = _parsed(line, curation_pb2.Example(), case_set)
     context = _context(example, example.earlier or _turns_of_prompt(example), case_set)
-    return Case(id=example.id, question=example.question, reference=_text(example.output), context=context)
+    return Case(
+        id=example.id,
+        question=example.question,
+        reference=_text(example.output),
+        context=context,
+        end_user=example.end_user,
+        owner=owner,
+    )
 
 
 def _context(

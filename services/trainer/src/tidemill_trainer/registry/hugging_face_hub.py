@@ -76,8 +76,10 @@ class HuggingFaceHub:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # two models may need the same file
 
     def prepare(self) -> None:
-        """Create the folder; downloads that a killed process left in it are resumed."""
+        """Create the folder; downloads that a killed process left in a project's folder are resumed."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        for part in self._folder.glob("*.part"):  # of an earlier version, without a project
+            part.unlink()
 
     async def commit_of(self, project: str, repository: str, revision: str) -> str:
         """See `Hub.commit_of`."""
@@ -103,9 +105,10 @@ class HuggingFaceHub:
         """See `Hub.fetch`."""
         by = "token" if self._token_of(snapshot.project) else ""
         name = derived_id("hugging_face", self._endpoint, by, snapshot.repository, snapshot.commit, file.path)
-        part = self._folder / f"{name}.part"
-        async with self._turns.setdefault(name, asyncio.Lock()):
+        part = self._folder / snapshot.project / f"{name}.part"
+        async with self._turns.setdefault(str(part), asyncio.Lock()):
             with self._translated(), disk_errors():
+                part.parent.mkdir(exist_ok=True)
                 await self._download(snapshot, file, part)
                 fetched = await asyncio.to_thread(_verified, file, part)
             try:

@@ -14,6 +14,7 @@ from tidemill_kit.grpc.server import Registration
 from tidemill_kit.grpc.uploads import Patience, UploadPlaces
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
+from tidemill_kit.workers.leases import Leases
 from tidemill_trainer.errors import ModelNotFound, ModelVersionNotFound
 from tidemill_trainer.registry.crud import ModelCrud
 from tidemill_trainer.registry.domain.limits import ImportLimits
@@ -42,6 +43,8 @@ class Registry:
     service: Registration
     subscription: Subscription
     imports: Controller[ResourceKey]
+    leases: Leases
+    """Of the imports."""
     models: Models
     versions: Versions
     shared: SharedVersions
@@ -53,7 +56,9 @@ def wire_registry(backend: Backend, settings: TrainerSettings) -> Registry:
     """Build the registry."""
     clock, inspector, hub = SystemClock(), FileInspector(), _hub(settings)
     models = backend.aggregates("models", MODELS, missing=ModelNotFound, topic=TOPIC, quota=settings.quota("models"))
-    versions = backend.aggregates("model_versions", VERSIONS, missing=ModelVersionNotFound, topic=TOPIC)
+    versions = backend.aggregates(
+        "model_versions", VERSIONS, missing=ModelVersionNotFound, topic=TOPIC, lists=[("state",)]
+    )
     references = References(models=models, versions=versions)
     shared = SharedVersions(references=references, shared=backend.shared(Shared.MODEL))
     artifacts = ExchangeArtifacts(backend.objects, backend.own_bucket(settings.exchange_bucket))
@@ -66,7 +71,8 @@ def wire_registry(backend: Backend, settings: TrainerSettings) -> Registry:
     fetch = FetchVersion(
         models=models, versions=versions, hub=hub, inspector=inspector, artifacts=artifacts, limits=limits, clock=clock
     )
-    imports = _imports(backend, settings, fetch)
+    leases = backend.leases("import_leases")
+    imports = _imports(backend, settings, fetch, leases)
     service = GrpcModelRegistryService(
         crud=ModelCrud(models=models, versions=versions, references=references, shared=shared, clock=clock),
         import_model=ImportModel(
@@ -81,6 +87,7 @@ def wire_registry(backend: Backend, settings: TrainerSettings) -> Registry:
         subscription=promotions(versions),
         service=(add_ModelRegistryServiceServicer_to_server, service),
         imports=imports,
+        leases=leases,
         models=models,
         versions=versions,
         shared=shared,
@@ -89,12 +96,14 @@ def wire_registry(backend: Backend, settings: TrainerSettings) -> Registry:
     )
 
 
-def _imports(backend: Backend, settings: TrainerSettings, fetch: FetchVersion) -> Controller[ResourceKey]:
+def _imports(
+    backend: Backend, settings: TrainerSettings, fetch: FetchVersion, leases: Leases
+) -> Controller[ResourceKey]:
     return Controller(
         "imports",
         reconcile=lambda version, epoch: fetch(version, epoch=epoch),
         pending=backend.indexed(pending_imports(backend.database["model_versions"])),
-        leases=backend.leases("import_leases"),
+        leases=leases,
         max_concurrent=settings.import_max_concurrent,
         poll_interval=timedelta(seconds=settings.import_poll_interval_s),
     )

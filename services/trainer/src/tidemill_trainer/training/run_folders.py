@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 from tidemill_core.application import ResourceKey
@@ -14,11 +15,23 @@ from tidemill_trainer.training.ports import RunFolder
 
 
 class RunFolders:
-    """Implements `ports.Folders`: `<root>/<project>/<run>`, deleted `keep_s` after its last use."""
+    """Implements `ports.Folders`: `<root>/<project>/<run>`, deleted `keep_s` after its last use.
 
-    def __init__(self, root: Path, *, keep_s: float) -> None:
+    `keep_of` is what a project has set in its place; nothing of a project that `spares` names is deleted by its age.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        keep_s: float,
+        keep_of: Callable[[str], timedelta | None] = lambda _: None,
+        spares: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self._root = root
         self._keep_s = keep_s
+        self._keep_of = keep_of
+        self._spares = spares
         self._turn = asyncio.Lock()
         """Held while a folder is opened or swept, so that none is swept once it is in use."""
 
@@ -55,8 +68,11 @@ class RunFolders:
         return (await asyncio.to_thread(Manifest.from_folder, folder.adapter)).files
 
     def _sweep(self, path: Path) -> None:
+        project = path.parent.name
+        own = self._keep_of(project)
+        keep_s = self._keep_s if own is None else own.total_seconds()
         with suppress(FileNotFoundError):  # its run has finished meanwhile
-            if path.stat().st_mtime < time.time() - self._keep_s:
+            if path.stat().st_mtime < time.time() - keep_s and not self._spares(project):
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 _clean(RunFolder(path=path))

@@ -6,12 +6,14 @@ from datetime import timedelta
 from tidemill.trainer.v1.training_service_pb2_grpc import add_TrainingServiceServicer_to_server
 from tidemill_core.application import ResourceKey, SystemClock
 from tidemill_kit.access.grants import Shared
+from tidemill_kit.access.retention import RetentionKind
 from tidemill_kit.events.subscriptions import Subscription
 from tidemill_kit.grpc.server import Registration
 from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_kit.service.app import Component, Worker
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
+from tidemill_kit.workers.leases import Leases
 from tidemill_trainer.errors import TrainingPlanNotFound, TrainingRunNotFound
 from tidemill_trainer.registry.wiring import Registry
 from tidemill_trainer.settings import TrainerSettings
@@ -43,6 +45,9 @@ class Training:
     service: Registration
     subscription: Subscription
     workers: list[Component]
+    runs: Runs
+    leases: Leases
+    """Of the runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +62,12 @@ def wire_training(backend: Backend, settings: TrainerSettings, registry: Registr
     stores = _stores(backend, settings)
     poll_interval = timedelta(seconds=settings.run_poll_interval_s)
     train = _train(backend, settings, registry, stores)
+    leases = backend.leases("run_leases")
     runs = Controller(
         "runs",
         reconcile=lambda run, epoch: train(run, epoch=epoch),
         pending=backend.indexed(pending_runs(backend.database["training_runs"])),
-        leases=backend.leases("run_leases"),
+        leases=leases,
         max_concurrent=settings.run_max_concurrent,
         poll_interval=poll_interval,
     )
@@ -94,6 +100,8 @@ def wire_training(backend: Backend, settings: TrainerSettings, registry: Registr
         service=(add_TrainingServiceServicer_to_server, service),
         subscription=datasets(start_runs),
         workers=[sweep, runs, deferred],
+        runs=stores.runs,
+        leases=leases,
     )
 
 
@@ -106,7 +114,9 @@ def _stores(backend: Backend, settings: TrainerSettings) -> _Stores:
             lists=[("dataset",)],
             quota=settings.quota("training_plans"),
         ),
-        runs=backend.aggregates("training_runs", RUNS, missing=TrainingRunNotFound, topic=TOPIC, lists=[("plan",)]),
+        runs=backend.aggregates(
+            "training_runs", RUNS, missing=TrainingRunNotFound, topic=TOPIC, lists=[("plan",), ("state",)]
+        ),
         datasets=IngestDatasets(
             backend.channel("ingest", settings.ingest_address),
             {name: backend.bucket(name) for name in settings.dataset_buckets.split(",")},
@@ -116,7 +126,13 @@ def _stores(backend: Backend, settings: TrainerSettings) -> _Stores:
 
 
 def _train(backend: Backend, settings: TrainerSettings, registry: Registry, stores: _Stores) -> TrainRun:
-    clock, folders = SystemClock(), RunFolders(settings.data_dir / "runs", keep_s=settings.run_keep_s)
+    clock = SystemClock()
+    folders = RunFolders(
+        settings.data_dir / "runs",
+        keep_s=settings.run_keep_s,
+        keep_of=lambda project: backend.retention.of(project, RetentionKind.TRAINING_RUNS),
+        spares=backend.holds.spares,
+    )
     return TrainRun(
         runs=stores.runs,
         plans=stores.plans,

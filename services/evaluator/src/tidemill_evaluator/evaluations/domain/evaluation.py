@@ -8,7 +8,14 @@ from enum import Enum
 
 from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import derived_id
-from tidemill_evaluator.errors import BASELINE_CHANGED, CANCELLED, EvaluationFinished, EvaluationLost, NoVerdict
+from tidemill_evaluator.errors import (
+    BASELINE_CHANGED,
+    CANCELLED,
+    DATA_ERASED,
+    EvaluationFinished,
+    EvaluationLost,
+    NoVerdict,
+)
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Latencies, Verdict, verdict_of
 from tidemill_evaluator.gates.domain.gate import CONFIDENCE, Gate, Requirement
 from tidemill_evaluator.suites.domain.cases import CaseSet
@@ -224,6 +231,18 @@ class Evaluation(Aggregate):
             raise EvaluationFinished(self.id, state=self.state.value)
         self._finish(State.CANCELLED, now, EvaluationHasFailed(occurred_at=now))
         self.reason, self.message = CANCELLED, "cancelled by a user"
+
+    def withdraw(self, now: datetime) -> None:
+        """Fail it because cases that it asks are erased.
+
+        Raises:
+            EvaluationFinished: it has ended.
+
+        """
+        if self.state not in UNFINISHED:
+            raise EvaluationFinished(self.id, state=self.state.value)
+        self._finish(State.FAILED, now, EvaluationHasFailed(occurred_at=now))
+        self.reason, self.message = DATA_ERASED, "cases were erased while they were asked: start it again"
 
     def refuse_other(self, configuration: str) -> None:
         """Check that a configuration of the deployment is the one that is compared with.

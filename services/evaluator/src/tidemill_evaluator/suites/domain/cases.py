@@ -59,6 +59,10 @@ class Case:
     reference: str
     labels: Mapping[str, str] = field(default_factory=dict)
     context: Context = field(default_factory=Context)
+    end_user: str = ""
+    """Who asked it, of a held-out case: erased with that person."""
+    owner: str = ""
+    """The project that shares its dataset, whose end user that is; "" for the own one."""
 
     @property
     def asked(self) -> str:

@@ -1,0 +1,54 @@
+"""What evaluator erases of a project, an end user and a document."""
+
+from dataclasses import dataclass
+
+from tidemill_core.application import SystemClock
+from tidemill_evaluator.evaluations.erasure import (
+    EndEvaluationsOfUser,
+    EraseEvaluations,
+    results_of_shared,
+    results_of_user,
+    results_with_document,
+)
+from tidemill_evaluator.evaluations.ports import Evaluations
+from tidemill_evaluator.settings import EvaluatorSettings
+from tidemill_evaluator.suites.ports import Cases
+from tidemill_kit.erasure.documents import documents
+from tidemill_kit.erasure.objects import objects
+from tidemill_kit.erasure.steps import Scope, Step, Steps
+from tidemill_kit.service.backend import Backend
+from tidemill_kit.workers.leases import Leases
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erased:
+    """What the steps need of evaluations, besides the collections."""
+
+    evaluations: Evaluations
+    leases: Leases
+    cases: Cases
+
+
+def erasures(backend: Backend, settings: EvaluatorSettings, parts: Erased) -> Steps:
+    """Return the steps: first what starts work and has work done, then what that leaves."""
+    database, clock = backend.database, SystemClock()
+    collection, results = database["evaluations"], database["case_results"]
+    evaluations = EraseEvaluations(
+        evaluations=parts.evaluations, collection=collection, leases=parts.leases, clock=clock
+    )
+    of_user = EndEvaluationsOfUser(evaluations=parts.evaluations, cases=parts.cases, clock=clock)
+    return {
+        Scope.PROJECT: [
+            documents("gates", database["gates"]),
+            Step(kind="evaluations", erase=evaluations, covers=("evaluations",)),
+            documents("case results", results),
+            documents("case results of shared datasets", results, where=results_of_shared),
+            documents("suites", database["suites"]),
+            objects("cases of suites", backend.objects, settings.exchange_bucket),
+        ],
+        Scope.END_USER: [
+            Step(kind="evaluations that were ended", erase=of_user),
+            documents("case results", results, where=results_of_user),
+        ],
+        Scope.DOCUMENT: [documents("case results with passages", results, where=results_with_document)],
+    }

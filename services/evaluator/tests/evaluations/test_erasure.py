@@ -1,0 +1,269 @@
+"""Erasures of projects, end users and documents, and the retention of case results, on the real store."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from services.evaluator.tests.builders import ADA as ADA_CALLS
+from services.evaluator.tests.builders import passage, request
+from services.evaluator.tests.evaluations.test_events import comparison, running
+from services.evaluator.tests.harness import Evaluator
+from tidemill_core.aggregate import ObjectRef
+from tidemill_evaluator.errors import EvaluationNotFound
+from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation, State
+from tidemill_evaluator.evaluations.domain.pace import Pace
+from tidemill_evaluator.evaluations.domain.results import CaseAnswer
+from tidemill_evaluator.evaluations.erasure import (
+    EndEvaluationsOfUser,
+    EraseEvaluations,
+    results_of_shared,
+    results_of_user,
+    results_with_document,
+)
+from tidemill_evaluator.evaluations.mongo import EVALUATIONS
+from tidemill_evaluator.evaluations.mongo_case_results import MongoCaseResults
+from tidemill_evaluator.evaluations.paired_answers import Asking
+from tidemill_evaluator.evaluations.ports import CaseName, PartialResult
+from tidemill_evaluator.evaluations.retention import ForgetResults
+from tidemill_evaluator.evaluations.turns import Turns
+from tidemill_evaluator.gates.domain.gate import Requirement
+from tidemill_evaluator.suites.domain.cases import CaseSet
+from tidemill_kit.erasure.documents import documents
+from tidemill_kit.erasure.steps import NotYet, Scope, Target
+from tidemill_kit.store.aggregates import MongoAggregates
+from tidemill_kit.store.mongo import Database, connect
+from tidemill_kit.workers.leases import Leases
+from tidemill_local import Addresses
+from tidemill_testkit.clocks import NOON, FixedClock
+from tidemill_testkit.stack import unique_name
+
+pytestmark = pytest.mark.server
+
+PROJECT = Target(project="acme", scope=Scope.PROJECT)
+ADA = Target(project="acme", scope=Scope.END_USER, subject="ada")
+BOB = Target(project="acme", scope=Scope.END_USER, subject="bob")
+DOCUMENT = Target(project="acme", scope=Scope.DOCUMENT, subject="doc")
+SUITE, HELD_OUT = "suite:truth@1", "dataset:sft@2:held_out"
+LEASES = "evaluation_leases"
+
+
+class Stores:
+    """The collections of evaluations."""
+
+    def __init__(self, database: Database) -> None:
+        self.database, self.clock = database, FixedClock()
+        self.evaluations = MongoAggregates(
+            database["evaluations"],
+            codec=EVALUATIONS,
+            topic="topic",
+            source="/tidemill/evaluator",
+            missing=EvaluationNotFound,
+            lists=[("state",)],
+        )
+        self.results = MongoCaseResults(database["case_results"])
+        self.leases = Leases(database[LEASES], owner="test", ttl=timedelta(seconds=30), clock=self.clock)
+
+    async def add(self, origin: str, *, project: str = "acme", cases: CaseSet | None = None) -> Evaluation:
+        """Add an evaluation, which is running where it has cases."""
+        comparing = Comparing(deployment="helpdesk", candidate="lora@1", gate="gate")
+        evaluation = Evaluation.queued(project, comparing, origin=origin)
+        if cases:
+            evaluation.begin(
+                baseline="smollm2@1",
+                baseline_configuration="d1",
+                dataset_version="sft@2",
+                case_sets=[cases],
+                now=NOON,
+                epoch=0,
+            )
+        return await self.evaluations.add(evaluation, request=request())
+
+    async def keep(
+        self, case: str, *, of: str = "e1", case_set: str = HELD_OUT, fields: Mapping[str, object] | None = None
+    ) -> None:
+        answer = CaseAnswer(inference="i1", text=f"canary {case}")
+        kept = PartialResult(baseline=answer, **(fields or {}))  # type: ignore[arg-type] # as each test says
+        await self.results.keep("acme", of, CaseName(case_set, case), kept, epoch=1)
+
+    async def cases(self, project: str = "acme") -> list[str]:
+        found = await self.database["case_results"].find({"project": project}).to_list(None)
+        return sorted(document["case"] for document in found)
+
+    async def states(self, project: str = "acme") -> dict[str, str]:
+        found = await self.database["evaluations"].find({"project": project}).to_list(None)
+        return {document["state"]["origin"]: document["state"]["state"] for document in found}
+
+
+@pytest.fixture
+async def stores(stack: Addresses) -> AsyncIterator[Stores]:
+    client = connect(stack.mongo, timeout_s=10)
+    name = unique_name("evaluator")
+    stores = Stores(client[name])
+    await stores.results.ensure_indexes()
+    await stores.evaluations.ensure_indexes()
+    yield stores
+    await client.drop_database(name)
+    client.close()
+
+
+async def test_evaluations_of_a_project_are_cancelled_and_removed_once_no_worker_has_one(stores: Stores) -> None:
+    running = await stores.add("a")
+    await stores.add("b")
+    await stores.add("a", project="acme-2")
+    lease = await stores.leases.acquire(f"acme/{running.id}")
+    assert lease is not None
+    erase = EraseEvaluations(
+        evaluations=stores.evaluations,
+        collection=stores.database["evaluations"],
+        leases=stores.leases,
+        clock=stores.clock,
+    )
+
+    with pytest.raises(NotYet):
+        await erase(PROJECT)
+    assert await stores.states() == {"a": "cancelled", "b": "cancelled"}
+    await stores.leases.release(lease)
+
+    assert [await erase(PROJECT), await erase(PROJECT)] == [2, 0]
+    assert await stores.states("acme-2") == {"a": "queued"}
+
+
+async def test_an_evaluation_that_asks_what_an_erased_user_asked_ends_and_others_go_on(stores: Stores) -> None:
+    evaluator = Evaluator()
+    asked_by_ada = await evaluator.with_held_out()
+    await evaluator.with_suite()
+    suite = (await evaluator.suites.get("acme", "truth")).case_set
+    gone = CaseSet(
+        dataset="sft",
+        number=1,
+        size=3,
+        content=ObjectRef(bucket="datasets", key="acme/sft/gone", size=1, sha256="0" * 64),
+    )
+    for origin, cases in (("ada", asked_by_ada), ("suite", suite), ("gone", gone), ("queued", None)):
+        await stores.add(origin, cases=cases)
+    end = EndEvaluationsOfUser(
+        evaluations=stores.evaluations,
+        cases=evaluator.cases,
+        clock=stores.clock,
+    )
+
+    assert [await end(BOB), await end(BOB)] == [1, 0], "its cases are gone, whose they were is not known"
+    assert [await end(ADA), await end(ADA)] == [1, 0]
+    assert await stores.states() == {"ada": "failed", "suite": "running", "gone": "failed", "queued": "queued"}
+    document = await stores.database["evaluations"].find_one({"state.origin": "ada"})
+    assert document is not None
+    failed = await stores.evaluations.get("acme", document["id"])
+    assert (failed.state, failed.reason) == (State.FAILED, "DATA_ERASED")
+
+
+async def test_results_of_an_end_user_are_removed_also_those_of_which_it_is_not_known(stores: Stores) -> None:
+    whole: dict[str, object] = {"candidate": CaseAnswer(inference="i2", text="canary")}
+    await stores.keep("of-ada", fields={"end_user": "ada", **whole})
+    await stores.keep("of-bob", fields={"end_user": "bob", **whole})
+    await stores.keep("of-suite", case_set=SUITE, fields=whole)
+    await stores.keep("early", fields=whole)
+    await stores.keep("early-suite", case_set=SUITE, fields=whole)
+    await stores.database["case_results"].update_many(
+        {"case": {"$in": ["early", "early-suite"]}}, {"$unset": {"end_user": "", "of_project": ""}}
+    )
+    step = documents("case results", stores.database["case_results"], where=results_of_user)
+
+    assert [await step.erase(ADA), await step.erase(ADA)] == [3, 0]
+    assert await stores.cases() == ["of-bob", "of-suite"]
+
+
+async def test_results_of_a_shared_dataset_go_with_the_users_and_the_project_that_shared_it(stores: Stores) -> None:
+    for case, fields in {
+        "of-our-ada": {"end_user": "ada"},
+        "of-their-ada": {"end_user": "ada", "owner": "globex"},
+        "of-their-bob": {"end_user": "bob", "owner": "globex"},
+    }.items():
+        await stores.keep(case, fields=fields)
+    results = stores.database["case_results"]
+    theirs = Target(project="globex", scope=Scope.END_USER, subject="ada")
+    project = Target(project="globex", scope=Scope.PROJECT)
+
+    assert await documents("case results", results, where=results_of_user).erase(theirs) == 1
+    assert await stores.cases() == ["of-our-ada", "of-their-bob"]
+    assert await documents("case results", results, where=results_of_shared).erase(project) == 1
+    assert await stores.cases() == ["of-our-ada"]
+
+
+async def test_results_with_passages_of_a_document_are_removed(stores: Stores) -> None:
+    await stores.keep("partial", fields={"passages": (passage(),)})
+    await stores.keep("other")
+    step = documents("case results", stores.database["case_results"], where=results_with_document)
+
+    assert [await step.erase(DOCUMENT), await step.erase(DOCUMENT)] == [1, 0]
+    assert await stores.cases() == ["other"]
+
+
+async def test_results_past_the_retention_of_their_project_go_and_the_verdict_stays(stores: Stores) -> None:
+    spared = {"acme"}
+    forget = ForgetResults(
+        evaluations=stores.evaluations,
+        results=stores.database["case_results"],
+        ages=lambda: {"acme": timedelta(days=30)},
+        spares=spared.__contains__,
+        clock=stores.clock,
+    )
+    old, young, unfinished = [await stores.add(origin) for origin in ("old", "young", "unfinished")]
+    evidence = [comparison("suite:truth@1", low=0.39, gain_above=0.0, at_least=0)]
+    for each, age in ((old, timedelta(days=31)), (young, timedelta(days=29))):
+        moment = stores.clock.now() - age
+        await stores.evaluations.update(
+            "acme",
+            each.id,
+            lambda e, moment=moment: e.complete(evidence, now=moment, epoch=0),  # type: ignore[misc] # bound now
+            request=request(),
+        )
+    for each in (old, young, unfinished):
+        await stores.keep(each.origin, of=each.id)
+
+    assert await forget() == 0, "a held project keeps all"
+    spared.clear()
+    assert [await forget(), await forget()] == [1, 0]
+    assert await stores.cases() == ["unfinished", "young"]
+    assert (await stores.evaluations.get("acme", old.id)).verdict is not None
+
+
+async def test_a_case_of_another_projects_user_is_asked_without_naming_them() -> None:
+    evaluator = Evaluator()
+    (case, *_) = await evaluator.cases.read("acme", await evaluator.with_held_out())
+    asking = Asking(
+        caller=ADA_CALLS,
+        evaluation=running(),
+        deadline_s=60.0,
+        turns=Turns(Pace(maximum=1, share=0.5), deadline_s=60.0),
+    )
+
+    questions = [
+        asking.question(CaseName(HELD_OUT, case.id), each, side="baseline", variant="")
+        for each in (case, replace(case, owner="globex"))
+    ]
+
+    assert [each.end_user for each in questions] == ["ada", ""]
+
+
+async def test_a_case_is_asked_as_its_user_and_the_result_says_whose_it_is() -> None:
+    evaluator = Evaluator()
+    case_set = await evaluator.with_held_out()
+    cases = await evaluator.cases.read("acme", case_set)
+    assert {each.end_user for each in cases} == {"ada"}
+    await evaluator.with_suite()
+    await evaluator.with_gate(
+        Requirement(dataset="sft", metric="rouge_l"), Requirement(suite="truth", metric="rouge_l")
+    )
+    await evaluator.register()
+    await evaluator.finish()
+
+    assert {each.text.startswith("held out"): each.end_user for each in evaluator.inference.asked} == {
+        True: "ada",
+        False: "",
+    }
+    assert {name.case_set: kept.end_user for (_, _, name), (kept, _) in evaluator.results.stored.items()} == {
+        HELD_OUT: "ada",
+        SUITE: "",
+    }
