@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FILTERS = {
     "evaluator/evaluations/triggers.py": [{"candidate"}],
+    "evaluator/evaluations/erasure.py": [{"state"}],
     "evaluator/evaluations/crud.py": [{"gate"}, {"candidate"}, {"gate", "candidate"}],
     "feedback/reactions/erase_end_user.py": [{"end_user"}, {"asked_by"}],
     "feedback/curations/record_correction.py": [{"rule.deployment"}],
@@ -21,6 +22,8 @@ FILTERS = {
     "ingest/datasets/crud.py": [{"state"}],
     "ingest/documents/crud.py": [{"source"}, {"state"}, {"source", "state"}],
     "monitor/holds/crud.py": [{"state"}],
+    "trainer/registry/erasure.py": [{"state"}],
+    "trainer/training/erasure.py": [{"state"}],
     "trainer/training/runs.py": [{"plan"}],
     "trainer/training/start_runs_for_dataset_version.py": [{"dataset"}],
 }
