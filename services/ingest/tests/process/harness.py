@@ -15,7 +15,7 @@ from tidemill.ingest.v1.source_pb2 import Source
 from tidemill.ingest.v1.source_service_pb2 import CreateSourceRequest
 from tidemill_kit.store.mongo import connect
 from tidemill_kit.store.objects import ObjectStore
-from tidemill_testkit.access import admin_channel
+from tidemill_testkit.access import admin_channel, installation
 from tidemill_testkit.service_process import ServiceProcess
 from tidemill_testkit.stack import unique_name
 
@@ -51,12 +51,12 @@ class IngestProcess(ServiceProcess):
         return f"{self.database}-feedback"
 
     async def everything_stored(self) -> bytes:
-        """Return all that is in the database and in both buckets."""
+        """Return all that is in the database and in the own buckets."""
         s3 = self.stack.s3
         store = ObjectStore(s3.endpoint, s3.access_key, s3.secret_key, secure=False)
         found = [
             await store.get(bucket, each.key)
-            for bucket in (self.quarantine, self.exchange)
+            for bucket in (self.quarantine, self.exchange, self.datasets)
             for each in await store.list(bucket)
         ]
         client = connect(self.stack.mongo, timeout_s=10)
@@ -75,6 +75,19 @@ class IngestProcess(ServiceProcess):
             "CURATION_TOPICS": self.curations,
             "DATASET_POLL_INTERVAL_S": "0.5",
             "LOG_LEVEL": "debug",
+        }
+
+
+@dataclass(kw_only=True)
+class ErasingProcess(IngestProcess):
+    """Demands credentials, so that it knows deleted projects and legal holds; erases without long pauses."""
+
+    def _settings(self) -> dict[str, str]:
+        return {
+            **super()._settings(),
+            "ACCESS_ISSUERS": installation().setting,
+            "ERASURE_RECHECK_S": "1",
+            "ERASURE_POLL_INTERVAL_S": "0.5",
         }
 
 
