@@ -19,6 +19,7 @@ from tidemill_kit.access.errors import (
     CredentialRevoked,
     KeysUnavailable,
     OnBehalfNotAllowed,
+    ProjectDeleted,
     ProjectNotAllowed,
 )
 from tidemill_testkit.access import TestIssuer
@@ -312,6 +313,23 @@ async def test_of_a_deleted_project_no_token_counts_of_any_issuer_and_however_la
         check.revocations.apply(revocation("KEY", "acme", f"key-{number % 9}"))
     with pytest.raises(CredentialRevoked):
         await check(issuer.token("acme", "viewer", subject=PERSON))
+
+
+async def test_only_the_service_of_erasures_opens_a_deleted_project_to_admins_of_the_installation(
+    issuer: TestIssuer, check: Checked
+) -> None:
+    erasures = Checked(issuer, opens_deleted=True)
+    for each in (check, erasures):
+        each.revocations.apply(revocation("PROJECT", "acme"))
+    admin = issuer.token("*", "installation_admin", subject="user:root")
+
+    with pytest.raises(ProjectDeleted):
+        await check(admin, "acme")
+    await check(admin, "globex")
+    await check(issuer.service_token("rag"), "acme")  # which ends what still runs
+    assert (await erasures(admin, "acme")).caller.project == "acme"
+    with pytest.raises(CredentialRevoked):
+        await erasures(issuer.token("acme", "admin"))
 
 
 async def test_a_revoked_token_is_refused_in_the_leeway_after_its_expiry_too(

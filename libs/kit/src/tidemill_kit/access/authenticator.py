@@ -15,6 +15,7 @@ from tidemill_kit.access.errors import (
     CredentialExpired,
     CredentialInvalid,
     OnBehalfNotAllowed,
+    ProjectDeleted,
     ProjectNotAllowed,
     TooManyBadCredentials,
 )
@@ -56,7 +57,9 @@ class Authenticator:
         max_lifetime_s: float = math.inf,
         now: Callable[[], float] = time.time,
         max_failures_per_minute: float = 0,
+        opens_deleted: bool = False,
     ) -> None:
+        """Prepare; `opens_deleted` lets admins of the installation call for projects that were deleted."""
         self._failures = Rates(max_failures_per_minute)
         self.revocations = revocations
         self._keys = keys
@@ -64,6 +67,7 @@ class Authenticator:
         self._leeway_s = leeway_s
         self._max_lifetime_s = max_lifetime_s
         self._now = now
+        self._opens_deleted = opens_deleted
         self._verified = OrderedDict[bytes, _Verified]()
 
     async def authenticate(
@@ -85,6 +89,8 @@ class Authenticator:
             project = _project(claims, credentials.project)
             if subject and (not claims.service or not PERSON.fullmatch(subject)):
                 raise OnBehalfNotAllowed
+            if not (claims.service or self._opens_deleted) and self.revocations.deleted(project):
+                raise ProjectDeleted(project)
         except TidemillError:
             seen(Caller(project=claims.project, subject=claims.subject, credential=claims.id, via=claims.service))
             raise

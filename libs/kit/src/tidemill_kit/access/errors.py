@@ -70,6 +70,15 @@ class ProjectNotAllowed(PermissionDenied):
         super().__init__("the credential gives no access to the project that the call names, if there is one")
 
 
+class ProjectDeleted(PermissionDenied):
+    """The project was deleted; one for every project opens it no more, but at the service that reports erasures."""
+
+    reason = "PROJECT_DELETED"
+
+    def __init__(self, project: str) -> None:
+        super().__init__(f"project {project} was deleted: its id is never given again")
+
+
 class OnBehalfNotAllowed(PermissionDenied):
     """Only services call on behalf of others."""
 
