@@ -97,9 +97,9 @@ def delete_project(
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Revoke all credentials of a project for good, and mark it for deletion; its id is not given again."""
+    """Revoke all credentials of a project for good, and erase all that it has; its id is not given again."""
     if not yes:
-        typer.confirm(f"Delete project {name}?", abort=True, err=True)
+        typer.confirm(f"Delete project {name} and erase all its data in all services?", abort=True, err=True)
     _show_project(_in(name, lambda access: access.projects.delete(name)))
 
 

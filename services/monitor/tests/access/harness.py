@@ -32,6 +32,7 @@ from tidemill_monitor.access.revoke_tokens import RevokeTokens
 from tidemill_monitor.access.role_crud import RoleCrud
 from tidemill_monitor.access.service_account_crud import ServiceAccountCrud
 from tidemill_monitor.errors import ApiKeyNotFound, GrantNotFound, ProjectNotFound, RoleNotFound, ServiceAccountNotFound
+from tidemill_monitor.holds.domain import Hold
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 
@@ -107,13 +108,13 @@ class Uses:
 
 
 class OpenHolds:
-    """Implements `ports.LegalHolds`: the ids of active holds, by project."""
+    """Implements `ports.LegalHolds`."""
 
     def __init__(self) -> None:
-        self.active: dict[str, str] = {}
+        self.of: dict[str, list[Hold]] = {}
 
-    async def covering(self, project: str) -> str:
-        return self.active.get(project, "")
+    async def active(self, project: str) -> Sequence[Hold]:
+        return self.of.get(project, [])
 
 
 class GivenGrants:

@@ -1,11 +1,12 @@
 import pytest
 
 from services.monitor.tests.access.harness import ADA, EVE, OWNER, Access, write
-from tidemill_core.application import Caller, PageRequest
+from tidemill_core.application import Caller, PageRequest, ResourceKey
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 from tidemill_monitor.access.domain.project import Project, ProjectState
 from tidemill_monitor.access.domain.revocations import CredentialKind
-from tidemill_monitor.errors import ProjectIsDeleted, ProjectNotFound, ProjectsExhausted
+from tidemill_monitor.errors import ProjectIsDeleted, ProjectNotFound, ProjectsExhausted, UnderLegalHold
+from tidemill_monitor.holds.domain import Hold
 
 
 def project(name: str, **fields: object) -> Project:
@@ -83,6 +84,25 @@ async def test_a_deleted_project_is_revoked_at_once_and_its_id_is_never_given_ag
     ):
         with pytest.raises(ProjectIsDeleted):
             await refused
+
+
+async def test_a_project_is_not_deleted_while_anything_of_it_is_held_and_then_its_data_is_erased() -> None:
+    access = Access()
+    await access.with_project()
+    access.holds.of["acme"] = [Hold(id="case-1", project="acme", document="d")]
+
+    for validate_only in (True, False):
+        with pytest.raises(UnderLegalHold, match="case-1"):
+            await access.projects.delete(OWNER, "acme", write(validate_only=validate_only))
+    assert (await access.projects.get(OWNER, "acme")).state is ProjectState.ACTIVE
+    access.holds.of.clear()
+    await access.projects.delete(OWNER, "acme", write(validate_only=True))
+    assert access.erased == []
+    deleted = await access.projects.delete(OWNER, "acme", write())
+
+    assert access.erased == [ResourceKey(project="acme", id="acme")]
+    assert deleted.deletion is not None
+    assert (deleted.deletion.requester, deleted.deletion.time) == ("user:root", access.clock.now())
 
 
 async def test_bad_fields_of_a_project_are_named_with_value_and_rule() -> None:

@@ -14,6 +14,7 @@ from services.monitor.tests.erasures.harness import ADA, Erasing, write
 from services.monitor.tests.retention.test_retention import crud, store
 from tidemill.monitor.v1 import erasure_events_pb2
 from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.errors import InvalidInput
 from tidemill_monitor.audit.domain import DECISIONS, decision_record
 from tidemill_monitor.erasures.domain.certificate import SUBMISSION_DAYS, TOPIC_DAYS
 from tidemill_monitor.erasures.domain.erasure import SERVICES, Count, Report
@@ -86,6 +87,14 @@ async def test_the_example_of_a_report_is_recorded() -> None:
         (Count(kind="feedback", count=12), Count(kind="examples", count=3)),
     )
     assert report.complete_time > report.start_time
+
+
+async def test_a_service_reports_in_no_other_s_name() -> None:
+    route = erasure_reports(None).routes[COMPLETED]  # type: ignore[arg-type] # nothing is recorded
+    data = (EXAMPLES / f"{COMPLETED}.json").read_bytes()
+
+    with pytest.raises(InvalidInput, match="comes from '/tidemill/rag'"):
+        await route.handle(context(COMPLETED, data, service="rag"), route.model.model_validate_json(data))
 
 
 @pytest.mark.parametrize(

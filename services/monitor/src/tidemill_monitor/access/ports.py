@@ -45,8 +45,17 @@ class AllProjects(Protocol):
 class LegalHolds(Protocol):
     """What may not be erased."""
 
-    async def covering(self, project: str) -> str:
-        """Return the id of an active hold of anything in the project, "" without one."""
+    async def active(self, project: str) -> Sequence["LegalHold"]:
+        """Return the holds of anything in the project that are not released."""
+        ...
+
+
+class LegalHold(Protocol):
+    """Something that may not be erased."""
+
+    @property
+    def id(self) -> str:
+        """Its name."""
         ...
 
 

@@ -96,8 +96,8 @@ class ProjectCrud:
 
         """
         _check_visible(caller, project)
-        if hold := await self.holds.covering(project):
-            raise UnderLegalHold(hold)
+        if held := await self.holds.active(project):
+            raise UnderLegalHold(held[0].id)
         now = self.clock.now()
 
         def change(found: Project) -> None:

@@ -3,12 +3,14 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from tidemill_core.errors import InvalidInput
 from tidemill_kit.erasure.erasures import REPORTS
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 from tidemill_monitor.erasures.domain.erasure import Count, Report
 from tidemill_monitor.events.monitor import ErasureCompleted
 from tidemill_monitor.events.subscription import model_of
 
+_QUOTED = 40
 COMPLETED = "tidemill.monitor.erasure.completed.v1"
 
 
@@ -19,6 +21,9 @@ def erasure_reports(
 
     async def completed(context: EventContext, body: Any) -> None:  # noqa: ANN401 - the model is made from the dataclass
         event: ErasureCompleted = body.root
+        if context.source != f"/tidemill/{event.service}":
+            text = f"is {event.service[:_QUOTED]!r}, and the event comes from {context.source[:_QUOTED]!r}"
+            raise InvalidInput.at(field="service", text=text)
         await record(context.project, event.id, report_of(event))
 
     return Subscription(

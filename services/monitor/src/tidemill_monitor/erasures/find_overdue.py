@@ -21,7 +21,6 @@ class FindOverdue:
 
     async def __call__(self) -> Sequence[Erasure]:
         """Return those that are overdue, the oldest first, and at most 1000."""
-        found = [
-            await self.read.overview(each) for each in await self.due.pending_before(self.clock.now(), limit=_LIMIT)
-        ]
+        due = await self.due.pending_before(self.clock.now(), limit=_LIMIT)
+        found = await self.read.overviews(due)
         return [each.erasure for each in found if each.state is ErasureState.PENDING]

@@ -22,7 +22,8 @@ class GrpcErasureService(ErasureServiceServicer):
         requested = await self.request_erasure(
             current_caller(), end_user=request.end_user, document=request.document, write=write_of(request)
         )
-        return pb.RequestErasureResponse(erasure=erasure_message(await self.read.overview(requested)))
+        (overview,) = await self.read.overviews([requested])
+        return pb.RequestErasureResponse(erasure=erasure_message(overview))
 
     async def GetErasure(self, request: pb.GetErasureRequest, _context: object) -> pb.GetErasureResponse:
         """See the contract."""

@@ -37,11 +37,24 @@ class Certificates(Protocol):
         ...
 
 
+class LegalHold(Protocol):
+    """Something that may not be erased."""
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        ...
+
+    def covers(self, *, end_user: str, document: str) -> bool:
+        """Return whether it holds this; with neither, whether it holds anything of the project."""
+        ...
+
+
 class LegalHolds(Protocol):
     """What may not be erased."""
 
-    async def covering(self, project: str, *, end_user: str = "", document: str = "") -> str:
-        """Return the id of an active hold, "" without one. A project is covered by any hold of something in it."""
+    async def active(self, project: str) -> Sequence[LegalHold]:
+        """Return the holds of a project that are not released."""
         ...
 
 

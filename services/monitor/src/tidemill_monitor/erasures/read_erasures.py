@@ -1,10 +1,11 @@
 """Use cases: get and list erasures, and get a certificate."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_monitor.erasures.domain.erasure import Erasure, ErasureState
-from tidemill_monitor.erasures.ports import Certificates, Erasures, LegalHolds
+from tidemill_monitor.erasures.ports import Certificates, Erasures, LegalHold, LegalHolds
 from tidemill_monitor.errors import ErasureNotCompleted
 
 
@@ -38,12 +39,13 @@ class ReadErasures:
             ErasureNotFound: there is none.
 
         """
-        return await self.overview(await self.erasures.get(caller.project, erasure))
+        (overview,) = await self.overviews([await self.erasures.get(caller.project, erasure)])
+        return overview
 
     async def list(self, caller: Caller, page: PageRequest) -> Page[ErasureOverview]:
         """Return a page of erasures."""
         found = await self.erasures.list(caller.project, page=page)
-        return Page(items=[await self.overview(each) for each in found.items], next_token=found.next_token)
+        return Page(items=await self.overviews(found.items), next_token=found.next_token)
 
     async def certificate(self, caller: Caller, erasure: str) -> tuple[bytes, str]:
         """Return the certificate with its digest, which was compared.
@@ -60,9 +62,15 @@ class ReadErasures:
             raise ErasureNotCompleted(erasure, awaited=found.awaited_services)
         return await self.certificates.get(erasure, found.certificate), found.certificate.sha256
 
-    async def overview(self, erasure: Erasure) -> ErasureOverview:
-        """Return an erasure with the hold that it waits for."""
-        if erasure.completed:
-            return ErasureOverview(erasure=erasure)
-        hold = await self.holds.covering(erasure.project, end_user=erasure.end_user, document=erasure.document)
-        return ErasureOverview(erasure=erasure, hold=hold)
+    async def overviews(self, erasures: Sequence[Erasure]) -> Sequence[ErasureOverview]:
+        """Return erasures with the holds that they wait for; the holds of a project are read once."""
+        waiting = {each.project for each in erasures if not each.completed}
+        holds = {project: await self.holds.active(project) for project in sorted(waiting)}
+        return [ErasureOverview(erasure=each, hold=_hold_of(each, holds.get(each.project, ()))) for each in erasures]
+
+
+def _hold_of(erasure: Erasure, holds: Sequence[LegalHold]) -> str:
+    if erasure.completed:
+        return ""
+    named = {"end_user": erasure.end_user, "document": erasure.document}
+    return next((each.id for each in holds if each.covers(**named)), "")

@@ -37,8 +37,9 @@ class RequestErasure:
 
         """
         refuse(_violations(end_user, document))
-        if hold := await self.holds.covering(caller.project, end_user=end_user, document=document):
-            raise UnderLegalHold(hold)
+        for hold in await self.holds.active(caller.project):
+            if hold.covers(end_user=end_user, document=document):
+                raise UnderLegalHold(hold.id)
         scope = ErasureScope.END_USER if end_user else ErasureScope.DOCUMENT
         subject = Subject(project=caller.project, scope=scope, id=end_user or document)
         number = 0

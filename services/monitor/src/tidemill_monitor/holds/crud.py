@@ -1,5 +1,6 @@
-"""Use cases: create, get, list and release legal holds, and find the one that covers something."""
+"""Use cases: create, get, list and release legal holds, and forget what released ones were about."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tidemill_core import resources
@@ -60,12 +61,9 @@ class HoldCrud:
 
         return await resources.update(self.holds, caller.project, hold, change, write)
 
-    async def covering(self, project: str, *, end_user: str = "", document: str = "") -> str:
-        """Return the id of a hold that covers something, "" without one; with neither, of anything in the project."""
-        async for each in list_all(self.holds, project, where={"state": HoldState.ACTIVE}):
-            if each.covers(end_user=end_user, document=document):
-                return each.id
-        return ""
+    async def active(self, project: str) -> Sequence[Hold]:
+        """Return the holds of a project that are not released."""
+        return [each async for each in list_all(self.holds, project, where={"state": HoldState.ACTIVE})]
 
     async def forget(self, project: str, *, end_user: str = "", document: str = "") -> int:
         """Remove from released holds whom and what they were about, of one subject or of all; return of how many."""
