@@ -85,13 +85,19 @@ def asked(text: str = "What does os.walk do?", **changes: object) -> inference_s
 
 @asynccontextmanager
 async def running_inference(
-    stack: Addresses, folder: Path, *, environment: Mapping[str, str] | None = None, project: str = ""
+    stack: Addresses,
+    folder: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    project: str = "",
+    changes: Mapping[str, object] | None = None,
 ) -> AsyncIterator[Harness]:
+    """Run it; `changes` are settings that differ."""
     project = project or unique_name("acme")
     store = ObjectStore(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
     await store.ensure_bucket(BUCKET)
     async with stub_services() as (registry, rag, address):
-        settings = _settings(stack, folder, address)
+        settings = _settings(stack, folder, address).model_copy(update=changes)
         stop = asyncio.Event()
         app = await build_app(settings, environment=environment or {})
         living = asyncio.create_task(serve(app, stop=stop))

@@ -1,0 +1,209 @@
+"""An end user and a project are erased in inference and feedback: nothing of them is left in any store of the two.
+
+Both run for real, on MongoDB, Kafka and S3, with a killed process in the middle.
+"""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from services.feedback.tests.inference_server import InferenceServer
+from services.feedback.tests.process.harness import FeedbackProcess
+from services.inference.tests.process.harness import CONTENT, Harness, asked, deployment, running_inference
+from tidemill.content.v1 import content_pb2
+from tidemill.feedback.v1 import curation_pb2, feedback_pb2
+from tidemill.feedback.v1.curation_service_pb2 import CreateCurationRequest
+from tidemill.feedback.v1.curation_service_pb2_grpc import CurationServiceStub
+from tidemill.feedback.v1.feedback_service_pb2 import SubmitFeedbackRequest
+from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceStub
+from tidemill.inference.v1 import deployment_service_pb2, inference_pb2, prompt_pb2, prompt_service_pb2
+from tidemill_kit.store.mongo import Database, connect
+from tidemill_kit.store.objects import ObjectStore
+from tidemill_local import Addresses
+from tidemill_testkit.access import admin_channel, installation, service_token
+from tidemill_testkit.buckets import remove_bucket
+from tidemill_testkit.polling import eventually
+from tidemill_testkit.stack import NewTopicFactory
+
+VICTIM, OTHER = "victim-7f3a", "other-5c1e"
+CANARY, KEPT = "CANARY-9e41", "KEPT-2b77"
+_OF_ERASURES = frozenset({"audit", "erasures", "erasure_leases"})
+"""What stays: that calls were made, and that this was erased."""
+
+
+class RunningInference(InferenceServer):
+    """Stands in the place of the stub for the real one."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__()
+        self._address = address
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+
+class ErasedFeedback(FeedbackProcess):
+    """Demands credentials, as services do that erase."""
+
+    def _settings(self) -> dict[str, str]:
+        credential = self.folder / "feedback.token"
+        credential.write_text(service_token("feedback"))
+        credential.chmod(0o600)
+        return super()._settings() | {
+            "ACCESS_ISSUERS": installation().setting,
+            "ACCESS_CREDENTIAL_FILE": str(credential),
+            "ERASURE_RECHECK_S": "1",
+            "ERASURE_POLL_INTERVAL_S": "0.5",
+        }
+
+
+@dataclass(kw_only=True)
+class Both:
+    """inference and feedback, and what they store."""
+
+    inference: Harness
+    feedback: FeedbackProcess
+    databases: tuple[Database, Database]
+    objects: ObjectStore
+
+    @property
+    def project(self) -> str:
+        return self.inference.project
+
+    async def ask(self, text: str, *, end_user: str) -> inference_pb2.Inference:
+        request = asked(text, end_user=end_user, labels={"page": text}, request_id=str(uuid.uuid4()))
+        return (await self.inference.inferences.Generate(request)).inference
+
+    async def react(self, inference: str, *, end_user: str, rater: str = "user", **value: str | float) -> None:
+        correction = value.pop("correction", "")
+        feedback = feedback_pb2.Feedback(inference=inference, end_user=end_user, rater=rater, **value)  # type: ignore[arg-type] # of a value's kind
+        if correction:
+            part = content_pb2.Part(text=str(correction))
+            feedback.correction.output.add(role=content_pb2.ROLE_ASSISTANT, parts=[part])
+        async with admin_channel(f"127.0.0.1:{self.feedback.port}", project=self.project) as channel:
+            await FeedbackServiceStub(channel).SubmitFeedback(SubmitFeedbackRequest(feedback=feedback))
+
+    async def hits(self, *words: str) -> dict[str, int]:
+        """Return in how many documents and objects of which place one of the words is."""
+        found = dict[str, int]()
+        for database in self.databases:
+            for name in await database.list_collection_names():
+                texts = [str(document) async for document in database[name].find({})]
+                found[f"{database.name}.{name}"] = sum(any(word in text for word in words) for text in texts)
+        for each in await self.objects.list(self.feedback.bucket):
+            data = (await self.objects.get(self.feedback.bucket, each.key)).decode()
+            found[each.key] = any(word in data for word in words)
+        return {place: count for place, count in found.items() if count}
+
+    async def erase(self, scope: str, subject: str = "", *, killing: bool = False) -> None:
+        """Request an erasure as monitor does, and return when both have carried it out."""
+        erasure, now = str(uuid.uuid4()), datetime.now(UTC).isoformat()
+        body = {"id": erasure, "project": self.project, "scope": scope, "subject": subject}
+        attributes = {
+            "ce_specversion": "1.0",
+            "ce_id": str(uuid.uuid4()),
+            "ce_source": "/tidemill/monitor",
+            "ce_type": "tidemill.monitor.erasure.requested.v1",
+            "ce_subject": erasure,
+            "ce_project": self.project,
+            "content-type": "application/json",
+        }
+        async with AIOKafkaProducer(bootstrap_servers=self.inference.stack.kafka) as producer:
+            await producer.send_and_wait(
+                "tidemill.monitor.erasure.v1",
+                json.dumps(body | {"request_time": now, "not_before": now}).encode(),
+                key=f"{self.project}/{erasure}".encode(),
+                headers=[(name, text.encode()) for name, text in attributes.items()],
+            )
+        if killing:
+            self.feedback.kill()
+            await asyncio.to_thread(self.feedback.start)
+
+        async def completed() -> bool:
+            rows = [await each["erasures"].find_one({"state.state": "COMPLETED"}) for each in self.databases]
+            states = [await each["erasures"].find_one({"_id": f"{self.project}/{erasure}"}) for each in self.databases]
+            return all(rows) and all(each is not None and each["state"]["state"] == "COMPLETED" for each in states)
+
+        await eventually(completed, within_s=60)
+
+
+@pytest.fixture
+async def both(stack: Addresses, tmp_path: Path, new_topic: NewTopicFactory) -> AsyncIterator[Both]:
+    demanding = {
+        "access_issuers": (installation().setting,),
+        "erasure_recheck_s": 1.0,
+        "erasure_poll_interval_s": 0.5,
+    }
+    client = connect(stack.mongo, timeout_s=10)
+    async with running_inference(stack, tmp_path, changes=demanding) as inference:
+        feedback = ErasedFeedback(
+            stack=stack, folder=tmp_path, topic=await new_topic(), inference=RunningInference(inference.grpc_address)
+        )
+        await asyncio.to_thread(feedback.start)
+        await declare(inference, feedback)
+        databases = (client[inference.settings.mongo_database], client[feedback.database])
+        yield Both(inference=inference, feedback=feedback, databases=databases, objects=inference.store)
+        assert await asyncio.to_thread(feedback.stop) == 0
+    await remove_bucket(stack, feedback.bucket)
+    for each in databases:
+        await client.drop_database(each.name)
+    client.close()
+
+
+async def declare(inference: Harness, feedback: FeedbackProcess) -> None:
+    await inference.prompts.CreatePrompt(
+        prompt_service_pb2.CreatePromptRequest(prompt=prompt_pb2.Prompt(id="answer", content=CONTENT))
+    )
+    await inference.deployments.CreateDeployment(
+        deployment_service_pb2.CreateDeploymentRequest(deployment=deployment())
+    )
+    curation = curation_pb2.Curation(
+        id="sft", dataset="helpdesk_sft", deployment="helpdesk", feedback=["correction"], new_examples=3
+    )
+    async with admin_channel(f"127.0.0.1:{feedback.port}", project=inference.project) as channel:
+        await CurationServiceStub(channel).CreateCuration(CreateCurationRequest(curation=curation))
+
+
+async def test_nothing_of_an_erased_end_user_and_then_of_a_deleted_project_is_left(both: Both) -> None:
+    theirs = await both.ask(f"{CANARY} How do I walk?", end_user=VICTIM)
+    reviewed = await both.ask(f"{CANARY} And what is it made of?", end_user=VICTIM)
+    others = await both.ask(f"{KEPT} How do I write?", end_user=OTHER)
+    await both.react(theirs.id, end_user=VICTIM, metric="rating", number=1.0)
+    await both.react(theirs.id, end_user=VICTIM, metric="comment", comment=f"{CANARY} is good")
+    await both.react(theirs.id, end_user=VICTIM, metric="correction", correction=f"{CANARY} with os.walk")
+    await both.react(reviewed.id, end_user="rita", rater="reviewer", metric="correction", correction="Of bytes.")
+    await both.react(others.id, end_user=OTHER, metric="correction", correction=f"{KEPT} with json.dumps")
+    places = ["inferences", "feedback", "prompts", "/sft/"]
+    await eventually(lambda: _in(both, places))
+
+    await both.erase("ERASURE_SCOPE_END_USER", VICTIM, killing=True)
+
+    left = await both.hits(CANARY, VICTIM, reviewed.id)
+    records = f"{both.databases[0].name}.inferences"
+    tombstones = f"{both.databases[1].name}.feedback"
+    assert await both.hits(CANARY) == {}
+    assert {place for place in left if place.rpartition(".")[2] not in _OF_ERASURES} <= {records, tombstones}
+    assert await both.hits(VICTIM) == {}
+    kept = await both.hits(KEPT)
+    assert all(any(place.endswith(f".{name}") for place in kept) for name in ("inferences", "feedback", "prompts"))
+
+    await both.erase("ERASURE_SCOPE_PROJECT")
+
+    of_project = await both.hits(both.project)
+    assert {place.rpartition(".")[2] for place in of_project} <= _OF_ERASURES
+    assert await both.hits(KEPT, OTHER) == {}
+    assert not list(both.inference.data.glob(f"{both.project}*"))
+
+
+async def _in(both: Both, places: list[str]) -> bool:
+    """Return whether the canary has come to all of these places."""
+    found = await both.hits(CANARY)
+    return all(any(name in place for place in found) for name in places)
