@@ -2,13 +2,19 @@
 
 import asyncio
 import ipaddress
+import socket
+import ssl
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from tidemill_core.origins import AllowedHosts, IPAddress
+from tidemill_kit.outgoing import client
 from tidemill_kit.outgoing.client import HttpError, outgoing_client
+from tidemill_testkit.polling import eventually
 
 NOTHING = AllowedHosts()
 
@@ -137,3 +143,49 @@ async def test_a_proxy_of_the_environment_does_not_get_the_request(monkeypatch: 
             with pytest.raises(HttpError):
                 await client.get("https://inner.example/")
         assert proxy.received == []
+
+
+async def test_names_are_looked_up_in_the_share_of_the_project_whichever_client_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate, asked = threading.Event(), list[str]()
+
+    def slowly(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        asked.append(host)
+        if host.startswith("slow"):
+            gate.wait(30)
+        return [(2, 1, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+
+    async def call(host: str, project: str) -> None:
+        async with outgoing_client(allowed=AllowedHosts.of([host]), timeout_s=30, project=project) as made:
+            await made.get(f"http://{host}:1/")
+
+    try:
+        calls = [asyncio.create_task(call(f"slow-{number}.example", "evil")) for number in range(6)]
+        await eventually(lambda: len(asked) == 2)
+        with pytest.raises(HttpError):
+            await call("fast.example", "acme")
+        assert sorted(asked) == ["fast.example", "slow-0.example", "slow-1.example"]
+    finally:
+        gate.set()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_the_certificates_of_authorities_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = 0
+    real = ssl.create_default_context
+
+    def counted(*args: Any, **options: Any) -> ssl.SSLContext:  # noqa: ANN401 - handed on
+        nonlocal made
+        made += 1
+        return real(*args, **options)
+
+    client._authorities.cache_clear()  # noqa: SLF001 - as in a new process
+    monkeypatch.setattr(ssl, "create_default_context", counted)
+    for _ in range(3):
+        async with outgoing_client(allowed=NOTHING, timeout_s=1):
+            pass
+
+    assert made == 1

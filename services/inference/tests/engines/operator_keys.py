@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from tidemill_core.origins import Origin
+from tidemill_inference.errors import SecretMissing
 from tidemill_inference.secrets.operator import OperatorSecrets
 
 
@@ -16,4 +17,7 @@ class OperatorKeys:
         self._operator = OperatorSecrets(environment or {}, folder)
 
     async def key_for(self, project: str, name: str, *, origin: Origin) -> SecretStr:
-        return self._operator.key_for(project, name, origin=origin)
+        found = await self._operator.key_for(project, name, origin=origin)
+        if found is None:
+            raise SecretMissing(name, project=project, origin=str(origin), variable="")
+        return found

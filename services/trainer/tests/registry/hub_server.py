@@ -91,7 +91,8 @@ class HubServer:
             _reply(request, 404, b"{}", {"x-error-code": error})
             return
         siblings = [_announced(path, content) for path, content in self.commits[commit].items()]
-        _reply(request, 200, json.dumps({"id": repository, "sha": commit, "siblings": siblings}).encode())
+        listed = {} if "expand%5B%5D=sha" in request.path else {"siblings": siblings}
+        _reply(request, 200, json.dumps({"id": repository, "sha": commit, **listed}).encode())
 
     def _bytes(self, request: BaseHTTPRequestHandler, path: str, content: bytes) -> None:
         self.requests.append(f"{path} {request.headers.get('range', '')}".strip())

@@ -193,13 +193,15 @@ async def test_a_redirect_inside_is_not_followed(tmp_path: Path) -> None:
         assert inside.credentials == []
 
 
-async def test_a_list_of_files_without_end_is_broken_off(
+async def test_a_list_of_files_without_end_is_broken_off_and_a_commit_is_asked_for_without_it(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hugging_face_hub, "MAX_INFO_BYTES", 100)
+    monkeypatch.setattr(hugging_face_hub, "MAX_INFO_BYTES", 200)
+    hub = hub_of(server, tmp_path)
 
-    with pytest.raises(SourceRefused, match="more than 100 bytes"):
-        await hub_of(server, tmp_path).commit_of("acme", REPOSITORY, "main")
+    commit = await hub.commit_of("acme", REPOSITORY, "main")
+    with pytest.raises(SourceRefused, match="more than 200 bytes"):
+        await hub.snapshot("acme", REPOSITORY, commit)
 
 
 async def test_what_is_no_hub_is_asked_again_later(server: HubServer, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 from tidemill_core.origins import IPAddress
 from tidemill_kit.workers.bounded_processes import Shares
@@ -63,3 +64,15 @@ class SystemResolver:
         self._under_way.discard(task)
         if not task.cancelled():
             task.exception()  # the caller may have been cancelled
+
+
+_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, SystemResolver] = WeakKeyDictionary()
+
+
+def system_resolver() -> SystemResolver:
+    """Return the resolver of the running event loop, so that the share of a project holds for all that it calls."""
+    loop = asyncio.get_running_loop()
+    found = _of_loops.get(loop)
+    if found is None:
+        found = _of_loops[loop] = SystemResolver()
+    return found

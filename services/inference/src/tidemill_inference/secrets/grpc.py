@@ -1,8 +1,9 @@
 """SecretService: message -> use case -> message."""
 
+from tidemill.inference.v1 import secret_pb2, secret_service_pb2_grpc
 from tidemill.inference.v1 import secret_service_pb2 as pb
-from tidemill.inference.v1 import secret_service_pb2_grpc
 from tidemill_inference.secrets.crud import SecretCrud
+from tidemill_inference.secrets.domain import Secret
 from tidemill_inference.secrets.messages import secret_message
 from tidemill_inference.secrets.ports import Operators, Secrets
 from tidemill_kit.grpc.server import current_caller, page_of, write_of
@@ -29,17 +30,22 @@ class GrpcSecretService(secret_service_pb2_grpc.SecretServiceServicer):
             labels=request.secret.labels,
             write=write_of(compared, etag=request.secret.etag),
         )
-        return pb.SetSecretResponse(secret=secret_message(secret, self._operators))
+        return pb.SetSecretResponse(secret=await self._message(secret))
 
     async def ListSecrets(self, request: pb.ListSecretsRequest, _context: object) -> pb.ListSecretsResponse:
         """Return a page of secrets."""
-        page = await self._secrets.list(current_caller().project, page=page_of(request, filters={}))
+        project = current_caller().project
+        page = await self._secrets.list(project, page=page_of(request, filters={}))
+        overridden = await self._operators.among(project, [secret.id for secret in page.items])
         return pb.ListSecretsResponse(
-            secrets=[secret_message(secret, self._operators) for secret in page.items],
+            secrets=[secret_message(secret, overridden) for secret in page.items],
             next_page_token=page.next_token,
         )
 
     async def DeleteSecret(self, request: pb.DeleteSecretRequest, _context: object) -> pb.DeleteSecretResponse:
         """Delete a secret."""
         secret = await self._crud.delete(current_caller(), request.id, write_of(request))
-        return pb.DeleteSecretResponse(secret=secret_message(secret, self._operators))
+        return pb.DeleteSecretResponse(secret=await self._message(secret))
+
+    async def _message(self, secret: Secret) -> secret_pb2.Secret:
+        return secret_message(secret, await self._operators.among(secret.project, [secret.id]))

@@ -29,8 +29,9 @@ class ProjectKeys:
             PreconditionFailed: it cannot be decrypted.
 
         """
-        if self.operators.has(project, name):
-            return self.operators.key_for(project, name, origin=origin)
+        operators_own = await self.operators.key_for(project, name, origin=origin)
+        if operators_own is not None:
+            return operators_own
         found = (await self.secrets.get_many(project, [name])).get(name) if name else None
         if found is None or found.envelope is None or not found.may_go_to(origin) or not self.rules.allow(origin):
             raise SecretMissing(

@@ -3,8 +3,9 @@
 The operator gives a key its hosts (scheme, host, port), and it is sent nowhere else, whatever a project asks for.
 """
 
+import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import structlog
@@ -30,37 +31,52 @@ class OperatorSecrets:
             if name.startswith(PREFIX) and "__" not in name:
                 _log.warning("secret_without_project_ignored", variable=name)
 
-    def key_for(self, project: str, name: str, *, origin: Origin) -> SecretStr:
-        """Return a project's secret for a host.
+    async def key_for(self, project: str, name: str, *, origin: Origin) -> SecretStr | None:
+        """Return a project's secret for a host; None where there is none of this name.
 
         Raises:
-            SecretMissing: the project has none of this name, or none for this host; it does not say which.
+            SecretMissing: there is one, and not for this host.
 
         """
-        found = self._found(project, name)
-        if found is None or origin not in _origins(found[1], variable=f"{project}/{name}"):
+        found = self._of_environment(project, name) or await self._of_folder(project, name)
+        if found is None:
+            return None
+        if origin not in _origins(found[1], variable=f"{project}/{name}"):
             raise SecretMissing(name, project=project, origin=str(origin), variable=self.variable(project, name))
         return SecretStr(found[0])
 
-    def has(self, project: str, name: str) -> bool:
-        """See `Operators.has`."""
-        return self._found(project, name) is not None
+    async def among(self, project: str, names: Collection[str]) -> frozenset[str]:
+        """See `Operators.among`."""
+        return frozenset(
+            [each for each in names if self._of_environment(project, each) or await self._of_folder(project, each)]
+        )
 
     def variable(self, project: str, name: str) -> str:
         """Return the variable of a secret; "" where its name could be read as another project's secret too."""
         return _variable(project, name)
 
-    def _found(self, project: str, name: str) -> tuple[str, str] | None:
+    def _of_environment(self, project: str, name: str) -> tuple[str, str] | None:
         """Return a secret and the text that lists its hosts."""
-        if not _NAME.fullmatch(name) or not PROJECT_SLUG.fullmatch(project):
+        if not _may_be_named(project, name):
             return None
         variable = _variable(project, name)
-        if variable and (value := self._environment.get(variable, "").strip()):
-            return value, self._environment.get(f"{variable}__{HOSTS}", "")
-        if self._folder is None:
+        value = self._environment.get(variable, "").strip() if variable else ""
+        return (value, self._environment.get(f"{variable}__{HOSTS}", "")) if value else None
+
+    async def _of_folder(self, project: str, name: str) -> tuple[str, str] | None:
+        folder = self._folder
+        if folder is None or not _may_be_named(project, name):
             return None
-        value, hosts = (_text_of(self._folder / project / each) for each in (name, f"{name}.hosts"))
-        return (value, hosts) if value else None
+
+        def read() -> tuple[str, str]:
+            return _text_of(folder / project / name), _text_of(folder / project / f"{name}.hosts")
+
+        found = await asyncio.to_thread(read)
+        return found if found[0] else None
+
+
+def _may_be_named(project: str, name: str) -> bool:
+    return bool(_NAME.fullmatch(name) and PROJECT_SLUG.fullmatch(project))
 
 
 def _variable(project: str, name: str) -> str:

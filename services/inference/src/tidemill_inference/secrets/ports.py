@@ -1,5 +1,6 @@
 """What secrets need: their store, and what encrypts them."""
 
+from collections.abc import Collection
 from typing import Protocol
 
 from tidemill_core.application import Aggregates
@@ -42,5 +43,6 @@ class Seals(Protocol):
 class Operators(Protocol):
     """The secrets that the operator configured, which win over those that projects set."""
 
-    def has(self, project: str, name: str) -> bool:
-        """Return whether there is one of this name for the project."""
+    async def among(self, project: str, names: Collection[str]) -> frozenset[str]:
+        """Return which of these names there are for the project."""
+        ...

@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
@@ -71,8 +72,8 @@ class HuggingFaceHub:
         self._endpoint = endpoint.rstrip("/")
         self._token = token
         self._token_projects = frozenset(token_projects)
-        self._timeout_s = timeout_s
-        self._allowed = (allowed or AllowedHosts()) | AllowedHosts.of_addresses(self._endpoint)
+        reachable = (allowed or AllowedHosts()) | AllowedHosts.of_addresses(self._endpoint)
+        self._client = partial(outgoing_client, allowed=reachable, timeout_s=timeout_s, follow_redirects=True)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # two models may need the same file
 
     def prepare(self) -> None:
@@ -83,12 +84,12 @@ class HuggingFaceHub:
 
     async def commit_of(self, project: str, repository: str, revision: str) -> str:
         """See `Hub.commit_of`."""
-        info = await self._info(project, repository, revision)
+        info = await self._info(project, repository, revision, asked={"expand[]": "sha"})
         return _known(info.sha, "the commit")
 
     async def snapshot(self, project: str, repository: str, commit: str) -> Snapshot:
         """See `Hub.snapshot`."""
-        info = await self._info(project, repository, commit)
+        info = await self._info(project, repository, commit, asked={"blobs": "true"})
         files = [
             HubFile(
                 path=found.rfilename,
@@ -118,13 +119,13 @@ class HuggingFaceHub:
                 raise
             part.unlink(missing_ok=True)
 
-    async def _info(self, project: str, repository: str, revision: str) -> _Info:
-        """Return what the hub says of a revision, with the size and digest of each file."""
+    async def _info(self, project: str, repository: str, revision: str, *, asked: Mapping[str, str]) -> _Info:
+        """Return what the hub says of a revision: its commit alone, or with the size and digest of each file."""
         url = f"{self._endpoint}/api/models/{quote(repository)}/revision/{quote(revision, safe='')}"
         with self._translated():
             async with (
-                outgoing_client(allowed=self._allowed, timeout_s=self._timeout_s, follow_redirects=True) as client,
-                client.stream("GET", url, params={"blobs": "true"}, headers=self._headers(project)) as response,
+                self._client(project=project) as client,
+                client.stream("GET", url, params=asked, headers=self._headers(project)) as response,
             ):
                 if response.is_error:
                     raise _http_error(repository, response.status_code)
@@ -159,7 +160,7 @@ class HuggingFaceHub:
         url = f"{self._endpoint}/{quote(snapshot.repository)}/resolve/{snapshot.commit}/{quote(file.path)}"
         headers = {**self._headers(snapshot.project), **({"range": f"bytes={present}-"} if present else {})}
         async with (
-            outgoing_client(allowed=self._allowed, timeout_s=self._timeout_s, follow_redirects=True) as client,
+            self._client(project=snapshot.project) as client,
             client.stream("GET", url, headers=headers) as response,
         ):
             if response.is_error:
