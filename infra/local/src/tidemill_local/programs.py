@@ -68,7 +68,9 @@ _TOKEN_KEYS = {"inference": "INFERENCE_FEEDBACK_TOKEN_KEY", "feedback": "FEEDBAC
 """The settings of the key that inference signs feedback tokens with."""
 
 _ARENAS = {"MALLOC_ARENA_MAX": "2"}
-_THRIFT = _ARENAS | {"MALLOC_TRIM_THRESHOLD_": str(16 * 1024 * 1024)}
+_PYTHON = _ARENAS | {"PYTHONDONTWRITEBYTECODE": ""}
+"""Some images set it: each process would compile what it imports, which takes as long as the rest of its start."""
+_THRIFT = _PYTHON | {"MALLOC_TRIM_THRESHOLD_": str(16 * 1024 * 1024)}
 """Makes glibc return freed memory of tensors: without this rag keeps 300 MB that it does not use."""
 _OF_SERVICE = {
     "inference": dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(64 * 1024 * 1024)),
@@ -143,7 +145,7 @@ def servers(folder: StackFolder, choices: Choices, jars: Path) -> list[Program]:
     memory = {"GOMEMLIMIT": "288MiB", "GOGC": "50"}
     return [
         Program(name="kafka", command=tuple(kafka_node(folder, choices, jars).command()), environment=_ARENAS),
-        Program(name="mongo", command=tuple(mongo), environment=_ARENAS),
+        Program(name="mongo", command=tuple(mongo), environment=_PYTHON),
         Program(name="s3", command=_weed(folder, choices), environment=keys | memory | _storage_keys(choices)),
     ]
 
