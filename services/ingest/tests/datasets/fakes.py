@@ -14,7 +14,7 @@ from tidemill_ingest.datasets.crud import ManageDatasets
 from tidemill_ingest.datasets.domain.dataset import Dataset
 from tidemill_ingest.datasets.domain.division import Minimum
 from tidemill_ingest.datasets.domain.version import DatasetVersion
-from tidemill_ingest.datasets.erase_passages import ErasePassages
+from tidemill_ingest.datasets.erase_examples import EraseExamples
 from tidemill_ingest.datasets.erasures import Erasures
 from tidemill_ingest.datasets.events import Curations
 from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
@@ -98,7 +98,7 @@ class Datasets:
             unreferenced_after=timedelta(days=1),
             projects=self.ingest.projects,
         )
-        self.erasing = ErasePassages(datasets=self.datasets, parts=self.parts, leases=self.leases)
+        self.erasing = EraseExamples(datasets=self.datasets, parts=self.parts, leases=self.leases)
 
     async def publish(self, name: ResourceKey, publishing: PublishVersions | None = None) -> bool:
         """Do what a worker does that gets the lease, and return whether it was done."""

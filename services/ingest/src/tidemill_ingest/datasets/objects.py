@@ -15,7 +15,7 @@ from tidemill_ingest.datasets.domain.example import CitedPassage, Example
 from tidemill_ingest.datasets.domain.parts import canonical, context_of, text_of
 from tidemill_ingest.datasets.domain.split import Split
 from tidemill_ingest.datasets.domain.version import Batch
-from tidemill_ingest.datasets.ports import LeftOfPart, StoredPart
+from tidemill_ingest.datasets.ports import ErasedSubject, LeftOfPart, StoredPart
 from tidemill_ingest.errors import BatchUnusable
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.listed_objects import ListedObjects
@@ -111,13 +111,13 @@ class DatasetParts:
         ids = {each.key.split("/", 2)[1]: None async for each in self._store.scan(self._bucket, prefix=f"{project}/")}
         return [ResourceKey(project=project, id=each) for each in ids]
 
-    async def left_without(self, key: str, document_id: str) -> LeftOfPart | None:
+    async def left_without(self, key: str, subject: ErasedSubject) -> LeftOfPart | None:
         """See `ports.Parts.left_without`."""
         try:
             data = await self._store.get(self._bucket, key)
         except NotFound:
             return None
-        return await asyncio.to_thread(_left_without, data, document_id) if document_id.encode() in data else None
+        return await asyncio.to_thread(_left_without, data, subject) if _may_hold(data, subject) else None
 
     async def pending(self, token: str, /, *, without: frozenset[str]) -> Page[ResourceKey]:  # noqa: ARG002 - all are read
         """Return the datasets that have objects, for the sweep. Implements `controller.Pending`."""
@@ -153,18 +153,26 @@ def examples_of(data: bytes) -> list[Example]:
     return found
 
 
-def _left_without(data: bytes, document_id: str) -> LeftOfPart | None:
+def _left_without(data: bytes, subject: ErasedSubject) -> LeftOfPart | None:
     lines = [line for line in data.split(b"\n") if line.strip()]
-    left = [line for line in lines if not _shows(line, document_id)]
+    left = [line for line in lines if not _is_of(line, subject)]
     if len(left) == len(lines):
         return None
     return LeftOfPart(lines=b"".join(line + b"\n" for line in left), examples=len(left), erased=len(lines) - len(left))
 
 
-def _shows(line: bytes, document_id: str) -> bool:
-    if document_id.encode() not in line:
+def _may_hold(data: bytes, subject: ErasedSubject) -> bool:
+    """Return whether a part, or a line of it, may have what names the subject: JSON text as `canonical` writes it."""
+    return json.dumps(subject.document or subject.end_user, ensure_ascii=False).encode() in data
+
+
+def _is_of(line: bytes, subject: ErasedSubject) -> bool:
+    if not _may_hold(line, subject):
         return False
-    return any(passage.get("document") == document_id for passage in json.loads(line).get("passages", ()))
+    example = json.loads(line)
+    if subject.end_user:
+        return bool(example.get("end_user") == subject.end_user)
+    return any(passage.get("document") == subject.document for passage in example.get("passages", ()))
 
 
 def _example(line: bytes) -> Example:

@@ -32,6 +32,14 @@ class LeftOfPart:
     erased: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasedSubject:
+    """Whose examples are erased: those that show a document, or that an end user has written."""
+
+    document: str = ""
+    end_user: str = ""
+
+
 class Batches(Protocol):
     """What curations offer, in feedback's exchange bucket."""
 
@@ -90,8 +98,8 @@ class Parts(Protocol):
         """Return the datasets of a project that have objects."""
         ...
 
-    async def left_without(self, key: str, document_id: str) -> LeftOfPart | None:
-        """Return what is left of an object without the examples that show a document; None where none does."""
+    async def left_without(self, key: str, subject: ErasedSubject) -> LeftOfPart | None:
+        """Return what is left of an object without the examples of a subject; None where it has none."""
         ...
 
 

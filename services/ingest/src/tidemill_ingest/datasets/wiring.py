@@ -6,7 +6,7 @@ from tidemill.ingest.v1.dataset_service_pb2_grpc import add_DatasetServiceServic
 from tidemill_core.application import ResourceKey, SystemClock
 from tidemill_ingest.datasets.crud import ManageDatasets
 from tidemill_ingest.datasets.domain.division import Minimum
-from tidemill_ingest.datasets.erase_passages import ErasePassages
+from tidemill_ingest.datasets.erase_examples import EraseExamples
 from tidemill_ingest.datasets.erasures import Erasures
 from tidemill_ingest.datasets.events import Curations
 from tidemill_ingest.datasets.grpc import DatasetServicer
@@ -14,7 +14,7 @@ from tidemill_ingest.datasets.masking import ProcessExampleMasking
 from tidemill_ingest.datasets.mongo import DATASETS, TOPIC, MongoGroups, datasets_with_offers
 from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.datasets.offer_examples import OfferExamples
-from tidemill_ingest.datasets.ports import Datasets
+from tidemill_ingest.datasets.ports import Datasets, ErasedSubject
 from tidemill_ingest.datasets.publish_versions import PublishVersions
 from tidemill_ingest.datasets.read_versions import ReadVersions
 from tidemill_ingest.datasets.reconcile import sweep_controller
@@ -72,14 +72,15 @@ def wire_datasets(
         servicer=(add_DatasetServiceServicer_to_server, servicer),
         consumers=[Curations(offering=offering).subscription(settings.curation_topics)],
         workers=[controller, _sweep(settings, datasets, parts, leases, projects)],
-        erasures=_erasures(backend, settings, ErasePassages(datasets=datasets, parts=parts, leases=leases)),
+        erasures=_erasures(backend, settings, EraseExamples(datasets=datasets, parts=parts, leases=leases)),
     )
 
 
-def _erasures(backend: Backend, settings: IngestSettings, passages: ErasePassages) -> Steps:
+def _erasures(backend: Backend, settings: IngestSettings, erase: EraseExamples) -> Steps:
     async def examples(target: Target) -> int:
+        named = {"document" if target.scope is Scope.DOCUMENT else "end_user": target.subject}
         try:
-            return await passages(target.project, target.subject)
+            return await erase(target.project, ErasedSubject(**named))
         except DatasetBusy as error:
             raise NotYet(error.message) from error
 
@@ -90,6 +91,7 @@ def _erasures(backend: Backend, settings: IngestSettings, passages: ErasePassage
             objects_step("dataset parts", backend.objects, settings.datasets_bucket),
         ],
         Scope.DOCUMENT: [Step(kind="dataset examples", erase=examples)],
+        Scope.END_USER: [Step(kind="dataset examples", erase=examples)],
     }
 
 

@@ -8,9 +8,11 @@ from services.ingest.tests.datasets.examples import message, numbered
 from services.ingest.tests.datasets.fakes import DATASETS, NAME, Datasets
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_core.application import ResourceKey
+from tidemill_ingest.datasets.ports import ErasedSubject
 from tidemill_ingest.errors import DatasetBusy, DatasetNotFound
 
 CANARY, DOCUMENT = "canarybird", "5f6c1f2e-0000-5000-8000-000000000001"
+OF_DOCUMENT = ErasedSubject(document=DOCUMENT)
 
 
 def citing(count: int) -> list[ExampleMessage]:
@@ -33,7 +35,7 @@ def canaries(datasets: Datasets) -> int:
 
 async def erase_all(datasets: Datasets) -> int:
     erased = 0
-    while count := await datasets.erasing("acme", DOCUMENT):
+    while count := await datasets.erasing("acme", OF_DOCUMENT):
         erased += count
     return erased
 
@@ -56,12 +58,27 @@ async def test_every_version_goes_on_without_them() -> None:
     assert set(datasets.stored()) == (await datasets.dataset()).kept_keys(), "and nothing is left beside them"
 
 
+@pytest.mark.parametrize("user", ["u-17", 'Zoë "the user" \\ 17'])
+async def test_what_an_end_user_wrote_goes_from_every_version(user: str) -> None:
+    own = [message(f"Question {number}?", f"Answer {number} of the {CANARY}.", user=user) for number in range(6)]
+    naming = message(f"Who is {user}?", "Somebody else.", name="naming", user="u-1")
+    datasets = await made([*numbered(20), *own, naming])
+
+    assert await datasets.erasing("acme", ErasedSubject(end_user="u-1777")) == 0
+    assert await datasets.erasing("acme", ErasedSubject(end_user=user)) == 6
+    assert await datasets.erasing("acme", ErasedSubject(end_user=user)) == 0
+
+    (version,) = (await datasets.dataset()).versions
+    assert canaries(datasets) == 0
+    assert version.draft.train.examples + version.draft.held_out.examples == 21
+
+
 async def test_erasing_again_finds_nothing() -> None:
     datasets = await made([*numbered(20), *citing(6)])
     await erase_all(datasets)
     before = await datasets.dataset()
 
-    assert await datasets.erasing("acme", DOCUMENT) == 0
+    assert await datasets.erasing("acme", OF_DOCUMENT) == 0
     assert await datasets.dataset() == before
 
 
@@ -70,7 +87,7 @@ async def test_a_text_that_only_names_the_document_stays() -> None:
     datasets = await made([*numbered(20), naming])
     stored = datasets.stored()
 
-    assert await datasets.erasing("acme", DOCUMENT) == 0
+    assert await datasets.erasing("acme", OF_DOCUMENT) == 0
     assert datasets.stored() == stored
 
 
@@ -99,8 +116,8 @@ async def test_versions_of_a_deleted_dataset_are_erased_as_long_as_they_are_kept
 async def test_other_projects_keep_theirs() -> None:
     datasets = await made([*numbered(20), *citing(6)])
 
-    assert await datasets.erasing("acm", DOCUMENT) == 0
-    assert await datasets.erasing("globex", DOCUMENT) == 0
+    assert await datasets.erasing("acm", OF_DOCUMENT) == 0
+    assert await datasets.erasing("globex", OF_DOCUMENT) == 0
     assert canaries(datasets)
 
 
@@ -110,7 +127,7 @@ async def test_a_dataset_of_which_a_version_is_made_is_waited_for() -> None:
     assert lease is not None
 
     with pytest.raises(DatasetBusy):
-        await datasets.erasing("acme", DOCUMENT)
+        await datasets.erasing("acme", OF_DOCUMENT)
     assert canaries(datasets)
 
     await datasets.leases.release(lease)

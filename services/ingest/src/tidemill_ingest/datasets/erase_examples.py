@@ -1,4 +1,4 @@
-"""Erase what examples show of a document, in every version of every dataset."""
+"""Erase the examples that show a document, or that an end user has written, in every version of every dataset."""
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Protocol
 
 from tidemill_core.application import Request, ResourceKey
 from tidemill_ingest.datasets.domain.version import Part
-from tidemill_ingest.datasets.ports import Datasets, Parts
+from tidemill_ingest.datasets.ports import Datasets, ErasedSubject, Parts
 from tidemill_ingest.errors import DatasetBusy, DatasetNotFound
 
 _BATCH_SIZE = 50
@@ -30,8 +30,8 @@ class DatasetLeases(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ErasePassages:
-    """Writes the parts anew without the examples that show the document, and deletes what they were.
+class EraseExamples:
+    """Writes the parts anew without the examples of the subject, and deletes what they were.
 
     Goes by what lies in the bucket, so that objects that a kill left without a version are found too. The versions
     keep their numbers and content hashes. A dataset's lease is held meanwhile: a worker could publish what was erased.
@@ -41,30 +41,30 @@ class ErasePassages:
     parts: Parts
     leases: DatasetLeases
 
-    async def __call__(self, project: str, document_id: str) -> int:
+    async def __call__(self, project: str, subject: ErasedSubject) -> int:
         """Erase a bounded number of examples, and return how many; 0 where none is left.
 
         Raises:
-            DatasetBusy: a worker makes a version of a dataset that shows the document.
+            DatasetBusy: a worker makes a version of a dataset that has such examples.
 
         """
         erased = 0
         for name in await self.parts.datasets_of(project):
             stored = [each.key for each in await self.parts.of_dataset(name)]
-            shows = [key for key in stored if await self.parts.left_without(key, document_id) is not None]
-            if not shows:
+            holding = [key for key in stored if await self.parts.left_without(key, subject) is not None]
+            if not holding:
                 continue
             async with self.leases.held(name.key) as lease:
                 if lease is None:
                     raise DatasetBusy(name.id)
-                for key in shows:
-                    erased += await self._erase(name, key, document_id, lease.epoch)
+                for key in holding:
+                    erased += await self._erase(name, key, subject, lease.epoch)
             if erased >= _BATCH_SIZE:
                 break
         return erased
 
-    async def _erase(self, name: ResourceKey, key: str, document_id: str, epoch: int) -> int:
-        left = await self.parts.left_without(key, document_id)
+    async def _erase(self, name: ResourceKey, key: str, subject: ErasedSubject, epoch: int) -> int:
+        left = await self.parts.left_without(key, subject)
         if left is None:
             return 0
         if await self._is_needed(name, key):
