@@ -164,7 +164,9 @@ class HttpFeedback:
         caller = await exchange.admit(_WITHDRAW, has_token=True)
         request_id = http.query_params.get("request_id", "")
         check_request_id(request_id)
-        tokens = self._tokens()
+        tokens, token = self._tokens(), http.headers.get(_TOKEN_HEADER, "")
+        if exchange.anonymous and not token:
+            raise tokens.refusal()
         try:
             known = await self.rpcs(caller, pb.GetFeedbackRequest(id=http.path_params["id"]))
         except NotFound:
@@ -172,7 +174,7 @@ class HttpFeedback:
                 raise tokens.refusal() from None
             raise
         exchange.facts["inference"] = known.inference
-        self._check(http.headers.get(_TOKEN_HEADER, ""), caller.project, known.inference)
+        self._check(token, caller.project, known.inference)
         withdrawn = known.state == feedback_pb2.FEEDBACK_STATE_WITHDRAWN
         if known.rater != _ASKER or not (known.counts or withdrawn):
             raise FeedbackOfAnother
