@@ -19,32 +19,32 @@ CANARY = "quokka"
 """In every text that is written here; in no text of the stack or of another project."""
 
 
-async def fill(platform: Platform) -> None:
-    """Apply the example's loop, and add a document, an answer, feedback and a member."""
+async def fill(platform: Platform, word: str = CANARY) -> None:
+    """Apply the example's loop, and add a document, an answer, feedback and a member; each text has the word."""
     applied = platform.tidemill("apply", "-f", str(LOOP), "--json")
     assert applied.code == 0, applied.output + applied.errors
     platform.tidemill("projects", "create", platform.project)
     with TemporaryDirectory() as folder:
-        file = Path(folder) / f"{CANARY}.txt"
-        file.write_text(f"{CANARY}.measure\n\nThe {CANARY} function measures the height of a {CANARY}.\n")
+        file = Path(folder) / f"{word}.txt"
+        file.write_text(f"{word}.measure\n\nThe {word} function measures the height of a {word}.\n")
         added = platform.tidemill("documents", "add", folder, "--recursive", "--below", folder, "--json")
     assert added.code == 0, added.output + added.errors
     async with Connection(platform.project, platform.addresses) as connection:
 
         async def found() -> bool:
-            request = SearchRequest(collection="handbook", query=CANARY, top_k=1)
+            request = SearchRequest(collection="handbook", query=word, top_k=1)
             return bool((await connection.retrieval.Search(request)).passages)
 
         await wait_until(found, "the document to be found")
         asked = GenerateRequest(
             request_id=str(uuid4()),
             deployment="helpdesk",
-            messages=[Message(role=Role.ROLE_USER, parts=[Part(text=f"What is a {CANARY}?")])],
-            end_user=f"{CANARY}-visitor",
+            messages=[Message(role=Role.ROLE_USER, parts=[Part(text=f"What is a {word}?")])],
+            end_user=f"{word}-visitor",
             sampling=Sampling(max_output_tokens=4),
         )
         inference = (await connection.inferences.Generate(asked, timeout=60)).inference
-        given = Feedback(inference=inference.id, metric="comment", comment=f"As {CANARY} as can be.")
+        given = Feedback(inference=inference.id, metric="comment", comment=f"As {word} as can be.")
         await connection.feedback.SubmitFeedback(SubmitFeedbackRequest(feedback=given))
-        member = Member(subject=f"user:{CANARY}@example.org", roles=["viewer"])
+        member = Member(subject=f"user:{word}@example.org", roles=["viewer"])
         await connection.access.CreateMember(CreateMemberRequest(member=member))

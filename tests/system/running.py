@@ -14,7 +14,7 @@ import pytest
 from minio import Minio
 
 from tidemill_cli.kafka_connection import REDRIVE
-from tidemill_client.connection import Addresses, Connection
+from tidemill_client.connection import SERVICES, Addresses, Connection
 from tidemill_helpdesk.example import upstream
 from tidemill_local import LocalStack
 from tidemill_testkit.stack import unique_name
@@ -25,6 +25,7 @@ SOURCE = "https://cms.example/kb"
 PATIENCE_S = 300.0
 SHORT = {
     "EVALUATOR_MIN_QUESTIONS": "3",
+    **{f"{name.upper()}_ERASURE_RECHECK_S": "3" for name in SERVICES},
     "INFERENCE_REMOTE_HOSTS": "127.0.0.1",
     "INFERENCE_SECRETS_ALLOWED_HOSTS": "127.0.0.1,api.openai.com",
 }

@@ -71,6 +71,7 @@ async def test_parts_start_from_the_stores_to_the_servers_and_stop_in_the_revers
     backend.on_stop(close)
     app = backend.app(
         servicers=[],
+        erasures={},
         servers=[Recorded("server", log)],
         workers=[Recorded("worker", log)],
         components=[Recorded("engine", log)],
@@ -96,7 +97,7 @@ async def test_indexes_and_buckets_are_created_before_anything_else_starts(
         indexes.extend(await backend.database["notes"].index_information())
         await asyncio.Event().wait()
 
-    app = backend.app(servicers=[], workers=[Worker("work", work)])
+    app = backend.app(servicers=[], erasures={}, workers=[Worker("work", work)])
     assert await _run(app, until=lambda: indexes) == 0
 
     assert any("state.colour" in name for name in indexes)
@@ -119,7 +120,9 @@ async def test_where_issuers_are_configured_credentials_are_asked_for_once_all_r
     port = free_port()
     backend = Backend(of_service.model_copy(update={"access_issuers": (issuer.setting,), "grpc_port": port}))
     stop, request = asyncio.Event(), GetSourceRequest(id="cms")
-    running = asyncio.create_task(serve(backend.app(servicers=[sources(GetSource=caller_as_source)]), stop=stop))
+    running = asyncio.create_task(
+        serve(backend.app(servicers=[sources(GetSource=caller_as_source)], erasures={}), stop=stop)
+    )
     async with (
         open_channel(f"127.0.0.1:{port}", project="acme", credential=lambda: issuer.token("acme", "viewer")) as good,
         open_channel(f"127.0.0.1:{port}", project="acme") as none,

@@ -44,7 +44,7 @@ async def stored_by(service: str, folder: Path, monkeypatch: pytest.MonkeyPatch)
         backend.database = _Recorded(backend.database, collections)  # type: ignore[assignment] # as far as it is used
 
     def recorded_app(backend: Backend, **options: Any) -> Any:  # noqa: ANN401 - handed on
-        steps.append(options.get("erasures", {}))
+        steps.append(options["erasures"])
         return app(backend, **options)
 
     def recorded_leases(backend: Backend, name: str, *, removable: bool = True) -> Any:  # noqa: ANN401 - handed on

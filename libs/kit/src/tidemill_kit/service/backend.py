@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from types import MappingProxyType
 from typing import Protocol, TypeVar
 from uuid import uuid4
 
@@ -243,11 +242,11 @@ class Backend:
         self,
         *,
         servicers: Sequence[Registration],
+        erasures: Steps,
         consumers: Sequence[Subscription] = (),
         components: Sequence[Component] = (),
         workers: Sequence[Component] = (),
         servers: Sequence[Component] = (),
-        erasures: Steps = MappingProxyType({}),
     ) -> App:
         """Return the app of these parts, in the order that the class describes; `erasures` are what it erases."""
         controller, requested = self._erasures(erasures)
