@@ -29,6 +29,7 @@ from tidemill_ingest.sources.domain import EventBinding, Source
 from tidemill_ingest.sources.event_bindings import BindEvents
 from tidemill_ingest.sources.known_sources import KnownSources
 from tidemill_ingest.sources.mongo import EVENT_BINDINGS, SOURCES
+from tidemill_kit.access.holds import Hold, LegalHold
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stores import InMemoryAggregates
@@ -84,6 +85,11 @@ class ProjectsHere:
     spared: set[str] = field(default_factory=set)
     deleted_documents: dict[str, timedelta] = field(default_factory=dict)
     quarantine: dict[str, timedelta] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
+
+    def check_erasure(self, project: str, document_id: str) -> None:
+        if document_id in self.held:
+            raise LegalHold(Hold(id="h-1", project=project, document=document_id))
 
     def deleted(self, project: str) -> bool:
         return project in self.gone

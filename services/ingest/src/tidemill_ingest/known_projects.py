@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from tidemill_kit.access.holds import Scope
 from tidemill_kit.access.retention import RetentionKind
 from tidemill_kit.service.backend import Backend
 
@@ -21,6 +22,10 @@ class KnownProjects:
     def spares(self, project: str) -> bool:
         """See `Projects.spares`."""
         return self.backend.holds.spares(project)
+
+    def check_erasure(self, project: str, document_id: str) -> None:
+        """See `Projects.check_erasure`."""
+        self.backend.holds.check(project, {Scope.DOCUMENT: document_id})
 
     def keeps_deleted_documents(self, project: str) -> timedelta | None:
         """See `Projects.keeps_deleted_documents`."""

@@ -17,6 +17,15 @@ class Projects(Protocol):
         """Return whether nothing of it may be removed by age: something is held, or that is not known."""
         ...
 
+    def check_erasure(self, project: str, document_id: str) -> None:
+        """Pass where a document of it may be erased.
+
+        Raises:
+            PreconditionFailed: a legal hold covers it.
+
+        """
+        ...
+
     def keeps_deleted_documents(self, project: str) -> timedelta | None:
         """Return how long it keeps the texts of deleted documents, where it says so."""
         ...

@@ -1,10 +1,16 @@
 """How long projects keep what was deleted, and what legal holds keep."""
 
+from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
+from services.ingest.tests.documents.test_events import context, ingest_with_events
 from services.ingest.tests.fakes import ACME, EXCHANGE, Ingest, deletion, spec, submitted
 from tidemill_ingest.documents.domain.version import Text
+from tidemill_ingest.documents.events import DocumentDeleted
 from tidemill_ingest.sources.domain import Source
+from tidemill_kit.access.holds import LegalHold
 
 
 async def filled(*, retention_days: int = 0) -> tuple[Ingest, str]:
@@ -82,3 +88,22 @@ async def test_a_project_may_leave_less_in_quarantine() -> None:
     await ingest.sweep(epoch=1)
 
     assert ingest.quarantined() == ["globex/d/left"]
+
+
+async def test_a_document_that_is_held_is_erased_by_no_api_and_deleted_all_the_same() -> None:
+    ingest = await ingest_with_events()
+    document = await ingest.accept(ACME, submitted("A"))
+    ingest.projects.held.add(document.id)
+
+    for command in (deletion(erase=True), replace(deletion(erase=True), validate_only=True)):
+        with pytest.raises(LegalHold):
+            await ingest.delete(ACME, command)
+    with pytest.raises(LegalHold):  # which makes it a dead letter, to be redriven after the release
+        await ingest.submissions.deleted(context("e-1"), DocumentDeleted(erase=True))
+    assert (await ingest.reading.text(ACME, document.id, number=0))[0] == "A"
+
+    await ingest.delete(ACME, deletion())
+    assert await kept(ingest, document.id) == [Text.KEPT]
+    ingest.projects.held.clear()
+    await ingest.delete(ACME, deletion(erase=True))
+    assert ingest.texts_stored() == []

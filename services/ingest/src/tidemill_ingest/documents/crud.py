@@ -187,11 +187,14 @@ class DeleteDocument:
             InvalidInput: a field breaks its rule.
             SourceNotFound, DocumentNotFound: the caller's project has no such thing.
             Conflict: it changed since the etag.
+            PreconditionFailed: it is to be erased, and a legal hold covers it.
             ProjectDeleted: the project was deleted meanwhile.
 
         """
         self._check(command)
         fresh = await self._fresh(caller, command)
+        if command.erase:  # a deletion from Kafka did not pass the edge, which asks of RPCs
+            self.projects.check_erasure(caller.project, fresh.id)
         reason = await self.preparation.mask(caller.project, command.reason) if command.reason else ""
         change = self._change(caller, command, reason)
         if command.validate_only:
