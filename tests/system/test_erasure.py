@@ -1,4 +1,4 @@
-"""An end user and a project are erased in inference and feedback: nothing of them is left in any store of the two.
+"""An end user, a document and a project are erased in inference and feedback: nothing of them is left in their stores.
 
 Both run for real, on MongoDB, Kafka and S3, with a killed process in the middle.
 """
@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 from services.feedback.tests.inference_server import InferenceServer
 from services.feedback.tests.process.harness import FeedbackProcess
 from services.inference.tests.process.harness import CONTENT, Harness, asked, deployment, running_inference
+from services.inference.tests.process.stub_services import PASSAGES
 from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import curation_pb2, feedback_pb2
 from tidemill.feedback.v1.curation_service_pb2 import CreateCurationRequest
@@ -172,7 +173,7 @@ async def declare(inference: Harness, feedback: FeedbackProcess) -> None:
         await CurationServiceStub(channel).CreateCuration(CreateCurationRequest(curation=curation))
 
 
-async def test_nothing_of_an_erased_end_user_and_then_of_a_deleted_project_is_left(both: Both) -> None:
+async def test_nothing_of_an_erased_end_user_or_document_and_then_of_a_deleted_project_is_left(both: Both) -> None:
     theirs = await both.ask(f"{CANARY} How do I walk?", end_user=VICTIM)
     reviewed = await both.ask(f"{CANARY} And what is it made of?", end_user=VICTIM)
     others = await both.ask(f"{KEPT} How do I write?", end_user=OTHER)
@@ -194,6 +195,11 @@ async def test_nothing_of_an_erased_end_user_and_then_of_a_deleted_project_is_le
     assert await both.hits(VICTIM) == {}
     kept = await both.hits(KEPT)
     assert all(any(place.endswith(f".{name}") for place in kept) for name in ("inferences", "feedback", "prompts"))
+
+    shown = f"{both.databases[1].name}.prompts"
+    assert shown in await both.hits(PASSAGES[0])
+    await both.erase("ERASURE_SCOPE_DOCUMENT", "d1")
+    assert await both.hits(PASSAGES[0]) == {}
 
     await both.erase("ERASURE_SCOPE_PROJECT")
 

@@ -76,6 +76,15 @@ async def test_a_batch_is_found_by_the_feedback_on_a_question_though_it_does_not
     assert await batches.of("acme", feedback={of_reviewer}, end_user="nobody") == 1
 
 
+async def test_a_batch_is_found_by_a_document_that_its_prompts_show() -> None:
+    harness = await curated()
+    batches = EraseBatches(harness.objects, BUCKET)
+
+    assert await batches.of_document("globex", "d1") == 0
+    assert await batches.of_document("acme", "d") == 0
+    assert await batches.of_document("acme", "d1") == 1
+
+
 async def test_what_a_person_wrote_makes_no_batch_another_s() -> None:
     harness = FeedbackHarness()
     await harness.curate()

@@ -10,11 +10,12 @@ from tidemill_feedback.reactions.mongo import MongoOldFeedback
 from tidemill_feedback.reactions.ports import FeedbackStore, Pending
 from tidemill_feedback.settings import FeedbackSettings
 from tidemill_kit.access.retention import RetentionKind
-from tidemill_kit.erasure.documents import documents
+from tidemill_kit.erasure.documents import by_id, documents
 from tidemill_kit.erasure.objects import objects
 from tidemill_kit.erasure.retained import Retained
 from tidemill_kit.erasure.steps import Scope, Step, Steps, Target
 from tidemill_kit.service.backend import Backend
+from tidemill_kit.store.mongo import Document
 from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.sweeps import SweepKey, sweep_controller
 
@@ -22,7 +23,8 @@ from tidemill_kit.workers.sweeps import SweepKey, sweep_controller
 def steps(settings: FeedbackSettings, backend: Backend, pending: Pending, reactions: EraseReactions) -> Steps:
     """Return what is erased.
 
-    Of an end user: the reactions, then the batches that they are in, and last the names by which both are found.
+    Of an end user: the reactions, then the batches that they are in, and last the names by which both are found. Of a
+    document: the prompts that show passages of it; a correction of which the prompt is gone is no example any more.
     """
     batches = EraseBatches(backend.objects, settings.exchange_bucket)
 
@@ -38,6 +40,9 @@ def steps(settings: FeedbackSettings, backend: Backend, pending: Pending, reacti
 
     async def names(target: Target) -> int:
         return await reactions.names(_caller(target), target.subject)
+
+    async def shown(target: Target) -> int:
+        return await batches.of_document(target.project, target.subject)
 
     database = backend.database
     return {
@@ -55,6 +60,10 @@ def steps(settings: FeedbackSettings, backend: Backend, pending: Pending, reacti
             Step(kind="reactions", erase=said),
             Step(kind="batches", erase=written),
             Step(kind="names in reactions", erase=names),
+        ],
+        Scope.DOCUMENT: [
+            documents("prompts of examples", database["prompts"], where=_showing),
+            Step(kind="batches", erase=shown),
         ],
     }
 
@@ -81,3 +90,7 @@ def wire_sweeps(
 
 def _caller(target: Target) -> Caller:
     return Caller.of_service(target.project, "feedback")
+
+
+def _showing(target: Target) -> Document:
+    return {**by_id(target), "prompt.passages.document": target.subject}

@@ -7,10 +7,12 @@ from typing import Protocol
 
 import structlog
 
+from tidemill_core.application import Request
 from tidemill_core.errors import TidemillError, isolated
 from tidemill_inference.background import background
 from tidemill_inference.engines.wiring import EngineParts
 from tidemill_inference.generation.erase_end_user import EraseEndUser
+from tidemill_inference.generation.mongo import MongoRecords
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.erasure.documents import documents
 from tidemill_kit.erasure.folders import folders, sweep_folders
@@ -20,6 +22,7 @@ from tidemill_kit.service.backend import Backend
 
 _FORGET_EVERY_S = 5.0
 _RECHECK_EVERY_S = 60.0
+_BATCH_SIZE = 200
 
 _log = structlog.get_logger()
 
@@ -50,10 +53,21 @@ def steps(
     async def forget(target: Target) -> int:
         return sum([await each.forget(target.project) for each in memory])
 
+    inferences = erase_end_user.inferences
+
     async def answers_of(target: Target) -> int:
         return (await erase_end_user(background(target.project), target.subject)).records
 
+    async def names_of(target: Target) -> int:
+        found = await records.naming(target.project, target.subject, limit=_BATCH_SIZE)
+        for each in found:
+            await inferences.update(
+                target.project, each, lambda record: record.forget_names_of(target.subject), request=Request.internal()
+            )
+        return len(found)
+
     database = backend.database
+    records = MongoRecords(database["deployments"], database["inferences"])
     return {
         Scope.PROJECT: [
             Step(kind="running answers and loaded models", erase=forget),
@@ -65,6 +79,7 @@ def steps(
             replace(folders("model files", settings.data_dir), covers=("folder:data_dir",)),
         ],
         Scope.END_USER: [Step(kind="answers", erase=answers_of)],
+        Scope.DOCUMENT: [Step(kind="names in answers", erase=names_of)],
     }
 
 

@@ -93,3 +93,32 @@ async def test_old_records_go_deployment_by_deployment_when_their_events_are_out
     retained.spared.clear()
     assert await forget() == 3
     assert not (await inferences.list("held", page=PageRequest())).items
+
+
+async def test_records_that_say_how_an_erased_document_was_called_are_found_until_they_do_not(
+    database: Database,
+) -> None:
+    inferences = MongoAggregates(
+        database["inferences"], codec=INFERENCES, topic="t", source="/s", missing=InferenceNotFound
+    )
+    plain = answered("plain").passages[0]
+    theirs, others = (replace(plain, document=name, title=f"Title of {name}", key=name) for name in ("d7", "d8"))
+    for name, passages in (
+        ("both", (theirs, others)),
+        ("other", (others,)),
+        ("plain", (replace(plain, document="d7"),)),
+    ):
+        await inferences.add(replace(answered(name), passages=passages), request=Request.internal())
+    await inferences.add(replace(answered("both"), passages=(theirs,), project="globex"), request=Request.internal())
+    records = MongoRecords(database["deployments"], database["inferences"])
+
+    assert await records.naming("acme", "d7", limit=10) == ["both"]
+    kept = await inferences.update(
+        "acme", "both", lambda record: record.forget_names_of("d7"), request=Request.internal()
+    )
+    assert await records.naming("acme", "d7", limit=10) == []
+    assert [(each.document, each.title, each.key) for each in kept.passages] == [
+        ("d7", "", ""),
+        ("d8", "Title of d8", "d8"),
+    ]
+    assert await records.naming("globex", "d7", limit=10) == ["both"]

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Protocol
@@ -64,12 +64,21 @@ class EraseBatches:
 
     async def of(self, project: str, *, feedback: AbstractSet[str], end_user: str) -> int:
         """Remove a project's batches that hold examples of this feedback, or by this user; return how many."""
-        named, removed = {each.encode() for each in feedback}, 0
+        named = {each.encode() for each in feedback}
         user = f'"end_user": {json.dumps(end_user, ensure_ascii=False)}'.encode()
 
         def holds(data: bytes) -> bool:
             return user in data or any(each[1] in named for each in _FEEDBACK.finditer(data))
 
+        return await self._removed(project, holds)
+
+    async def of_document(self, project: str, document: str) -> int:
+        """Remove a project's batches whose prompts show this document; return how many."""
+        shown = f'"document": {json.dumps(document, ensure_ascii=False)}'.encode()
+        return await self._removed(project, lambda data: shown in data)
+
+    async def _removed(self, project: str, holds: Callable[[bytes], bool]) -> int:
+        removed = 0
         for found in await self._objects.list(self._bucket, prefix=f"{project}/"):
             try:
                 data = await self._objects.get(self._bucket, found.key)

@@ -8,6 +8,7 @@ from tidemill_inference.generation.domain.content import Passage
 from tidemill_inference.generation.domain.inference import Inference, Purpose, State
 from tidemill_inference.generation.messages import payload_of
 from tidemill_inference.generation.ports import KeptRecords, OldRecords
+from tidemill_kit.erasure.documents import ids_of
 from tidemill_kit.mapping import DocumentCodec, Form, as_json
 from tidemill_kit.store.mongo import Collection, Document, translated
 
@@ -48,6 +49,14 @@ class MongoRecords:
                 )
                 async for each in self._deployments.find(_LIMITED, fields)
             ]
+
+    async def naming(self, project: str, document: str, *, limit: int) -> list[str]:
+        """Return ids of records that say how a document is called. No index leads to them: it is asked for seldom."""
+        named = [{name: {"$ne": ""}} for name in ("source", "key", "title", "uri")]
+        shown: Document = {"state.passages": {"$elemMatch": {"document": document, "$or": named}}}
+        with translated():
+            found = self._inferences.find({**ids_of(project), **shown}, {"id": True}).limit(limit)
+            return [each["id"] for each in await found.to_list(limit)]
 
     async def remove(self, old: OldRecords, *, limit: int) -> int:
         """See `Records.remove`. The index of the list, of the deployment or of all, leads to the oldest."""

@@ -325,6 +325,10 @@ class Inference(Aggregate):
         self.lease, self.record, self.end_user, self.labels = None, RecordMode.NONE, "", {}
         self.messages, self.variables, self.principals, self.output, self.passages = (), {}, (), (), ()
 
+    def forget_names_of(self, document: str) -> None:
+        """Say no more how a document was called; what was answered on it stays."""
+        self.passages = tuple(each.unnamed() if each.document == document else each for each in self.passages)
+
     def delivered(self, question: Question, answer: Answer | None = None) -> "Inference":
         """Return a copy with the full answer for connected clients, regardless of the record mode."""
         copy = replace(
