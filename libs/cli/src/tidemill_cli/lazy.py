@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = {
     "evaluate": "evaluations:evaluate",
     "rollouts": "rollouts:rollouts",
     "lineage": "lineage:lineage",
+    "explain": "explaining:explain",
     "prompts": "resources:prompts",
     "deployments": "resources:deployments",
     "inferences": "resources:inferences",

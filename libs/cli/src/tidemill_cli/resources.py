@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from tidemill.inference.v1.deployment_service_pb2 import GetDeploymentRequest, ListDeploymentsRequest
 from tidemill.inference.v1.inference_pb2 import InferenceState
@@ -16,9 +17,10 @@ from tidemill.trainer.v1.model_registry_service_pb2 import (
     ListModelVersionsRequest,
 )
 from tidemill_cli.options import Commands
-from tidemill_cli.output import call, card, chosen_project, plain, progress, run, show, word
+from tidemill_cli.output import call, card, chosen_project, plain, progress, run, show, word, writing
 from tidemill_cli.pages import lists
 from tidemill_client.connection import Connection
+from tidemill_client.model_cards import ModelCards, origin_of
 from tidemill_client.model_import import folder_source, import_model
 
 models = Commands(help="Models and their versions.")
@@ -46,7 +48,7 @@ def list_models() -> ListModelsRequest:
     "versions",
     lambda c: c.models.ListModelVersions,
     ("version", "state", "size", "from", "message"),
-    lambda v: (v.id, word(ModelVersionState, v.state), f"{v.total_bytes / 1e6:.1f} MB", _origin(v.source), v.message),
+    lambda v: (v.id, word(ModelVersionState, v.state), f"{v.total_bytes / 1e6:.1f} MB", origin_of(v.source), v.message),
 )
 def list_versions(name: NameArgument) -> ListModelVersionsRequest:
     """List the versions of a model."""
@@ -68,7 +70,7 @@ def show_model(name: NameArgument) -> None:
         trained = version.source.trained
         facts |= {"trained by": f"run {trained.run}", "on": trained.dataset_version, "base": trained.base}
     else:
-        facts["from"] = _origin(version.source)
+        facts["from"] = origin_of(version.source)
     show(plain(version), card({**facts, "message": version.message}))
 
 
@@ -106,19 +108,18 @@ def import_(
     show({"version": plain(version), "created": created}, sentence)
 
 
-def _origin(source: ModelSource) -> str:
-    """Return the source of a version as a short text."""
-    match source.WhichOneof("kind"):
-        case "trained":
-            return f"{source.trained.base} trained on {source.trained.dataset_version}, run {source.trained.run}"
-        case "hugging_face":
-            return f"hf:{source.hugging_face.repository}@{source.hugging_face.revision or 'main'}"
-        case "openai":
-            return f"openai:{source.openai.model} at {source.openai.base_url}"
-        case "folder":
-            return "a folder"
-        case _:
-            return "-"
+@models.command("card")
+def show_card(
+    name: NameArgument,
+    *,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the Markdown to this file.")] = None,
+) -> None:
+    """Show a version's card (Markdown): data, base, metrics, limits, licence; who made, approved and promoted it."""
+    found = call(lambda c: ModelCards(c).get(name))
+    if out is not None:
+        with writing(out):
+            out.write_text(found.markdown(), encoding="utf-8")
+    show(found.as_json(), escape(found.markdown()))
 
 
 @lists(

@@ -11,8 +11,10 @@ from tidemill.feedback.v1 import feedback_pb2 as fb
 from tidemill.feedback.v1 import feedback_service_pb2 as fb_rpc
 from tidemill.feedback.v1.curation_pb2 import Curation, CurationProgress
 from tidemill.inference.v1 import deployment_service_pb2 as dep_rpc
+from tidemill.inference.v1 import inference_service_pb2 as inf_rpc
 from tidemill.inference.v1 import secret_service_pb2 as se_rpc
 from tidemill.inference.v1.deployment_pb2 import Deployment
+from tidemill.inference.v1.inference_pb2 import Inference, Variant
 from tidemill.inference.v1.rollout_pb2 import (
     ROLLOUT_STATE_CANARY,
     ROLLOUT_STATE_PROMOTED,
@@ -24,7 +26,9 @@ from tidemill.inference.v1.rollout_pb2 import (
 from tidemill.inference.v1.secret_pb2 import Secret
 from tidemill.ingest.v1 import dataset_service_pb2 as ds_rpc
 from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetPart, DatasetStatistics, DatasetVersion
+from tidemill.monitor.v1 import audit_service_pb2 as au_rpc
 from tidemill.monitor.v1 import lineage_service_pb2 as li_rpc
+from tidemill.monitor.v1.audit_pb2 import AuditRecord
 from tidemill.monitor.v1.lineage_pb2 import Edge, Node, TimelineEntry
 from tidemill.trainer.v1 import model_registry_service_pb2 as mr_rpc
 from tidemill.trainer.v1 import training_pb2 as tr
@@ -46,7 +50,10 @@ def dataset_version() -> DatasetVersion:
 
 def model_version() -> ModelVersion:
     trained = TrainedSource(run="run-2", base="small@1", dataset_version="helpdesk_sft@2")
-    return ModelVersion(id="helpdesk_lora@1", source=ModelSource(trained=trained))
+    found = ModelVersion(id="helpdesk_lora@1", source=ModelSource(trained=trained), authors=["user:mia"])
+    promotion = found.promotions.add(deployment="helpdesk", rollout="ro-1", evaluation="ev-1", reason="STEPS_DONE")
+    promotion.approvals.add(approver="user:ada")
+    return found
 
 
 def training_run(state: tr.TrainingRunState.ValueType = tr.TRAINING_RUN_STATE_RUNNING) -> tr.TrainingRun:
@@ -98,6 +105,9 @@ def deployment(state: Any = ROLLOUT_STATE_CANARY) -> Deployment:
     )
     found.rollout.candidate.model = "helpdesk_lora@1"
     found.rollout.approvals.add(approver="ada", rationale="it reads well")
+    found.rollout.approvals.add(approver="user:mia", rationale="mine")
+    found.rollout.authors.append("user:mia")
+    found.rollout.decided_by = "user:eve"
     found.rollout.step_time.FromSeconds(1_790_000_000)
     return found
 
@@ -208,6 +218,27 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     ),
     "trainer.v1.model_registry_service:ListModelVersions": lambda _: mr_rpc.ListModelVersionsResponse(
         versions=[model_version()]
+    ),
+    "inference.v1.inference_service:GetInference": lambda r: inf_rpc.GetInferenceResponse(
+        inference=Inference(
+            id=r.id,
+            end_user="user:eva",
+            variant=Variant(name="candidate", rollout="ro-1", model="helpdesk_lora@1", prompt="answer@2"),
+            failure="PROMPT_TOO_LONG",
+        )
+    ),
+    "monitor.v1.audit_service:ListAuditRecords": lambda _: au_rpc.ListAuditRecordsResponse(
+        records=[
+            AuditRecord(id="r-2", trace_id="trace-2", subject="user:other"),
+            AuditRecord(
+                id="r-1",
+                trace_id="trace-1",
+                subject="user:bob",
+                method="tidemill.inference.v1.DeploymentService/UpdateDeployment",
+                code="PERMISSION_DENIED",
+                reason="ROLE_REQUIRED",
+            ),
+        ]
     ),
     "monitor.v1.lineage_service:GetLineage": _lineage,
     "monitor.v1.lineage_service:GetTimeline": lambda _: li_rpc.GetTimelineResponse(

@@ -50,6 +50,10 @@ from tidemill_core.errors import InvalidInput, PreconditionFailed
         ("loop list", ["helpdesk", "5"]),
         ("models show helpdesk_lora@1", ["run run-2", "helpdesk_sft@2", "small@1"]),
         ("models versions helpdesk_lora", ["small@1 trained on helpdesk_sft@2, run run-2"]),
+        ("models card helpdesk_lora@1", ["helpdesk_sft@2", "user:mia", "user:ada", "the policy (STEPS_DONE)", "ev-1"]),
+        ("explain answer in-1", ["user:eva", "helpdesk_lora@1", "rollout ro-1", "PROMPT_TOO_LONG"]),
+        ("explain refusal trace-1", ["user:bob", "UpdateDeployment", "PERMISSION_DENIED", "ROLE_REQUIRED"]),
+        ("explain promotion helpdesk", ["user:eve", "ada", "user:mia", "helpdesk_lora@1", "helpdesk_gate"]),
         ("lineage model_version m@1", ["model version m@1", "made_by", "training run run-2", "steps=48"]),
         ("lineage model_version m@1 --forward", ["model version m@1"]),
     ],
@@ -61,6 +65,14 @@ async def test_a_command_reports_people_and_programs(terminal: Terminal, command
     assert (people.code, programs.code) == (0, 0), people.text
     assert [each for each in reported if each not in people.text] == []
     assert programs.data
+
+
+async def test_a_promotion_is_explained_without_the_approval_of_an_author(terminal: Terminal) -> None:
+    found = (await asyncio.to_thread(terminal, "explain", "promotion", "helpdesk", "--json")).data
+
+    assert found["subjects"]["authors"] == "user:mia"
+    assert found["subjects"]["approved by"].startswith("ada (")
+    assert "user:mia" not in found["subjects"]["approved by"]
 
 
 @pytest.mark.parametrize(("option", "order"), [([], ""), (["--newest"], "create_time desc")])
