@@ -23,7 +23,7 @@ from google.protobuf.message import Message
 
 from tidemill_client.connection import SERVICES
 from tidemill_kit.grpc.server import GrpcServer
-from tidemill_testkit.access import installation
+from tidemill_testkit.access import access_of, admin_headers, installation
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.loop_lag import loop_lag
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tidemill_kit.runtime.settings import ServiceSettings
 
 DEPTH = 5
+ACME = tuple(admin_headers("acme").items())
 SHOWN_S = 0.02
 GIVEN: dict[str, object] = {
     "grpc_port": 0,
@@ -93,7 +94,7 @@ async def measure(service: str) -> None:
         settings = kind(**given)
         build = importlib.import_module(f"{package}.app").build_app
         app = await (build(settings, environment={}) if service == "inference" else build(settings))
-        server = GrpcServer(settings, app.servicers, audit=RecordedCalls())
+        server = GrpcServer(settings, app.servicers, access=access_of(), audit=RecordedCalls())
         await server.start()
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
@@ -119,7 +120,7 @@ async def _measure_rpcs(service: str, servicer: object, channel: grpc.aio.Channe
                 code = grpc.StatusCode.OK
                 async with loop_lag() as lag:
                     try:
-                        async for _ in made(sent, timeout=2, metadata=(("tidemill-project", "acme"),)):
+                        async for _ in made(sent, timeout=2, metadata=ACME):
                             pass
                     except grpc.aio.AioRpcError as error:
                         code = error.code()

@@ -18,6 +18,7 @@ from tidemill_core.rights import (
 )
 
 UNKNOWN = Caller(project="acme")
+RECORD = Caller.of_publisher("acme", "https://cms.acme.example")
 ADA = Caller(
     project="acme",
     subject="user:ada",
@@ -47,7 +48,7 @@ def test_a_call_has_the_principals_of_its_credential_or_some_of_them() -> None:
     assert principals_of(ADA, ["group:hr"], field="principals") == ("group:hr",)
 
 
-@pytest.mark.parametrize("caller", [SHOP, OLIVIA, EVALUATOR, UNKNOWN])
+@pytest.mark.parametrize("caller", [SHOP, OLIVIA, EVALUATOR, RECORD])
 def test_who_acts_for_users_names_theirs(caller: Caller) -> None:
     assert principals_of(caller, ["group:finance"], field="principals") == ("group:finance",)
     assert end_user_of(caller, "customer-7", field="end_user") == "customer-7"
@@ -59,7 +60,7 @@ def test_a_page_names_no_others_whatever_its_key_may() -> None:
 
 
 def test_without_names_a_service_asks_for_everyone_and_others_for_themselves() -> None:
-    assert principals_of(EVALUATOR, [], field="principals") == principals_of(UNKNOWN, [], field="principals") == ()
+    assert principals_of(EVALUATOR, [], field="principals") == principals_of(RECORD, [], field="principals") == ()
     assert principals_of(SHOP, [], field="principals") == ("service_account:shop",)
 
 
@@ -89,7 +90,8 @@ def test_scopes_restrict_rights_like_rpcs() -> None:
         (SHOP, ("group:hr",), False),
         (OLIVIA, ("group:hr",), True),
         (EVALUATOR, ("group:hr",), True),
-        (UNKNOWN, ("group:hr",), True),
+        (RECORD, ("group:hr",), True),
+        (UNKNOWN, ("group:hr",), False),
     ],
 )
 def test_documents_are_read_by_their_readers_and_by_operators(

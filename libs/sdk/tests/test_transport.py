@@ -20,7 +20,7 @@ from tidemill_client.logins import forget_logins, remember_login
 from tidemill_core.errors import InvalidInput, Unauthenticated
 from tidemill_core.grpc.credentials import Credential
 from tidemill_core.transport_security import Tls
-from tidemill_testkit.access import TestIssuer, access_of
+from tidemill_testkit.access import TestIssuer, access_of, admin_token
 
 
 async def test_services_are_called_by_tls_with_the_own_certificate(
@@ -40,7 +40,7 @@ async def test_services_are_called_by_tls_with_the_own_certificate(
 
     async with (
         serving(sources(GetSource=answer), **files, tls_client_auth=True) as running,
-        Connection("acme", Addresses(services={"ingest": running.address})) as connection,
+        Connection("acme", Addresses(services={"ingest": running.address}), credential=admin_token) as connection,
     ):
         await connection.sources.GetSource(GetSourceRequest(id="cms"))
 

@@ -12,8 +12,8 @@ from tidemill_feedback.reactions.domain.reaction import Reaction
 from tidemill_feedback.reactions.ports import SubmittedEvent, Waiting
 from tidemill_testkit.clocks import FixedClock
 
-ADA = Caller(project="acme", subject="ada")
-EVE = Caller(project="other", subject="eve")
+ADA = Caller.of_publisher("acme", "ada")
+EVE = Caller.of_publisher("other", "eve")
 BUCKET = "tidemill-feedback-exchange"
 SFT = CurationRef("acme", "sft", 1)
 

@@ -37,7 +37,7 @@ from tidemill_inference.prompts.ports import CheckedPrompt, PromptInput
 from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 
-ADA = Caller(project="acme", subject="ada")
+ADA = Caller(project="acme", subject="ada", roles=frozenset({"operator"}))
 HANDBOOK = (
     Passage(id="1", document="d1", version=3, start=0, end=40, score=0.9, text="os.walk walks a directory tree."),
     Passage(id="2", document="d2", version=1, start=5, end=30, score=0.5, text="json.dumps writes an object as text."),

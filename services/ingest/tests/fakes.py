@@ -34,7 +34,7 @@ from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stores import InMemoryAggregates
 
-ACME = Caller(project="acme")
+ACME = Caller(project="acme", roles=frozenset({"operator"}))
 QUARANTINE, EXCHANGE = "quarantine", "exchange"
 
 

@@ -209,7 +209,7 @@ def whoami() -> None:
     """Show who you are to the services: subject, project and roles."""
     found = call(lambda c: Access(c).whoami())
     facts = {
-        "subject": found.subject or "(this installation demands no credentials)",
+        "subject": found.subject,
         "project": found.project,
         "roles": ", ".join(found.roles),
         "groups": ", ".join(found.groups),

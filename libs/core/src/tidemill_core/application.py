@@ -26,6 +26,10 @@ def derived_id(*parts: str) -> str:
     return str(uuid.uuid5(NAMESPACE, "".join(f"{len(part)}:{part}" for part in parts)))
 
 
+PUBLISHER = "publisher"
+"""Whose records bring submissions."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
     """Who calls, on behalf of which project.
@@ -44,12 +48,17 @@ class Caller:
     credential: str = ""
     """The id (`jti`) of the credential."""
     via: str = ""
-    """The service whose own credential it is, such as `inference`."""
+    """The service whose own credential it is, or whose own work, such as `inference`; of a record, PUBLISHER."""
 
     @classmethod
     def of_service(cls, project: str, service: str) -> "Caller":
         """Return the caller of what a service does in the background for a project."""
-        return cls(project=project, subject=f"tidemill-{service}")
+        return cls(project=project, subject=f"tidemill-{service}", via=service)
+
+    @classmethod
+    def of_publisher(cls, project: str, source: str) -> "Caller":
+        """Return the caller of a submitted record, which its topic or its signature proves."""
+        return cls(project=project, subject=source, via=PUBLISHER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,6 @@
 """Approvals: a policy counts distinct people of a role who did not make what they approve.
 
-The one place that decides whose approval counts, for whatever has an approval policy. Where services demand no
-credential, no caller is known, and each approval counts.
+The one place that decides whose approval counts, for whatever has an approval policy.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -57,8 +56,6 @@ class ApprovalPolicy:
             ApproverNotAllowed: the caller lacks the role, is no person, or one of the authors.
 
         """
-        if not caller.credential:
-            return
         if not _has(caller, self.role):
             raise ApproverNotAllowed(why=f"the policy counts the role {self.role}, and the credential has no such role")
         if not caller.subject.startswith(_PERSON):

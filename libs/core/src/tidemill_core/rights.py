@@ -1,7 +1,6 @@
 """What a caller may say about others: rights that stand beside RPCs in a role's permissions and a credential's scopes.
 
-A caller without a credential is where services demand none, and has all rights. A service has them too: it repeats what
-those said that it calls for.
+A service has all of them: it repeats what those said that it calls for. So has a publisher of records.
 """
 
 from collections.abc import Iterable, Sequence
@@ -34,8 +33,8 @@ class SpeaksForAnother(PermissionDenied):
 
 
 def manages(caller: Caller) -> bool:
-    """Return whether the caller is an operator or more, or not known, or a service."""
-    return not caller.credential or bool(caller.via) or not MANAGERS.isdisjoint(caller.roles)
+    """Return whether the caller is an operator or more, or a service."""
+    return bool(caller.via) or not MANAGERS.isdisjoint(caller.roles)
 
 
 def has_right(caller: Caller, right: str) -> bool:
@@ -47,8 +46,6 @@ def has_right(caller: Caller, right: str) -> bool:
 
 def principals(caller: Caller) -> tuple[str, ...]:
     """Return what documents name as readers: the subject of the credential, and its groups."""
-    if not caller.credential:
-        return ()
     return tuple(sorted({f"group:{group}" for group in caller.groups} | {caller.subject}))
 
 
@@ -61,7 +58,7 @@ def principals_of(caller: Caller, named: Sequence[str], *, field: str, may_name_
         SpeaksForAnother: the caller names others, and has not the right to.
 
     """
-    if not caller.credential or caller.via:
+    if caller.via:
         return tuple(named)
     own = principals(caller)
     if not (may_name_others and has_right(caller, ACT_FOR_USERS)) and not set(named) <= set(own):
@@ -78,7 +75,7 @@ def end_user_of(caller: Caller, named: str, *, field: str) -> str:
         SpeaksForAnother: the caller names another, and has not the right to.
 
     """
-    if not caller.credential or has_right(caller, ACT_FOR_USERS):
+    if has_right(caller, ACT_FOR_USERS):
         return named
     if named not in ("", caller.subject):
         raise SpeaksForAnother(field=field, right=ACT_FOR_USERS, instead="leave it out for your own")

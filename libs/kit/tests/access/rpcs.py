@@ -100,7 +100,7 @@ def _reason(error: grpc.aio.AioRpcError) -> str:
 
 @asynccontextmanager
 async def all_rpcs(
-    access: Access | None, *, audit: AuditTrail | None = None, handler: Handler | None = None, **changes: object
+    access: Access, *, audit: AuditTrail | None = None, handler: Handler | None = None, **changes: object
 ) -> AsyncIterator[AllRpcs]:
     """Serve every RPC with these settings."""
     server = GrpcServer(

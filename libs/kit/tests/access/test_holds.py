@@ -54,7 +54,6 @@ def test_a_project_is_spared_while_anything_of_it_is_held_or_that_is_not_known()
     assert holds.spares("acme")
     assert not holds.spares("globex")
     assert unread.spares("globex")
-    assert not Holds().spares("acme")  # no credentials are demanded: there are no holds
 
 
 def test_what_is_known_of_holds_counts_for_seconds_only() -> None:

@@ -12,9 +12,9 @@ from libs.kit.tests.access.rpcs import GUARDED, METHODS, trivial
 from libs.kit.tests.access.test_every_rpc import rows, shown_of
 from libs.kit.tests.access.test_tokens import WRONG
 from libs.kit.tests.grpc.support import Lines, settings
-from tidemill_kit.access.access import Access, NoAccess
+from tidemill_kit.access.access import Access
 from tidemill_kit.access.policy import ROLES
-from tidemill_kit.grpc.server import GrpcServer, admission_of
+from tidemill_kit.grpc.server import admission_of
 from tidemill_kit.http.rpc import HttpRpcs, rpc_application
 from tidemill_kit.http.settings import RpcHttpSettings
 from tidemill_testkit.access import TestIssuer, access_of
@@ -33,7 +33,7 @@ def chosen(**changes: object) -> ProbeSettings:
 
 
 @asynccontextmanager
-async def serving(access: Access | None) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(access: Access) -> AsyncIterator[httpx.AsyncClient]:
     made = chosen()
     rpcs = HttpRpcs(register_all(trivial), made, admission=admission_of(made), access=access, audit=RecordedCalls())
     transport = httpx.ASGITransport(rpc_application(rpcs, made, dependencies=[]))
@@ -105,11 +105,3 @@ async def test_no_body_is_read_of_a_caller_who_may_not_call(tmp_path: Path) -> N
 
     assert (missing, low) == ((401, "CREDENTIAL_MISSING"), (403, "ROLE_REQUIRED"))
     assert read == []
-
-
-def test_no_api_begins_without_a_check_where_issuers_are_configured(tmp_path: Path) -> None:
-    made = chosen(access_issuers=(TestIssuer(tmp_path).setting,))
-    with pytest.raises(NoAccess):
-        GrpcServer(made, register_all(trivial))
-    with pytest.raises(NoAccess):
-        HttpRpcs(register_all(trivial), made, admission=admission_of(made), access=None, audit=None)

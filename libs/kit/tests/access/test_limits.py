@@ -25,11 +25,11 @@ from tidemill_kit.grpc import admission as admission_module
 from tidemill_kit.grpc.admission import Admission, Limits, TooManyRequests
 from tidemill_kit.grpc.server import admission_of
 from tidemill_kit.http.application import application
-from tidemill_kit.http.exchange import Exchange, no_project
+from tidemill_kit.http.exchange import Exchange
 from tidemill_kit.http.rpc import error_response
 from tidemill_kit.runtime import rates
 from tidemill_kit.runtime.rates import Rates
-from tidemill_testkit.access import TestIssuer, access_of
+from tidemill_testkit.access import TestIssuer, access_of, admin_headers
 
 RATE_OF_ONE = 6
 """Requests a minute: one, and the next one ten seconds later."""
@@ -111,12 +111,12 @@ async def test_a_route_of_http_counts_with_the_rpcs_and_says_when_to_come_again(
 
 async def test_a_route_stands_for_no_audited_rpc() -> None:
     audited = Policy(required_role=options_pb2.ROLE_VIEWER, audit=options_pb2.AUDIT_CALL, method="tidemill.probe/Set")
-    scope = {"type": "http", "headers": [(b"tidemill-project", b"acme")]}
+    scope = {"type": "http", "headers": [(key.encode(), text.encode()) for key, text in admin_headers("acme").items()]}
 
     async def nothing(*_: object) -> Any:  # noqa: ANN401 - as ASGI has it
         raise AssertionError
 
-    exchange = Exchange(scope=scope, receive=nothing, outgoing=nothing, stall_s=1, known_project=no_project)
+    exchange = Exchange(scope=scope, receive=nothing, outgoing=nothing, stall_s=1, access=access_of())
     assert (await exchange.admit(SEARCH)).project == "acme"
     with pytest.raises(NoAudit, match=r"tidemill\.probe/Set is audited"):
         await exchange.admit(audited)

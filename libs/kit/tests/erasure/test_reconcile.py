@@ -185,14 +185,6 @@ async def test_a_process_that_does_not_know_the_legal_holds_of_now_erases_nothin
     assert (await harness.finish()).state is State.COMPLETED
 
 
-async def test_without_credentials_nothing_is_erased_because_legal_holds_are_not_known() -> None:
-    harness = Harness()
-    harness.holds = Holds()
-
-    assert await harness.go_on() == Requeue(after=POLL)
-    assert harness.targets == []
-
-
 async def test_after_a_crash_it_goes_on_and_counts_what_was_erased_before() -> None:
     harness = Harness()
 

@@ -18,6 +18,7 @@ from tidemill_kit.http.connections import ConnectionLimits
 from tidemill_kit.http.exchange import Exchange
 from tidemill_kit.http.rpc import error_response
 from tidemill_kit.http.server import HttpPortTaken, HttpServer
+from tidemill_testkit.access import access_of
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -134,7 +135,7 @@ async def test_a_request_that_outlives_the_grace_is_answered_with_why_it_ended()
         dependencies=[],
         error_response=error_response,
         served="/",
-        access=None,
+        access=access_of(),
         admission=None,
         hosts=(),
         hosts_setting="PROBE_HTTP_HOSTS",

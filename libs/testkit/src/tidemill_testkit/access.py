@@ -1,11 +1,14 @@
 """An issuer of tokens for tests: of any claims, and with any defect."""
 
+import atexit
 import base64
 import json
+import shutil
 import tempfile
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -14,18 +17,18 @@ import grpc
 from joserfc import jws
 from joserfc.jwk import Key, OKPKey
 
+from tidemill_client.publishing import Publisher
 from tidemill_core.grpc.client import open_channel
 from tidemill_core.grpc.context import AUTHORIZATION, PROJECT
 from tidemill_kit.access.access import Access
 from tidemill_kit.access.authenticator import Authenticator
-from tidemill_kit.access.documents import key_set_of
 from tidemill_kit.access.grants import Grants, Shared
 from tidemill_kit.access.holds import Holds
 from tidemill_kit.access.keys import IssuerKeys, KeyTimes, SigningKeys
 from tidemill_kit.access.retention import Retention
 from tidemill_kit.access.revocations import Revocations
 from tidemill_kit.access.running import RunningCalls
-from tidemill_kit.access.tokens import AUDIENCE, Claims, public_set, signed
+from tidemill_kit.access.tokens import AUDIENCE, EVENTS, Claims, public_set, signed
 
 ISSUER = "https://issuer.test"
 
@@ -100,7 +103,9 @@ class TestIssuer:
 @cache
 def installation() -> TestIssuer:
     """Return the issuer of all servers in this run that name no other."""
-    return TestIssuer(Path(tempfile.mkdtemp(prefix="tidemill-issuer-")))
+    folder = tempfile.mkdtemp(prefix="tidemill-issuer-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return TestIssuer(Path(folder))
 
 
 @cache
@@ -113,6 +118,13 @@ def admin_token() -> str:
 def service_token(service: str) -> str:
     """Return the credential of a service."""
     return installation().service_token(service)
+
+
+def signing_publisher() -> Publisher:
+    """Return what signs submissions of every project and source."""
+    made = Publisher.generate()
+    claims = installation().claims("*", "installation_admin", public_key=made.public_key)
+    return replace(made, certificate=signed(claims, installation().key, audience=AUDIENCE + EVENTS))
 
 
 def admin_headers(project: str) -> dict[str, str]:
@@ -134,7 +146,7 @@ def service_channel(service: str, address: str, *, name: str = "", timeout_s: fl
 def access_of(*issuers: TestIssuer, revocations: Revocations | None = None) -> Access:
     """Return what checks the tokens of these issuers, or of `installation`, against revocations that were all read."""
     given = issuers or (installation(),)
-    keys = [IssuerKeys(each.issuer, key_set_of(each.issuer, f"file:{each.file}"), KeyTimes()) for each in given]
+    keys = [IssuerKeys(each.issuer, partial(_published, each.file), KeyTimes()) for each in given]
     known = Revocations(monotonic=lambda: 0.0) if revocations is None else revocations
     known.complete = True
     signing = SigningKeys(keys)
@@ -155,6 +167,12 @@ def grant(name: str, kind: Shared, *, to: str, seq: int = 1, revoked: bool = Fal
     owner, _, resource = name.partition("/")
     given = {"id": f"{kind}-{resource}-{to}", "project": owner, "resource_kind": f"RESOURCE_KIND_{kind}"}
     return json.dumps({**given, "resource": resource, "grantee": to, "seq": seq, "revoked": revoked}).encode()
+
+
+async def _published(file: Path) -> dict[str, Any]:
+    """Read a key set at once: a thread would be waited for on a busy machine, and then given up."""
+    published: dict[str, Any] = json.loads(file.read_bytes())  # noqa: ASYNC240 - a small file
+    return published
 
 
 def raw(header: object, payload: object, signature: bytes = b"") -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from tidemill_local import Addresses
+from tidemill_testkit.access import installation, service_token
 from tidemill_testkit.sessions import end_sessions
 from tidemill_testkit.stack import unique_name
 
@@ -52,8 +53,12 @@ class ServiceProcess(ABC):
         """Return the service's own settings, by their names without its prefix."""
 
     def _environment(self) -> dict[str, str]:
+        credential = self.folder / f"{self.service}.token"
+        credential.write_text(service_token(self.service), encoding="ascii")
         stack = {
             "GRPC_PORT": "0",
+            "ACCESS_ISSUERS": installation().setting,
+            "ACCESS_CREDENTIAL_FILE": str(credential),
             **self.stack.kafka_settings(f"tidemill-{self.service}"),
             "MONGO_URI": self.stack.mongo,
             "MONGO_DATABASE": self.database,

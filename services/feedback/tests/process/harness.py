@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from services.feedback.tests.inference_server import InferenceServer
 from tidemill_core.aggregate import ObjectRef
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
+from tidemill_testkit.access import signing_publisher
 from tidemill_testkit.ports import free_port
 from tidemill_testkit.service_process import ServiceProcess
 
@@ -18,6 +19,8 @@ CURATIONS = "tidemill.feedback.curation.v1"
 INFERENCES = "tidemill.inference.inference.v1"
 DEAD = "tidemill.feedback.submissions.dead.v1"
 GIVEN = "tidemill.feedback.submission.feedback_given.v1"
+
+UPSTREAM = signing_publisher()
 
 
 @dataclass(kw_only=True)
@@ -77,8 +80,10 @@ class Others:
             "ce_project": self.project,
             "content-type": "application/json",
         }
-        headers = [(name, text.encode()) for name, text in attributes.items()]
-        await self.producer.send_and_wait(topic, json.dumps(body).encode(), key=subject.encode(), headers=headers)
+        value = json.dumps(body).encode()
+        signed = attributes | UPSTREAM.headers(value, attributes)
+        headers = [(name, text.encode()) for name, text in signed.items()]
+        await self.producer.send_and_wait(topic, value, key=subject.encode(), headers=headers)
 
     async def correct(self, inference: str, text: str, *, event_id: str) -> None:
         """Send a correction, as an upstream system does."""

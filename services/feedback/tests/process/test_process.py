@@ -20,7 +20,7 @@ from tidemill.feedback.v1.feedback_service_pb2 import ListFeedbackRequest, Submi
 from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from tidemill_kit.store.mongo import connect
 from tidemill_local import Addresses
-from tidemill_testkit.access import admin_channel
+from tidemill_testkit.access import admin_channel, admin_headers
 from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.crash_suite import PIECES, outlives_a_kill
 from tidemill_testkit.polling import eventually
@@ -69,7 +69,7 @@ async def submit(process: FeedbackProcess, project: str, *inferences: str) -> No
 
 async def completions_by_http(process: FeedbackProcess, project: str) -> object:
     """Return how often the curation was completed, as the JSON API of a service that is ready has it."""
-    headers = {"tidemill-project": project}
+    headers = admin_headers(project)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{process.http_port}", headers=headers) as http:
         assert (await http.get("/healthz/ready")).status_code == 200
         shown = await http.post("/tidemill.feedback.v1.CurationService/GetCuration", json={"id": "sft"})

@@ -69,7 +69,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     rollouts = wire_rollouts(
         settings, backend, deployments=stores.deployments, models=models, engines=pool, trainer=trainer
     )
-    prompts = SharedPrompts(stores.prompts, backend.access.grants if backend.access else None)
+    prompts = SharedPrompts(stores.prompts, backend.access.grants)
     generation = wire_generation(
         settings,
         backend,

@@ -88,15 +88,12 @@ def wire_erasure(
 ) -> list[Worker]:
     """Return the workers that forget what is deleted in this process, and on its machine."""
     access, holds = backend.access, backend.holds
-    workers = [Worker("deleted-secrets", lambda: _recheck(engines.remote.recheck))]
-    if access is not None:
-        deleted = access.revocations.deleted
-        folder = [settings.data_dir]
-        workers += [
-            Worker("deleted-projects", lambda: forget_deleted(memory, deleted=deleted)),
-            Worker("deleted-folders", lambda: sweep_folders(folder, deleted=deleted, spares=holds.spares)),
-        ]
-    return workers
+    deleted, folder = access.revocations.deleted, [settings.data_dir]
+    return [
+        Worker("deleted-secrets", lambda: _recheck(engines.remote.recheck)),
+        Worker("deleted-projects", lambda: forget_deleted(memory, deleted=deleted)),
+        Worker("deleted-folders", lambda: sweep_folders(folder, deleted=deleted, spares=holds.spares)),
+    ]
 
 
 async def forget_deleted(

@@ -20,7 +20,7 @@ RUTH = replace(BOB, subject="user:ruth", groups=frozenset({"hr", "staff"}))
 SHOP = replace(BOB, subject="service_account:shop", permissions=frozenset({ACT_FOR_USERS}))
 OPERATOR = replace(BOB, subject="user:olivia", roles=frozenset({"operator"}))
 FEEDBACK = replace(BOB, via="feedback")
-WITHOUT_CREDENTIAL = Caller(project="acme")
+BACKGROUND = Caller.of_service("acme", "inference")
 PASSAGES = spans("os.walk walks.", document="salaries")
 TURNS = (
     Message.of(Role.USER, "Hello"),
@@ -41,7 +41,7 @@ def restricting() -> AnsweringHarness:
     return harness
 
 
-@pytest.mark.parametrize("caller", [ANN, RUTH, SHOP, OPERATOR, FEEDBACK, WITHOUT_CREDENTIAL])
+@pytest.mark.parametrize("caller", [ANN, RUTH, SHOP, OPERATOR, FEEDBACK, BACKGROUND])
 async def test_who_asked_or_may_read_the_documents_or_acts_for_users_sees_all_of_it(caller: Caller) -> None:
     harness = restricting()
     answer = await answered(harness)

@@ -24,7 +24,7 @@ from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.service.app import serve
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_local import Addresses
-from tidemill_testkit.access import admin_channel
+from tidemill_testkit.access import admin_channel, installation
 from tidemill_testkit.ports import free_port
 from tidemill_testkit.stack import unique_name
 from tidemill_testkit.stubs.rag import StubRag
@@ -171,6 +171,7 @@ async def _open(harness: Harness) -> None:
 
 def _settings(stack: Addresses, folder: Path, stub_service: str) -> InferenceSettings:
     return InferenceSettings(
+        access_issuers=(installation().setting,),
         grpc_port=free_port(),
         http_port=free_port(),
         kafka_bootstrap_servers=stack.kafka,

@@ -25,6 +25,7 @@ from tidemill.inference.v1 import (
 from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed, RequestIdReused
 from tidemill_kit.events.kafka import read_topic
 from tidemill_local import Addresses
+from tidemill_testkit.access import admin_token
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.stack import unique_name
 
@@ -240,7 +241,9 @@ async def test_a_damaged_model_is_refused_by_its_files_name_before_it_is_loaded(
 
 
 async def test_openais_own_client_and_curl_get_answers(harness: Harness) -> None:
-    async with openai.AsyncOpenAI(base_url=f"{harness.http}/v1", api_key="none", project=harness.project) as client:
+    async with openai.AsyncOpenAI(
+        base_url=f"{harness.http}/v1", api_key=admin_token(), project=harness.project
+    ) as client:
         whole = await client.chat.completions.create(
             model="helpdesk", messages=[{"role": "user", "content": "What does os.walk do?"}]
         )
@@ -302,6 +305,8 @@ async def _curl(harness: Harness, *arguments: str) -> dict[str, list[dict[str, d
         f"{harness.http}/v1/chat/completions",
         "--header",
         f"OpenAI-Project: {harness.project}",
+        "-H",
+        f"Authorization: Bearer {admin_token()}",
     ]
     process = await asyncio.create_subprocess_exec(*command, *arguments, stdout=asyncio.subprocess.PIPE)
     output, _ = await process.communicate()

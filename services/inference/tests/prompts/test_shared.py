@@ -88,13 +88,6 @@ async def test_what_is_not_shared_and_what_is_not_there_have_one_error(
     assert str(refused.value) == str(PromptNotFound(name))
 
 
-async def test_where_no_credentials_are_demanded_nothing_is_shared(projects: Projects) -> None:
-    prompts = SharedPrompts(projects.store, None)
-
-    with pytest.raises(PromptNotFound):
-        await prompts.get(ADA.project, NAME)
-
-
 async def test_a_deployment_keeps_whose_prompt_it_uses_and_refuses_one_that_is_not_shared(projects: Projects) -> None:
     resolve = ResolveConfiguration(prompts=projects.prompts, models=Registry(smollm2=1), retriever=Handbook())
     spec = DeploymentSpec(model="smollm2", prompt=f"{NAME}@1")

@@ -105,11 +105,11 @@ async def test_the_last_approval_promotes() -> None:
     await harness.tick()
     assert (await harness.rollout()).state is RolloutState.HELD
 
-    await harness.approve(ADA, harness.command("a", rationale="seen enough"))
+    await harness.approve(PERSON, harness.command("a", rationale="seen enough"))
     await harness.tick()
 
     rollout = await harness.rollout()
-    given = Approval(approver="ada", rationale="seen enough", approve_time=harness.harness.clock.now())
+    given = Approval(approver="user:ada", rationale="seen enough", approve_time=harness.harness.clock.now())
     assert (rollout.state, rollout.approvals) == (RolloutState.PROMOTED, (given,))
 
 

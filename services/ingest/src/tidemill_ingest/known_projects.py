@@ -10,14 +10,13 @@ from tidemill_kit.service.backend import Backend
 
 @dataclass(frozen=True, slots=True)
 class KnownProjects:
-    """Implements `projects.Projects`. Without issuers no project is deleted, nothing is held, and settings decide."""
+    """Implements `projects.Projects`."""
 
     backend: Backend
 
     def deleted(self, project: str) -> bool:
         """See `Projects.deleted`."""
-        access = self.backend.access
-        return access is not None and access.revocations.deleted(project)
+        return self.backend.access.revocations.deleted(project)
 
     def spares(self, project: str) -> bool:
         """See `Projects.spares`."""

@@ -15,7 +15,7 @@ from tidemill.ingest.v1.source_pb2 import Source
 from tidemill.ingest.v1.source_service_pb2 import CreateSourceRequest
 from tidemill_kit.store.mongo import connect
 from tidemill_kit.store.objects import ObjectStore
-from tidemill_testkit.access import admin_channel, installation
+from tidemill_testkit.access import admin_channel, installation, signing_publisher
 from tidemill_testkit.service_process import ServiceProcess
 from tidemill_testkit.stack import unique_name
 
@@ -23,6 +23,7 @@ EVENTS = "tidemill.ingest.document.v1"
 DEAD = "tidemill.ingest.submissions.dead.v1"
 UPSERTED = "tidemill.ingest.submission.document_upserted.v1"
 CE_SOURCE = "https://cms.acme.example/kb"
+UPSTREAM = signing_publisher()
 
 
 @dataclass(kw_only=True)
@@ -125,9 +126,12 @@ class Project:
             "content-type": "application/json",
         }
         attributes.pop(without, None)
+        value = body if isinstance(body, bytes) else json.dumps(body).encode()
+        if "ce_id" in attributes:
+            attributes |= UPSTREAM.headers(value, attributes)
         await self.producer.send_and_wait(
             self.topic,
-            body if isinstance(body, bytes) else json.dumps(body).encode(),
+            value,
             key=subject.encode(),
             headers=[(name, text.encode()) for name, text in attributes.items()],
         )

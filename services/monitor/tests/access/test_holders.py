@@ -95,9 +95,7 @@ async def test_who_holds_no_more_is_changed_and_a_repeated_request_changes_nothi
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize(
-    "caller", [ADA, replace(CLERK, roles=frozenset({"installation_admin"})), Caller(project="acme")]
-)
+@pytest.mark.parametrize("caller", [ADA, replace(CLERK, roles=frozenset({"installation_admin"}))])
 async def test_an_admin_changes_all_of_them(change: Change, caller: Caller) -> None:
     access = await holding("admin")
 

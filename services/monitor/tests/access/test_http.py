@@ -14,6 +14,7 @@ from tidemill_kit.http.rpc import error_response
 from tidemill_monitor.access.http import WellKnown
 from tidemill_monitor.access.signing import ALGORITHMS, NoIssuer, signing_keys
 from tidemill_monitor.settings import MonitorSettings
+from tidemill_testkit.access import access_of
 
 ISSUER = "http://127.0.0.1:8080"
 
@@ -24,7 +25,7 @@ def served(well_known: WellKnown) -> Starlette:
         dependencies=[],
         error_response=error_response,
         served="here",
-        access=None,
+        access=access_of(),
         admission=None,
         hosts=(),
         hosts_setting="MONITOR_HTTP_HOSTS",

@@ -33,6 +33,7 @@ from tidemill_kit.events.kafka import read_topic
 from tidemill_kit.store.mongo import connect
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 from tidemill_local import Addresses
+from tidemill_testkit.access import admin_channel
 from tidemill_testkit.crash_suite import outlives_a_kill
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.ports import free_port
@@ -107,7 +108,7 @@ async def test_what_is_written_to_the_topics_is_reported_at_the_api(
     story.publish()
     await write(stack, project, story)
 
-    async with open_channel(f"127.0.0.1:{monitor.port}", project=project) as channel:
+    async with admin_channel(f"127.0.0.1:{monitor.port}", project=project) as channel:
         stub = LineageServiceStub(channel)
         asked = pb.GetLineageRequest(kind="dataset_version", id="helpdesk_sft@1", direction=pb.LINEAGE_DIRECTION_BACK)
         deadline = time.monotonic() + 30
@@ -159,7 +160,7 @@ class Answers:
 
     async def done(self) -> Sequence[str]:
         asked = pb.GetLineageRequest(kind="model_version", id="smollm2@1", direction=pb.LINEAGE_DIRECTION_FORWARD)
-        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+        async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
             found = await LineageServiceStub(channel).GetLineage(asked)
         return [node.id for node in found.nodes if node.kind == "inference"]
 
@@ -182,7 +183,7 @@ async def with_account(stub: AccessServiceStub, project: str) -> None:
 
 async def test_a_key_is_verified_by_the_published_keys_and_refused_once_it_is_revoked(monitor: MonitorProcess) -> None:
     project = unique_name("acme").replace("_", "-")
-    async with open_channel(f"127.0.0.1:{monitor.port}", project=project) as channel:
+    async with admin_channel(f"127.0.0.1:{monitor.port}", project=project) as channel:
         stub = AccessServiceStub(channel)
         await with_account(stub, project)
         key = access_pb2.ApiKey(id="laptop", service_account="ci")
@@ -233,7 +234,7 @@ class RevokedKeys:
     topics: Sequence[str] = (TOPIC,)
 
     async def send(self, piece: str) -> None:
-        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+        async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
             stub = AccessServiceStub(channel)
             await with_account(stub, self.project)
             key = access_pb2.ApiKey(id=piece, service_account="ci")
@@ -247,7 +248,7 @@ class RevokedKeys:
             async for record in read_topic(self.process.stack.kafka, TOPIC)
             if dict(record.headers)["ce_project"].decode() == self.project
         ]
-        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+        async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
             keys = (await AccessServiceStub(channel).ListApiKeys(access_rpcs.ListApiKeysRequest())).api_keys
         return [each.id for each in keys if each.credential in names]
 
@@ -260,7 +261,7 @@ async def test_without_signing_keys_all_but_issuing_works(stack: Addresses, tmp_
     process = MonitorProcess(stack=stack, folder=tmp_path, keys=False)
     await asyncio.to_thread(process.start)
     project = unique_name("acme").replace("_", "-")
-    async with open_channel(f"127.0.0.1:{process.port}", project=project) as channel:
+    async with admin_channel(f"127.0.0.1:{process.port}", project=project) as channel:
         stub = AccessServiceStub(channel)
         await with_account(stub, project)
         key = access_pb2.ApiKey(id="laptop", service_account="ci")

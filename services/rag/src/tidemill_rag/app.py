@@ -120,9 +120,7 @@ def _collection_service(parts: Parts, enqueue: Enqueue) -> GrpcCollectionService
     return GrpcCollectionService(crud=crud, rebuild=rebuild)
 
 
-def _retrieval_service(
-    settings: RagSettings, parts: Parts, stale: StalePoints, access: Access | None
-) -> GrpcRetrievalService:
+def _retrieval_service(settings: RagSettings, parts: Parts, stale: StalePoints, access: Access) -> GrpcRetrievalService:
     search = Search(
         collections=parts.collections,
         ledger=parts.ledger,
@@ -130,6 +128,6 @@ def _retrieval_service(
         models=parts.models,
         sweep=stale.enqueue,
         max_characters=settings.max_query_characters,
-        shared=SharedNames(access.grants if access else None, Shared.COLLECTION),
+        shared=SharedNames(access.grants, Shared.COLLECTION),
     )
     return GrpcRetrievalService(search=search)

@@ -46,8 +46,6 @@ def steps(  # noqa: PLR0913 - what it erases
 def folder_sweep(settings: RagSettings, backend: Backend) -> list[Worker]:
     """Return what removes the models of deleted projects from the disks of other machines."""
     access = backend.access
-    if access is None:
-        return []
     roots = [settings.data_dir / "models"]
     deleted, spares = access.revocations.deleted, access.holds.spares
     return [Worker("deleted_models", lambda: sweep_folders(roots, deleted=deleted, spares=spares))]

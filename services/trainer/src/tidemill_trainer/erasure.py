@@ -54,6 +54,6 @@ def erasures(backend: Backend, settings: TrainerSettings, registry: Registry, tr
 
 def folders_of_deleted_projects(backend: Backend, data_dir: Path) -> Worker:
     """Return the sweep of this process's own disk, where another one does the steps."""
-    deleted = backend.access.revocations.deleted if backend.access else lambda _: False
+    deleted = backend.access.revocations.deleted
     roots = [data_dir / name for name in (RUNS, BASES, DOWNLOADS)]
     return Worker("deleted_projects", lambda: sweep_folders(roots, deleted=deleted, spares=backend.holds.spares))

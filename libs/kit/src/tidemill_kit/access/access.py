@@ -36,10 +36,8 @@ class Access:
     components: tuple[SigningKeys | RevocationReader | KeyUses, ...]
 
     @classmethod
-    def of(cls, settings: ServiceSettings) -> "Access | None":
-        """Return it, or None where no issuer is configured: the project that a call names is believed then."""
-        if not settings.access_issuers:
-            return None
+    def of(cls, settings: ServiceSettings) -> "Access":
+        """Return it, of the issuers that the settings name."""
         times = KeyTimes(max_age_s=settings.access_keys_max_age_s, hold_s=settings.access_keys_hold_s)
         named = map(issuer_of, settings.access_issuers)
         folder = settings.access_keys_folder
@@ -97,19 +95,3 @@ class Access:
             self.uses.record(authenticated.claims)
         check(authenticated.caller, policy)
         return authenticated
-
-
-class NoAccess(RuntimeError):
-    """A mistake of ours: an API was put together without the check of credentials that the settings demand."""
-
-
-def check_configured(settings: ServiceSettings, access: Access | None) -> None:
-    """Let no API begin that would believe its callers although issuers are configured.
-
-    Raises:
-        NoAccess: this one would.
-
-    """
-    if settings.access_issuers and access is None:
-        message = "credentials are demanded (ACCESS_ISSUERS), and this API was given nothing that checks them"
-        raise NoAccess(message)

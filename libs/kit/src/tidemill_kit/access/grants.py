@@ -88,15 +88,15 @@ class Grants:
 
 @dataclass(frozen=True, slots=True)
 class SharedNames:
-    """The names that a project has for things of one kind; without grants (no credentials are demanded) its own."""
+    """The names that a project has for things of one kind."""
 
-    grants: Grants | None
+    grants: Grants
     kind: Shared
 
     def __call__(self, project: str, name: str) -> tuple[str, str] | None:
         """See `Grants.resolve`."""
-        return (project, name) if self.grants is None else self.grants.resolve(project, self.kind, name)
+        return self.grants.resolve(project, self.kind, name)
 
     def readers(self, owner: str, resource: str) -> list[str]:
         """See `Grants.readers`."""
-        return [] if self.grants is None else self.grants.readers(owner, self.kind, resource)
+        return self.grants.readers(owner, self.kind, resource)

@@ -64,7 +64,7 @@ class _Changed(BaseModel, frozen=True):
 class Holds:
     """The holds that are known. Without `revocations` the topic is never read, and none is ever known."""
 
-    def __init__(self, revocations: Revocations | None = None) -> None:
+    def __init__(self, revocations: Revocations) -> None:
         self._revocations = revocations
         self._seqs: dict[tuple[str, str], int] = {}
         self._of: dict[str, dict[str, Hold]] = {}
@@ -87,8 +87,7 @@ class Holds:
     @property
     def current(self) -> bool:
         """Whether the topic was read, and Kafka answered a moment ago: nothing may be erased otherwise."""
-        read = self._revocations
-        return read is not None and read.complete and read.age_s <= _MAX_AGE_S
+        return self._revocations.complete and self._revocations.age_s <= _MAX_AGE_S
 
     def covers(self, project: str, scope: Scope, subject: str = "") -> Hold | None:
         """Return a hold that forbids to erase that, as far as holds are known."""
@@ -108,8 +107,5 @@ class Holds:
                 raise LegalHold(hold)
 
     def spares(self, project: str) -> bool:
-        """Return whether nothing of a project may be removed by age: something of it is held, or that is not known.
-
-        Where no credentials are demanded there are no holds.
-        """
-        return self._revocations is not None and (not self.current or self.covers(project, Scope.PROJECT) is not None)
+        """Return whether nothing of a project may be removed by age: something of it is held, or that is not known."""
+        return not self.current or self.covers(project, Scope.PROJECT) is not None

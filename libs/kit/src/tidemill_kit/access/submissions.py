@@ -86,7 +86,7 @@ def source_name(source: str) -> str:
 
 
 class SubmissionCheck:
-    """Lets a record pass that its topic or its signature proves. `certificates` None demands no signature.
+    """Lets a record pass that its topic or its signature proves.
 
     The time that is signed is compared with the record's, not with the clock, so that what comes again, or is redriven
     after days, is judged as it was at first.
@@ -95,7 +95,7 @@ class SubmissionCheck:
     def __init__(
         self,
         topics: tuple[str, ...],
-        certificates: Certificates | None,
+        certificates: Certificates,
         *,
         tolerance_s: float,
         now: Callable[[], float] = time.time,
@@ -119,10 +119,9 @@ class SubmissionCheck:
             if record.topic not in {source_topic(topic, event.project, event.source) for topic in self._topics}:
                 raise TopicOfAnother(record.topic)
             return
-        if self._certificates is not None:
-            await self._signed(self._certificates, event, record)
+        await self._signed(event, record)
 
-    async def _signed(self, certificates: Certificates, event: CloudEvent, record: Record) -> None:
+    async def _signed(self, event: CloudEvent, record: Record) -> None:
         sent = _webhook_headers(record)
         if not all(sent.get(name) for name in (ID, TIMESTAMP, SIGNATURE, PUBLISHER)):
             raise SignatureMissing
@@ -136,7 +135,7 @@ class SubmissionCheck:
         if arrived > now + self._tolerance_s:
             raise SignatureInvalid(why="the record's time is ahead")
         try:
-            claims = await certificates.publisher(sent[PUBLISHER], at=min(max(arrived, now - MAX_AGE_S), now))
+            claims = await self._certificates.publisher(sent[PUBLISHER], at=min(max(arrived, now - MAX_AGE_S), now))
             key = self._key(claims.public_key)
         except Unauthenticated:
             raise SignatureInvalid(why="the certificate does not count") from None

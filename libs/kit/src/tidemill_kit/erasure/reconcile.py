@@ -95,8 +95,7 @@ class ReconcileErasure:
                 "erasure_waits",
                 project=erasure.project,
                 erasure=erasure.id,
-                why="the topic of legal holds was not read: credentials must be demanded (ACCESS_ISSUERS), and Kafka "
-                "must answer",
+                why="the topic of legal holds was not read: Kafka must answer",
             )
             raise _Waits
         hold = self.holds.covers(erasure.project, erasure.scope, erasure.subject)

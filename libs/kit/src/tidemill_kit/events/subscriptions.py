@@ -61,7 +61,7 @@ class EventContext:
     @property
     def caller(self) -> Caller:
         """The event's project, which its source acts for."""
-        return Caller(project=self.project, subject=self.source)
+        return Caller.of_publisher(self.project, self.source)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
@@ -20,10 +20,9 @@ from tidemill_core.errors import (
     DependencyUnavailable,
     Internal,
     TidemillError,
-    Unauthenticated,
     isolated,
 )
-from tidemill_core.grpc.context import HOW_TO_NAME_A_PROJECT, PROJECT, PROJECT_SLUG, bind_call, current_caller
+from tidemill_core.grpc.context import bind_call, current_caller
 from tidemill_core.grpc.status import code_of, to_status
 from tidemill_core.tracing import TRACEPARENT
 from tidemill_kit.access.access import Access
@@ -84,9 +83,8 @@ class _Rpc:
 class EdgeInterceptor(grpc.aio.ServerInterceptor):
     """Stands around every handler, of all four arities.
 
-    `access` says who calls. Without it (no issuer is configured), every required role but the public one means: needs a
-    project. `audit` records the calls of audited RPCs. `closed` says why no RPC but the public ones is answered yet, ""
-    when they are.
+    `access` says who calls. `audit` records the calls of audited RPCs. `closed` says why no RPC but the public ones is
+    answered yet, "" when they are.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, put together once
@@ -98,7 +96,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         idle_s: float,
         closed: Callable[[], str],
         max_deadline_s: float = math.inf,
-        access: Access | None = None,
+        access: Access,
         audit: AuditTrail | None = None,
     ) -> None:
         self._access = access
@@ -172,7 +170,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
                 check_items(raw, policy.request, limit=self._max_items)
             message = deserialize(raw)
             rpc.record_resource(message)
-            if policy.erased is not None and self._access is not None:
+            if policy.erased is not None:
                 self._access.holds.check(current_caller().project, policy.erased(message))
             return message
 
@@ -236,13 +234,9 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
             if policy.audit == options_pb2.AUDIT_CALL and not counted:
                 await self._admission.anonymous(address_of(peer))
             return None, nullcontext()
-        running: AbstractContextManager[None] = nullcontext()
-        if self._access is not None:
-            credentials = Credentials.sent(sent, address=address_of(peer))
-            authenticated = await self._access.admit(credentials, policy, seen=seen)
-            caller, running = authenticated.caller, self._access.running.call(authenticated.claims)
-        else:
-            caller = _named(sent(PROJECT))
+        credentials = Credentials.sent(sent, address=address_of(peer))
+        authenticated = await self._access.admit(credentials, policy, seen=seen)
+        caller, running = authenticated.caller, self._access.running.call(authenticated.claims)
         _seen(caller, seen)
         if not counted:
             await self._admission.request(caller)
@@ -293,13 +287,6 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
             raise
         finally:
             self._watches.discard(task)
-
-
-def _named(projects: Sequence[str]) -> Caller:
-    """Return the caller of the project that the call names, which is believed."""
-    if len(projects) != 1 or not PROJECT_SLUG.fullmatch(projects[0]):
-        raise Unauthenticated(HOW_TO_NAME_A_PROJECT)
-    return Caller(project=projects[0])
 
 
 def _seen(caller: Caller, seen: Callable[[Caller], None]) -> None:

@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from tidemill_core.grpc.client import KEEPALIVE_ANSWER_MS, KEEPALIVE_MS
 from tidemill_core.grpc.context import current_caller, remaining_s
-from tidemill_kit.access.access import Access, check_configured
+from tidemill_kit.access.access import Access
 from tidemill_kit.access.tokens import MAX_TOKEN
 from tidemill_kit.audit.trail import AuditTrail
 from tidemill_kit.grpc.admission import Admission, Limits
@@ -81,7 +81,7 @@ class GrpcServer:
     the calls of audited RPCs.
 
     Raises:
-        UndeclaredRpcs, NoAccess, NoAudit: at construction.
+        UndeclaredRpcs, NoAudit: at construction.
 
     """
 
@@ -90,8 +90,8 @@ class GrpcServer:
         settings: ServiceSettings,
         servicers: Sequence[Registration],
         *,
+        access: Access,
         admission: Admission | None = None,
-        access: Access | None = None,
         audit: AuditTrail | None = None,
         closed: Callable[[], str] = lambda: "",
     ) -> None:
@@ -168,7 +168,7 @@ class Services:
         settings: ServiceSettings,
         *,
         admission: Admission,
-        access: Access | None,
+        access: Access,
         audit: AuditTrail | None,
         closed: Callable[[], str] = lambda: "",
     ) -> EdgeInterceptor:
@@ -176,11 +176,9 @@ class Services:
 
         Raises:
             UndeclaredRpcs: some say neither who may call them nor whether that is recorded.
-            NoAccess: the settings demand credentials, and nothing would check them.
             NoAudit: some are audited, and nothing would record them.
 
         """
-        check_configured(settings, access)
         return EdgeInterceptor(
             policies_of(self.names) | public_policies(OPEN),
             admission=admission,

@@ -13,9 +13,8 @@ from starlette.routing import BaseRoute
 from tidemill_core.errors import InvalidInput, TidemillError
 from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.admission import Admission
-from tidemill_kit.http.callers import KnownProject
 from tidemill_kit.http.errors import ErrorResponse, MethodNotAllowed, RouteNotFound
-from tidemill_kit.http.exchange import DEFAULT_STALL_S, Exchange, HttpEdge, no_project
+from tidemill_kit.http.exchange import DEFAULT_STALL_S, Exchange, HttpEdge
 from tidemill_kit.http.health import HttpHealth, Probed
 
 _PROBE_TIMEOUT_S = 5.0
@@ -27,12 +26,11 @@ def application(  # noqa: PLR0913 - all that an API chooses
     dependencies: Sequence[Probed],
     error_response: ErrorResponse,
     served: str,
-    access: Access | None,
+    access: Access,
     admission: Admission | None,
     hosts: Collection[str],
     hosts_setting: str,
     cors_origins: Sequence[str] = (),
-    known_project: KnownProject = no_project,
     stall_s: float = DEFAULT_STALL_S,
 ) -> Starlette:
     """Return the application; `served` is what a caller of another path is pointed to. For the rest see `HttpEdge`."""
@@ -43,7 +41,6 @@ def application(  # noqa: PLR0913 - all that an API chooses
         admission=admission,
         hosts=hosts,
         hosts_setting=hosts_setting,
-        known_project=known_project,
         stall_s=stall_s,
     )
     app = Starlette(

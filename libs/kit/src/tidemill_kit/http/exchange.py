@@ -24,7 +24,7 @@ from tidemill_kit.access.policy import Policy
 from tidemill_kit.audit.calls import is_audited
 from tidemill_kit.audit.recording import NoAudit
 from tidemill_kit.grpc.admission import Admission
-from tidemill_kit.http.callers import KnownProject, check_host, named_project, project_of
+from tidemill_kit.http.callers import check_host, named_project
 from tidemill_kit.http.encodings import decoded
 from tidemill_kit.http.errors import BodyTooLarge, BodyTooSlow, ErrorResponse, LengthsContradict
 from tidemill_kit.runtime import telemetry
@@ -45,11 +45,6 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _log = structlog.get_logger()
 
 
-async def no_project(_key: str) -> bool:
-    """Take no API key for the name of a project."""
-    return False
-
-
 class ClientLeft(Exception):
     """The client has disconnected."""
 
@@ -62,8 +57,7 @@ class Exchange:
     receive: Receive
     outgoing: Send
     stall_s: float
-    known_project: KnownProject
-    access: Access | None = None
+    access: Access
     admission: Admission | None = None
     ended: Unauthenticated | None = None
     """Why the request ends early: the credential was revoked, or has expired, after it was accepted."""
@@ -107,8 +101,8 @@ class Exchange:
 
     @property
     def anonymous(self) -> bool:
-        """Whether no credential is shown where they are demanded: nothing is said of what a project has."""
-        return self.access is not None and AUTHORIZATION not in self.headers
+        """Whether no credential is shown: nothing is said of what a project has."""
+        return AUTHORIZATION not in self.headers
 
     async def admit(self, policy: Policy, *, has_token: bool = False) -> Caller:
         """Return who calls, and be that caller for the rest of the request, which has no deadline of its own.
@@ -119,31 +113,28 @@ class Exchange:
         Raises:
             NoAudit: the RPC is audited, which only its own route (`HttpRpcs`) records.
             InvalidInput: two projects are named.
-            Unauthenticated, PermissionDenied, DependencyUnavailable: as the credential, or `project_of`, says.
+            Unauthenticated, PermissionDenied, DependencyUnavailable: as the credential says.
 
         """
         if is_audited(policy):
             message = f"{policy.method} is audited, and this route would record nothing: serve it by HttpRpcs"
             raise NoAudit(message)
         in_path = self.scope.get("path_params", {}).get("project", "")
-        if self.access is None:
-            caller = Caller(project=await project_of(self.headers, in_path, self.known_project))
-        elif has_token and self.anonymous:
+        if has_token and self.anonymous:
             caller = Caller(project=_required(named_project(self.headers, in_path)))
         else:
             project = named_project(self.headers, in_path)
             sent = Credentials.sent(self.headers.getlist, project=project, address=self.address)
             authenticated = await self.access.admit(sent, policy)
             caller = authenticated.caller
-            self._end_with_credential(self.access, authenticated)
+            self._end_with_credential(authenticated)
         structlog.contextvars.bind_contextvars(project=caller.project)
         if self.admission is not None:
-            anonymous = self.access is not None and self.anonymous
-            await (self.admission.anonymous(self.address) if anonymous else self.admission.request(caller))
+            await (self.admission.anonymous(self.address) if self.anonymous else self.admission.request(caller))
         bind_call(caller, remaining_s=None)
         return caller
 
-    def _end_with_credential(self, access: Access, authenticated: Authenticated) -> None:
+    def _end_with_credential(self, authenticated: Authenticated) -> None:
         task = asyncio.current_task()
 
         def end(error: Unauthenticated) -> None:
@@ -151,7 +142,7 @@ class Exchange:
                 self.ended = error
                 task.cancel()
 
-        self.unregister = access.running.register(authenticated.claims, end)
+        self.unregister = self.access.running.register(authenticated.claims, end)
 
     async def body(self, *, at_most: int) -> bytes:
         """Return the body.
@@ -251,9 +242,8 @@ class HttpEdge:
     """The middleware around every request.
 
     A client that stalls longer than `stall_s`, sending its body or receiving the answer, counts as disconnected.
-    `access` checks credentials, if any issuer is configured, and `admission` counts requests. `hosts` are the served
-    host names, see `check_host`, and
-    `hosts_setting` is where they are set. `known_project` says, where no issuer is, whether an API key names a project.
+    `access` checks credentials, and `admission` counts requests. `hosts` are the served host names, see `check_host`,
+    and `hosts_setting` is where they are set.
     """
 
     def __init__(  # noqa: PLR0913 - all that an API chooses
@@ -263,9 +253,8 @@ class HttpEdge:
         error_response: ErrorResponse,
         hosts: Collection[str],
         hosts_setting: str,
-        access: Access | None = None,
+        access: Access,
         admission: Admission | None = None,
-        known_project: KnownProject = no_project,
         stall_s: float = DEFAULT_STALL_S,
     ) -> None:
         self._access = access
@@ -275,7 +264,6 @@ class HttpEdge:
         self._hosts_setting = hosts_setting
         self._stall_s = stall_s
         self._hosts = hosts
-        self._known_project = known_project
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -288,7 +276,6 @@ class HttpEdge:
             receive=receive,
             outgoing=send,
             stall_s=self._stall_s,
-            known_project=self._known_project,
             access=self._access,
             admission=self._admission,
         )

@@ -56,7 +56,7 @@ class HttpRpcs:
         settings: HttpSettings,
         *,
         admission: Admission,
-        access: Access | None,
+        access: Access,
         audit: AuditTrail | None,
     ) -> None:
         self._services = Services(servicers)

@@ -11,7 +11,6 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from tidemill_core.errors import PreconditionFailed
-from tidemill_kit.access.access import check_configured
 from tidemill_kit.http.connections import ConnectionLimits, Connections
 from tidemill_kit.http.settings import HttpSettings
 
@@ -50,13 +49,7 @@ class _Server(uvicorn.Server):
 
 
 def server_of(app: Starlette, settings: HttpSettings) -> "HttpServer":
-    """Return the server of a service's HTTP API.
-
-    Raises:
-        NoAccess: the settings demand credentials, and nothing would check them.
-
-    """
-    check_configured(settings, app.state.access)
+    """Return the server of a service's HTTP API."""
     return HttpServer(
         app,
         host=settings.host,

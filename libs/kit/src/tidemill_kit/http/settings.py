@@ -43,8 +43,4 @@ class RpcHttpSettings(HttpSettings):
     """Of a service that can serve its RPCs as JSON."""
 
     http_rpcs: bool = False
-    """True serves every unary RPC as JSON, too.
-
-    Without ACCESS_ISSUERS they answer, as gRPC does, all who reach the port: set it then only where that is not open to
-    browsers of users.
-    """
+    """True serves every unary RPC as JSON, too."""

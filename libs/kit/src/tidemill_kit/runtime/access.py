@@ -15,10 +15,9 @@ _SCHEMES = ("https://", "http://", "file:/")
 class AccessSettings(BaseSettings):
     """Read under the service's prefix, as all its settings."""
 
-    access_issuers: Separated = ()
+    access_issuers: Separated = Field((), validate_default=True)
     """Whose tokens are taken, separated by commas: `ISSUER` (OpenID discovery), `ISSUER=URL` or `ISSUER=file:/PATH` of
-    its JWK set. The first is Tidemill's own, which alone names services and admins of the installation. Empty: no
-    credential is needed, and the project that a call names is believed."""
+    its JWK set. The first is Tidemill's own, which alone names services and admins of the installation."""
     access_audience: str = Field("tidemill", min_length=1)
     """What a token's audience must contain."""
     access_leeway_s: float = Field(30.0, ge=0, le=MAX_LEEWAY.total_seconds())
@@ -46,6 +45,9 @@ class AccessSettings(BaseSettings):
     @field_validator("access_issuers")
     @classmethod
     def _read(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            message = "name the issuers whose credentials are taken: without them, no call could be answered"
+            raise ValueError(message)
         names = [issuer_of(each)[0] for each in value]
         if len(set(names)) < len(names):
             message = "an issuer is named twice"

@@ -100,14 +100,9 @@ class ServiceSettings(AccessSettings, TransportSettings):
 
     @model_validator(mode="after")
     def _confidential(self) -> Self:
-        """Beyond this machine, demand credentials, and take them in plain text only if a setting allows it."""
+        """Beyond this machine, take credentials in plain text only if a setting allows it."""
         if is_loopback(self.host):
             return self
-        if not self.access_issuers:
-            message = (
-                f"HOST {self.host} is reached by other machines: set ACCESS_ISSUERS, so that callers need a credential"
-            )
-            raise ValueError(message)
         if self.tls_cert_file is None and not self.tls_allow_plaintext:
             message = (
                 f"HOST {self.host} takes credentials in plain text: set TLS_CERT_FILE and TLS_KEY_FILE, or, where the "

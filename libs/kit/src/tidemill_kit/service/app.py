@@ -71,17 +71,17 @@ class App:
     """A service put together: what its composition root returns.
 
     `components` start in this order and stop in the reverse one. Where one of them serves RPCs too, `admission` is what
-    it shares with the gRPC server. `access` checks credentials, if any issuer is configured, `audit`
+    it shares with the gRPC server. `access` checks credentials, `audit`
     records the calls of audited RPCs.
     `consumers`, `outbox_length` and the components that are a `workers.controller.Controller` feed the status.
     """
 
     settings: ServiceSettings
     servicers: Sequence[Registration]
+    access: Access
     dependencies: Sequence[Dependency] = ()
     components: Sequence[Component] = ()
     admission: Admission | None = None
-    access: Access | None = None
     audit: AuditTrail | None = None
     consumers: Consumers = tuple
     outbox_length: OutboxLength = int

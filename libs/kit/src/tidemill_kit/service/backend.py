@@ -96,7 +96,7 @@ class Backend:
         self.admission = admission_of(settings)
         """The places for RPCs, by whichever API they come."""
         self.access = Access.of(settings)
-        """What checks credentials; None where no issuer is configured."""
+        """What checks credentials."""
         self._owner = str(uuid4())
         self._leased: list[str] = []
         self._stores = _Stores(client)
@@ -133,13 +133,13 @@ class Backend:
 
     @property
     def holds(self) -> Holds:
-        """The legal holds; none are known where no issuer is configured."""
-        return self.access.holds if self.access else Holds()
+        """The legal holds."""
+        return self.access.holds
 
     @property
     def retention(self) -> Retention:
-        """What projects have set; nothing is known where no issuer is configured."""
-        return self.access.retention if self.access else Retention()
+        """What projects have set."""
+        return self.access.retention
 
     def _erasures(self, steps: Steps) -> tuple[Controller[ResourceKey], Subscription]:
         """Return what carries requested erasures out, and the consumer of them."""
@@ -231,12 +231,11 @@ class Backend:
 
     def shared(self, kind: Shared) -> SharedNames:
         """Return what finds the resources of this kind that a project names."""
-        return SharedNames(self.access.grants if self.access else None, kind)
+        return SharedNames(self.access.grants, kind)
 
     def submission_check(self, topics: Sequence[str], *, tolerance_s: float) -> SubmissionCheck:
-        """Return what submissions prove their publisher to: without issuers, no signature is demanded."""
-        certificates = self.access.authenticator if self.access else None
-        return SubmissionCheck(tuple(topics), certificates, tolerance_s=tolerance_s)
+        """Return what submissions prove their publisher to."""
+        return SubmissionCheck(tuple(topics), self.access.authenticator, tolerance_s=tolerance_s)
 
     def app(  # noqa: PLR0913 - the parts of a service
         self,
@@ -250,15 +249,14 @@ class Backend:
     ) -> App:
         """Return the app of these parts, in the order that the class describes; `erasures` are what it erases."""
         controller, requested = self._erasures(erasures)
-        deleted = self.access.revocations.deleted if self.access else lambda _: False
+        deleted = self.access.revocations.deleted
         subscribed = Consumers(self.settings.kafka, [*consumers, requested], self.publisher, deleted=deleted)
-        access = self.access.components if self.access else ()
-        events = (self.publisher, self.relay, self.audit)
+        first = (*self.access.components, self._stores, self.publisher, self.relay, self.audit)
         return App(
             settings=self.settings,
             servicers=servicers,
             dependencies=self.dependencies,
-            components=[*access, self._stores, *events, *components, *workers, controller, subscribed, *servers],
+            components=[*first, *components, *workers, controller, subscribed, *servers],
             admission=self.admission,
             access=self.access,
             audit=self.audit,

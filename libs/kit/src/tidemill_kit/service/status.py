@@ -76,7 +76,7 @@ class StatusServicer(status_service_pb2_grpc.StatusServiceServicer):
         consumers: Consumers,
         outbox_length: OutboxLength,
         controllers: Sequence[Controller[Any]] = (),
-        access: Access | None = None,
+        access: Access,
     ) -> None:
         self._access = access
         self._settings = settings
@@ -125,7 +125,7 @@ class StatusServicer(status_service_pb2_grpc.StatusServiceServicer):
             controllers=[
                 status_service_pb2.Controller(**asdict(controller.status)) for controller in self._controllers
             ],
-            access=_checked_by(self._access) if self._access is not None else None,
+            access=_checked_by(self._access),
         )
         return status_service_pb2.GetStatusResponse(status=status)
 

@@ -28,7 +28,8 @@ class OwnRpcs:
         The holder of the answer's token stands for who asked, whatever credential is sent with it.
         """
         name = request.DESCRIPTOR.name.removesuffix("Request")
-        holder = caller if isinstance(request, pb.GetFeedbackRequest) else Caller(project=caller.project)
+        reads = isinstance(request, pb.GetFeedbackRequest)
+        holder = caller if reads else Caller(project=caller.project, via="feedback")
         reply: Any = await self.rpcs.call(f"/{_SERVICE}/{name}", request, caller=holder)
         feedback: feedback_pb2.Feedback = reply.feedback
         return feedback

@@ -42,7 +42,7 @@ class SubmitFeedback:
     keep: int
     """How many earlier reactions are kept."""
     trusted: Collection[str] = ()
-    """The raters that count though they did not ask, where no credential says whether they may."""
+    """The raters that count though they did not ask, in submitted records."""
 
     async def __call__(self, caller: Caller, submission: Submission) -> Feedback:
         """Return the feedback as recorded, or as it would be.

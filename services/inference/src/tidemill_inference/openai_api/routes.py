@@ -1,8 +1,8 @@
 """The OpenAI-compatible API: `POST /v1/chat/completions`, `GET /v1/models`, `POST /v1/feedback`, probes at `/healthz`.
 
-`model` is a deployment. The project is that of the API key; where no keys are checked, it is as `project_of` of the
-kit's `http.callers` says. The optional header Idempotency-Key is the request id: the same key returns the same answer,
-streamed or whole. Requests are in `schemas`, replies in `completions`, errors in `errors`.
+`model` is a deployment. The project is that of the API key. The optional header Idempotency-Key is the request id: the
+same key returns the same answer, streamed or whole. Requests are in `schemas`, replies in `completions`, errors in
+`errors`.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tidemill.inference.v1 import deployment_service_pb2, inference_service_pb2
-from tidemill_core.application import Caller, PageRequest, Request
+from tidemill_core.application import Caller, Request
 from tidemill_core.errors import InvalidInput, TidemillError
 from tidemill_core.resources import list_all
 from tidemill_inference.deployments.ports import Deployments
@@ -85,13 +85,13 @@ class OpenAiApi:
         *,
         max_body_bytes: int,
         feedback: HttpFeedback,
+        access: Access,
         dependencies: Sequence[Dependency] = (),
         stall_s: float = DEFAULT_STALL_S,
         keep_alive_s: float = DEFAULT_KEEP_ALIVE_S,
         cors_origins: Sequence[str] = (),
         hosts: Collection[str] = (),
         principals_from: PrincipalsFrom = "servers",
-        access: Access | None = None,
         admission: Admission | None = None,
     ) -> None:
         self._access = access
@@ -122,7 +122,6 @@ class OpenAiApi:
             hosts=self._hosts,
             hosts_setting="INFERENCE_HTTP_HOSTS",
             cors_origins=self._cors_origins,
-            known_project=self._knows,
             stall_s=self._stall_s,
         )
 
@@ -132,10 +131,6 @@ class OpenAiApi:
             Route(f"{prefix}/models", self._list_models, methods=["GET"]),
             Route(f"{prefix}/models/{{model}}", self._get_model, methods=["GET"]),
         ]
-
-    async def _knows(self, project: str) -> bool:
-        """Return whether a project has anything that answers."""
-        return bool((await self._deployments.list(project, page=PageRequest(size=1))).items)
 
     async def _list_models(self, http: HttpRequest) -> Response:
         """Return the project's deployments."""
@@ -183,16 +178,11 @@ class ChatCompletions:
         """Return what the caller asks, for whom it may: a page, and its user, may send any groups.
 
         Raises:
-            InvalidInput: it may not send groups, where no credential says whose it is.
             SpeaksForAnother: it names others than its credential.
 
         """
         by = self.principals_from
         may_name_others = by != "nobody" and not (browser and by == "servers")
-        if question.principals and not may_name_others and not caller.credential:
-            where = "from a browser" if by == "servers" else "here"
-            text = f"is not accepted {where}: ask from your server, which knows the groups of a person"
-            raise InvalidInput.at(field="tidemill.principals", text=f"{text} (INFERENCE_HTTP_PRINCIPALS)")
         return spoken_by(
             caller,
             question,

@@ -8,9 +8,9 @@ from tidemill_kit.access.grants import Grants, Shared, SharedNames
 
 
 class SharedPrompts:
-    """Implements `ports.ReadPrompts`; without `grants` (no credentials are demanded) nothing is shared."""
+    """Implements `ports.ReadPrompts`."""
 
-    def __init__(self, prompts: Prompts, grants: Grants | None) -> None:
+    def __init__(self, prompts: Prompts, grants: Grants) -> None:
         self._prompts = prompts
         self._named = SharedNames(grants, Shared.PROMPT)
 

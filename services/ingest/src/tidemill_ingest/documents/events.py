@@ -152,7 +152,7 @@ class Submissions:
         """Report a record that becomes a dead letter, where it names a document and its source."""
         if not refusal.named:
             return
-        caller = Caller(project=refusal.project, subject=refusal.source)
+        caller = Caller.of_publisher(refusal.project, refusal.source)
         try:
             source = await self.find_source(caller, refusal.source)
             command = RejectCommand(

@@ -77,7 +77,7 @@ class Grants:
         known = await self.roles.get_many(caller.project, own) if own else {}
         if missing := [role for role in own if role not in known]:
             raise RoleUnknown(field, missing, built_in=BUILT_IN)
-        if caller.subject and rank(roles) > rank(caller.roles):
+        if rank(roles) > rank(caller.roles):
             raise GivesMoreThanHeld(what=f"the role {max(roles, key=lambda role: rank([role]))}")
         self.check_allowed(caller, [rpc for role in known.values() for rpc in role.permissions])
 
@@ -85,16 +85,14 @@ class Grants:
     def check_allowed(caller: Caller, rpcs: Sequence[str]) -> None:
         """Refuse RPCs that a caller below an admin gives without having them, and all that a scoped one gives.
 
-        Without a subject no credentials are demanded here, and all callers may do all.
-
         Raises:
             GivesMoreThanHeld: the caller may do less.
 
         """
-        if caller.subject and caller.scopes is not None:
+        if caller.scopes is not None:
             raise GivesMoreThanHeld(what="rights with a credential that has scopes")
         lacking = sorted(set(rpcs) - caller.permissions)
-        if caller.subject and lacking and rank(caller.roles) < rank([ADMIN]):
+        if lacking and rank(caller.roles) < rank([ADMIN]):
             raise GivesMoreThanHeld(what=lacking[0])
 
     async def guarded(  # noqa: PLR0913 - what is changed, and what it holds
@@ -124,8 +122,8 @@ class Grants:
 
     @staticmethod
     def may_change_all(caller: Caller) -> bool:
-        """Return whether nothing in a project holds more; without a subject no credentials are demanded here."""
-        return not caller.subject or rank(caller.roles) >= rank([ADMIN])
+        """Return whether nothing in a project holds more."""
+        return rank(caller.roles) >= rank([ADMIN])
 
     async def check_holder(self, caller: Caller, roles: Sequence[str]) -> None:
         """Refuse a caller below an admin to change who has roles that allow more.

@@ -95,14 +95,6 @@ class RevokedCredentials(Protocol):
         ...
 
 
-class NoneRevoked:
-    """Implements `RevokedCredentials` where no credentials are demanded."""
-
-    def revoked(self, project: str, credential: str) -> bool:  # noqa: ARG002 - none is
-        """Return False."""
-        return False
-
-
 class TokenIssuer(Protocol):
     """Signs tokens."""
 

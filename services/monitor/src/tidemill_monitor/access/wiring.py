@@ -36,7 +36,6 @@ from tidemill_monitor.access.ports import (
     Installations,
     KeyUses,
     LegalHolds,
-    NoneRevoked,
     Projects,
     ResourceGrants,
     RevokedCredentials,
@@ -121,7 +120,7 @@ def wire_access(
         ),
         backend.indexed(MongoCatalogue(backend.database["grants"], backend.database["projects"])),
         backend.indexed(MongoKeyUses(backend.database["key_uses"])),
-        backend.access.revocations if backend.access else NoneRevoked(),
+        backend.access.revocations,
     )
     project_crud = ProjectCrud(
         projects=projects,

@@ -1887,7 +1887,7 @@ class WhoAmIResponse(_message.Message):
     SCOPES_FIELD_NUMBER: _builtins.int
     CREDENTIAL_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
-    """Output only. The caller's subject; empty while this installation demands no credentials."""
+    """Output only. The caller's subject."""
     project: _builtins.str
     """Output only. The project of the call."""
     credential: _builtins.str

@@ -201,7 +201,7 @@ class ModelVersion(_message.Message):
     """Output only. What it waits for, or why it failed."""
     creator: _builtins.str
     """Output only. The subject of the credential that imported it, or had its run started; empty where a plan started the
-    run by itself, or no credential was demanded. It may not approve a rollout of the version.
+    run by itself. It may not approve a rollout of the version.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

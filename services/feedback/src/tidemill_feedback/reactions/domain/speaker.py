@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import replace
 
-from tidemill_core.application import Caller
+from tidemill_core.application import PUBLISHER, Caller
 from tidemill_core.rights import ACT_FOR_USERS, REVIEW_FEEDBACK, SpeaksForAnother, end_user_of, has_right
 from tidemill_feedback.reactions.domain.feedback import ASKER, Feedback
 from tidemill_feedback.reactions.domain.reaction import RATERS, Reaction
@@ -18,7 +18,7 @@ def said_by(caller: Caller, reaction: Reaction) -> Reaction:
         SpeaksForAnother: it names others.
 
     """
-    if not caller.credential or caller.via:
+    if caller.via:
         return reaction
     rater, reviews = reaction.rater, has_right(caller, REVIEW_FEEDBACK)
     if rater not in ("", ASKER) and not reviews:
@@ -31,8 +31,8 @@ def said_by(caller: Caller, reaction: Reaction) -> Reaction:
 
 
 def trusted_raters(caller: Caller, trusted: Collection[str]) -> Collection[str]:
-    """Return the raters whose reactions to answers to others count, `trusted` where no credential is demanded."""
-    if not caller.credential:
+    """Return the raters whose reactions to answers to others count, of submitted records those `trusted`."""
+    if caller.via == PUBLISHER:
         return trusted
     return [rater for rater in RATERS if rater != ASKER] if has_right(caller, REVIEW_FEEDBACK) else ()
 

@@ -114,7 +114,7 @@ class TrainingRun(Aggregate):
     start_time: datetime | None = None
     finish_time: datetime | None = None
     requester: str = ""
-    """The subject of the credential that started or last retried it; "" where its plan did, or there was none."""
+    """The subject of the credential that started or last retried it; "" where its plan did."""
     authors: tuple[str, ...] = ()
     """The plan's authors when it was queued, and all that started or retried it."""
 

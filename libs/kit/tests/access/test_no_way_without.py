@@ -1,0 +1,99 @@
+"""No API can be built, and no service started, without what checks credentials."""
+
+import ast
+import inspect
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+from tidemill_kit.access.access import Access
+from tidemill_kit.grpc.interceptors import EdgeInterceptor
+from tidemill_kit.grpc.server import GrpcServer, Services
+from tidemill_kit.http.application import application
+from tidemill_kit.http.exchange import Exchange, HttpEdge
+from tidemill_kit.http.rpc import HttpRpcs
+from tidemill_kit.runtime.settings import load
+from tidemill_kit.service.app import App
+from tidemill_kit.service.backend import Backend
+from tidemill_testkit.ports import free_port
+
+ROOT = Path(__file__).resolve().parents[4]
+SERVICES = ("ingest", "rag", "trainer", "inference", "feedback", "evaluator", "monitor")
+MAKES_A_SERVER = {"grpc.aio.server", "grpc.server", "Starlette", "FastAPI", "uvicorn.run", "uvicorn.Server"}
+"""What makes a server, or the application of one; a service has the kit do it."""
+SAID = "Value error, name the issuers whose credentials are taken"
+KIT = {
+    "libs/kit/src/tidemill_kit/grpc/server.py": "grpc.aio.server",
+    "libs/kit/src/tidemill_kit/http/application.py": "Starlette",
+}
+
+
+@pytest.mark.parametrize(
+    "built",
+    [GrpcServer, HttpRpcs, App, EdgeInterceptor, HttpEdge, Exchange, Services.edge, application],
+    ids=lambda each: each.__qualname__,
+)
+def test_what_answers_calls_cannot_be_built_without_access(built: Callable[..., Any]) -> None:
+    parameter = inspect.signature(built).parameters["access"]
+    hints = get_type_hints(built.__init__ if isinstance(built, type) else built)  # type: ignore[misc] # of a type
+
+    assert parameter.default is inspect.Parameter.empty
+    assert hints["access"] is Access
+
+
+def test_a_backend_always_has_access() -> None:
+    assert get_type_hints(Access.of)["return"] is Access
+    assert "Access.of(settings)" in inspect.getsource(Backend.__init__)
+
+
+def servers_in(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and (name := ast.unparse(node.func)) in MAKES_A_SERVER:
+            yield name
+
+
+def test_servers_are_made_in_the_kit_alone() -> None:
+    files = [*ROOT.glob("services/*/src/**/*.py"), *ROOT.glob("libs/kit/src/**/*.py")]
+    found = {str(file.relative_to(ROOT)): name for file in files for name in servers_in(file.read_text("utf-8"))}
+
+    assert found == KIT
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("issuers", ["", None])
+def test_settings_without_issuers_are_refused_and_say_what_to_set(
+    service: str, issuers: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"{service}_ACCESS_ISSUERS".upper()
+    monkeypatch.delenv(name, raising=False)
+    if issuers is not None:
+        monkeypatch.setenv(name, issuers)
+    with pytest.raises(SystemExit) as refused:
+        load(getattr(import_module(f"tidemill_{service}.settings"), f"{service.capitalize()}Settings"))
+
+    assert refused.value.code == 2
+    assert f"  {name}: {SAID}" in capsys.readouterr().err
+
+
+def test_a_service_started_without_issuers_listens_neither_for_grpc_nor_for_http() -> None:
+    ports = [free_port(), free_port()]
+    given = {"GRPC_PORT": ports[0], "HTTP_PORT": ports[1], "HTTP_RPCS": "true", "ACCESS_ISSUERS": ""}
+    given |= {"MONGO_URI": "mongodb://127.0.0.1:1", "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    given |= {"S3_ENDPOINT": "127.0.0.1:1", "S3_ACCESS_KEY": "key", "S3_SECRET_KEY": "secret"}
+    given |= {"INFERENCE_ADDRESS": "127.0.0.1:1"}
+    environment = os.environ | {f"FEEDBACK_{name}": str(text) for name, text in given.items()}
+    command = [sys.executable, "-m", "tidemill_feedback"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603 - our own
+
+    assert (ended.returncode, ended.stderr) == (2, "1 setting(s) cannot be used:\n" + ended.stderr.partition("\n")[2])
+    assert f"  FEEDBACK_ACCESS_ISSUERS: {SAID}" in ended.stderr
+    for port in ports:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=1)
