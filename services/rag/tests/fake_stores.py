@@ -146,6 +146,11 @@ class InMemoryVectors:
             if point.id not in keep:
                 del kept[point.id]
 
+    async def purge(self, index: str, document: str) -> bool:
+        assert index
+        assert document
+        return False
+
     async def search(self, index: str, vector: Sequence[float], *, limit: int, where: Where) -> Sequence[Match]:
         matches = [
             Match(id=point.id, score=_cosine(vector, point.vector), payload=point.payload)

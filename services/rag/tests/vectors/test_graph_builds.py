@@ -389,3 +389,34 @@ async def test_the_process_that_builds_does_nothing_where_its_parent_is_gone(sto
     ended = await asyncio.create_subprocess_exec(*command)
 
     assert await asyncio.wait_for(ended.wait(), 60) == 1
+
+
+@pytest.mark.parametrize("others", [0, POINTS])
+async def test_no_file_holds_a_document_that_was_purged(store: QdrantEdgeVectors, tmp_path: Path, others: int) -> None:
+    await store.upsert(INDEX, [*points(0, others), point("erased-document", seq=1)])
+    await store.delete(INDEX, "erased-document", below_seq=2)
+    assert holding(tmp_path, "erased-document")
+
+    assert await store.purge(INDEX, "erased-document")
+
+    assert holding(tmp_path, "erased-document") == []
+    assert not await store.purge(INDEX, "erased-document")
+    assert await store.count(INDEX) == others
+    await store.create(INDEX, dimensions=2)
+    await store.upsert(INDEX, points(POINTS, POINTS + 1))
+    assert await store.count(INDEX) == others + 1
+
+
+async def test_a_purge_waits_until_a_graph_is_built(store: QdrantEdgeVectors) -> None:
+    await store.upsert(INDEX, [point("erased-document", seq=1)])
+    async with store.copying:
+        purging = asyncio.create_task(store.purge(INDEX, "erased-document"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not purging.done()
+
+    assert await purging
+
+
+def holding(folder: Path, text: str) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]

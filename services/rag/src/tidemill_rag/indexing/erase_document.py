@@ -15,6 +15,8 @@ _ANY_SEQ: Final = 2**53
 class EraseDocument:
     """Deletes its passages from all index versions, also from retired ones, which no event reaches. Idempotent.
 
+    Files that still hold them are rewritten, also where an event deleted them before.
+
     Its rows in the ledger stay: ingest's event of the deletion says there that it is gone, and they hold no text.
     """
 
@@ -22,7 +24,7 @@ class EraseDocument:
     vectors: VectorStore
 
     async def __call__(self, caller: Caller, document: str) -> int:
-        """Return how many passages were there; 0 when none is left."""
+        """Return how many passages were there, 1 for an index whose files alone held them; 0 when none is left."""
         erased = 0
         async for collection in list_all(self.collections, caller.project, show_deleted=True):
             for index in collection.indexes:
@@ -30,5 +32,6 @@ class EraseDocument:
                 passages = len((await self.vectors.ids(name, [document])).get(document, ()))
                 if passages:
                     await self.vectors.delete(name, document, below_seq=_ANY_SEQ)
-                erased += passages
+                rewritten = await self.vectors.purge(name, document)
+                erased += passages or int(rewritten)
         return erased

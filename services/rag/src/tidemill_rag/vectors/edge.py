@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -11,7 +12,7 @@ from typing import TypeVar
 
 from tidemill_core.application import derived_id
 from tidemill_core.errors import DependencyUnavailable, isolated
-from tidemill_rag.vectors import edge_shards
+from tidemill_rag.vectors import edge_graphs, edge_shards
 from tidemill_rag.vectors.edge_graphs import BuildGone
 from tidemill_rag.vectors.payloads import facet, from_stored, to_stored
 from tidemill_rag.vectors.ports import Match, Point, Where
@@ -33,6 +34,8 @@ class QdrantEdgeVectors:
         self._indexes: dict[str, str] = {}
         """The index by the name of its shard."""
         self._pool: ProcessPoolExecutor | None = None
+        self.copying = asyncio.Lock()
+        """Held by what copies a shard: one at a time."""
 
     async def create(self, index: str, *, dimensions: int) -> None:
         """See `VectorStore.create`."""
@@ -52,6 +55,35 @@ class QdrantEdgeVectors:
     async def delete(self, index: str, document: str, *, below_seq: int, keep: Sequence[str] = ()) -> None:
         """See `VectorStore.delete`."""
         await self.call(partial(edge_shards.delete, self._name(index), document, below_seq, list(keep)))
+
+    async def purge(self, index: str, document: str) -> bool:
+        """See `VectorStore.purge`. An index with a graph loses it, and it is built again in the background."""
+        name = self._name(index)
+        if not await self.call(partial(edge_shards.traces, name, document)):
+            return False
+        async with self.copying:
+            try:
+                if await self.call(partial(edge_shards.count, name)):
+                    await self._rewrite(name)
+                else:
+                    await self.call(partial(edge_shards.drop, name))
+            except BuildGone as error:
+                message = f"the index version changed while it was rewritten ({error}): try again"
+                raise DependencyUnavailable(message, dependency="vectors") from error
+            finally:
+                if left := await self.call(edge_graphs.discard):
+                    await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
+        return True
+
+    async def _rewrite(self, name: str) -> None:
+        """Copy what is there into new files, in calls of some milliseconds each, and use these."""
+        await self.call(partial(edge_graphs.begin, name))
+        while await self.call(partial(edge_graphs.copy, name)):
+            pass
+        while await self.call(partial(edge_graphs.catch_up, name)) > edge_graphs.SLICE:
+            pass
+        await self.call(partial(edge_graphs.flush, name))
+        await self.call(partial(edge_graphs.swap, name))
 
     async def search(self, index: str, vector: Sequence[float], *, limit: int, where: Where) -> Sequence[Match]:
         """See `VectorStore.search`."""

@@ -4,6 +4,7 @@ The engine holds the GIL during calls (150 ms for a flush, a second for a vacuum
 The child exits when its parent exits or is killed.
 """
 
+import mmap
 import os
 import shutil
 import signal
@@ -195,6 +196,23 @@ def ids(name: str, documents: Sequence[str]) -> dict[str, list[str]]:
             found.setdefault((record.payload or {})[DOCUMENT], []).append(str(record.id))
         if offset is None:
             return found
+
+
+def traces(name: str, document: str) -> bool:
+    """Return whether a file of a shard holds the id of a document, as its deleted points do until it is rewritten."""
+    if (opened := open_shard(name)) is None:
+        return False
+    opened.flush()
+    files = (path for path in opened.path.rglob("*") if path.is_file())
+    return any(_holds(path, document.encode()) for path in files)
+
+
+def _holds(path: Path, text: bytes) -> bool:
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return False
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(text) >= 0
 
 
 def count(name: str) -> int:

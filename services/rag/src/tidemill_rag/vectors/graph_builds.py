@@ -74,7 +74,8 @@ class GraphBuilds:
         with machine_lock() as free:
             if not free:
                 return True  # another process builds one: it is this one's turn at a later poll
-            return await self._build(due, _log.bind(index=index, chunks=due.points))
+            async with self._vectors.copying:
+                return await self._build(due, _log.bind(index=index, chunks=due.points))
 
     async def _build(self, due: Due, log: structlog.typing.FilteringBoundLogger) -> bool:
         begun = time.monotonic()

@@ -87,6 +87,13 @@ class VectorStore(Protocol):
         """Delete the points of a document with a lower `seq`, except those with an id in `keep`."""
         ...
 
+    async def purge(self, index: str, document: str) -> bool:
+        """Rewrite an index whose files still hold deleted points of a document; return whether that was so.
+
+        A store whose files are not at hand returns False.
+        """
+        ...
+
     async def search(self, index: str, vector: Sequence[float], *, limit: int, where: Where) -> Sequence[Match]:
         """Return the nearest points, best first; none if the index does not exist."""
         ...

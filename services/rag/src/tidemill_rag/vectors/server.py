@@ -81,6 +81,10 @@ class QdrantServerVectors:
             if await self._client.collection_exists(_name(index)):
                 await self._client.delete(_name(index), chosen, wait=True)
 
+    async def purge(self, index: str, document: str) -> bool:  # noqa: ARG002 - the server's files are its own
+        """See `VectorStore.purge`."""
+        return False
+
     async def search(self, index: str, vector: Sequence[float], *, limit: int, where: Where) -> Sequence[Match]:
         """See `VectorStore.search`."""
         name = _name(index)
