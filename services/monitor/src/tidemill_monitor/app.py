@@ -65,8 +65,9 @@ async def build_app(settings: MonitorSettings) -> App:
         poll_interval=timedelta(seconds=settings.batch_poll_interval_s),
     )
     maintenance = _maintenance(settings, graph, backend.leases("leases", removable=False))
-    audit, holds, projects = wire_audit(settings, backend), wire_holds(settings, backend), projects_of(backend)
+    audit, projects = wire_audit(settings, backend), projects_of(backend)
     deleted = DeletedProjects(projects=projects)
+    holds = wire_holds(settings, backend, projects=deleted)
     erasures = wire_erasures(settings, backend, holds=holds.crud, projects=deleted)
     access = wire_access(settings, backend, projects=projects, holds=holds.crud, erase=erasures.erase_project)
     steps = erasure_steps(backend, graph=graph, projects=deleted, holds=holds.crud, grants=access.resource_grants)
@@ -76,7 +77,7 @@ async def build_app(settings: MonitorSettings) -> App:
         (add_AuditServiceServicer_to_server, audit.servicer),
         (add_ErasureServiceServicer_to_server, erasures.servicer),
         (add_HoldServiceServicer_to_server, holds.servicer),
-        (add_RetentionServiceServicer_to_server, wire_retention(settings, backend)),
+        (add_RetentionServiceServicer_to_server, wire_retention(settings, backend, projects=deleted)),
     ]
     rpcs = HttpRpcs(servicers, settings, admission=backend.admission, access=backend.access, audit=backend.audit)
     http = rpc_application(rpcs, settings, dependencies=backend.dependencies, routes=access.http.routes())

@@ -60,8 +60,8 @@ class Erasing:
         self.store = InMemoryAggregates[Erasure](codec=ERASURES, missing=ErasureNotFound, clock=self.clock)
         self.hold_store = InMemoryAggregates[Hold](codec=HOLDS, missing=HoldNotFound, clock=self.clock)
         self.project_store = InMemoryAggregates[Project](codec=PROJECTS, missing=ProjectNotFound, clock=self.clock)
-        self.holds = HoldCrud(holds=self.hold_store, clock=self.clock)
         self.projects = DeletedProjects(projects=self.project_store)
+        self.holds = HoldCrud(holds=self.hold_store, projects=self.projects, clock=self.clock)
         self.enqueued: list[ResourceKey] = []
         certificates = ObjectCertificates(ExchangeBucket(self.objects, BUCKET))
         self.request = RequestErasure(

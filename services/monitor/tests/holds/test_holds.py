@@ -7,7 +7,7 @@ import pytest
 from services.monitor.tests.erasures.harness import ADA, BOB, EVE, ROOT, Erasing, write
 from tidemill_core.application import Caller, PageRequest
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput
-from tidemill_monitor.errors import HoldNotFound, ReleaseByCreator
+from tidemill_monitor.errors import HoldNotFound, ProjectIsDeleted, ReleaseByCreator
 from tidemill_monitor.holds.domain import Hold, HoldChanged, HoldState
 from tidemill_testkit.clocks import NOON
 
@@ -139,3 +139,14 @@ async def test_an_erasure_removes_from_released_holds_whom_they_were_about() -> 
     assert isinstance(last, HoldChanged)
     assert (last.record_key, last.end_user, last.released) == ("hold/acme/a", "", True)
     assert await erasing.holds.forget("acme") == 1
+
+
+async def test_a_project_can_be_held_until_nothing_of_it_is_left() -> None:
+    erasing = Erasing()
+    await erasing.deleted_project()
+    await erasing.hold("while-it-is-erased")
+    (erasure,) = erasing.store.all()
+    await erasing.completed(erasure)
+
+    with pytest.raises(ProjectIsDeleted):
+        await erasing.hold("afterwards")

@@ -1,11 +1,13 @@
 """How long a project keeps its data."""
 
+from dataclasses import replace
+
 import pytest
 
-from services.monitor.tests.erasures.harness import ADA, EVE, write
+from services.monitor.tests.erasures.harness import ADA, EVE, Erasing, write
 from tidemill_core.application import PageRequest
 from tidemill_core.errors import InvalidInput
-from tidemill_monitor.errors import RetentionNotFound
+from tidemill_monitor.errors import ProjectIsDeleted, RetentionNotFound
 from tidemill_monitor.retention.crud import RetentionCrud
 from tidemill_monitor.retention.domain import Retention, RetentionBounds, RetentionChanged, RetentionKind
 from tidemill_monitor.retention.mongo import RETENTION
@@ -18,7 +20,12 @@ def store() -> InMemoryAggregates[Retention]:
 
 
 def crud(retention: InMemoryAggregates[Retention]) -> RetentionCrud:
-    return RetentionCrud(retention=retention, bounds=RetentionBounds(min_days=7, max_days=365), clock=FixedClock())
+    return RetentionCrud(
+        retention=retention,
+        projects=Erasing().projects,
+        bounds=RetentionBounds(min_days=7, max_days=365),
+        clock=FixedClock(),
+    )
 
 
 async def test_what_is_set_is_published_each_time_it_changes() -> None:
@@ -59,3 +66,13 @@ async def test_a_validated_request_sets_nothing() -> None:
     preview = await retention.set(ADA, RetentionKind.ANSWERS, 60, write(validate_only=True))
 
     assert (preview.days, stored.all()[0].days) == (60, 30)
+
+
+async def test_a_deleted_project_sets_nothing_any_more() -> None:
+    erasing, stored = Erasing(), store()
+    await erasing.deleted_project()
+
+    with pytest.raises(ProjectIsDeleted):
+        await replace(crud(stored), projects=erasing.projects).set(ADA, RetentionKind.ANSWERS, 30, write())
+
+    assert stored.all() == []

@@ -1,15 +1,16 @@
-"""What the erasure of a project needs of it."""
+"""What erasures, holds and retention need of projects."""
 
 from dataclasses import dataclass
 
 from tidemill_core.application import Request
 from tidemill_monitor.access.domain.project import Deletion, Project, ProjectState
 from tidemill_monitor.access.ports import Projects
+from tidemill_monitor.errors import ProjectIsDeleted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletedProjects:
-    """Implements `erasures.ports.DeletedProjects`."""
+    """Implements `DeletedProjects` of erasures, `NotErased` of holds and `Active` of retention."""
 
     projects: Projects
 
@@ -21,6 +22,27 @@ class DeletedProjects:
         if found.deletion is None and found.update_time is not None:  # deleted before there were erasures
             return Deletion(time=found.update_time)
         return found.deletion
+
+    async def check_active(self, project: str) -> None:
+        """Refuse what a project that was deleted has no use for.
+
+        Raises:
+            ProjectIsDeleted: it was.
+
+        """
+        if found := (await self.projects.get_many(project, [project])).get(project):
+            found.check_active()
+
+    async def check_not_erased(self, project: str) -> None:
+        """Refuse what concerns data of a project that has none left.
+
+        Raises:
+            ProjectIsDeleted: it was deleted, and is erased.
+
+        """
+        found = (await self.projects.get_many(project, [project])).get(project)
+        if found is not None and found.state is ProjectState.DELETED:
+            raise ProjectIsDeleted(project)
 
     async def finish(self, project: str) -> None:
         """Have a project that is being deleted be deleted; of another one nothing changes."""

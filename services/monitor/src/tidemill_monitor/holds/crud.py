@@ -7,7 +7,7 @@ from tidemill_core import resources
 from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
 from tidemill_core.resources import Write, list_all
 from tidemill_monitor.holds.domain import Hold, HoldState
-from tidemill_monitor.holds.ports import Holds
+from tidemill_monitor.holds.ports import Holds, NotErased
 
 _INSTALLATION_ADMIN = "installation_admin"
 
@@ -17,6 +17,7 @@ class HoldCrud:
     """Whether there is such an end user or document is not said; a hold may be there before it."""
 
     holds: Holds
+    projects: NotErased
     clock: Clock
 
     async def create(self, caller: Caller, given: Hold, write: Write) -> Hold:
@@ -25,10 +26,12 @@ class HoldCrud:
         Raises:
             InvalidInput: naming every field that breaks its rule.
             AlreadyExists: the id is taken.
+            ProjectIsDeleted: nothing is left of the project.
 
         """
         fresh = replace(given, project=caller.project, creator=caller.subject)
         fresh.check()
+        await self.projects.check_not_erased(caller.project)
         fresh.begin(now=self.clock.now())
         return await resources.create(self.holds, fresh, write)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tidemill_core.application import Caller, Clock, Page, PageRequest
 from tidemill_core.resources import Write
 from tidemill_monitor.retention.domain import Retention, RetentionBounds, RetentionKind
-from tidemill_monitor.retention.ports import Retentions
+from tidemill_monitor.retention.ports import Active, Retentions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +14,7 @@ class RetentionCrud:
     """Services remove by it at their next sweep."""
 
     retention: Retentions
+    projects: Active
     bounds: RetentionBounds
     clock: Clock
 
@@ -22,9 +23,11 @@ class RetentionCrud:
 
         Raises:
             InvalidInput: the days are out of the operator's bounds.
+            ProjectIsDeleted: the project was deleted.
 
         """
         self.bounds.check(days)
+        await self.projects.check_active(caller.project)
         fresh, now = Retention(id=kind.value, project=caller.project, kind=kind), self.clock.now()
 
         def change(found: Retention) -> None:
