@@ -46,6 +46,7 @@ class Calls:
 
     def __init__(self, addresses: Addresses, token: str) -> None:
         self._channels = {name: grpc.insecure_channel(addresses.of(name)) for name in SERVICES}
+        self.token = token
         self._bearer = (("authorization", f"Bearer {token}"),) if token else ()
 
     def __enter__(self) -> Self:

@@ -12,6 +12,7 @@ from tests.system.calls import Calls
 from tests.system.filling import fill
 from tests.system.harvest import Harvest
 from tests.system.running import LOOP, Platform, start
+from tests.system.short_turn import turn
 from tidemill_client.connection import Addresses, Connection
 from tidemill_helpdesk.example import Example
 from tidemill_helpdesk.turn import TAUGHT, TRUSTED_CASES
@@ -57,11 +58,16 @@ async def connection(platform: Platform) -> AsyncIterator[Connection]:
 
 
 @pytest.fixture(scope="session")
-def filled(platform: Platform) -> Platform:
-    """Give a project of its own, with the example's loop and something of each kind that a short test can make."""
-    given = Platform(platform.folder, platform.addresses, unique_name("filled"))
-    asyncio.run(fill(given))
-    return given
+def turned(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Platform:
+    """Give a project whose loop has turned once: runs, versions of a model, evaluations, a rollout, examples."""
+    return asyncio.run(turn(platform, tmp_path_factory.mktemp("turned")))
+
+
+@pytest.fixture(scope="session")
+def filled(turned: Platform) -> Platform:
+    """Give that project with the example's loop too, and something of each kind that a short test can make."""
+    asyncio.run(fill(turned))
+    return turned
 
 
 @pytest.fixture(scope="session")

@@ -28,8 +28,11 @@ SHORT = {
     **{f"{name.upper()}_ERASURE_RECHECK_S": "3" for name in SERVICES},
     "INFERENCE_REMOTE_HOSTS": "127.0.0.1",
     "INFERENCE_SECRETS_ALLOWED_HOSTS": "127.0.0.1,api.openai.com",
+    "FEEDBACK_HTTP_RPCS": "true",
+    "MONITOR_HTTP_RPCS": "true",
 }
-"""Settings of the services here: the short turn has few cases, and a provider of models runs on this machine."""
+"""Settings of the services here: the short turn has few cases, a provider of models runs on this machine, and what can
+be served by HTTP is."""
 
 T = TypeVar("T")
 
@@ -86,10 +89,10 @@ class Platform:
         named = {"SECURITY_PROTOCOL": "SASL_PLAINTEXT", "USERNAME": REDRIVE, "PASSWORD_FILE": str(file)}
         return {f"TIDEMILL_KAFKA_{name}": value for name, value in named.items()} if file else {}
 
-    def publish(self, *lines: object, to: str = "ingest", signed: bool = True) -> int:
-        """Publish documents, or feedback, by the example's script, which has none of our code."""
+    def publish(self, *lines: object, to: str = "ingest", signed: bool = True, key: str = "") -> int:
+        """Publish documents, or feedback, by the example's script, which has none of our code; `key` may sign."""
         arguments = [*upstream(Connection(self.project, self.addresses), to), "--source", SOURCE]
-        arguments += [] if signed else ["--key", ""]
+        arguments += [] if signed and not key else ["--key", key]
         return int(self.run("publish.py", *arguments, stdin="\n".join(json.dumps(line) for line in lines))["published"])
 
     def api_key(self, role: str = "contributor") -> tuple[str, str]:

@@ -131,8 +131,11 @@ async def verdicts(connection: Connection) -> dict[str, int]:
     return await wait_until(both, "the verdicts")
 
 
-async def turn(platform: Platform, folder: Path) -> None:
-    """Correct answers, and see a candidate trained, refused by one gate, let through by the other and promoted."""
+async def turn(platform: Platform, folder: Path) -> Platform:
+    """Correct answers, and see a candidate trained, refused by one gate, let through by the other and promoted.
+
+    Return the project in which that happened.
+    """
     loop = Loop(platform, folder)
     async with Connection(loop.platform.project, loop.platform.addresses) as connection:
         await loop.teach(connection)
@@ -157,3 +160,4 @@ async def turn(platform: Platform, folder: Path) -> None:
     found = loop.tidemill("lineage", "model_version", "short_lora@1")
     kinds = {node["kind"] for node in found["nodes"]}
     assert kinds >= {"model_version", "training_run", "dataset_version", "curation", "feedback", "inference"}
+    return loop.platform

@@ -17,6 +17,8 @@ CASES = int(os.environ.get("TIDEMILL_GENERATED_CASES", QUICK))
 FAULTS = {"INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED", "UNAVAILABLE", "CANCELLED", "DATA_LOSS", "UNIMPLEMENTED"}
 STATUS = "tidemill.status.v1.StatusService/GetStatus"
 
+pytestmark = pytest.mark.timeout(600)  # the first test waits for a turn of the loop
+
 
 def started(calls: Calls, service: str) -> tuple[int, int]:
     """Return since when a service runs, which says that it is the same process; it answers, so its event loop turns."""

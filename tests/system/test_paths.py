@@ -6,6 +6,8 @@ from collections import Counter
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from tests.system.calls import METHODS, Calls
 from tests.system.generated import PATHS
 from tests.system.harvest import Harvest
@@ -23,6 +25,8 @@ LEADING_OUT = (
 )
 WHOLE = "TIDEMILL_GENERATED_CASES" in os.environ
 """All values in each field; tests send one in each."""
+
+pytestmark = pytest.mark.timeout(600)  # the first test waits for a turn of the loop
 
 
 def test_no_value_leads_out_of_its_place(filled: Platform, calls: Calls, harvest: Harvest) -> None:

@@ -15,10 +15,8 @@ WEAKER = {"TIDEMILL_NUMERIC_FORMAT": "float32", "ATEN_CPU_CAPABILITY": "avx2", "
 
 
 @pytest.mark.timeout(400)
-async def test_corrections_become_a_model_that_answers_and_only_a_passed_gate_lets_it(
-    platform: Platform, tmp_path: Path
-) -> None:
-    await turn(platform, tmp_path)
+def test_corrections_become_a_model_that_answers_and_only_a_passed_gate_lets_it(turned: Platform) -> None:
+    assert turned.tidemill("lineage", "model_version", "short_lora@1").code == 0
 
 
 @pytest.fixture
