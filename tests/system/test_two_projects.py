@@ -1,4 +1,4 @@
-"""Two projects on one stack: whatever one requests_of, with credentials of its own, it learns nothing of the other."""
+"""Two projects on one stack: whatever one asks, with credentials of its own, it learns nothing of the other."""
 
 import os
 import random

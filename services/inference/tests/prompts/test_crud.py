@@ -1,7 +1,9 @@
 import pytest
 
 from services.inference.tests.fakes import ADA, DirectTemplates, helpdesk, writing
+from tidemill_core.application import Request
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound
+from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
 from tidemill_inference.errors import (
     DeploymentNotFound,
@@ -135,3 +137,15 @@ def test_a_prompt_takes_only_so_many_versions() -> None:
         large.write(PromptContent(user="x" * 60_000), digest=f"{number}", now=NOON)
     with pytest.raises(TooManyPromptVersions):
         large.write(PromptContent(user="x" * 60_000), digest="52", now=NOON)
+
+
+async def test_a_prompt_of_another_project_that_a_deployment_uses_is_as_absent_as_any_other() -> None:
+    library = Library()
+
+    def use(deployment: Deployment) -> None:
+        deployment.live = deployment.live.with_answer(prompt="globex/tone@1")
+
+    await library.deployments.update(ADA.project, "helpdesk", use, request=Request.internal())
+
+    with pytest.raises(PromptNotFound):
+        await library.crud.delete(ADA, "globex/tone", writing("delete"))

@@ -96,7 +96,8 @@ class PromptCrud:
             Conflict: it has changed since the etag.
 
         """
-        if users := await self._users(caller.project, prompt_id):
+        own = "/" not in prompt_id  # one that another project shares may be in use, too
+        if own and (users := await self._users(caller.project, prompt_id)):
             raise PromptInUse(prompt_id, deployments=users)
         return await delete(self.prompts, caller.project, prompt_id, write)
 
