@@ -28,7 +28,7 @@ from tidemill.inference.v1 import deployment_service_pb2, inference_pb2, prompt_
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_local import Addresses
-from tidemill_testkit.access import admin_channel, installation, service_token
+from tidemill_testkit.access import admin_channel
 from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.stack import NewTopicFactory
@@ -52,18 +52,10 @@ class RunningInference(InferenceServer):
 
 
 class ErasedFeedback(FeedbackProcess):
-    """Demands credentials, as services do that erase."""
+    """Erases soon."""
 
     def _settings(self) -> dict[str, str]:
-        credential = self.folder / "feedback.token"
-        credential.write_text(service_token("feedback"))
-        credential.chmod(0o600)
-        return super()._settings() | {
-            "ACCESS_ISSUERS": installation().setting,
-            "ACCESS_CREDENTIAL_FILE": str(credential),
-            "ERASURE_RECHECK_S": "1",
-            "ERASURE_POLL_INTERVAL_S": "0.5",
-        }
+        return super()._settings() | {"ERASURE_RECHECK_S": "1", "ERASURE_POLL_INTERVAL_S": "0.5"}
 
 
 @dataclass(kw_only=True)
@@ -138,13 +130,9 @@ class Both:
 
 @pytest.fixture
 async def both(stack: Addresses, tmp_path: Path, new_topic: NewTopicFactory) -> AsyncIterator[Both]:
-    demanding = {
-        "access_issuers": (installation().setting,),
-        "erasure_recheck_s": 1.0,
-        "erasure_poll_interval_s": 0.5,
-    }
+    soon = {"erasure_recheck_s": 1.0, "erasure_poll_interval_s": 0.5}
     client = connect(stack.mongo, timeout_s=10)
-    async with running_inference(stack, tmp_path, changes=demanding) as inference:
+    async with running_inference(stack, tmp_path, changes=soon) as inference:
         feedback = ErasedFeedback(
             stack=stack, folder=tmp_path, topic=await new_topic(), inference=RunningInference(inference.grpc_address)
         )
