@@ -19,6 +19,8 @@ from tidemill.ingest.v1.document_service_pb2 import (
     UploadStart,
 )
 from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceResponse
+from tidemill.monitor.v1.retention_pb2 import RetentionKind
+from tidemill.monitor.v1.retention_service_pb2 import SetRetentionRequest
 from tidemill.options.v1 import options_pb2
 from tidemill_core.errors import digest_of
 from tidemill_kit.grpc.resources import UnknownResource, resource_of
@@ -103,3 +105,10 @@ async def test_the_log_line_has_the_resource_of_a_request_and_of_a_stream(lines:
 
     named = {line["method"].rpartition("/")[2]: line.get("resource") for line in lines.named("rpc_finished")}
     assert named == {"GetSource": "cms", "DeleteDocument": "d-1", "UploadDocument": digest_of("faq")}
+
+
+def test_a_kind_is_named_by_the_contract_s_word() -> None:
+    kind = resource_of(SetRetentionRequest.DESCRIPTOR, ["kind"])
+    assert kind is not None
+    assert kind(SetRetentionRequest(kind=RetentionKind.RETENTION_KIND_ANSWERS)) == "RETENTION_KIND_ANSWERS"
+    assert not kind(SetRetentionRequest())

@@ -23,7 +23,7 @@ def resource_of(request: Descriptor, paths: Sequence[str]) -> Named | None:
     What is no id, and fields with `debug_redact` (a document's key, an end user), are named by a digest.
 
     Raises:
-        UnknownResource: a path leads to no text in the request.
+        UnknownResource: a path leads to no text or enum in the request.
 
     """
     fields = [_fields(request, path) for path in paths]
@@ -35,6 +35,9 @@ def resource_of(request: Descriptor, paths: Sequence[str]) -> Named | None:
             value: Any = message
             for step in steps:
                 value = getattr(value, step.name)
+            kinds = steps[-1].enum_type
+            if value and kinds is not None:
+                return str(kinds.values_by_number[value].name) if value in kinds.values_by_number else ""
             if value:
                 return str(value) if _ID.fullmatch(value) and not _is_redacted(steps[-1]) else digest_of(value)
         return ""
@@ -51,7 +54,7 @@ def _fields(request: Descriptor, path: str) -> list[FieldDescriptor]:
         steps.append(field)
         message = field.message_type
     else:
-        if steps[-1].type == FieldDescriptor.TYPE_STRING:
+        if steps[-1].type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_ENUM):
             return steps
     error = f"{request.full_name} has no text at {path!r}, which its RPC declares as its resource"
     raise UnknownResource(error)

@@ -26,7 +26,7 @@ from tidemill.monitor.v1 import retention_pb2 as tidemill_dot_monitor_dot_v1_dot
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tidemill/monitor/v1/retention_service.proto\x12\x13tidemill.monitor.v1\x1a#tidemill/monitor/v1/retention.proto\x1a!tidemill/options/v1/options.proto\"\x80\x01\n\x13SetRetentionRequest\x12\x30\n\x04kind\x18\x01 \x01(\x0e\x32\".tidemill.monitor.v1.RetentionKind\x12\x0c\n\x04\x64\x61ys\x18\x02 \x01(\x05\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"I\n\x14SetRetentionResponse\x12\x31\n\tretention\x18\x01 \x01(\x0b\x32\x1e.tidemill.monitor.v1.Retention\"_\n\x14ListRetentionRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"c\n\x15ListRetentionResponse\x12\x31\n\tretention\x18\x01 \x03(\x0b\x32\x1e.tidemill.monitor.v1.Retention\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xf3\x01\n\x10RetentionService\x12m\n\x0cSetRetention\x12(.tidemill.monitor.v1.SetRetentionRequest\x1a).tidemill.monitor.v1.SetRetentionResponse\"\x08\x88\xb5\x18\x05\x90\xb5\x18\x02\x12p\n\rListRetention\x12).tidemill.monitor.v1.ListRetentionRequest\x1a*.tidemill.monitor.v1.ListRetentionResponse\"\x08\x88\xb5\x18\x04\x90\xb5\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tidemill/monitor/v1/retention_service.proto\x12\x13tidemill.monitor.v1\x1a#tidemill/monitor/v1/retention.proto\x1a!tidemill/options/v1/options.proto\"\x80\x01\n\x13SetRetentionRequest\x12\x30\n\x04kind\x18\x01 \x01(\x0e\x32\".tidemill.monitor.v1.RetentionKind\x12\x0c\n\x04\x64\x61ys\x18\x02 \x01(\x05\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"I\n\x14SetRetentionResponse\x12\x31\n\tretention\x18\x01 \x01(\x0b\x32\x1e.tidemill.monitor.v1.Retention\"_\n\x14ListRetentionRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"c\n\x15ListRetentionResponse\x12\x31\n\tretention\x18\x01 \x03(\x0b\x32\x1e.tidemill.monitor.v1.Retention\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xfb\x01\n\x10RetentionService\x12u\n\x0cSetRetention\x12(.tidemill.monitor.v1.SetRetentionRequest\x1a).tidemill.monitor.v1.SetRetentionResponse\"\x10\x88\xb5\x18\x05\x90\xb5\x18\x02\x9a\xb5\x18\x04kind\x12p\n\rListRetention\x12).tidemill.monitor.v1.ListRetentionRequest\x1a*.tidemill.monitor.v1.ListRetentionResponse\"\x08\x88\xb5\x18\x04\x90\xb5\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidemill.monitor.v1.retenti
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RETENTIONSERVICE'].methods_by_name['SetRetention']._loaded_options = None
-  _globals['_RETENTIONSERVICE'].methods_by_name['SetRetention']._serialized_options = b'\210\265\030\005\220\265\030\002'
+  _globals['_RETENTIONSERVICE'].methods_by_name['SetRetention']._serialized_options = b'\210\265\030\005\220\265\030\002\232\265\030\004kind'
   _globals['_RETENTIONSERVICE'].methods_by_name['ListRetention']._loaded_options = None
   _globals['_RETENTIONSERVICE'].methods_by_name['ListRetention']._serialized_options = b'\210\265\030\004\220\265\030\001'
   _globals['_SETRETENTIONREQUEST']._serialized_start=141
@@ -46,5 +46,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTRETENTIONRESPONSE']._serialized_start=443
   _globals['_LISTRETENTIONRESPONSE']._serialized_end=542
   _globals['_RETENTIONSERVICE']._serialized_start=545
-  _globals['_RETENTIONSERVICE']._serialized_end=788
+  _globals['_RETENTIONSERVICE']._serialized_end=796
 # @@protoc_insertion_point(module_scope)
