@@ -134,15 +134,17 @@ async def test_what_comes_a_little_too_fast_waits_for_its_turn() -> None:
 async def test_a_refused_client_waits_for_its_answer() -> None:
     admission = admission_of(settings(max_requests_per_minute_of_project=RATE_OF_ONE))
     await admission.request(Caller(project="acme"))
-    refused = asyncio.create_task(admission.request(Caller(project="acme")))
-    await asyncio.wait({refused}, timeout=0.2)
-
-    assert not refused.done()
+    begun = asyncio.get_running_loop().time()
     with pytest.raises(TooManyRequests):
-        await refused
+        await admission.request(Caller(project="acme"))
+
+    assert asyncio.get_running_loop().time() - begun >= 0.9 * admission_module.MAX_WAIT_S
 
 
-async def test_a_project_that_waits_with_all_it_sends_leaves_others_places_to_wait_in() -> None:
+async def test_a_project_that_waits_with_all_it_sends_leaves_others_places_to_wait_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(admission_module, "MAX_WAIT_S", 3600)
     admission = admission_of(settings(max_requests_per_minute_of_project=RATE_OF_ONE))
     for project in ("acme", "umbrella"):
         await admission.request(Caller(project=project))
@@ -159,16 +161,15 @@ async def test_a_project_that_waits_with_all_it_sends_leaves_others_places_to_wa
 
 async def test_a_request_that_no_place_was_left_for_costs_the_project_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission_module, "_MAX_WAITING_OF_PROJECT", 0)
-    admission = Admission(Limits(max_rpcs=1, max_public_streams=1, requests_per_minute_of_project=1200))
-    for _ in range(20):
-        await admission.request(Caller(project="acme"))
+    admission = admission_of(settings(max_requests_per_minute_of_project=RATE_OF_ONE))
+    await admission.request(Caller(project="acme"))
     refusals = list[TooManyRequests]()
-    for _ in range(200):
+    for _ in range(20):
         with pytest.raises(TooManyRequests) as refused:
             await admission.request(Caller(project="acme"))
         refusals.append(refused.value)
 
-    assert {each.retry_after_s for each in refusals} == {1.0}
+    assert max(each.retry_after_s for each in refusals) <= 60 / RATE_OF_ONE
 
 
 async def test_an_address_that_sends_bad_credentials_has_no_unknown_one_verified(issuer: TestIssuer) -> None:
