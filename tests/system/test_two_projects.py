@@ -42,7 +42,8 @@ def stranger(platform: Platform) -> Iterator[dict[str, Calls]]:
     """Give the calls of another project, with a credential of each role."""
     other = Platform(platform.folder, platform.addresses, unique_name("stranger"))
     with ExitStack() as open_:
-        yield {role: open_.enter_context(Calls(other.addresses, other.api_key(role)[1])) for role in set(ROLES)}
+        tokens = other.tokens(*set(ROLES))
+        yield {role: open_.enter_context(Calls(other.addresses, token)) for role, token in tokens.items()}
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +98,7 @@ def test_no_answer_shows_anything_of_another_project(
 def friend(platform: Platform) -> Iterator[tuple[Platform, Calls]]:
     """Give a project that others share something with, and its admin's calls."""
     other = Platform(platform.folder, platform.addresses, unique_name("friend"))
-    with Calls(other.addresses, other.api_key("admin")[1]) as calls:
+    with Calls(other.addresses, other.tokens("admin")["admin"]) as calls:
         yield other, calls
 
 
