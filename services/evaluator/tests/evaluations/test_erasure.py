@@ -162,6 +162,7 @@ async def test_results_of_an_end_user_are_removed_also_those_of_which_it_is_not_
     whole: dict[str, object] = {"candidate": CaseAnswer(inference="i2", text="canary")}
     await stores.keep("of-ada", fields={"end_user": "ada", **whole})
     await stores.keep("of-bob", fields={"end_user": "bob", **whole})
+    await stores.keep("corrected-by-ada", fields={"end_user": "bob", "corrected_by": "ada", **whole})
     await stores.keep("of-suite", case_set=SUITE, fields=whole)
     await stores.keep("early", fields=whole)
     await stores.keep("early-suite", case_set=SUITE, fields=whole)
@@ -170,7 +171,7 @@ async def test_results_of_an_end_user_are_removed_also_those_of_which_it_is_not_
     )
     step = documents("case results", stores.database["case_results"], where=results_of_user)
 
-    assert [await step.erase(ADA), await step.erase(ADA)] == [3, 0]
+    assert [await step.erase(ADA), await step.erase(ADA)] == [4, 0]
     assert await stores.cases() == ["of-bob", "of-suite"]
 
 

@@ -5,6 +5,7 @@ from google.protobuf.json_format import MessageToJson
 
 from services.evaluator.tests import builders
 from services.evaluator.tests.builders import BUCKET, DATASETS, example
+from services.evaluator.tests.harness import exchange_cases
 from tidemill_core.errors import InvalidInput, PermissionDenied
 from tidemill_evaluator.gates.domain.gate import Gate, Requirement
 from tidemill_evaluator.suites.domain.cases import CaseSet
@@ -45,6 +46,21 @@ async def test_cases_of_a_shared_dataset_are_read_until_it_is_shared_no_more() -
     grants.apply(grant(NAME, Shared.DATASET, to="acme", seq=2, revoked=True))
     with pytest.raises(CasesNotShared):
         await cases.read("acme", case_set)
+
+
+async def test_a_held_out_case_is_of_who_asked_it_and_of_who_corrected_it() -> None:
+    objects = InMemoryObjects(BUCKET, DATASETS)
+    cases = exchange_cases(objects)
+    (one,) = builders.cases(1)
+    message = example(one)
+    message.asked_by = "bob"
+    line = MessageToJson(message, indent=None, preserving_proto_field_name=True).encode()
+    content = await ExchangeBucket(objects, DATASETS).put("acme", "sft", line, media_type="application/jsonl")
+
+    (read,) = await cases.read("acme", CaseSet(dataset="sft", number=1, size=1, content=content))
+
+    assert (read.end_user, read.corrected_by) == ("bob", "ada")
+    assert [read.is_of(user) for user in ("bob", "ada", "eve")] == [True, True, False]
 
 
 @pytest.mark.parametrize(("version", "name", "number"), [("base@2", "base", 2), ("globex/base@12", "globex/base", 12)])

@@ -1,5 +1,6 @@
 """Whose reactions are learnt from, and taking one back."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -40,6 +41,22 @@ async def test_a_claimed_role_counts_only_where_it_is_trusted() -> None:
         given = await harness.give(correction("The right answer.", end_user="x", rater="reviewer"))
 
         assert given.counts is bool(trusted)
+
+
+async def test_an_example_says_whose_question_it_shows_where_another_person_corrected_it() -> None:
+    harness = FeedbackHarness(trusted=("reviewer",))
+    await harness.curate()
+    harness.inferences.put("i1", end_user="asker")
+    await harness.give(correction("The right answer.", inference="i1", end_user="expert", rater="reviewer"))
+    await harness.correct(2)
+    await harness.correct(3)
+    await harness.work()
+
+    lines = {line["inference"]: line for line in map(json.loads, harness.batch())}
+
+    assert (lines["i1"]["end_user"], lines["i1"]["asked_by"]) == ("expert", "asker")
+    assert lines["i2"]["end_user"] == "u2"
+    assert "asked_by" not in lines["i2"], "so that what users corrected themselves stays the same bytes"
 
 
 async def test_ratings_report_whether_they_count() -> None:

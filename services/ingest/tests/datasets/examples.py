@@ -22,13 +22,21 @@ FEEDBACK = "tidemill-feedback-exchange"
 
 
 def message(  # noqa: PLR0913 - what makes an example
-    question: str, answer: str, *, name: str = "", user: str = "ada", cites: Sequence[tuple[str, int]] = (), at: int = 0
+    question: str,
+    answer: str,
+    *,
+    name: str = "",
+    user: str = "ada",
+    asker: str = "",
+    cites: Sequence[tuple[str, int]] = (),
+    at: int = 0,
 ) -> ExampleMessage:
     """Return the example of a correction; its id derives from `name`, or from question and answer."""
     example = ExampleMessage(
         id=derived_id("example", name or f"{question}\n{answer}"),
         inference=derived_id("inference", question),
         end_user=user,
+        asked_by=asker,
         question=question,
         messages=[Message(role=ROLE_USER, parts=[Part(text=question)])],
         output=Message(role=ROLE_ASSISTANT, parts=[Part(text=answer)]),

@@ -73,6 +73,19 @@ async def test_what_an_end_user_wrote_goes_from_every_version(user: str) -> None
     assert version.draft.train.examples + version.draft.held_out.examples == 21
 
 
+async def test_what_an_end_user_asked_goes_too_where_another_person_corrected_it() -> None:
+    asked = [
+        message(f"Question {number} of the {CANARY}?", f"Answer {number}.", user="expert", asker="u-17")
+        for number in range(6)
+    ]
+    datasets = await made([*numbered(20), *asked])
+
+    assert await datasets.erasing("acme", ErasedSubject(end_user="u-17")) == 6
+    assert await datasets.erasing("acme", ErasedSubject(end_user="u-17")) == 0
+
+    assert canaries(datasets) == 0
+
+
 async def test_erasing_again_finds_nothing() -> None:
     datasets = await made([*numbered(20), *citing(6)])
     await erase_all(datasets)

@@ -82,7 +82,7 @@ class EndEvaluationsOfUser:
                 return True
             except (InvalidInput, PermissionDenied):
                 continue  # it cannot ask them either
-            if any(case.end_user == end_user for case in cases):
+            if any(case.is_of(end_user) for case in cases):
                 return True
         return False
 
@@ -100,8 +100,8 @@ def results_of_user(target: Target) -> Document:
 
     Of those that an earlier version stored it is not known whose they are: they count as anyone's.
     """
-    of_user = {"of_project": target.project, "end_user": target.subject}
-    return {"$or": [of_user, {"project": target.project, "of_project": None}]}
+    roles = [{"of_project": target.project, role: target.subject} for role in ("end_user", "corrected_by")]
+    return {"$or": [*roles, {"project": target.project, "of_project": None}]}
 
 
 def results_of_shared(target: Target) -> Document:

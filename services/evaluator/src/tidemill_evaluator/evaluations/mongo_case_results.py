@@ -24,7 +24,8 @@ class MongoCaseResults:
         with translated():
             for fields in (("project", "evaluation"), ("project", "passages.document"), ("project", "of_project")):
                 await self._collection.create_index([(field, 1) for field in fields])
-            await self._collection.create_index([("of_project", 1), ("end_user", 1)])
+            for role in ("end_user", "corrected_by"):
+                await self._collection.create_index([("of_project", 1), (role, 1)])
 
     async def read(self, project: str, evaluation: str, names: Sequence[CaseName]) -> Mapping[CaseName, PartialResult]:
         """See `CaseResults.read`."""
@@ -49,6 +50,7 @@ class MongoCaseResults:
             "passages": [asdict(passage) for passage in kept.passages],
             "candidate": _answer_document(kept.candidate) if kept.candidate else None,
             "end_user": kept.end_user,
+            "corrected_by": kept.corrected_by,
             "of_project": kept.owner or project,
             "epoch": epoch,
         }
@@ -83,5 +85,6 @@ def _kept(document: Document) -> PartialResult:
         passages=tuple(Passage(**passage) for passage in document["passages"]),
         candidate=CaseAnswer(**candidate) if candidate else None,
         end_user=document.get("end_user", ""),
+        corrected_by=document.get("corrected_by", ""),
         owner="" if document.get("of_project") in {None, document["project"]} else document["of_project"],
     )

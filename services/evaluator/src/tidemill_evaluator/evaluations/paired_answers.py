@@ -104,8 +104,7 @@ class PairedAnswers:
             replace(answer, scores=scores_of(case.reference, answer, rouge_l=score))
             for answer, score in zip((kept.baseline, candidate), rouge_l, strict=True)
         )
-        # The passages are not needed any more.
-        whole = PartialResult(baseline=baseline, candidate=candidate, end_user=case.end_user, owner=case.owner)
+        whole = _of_case(case, baseline=baseline, candidate=candidate)  # the passages are not needed any more
         await self.results.keep(evaluation.project, evaluation.id, name, whole, epoch=evaluation.epoch)
         return CaseResult(case_set=case_set, case=case.id, baseline=baseline, candidate=candidate)
 
@@ -113,11 +112,11 @@ class PairedAnswers:
         evaluation, variant = asking.evaluation, asking.evaluation.comparing.baseline
         answer = await self._answer(asking, asking.question(name, case, side="baseline", variant=variant))
         if isinstance(answer, CaseAnswer):
-            return PartialResult(baseline=answer, end_user=case.end_user, owner=case.owner)
+            return _of_case(case, baseline=answer)
         if not variant:
             evaluation.refuse_other(answer.configuration)
         side, passages = _side(answer, model=evaluation.baseline), tuple(answer.passages)
-        return PartialResult(baseline=side, passages=passages, end_user=case.end_user, owner=case.owner)
+        return replace(_of_case(case, baseline=side), passages=passages)
 
     async def _candidate(self, asking: Asking, name: CaseName, case: Case, kept: PartialResult) -> CaseAnswer:
         """Get the candidate's answer on the baseline's passages; without them the candidate retrieves its own."""
@@ -161,6 +160,17 @@ class PairedAnswers:
                 await asyncio.sleep(max(waited, self.patience.pause_s * 2 ** (attempts - 1)))
             except TidemillError as error:
                 return CaseAnswer(failure=error.reason)
+
+
+def _of_case(case: Case, *, baseline: CaseAnswer, candidate: CaseAnswer | None = None) -> PartialResult:
+    """Return what is stored of a case, with whose it is."""
+    return PartialResult(
+        baseline=baseline,
+        candidate=candidate,
+        end_user=case.end_user,
+        corrected_by=case.corrected_by,
+        owner=case.owner,
+    )
 
 
 def _refuse_shared(error: TidemillError) -> None:

@@ -137,6 +137,8 @@ class PartialResult:
     candidate: CaseAnswer | None = None
     end_user: str = ""
     """Who asked the case; "" of a suite's."""
+    corrected_by: str = ""
+    """Who wrote its reference, where that is another end user."""
     owner: str = ""
     """The project that this is an end user of, where it is not the evaluation's."""
 

@@ -109,7 +109,8 @@ def _case(line: bytes, case_set: CaseSet, *, owner: str) -> Case:
         question=example.question,
         reference=_text(example.output),
         context=context,
-        end_user=example.end_user,
+        end_user=example.asked_by or example.end_user,
+        corrected_by=example.end_user if example.asked_by else "",
         owner=owner,
     )
 

@@ -104,6 +104,7 @@ def _example(ref: CurationRef, kind: ExampleKind, feedback: Feedback, prompt: Pr
         inference=feedback.inference,
         feedback=feedback.id,
         end_user=feedback.end_user,
+        asked_by=feedback.asked_by if feedback.asked_by != feedback.end_user else "",
         prompt=prompt,
         output=feedback.current.text,
         observe_time=feedback.current.observe_time,

@@ -1,4 +1,4 @@
-"""Erase the examples that show a document, or that an end user has written, in every version of every dataset."""
+"""Erase examples that show a document, or that an end user asked or wrote, in every version of every dataset."""
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass

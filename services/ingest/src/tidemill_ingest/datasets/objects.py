@@ -171,7 +171,7 @@ def _is_of(line: bytes, subject: ErasedSubject) -> bool:
         return False
     example = json.loads(line)
     if subject.end_user:
-        return bool(example.get("end_user") == subject.end_user)
+        return subject.end_user in {example.get("end_user"), example.get("asked_by")}
     return any(passage.get("document") == subject.document for passage in example.get("passages", ()))
 
 

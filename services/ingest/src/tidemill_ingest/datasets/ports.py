@@ -34,7 +34,7 @@ class LeftOfPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErasedSubject:
-    """Whose examples are erased: those that show a document, or that an end user has written."""
+    """Whose examples are erased: those that show a document, or that an end user has asked or written."""
 
     document: str = ""
     end_user: str = ""

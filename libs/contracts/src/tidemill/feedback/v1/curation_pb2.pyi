@@ -285,6 +285,7 @@ class Example(_message.Message):
     PRINCIPALS_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
+    ASKED_BY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of the project, the curation and the inference."""
     inference: _builtins.str
@@ -297,6 +298,8 @@ class Example(_message.Message):
     """Output only. The user's question, as asked."""
     kind: Global___ExampleKind.ValueType
     """Output only. What the example teaches; unspecified means a demonstration."""
+    asked_by: _builtins.str
+    """Output only. The pseudonym of who asked the question, where that is not the author of the correction."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:
         """Output only. The prompt as the model saw it: system and user message, with passages."""
@@ -346,10 +349,11 @@ class Example(_message.Message):
         principals: _abc.Iterable[_builtins.str] | None = ...,
         kind: Global___ExampleKind.ValueType = ...,
         rejected: _content_pb2.Message | None = ...,
+        asked_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["observe_time", b"observe_time", "output", b"output", "rejected", b"rejected", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["earlier", b"earlier", "end_user", b"end_user", "feedback", b"feedback", "id", b"id", "inference", b"inference", "kind", b"kind", "messages", b"messages", "observe_time", b"observe_time", "output", b"output", "passages", b"passages", "principals", b"principals", "question", b"question", "rejected", b"rejected", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_by", b"asked_by", "earlier", b"earlier", "end_user", b"end_user", "feedback", b"feedback", "id", b"id", "inference", b"inference", "kind", b"kind", "messages", b"messages", "observe_time", b"observe_time", "output", b"output", "passages", b"passages", "principals", b"principals", "question", b"question", "rejected", b"rejected", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,8 +61,14 @@ class Case:
     context: Context = field(default_factory=Context)
     end_user: str = ""
     """Who asked it, of a held-out case: erased with that person."""
+    corrected_by: str = ""
+    """Who wrote its reference, where that is another end user: erased with that person as well."""
     owner: str = ""
-    """The project that shares its dataset, whose end user that is; "" for the own one."""
+    """The project that shares its dataset, whose end users they are; "" for the own one."""
+
+    def is_of(self, end_user: str) -> bool:
+        """Return whether this end user has asked it or wrote its reference."""
+        return end_user in {self.end_user, self.corrected_by}
 
     @property
     def asked(self) -> str:

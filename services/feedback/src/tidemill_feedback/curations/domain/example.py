@@ -63,4 +63,6 @@ class Example:
     prompt: Prompt
     output: str
     observe_time: datetime
+    asked_by: str = ""
+    """Who asked the question, where that is not the author of the correction."""
     kind: ExampleKind = ExampleKind.DEMONSTRATION
