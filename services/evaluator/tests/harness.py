@@ -141,6 +141,7 @@ class Evaluator:
             ),
             ask=PairedAnswers(
                 inference=self.inference,
+                evaluations=self.evaluations,
                 results=results,
                 scores=WordScores(),
                 patience=Patience(attempts=3, pause_s=0.0),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tidemill_core.application import SystemClock
 from tidemill_evaluator.evaluations.erasure import (
+    EndEvaluationsOfShared,
     EndEvaluationsOfUser,
     EraseEvaluations,
     results_of_shared,
@@ -36,11 +37,13 @@ def erasures(backend: Backend, settings: EvaluatorSettings, parts: Erased) -> St
     evaluations = EraseEvaluations(
         evaluations=parts.evaluations, collection=collection, leases=parts.leases, clock=clock
     )
-    of_user = EndEvaluationsOfUser(evaluations=parts.evaluations, cases=parts.cases, clock=clock)
+    of_user = EndEvaluationsOfUser(evaluations=parts.evaluations, collection=collection, cases=parts.cases, clock=clock)
+    of_shared = EndEvaluationsOfShared(evaluations=parts.evaluations, collection=collection, clock=clock)
     return {
         Scope.PROJECT: [
             documents("gates", database["gates"]),
             Step(kind="evaluations", erase=evaluations, covers=("evaluations",)),
+            Step(kind="evaluations on shared datasets that were ended", erase=of_shared),
             documents("case results", results),
             documents("case results of shared datasets", results, where=results_of_shared),
             documents("suites", database["suites"]),

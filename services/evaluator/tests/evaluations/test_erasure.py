@@ -5,24 +5,27 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from google.protobuf.json_format import MessageToJson
 
 from services.evaluator.tests.builders import ADA as ADA_CALLS
-from services.evaluator.tests.builders import passage, request
+from services.evaluator.tests.builders import BUCKET, DATASETS, cases, example, passage, request
 from services.evaluator.tests.evaluations.test_events import comparison, running
 from services.evaluator.tests.harness import Evaluator
 from tidemill_core.aggregate import ObjectRef
+from tidemill_core.resources import owner_of
 from tidemill_evaluator.errors import EvaluationNotFound
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation, State
 from tidemill_evaluator.evaluations.domain.pace import Pace
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer
 from tidemill_evaluator.evaluations.erasure import (
+    EndEvaluationsOfShared,
     EndEvaluationsOfUser,
     EraseEvaluations,
     results_of_shared,
     results_of_user,
     results_with_document,
 )
-from tidemill_evaluator.evaluations.mongo import EVALUATIONS
+from tidemill_evaluator.evaluations.mongo import EVALUATIONS, unfinished_evaluations
 from tidemill_evaluator.evaluations.mongo_case_results import MongoCaseResults
 from tidemill_evaluator.evaluations.paired_answers import Asking
 from tidemill_evaluator.evaluations.ports import CaseName, PartialResult
@@ -30,13 +33,16 @@ from tidemill_evaluator.evaluations.retention import ForgetResults
 from tidemill_evaluator.evaluations.turns import Turns
 from tidemill_evaluator.gates.domain.gate import Requirement
 from tidemill_evaluator.suites.domain.cases import CaseSet
+from tidemill_evaluator.suites.exchange import ExchangeCases
 from tidemill_kit.erasure.documents import documents
 from tidemill_kit.erasure.steps import NotYet, Scope, Target
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database, connect
+from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_kit.workers.leases import Leases
 from tidemill_local import Addresses
 from tidemill_testkit.clocks import NOON, FixedClock
+from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stack import unique_name
 
 pytestmark = pytest.mark.server
@@ -103,6 +109,7 @@ async def stores(stack: Addresses) -> AsyncIterator[Stores]:
     stores = Stores(client[name])
     await stores.results.ensure_indexes()
     await stores.evaluations.ensure_indexes()
+    await unfinished_evaluations(client[name]["evaluations"]).ensure_indexes()
     yield stores
     await client.drop_database(name)
     client.close()
@@ -141,10 +148,11 @@ async def test_an_evaluation_that_asks_what_an_erased_user_asked_ends_and_others
         size=3,
         content=ObjectRef(bucket="datasets", key="acme/sft/gone", size=1, sha256="0" * 64),
     )
-    for origin, cases in (("ada", asked_by_ada), ("suite", suite), ("gone", gone), ("queued", None)):
-        await stores.add(origin, cases=cases)
+    for origin, case_set in (("ada", asked_by_ada), ("suite", suite), ("gone", gone), ("queued", None)):
+        await stores.add(origin, cases=case_set)
     end = EndEvaluationsOfUser(
         evaluations=stores.evaluations,
+        collection=stores.database["evaluations"],
         cases=evaluator.cases,
         clock=stores.clock,
     )
@@ -156,6 +164,37 @@ async def test_an_evaluation_that_asks_what_an_erased_user_asked_ends_and_others
     assert document is not None
     failed = await stores.evaluations.get("acme", document["id"])
     assert (failed.state, failed.reason) == (State.FAILED, "DATA_ERASED")
+
+
+async def test_evaluations_of_other_projects_on_a_shared_dataset_end_with_its_users_and_its_project(
+    stores: Stores,
+) -> None:
+    objects = InMemoryObjects(BUCKET, DATASETS)
+    shared = ExchangeCases(
+        ExchangeBucket(objects, BUCKET),
+        of_datasets={DATASETS: ExchangeBucket(objects, DATASETS)},
+        shared=lambda project, name: (owner_of(name, project), name),
+    )
+    line = MessageToJson(example(cases(1)[0]), indent=None, preserving_proto_field_name=True).encode()
+    for origin, owner in (("theirs", "globex"), ("others", "globe")):
+        content = await ExchangeBucket(objects, DATASETS).put(owner, "sft", line, media_type="application/jsonl")
+        case_set = CaseSet(dataset=f"{owner}/sft", number=1, size=1, content=content)
+        await stores.add(origin, cases=case_set)
+        await stores.add(f"{origin} again", cases=case_set)
+    collection = stores.database["evaluations"]
+    of_user = EndEvaluationsOfUser(
+        evaluations=stores.evaluations, collection=collection, cases=shared, clock=stores.clock
+    )
+    of_project = EndEvaluationsOfShared(evaluations=stores.evaluations, collection=collection, clock=stores.clock)
+    running = dict.fromkeys(["theirs", "theirs again", "others", "others again"], "running")
+
+    assert await of_user(replace(ADA, project="acme")) == 0, "the project's own user of the same name asked nothing"
+    assert await of_user(replace(BOB, project="globex")) == 0
+    assert await stores.states() == running
+    assert [await of_user(replace(ADA, project="globex")) for _ in range(2)] == [2, 0]
+    assert await stores.states() == running | {"theirs": "failed", "theirs again": "failed"}
+    assert [await of_project(replace(PROJECT, project="globe")) for _ in range(2)] == [2, 0]
+    assert await stores.states() == dict.fromkeys(running, "failed")
 
 
 async def test_results_of_an_end_user_are_removed_also_those_of_which_it_is_not_known(stores: Stores) -> None:
@@ -251,8 +290,8 @@ async def test_a_case_of_another_projects_user_is_asked_without_naming_them() ->
 async def test_a_case_is_asked_as_its_user_and_the_result_says_whose_it_is() -> None:
     evaluator = Evaluator()
     case_set = await evaluator.with_held_out()
-    cases = await evaluator.cases.read("acme", case_set)
-    assert {each.end_user for each in cases} == {"ada"}
+    read = await evaluator.cases.read("acme", case_set)
+    assert {each.end_user for each in read} == {"ada"}
     await evaluator.with_suite()
     await evaluator.with_gate(
         Requirement(dataset="sft", metric="rouge_l"), Requirement(suite="truth", metric="rouge_l")

@@ -183,6 +183,26 @@ async def test_a_cancelled_evaluation_stops_at_the_next_case_and_stays_cancelled
     assert [type(event) for event in evaluator.evaluations.published] == [EvaluationHasStarted, EvaluationHasFailed]
 
 
+async def test_nothing_is_stored_of_a_case_whose_evaluation_was_ended_while_it_was_answered() -> None:
+    evaluator = await ready(max_concurrent=1)
+    (evaluation,) = await evaluator.all()
+    before: list[CaseName] = []
+
+    async def withdraw(_: Question) -> None:
+        if len(evaluator.inference.asked) == 3:
+            now = evaluator.clock.now()
+            await evaluator.evaluations.update("acme", evaluation.id, lambda e: e.withdraw(now), request=request())
+            before.extend(name for _, _, name in evaluator.results.stored)
+
+    evaluator.inference.before = withdraw
+    assert await evaluator.run(name_of(evaluation))
+
+    assert len(before) == 3
+    assert [name for _, _, name in evaluator.results.stored] == before
+    failed = await evaluator.evaluations.get("acme", evaluation.id)
+    assert (failed.state, failed.reason) == (State.FAILED, "DATA_ERASED")
+
+
 async def test_no_more_cases_than_the_limit_are_asked_at_the_same_time() -> None:
     evaluator = await ready(max_concurrent=2)
     asking, maximum = 0, 0

@@ -1,18 +1,20 @@
-"""Erases evaluations: all of a project, and those that ask the questions of an end user."""
+"""Erases evaluations of a project, and ends those that ask what is erased, also those of other projects."""
 
+import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from tidemill_core.application import Clock, Request
 from tidemill_core.errors import InvalidInput, NotFound, PermissionDenied
-from tidemill_core.resources import list_all
+from tidemill_core.resources import list_all, owner_of
 from tidemill_evaluator.errors import EvaluationFinished, EvaluationNotFound
 from tidemill_evaluator.evaluations.domain.evaluation import UNFINISHED, Evaluation
 from tidemill_evaluator.evaluations.ports import Evaluations
 from tidemill_evaluator.suites.ports import Cases
 from tidemill_kit.erasure.documents import erase_documents, ids_of
 from tidemill_kit.erasure.steps import NotYet, Target
-from tidemill_kit.store.mongo import Collection, Document
+from tidemill_kit.store.mongo import Collection, Document, translated
 from tidemill_kit.workers.leases import Leases
 
 
@@ -49,32 +51,27 @@ class EraseEvaluations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndEvaluationsOfUser:
-    """Fails the evaluations under way that ask an end user's questions: what they read of them is in memory."""
+    """Fails the evaluations under way that ask an end user's questions: what they read of them is in memory.
+
+    They store nothing of a case any more. Those of other projects ask them too, where a dataset is shared.
+    """
 
     evaluations: Evaluations
+    collection: Collection
     cases: Cases
     clock: Clock
 
     async def __call__(self, target: Target) -> int:
         """Return how many were failed."""
-        ended = 0
-        for evaluation in await _unfinished(self.evaluations, target.project):
-            if await self._asks(evaluation, target.subject):
-                with suppress(EvaluationNotFound, EvaluationFinished):
-                    await self._end(evaluation)
-                    ended += 1
-        return ended
+        found = await _unfinished(self.evaluations, target.project)
+        found += await _of_shared(self.evaluations, self.collection, target.project)
+        asking = [each for each in found if await self._asks(each, target)]
+        return await _end_all(self.evaluations, asking, clock=self.clock)
 
-    async def _end(self, evaluation: Evaluation) -> None:
-        now = self.clock.now()
-        await self.evaluations.update(
-            evaluation.project, evaluation.id, lambda e: e.withdraw(now), request=Request.internal()
-        )
-
-    async def _asks(self, evaluation: Evaluation, end_user: str) -> bool:
+    async def _asks(self, evaluation: Evaluation, target: Target) -> bool:
         """Return whether its held-out cases have one of the user's, or are gone by now."""
         for case_set in evaluation.case_sets:
-            if not case_set.dataset:
+            if not case_set.dataset or owner_of(case_set.dataset, evaluation.project) != target.project:
                 continue
             try:
                 cases = await self.cases.read(evaluation.project, case_set)
@@ -82,9 +79,45 @@ class EndEvaluationsOfUser:
                 return True
             except (InvalidInput, PermissionDenied):
                 continue  # it cannot ask them either
-            if any(case.is_of(end_user) for case in cases):
+            if any(case.is_of(target.subject) for case in cases):
                 return True
         return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndEvaluationsOfShared:
+    """Fails the evaluations under way of other projects that ask the cases of a project's shared datasets."""
+
+    evaluations: Evaluations
+    collection: Collection
+    clock: Clock
+
+    async def __call__(self, target: Target) -> int:
+        """Return how many were failed."""
+        found = await _of_shared(self.evaluations, self.collection, target.project)
+        return await _end_all(self.evaluations, found, clock=self.clock)
+
+
+async def _end_all(evaluations: Evaluations, found: Sequence[Evaluation], *, clock: Clock) -> int:
+    """Fail these evaluations; return how many were not finished yet."""
+    ended, now = 0, clock.now()
+    for each in found:
+        with suppress(EvaluationNotFound, EvaluationFinished):
+            await evaluations.update(each.project, each.id, lambda e: e.withdraw(now), request=Request.internal())
+            ended += 1
+    return ended
+
+
+async def _of_shared(evaluations: Evaluations, collection: Collection, project: str) -> list[Evaluation]:
+    """Return the evaluations of other projects that are not finished and ask cases of this project's datasets."""
+    asking = {
+        "state.state": {"$in": sorted(each.value for each in UNFINISHED)},
+        "state.case_sets.dataset": {"$regex": f"^{re.escape(project)}/"},
+    }
+    with translated():
+        found = await collection.find(asking, {"project": True, "id": True}).to_list(None)
+    read = [await evaluations.get_many(each["project"], [each["id"]]) for each in found]
+    return [evaluation for some in read for evaluation in some.values()]
 
 
 async def _unfinished(evaluations: Evaluations, project: str) -> list[Evaluation]:

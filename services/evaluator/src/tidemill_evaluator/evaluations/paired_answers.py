@@ -12,6 +12,7 @@ from tidemill_evaluator.evaluations.ports import (
     Answer,
     CaseName,
     CaseResults,
+    Evaluations,
     Inference,
     PartialResult,
     Question,
@@ -71,6 +72,7 @@ class PairedAnswers:
     """
 
     inference: Inference
+    evaluations: Evaluations
     results: CaseResults
     scores: Scores
     patience: Patience
@@ -81,12 +83,12 @@ class PairedAnswers:
         Raises:
             NoVerdict: it came from another configuration than the one compared with.
             DependencyUnavailable: inference, or what it needs for every model, is unavailable or overloaded.
-            EvaluationLost: a later epoch has the evaluation.
+            EvaluationLost: a later epoch has the evaluation, or it was ended.
 
         """
-        name, evaluation = CaseName(case_set, case.id), asking.evaluation
+        name = CaseName(case_set, case.id)
         kept = await self._baseline(asking, name, case)
-        await self.results.keep(evaluation.project, evaluation.id, name, kept, epoch=evaluation.epoch)
+        await self._keep(asking, name, kept)
         return kept
 
     async def candidate(self, asking: Asking, case_set: str, case: Case, kept: PartialResult) -> CaseResult:
@@ -96,7 +98,7 @@ class PairedAnswers:
             DependencyUnavailable, EvaluationLost: as `baseline`.
 
         """
-        name, evaluation = CaseName(case_set, case.id), asking.evaluation
+        name = CaseName(case_set, case.id)
         candidate = await self._candidate(asking, name, case, kept)
         texts = [kept.baseline.text, candidate.text]
         rouge_l = await self.scores.rouge_l(case.reference, texts)
@@ -105,8 +107,15 @@ class PairedAnswers:
             for answer, score in zip((kept.baseline, candidate), rouge_l, strict=True)
         )
         whole = _of_case(case, baseline=baseline, candidate=candidate)  # the passages are not needed any more
-        await self.results.keep(evaluation.project, evaluation.id, name, whole, epoch=evaluation.epoch)
+        await self._keep(asking, name, whole)
         return CaseResult(case_set=case_set, case=case.id, baseline=baseline, candidate=candidate)
+
+    async def _keep(self, asking: Asking, name: CaseName, kept: PartialResult) -> None:
+        """Store what is known of a case, unless the evaluation was ended meanwhile: its cases may be erased."""
+        evaluation = asking.evaluation
+        now = await self.evaluations.get(evaluation.project, evaluation.id)
+        now.refuse_unless_claimed(evaluation.epoch)
+        await self.results.keep(evaluation.project, evaluation.id, name, kept, epoch=evaluation.epoch)
 
     async def _baseline(self, asking: Asking, name: CaseName, case: Case) -> PartialResult:
         evaluation, variant = asking.evaluation, asking.evaluation.comparing.baseline

@@ -156,7 +156,11 @@ def _run_evaluation(
             suites=others.suites, models=adapters.models, datasets=adapters.datasets, limits=settings.limits
         ),
         ask=PairedAnswers(
-            inference=adapters.inference, results=adapters.results, scores=RougeScores(), patience=patience
+            inference=adapters.inference,
+            evaluations=adapters.evaluations,
+            results=adapters.results,
+            scores=RougeScores(),
+            patience=patience,
         ),
         compute_verdict=ComputeVerdict(intervals=BettingIntervals(), evidence=settings.evidence),
         triggers=triggers,

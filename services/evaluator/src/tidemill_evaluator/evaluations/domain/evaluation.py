@@ -182,7 +182,7 @@ class Evaluation(Aggregate):
         epoch: int,
     ) -> None:
         """Pin baseline and cases."""
-        self._refuse_unless_claimed(epoch)
+        self.refuse_unless_claimed(epoch)
         if self.state is State.RUNNING:
             return
         self.state, self.message = State.RUNNING, ""
@@ -192,20 +192,20 @@ class Evaluation(Aggregate):
 
     def progress(self, answered: int, *, remaining_s: float | None, epoch: int) -> None:
         """Record progress; it never decreases."""
-        self._refuse_unless_claimed(epoch)
+        self.refuse_unless_claimed(epoch)
         self.message = ""
         self.answered, self.remaining_s = max(self.answered, answered), remaining_s
 
     def wait(self, message: str, *, epoch: int) -> None:
         """Record what it waits for."""
-        self._refuse_unless_claimed(epoch)
+        self.refuse_unless_claimed(epoch)
         self.message, self.remaining_s = message, None
 
     def complete(
         self, comparisons: Sequence[Comparison], *, latencies: Latencies | None = None, now: datetime, epoch: int
     ) -> None:
         """Record the verdict."""
-        self._refuse_unless_claimed(epoch)
+        self.refuse_unless_claimed(epoch)
         self.latencies = latencies
         self.comparisons, self.verdict = tuple(comparisons), verdict_of(comparisons)
         self._finish(State.COMPLETED, now, EvaluationHasCompleted(occurred_at=now))
@@ -214,7 +214,7 @@ class Evaluation(Aggregate):
 
     def fail(self, *, reason: str, message: str, now: datetime, epoch: int) -> None:
         """Fail without a verdict."""
-        self._refuse_unless_claimed(epoch)
+        self.refuse_unless_claimed(epoch)
         self._finish(State.FAILED, now, EvaluationHasFailed(occurred_at=now))
         self.reason, self.message = reason, message
 
@@ -255,10 +255,16 @@ class Evaluation(Aggregate):
             message = f"the live configuration of {self.comparing.deployment} changed since the evaluation started"
             raise NoVerdict(BASELINE_CHANGED, message)
 
+    def refuse_unless_claimed(self, epoch: int) -> None:
+        """Check that the worker with this epoch may write.
+
+        Raises:
+            EvaluationLost: a later one has it, or it has ended.
+
+        """
+        if epoch != self.epoch or self.state not in UNFINISHED or self.deleted:
+            raise EvaluationLost(self.id)
+
     def _finish(self, state: State, now: datetime, event: Event) -> None:
         self.state, self.finish_time, self.remaining_s, self.message = state, now, None, ""
         self.pending.append(event)
-
-    def _refuse_unless_claimed(self, epoch: int) -> None:
-        if epoch != self.epoch or self.state not in UNFINISHED or self.deleted:
-            raise EvaluationLost(self.id)
