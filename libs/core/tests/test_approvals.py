@@ -8,13 +8,17 @@ import pytest
 from tidemill_core.application import Caller
 from tidemill_core.approvals import (
     MAX_APPROVALS,
+    MAX_RATIONALE,
     Approval,
     ApprovalPolicy,
+    ApprovalPolicyLowered,
     ApproverNotAllowed,
+    approval_of,
     counted,
     subject_of,
     with_approval,
 )
+from tidemill_core.errors import InvalidInput
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ADA = Caller(project="acme", subject="user:ada", roles=frozenset({"operator"}), credential="jti-1")
@@ -77,3 +81,35 @@ def test_an_approval_is_kept_once_and_no_more_than_any_policy_asks_for() -> None
 
     assert [each.approver for each in kept] == [f"user:{number}" for number in range(MAX_APPROVALS)]
     assert [each.field for each in ApprovalPolicy(count=11, role="A B").violations("p")] == ["p.role", "p.count"]
+
+
+@pytest.mark.parametrize(
+    ("to", "lowered"),
+    [
+        (ApprovalPolicy(count=2), False),
+        (ApprovalPolicy(count=3), False),
+        (ApprovalPolicy(count=1), True),
+        (ApprovalPolicy(), True),
+        (ApprovalPolicy(count=3, role="viewer"), True),
+    ],
+)
+def test_only_an_admin_lowers_a_policy(to: ApprovalPolicy, lowered: bool) -> None:  # noqa: FBT001
+    policy = ApprovalPolicy(count=2)
+    policy.check_change(replace(ADA, roles=frozenset({"admin"})), to)
+    if not lowered:
+        policy.check_change(ADA, to)
+        return
+    with pytest.raises(ApprovalPolicyLowered, match="only an admin"):
+        policy.check_change(ADA, to)
+
+
+def test_a_policy_without_approvals_is_anyones_to_change_within_bounds() -> None:
+    ApprovalPolicy().check_change(ADA, ApprovalPolicy(count=1, role="reviewer"))
+    with pytest.raises(InvalidInput, match=r"approval\.count: is 11"):
+        ApprovalPolicy().check_change(ADA, ApprovalPolicy(count=MAX_APPROVALS + 1))
+
+
+def test_an_approval_has_a_short_reason() -> None:
+    assert approval_of(ADA, rationale="fine", now=NOON) == replace(given("user:ada"), rationale="fine")
+    with pytest.raises(InvalidInput, match="rationale"):
+        approval_of(ADA, rationale="x" * (MAX_RATIONALE + 1), now=NOON)

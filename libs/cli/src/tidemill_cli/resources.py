@@ -1,10 +1,13 @@
 """models, prompts, deployments and inferences: list, show and import."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Group
 from rich.markup import escape
+from rich.table import Table
 
 from tidemill.inference.v1.deployment_service_pb2 import GetDeploymentRequest, ListDeploymentsRequest
 from tidemill.inference.v1.inference_pb2 import InferenceState
@@ -17,9 +20,10 @@ from tidemill.trainer.v1.model_registry_service_pb2 import (
     ListModelVersionsRequest,
 )
 from tidemill_cli.options import Commands
-from tidemill_cli.output import call, card, chosen_project, plain, progress, run, show, word, writing
+from tidemill_cli.output import call, card, chosen_project, plain, progress, run, show, table, word, writing
 from tidemill_cli.pages import lists
 from tidemill_client.connection import Connection
+from tidemill_client.declared import Prompts
 from tidemill_client.model_cards import ModelCards, origin_of
 from tidemill_client.model_import import folder_source, import_model
 
@@ -139,7 +143,41 @@ def show_prompt(name: NameArgument) -> None:
     """Show a prompt with all its versions."""
     prompt = plain(call(lambda c: c.prompts.GetPrompt(GetPromptRequest(id=name))).prompt)
     newest = {"prompt": f"{prompt['id']}@{prompt['latest_version']}", **prompt["content"]}
-    show(prompt, card(newest))
+    show(prompt, Group(card(newest), "", _approvals(prompt["id"], prompt["versions"])))
+
+
+@prompts.command("approve")
+def approve_prompt(
+    version: Annotated[str, typer.Argument(help="The version: name@number, for example answer@2.")],
+    *,
+    rationale: Annotated[str, typer.Option("--rationale", "-m", help="Reason, recorded with the approval.")] = "",
+) -> None:
+    """Approve a version of a prompt that another person made."""
+    name, number = _numbered(version)
+    prompt = plain(call(lambda c: Prompts(c).approve(name, version=number, rationale=rationale)))
+    show(prompt, _approvals(name, prompt["versions"][number - 1 : number]))
+
+
+def _numbered(version: str) -> tuple[str, int]:
+    name, _, number = version.partition("@")
+    if not number.isascii() or not number.isdecimal():
+        message = f"{version!r} is not name@number: approvals are of one version"
+        raise typer.BadParameter(message)
+    return name, int(number)
+
+
+def _approvals(name: str, versions: Sequence[Mapping[str, Any]]) -> Table:
+    """Return who made and who approved these versions, and how many approvals they lack."""
+    rows = [
+        (
+            f"{name}@{each['number']}",
+            each["creator"] or "-",
+            ", ".join(given["approver"] for given in each["approvals"]) or "-",
+            each["missing_approvals"] or "-",
+        )
+        for each in versions
+    ]
+    return table(("version", "made by", "approved by", "approvals missing"), rows)
 
 
 @lists(

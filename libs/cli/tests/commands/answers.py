@@ -12,9 +12,11 @@ from tidemill.feedback.v1 import feedback_service_pb2 as fb_rpc
 from tidemill.feedback.v1.curation_pb2 import Curation, CurationProgress
 from tidemill.inference.v1 import deployment_service_pb2 as dep_rpc
 from tidemill.inference.v1 import inference_service_pb2 as inf_rpc
+from tidemill.inference.v1 import prompt_service_pb2 as pr_rpc
 from tidemill.inference.v1 import secret_service_pb2 as se_rpc
 from tidemill.inference.v1.deployment_pb2 import Deployment
 from tidemill.inference.v1.inference_pb2 import Inference, Variant
+from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent, PromptVersion
 from tidemill.inference.v1.rollout_pb2 import (
     ROLLOUT_STATE_CANARY,
     ROLLOUT_STATE_PROMOTED,
@@ -36,6 +38,15 @@ from tidemill.trainer.v1 import training_service_pb2 as tr_rpc
 from tidemill.trainer.v1.model_pb2 import ModelSource, ModelVersion, TrainedSource
 
 OWNED = {"tidemill.dev/loop": "helpdesk"}
+
+
+def prompt(name: str, *, approved: int = 0) -> Prompt:
+    found = Prompt(id=name, latest_version=2, content=PromptContent(user="{{ question }}"))
+    found.versions.extend(PromptVersion(number=each, creator="user:mia", missing_approvals=1) for each in (1, 2))
+    if approved:
+        found.versions[approved - 1].missing_approvals = 0
+        found.versions[approved - 1].approvals.add(approver="user:ada")
+    return found
 
 
 def dataset_version() -> DatasetVersion:
@@ -209,6 +220,10 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     "inference.v1.deployment_service:ApproveRollout": lambda _: dep_rpc.ApproveRolloutResponse(deployment=deployment()),
     "inference.v1.deployment_service:RollBackRollout": lambda _: dep_rpc.RollBackRolloutResponse(
         deployment=deployment()
+    ),
+    "inference.v1.prompt_service:GetPrompt": lambda r: pr_rpc.GetPromptResponse(prompt=prompt(r.id)),
+    "inference.v1.prompt_service:ApprovePromptVersion": lambda r: pr_rpc.ApprovePromptVersionResponse(
+        prompt=prompt(r.id, approved=r.version)
     ),
     "inference.v1.secret_service:SetSecret": lambda r: se_rpc.SetSecretResponse(secret=r.secret),
     "inference.v1.secret_service:ListSecrets": lambda _: se_rpc.ListSecretsResponse(secrets=[SECRET]),

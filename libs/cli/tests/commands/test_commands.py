@@ -47,6 +47,8 @@ from tidemill_core.errors import InvalidInput, PreconditionFailed
         ("rollouts approve helpdesk", ["canary"]),
         ("rollouts promote helpdesk -m better", ["helpdesk_lora@1 is live"]),
         ("rollouts roll-back helpdesk", ["canary"]),
+        ("prompts show answer", ["{{ question }}", "answer@1", "answer@2", "user:mia"]),
+        ("prompts approve answer@2 -m fine", ["answer@2", "user:mia", "user:ada"]),
         ("loop list", ["helpdesk", "5"]),
         ("models show helpdesk_lora@1", ["run run-2", "helpdesk_sft@2", "small@1"]),
         ("models versions helpdesk_lora", ["small@1 trained on helpdesk_sft@2, run run-2"]),
@@ -310,3 +312,10 @@ def test_a_part_that_no_version_has_is_refused_by_the_words_that_there_are(termi
 
     assert refused.code == 2
     assert "'train', 'held_out'" in refused.text
+
+
+async def test_an_approval_is_of_one_version(terminal: Terminal) -> None:
+    for name in ("answer", "answer@live", "answer@"):
+        refused = await asyncio.to_thread(terminal, "prompts", "approve", name)
+        assert refused.code == 2
+        assert "name@number" in refused.text

@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import pytest
+from google.protobuf.json_format import MessageToDict
 
 from tidemill_cli.loop import LoopErrors, read_loop
+from tidemill_cli.loop.resources import desired_resources
 
 RIGHT = """\
 apiVersion: tidemill.dev/v1
@@ -145,3 +147,14 @@ def test_what_another_project_shares_is_named_with_its_project_and_not_declared(
 )
 def test_what_cannot_be_shared_is_not_named_so(folder: Path, right: str, wrong: str) -> None:
     assert problems_of(folder, RIGHT.replace(right, wrong))
+
+
+def test_the_file_owns_the_approval_policy_of_a_prompt(folder: Path) -> None:
+    text = RIGHT.replace("{user: {file: answer.jinja}}", "{user: hi, approval: {role: reviewer, count: 2}}")
+    policies = {
+        declared: MessageToDict(prompt.message)["approval"]
+        for declared in (RIGHT, text)
+        for prompt in desired_resources(read_loop(written(folder, declared)))
+        if prompt.kind == "prompt" and "approval" in prompt.fields
+    }
+    assert policies == {RIGHT: {"role": "operator"}, text: {"role": "reviewer", "count": 2}}

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tidemill_core.application import Caller
-from tidemill_core.errors import PermissionDenied, Violation
+from tidemill_core.errors import InvalidInput, PermissionDenied, PreconditionFailed, Violation
 from tidemill_core.resources import slug_violations
 from tidemill_core.rights import manages
 
 OPERATOR = "operator"
 MAX_APPROVALS = 10
+MAX_RATIONALE = 1000
 _ADMINS = frozenset({"admin", "installation_admin"})
 _PERSON = "user:"
 
@@ -34,6 +35,31 @@ class ApproverNotAllowed(PermissionDenied):
 
     def __init__(self, *, why: str) -> None:
         super().__init__(f"the approval does not count: {why}")
+
+
+class ApprovalPolicyLowered(PermissionDenied):
+    """Fewer people, or others, would have to agree: admins decide on that."""
+
+    reason = "APPROVAL_POLICY_LOWERED"
+
+    def __init__(self) -> None:
+        super().__init__("only an admin may lower an approval policy, give it another role, or delete what has one")
+
+
+class ApprovalMissing(PreconditionFailed):
+    """A version may not serve users before so many more people of a role have approved it."""
+
+    reason = "APPROVAL_MISSING"
+
+    def __init__(self, *, kind: str, version: str, missing: int, role: str) -> None:
+        approvals = f"{missing} approval{'' if missing == 1 else 's'}"
+        super().__init__(
+            f"{kind} {version} lacks {approvals} of the role {role}: have it approved by people who did not make it",
+            kind=kind,
+            version=version,
+            missing=missing,
+            role=role,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +90,20 @@ class ApprovalPolicy:
             text = "it was made, or its evaluation started, by the same person: have another one approve"
             raise ApproverNotAllowed(why=text)
 
+    def check_change(self, caller: Caller, to: "ApprovalPolicy") -> None:
+        """Let a caller declare another policy.
+
+        Raises:
+            InvalidInput: it is out of bounds.
+            ApprovalPolicyLowered: fewer approvals or another role, and the caller is no admin.
+
+        """
+        if found := list(to.violations("approval")):
+            raise InvalidInput.of(*found)
+        lowered = to.count < self.count or (self.count > 0 and to.role != self.role)
+        if lowered and _ADMINS.isdisjoint(caller.roles):
+            raise ApprovalPolicyLowered
+
     def missing(self, approvals: Sequence[Approval], authors: Collection[str]) -> int:
         """Return how many people still have to agree."""
         return max(0, self.count - len(counted(approvals, authors)))
@@ -82,6 +122,19 @@ def with_approval(approvals: Sequence[Approval], given: Approval) -> tuple[Appro
     """Return the approvals with one more: a name counts once, and no more are kept than any policy asks for."""
     known = given.approver and given.approver in {each.approver for each in approvals}
     return tuple(approvals) if known or len(approvals) >= MAX_APPROVALS else (*approvals, given)
+
+
+def approval_of(caller: Caller, *, rationale: str, now: datetime) -> Approval:
+    """Return a caller's approval.
+
+    Raises:
+        InvalidInput: the rationale is too long.
+
+    """
+    if len(rationale) > MAX_RATIONALE:
+        text = f"has {len(rationale)} characters: use at most {MAX_RATIONALE}"
+        raise InvalidInput.at(field="rationale", text=text)
+    return Approval(approver=caller.subject, rationale=rationale, approve_time=now)
 
 
 def subject_of(caller: Caller) -> str:

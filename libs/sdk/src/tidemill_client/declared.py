@@ -53,6 +53,11 @@ class Prompts(Resources[Prompt]):
         request = prompts.LabelPromptRequest(id=prompt, label=label, version=version)
         return (await self._connection.prompts.LabelPrompt(request)).prompt
 
+    async def approve(self, prompt: str, *, version: int, rationale: str = "") -> Prompt:
+        """Approve a version that another person made."""
+        request = prompts.ApprovePromptVersionRequest(id=prompt, version=version, rationale=rationale)
+        return (await self._connection.prompts.ApprovePromptVersion(request)).prompt
+
 
 class Deployments(Resources[Deployment]):
     """The deployments of a project; the next request uses an updated one. Inferences of a deleted one are kept."""

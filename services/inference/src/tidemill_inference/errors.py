@@ -23,11 +23,13 @@ PreconditionFailed
 ├── SecretMissing
 ├── SecretsNotKept          the operator has configured no key to encrypt secrets by
 ├── NoActiveRollout         there is no candidate to promote, approve or roll back
-├── ApprovalsMissing
+├── ApprovalsMissing        of a rollout
+├── ApprovalMissing         of a prompt's or a model's version
 └── CandidateNotReady       its version is gone, not ready, or cannot be loaded
 PermissionDenied
 ├── AnswerRestricted        it rests on documents that the caller may not read
-└── ApproverNotAllowed      an approval that does not count
+├── ApproverNotAllowed      an approval that does not count
+└── ApprovalPolicyLowered   by another than an admin
 Conflict
 ├── LeaseLost               another replica has taken over the inference
 └── RolloutLeaseLost        another replica reconciles the rollout

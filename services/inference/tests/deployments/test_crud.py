@@ -5,6 +5,7 @@ import pytest
 
 from services.inference.tests.fakes import ADA, Handbook, Registry, asking, prompt_named, writing
 from services.inference.tests.rollouts.rollout_fakes import InMemoryOutcomes
+from tidemill_core.approvals import ApprovalMissing, ApprovalPolicy, approval_of
 from tidemill_core.errors import Conflict, InvalidInput, NotFound
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.domain.configuration import Retrieval, Sampling
@@ -209,3 +210,38 @@ async def test_a_trainer_that_is_down_changes_nothing() -> None:
 
     with pytest.raises(ReferenceNotFound, match="there is none yet"):
         await office.has_helpdesk()
+
+
+async def test_a_version_that_people_have_to_agree_to_is_not_served_before_they_did() -> None:
+    office = Office()
+    mia = replace(ADA, subject="user:mia", credential="jti")
+
+    def guard(prompt: Prompt) -> None:
+        prompt.approval = ApprovalPolicy(count=1)
+
+    def approve(prompt: Prompt) -> None:
+        prompt.approve(2, approval_of(mia, rationale="", now=NOON), caller=mia)
+
+    await office.has_helpdesk()
+    await office.prompts.update(ADA.project, "answer", guard, request=asking("guard"))
+    other = await office.crud.update(
+        ADA, "helpdesk", change=lambda spec: replace(spec, fallback=()), write=writing("other")
+    )
+    assert other.live.prompt == "answer@1"  # it served before there was a policy
+
+    await office.writes_a_version_of_the_prompt()
+    for validate_only in (True, False):
+        with pytest.raises(ApprovalMissing, match="prompt answer@2 lacks 1 approval of the role operator"):
+            await office.crud.update(
+                ADA,
+                "helpdesk",
+                change=lambda spec: spec,
+                write=writing(f"{validate_only}", validate_only=validate_only),
+            )
+    with pytest.raises(ApprovalMissing):
+        await office.crud.create(ADA, "second", SPEC, labels={}, write=writing("second"))
+    assert (await office.deployments.get(ADA.project, "helpdesk")).live.prompt == "answer@1"
+
+    await office.prompts.update(ADA.project, "answer", approve, request=asking("approve"))
+    served = await office.crud.update(ADA, "helpdesk", change=lambda spec: spec, write=writing("now"))
+    assert served.live.prompt == "answer@2"

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from services.inference.tests.fakes import ADA, DirectTemplates, helpdesk, writing
 from tidemill_core.application import Request
+from tidemill_core.approvals import ApprovalPolicy, ApprovalPolicyLowered, ApproverNotAllowed
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
@@ -149,3 +152,47 @@ async def test_a_prompt_of_another_project_that_a_deployment_uses_is_as_absent_a
 
     with pytest.raises(PromptNotFound):
         await library.crud.delete(ADA, "globex/tone", writing("delete"))
+
+
+MIA = replace(ADA, subject="user:mia", credential="jti-mia")
+BOB = replace(MIA, subject="user:bob", credential="jti-bob")
+BOSS = replace(BOB, subject="user:boss", roles=frozenset({"admin"}))
+
+
+async def test_a_version_needs_distinct_people_who_did_not_make_it() -> None:
+    library, policy = Library(), ApprovalPolicy(count=2)
+    crud = library.crud
+    made = await crud.create(MIA, "answer", ONE, labels={}, approval=policy, write=writing("new"))
+    assert (made.latest.creator, made.missing_approvals(made.latest)) == ("user:mia", 2)
+
+    with pytest.raises(ApproverNotAllowed, match="by the same person"):
+        await crud.approve(MIA, "answer", version=1, rationale="", write=writing("own"))
+    await crud.approve(BOB, "answer", version=1, rationale="fine", write=writing("a"))
+    approved = await crud.approve(BOB, "answer", version=1, rationale="again", write=writing("b"))
+    assert [(each.approver, each.rationale) for each in approved.latest.approvals] == [("user:bob", "fine")]
+    assert approved.missing_approvals(approved.latest) == 1
+    approved = await crud.approve(BOSS, "answer", version=1, rationale="", write=writing("c"))
+    assert approved.missing_approvals(approved.latest) == 0
+
+    changed = await crud.update(BOB, "answer", content=TWO, write=writing("two"))
+    assert (changed.latest.creator, changed.missing_approvals(changed.latest)) == ("user:bob", 2)
+    with pytest.raises(PromptVersionNotFound):
+        await crud.approve(MIA, "answer", version=3, rationale="", write=writing("d"))
+
+
+async def test_only_an_admin_lowers_the_policy_of_a_prompt_or_deletes_one_that_has_it() -> None:
+    library = Library()
+    crud = library.crud
+    await library.has("answer", ONE)
+    assert (await crud.update(MIA, "answer", approval=ApprovalPolicy(count=1), write=writing("up"))).approval.count == 1
+
+    with pytest.raises(ApprovalPolicyLowered):
+        await crud.update(MIA, "answer", approval=ApprovalPolicy(), write=writing("down"))
+    library.deployments = InMemoryAggregates(codec=DEPLOYMENTS, missing=DeploymentNotFound)
+    crud = replace(crud, deployments=library.deployments)
+    with pytest.raises(ApprovalPolicyLowered):
+        await crud.delete(MIA, "answer", writing("delete"))
+    with pytest.raises(InvalidInput, match=r"approval\.count"):
+        await crud.update(BOSS, "answer", approval=ApprovalPolicy(count=11), write=writing("far"))
+    assert (await crud.update(BOSS, "answer", approval=ApprovalPolicy(), write=writing("less"))).approval.count == 0
+    assert (await crud.delete(MIA, "answer", writing("gone"))).deleted

@@ -1,8 +1,10 @@
 """Prompts as messages and as they are stored since their first version."""
 
+from dataclasses import replace
 from typing import Any
 
 from tidemill.inference.v1 import prompt_pb2
+from tidemill_core.approvals import Approval, ApprovalPolicy
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent, PromptVersion
 from tidemill_inference.prompts.mongo import PROMPTS
 from tidemill_kit.store.aggregates import Identity
@@ -22,16 +24,24 @@ STORED: dict[str, Any] = {
         }
     ],
     "version_labels": {"live": 1},
+    "approval": {"count": 1, "role": "reviewer"},
 }
+ADDED = {"creator": "user:mia", "approvals": [{"approver": "user:bob", "rationale": "fine", "approve_time": NOON}]}
 
 
 def test_a_prompt_is_stored_as_it_always_was() -> None:
     content = PromptContent(user="{{ question }}", system="Be brief.")
     version = PromptVersion(number=1, digest="d", content=content, create_time=NOON)
     prompt = Prompt(**IDENTITY.fields(), versions=[version], version_labels={"live": 1})
+    first = {name: value for name, value in STORED.items() if name != "approval"}
+    assert PROMPTS.decode(IDENTITY, first, 1) == prompt
 
-    assert PROMPTS.encode(prompt) == STORED
-    assert PROMPTS.decode(IDENTITY, STORED, 1) == prompt
+    given = Approval(approver="user:bob", rationale="fine", approve_time=NOON)
+    prompt.versions = [replace(version, creator="user:mia", approvals=(given,))]
+    prompt.approval = ApprovalPolicy(count=1, role="reviewer")
+    now = {**STORED, "versions": [{**STORED["versions"][0], **ADDED}]}
+    assert PROMPTS.encode(prompt) == now
+    assert PROMPTS.decode(IDENTITY, now, 1) == prompt
 
 
 def test_a_prompt_is_sent_whole() -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from tidemill_cli.loop.learning import Dataset, Gate, Rollout, Suite, Training
+from tidemill_cli.loop.learning import Approval, Dataset, Gate, Rollout, Suite, Training
 from tidemill_cli.loop.shapes import (
     SHARED_REFERENCE,
     SLUG,
@@ -77,6 +77,7 @@ class Prompt(Declared):
     system: str | FromFile = ""
     user: str | FromFile
     variables: dict[str, Any] | FromFile | None = None
+    approval: Approval = Approval()
 
 
 class Retrieval(Declared):

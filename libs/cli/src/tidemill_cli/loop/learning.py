@@ -168,7 +168,7 @@ class Abort(Declared):
 
 
 class Approval(Declared):
-    """Manual approvals required before the promotion."""
+    """Approvals that distinct people of a role have to give; authors do not count."""
 
     role: Slug = "operator"
     count: Annotated[int, Field(ge=0, le=100)] = 0

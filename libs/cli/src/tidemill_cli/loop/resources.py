@@ -5,6 +5,7 @@ import json
 from tidemill.inference.v1.configuration_pb2 import Retrieval, Sampling
 from tidemill.inference.v1.deployment_pb2 import Deployment, RecordMode
 from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent
+from tidemill.inference.v1.rollout_pb2 import ApprovalPolicy
 from tidemill.ingest.v1.source_pb2 import Masking, Source
 from tidemill.rag.v1.collection_pb2 import Chunking, Collection
 from tidemill_cli.loop import declaration
@@ -60,7 +61,8 @@ def _collection(name: str, part: declaration.Collection, labels: dict[str, str])
 def _prompt(name: str, part: declaration.Prompt, labels: dict[str, str]) -> Desired:
     schema = json.dumps(part.variables, sort_keys=True) if part.variables else ""
     content = PromptContent(system=str(part.system), user=str(part.user), variables_schema=schema)
-    return Desired.of("prompt", Prompt, name, labels=labels, content=content)
+    approval = ApprovalPolicy(role=part.approval.role, count=part.approval.count)
+    return Desired.of("prompt", Prompt, name, labels=labels, content=content, approval=approval)
 
 
 def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str]) -> Desired:

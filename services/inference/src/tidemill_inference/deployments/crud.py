@@ -38,6 +38,7 @@ class DeploymentCrud:
         Raises:
             InvalidInput: a field is out of bounds.
             ReferenceNotFound: something that it names is not there.
+            ApprovalMissing: people still have to agree to a version that it would use.
             AlreadyExists: the id is taken.
 
         """
@@ -72,6 +73,7 @@ class DeploymentCrud:
             DeploymentNotFound: the project has no such deployment.
             InvalidInput: a field is out of bounds.
             ReferenceNotFound: something that it names is not there.
+            ApprovalMissing: people still have to agree to a version that it would use.
             Conflict: it has changed since the etag.
 
         """
@@ -80,7 +82,7 @@ class DeploymentCrud:
         if change:
             spec = change(spec)
             spec.check()
-            live = await self.resolve(caller, spec, kept_model=_kept_model(current, spec))
+            live = await self.resolve(caller, spec, kept_model=_kept_model(current, spec), live=current.live)
         now = self.clock.now()
 
         def changed(stored: Deployment) -> None:

@@ -22,17 +22,22 @@ class ResolveConfiguration:
     models: Models
     retriever: Retriever
 
-    async def __call__(self, caller: Caller, spec: DeploymentSpec, *, kept_model: str = "") -> Configuration:
+    async def __call__(
+        self, caller: Caller, spec: DeploymentSpec, *, kept_model: str = "", live: Configuration | None = None
+    ) -> Configuration:
         """Return the configuration that a spec resolves to; `kept_model` replaces the spec's model.
+
+        What `live` uses already goes on, whatever policies have come since.
 
         Raises:
             InvalidInput: a reference is not written as one.
             ReferenceNotFound: a reference does not exist; the message lists what does.
+            ApprovalMissing: people still have to agree to a version that it would use.
             ModelNotReady: a model was not imported, or not yet.
             DependencyUnavailable: an owner does not answer.
 
         """
-        prompt = await self._prompt(caller.project, Reference.of_prompt(spec.prompt))
+        prompt = await self._prompt(caller.project, Reference.of_prompt(spec.prompt), live)
         Reference.parse("model", spec.model, shared=True)
         model = kept_model or await self._model(caller, "model", spec.model)
         fallback = [await self._model(caller, f"fallback[{at}]", each) for at, each in enumerate(spec.fallback)]
@@ -46,10 +51,14 @@ class ResolveConfiguration:
         Reference.parse(field, text, shared=True)
         return (await self.models.resolve(caller, text, field=field)).id
 
-    async def _prompt(self, project: str, reference: Reference) -> str:
+    async def _prompt(self, project: str, reference: Reference, live: Configuration | None) -> str:
         try:
             prompt = await self.prompts.get(project, reference.name)
         except PromptNotFound as error:
             known = await self.prompts.list(project, page=PageRequest(size=_SHOWN))
             raise ReferenceNotFound(reference.name, field="prompt", known=[each.id for each in known.items]) from error
-        return f"{reference.name}@{prompt.resolve(reference.pin).number}"
+        version = prompt.resolve(reference.pin)
+        resolved = f"{reference.name}@{version.number}"
+        if live is None or live.prompt != resolved:
+            prompt.check_approved(version, named=reference.name)
+        return resolved

@@ -1,9 +1,10 @@
-"""Prompts: create one, write its next version, label a version, delete it."""
+"""Prompts: create one, write its next version, label or approve a version, delete it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock
+from tidemill_core.approvals import ApprovalPolicy, approval_of, subject_of
 from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import Write, check_slug, create, delete, list_all, update
 from tidemill_inference.deployments.ports import Deployments
@@ -11,6 +12,8 @@ from tidemill_inference.errors import PromptInUse
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 from tidemill_inference.prompts.domain.references import Reference
 from tidemill_inference.prompts.ports import Prompts, Templates
+
+_NO_POLICY = ApprovalPolicy()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,30 +25,39 @@ class PromptCrud:
     deployments: Deployments
     clock: Clock
 
-    async def create(
-        self, caller: Caller, prompt_id: str, content: PromptContent, *, labels: Mapping[str, str], write: Write
+    async def create(  # noqa: PLR0913 - keyword-only, and each of another kind
+        self,
+        caller: Caller,
+        prompt_id: str,
+        content: PromptContent,
+        *,
+        labels: Mapping[str, str],
+        approval: ApprovalPolicy = _NO_POLICY,
+        write: Write,
     ) -> Prompt:
         """Return a new prompt with its first version.
 
         Raises:
-            InvalidInput: the id is no slug.
+            InvalidInput: the id is no slug, or the policy is out of bounds.
             PromptRefused: a template or the schema cannot be used.
             AlreadyExists: the id is taken.
 
         """
         check_slug("prompt.id", prompt_id)
+        _NO_POLICY.check_change(caller, approval)
         checked = await self.templates.check(caller.project, content)
-        prompt = Prompt(id=prompt_id, project=caller.project, labels=dict(labels))
-        prompt.write(checked.content, digest=checked.digest, now=self.clock.now())
+        prompt = Prompt(id=prompt_id, project=caller.project, labels=dict(labels), approval=approval)
+        prompt.write(checked.content, digest=checked.digest, now=self.clock.now(), creator=subject_of(caller))
         return await create(self.prompts, prompt, write)
 
-    async def update(
+    async def update(  # noqa: PLR0913 - keyword-only, and each of another kind
         self,
         caller: Caller,
         prompt_id: str,
         *,
         content: PromptContent | None = None,
         labels: Mapping[str, str] | None = None,
+        approval: ApprovalPolicy | None = None,
         write: Write,
     ) -> Prompt:
         """Return the changed prompt; None leaves something as it is.
@@ -55,6 +67,8 @@ class PromptCrud:
         Raises:
             PromptNotFound: the project has no such prompt.
             PromptRefused: a template or the schema cannot be used.
+            InvalidInput: the policy is out of bounds.
+            ApprovalPolicyLowered: only an admin may do that.
             Conflict: it has changed since the etag.
 
         """
@@ -63,7 +77,10 @@ class PromptCrud:
 
         def change(prompt: Prompt) -> None:
             if checked:
-                prompt.write(checked.content, digest=checked.digest, now=now)
+                prompt.write(checked.content, digest=checked.digest, now=now, creator=subject_of(caller))
+            if approval is not None:
+                prompt.approval.check_change(caller, approval)
+                prompt.approval = approval
             if labels is not None:
                 prompt.labels = dict(labels)
 
@@ -87,19 +104,41 @@ class PromptCrud:
 
         return await update(self.prompts, caller.project, prompt_id, change, write)
 
+    async def approve(self, caller: Caller, prompt_id: str, *, version: int, rationale: str, write: Write) -> Prompt:
+        """Return the prompt with the caller's approval of a version; a second one changes nothing.
+
+        Raises:
+            InvalidInput: the rationale is too long.
+            PromptNotFound: the project has no such prompt.
+            PromptVersionNotFound: the prompt has no such version.
+            ApproverNotAllowed: the caller lacks the policy's role, is no person, or made the version.
+
+        """
+        given = approval_of(caller, rationale=rationale, now=self.clock.now())
+
+        def change(prompt: Prompt) -> None:
+            prompt.approve(version, given, caller=caller)
+
+        return await update(self.prompts, caller.project, prompt_id, change, write)
+
     async def delete(self, caller: Caller, prompt_id: str, write: Write) -> Prompt:
         """Return the prompt as it was.
 
         Raises:
             PromptNotFound: the project has no such prompt.
             PromptInUse: names the deployments.
+            ApprovalPolicyLowered: it has a policy, which made anew it would be without, and the caller is no admin.
             Conflict: it has changed since the etag.
 
         """
         own = "/" not in prompt_id  # one that another project shares may be in use, too
         if own and (users := await self._users(caller.project, prompt_id)):
             raise PromptInUse(prompt_id, deployments=users)
-        return await delete(self.prompts, caller.project, prompt_id, write)
+
+        def check(prompt: Prompt) -> None:
+            prompt.approval.check_change(caller, _NO_POLICY)
+
+        return await delete(self.prompts, caller.project, prompt_id, write, change=check)
 
     async def _users(self, project: str, prompt_id: str) -> list[str]:
         deployments = list_all(self.deployments, project)

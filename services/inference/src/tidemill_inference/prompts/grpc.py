@@ -4,7 +4,7 @@ from tidemill.inference.v1 import prompt_service_pb2 as pb
 from tidemill.inference.v1 import prompt_service_pb2_grpc
 from tidemill_inference.prompts.crud import PromptCrud
 from tidemill_inference.prompts.domain.prompt import PromptContent
-from tidemill_inference.prompts.messages import prompt_message
+from tidemill_inference.prompts.messages import approval_of_message, prompt_message
 from tidemill_inference.prompts.ports import ReadPrompts
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, write_of
 from tidemill_kit.mapping import from_message
@@ -21,7 +21,12 @@ class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
         """Create a prompt."""
         content = from_message(PromptContent, request.prompt.content)
         prompt = await self._crud.create(
-            current_caller(), request.prompt.id, content, labels=request.prompt.labels, write=write_of(request)
+            current_caller(),
+            request.prompt.id,
+            content,
+            labels=request.prompt.labels,
+            approval=approval_of_message(request.prompt.approval),
+            write=write_of(request),
         )
         return pb.CreatePromptResponse(prompt=prompt_message(prompt))
 
@@ -38,13 +43,14 @@ class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
         )
 
     async def UpdatePrompt(self, request: pb.UpdatePromptRequest, _context: object) -> pb.UpdatePromptResponse:
-        """Change content or labels."""
-        paths = paths_of(request.update_mask, allowed=("content", "labels"))
+        """Change content, labels or approval policy."""
+        paths = paths_of(request.update_mask, allowed=("content", "labels", "approval"))
         prompt = await self._crud.update(
             current_caller(),
             request.prompt.id,
             content=from_message(PromptContent, request.prompt.content) if "content" in paths else None,
             labels=request.prompt.labels if "labels" in paths else None,
+            approval=approval_of_message(request.prompt.approval) if "approval" in paths else None,
             write=write_of(request, etag=request.prompt.etag),
         )
         return pb.UpdatePromptResponse(prompt=prompt_message(prompt))
@@ -60,3 +66,16 @@ class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
             current_caller(), request.id, request.label, version=request.version, write=write_of(request)
         )
         return pb.LabelPromptResponse(prompt=prompt_message(prompt))
+
+    async def ApprovePromptVersion(
+        self, request: pb.ApprovePromptVersionRequest, _context: object
+    ) -> pb.ApprovePromptVersionResponse:
+        """Approve a version."""
+        prompt = await self._crud.approve(
+            current_caller(),
+            request.id,
+            version=request.version,
+            rationale=request.rationale,
+            write=write_of(request),
+        )
+        return pb.ApprovePromptVersionResponse(prompt=prompt_message(prompt))

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from tidemill.inference.v1 import rollout_pb2 as _rollout_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -76,6 +77,7 @@ class Prompt(_message.Message):
     LATEST_VERSION_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
     VERSION_LABELS_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -110,6 +112,10 @@ class Prompt(_message.Message):
     def version_labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Output only. Labels such as "production", each with the version that it points to."""
 
+    @_builtins.property
+    def approval(self) -> _rollout_pb2.ApprovalPolicy:
+        """Optional. The approvals that each version requires before a deployment may use it."""
+
     def __init__(
         self,
         *,
@@ -124,10 +130,11 @@ class Prompt(_message.Message):
         latest_version: _builtins.int = ...,
         versions: _abc.Iterable[Global___PromptVersion] | None = ...,
         version_labels: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        approval: _rollout_pb2.ApprovalPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "content", b"content", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "create_time", b"create_time", "etag", b"etag", "id", b"id", "labels", b"labels", "latest_version", b"latest_version", "project", b"project", "seq", b"seq", "update_time", b"update_time", "version_labels", b"version_labels", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "content", b"content", "create_time", b"create_time", "etag", b"etag", "id", b"id", "labels", b"labels", "latest_version", b"latest_version", "project", b"project", "seq", b"seq", "update_time", b"update_time", "version_labels", b"version_labels", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -173,10 +180,17 @@ class PromptVersion(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
+    CREATOR_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    MISSING_APPROVALS_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """Output only. Counted from 1."""
     digest: _builtins.str
     """Output only. The digest of the normalised content."""
+    creator: _builtins.str
+    """Output only. The subject of the credential that made it, whose approval does not count."""
+    missing_approvals: _builtins.int
+    """Output only. The number of approvals that it still requires."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it was made."""
@@ -185,6 +199,10 @@ class PromptVersion(_message.Message):
     def content(self) -> Global___PromptContent:
         """Output only. Its content."""
 
+    @_builtins.property
+    def approvals(self) -> _containers.RepeatedCompositeFieldContainer[_rollout_pb2.Approval]:
+        """Output only. The first 10 approvals, in order; policies require no more."""
+
     def __init__(
         self,
         *,
@@ -192,10 +210,13 @@ class PromptVersion(_message.Message):
         digest: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         content: Global___PromptContent | None = ...,
+        creator: _builtins.str = ...,
+        approvals: _abc.Iterable[_rollout_pb2.Approval] | None = ...,
+        missing_approvals: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "create_time", b"create_time", "digest", b"digest", "number", b"number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "content", b"content", "create_time", b"create_time", "creator", b"creator", "digest", b"digest", "missing_approvals", b"missing_approvals", "number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -365,3 +365,65 @@ class LabelPromptResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LabelPromptResponse: _TypeAlias = LabelPromptResponse  # noqa: Y015
+
+@_typing.final
+class ApprovePromptVersionRequest(_message.Message):
+    """ApprovePromptVersionRequest names a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    RATIONALE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Required. The prompt's id."""
+    version: _builtins.int
+    """Required. The version's number."""
+    rationale: _builtins.str
+    """Optional. Human-readable; not masked, so it must not contain secrets."""
+    request_id: _builtins.str
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
+    validate_only: _builtins.bool
+    """Optional. True validates the request and stores nothing."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        rationale: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "rationale", b"rationale", "request_id", b"request_id", "validate_only", b"validate_only", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovePromptVersionRequest: _TypeAlias = ApprovePromptVersionRequest  # noqa: Y015
+
+@_typing.final
+class ApprovePromptVersionResponse(_message.Message):
+    """ApprovePromptVersionResponse carries the prompt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def prompt(self) -> _prompt_pb2.Prompt:
+        """Output only. The prompt."""
+
+    def __init__(
+        self,
+        *,
+        prompt: _prompt_pb2.Prompt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovePromptVersionResponse: _TypeAlias = ApprovePromptVersionResponse  # noqa: Y015

@@ -65,6 +65,11 @@ class PromptServiceStub:
                 request_serializer=tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.LabelPromptRequest.SerializeToString,
                 response_deserializer=tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.LabelPromptResponse.FromString,
                 _registered_method=True)
+        self.ApprovePromptVersion = channel.unary_unary(
+                '/tidemill.inference.v1.PromptService/ApprovePromptVersion',
+                request_serializer=tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.ApprovePromptVersionRequest.SerializeToString,
+                response_deserializer=tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.ApprovePromptVersionResponse.FromString,
+                _registered_method=True)
 
 
 class PromptServiceServicer:
@@ -113,6 +118,13 @@ class PromptServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ApprovePromptVersion(self, request, context):
+        """Approves a version. The policy's role is checked as well; the version's creator may not approve it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PromptServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +157,11 @@ def add_PromptServiceServicer_to_server(servicer, server):
                     servicer.LabelPrompt,
                     request_deserializer=tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.LabelPromptRequest.FromString,
                     response_serializer=tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.LabelPromptResponse.SerializeToString,
+            ),
+            'ApprovePromptVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApprovePromptVersion,
+                    request_deserializer=tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.ApprovePromptVersionRequest.FromString,
+                    response_serializer=tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.ApprovePromptVersionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +327,33 @@ class PromptService:
             '/tidemill.inference.v1.PromptService/LabelPrompt',
             tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.LabelPromptRequest.SerializeToString,
             tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.LabelPromptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApprovePromptVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.inference.v1.PromptService/ApprovePromptVersion',
+            tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.ApprovePromptVersionRequest.SerializeToString,
+            tidemill_dot_inference_dot_v1_dot_prompt__service__pb2.ApprovePromptVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,6 +28,8 @@ class PromptServiceStub:
     """Deletes a prompt that no deployment uses."""
     LabelPrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.LabelPromptRequest, _prompt_service_pb2.LabelPromptResponse]
     """Points a label, for example "production", to a version."""
+    ApprovePromptVersion: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.ApprovePromptVersionRequest, _prompt_service_pb2.ApprovePromptVersionResponse]
+    """Approves a version. The policy's role is checked as well; the version's creator may not approve it."""
 
 class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
     """PromptService manages prompts and their immutable versions."""
@@ -79,5 +81,13 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_prompt_service_pb2.LabelPromptRequest, _abc.Awaitable[_prompt_service_pb2.LabelPromptResponse]],
     ) -> _abc.Awaitable[_prompt_service_pb2.LabelPromptResponse]:
         """Points a label, for example "production", to a version."""
+
+    @_abc_1.abstractmethod
+    def ApprovePromptVersion(
+        self,
+        request: _prompt_service_pb2.ApprovePromptVersionRequest,
+        context: _aio.ServicerContext[_prompt_service_pb2.ApprovePromptVersionRequest, _abc.Awaitable[_prompt_service_pb2.ApprovePromptVersionResponse]],
+    ) -> _abc.Awaitable[_prompt_service_pb2.ApprovePromptVersionResponse]:
+        """Approves a version. The policy's role is checked as well; the version's creator may not approve it."""
 
 def add_PromptServiceServicer_to_server(servicer: PromptServiceServicer, server: _aio.Server) -> None: ...

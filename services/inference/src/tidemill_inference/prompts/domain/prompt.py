@@ -1,9 +1,11 @@
 """A template in versions: changed content is the next version, and a version never changes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from tidemill_core.aggregate import Aggregate
+from tidemill_core.application import Caller
+from tidemill_core.approvals import Approval, ApprovalMissing, ApprovalPolicy, with_approval
 from tidemill_inference.errors import PromptVersionNotFound, TooManyPromptVersions
 
 MAX_VERSIONS = 1000
@@ -33,6 +35,14 @@ class PromptVersion:
     digest: str
     content: PromptContent
     create_time: datetime
+    creator: str = ""
+    """The subject of the credential that made it; "" where none proved it."""
+    approvals: tuple[Approval, ...] = ()
+
+    @property
+    def authors(self) -> frozenset[str]:
+        """The subjects whose approvals do not count."""
+        return frozenset({self.creator} - {""})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,13 +51,15 @@ class Prompt(Aggregate):
 
     versions: list[PromptVersion] = field(default_factory=list)
     version_labels: dict[str, int] = field(default_factory=dict)
+    approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+    """Who has to agree to a version before a deployment may use it."""
 
     @property
     def latest(self) -> PromptVersion:
         """The newest version; a saved prompt has one."""
         return self.versions[-1]
 
-    def write(self, content: PromptContent, *, digest: str, now: datetime) -> None:
+    def write(self, content: PromptContent, *, digest: str, now: datetime, creator: str = "") -> None:
         """Make the content the newest version, unless it is that already. A, B, A is three versions.
 
         Raises:
@@ -60,7 +72,36 @@ class Prompt(Aggregate):
         if len(self.versions) >= MAX_VERSIONS or characters > MAX_CHARACTERS:
             raise TooManyPromptVersions(self.id, versions=len(self.versions), characters=characters)
         number = len(self.versions) + 1
-        self.versions.append(PromptVersion(number=number, digest=digest, content=content, create_time=now))
+        made = PromptVersion(number=number, digest=digest, content=content, create_time=now, creator=creator)
+        self.versions.append(made)
+
+    def approve(self, number: int, approval: Approval, *, caller: Caller) -> None:
+        """Record a person's approval of a version, once.
+
+        Raises:
+            PromptVersionNotFound: there is no such version.
+            ApproverNotAllowed: the caller lacks the policy's role, is no person, or made the version.
+
+        """
+        version = self.resolve(str(number))
+        self.approval.check(caller, version.authors)
+        approved = replace(version, approvals=with_approval(version.approvals, approval))
+        self.versions = [approved if each.number == number else each for each in self.versions]
+
+    def missing_approvals(self, version: PromptVersion) -> int:
+        """Return how many people still have to agree to a version."""
+        return self.approval.missing(version.approvals, version.authors)
+
+    def check_approved(self, version: PromptVersion, *, named: str) -> None:
+        """Refuse a version that people still have to agree to; `named` is the prompt as who asks names it.
+
+        Raises:
+            ApprovalMissing: says how many, and of which role.
+
+        """
+        if missing := self.missing_approvals(version):
+            text = f"{named}@{version.number}"
+            raise ApprovalMissing(kind="prompt", version=text, missing=missing, role=self.approval.role)
 
     def label(self, name: str, *, version: int) -> None:
         """Point a label to a version.
