@@ -34,6 +34,7 @@ from tidemill.ingest.v1.source_service_pb2 import (
 )
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_core.errors import InvalidInput, NotFound, RateLimited, Violation, digest_of
+from tidemill_kit.grpc import requests
 from tidemill_kit.grpc.server import GrpcServer, UndeclaredRpcs, current_caller, remaining_s, request_of
 from tidemill_kit.runtime import telemetry
 from tidemill_testkit.access import access_of
@@ -248,6 +249,25 @@ async def test_a_line_reports_method_code_project_request_and_trace(lines: Lines
         "trace_id": trace_id,
     }
     assert _finished("/tidemill.ingest.v1.SourceService/CreateSource") == before + 1
+
+
+async def test_the_digest_of_a_large_request_is_there_before_its_handler_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = list[str]()
+
+    async def create(request: CreateSourceRequest, _context: Context) -> CreateSourceResponse:
+        with monkeypatch.context() as patched:
+            patched.setattr(requests, "_body_of", lambda _message: b"")
+            digests.append(request_of(request).digest)
+        copy = CreateSourceRequest()
+        copy.CopyFrom(request)
+        digests.append(request_of(copy).digest)
+        return CreateSourceResponse()
+
+    async with serving(sources(CreateSource=create)) as running:
+        large = CreateSourceRequest(request_id="a", source=Source(id="x" * 100_000))
+        await SourceServiceStub(running.kit).CreateSource(large)
+
+    assert digests[0] == digests[1]
 
 
 def _finished(method: str) -> float:

@@ -1,4 +1,6 @@
+import threading
 from datetime import UTC, datetime
+from hashlib import sha256
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -10,9 +12,11 @@ from tidemill.ingest.v1.source_service_pb2 import (
     ListSourcesRequest,
     UpdateSourceRequest,
 )
-from tidemill_core.application import PageRequest
+from tidemill_core.application import PageRequest, Request
 from tidemill_core.errors import Conflict, InvalidInput
 from tidemill_core.resources import check_etag, etag_of
+from tidemill_kit.grpc import requests
+from tidemill_kit.grpc.requests import digest_large
 from tidemill_kit.grpc.server import page_of, paths_of, request_of, timestamp_of, write_of
 
 
@@ -27,6 +31,29 @@ def test_the_same_body_has_the_same_digest_whatever_the_request_id_and_the_order
 
 def test_every_call_without_a_request_id_is_an_intent_of_its_own() -> None:
     assert request_of(CreateSourceRequest()).id != request_of(CreateSourceRequest()).id
+
+
+async def test_a_large_request_is_digested_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = CreateSourceRequest(request_id="a", source=Source(id="x" * 100_000))
+    plain = request_of(message)
+    threads = list[bool]()
+
+    def recorded(body: bytes) -> object:
+        threads.append(threading.current_thread() is not threading.main_thread())
+        return sha256(body)
+
+    monkeypatch.setattr(requests, "sha256", recorded)
+    await digest_large(message, size=message.ByteSize())
+    monkeypatch.setattr(Request, "of", lambda request_id, body: Request(id=request_id, digest=f"of {len(body)} bytes"))
+    same, other = request_of(message), request_of(CreateSourceRequest(request_id="a"))
+
+    assert (threads, same) == ([True], plain)
+    assert other.digest.startswith("of "), "another message of the call has its own"
+
+
+async def test_a_small_request_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "sha256", None)
+    await digest_large(CreateSourceRequest(request_id="a"), size=3)
 
 
 def test_a_request_id_that_is_too_long_is_refused_by_name() -> None:

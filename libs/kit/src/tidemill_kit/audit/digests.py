@@ -1,7 +1,7 @@
 """Digests of requests and replies for the audit trail, without what may be secret in them."""
 
 import asyncio
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from typing import Any
 
@@ -9,17 +9,17 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 _SMALL_BYTES = 64 * 1024
-"""Hashed sooner than a thread takes over."""
+"""Digested sooner than a thread takes over; anything larger is copied, serialized and hashed beside the event loop."""
 _ETAG = "etag"
 
 
 async def request_digest(message: Message, raw: bytes) -> str:
     """Return the sha256 of a request as it was sent, or, where fields of it are redacted, of the others."""
-    if has_redacted(message.DESCRIPTOR):
-        raw = _without_redacted(message)
-    if len(raw) > _SMALL_BYTES:
-        return await asyncio.to_thread(lambda: sha256(raw).hexdigest())
-    return sha256(raw).hexdigest()
+
+    def digest() -> str:
+        return _digest_of(message) if has_redacted(message.DESCRIPTOR) else sha256(raw).hexdigest()
+
+    return await asyncio.to_thread(digest) if len(raw) > _SMALL_BYTES else digest()
 
 
 def etag_sent(message: Message) -> str:
@@ -27,13 +27,20 @@ def etag_sent(message: Message) -> str:
     return _etag(message) or next(map(_etag, _resources(message)), "")
 
 
-def reply_state(message: object) -> tuple[str, str]:
-    """Return etag and digest of the resource that a reply carries, "" where it carries none."""
-    if not isinstance(message, Message):
-        return "", ""
-    for resource in _resources(message):
-        return _etag(resource), sha256(_without_redacted(resource)).hexdigest()
+async def reply_state(message: object) -> tuple[str, str]:
+    """Return etag and digest of the resource that a reply carries, "" where it carries none.
+
+    Of every size: a reply that is too large to be sent is none, but the change that it tells of has been made.
+    """
+    for resource in _resources(message) if isinstance(message, Message) else ():
+        digest = partial(_digest_of, resource)
+        large = resource.ByteSize() > _SMALL_BYTES
+        return _etag(resource), await asyncio.to_thread(digest) if large else digest()
     return "", ""
+
+
+def _digest_of(message: Message) -> str:
+    return sha256(_without_redacted(message)).hexdigest()
 
 
 def _etag(message: Message) -> str:

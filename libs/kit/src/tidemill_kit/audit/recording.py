@@ -53,7 +53,7 @@ class Recording:
         if not call.public:
             await self._trail.begin(call)
             reply = await handle()
-            call.etag_after, call.reply_digest = reply_state(reply)
+            call.etag_after, call.reply_digest = await reply_state(reply)
             return reply
         call.begun = True
         with current(call):

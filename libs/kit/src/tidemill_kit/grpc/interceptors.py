@@ -34,6 +34,7 @@ from tidemill_kit.audit.trail import AuditTrail
 from tidemill_kit.grpc.admission import NO_PROJECT, Admission
 from tidemill_kit.grpc.messages import Parse, parsed, produced, received
 from tidemill_kit.grpc.request_items import check_items
+from tidemill_kit.grpc.requests import digest_large
 from tidemill_kit.runtime import telemetry
 
 RPCS = Counter("tidemill_rpc", "RPCs answered.", ["method", "code"])
@@ -178,6 +179,8 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
             read = received(request, parse, idle_s=idle_s) if handler.request_streaming else parsed(request, parse)
 
             async def handle() -> object:
+                if isinstance(request, bytes):
+                    await digest_large(read, size=len(request))
                 return await produced(serve(read, context), context.write, idle_s=idle_s)
 
             return await self.recording.carried_out(rpc.audited, read, request, handle)

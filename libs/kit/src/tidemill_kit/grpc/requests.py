@@ -1,8 +1,12 @@
 """What entry points read out of requests the same way everywhere: request ids, pages, masks, etags."""
 
+import asyncio
 import re
 from collections.abc import Collection, Mapping
+from contextvars import ContextVar
+from dataclasses import replace
 from datetime import datetime
+from hashlib import sha256
 from typing import Protocol
 
 import structlog
@@ -17,6 +21,10 @@ from tidemill_core.resources import Write, check_request_id
 from tidemill_kit.grpc.lists import CREATED, Order, descends, values_of
 
 DEFAULT_PAGE_SIZE = 50
+_SMALL_BYTES = 64 * 1024
+_REQUEST_ID = "request_id"
+_digested: ContextVar[tuple[Message, str] | None] = ContextVar("tidemill_digested_request", default=None)
+"""The large request of this call, and the digest of its body."""
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -40,6 +48,12 @@ def required(message: Message, field: str) -> None:
         raise InvalidInput.at(field=field, text="is missing")
 
 
+async def digest_large(message: object, *, size: int) -> None:
+    """Work out beside the event loop what `request_of` needs of a large message, before the handler runs."""
+    if size > _SMALL_BYTES and isinstance(message, Message) and _REQUEST_ID in message.DESCRIPTOR.fields_by_name:
+        _digested.set((message, await asyncio.to_thread(lambda: sha256(_body_of(message)).hexdigest())))
+
+
 def request_of(message: Message) -> Request:
     """Return the intent of a request with a `request_id`; its digest covers the rest and what it is asked of.
 
@@ -47,16 +61,23 @@ def request_of(message: Message) -> Request:
         InvalidInput: the id is too long.
 
     """
-    body = type(message)()
-    body.CopyFrom(message)
-    request_id = str(getattr(message, "request_id", ""))
-    if request_id:
-        body.ClearField("request_id")
+    request_id = str(getattr(message, _REQUEST_ID, ""))
     check_request_id(request_id)
-    asked = body.DESCRIPTOR.full_name.encode()
-    request = Request.of(request_id, asked + b"\0" + body.SerializeToString(deterministic=True))
+    known = _digested.get()
+    if known is not None and known[0] is message:
+        request = replace(Request.of(request_id, b""), digest=known[1])
+    else:
+        request = Request.of(request_id, _body_of(message))
     structlog.contextvars.bind_contextvars(request_id=_reported(request.id))
     return request
+
+
+def _body_of(message: Message) -> bytes:
+    body = type(message)()
+    body.CopyFrom(message)
+    if getattr(message, _REQUEST_ID, ""):
+        body.ClearField(_REQUEST_ID)
+    return body.DESCRIPTOR.full_name.encode() + b"\0" + body.SerializeToString(deterministic=True)
 
 
 def _reported(request_id: str) -> str:
