@@ -11,8 +11,9 @@ from tidemill_core.application import Caller, Page, PageRequest, ResourceKey
 from tidemill_core.errors import TidemillError
 from tidemill_core.quotas import Quota
 from tidemill_feedback.curations.domain.example import Example, Prompt
-from tidemill_feedback.curations.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
+from tidemill_feedback.curations.domain.ledger import Begun, CandidateExample, Counts, CurationRef, Row, Tally
 from tidemill_feedback.curations.exchange import ExchangeBatches
+from tidemill_feedback.curations.ports import Begin
 from tidemill_feedback.errors import (
     EpochOver,
     InferenceUnknown,
@@ -99,6 +100,11 @@ class InMemoryLedger:
     async def record_due(self, ref: CurationRef, due: datetime | None, *, epoch: int) -> None:
         self._record(ref, epoch, due=due)
 
+    async def record_batch(self, ref: CurationRef, batch: Begun | None, *, epoch: int) -> None:
+        if self.counted.get(ref, (0,))[0] > epoch:
+            raise EpochOver(ref.curation)
+        self._record(ref, epoch, batch=batch)
+
     async def tally(self, ref: CurationRef) -> Tally:
         return self.counted.get(ref, (0, Tally()))[1]
 
@@ -109,7 +115,7 @@ class InMemoryLedger:
         return [
             ref
             for ref, (_, tally) in self.counted.items()
-            if tally.seen != tally.changes or (tally.due is not None and tally.due <= now)
+            if tally.seen != tally.changes or (tally.due is not None and tally.due <= now) or tally.batch
         ]
 
     def _changed(self, ref: CurationRef) -> None:
@@ -298,8 +304,8 @@ class BreakingBatches:
         self.meanwhile: Callable[[], Awaitable[object]] | None = None
         self.puts = 0
 
-    async def put(self, ref: CurationRef, examples: Sequence[Example]) -> tuple[ObjectRef, int]:
-        stored = await self._batches.put(ref, examples)
+    async def put(self, ref: CurationRef, examples: Sequence[Example], *, begin: Begin) -> tuple[ObjectRef, int]:
+        stored = await self._batches.put(ref, examples, begin=begin)
         self.puts += 1
         if meanwhile := self.meanwhile:
             self.meanwhile = None

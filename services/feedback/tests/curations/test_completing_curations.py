@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.feedback.tests.builders import ADA, SFT, request, write
+from services.feedback.tests.builders import ADA, BUCKET, SFT, request, write
 from services.feedback.tests.changed_rules import change
 from services.feedback.tests.fakes import Killed
 from services.feedback.tests.harness import FeedbackHarness
@@ -35,6 +35,40 @@ async def test_a_kill_between_the_batch_and_its_event_is_harmless() -> None:
     assert len(harness.completions) == 1
     assert harness.batches.puts == 2
     assert len(await harness.objects.list("tidemill-feedback-exchange")) == 1
+
+
+async def test_a_batch_that_was_written_at_a_kill_goes_although_its_examples_are_erased_since() -> None:
+    harness = await killed_after_a_batch()
+    assert len(await harness.objects.list(BUCKET)) == 1
+    for end_user in {row.candidate.end_user for row in await harness.ledger.rows(SFT)}:
+        await harness.erase(ADA, end_user, write())
+    assert await harness.ledger.pending_curations(harness.clock.now()) == [SFT]
+    harness.reconcile = harness.new_incarnation()
+    await harness.work()
+
+    assert harness.completions == []
+    assert await harness.objects.list(BUCKET) == []
+
+
+async def test_a_batch_that_was_written_at_a_kill_goes_with_its_curation() -> None:
+    harness = await killed_after_a_batch()
+    await harness.crud.delete(ADA, "sft", write())
+    harness.reconcile = harness.new_incarnation()
+    await harness.reconcile(ADA, SFT, epoch=9)
+
+    assert await harness.objects.list(BUCKET) == []
+
+
+async def test_a_batch_that_a_completion_names_stays_whatever_the_ledger_says_of_it() -> None:
+    harness = await killed_after_a_batch()
+    begun = (await harness.ledger.tally(SFT)).batch
+    await harness.work()
+    assert (await harness.ledger.tally(SFT)).batch is None
+    await harness.ledger.record_batch(SFT, begun, epoch=99)  # as after a kill right behind the completion
+    await harness.reconcile(ADA, SFT, epoch=99)
+
+    assert len(await harness.objects.list(BUCKET)) == 1
+    assert (await harness.ledger.tally(SFT)).batch is None
 
 
 async def test_what_came_between_a_kill_and_the_next_process_is_in_the_batch_and_old_afterwards() -> None:

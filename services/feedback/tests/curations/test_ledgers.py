@@ -9,7 +9,8 @@ import pytest
 
 from services.feedback.tests.builders import SFT
 from services.feedback.tests.fakes import InMemoryLedger
-from tidemill_feedback.curations.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
+from tidemill_core.aggregate import ObjectRef
+from tidemill_feedback.curations.domain.ledger import Begun, CandidateExample, Counts, CurationRef, Row, Tally
 from tidemill_feedback.curations.mongo_ledger import MongoLedger
 from tidemill_feedback.curations.ports import Ledger
 from tidemill_feedback.errors import EpochOver
@@ -240,4 +241,17 @@ async def test_an_incarnation_is_found_when_it_is_due_and_not_before(ledger: Led
     await ledger.record_due(SFT, None, epoch=1)
     assert await ledger.pending_curations(NOON) == [SFT], "a later worker knows better"
     await ledger.record_due(SFT, None, epoch=2)
+    assert await ledger.pending_curations(NOON) == []
+
+
+async def test_a_batch_that_is_about_to_be_written_is_found_until_it_is_completed_or_gone(ledger: Ledger) -> None:
+    begun = Begun(object=ObjectRef(bucket="batches", key="acme/sft/0", size=1, sha256="0"), completion=1)
+    assert (await ledger.tally(SFT)).batch is None
+    await ledger.record_batch(SFT, begun, epoch=2)
+    assert (await ledger.tally(SFT)).batch == begun
+    assert await ledger.pending_curations(NOON) == [SFT]
+    with pytest.raises(EpochOver):
+        await ledger.record_batch(SFT, None, epoch=1)
+    await ledger.record_batch(SFT, None, epoch=2)
+    assert (await ledger.tally(SFT)).batch is None
     assert await ledger.pending_curations(NOON) == []

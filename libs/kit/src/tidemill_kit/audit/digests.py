@@ -30,7 +30,7 @@ def etag_sent(message: Message) -> str:
 async def reply_state(message: object) -> tuple[str, str]:
     """Return etag and digest of the resource that a reply carries, "" where it carries none.
 
-    Of every size: a reply that is too large to be sent is none, but the change that it tells of has been made.
+    Of every size: the change was made, also where its reply is too large to be sent.
     """
     for resource in _resources(message) if isinstance(message, Message) else ():
         digest = partial(_digest_of, resource)

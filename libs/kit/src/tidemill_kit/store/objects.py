@@ -245,6 +245,11 @@ class ExchangeBucket:
         self._store = store
         self._bucket = bucket
 
+    async def ref_of(self, project: str, resource_id: str, data: bytes) -> ObjectRef:
+        """Return where `put` will store these bytes."""
+        size, sha256 = await _measured_aside(data)
+        return ObjectRef(bucket=self._bucket, key=f"{project}/{resource_id}/{sha256}", size=size, sha256=sha256)
+
     async def put(
         self,
         project: str,

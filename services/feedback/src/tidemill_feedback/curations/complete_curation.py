@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Clock, Request, derived_id
 from tidemill_feedback.curations.domain.curation import Batch, Curation
 from tidemill_feedback.curations.domain.example import Example, ExampleKind, Prompt
-from tidemill_feedback.curations.domain.ledger import CandidateExample, Chosen, CurationRef
+from tidemill_feedback.curations.domain.ledger import Begun, CandidateExample, Chosen, CurationRef
 from tidemill_feedback.curations.ports import Batches, CurationStore, Ledger, Prompts
 from tidemill_feedback.reactions.domain.feedback import Feedback
 from tidemill_feedback.reactions.ports import FeedbackStore
@@ -20,10 +21,10 @@ _BATCH_SIZE = 200
 class CompleteCuration:
     """Emits CurationWasCompleted once per completion number.
 
-    The order of writes makes crashes safe: the batch is stored under its content hash, its rows are tagged with the
-    number, then the aggregate takes the number. Until then the rows count as new. Storing the epoch first excludes
-    workers with an expired lease. Feedback that is erased meanwhile has no row to tag: the batch is removed, and the
-    completion is repeated.
+    The order of writes makes crashes safe: the ledger says where the batch will be, the batch is stored under its
+    content hash, its rows are tagged with the number, then the aggregate takes the number. Until then the rows count as
+    new, and the next reconciliation removes the batch. Storing the epoch first excludes workers with an expired lease.
+    Feedback that is erased meanwhile has no row to tag: the batch is removed, and the completion is repeated.
     """
 
     curations: CurationStore
@@ -49,7 +50,11 @@ class CompleteCuration:
         examples = await self._examples(curation, chosen, epoch)
         if examples is None:
             return False
-        stored, fitted = await self.batches.put(ref, examples)
+
+        async def begin(batch: ObjectRef) -> None:
+            await self.ledger.record_batch(ref, Begun(object=batch, completion=number), epoch=epoch)
+
+        stored, fitted = await self.batches.put(ref, examples, begin=begin)
         batch = Batch(
             object=stored,
             kind=curation.rule.kind,
@@ -60,6 +65,7 @@ class CompleteCuration:
         # Examples that did not fit are tagged too: as new ones they would complete the curation again and again.
         if not await self.ledger.tag(ref, [each.feedback for each in examples], completion=number, epoch=epoch):
             await self.batches.remove(stored)
+            await self.ledger.record_batch(ref, None, epoch=epoch)
             return False
         now = self.clock.now()
         completed = await self.curations.update(
@@ -68,7 +74,31 @@ class CompleteCuration:
             lambda each: each.complete(batch, rule=curation.rule, number=number, epoch=epoch, now=now),
             request=Request.internal(),
         )
-        return completed.completions == number
+        if completed.completions != number:
+            return False
+        await self.ledger.record_batch(ref, None, epoch=epoch)
+        return True
+
+    async def remove_unfinished(self, curation: Curation, begun: Begun, *, epoch: int) -> None:
+        """Remove a batch of an attempt that ended before its completion: what is in it may be erased since.
+
+        Raises:
+            EpochOver: another worker has the lease.
+
+        """
+        ref = curation.ref
+        taken = await self.curations.update(
+            ref.project, ref.curation, lambda each: each.take(epoch), request=Request.internal()
+        )
+        if taken.completions < begun.completion:
+            await self.batches.remove(begun.object)
+        await self.ledger.record_batch(ref, None, epoch=epoch)
+
+    async def drop(self, ref: CurationRef) -> None:
+        """Forget an incarnation that is deleted, with the batch that it was about to complete with."""
+        if begun := (await self.ledger.tally(ref)).batch:
+            await self.batches.remove(begun.object)
+        await self.ledger.drop(ref)
 
     async def _examples(self, curation: Curation, chosen: Chosen, epoch: int) -> Sequence[Example] | None:
         """Return the examples; None if one has changed since it was chosen, was erased, or lost its prompt.

@@ -14,6 +14,7 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_feedback.curations.domain.example import Example
 from tidemill_feedback.curations.domain.ledger import CurationRef
 from tidemill_feedback.curations.messages import example_message
+from tidemill_feedback.curations.ports import Begin
 from tidemill_kit.store.objects import ExchangeBucket, ObjectMissing, StoredObject
 
 MEDIA_TYPE = "application/jsonl"
@@ -28,10 +29,14 @@ class ExchangeBatches:
         self._bucket = bucket
         self._max_bytes = max_bytes
 
-    async def put(self, ref: CurationRef, examples: Sequence[Example]) -> tuple[ObjectRef, int]:
+    async def put(self, ref: CurationRef, examples: Sequence[Example], *, begin: Begin) -> tuple[ObjectRef, int]:
         """See `Batches.put`."""
         lines = await asyncio.to_thread(lines_of, examples, max_bytes=self._max_bytes)
-        stored = await self._bucket.put(ref.project, ref.curation, b"".join(lines), media_type=MEDIA_TYPE)
+        data = b"".join(lines)
+        stored = await self._bucket.ref_of(ref.project, ref.curation, data)
+        await begin(stored)
+        measured = stored.size, stored.sha256
+        await self._bucket.put(ref.project, ref.curation, data, media_type=MEDIA_TYPE, measured=measured)
         return stored, len(lines)
 
     async def remove(self, stored: ObjectRef) -> None:

@@ -6,7 +6,8 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from tidemill_feedback.curations.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
+from tidemill_core.aggregate import ObjectRef
+from tidemill_feedback.curations.domain.ledger import Begun, CandidateExample, Counts, CurationRef, Row, Tally
 from tidemill_feedback.errors import EpochOver
 from tidemill_kit.store.mongo import Collection, Document, translated, update_or_insert
 
@@ -14,6 +15,7 @@ _OPEN: Document = {"open": True}
 """Unresolved rows; older ones without the field are found by a full count."""
 _DIRTY: Document = {"dirty": True}
 _DUE: Document = {"due": {"$gt": datetime(1970, 1, 1, tzinfo=UTC)}}
+_BEGUN: Document = {"batch.completion": {"$gt": 0}}
 
 
 class MongoLedger:
@@ -35,6 +37,7 @@ class MongoLedger:
             await self._rows.create_index([("curation", 1), ("open", 1)], partialFilterExpression=_OPEN)
             await self._counts.create_index([("dirty", 1)], partialFilterExpression=_DIRTY)
             await self._counts.create_index([("due", 1)], partialFilterExpression=_DUE)
+            await self._counts.create_index([("batch.completion", 1)], partialFilterExpression=_BEGUN)
 
     async def upsert_correction(self, ref: CurationRef, candidate: CandidateExample) -> bool:
         """See `Ledger.upsert_correction`."""
@@ -125,11 +128,18 @@ class MongoLedger:
         """See `Ledger.record_listed`."""
         await self._record(ref, {"deployments": deployments, "listed": token}, epoch)
 
+    async def record_batch(self, ref: CurationRef, batch: Begun | None, *, epoch: int) -> None:
+        """See `Ledger.record_batch`."""
+        if not await self._record(ref, {"batch": asdict(batch) if batch else None}, epoch):
+            raise EpochOver(ref.curation)
+
     async def tally(self, ref: CurationRef) -> Tally:
         """See `Ledger.tally`."""
         with translated():
             found: Document = await self._counts.find_one({"_id": _key(ref)}) or {}
         known = {each.name: found[each.name] for each in fields(Tally) if each.name in found}
+        if begun := known.get("batch"):
+            known["batch"] = Begun(object=ObjectRef(**begun["object"]), completion=begun["completion"])
         return Tally(counts=_counts(found), **known)
 
     async def counts(self, refs: Sequence[CurationRef]) -> Mapping[CurationRef, Counts]:
@@ -145,7 +155,7 @@ class MongoLedger:
     async def pending_curations(self, now: datetime) -> Sequence[CurationRef]:
         """See `Ledger.pending_curations`."""
         found: dict[str, None] = {}
-        for chosen in (_DIRTY, {"due": {**_DUE["due"], "$lte": now}}):
+        for chosen in (_DIRTY, {"due": {**_DUE["due"], "$lte": now}}, _BEGUN):
             with translated():
                 some = await self._counts.find(chosen, {"_id": True}).to_list(None)
             found |= dict.fromkeys(document["_id"] for document in some)

@@ -1,6 +1,6 @@
 """Ports of curations."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -8,11 +8,13 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Aggregates, Caller
 from tidemill_feedback.curations.domain.curation import Curation
 from tidemill_feedback.curations.domain.example import Example, Prompt
-from tidemill_feedback.curations.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
+from tidemill_feedback.curations.domain.ledger import Begun, CandidateExample, Counts, CurationRef, Row, Tally
 
 CurationStore = Aggregates[Curation]
 Enqueue = Callable[[CurationRef], None]
 """Enqueues a curation for its controller."""
+Begin = Callable[[ObjectRef], Awaitable[None]]
+"""Takes where a batch will be, before anything is there."""
 
 
 class RecordedPrompts(Protocol):
@@ -91,12 +93,21 @@ class Ledger(Protocol):
         """Store when the curation is due without further changes."""
         ...
 
+    async def record_batch(self, ref: CurationRef, batch: Begun | None, *, epoch: int) -> None:
+        """Store which batch is about to be written, None when a completion names it or it is gone.
+
+        Raises:
+            EpochOver: a later holder of the lease has written.
+
+        """
+        ...
+
     async def tally(self, ref: CurationRef) -> Tally:
         """Return the last recorded progress, and the number of changes since."""
         ...
 
     async def pending_curations(self, now: datetime) -> Sequence[CurationRef]:
-        """Return incarnations with uncounted changes, and those that are due."""
+        """Return incarnations with uncounted changes, those that are due, and those with an unfinished batch."""
         ...
 
     async def counts(self, refs: Sequence[CurationRef]) -> Mapping[CurationRef, Counts]:
@@ -127,8 +138,10 @@ class Prompts(Protocol):
 class Batches(Protocol):
     """feedback's exchange bucket."""
 
-    async def put(self, ref: CurationRef, examples: Sequence[Example]) -> tuple[ObjectRef, int]:
+    async def put(self, ref: CurationRef, examples: Sequence[Example], *, begin: Begin) -> tuple[ObjectRef, int]:
         """Store the latest examples that fit as JSON lines, by content hash; return the object and their number.
+
+        Nothing is stored before `begin` has returned.
 
         Raises:
             DependencyUnavailable: the object store does not answer.

@@ -58,8 +58,10 @@ class ReconcileCuration:
         if curation is None or curation.ref != ref:
             self._listed.pop(ref, None)
             self._rest_until.pop(ref, None)
-            await self.ledger.drop(ref)
+            await self.complete.drop(ref)
             return None
+        if begun := (await self.ledger.tally(ref)).batch:
+            await self.complete.remove_unfinished(curation, begun, epoch=epoch)
         await self._list(curation, epoch)
         tally = await self.ledger.tally(ref)
         rest = timedelta(seconds=max(0.0, self._rest_until.get(ref, 0.0) - time.monotonic()))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from tidemill_core.aggregate import ObjectRef
 from tidemill_feedback.reactions.domain.feedback import Feedback
 
 _USER = "user"
@@ -98,6 +99,14 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A batch that is about to be written, for a completion."""
+
+    object: ObjectRef
+    completion: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
     """The progress of an incarnation, stored besides its rows so that changes are detected without reading them."""
 
@@ -115,6 +124,8 @@ class Tally:
     """The page token of the initial listing; `deployments` identifies the deployment."""
     due: datetime | None = None
     """When the curation completes without further changes."""
+    batch: Begun | None = None
+    """A batch that was begun, and that no completion names yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
