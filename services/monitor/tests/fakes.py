@@ -168,11 +168,15 @@ class Monitor:
         self.examples = FakeExamples()
         self.clock = FixedClock()
         self.enqueued: list[ResourceKey] = []
-        self.record = RecordEvent(graph=self.graph)
+        self.erased_until: dict[str, datetime] = {}
+        self.record = RecordEvent(graph=self.graph, erased=self._erased)
         self.request = RequestBatch(batches=self.batches, enqueue=self.enqueued.append)
         self.link = LinkExamples(batches=self.batches, examples=self.examples, graph=self.graph)
         self.read = ReadLineage(graph=self.graph, limits=limits or LineageLimits())
         self.timeline = ReadTimeline(graph=self.graph, max_entries=max_entries)
+
+    async def _erased(self, _: str, documents: Collection[str]) -> Mapping[str, datetime]:
+        return {each: moment for each, moment in self.erased_until.items() if each in documents}
 
     async def consume(self, *stories: Story, project: str = "acme") -> None:
         """Have everything happen, and batches read."""

@@ -1,6 +1,8 @@
 """The composition root: the only module that sees adapters and entry points."""
 
-from datetime import timedelta
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tidemill.monitor.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
@@ -10,6 +12,7 @@ from tidemill.monitor.v1.hold_service_pb2_grpc import add_HoldServiceServicer_to
 from tidemill.monitor.v1.lineage_service_pb2_grpc import add_LineageServiceServicer_to_server
 from tidemill.monitor.v1.retention_service_pb2_grpc import add_RetentionServiceServicer_to_server
 from tidemill_core.application import SystemClock
+from tidemill_kit.erasure.steps import Scope
 from tidemill_kit.http.rpc import HttpRpcs, rpc_application
 from tidemill_kit.http.server import server_of
 from tidemill_kit.service.app import App, Worker
@@ -84,7 +87,7 @@ async def build_app(settings: MonitorSettings) -> App:
     return backend.app(
         servicers=servicers,
         consumers=[
-            lineage(RecordEvent(graph=graph)),
+            lineage(RecordEvent(graph=graph, erased=partial(_erased_documents, backend))),
             examples(RequestBatch(batches=batches, enqueue=controller.enqueue)),
             usage(CountEvent(max_projects=settings.metric_projects)),
             audit.consumer,
@@ -94,6 +97,10 @@ async def build_app(settings: MonitorSettings) -> App:
         erasures=steps,
         servers=[server_of(http, settings)] if settings.http_port else [],
     )
+
+
+async def _erased_documents(backend: Backend, project: str, documents: Collection[str]) -> Mapping[str, datetime]:
+    return await backend.erased(project, Scope.DOCUMENT, documents)
 
 
 def _maintenance(settings: MonitorSettings, graph: MongoGraph, leases: Leases) -> GraphMaintenance:

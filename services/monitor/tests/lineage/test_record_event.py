@@ -1,4 +1,5 @@
 import random
+from datetime import timedelta
 
 import pytest
 
@@ -82,6 +83,32 @@ async def test_a_deleted_document_says_so_and_its_versions_stay() -> None:
     lineage = await monitor.lineage("document", "d1", "forward")
     assert lineage.nodes[0].facts["state"] == "erased"
     assert words(lineage) == {("d1", "version_of", "d1@1"), ("d1", "version_of", "d1@2")}
+
+
+@pytest.mark.parametrize("late_s", [0, 1])
+async def test_a_late_event_brings_no_name_of_an_erased_document_back(late_s: int) -> None:
+    monitor, story = Monitor(), Story()
+    story.document("d1")
+    story.document("d2")
+    story.record("ingest.document.deleted", "d1", seq=3, document="d1", source="cms", key="kb/d1")
+    monitor.erased_until = {"d1": max(each.meta.time for each in story.events) + timedelta(seconds=late_s)}
+
+    await monitor.consume(story)
+
+    erased, other = [await monitor.lineage("document", name, "forward") for name in ("d1", "d2")]
+    assert [dict(node.facts) for node in erased.nodes] == [{"state": "deleted"}, {}]
+    assert other.nodes[0].facts["source"] == "cms"
+    assert words(erased) == {("d1", "version_of", "d1@1")}
+
+
+async def test_what_came_of_a_document_after_its_erasure_is_named() -> None:
+    monitor, story = Monitor(), Story()
+    story.document("d1")
+    monitor.erased_until = {"d1": story.events[0].meta.time - timedelta(seconds=1)}
+
+    await monitor.consume(story)
+
+    assert (await monitor.lineage("document", "d1", "forward")).nodes[0].facts["source"] == "cms"
 
 
 async def test_nothing_of_people_is_kept() -> None:

@@ -22,6 +22,7 @@ from tidemill_kit.access.submissions import SubmissionCheck
 from tidemill_kit.audit.trail import COLLECTION, MongoAuditTrail
 from tidemill_kit.erasure.codec import ErasureCodec
 from tidemill_kit.erasure.documents import documents
+from tidemill_kit.erasure.erased import ErasedSubjects
 from tidemill_kit.erasure.erasures import COLLECTION as ERASURES
 from tidemill_kit.erasure.erasures import REPORTS, ErasureNotFound
 from tidemill_kit.erasure.events import requests
@@ -100,6 +101,8 @@ class Backend:
         self._owner = str(uuid4())
         self._leased: list[str] = []
         self._stores = _Stores(client)
+        self.erased = self.indexed(ErasedSubjects(self.database[ERASURES]))
+        """Says of subjects until when what came of them is erased, so that what is late is not stored again."""
         self.audit = self._audit_trail()
         """What records the calls of audited RPCs, in a collection of its own whose outbox the relay empties."""
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from tidemill_kit.erasure.documents import ids_of
 from tidemill_kit.store.mongo import Collection as MongoCollection
 from tidemill_kit.store.mongo import Document, DuplicateId, delete_many, patiently, translated
-from tidemill_monitor.lineage.domain.graph import Edge, Neighbours, Node, NodeUpdate, Part, Ref
+from tidemill_monitor.lineage.domain.graph import PLAIN, Edge, Neighbours, Node, NodeUpdate, Part, Ref
 from tidemill_monitor.lineage.domain.kinds import (
     EXAMPLE_OF,
     RELATION_OF,
@@ -28,8 +28,6 @@ _QUERY_BATCH = 1000
 _ADDED_BATCH = 16
 _COUNTS = {"_id": "nodes"}
 _MAX_VERSIONS = 100_000
-_PLAIN = frozenset({"state", "version"})
-"""Facts of documents that say nothing of what is in them, or how users named them."""
 
 
 class MongoGraph:
@@ -143,7 +141,7 @@ class MongoGraph:
         versions = [Ref(Kind.DOCUMENT_VERSION, each) for of_one in found for each in of_one.ids]
         erased = 0
         for node in await self._found(project, [ref, *versions]):
-            facts = {key: [each for each in part["facts"] if each[0] in _PLAIN] for key, part in node["parts"].items()}
+            facts = {key: [each for each in part["facts"] if each[0] in PLAIN] for key, part in node["parts"].items()}
             said = [key for key, part in node["parts"].items() if len(part["facts"]) > len(facts[key])]
             if said:
                 update: Document = {"$set": {f"parts.{key}.facts": facts[key] for key in said}}

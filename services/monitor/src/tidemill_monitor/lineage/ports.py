@@ -9,6 +9,14 @@ from tidemill_monitor.lineage.domain.graph import Neighbours, Node, NodeUpdate, 
 from tidemill_monitor.lineage.domain.kinds import Direction, Kind, Relation
 
 
+class Erased(Protocol):
+    """The erasures of documents that this service has carried out."""
+
+    async def __call__(self, project: str, documents: Collection[str], /) -> Mapping[str, datetime]:
+        """Return until when what came of a document is erased, of those that were."""
+        ...
+
+
 class Graph(Protocol):
     """The lineage graph of all projects. Writes are idempotent and independent of their order."""
 

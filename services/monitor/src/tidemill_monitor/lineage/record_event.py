@@ -7,15 +7,24 @@ from tidemill_core.application import Caller
 from tidemill_monitor.events.meta import EventMeta
 from tidemill_monitor.lineage.domain.kinds import Kind
 from tidemill_monitor.lineage.domain.parts import updates_of
-from tidemill_monitor.lineage.ports import Graph
+from tidemill_monitor.lineage.ports import Erased, Graph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordEvent:
-    """Repeating it, in whatever order, changes nothing: every effect is named by what the event says."""
+    """Repeating it, in whatever order, changes nothing: every effect is named by what the event says.
+
+    Nor does a late one bring back how an erased document was named.
+    """
 
     graph: Graph
+    erased: Erased
 
     async def __call__(self, caller: Caller, meta: EventMeta, event: object) -> Mapping[Kind, int]:
         """Return how many things of each kind are new."""
-        return await self.graph.record(caller.project, updates_of(event, meta))
+        updates = updates_of(event, meta)
+        if named := {each.names for each in updates if each.names}:
+            until = await self.erased(caller.project, named)
+            gone = {document for document, moment in until.items() if meta.time <= moment}
+            updates = tuple(each.without_names() if each.names in gone else each for each in updates)
+        return await self.graph.record(caller.project, updates)

@@ -1,11 +1,14 @@
 """The graph of where everything came from: pure values, each write of which may be repeated and come in any order."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from tidemill_monitor.lineage.domain.kinds import Direction, Kind, Relation
+
+PLAIN = frozenset({"state", "version"})
+"""Facts of documents that say nothing of what is in them, or how users named them."""
 
 _SHORT_ID = 8
 _UUID_LENGTH = 36
@@ -68,6 +71,22 @@ class NodeUpdate:
     ref: Ref
     part: Part | None = None
     sources: tuple[Edge, ...] = ()
+
+    @property
+    def names(self) -> str:
+        """The document whose names are among the facts; "" where there are none."""
+        if self.part is None or self.part.facts.keys() <= PLAIN:
+            return ""
+        if self.ref.kind is Kind.DOCUMENT:
+            return self.ref.id
+        return self.ref.id.rpartition("@")[0] if self.ref.kind is Kind.DOCUMENT_VERSION else ""
+
+    def without_names(self) -> "NodeUpdate":
+        """Return what is stored of an erased document."""
+        if self.part is None:
+            return self
+        facts = {name: fact for name, fact in self.part.facts.items() if name in PLAIN}
+        return replace(self, part=replace(self.part, facts=facts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

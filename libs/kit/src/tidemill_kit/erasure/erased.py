@@ -1,0 +1,45 @@
+"""What a service has erased, as its own rows say: what is older than that and comes late is not stored again."""
+
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from tidemill_kit.access.holds import Scope
+from tidemill_kit.erasure.erasures import State, digest_of_subject
+from tidemill_kit.erasure.steps import Target
+from tidemill_kit.store import mongo
+from tidemill_kit.store.mongo import translated
+
+_BATCH: Final = 500
+_STILL: Final = datetime.max.replace(tzinfo=UTC)
+"""Of an erasure that is under way: whatever comes now is removed with the rest."""
+
+
+class ErasedSubjects:
+    """Answers until when what came of a subject is erased. A row that waits, or is held, erases nothing yet."""
+
+    def __init__(self, rows: mongo.Collection) -> None:
+        self._rows = rows
+
+    async def ensure_indexes(self) -> None:
+        """Create the index by which subjects are found; idempotent."""
+        with translated():
+            await self._rows.create_index([("project", 1), ("state.scope", 1), ("state.subject", 1)])
+
+    async def __call__(self, project: str, scope: Scope, subjects: Collection[str]) -> Mapping[str, datetime]:
+        """Return the moment by subject, of those that were erased; a later one is of what came since."""
+        until = dict[str, datetime]()
+        asked = sorted({each for each in subjects if each})
+        for start in range(0, len(asked), _BATCH):
+            some = asked[start : start + _BATCH]
+            of = {each: each for each in some}
+            of |= {digest_of_subject(Target(project=project, scope=scope, subject=each)): each for each in some}
+            where = {"project": project, "state.scope": scope.value, "state.subject": {"$in": list(of)}}
+            with translated():
+                rows = await self._rows.find(where, {"state": True}).to_list(None)
+            for state in (row["state"] for row in rows):
+                if state["start_time"] is None or state["state"] == State.HELD.value:
+                    continue
+                subject, moment = of[state["subject"]], state["complete_time"] or _STILL
+                until[subject] = max(moment, until.get(subject, moment))
+        return until

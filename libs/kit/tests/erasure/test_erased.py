@@ -1,0 +1,67 @@
+"""What is known of subjects that were erased, on the real store."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tidemill_core.application import Request
+from tidemill_kit.access.holds import Scope
+from tidemill_kit.erasure.codec import ErasureCodec
+from tidemill_kit.erasure.erased import ErasedSubjects
+from tidemill_kit.erasure.erasures import Erasure, ErasureNotFound
+from tidemill_kit.store.aggregates import MongoAggregates
+from tidemill_kit.store.mongo import Database
+from tidemill_testkit.clocks import NOON
+
+pytestmark = pytest.mark.server
+
+
+async def test_what_came_of_a_subject_is_erased_until_its_erasure_is_complete(database: Database) -> None:
+    rows = MongoAggregates(
+        database["erasures"],
+        codec=ErasureCodec("rag"),
+        topic="topic",
+        source="/tidemill/rag",
+        missing=ErasureNotFound,
+    )
+    erased = ErasedSubjects(database["erasures"])
+    await erased.ensure_indexes()
+    numbers = iter(range(100))
+
+    async def row(subject: str, *, scope: Scope = Scope.END_USER, project: str = "acme") -> Erasure:
+        fresh = Erasure(
+            id=f"e{next(numbers)}",
+            project=project,
+            scope=scope,
+            subject=subject,
+            request_time=NOON,
+            not_before=NOON,
+        )
+        return await rows.add(fresh, request=Request.internal())
+
+    async def begun(subject: str, **place: object) -> Erasure:
+        added = await row(subject, **place)  # type: ignore[arg-type] # scope and project
+        return await rows.update(
+            added.project, added.id, lambda each: each.begin(now=NOON, epoch=1), request=Request.internal()
+        )
+
+    async def done(subject: str, at: datetime, **place: object) -> None:
+        added = await begun(subject, **place)
+        await rows.update(added.project, added.id, lambda each: each.complete(now=at), request=Request.internal())
+
+    early, late = NOON + timedelta(minutes=1), NOON + timedelta(minutes=9)
+    for at in (late, early):
+        await done("twice", at)
+    await done("d1", early, scope=Scope.DOCUMENT)
+    await done("theirs", early, project="globex")
+    await row("waits")
+    held = await begun("held")
+    await rows.update("acme", held.id, lambda each: each.hold(), request=Request.internal())
+    await begun("under way")
+
+    asked = ["twice", "d1", "theirs", "waits", "held", "under way", "unknown", ""]
+    users = await erased("acme", Scope.END_USER, asked)
+
+    assert users == {"twice": late, "under way": datetime.max.replace(tzinfo=UTC)}
+    assert await erased("acme", Scope.DOCUMENT, asked) == {"d1": early}
+    assert await erased("acme", Scope.END_USER, []) == {}
