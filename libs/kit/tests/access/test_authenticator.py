@@ -327,6 +327,8 @@ async def test_only_the_service_of_erasures_opens_a_deleted_project_to_admins_of
         await check(admin, "acme")
     await check(admin, "globex")
     await check(issuer.service_token("rag"), "acme")  # which ends what still runs
+    with pytest.raises(ProjectDeleted):
+        await check(issuer.service_token("rag"), "acme", "user:ada")
     assert (await erasures(admin, "acme")).caller.project == "acme"
     with pytest.raises(CredentialRevoked):
         await erasures(issuer.token("acme", "admin"))

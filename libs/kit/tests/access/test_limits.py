@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from libs.kit.tests.access.rpcs import GUARDED, METHODS, OK, all_rpcs, bearing
-from libs.kit.tests.access.support import Checked
+from libs.kit.tests.access.support import Checked, revocation
 from libs.kit.tests.grpc.support import settings
 from tidemill.options.v1 import options_pb2
 from tidemill_core.application import Caller
@@ -107,6 +107,30 @@ async def test_a_route_of_http_counts_with_the_rpcs_and_says_when_to_come_again(
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "10")
     assert [each.status_code for each in anonymous] == [200, 429]
     assert health.status_code == 200
+
+
+async def test_a_token_of_a_route_opens_no_deleted_project() -> None:
+    async def route(http: Request) -> Response:
+        await Exchange.of(http.scope).admit(SEARCH, has_token=True)
+        return PlainTextResponse("found")
+
+    access = access_of()
+    app = application(
+        [Route("/search", route)],
+        dependencies=[],
+        error_response=error_response,
+        served="",
+        access=access,
+        admission=None,
+        hosts=[],
+        hosts_setting="",
+    )
+    access.revocations.apply(revocation("PROJECT", "acme"))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        answers = [await client.get("/search", headers={"tidemill-project": each}) for each in ("acme", "globex")]
+
+    assert [each.status_code for each in answers] == [403, 200]
+    assert "PROJECT_DELETED" in answers[0].text
 
 
 async def test_a_route_stands_for_no_audited_rpc() -> None:

@@ -15,7 +15,8 @@ PermissionDenied
 PreconditionFailed
 ├── TokensNotConfigured     no key to check tokens with
 ├── InferenceUnanswered     it has no answer yet; by event the reaction is pending
-└── TooManyWait             the limit of pending reactions for one inference
+├── TooManyWait             the limit of pending reactions for one inference
+└── ProjectDeleted          nothing more of the project is stored
 Conflict
 └── EpochOver               a later holder of the lease has written
 """
@@ -117,6 +118,15 @@ class TooManyWait(PreconditionFailed):
             inference=inference,
             limit=limit,
         )
+
+
+class ProjectDeleted(PreconditionFailed):
+    """The project was deleted; services go on calling for it while they erase."""
+
+    reason = "PROJECT_DELETED"
+
+    def __init__(self, project: str) -> None:
+        super().__init__(f"project {project} was deleted: nothing more of it is stored")
 
 
 class EpochOver(Conflict):

@@ -1,5 +1,6 @@
 """What becomes of reactions to answers that are there."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,6 +15,7 @@ from tidemill_feedback.errors import (
     InferenceUnknown,
     NothingCorrected,
     NotLive,
+    ProjectDeleted,
 )
 from tidemill_feedback.reactions.domain.feedback import FeedbackState, FeedbackWasRecorded
 from tidemill_feedback.reactions.domain.reaction import Reaction
@@ -206,3 +208,13 @@ async def test_feedback_is_listed_from_its_newest_but_that_of_one_inference() ->
     assert [each.inference for each in (await harness.read.list(ADA, newest)).items] == ["i2", "i1"]
     with pytest.raises(InvalidInput, match="order_by: is not supported for the feedback of one inference"):
         await harness.read.list(ADA, newest, inference="i1")
+
+
+async def test_no_reaction_is_stored_behind_the_erasure_of_a_deleted_project() -> None:
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
+    harness.submit = replace(harness.submit, deleted=lambda project: project == ADA.project)
+
+    with pytest.raises(ProjectDeleted):
+        await harness.give(rating(1))
+    assert not (await harness.read.list(ADA, PageRequest())).items

@@ -89,7 +89,8 @@ class Authenticator:
             project = _project(claims, credentials.project)
             if subject and (not claims.service or not PERSON.fullmatch(subject)):
                 raise OnBehalfNotAllowed
-            if not (claims.service or self._opens_deleted) and self.revocations.deleted(project):
+            on_its_own = claims.service and not subject  # which ends what still runs
+            if not (on_its_own or self._opens_deleted) and self.revocations.deleted(project):
                 raise ProjectDeleted(project)
         except TidemillError:
             seen(Caller(project=claims.project, subject=claims.subject, credential=claims.id, via=claims.service))

@@ -19,7 +19,7 @@ from tidemill_core.tracing import TRACEPARENT
 from tidemill_kit.access.access import Access
 from tidemill_kit.access.authenticator import Authenticated
 from tidemill_kit.access.credentials import Credentials
-from tidemill_kit.access.errors import CredentialMissing
+from tidemill_kit.access.errors import CredentialMissing, ProjectDeleted
 from tidemill_kit.access.policy import Policy
 from tidemill_kit.audit.calls import is_audited
 from tidemill_kit.audit.recording import NoAudit
@@ -114,6 +114,7 @@ class Exchange:
             NoAudit: the RPC is audited, which only its own route (`HttpRpcs`) records.
             InvalidInput: two projects are named.
             Unauthenticated, PermissionDenied, DependencyUnavailable: as the credential says.
+            ProjectDeleted: it was deleted, and a token is shown.
 
         """
         if is_audited(policy):
@@ -122,6 +123,8 @@ class Exchange:
         in_path = self.scope.get("path_params", {}).get("project", "")
         if has_token and self.anonymous:
             caller = Caller(project=_required(named_project(self.headers, in_path)))
+            if self.access.revocations.deleted(caller.project):  # tokens of its own are in no list of revocations
+                raise ProjectDeleted(caller.project)
         else:
             project = named_project(self.headers, in_path)
             sent = Credentials.sent(self.headers.getlist, project=project, address=self.address)

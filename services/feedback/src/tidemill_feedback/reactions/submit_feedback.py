@@ -1,13 +1,13 @@
 """Take a reaction to an answer that is there."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tidemill_core.application import Caller, Clock, Request
 from tidemill_core.characters import same_words
 from tidemill_core.resources import refuse
-from tidemill_feedback.errors import InferenceUnanswered, NothingCorrected, NotLive
+from tidemill_feedback.errors import InferenceUnanswered, NothingCorrected, NotLive, ProjectDeleted
 from tidemill_feedback.reactions.domain.feedback import Answer, Feedback, Given
 from tidemill_feedback.reactions.domain.reaction import Reaction, ReactionLimits, violations
 from tidemill_feedback.reactions.domain.speaker import said_by, trusted_raters
@@ -43,6 +43,8 @@ class SubmitFeedback:
     """How many earlier reactions are kept."""
     trusted: Collection[str] = ()
     """The raters that count though they did not ask, in submitted records."""
+    deleted: Callable[[str], bool] = lambda _: False
+    """Whether a project was deleted: what its users send is erased, and must not be stored behind that."""
 
     async def __call__(self, caller: Caller, submission: Submission) -> Feedback:
         """Return the feedback as recorded, or as it would be.
@@ -54,8 +56,11 @@ class SubmitFeedback:
             NothingCorrected: the correction is what was answered.
             InferenceUnknown: there is no such inference.
             InferenceUnanswered: it has no answer yet.
+            ProjectDeleted: the project was deleted.
 
         """
+        if self.deleted(caller.project):
+            raise ProjectDeleted(caller.project)
         self.check(submission)
         reaction = said_by(caller, submission.reaction)
         submission = replace(submission, reaction=reaction)

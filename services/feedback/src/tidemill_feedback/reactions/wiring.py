@@ -59,6 +59,7 @@ def wire_reactions(
         limits=settings.limits,
         keep=settings.kept_reactions,
         trusted=settings.trusted_raters,
+        deleted=backend.access.revocations.deleted,
     )
     match = MatchPending(pending=pending, inferences=answers, submit=submit, dead_letters=dead_letters)
     erase = EraseReactions(feedback=feedback, forget_examples=forget_examples)
