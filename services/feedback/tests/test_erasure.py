@@ -1,8 +1,11 @@
 """What is left of a deleted project, of an erased end user, and of what is past its retention."""
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -10,8 +13,10 @@ from services.feedback.tests.builders import ADA, BUCKET, correction
 from services.feedback.tests.harness import FeedbackHarness
 from tidemill_core.application import PageRequest
 from tidemill_feedback.curations.exchange import EraseBatches
+from tidemill_feedback.erasure import steps
 from tidemill_feedback.reactions.domain.feedback import Feedback
 from tidemill_feedback.reactions.forget_old import ForgetOldFeedback
+from tidemill_kit.erasure.steps import Scope, Steps, Target
 from tidemill_testkit.erasure import stored_by
 
 
@@ -21,6 +26,17 @@ async def test_everything_that_is_stored_is_erased_with_its_project(
     stored = await stored_by("feedback", tmp_path, monkeypatch)
 
     assert stored.not_covered(kept={}) == set()
+
+
+U1 = Target(project="acme", scope=Scope.END_USER, subject="u1")
+
+
+def steps_of(harness: FeedbackHarness) -> Steps:
+    """Return what the service erases, of the harness."""
+    database = defaultdict[str, Any](lambda: SimpleNamespace(name="another"))
+    backend: Any = SimpleNamespace(objects=harness.objects, database=database)
+    settings: Any = SimpleNamespace(exchange_bucket=BUCKET)
+    return steps(settings, backend, harness.pending, harness.reactions)
 
 
 async def tombstones(harness: FeedbackHarness, end_user: str = "u1") -> set[str]:
@@ -74,6 +90,39 @@ async def test_a_batch_is_found_by_the_feedback_on_a_question_though_it_does_not
     assert await batches.of("globex", feedback={of_reviewer}, end_user="nobody") == 0
     assert await batches.of("acme", feedback={"another"}, end_user="nobody") == 0
     assert await batches.of("acme", feedback={of_reviewer}, end_user="nobody") == 1
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+async def test_a_batch_that_a_killed_completion_put_behind_the_first_pass_is_found(passes: int) -> None:
+    harness = await curated()
+    batches = {bucket: dict(objects) for bucket, objects in harness.objects.buckets.items()}
+    erase = {step.kind: step.erase for step in steps_of(harness)[Scope.END_USER]}
+    for _ in range(passes - 1):
+        for each in erase.values():
+            while await each(U1):
+                pass
+        harness.objects.buckets.update(batches)
+    assert "CANARY" in repr(harness.objects.buckets)
+    for each in erase.values():
+        while await each(U1):
+            pass
+
+    assert "CANARY" not in await everything(harness)
+
+
+async def test_a_batch_with_a_user_s_question_is_found_where_no_feedback_names_the_user_any_more() -> None:
+    harness = FeedbackHarness(trusted=["reviewer"])
+    await harness.curate()
+    for number in range(3):
+        harness.inferences.put(f"i{number}", end_user="u1")
+        await harness.give(
+            correction(f"By a reviewer {number}", inference=f"i{number}", end_user="r", rater="reviewer")
+        )
+    await harness.work()
+
+    batches = EraseBatches(harness.objects, BUCKET)
+    assert await batches.of("acme", feedback=set(), end_user="u2") == 0
+    assert await batches.of("acme", feedback=set(), end_user="u1") == 1
 
 
 async def test_a_batch_is_found_by_a_document_that_its_prompts_show() -> None:

@@ -23,8 +23,10 @@ from tidemill_kit.workers.sweeps import SweepKey, sweep_controller
 def steps(settings: FeedbackSettings, backend: Backend, pending: Pending, reactions: EraseReactions) -> Steps:
     """Return what is erased.
 
-    Of an end user: the reactions, then the batches that they are in, and last the names by which both are found. Of a
-    document: the prompts that show passages of it; a correction of which the prompt is gone is no example any more.
+    Of an end user: the reactions, then the batches that they are in, and last the names by which both are found.
+    Batches are searched also where no reaction is left: a killed completion may have put one behind the first pass.
+    Of a document: the prompts that show passages of it; a correction of which the prompt is gone is no example any
+    more.
     """
     batches = EraseBatches(backend.objects, settings.exchange_bucket)
 
@@ -36,7 +38,7 @@ def steps(settings: FeedbackSettings, backend: Backend, pending: Pending, reacti
 
     async def written(target: Target) -> int:
         erased = {each.id async for page in reactions.tombstones(_caller(target), target.subject) for each in page}
-        return await batches.of(target.project, feedback=erased, end_user=target.subject) if erased else 0
+        return await batches.of(target.project, feedback=erased, end_user=target.subject)
 
     async def names(target: Target) -> int:
         return await reactions.names(_caller(target), target.subject)

@@ -68,12 +68,13 @@ class EraseBatches:
         self._bucket = bucket
 
     async def of(self, project: str, *, feedback: AbstractSet[str], end_user: str) -> int:
-        """Remove a project's batches that hold examples of this feedback, or by this user; return how many."""
+        """Remove batches with examples of this feedback, by this user or on their questions; return how many."""
         named = {each.encode() for each in feedback}
-        user = f'"end_user": {json.dumps(end_user, ensure_ascii=False)}'.encode()
+        name = json.dumps(end_user, ensure_ascii=False)
+        users = [f'"{role}": {name}'.encode() for role in ("end_user", "asked_by")]
 
         def holds(data: bytes) -> bool:
-            return user in data or any(each[1] in named for each in _FEEDBACK.finditer(data))
+            return any(each in data for each in users) or any(each[1] in named for each in _FEEDBACK.finditer(data))
 
         return await self._removed(project, holds)
 
