@@ -16,6 +16,7 @@ AlreadyExists
 Conflict
 ├── DatasetChanged          it is not what the caller read
 ├── DatasetBusy             a worker makes a version of it
+├── SubmissionsUnderWay     texts of a document to be erased may be of submissions that are being saved
 └── BatchAlreadyHandled     what a curation offered was worked on by another process meanwhile
 PreconditionFailed
 ├── KeyAmbiguous            several sources of the project have a document with this key
@@ -92,6 +93,15 @@ class DocumentNotFound(NotFound):
 
     def __init__(self, document: str) -> None:
         super().__init__(f"there is no document {document} in this project", document=document)
+
+
+class SubmissionsUnderWay(Conflict):
+    """Texts of a document that is erased may be of submissions that are being saved."""
+
+    reason = "SUBMISSIONS_UNDER_WAY"
+
+    def __init__(self, document: str) -> None:
+        super().__init__(f"submissions of document {document} may be under way", document=document)
 
 
 class DocumentRestricted(PermissionDenied):

@@ -1,6 +1,7 @@
 """How much is taken; both sides of every limit are tested."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 MEBIBYTE = 1024 * 1024
 MAX_LABELS = 64
@@ -32,6 +33,8 @@ class Limits:
     metadata_value_length: int = 1024
     metadata_bytes: int = 16 * 1024
     reason_length: int = 500
+    save_within: timedelta = timedelta(minutes=5)
+    """From the storing of a text to the saving of its version: later, its text may have been deleted as garbage."""
     kept_versions: int = 50
     kept_steps: int = 100
     batch_bytes: int = 64 * MEBIBYTE
@@ -39,6 +42,11 @@ class Limits:
     waiting_offers: int = 100
     kept_dataset_versions: int = 1000
     compared_examples: int = 50_000
+
+    @property
+    def unsaved_after(self) -> timedelta:
+        """From when on no submission can save a text any more, also where the clocks differ by some minutes."""
+        return 3 * self.save_within
 
     @property
     def keep(self) -> Keep:

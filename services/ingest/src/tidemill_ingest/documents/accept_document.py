@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, Clock, Request
-from tidemill_core.errors import TidemillError
+from tidemill_core.errors import DependencyUnavailable, TidemillError
 from tidemill_core.resources import check_etag
 from tidemill_ingest.documents.domain.document import Document, DocumentState, SubmissionFacts
 from tidemill_ingest.documents.domain.submission import (
@@ -113,10 +114,16 @@ class AcceptDocument:
         async with self.quarantine.hold(project, fresh.id, command.content):
             prepared = await self._prepared(project, source, command)
             require_project(self.projects, project)
+            save_until = self.clock.now() + self.limits.save_within
             ref = await self.texts.put(project, fresh.id, prepared, submission_id=command.submission.id)
             change = self._change(caller, command, facts, (prepared, ref))
+
+            def in_time(document: Document) -> None:
+                self._check_time(save_until)
+                change(document)
+
             try:
-                document = await self._save(caller, fresh, change, command, is_new=is_new)
+                document = await self._save(caller, fresh, in_time, command, is_new=is_new)
             except ProjectDeleted:
                 await self.texts.delete([ref.key])
                 raise
@@ -167,6 +174,12 @@ class AcceptDocument:
         if not saved.readable_by(caller):  # the same request again, after another caller's
             raise DocumentRestricted(str(DocumentName(source=saved.source, key=saved.key)))
         return saved
+
+    def _check_time(self, save_until: datetime) -> None:
+        """Refuse to save a text that was stored so long ago that it may have been deleted as one of no version."""
+        if self.clock.now() > save_until:
+            message = f"saving took longer than {self.limits.save_within}: send it again"
+            raise DependencyUnavailable(message, dependency="mongodb")
 
     def _check_size(self, command: AcceptCommand) -> None:
         inline = command.submission.door is SubmissionChannel.GRPC

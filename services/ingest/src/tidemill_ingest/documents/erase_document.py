@@ -6,7 +6,7 @@ from tidemill_core.application import Clock, Request, derived_id
 from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.documents.domain.submission import Submission, SubmissionChannel
 from tidemill_ingest.documents.ports import Documents, Texts, VersionTexts
-from tidemill_ingest.errors import DocumentNotFound
+from tidemill_ingest.errors import DocumentNotFound, SubmissionsUnderWay
 from tidemill_ingest.limits import Limits
 
 
@@ -41,10 +41,21 @@ class EraseDocument:
         return 1
 
     async def stored_texts(self, project: str, document_id: str) -> int:
-        """Delete every object of the document that no version needs, and return how many those were."""
+        """Delete the objects of the document that no version needs, and return how many those were.
+
+        One that no version names may be of a submission that is being saved: it goes when none can save it any more.
+
+        Raises:
+            SubmissionsUnderWay: that is all that is left.
+
+        """
         stored = await self.texts.of_document(project, document_id)
         uses = (await self.uses.of(project, [document_id])).get(document_id)
-        kept = uses.kept if uses else frozenset()
-        unneeded = [text.key for text in stored if text.key not in kept]
-        await self.texts.delete(unneeded)
-        return len(unneeded)
+        kept, given_up = (uses.kept, uses.given_up) if uses else (frozenset[str](), frozenset[str]())
+        unneeded = [text for text in stored if text.key not in kept]
+        unsaved_before = self.clock.now() - self.limits.unsaved_after
+        erased = [text.key for text in unneeded if text.key in given_up or text.stored_at < unsaved_before]
+        if unneeded and not erased:
+            raise SubmissionsUnderWay(document_id)
+        await self.texts.delete(erased)
+        return len(erased)

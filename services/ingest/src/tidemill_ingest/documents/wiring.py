@@ -20,6 +20,7 @@ from tidemill_ingest.documents.reconcile import sweep_controller
 from tidemill_ingest.documents.reject_submission import RejectSubmission
 from tidemill_ingest.documents.sweep import Sweep
 from tidemill_ingest.documents.uploads import Uploads
+from tidemill_ingest.errors import SubmissionsUnderWay
 from tidemill_ingest.feature import Wired
 from tidemill_ingest.processes import Processes
 from tidemill_ingest.projects import Projects
@@ -27,7 +28,7 @@ from tidemill_ingest.settings import IngestSettings
 from tidemill_ingest.sources.ports import FindSource, Sources
 from tidemill_kit.erasure.documents import documents as documents_step
 from tidemill_kit.erasure.objects import objects as objects_step
-from tidemill_kit.erasure.steps import Scope, Step, Steps, Target
+from tidemill_kit.erasure.steps import NotYet, Scope, Step, Steps, Target
 from tidemill_kit.grpc.uploads import UploadPlaces
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
@@ -109,7 +110,10 @@ def _erasures(backend: Backend, settings: IngestSettings, erase: EraseDocument) 
         return await erase.record(target.project, target.subject)
 
     async def stored_texts(target: Target) -> int:
-        return await erase.stored_texts(target.project, target.subject)
+        try:
+            return await erase.stored_texts(target.project, target.subject)
+        except SubmissionsUnderWay as error:
+            raise NotYet(error.message) from error
 
     def below_document(target: Target) -> str:
         return f"{target.project}/{target.subject}/"
