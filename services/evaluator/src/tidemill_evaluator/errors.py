@@ -3,7 +3,8 @@
 NotFound
 ├── SuiteNotFound
 ├── GateNotFound
-└── EvaluationNotFound
+├── EvaluationNotFound
+└── CasesErased             the held-out split that an evaluation has begun with is not there any more
 Conflict
 └── EvaluationLost
 PreconditionFailed
@@ -52,6 +53,15 @@ class EvaluationNotFound(NotFound):
 
     def __init__(self, evaluation: str) -> None:
         super().__init__(f"evaluation {evaluation} does not exist in this project", evaluation=evaluation)
+
+
+class CasesErased(NotFound):
+    """The held-out split is not there any more: an erasure writes what it leaves of one as another object."""
+
+    reason = DATA_ERASED
+
+    def __init__(self, case_set: str) -> None:
+        super().__init__(f"{case_set} is not there any more", case_set=case_set)
 
 
 class EvaluationLost(Conflict):

@@ -1,6 +1,6 @@
 """Baselines that change or disappear during an evaluation."""
 
-from services.evaluator.tests.builders import ADA, BASE, DIGEST, TUNED, request
+from services.evaluator.tests.builders import ADA, BASE, DIGEST, TUNED, name_of, request
 from services.evaluator.tests.harness import away, ready
 from tidemill_core.application import Caller
 from tidemill_evaluator.evaluations.domain.comparison import Verdict
@@ -148,3 +148,27 @@ async def test_without_cases_there_is_no_verdict() -> None:
         failed = await evaluator.finish()
 
         assert (spoil, failed.state, failed.reason) == (spoil, State.FAILED, "NO_CASES")
+
+
+async def test_a_held_out_split_that_is_rewritten_before_it_is_resumed_starts_another_with_what_is_left() -> None:
+    evaluator = await ready(max_concurrent=1)
+    (evaluation,) = await evaluator.all()
+
+    async def leave(_: Question) -> None:
+        evaluator.inference.away = away()
+
+    evaluator.inference.before = leave
+    assert not await evaluator.run(name_of(evaluation))
+    evaluator.inference.away, evaluator.inference.before = None, None
+    old = evaluator.datasets.parts["sft@2"]
+    await evaluator.with_held_out(count=old.size - 1)
+    await evaluator.objects.delete(old.content.bucket, old.content.key)
+
+    failed = await evaluator.finish(evaluation)
+    (again,) = [each for each in await evaluator.all() if each.id != evaluation.id]
+    done = await evaluator.finish(again)
+
+    assert (failed.state, failed.reason) == (State.FAILED, "DATA_ERASED")
+    assert "the next attempt is queued" in failed.message
+    assert (again.attempt, done.state) == (2, State.COMPLETED)
+    assert [each.size for each in done.case_sets if each.dataset] == [old.size - 1]

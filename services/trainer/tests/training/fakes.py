@@ -85,7 +85,7 @@ class FakeDatasets:
             message = "outside of its project"
             raise PermissionDenied(message)
 
-    async def fetch(self, project: str, version: DatasetVersion, target: Path) -> None:
+    async def fetch(self, project: str, version: DatasetVersion, target: Path) -> DatasetVersion:
         self.check(project, version)
         if self.away:
             message = "no answer"
@@ -93,6 +93,7 @@ class FakeDatasets:
         if self.error:
             raise self.error
         await asyncio.to_thread(target.write_bytes, LINES)
+        return self.versions.get(version.id, version)
 
 
 class FakeBases:
@@ -122,7 +123,7 @@ class FakeTrainings:
     error: Exception | None = None
     config: Mapping[str, object] = field(default_factory=adapter_config)
     more_files: Mapping[str, bytes] = field(default_factory=dict)
-    before_end: Callable[[], None] = lambda: None
+    before_begin: Callable[[], None] = lambda: None
     gate: asyncio.Event | None = None
     """If set, a training waits for it after its first step."""
     jobs: list[TrainingJob] = field(default_factory=list)
@@ -131,6 +132,7 @@ class FakeTrainings:
 
     @asynccontextmanager
     async def running(self, job: TrainingJob) -> AsyncIterator[AsyncIterator[Report]]:
+        self.before_begin()
         self.jobs.append(job)
         finished = False
 

@@ -1,5 +1,7 @@
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import grpc
 import pytest
@@ -11,11 +13,12 @@ from tidemill.ingest.v1.dataset_service_pb2_grpc import add_DatasetServiceServic
 from tidemill_core.errors import PermissionDenied
 from tidemill_kit.access.grants import Grants, Shared
 from tidemill_kit.access.revocations import Revocations
-from tidemill_kit.store.objects import ExchangeBucket
+from tidemill_kit.store.objects import ExchangeBucket, ObjectMissing
 from tidemill_testkit.access import grant, service_channel
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stubs.ingest import StubDatasets
 from tidemill_trainer.errors import DatasetVersionNotFound
+from tidemill_trainer.training.domain.plan import DatasetVersion
 from tidemill_trainer.training.ingest_datasets import IngestDatasets
 
 
@@ -68,3 +71,41 @@ async def test_a_train_split_of_another_project_is_read_as_long_as_its_dataset_i
     shared.check("acme", version)
     with pytest.raises(PermissionDenied, match="outside its project"):
         shared.check("acme", replace(version, train=dataset_version(project="initech").train))
+
+
+async def test_what_is_left_of_a_version_is_read_where_examples_of_it_were_erased_since(
+    tmp_path: Path,
+) -> None:
+    stub, server, objects = StubDatasets(), grpc.aio.server(), InMemoryObjects("datasets")  # type: ignore[abstract]
+    bucket = ExchangeBucket(objects, "datasets")
+    queued = DatasetVersion(
+        id="sft@1", train=await bucket.put("acme", "sft", b"1\n2\n", media_type="text/plain"), examples=2
+    )
+    left = replace(queued, train=await bucket.put("acme", "sft", b"2\n", media_type="text/plain"), examples=1)
+    add_DatasetServiceServicer_to_server(stub, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with service_channel("trainer", f"127.0.0.1:{port}", name="ingest") as channel:
+        datasets, target = IngestDatasets(channel, {"datasets": bucket}), tmp_path / "train.jsonl"
+        stub.add(_message(queued), project="acme")
+        assert await datasets.fetch("acme", queued, target) == queued
+
+        await objects.delete("datasets", queued.train.key)
+        with pytest.raises(ObjectMissing):
+            await datasets.fetch("acme", queued, target)
+
+        stub.add(_message(left), project="acme")
+        assert await datasets.fetch("acme", queued, target) == left
+        assert await asyncio.to_thread(target.read_bytes) == b"2\n"
+
+        with pytest.raises(DatasetVersionNotFound):
+            await datasets.fetch("acme", replace(queued, id="sft@7"), target)
+    await server.stop(None)
+
+
+def _message(version: DatasetVersion) -> dataset_pb2.DatasetVersion:
+    train = version.train
+    part = dataset_pb2.DatasetPart(
+        bucket=train.bucket, key=train.key, size=train.size, sha256=train.sha256, examples=version.examples
+    )
+    return dataset_pb2.DatasetVersion(id=version.id, train=part)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.trainer.tests.registry.fakes import ADA
-from services.trainer.tests.training.fakes import Harness, request
+from services.trainer.tests.training.fakes import Harness, dataset_version, request
 from tidemill_core.application import ResourceKey
 from tidemill_core.errors import DependencyUnavailable, PreconditionFailed
 from tidemill_testkit.polling import eventually
@@ -190,6 +190,44 @@ async def test_a_run_that_has_only_to_be_saved_is_given_the_time_for_it(harness:
     await harness.train(name)
 
     assert harness.trainings.jobs[0].seconds_left == SAVING_S
+
+
+async def test_a_run_starts_over_with_what_an_erasure_has_left_of_its_dataset_version(harness: Harness) -> None:
+    name = await harness.queued()
+    folder = await harness.folders.open(name)
+    (folder.checkpoints / "checkpoint-2").mkdir(parents=True)
+    await _claim(harness, name, times=1, step=2)
+    before = dataset_version()
+    left = harness.datasets.publish(
+        replace(before, train=replace(before.train, key="acme/sft/left", sha256="1ef7"), examples=99)
+    )
+    seen = list[tuple[Progress, bool]]()
+
+    def note() -> None:
+        (run,) = harness.runs.all()
+        seen.append((run.progress, folder.checkpoints.exists()))
+
+    harness.trainings.before_begin = note
+    await harness.train(name)
+
+    assert seen == [(Progress(), False)]
+    run = await harness.run(name)
+    assert (run.state, run.dataset, run.model_version) == (RunState.SUCCEEDED, left, "lora@1")
+    version = await harness.registry.versions.get("acme", "lora@1")
+    (card_at,) = (each.object for each in version.artifacts if each.file.path == "README.md")
+    assert card_at is not None
+    card = harness.registry.artifacts.objects[card_at.key].decode()
+    assert "`sft@1`, 99 examples in the train split" in card
+    assert "1ef7" in card
+
+
+async def test_a_run_whose_dataset_version_has_too_few_examples_left_starts_no_process(harness: Harness) -> None:
+    name = await harness.queued()
+    harness.datasets.publish(replace(dataset_version(), examples=7))
+
+    await harness.train(name)
+
+    assert ((await harness.run(name)).reason, harness.trainings.jobs) == ("DATASET_TOO_SMALL", [])
 
 
 async def _is(harness: Harness, name: ResourceKey, state: RunState) -> bool:

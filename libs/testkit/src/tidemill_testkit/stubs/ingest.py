@@ -103,10 +103,11 @@ class StubDatasets(DatasetServiceServicer):
         self._versions: dict[tuple[str, str], list[dataset_pb2.DatasetVersion]] = {}
 
     def add(self, version: dataset_pb2.DatasetVersion, *, project: str = "") -> None:
-        """Add a version; its id is `dataset@number`, and those of the project "" are seen by all."""
+        """Add a version, or what is left of one; its id is `dataset@number`. Those of project "" are seen by all."""
         version.dataset, _, number = version.id.partition("@")
         version.number = int(number)
-        self._versions.setdefault((project, version.dataset), []).append(version)
+        others = [each for each in self._versions.get((project, version.dataset), []) if each.id != version.id]
+        self._versions[project, version.dataset] = [*others, version]
 
     async def GetDatasetVersion(
         self, request: datasets.GetDatasetVersionRequest, context: Context

@@ -17,8 +17,10 @@ from tidemill_core.errors import (
 )
 from tidemill_evaluator.errors import (
     BASELINE_CHANGED,
+    DATA_ERASED,
     DEPLOYMENT_UNAVAILABLE,
     NO_CASES,
+    CasesErased,
     EvaluationLost,
     EvaluationNotFound,
     NoVerdict,
@@ -114,10 +116,11 @@ class RunEvaluation:
 
     async def _compare(self, caller: Caller, evaluation: Evaluation) -> None:
         epoch, live = evaluation.epoch, await self._live(caller, evaluation)
-        if evaluation.state is State.QUEUED:
+        begins = evaluation.state is State.QUEUED
+        if begins:
             evaluation = await self._begin(caller, evaluation, live)
         evaluation.refuse_other(live.digest)
-        asked = await self._asked(evaluation)
+        asked = await self._asked(evaluation, begins=begins)
         names = [CaseName(case_set, case.id) for case_set, case in asked]
         known = await self.results.read(evaluation.project, evaluation.id, names)
         asking = Asking(
@@ -145,13 +148,19 @@ class RunEvaluation:
             ),
         )
 
-    async def _asked(self, evaluation: Evaluation) -> Asked:
-        """Return every case with its set; missing or invalid cases raise NoVerdict."""
+    async def _asked(self, evaluation: Evaluation, *, begins: bool) -> Asked:
+        """Return every case with its set; missing or invalid cases raise NoVerdict.
+
+        Where the split that it began with is not there any more, its answers are to other cases than those left.
+        """
         asked = Asked()
         for case_set in evaluation.case_sets:
             try:
                 cases = await self.cases.read(evaluation.project, case_set)
             except (NotFound, InvalidInput, PermissionDenied) as error:
+                if isinstance(error, CasesErased) and not begins:
+                    message = f"examples of {case_set.name} were erased since the evaluation started"
+                    raise NoVerdict(DATA_ERASED, message) from error
                 message = f"the cases of {case_set.name} cannot be read: {error.message}"
                 raise NoVerdict(NO_CASES, message) from error
             asked += [(case_set.name, case) for case in cases]
@@ -209,9 +218,9 @@ class RunEvaluation:
             )
 
     async def _fail(self, caller: Caller, evaluation: Evaluation, none: NoVerdict) -> None:
-        """End without a verdict; after BASELINE_CHANGED the next attempt is queued first."""
+        """End without a verdict; where what it compares with has changed, the next attempt is queued first."""
         message = none.message
-        if none.reason == BASELINE_CHANGED:
+        if none.reason in {BASELINE_CHANGED, DATA_ERASED}:
             again = await self.triggers.again(caller, evaluation)
             message += "; the next attempt is queued" if again else "; start another evaluation"
         now, epoch = self.clock.now(), evaluation.epoch

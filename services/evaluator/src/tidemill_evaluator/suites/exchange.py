@@ -13,9 +13,10 @@ from tidemill.feedback.v1 import curation_pb2
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import InvalidInput, NotFound, PermissionDenied
 from tidemill_core.resources import Shared, nothing_shared, owner_of
+from tidemill_evaluator.errors import CasesErased
 from tidemill_evaluator.suites.domain.cases import Case, CaseSet, Context, Turn, sample_of
 from tidemill_evaluator.suites.messages import ROLES, case_message
-from tidemill_kit.store.objects import ExchangeBucket
+from tidemill_kit.store.objects import ExchangeBucket, ObjectMissing
 
 M = TypeVar("M", bound=Message)
 
@@ -65,7 +66,12 @@ class ExchangeCases:
         if not content.key.startswith(f"{owner}/"):
             message = f"{case_set.name} refers to an object outside its project"
             raise PermissionDenied(message, case_set=case_set.name)
-        data = await self._bucket(case_set).get(content)
+        try:
+            data = await self._bucket(case_set).get(content)
+        except ObjectMissing as error:
+            if case_set.suite:
+                raise
+            raise CasesErased(case_set.name) from error
         cases = await asyncio.to_thread(_cases, data, case_set, owner="" if owner == project else owner)
         expected = case_set.whole or case_set.size
         if len(cases) != expected or len({case.id for case in cases}) != len(cases):

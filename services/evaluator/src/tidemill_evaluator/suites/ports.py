@@ -24,7 +24,8 @@ class Cases(Protocol):
         """Return the cases in order; a sample is deterministic.
 
         Raises:
-            ObjectMissing: they were erased.
+            CasesErased: they are held-out cases, and their split is another one by now.
+            ObjectMissing: they were lost.
             ObjectDamaged, PermissionDenied: the reference is not to be trusted.
             InvalidInput: they are too many bytes, or no cases.
 

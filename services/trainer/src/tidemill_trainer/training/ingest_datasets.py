@@ -13,7 +13,7 @@ from tidemill_core.errors import NotFound, PermissionDenied
 from tidemill_core.grpc.context import acting_as
 from tidemill_core.resources import Shared, nothing_shared, owner_of
 from tidemill_kit.mapping import REST, from_message
-from tidemill_kit.store.objects import ExchangeBucket
+from tidemill_kit.store.objects import ExchangeBucket, ObjectMissing
 from tidemill_trainer.errors import DatasetVersionNotFound
 from tidemill_trainer.training.domain.plan import DatasetVersion
 
@@ -59,7 +59,19 @@ class IngestDatasets:
             message = f"the train split of {version.id} is outside its project"
             raise PermissionDenied(message, dataset_version=version.id)
 
-    async def fetch(self, project: str, version: DatasetVersion, target: Path) -> None:
-        """See `Datasets.fetch`."""
+    async def fetch(self, project: str, version: DatasetVersion, target: Path) -> DatasetVersion:
+        """See `Datasets.fetch`.
+
+        An erasure writes the split as another object, so that the one a run was queued with may be gone.
+        """
+        try:
+            await self._download(project, version, target)
+        except ObjectMissing:
+            present = await self.version(Caller.of_service(project, "trainer"), version.id)
+            await self._download(project, present, target)
+            return present
+        return version
+
+    async def _download(self, project: str, version: DatasetVersion, target: Path) -> None:
         self.check(project, version)
         await self._buckets[version.train.bucket].get_file(version.train, target)

@@ -57,12 +57,12 @@ class Datasets(Protocol):
         """
         ...
 
-    async def fetch(self, project: str, version: DatasetVersion, target: Path) -> None:
-        """Download and verify the train split.
+    async def fetch(self, project: str, version: DatasetVersion, target: Path) -> DatasetVersion:
+        """Download and verify the train split; return the version as it is now: examples may have been erased of it.
 
         Raises:
-            DatasetVersionNotFound: it belongs to another project, which does not share it any more.
-            ObjectMissing: it was erased.
+            DatasetVersionNotFound: it was deleted, or belongs to another project, which does not share it any more.
+            ObjectMissing: its train split was lost.
             PermissionDenied: it lies elsewhere than where this project's may lie.
             DependencyUnavailable: the store does not answer.
 

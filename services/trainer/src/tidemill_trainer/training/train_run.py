@@ -22,6 +22,7 @@ from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.training.current_limits import current_limits
 from tidemill_trainer.training.domain.fit import ExampleCounts
 from tidemill_trainer.training.domain.losses import LossPoint
+from tidemill_trainer.training.domain.plan import DatasetVersion
 from tidemill_trainer.training.domain.run import OUT_OF_MEMORY, Progress, RunState, TrainingRun
 from tidemill_trainer.training.ports import (
     Bases,
@@ -136,7 +137,9 @@ class TrainRun:
     async def _trained(self, key: ResourceKey, run: TrainingRun, epoch: int) -> ModelVersion:
         folder = await self.folders.open(key)
         base = await self.bases.fetch(await self.references.version(key.project, run.base, field="base"))
-        await self.datasets.fetch(key.project, run.dataset, folder.examples)
+        dataset = await self.datasets.fetch(key.project, run.dataset, folder.examples)
+        if dataset != run.dataset:
+            folder, run = await self._started_over(key, dataset, epoch)
         progress = await self._computed(key, run, epoch, folder=folder, base=base)
 
         def finished(run: TrainingRun) -> None:
@@ -144,6 +147,17 @@ class TrainRun:
             run.register(epoch=epoch)
 
         return await self.register(await self._write(key, finished), folder)
+
+    async def _started_over(
+        self, key: ResourceKey, dataset: DatasetVersion, epoch: int
+    ) -> tuple[RunFolder, TrainingRun]:
+        """Begin anew with what is left of a dataset version; what was computed from erased examples goes first."""
+        await self.folders.remove(key)
+        folder = await self.folders.open(key)
+        run = await self._write(key, lambda run: run.start_over(dataset, epoch=epoch))
+        self._refuse_hopeless(run)
+        await self.datasets.fetch(key.project, dataset, folder.examples)
+        return folder, run
 
     async def _computed(
         self, key: ResourceKey, run: TrainingRun, epoch: int, *, folder: RunFolder, base: Path

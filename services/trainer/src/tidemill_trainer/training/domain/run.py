@@ -79,9 +79,9 @@ def run_id(project: str, plan: str, dataset_version: str) -> str:
 class TrainingRun(Aggregate):
     """A training run.
 
-    Plan, base, recipe and limits are fixed when it is queued; a retry may change base and limits, and a resume with
-    less memory the limits. Every write of a worker carries its lease epoch; a write of an earlier epoch, or for a
-    finished run, raises RunLost.
+    Plan, base, recipe and limits are fixed when it is queued; a retry may change base and limits, a resume with less
+    memory the limits, and an erasure how many examples its dataset version has. Every write of a worker carries its
+    lease epoch; a write of an earlier epoch, or for a finished run, raises RunLost.
     """
 
     plan: str
@@ -187,6 +187,12 @@ class TrainingRun(Aggregate):
         """Record the memory fit and the example counts of the attempt."""
         self.refuse_unless_claimed(epoch)
         self.fit, self.examples, self.warnings = fit, examples, tuple(warnings)
+
+    def start_over(self, dataset: DatasetVersion, *, epoch: int) -> None:
+        """Record what is left of its dataset version, and that nothing was computed from that yet."""
+        self.refuse_unless_claimed(epoch)
+        self.dataset, self.progress = dataset, Progress()
+        self.examples, self.warnings, self.furthest = None, (), 0
 
     @property
     def may_shrink(self) -> bool:
