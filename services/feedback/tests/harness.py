@@ -1,6 +1,6 @@
 """Feedback on stores in memory."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -89,11 +89,13 @@ class FeedbackHarness:
             keep=3,
             trusted=self.trusted,
         )
+        self.erased_until: dict[str, datetime] = {}
         self.match = MatchPending(
             pending=self.pending,
             inferences=self.inferences,
             submit=self.submit,
             dead_letters=self.dead_letters,
+            erased=self._erased,
         )
         self.take = HandleSubmission(submit=self.submit, match=self.match, pending=self.pending, clock=self.clock)
         self.expire = ExpirePending(
@@ -105,6 +107,9 @@ class FeedbackHarness:
         )
         self.reconcile = self.new_incarnation()
         self.epoch = 0
+
+    async def _erased(self, _: str, end_users: Collection[str]) -> Mapping[str, datetime]:
+        return {each: moment for each, moment in self.erased_until.items() if each in end_users}
 
     def new_incarnation(self) -> ReconcileCuration:
         """Return the worker's work as a process has it that was just started."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tidemill_core.application import Caller, Request
 from tidemill_core.errors import NotFound
@@ -86,10 +86,15 @@ class ProjectsHere:
     deleted_documents: dict[str, timedelta] = field(default_factory=dict)
     quarantine: dict[str, timedelta] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
+    erased: dict[str, datetime] = field(default_factory=dict)
 
     def check_erasure(self, project: str, document_id: str) -> None:
         if document_id in self.held:
             raise LegalHold(Hold(id="h-1", project=project, document=document_id))
+
+    async def erased_until(self, project: str, document_id: str) -> datetime | None:
+        assert project
+        return self.erased.get(document_id)
 
     def deleted(self, project: str) -> bool:
         return project in self.gone
@@ -185,6 +190,7 @@ class Ingest:
             delete=self.delete,
             reject=self.reject,
             limits=self.limits,
+            projects=self.projects,
         )
         self.cursor = CursorHere()
         self.sweep = Sweep(

@@ -79,6 +79,35 @@ async def test_an_inference_that_was_completed_while_the_note_was_written_is_not
     assert len(harness.feedback.published) == 1
 
 
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_reaction_that_comes_later_than_the_erasure_of_its_user_is_dropped(*, known: bool) -> None:
+    harness = FeedbackHarness()
+    if known:
+        harness.inferences.put("i1", end_user="u-17")
+    harness.erased_until = {"u-17": harness.clock.now()}
+
+    await take(harness, correction("The canary.", end_user="u-17"))
+
+    assert (harness.pending.stored, harness.dead_letters.letters) == ({}, [])
+    assert (await harness.read.list(ADA, PageRequest())).items == []
+
+    harness.clock.advance(timedelta(seconds=1))
+    await take(harness, correction("What came since.", end_user="u-17"), "e2")
+    assert len((await harness.read.list(ADA, PageRequest(), inference="i1")).items) == 1
+
+
+async def test_a_reaction_that_waited_for_an_answer_to_an_erased_user_is_dropped() -> None:
+    harness = FeedbackHarness()
+    await take(harness, correction("The canary."))
+    harness.erased_until = {"u-17": harness.clock.now()}
+    harness.inferences.put("i1", end_user="u-17")
+
+    assert await harness.match(ADA, "i1") is None
+
+    assert (harness.pending.stored, harness.dead_letters.letters) == ({}, [])
+    assert (await harness.read.list(ADA, PageRequest())).items == []
+
+
 async def test_what_waits_too_long_becomes_a_dead_letter_and_may_be_sent_again() -> None:
     harness = FeedbackHarness()
     await take(harness, rating(1), "e1")

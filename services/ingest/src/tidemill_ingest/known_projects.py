@@ -1,7 +1,7 @@
 """What the topic of revocations says of projects."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tidemill_kit.access.holds import Scope
 from tidemill_kit.access.retention import RetentionKind
@@ -25,6 +25,10 @@ class KnownProjects:
     def check_erasure(self, project: str, document_id: str) -> None:
         """See `Projects.check_erasure`."""
         self.backend.holds.check(project, {Scope.DOCUMENT: document_id})
+
+    async def erased_until(self, project: str, document_id: str) -> datetime | None:
+        """See `Projects.erased_until`."""
+        return (await self.backend.erased(project, Scope.DOCUMENT, [document_id])).get(document_id)
 
     def keeps_deleted_documents(self, project: str) -> timedelta | None:
         """See `Projects.keeps_deleted_documents`."""

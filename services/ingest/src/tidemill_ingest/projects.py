@@ -1,6 +1,6 @@
 """What is known of projects."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from tidemill_ingest.errors import ProjectDeleted
@@ -24,6 +24,10 @@ class Projects(Protocol):
             PreconditionFailed: a legal hold covers it.
 
         """
+        ...
+
+    async def erased_until(self, project: str, document_id: str) -> datetime | None:
+        """Return until when what came of a document is erased, as it was requested at monitor; None where it is not."""
         ...
 
     def keeps_deleted_documents(self, project: str) -> timedelta | None:

@@ -1,8 +1,8 @@
 """Datasets with stores in memory: the same use cases and the same objects, nothing on a network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from services.ingest.tests.datasets.examples import FEEDBACK, offer_of, stored
 from services.ingest.tests.fakes import ACME, Ingest
@@ -63,6 +63,7 @@ class Datasets:
     enqueued: int = 0
 
     def __post_init__(self) -> None:
+        self.erased_until: dict[str, datetime] = {}
         self.clock, self.objects = self.ingest.clock, self.ingest.objects
         for bucket in (FEEDBACK, DATASETS):
             self.objects.buckets[bucket] = {}
@@ -83,7 +84,7 @@ class Datasets:
             masking=self.ingest.preparation,
             parts=self.parts,
             groups=self.groups,
-            erasures=Erasures(documents=self.ingest.documents),
+            erasures=Erasures(documents=self.ingest.documents, users=self._erased),
             minimum=self.minimum,
             common_from=COMMON_FROM,
             kept_versions=self.limits.kept_dataset_versions,
@@ -99,6 +100,9 @@ class Datasets:
             projects=self.ingest.projects,
         )
         self.erasing = EraseExamples(datasets=self.datasets, parts=self.parts, leases=self.leases)
+
+    async def _erased(self, _: str, end_users: Collection[str]) -> Mapping[str, datetime]:
+        return {each: moment for each, moment in self.erased_until.items() if each in end_users}
 
     async def publish(self, name: ResourceKey, publishing: PublishVersions | None = None) -> bool:
         """Do what a worker does that gets the lease, and return whether it was done."""

@@ -1,6 +1,7 @@
 """What examples show of an erased document goes from all versions, which stay otherwise."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 
@@ -10,6 +11,7 @@ from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_core.application import ResourceKey
 from tidemill_ingest.datasets.ports import ErasedSubject
 from tidemill_ingest.errors import DatasetBusy, DatasetNotFound
+from tidemill_testkit.clocks import NOON
 
 CANARY, DOCUMENT = "canarybird", "5f6c1f2e-0000-5000-8000-000000000001"
 OF_DOCUMENT = ErasedSubject(document=DOCUMENT)
@@ -84,6 +86,23 @@ async def test_what_an_end_user_asked_goes_too_where_another_person_corrected_it
     assert await datasets.erasing("acme", ErasedSubject(end_user="u-17")) == 0
 
     assert canaries(datasets) == 0
+
+
+@pytest.mark.parametrize("role", ["user", "asker"])
+async def test_a_batch_that_is_read_after_the_erasure_of_a_user_brings_nothing_back(role: str) -> None:
+    datasets = await Datasets().declared()
+    offered = [
+        *numbered(20),
+        message(f"Before the {CANARY}?", "Yes.", at=5, **{role: "u-17"}),  # type: ignore[arg-type] # a name
+        message("Since?", "Yes, again.", at=6, **{role: "u-17"}),  # type: ignore[arg-type] # a name
+    ]
+    datasets.erased_until = {"u-17": NOON + timedelta(seconds=5)}
+
+    version = (await datasets.turned(offered)).versions[-1]
+
+    assert canaries(datasets) == 0
+    assert version.draft.train.examples + version.draft.held_out.examples == 21
+    assert version.draft.statistics.erased == 1
 
 
 async def test_erasing_again_finds_nothing() -> None:

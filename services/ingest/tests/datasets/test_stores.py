@@ -17,7 +17,6 @@ from tidemill_core.errors import NotFound
 from tidemill_ingest.datasets.domain.dataset import Dataset, DatasetState
 from tidemill_ingest.datasets.domain.split import Split
 from tidemill_ingest.datasets.domain.version import ExampleBatchOffer
-from tidemill_ingest.datasets.erasures import Erasures
 from tidemill_ingest.datasets.mongo import (
     DATASETS,
     MongoGroups,
@@ -168,7 +167,7 @@ async def test_two_workers_at_once_make_one_version_and_one_event_of_each_offer(
         masking=Datasets().ingest.preparation,
         parts=parts,
         groups=MongoGroups(database["groups"]),
-        erasures=Erasures(documents=Datasets().ingest.documents),
+        erasures=Datasets().publishing.erasures,
         minimum=Datasets().minimum,
         common_from=5,
         kept_versions=9,

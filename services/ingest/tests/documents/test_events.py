@@ -1,6 +1,6 @@
 import json
 import unicodedata
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import ValidationError
@@ -10,7 +10,7 @@ from tidemill_core.application import derived_id
 from tidemill_core.errors import InvalidInput, RequestIdReused, TidemillError
 from tidemill_ingest.documents.domain.document import Document, DocumentState
 from tidemill_ingest.documents.domain.events import DocumentRejected
-from tidemill_ingest.documents.domain.submission import DocumentName
+from tidemill_ingest.documents.domain.submission import DocumentName, document_id
 from tidemill_ingest.documents.events import DELETED, UPSERTED, DocumentDeleted, DocumentUpserted
 from tidemill_ingest.errors import DocumentNotFound, EventsNotRegistered
 from tidemill_ingest.limits import Limits
@@ -313,3 +313,17 @@ def test_submissions_of_one_document_keep_their_order_and_models_are_strict() ->
     assert subscription.group == "tidemill.ingest.submissions"
     assert subscription.dead_letter_topic == "tidemill.ingest.submissions.dead.v1"
     assert set(subscription.routes) == {UPSERTED, DELETED}
+
+
+async def test_what_was_sent_before_the_erasure_of_its_document_is_dropped_when_it_comes() -> None:
+    ingest = await ingest_with_events()
+    sent = context("e1").time
+    ingest.projects.erased = {document_id("acme", "cms", "kb/1"): sent}
+
+    await ingest.submissions.upserted(context("e1"), upsert("The canary."))
+    with pytest.raises(DocumentNotFound):
+        await the_document(ingest)
+
+    ingest.projects.erased = {document_id("acme", "cms", "kb/1"): sent - timedelta(seconds=1)}
+    await ingest.submissions.upserted(context("e2"), upsert("What came since."))
+    assert (await the_document(ingest)).state is DocumentState.ACTIVE

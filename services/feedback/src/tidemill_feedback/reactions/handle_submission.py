@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from tidemill_core.application import Caller, Clock, Request
 from tidemill_feedback.errors import InferenceUnanswered, InferenceUnknown
 from tidemill_feedback.reactions.domain.reaction import Reaction
-from tidemill_feedback.reactions.match_pending import MatchPending
+from tidemill_feedback.reactions.match_pending import MatchPending, is_erased
 from tidemill_feedback.reactions.ports import Pending, SubmittedEvent, Waiting
 from tidemill_feedback.reactions.submit_feedback import Submission, SubmitFeedback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandleSubmission:
-    """Records the reaction, or keeps it pending on its inference. Idempotent by event."""
+    """Records the reaction, or keeps it pending on its inference. Idempotent by event.
+
+    One that is older than the erasure of its user is dropped: the consumer can be behind it.
+    """
 
     submit: SubmitFeedback
     match: MatchPending
@@ -27,6 +30,8 @@ class HandleSubmission:
             TooManyWait: the limit of pending reactions for its inference is reached.
 
         """
+        if await is_erased(self.match.erased, caller, reaction.end_user, sent_at=event.time):
+            return
         submission = Submission(reaction=reaction, request=request, observed_at=event.time, keep_ignored=True)
         try:
             await self.submit(caller, submission)

@@ -1,12 +1,13 @@
 """Bring reactions and the inference that they waited for together."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from tidemill_core.application import Caller
 from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed, TidemillError
 from tidemill_feedback.errors import InferenceUnanswered, InferenceUnknown
 from tidemill_feedback.reactions.domain.feedback import Answer
-from tidemill_feedback.reactions.ports import DeadLetters, Inferences, Pending, Waiting
+from tidemill_feedback.reactions.ports import DeadLetters, ErasedUsers, Inferences, Pending, Waiting
 from tidemill_feedback.reactions.submit_feedback import Submission, SubmitFeedback
 
 PERMANENT = (InvalidInput, NotFound, AlreadyExists, PreconditionFailed)
@@ -17,13 +18,14 @@ class MatchPending:
     """Records every reaction that waits for an inference, once it is completed; what can never count is dead-lettered.
 
     A reaction waits no longer only after it was saved or dead-lettered, so a crash in between repeats it: saved once
-    by its request, and a dead letter at least once.
+    by its request, and a dead letter at least once. One that is older than the erasure of its user is dropped.
     """
 
     pending: Pending
     inferences: Inferences
     submit: SubmitFeedback
     dead_letters: DeadLetters
+    erased: ErasedUsers
 
     async def __call__(self, caller: Caller, inference: str) -> TidemillError | None:
         """Return None when nothing waits for the inference any more, else why it still does."""
@@ -41,6 +43,9 @@ class MatchPending:
         return None
 
     async def _record(self, caller: Caller, waiting: Waiting, answer: Answer) -> None:
+        if await is_erased(self.erased, caller, waiting.reaction.end_user, answer.end_user, sent_at=waiting.event.time):
+            await self.pending.remove(waiting)
+            return
         submission = Submission(
             reaction=waiting.reaction,
             request=waiting.request,
@@ -53,3 +58,10 @@ class MatchPending:
         except PERMANENT as error:
             await self.dead_letters.put(waiting, error)
         await self.pending.remove(waiting)
+
+
+async def is_erased(erased: ErasedUsers, caller: Caller, *users: str, sent_at: datetime) -> bool:
+    """Return whether a reaction was sent before one of these users was erased: it came late, or waited."""
+    named = {user for user in users if user}
+    until = await erased(caller.project, named) if named else {}
+    return any(sent_at <= moment for moment in until.values())

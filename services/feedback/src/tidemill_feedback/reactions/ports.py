@@ -1,6 +1,6 @@
 """Ports of reactions."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -17,6 +17,14 @@ ForgetExamples = Callable[[Caller, Sequence[Feedback], str], Awaitable[None]]
 
 RemoveOldBatches = Callable[[str, datetime], Awaitable[int]]
 """Removes a project's batches that were written before a time; returns how many."""
+
+
+class ErasedUsers(Protocol):
+    """The erasures of end users that this service has carried out."""
+
+    async def __call__(self, project: str, end_users: Collection[str], /) -> Mapping[str, datetime]:
+        """Return until when what came of a user is erased, of those that were."""
+        ...
 
 
 class Retained(Protocol):

@@ -1,7 +1,9 @@
 """Wires the reactions: their stores, use cases and entry points."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 
 import grpc
 from starlette.routing import Route
@@ -21,6 +23,7 @@ from tidemill_feedback.reactions.mongo_pending import MongoPending
 from tidemill_feedback.reactions.ports import FeedbackStore, ForgetExamples, Pending
 from tidemill_feedback.reactions.submit_feedback import SubmitFeedback
 from tidemill_feedback.settings import FeedbackSettings
+from tidemill_kit.erasure.steps import Scope
 from tidemill_kit.http.feedback import HttpFeedback, feedback_tokens
 from tidemill_kit.http.rpc import HttpRpcs
 from tidemill_kit.service.backend import Backend
@@ -61,7 +64,13 @@ def wire_reactions(
         trusted=settings.trusted_raters,
         deleted=backend.access.revocations.deleted,
     )
-    match = MatchPending(pending=pending, inferences=answers, submit=submit, dead_letters=dead_letters)
+    match = MatchPending(
+        pending=pending,
+        inferences=answers,
+        submit=submit,
+        dead_letters=dead_letters,
+        erased=partial(_erased_users, backend),
+    )
     erase = EraseReactions(feedback=feedback, forget_examples=forget_examples)
     servicer = GrpcFeedbackService(
         feedback=FeedbackCrud(feedback=feedback, pending=pending, clock=clock, keep=settings.kept_reactions),
@@ -80,6 +89,10 @@ def wire_reactions(
         erase=erase,
         expiry=_expiry(settings, backend, match, pending),
     )
+
+
+async def _erased_users(backend: Backend, project: str, end_users: Collection[str]) -> Mapping[str, datetime]:
+    return await backend.erased(project, Scope.END_USER, end_users)
 
 
 def wire_http(settings: FeedbackSettings, rpcs: HttpRpcs) -> list[Route]:

@@ -182,6 +182,7 @@ def _example(line: bytes) -> Example:
     example = Example(
         id=message.id,
         end_user=message.end_user,
+        asked_by=message.asked_by,
         question=message.question,
         answer=text_of(written.get("output", {})),
         passages=tuple(CitedPassage(document=each.document, version=each.version) for each in message.passages),

@@ -1,6 +1,6 @@
 """What datasets need from outside."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -38,6 +38,14 @@ class ErasedSubject:
 
     document: str = ""
     end_user: str = ""
+
+
+class ErasedUsers(Protocol):
+    """The erasures of end users that this service has carried out."""
+
+    async def __call__(self, project: str, end_users: Collection[str], /) -> Mapping[str, datetime]:
+        """Return until when what came of a user is erased, of those that were."""
+        ...
 
 
 class Batches(Protocol):

@@ -1,6 +1,8 @@
 """Datasets, put together."""
 
-from datetime import timedelta
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from functools import partial
 
 from tidemill.ingest.v1.dataset_service_pb2_grpc import add_DatasetServiceServicer_to_server
 from tidemill_core.application import ResourceKey, SystemClock
@@ -55,7 +57,7 @@ def wire_datasets(
         masking=ProcessExampleMasking(processes, phone_regions=settings.phone_regions),
         parts=parts,
         groups=MongoGroups(backend.database["dataset_groups"]),
-        erasures=Erasures(documents=documents),
+        erasures=Erasures(documents=documents, users=partial(_erased_users, backend)),
         common_from=settings.dataset_common_answers_from,
         minimum=Minimum(train=settings.dataset_min_train, held_out=settings.dataset_min_held_out),
         kept_versions=limits.kept_dataset_versions,
@@ -74,6 +76,10 @@ def wire_datasets(
         workers=[controller, _sweep(settings, datasets, parts, leases, projects)],
         erasures=_erasures(backend, settings, EraseExamples(datasets=datasets, parts=parts, leases=leases)),
     )
+
+
+async def _erased_users(backend: Backend, project: str, end_users: Collection[str]) -> Mapping[str, datetime]:
+    return await backend.erased(project, Scope.END_USER, end_users)
 
 
 def _erasures(backend: Backend, settings: IngestSettings, erase: EraseExamples) -> Steps:

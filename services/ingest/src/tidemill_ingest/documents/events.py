@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+import structlog
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from tidemill_core.application import Caller
@@ -17,6 +18,7 @@ from tidemill_ingest.documents.domain.submission import (
     Submission,
     SubmissionChannel,
     check_size,
+    document_id,
     document_key,
     media_type_of,
 )
@@ -24,10 +26,13 @@ from tidemill_ingest.documents.outcomes import counted
 from tidemill_ingest.documents.reject_submission import RejectCommand, RejectSubmission
 from tidemill_ingest.errors import EventsNotRegistered
 from tidemill_ingest.limits import Limits
+from tidemill_ingest.projects import Projects
 from tidemill_ingest.sources.domain import Source
 from tidemill_ingest.sources.ports import FindSource
 from tidemill_kit.events.cloudevents import CloudEvent
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Refusal, Route, Subscription, Verify
+
+_log = structlog.get_logger(__name__)
 
 NAME = "ingest.submissions"
 TOPIC = "tidemill.ingest.submission.v1"
@@ -83,6 +88,7 @@ class Submissions:
     delete: DeleteDocument
     reject: RejectSubmission
     limits: Limits
+    projects: Projects
 
     def subscription(self, topics: Sequence[str], *, verify: Verify | None = None) -> Subscription:
         """Return what to listen to. Submissions of one document are handled in their order."""
@@ -113,13 +119,18 @@ class Submissions:
         check_size(size, field="data", limit=self.limits.record_bytes, instead=instead)
 
     async def upserted(self, context: EventContext, body: DocumentUpserted) -> None:
-        """Take a document in.
+        """Take a document in, unless it was sent before the document was erased: the consumer can be behind that.
 
         Raises:
             EventsNotRegistered: no source of the event's project takes these events.
 
         """
         source = await self.find_source(context.caller, context.source)
+        document = document_id(context.project, source.id, context.subject)
+        until = await self.projects.erased_until(context.project, document)
+        if until is not None and context.time <= until:
+            _log.info("submission_dropped", project=context.project, document=document, why="it was erased since")
+            return
         try:
             counted(SubmissionChannel.KAFKA, await self.accept(context.caller, _command(source, context, body)))
         except InvalidInput as error:

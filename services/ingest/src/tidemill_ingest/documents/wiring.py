@@ -77,7 +77,9 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
     reject = RejectSubmission(
         documents=documents, preparation=preparation, clock=clock, limits=limits, projects=projects
     )
-    submissions = Submissions(find_source=find_source, accept=accept, delete=delete, reject=reject, limits=limits)
+    submissions = Submissions(
+        find_source=find_source, accept=accept, delete=delete, reject=reject, limits=limits, projects=projects
+    )
     uploads = Uploads(limits=limits, places=UploadPlaces(settings.patience))
     servicer = DocumentServicer(accept=accept, delete=delete, reading=reading, uploads=uploads)
     uses = MongoVersionTexts(backend.database["documents"])

@@ -35,6 +35,8 @@ class Example:
     line: str
     context: str = ""
     """What was said before the question, and given with it, normalised; "" where nothing was."""
+    asked_by: str = ""
+    """Who asked the question, where that is not the author of the correction."""
 
     @property
     def asked(self) -> str:
