@@ -270,6 +270,19 @@ async def test_the_digest_of_a_large_request_is_there_before_its_handler_runs(mo
     assert digests[0] == digests[1]
 
 
+async def test_a_reply_above_the_limit_is_an_error_that_says_so_in_the_log_too(lines: Lines) -> None:
+    async def get(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+        return GetSourceResponse(source=Source(id="x" * 70_000))
+
+    async with serving(sources(GetSource=get), max_message_bytes=65_536) as running:
+        with pytest.raises(InvalidInput, match="the reply has 70008 bytes, above the limit of 65536") as refused:
+            await running.get_source()
+
+    assert refused.value.reason == "REPLY_TOO_LARGE"
+    (line,) = lines.named("rpc_finished")
+    assert (line["code"], line["reason"]) == ("INVALID_ARGUMENT", "REPLY_TOO_LARGE")
+
+
 def _finished(method: str) -> float:
     return REGISTRY.get_sample_value("tidemill_rpc_total", {"method": method, "code": "OK"}) or 0.0
 

@@ -32,7 +32,7 @@ from tidemill_kit.audit.calls import AuditedCall
 from tidemill_kit.audit.recording import Recording, address_of
 from tidemill_kit.audit.trail import AuditTrail
 from tidemill_kit.grpc.admission import NO_PROJECT, Admission
-from tidemill_kit.grpc.messages import Parse, parsed, produced, received
+from tidemill_kit.grpc.messages import Parse, check_size, parsed, produced, received
 from tidemill_kit.grpc.request_items import check_items
 from tidemill_kit.grpc.requests import digest_large
 from tidemill_kit.runtime import telemetry
@@ -96,6 +96,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         max_items: int,
         idle_s: float,
         closed: Callable[[], str],
+        max_reply_bytes: int,
         max_deadline_s: float = math.inf,
         access: Access,
         audit: AuditTrail | None = None,
@@ -106,6 +107,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         self._max_items = max_items
         self._admission = admission
         self._idle_s = idle_s
+        self._max_reply_bytes = max_reply_bytes
         self._max_deadline_s = max_deadline_s
         self._closed = closed
         self._watches: set[asyncio.Task[object]] = set()
@@ -130,7 +132,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
 
         async def answer(request: object, context: Context) -> object:
             try:
-                return await self.call(method, handler, request, context)
+                return await self.call(method, handler, request, context, max_reply_bytes=self._max_reply_bytes)
             except TidemillError as error:
                 # Last of all, because a stopping server does not wait for a handler that has called it.
                 await context.abort_with_status(to_status(error))
@@ -152,10 +154,12 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         *,
         caller: Caller | None = None,
         counted: bool = False,
+        max_reply_bytes: int | None = None,
     ) -> object:
         """Run a handler with the edge around it.
 
-        `caller` is one whom another edge has admitted; `counted` says that it has `admitted` here already.
+        `caller` is one whom another edge has admitted; `counted` says that it has `admitted` here already. Only gRPC
+        limits its replies.
 
         Raises:
             TidemillError: the answer to the caller.
@@ -183,7 +187,10 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
                     await digest_large(read, size=len(request))
                 return await produced(serve(read, context), context.write, idle_s=idle_s)
 
-            return await self.recording.carried_out(rpc.audited, read, request, handle)
+            reply = await self.recording.carried_out(rpc.audited, read, request, handle)
+            if max_reply_bytes is not None:
+                check_size(reply, limit=max_reply_bytes)
+            return reply
 
         structlog.contextvars.clear_contextvars()
         with self._recorded(rpc), _observed(rpc):

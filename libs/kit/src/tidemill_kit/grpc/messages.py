@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from tidemill_core.errors import DeadlineExceeded, InvalidInput
 
@@ -20,6 +20,20 @@ class UnreadableMessage(InvalidInput):
     """The bytes of a request are no message of its RPC."""
 
     reason = "UNREADABLE_MESSAGE"
+
+
+class ReplyTooLarge(InvalidInput):
+    """The reply is above the limit of a message: as often as the call is made."""
+
+    reason = "REPLY_TOO_LARGE"
+
+    def __init__(self, *, size: int, limit: int) -> None:
+        super().__init__(
+            f"the reply has {size} bytes, above the limit of {limit} (MAX_MESSAGE_BYTES): request less at once, such as"
+            " a smaller page; what the call changes is changed",
+            size=size,
+            limit=limit,
+        )
 
 
 def parsed(raw: bytes, parse: Parse) -> object:
@@ -58,6 +72,17 @@ async def received(stream: AsyncIterator[bytes], parse: Parse, *, idle_s: float)
             message = f"no message was received on the stream for {idle_s:g} s: send it again, without such pauses"
             raise DeadlineExceeded(message) from None
         yield parsed(raw, parse)
+
+
+def check_size(reply: object, *, limit: int) -> None:
+    """Refuse a reply that gRPC would refuse to send, without saying why in our words.
+
+    Raises:
+        ReplyTooLarge: it is above the limit.
+
+    """
+    if isinstance(reply, Message) and (size := reply.ByteSize()) > limit:
+        raise ReplyTooLarge(size=size, limit=limit)
 
 
 async def produced(result: Any, write: Callable[[object], Any], *, idle_s: float) -> object:  # noqa: ANN401 - of any arity

@@ -186,6 +186,7 @@ class Services:
             idle_s=settings.stream_idle_s,
             max_deadline_s=settings.max_deadline_s,
             closed=closed,
+            max_reply_bytes=settings.max_message_bytes,
             access=access,
             audit=audit,
         )

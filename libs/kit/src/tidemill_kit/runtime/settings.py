@@ -64,7 +64,7 @@ class ServiceSettings(AccessSettings, TransportSettings):
     otlp_endpoint: str = ""
     """Where spans go by OTLP over gRPC, for example http://127.0.0.1:4317; empty sends none."""
     max_message_bytes: int = Field(16 * 1024 * 1024, ge=64 * 1024)
-    """The largest gRPC message taken or sent."""
+    """The largest gRPC message taken or sent; a larger reply is REPLY_TOO_LARGE."""
     max_request_items: int = Field(25_000, ge=100)
     """Items in the repeated fields of one gRPC request, at any depth; counted before the request is parsed."""
     max_concurrent_rpcs: int = Field(1000, ge=1)
