@@ -212,7 +212,7 @@ class Access:
             revoked=self.revocations,
             clock=clock,
         )
-        self.record_use = RecordUse(uses=self.uses, clock=clock)
+        self.record_use = RecordUse(uses=self.uses, projects=projects, clock=clock)
         self.issue_key = IssueKey(
             api_keys=keys,
             service_accounts=accounts,

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.monitor.tests.access.harness import ADA, EVE, Access
+from services.monitor.tests.access.harness import ADA, EVE, OWNER, Access, write
 from tidemill_core.application import PageRequest
 from tidemill_core.errors import InvalidInput
 from tidemill_kit.store.mongo import Database
@@ -35,6 +35,16 @@ async def test_a_clock_that_is_ahead_does_not_date_a_use_later_than_now() -> Non
     await access.record_use(ADA, {"the-key": access.clock.now() + MINUTE})
 
     assert await access.uses.last("acme", ["the-key"]) == {"the-key": access.clock.now()}
+
+
+async def test_what_is_reported_of_a_deleted_project_is_not_recorded() -> None:
+    access = Access()
+    await access.with_project()
+    await access.projects.delete(OWNER, "acme", write())
+
+    await access.record_use(ADA, {"the-key": NOON})
+
+    assert await access.uses.last("acme", ["the-key"]) == {}
 
 
 @pytest.mark.parametrize("uses", [{f"k{n}": NOON for n in range(1001)}, {"a b": NOON}, {"": NOON}])

@@ -66,7 +66,12 @@ async def test_two_projects_and_two_scopes_are_apart() -> None:
 
 @pytest.mark.parametrize(
     ("end_user", "document", "text"),
-    [("", "", "both empty"), ("u", "d", "both set"), ("u" * 513, "", "512"), ("", "d" * 513, "512")],
+    [("", "", "both empty"), ("u", "d", "both set"), ("u" * 513, "", "512"), ("", "d" * 513, "512")]
+    + [
+        (f"{before}u{after}", "", "not seen")
+        for before, after in (("", " "), (" ", ""), ("", "\u200b"), ("\u00ad", ""))
+    ]
+    + [("", "d ", "not seen")],
 )
 async def test_one_subject_is_named(end_user: str, document: str, text: str) -> None:
     with pytest.raises(InvalidInput, match=text):

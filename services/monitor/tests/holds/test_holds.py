@@ -114,6 +114,9 @@ async def test_a_name_is_taken_once_and_a_stale_etag_releases_nothing() -> None:
         ({"end_user": "u", "document": "d"}, "a hold for each"),
         ({"end_user": "u" * 513}, "512"),
         ({"document": "u" * 513}, "512"),
+        ({"end_user": "u-17 "}, "hold.end_user"),
+        ({"end_user": "u\u200b-17"}, "hold.end_user"),
+        ({"document": " d"}, "hold.document"),
     ],
 )
 async def test_bad_fields_are_named(fields: dict[str, str], text: str) -> None:

@@ -201,7 +201,7 @@ def _servicer(
             clock=clock,
             limits=limits,
         ),
-        record_use=RecordUse(uses=stores.uses, clock=clock),
+        record_use=RecordUse(uses=stores.uses, projects=stores.projects, clock=clock),
         revoke_tokens=RevokeTokens(installations=stores.installations, clock=clock),
         exchange_token=ExchangeToken(
             projects=projects,

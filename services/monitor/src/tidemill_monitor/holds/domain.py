@@ -13,6 +13,7 @@ from tidemill_monitor.errors import ReleaseByCreator
 
 MAX_ID = 512
 MAX_REASON = 200
+_NOT_CLEAN = "has white space around it, or characters that are not seen: services store it without them"
 
 
 class HoldState(StrEnum):
@@ -67,6 +68,8 @@ class Hold(Aggregate):
         for field, value in (("hold.end_user", self.end_user), ("hold.document", self.document)):
             if len(value) > MAX_ID:
                 yield Violation(field, f"has {len(value)} characters, and {MAX_ID} is the limit")
+            elif clean_line(value) != value:
+                yield Violation(field, _NOT_CLEAN)
         if not 1 <= len(self.reason) <= MAX_REASON or clean_line(self.reason) != self.reason:
             text = (
                 f"has {len(self.reason)} characters: send a reference for people, such as the number of a case, of 1 "
