@@ -13,7 +13,7 @@ from tidemill_evaluator.errors import EvaluationLost
 from tidemill_evaluator.evaluations.domain.comparison import Interval
 from tidemill_evaluator.evaluations.domain.metrics import token_f1
 from tidemill_evaluator.evaluations.ports import Answer, CaseName, Live, PartialResult, Passage, Question, Version
-from tidemill_evaluator.suites.domain.cases import CaseSet
+from tidemill_evaluator.suites.domain.cases import CaseSet, DocumentVersion
 
 
 class InMemoryResults:
@@ -123,6 +123,20 @@ class InMemoryDatasets:
             return self.parts[dataset_version]
         except KeyError:
             raise NotFound(dataset_version) from None
+
+
+class InMemoryReaders:
+    """Implements `ports.Readers`: those named may be read by nobody."""
+
+    def __init__(self) -> None:
+        self.secret: set[DocumentVersion] = set()
+        self.away: TidemillError | None = None
+
+    async def restricted(self, caller: Caller, versions: Sequence[DocumentVersion]) -> frozenset[DocumentVersion]:
+        assert caller.project
+        if self.away:
+            raise self.away
+        return frozenset(versions) & self.secret
 
 
 class WordScores:

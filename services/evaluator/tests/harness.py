@@ -24,6 +24,7 @@ from services.evaluator.tests.fakes import (
     InMemoryDatasets,
     InMemoryInference,
     InMemoryModels,
+    InMemoryReaders,
     InMemoryResults,
     WholeRange,
     WordScores,
@@ -126,7 +127,10 @@ class Evaluator:
             suites=self.suites, cases=self.cases, gates_of=self.gate_crud.requiring, limits=limits
         )
         self.evaluation_crud = EvaluationCrud(evaluations=self.evaluations, clock=self.clock)
-        self.list_case_results = ListCaseResults(evaluations=self.evaluations, cases=self.cases, results=self.results)
+        self.readers = InMemoryReaders()
+        self.list_case_results = ListCaseResults(
+            evaluations=self.evaluations, cases=self.cases, results=self.results, readers=self.readers
+        )
         self.run = self.worker(self.results, limits=limits, max_concurrent=max_concurrent)
 
     def worker(self, results: CaseResults, *, limits: Limits | None = None, max_concurrent: int = 8) -> Run:

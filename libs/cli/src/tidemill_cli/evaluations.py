@@ -93,7 +93,8 @@ def _case(result: CaseResult, metric: str) -> tuple[str, ...]:
     change = result.candidate.scores.get(metric, 0.0) - result.baseline.scores.get(metric, 0.0)
     failed = result.baseline.failure or result.candidate.failure
     texts = (result.question, result.reference, _answer(result.baseline, metric), _answer(result.candidate, metric))
-    return ("-" if failed else f"{change:+.3f}", result.case, *(" ".join(text.split()) for text in texts))
+    shown = (" ".join(text.split()) or ("(restricted)" if result.restricted else "") for text in texts)
+    return ("-" if failed else f"{change:+.3f}", result.case, *shown)
 
 
 def _answer(answer: CaseAnswer, metric: str) -> str:

@@ -3,15 +3,16 @@
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from itertools import compress
 
 from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.errors import InvalidInput, NotFound, Violation
+from tidemill_core.rights import ACT_FOR_USERS, has_right
 from tidemill_evaluator.evaluations.domain.results import CaseResult
-from tidemill_evaluator.evaluations.ports import CaseName, CaseResults, Evaluations
+from tidemill_evaluator.evaluations.ports import CaseName, CaseResults, Evaluations, PartialResult, Readers
 from tidemill_evaluator.gates.domain.gate import METRICS, ROUGE_L
-from tidemill_evaluator.suites.domain.cases import Case, CaseSet, Turn
+from tidemill_evaluator.suites.domain.cases import Case, CaseSet, DocumentVersion, Turn
 from tidemill_evaluator.suites.ports import Cases
 
 MAX_PAGE_CHARS = 1_000_000
@@ -39,21 +40,27 @@ class ListCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """A result with its case."""
+    """A result with its case; `restricted` says that texts were left out which are not for the caller."""
 
     result: CaseResult
     question: str
     reference: str
     earlier: Sequence[Turn] = ()
+    restricted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListCaseResults:
-    """Ordered by (difference, set, case), in either direction; omits unanswered and erased cases."""
+    """Ordered by (difference, set, case), in either direction; omits unanswered and erased cases.
+
+    Texts are shown by the rule of recorded answers: all to who acts for users, and a user's own; to others what rests
+    on documents that they may read now, without messages before a user's question.
+    """
 
     evaluations: Evaluations
     cases: Cases
     results: CaseResults
+    readers: Readers
 
     async def __call__(self, caller: Caller, command: ListCommand) -> Page[Shown]:
         """Return a page.
@@ -61,6 +68,7 @@ class ListCaseResults:
         Raises:
             EvaluationNotFound: there is none.
             InvalidInput: there is no such set of cases or metric, or the page's size or token is not usable.
+            DependencyUnavailable: ingest, which knows the readers, does not answer.
 
         """
         metric, page = command.metric or ROUGE_L, command.page
@@ -75,7 +83,35 @@ class ListCaseResults:
             places = [_place(each, metric) for each in ordered]
             behind = [place < after if descending else place > after for place in places]
             ordered = list(compress(ordered, behind))
-        return _page(ordered, asked, page.size, command, metric)
+        found_page = _page(ordered, asked, page.size, command, metric)
+        if has_right(caller, ACT_FOR_USERS):
+            return found_page
+        return Page(
+            items=await self._readable(caller, found_page.items, asked, known), next_token=found_page.next_token
+        )
+
+    async def _readable(
+        self,
+        caller: Caller,
+        items: Sequence[Shown],
+        asked: Mapping[CaseName, Case],
+        known: Mapping[CaseName, PartialResult],
+    ) -> Sequence[Shown]:
+        """Return what is shown to a caller who does not act for users."""
+        names = [CaseName(each.result.case_set, each.result.case) for each in items]
+        sources = [_sources(asked[name], known[name]) for name in names]
+        own = {each for some in sources if some is not None for each in some if not each.collection}
+        restricted = await self.readers.restricted(caller, sorted(own, key=astuple)) if own else frozenset()
+        readable = list[Shown]()
+        for shown, name, rests_on in zip(items, names, sources, strict=True):
+            case = asked[name]
+            if case.end_user and case.end_user == caller.subject and not case.owner:
+                readable.append(shown)
+            elif rests_on is None or any(each.collection or each in restricted for each in rests_on):
+                readable.append(_without_texts(shown, of_user=name.case_set.startswith("dataset:")))
+            else:
+                readable.append(shown if name.case_set.startswith("suite:") else replace(shown, earlier=()))
+        return readable
 
     async def _asked(self, project: str, case_sets: Sequence[CaseSet]) -> Mapping[CaseName, Case]:
         asked = dict[CaseName, Case]()
@@ -106,6 +142,23 @@ def _page(
         shown = Shown(result=result, question=case.question, reference=case.reference, earlier=case.context.earlier)
         items.append(shown)
     return Page(items=items)
+
+
+def _sources(case: Case, kept: PartialResult) -> Sequence[DocumentVersion] | None:
+    """Return what a case and its answers rest on; None where that is not known, or known to another project only."""
+    return None if kept.rests_on is None or case.owner else (*case.rests_on, *kept.rests_on)
+
+
+def _without_texts(shown: Shown, *, of_user: bool) -> Shown:
+    """Return a result without its answers, and without what a user asked; what a suite asks stays."""
+    result = replace(
+        shown.result,
+        baseline=replace(shown.result.baseline, text=""),
+        candidate=replace(shown.result.candidate, text=""),
+    )
+    if of_user:
+        return Shown(result=result, question="", reference="", restricted=True)
+    return replace(shown, result=result, restricted=True)
 
 
 def _place(result: CaseResult, metric: str) -> Place:

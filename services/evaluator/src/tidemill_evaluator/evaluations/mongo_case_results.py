@@ -8,6 +8,7 @@ from tidemill_core.application import derived_id
 from tidemill_evaluator.errors import EvaluationLost
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer
 from tidemill_evaluator.evaluations.ports import CaseName, PartialResult, Passage
+from tidemill_evaluator.suites.domain.cases import DocumentVersion
 from tidemill_kit.store.mongo import Collection, Document, DuplicateId, translated
 
 _BATCH_SIZE = 500
@@ -52,6 +53,7 @@ class MongoCaseResults:
             "end_user": kept.end_user,
             "corrected_by": kept.corrected_by,
             "of_project": kept.owner or project,
+            "rests_on": None if kept.rests_on is None else [asdict(each) for each in kept.rests_on],
             "epoch": epoch,
         }
         if await self._update(key, fields, epoch):
@@ -80,6 +82,7 @@ def _answer_document(answer: CaseAnswer) -> Document:
 
 def _kept(document: Document) -> PartialResult:
     candidate: dict[str, Any] | None = document["candidate"]
+    rests_on: list[dict[str, Any]] | None = document.get("rests_on")
     return PartialResult(
         baseline=CaseAnswer(**document["baseline"]),
         passages=tuple(Passage(**passage) for passage in document["passages"]),
@@ -87,4 +90,5 @@ def _kept(document: Document) -> PartialResult:
         end_user=document.get("end_user", ""),
         corrected_by=document.get("corrected_by", ""),
         owner="" if document.get("of_project") in {None, document["project"]} else document["of_project"],
+        rests_on=None if rests_on is None else tuple(DocumentVersion(**each) for each in rests_on),
     )

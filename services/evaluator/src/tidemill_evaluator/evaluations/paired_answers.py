@@ -1,7 +1,8 @@
 """Gets both sides' answers to a case, on the same passages."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, replace
 
 from tidemill_core.application import Caller, derived_id
 from tidemill_core.errors import Blame, Conflict, DependencyUnavailable, RateLimited, TidemillError
@@ -15,6 +16,7 @@ from tidemill_evaluator.evaluations.ports import (
     Evaluations,
     Inference,
     PartialResult,
+    Passage,
     Question,
     Scores,
 )
@@ -99,14 +101,16 @@ class PairedAnswers:
 
         """
         name = CaseName(case_set, case.id)
-        candidate = await self._candidate(asking, name, case, kept)
+        candidate, passages = await self._candidate(asking, name, case, kept)
         texts = [kept.baseline.text, candidate.text]
         rouge_l = await self.scores.rouge_l(case.reference, texts)
         baseline, candidate = (
             replace(answer, scores=scores_of(case.reference, answer, rouge_l=score))
             for answer, score in zip((kept.baseline, candidate), rouge_l, strict=True)
         )
-        whole = _of_case(case, baseline=baseline, candidate=candidate)  # the passages are not needed any more
+        rests_on = sorted({each.name for each in (*kept.passages, *passages)}, key=astuple)
+        # The passages' texts are not needed any more.
+        whole = replace(_of_case(case, baseline=baseline, candidate=candidate), rests_on=tuple(rests_on))
         await self._keep(asking, name, whole)
         return CaseResult(case_set=case_set, case=case.id, baseline=baseline, candidate=candidate)
 
@@ -127,12 +131,14 @@ class PairedAnswers:
         side, passages = _side(answer, model=evaluation.baseline), tuple(answer.passages)
         return replace(_of_case(case, baseline=side), passages=passages)
 
-    async def _candidate(self, asking: Asking, name: CaseName, case: Case, kept: PartialResult) -> CaseAnswer:
+    async def _candidate(
+        self, asking: Asking, name: CaseName, case: Case, kept: PartialResult
+    ) -> tuple[CaseAnswer, Sequence[Passage]]:
         """Get the candidate's answer on the baseline's passages; without them the candidate retrieves its own."""
         variant = asking.evaluation.candidate
         question = asking.question(name, case, side="candidate", variant=variant)
         answer = await self._answer(asking, replace(question, passages=kept.passages))
-        return answer if isinstance(answer, CaseAnswer) else _side(answer, model=variant)
+        return (answer, ()) if isinstance(answer, CaseAnswer) else (_side(answer, model=variant), answer.passages)
 
     async def _answer(self, asking: Asking, question: Question) -> Answer | CaseAnswer:
         """Return the answer, or the side's failure.

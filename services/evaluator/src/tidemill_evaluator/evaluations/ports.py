@@ -8,7 +8,7 @@ from tidemill_core.application import Aggregates, Caller, ResourceKey
 from tidemill_evaluator.evaluations.domain.comparison import Interval
 from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer, CaseResult
-from tidemill_evaluator.suites.domain.cases import CaseSet, Context
+from tidemill_evaluator.suites.domain.cases import CaseSet, Context, DocumentVersion
 
 Evaluations = Aggregates[Evaluation]
 
@@ -38,6 +38,11 @@ class Passage:
     title: str = ""
     uri: str = ""
     collection: str = ""
+
+    @property
+    def name(self) -> DocumentVersion:
+        """What it is of."""
+        return DocumentVersion(self.document, self.version, self.collection)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +133,19 @@ class Datasets(Protocol):
         ...
 
 
+class Readers(Protocol):
+    """Client of ingest, which knows who may read a document."""
+
+    async def restricted(self, caller: Caller, versions: Sequence[DocumentVersion]) -> frozenset[DocumentVersion]:
+        """Return which of these versions of the project's documents the caller may not read.
+
+        Raises:
+            DependencyUnavailable: ingest does not answer.
+
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartialResult:
     """Partial result of a case: first the baseline's answer and passages, then both answers."""
@@ -141,6 +159,8 @@ class PartialResult:
     """Who wrote its reference, where that is another end user."""
     owner: str = ""
     """The project that this is an end user of, where it is not the evaluation's."""
+    rests_on: Sequence[DocumentVersion] | None = None
+    """What both answers rest on, once they are there; None where that is not known."""
 
     def result(self, case_set: str, case: str) -> CaseResult | None:
         """Return the result if both sides have answered."""

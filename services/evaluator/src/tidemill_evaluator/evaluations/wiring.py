@@ -11,7 +11,7 @@ from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
 from tidemill_evaluator.evaluations.crud import EvaluationCrud
 from tidemill_evaluator.evaluations.domain.pace import Pace
 from tidemill_evaluator.evaluations.inference import InferenceService
-from tidemill_evaluator.evaluations.ingest import IngestDatasets
+from tidemill_evaluator.evaluations.ingest import IngestDatasets, IngestReaders
 from tidemill_evaluator.evaluations.list_case_results import ListCaseResults
 from tidemill_evaluator.evaluations.messages import TOPIC
 from tidemill_evaluator.evaluations.mongo import EVALUATIONS, deferring_gates, unfinished_evaluations
@@ -77,7 +77,8 @@ class _Adapters:
         inference = backend.channel("inference", settings.inference_address, timeout_s=timeout_s)
         self.inference = InferenceService(inference, answer_timeout_s=settings.answer_timeout_s)
         self.models = TrainerModels(backend.channel("trainer", settings.trainer_address, timeout_s=timeout_s))
-        self.datasets = IngestDatasets(backend.channel("ingest", settings.ingest_address, timeout_s=timeout_s))
+        ingest = backend.channel("ingest", settings.ingest_address, timeout_s=timeout_s)
+        self.datasets, self.readers = IngestDatasets(ingest), IngestReaders(ingest, timeout_s=timeout_s)
 
 
 def wire_evaluations(settings: EvaluatorSettings, backend: Backend, others: OfOtherFeatures) -> WiredEvaluations:
@@ -117,7 +118,9 @@ def wire_evaluations(settings: EvaluatorSettings, backend: Backend, others: OfOt
             limits=settings.limits,
             enqueue=controller.enqueue,
         ),
-        list_case_results=ListCaseResults(evaluations=evaluations, cases=others.cases, results=adapters.results),
+        list_case_results=ListCaseResults(
+            evaluations=evaluations, cases=others.cases, results=adapters.results, readers=adapters.readers
+        ),
         triggers=triggers,
         controller=controller,
         retention=_retention(backend, evaluations),

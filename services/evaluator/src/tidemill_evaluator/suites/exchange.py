@@ -14,7 +14,7 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import InvalidInput, NotFound, PermissionDenied
 from tidemill_core.resources import Shared, nothing_shared, owner_of
 from tidemill_evaluator.errors import CasesErased
-from tidemill_evaluator.suites.domain.cases import Case, CaseSet, Context, Turn, sample_of
+from tidemill_evaluator.suites.domain.cases import Case, CaseSet, Context, DocumentVersion, Turn, sample_of
 from tidemill_evaluator.suites.messages import ROLES, case_message
 from tidemill_kit.store.objects import ExchangeBucket, ObjectMissing
 
@@ -118,6 +118,7 @@ def _case(line: bytes, case_set: CaseSet, *, owner: str) -> Case:
         end_user=example.asked_by or example.end_user,
         corrected_by=example.end_user if example.asked_by else "",
         owner=owner,
+        rests_on=tuple(DocumentVersion(each.document, each.version, each.collection) for each in example.passages),
     )
 
 

@@ -493,6 +493,7 @@ class CaseResult(_message.Message):
     BASELINE_FIELD_NUMBER: _builtins.int
     CANDIDATE_FIELD_NUMBER: _builtins.int
     EARLIER_FIELD_NUMBER: _builtins.int
+    RESTRICTED_FIELD_NUMBER: _builtins.int
     case_set: _builtins.str
     """Output only. As in Comparison."""
     case: _builtins.str
@@ -501,6 +502,8 @@ class CaseResult(_message.Message):
     """Output only. What was asked."""
     reference: _builtins.str
     """Output only. The right answer."""
+    restricted: _builtins.bool
+    """Output only. True if texts are left out: they rest on documents that the caller may not read, or that are not known."""
     @_builtins.property
     def baseline(self) -> Global___CaseAnswer:
         """Output only. What answered it before."""
@@ -523,10 +526,11 @@ class CaseResult(_message.Message):
         baseline: Global___CaseAnswer | None = ...,
         candidate: Global___CaseAnswer | None = ...,
         earlier: _abc.Iterable[_content_pb2.Message] | None = ...,
+        restricted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "case", b"case", "case_set", b"case_set", "earlier", b"earlier", "question", b"question", "reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "case", b"case", "case_set", b"case_set", "earlier", b"earlier", "question", b"question", "reference", b"reference", "restricted", b"restricted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

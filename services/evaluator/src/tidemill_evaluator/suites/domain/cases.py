@@ -50,6 +50,15 @@ class Context:
         return given if any(given) else []
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentVersion:
+    """A version of a document that a text rests on; `collection` names that of another project, "" an own one."""
+
+    document: str
+    version: int
+    collection: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """A question with its reference answer."""
@@ -65,6 +74,8 @@ class Case:
     """Who wrote its reference, where that is another end user: erased with that person as well."""
     owner: str = ""
     """The project that shares its dataset, whose end users they are; "" for the own one."""
+    rests_on: tuple[DocumentVersion, ...] = ()
+    """What the answer rested on that a held-out case was made of."""
 
     def is_of(self, end_user: str) -> bool:
         """Return whether this end user has asked it or wrote its reference."""
