@@ -126,7 +126,7 @@ class InMemoryDatasets:
 
 
 class InMemoryReaders:
-    """Implements `ports.Readers`: those named may be read by nobody."""
+    """Implements `ports.Readers`: what is secret has no reader."""
 
     def __init__(self) -> None:
         self.secret: set[DocumentVersion] = set()

@@ -71,7 +71,7 @@ async def test_documents_of_other_projects_are_for_who_acts_for_users() -> None:
     assert (await first(evaluator, evaluation, EVE, of_suite=True)).restricted
 
 
-async def test_what_an_earlier_version_stored_rests_on_nobody_knows_what() -> None:
+async def test_what_results_of_an_earlier_version_rest_on_is_not_known() -> None:
     evaluator, evaluation = await evaluated(of_suite=True)
     evaluator.results.stored = {
         name: (replace(kept, rests_on=None), epoch) for name, (kept, epoch) in evaluator.results.stored.items()

@@ -24,7 +24,8 @@ PreconditionFailed
 ├── ProjectDeleted          what was submitted before came after the deletion of its project
 └── DifferenceTooLarge      two versions have more examples than one answer can compare
 PermissionDenied
-└── DocumentRestricted      it has readers, and the caller, who would write over it, is none
+├── DocumentRestricted      it has readers, and the caller, who would write over it, is none
+└── ExamplesRestricted      examples show documents that the caller, who would export them, may not read
 RateLimited
 └── TooManyOffers           more is offered to a dataset than it makes versions of
 """
@@ -102,6 +103,20 @@ class SubmissionsUnderWay(Conflict):
 
     def __init__(self, document: str) -> None:
         super().__init__(f"submissions of document {document} may be under way", document=document)
+
+
+class ExamplesRestricted(PermissionDenied):
+    """The caller would export what shows documents that it may not read."""
+
+    reason = "EXAMPLES_RESTRICTED"
+
+    def __init__(self, version: str, *, examples: int) -> None:
+        super().__init__(
+            f"{examples} examples of {version} show documents that the credential may not read: "
+            "have an operator export it",
+            version=version,
+            examples=examples,
+        )
 
 
 class DocumentRestricted(PermissionDenied):

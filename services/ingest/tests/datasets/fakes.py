@@ -21,6 +21,7 @@ from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.datasets.offer_examples import OfferExamples
 from tidemill_ingest.datasets.publish_versions import PublishVersions
 from tidemill_ingest.datasets.read_versions import ReadVersions
+from tidemill_ingest.datasets.readers import Readers
 from tidemill_ingest.datasets.sweep import SweepDatasets
 from tidemill_ingest.errors import DatasetNotFound
 from tidemill_ingest.limits import COMMON_FROM, Limits
@@ -73,7 +74,12 @@ class Datasets:
         self.groups = GroupsInMemory()
         self.leases = InMemoryLeases()
         self.managing = ManageDatasets(datasets=self.datasets, clock=self.clock)
-        self.reading = ReadVersions(datasets=self.datasets, parts=self.parts, limits=self.limits)
+        self.reading = ReadVersions(
+            datasets=self.datasets,
+            parts=self.parts,
+            limits=self.limits,
+            restricted=Readers(documents=self.ingest.documents),
+        )
         self.offering = OfferExamples(
             datasets=self.datasets, batches=self.batches, limits=self.limits, clock=self.clock, enqueue=self._enqueue
         )

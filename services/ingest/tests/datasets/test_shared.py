@@ -28,6 +28,7 @@ class Reading:
             datasets=datasets.datasets,
             parts=datasets.parts,
             limits=datasets.limits,
+            restricted=datasets.reading.restricted,
             shared=lambda project, name: self.grants.resolve(project, Shared.DATASET, name),
         )
 

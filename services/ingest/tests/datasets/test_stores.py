@@ -25,6 +25,7 @@ from tidemill_ingest.datasets.mongo import (
 from tidemill_ingest.datasets.objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.datasets.publish_versions import PublishVersions
 from tidemill_ingest.datasets.read_versions import ReadVersions
+from tidemill_ingest.datasets.readers import Readers
 from tidemill_ingest.errors import BatchUnusable
 from tidemill_ingest.limits import Limits
 from tidemill_kit.store.aggregates import Identity
@@ -182,7 +183,9 @@ async def test_two_workers_at_once_make_one_version_and_one_event_of_each_offer(
 
     done = await asyncio.gather(work("us"), work("them"))
 
-    reading = ReadVersions(datasets=stored, parts=parts, limits=Limits())
+    reading = ReadVersions(
+        datasets=stored, parts=parts, limits=Limits(), restricted=Readers(documents=Datasets().ingest.documents)
+    )
     found = await database["datasets"].find_one({})
     assert sorted(done) == [False, True]
     assert [each.number for each in (await reading.versions(ACME, NAME.id, PageRequest())).items] == [1, 2]

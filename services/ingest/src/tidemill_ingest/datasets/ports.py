@@ -1,14 +1,15 @@
 """What datasets need from outside."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Aggregates, ResourceKey
+from tidemill_core.application import Aggregates, Caller, ResourceKey
 from tidemill_ingest.datasets.domain.dataset import Dataset
-from tidemill_ingest.datasets.domain.example import Example
+from tidemill_ingest.datasets.domain.example import CitedPassage, Example
 from tidemill_ingest.datasets.domain.split import Split
 from tidemill_ingest.datasets.domain.version import Batch
 
@@ -46,6 +47,10 @@ class ErasedUsers(Protocol):
     async def __call__(self, project: str, end_users: Collection[str], /) -> Mapping[str, datetime]:
         """Return until when what came of a user is erased, of those that were."""
         ...
+
+
+Restricted = Callable[[Caller, AbstractSet[CitedPassage]], Awaitable[AbstractSet[CitedPassage]]]
+"""Returns which versions of documents a caller may not read, of the project's."""
 
 
 class Batches(Protocol):

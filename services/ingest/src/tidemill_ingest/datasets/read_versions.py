@@ -8,10 +8,11 @@ from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.errors import InvalidInput
 from tidemill_core.paging import numbered_page
 from tidemill_core.resources import Shared, nothing_shared
+from tidemill_core.rights import ACT_FOR_USERS, has_right
 from tidemill_ingest.datasets.domain.example import Example
 from tidemill_ingest.datasets.domain.version import DatasetVersion, Part, Statistics, VersionDraft
-from tidemill_ingest.datasets.ports import Datasets, Parts
-from tidemill_ingest.errors import DatasetNotFound, DatasetVersionNotFound, DifferenceTooLarge
+from tidemill_ingest.datasets.ports import Datasets, Parts, Restricted
+from tidemill_ingest.errors import DatasetNotFound, DatasetVersionNotFound, DifferenceTooLarge, ExamplesRestricted
 from tidemill_ingest.limits import Limits
 
 TRAIN: Final = "train"
@@ -36,6 +37,7 @@ class ReadVersions:
     datasets: Datasets
     parts: Parts
     limits: Limits
+    restricted: Restricted
     shared: Shared = nothing_shared
 
     async def version(self, caller: Caller, reference: str) -> DatasetVersion:
@@ -87,12 +89,25 @@ class ReadVersions:
     async def part(self, caller: Caller, reference: str, part: Split) -> bytes:
         """Return the JSON lines of a part of a version of the project's own: they name people.
 
+        They show passages to those who act for users, and to who may read, now, each document that is shown.
+
         Raises:
             DatasetNotFound, DatasetVersionNotFound: there is no such thing.
+            ExamplesRestricted: something of it is not for the caller.
 
         """
-        draft = (await self._version(caller.project, reference)).draft
-        return await self.parts.lines((draft.train if part == TRAIN else draft.held_out).object)
+        version = await self._version(caller.project, reference)
+        chosen = version.draft.train if part == TRAIN else version.draft.held_out
+        if not has_right(caller, ACT_FOR_USERS):
+            await self._refuse_restricted(caller, version.id, await self._examples(chosen))
+        return await self.parts.lines(chosen.object)
+
+    async def _refuse_restricted(self, caller: Caller, version: str, examples: Sequence[Example]) -> None:
+        shown = {each for example in examples for each in example.passages}
+        restricted = await self.restricted(caller, shown)
+        count = sum(not restricted.isdisjoint(example.passages) for example in examples)
+        if count:
+            raise ExamplesRestricted(version, examples=count)
 
     async def difference(self, caller: Caller, base: str, target: str) -> Difference:
         """Return which examples came and went.

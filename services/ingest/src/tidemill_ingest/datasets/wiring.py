@@ -19,6 +19,7 @@ from tidemill_ingest.datasets.offer_examples import OfferExamples
 from tidemill_ingest.datasets.ports import Datasets, ErasedSubject
 from tidemill_ingest.datasets.publish_versions import PublishVersions
 from tidemill_ingest.datasets.read_versions import ReadVersions
+from tidemill_ingest.datasets.readers import Readers
 from tidemill_ingest.datasets.reconcile import sweep_controller
 from tidemill_ingest.datasets.sweep import SweepDatasets
 from tidemill_ingest.documents.ports import Documents
@@ -68,7 +69,13 @@ def wire_datasets(
     offering = OfferExamples(datasets=datasets, batches=batches, limits=limits, clock=clock, enqueue=controller.enqueue)
     servicer = DatasetServicer(
         datasets=ManageDatasets(datasets=datasets, clock=clock),
-        versions=ReadVersions(datasets=datasets, parts=parts, limits=limits, shared=backend.shared(Shared.DATASET)),
+        versions=ReadVersions(
+            datasets=datasets,
+            parts=parts,
+            limits=limits,
+            restricted=Readers(documents=documents),
+            shared=backend.shared(Shared.DATASET),
+        ),
     )
     return Wired(
         servicer=(add_DatasetServiceServicer_to_server, servicer),
