@@ -218,9 +218,10 @@ async def verified(token: str, issuer: str) -> Claims:
 
 
 async def revocations(monitor: MonitorProcess) -> Revocations:
+    """Return what the topic says of tokens; grants, holds and retentions, also of other tests, are none of it."""
     found = Revocations()
     async for record in read_topic(monitor.stack.kafka, TOPIC):
-        assert found.apply(record.value or b"")
+        found.apply(record.value or b"")
     found.complete = True
     return found
 
