@@ -15,6 +15,7 @@ from tidemill.inference.v1.inference_service_pb2 import GetInferenceRequest, Lis
 from tidemill.inference.v1.prompt_service_pb2 import GetPromptRequest, ListPromptsRequest
 from tidemill.trainer.v1.model_pb2 import HuggingFaceSource, ModelSource, ModelVersion, ModelVersionState
 from tidemill.trainer.v1.model_registry_service_pb2 import (
+    ApproveModelVersionRequest,
     GetModelVersionRequest,
     ListModelsRequest,
     ListModelVersionsRequest,
@@ -51,8 +52,15 @@ def list_models() -> ListModelsRequest:
     models,
     "versions",
     lambda c: c.models.ListModelVersions,
-    ("version", "state", "size", "from", "message"),
-    lambda v: (v.id, word(ModelVersionState, v.state), f"{v.total_bytes / 1e6:.1f} MB", origin_of(v.source), v.message),
+    ("version", "state", "size", "from", "approvals missing", "message"),
+    lambda v: (
+        v.id,
+        word(ModelVersionState, v.state),
+        f"{v.total_bytes / 1e6:.1f} MB",
+        origin_of(v.source),
+        v.missing_approvals or "-",
+        v.message,
+    ),
 )
 def list_versions(name: NameArgument) -> ListModelVersionsRequest:
     """List the versions of a model."""
@@ -75,7 +83,27 @@ def show_model(name: NameArgument) -> None:
         facts |= {"trained by": f"run {trained.run}", "on": trained.dataset_version, "base": trained.base}
     else:
         facts["from"] = origin_of(version.source)
-    show(plain(version), card({**facts, "message": version.message}))
+    show(plain(version), card({**facts, **_approved(version), "message": version.message}))
+
+
+@models.command("approve")
+def approve_model(
+    version: Annotated[str, typer.Argument(help="The version: name@number, for example helpdesk_lora@2.")],
+    *,
+    rationale: Annotated[str, typer.Option("--rationale", "-m", help="Reason, recorded with the approval.")] = "",
+) -> None:
+    """Approve a version of a model that other people made."""
+    _numbered(version)
+    request = ApproveModelVersionRequest(id=version, rationale=rationale)
+    approved = call(lambda c: c.models.ApproveModelVersion(request)).version
+    show(plain(approved), card({"version": approved.id, **_approved(approved)}))
+
+
+def _approved(version: ModelVersion) -> dict[str, str]:
+    """Return who approved a version, and what it lacks, where there is either."""
+    missing = f"{version.missing_approvals} of the role {version.approver_role}" if version.missing_approvals else ""
+    said = {"approved by": ", ".join(given.approver for given in version.approvals), "approvals missing": missing}
+    return {name: value for name, value in said.items() if value}
 
 
 @models.command("import")

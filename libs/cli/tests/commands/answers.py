@@ -35,7 +35,7 @@ from tidemill.monitor.v1.lineage_pb2 import Edge, Node, TimelineEntry
 from tidemill.trainer.v1 import model_registry_service_pb2 as mr_rpc
 from tidemill.trainer.v1 import training_pb2 as tr
 from tidemill.trainer.v1 import training_service_pb2 as tr_rpc
-from tidemill.trainer.v1.model_pb2 import ModelSource, ModelVersion, TrainedSource
+from tidemill.trainer.v1.model_pb2 import ModelApproval, ModelSource, ModelVersion, TrainedSource
 
 OWNED = {"tidemill.dev/loop": "helpdesk"}
 
@@ -230,6 +230,9 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     "inference.v1.secret_service:DeleteSecret": lambda _: se_rpc.DeleteSecretResponse(secret=SECRET),
     "trainer.v1.model_registry_service:GetModelVersion": lambda _: mr_rpc.GetModelVersionResponse(
         version=model_version()
+    ),
+    "trainer.v1.model_registry_service:ApproveModelVersion": lambda r: mr_rpc.ApproveModelVersionResponse(
+        version=ModelVersion(id=r.id, approvals=[ModelApproval(approver="user:ada")], missing_approvals=1)
     ),
     "trainer.v1.model_registry_service:ListModelVersions": lambda _: mr_rpc.ListModelVersionsResponse(
         versions=[model_version()]

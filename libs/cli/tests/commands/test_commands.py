@@ -49,6 +49,7 @@ from tidemill_core.errors import InvalidInput, PreconditionFailed
         ("rollouts roll-back helpdesk", ["canary"]),
         ("prompts show answer", ["{{ question }}", "answer@1", "answer@2", "user:mia"]),
         ("prompts approve answer@2 -m fine", ["answer@2", "user:mia", "user:ada"]),
+        ("models approve helpdesk_lora@1 -m fine", ["helpdesk_lora@1", "approved by", "user:ada", "missing"]),
         ("loop list", ["helpdesk", "5"]),
         ("models show helpdesk_lora@1", ["run run-2", "helpdesk_sft@2", "small@1"]),
         ("models versions helpdesk_lora", ["small@1 trained on helpdesk_sft@2, run run-2"]),
@@ -315,7 +316,7 @@ def test_a_part_that_no_version_has_is_refused_by_the_words_that_there_are(termi
 
 
 async def test_an_approval_is_of_one_version(terminal: Terminal) -> None:
-    for name in ("answer", "answer@live", "answer@"):
-        refused = await asyncio.to_thread(terminal, "prompts", "approve", name)
+    for kind, name in (("prompts", "answer"), ("prompts", "answer@live"), ("models", "small"), ("models", "small@")):
+        refused = await asyncio.to_thread(terminal, kind, "approve", name)
         assert refused.code == 2
         assert "name@number" in refused.text

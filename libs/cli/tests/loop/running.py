@@ -9,7 +9,7 @@ from libs.cli.tests.commands.access_answers import AccessAnswers
 from libs.cli.tests.loop.declared_services import Keeper, servicers
 from libs.sdk.tests.fakes import fake_settings
 from tidemill.trainer.v1 import model_registry_service_pb2 as registry
-from tidemill.trainer.v1.model_pb2 import MODEL_VERSION_STATE_READY, ModelVersion
+from tidemill.trainer.v1.model_pb2 import MODEL_VERSION_STATE_READY, Model, ModelApprovalPolicy, ModelVersion
 from tidemill_cli.loop.kinds import KINDS
 from tidemill_client import Addresses
 from tidemill_client.connection import SERVICES
@@ -41,6 +41,7 @@ class Running:
         self.live = "small@1"
         self.models: dict[str, dict[str, str]] = {}
         """The labels of each model's version."""
+        self.policies: dict[str, ModelApprovalPolicy] = {}
         self.access = AccessAnswers()
         self.answers: dict[str, Callable[[Any], Any]] = self.access.answers()
         self._server: GrpcServer | None = None
@@ -55,7 +56,11 @@ class Running:
     async def start(self) -> None:
         """Listen; what `answers` holds by now is served."""
         further: dict[str, dict[str, Callable[..., Any]]] = {
-            "trainer.v1.model_registry_service": {"ImportModel": self._import_model}
+            "trainer.v1.model_registry_service": {
+                "ImportModel": self._import_model,
+                "GetModel": self._get_model,
+                "UpdateModel": self._update_model,
+            }
         }
         for name in self.answers:
             module, _, method = name.partition(":")
@@ -101,6 +106,18 @@ class Running:
             self.models.setdefault(request.model, dict(request.labels))
         version = ModelVersion(id=f"{request.model}@1", state=MODEL_VERSION_STATE_READY)
         return registry.ImportModelResponse(version=version, created=created)
+
+    async def _get_model(self, request: registry.GetModelRequest, _context: object) -> registry.GetModelResponse:
+        if request.id not in self.models:
+            not_there(request)
+        return registry.GetModelResponse(model=Model(id=request.id, approval=self.policies.get(request.id)))
+
+    async def _update_model(
+        self, request: registry.UpdateModelRequest, _context: object
+    ) -> registry.UpdateModelResponse:
+        if not request.validate_only:
+            self.policies[request.model.id] = request.model.approval
+        return registry.UpdateModelResponse(model=request.model)
 
 
 def not_there(_request: object) -> None:

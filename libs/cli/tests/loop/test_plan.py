@@ -212,3 +212,20 @@ async def test_what_only_another_loop_declared_is_left_alone(
 
     assert all(change.name != "other" for change in await planner(connection, file).apply(prune=True))
     assert "other" in running.keepers["gate"].stored
+
+
+async def test_the_approval_policy_of_a_model_is_declared_and_taken_back(
+    connection: Connection, running: Running, file: Path
+) -> None:
+    await planner(connection, file).apply()
+    model = 'base_url: "https://api.example/v1"'
+    edited(file, model, f"{model}, approval: {{count: 2}}")
+
+    for changes in (await planner(connection, file).diff(), await planner(connection, file).apply()):
+        assert changed(changes) == [("model", "small", Action.UPDATE)]
+    assert (running.policies["small"].role, running.policies["small"].count) == ("operator", 2)
+    assert not changed(await planner(connection, file).diff())
+
+    edited(file, ", approval: {count: 2}", "")
+    await planner(connection, file).apply()
+    assert running.policies["small"].count == 0

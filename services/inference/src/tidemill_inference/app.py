@@ -85,7 +85,8 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     prompt_crud = PromptCrud(
         prompts=stores.prompts, templates=templates, deployments=stores.deployments, clock=SystemClock()
     )
-    resolve = ResolveConfiguration(prompts=prompts, models=models, retriever=retriever)
+    candidates = rollouts.prepare.candidates
+    resolve = ResolveConfiguration(prompts=prompts, models=models, retriever=retriever, candidates=candidates)
     memory: list[InMemory] = [generation, rollouts.follow_ups, pool, models]
     deployments = wire_deployments(stores, resolve, rollouts, warm_up.preload)
     return backend.app(

@@ -80,7 +80,9 @@ class Real:
     def server(self, access: Access | None = None) -> GrpcServer:
         harness, rolling = self.rolling.harness, self.rolling
         harness.rag.passages = spans(ANSWER, "json.dumps writes an object as text.")
-        resolve = ResolveConfiguration(prompts=harness.prompts, models=harness.registry, retriever=harness.rag)
+        resolve = ResolveConfiguration(
+            prompts=harness.prompts, models=harness.registry, retriever=harness.rag, candidates=rolling.registry
+        )
         crud = DeploymentCrud(
             deployments=harness.deployments, resolve=resolve, outcomes=rolling.outcomes, clock=harness.clock
         )

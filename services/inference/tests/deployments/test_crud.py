@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from services.inference.tests.fakes import ADA, Handbook, Registry, asking, prompt_named, writing
-from services.inference.tests.rollouts.rollout_fakes import InMemoryOutcomes
+from services.inference.tests.rollouts.rollout_fakes import InMemoryOutcomes, Registered
 from tidemill_core.approvals import ApprovalMissing, ApprovalPolicy, approval_of
 from tidemill_core.errors import Conflict, InvalidInput, NotFound
 from tidemill_inference.deployments.crud import DeploymentCrud
@@ -31,7 +31,10 @@ class Office:
             codec=DEPLOYMENTS, missing=DeploymentNotFound
         )
         self.registry = Registry(smollm2=1, gpt=1)
-        resolve = ResolveConfiguration(prompts=self.prompts, models=self.registry, retriever=Handbook())
+        self.approvals = Registered()
+        resolve = ResolveConfiguration(
+            prompts=self.prompts, models=self.registry, retriever=Handbook(), candidates=self.approvals
+        )
         clock = FixedClock()
         self.crud = DeploymentCrud(
             deployments=self.deployments, resolve=resolve, outcomes=InMemoryOutcomes(), clock=clock
@@ -245,3 +248,22 @@ async def test_a_version_that_people_have_to_agree_to_is_not_served_before_they_
     await office.prompts.update(ADA.project, "answer", approve, request=asking("approve"))
     served = await office.crud.update(ADA, "helpdesk", change=lambda spec: spec, write=writing("now"))
     assert served.live.prompt == "answer@2"
+
+
+async def test_a_model_that_people_have_to_agree_to_is_not_served_before_they_did() -> None:
+    office = Office()
+
+    def newer(spec: DeploymentSpec) -> DeploymentSpec:
+        return replace(spec, fallback=("gpt@2",))
+
+    await office.has_helpdesk()
+    office.approvals.lacking = {"smollm2@1", "gpt@2"}  # what serves already, and a new fallback
+
+    with pytest.raises(ApprovalMissing, match="model gpt@2 lacks 1 approval of the role operator"):
+        await office.crud.update(ADA, "helpdesk", change=newer, write=writing("first"))
+    with pytest.raises(ApprovalMissing, match="smollm2@1"):
+        await office.crud.create(ADA, "second", SPEC, labels={}, write=writing("second"))
+
+    office.approvals.lacking = {"smollm2@1"}
+    served = await office.crud.update(ADA, "helpdesk", change=newer, write=writing("now"))
+    assert (served.live.model, served.live.fallback) == ("smollm2@1", ("gpt@2",))

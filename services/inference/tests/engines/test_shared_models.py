@@ -8,6 +8,7 @@ import pytest
 
 from services.inference.tests.engines.test_trainer import FOLDER, remote
 from services.inference.tests.fakes import ADA, AnsweringHarness, asking, helpdesk, question
+from services.inference.tests.rollouts.rollout_fakes import Registered
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
 from tidemill_core.aggregate import ObjectRef
@@ -160,7 +161,9 @@ async def test_files_are_read_from_their_owner(owner: str, folder: str) -> None:
 
 async def test_a_deployment_keeps_whose_model_it_uses(shop: Shop) -> None:
     harness = AnsweringHarness()
-    resolve = ResolveConfiguration(prompts=harness.prompts, models=shop.models, retriever=harness.rag)
+    resolve = ResolveConfiguration(
+        prompts=harness.prompts, models=shop.models, retriever=harness.rag, candidates=Registered()
+    )
     spec = DeploymentSpec(model=NAME, prompt="answer", fallback=("mine",))
     with pytest.raises(ReferenceNotFound):
         await resolve(ADA, spec)

@@ -3,11 +3,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import grpc
+import pytest
 
 from services.inference.tests.fakes import ADA
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
+from tidemill_core.approvals import ApprovalMissing
 from tidemill_inference.engines.trainer import TrainerModels
+from tidemill_inference.rollouts.trainer import TrainerCandidates
 from tidemill_testkit.access import service_channel
 from tidemill_testkit.stubs.trainer import Context, StubModelRegistry
 
@@ -45,6 +48,7 @@ class Known:
     registry: Registry
     server: grpc.aio.Server
     models: TrainerModels
+    address: str
 
 
 @asynccontextmanager
@@ -55,7 +59,7 @@ async def known(source: model_pb2.ModelSource, *, recheck_s: float) -> AsyncIter
     await server.start()
     async with service_channel("inference", f"127.0.0.1:{port}", name="trainer") as channel:
         models = TrainerModels(channel, timeout_s=5, recheck_s=recheck_s)
-        yield Known(registry=registry, server=server, models=models)
+        yield Known(registry=registry, server=server, models=models, address=f"127.0.0.1:{port}")
     await server.stop(None)
 
 
@@ -84,3 +88,22 @@ async def test_a_model_of_files_is_asked_for_once_and_a_remote_one_once_in_a_whi
             for _ in range(3):
                 await trainer.models.resolve(ADA, "gpt@1", field="model")
             assert trainer.registry.asked == 1
+
+
+async def test_approvals_are_asked_for_anew_also_those_of_an_adapters_base() -> None:
+    async with (
+        known(FOLDER, recheck_s=60) as trainer,
+        service_channel("inference", trainer.address, name="trainer") as channel,
+    ):
+        candidates = TrainerCandidates(channel, timeout_s=5)
+        adapter = model_pb2.ModelSource(trained=model_pb2.TrainedSource(base="gpt@1"))
+        trainer.registry.add(model_pb2.ModelVersion(id="lora@1", digest="e", source=adapter))
+        await candidates.check_approved(ADA, "lora@1")
+
+        lacking = model_pb2.ModelVersion(
+            id="gpt@1", digest="d", source=FOLDER, missing_approvals=2, approver_role="admin"
+        )
+        trainer.registry.add(lacking)
+        for model in ("gpt@1", "lora@1"):
+            with pytest.raises(ApprovalMissing, match="model gpt@1 lacks 2 approvals of the role admin"):
+                await candidates.check_approved(ADA, model)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from services.inference.tests.fakes import ADA, AnsweringHarness, Handbook, Registry, asking, helpdesk, question
+from services.inference.tests.rollouts.rollout_fakes import Registered
 from tidemill_core.application import Request
 from tidemill_core.errors import InvalidInput
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
@@ -89,7 +90,9 @@ async def test_what_is_not_shared_and_what_is_not_there_have_one_error(
 
 
 async def test_a_deployment_keeps_whose_prompt_it_uses_and_refuses_one_that_is_not_shared(projects: Projects) -> None:
-    resolve = ResolveConfiguration(prompts=projects.prompts, models=Registry(smollm2=1), retriever=Handbook())
+    resolve = ResolveConfiguration(
+        prompts=projects.prompts, models=Registry(smollm2=1), retriever=Handbook(), candidates=Registered()
+    )
     spec = DeploymentSpec(model="smollm2", prompt=f"{NAME}@1")
     with pytest.raises(ReferenceNotFound):
         await resolve(ADA, spec)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from services.inference.tests.fakes import ADA, AnsweringHarness, ScriptedEngine, asking, helpdesk, question, writing
 from tidemill_core.aggregate import Event
 from tidemill_core.application import Caller, Clock, ResourceKey, SystemClock
+from tidemill_core.approvals import ApprovalMissing
 from tidemill_core.errors import TidemillError
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.domain.deployment import Deployment
@@ -111,6 +112,13 @@ class Registered:
     missing: dict[str, str] = field(default_factory=dict)
     down: TidemillError | None = None
     made_by: dict[str, set[str]] = field(default_factory=dict)
+    lacking: set[str] = field(default_factory=set)
+    """Versions that one person still has to agree to."""
+
+    async def check_approved(self, caller: Caller, model: str) -> None:
+        assert caller.project
+        if model in self.lacking:
+            raise ApprovalMissing(kind="model", version=model, missing=1, role="operator")
 
     async def authors(self, caller: Caller, model: str) -> frozenset[str]:
         await self.check(caller, model)
@@ -231,7 +239,10 @@ class RolloutHarness:
 
 def crud_of(harness: RolloutHarness) -> DeploymentCrud:
     resolve = ResolveConfiguration(
-        prompts=harness.harness.prompts, models=harness.harness.registry, retriever=harness.harness.rag
+        prompts=harness.harness.prompts,
+        models=harness.harness.registry,
+        retriever=harness.harness.rag,
+        candidates=harness.registry,
     )
     return DeploymentCrud(
         deployments=harness.harness.deployments,

@@ -57,7 +57,10 @@ async def office() -> AsyncIterator[Office]:
     harness = RolloutHarness()
     deployments, clock = harness.harness.deployments, harness.harness.clock
     resolve = ResolveConfiguration(
-        prompts=harness.harness.prompts, models=harness.harness.registry, retriever=harness.harness.rag
+        prompts=harness.harness.prompts,
+        models=harness.harness.registry,
+        retriever=harness.harness.rag,
+        candidates=harness.registry,
     )
     service = GrpcDeploymentService(
         deployments,

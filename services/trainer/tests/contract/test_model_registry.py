@@ -59,7 +59,11 @@ async def api(request: pytest.FixtureRequest, tmp_path: Path, registry: Registry
         StubModelRegistry()  # type: ignore[abstract] # it has what others call
         if request.param == "stub"
         else GrpcModelRegistryService(
-            crud=registry.crud, import_model=registry.import_model, upload=registry.upload, places=places
+            crud=registry.crud,
+            approvals=registry.approvals,
+            import_model=registry.import_model,
+            upload=registry.upload,
+            places=places,
         )
     )
     server = GrpcServer(

@@ -20,6 +20,7 @@ from tidemill_kit.access.revocations import Revocations
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 from tidemill_trainer.errors import ModelNotFound, ModelVersionNotFound, SourceRefused
+from tidemill_trainer.registry.approvals import ModelApprovals
 from tidemill_trainer.registry.crud import ModelCrud
 from tidemill_trainer.registry.domain.limits import ImportLimits
 from tidemill_trainer.registry.domain.model import Model
@@ -176,6 +177,9 @@ class Registry:
         )
         self.crud = ModelCrud(
             models=self.models, versions=self.versions, references=references, shared=self.shared, clock=self.clock
+        )
+        self.approvals = ModelApprovals(
+            models=self.models, versions=self.versions, references=references, clock=self.clock
         )
         self.fetch_version = FetchVersion(
             models=self.models,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from services.trainer.tests.registry.fakes import Registry, manifest_of, model_files
 from tidemill.trainer.v1 import model_pb2 as pb
@@ -17,6 +18,7 @@ from tidemill_core.errors import (
     DeadlineExceeded,
     InvalidInput,
     NotFound,
+    PermissionDenied,
     PreconditionFailed,
     Unauthenticated,
 )
@@ -75,6 +77,7 @@ def settings(folder: Path) -> TrainerSettings:
 async def api(registry: Registry, tmp_path: Path) -> AsyncIterator[ApiClient]:
     servicer = GrpcModelRegistryService(
         crud=registry.crud,
+        approvals=registry.approvals,
         import_model=registry.import_model,
         upload=registry.upload,
         places=UploadPlaces(Patience(max_concurrent=2, of_project=2, idle_s=1.0, whole_s=60.0)),
@@ -255,3 +258,20 @@ async def test_calls_without_a_project_are_refused(api: ApiClient) -> None:
         await ModelRegistryServiceStub(channel).ListModels(rpc.ListModelsRequest())
 
     await channel.close()
+
+
+async def test_a_policy_is_declared_and_shown_with_each_version_and_its_importer_does_not_approve_it(
+    api: ApiClient,
+) -> None:
+    await api.import_folder(model_files())
+    model = pb.Model(id="smollm2", approval=pb.ModelApprovalPolicy(count=2))
+    request = rpc.UpdateModelRequest(model=model, update_mask=FieldMask(paths=["approval"]))
+    changed = (await api.stub.UpdateModel(request)).model
+    one = (await api.stub.GetModelVersion(rpc.GetModelVersionRequest(id="smollm2@1"))).version
+    (listed,) = (await api.stub.ListModelVersions(rpc.ListModelVersionsRequest(model="smollm2"))).versions
+    again = (await api.import_folder(model_files())).version
+
+    assert changed.approval == pb.ModelApprovalPolicy(count=2, role="operator")
+    assert [(each.missing_approvals, each.approver_role) for each in (one, listed, again)] == [(2, "operator")] * 3
+    with pytest.raises(PermissionDenied, match=r"by the same person|counts people"):
+        await api.stub.ApproveModelVersion(rpc.ApproveModelVersionRequest(id="smollm2@1"))

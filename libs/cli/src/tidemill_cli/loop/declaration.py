@@ -45,6 +45,7 @@ class Model(Declared):
     source: Annotated[str, AfterValidator(_source_address)]
     base_url: str | None = None
     api_key: Secret | None = None
+    approval: Approval = Approval()
 
 
 class Source(Declared):

@@ -88,7 +88,8 @@ class Planner:
             work = part.apply(progress) if apply else part.diff(pending)
             change = await _named(part.kind, part.name, done, work)
             done.append(change)
-            if change.changes:
+            policy_only = change.kind == "model" and change.action is Action.UPDATE  # moves no reference to it
+            if change.changes and not policy_only:
                 pending[change.kind, change.name] = change.action
             yield change
 

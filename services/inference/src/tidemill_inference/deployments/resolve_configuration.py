@@ -10,6 +10,7 @@ from tidemill_inference.errors import PromptNotFound, ReferenceNotFound
 from tidemill_inference.generation.ports import Retriever
 from tidemill_inference.prompts.domain.references import Reference
 from tidemill_inference.prompts.ports import ReadPrompts
+from tidemill_inference.rollouts.ports import Candidates
 
 _SHOWN = 50
 
@@ -21,6 +22,7 @@ class ResolveConfiguration:
     prompts: ReadPrompts
     models: Models
     retriever: Retriever
+    candidates: Candidates
 
     async def __call__(
         self, caller: Caller, spec: DeploymentSpec, *, kept_model: str = "", live: Configuration | None = None
@@ -41,6 +43,9 @@ class ResolveConfiguration:
         Reference.parse("model", spec.model, shared=True)
         model = kept_model or await self._model(caller, "model", spec.model)
         fallback = [await self._model(caller, f"fallback[{at}]", each) for at, each in enumerate(spec.fallback)]
+        for each in dict.fromkeys([model, *fallback]):
+            if live is None or each not in (live.model, *live.fallback):
+                await self.candidates.check_approved(caller, each)
         if spec.retrieval:
             await self.retriever.check(caller, spec.retrieval)
         return Configuration.of(

@@ -24,6 +24,17 @@ class Candidates(Protocol):
         """
         ...
 
+    async def check_approved(self, caller: Caller, model: str) -> None:
+        """Refuse a `model@version` that people still have to agree to, itself or the base of an adapter.
+
+        Raises:
+            ApprovalMissing: says how many, and of which role.
+            CandidateNotReady: it was deleted.
+            DependencyUnavailable: the trainer does not answer.
+
+        """
+        ...
+
     async def authors(self, caller: Caller, model: str) -> frozenset[str]:
         """Return the subjects that made the version, as far as they are known; raises as `check`."""
         ...

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller
+from tidemill_core.approvals import ApprovalMissing
 from tidemill_core.errors import (
     DependencyUnavailable,
     Internal,
@@ -32,6 +33,7 @@ class PrepareCandidate:
 
         Raises:
             CandidateNotReady: it is gone, not ready, damaged, or cannot be served here.
+            ApprovalMissing: people still have to agree to the version.
             DependencyUnavailable: trainer or object store do not answer, or memory is used up for now.
 
         """
@@ -55,8 +57,9 @@ class PrepareCandidate:
         """Return what the registry has; that it fails inside is no word about the candidate."""
         try:
             await self.candidates.check(caller, model)
+            await self.candidates.check_approved(caller, model)
             return await self.models.resolve(caller, model, field="candidate")
-        except CandidateNotReady:
+        except (ApprovalMissing, CandidateNotReady):
             raise
         except (NotFound, PreconditionFailed) as error:
             raise CandidateNotReady(model, why=error.message) from error

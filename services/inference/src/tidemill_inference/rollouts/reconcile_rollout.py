@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tidemill_core.application import Clock, Request, ResourceKey
+from tidemill_core.approvals import ApprovalMissing
 from tidemill_core.errors import TRANSIENT
 from tidemill_inference.background import background
 from tidemill_inference.deployments.domain.deployment import Deployment
@@ -42,7 +43,11 @@ class ReconcileRollout:
         counts = await self.count.step(ref, rollout) if rollout.ready else StepCounts()
         decision = rollout.decide(counts, now=self.clock.now(), paused=deployment.rollouts_paused)
         if decision.move is Move.PROMOTE:
-            decision = await self._prepared(ref, rollout, decision)
+            try:
+                decision = await self._prepared(ref, rollout, decision)
+            except ApprovalMissing as error:
+                await self._delayed(ref, rollout, error.message)
+                return True
         if decision.move is not Move.STAY:
             await self._save(ref, rollout, decision, counts)
         elif not (rollout.ready or rollout.hold or deployment.rollouts_paused):
@@ -66,9 +71,15 @@ class ReconcileRollout:
             return None
 
     async def _begin(self, ref: ResourceKey, rollout: Rollout) -> None:
-        """Load the candidate, and begin the first step once it is; one that cannot be loaded is taken back."""
+        """Load the candidate, and begin the first step once it is; one that cannot be loaded is taken back.
+
+        One whose version people still have to agree to waits for them.
+        """
         try:
             loaded = await self._prepared(ref, rollout, Decision(move=Move.STAY))
+        except ApprovalMissing as error:
+            await self._delayed(ref, rollout, error.message)
+            return
         except TRANSIENT as error:
             await self._delayed(ref, rollout, error.message)
             raise

@@ -4,6 +4,7 @@ import grpc
 
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2, model_registry_service_pb2_grpc
 from tidemill_core.application import Caller
+from tidemill_core.approvals import ApprovalMissing
 from tidemill_core.errors import InvalidInput, NotFound
 from tidemill_core.grpc.context import acting_as
 from tidemill_inference.errors import CandidateNotReady
@@ -23,17 +24,35 @@ class TrainerCandidates:
             state = model_pb2.ModelVersionState.Name(version.state).removeprefix("MODEL_VERSION_STATE_").lower()
             raise CandidateNotReady(model, why=f"the registry calls it {state}")
 
+    async def check_approved(self, caller: Caller, model: str) -> None:
+        """See `Candidates.check_approved`."""
+        response = await self._response(caller, model)
+        _check_approved(response.version)
+        if response.HasField("base"):
+            _check_approved(response.base)
+        elif response.version.source.HasField("trained"):
+            _check_approved(await self._version(caller, response.version.source.trained.base))
+
     async def authors(self, caller: Caller, model: str) -> frozenset[str]:
         """See `Candidates.authors`."""
         version = await self._version(caller, model)
         return frozenset({version.creator, *version.authors} - {""})
 
     async def _version(self, caller: Caller, model: str) -> model_pb2.ModelVersion:
+        return (await self._response(caller, model)).version
+
+    async def _response(self, caller: Caller, model: str) -> model_registry_service_pb2.GetModelVersionResponse:
         try:
             with acting_as(caller):
-                response = await self._registry.GetModelVersion(
+                return await self._registry.GetModelVersion(
                     model_registry_service_pb2.GetModelVersionRequest(id=model), timeout=self._timeout_s
                 )
         except (NotFound, InvalidInput) as error:
             raise CandidateNotReady(model, why="the registry has no such version") from error
-        return response.version
+
+
+def _check_approved(version: model_pb2.ModelVersion) -> None:
+    if version.missing_approvals:
+        raise ApprovalMissing(
+            kind="model", version=version.id, missing=version.missing_approvals, role=version.approver_role
+        )

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
+from tidemill_core.approvals import ApprovalPolicy
 from tidemill_core.errors import NotFound
 from tidemill_core.paging import numbered_page
 from tidemill_core.resources import Write, delete
@@ -75,11 +76,13 @@ class ModelCrud:
 
         Raises:
             ModelChanged: the model is not the one that the caller saw.
+            ApprovalPolicyLowered: it has a policy, which made anew it would be without, and the caller is no admin.
 
         """
         now, project = self.clock.now(), caller.project
 
         def end(model: Model) -> None:
+            model.approval.check_change(caller, ApprovalPolicy())
             model.end(now)
 
         try:

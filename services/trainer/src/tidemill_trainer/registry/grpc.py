@@ -4,14 +4,18 @@ from collections.abc import AsyncIterator
 
 from tidemill.trainer.v1 import model_registry_service_pb2 as pb
 from tidemill.trainer.v1.model_pb2 import Model
+from tidemill.trainer.v1.model_pb2 import ModelVersion as VersionMessage
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceServicer
 from tidemill_core.errors import InvalidInput
-from tidemill_kit.grpc.server import current_caller, page_of, request_of, write_of
+from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of, write_of
 from tidemill_kit.grpc.uploads import UploadPlaces
 from tidemill_kit.mapping import from_message, to_message
+from tidemill_trainer.registry.approvals import ModelApprovals
 from tidemill_trainer.registry.crud import ModelCrud, ModelOverview
+from tidemill_trainer.registry.domain.approvals import Missing
+from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.registry.import_model import ImportCommand, ImportModel
-from tidemill_trainer.registry.messages import source_of, version_message
+from tidemill_trainer.registry.messages import approval_of_message, source_of, version_message
 from tidemill_trainer.registry.upload import UploadVersion
 
 LARGEST_CHUNK = 2 * 1024 * 1024
@@ -21,8 +25,15 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
     """Message -> use case -> message; errors are translated by the server's interceptor."""
 
     def __init__(
-        self, *, crud: ModelCrud, import_model: ImportModel, upload: UploadVersion, places: UploadPlaces
+        self,
+        *,
+        crud: ModelCrud,
+        approvals: ModelApprovals,
+        import_model: ImportModel,
+        upload: UploadVersion,
+        places: UploadPlaces,
     ) -> None:
+        self._approvals = approvals
         self._crud = crud
         self._import_model = import_model
         self._upload = upload
@@ -33,7 +44,7 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
         source, intent = source_of(request.source), request_of(request)
         command = from_message(ImportCommand, request, source=source, request=intent)
         imported = await self._import_model(current_caller(), command)
-        return pb.ImportModelResponse(version=version_message(imported.version), created=imported.created)
+        return pb.ImportModelResponse(version=await self._shown(imported.version), created=imported.created)
 
     async def UploadModelFile(
         self, request_iterator: AsyncIterator[pb.UploadModelFileRequest], _context: object
@@ -46,14 +57,14 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
             version = await self._upload.file(
                 caller, version_id=start.version, path=start.path, chunks=_chunks_of(messages)
             )
-        return pb.UploadModelFileResponse(version=version_message(version))
+        return pb.UploadModelFileResponse(version=await self._shown(version))
 
     async def CompleteModelVersion(
         self, request: pb.CompleteModelVersionRequest, _context: object
     ) -> pb.CompleteModelVersionResponse:
         """Make an uploaded version READY."""
         version = await self._upload.complete(current_caller(), version_id=request.id, request=request_of(request))
-        return pb.CompleteModelVersionResponse(version=version_message(version))
+        return pb.CompleteModelVersionResponse(version=await self._shown(version))
 
     async def GetModel(self, request: pb.GetModelRequest, _context: object) -> pb.GetModelResponse:
         """Return one model."""
@@ -66,6 +77,28 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
             models=[_model_message(overview) for overview in page.items], next_page_token=page.next_token
         )
 
+    async def UpdateModel(self, request: pb.UpdateModelRequest, _context: object) -> pb.UpdateModelResponse:
+        """Change the approval policy or labels."""
+        caller, paths = current_caller(), paths_of(request.update_mask, allowed=("approval", "labels"))
+        model = await self._approvals.update(
+            caller,
+            request.model.id,
+            approval=approval_of_message(request.model.approval) if "approval" in paths else None,
+            labels=request.model.labels if "labels" in paths else None,
+            write=write_of(request, etag=request.model.etag),
+        )
+        latest = (await self._crud.get(caller, request.model.id)).latest_version
+        return pb.UpdateModelResponse(model=to_message(Model, model, latest_version=latest))
+
+    async def ApproveModelVersion(
+        self, request: pb.ApproveModelVersionRequest, _context: object
+    ) -> pb.ApproveModelVersionResponse:
+        """Approve a version."""
+        version = await self._approvals.approve(
+            current_caller(), request.id, rationale=request.rationale, write=write_of(request)
+        )
+        return pb.ApproveModelVersionResponse(version=await self._shown(version))
+
     async def DeleteModel(self, request: pb.DeleteModelRequest, _context: object) -> pb.DeleteModelResponse:
         """Delete a model and its versions."""
         model = await self._crud.delete(current_caller(), request.id, write_of(request))
@@ -77,17 +110,23 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
         version = await self._crud.get_version(caller, request.id)
         base = await self._crud.base_of(caller, version)
         return pb.GetModelVersionResponse(
-            version=version_message(version), base=None if base is None else version_message(base)
+            version=await self._shown(version), base=None if base is None else await self._shown(base)
         )
 
     async def ListModelVersions(
         self, request: pb.ListModelVersionsRequest, _context: object
     ) -> pb.ListModelVersionsResponse:
         """Return a page of a model's versions."""
-        page = await self._crud.list_versions(current_caller(), request.model, page_of(request, filters={}))
+        caller = current_caller()
+        page = await self._crud.list_versions(caller, request.model, page_of(request, filters={}))
+        policy = (await self._crud.references.model(caller.project, request.model)).approval
         return pb.ListModelVersionsResponse(
-            versions=[version_message(version) for version in page.items], next_page_token=page.next_token
+            versions=[version_message(version, Missing.of(version, policy)) for version in page.items],
+            next_page_token=page.next_token,
         )
+
+    async def _shown(self, version: ModelVersion) -> VersionMessage:
+        return version_message(version, await self._approvals.missing(current_caller(), version))
 
 
 def _model_message(overview: ModelOverview) -> Model:

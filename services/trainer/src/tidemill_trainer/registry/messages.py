@@ -5,9 +5,11 @@ from google.protobuf.message import Message
 from tidemill.trainer.v1 import events_pb2 as events
 from tidemill.trainer.v1 import model_pb2 as pb
 from tidemill_core.aggregate import Event
+from tidemill_core.approvals import OPERATOR, ApprovalPolicy
 from tidemill_core.errors import InvalidInput
 from tidemill_core.models.manifest import Manifest
 from tidemill_kit.mapping import from_message, to_message
+from tidemill_trainer.registry.domain.approvals import NOTHING_MISSING, Missing
 from tidemill_trainer.registry.domain.model import Model, ModelWasDeleted
 from tidemill_trainer.registry.domain.model_version import (
     Artifact,
@@ -47,15 +49,22 @@ def source_of(message: pb.ModelSource) -> Source:
             raise InvalidInput.at(field="source", text="must be folder, hugging_face or openai")
 
 
-def version_message(version: ModelVersion) -> pb.ModelVersion:
-    """Return the version message."""
+def version_message(version: ModelVersion, missing: Missing = NOTHING_MISSING) -> pb.ModelVersion:
+    """Return the version message, with the approvals that it lacks."""
     return to_message(
         pb.ModelVersion,
         version,
         source=_source_message(version.source),
         artifacts=[_artifact_message(artifact) for artifact in version.artifacts],
         total_bytes=version.expected_bytes,
+        missing_approvals=missing.count,
+        approver_role=missing.role,
     )
+
+
+def approval_of_message(message: pb.ModelApprovalPolicy) -> ApprovalPolicy:
+    """Return an approval policy, with the role operator where it names none."""
+    return from_message(ApprovalPolicy, message, role=message.role or OPERATOR)
 
 
 def model_event(model: Model, event: Event, seq: int) -> tuple[str, Message]:

@@ -16,6 +16,7 @@ from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Leases
 from tidemill_trainer.errors import ModelNotFound, ModelVersionNotFound
+from tidemill_trainer.registry.approvals import ModelApprovals
 from tidemill_trainer.registry.crud import ModelCrud
 from tidemill_trainer.registry.domain.limits import ImportLimits
 from tidemill_trainer.registry.events import promotions
@@ -75,6 +76,7 @@ def wire_registry(backend: Backend, settings: TrainerSettings) -> Registry:
     imports = _imports(backend, settings, fetch, leases)
     service = GrpcModelRegistryService(
         crud=ModelCrud(models=models, versions=versions, references=references, shared=shared, clock=clock),
+        approvals=ModelApprovals(models=models, versions=versions, references=references, clock=clock),
         import_model=ImportModel(
             models=models, versions=versions, hub=hub, limits=limits, clock=clock, enqueue=imports.enqueue
         ),

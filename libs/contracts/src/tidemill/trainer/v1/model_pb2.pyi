@@ -87,6 +87,7 @@ class Model(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     LATEST_VERSION_FIELD_NUMBER: _builtins.int
     VERSION_COUNT_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -111,6 +112,10 @@ class Model(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the model last changed."""
 
+    @_builtins.property
+    def approval(self) -> Global___ModelApprovalPolicy:
+        """Optional. The approvals that each version requires before it may serve."""
+
     def __init__(
         self,
         *,
@@ -123,14 +128,73 @@ class Model(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         latest_version: _builtins.int = ...,
         version_count: _builtins.int = ...,
+        approval: Global___ModelApprovalPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "id", b"id", "labels", b"labels", "latest_version", b"latest_version", "project", b"project", "seq", b"seq", "update_time", b"update_time", "version_count", b"version_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "create_time", b"create_time", "etag", b"etag", "id", b"id", "labels", b"labels", "latest_version", b"latest_version", "project", b"project", "seq", b"seq", "update_time", b"update_time", "version_count", b"version_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class ModelApprovalPolicy(_message.Message):
+    """ModelApprovalPolicy is the number and role of approvers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    role: _builtins.str
+    """Optional. The role of the people that count: "operator" (the default; admins as well), "admin", or a custom role."""
+    count: _builtins.int
+    """Optional. The number of approvals; 0 means none."""
+    def __init__(
+        self,
+        *,
+        role: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelApprovalPolicy: _TypeAlias = ModelApprovalPolicy  # noqa: Y015
+
+@_typing.final
+class ModelApproval(_message.Message):
+    """ModelApproval is a person's consent to a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVER_FIELD_NUMBER: _builtins.int
+    RATIONALE_FIELD_NUMBER: _builtins.int
+    APPROVE_TIME_FIELD_NUMBER: _builtins.int
+    approver: _builtins.str
+    """Output only. The person's subject, which counts once."""
+    rationale: _builtins.str
+    """Output only. The reason given in the person's first approval."""
+    @_builtins.property
+    def approve_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When."""
+
+    def __init__(
+        self,
+        *,
+        approver: _builtins.str = ...,
+        rationale: _builtins.str = ...,
+        approve_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time", "approver", b"approver", "rationale", b"rationale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelApproval: _TypeAlias = ModelApproval  # noqa: Y015
 
 @_typing.final
 class ModelVersion(_message.Message):
@@ -177,6 +241,9 @@ class ModelVersion(_message.Message):
     CREATOR_FIELD_NUMBER: _builtins.int
     AUTHORS_FIELD_NUMBER: _builtins.int
     PROMOTIONS_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    MISSING_APPROVALS_FIELD_NUMBER: _builtins.int
+    APPROVER_ROLE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. `model@number`."""
     project: _builtins.str
@@ -203,6 +270,10 @@ class ModelVersion(_message.Message):
     """Output only. The subject of the credential that imported it, or had its run started; empty where a plan started the
     run by itself. It may not approve a rollout of the version.
     """
+    missing_approvals: _builtins.int
+    """Output only. The number of approvals that it still requires."""
+    approver_role: _builtins.str
+    """Output only. The role of the people whose approvals are missing; empty where none are."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -233,6 +304,10 @@ class ModelVersion(_message.Message):
     def promotions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Promotion]:
         """Output only. The last 20 rollouts that made it live."""
 
+    @_builtins.property
+    def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelApproval]:
+        """Output only. The first 10 approvals, in order; policies require no more. Of another project's version, none is shown."""
+
     def __init__(
         self,
         *,
@@ -255,10 +330,13 @@ class ModelVersion(_message.Message):
         creator: _builtins.str = ...,
         authors: _abc.Iterable[_builtins.str] | None = ...,
         promotions: _abc.Iterable[Global___Promotion] | None = ...,
+        approvals: _abc.Iterable[Global___ModelApproval] | None = ...,
+        missing_approvals: _builtins.int = ...,
+        approver_role: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "source", b"source", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "authors", b"authors", "create_time", b"create_time", "creator", b"creator", "digest", b"digest", "etag", b"etag", "id", b"id", "labels", b"labels", "message", b"message", "model", b"model", "number", b"number", "project", b"project", "promotions", b"promotions", "seq", b"seq", "source", b"source", "state", b"state", "stored_bytes", b"stored_bytes", "total_bytes", b"total_bytes", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "approver_role", b"approver_role", "artifacts", b"artifacts", "authors", b"authors", "create_time", b"create_time", "creator", b"creator", "digest", b"digest", "etag", b"etag", "id", b"id", "labels", b"labels", "message", b"message", "missing_approvals", b"missing_approvals", "model", b"model", "number", b"number", "project", b"project", "promotions", b"promotions", "seq", b"seq", "source", b"source", "state", b"state", "stored_bytes", b"stored_bytes", "total_bytes", b"total_bytes", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,6 +60,16 @@ class ModelRegistryServiceStub:
                 request_serializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.UpdateModel = channel.unary_unary(
+                '/tidemill.trainer.v1.ModelRegistryService/UpdateModel',
+                request_serializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.UpdateModelRequest.SerializeToString,
+                response_deserializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.UpdateModelResponse.FromString,
+                _registered_method=True)
+        self.ApproveModelVersion = channel.unary_unary(
+                '/tidemill.trainer.v1.ModelRegistryService/ApproveModelVersion',
+                request_serializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.ApproveModelVersionRequest.SerializeToString,
+                response_deserializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.ApproveModelVersionResponse.FromString,
+                _registered_method=True)
         self.DeleteModel = channel.unary_unary(
                 '/tidemill.trainer.v1.ModelRegistryService/DeleteModel',
                 request_serializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.DeleteModelRequest.SerializeToString,
@@ -116,6 +126,20 @@ class ModelRegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateModel(self, request, context):
+        """Updates the fields of the mask.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApproveModelVersion(self, request, context):
+        """Approves a version. The policy's role is checked as well; none of the version's authors may approve it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteModel(self, request, context):
         """Deletes a model and all its versions; artifacts are garbage-collected later.
         """
@@ -165,6 +189,16 @@ def add_ModelRegistryServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.ListModelsRequest.FromString,
                     response_serializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'UpdateModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateModel,
+                    request_deserializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.UpdateModelRequest.FromString,
+                    response_serializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.UpdateModelResponse.SerializeToString,
+            ),
+            'ApproveModelVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveModelVersion,
+                    request_deserializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.ApproveModelVersionRequest.FromString,
+                    response_serializer=tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.ApproveModelVersionResponse.SerializeToString,
             ),
             'DeleteModel': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteModel,
@@ -318,6 +352,60 @@ class ModelRegistryService:
             '/tidemill.trainer.v1.ModelRegistryService/ListModels',
             tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.ListModelsRequest.SerializeToString,
             tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.trainer.v1.ModelRegistryService/UpdateModel',
+            tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.UpdateModelRequest.SerializeToString,
+            tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.UpdateModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveModelVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.trainer.v1.ModelRegistryService/ApproveModelVersion',
+            tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.ApproveModelVersionRequest.SerializeToString,
+            tidemill_dot_trainer_dot_v1_dot_model__registry__service__pb2.ApproveModelVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

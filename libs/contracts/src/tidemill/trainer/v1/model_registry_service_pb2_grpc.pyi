@@ -26,6 +26,10 @@ class ModelRegistryServiceStub:
     """Returns one model."""
     ListModels: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.ListModelsRequest, _model_registry_service_pb2.ListModelsResponse]
     """Returns the project's models, paged."""
+    UpdateModel: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.UpdateModelRequest, _model_registry_service_pb2.UpdateModelResponse]
+    """Updates the fields of the mask."""
+    ApproveModelVersion: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.ApproveModelVersionRequest, _model_registry_service_pb2.ApproveModelVersionResponse]
+    """Approves a version. The policy's role is checked as well; none of the version's authors may approve it."""
     DeleteModel: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.DeleteModelRequest, _model_registry_service_pb2.DeleteModelResponse]
     """Deletes a model and all its versions; artifacts are garbage-collected later."""
     GetModelVersion: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.GetModelVersionRequest, _model_registry_service_pb2.GetModelVersionResponse]
@@ -77,6 +81,22 @@ class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_model_registry_service_pb2.ListModelsRequest, _abc.Awaitable[_model_registry_service_pb2.ListModelsResponse]],
     ) -> _abc.Awaitable[_model_registry_service_pb2.ListModelsResponse]:
         """Returns the project's models, paged."""
+
+    @_abc_1.abstractmethod
+    def UpdateModel(
+        self,
+        request: _model_registry_service_pb2.UpdateModelRequest,
+        context: _aio.ServicerContext[_model_registry_service_pb2.UpdateModelRequest, _abc.Awaitable[_model_registry_service_pb2.UpdateModelResponse]],
+    ) -> _abc.Awaitable[_model_registry_service_pb2.UpdateModelResponse]:
+        """Updates the fields of the mask."""
+
+    @_abc_1.abstractmethod
+    def ApproveModelVersion(
+        self,
+        request: _model_registry_service_pb2.ApproveModelVersionRequest,
+        context: _aio.ServicerContext[_model_registry_service_pb2.ApproveModelVersionRequest, _abc.Awaitable[_model_registry_service_pb2.ApproveModelVersionResponse]],
+    ) -> _abc.Awaitable[_model_registry_service_pb2.ApproveModelVersionResponse]:
+        """Approves a version. The policy's role is checked as well; none of the version's authors may approve it."""
 
     @_abc_1.abstractmethod
     def DeleteModel(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.approvals import ApprovalPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,8 @@ class Model(Aggregate):
     """The first number since the name was last reused; earlier versions are deleted."""
     numbers: dict[str, int] = field(default_factory=dict)
     """Content key -> the number of its version."""
+    approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+    """Who has to agree to a version before it may serve."""
 
     @property
     def live_numbers(self) -> range:
@@ -56,6 +59,7 @@ class Model(Aggregate):
         """
         if self.deleted:
             self.deleted, self.numbers, self.first_number = False, {}, self.version_count + 1
+            self.approval = ApprovalPolicy()
         if self.numbers.get(key, 0) in {0, instead_of}:
             self.version_count += 1
             self.numbers[key] = self.version_count

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import Enum
 
 from tidemill_core.aggregate import Aggregate, Event, ObjectRef
+from tidemill_core.approvals import Approval, with_approval
 from tidemill_core.models.manifest import ArtifactFile, Manifest
 from tidemill_trainer.errors import FileNotExpected, FilesMissing, ImportLost, VersionNotUploading
 from tidemill_trainer.registry.domain.base_facts import BaseFacts, FileFacts
@@ -104,6 +105,7 @@ class ModelVersion(Aggregate):
     """The creator, and of a trained version all that shaped its plan or started or retried its run."""
     promotions: tuple[Promotion, ...] = ()
     """The last rollouts that made it live."""
+    approvals: tuple[Approval, ...] = ()
 
     @classmethod
     def begin(  # noqa: PLR0913 - all of it is known at once, and fixed from then on
@@ -257,6 +259,10 @@ class ModelVersion(Aggregate):
         """Record a rollout that made it live, once; of very many the last are kept."""
         if promotion.rollout not in {each.rollout for each in self.promotions}:
             self.promotions = (*self.promotions, promotion)[-MAX_PROMOTIONS:]
+
+    def approve(self, approval: Approval) -> None:
+        """Record a person's approval, once."""
+        self.approvals = with_approval(self.approvals, approval)
 
     def name_secret(self, secret: str) -> None:
         """Change the secret of a remote model."""
