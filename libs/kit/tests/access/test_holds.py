@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from tidemill_kit.access.holds import Hold, Holds, Scope
+from tidemill_core.errors import DependencyUnavailable
+from tidemill_kit.access.holds import Hold, Holds, LegalHold, Scope
 from tidemill_kit.access.retention import Retention, RetentionKind
 from tidemill_kit.access.revocations import Revocations
 
@@ -45,6 +46,44 @@ def test_the_release_of_one_hold_leaves_the_others() -> None:
 def test_what_is_no_hold_or_retention_is_said_to_be_unreadable(value: bytes) -> None:
     assert not Holds(READ).apply(value)
     assert not Retention().apply(value)
+
+
+@pytest.mark.parametrize("name", ["u-1 ", " u-1", "u-1\u200b", "u\u00ad-1"])
+def test_a_hold_covers_its_end_user_however_the_name_is_written(name: str) -> None:
+    holds = Holds(READ)
+    holds.apply(hold(end_user="u-1"))
+
+    assert holds.covers("acme", Scope.END_USER, name) is not None
+    with pytest.raises(LegalHold):
+        holds.check("acme", {Scope.END_USER: name})
+    unclean = Holds(READ)
+    unclean.apply(hold(end_user=name))
+    assert unclean.covers("acme", Scope.END_USER, "u-1") is not None
+
+
+def test_a_hold_that_cannot_be_read_holds_its_project_until_a_readable_one_is_there() -> None:
+    holds = Holds(READ)
+    holds.apply(hold(2, end_user="u-1"), key="hold/acme/h")
+
+    assert not holds.apply(b"of a newer release", key="hold/acme/h")
+    holds.apply(hold(1, end_user="u-1"), key="hold/acme/h")  # the topic is read from its beginning again
+    assert holds.covers("acme", Scope.END_USER, "u-2") == Hold(id="h", project="acme")
+    assert not holds.spares("globex")
+    holds.apply(hold(2, end_user="u-1"), key="hold/acme/h")
+    assert holds.covers("acme", Scope.END_USER, "u-2") is None
+    assert holds.covers("acme", Scope.END_USER, "u-1") is not None
+
+
+def test_what_erases_is_refused_while_the_holds_of_now_are_not_known() -> None:
+    age = [0.0]
+    revocations = Revocations(monotonic=lambda: age[0])
+    holds = Holds(revocations)
+
+    for revocations.complete, age[0] in ((False, 0.0), (True, 31.0)):
+        with pytest.raises(DependencyUnavailable, match="legal holds"):
+            holds.check("globex", {})
+    age[0] = 0.0
+    holds.check("globex", {})
 
 
 def test_a_project_is_spared_while_anything_of_it_is_held_or_that_is_not_known() -> None:

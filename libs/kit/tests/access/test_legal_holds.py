@@ -13,6 +13,7 @@ from google.protobuf.message_factory import GetMessageClass
 from libs.kit.tests.access.rpcs import METHODS, OK, AllRpcs, all_rpcs, bearing
 from tidemill.options.v1 import options_pb2
 from tidemill_kit.access.access import Access
+from tidemill_kit.access.revocations import Revocations
 from tidemill_testkit.access import TestIssuer, access_of
 
 ERASING = re.compile(r"/(Delete|Erase|Forget|Purge|Remove|Clear)")
@@ -119,6 +120,35 @@ async def test_a_hold_of_one_end_user_or_document_refuses_what_names_it_or_leave
     assert "case-1" in text
     assert await call(method, admin) == REFUSED
     assert await call(method, admin, request_of(method, **{field: "x-18"})) == OK
+
+
+async def test_a_hold_of_a_document_refuses_to_erase_who_was_answered_from_it(
+    issuer: TestIssuer, access: Access, call: AllRpcs
+) -> None:
+    hold(access, document="d-1")
+    admin, erase = bearing(issuer.token("acme", "admin")), "tidemill.inference.v1.InferenceService/EraseEndUser"
+
+    assert await call(erase, admin, request_of(erase, end_user="u-1")) == REFUSED
+
+
+async def test_a_hold_of_an_end_user_lets_documents_be_deleted(
+    issuer: TestIssuer, access: Access, call: AllRpcs
+) -> None:
+    hold(access, end_user="u-1")
+    admin, delete = bearing(issuer.token("acme", "admin")), "tidemill.ingest.v1.DocumentService/DeleteDocument"
+
+    assert await call(delete, admin, request_of(delete, id="d-1")) == OK
+
+
+async def test_what_erases_is_refused_while_the_holds_of_now_are_not_known(issuer: TestIssuer) -> None:
+    age = [0.0]
+    access = access_of(issuer, revocations=Revocations(monotonic=lambda: age[0], hold_s=3600))
+    admin = bearing(issuer.token("acme", "installation_admin"))
+    async with all_rpcs(access) as call:
+        age[0] = 31.0
+        unavailable = (grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
+
+        assert {name for name in METHODS if await call(name, admin) == unavailable} == ERASES
 
 
 async def test_a_caller_without_the_role_does_not_learn_of_the_hold(

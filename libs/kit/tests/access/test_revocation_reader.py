@@ -85,18 +85,20 @@ async def test_legal_holds_and_retention_are_read_from_the_same_topic(
 ) -> None:
     topic, revocations, retention = await new_topic(configs=COMPACTED), Revocations(), Retention()
     holds = Holds(revocations)
-    for ce_type, value in (
-        (legal_holds.CHANGED, b'{"id": "h", "project": "acme", "seq": "1"}'),
-        (retentions.CHANGED, b'{"project": "acme", "kind": "RETENTION_KIND_ANSWERS", "days": 7, "seq": "1"}'),
+    for ce_type, key, value in (
+        (legal_holds.CHANGED, b"hold/acme/h", b'{"id": "h", "project": "acme", "seq": "1"}'),
+        (legal_holds.CHANGED, b"hold/globex/of-a-newer-release", b"nothing that can be read"),
+        (retentions.CHANGED, b"r", b'{"project": "acme", "kind": "RETENTION_KIND_ANSWERS", "days": 7, "seq": "1"}'),
     ):
         headers = (("ce_type", ce_type.encode()),)
-        await publisher.publish(OutgoingRecord(topic=topic, key=ce_type.encode(), value=value, headers=headers))
+        await publisher.publish(OutgoingRecord(topic=topic, key=key, value=value, headers=headers))
     reader = RevocationReader(stack.kafka, revocations, holds=holds, retention=retention, topic=topic)
     await reader.start()
     await reader.stop()
 
     assert holds.current
     assert holds.covers("acme", Scope.PROJECT) == Hold(id="h", project="acme")
+    assert holds.covers("globex", Scope.PROJECT) == Hold(id="of-a-newer-release", project="globex")
     assert retention.of("acme", RetentionKind.ANSWERS) == timedelta(days=7)
 
 

@@ -47,7 +47,9 @@ async def test_what_came_of_a_subject_is_erased_until_its_erasure_is_complete(da
 
     async def done(subject: str, at: datetime, **place: object) -> None:
         added = await begun(subject, **place)
-        await rows.update(added.project, added.id, lambda each: each.complete(now=at), request=Request.internal())
+        await rows.update(
+            added.project, added.id, lambda each: each.complete(now=at, epoch=1), request=Request.internal()
+        )
 
     early, late = NOON + timedelta(minutes=1), NOON + timedelta(minutes=9)
     for at in (late, early):
@@ -56,7 +58,7 @@ async def test_what_came_of_a_subject_is_erased_until_its_erasure_is_complete(da
     await done("theirs", early, project="globex")
     await row("waits")
     held = await begun("held")
-    await rows.update("acme", held.id, lambda each: each.hold(), request=Request.internal())
+    await rows.update("acme", held.id, lambda each: each.hold(epoch=1), request=Request.internal())
     await begun("under way")
 
     asked = ["twice", "d1", "theirs", "waits", "held", "under way", "unknown", ""]

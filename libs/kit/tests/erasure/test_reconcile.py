@@ -103,7 +103,7 @@ async def test_steps_are_done_until_nothing_is_left_and_once_more_after_a_while(
     assert await harness.go_on() is None
 
 
-async def test_what_is_found_after_a_while_has_all_steps_done_again() -> None:
+async def test_what_is_found_of_a_project_after_a_while_has_all_steps_done_again() -> None:
     harness = Harness()
     await harness.go_on()
     harness.data["documents"] = 1  # written by what ran meanwhile
@@ -111,6 +111,52 @@ async def test_what_is_found_after_a_while_has_all_steps_done_again() -> None:
 
     assert await harness.go_on() == Requeue(after=RECHECK)
     assert (await harness.finish()).counts == {"documents": 6, "texts": 1}
+
+
+@pytest.mark.parametrize(("scope", "subject"), [(Scope.END_USER, "u-17"), (Scope.DOCUMENT, "d-1")])
+async def test_an_end_user_or_document_that_is_in_use_is_erased_twice_and_complete(scope: Scope, subject: str) -> None:
+    harness = Harness(scope=scope, subject=subject)
+    await harness.go_on()
+    harness.data["documents"] = 3
+    harness.clock.advance(RECHECK)
+
+    assert await harness.go_on() is None
+    assert harness.data["documents"] == 0
+    assert (await harness.stored()).counts == {"documents": 8, "texts": 1}
+
+
+@pytest.mark.parametrize("saved", [True, False])
+async def test_what_the_second_time_found_in_a_project_is_not_forgotten_by_a_kill(saved: bool) -> None:  # noqa: FBT001 - a table
+    harness = Harness()
+    await harness.go_on()
+    harness.data["documents" if saved else "texts"] = 1
+    harness.clock.advance(RECHECK)
+
+    def kill(kind: str) -> None:
+        if kind == "texts":
+            harness.data["texts"] = 0
+            raise DependencyUnavailable(kind, dependency="s3")
+
+    harness.before_batch = kill
+    with pytest.raises(DependencyUnavailable):
+        await harness.go_on(epoch=2)
+    harness.before_batch = lambda _: None
+
+    assert harness.data == {"documents": 0, "texts": 0}
+    assert await harness.go_on(epoch=3) == Requeue(after=RECHECK)
+    harness.clock.advance(RECHECK)
+    assert await harness.go_on(epoch=3) is None
+
+
+async def test_after_the_release_of_a_hold_an_end_user_is_erased_twice() -> None:
+    harness = Harness(scope=Scope.END_USER, subject="u-17")
+    await harness.go_on()
+    harness.hold()
+    harness.clock.advance(RECHECK)
+    assert await harness.go_on() == Requeue(after=POLL)
+    harness.hold(seq="2", released=True)
+
+    assert await harness.go_on() == Requeue(after=RECHECK)
 
 
 async def test_nothing_is_erased_before_its_time() -> None:
@@ -131,6 +177,10 @@ async def test_nothing_is_erased_before_its_time() -> None:
         (Scope.END_USER, "u-17", {"end_user": "u-17"}),
         (Scope.DOCUMENT, "d-1", {}),
         (Scope.DOCUMENT, "d-1", {"document": "d-1"}),
+        (Scope.END_USER, "u-17", {"document": "d-1"}),
+        (Scope.DOCUMENT, "d-1", {"end_user": "u-17"}),
+        (Scope.END_USER, "u-17\u200b ", {"end_user": "u-17"}),
+        (Scope.END_USER, "u-17", {"end_user": " u-17"}),
     ],
 )
 async def test_nothing_is_erased_that_a_legal_hold_covers_until_it_is_released(
@@ -152,8 +202,7 @@ async def test_nothing_is_erased_that_a_legal_hold_covers_until_it_is_released(
     [
         (Scope.PROJECT, "", {"project": "globex"}),
         (Scope.END_USER, "u-17", {"end_user": "u-1"}),
-        (Scope.END_USER, "u-17", {"document": "u-17"}),
-        (Scope.DOCUMENT, "d-1", {"end_user": "d-1"}),
+        (Scope.DOCUMENT, "d-1", {"document": "d-17"}),
     ],
 )
 async def test_a_legal_hold_of_other_data_holds_up_nothing(scope: Scope, subject: str, hold: dict[str, object]) -> None:
@@ -224,6 +273,28 @@ async def test_a_process_that_lost_its_lease_counts_nothing_more() -> None:
 
     assert (await harness.stored()).counts == {}
     assert await harness.go_on(epoch=2) == Requeue(after=RECHECK)
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        lambda row: row.hold(epoch=1),
+        lambda row: row.again(not_before=NOON, epoch=1),
+        lambda row: row.complete(now=NOON, epoch=1),
+        lambda row: row.begin(now=NOON, epoch=1),
+    ],
+)
+def test_a_process_that_lost_its_lease_changes_nothing(late: Callable[[Erasure], None]) -> None:
+    pending, completed = row(), row()
+    pending.begin(now=NOON, epoch=2)
+    completed.begin(now=NOON, epoch=1)
+    completed.complete(now=NOON, epoch=1)
+
+    for each in (pending, completed):
+        before = repr(each)
+        with pytest.raises(LeaseLost):
+            late(each)
+        assert repr(each) == before
 
 
 async def test_a_step_that_waits_for_something_to_end_is_tried_again_soon() -> None:

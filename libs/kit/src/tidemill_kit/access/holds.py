@@ -1,15 +1,18 @@
 """Legal holds: what must not be erased, read with the revocations from the same compacted topic."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from pydantic import BaseModel, ValidationError
 
-from tidemill_core.errors import PreconditionFailed
+from tidemill_core.characters import clean_line
+from tidemill_core.errors import DependencyUnavailable, PreconditionFailed
 from tidemill_kit.access.revocations import Revocations
 
 CHANGED = "tidemill.monitor.access.hold_changed.v1"
+_KEY = re.compile(r"hold/(?P<project>[^/]+)/(?P<id>[^/]+)")
 _MAX_AGE_S = 30.0
 """How long what is known counts for what cannot be undone, while Kafka does not answer."""
 
@@ -43,11 +46,22 @@ class Hold:
     end_user: str = ""
     document: str = ""
 
+    @property
+    def scope(self) -> Scope:
+        """What it is of."""
+        return Scope.END_USER if self.end_user else Scope.DOCUMENT if self.document else Scope.PROJECT
+
     def covers(self, scope: Scope, subject: str) -> bool:
-        """Return whether it forbids to erase that: a project only as a whole, and all in a project that is held."""
-        if scope is Scope.PROJECT or not (self.end_user or self.document):
-            return True
-        return subject == (self.end_user if scope is Scope.END_USER else self.document)
+        """Return whether it forbids to erase that: all but another end user or document than the one that is held.
+
+        An erased document takes examples and names out of what its readers asked, and an erased end user what was
+        answered from documents: so either waits for a hold of the other.
+        """
+        return scope is not self.scope or self.scope is Scope.PROJECT or self.names(subject)
+
+    def names(self, subject: str) -> bool:
+        """Return whether it is of this end user or document: what is stored of a name is cleaned, so names are too."""
+        return clean_line(subject) == clean_line(self.end_user or self.document)
 
 
 class _Changed(BaseModel, frozen=True):
@@ -68,21 +82,37 @@ class Holds:
         self._revocations = revocations
         self._seqs: dict[tuple[str, str], int] = {}
         self._of: dict[str, dict[str, Hold]] = {}
+        self._unreadable: dict[tuple[str, str], Hold] = {}
 
-    def apply(self, value: bytes) -> bool:
-        """Remember a record; return whether it could be read. One that is older than what is known changes nothing."""
+    def apply(self, value: bytes, *, key: str = "") -> bool:
+        """Remember a record; return whether it could be read. One that is older than what is known changes nothing.
+
+        One that cannot be read may hold anything: until a readable one has its key, it holds the project that the key
+        names.
+        """
         try:
             changed = _Changed.model_validate_json(value)
         except ValidationError:
+            if named := _KEY.fullmatch(key):
+                self._unreadable[named["project"], named["id"]] = Hold(**named.groupdict())
             return False
+        self._apply(changed)
+        return True
+
+    def _apply(self, changed: _Changed) -> None:
         key = (changed.project, changed.id)
+        if changed.seq >= self._seqs.get(key, 0):
+            self._unreadable.pop(key, None)
         if changed.seq > self._seqs.get(key, 0):
             self._seqs[key] = changed.seq
             known = self._of.setdefault(changed.project, {})
             known.pop(changed.id, None)
             if not changed.released:
                 known[changed.id] = Hold(**changed.model_dump(exclude={"released", "seq"}))
-        return True
+
+    def _holds_of(self, project: str) -> Iterator[Hold]:
+        yield from self._of.get(project, {}).values()
+        yield from (each for each in self._unreadable.values() if each.project == project)
 
     @property
     def current(self) -> bool:
@@ -91,21 +121,33 @@ class Holds:
 
     def covers(self, project: str, scope: Scope, subject: str = "") -> Hold | None:
         """Return a hold that forbids to erase that, as far as holds are known."""
-        return next((each for each in self._of.get(project, {}).values() if each.covers(scope, subject)), None)
+        return next((each for each in self._holds_of(project) if each.covers(scope, subject)), None)
 
     def check(self, project: str, erased: Mapping[Scope, str]) -> None:
         """Let a call pass that erases; `erased` is what its request can name, "" where it leaves that open.
 
+        What names a document deletes its own text only, and what names neither is removed by a sweep, which spares.
+
         Raises:
             LegalHold: a hold of the project, or one of what it erases or may erase.
+            DependencyUnavailable: the holds of now are not known, and an erasure cannot be undone.
 
         """
-        for hold in self._of.get(project, {}).values():
-            subjects = {Scope.END_USER: hold.end_user, Scope.DOCUMENT: hold.document}
-            named = [scope for scope, subject in subjects.items() if subject]
-            if not named or any(scope in erased and erased[scope] in ("", subjects[scope]) for scope in named):
+        if not self.current:
+            message = "the topic of legal holds was not read just now: nothing is erased until Kafka answers"
+            raise DependencyUnavailable(message, dependency="kafka")
+        for hold in self._holds_of(project):
+            if _is_refused(hold, erased):
                 raise LegalHold(hold)
 
     def spares(self, project: str) -> bool:
         """Return whether nothing of a project may be removed by age: something of it is held, or that is not known."""
         return not self.current or self.covers(project, Scope.PROJECT) is not None
+
+
+def _is_refused(hold: Hold, erased: Mapping[Scope, str]) -> bool:
+    if hold.scope is Scope.PROJECT:
+        return True
+    if hold.scope not in erased:
+        return Scope.END_USER in erased
+    return not clean_line(erased[hold.scope]) or hold.names(erased[hold.scope])

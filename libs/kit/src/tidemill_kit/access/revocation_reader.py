@@ -108,7 +108,7 @@ class RevocationReader(Worker):
         """Give a record to what it is for; return whether it could be read."""
         ce_type = attributes_of(record.headers).get("type")
         if ce_type == legal_holds.CHANGED:
-            return self._holds.apply(value)
+            return self._holds.apply(value, key=(record.key or b"").decode("utf-8", "replace"))
         if ce_type == retentions.CHANGED:
             return self._retention.apply(value)
         return self._revocations.apply(value) or self._grants.apply(value)

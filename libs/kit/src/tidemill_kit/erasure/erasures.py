@@ -56,7 +56,7 @@ class Erasure(Aggregate):
     start_time: datetime | None = None
     complete_time: datetime | None = None
     passed: bool = False
-    """Whether all steps were done once: they are done again, later, and must find nothing then."""
+    """Whether all steps were done once: they are done again, later. Of a project they must find nothing then."""
     epoch: int = 0
     """The lease under which it was changed last."""
 
@@ -68,42 +68,70 @@ class Erasure(Aggregate):
     def begin(self, *, now: datetime, epoch: int) -> None:
         """Go on, under the lease of this epoch.
 
+        Of a project what is begun counts as the first time until its end is reached: what a killed process erased is
+        not known, and nothing may be found once everything was done.
+
         Raises:
-            LeaseLost: another process goes on with it.
+            LeaseLost: another process goes on with it, or has completed it.
 
         """
-        if self.epoch > epoch:
-            raise LeaseLost(self.id)
-        self.epoch = epoch
-        if self.state is State.HELD:
-            self.state = State.PENDING
+        self._take(epoch)
+        self.state = State.PENDING
+        if self.scope is Scope.PROJECT:
+            self.passed = False
         self.start_time = self.start_time or now
 
-    def hold(self) -> None:
-        """Wait for the release of a legal hold."""
-        self.state = State.HELD
+    def hold(self, *, epoch: int) -> None:
+        """Wait for the release of a legal hold; then all steps are done twice.
+
+        Raises:
+            LeaseLost: another process goes on with it, or has completed it.
+
+        """
+        self._take(epoch)
+        self.state, self.passed = State.HELD, False
 
     def count(self, kind: str, erased: int, *, epoch: int) -> None:
         """Add what a batch erased.
 
         Raises:
-            LeaseLost: another process goes on with it.
+            LeaseLost: another process goes on with it, or has completed it.
 
         """
-        if self.epoch != epoch:
-            raise LeaseLost(self.id)
+        self._check(epoch)
         self.counts[kind] = self.counts.get(kind, 0) + erased
 
-    def again(self, *, not_before: datetime) -> None:
-        """Take it that all steps are done, and have them done again: what ran meanwhile may have written."""
+    def again(self, *, not_before: datetime, epoch: int) -> None:
+        """Take it that all steps are done, and have them done again: what ran meanwhile may have written.
+
+        Raises:
+            LeaseLost: another process goes on with it, or has completed it.
+
+        """
+        self._check(epoch)
         self.passed, self.not_before = True, not_before
 
-    def complete(self, *, now: datetime) -> None:
-        """Take it that nothing was left, which is reported."""
+    def complete(self, *, now: datetime, epoch: int) -> None:
+        """Take it that everything was done, which is reported.
+
+        Raises:
+            LeaseLost: another process goes on with it, or has completed it.
+
+        """
+        self._check(epoch)
         self.state, self.complete_time = State.COMPLETED, now
         if self.scope is Scope.END_USER:
             self.subject = digest_of_subject(self.target)
         self.pending.append(Completed(occurred_at=now))
+
+    def _take(self, epoch: int) -> None:
+        if self.epoch > epoch or self.state is State.COMPLETED:
+            raise LeaseLost(self.id)
+        self.epoch = epoch
+
+    def _check(self, epoch: int) -> None:
+        if self.epoch != epoch or self.state is State.COMPLETED:
+            raise LeaseLost(self.id)
 
 
 def digest_of_subject(target: Target) -> str:

@@ -1,4 +1,4 @@
-"""Works on requested erasures: step by step, batch by batch, until nothing is left twice in a row."""
+"""Works on requested erasures: step by step, batch by batch, and all of it twice."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from prometheus_client import Counter
 from tidemill_core.application import Aggregates, Clock, Request, Requeue, ResourceKey
 from tidemill_kit.access.holds import Holds
 from tidemill_kit.erasure.erasures import Erasure, State
-from tidemill_kit.erasure.steps import NotYet, Step, Steps
+from tidemill_kit.erasure.steps import NotYet, Scope, Step, Steps
 
 ERASED = Counter("tidemill_erased", "What erasures have removed, by kind.", ["kind"])
 ERASURES = Counter("tidemill_erasures", "Erasures of this service, by what became of them.", ["outcome"])
@@ -31,8 +31,9 @@ class ReconcileErasure:
     """Erases what one row names, and goes on where any process of the service stopped.
 
     Nothing is erased while a legal hold covers it, nor by a process that does not know the current holds: what it has
-    read of the topic is asked again before each batch. After all steps it waits for `recheck`, then repeats them; when
-    none finds anything the row is complete, and the same commit reports that.
+    read of the topic is asked again before each batch. After all steps it waits for `recheck`, then repeats them. The
+    row is complete, which the same commit reports, when that finds nothing; of an end user or a document in any case:
+    they may be in use still, and what comes later is for another request.
     """
 
     erasures: Aggregates[Erasure]
@@ -51,7 +52,7 @@ class ReconcileErasure:
             return Requeue(after=left)
         log = _log.bind(project=key.project, erasure=key.id, scope=erasure.scope.value)
         try:
-            await self._may_erase(erasure)
+            await self._may_erase(erasure, epoch)
             if erasure.start_time is None:
                 log.info("erasure_started")
             await self._change(erasure, lambda row: row.begin(now=self.clock.now(), epoch=epoch))
@@ -61,11 +62,11 @@ class ReconcileErasure:
         except NotYet as error:
             log.info("erasure_waits", why=error.message)
             return Requeue(after=min(_SOON, self.poll))
-        if sum(erased) or not erasure.passed:
+        if not erasure.passed or (any(erased) and erasure.scope is Scope.PROJECT):
             not_before = self.clock.now() + self.recheck
-            await self._change(erasure, lambda row: row.again(not_before=not_before))
+            await self._change(erasure, lambda row: row.again(not_before=not_before, epoch=epoch))
             return Requeue(after=self.recheck)
-        done = await self._change(erasure, lambda row: row.complete(now=self.clock.now()))
+        done = await self._change(erasure, lambda row: row.complete(now=self.clock.now(), epoch=epoch))
         ERASURES.labels("completed").inc()
         log.info("erasure_completed", counts=done.counts)
         return None
@@ -73,7 +74,7 @@ class ReconcileErasure:
     async def _all(self, erasure: Erasure, step: Step, epoch: int) -> int:
         total = 0
         while True:
-            await self._may_erase(erasure)
+            await self._may_erase(erasure, epoch)
             erased = await step.erase(erasure.target)
             if erased or (step.kind not in erasure.counts and not total):
                 erasure.counts.setdefault(step.kind, 0)
@@ -83,7 +84,7 @@ class ReconcileErasure:
             total += erased
             ERASED.labels(step.kind).inc(erased)
 
-    async def _may_erase(self, erasure: Erasure) -> None:
+    async def _may_erase(self, erasure: Erasure, epoch: int) -> None:
         """Go on only where it is known that no legal hold covers it.
 
         Raises:
@@ -103,7 +104,7 @@ class ReconcileErasure:
             if erasure.state is not State.HELD:
                 _log.info("erasure_held", project=erasure.project, erasure=erasure.id, hold=hold.id)
                 ERASURES.labels("held").inc()
-                await self._change(erasure, lambda row: row.hold())
+                await self._change(erasure, lambda row: row.hold(epoch=epoch))
             raise _Waits
 
     async def _change(self, erasure: Erasure, change: Callable[[Erasure], None]) -> Erasure:

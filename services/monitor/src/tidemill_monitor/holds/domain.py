@@ -78,12 +78,18 @@ class Hold(Aggregate):
             yield Violation("hold.reason", text)
 
     def covers(self, *, end_user: str, document: str) -> bool:
-        """Return whether it holds this end user, or this document; with neither it is asked about the whole project."""
+        """Return whether it forbids to erase this end user, or this document; with neither, the whole project.
+
+        As services do: all but the erasure of another end user or document than the one that is held. One of an end
+        user may take what a held document was used for, and the other way round.
+        """
         if self.state is HoldState.RELEASED:
             return False
-        if not (end_user or document) or not (self.end_user or self.document):
-            return True
-        return bool((end_user and self.end_user == end_user) or (document and self.document == document))
+        if end_user and self.end_user:
+            return clean_line(end_user) == clean_line(self.end_user)
+        if document and self.document:
+            return clean_line(document) == clean_line(self.document)
+        return True
 
     @property
     def says_something(self) -> bool:
