@@ -1,5 +1,6 @@
 """Creating, changing and deleting curations."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -113,3 +114,18 @@ async def test_a_change_that_was_decided_on_another_version_is_refused() -> None
         await harness.crud.update(ADA, "sft", rule_with(new_examples=6), frozenset({"new_examples"}), stale)
     with pytest.raises(Conflict):
         await harness.crud.delete(ADA, "sft", stale)
+
+
+async def test_who_creates_a_curation_or_changes_what_it_selects_is_its_author() -> None:
+    harness = FeedbackHarness()
+    mia, bob, eva = [replace(ADA, subject=f"user:{name}", credential=f"jti-{name}") for name in ("mia", "bob", "eva")]
+    await harness.crud.create(mia, "sft", rule_with(), write())
+    await harness.crud.update(bob, "sft", rule_with(new_examples=1), frozenset({"new_examples"}), write())
+    paused = rule_with(paused=True, labels={"a": "b"})
+    await harness.crud.update(eva, "sft", paused, frozenset({"paused", "labels"}), write())
+    await harness.crud.update(ADA, "sft", rule_with(new_examples=2), frozenset({"new_examples"}), write())
+    assert (await harness.curations.get("acme", "sft")).authors == ("user:mia", "user:bob")
+
+    await harness.crud.delete(eva, "sft", write())
+    await harness.crud.create(eva, "sft", rule_with(), write())
+    assert (await harness.curations.get("acme", "sft")).authors == ("user:eva",)

@@ -7,12 +7,14 @@ from typing import Final
 
 from tidemill_core import resources
 from tidemill_core.application import Caller, Clock, Page, PageRequest
+from tidemill_core.approvals import subject_of
 from tidemill_core.resources import Write
 from tidemill_feedback.curations.domain.curation import Curation, Rule
 from tidemill_feedback.curations.domain.ledger import Counts
 from tidemill_feedback.curations.ports import CurationStore, Enqueue, Ledger
 
 CHANGEABLE: Final = frozenset(each.name for each in fields(Rule))
+_SELECTS_NOTHING: Final = frozenset({"paused", "labels"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +64,12 @@ class CurationCrud:
         rule.check(curation_id, at_most=self.at_most)
         now = self.clock.now()
         fresh = Curation(id=curation_id, project=caller.project, rule=rule, since=now)
-        created = await resources.create(
-            self.curations, fresh, write, begin=lambda curation: curation.begin(rule, now=now)
-        )
+
+        def begin(curation: Curation) -> None:
+            curation.begin(rule, now=now)
+            curation.write(subject_of(caller))
+
+        created = await resources.create(self.curations, fresh, write, begin=begin)
         return await self._enqueued(created, write)
 
     async def update(
@@ -83,6 +88,8 @@ class CurationCrud:
             changed = replace(curation.rule, **{name: getattr(rule, name) for name in paths})
             changed.check(curation.id, at_most=self.at_most)
             curation.configure(changed)
+            if paths - _SELECTS_NOTHING:
+                curation.write(subject_of(caller))
 
         updated = await resources.update(self.curations, caller.project, curation_id, change, write)
         return await self._enqueued(updated, write)

@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from tidemill.feedback.v1 import curation_pb2 as _curation_pb2
 import builtins as _builtins
 import sys
@@ -157,6 +159,7 @@ class CurationCompleted(_message.Message):
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
     NEW_EXAMPLES_FIELD_NUMBER: _builtins.int
+    AUTHORS_FIELD_NUMBER: _builtins.int
     curation: _builtins.str
     """Output only. The curation."""
     seq: _builtins.int
@@ -171,6 +174,10 @@ class CurationCompleted(_message.Message):
     def batch(self) -> _curation_pb2.ExampleBatch:
         """Output only. All examples that count, new and old; only the latest if they exceed the size of a batch."""
 
+    @_builtins.property
+    def authors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The subjects that created the curation or changed what it selects."""
+
     def __init__(
         self,
         *,
@@ -180,10 +187,11 @@ class CurationCompleted(_message.Message):
         deployment: _builtins.str = ...,
         batch: _curation_pb2.ExampleBatch | None = ...,
         new_examples: _builtins.int = ...,
+        authors: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "curation", b"curation", "dataset", b"dataset", "deployment", b"deployment", "new_examples", b"new_examples", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authors", b"authors", "batch", b"batch", "curation", b"curation", "dataset", b"dataset", "deployment", b"deployment", "new_examples", b"new_examples", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

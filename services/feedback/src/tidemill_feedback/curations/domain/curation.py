@@ -16,6 +16,7 @@ DEFAULT_MIN_OUTPUT_CHARS = 1
 DEFAULT_MAX_OUTPUT_CHARS = 4000
 DEFAULT_MINIMUM = 1
 MAX_CHARS = 100_000
+MAX_AUTHORS = 50
 SHORTEST, LONGEST = timedelta(seconds=1), timedelta(days=3650)
 
 
@@ -74,6 +75,7 @@ class CurationWasCompleted(Event):
     dataset: str
     deployment: str
     batch: Batch
+    authors: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,6 +95,8 @@ class Curation(Aggregate):
     """How often it was created; rows of earlier incarnations do not count."""
     deployments: int = 0
     """How often its rule changed the deployment."""
+    authors: tuple[str, ...] = ()
+    """The subjects that created this incarnation or changed what it selects; of very many the last."""
 
     @property
     def ref(self) -> CurationRef:
@@ -108,9 +112,14 @@ class Curation(Aggregate):
         """
         if self.incarnations and not self.deleted:
             raise CurationExists(self.id)
-        self.deleted, self.since = False, now
+        self.deleted, self.since, self.authors = False, now, ()
         self.incarnations += 1
         self.configure(rule)
+
+    def write(self, subject: str) -> None:
+        """Record an author, unless the subject is not known."""
+        if subject and subject not in self.authors:
+            self.authors = (*self.authors, subject)[-MAX_AUTHORS:]
 
     def configure(self, rule: Rule) -> None:
         """Take another rule."""
@@ -157,7 +166,13 @@ class Curation(Aggregate):
             return
         self.completions, self.since, self.left_out = number, now, batch.left_out
         self.pending.append(
-            CurationWasCompleted(occurred_at=now, dataset=rule.dataset, deployment=rule.deployment, batch=batch)
+            CurationWasCompleted(
+                occurred_at=now,
+                dataset=rule.dataset,
+                deployment=rule.deployment,
+                batch=batch,
+                authors=self.authors,
+            )
         )
 
     def waits_for(self, counts: Counts) -> str:
