@@ -86,7 +86,7 @@ async def client() -> AsyncIterator[ApiClient]:
     )
     sources = SourceServicer(ingest.managing)
     curated = Datasets()
-    datasets = DatasetServicer(datasets=curated.managing, versions=curated.reading)
+    datasets = DatasetServicer(datasets=curated.managing, versions=curated.reading, approve=curated.approving)
     settings = IngestSettings.model_validate(
         {
             "grpc_port": 0,

@@ -1,11 +1,11 @@
-"""datasets: list, show, diff and export versions."""
+"""datasets: list, show, approve, diff and export versions."""
 
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Group
+from rich.console import Group, RenderableType
 
 from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetVersion
 from tidemill.ingest.v1.dataset_service_pb2 import ListDatasetsRequest, ListDatasetVersionsRequest
@@ -58,7 +58,24 @@ def show_dataset(name: VersionArgument) -> None:
     if version is None:
         show(data, f"{name} has no version yet{_why(dataset)}")
         return
-    show(data, card(_facts(version)))
+    _show_version(data, version)
+
+
+def _show_version(data: object, version: DatasetVersion) -> None:
+    rows = [(given.approver, moment(given.approve_time), given.rationale) for given in version.approvals]
+    approvals: list[RenderableType] = ["", table(("approved by", "when", "why"), rows)] if rows else []
+    show(data, Group(card(_facts(version)), *approvals))
+
+
+@datasets.command("approve")
+def approve(
+    name: Annotated[str, typer.Argument(help="The version, dataset@number.")],
+    *,
+    rationale: Annotated[str, typer.Option("--rationale", "-m", help="Reason, recorded with the decision.")] = "",
+) -> None:
+    """Approve a version. With the last approval that its policy requires, trainings start on it."""
+    version = call(lambda c: Datasets(c).approve(name, rationale=rationale))
+    _show_version(plain(version), version)
 
 
 def _why(dataset: Dataset | None) -> str:
@@ -83,14 +100,23 @@ def _facts(version: DatasetVersion) -> dict[str, object]:
         "people": statistics.end_users,
         "answer length": f"{statistics.mean_output_chars:.0f} characters (mean)",
         "made from": f"curation {version.curation}, event seq {version.curation_seq}",
+        **_approval(version),
     }
+
+
+def _approval(version: DatasetVersion) -> dict[str, object]:
+    policy, missing = version.approval, version.missing_approvals
+    if not policy.count:
+        return {}
+    waits = f", no training starts before {missing} more" if missing else ""
+    return {"approvals": f"{policy.count - missing} of {policy.count} of role {policy.role}{waits}"}
 
 
 @lists(
     datasets,
     "versions",
     lambda c: c.datasets.ListDatasetVersions,
-    ("version", "to train", "held out", "duplicates", "overlap", "erased", "published"),
+    ("version", "to train", "held out", "duplicates", "overlap", "erased", "approvals missing", "published"),
     lambda v: (
         f"{v.dataset}@{v.number}",
         v.train.examples,
@@ -98,6 +124,7 @@ def _facts(version: DatasetVersion) -> dict[str, object]:
         v.statistics.duplicates,
         v.statistics.overlap,
         v.statistics.erased,
+        v.missing_approvals or "-",
         moment(v.create_time),
     ),
 )

@@ -59,6 +59,13 @@ def dataset_version() -> DatasetVersion:
     )
 
 
+def waiting_version(*, rationale: str = "") -> DatasetVersion:
+    version = dataset_version()
+    version.approval.role, version.approval.count, version.missing_approvals = "reviewer", 3, 2
+    version.approvals.add(approver="user:ada", rationale=rationale)
+    return version
+
+
 def model_version() -> ModelVersion:
     trained = TrainedSource(run="run-2", base="small@1", dataset_version="helpdesk_sft@2")
     found = ModelVersion(id="helpdesk_lora@1", source=ModelSource(trained=trained), authors=["user:mia"])
@@ -184,6 +191,9 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     ),
     "ingest.v1.dataset_service:GetDatasetVersion": lambda _: ds_rpc.GetDatasetVersionResponse(
         version=dataset_version()
+    ),
+    "ingest.v1.dataset_service:ApproveDatasetVersion": lambda request: ds_rpc.ApproveDatasetVersionResponse(
+        version=waiting_version(rationale=request.rationale)
     ),
     "ingest.v1.dataset_service:ListDatasetVersions": lambda _: ds_rpc.ListDatasetVersionsResponse(
         versions=[dataset_version()]

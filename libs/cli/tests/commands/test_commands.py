@@ -29,6 +29,10 @@ from tidemill_core.errors import InvalidInput, PreconditionFailed
         ("feedback erase u1 --dry-run", ["inference records would be erased"]),
         ("datasets list", ["helpdesk_sft", "30%"]),
         ("datasets show helpdesk_sft", ["helpdesk_sft@2", "128 examples", "52 examples", "4 duplicates"]),
+        (
+            "datasets approve helpdesk_sft@2 -m read",
+            ["approved by", "user:ada", "read", "1 of 3 of role reviewer, no training starts before 2 more"],
+        ),
         ("datasets versions helpdesk_sft", ["helpdesk_sft@2", "128", "52"]),
         ("training plans", ["helpdesk_lora", "helpdesk_sft"]),
         ("training runs", ["run-1", "succeeded", "run-2", "31/48"]),

@@ -159,6 +159,20 @@ async def test_only_what_differs_is_sent(connection: Connection, running: Runnin
     assert details["suite"]["cases"] == ("2 cases", "2 cases: 0 new, 0 gone, 1 changed")
 
 
+async def test_a_dataset_s_approval_is_declared_changed_and_equal_to_its_default(
+    connection: Connection, running: Running, file: Path
+) -> None:
+    await planner(connection, file).apply()
+    assert not changed(await planner(connection, file).diff())
+    edited(file, "held_out: {", "approval: {role: reviewer, count: 2}\n    held_out: {")
+
+    changes = await planner(connection, file).apply()
+
+    assert changed(changes) == [("dataset", "helpdesk_sft", Action.UPDATE)]
+    approval = running.keepers["dataset"].stored["helpdesk_sft"].approval
+    assert (approval.role, approval.count) == ("reviewer", 2)
+
+
 async def test_a_diff_reports_no_more_than_applying_does(connection: Connection, file: Path) -> None:
     await planner(connection, file).apply()
     edited(file, "share: 0.3", "share: 0.4")

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from libs.cli.tests.commands.answers import dataset_version, deployment, evaluation, training_run
+from libs.cli.tests.commands.answers import dataset_version, deployment, evaluation, training_run, waiting_version
 from tidemill.evaluator.v1 import evaluation_pb2 as ev
 from tidemill.feedback.v1.curation_pb2 import Curation, CurationProgress
 from tidemill.inference.v1 import rollout_pb2 as ro
@@ -183,3 +183,10 @@ def test_a_deployment_without_a_rollout_waits_for_its_gate() -> None:
     found.ClearField("rollout")
 
     assert rollout_stage(found).says == "waits for a candidate that passes helpdesk_gate"
+
+
+def test_a_dataset_whose_newest_version_lacks_approvals_waits_for_them() -> None:
+    stage = dataset_stage(Dataset(id="helpdesk_sft", latest_version=2), waiting_version())
+
+    assert stage.state == "waiting"
+    assert stage.says.endswith("waits for 2 approvals of role reviewer")

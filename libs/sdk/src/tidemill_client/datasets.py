@@ -5,6 +5,7 @@ from typing import Literal
 
 from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetSplit, DatasetVersion
 from tidemill.ingest.v1.dataset_service_pb2 import (
+    ApproveDatasetVersionRequest,
     DiffDatasetVersionsRequest,
     DiffDatasetVersionsResponse,
     ExportDatasetVersionRequest,
@@ -43,6 +44,11 @@ class Datasets:
         """Yield the versions of a dataset, oldest first."""
         request = ListDatasetVersionsRequest(dataset=dataset)
         return each(self._connection.datasets.ListDatasetVersions, request, lambda page: page.versions)
+
+    async def approve(self, reference: str, *, rationale: str = "") -> DatasetVersion:
+        """Approve `dataset@number`; with the last approval that is required, trainings start on it."""
+        request = ApproveDatasetVersionRequest(id=reference, rationale=rationale)
+        return (await self._connection.datasets.ApproveDatasetVersion(request)).version
 
     async def diff(self, base: str, target: str) -> DiffDatasetVersionsResponse:
         """Return the ids of examples that were added, removed, changed or moved between two versions."""

@@ -12,10 +12,11 @@ from pydantic import BaseModel
 from services.ingest.tests.datasets.examples import batch_of, offer_of
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import derived_id
+from tidemill_core.approvals import Approval, ApprovalPolicy
 from tidemill_ingest.datasets.domain.dataset import Dataset, DatasetState
 from tidemill_ingest.datasets.domain.version import Part, Statistics, VersionDraft
 from tidemill_ingest.datasets.events import COMPLETED, CurationCompleted
-from tidemill_ingest.datasets.messages import VERSION_PUBLISHED, VERSION_WITHHELD
+from tidemill_ingest.datasets.messages import VERSION_APPROVED, VERSION_PUBLISHED, VERSION_WITHHELD
 from tidemill_ingest.datasets.mongo import DATASETS
 from tidemill_ingest.documents import events as submission_events
 from tidemill_ingest.documents.domain.document import Document, SubmissionFacts
@@ -70,7 +71,7 @@ def published(ce_type: str) -> Message:
 
 def curated() -> list[tuple[str, Message]]:
     """Run a dataset, and return its events as they are published."""
-    dataset = Dataset(id="helpdesk_sft", project="acme", state=DatasetState.ACTIVE)
+    dataset = Dataset(id="helpdesk_sft", project="acme", state=DatasetState.ACTIVE, approval=ApprovalPolicy(count=1))
     offers = [offer_of(batch_of(b"", count=0), seq=seq) for seq in (1, 2)]
     for each in offers:
         dataset.offer(each, at_most=2)
@@ -95,10 +96,13 @@ def curated() -> list[tuple[str, Message]]:
     )
     for each in offers:
         dataset.publish(each, draft, held_out_debt=0, epoch=0, now=NOON, keep=9)
+    dataset.approve(dataset.versions[0], Approval(approver="user:ada", rationale="read", approve_time=NOON), now=NOON)
     return [DATASETS.event(dataset, event, seq) for seq, event in enumerate(dataset.pending, start=1)]
 
 
-@pytest.mark.parametrize("ce_type", [INGESTED, UPDATED, DELETED, REJECTED, VERSION_PUBLISHED, VERSION_WITHHELD])
+@pytest.mark.parametrize(
+    "ce_type", [INGESTED, UPDATED, DELETED, REJECTED, VERSION_PUBLISHED, VERSION_WITHHELD, VERSION_APPROVED]
+)
 def test_an_event_is_published_as_its_golden_example_and_carries_no_text(ce_type: str) -> None:
     payload = published(ce_type)
 

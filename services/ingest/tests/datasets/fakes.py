@@ -1,7 +1,7 @@
 """Datasets with stores in memory: the same use cases and the same objects, nothing on a network."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from services.ingest.tests.datasets.examples import FEEDBACK, offer_of, stored
@@ -10,6 +10,7 @@ from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_core.application import Request, ResourceKey
 from tidemill_core.resources import Write
 from tidemill_ingest.datasets import mongo
+from tidemill_ingest.datasets.approve_version import ApproveVersion
 from tidemill_ingest.datasets.crud import ManageDatasets
 from tidemill_ingest.datasets.domain.dataset import Dataset
 from tidemill_ingest.datasets.domain.division import Minimum
@@ -74,6 +75,7 @@ class Datasets:
         self.groups = GroupsInMemory()
         self.leases = InMemoryLeases()
         self.managing = ManageDatasets(datasets=self.datasets, clock=self.clock)
+        self.approving = ApproveVersion(datasets=self.datasets, clock=self.clock)
         self.reading = ReadVersions(
             datasets=self.datasets,
             parts=self.parts,
@@ -131,14 +133,16 @@ class Datasets:
     async def deleted(self) -> None:
         await self.managing.delete(ACME, NAME.id, Write(request=Request.internal()))
 
-    async def offered(self, messages: Sequence[ExampleMessage], *, seq: int = 1) -> None:
+    async def offered(self, messages: Sequence[ExampleMessage], *, seq: int = 1, authors: tuple[str, ...] = ()) -> None:
         """Offer the examples, and leave them to a worker."""
-        offer = offer_of(await stored(self.objects, messages), seq=seq)
+        offer = replace(offer_of(await stored(self.objects, messages), seq=seq), authors=authors)
         await self.offering(ACME, NAME.id, offer, request=Request(id=offer.id, digest=""))
 
-    async def turned(self, messages: Sequence[ExampleMessage], *, seq: int = 1) -> Dataset:
+    async def turned(
+        self, messages: Sequence[ExampleMessage], *, seq: int = 1, authors: tuple[str, ...] = ()
+    ) -> Dataset:
         """Offer the examples, let a worker do its work, and return the dataset."""
-        await self.offered(messages, seq=seq)
+        await self.offered(messages, seq=seq, authors=authors)
         assert await self.publish(NAME)
         return await self.dataset()
 

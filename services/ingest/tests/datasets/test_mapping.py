@@ -2,6 +2,7 @@ from datetime import UTC, datetime
 
 from tidemill.ingest.v1 import dataset_pb2
 from tidemill_core.aggregate import ObjectRef
+from tidemill_core.approvals import Approval, ApprovalPolicy
 from tidemill_ingest.datasets.domain.dataset import Dataset, DatasetState, Withheld
 from tidemill_ingest.datasets.domain.version import (
     Batch,
@@ -30,10 +31,23 @@ STATISTICS = {
     "unmasked": 0,
     "empty": 0,
 }
+VERSION = {
+    "dataset": "sft",
+    "number": 1,
+    "seq": 1,
+    "draft": {"digest": "g", "train": PART, "held_out": PART, "statistics": STATISTICS},
+    "curation": "c",
+    "curation_seq": 1,
+    "published_at": NOON,
+    "approval": {"count": 1, "role": "operator"},
+    "approvals": [{"approver": "user:ada", "rationale": "read", "approve_time": NOON}],
+    "authors": ["user:mia"],
+}
 STORED = {
     "state": "active",
     "share": 0.4,
     "group_by": "question",
+    "approval": {"count": 2, "role": "reviewer"},
     "offers": [
         {
             "id": "o",
@@ -42,21 +56,12 @@ STORED = {
             "deployment": "d",
             "batch": {"object": REF, "examples": 3},
             "offered_at": NOON,
+            "authors": ["user:mia"],
         }
     ],
     "waiting": 1,
     "heard": [["a.b", 1], ["c", 2]],
-    "versions": [
-        {
-            "dataset": "sft",
-            "number": 1,
-            "seq": 1,
-            "draft": {"digest": "g", "train": PART, "held_out": PART, "statistics": STATISTICS},
-            "curation": "c",
-            "curation_seq": 1,
-            "published_at": NOON,
-        }
-    ],
+    "versions": [VERSION],
     "version_count": 1,
     "split": None,
     "owed": -5,
@@ -94,14 +99,25 @@ def test_a_dataset_is_stored_under_the_names_that_it_always_had() -> None:
         deployment="d",
         batch=Batch(object=ref, examples=3),
         offered_at=NOON,
+        authors=("user:mia",),
     )
     version = DatasetVersion(
-        dataset="sft", number=1, seq=1, draft=draft, curation="c", curation_seq=1, published_at=NOON
+        dataset="sft",
+        number=1,
+        seq=1,
+        draft=draft,
+        curation="c",
+        curation_seq=1,
+        published_at=NOON,
+        approval=ApprovalPolicy(count=1),
+        approvals=(Approval(approver="user:ada", rationale="read", approve_time=NOON),),
+        authors=("user:mia",),
     )
     dataset = Dataset(
         **identity.fields(),
         state=DatasetState.ACTIVE,
         held_out_share=0.4,
+        approval=ApprovalPolicy(count=2, role="reviewer"),
         offers=(offer,),
         last_seq_by_curation={"c": 2, "a.b": 1},
         versions=(version,),
@@ -119,13 +135,16 @@ def test_a_dataset_of_an_older_form_is_read_with_its_split_and_without_what_came
     identity = Identity(
         id="sft", project="acme", labels={}, version=1, seq=1, create_time=NOON, update_time=NOON, deleted=False
     )
-    old = {name: value for name, value in STORED.items() if name != "owed"} | {"split": REF}
-    old["versions"] = []
+    old = {name: value for name, value in STORED.items() if name not in {"owed", "approval"}} | {"split": REF}
+    old["versions"] = [
+        {name: value for name, value in VERSION.items() if name not in {"approval", "approvals", "authors"}}
+    ]
 
     dataset = DATASETS.decode(identity, old, 1)
 
     assert dataset.split == ObjectRef(bucket="b", key="acme/k", size=7, sha256="s")
     assert dataset.held_out_debt == 0
+    assert (dataset.approval.count, dataset.versions[0].missing_approvals) == (0, 0)
 
 
 def test_what_is_not_sent_of_a_dataset_is_what_was_left_out_on_purpose() -> None:

@@ -8,12 +8,19 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from services.ingest.tests.datasets.examples import batch_of, completed, ids_in, lines, numbered
 from services.ingest.tests.process.harness import IngestProcess
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill.ingest.v1 import dataset_service_pb2 as pb
-from tidemill.ingest.v1.dataset_pb2 import DATASET_SPLIT_HELD_OUT, DATASET_SPLIT_TRAIN, Dataset, DatasetSplit
+from tidemill.ingest.v1.dataset_pb2 import (
+    DATASET_SPLIT_HELD_OUT,
+    DATASET_SPLIT_TRAIN,
+    ApprovalPolicy,
+    Dataset,
+    DatasetSplit,
+)
 from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceStub
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_testkit.access import admin_channel
@@ -166,3 +173,22 @@ async def test_a_kill_while_versions_are_made_loses_none_and_doubles_none(curate
     await eventually(are_all_reported)
     assert reported == {str(number): {f"helpdesk_sft@{number}"} for number in range(1, 6)}
     assert len(await exported(curated, "helpdesk_sft@5", DATASET_SPLIT_HELD_OUT)) == 30
+
+
+async def test_a_kill_after_the_last_approval_loses_no_event(curated: Curated) -> None:
+    async with admin_channel(f"127.0.0.1:{curated.ingest.port}", project=curated.name, timeout_s=60) as channel:
+        dataset = Dataset(id=ID, approval=ApprovalPolicy(count=1))
+        update = pb.UpdateDatasetRequest(dataset=dataset, update_mask=FieldMask(paths=["approval"]))
+        await DatasetServiceStub(channel).UpdateDataset(update)
+    await curated.complete(numbered(40))
+    [(_, event)] = await curated.happened(1)
+    assert event["missing_approvals"] == 1
+
+    async with admin_channel(f"127.0.0.1:{curated.ingest.port}", project=curated.name, timeout_s=60) as channel:
+        await DatasetServiceStub(channel).ApproveDatasetVersion(pb.ApproveDatasetVersionRequest(id=f"{ID}@1"))
+        curated.ingest.kill()
+    curated.ingest.start()
+
+    name, approved = (await curated.happened(2))[1]
+    assert (name, approved["version"], approved["seq"]) == ("version_approved", "helpdesk_sft@1", "2")
+    assert approved["train"] == event["train"]

@@ -3,13 +3,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from google.protobuf.message import Message
 
 from services.trainer.tests.registry.fakes import ADA
 from services.trainer.tests.training.fakes import Harness, dataset_version
-from tidemill.ingest.v1.events_pb2 import DatasetVersionPublished
+from tidemill.ingest.v1.events_pb2 import DatasetVersionApproved, DatasetVersionPublished
 from tidemill_core.application import PageRequest
 from tidemill_kit.events.subscriptions import Delivery, EventContext
-from tidemill_trainer.training.events import PUBLISHED, TOPIC, datasets
+from tidemill_trainer.training.events import APPROVED, PUBLISHED, TOPIC, datasets
 
 
 def body() -> str:
@@ -51,6 +52,22 @@ async def harness(tmp_path: Path) -> Harness:
     return await Harness(folder=tmp_path).with_base()
 
 
+async def test_a_version_that_needs_approvals_queues_its_run_when_it_has_them_however_often_that_comes(
+    harness: Harness,
+) -> None:
+    await harness.plan()
+    routes = datasets(harness.consume).routes
+    needs = json.dumps(json.loads(body()) | {"missing_approvals": 1})
+
+    await routes[PUBLISHED].handle(context(), routes[PUBLISHED].model.model_validate_json(needs))
+    assert not (await harness.run_crud.list(ADA, PageRequest(), plan="lora")).items
+
+    for _ in range(2):
+        await routes[APPROVED].handle(context(), routes[APPROVED].model.model_validate_json(body()))
+    (run,) = (await harness.run_crud.list(ADA, PageRequest(), plan="lora")).items
+    assert run.dataset == dataset_version()
+
+
 async def test_a_version_that_is_published_queues_a_run_however_often_it_comes(harness: Harness) -> None:
     await harness.plan()
     subscription = datasets(harness.consume)
@@ -65,10 +82,13 @@ async def test_a_version_that_is_published_queues_a_run_however_often_it_comes(h
     assert subscription.dead_letter_topic == "tidemill.trainer.datasets.dead.v1"
 
 
-def test_what_is_read_of_an_event_is_in_its_contract() -> None:
-    read = datasets(None).routes[PUBLISHED].model  # type: ignore[arg-type] # it is not called
+@pytest.mark.parametrize(
+    ("ce_type", "message"), [(PUBLISHED, DatasetVersionPublished), (APPROVED, DatasetVersionApproved)]
+)
+def test_what_is_read_of_an_event_is_in_its_contract(ce_type: str, message: type[Message]) -> None:
+    read = datasets(None).routes[ce_type].model  # type: ignore[arg-type] # it is not called
 
-    contract = DatasetVersionPublished.DESCRIPTOR.fields_by_name
+    contract = message.DESCRIPTOR.fields_by_name
     assert set(read.model_fields) <= set(contract)
     part = read.model_fields["train"].annotation
     assert part is not None

@@ -10,7 +10,7 @@ from services.trainer.tests.registry.fakes import ADA
 from services.trainer.tests.training.fakes import dataset_version
 from tidemill.ingest.v1 import dataset_pb2
 from tidemill.ingest.v1.dataset_service_pb2_grpc import add_DatasetServiceServicer_to_server
-from tidemill_core.errors import PermissionDenied
+from tidemill_core.errors import PermissionDenied, PreconditionFailed
 from tidemill_kit.access.grants import Grants, Shared
 from tidemill_kit.access.revocations import Revocations
 from tidemill_kit.store.objects import ExchangeBucket, ObjectMissing
@@ -31,6 +31,9 @@ async def datasets() -> AsyncIterator[IngestDatasets]:
             bucket=train.bucket, key=train.key, size=train.size, sha256=train.sha256, examples=100
         )
         stub.add(dataset_pb2.DatasetVersion(id=f"sft@{number}", train=part), project="acme")
+    approval = dataset_pb2.ApprovalPolicy(role="reviewer", count=3)
+    waiting = dataset_pb2.DatasetVersion(id="waiting@1", approval=approval, missing_approvals=2)
+    stub.add(waiting, project="acme")
     add_DatasetServiceServicer_to_server(stub, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -45,6 +48,14 @@ async def test_a_version_is_found_by_its_number_or_as_the_newest(datasets: Inges
     for missing in ("sft@3", "other"):
         with pytest.raises(DatasetVersionNotFound, match=missing):
             await datasets.version(ADA, missing)
+
+
+async def test_a_version_that_people_have_to_approve_first_is_refused_by_name_number_and_role(
+    datasets: IngestDatasets,
+) -> None:
+    with pytest.raises(PreconditionFailed, match="dataset waiting@1 lacks 2 approvals of the role reviewer") as refused:
+        await datasets.version(ADA, "waiting")
+    assert refused.value.reason == "APPROVAL_MISSING"
 
 
 async def test_a_train_split_elsewhere_is_not_read(datasets: IngestDatasets) -> None:

@@ -34,12 +34,20 @@ class HeldOut(Declared):
     group_by: Literal["question"] = "question"
 
 
+class Approval(Declared):
+    """Approvals that distinct people of a role have to give; authors do not count."""
+
+    role: Slug = "operator"
+    count: Annotated[int, Field(ge=0, le=100)] = 0
+
+
 class Dataset(Declared):
     """Examples from feedback, published as immutable versions."""
 
     examples: Examples
     publish: Publish
     held_out: HeldOut = HeldOut()
+    approval: Approval = Approval()
 
 
 class Limits(Declared):
@@ -165,13 +173,6 @@ class Abort(Declared):
     error_rate: Above | None = None
     latency_p95: RatioAbove | None = None
     rating: LossAbove | None = None
-
-
-class Approval(Declared):
-    """Approvals that distinct people of a role have to give; authors do not count."""
-
-    role: Slug = "operator"
-    count: Annotated[int, Field(ge=0, le=100)] = 0
 
 
 class Rollout(Declared):

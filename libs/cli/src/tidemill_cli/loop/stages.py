@@ -73,6 +73,9 @@ def dataset_stage(dataset: Dataset, newest: DatasetVersion | None) -> Stage:
         says += f"; {subject} stays the newest" if subject else "; no training starts"
     elif newest is None:
         state, says, since = "waiting", "waits for enough examples", dataset.create_time
+    elif newest.missing_approvals:
+        says = f"{_version(newest)}; waits for {newest.missing_approvals} approvals of role {newest.approval.role}"
+        state, since = "waiting", newest.create_time
     else:
         state, says, since = "done", _version(newest), newest.create_time
     return Stage(stage="dataset", name=dataset.id, state=state, says=says, since=_time(since), subject=subject)

@@ -18,6 +18,7 @@ from tidemill.inference.v1.rollout_pb2 import (
     RolloutStep,
     StickyBy,
 )
+from tidemill.ingest.v1.dataset_pb2 import ApprovalPolicy as DatasetApproval
 from tidemill.ingest.v1.dataset_pb2 import Dataset
 from tidemill.trainer.v1.training_pb2 import TrainingLimits, TrainingPlan
 from tidemill_cli.loop import learning
@@ -70,7 +71,13 @@ def rollout_policy(part: learning.Rollout) -> RolloutPolicy:
 def _dataset(name: str, part: learning.Dataset, labels: dict[str, str]) -> Desired:
     held_out = part.held_out
     return Desired.of(
-        "dataset", Dataset, name, labels=labels, held_out_share=held_out.share, group_by=held_out.group_by
+        "dataset",
+        Dataset,
+        name,
+        labels=labels,
+        held_out_share=held_out.share,
+        group_by=held_out.group_by,
+        approval=DatasetApproval(role=part.approval.role, count=part.approval.count),
     )
 
 

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, Page, PageRequest
+from tidemill_core.approvals import ApprovalPolicy
 from tidemill_core.resources import Write, copy_fields, create, update
 from tidemill_ingest.datasets.domain.dataset import Dataset, DatasetState
 from tidemill_ingest.datasets.ports import Datasets
 from tidemill_ingest.errors import DatasetChanged
 
-CHANGEABLE = frozenset({"labels", "held_out_share", "group_by"})
+CHANGEABLE = frozenset({"labels", "held_out_share", "group_by", "approval"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +53,14 @@ class ManageDatasets:
             InvalidInput: naming every field that breaks its rule.
             DatasetNotFound: there is none.
             DatasetChanged: it changed since the etag.
+            ApprovalPolicyLowered: fewer or other people would have to agree to versions, and the caller is no admin.
 
         """
 
         def change(dataset: Dataset) -> None:
             dataset.require_active()
+            if "approval" in fields:
+                dataset.approval.check_change(caller, given.approval)
             copy_fields(given, dataset, fields)
             dataset.check()
 
@@ -68,11 +72,13 @@ class ManageDatasets:
         Raises:
             DatasetNotFound: there is none.
             DatasetChanged: it changed since the etag.
+            ApprovalPolicyLowered: people have to agree to its versions, and the caller is no admin.
 
         """
         now = self.clock.now()
 
         def end(dataset: Dataset) -> None:
+            dataset.approval.check_change(caller, ApprovalPolicy())
             dataset.delete(now=now)
 
         return await update(self.datasets, caller.project, dataset_id, end, write, changed=DatasetChanged)

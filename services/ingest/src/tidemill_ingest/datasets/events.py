@@ -35,6 +35,7 @@ class CurationCompleted(BaseModel):
     dataset: str = Field(min_length=1)
     deployment: str
     batch: ExampleBatch
+    authors: list[str] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,5 +76,6 @@ class Curations:
             deployment=body.deployment,
             batch=Batch(object=ref, examples=batch.examples),
             offered_at=context.time,
+            authors=tuple(body.authors),
         )
         await self.offering(context.caller, body.dataset, offer, request=context.request)

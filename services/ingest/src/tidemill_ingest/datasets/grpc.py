@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from tidemill.ingest.v1 import dataset_service_pb2 as pb
 from tidemill.ingest.v1 import dataset_service_pb2_grpc
 from tidemill_core.resources import owner_of
+from tidemill_ingest.datasets.approve_version import ApproveVersion
 from tidemill_ingest.datasets.crud import CHANGEABLE, ManageDatasets
 from tidemill_ingest.datasets.messages import dataset_message, dataset_of, split_of, version_message
 from tidemill_ingest.datasets.read_versions import ReadVersions
@@ -17,7 +18,8 @@ CHUNK_BYTES = 1_000_000
 class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
     """Message -> command -> use case -> message."""
 
-    def __init__(self, *, datasets: ManageDatasets, versions: ReadVersions) -> None:
+    def __init__(self, *, datasets: ManageDatasets, versions: ReadVersions, approve: ApproveVersion) -> None:
+        self._approve = approve
         self._datasets = datasets
         self._versions = versions
 
@@ -79,6 +81,14 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         """See the contract."""
         difference = await self._versions.difference(current_caller(), request.base, request.target)
         return to_message(pb.DiffDatasetVersionsResponse, difference)
+
+    async def ApproveDatasetVersion(
+        self, request: pb.ApproveDatasetVersionRequest, _context: object
+    ) -> pb.ApproveDatasetVersionResponse:
+        """See the contract."""
+        caller = current_caller()
+        version = await self._approve(caller, request.id, rationale=request.rationale, write=write_of(request))
+        return pb.ApproveDatasetVersionResponse(version=version_message(version, caller.project))
 
     async def ExportDatasetVersion(
         self, request: pb.ExportDatasetVersionRequest, _context: object

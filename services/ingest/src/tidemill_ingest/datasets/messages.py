@@ -7,14 +7,20 @@ from google.protobuf.message import Message
 from tidemill.ingest.v1 import dataset_pb2 as pb
 from tidemill.ingest.v1 import events_pb2
 from tidemill_core.aggregate import Event
+from tidemill_core.approvals import OPERATOR, ApprovalPolicy
 from tidemill_core.errors import InvalidInput
 from tidemill_ingest.datasets.domain.dataset import BY_QUESTION, DEFAULT_SHARE, Dataset
-from tidemill_ingest.datasets.domain.events import DatasetVersionPublished, DatasetVersionWithheld
+from tidemill_ingest.datasets.domain.events import (
+    DatasetVersionApproved,
+    DatasetVersionPublished,
+    DatasetVersionWithheld,
+)
 from tidemill_ingest.datasets.domain.version import DatasetVersion, Part
 from tidemill_ingest.datasets.read_versions import HELD_OUT, TRAIN, Split
 from tidemill_kit.mapping import from_message, to_message
 
 VERSION_PUBLISHED = "tidemill.ingest.dataset.version_published.v1"
+VERSION_APPROVED = "tidemill.ingest.dataset.version_approved.v1"
 VERSION_WITHHELD = "tidemill.ingest.dataset.version_withheld.v1"
 _SPLITS: Mapping[pb.DatasetSplit.ValueType, Split] = {
     pb.DATASET_SPLIT_TRAIN: TRAIN,
@@ -32,6 +38,7 @@ def dataset_of(message: pb.Dataset, project: str) -> Dataset:
         project=project,
         held_out_share=message.held_out_share or DEFAULT_SHARE,
         group_by=message.group_by or BY_QUESTION,
+        approval=ApprovalPolicy(count=message.approval.count, role=message.approval.role or OPERATOR),
         version_count=0,
         last_withheld=None,
     )
@@ -75,6 +82,7 @@ def version_message(version: DatasetVersion, project: str) -> pb.DatasetVersion:
         update_time=version.published_at,
         train=_part(draft.train),
         held_out=_part(draft.held_out),
+        approval=version.approval if version.approval.count else None,
         statistics=to_message(pb.DatasetStatistics, draft.statistics, train_held_out_shared=draft.statistics.shared),
     )
 
@@ -94,6 +102,20 @@ def payload_of(dataset: Dataset, event: Event, seq: int) -> tuple[str, Message]:
                 version=version.id,
                 train=_part(draft.train),
                 held_out=_part(draft.held_out),
+            )
+        case DatasetVersionApproved(version=version):
+            draft = version.draft
+            return VERSION_APPROVED, to_message(
+                events_pb2.DatasetVersionApproved,
+                event,
+                version,
+                draft,
+                dataset=dataset.id,
+                seq=seq,
+                version=version.id,
+                train=_part(draft.train),
+                held_out=_part(draft.held_out),
+                approvals=version.counted_approvals,
             )
         case DatasetVersionWithheld():
             return VERSION_WITHHELD, to_message(events_pb2.DatasetVersionWithheld, event, dataset=dataset.id, seq=seq)

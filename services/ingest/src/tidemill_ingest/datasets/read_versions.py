@@ -1,7 +1,7 @@
 """Read the versions of datasets: what they are, what they hold, how two of them differ."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from tidemill_core.application import Caller, Page, PageRequest
@@ -158,4 +158,6 @@ def _as_shared(version: DatasetVersion, name: str) -> DatasetVersion:
         curation="",
         curation_seq=0,
         published_at=version.published_at,
+        approval=version.approval,
+        approvals=tuple(replace(each, approver="", rationale="") for each in version.counted_approvals),
     )

@@ -6,6 +6,7 @@ from functools import partial
 
 from tidemill.ingest.v1.dataset_service_pb2_grpc import add_DatasetServiceServicer_to_server
 from tidemill_core.application import ResourceKey, SystemClock
+from tidemill_ingest.datasets.approve_version import ApproveVersion
 from tidemill_ingest.datasets.crud import ManageDatasets
 from tidemill_ingest.datasets.domain.division import Minimum
 from tidemill_ingest.datasets.erase_examples import EraseExamples
@@ -69,6 +70,7 @@ def wire_datasets(
     offering = OfferExamples(datasets=datasets, batches=batches, limits=limits, clock=clock, enqueue=controller.enqueue)
     servicer = DatasetServicer(
         datasets=ManageDatasets(datasets=datasets, clock=clock),
+        approve=ApproveVersion(datasets=datasets, clock=clock),
         versions=ReadVersions(
             datasets=datasets,
             parts=parts,

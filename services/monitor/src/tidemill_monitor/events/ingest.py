@@ -79,5 +79,6 @@ TYPES: Mapping[str, type] = {
     "tidemill.ingest.document.deleted.v1": DocumentDeleted,
     "tidemill.ingest.document.rejected.v1": Counted,
     "tidemill.ingest.dataset.version_published.v1": DatasetVersionPublished,
+    "tidemill.ingest.dataset.version_approved.v1": Counted,
     "tidemill.ingest.dataset.version_withheld.v1": DatasetVersionWithheld,
 }

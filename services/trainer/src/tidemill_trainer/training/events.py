@@ -9,6 +9,7 @@ from tidemill_trainer.training.start_runs_for_dataset_version import StartRunsFo
 
 TOPIC = "tidemill.ingest.dataset.v1"
 PUBLISHED = "tidemill.ingest.dataset.version_published.v1"
+APPROVED = "tidemill.ingest.dataset.version_approved.v1"
 
 
 class PartFields(BaseModel):
@@ -26,12 +27,27 @@ class VersionIsPublished(BaseModel):
 
     version: str
     train: PartFields
+    missing_approvals: int = 0
+
+
+class VersionIsApproved(BaseModel):
+    """Fields read from dataset.version_approved."""
+
+    version: str
+    train: PartFields
 
 
 def datasets(start_runs: StartRunsForDatasetVersion) -> Subscription:
-    """Return the subscription. dataset.version_withheld is not consumed: it starts no run."""
+    """Return the subscription. dataset.version_withheld is not consumed: it starts no run.
+
+    A version that needs approvals starts its runs when the event of the last one arrives.
+    """
 
     async def published(event: EventContext, body: VersionIsPublished) -> None:
+        if not body.missing_approvals:
+            await start(event, body)
+
+    async def start(event: EventContext, body: VersionIsPublished | VersionIsApproved) -> None:
         part = body.train
         version = DatasetVersion(
             id=body.version,
@@ -44,5 +60,5 @@ def datasets(start_runs: StartRunsForDatasetVersion) -> Subscription:
         name="trainer.datasets",
         topics=(TOPIC,),
         delivery=Delivery.ONCE,
-        routes={PUBLISHED: Route(VersionIsPublished, published)},
+        routes={PUBLISHED: Route(VersionIsPublished, published), APPROVED: Route(VersionIsApproved, start)},
     )

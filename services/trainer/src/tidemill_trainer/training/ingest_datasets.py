@@ -9,6 +9,7 @@ from tidemill.ingest.v1 import dataset_service_pb2 as pb
 from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceStub
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller
+from tidemill_core.approvals import ApprovalMissing
 from tidemill_core.errors import NotFound, PermissionDenied
 from tidemill_core.grpc.context import acting_as
 from tidemill_core.resources import Shared, nothing_shared, owner_of
@@ -38,8 +39,13 @@ class IngestDatasets:
                 found = (await self._ingest.GetDatasetVersion(pb.GetDatasetVersionRequest(id=reference))).version
         except NotFound as error:
             raise DatasetVersionNotFound(reference) from error
+        name = f"{found.dataset}@{found.number}"
+        if found.missing_approvals:
+            raise ApprovalMissing(
+                kind="dataset", version=name, missing=found.missing_approvals, role=found.approval.role
+            )
         return DatasetVersion(
-            id=f"{found.dataset}@{found.number}",
+            id=name,
             train=from_message(ObjectRef, found.train, ignore=REST),
             examples=found.train.examples,
         )

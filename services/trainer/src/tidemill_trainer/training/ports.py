@@ -42,6 +42,7 @@ class Datasets(Protocol):
 
         Raises:
             DatasetVersionNotFound: there is none.
+            ApprovalMissing: people still have to agree to it.
             DependencyUnavailable: ingest does not answer.
 
         """

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tidemill/ingest/v1/dataset.proto\x12\x12tidemill.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xeb\x03\n\x07\x44\x61taset\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x37\n\x06labels\x18\x05 \x03(\x0b\x32\'.tidemill.ingest.v1.Dataset.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0eheld_out_share\x18\x08 \x01(\x01\x12\x10\n\x08group_by\x18\t \x01(\t\x12\x16\n\x0elatest_version\x18\n \x01(\x05\x12\x15\n\rversion_count\x18\x0b \x01(\x05\x12:\n\rlast_withheld\x18\x0c \x01(\x0b\x32#.tidemill.ingest.v1.WithheldVersion\x12\x16\n\x0ewaiting_offers\x18\r \x01(\x05\x12\x31\n\rwaiting_since\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8d\x01\n\x0fWithheldVersion\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x10\n\x08\x63uration\x18\x03 \x01(\t\x12\x14\n\x0c\x63uration_seq\x18\x04 \x01(\x03\x12\x31\n\rwithhold_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x90\x04\n\x0e\x44\x61tasetVersion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12>\n\x06labels\x18\x05 \x03(\x0b\x32..tidemill.ingest.v1.DatasetVersion.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x61taset\x18\x08 \x01(\t\x12\x0e\n\x06number\x18\t \x01(\x05\x12\x0e\n\x06\x64igest\x18\n \x01(\t\x12.\n\x05train\x18\x0b \x01(\x0b\x32\x1f.tidemill.ingest.v1.DatasetPart\x12\x31\n\x08held_out\x18\x0c \x01(\x0b\x32\x1f.tidemill.ingest.v1.DatasetPart\x12\x39\n\nstatistics\x18\r \x01(\x0b\x32%.tidemill.ingest.v1.DatasetStatistics\x12\x10\n\x08\x63uration\x18\x0e \x01(\t\x12\x14\n\x0c\x63uration_seq\x18\x0f \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"Z\n\x0b\x44\x61tasetPart\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x10\n\x08\x65xamples\x18\x05 \x01(\x05\"\xd7\x01\n\x11\x44\x61tasetStatistics\x12\x0f\n\x07offered\x18\x01 \x01(\x05\x12\x12\n\nduplicates\x18\x02 \x01(\x05\x12\x0f\n\x07overlap\x18\x03 \x01(\x05\x12\x0e\n\x06\x65rased\x18\x04 \x01(\x05\x12\x0e\n\x06groups\x18\x05 \x01(\x05\x12\x11\n\tend_users\x18\x06 \x01(\x05\x12\x19\n\x11mean_output_chars\x18\x07 \x01(\x01\x12\x1d\n\x15train_held_out_shared\x18\x08 \x01(\x05\x12\x10\n\x08unmasked\x18\t \x01(\x05\x12\r\n\x05\x65mpty\x18\n \x01(\x05*b\n\x0c\x44\x61tasetSplit\x12\x1d\n\x19\x44\x41TASET_SPLIT_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44\x41TASET_SPLIT_TRAIN\x10\x01\x12\x1a\n\x16\x44\x41TASET_SPLIT_HELD_OUT\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tidemill/ingest/v1/dataset.proto\x12\x12tidemill.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa1\x04\n\x07\x44\x61taset\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x37\n\x06labels\x18\x05 \x03(\x0b\x32\'.tidemill.ingest.v1.Dataset.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0eheld_out_share\x18\x08 \x01(\x01\x12\x10\n\x08group_by\x18\t \x01(\t\x12\x16\n\x0elatest_version\x18\n \x01(\x05\x12\x15\n\rversion_count\x18\x0b \x01(\x05\x12:\n\rlast_withheld\x18\x0c \x01(\x0b\x32#.tidemill.ingest.v1.WithheldVersion\x12\x16\n\x0ewaiting_offers\x18\r \x01(\x05\x12\x31\n\rwaiting_since\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x08\x61pproval\x18\x0f \x01(\x0b\x32\".tidemill.ingest.v1.ApprovalPolicy\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"-\n\x0e\x41pprovalPolicy\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"a\n\x08\x41pproval\x12\x10\n\x08\x61pprover\x18\x01 \x01(\t\x12\x11\n\trationale\x18\x02 \x01(\t\x12\x30\n\x0c\x61pprove_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8d\x01\n\x0fWithheldVersion\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x10\n\x08\x63uration\x18\x03 \x01(\t\x12\x14\n\x0c\x63uration_seq\x18\x04 \x01(\x03\x12\x31\n\rwithhold_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa3\x05\n\x0e\x44\x61tasetVersion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12>\n\x06labels\x18\x05 \x03(\x0b\x32..tidemill.ingest.v1.DatasetVersion.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x61taset\x18\x08 \x01(\t\x12\x0e\n\x06number\x18\t \x01(\x05\x12\x0e\n\x06\x64igest\x18\n \x01(\t\x12.\n\x05train\x18\x0b \x01(\x0b\x32\x1f.tidemill.ingest.v1.DatasetPart\x12\x31\n\x08held_out\x18\x0c \x01(\x0b\x32\x1f.tidemill.ingest.v1.DatasetPart\x12\x39\n\nstatistics\x18\r \x01(\x0b\x32%.tidemill.ingest.v1.DatasetStatistics\x12\x10\n\x08\x63uration\x18\x0e \x01(\t\x12\x14\n\x0c\x63uration_seq\x18\x0f \x01(\x03\x12\x34\n\x08\x61pproval\x18\x10 \x01(\x0b\x32\".tidemill.ingest.v1.ApprovalPolicy\x12/\n\tapprovals\x18\x11 \x03(\x0b\x32\x1c.tidemill.ingest.v1.Approval\x12\x19\n\x11missing_approvals\x18\x12 \x01(\x05\x12\x0f\n\x07\x61uthors\x18\x13 \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"Z\n\x0b\x44\x61tasetPart\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x10\n\x08\x65xamples\x18\x05 \x01(\x05\"\xd7\x01\n\x11\x44\x61tasetStatistics\x12\x0f\n\x07offered\x18\x01 \x01(\x05\x12\x12\n\nduplicates\x18\x02 \x01(\x05\x12\x0f\n\x07overlap\x18\x03 \x01(\x05\x12\x0e\n\x06\x65rased\x18\x04 \x01(\x05\x12\x0e\n\x06groups\x18\x05 \x01(\x05\x12\x11\n\tend_users\x18\x06 \x01(\x05\x12\x19\n\x11mean_output_chars\x18\x07 \x01(\x01\x12\x1d\n\x15train_held_out_shared\x18\x08 \x01(\x05\x12\x10\n\x08unmasked\x18\t \x01(\x05\x12\r\n\x05\x65mpty\x18\n \x01(\x05*b\n\x0c\x44\x61tasetSplit\x12\x1d\n\x19\x44\x41TASET_SPLIT_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44\x41TASET_SPLIT_TRAIN\x10\x01\x12\x1a\n\x16\x44\x41TASET_SPLIT_HELD_OUT\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,20 +36,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASET_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_DATASETVERSION_LABELSENTRY']._loaded_options = None
   _globals['_DATASETVERSION_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_DATASETSPLIT']._serialized_start=1568
-  _globals['_DATASETSPLIT']._serialized_end=1666
+  _globals['_DATASETSPLIT']._serialized_start=1915
+  _globals['_DATASETSPLIT']._serialized_end=2013
   _globals['_DATASET']._serialized_start=90
-  _globals['_DATASET']._serialized_end=581
-  _globals['_DATASET_LABELSENTRY']._serialized_start=536
-  _globals['_DATASET_LABELSENTRY']._serialized_end=581
-  _globals['_WITHHELDVERSION']._serialized_start=584
-  _globals['_WITHHELDVERSION']._serialized_end=725
-  _globals['_DATASETVERSION']._serialized_start=728
-  _globals['_DATASETVERSION']._serialized_end=1256
-  _globals['_DATASETVERSION_LABELSENTRY']._serialized_start=536
-  _globals['_DATASETVERSION_LABELSENTRY']._serialized_end=581
-  _globals['_DATASETPART']._serialized_start=1258
-  _globals['_DATASETPART']._serialized_end=1348
-  _globals['_DATASETSTATISTICS']._serialized_start=1351
-  _globals['_DATASETSTATISTICS']._serialized_end=1566
+  _globals['_DATASET']._serialized_end=635
+  _globals['_DATASET_LABELSENTRY']._serialized_start=590
+  _globals['_DATASET_LABELSENTRY']._serialized_end=635
+  _globals['_APPROVALPOLICY']._serialized_start=637
+  _globals['_APPROVALPOLICY']._serialized_end=682
+  _globals['_APPROVAL']._serialized_start=684
+  _globals['_APPROVAL']._serialized_end=781
+  _globals['_WITHHELDVERSION']._serialized_start=784
+  _globals['_WITHHELDVERSION']._serialized_end=925
+  _globals['_DATASETVERSION']._serialized_start=928
+  _globals['_DATASETVERSION']._serialized_end=1603
+  _globals['_DATASETVERSION_LABELSENTRY']._serialized_start=590
+  _globals['_DATASETVERSION_LABELSENTRY']._serialized_end=635
+  _globals['_DATASETPART']._serialized_start=1605
+  _globals['_DATASETPART']._serialized_end=1695
+  _globals['_DATASETSTATISTICS']._serialized_start=1698
+  _globals['_DATASETSTATISTICS']._serialized_end=1913
 # @@protoc_insertion_point(module_scope)

@@ -84,6 +84,7 @@ class Dataset(_message.Message):
     LAST_WITHHELD_FIELD_NUMBER: _builtins.int
     WAITING_OFFERS_FIELD_NUMBER: _builtins.int
     WAITING_SINCE_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -122,6 +123,12 @@ class Dataset(_message.Message):
     def waiting_since(self) -> _timestamp_pb2.Timestamp:
         """Output only. Since when the first of them waits."""
 
+    @_builtins.property
+    def approval(self) -> Global___ApprovalPolicy:
+        """Optional. The approvals that each version requires before it is trained on; of versions published from now on.
+        Only admins lower it.
+        """
+
     def __init__(
         self,
         *,
@@ -139,14 +146,73 @@ class Dataset(_message.Message):
         last_withheld: Global___WithheldVersion | None = ...,
         waiting_offers: _builtins.int = ...,
         waiting_since: _timestamp_pb2.Timestamp | None = ...,
+        approval: Global___ApprovalPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_withheld", b"last_withheld", "update_time", b"update_time", "waiting_since", b"waiting_since"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "create_time", b"create_time", "last_withheld", b"last_withheld", "update_time", b"update_time", "waiting_since", b"waiting_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "group_by", b"group_by", "held_out_share", b"held_out_share", "id", b"id", "labels", b"labels", "last_withheld", b"last_withheld", "latest_version", b"latest_version", "project", b"project", "seq", b"seq", "update_time", b"update_time", "version_count", b"version_count", "waiting_offers", b"waiting_offers", "waiting_since", b"waiting_since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "create_time", b"create_time", "etag", b"etag", "group_by", b"group_by", "held_out_share", b"held_out_share", "id", b"id", "labels", b"labels", "last_withheld", b"last_withheld", "latest_version", b"latest_version", "project", b"project", "seq", b"seq", "update_time", b"update_time", "version_count", b"version_count", "waiting_offers", b"waiting_offers", "waiting_since", b"waiting_since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Dataset: _TypeAlias = Dataset  # noqa: Y015
+
+@_typing.final
+class ApprovalPolicy(_message.Message):
+    """ApprovalPolicy is the number and role of approvers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    role: _builtins.str
+    """Optional. The role of the people that count: "operator" (the default; admins as well), "admin", or a custom role."""
+    count: _builtins.int
+    """Optional. The number of approvals, 0 to 10; 0 means none."""
+    def __init__(
+        self,
+        *,
+        role: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalPolicy: _TypeAlias = ApprovalPolicy  # noqa: Y015
+
+@_typing.final
+class Approval(_message.Message):
+    """Approval is a person's consent to a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVER_FIELD_NUMBER: _builtins.int
+    RATIONALE_FIELD_NUMBER: _builtins.int
+    APPROVE_TIME_FIELD_NUMBER: _builtins.int
+    approver: _builtins.str
+    """Output only. The subject, which counts once. Empty in a version that another project shares."""
+    rationale: _builtins.str
+    """Output only. The reason given in the first approval."""
+    @_builtins.property
+    def approve_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When."""
+
+    def __init__(
+        self,
+        *,
+        approver: _builtins.str = ...,
+        rationale: _builtins.str = ...,
+        approve_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time", "approver", b"approver", "rationale", b"rationale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Approval: _TypeAlias = Approval  # noqa: Y015
 
 @_typing.final
 class WithheldVersion(_message.Message):
@@ -229,6 +295,10 @@ class DatasetVersion(_message.Message):
     STATISTICS_FIELD_NUMBER: _builtins.int
     CURATION_FIELD_NUMBER: _builtins.int
     CURATION_SEQ_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    MISSING_APPROVALS_FIELD_NUMBER: _builtins.int
+    AUTHORS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. `dataset@number`."""
     project: _builtins.str
@@ -247,6 +317,8 @@ class DatasetVersion(_message.Message):
     """Output only. The curation that it came from."""
     curation_seq: _builtins.int
     """Output only. The curation's event."""
+    missing_approvals: _builtins.int
+    """Output only. How many more it needs; until there are none, no training starts on it."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -271,6 +343,18 @@ class DatasetVersion(_message.Message):
     def statistics(self) -> Global___DatasetStatistics:
         """Output only. What it is made of."""
 
+    @_builtins.property
+    def approval(self) -> Global___ApprovalPolicy:
+        """Output only. The approvals that it requires: the dataset's policy when it was published."""
+
+    @_builtins.property
+    def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Approval]:
+        """Output only. The first 10 approvals, in order; policies require no more."""
+
+    @_builtins.property
+    def authors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The subjects that made its curation what it is: their approvals do not count."""
+
     def __init__(
         self,
         *,
@@ -289,10 +373,14 @@ class DatasetVersion(_message.Message):
         statistics: Global___DatasetStatistics | None = ...,
         curation: _builtins.str = ...,
         curation_seq: _builtins.int = ...,
+        approval: Global___ApprovalPolicy | None = ...,
+        approvals: _abc.Iterable[Global___Approval] | None = ...,
+        missing_approvals: _builtins.int = ...,
+        authors: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "held_out", b"held_out", "statistics", b"statistics", "train", b"train", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "create_time", b"create_time", "held_out", b"held_out", "statistics", b"statistics", "train", b"train", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "curation", b"curation", "curation_seq", b"curation_seq", "dataset", b"dataset", "digest", b"digest", "etag", b"etag", "held_out", b"held_out", "id", b"id", "labels", b"labels", "number", b"number", "project", b"project", "seq", b"seq", "statistics", b"statistics", "train", b"train", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "approvals", b"approvals", "authors", b"authors", "create_time", b"create_time", "curation", b"curation", "curation_seq", b"curation_seq", "dataset", b"dataset", "digest", b"digest", "etag", b"etag", "held_out", b"held_out", "id", b"id", "labels", b"labels", "missing_approvals", b"missing_approvals", "number", b"number", "project", b"project", "seq", b"seq", "statistics", b"statistics", "train", b"train", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

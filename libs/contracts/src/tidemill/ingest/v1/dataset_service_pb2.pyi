@@ -485,6 +485,64 @@ class DiffDatasetVersionsResponse(_message.Message):
 Global___DiffDatasetVersionsResponse: _TypeAlias = DiffDatasetVersionsResponse  # noqa: Y015
 
 @_typing.final
+class ApproveDatasetVersionRequest(_message.Message):
+    """ApproveDatasetVersionRequest names a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    RATIONALE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Required. `dataset@number`."""
+    rationale: _builtins.str
+    """Optional. Human-readable; not masked, so it must not contain secrets."""
+    request_id: _builtins.str
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
+    validate_only: _builtins.bool
+    """Optional. True validates the request and stores nothing."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        rationale: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "rationale", b"rationale", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveDatasetVersionRequest: _TypeAlias = ApproveDatasetVersionRequest  # noqa: Y015
+
+@_typing.final
+class ApproveDatasetVersionResponse(_message.Message):
+    """ApproveDatasetVersionResponse carries the version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def version(self) -> _dataset_pb2.DatasetVersion:
+        """Output only. The version with its approvals."""
+
+    def __init__(
+        self,
+        *,
+        version: _dataset_pb2.DatasetVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveDatasetVersionResponse: _TypeAlias = ApproveDatasetVersionResponse  # noqa: Y015
+
+@_typing.final
 class ExportDatasetVersionRequest(_message.Message):
     """ExportDatasetVersionRequest names a version and a part."""
 

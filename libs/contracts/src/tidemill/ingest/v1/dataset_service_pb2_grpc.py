@@ -75,6 +75,11 @@ class DatasetServiceStub:
                 request_serializer=tidemill_dot_ingest_dot_v1_dot_dataset__service__pb2.DiffDatasetVersionsRequest.SerializeToString,
                 response_deserializer=tidemill_dot_ingest_dot_v1_dot_dataset__service__pb2.DiffDatasetVersionsResponse.FromString,
                 _registered_method=True)
+        self.ApproveDatasetVersion = channel.unary_unary(
+                '/tidemill.ingest.v1.DatasetService/ApproveDatasetVersion',
+                request_serializer=tidemill_dot_ingest_dot_v1_dot_dataset__service__pb2.ApproveDatasetVersionRequest.SerializeToString,
+                response_deserializer=tidemill_dot_ingest_dot_v1_dot_dataset__service__pb2.ApproveDatasetVersionResponse.FromString,
+                _registered_method=True)
         self.ExportDatasetVersion = channel.unary_stream(
                 '/tidemill.ingest.v1.DatasetService/ExportDatasetVersion',
                 request_serializer=tidemill_dot_ingest_dot_v1_dot_dataset__service__pb2.ExportDatasetVersionRequest.SerializeToString,
@@ -143,6 +148,13 @@ class DatasetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ApproveDatasetVersion(self, request, context):
+        """Approves a version. With the last approval that its policy requires, trainings start on it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExportDatasetVersion(self, request, context):
         """Streams the examples of a part as JSON lines.
         """
@@ -192,6 +204,11 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     servicer.DiffDatasetVersions,
                     request_deserializer=tidemill_dot_ingest_dot_v1_dot_dataset__service__pb2.DiffDatasetVersionsRequest.FromString,
                     response_serializer=tidemill_dot_ingest_dot_v1_dot_dataset__service__pb2.DiffDatasetVersionsResponse.SerializeToString,
+            ),
+            'ApproveDatasetVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveDatasetVersion,
+                    request_deserializer=tidemill_dot_ingest_dot_v1_dot_dataset__service__pb2.ApproveDatasetVersionRequest.FromString,
+                    response_serializer=tidemill_dot_ingest_dot_v1_dot_dataset__service__pb2.ApproveDatasetVersionResponse.SerializeToString,
             ),
             'ExportDatasetVersion': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportDatasetVersion,
@@ -416,6 +433,33 @@ class DatasetService:
             '/tidemill.ingest.v1.DatasetService/DiffDatasetVersions',
             tidemill_dot_ingest_dot_v1_dot_dataset__service__pb2.DiffDatasetVersionsRequest.SerializeToString,
             tidemill_dot_ingest_dot_v1_dot_dataset__service__pb2.DiffDatasetVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveDatasetVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.ingest.v1.DatasetService/ApproveDatasetVersion',
+            tidemill_dot_ingest_dot_v1_dot_dataset__service__pb2.ApproveDatasetVersionRequest.SerializeToString,
+            tidemill_dot_ingest_dot_v1_dot_dataset__service__pb2.ApproveDatasetVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,6 +34,8 @@ class DatasetServiceStub:
     """Returns the versions of a dataset, paged."""
     DiffDatasetVersions: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.DiffDatasetVersionsRequest, _dataset_service_pb2.DiffDatasetVersionsResponse]
     """Returns the examples that were added, removed and changed between two versions."""
+    ApproveDatasetVersion: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.ApproveDatasetVersionRequest, _dataset_service_pb2.ApproveDatasetVersionResponse]
+    """Approves a version. With the last approval that its policy requires, trainings start on it."""
     ExportDatasetVersion: _aio.UnaryStreamMultiCallable[_dataset_service_pb2.ExportDatasetVersionRequest, _dataset_service_pb2.ExportDatasetVersionResponse]
     """Streams the examples of a part as JSON lines."""
 
@@ -105,6 +107,14 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_dataset_service_pb2.DiffDatasetVersionsRequest, _abc.Awaitable[_dataset_service_pb2.DiffDatasetVersionsResponse]],
     ) -> _abc.Awaitable[_dataset_service_pb2.DiffDatasetVersionsResponse]:
         """Returns the examples that were added, removed and changed between two versions."""
+
+    @_abc_1.abstractmethod
+    def ApproveDatasetVersion(
+        self,
+        request: _dataset_service_pb2.ApproveDatasetVersionRequest,
+        context: _aio.ServicerContext[_dataset_service_pb2.ApproveDatasetVersionRequest, _abc.Awaitable[_dataset_service_pb2.ApproveDatasetVersionResponse]],
+    ) -> _abc.Awaitable[_dataset_service_pb2.ApproveDatasetVersionResponse]:
+        """Approves a version. With the last approval that its policy requires, trainings start on it."""
 
     @_abc_1.abstractmethod
     def ExportDatasetVersion(

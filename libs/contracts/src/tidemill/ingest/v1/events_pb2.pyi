@@ -225,6 +225,7 @@ class DatasetVersionPublished(_message.Message):
     CURATION_FIELD_NUMBER: _builtins.int
     CURATION_SEQ_FIELD_NUMBER: _builtins.int
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    MISSING_APPROVALS_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """Output only. The dataset."""
     seq: _builtins.int
@@ -239,6 +240,8 @@ class DatasetVersionPublished(_message.Message):
     """Output only. The curation's event."""
     deployment: _builtins.str
     """Output only. The deployment whose answers it is about."""
+    missing_approvals: _builtins.int
+    """Output only. How many approvals it needs; where any, no training starts on it before DatasetVersionApproved."""
     @_builtins.property
     def train(self) -> _dataset_pb2.DatasetPart:
         """Output only. The training split."""
@@ -259,14 +262,67 @@ class DatasetVersionPublished(_message.Message):
         curation: _builtins.str = ...,
         curation_seq: _builtins.int = ...,
         deployment: _builtins.str = ...,
+        missing_approvals: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["held_out", b"held_out", "train", b"train"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["curation", b"curation", "curation_seq", b"curation_seq", "dataset", b"dataset", "deployment", b"deployment", "digest", b"digest", "held_out", b"held_out", "seq", b"seq", "train", b"train", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["curation", b"curation", "curation_seq", b"curation_seq", "dataset", b"dataset", "deployment", b"deployment", "digest", b"digest", "held_out", b"held_out", "missing_approvals", b"missing_approvals", "seq", b"seq", "train", b"train", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DatasetVersionPublished: _TypeAlias = DatasetVersionPublished  # noqa: Y015
+
+@_typing.final
+class DatasetVersionApproved(_message.Message):
+    """DatasetVersionApproved is tidemill.ingest.dataset.version_approved.v1: a version has all approvals that it requires."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    TRAIN_FIELD_NUMBER: _builtins.int
+    HELD_OUT_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    """Output only. The dataset."""
+    seq: _builtins.int
+    """Output only. The number of this event of the dataset."""
+    version: _builtins.str
+    """Output only. The version, `dataset@number`."""
+    digest: _builtins.str
+    """Output only. Its content hash."""
+    @_builtins.property
+    def train(self) -> _dataset_pb2.DatasetPart:
+        """Output only. The training split."""
+
+    @_builtins.property
+    def held_out(self) -> _dataset_pb2.DatasetPart:
+        """Output only. The held-out split."""
+
+    @_builtins.property
+    def approvals(self) -> _containers.RepeatedCompositeFieldContainer[_dataset_pb2.Approval]:
+        """Output only. The approvals that counted."""
+
+    def __init__(
+        self,
+        *,
+        dataset: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        version: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        train: _dataset_pb2.DatasetPart | None = ...,
+        held_out: _dataset_pb2.DatasetPart | None = ...,
+        approvals: _abc.Iterable[_dataset_pb2.Approval] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["held_out", b"held_out", "train", b"train"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "dataset", b"dataset", "digest", b"digest", "held_out", b"held_out", "seq", b"seq", "train", b"train", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DatasetVersionApproved: _TypeAlias = DatasetVersionApproved  # noqa: Y015
 
 @_typing.final
 class DatasetVersionWithheld(_message.Message):

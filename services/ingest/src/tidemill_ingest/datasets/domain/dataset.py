@@ -7,9 +7,14 @@ from datetime import datetime
 from enum import Enum
 
 from tidemill_core.aggregate import Aggregate, ObjectRef
+from tidemill_core.approvals import Approval, ApprovalPolicy, with_approval
 from tidemill_core.errors import Violation
 from tidemill_core.resources import label_violations, refuse, slug_violations
-from tidemill_ingest.datasets.domain.events import DatasetVersionPublished, DatasetVersionWithheld
+from tidemill_ingest.datasets.domain.events import (
+    DatasetVersionApproved,
+    DatasetVersionPublished,
+    DatasetVersionWithheld,
+)
 from tidemill_ingest.datasets.domain.version import DatasetVersion, ExampleBatchOffer, Part, VersionDraft
 from tidemill_ingest.errors import BatchAlreadyHandled, DatasetExists, DatasetNotFound, TooManyOffers
 from tidemill_ingest.limits import MAX_LABELS
@@ -54,6 +59,8 @@ class Dataset(Aggregate):
     held_out_share: float = DEFAULT_SHARE
     """The share of new groups that are held out."""
     group_by: str = BY_QUESTION
+    approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+    """Who has to agree to a version before trainings start on it; of versions from now on."""
     offers: tuple[ExampleBatchOffer, ...] = ()
     """What waits to become a version, in the order of its events."""
     last_seq_by_curation: dict[str, int] = field(default_factory=dict)
@@ -94,6 +101,7 @@ class Dataset(Aggregate):
             raise DatasetExists(self.id)
         self.state, self.deleted_at = DatasetState.ACTIVE, None
         self.labels, self.held_out_share, self.group_by = desired.labels, desired.held_out_share, desired.group_by
+        self.approval = desired.approval
 
     def delete(self, *, now: datetime) -> None:
         """End it; nothing that waits becomes a version."""
@@ -173,12 +181,27 @@ class Dataset(Aggregate):
             curation=offer.curation,
             curation_seq=offer.curation_seq,
             published_at=now,
+            approval=self.approval,
+            authors=offer.authors,
         )
         self.versions = (*self.versions, version)[-keep:]
         if self.last_withheld and self.last_withheld.gives_way_to(offer):
             self.last_withheld = None
         self.pending.append(DatasetVersionPublished(occurred_at=now, version=version, deployment=offer.deployment))
         return None
+
+    def approve(self, version: DatasetVersion, given: Approval, *, now: datetime) -> None:
+        """Add an approval to a version of its own; the last one that is required is reported.
+
+        Raises:
+            DatasetNotFound: it is not there.
+
+        """
+        self.require_active()
+        approved = replace(version, approvals=with_approval(version.approvals, given))
+        self.versions = tuple(approved if each.number == version.number else each for each in self.versions)
+        if version.missing_approvals and not approved.missing_approvals:
+            self.pending.append(DatasetVersionApproved(occurred_at=now, version=approved))
 
     def withhold(  # noqa: PLR0913 - what is published of an offer
         self,
@@ -256,5 +279,6 @@ class Dataset(Aggregate):
         if not (math.isfinite(self.held_out_share) and 0 < self.held_out_share <= LARGEST_SHARE):
             text = f"is {self.held_out_share:g}; send 0 (for {DEFAULT_SHARE}) to {LARGEST_SHARE}"
             yield Violation("dataset.held_out_share", text)
+        yield from self.approval.violations("dataset.approval")
         if self.group_by != BY_QUESTION:
             yield Violation("dataset.group_by", f"is {self.group_by[:80]!r}; allowed: {BY_QUESTION}")

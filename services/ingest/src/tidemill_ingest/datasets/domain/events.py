@@ -15,6 +15,13 @@ class DatasetVersionPublished(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetVersionApproved(Event):
+    """The version has all approvals that it requires."""
+
+    version: DatasetVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetVersionWithheld(Event):
     """What a curation offered makes no version."""
 

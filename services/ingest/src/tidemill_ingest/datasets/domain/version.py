@@ -1,9 +1,10 @@
 """One immutable set of examples with its train and held-out part."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from tidemill_core.aggregate import ObjectRef
+from tidemill_core.approvals import Approval, ApprovalPolicy, counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,8 @@ class ExampleBatchOffer:
     deployment: str
     batch: Batch
     offered_at: datetime
+    authors: tuple[str, ...] = ()
+    """The subjects that made the curation what it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +74,7 @@ class VersionDraft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetVersion:
-    """Never changes once it is published, except that examples are erased."""
+    """Never changes once it is published, except that examples are erased and that it is approved."""
 
     dataset: str
     number: int
@@ -81,6 +84,21 @@ class DatasetVersion:
     curation: str
     curation_seq: int
     published_at: datetime
+    approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+    """What the dataset asked for when it was published."""
+    approvals: tuple[Approval, ...] = ()
+    authors: tuple[str, ...] = ()
+    """The subjects that made its curation what it is: they may not approve it."""
+
+    @property
+    def missing_approvals(self) -> int:
+        """How many people still have to agree before trainings start on it."""
+        return self.approval.missing(self.approvals, self.authors)
+
+    @property
+    def counted_approvals(self) -> tuple[Approval, ...]:
+        """The approvals that count."""
+        return counted(self.approvals, self.authors)
 
     @property
     def id(self) -> str:
