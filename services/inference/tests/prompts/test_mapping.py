@@ -6,6 +6,7 @@ from typing import Any
 from tidemill.inference.v1 import prompt_pb2
 from tidemill_core.approvals import Approval, ApprovalPolicy
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent, PromptVersion
+from tidemill_inference.prompts.messages import prompt_message
 from tidemill_inference.prompts.mongo import PROMPTS
 from tidemill_kit.store.aggregates import Identity
 from tidemill_testkit.clocks import NOON
@@ -48,3 +49,22 @@ def test_a_prompt_is_sent_whole() -> None:
     assert unsent(prompt_pb2.Prompt, Prompt) == set()
     assert unsent(prompt_pb2.PromptVersion, PromptVersion) == set()
     assert unsent(prompt_pb2.PromptContent, PromptContent) == set()
+
+
+def test_who_made_and_approved_a_prompt_is_not_shown_to_another_project() -> None:
+    given = Approval(approver="user:bob", rationale="fine", approve_time=NOON)
+    content = PromptContent(user="hi")
+    version = PromptVersion(
+        number=1, digest="d", content=content, create_time=NOON, creator="user:mia", approvals=(given,)
+    )
+    prompt = Prompt(**IDENTITY.fields(), versions=[version], approval=ApprovalPolicy(count=3))
+
+    (own,) = prompt_message(prompt, asking="acme").versions
+    (shared,) = prompt_message(prompt, asking="globex").versions
+
+    assert (own.creator, [each.approver for each in own.approvals], own.missing_approvals) == (
+        "user:mia",
+        ["user:bob"],
+        2,
+    )
+    assert (shared.creator, list(shared.approvals), shared.missing_approvals) == ("", [], 2)

@@ -28,18 +28,19 @@ class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
             approval=approval_of_message(request.prompt.approval),
             write=write_of(request),
         )
-        return pb.CreatePromptResponse(prompt=prompt_message(prompt))
+        return pb.CreatePromptResponse(prompt=prompt_message(prompt, asking=current_caller().project))
 
     async def GetPrompt(self, request: pb.GetPromptRequest, _context: object) -> pb.GetPromptResponse:
         """Return one prompt."""
         prompt = await self._prompts.get(current_caller().project, request.id)
-        return pb.GetPromptResponse(prompt=prompt_message(prompt))
+        return pb.GetPromptResponse(prompt=prompt_message(prompt, asking=current_caller().project))
 
     async def ListPrompts(self, request: pb.ListPromptsRequest, _context: object) -> pb.ListPromptsResponse:
         """Return a page of prompts."""
         page = await self._prompts.list(current_caller().project, page=page_of(request, filters={}))
         return pb.ListPromptsResponse(
-            prompts=[prompt_message(prompt) for prompt in page.items], next_page_token=page.next_token
+            prompts=[prompt_message(prompt, asking=current_caller().project) for prompt in page.items],
+            next_page_token=page.next_token,
         )
 
     async def UpdatePrompt(self, request: pb.UpdatePromptRequest, _context: object) -> pb.UpdatePromptResponse:
@@ -53,19 +54,19 @@ class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
             approval=approval_of_message(request.prompt.approval) if "approval" in paths else None,
             write=write_of(request, etag=request.prompt.etag),
         )
-        return pb.UpdatePromptResponse(prompt=prompt_message(prompt))
+        return pb.UpdatePromptResponse(prompt=prompt_message(prompt, asking=current_caller().project))
 
     async def DeletePrompt(self, request: pb.DeletePromptRequest, _context: object) -> pb.DeletePromptResponse:
         """Delete a prompt that no deployment uses."""
         prompt = await self._crud.delete(current_caller(), request.id, write_of(request))
-        return pb.DeletePromptResponse(prompt=prompt_message(prompt))
+        return pb.DeletePromptResponse(prompt=prompt_message(prompt, asking=current_caller().project))
 
     async def LabelPrompt(self, request: pb.LabelPromptRequest, _context: object) -> pb.LabelPromptResponse:
         """Point a label to a version."""
         prompt = await self._crud.label(
             current_caller(), request.id, request.label, version=request.version, write=write_of(request)
         )
-        return pb.LabelPromptResponse(prompt=prompt_message(prompt))
+        return pb.LabelPromptResponse(prompt=prompt_message(prompt, asking=current_caller().project))
 
     async def ApprovePromptVersion(
         self, request: pb.ApprovePromptVersionRequest, _context: object
@@ -78,4 +79,4 @@ class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
             rationale=request.rationale,
             write=write_of(request),
         )
-        return pb.ApprovePromptVersionResponse(prompt=prompt_message(prompt))
+        return pb.ApprovePromptVersionResponse(prompt=prompt_message(prompt, asking=current_caller().project))

@@ -6,11 +6,12 @@ from tidemill_inference.prompts.domain.prompt import Prompt
 from tidemill_kit.mapping import from_message, to_message
 
 
-def prompt_message(prompt: Prompt) -> prompt_pb2.Prompt:
-    """Return the whole resource."""
+def prompt_message(prompt: Prompt, *, asking: str) -> prompt_pb2.Prompt:
+    """Return the whole resource; of another project's than the one that asks, who made and approved it is left out."""
     latest = prompt.latest
+    unnamed: dict[str, object] = {} if prompt.project == asking else {"creator": "", "approvals": ()}
     versions = [
-        to_message(prompt_pb2.PromptVersion, each, missing_approvals=prompt.missing_approvals(each))
+        to_message(prompt_pb2.PromptVersion, each, missing_approvals=prompt.missing_approvals(each), **unnamed)
         for each in prompt.versions
     ]
     return to_message(

@@ -188,7 +188,7 @@ class PromptVersion(_message.Message):
     digest: _builtins.str
     """Output only. The digest of the normalised content."""
     creator: _builtins.str
-    """Output only. The subject of the credential that made it, whose approval does not count."""
+    """Output only. The subject of the credential that made it, whose approval does not count; empty in a shared prompt."""
     missing_approvals: _builtins.int
     """Output only. The number of approvals that it still requires."""
     @_builtins.property
@@ -201,7 +201,7 @@ class PromptVersion(_message.Message):
 
     @_builtins.property
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[_rollout_pb2.Approval]:
-        """Output only. The first 10 approvals, in order; policies require no more."""
+        """Output only. The first 10 approvals, in order; policies require no more. None in a shared prompt."""
 
     def __init__(
         self,
