@@ -19,5 +19,7 @@ class OperatorKeys:
     async def key_for(self, project: str, name: str, *, origin: Origin) -> SecretStr:
         found = await self._operator.key_for(project, name, origin=origin)
         if found is None:
-            raise SecretMissing(name, project=project, origin=str(origin), variable="")
+            raise SecretMissing(
+                name, project=project, origin=str(origin), variable=self._operator.variable(project, name)
+            )
         return found
