@@ -1,14 +1,20 @@
 """Legal holds, and who releases them."""
 
+import asyncio
+import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from services.monitor.tests.erasures.harness import ADA, BOB, EVE, ROOT, Erasing, write
 from tidemill_core.application import Caller, PageRequest
-from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput
+from tidemill_core.errors import AlreadyExists, Conflict, DependencyUnavailable, InvalidInput
+from tidemill_kit.access.holds import Holds as AsRead
+from tidemill_kit.access.revocations import Revocations
 from tidemill_monitor.errors import HoldNotFound, ProjectIsDeleted, ReleaseByCreator
 from tidemill_monitor.holds.domain import Hold, HoldChanged, HoldState
+from tidemill_monitor.holds.wiring import KnownHolds
 from tidemill_testkit.clocks import NOON
 
 
@@ -155,3 +161,32 @@ async def test_a_project_can_be_held_until_nothing_of_it_is_left() -> None:
 
     with pytest.raises(ProjectIsDeleted):
         await erasing.hold("afterwards")
+
+
+def record_of(hold: str) -> bytes:
+    return json.dumps({"id": hold, "project": "acme", "end_user": "u-17", "released": False, "seq": 1}).encode()
+
+
+async def test_a_hold_is_answered_once_it_stands_where_services_read_it() -> None:
+    erasing, read = Erasing(), AsRead(Revocations())
+    erasing.holds = replace(erasing.holds, known=KnownHolds(read=read, wait_s=30))
+
+    creating = asyncio.create_task(erasing.hold(end_user="u-17"))
+    early, _ = await asyncio.wait({creating}, timeout=0.1)
+    read.apply(record_of("case-1"))
+
+    assert not early
+    assert erasing.hold_store.published
+    assert (await creating).id == "case-1"
+
+
+async def test_a_hold_that_services_do_not_read_in_time_is_stored_and_said_to_be() -> None:
+    erasing, read = Erasing(), AsRead(Revocations())
+    erasing.holds = replace(erasing.holds, known=KnownHolds(read=read, wait_s=0.01))
+
+    with pytest.raises(DependencyUnavailable, match="hold case-1 is stored"):
+        await erasing.hold(end_user="u-17")
+    (stored,) = await erasing.holds.active("acme")
+
+    read.apply(record_of("case-1"))
+    await erasing.holds.known(stored)

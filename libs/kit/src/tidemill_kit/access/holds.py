@@ -119,6 +119,10 @@ class Holds:
         """Whether the topic was read, and Kafka answered a moment ago: nothing may be erased otherwise."""
         return self._revocations.complete and self._revocations.age_s <= _MAX_AGE_S
 
+    def knows(self, project: str, hold: str) -> bool:
+        """Return whether a hold of a project was read, and is not released."""
+        return hold in self._of.get(project, {})
+
     def covers(self, project: str, scope: Scope, subject: str = "") -> Hold | None:
         """Return a hold that forbids to erase that, as far as holds are known."""
         return next((each for each in self._holds_of(project) if each.covers(scope, subject)), None)

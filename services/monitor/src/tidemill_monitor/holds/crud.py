@@ -7,7 +7,7 @@ from tidemill_core import resources
 from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
 from tidemill_core.resources import Write, list_all
 from tidemill_monitor.holds.domain import Hold, HoldState
-from tidemill_monitor.holds.ports import Holds, NotErased
+from tidemill_monitor.holds.ports import Holds, Known, NotErased, without_waiting
 
 _INSTALLATION_ADMIN = "installation_admin"
 
@@ -19,11 +19,13 @@ class HoldCrud:
     holds: Holds
     projects: NotErased
     clock: Clock
+    known: Known = without_waiting
 
     async def create(self, caller: Caller, given: Hold, write: Write) -> Hold:
-        """Return the new hold.
+        """Return the new hold, as soon as it stands where every service reads it.
 
         Raises:
+            DependencyUnavailable: that was not so in time; it is stored, and holds as soon as it does.
             InvalidInput: naming every field that breaks its rule.
             AlreadyExists: the id is taken.
             ProjectIsDeleted: nothing is left of the project.
@@ -33,7 +35,10 @@ class HoldCrud:
         fresh.check()
         await self.projects.check_not_erased(caller.project)
         fresh.begin(now=self.clock.now())
-        return await resources.create(self.holds, fresh, write)
+        created = await resources.create(self.holds, fresh, write)
+        if not write.validate_only and created.state is HoldState.ACTIVE:
+            await self.known(created)
+        return created
 
     async def get(self, caller: Caller, hold: str) -> Hold:
         """Return one hold.

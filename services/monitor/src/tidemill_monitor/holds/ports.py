@@ -1,11 +1,18 @@
 """What holds need of others."""
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from tidemill_core.application import Aggregates
 from tidemill_monitor.holds.domain import Hold
 
 Holds = Aggregates[Hold]
+Known = Callable[[Hold], Awaitable[None]]
+"""Returns once a hold stands where every service reads it; raises DependencyUnavailable if that takes too long."""
+
+
+async def without_waiting(_: Hold) -> None:
+    """Wait for nothing: of services that read no holds."""
 
 
 class NotErased(Protocol):
