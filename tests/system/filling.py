@@ -24,18 +24,8 @@ async def fill(platform: Platform, word: str = CANARY) -> None:
     applied = platform.tidemill("apply", "-f", str(LOOP), "--json")
     assert applied.code == 0, applied.output + applied.errors
     platform.tidemill("projects", "create", platform.project)
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / f"{word}.txt"
-        file.write_text(f"{word}.measure\n\nThe {word} function measures the height of a {word}.\n")
-        added = platform.tidemill("documents", "add", folder, "--recursive", "--below", folder, "--json")
-    assert added.code == 0, added.output + added.errors
+    await add_document(platform, word)
     async with Connection(platform.project, platform.addresses) as connection:
-
-        async def found() -> bool:
-            request = SearchRequest(collection="handbook", query=word, top_k=1)
-            return bool((await connection.retrieval.Search(request)).passages)
-
-        await wait_until(found, "the document to be found")
         asked = GenerateRequest(
             request_id=str(uuid4()),
             deployment="helpdesk",
@@ -48,3 +38,19 @@ async def fill(platform: Platform, word: str = CANARY) -> None:
         await connection.feedback.SubmitFeedback(SubmitFeedbackRequest(feedback=given))
         member = Member(subject=f"user:{word}@example.org", roles=["viewer"])
         await connection.access.CreateMember(CreateMemberRequest(member=member))
+
+
+async def add_document(platform: Platform, word: str) -> None:
+    """Add a document that has the word, and return once it is found."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / f"{word}.txt"
+        file.write_text(f"{word}.measure\n\nThe {word} function measures the height of a {word}.\n")
+        added = platform.tidemill("documents", "add", folder, "--recursive", "--below", folder, "--json")
+    assert added.code == 0, added.output + added.errors
+    async with Connection(platform.project, platform.addresses) as connection:
+
+        async def found() -> bool:
+            request = SearchRequest(collection="handbook", query=word, top_k=1)
+            return any(word in each.text for each in (await connection.retrieval.Search(request)).passages)
+
+        await wait_until(found, "the document to be found")

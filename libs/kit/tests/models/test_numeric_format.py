@@ -90,5 +90,6 @@ def _set(monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str]) -> Non
     for name in REQUIRED:
         monkeypatch.setenv(f"PROBE_{name}", "x")
     monkeypatch.setenv("PROBE_GRPC_PORT", "0")
+    monkeypatch.setenv("PROBE_ACCESS_ISSUERS", "https://issuer.example")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
