@@ -23,6 +23,8 @@ from tidemill_client.connection import Connection
 from tidemill_testkit.stack import unique_name
 
 QUICK = 120
+AUDIT = "tidemill.monitor.v1.AuditService/"
+"""Lists what the caller did itself, probes before included: of these answers only what they show counts."""
 COUNT = int(os.environ.get("TIDEMILL_PROBES", QUICK))
 """Probes, each of two calls; `make verify` sends 5,500."""
 WHOLE = COUNT > QUICK
@@ -58,10 +60,6 @@ def leaked(answer: Answer, sent: bytes, marks: list[str]) -> list[str]:
     """Return what an answer holds of the other project, and the request did not."""
     said = answer.text.encode() + answer.body
     return [mark for mark in marks if mark.encode() in said and mark.encode() not in sent]
-
-
-AUDIT = "tidemill.monitor.v1.AuditService/"
-"""Lists what the caller did itself, probes before included: of these answers only what they show counts."""
 
 
 def differ(probe: Probe, foreign: Answer, unknown: Answer) -> bool:
