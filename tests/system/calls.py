@@ -83,11 +83,12 @@ def service_of(method: MethodDescriptor) -> str:
 
 
 def absent(value: str) -> str:
-    """Return another value of the same form: letters and digits are others, an id's version stays."""
+    """Return another value of the same form and length: letters and digits are others, an id's version stays."""
     try:
-        return str(uuid.uuid5(uuid.UUID(value), "absent"))
+        other = uuid.uuid5(uuid.UUID(value), "absent")
     except ValueError:
         return "".join(_turned(value))
+    return str(other) if "-" in value else other.hex
 
 
 def _turned(value: str) -> Iterator[str]:

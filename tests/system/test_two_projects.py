@@ -190,6 +190,7 @@ def test_no_route_of_http_shows_anything_of_another_project(
         if shown := leaked(theirs, sent, marks):
             found.append(f"{foreign}: shows {shown}")
         bodies = (theirs.body.replace(values[0].encode(), values[1].encode()), ours.body)
+        reads &= AUDIT not in foreign.path
         if theirs.without(*values) != ours.without(*values) or (reads and bodies[0] != bodies[1]):
             found.append(f"{foreign}: {theirs} is not {ours}")
 
