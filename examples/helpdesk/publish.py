@@ -7,8 +7,8 @@ Each line of standard input is one event: {"subject": KEY, "data": {...}} upsert
 the first line that cannot be published. Where Kafka asks who it is (SCRAM-SHA-512):
 --username NAME --password-file FILE, and beyond this machine --tls.
 
-Where services demand credentials, `--key FILE` signs the events, with the file of `tidemill keys create --publisher`:
-`signature` is all that there is to it.
+`--key FILE` signs the events, as these shared topics require, with the file of `tidemill keys create
+--publisher`: `signature` is all that there is to it.
 
 The id identifies the event, not its content. A line with an id ("id": "...") is idempotent: publishing it again has no
 effect. A line without one gets a new id, so it is a new event each time.
