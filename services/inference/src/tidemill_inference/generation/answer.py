@@ -12,6 +12,7 @@ from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.deployments.domain.deployment import ChosenConfiguration, Deployment
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound, QuestionRefused
+from tidemill_inference.generation.domain.copies import delivered, without_names_of
 from tidemill_inference.generation.domain.inference import Inference, Purpose, Question, State, Variant, reserved
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.generation.generate import GenerateAnswer
@@ -111,7 +112,7 @@ class AnswerQuestion:
             try:
                 answer = await self.make(
                     caller,
-                    reservation.inference.delivered(question),
+                    delivered(reservation.inference, question),
                     question,
                     chosen.configuration,
                     content=content,
@@ -125,7 +126,7 @@ class AnswerQuestion:
                     self._report(replace(failed, total_s=time.monotonic() - started))
                 raise
             saved = await reservation.complete(answer)
-        whole = saved.delivered(question, answer)
+        whole = delivered(saved, question, answer)
         generation.end(whole)
         fell_back = answer.variant.model != chosen.configuration.model
         total_s = answer.usage.total_s - answer.usage.search_s
@@ -224,7 +225,7 @@ def _retell(inference: Inference, generation: Generation) -> Inference:
     Documents of other projects are not named: whether a search still finds them is not asked here.
     """
     foreign = {(each.document, each.version) for each in inference.passages if each.collection}
-    inference = inference.without_names_of(foreign)
+    inference = without_names_of(inference, foreign)
     if not inference.output:
         text = "the answer was not recorded: only record mode FULL keeps it for a retry"
         inference = replace(inference, warnings=(*inference.warnings, text))

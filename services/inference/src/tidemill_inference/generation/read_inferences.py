@@ -9,6 +9,7 @@ from tidemill_core.resources import Shared, nothing_shared, owner_of
 from tidemill_core.rights import ACT_FOR_USERS, has_right, principals
 from tidemill_inference.background import background
 from tidemill_inference.errors import AnswerRestricted
+from tidemill_inference.generation.domain.copies import without_content, without_earlier_messages, without_names_of
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.ports import DocumentReaders, DocumentVersion, Inferences
 
@@ -66,7 +67,7 @@ class ReadInferences:
 
     async def _shown(self, caller: Caller, found: Sequence[Inference]) -> Sequence[Inference]:
         unshared = await self._unshared(caller.project, found)
-        found = [each.without_names_of(unshared) for each in found]
+        found = [without_names_of(each, unshared) for each in found]
         if has_right(caller, ACT_FOR_USERS):
             return found
         names = principals(caller)
@@ -74,7 +75,7 @@ class ReadInferences:
         restricted = unshared | await self._restricted(caller, of_others, names)
         hidden = {each.id for each in of_others if not restricted.isdisjoint(_versions(each))}
         shown = {
-            each.id: each.without_content() if each.id in hidden else each.without_earlier_messages()
+            each.id: without_content(each) if each.id in hidden else without_earlier_messages(each)
             for each in of_others
         }
         return [shown.get(each.id, each) for each in found]

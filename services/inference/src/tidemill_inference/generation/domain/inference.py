@@ -1,6 +1,6 @@
 """One answer and everything that explains it: reserved under a lease, then completed, failed or cancelled."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -329,68 +329,9 @@ class Inference(Aggregate):
         """Say no more how a document was called; what was answered on it stays."""
         self.passages = tuple(each.unnamed() if each.document == document else each for each in self.passages)
 
-    def delivered(self, question: Question, answer: Answer | None = None) -> "Inference":
-        """Return a copy with the full answer for connected clients, regardless of the record mode."""
-        copy = replace(
-            self,
-            messages=question.messages,
-            end_user=question.end_user,
-            labels=dict(question.labels),
-            pending=[],
-        )
-        if answer is None:
-            return copy
-        return replace(
-            copy,
-            variant=answer.variant,
-            output=answer.output,
-            passages=answer.passages,
-            usage=answer.usage,
-            warnings=answer.warnings,
-        )
-
-    def without_content(self) -> "Inference":
-        """Return a copy of what says neither what was asked or answered, nor on what."""
-        return replace(
-            self,
-            messages=(),
-            variables={},
-            principals=(),
-            labels={},
-            output=(),
-            passages=(),
-            warnings=(),
-            pending=[],
-            restricted=True,
-        )
-
-    def without_names_of(self, versions: Collection[tuple[str, int]]) -> "Inference":
-        """Return a copy that does not say which documents of other projects these are; itself where there are none."""
-        if not any(each.collection and (each.document, each.version) in versions for each in self.passages):
-            return self
-        passages = tuple(
-            each.unnamed() if each.collection and (each.document, each.version) in versions else each
-            for each in self.passages
-        )
-        return replace(self, passages=passages, pending=[], restricted=True)
-
-    def without_earlier_messages(self) -> "Inference":
-        """Return a copy of the question alone with its answer; the record itself where nothing came before it."""
-        if len(self.messages) <= 1:
-            return self
-        return replace(self, messages=self.messages[-1:], pending=[], restricted=True)
-
     def _check(self, lease: Lease) -> None:
-        current = self.lease
-        if (
-            self.state is not State.RESERVED
-            or current is None
-            or (current.owner, current.epoch)
-            != (
-                lease.owner,
-                lease.epoch,
-            )
-        ):
+        held = self.lease is not None and (self.lease.owner, self.lease.epoch) == (lease.owner, lease.epoch)
+        if self.state is not State.RESERVED or not held:
             raise LeaseLost(self.id)
 
 
