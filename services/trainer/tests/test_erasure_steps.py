@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from services.trainer.tests.training.fakes import dataset_version, plan_settings, request
+from tidemill_kit.erasure.documents import documents_of_jobs
 from tidemill_kit.erasure.steps import NotYet, Scope, Target
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database
@@ -13,11 +14,11 @@ from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_trainer.errors import ModelVersionNotFound, TrainingRunNotFound
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.registry.domain.sources import HuggingFaceSource
-from tidemill_trainer.registry.erasure import EraseVersions
+from tidemill_trainer.registry.erasure import DiscardImports
 from tidemill_trainer.registry.mongo import VERSIONS
 from tidemill_trainer.training.domain.plan import TrainingPlan
 from tidemill_trainer.training.domain.run import TrainingRun
-from tidemill_trainer.training.erasure import EraseRuns
+from tidemill_trainer.training.erasure import CancelRuns
 from tidemill_trainer.training.mongo import RUNS
 
 pytestmark = pytest.mark.server
@@ -45,14 +46,15 @@ async def test_runs_are_cancelled_and_removed_once_no_worker_has_one(database: D
     leases = Leases(database["run_leases"], owner="test", ttl=timedelta(seconds=30), clock=clock)
     lease = await leases.acquire("acme/running")
     assert lease is not None
-    erase = EraseRuns(runs=runs, collection=database["training_runs"], leases=leases, clock=clock)
+    end = CancelRuns(runs=runs, clock=clock)
+    step = documents_of_jobs("training runs", database["training_runs"], end=end, leases=leases)
 
     with pytest.raises(NotYet):
-        await erase(ACME)
+        await step.erase(ACME)
     assert [(await runs.get("acme", name)).state.value for name in ("queued", "running")] == ["cancelled"] * 2
     await leases.release(lease)
 
-    assert [await erase(ACME), await erase(ACME)] == [2, 0]
+    assert [await step.erase(ACME), await step.erase(ACME)] == [2, 0]
     assert (await runs.get("acme-2", "queued")).is_in_work
 
 
@@ -75,13 +77,14 @@ async def test_imports_are_discarded_and_versions_removed_once_no_worker_has_one
     leases = Leases(database["import_leases"], owner="test", ttl=timedelta(seconds=30), clock=FixedClock())
     lease = await leases.acquire("acme/hub@1")
     assert lease is not None
-    erase = EraseVersions(versions=versions, collection=database["model_versions"], leases=leases)
+    end = DiscardImports(versions=versions)
+    step = documents_of_jobs("model versions", database["model_versions"], end=end, leases=leases)
 
     with pytest.raises(NotYet):
-        await erase(ACME)
+        await step.erase(ACME)
     with pytest.raises(ModelVersionNotFound):
         await versions.get("acme", "hub@1")
     await leases.release(lease)
 
-    assert [await erase(ACME), await erase(ACME)] == [1, 0]
+    assert [await step.erase(ACME), await step.erase(ACME)] == [1, 0]
     assert (await versions.get("acme-2", "hub@1")).project == "acme-2"

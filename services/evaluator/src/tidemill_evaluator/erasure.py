@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from tidemill_core.application import SystemClock
 from tidemill_evaluator.evaluations.erasure import (
+    CancelEvaluations,
     EndEvaluationsOfShared,
     EndEvaluationsOfUser,
-    EraseEvaluations,
     results_of_shared,
     results_of_user,
     results_with_document,
@@ -14,7 +14,7 @@ from tidemill_evaluator.evaluations.erasure import (
 from tidemill_evaluator.evaluations.ports import Evaluations
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.suites.ports import Cases
-from tidemill_kit.erasure.documents import documents
+from tidemill_kit.erasure.documents import documents, documents_of_jobs
 from tidemill_kit.erasure.objects import objects
 from tidemill_kit.erasure.steps import Scope, Step, Steps
 from tidemill_kit.service.backend import Backend
@@ -34,15 +34,13 @@ def erasures(backend: Backend, settings: EvaluatorSettings, parts: Erased) -> St
     """Return the steps: first what starts work and has work done, then what that leaves."""
     database, clock = backend.database, SystemClock()
     collection, results = database["evaluations"], database["case_results"]
-    evaluations = EraseEvaluations(
-        evaluations=parts.evaluations, collection=collection, leases=parts.leases, clock=clock
-    )
+    cancel = CancelEvaluations(evaluations=parts.evaluations, clock=clock)
     of_user = EndEvaluationsOfUser(evaluations=parts.evaluations, collection=collection, cases=parts.cases, clock=clock)
     of_shared = EndEvaluationsOfShared(evaluations=parts.evaluations, collection=collection, clock=clock)
     return {
         Scope.PROJECT: [
             documents("gates", database["gates"]),
-            Step(kind="evaluations", erase=evaluations, covers=("evaluations",)),
+            documents_of_jobs("evaluations", collection, end=cancel, leases=parts.leases),
             Step(kind="evaluations on shared datasets that were ended", erase=of_shared),
             documents("case results", results),
             documents("case results of shared datasets", results, where=results_of_shared),

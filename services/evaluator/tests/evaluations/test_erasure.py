@@ -18,9 +18,9 @@ from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluati
 from tidemill_evaluator.evaluations.domain.pace import Pace
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer
 from tidemill_evaluator.evaluations.erasure import (
+    CancelEvaluations,
     EndEvaluationsOfShared,
     EndEvaluationsOfUser,
-    EraseEvaluations,
     results_of_shared,
     results_of_user,
     results_with_document,
@@ -34,7 +34,7 @@ from tidemill_evaluator.evaluations.turns import Turns
 from tidemill_evaluator.gates.domain.gate import Requirement
 from tidemill_evaluator.suites.domain.cases import CaseSet
 from tidemill_evaluator.suites.exchange import ExchangeCases
-from tidemill_kit.erasure.documents import documents
+from tidemill_kit.erasure.documents import documents, documents_of_jobs
 from tidemill_kit.erasure.steps import NotYet, Scope, Target
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database, connect
@@ -121,19 +121,19 @@ async def test_evaluations_of_a_project_are_cancelled_and_removed_once_no_worker
     await stores.add("a", project="acme-2")
     lease = await stores.leases.acquire(f"acme/{running.id}")
     assert lease is not None
-    erase = EraseEvaluations(
-        evaluations=stores.evaluations,
-        collection=stores.database["evaluations"],
+    step = documents_of_jobs(
+        "evaluations",
+        stores.database["evaluations"],
+        end=CancelEvaluations(evaluations=stores.evaluations, clock=stores.clock),
         leases=stores.leases,
-        clock=stores.clock,
     )
 
     with pytest.raises(NotYet):
-        await erase(PROJECT)
+        await step.erase(PROJECT)
     assert await stores.states() == {"a": "cancelled", "b": "cancelled"}
     await stores.leases.release(lease)
 
-    assert [await erase(PROJECT), await erase(PROJECT)] == [2, 0]
+    assert [await step.erase(PROJECT), await step.erase(PROJECT)] == [2, 0]
     assert await stores.states("acme-2") == {"a": "queued"}
 
 

@@ -11,6 +11,9 @@ from tidemill_core.origins import AllowedHosts
 from tidemill_kit.models.numeric_format import ModelSettings
 from tidemill_kit.runtime.separated import Separated
 
+UPLOADS_FOLDER, DOWNLOADS_FOLDER, BASES_FOLDER, RUNS_FOLDER = "uploads", "downloads", "bases", "runs"
+"""The folders of TRAINER_DATA_DIR. Uploads are files of calls in progress, which end with their project."""
+
 
 class TrainerSettings(ModelSettings):
     """Settings of trainer, read from TRAINER_<NAME>."""

@@ -1,9 +1,10 @@
 """Steps that remove documents of MongoDB, in bounded batches."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-from tidemill_kit.erasure.steps import Step, Target
+from tidemill_kit.erasure.steps import NotYet, Step, Target
 from tidemill_kit.store.mongo import Collection, Document, delete_many, translated
+from tidemill_kit.workers.leases import Leases
 
 _BATCH = 500
 
@@ -48,5 +49,24 @@ def documents(kind: str, collection: Collection, *, where: Callable[[Target], Do
 
     async def erase(target: Target) -> int:
         return await erase_documents(collection, where(target))
+
+    return Step(kind=kind, erase=erase, covers=(collection.name,))
+
+
+def documents_of_jobs(
+    kind: str, collection: Collection, *, end: Callable[[str], Awaitable[None]], leases: Leases
+) -> Step:
+    """Return the step that removes a project's documents that are jobs of workers, once no worker has one.
+
+    `end` ends those of the project that are not finished. A worker still writes what it has begun, so nothing is
+    removed before.
+    """
+
+    async def erase(target: Target) -> int:
+        await end(target.project)
+        if await leases.busy(target.project):
+            message = f"workers still hold {kind} of the project"
+            raise NotYet(message)
+        return await erase_documents(collection, by_id(target))
 
     return Step(kind=kind, erase=erase, covers=(collection.name,))

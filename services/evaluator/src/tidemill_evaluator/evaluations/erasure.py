@@ -1,7 +1,7 @@
-"""Erases evaluations of a project, and ends those that ask what is erased, also those of other projects."""
+"""Ends the evaluations of an erased project, and those that ask what is erased, also those of other projects."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -12,41 +12,21 @@ from tidemill_evaluator.errors import EvaluationFinished, EvaluationNotFound
 from tidemill_evaluator.evaluations.domain.evaluation import UNFINISHED, Evaluation
 from tidemill_evaluator.evaluations.ports import Evaluations
 from tidemill_evaluator.suites.ports import Cases
-from tidemill_kit.erasure.documents import erase_documents, ids_of
-from tidemill_kit.erasure.steps import NotYet, Target
+from tidemill_kit.erasure.steps import Target
 from tidemill_kit.store.mongo import Collection, Document, translated
-from tidemill_kit.workers.leases import Leases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EraseEvaluations:
-    """Cancels the evaluations of a project, waits for their workers, and removes them."""
+class CancelEvaluations:
+    """Cancels the evaluations of a project."""
 
     evaluations: Evaluations
-    collection: Collection
-    leases: Leases
     clock: Clock
 
-    async def __call__(self, target: Target) -> int:
-        """Return how many were removed.
-
-        Raises:
-            NotYet: a worker has one of them.
-
-        """
-        for evaluation in await _unfinished(self.evaluations, target.project):
-            await self._cancel(evaluation)
-        if await self.leases.busy(target.project):
-            message = "evaluations of the project are ending"
-            raise NotYet(message)
-        return await erase_documents(self.collection, ids_of(target.project))
-
-    async def _cancel(self, evaluation: Evaluation) -> None:
-        now = self.clock.now()
-        with suppress(EvaluationNotFound, EvaluationFinished):
-            await self.evaluations.update(
-                evaluation.project, evaluation.id, lambda e: e.cancel(now), request=Request.internal()
-            )
+    async def __call__(self, project: str) -> None:
+        """Cancel those that are not finished."""
+        found, now = await _unfinished(self.evaluations, project), self.clock.now()
+        await _end_all(self.evaluations, found, lambda each: each.cancel(now))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +46,8 @@ class EndEvaluationsOfUser:
         found = await _unfinished(self.evaluations, target.project)
         found += await _of_shared(self.evaluations, self.collection, target.project)
         asking = [each for each in found if await self._asks(each, target)]
-        return await _end_all(self.evaluations, asking, clock=self.clock)
+        now = self.clock.now()
+        return await _end_all(self.evaluations, asking, lambda each: each.withdraw(now))
 
     async def _asks(self, evaluation: Evaluation, target: Target) -> bool:
         """Return whether its held-out cases have one of the user's, or are gone by now."""
@@ -94,16 +75,16 @@ class EndEvaluationsOfShared:
 
     async def __call__(self, target: Target) -> int:
         """Return how many were failed."""
-        found = await _of_shared(self.evaluations, self.collection, target.project)
-        return await _end_all(self.evaluations, found, clock=self.clock)
+        found, now = await _of_shared(self.evaluations, self.collection, target.project), self.clock.now()
+        return await _end_all(self.evaluations, found, lambda each: each.withdraw(now))
 
 
-async def _end_all(evaluations: Evaluations, found: Sequence[Evaluation], *, clock: Clock) -> int:
-    """Fail these evaluations; return how many were not finished yet."""
-    ended, now = 0, clock.now()
+async def _end_all(evaluations: Evaluations, found: Sequence[Evaluation], end: Callable[[Evaluation], None]) -> int:
+    """End these evaluations; return how many were not finished yet."""
+    ended = 0
     for each in found:
         with suppress(EvaluationNotFound, EvaluationFinished):
-            await evaluations.update(each.project, each.id, lambda e: e.withdraw(now), request=Request.internal())
+            await evaluations.update(each.project, each.id, end, request=Request.internal())
             ended += 1
     return ended
 

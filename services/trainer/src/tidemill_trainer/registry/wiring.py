@@ -32,7 +32,7 @@ from tidemill_trainer.registry.ports import Artifacts, Inspector, Models, Versio
 from tidemill_trainer.registry.references import References
 from tidemill_trainer.registry.shared import SharedVersions
 from tidemill_trainer.registry.upload import UploadVersion
-from tidemill_trainer.settings import TrainerSettings
+from tidemill_trainer.settings import DOWNLOADS_FOLDER, UPLOADS_FOLDER, TrainerSettings
 
 TOPIC = "tidemill.trainer.model.v1"
 
@@ -63,7 +63,7 @@ def wire_registry(backend: Backend, settings: TrainerSettings) -> Registry:
     references = References(models=models, versions=versions)
     shared = SharedVersions(references=references, shared=backend.shared(Shared.MODEL))
     artifacts = ExchangeArtifacts(backend.objects, backend.own_bucket(settings.exchange_bucket))
-    spool = FileSpool(settings.data_dir / "uploads")
+    spool = FileSpool(settings.data_dir / UPLOADS_FOLDER)
     for folder in (spool, hub):
         backend.on_start(partial(asyncio.to_thread, folder.prepare))
     limits = ImportLimits(
@@ -113,7 +113,7 @@ def _imports(
 
 def _hub(settings: TrainerSettings) -> HuggingFaceHub:
     return HuggingFaceHub(
-        settings.data_dir / "downloads",
+        settings.data_dir / DOWNLOADS_FOLDER,
         endpoint=settings.hugging_face_endpoint,
         token=settings.hugging_face_token.get_secret_value(),
         token_projects=settings.hugging_face_token_projects,

@@ -16,7 +16,7 @@ from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Leases
 from tidemill_trainer.errors import TrainingPlanNotFound, TrainingRunNotFound
 from tidemill_trainer.registry.wiring import Registry
-from tidemill_trainer.settings import TrainerSettings
+from tidemill_trainer.settings import BASES_FOLDER, RUNS_FOLDER, TrainerSettings
 from tidemill_trainer.training.cached_bases import CachedBases
 from tidemill_trainer.training.check_plan import CheckPlan
 from tidemill_trainer.training.crud import TrainingPlanCrud
@@ -128,7 +128,7 @@ def _stores(backend: Backend, settings: TrainerSettings) -> _Stores:
 def _train(backend: Backend, settings: TrainerSettings, registry: Registry, stores: _Stores) -> TrainRun:
     clock = SystemClock()
     folders = RunFolders(
-        settings.data_dir / "runs",
+        settings.data_dir / RUNS_FOLDER,
         keep_s=settings.run_keep_s,
         keep_of=lambda project: backend.retention.of(project, RetentionKind.TRAINING_RUNS),
         spares=backend.holds.spares,
@@ -138,7 +138,7 @@ def _train(backend: Backend, settings: TrainerSettings, registry: Registry, stor
         plans=stores.plans,
         references=registry.shared,
         datasets=stores.datasets,
-        bases=CachedBases(ArtifactCache(settings.data_dir / "bases", backend.bucket(settings.exchange_bucket))),
+        bases=CachedBases(ArtifactCache(settings.data_dir / BASES_FOLDER, backend.bucket(settings.exchange_bucket))),
         folders=folders,
         trainings=TrainingProcesses(_process_settings(settings)),
         register=RegisterAdapter(
