@@ -1,63 +1,26 @@
 """Graphs of the embedded store: built beside searches and writes, and complete or absent after a kill at any moment."""
 
 import asyncio
-import random
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
-from services.rag.tests.vectors.test_vector_stores import INDEX, point
-from tidemill_core.application import derived_id
+from services.rag.tests.vectors.in_process import NAME, POINTS, InProcessVectors, points
+from services.rag.tests.vectors.test_vector_stores import INDEX
 from tidemill_rag.vectors import edge_graphs, edge_shards, generations, graph_builds
 from tidemill_rag.vectors.build_graph import build
 from tidemill_rag.vectors.edge import QdrantEdgeVectors
 from tidemill_rag.vectors.graph_builds import GraphBuilds
-from tidemill_rag.vectors.ports import Point, Where
+from tidemill_rag.vectors.ports import Where
 
-T = TypeVar("T")
-
-POINTS = 300
-NAME = derived_id(INDEX)
 ROOT = Path(__file__).parents[4]
-
-
-class HereVectors(QdrantEdgeVectors):
-    """Does in this process what the child process does; `close` and another use are a restart."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        edge_shards.use(folder, max_open=10)
-
-    async def call(self, work: Callable[[], T]) -> T:
-        return work()
-
-    async def close(self) -> None:
-        edge_shards.close()
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[QdrantEdgeVectors]:
-    made = HereVectors(tmp_path)
-    await made.create(INDEX, dimensions=2)
-    yield made
-    await made.call(edge_graphs.discard)
-    await made.close()
-
-
-def points(begin: int = 0, end: int = POINTS, *, seq: int = 1) -> list[Point]:
-    chance = random.Random(begin)  # noqa: S311 - vectors of a test
-    return [
-        point(f"d{number}", seq=seq, vector=(chance.uniform(-1, 1), chance.uniform(-1, 1)))
-        for number in range(begin, end)
-    ]
 
 
 async def found(store: QdrantEdgeVectors) -> set[tuple[str, int]]:
@@ -338,12 +301,12 @@ async def test_a_kill_in_any_phase_loses_nothing_and_what_is_left_is_swept(tmp_p
         import asyncio, os, signal, sys
         from functools import partial
         from pathlib import Path
-        from services.rag.tests.vectors.test_graph_builds import INDEX, NAME, HereVectors, build, caught_up
-        from services.rag.tests.vectors.test_graph_builds import copied, points, swapped
+        from services.rag.tests.vectors.in_process import NAME, InProcessVectors, points
+        from services.rag.tests.vectors.test_graph_builds import INDEX, build, caught_up, copied, swapped
         from tidemill_rag.vectors import edge_graphs
 
         async def main():
-            store = HereVectors(Path(sys.argv[1]))
+            store = InProcessVectors(Path(sys.argv[1]))
             await store.create(INDEX, dimensions=2)
             await store.upsert(INDEX, points())
             {PHASES[phase]}
@@ -358,7 +321,7 @@ async def test_a_kill_in_any_phase_loses_nothing_and_what_is_left_is_swept(tmp_p
     killed = subprocess.run([sys.executable, "-c", writer, str(tmp_path)], cwd=ROOT, check=False, timeout=120)  # noqa: ASYNC221, S603 - a test
     assert killed.returncode == -signal.SIGKILL
 
-    store = HereVectors(tmp_path)
+    store = InProcessVectors(tmp_path)
     assert await store.count(INDEX) == POINTS + 50 - 1
     assert folders(tmp_path) == [f"{NAME}.1" if phase == "swapped" else NAME]
     assert await has_graph(store) == (phase == "swapped")
@@ -389,34 +352,3 @@ async def test_the_process_that_builds_does_nothing_where_its_parent_is_gone(sto
     ended = await asyncio.create_subprocess_exec(*command)
 
     assert await asyncio.wait_for(ended.wait(), 60) == 1
-
-
-@pytest.mark.parametrize("others", [0, POINTS])
-async def test_no_file_holds_a_document_that_was_purged(store: QdrantEdgeVectors, tmp_path: Path, others: int) -> None:
-    await store.upsert(INDEX, [*points(0, others), point("erased-document", seq=1)])
-    await store.delete(INDEX, "erased-document", below_seq=2)
-    assert holding(tmp_path, "erased-document")
-
-    assert await store.purge(INDEX, "erased-document")
-
-    assert holding(tmp_path, "erased-document") == []
-    assert not await store.purge(INDEX, "erased-document")
-    assert await store.count(INDEX) == others
-    await store.create(INDEX, dimensions=2)
-    await store.upsert(INDEX, points(POINTS, POINTS + 1))
-    assert await store.count(INDEX) == others + 1
-
-
-async def test_a_purge_waits_until_a_graph_is_built(store: QdrantEdgeVectors) -> None:
-    await store.upsert(INDEX, [point("erased-document", seq=1)])
-    async with store.copying:
-        purging = asyncio.create_task(store.purge(INDEX, "erased-document"))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert not purging.done()
-
-    assert await purging
-
-
-def holding(folder: Path, text: str) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
