@@ -151,32 +151,16 @@ class Ingest:
         self.bindings = InMemoryAggregates[EventBinding](codec=EVENT_BINDINGS, missing=NotFound, clock=self.clock)
         self.texts = ExchangeTexts(self.objects, EXCHANGE)
         self.quarantine = ObjectStoreQuarantine(self.objects, QUARANTINE)
+        self.uses = VersionTextsHere(self.documents)
+        self.cursor = CursorHere()
         self.preparation = PreparationHere()
         self.events = BindEvents(sources=self.sources, bindings=self.bindings, clock=self.clock)
         self.managing = ManageSources(sources=self.sources, events=self.events)
         self.reading = ReadDocuments(
             sources=self.sources, documents=self.documents, texts=self.texts, outbox=self.outbox
         )
-        self.accept = AcceptDocument(
-            sources=self.sources,
-            documents=self.documents,
-            preparation=self.preparation,
-            quarantine=self.quarantine,
-            texts=self.texts,
-            clock=self.clock,
-            limits=self.limits,
-            projects=self.projects,
-        )
-        self.delete = DeleteDocument(
-            sources=self.sources,
-            documents=self.documents,
-            reading=self.reading,
-            preparation=self.preparation,
-            texts=self.texts,
-            clock=self.clock,
-            limits=self.limits,
-            projects=self.projects,
-        )
+        self.accept = self._accept()
+        self.delete = self._delete()
         self.reject = RejectSubmission(
             documents=self.documents,
             preparation=self.preparation,
@@ -192,11 +176,40 @@ class Ingest:
             limits=self.limits,
             projects=self.projects,
         )
-        self.cursor = CursorHere()
-        self.sweep = Sweep(
+        self.sweep = self._sweep()
+        self.erase = EraseDocument(
+            documents=self.documents, uses=self.uses, texts=self.texts, clock=self.clock, limits=self.limits
+        )
+
+    def _accept(self) -> AcceptDocument:
+        return AcceptDocument(
             sources=self.sources,
             documents=self.documents,
-            uses=VersionTextsHere(self.documents),
+            preparation=self.preparation,
+            quarantine=self.quarantine,
+            texts=self.texts,
+            clock=self.clock,
+            limits=self.limits,
+            projects=self.projects,
+        )
+
+    def _delete(self) -> DeleteDocument:
+        return DeleteDocument(
+            sources=self.sources,
+            documents=self.documents,
+            reading=self.reading,
+            preparation=self.preparation,
+            texts=self.texts,
+            clock=self.clock,
+            limits=self.limits,
+            projects=self.projects,
+        )
+
+    def _sweep(self) -> Sweep:
+        return Sweep(
+            sources=self.sources,
+            documents=self.documents,
+            uses=self.uses,
             texts=self.texts,
             records=RecordsHere(self.documents),
             quarantine=self.quarantine,
@@ -204,13 +217,6 @@ class Ingest:
             clock=self.clock,
             rules=SweepRules(),
             projects=self.projects,
-        )
-        self.erase = EraseDocument(
-            documents=self.documents,
-            uses=VersionTextsHere(self.documents),
-            texts=self.texts,
-            clock=self.clock,
-            limits=self.limits,
         )
 
     async def with_source(self, source: Source | None = None) -> "Ingest":

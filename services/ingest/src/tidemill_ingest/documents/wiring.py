@@ -14,7 +14,7 @@ from tidemill_ingest.documents.events import Submissions
 from tidemill_ingest.documents.grpc import DocumentServicer
 from tidemill_ingest.documents.mongo import MongoOutbox, MongoRecords, MongoSweepCursor, MongoVersionTexts
 from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
-from tidemill_ingest.documents.ports import Documents, SweepKey, SweepRules
+from tidemill_ingest.documents.ports import Documents, Quarantine, SweepKey, SweepRules, Texts
 from tidemill_ingest.documents.preparation import ProcessPreparation
 from tidemill_ingest.documents.reconcile import sweep_controller
 from tidemill_ingest.documents.reject_submission import RejectSubmission
@@ -82,32 +82,29 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
     )
     uploads = Uploads(limits=limits, places=UploadPlaces(settings.patience))
     servicer = DocumentServicer(accept=accept, delete=delete, reading=reading, uploads=uploads)
-    uses = MongoVersionTexts(backend.database["documents"])
-    sweep = Sweep(
-        sources=sources,
-        documents=documents,
-        uses=uses,
-        cursor=MongoSweepCursor(backend.database["sweep"]),
-        texts=texts,
-        records=MongoRecords(backend.database["documents"]),
-        quarantine=quarantine,
-        clock=clock,
-        rules=_sweep_rules(settings),
-        projects=projects,
+    sweep = _sweep(
+        backend, settings, sources=sources, documents=documents, texts=texts, quarantine=quarantine, projects=projects
     )
-    erase = EraseDocument(documents=documents, uses=uses, texts=texts, clock=clock, limits=limits)
     topics = settings.submission_topics
     verify = backend.submission_check(topics, tolerance_s=settings.submission_tolerance_s)
     return Wired(
         servicer=(add_DocumentServiceServicer_to_server, servicer),
         consumers=[submissions.subscription(topics, verify=verify)],
         components=[preparation],
-        workers=[_sweep_controller(backend, settings, sweep)],
-        erasures=_erasures(backend, settings, erase),
+        workers=[sweep],
+        erasures=_erasures(backend, settings, documents, texts),
     )
 
 
-def _erasures(backend: Backend, settings: IngestSettings, erase: EraseDocument) -> Steps:
+def _erasures(backend: Backend, settings: IngestSettings, documents: Documents, texts: Texts) -> Steps:
+    erase = EraseDocument(
+        documents=documents,
+        uses=MongoVersionTexts(backend.database["documents"]),
+        texts=texts,
+        clock=SystemClock(),
+        limits=settings.limits,
+    )
+
     async def record(target: Target) -> int:
         return await erase.record(target.project, target.subject)
 
@@ -135,15 +132,32 @@ def _erasures(backend: Backend, settings: IngestSettings, erase: EraseDocument) 
     }
 
 
-def _sweep_rules(settings: IngestSettings) -> SweepRules:
-    return SweepRules(
-        unreferenced_after=timedelta(hours=settings.garbage_after_hours),
-        quarantine_after=timedelta(hours=settings.quarantine_hours),
-        documents=settings.sweep_documents,
+def _sweep(  # noqa: PLR0913 - the stores that it goes through
+    backend: Backend,
+    settings: IngestSettings,
+    *,
+    sources: Sources,
+    documents: Documents,
+    texts: Texts,
+    quarantine: Quarantine,
+    projects: Projects,
+) -> Controller[SweepKey]:
+    sweep = Sweep(
+        sources=sources,
+        documents=documents,
+        uses=MongoVersionTexts(backend.database["documents"]),
+        cursor=MongoSweepCursor(backend.database["sweep"]),
+        texts=texts,
+        records=MongoRecords(backend.database["documents"]),
+        quarantine=quarantine,
+        clock=SystemClock(),
+        rules=SweepRules(
+            unreferenced_after=timedelta(hours=settings.garbage_after_hours),
+            quarantine_after=timedelta(hours=settings.quarantine_hours),
+            documents=settings.sweep_documents,
+        ),
+        projects=projects,
     )
-
-
-def _sweep_controller(backend: Backend, settings: IngestSettings, sweep: Sweep) -> Controller[SweepKey]:
     return sweep_controller(
         sweep,
         leases=backend.leases("sweep", removable=False),
