@@ -1,14 +1,13 @@
 """Which examples show what was erased: a text of a document, or what an end user has asked or written."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tidemill_ingest.datasets.cited_documents import passages_where
 from tidemill_ingest.datasets.domain.example import Example
 from tidemill_ingest.datasets.ports import ErasedUsers
+from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.documents.ports import Documents
-
-_BATCH_SIZE = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,21 +36,6 @@ class Erasures:
         )
 
     async def _showing(self, project: str, examples: Sequence[Example]) -> frozenset[str]:
-        versions = defaultdict[str, set[int]](set)
-        for passage in (passage for each in examples for passage in each.passages):
-            versions[passage.document].add(passage.version)
-        cited = sorted(versions)
-        erased: set[tuple[str, int]] = set()
-        for start in range(0, len(cited), _BATCH_SIZE):
-            known = await self.documents.get_many(project, cited[start : start + _BATCH_SIZE])
-            erased |= {
-                (name, number)
-                for name, document in known.items()
-                for number in versions[name]
-                if document.was_erased(number)
-            }
-        return frozenset(
-            each.id
-            for each in examples
-            if any((passage.document, passage.version) in erased for passage in each.passages)
-        )
+        cited = (passage for each in examples for passage in each.passages)
+        erased = await passages_where(self.documents, project, cited, Document.was_erased)
+        return frozenset(each.id for each in examples if not erased.isdisjoint(each.passages))

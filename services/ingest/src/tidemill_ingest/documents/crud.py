@@ -113,7 +113,7 @@ class ReadDocuments:
         known = await self.documents.get_many(caller.project, list({each.document for each in names}))
 
         def may_be_read(name: VersionName, document: Document) -> bool:
-            version = next((each for each in document.versions if each.number == name.version), None)
+            version = document.known_version(name.version)
             if principals or caller.via:
                 return document.readable_to(named, version)
             return document.readable_by(caller, version)

@@ -299,18 +299,20 @@ class Document(Aggregate):
             VersionNotFound: it is not known, or not any more.
 
         """
-        known = {version.number: version for version in self.versions}
-        version = known.get(number) if number else self.current
+        version = self.known_version(number) if number else self.current
         if version is None:
-            raise VersionNotFound(self.id, number=number, known=sorted(known))
+            raise VersionNotFound(self.id, number=number, known=[each.number for each in self.versions])
         return version
+
+    def known_version(self, number: int) -> Version | None:
+        """Return the version with this number, None where it is not known, or not any more."""
+        return next((version for version in self.versions if version.number == number), None)
 
     def was_erased(self, number: int) -> bool:
         """Return whether a version was erased; one that is no longer remembered went with any later one."""
-        erased = {version.number for version in self.versions if version.text is Text.ERASED}
-        if any(version.number == number for version in self.versions):
-            return number in erased
-        return any(each > number for each in erased)
+        if version := self.known_version(number):
+            return version.text is Text.ERASED
+        return any(each.number > number for each in self.versions if each.text is Text.ERASED)
 
     def repeat(self, submission: Submission, *, now: datetime) -> None:
         """Record an event that came before, which explains why a later change had no effect."""
