@@ -1,32 +1,13 @@
 """Erase examples that show a document, or that an end user asked or wrote, in every version of every dataset."""
 
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
 
 from tidemill_core.application import Request, ResourceKey
 from tidemill_ingest.datasets.domain.version import Part
-from tidemill_ingest.datasets.ports import Datasets, ErasedSubject, Parts
+from tidemill_ingest.datasets.ports import DatasetLeases, Datasets, ErasedSubject, Parts
 from tidemill_ingest.errors import DatasetBusy, DatasetNotFound
 
 _BATCH_SIZE = 50
-
-
-class Held(Protocol):
-    """The lease of a dataset."""
-
-    @property
-    def epoch(self) -> int:
-        """Shuts out those who held it before."""
-        ...
-
-
-class DatasetLeases(Protocol):
-    """The leases of those that work on datasets."""
-
-    def held(self, job_id: str, /) -> AbstractAsyncContextManager[Held | None]:
-        """Hold one while the body runs; yields None if another holds it."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

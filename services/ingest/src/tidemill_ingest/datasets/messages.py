@@ -91,37 +91,34 @@ def payload_of(dataset: Dataset, event: Event, seq: int) -> tuple[str, Message]:
     """Return ce_type and payload of a dataset's event; never text of users."""
     match event:
         case DatasetVersionPublished(version=version):
-            draft = version.draft
-            return VERSION_PUBLISHED, to_message(
-                events_pb2.DatasetVersionPublished,
-                event,
-                version,
-                draft,
-                dataset=dataset.id,
-                seq=seq,
-                version=version.id,
-                train=_part(draft.train),
-                held_out=_part(draft.held_out),
-            )
+            return VERSION_PUBLISHED, _of_version(events_pb2.DatasetVersionPublished, event, version, seq)
         case DatasetVersionApproved(version=version):
-            draft = version.draft
-            return VERSION_APPROVED, to_message(
-                events_pb2.DatasetVersionApproved,
-                event,
-                version,
-                draft,
-                dataset=dataset.id,
-                seq=seq,
-                version=version.id,
-                train=_part(draft.train),
-                held_out=_part(draft.held_out),
-                approvals=version.counted_approvals,
+            approvals = version.counted_approvals
+            return VERSION_APPROVED, _of_version(
+                events_pb2.DatasetVersionApproved, event, version, seq, approvals=approvals
             )
         case DatasetVersionWithheld():
             return VERSION_WITHHELD, to_message(events_pb2.DatasetVersionWithheld, event, dataset=dataset.id, seq=seq)
         case _:
             message = f"{type(event).__name__} is no event of a dataset"
             raise TypeError(message)
+
+
+def _of_version(
+    message_class: type[Message], event: Event, version: DatasetVersion, seq: int, **differences: object
+) -> Message:
+    draft = version.draft
+    return to_message(
+        message_class,
+        event,
+        version,
+        draft,
+        seq=seq,
+        version=version.id,
+        train=_part(draft.train),
+        held_out=_part(draft.held_out),
+        **differences,
+    )
 
 
 def _part(part: Part) -> pb.DatasetPart:

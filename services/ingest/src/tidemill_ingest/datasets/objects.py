@@ -117,7 +117,7 @@ class DatasetParts:
             data = await self._store.get(self._bucket, key)
         except NotFound:
             return None
-        return await asyncio.to_thread(_left_without, data, subject) if _may_hold(data, subject) else None
+        return await asyncio.to_thread(_left_without, data, subject)
 
     async def pending(self, token: str, /, *, without: frozenset[str]) -> Page[ResourceKey]:  # noqa: ARG002 - all are read
         """Return the datasets that have objects, for the sweep. Implements `controller.Pending`."""
@@ -154,6 +154,8 @@ def examples_of(data: bytes) -> list[Example]:
 
 
 def _left_without(data: bytes, subject: ErasedSubject) -> LeftOfPart | None:
+    if not _may_hold(data, subject):
+        return None
     lines = [line for line in data.split(b"\n") if line.strip()]
     left = [line for line in lines if not _is_of(line, subject)]
     if len(left) == len(lines):

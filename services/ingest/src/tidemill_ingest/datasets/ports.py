@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -39,6 +40,23 @@ class ErasedSubject:
 
     document: str = ""
     end_user: str = ""
+
+
+class DatasetLease(Protocol):
+    """The right to work on one dataset."""
+
+    @property
+    def epoch(self) -> int:
+        """Higher with each holder: what an earlier one writes is refused."""
+        ...
+
+
+class DatasetLeases(Protocol):
+    """The leases that workers make versions of datasets under."""
+
+    def held(self, job_id: str, /) -> AbstractAsyncContextManager[DatasetLease | None]:
+        """Hold the lease while the body runs; yields None if a worker holds it."""
+        ...
 
 
 class ErasedUsers(Protocol):
