@@ -131,10 +131,20 @@ def approval_of(caller: Caller, *, rationale: str, now: datetime) -> Approval:
         InvalidInput: the rationale is too long.
 
     """
+    check_rationale(rationale)
+    return Approval(approver=caller.subject, rationale=rationale, approve_time=now)
+
+
+def check_rationale(rationale: str) -> None:
+    """Refuse a rationale of a decision that is too long.
+
+    Raises:
+        InvalidInput: names its length and the limit.
+
+    """
     if len(rationale) > MAX_RATIONALE:
         text = f"has {len(rationale)} characters: use at most {MAX_RATIONALE}"
         raise InvalidInput.at(field="rationale", text=text)
-    return Approval(approver=caller.subject, rationale=rationale, approve_time=now)
 
 
 def subject_of(caller: Caller) -> str:

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, ResourceKey
-from tidemill_core.approvals import Approval
-from tidemill_core.errors import InvalidInput
+from tidemill_core.approvals import approval_of, check_rationale
 from tidemill_core.resources import Write, update
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.ports import Deployments
@@ -14,8 +13,6 @@ from tidemill_inference.rollouts.domain.step_counts import StepCounts
 from tidemill_inference.rollouts.outcomes import CountOutcomes
 from tidemill_inference.rollouts.ports import Enqueue, enqueues_nothing
 from tidemill_inference.rollouts.prepare_candidate import PrepareCandidate
-
-MAX_RATIONALE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,17 +23,6 @@ class RolloutCommand:
     rollout: str = ""
     rationale: str = ""
     write: Write
-
-    def check(self) -> None:
-        """Refuse a rationale that is too long.
-
-        Raises:
-            InvalidInput: names its length and the limit.
-
-        """
-        if len(self.rationale) > MAX_RATIONALE:
-            text = f"has {len(self.rationale)} characters: use at most {MAX_RATIONALE}"
-            raise InvalidInput.at(field="rationale", text=text)
 
     def meant(self, deployment: Deployment) -> str:
         """Return the id of the rollout that was there when it was asked: what follows it was not decided on."""
@@ -71,7 +57,7 @@ class RolloutCommands:
             CandidateNotReady: its version is gone, not ready, or does not match its manifest.
 
         """
-        command.check()
+        check_rationale(command.rationale)
         now = self.clock.now()
         current = await self._counted(caller, command)
 
@@ -94,7 +80,7 @@ class RolloutCommands:
             NoActiveRollout: there is nothing to take back.
 
         """
-        command.check()
+        check_rationale(command.rationale)
         now = self.clock.now()
         current = await self._counted(caller, command)
 
@@ -117,13 +103,12 @@ class RolloutCommands:
             ApproverNotAllowed: the caller lacks the policy's role, is no person, or had the candidate made.
 
         """
-        command.check()
+        given = approval_of(caller, rationale=command.rationale, now=self.clock.now())
         rollout = (await self.deployments.get(caller.project, command.deployment)).active_rollout
         authors = frozenset[str]()
         if rollout:
             authors = await self.prepare.candidates.authors(caller, rollout.candidate.model) | {*rollout.authors}
             rollout.policy.approval.check(caller, authors)
-        given = Approval(approver=caller.subject, rationale=command.rationale, approve_time=self.clock.now())
 
         def change(stored: Deployment) -> None:
             stored.approve_rollout(command.rollout or (rollout.id if rollout else ""), given, authors=authors)
