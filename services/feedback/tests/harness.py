@@ -75,9 +75,7 @@ class FeedbackHarness:
         self.reactions = EraseReactions(
             feedback=self.feedback, forget_examples=ForgetExamples(ledger=self.ledger, prompts=self.prompts)
         )
-        self.erase = EraseEndUser(
-            feedback=self.feedback, pending=self.pending, reactions=self.reactions, inferences=self.inferences
-        )
+        self.erase = EraseEndUser(pending=self.pending, reactions=self.reactions, inferences=self.inferences)
         self.record = RecordCorrection(
             feedback=self.feedback, curations=self.curations, ledger=self.ledger, enqueue=self.enqueued.append
         )

@@ -50,8 +50,8 @@ class EraseReactions:
                 tombstones.append(erased)
         await self.forget_examples(caller, tombstones, end_user)
 
-    async def tombstones(self, caller: Caller, end_user: str) -> AsyncIterator[Sequence[Feedback]]:
-        """Yield what was erased and names the user, in pages."""
+    async def naming(self, caller: Caller, end_user: str) -> AsyncIterator[Sequence[Feedback]]:
+        """Yield what names the user, tombstones too, in pages; reactions of users to their own questions come twice."""
         for role in _ROLES:
             token = ""
             while True:
@@ -61,10 +61,15 @@ class EraseReactions:
                     where={role: end_user},
                     show_deleted=True,
                 )
-                yield [each for each in page.items if each.deleted]
+                yield page.items
                 token = page.next_token
                 if not token:
                     break
+
+    async def tombstones(self, caller: Caller, end_user: str) -> AsyncIterator[Sequence[Feedback]]:
+        """Yield what was erased and names the user, in pages."""
+        async for page in self.naming(caller, end_user):
+            yield [each for each in page if each.deleted]
 
     async def names(self, caller: Caller, end_user: str) -> int:
         """Have some tombstones name the user no more, the last of all; return how many, 0 when none does."""
@@ -85,7 +90,6 @@ class EraseEndUser:
     already erased is visited again, so that a repeated call completes an interrupted one.
     """
 
-    feedback: FeedbackStore
     pending: Pending
     reactions: EraseReactions
     inferences: Inferences
@@ -103,20 +107,9 @@ class EraseEndUser:
         if not write.validate_only:
             await self.pending.forget(caller.project, end_user)
         erased = set[str]()
-        for role in _ROLES:
-            token = ""
-            while True:
-                page = await self.feedback.list(
-                    caller.project,
-                    page=PageRequest(size=_BATCH_SIZE, token=token),
-                    where={role: end_user},
-                    show_deleted=True,
-                )
-                erased |= {each.id for each in page.items if not each.deleted}
-                if not write.validate_only:
-                    await self.reactions.erase(caller, page.items, end_user, request=write.request)
-                token = page.next_token
-                if not token:
-                    break
+        async for page in self.reactions.naming(caller, end_user):
+            erased |= {each.id for each in page if not each.deleted}
+            if not write.validate_only:
+                await self.reactions.erase(caller, page, end_user, request=write.request)
         records = await self.inferences.erase(caller, end_user, validate_only=write.validate_only)
         return Erased(reactions=len(erased), inferences=records)

@@ -75,7 +75,7 @@ def wire_reactions(
     servicer = GrpcFeedbackService(
         feedback=FeedbackCrud(feedback=feedback, pending=pending, clock=clock, keep=settings.kept_reactions),
         submit=submit,
-        erase=EraseEndUser(feedback=feedback, pending=pending, reactions=erase, inferences=answers),
+        erase=EraseEndUser(pending=pending, reactions=erase, inferences=answers),
         clock=clock,
     )
     return WiredReactions(
