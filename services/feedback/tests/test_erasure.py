@@ -1,7 +1,7 @@
 """What is left of a deleted project, of an erased end user, and of what is past its retention."""
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ from tidemill_feedback.reactions.domain.feedback import Feedback
 from tidemill_feedback.reactions.forget_old import ForgetOldFeedback
 from tidemill_kit.erasure.steps import Scope, Steps, Target
 from tidemill_testkit.erasure import stored_by
+from tidemill_testkit.retained import FakeRetained
 
 
 async def test_everything_that_is_stored_is_erased_with_its_project(
@@ -170,20 +171,6 @@ async def test_the_batch_of_an_example_that_was_erased_while_it_was_written_is_r
 
 async def all_feedback(harness: FeedbackHarness) -> list[Feedback]:
     return list((await harness.feedback.list("acme", page=PageRequest())).items)
-
-
-@dataclass
-class FakeRetained:
-    """Implements `ports.Retained`."""
-
-    kept: dict[str, timedelta] = field(default_factory=dict)
-    spared: set[str] = field(default_factory=set)
-
-    def projects(self) -> dict[str, timedelta]:
-        return self.kept
-
-    def spares(self, project: str) -> bool:
-        return project in self.spared
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """How records of answers are cleared away."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -19,21 +19,8 @@ from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_local.addresses import Addresses
 from tidemill_testkit.clocks import FixedClock
+from tidemill_testkit.retained import FakeRetained
 from tidemill_testkit.stack import unique_name
-
-
-@dataclass
-class FakeRetained:
-    """Implements `ports.Retained`."""
-
-    kept: dict[str, timedelta] = field(default_factory=dict)
-    spared: set[str] = field(default_factory=set)
-
-    def projects(self) -> dict[str, timedelta]:
-        return self.kept
-
-    def spares(self, project: str) -> bool:
-        return project in self.spared
 
 
 @pytest.fixture
