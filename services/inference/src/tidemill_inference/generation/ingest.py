@@ -1,6 +1,7 @@
 """Texts of documents, and who may read them, as ingest keeps them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import grpc
 
@@ -28,13 +29,10 @@ class IngestTexts:
             raise ServiceNotNamed(service="ingest", setting="INFERENCE_INGEST_ADDRESS")
         request = document_service_pb2.GetDocumentTextRequest(id=document, version=version)
         try:
-            with acting_as(caller):
+            with _asking(caller):
                 return (await self._documents.GetDocumentText(request, timeout=self._timeout_s)).text
         except (NotFound, InvalidInput) as error:
             raise TextGone(document, version=version) from error
-        except (DeadlineExceeded, Internal) as error:
-            message = f"ingest does not answer: {error.message}"
-            raise DependencyUnavailable(message, dependency="ingest") from error
 
 
 class IngestReaders:
@@ -57,10 +55,16 @@ class IngestReaders:
             )
             for start in range(0, len(names), _MAX_CHECKED)
         ]
-        try:
-            with acting_as(caller):
-                replies = [await self._documents.CheckReaders(each, timeout=self._timeout_s) for each in requests]
-        except (DeadlineExceeded, Internal) as error:
-            message = f"ingest does not answer: {error.message}"
-            raise DependencyUnavailable(message, dependency="ingest") from error
+        with _asking(caller):
+            replies = [await self._documents.CheckReaders(each, timeout=self._timeout_s) for each in requests]
         return frozenset((each.document, each.version) for reply in replies for each in reply.restricted)
+
+
+@contextmanager
+def _asking(caller: Caller) -> Iterator[None]:
+    try:
+        with acting_as(caller):
+            yield
+    except (DeadlineExceeded, Internal) as error:
+        message = f"ingest does not answer: {error.message}"
+        raise DependencyUnavailable(message, dependency="ingest") from error

@@ -1,9 +1,9 @@
 """PromptService: message -> use case -> message."""
 
+from tidemill.inference.v1 import prompt_pb2, prompt_service_pb2_grpc
 from tidemill.inference.v1 import prompt_service_pb2 as pb
-from tidemill.inference.v1 import prompt_service_pb2_grpc
 from tidemill_inference.prompts.crud import PromptCrud
-from tidemill_inference.prompts.domain.prompt import PromptContent
+from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 from tidemill_inference.prompts.messages import approval_of_message, prompt_message
 from tidemill_inference.prompts.ports import ReadPrompts
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, write_of
@@ -28,18 +28,18 @@ class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
             approval=approval_of_message(request.prompt.approval),
             write=write_of(request),
         )
-        return pb.CreatePromptResponse(prompt=prompt_message(prompt, asking=current_caller().project))
+        return pb.CreatePromptResponse(prompt=_message(prompt))
 
     async def GetPrompt(self, request: pb.GetPromptRequest, _context: object) -> pb.GetPromptResponse:
         """Return one prompt."""
         prompt = await self._prompts.get(current_caller().project, request.id)
-        return pb.GetPromptResponse(prompt=prompt_message(prompt, asking=current_caller().project))
+        return pb.GetPromptResponse(prompt=_message(prompt))
 
     async def ListPrompts(self, request: pb.ListPromptsRequest, _context: object) -> pb.ListPromptsResponse:
         """Return a page of prompts."""
         page = await self._prompts.list(current_caller().project, page=page_of(request, filters={}))
         return pb.ListPromptsResponse(
-            prompts=[prompt_message(prompt, asking=current_caller().project) for prompt in page.items],
+            prompts=[_message(prompt) for prompt in page.items],
             next_page_token=page.next_token,
         )
 
@@ -54,19 +54,19 @@ class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
             approval=approval_of_message(request.prompt.approval) if "approval" in paths else None,
             write=write_of(request, etag=request.prompt.etag),
         )
-        return pb.UpdatePromptResponse(prompt=prompt_message(prompt, asking=current_caller().project))
+        return pb.UpdatePromptResponse(prompt=_message(prompt))
 
     async def DeletePrompt(self, request: pb.DeletePromptRequest, _context: object) -> pb.DeletePromptResponse:
         """Delete a prompt that no deployment uses."""
         prompt = await self._crud.delete(current_caller(), request.id, write_of(request))
-        return pb.DeletePromptResponse(prompt=prompt_message(prompt, asking=current_caller().project))
+        return pb.DeletePromptResponse(prompt=_message(prompt))
 
     async def LabelPrompt(self, request: pb.LabelPromptRequest, _context: object) -> pb.LabelPromptResponse:
         """Point a label to a version."""
         prompt = await self._crud.label(
             current_caller(), request.id, request.label, version=request.version, write=write_of(request)
         )
-        return pb.LabelPromptResponse(prompt=prompt_message(prompt, asking=current_caller().project))
+        return pb.LabelPromptResponse(prompt=_message(prompt))
 
     async def ApprovePromptVersion(
         self, request: pb.ApprovePromptVersionRequest, _context: object
@@ -79,4 +79,8 @@ class GrpcPromptService(prompt_service_pb2_grpc.PromptServiceServicer):
             rationale=request.rationale,
             write=write_of(request),
         )
-        return pb.ApprovePromptVersionResponse(prompt=prompt_message(prompt, asking=current_caller().project))
+        return pb.ApprovePromptVersionResponse(prompt=_message(prompt))
+
+
+def _message(prompt: Prompt) -> prompt_pb2.Prompt:
+    return prompt_message(prompt, asking=current_caller().project)
