@@ -71,7 +71,7 @@ def completed() -> tuple[str, Message]:
         new=100,
     )
     curation.begin(rule, now=NOON)
-    curation.write("user:mia")
+    curation.add_author("user:mia")
     curation.take(1)
     curation.complete(batch, rule=rule, number=1, epoch=1, now=NOON)
     return curation_payload(curation, curation.pending[0], 1)

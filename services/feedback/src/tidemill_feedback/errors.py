@@ -9,11 +9,7 @@ NotFound
 └── InferenceUnknown        unknown id; by event the reaction is pending
 AlreadyExists
 └── CurationExists
-PermissionDenied
-├── FeedbackTokenRefused    the token is none for the inference, or has expired
-└── FeedbackOfAnother       the reaction is not that of the user who asked
 PreconditionFailed
-├── TokensNotConfigured     no key to check tokens with
 ├── InferenceUnanswered     it has no answer yet; by event the reaction is pending
 ├── TooManyWait             the limit of pending reactions for one inference
 └── ProjectDeleted          nothing more of the project is stored

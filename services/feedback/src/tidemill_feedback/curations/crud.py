@@ -67,7 +67,7 @@ class CurationCrud:
 
         def begin(curation: Curation) -> None:
             curation.begin(rule, now=now)
-            curation.write(subject_of(caller))
+            curation.add_author(subject_of(caller))
 
         created = await resources.create(self.curations, fresh, write, begin=begin)
         return await self._enqueued(created, write)
@@ -89,7 +89,7 @@ class CurationCrud:
             changed.check(curation.id, at_most=self.at_most)
             curation.configure(changed)
             if paths - _SELECTS_NOTHING:
-                curation.write(subject_of(caller))
+                curation.add_author(subject_of(caller))
 
         updated = await resources.update(self.curations, caller.project, curation_id, change, write)
         return await self._enqueued(updated, write)

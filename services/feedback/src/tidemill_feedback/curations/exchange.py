@@ -83,6 +83,15 @@ class EraseBatches:
         shown = f'"document": {json.dumps(document, ensure_ascii=False)}'.encode()
         return await self._removed(project, lambda data: shown in data)
 
+    async def older(self, project: str, *, before: datetime) -> int:
+        """Remove a project's batches that were written earlier; return how many."""
+        old = [
+            each for each in await self._objects.list(self._bucket, prefix=f"{project}/") if each.modified_at < before
+        ]
+        for each in old:
+            await self._objects.delete(self._bucket, each.key)
+        return len(old)
+
     async def _removed(self, project: str, holds: Callable[[bytes], bool]) -> int:
         removed = 0
         for found in await self._objects.list(self._bucket, prefix=f"{project}/"):
@@ -94,15 +103,6 @@ class EraseBatches:
                 await self._objects.delete(self._bucket, found.key)
                 removed += 1
         return removed
-
-    async def older(self, project: str, *, before: datetime) -> int:
-        """Remove a project's batches that were written earlier; return how many."""
-        old = [
-            each for each in await self._objects.list(self._bucket, prefix=f"{project}/") if each.modified_at < before
-        ]
-        for each in old:
-            await self._objects.delete(self._bucket, each.key)
-        return len(old)
 
 
 def lines_of(examples: Sequence[Example], *, max_bytes: int) -> Sequence[bytes]:

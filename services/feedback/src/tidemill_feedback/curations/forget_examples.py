@@ -10,7 +10,7 @@ from tidemill_feedback.reactions.domain.feedback import Feedback
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForgetExamples:
-    """Implements `reactions.ports.ForgetExamples`. Batches that were written stay."""
+    """Implements `reactions.ports.ForgetExamples`. Batches are not its business: they are removed whole."""
 
     ledger: Ledger
     prompts: Prompts

@@ -116,7 +116,7 @@ class Curation(Aggregate):
         self.incarnations += 1
         self.configure(rule)
 
-    def write(self, subject: str) -> None:
+    def add_author(self, subject: str) -> None:
         """Record an author, unless the subject is not known."""
         if subject and subject not in self.authors:
             self.authors = (*self.authors, subject)[-MAX_AUTHORS:]
