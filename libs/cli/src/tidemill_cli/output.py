@@ -22,6 +22,7 @@ from rich.table import Table
 
 from tidemill_cli.options import options
 from tidemill_client.connection import Connection, current_project
+from tidemill_client.enums import name_of
 from tidemill_core.characters import printable
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, TidemillError
 
@@ -137,9 +138,7 @@ def print_json(data: object) -> None:
 
 def word(enum: Any, value: int) -> str:  # noqa: ANN401 - generated enums have no type in common
     """Return an enum value for display: `running` for TRAINING_RUN_STATE_RUNNING."""
-    prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", enum.DESCRIPTOR.name).upper()
-    name: str = enum.Name(value)
-    return name.removeprefix(f"{prefix}_").lower().replace("_", " ")
+    return name_of(enum, value).replace("_", " ")
 
 
 def moment(stamp: Timestamp) -> str:

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from tidemill.monitor.v1 import access_service_pb2 as pb
 from tidemill.monitor.v1.access_pb2 import ApiKey, Grant, Member, Project, ResourceKind, Role, ServiceAccount
 from tidemill_client.connection import Connection
+from tidemill_client.enums import value_of
 from tidemill_client.pages import each
 from tidemill_client.resources import Resources
-from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed
+from tidemill_core.errors import NotFound, PreconditionFailed
 
 
 class KeyWithoutToken(PreconditionFailed):
@@ -151,7 +152,9 @@ class Grants:
 
     async def create(self, kind: str, resource: str, grantee: str, *, description: str = "") -> Grant:
         """Let another project read a `model`, `prompt`, `dataset` or `collection`, as `<project>/<resource>`."""
-        grant = Grant(kind=_kind(kind), resource=resource, grantee=grantee, description=description)
+        grant = Grant(
+            kind=value_of(ResourceKind, kind, field="kind"), resource=resource, grantee=grantee, description=description
+        )
         return (await self._connection.access.CreateGrant(pb.CreateGrantRequest(grant=grant))).grant
 
     def all(self) -> AsyncIterator[Grant]:
@@ -169,19 +172,12 @@ class Grants:
             NotFound: there is none.
 
         """
-        asked = (_kind(kind), resource, grantee)
+        asked = (value_of(ResourceKind, kind, field="kind"), resource, grantee)
         async for grant in self.all():
             if (grant.kind, grant.resource, grant.grantee) == asked:
                 return (await self._connection.access.RevokeGrant(pb.RevokeGrantRequest(id=grant.id))).grant
         message = f"{kind} {resource} is not shared with project {grantee}"
         raise NotFound(message)
-
-
-def _kind(name: str) -> ResourceKind.ValueType:
-    known = [each.removeprefix("RESOURCE_KIND_").lower() for each in ResourceKind.keys()[1:]]
-    if name not in known:
-        raise InvalidInput.at(field="kind", text=f"is {name!r}; use one of {', '.join(known)}")
-    return ResourceKind.Value(f"RESOURCE_KIND_{name.upper()}")
 
 
 class Access:

@@ -11,8 +11,9 @@ from tidemill.monitor.v1.erasure_pb2 import Erasure
 from tidemill.monitor.v1.hold_pb2 import Hold
 from tidemill.monitor.v1.retention_pb2 import Retention, RetentionKind
 from tidemill_client.connection import Connection
+from tidemill_client.enums import value_of
 from tidemill_client.pages import each
-from tidemill_core.errors import InvalidInput, PreconditionFailed
+from tidemill_core.errors import PreconditionFailed
 
 
 class CertificateDamaged(PreconditionFailed):
@@ -87,17 +88,10 @@ class Retentions:
 
     async def set(self, kind: str, days: int) -> Retention:
         """Keep a kind of data for so many days; 0 leaves it to the service's setting."""
-        request = retention.SetRetentionRequest(kind=_kind(kind), days=days)
+        request = retention.SetRetentionRequest(kind=value_of(RetentionKind, kind, field="kind"), days=days)
         return (await self._connection.retention.SetRetention(request)).retention
 
     def all(self) -> AsyncIterator[Retention]:
         """Yield what the project has set."""
         request: Any = retention.ListRetentionRequest()
         return each(self._connection.retention.ListRetention, request, lambda page: page.retention)
-
-
-def _kind(name: str) -> RetentionKind.ValueType:
-    known = [each.removeprefix("RETENTION_KIND_").lower() for each in RetentionKind.keys()[1:]]
-    if name not in known:
-        raise InvalidInput.at(field="kind", text=f"is {name[:40]!r}; use one of {', '.join(known)}")
-    return RetentionKind.Value(f"RETENTION_KIND_{name.upper()}")

@@ -14,6 +14,7 @@ from tidemill.monitor.v1.audit_pb2 import AuditOutcome, AuditRecord
 from tidemill.monitor.v1.audit_service_pb2 import AuditFilter
 from tidemill_client.audit import Audit
 from tidemill_client.connection import Connection
+from tidemill_client.enums import name_of
 from tidemill_client.evaluations import Evaluations
 from tidemill_core.errors import NotFound
 
@@ -90,8 +91,8 @@ def _of_answer(found: Inference) -> Explanation:
         share = "the candidate's share" if variant.name == "candidate" else "the baseline's share"
         rule = f"the user or request is in {share} of rollout {variant.rollout}, and stays in it"
     if found.purpose not in {Purpose.PURPOSE_UNSPECIFIED, Purpose.PURPOSE_LIVE}:
-        rule = f"it was asked for: {Purpose.Name(found.purpose).removeprefix('PURPOSE_').lower()}"
-    state = InferenceState.Name(found.state).removeprefix("INFERENCE_STATE_").lower()
+        rule = f"it was asked for: {name_of(Purpose, found.purpose)}"
+    state = name_of(InferenceState, found.state)
     documents = {f"{each.document}@{each.version}" for each in found.passages}
     return Explanation.of(
         subjects={"end user": found.end_user, "project": found.project, "deployment": found.deployment},
@@ -130,7 +131,7 @@ def _of_record(record: AuditRecord) -> Explanation:
         why={
             "call": record.method,
             "resource": record.resource,
-            "outcome": AuditOutcome.Name(record.outcome).removeprefix("AUDIT_OUTCOME_").lower(),
+            "outcome": name_of(AuditOutcome, record.outcome),
             "code": record.code,
             "rule": record.reason,
         },
@@ -145,7 +146,7 @@ def _of_record(record: AuditRecord) -> Explanation:
 
 def _of_promotion(deployment: Deployment, evaluation: Evaluation) -> Explanation:
     rollout = deployment.rollout
-    policy, state = deployment.rollout_policy, RolloutState.Name(rollout.state).removeprefix("ROLLOUT_STATE_").lower()
+    policy, state = deployment.rollout_policy, name_of(RolloutState, rollout.state)
     given = ", ".join(f"{each.approver} ({each.approve_time.ToJsonString()})" for each in _counted(rollout))
     required = {"approvals required": f"{policy.approval.count} of role {policy.approval.role}"}
     return Explanation.of(
@@ -160,7 +161,7 @@ def _of_promotion(deployment: Deployment, evaluation: Evaluation) -> Explanation
             "candidate": rollout.candidate.model,
             "because": rollout.message,
             "gate": evaluation.gate,
-            "verdict": Verdict.Name(evaluation.verdict).removeprefix("VERDICT_").lower(),
+            "verdict": name_of(Verdict, evaluation.verdict),
             **(required if policy.approval.count else {}),
             "rollout": rollout.id,
             "evaluation": rollout.evaluation,

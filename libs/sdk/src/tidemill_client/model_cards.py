@@ -10,6 +10,7 @@ from tidemill.evaluator.v1.evaluation_pb2 import Evaluation, Verdict
 from tidemill.trainer.v1.model_pb2 import ModelSource, ModelVersion, Promotion
 from tidemill.trainer.v1.training_pb2 import TrainingRun
 from tidemill_client.connection import Connection
+from tidemill_client.enums import name_of
 from tidemill_client.evaluations import Evaluations
 from tidemill_client.models import Models
 from tidemill_client.training import Training
@@ -219,7 +220,7 @@ def _limits(run: TrainingRun | None, evaluations: Sequence[Evaluation]) -> list[
 
 
 def _judgements(evaluation: Evaluation) -> list[Judgement]:
-    verdict = Verdict.Name(evaluation.verdict).removeprefix("VERDICT_").lower()
+    verdict = name_of(Verdict, evaluation.verdict)
     return [
         Judgement(
             evaluation=evaluation.id,

@@ -13,6 +13,7 @@ from tidemill.inference.v1.deployment_pb2 import Deployment
 from tidemill.inference.v1.rollout_pb2 import Rollout, RolloutState, RolloutStep
 from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetVersion
 from tidemill.trainer.v1.training_pb2 import TrainingExamples, TrainingPlan, TrainingRun, TrainingRunState
+from tidemill_client.enums import name_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +176,7 @@ def _evaluation(evaluation: Evaluation) -> tuple[str, str]:
 
 def verdict_of(evaluation: Evaluation) -> str:
     """Return the verdict as a word; an ad hoc evaluation has none."""
-    name = Verdict.Name(evaluation.verdict).removeprefix("VERDICT_").lower()
+    name = name_of(Verdict, evaluation.verdict)
     return {"unspecified": "-", "none": "no gate"}.get(name, name)
 
 
