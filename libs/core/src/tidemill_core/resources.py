@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import Aggregates, PageRequest, Request
+from tidemill_core.characters import clean_line
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, Violation
 from tidemill_core.paging import MAX_PAGE_SIZE
 
@@ -54,6 +55,16 @@ def name_violations(field: str, value: str) -> Iterator[Violation]:
     """Yield what is wrong with the name of a resource that another project may share: `id`, or `project/id`."""
     if not all(SLUG.fullmatch(part) for part in value.split("/", 1)):
         yield Violation(field, f"is {value[:_QUOTED]!r}; use an id, or project/id of what another project shares")
+
+
+def line_violations(field: str, value: str, *, limit: int) -> Iterator[Violation]:
+    """Yield what is wrong with an id that services compare as they store it, which is cleaned."""
+    if len(value) > limit:
+        yield Violation(field, f"has {len(value)} characters, and {limit} is the limit")
+    elif clean_line(value) != value:
+        yield Violation(
+            field, "has white space around it, or characters that are not seen: services store it without them"
+        )
 
 
 Shared = Callable[[str, str], tuple[str, str] | None]

@@ -9,7 +9,7 @@ NotFound
 ├── DeploymentUnknown
 ├── RolloutUnknown
 ├── ProjectNotFound, MemberNotFound, ServiceAccountNotFound, ApiKeyNotFound, RoleNotFound, GrantNotFound
-├── ErasureNotFound, HoldNotFound
+├── ErasureNotFound, HoldNotFound, RetentionNotFound
 └── CertificateMissing
 AlreadyExists
 └── MemberExists

@@ -42,6 +42,10 @@ def report(service: str, *, at: datetime = NOON, **counts: int) -> Report:
     return Report(service=service, counts=counted, start_time=at, complete_time=at + timedelta(minutes=1))
 
 
+async def at_once(_: Hold) -> None:
+    """Implements `ports.Known`: every service has read the hold."""
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """Implements `ports.DueErasures` over aggregates in memory."""
@@ -61,7 +65,7 @@ class Erasing:
         self.hold_store = InMemoryAggregates[Hold](codec=HOLDS, missing=HoldNotFound, clock=self.clock)
         self.project_store = InMemoryAggregates[Project](codec=PROJECTS, missing=ProjectNotFound, clock=self.clock)
         self.projects = DeletedProjects(projects=self.project_store)
-        self.holds = HoldCrud(holds=self.hold_store, projects=self.projects, clock=self.clock)
+        self.holds = HoldCrud(holds=self.hold_store, projects=self.projects, clock=self.clock, known=at_once)
         self.enqueued: list[ResourceKey] = []
         certificates = ObjectCertificates(ExchangeBucket(self.objects, BUCKET))
         self.request = RequestErasure(

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from services.monitor.tests.erasures.harness import ADA, BOB, EVE, ROOT, Erasing, write
-from tidemill_core.application import Caller, PageRequest
+from tidemill_core.application import PageRequest
 from tidemill_core.errors import AlreadyExists, Conflict, DependencyUnavailable, InvalidInput
 from tidemill_kit.access.holds import Holds as AsRead
 from tidemill_kit.access.revocations import Revocations
@@ -79,13 +79,6 @@ async def test_an_admin_of_the_installation_releases_any_hold_their_own_too() ->
     await erasing.hold(caller=ROOT)
 
     assert (await erasing.holds.release(ROOT, "case-1", write())).state is HoldState.RELEASED
-
-
-async def test_where_no_credentials_are_demanded_callers_are_not_distinguished() -> None:
-    erasing, nameless = Erasing(), Caller(project="acme")
-    await erasing.hold(caller=nameless)
-
-    assert (await erasing.holds.release(nameless, "case-1", write())).state is HoldState.RELEASED
 
 
 async def test_holds_of_another_project_are_absent() -> None:

@@ -35,7 +35,7 @@ TIME = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 class ErasingMonitor(MonitorProcess):
-    """Monitor that demands credentials, and erases at once."""
+    """Monitor that erases at once."""
 
     def _settings(self) -> dict[str, str]:
         return super()._settings() | {
@@ -48,7 +48,7 @@ class ErasingMonitor(MonitorProcess):
 
 @pytest.fixture
 async def monitor(stack: Addresses, tmp_path: Path) -> AsyncIterator[ErasingMonitor]:
-    process = ErasingMonitor(stack=stack, folder=tmp_path, demands=True)
+    process = ErasingMonitor(stack=stack, folder=tmp_path, own_issuer=True)
     await asyncio.to_thread(process.start)
     yield process
     assert await asyncio.to_thread(process.stop) == 0

@@ -48,8 +48,8 @@ class MonitorProcess(ServiceProcess):
     service = "monitor"
     http_port: int = field(default_factory=free_port)
     keys: bool = True
-    demands: bool = False
-    """Whether calls need a credential, of those that it issues itself."""
+    own_issuer: bool = False
+    """Whether calls need a credential that it issues itself, and none of the tests' installation."""
 
     def _settings(self) -> dict[str, str]:
         return {
@@ -57,7 +57,7 @@ class MonitorProcess(ServiceProcess):
             "BATCH_POLL_INTERVAL_S": "0.5",
             "HTTP_PORT": str(self.http_port),
             **({"SIGNING_KEYS_FILE": str(self.signing_keys), "ISSUER": self.issuer} if self.keys else {}),
-            **({"ACCESS_ISSUERS": self.issuer} if self.demands else {}),
+            **({"ACCESS_ISSUERS": self.issuer} if self.own_issuer else {}),
         }
 
     @property
@@ -294,7 +294,7 @@ def admin_token(monitor: MonitorProcess) -> str:
 
 
 async def test_a_key_opens_what_its_roles_allow_until_it_is_revoked(stack: Addresses, tmp_path: Path) -> None:
-    process = MonitorProcess(stack=stack, folder=tmp_path, demands=True)
+    process = MonitorProcess(stack=stack, folder=tmp_path, own_issuer=True)
     await asyncio.to_thread(process.start)
     project = unique_name("acme").replace("_", "-")
 

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from tidemill_core.application import Caller, Clock, Request, ResourceKey
-from tidemill_core.characters import clean_line
 from tidemill_core.errors import Violation
-from tidemill_core.resources import Write, refuse
+from tidemill_core.resources import Write, line_violations, refuse
 from tidemill_monitor.erasures.domain.erasure import Erasure, ErasureScope, Subject
 from tidemill_monitor.erasures.ports import DeletedProjects, Erasures, LegalHolds
 from tidemill_monitor.errors import UnderLegalHold
 
 _MAX_ID = 512
-_NOT_CLEAN = "has white space around it, or characters that are not seen: services store it without them"
 
 
 class _CompletedBefore(Exception):
@@ -89,7 +87,4 @@ def _violations(end_user: str, document: str) -> Iterator[Violation]:
         both = "are both set" if end_user else "are both empty"
         yield Violation("end_user", f"and document {both}: set the one that is to be erased")
     for field, value in (("end_user", end_user), ("document", document)):
-        if len(value) > _MAX_ID:
-            yield Violation(field, f"has {len(value)} characters, and {_MAX_ID} is the limit")
-        elif clean_line(value) != value:
-            yield Violation(field, _NOT_CLEAN)
+        yield from line_violations(field, value, limit=_MAX_ID)

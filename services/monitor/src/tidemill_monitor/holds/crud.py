@@ -7,7 +7,7 @@ from tidemill_core import resources
 from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
 from tidemill_core.resources import Write, list_all
 from tidemill_monitor.holds.domain import Hold, HoldState
-from tidemill_monitor.holds.ports import Holds, Known, NotErased, without_waiting
+from tidemill_monitor.holds.ports import Holds, Known, NotErased
 
 _INSTALLATION_ADMIN = "installation_admin"
 
@@ -19,7 +19,7 @@ class HoldCrud:
     holds: Holds
     projects: NotErased
     clock: Clock
-    known: Known = without_waiting
+    known: Known
 
     async def create(self, caller: Caller, given: Hold, write: Write) -> Hold:
         """Return the new hold, as soon as it stands where every service reads it.

@@ -8,12 +8,11 @@ from enum import StrEnum
 from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.characters import clean_line
 from tidemill_core.errors import Violation
-from tidemill_core.resources import label_violations, refuse, slug_violations
+from tidemill_core.resources import label_violations, line_violations, refuse, slug_violations
 from tidemill_monitor.errors import ReleaseByCreator
 
 MAX_ID = 512
 MAX_REASON = 200
-_NOT_CLEAN = "has white space around it, or characters that are not seen: services store it without them"
 
 
 class HoldState(StrEnum):
@@ -66,10 +65,7 @@ class Hold(Aggregate):
         if self.end_user and self.document:
             yield Violation("hold.end_user", "and hold.document are both set: create a hold for each")
         for field, value in (("hold.end_user", self.end_user), ("hold.document", self.document)):
-            if len(value) > MAX_ID:
-                yield Violation(field, f"has {len(value)} characters, and {MAX_ID} is the limit")
-            elif clean_line(value) != value:
-                yield Violation(field, _NOT_CLEAN)
+            yield from line_violations(field, value, limit=MAX_ID)
         if not 1 <= len(self.reason) <= MAX_REASON or clean_line(self.reason) != self.reason:
             text = (
                 f"has {len(self.reason)} characters: send a reference for people, such as the number of a case, of 1 "
@@ -109,7 +105,7 @@ class Hold(Aggregate):
         """
         if self.state is HoldState.RELEASED:
             return
-        if by == self.creator and by and not any_person:
+        if by == self.creator and not any_person:
             raise ReleaseByCreator(self.id)
         self.state, self.releaser, self.release_time = HoldState.RELEASED, by, now
         self._record(now=now)

@@ -11,10 +11,6 @@ Known = Callable[[Hold], Awaitable[None]]
 """Returns once a hold stands where every service reads it; raises DependencyUnavailable if that takes too long."""
 
 
-async def without_waiting(_: Hold) -> None:
-    """Wait for nothing: of services that read no holds."""
-
-
 class NotErased(Protocol):
     """Projects that still have data."""
 

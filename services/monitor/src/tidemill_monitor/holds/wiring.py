@@ -13,7 +13,7 @@ from tidemill_monitor.holds.crud import HoldCrud
 from tidemill_monitor.holds.domain import Hold
 from tidemill_monitor.holds.grpc import GrpcHoldService
 from tidemill_monitor.holds.mongo import HOLDS, LISTS
-from tidemill_monitor.holds.ports import Holds, NotErased, without_waiting
+from tidemill_monitor.holds.ports import NotErased
 from tidemill_monitor.settings import MonitorSettings
 
 _WAIT_S = 10.0
@@ -44,13 +44,11 @@ class WiredHolds:
 
     servicer: GrpcHoldService
     crud: HoldCrud
-    holds: Holds
 
 
 def wire_holds(settings: MonitorSettings, backend: Backend, *, projects: NotErased) -> WiredHolds:
     """Return what serves holds."""
     quota = settings.quota("holds", remedy="hold the whole project in place of many things of it")
     holds = backend.aggregates("holds", HOLDS, missing=HoldNotFound, topic=TOPIC, lists=LISTS, quota=quota)
-    known = KnownHolds(read=backend.holds) if settings.access_issuers else without_waiting
-    crud = HoldCrud(holds=holds, projects=projects, clock=SystemClock(), known=known)
-    return WiredHolds(servicer=GrpcHoldService(holds=crud), crud=crud, holds=holds)
+    crud = HoldCrud(holds=holds, projects=projects, clock=SystemClock(), known=KnownHolds(read=backend.holds))
+    return WiredHolds(servicer=GrpcHoldService(holds=crud), crud=crud)
