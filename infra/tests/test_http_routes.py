@@ -65,7 +65,7 @@ class Recorded(Starlette):
 async def served(
     service: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[httpx.AsyncClient, list[tuple[str, str]], dict[str, str]]]:
-    """Build a service with issuers, and yield a client of its HTTP API, its routes, and an admin's headers."""
+    """Build a service, and yield a client of its HTTP API, its routes, and an admin's headers."""
     for name, text in SETTINGS.items():
         monkeypatch.setenv(f"{service.upper()}_{name}", text)
     monkeypatch.setattr(application_module, "Starlette", Recorded)

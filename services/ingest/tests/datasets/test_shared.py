@@ -10,7 +10,7 @@ from tidemill_core.application import Caller, PageRequest
 from tidemill_ingest.datasets.messages import version_message
 from tidemill_ingest.datasets.read_versions import ReadVersions
 from tidemill_ingest.errors import DatasetNotFound, DatasetVersionNotFound
-from tidemill_kit.access.grants import Grants, Shared
+from tidemill_kit.access.grants import Grants, Shared, SharedNames
 from tidemill_kit.access.revocations import Revocations
 from tidemill_testkit.access import grant
 
@@ -24,12 +24,12 @@ class Reading:
 
     def __init__(self, datasets: Datasets) -> None:
         self.grants = Grants(Revocations())
-        self.versions: ReadVersions = ReadVersions(
+        self.versions = ReadVersions(
             datasets=datasets.datasets,
             parts=datasets.parts,
             limits=datasets.limits,
             restricted=datasets.reading.restricted,
-            shared=lambda project, name: self.grants.resolve(project, Shared.DATASET, name),
+            shared=SharedNames(self.grants, Shared.DATASET),
         )
 
     def share(self, *, seq: int = 1, revoked: bool = False) -> None:

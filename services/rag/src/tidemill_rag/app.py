@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from tidemill.rag.v1.collection_service_pb2_grpc import add_CollectionServiceServicer_to_server
 from tidemill.rag.v1.retrieval_service_pb2_grpc import add_RetrievalServiceServicer_to_server
 from tidemill_core.application import SystemClock
-from tidemill_kit.access.access import Access
-from tidemill_kit.access.grants import Shared, SharedNames
+from tidemill_kit.access.grants import Shared
 from tidemill_kit.service.app import App, Worker
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.leases import Leases
@@ -18,7 +17,7 @@ from tidemill_rag.collections.rebuild_index import RebuildIndex
 from tidemill_rag.collections.resolve_settings import ResolveSettings
 from tidemill_rag.embedding.trainer import TrainerModels
 from tidemill_rag.embedding.wiring import wire_embedding
-from tidemill_rag.erasure import folder_sweep, steps
+from tidemill_rag.erasure import models_of_deleted_projects, steps
 from tidemill_rag.errors import CollectionNotFound
 from tidemill_rag.indexing.events import documents
 from tidemill_rag.indexing.mongo import MongoLedger
@@ -41,7 +40,7 @@ class Parts:
     vectors: VectorStore
     models: TrainerModels
     leases: Leases
-    """Of index versions: the holder alone changes vectors and ledger."""
+    """Of index versions."""
 
 
 async def build_app(settings: RagSettings) -> App:
@@ -62,7 +61,7 @@ async def build_app(settings: RagSettings) -> App:
     return backend.app(
         servicers=[
             (add_CollectionServiceServicer_to_server, _collection_service(parts, indexes.enqueue)),
-            (add_RetrievalServiceServicer_to_server, _retrieval_service(settings, parts, stale, backend.access)),
+            (add_RetrievalServiceServicer_to_server, _retrieval_service(settings, backend, parts, stale)),
         ],
         consumers=[documents(record)],
         components=edge_holds(settings, backend),
@@ -70,7 +69,7 @@ async def build_app(settings: RagSettings) -> App:
             indexes,
             Worker("stale_points", stale.run),
             *graph_builds(settings, parts.vectors),
-            *folder_sweep(settings, backend),
+            models_of_deleted_projects(settings, backend),
         ],
         erasures=steps(
             settings,
@@ -78,7 +77,7 @@ async def build_app(settings: RagSettings) -> App:
             collections=parts.collections,
             ledger=parts.ledger,
             vectors=parts.vectors,
-            exclusive=parts.leases,
+            leases=parts.leases,
         ),
     )
 
@@ -120,7 +119,9 @@ def _collection_service(parts: Parts, enqueue: Enqueue) -> GrpcCollectionService
     return GrpcCollectionService(crud=crud, rebuild=rebuild)
 
 
-def _retrieval_service(settings: RagSettings, parts: Parts, stale: StalePoints, access: Access) -> GrpcRetrievalService:
+def _retrieval_service(
+    settings: RagSettings, backend: Backend, parts: Parts, stale: StalePoints
+) -> GrpcRetrievalService:
     search = Search(
         collections=parts.collections,
         ledger=parts.ledger,
@@ -128,6 +129,6 @@ def _retrieval_service(settings: RagSettings, parts: Parts, stale: StalePoints, 
         models=parts.models,
         sweep=stale.enqueue,
         max_characters=settings.max_query_characters,
-        shared=SharedNames(access.grants, Shared.COLLECTION),
+        shared=backend.shared(Shared.COLLECTION),
     )
     return GrpcRetrievalService(search=search)

@@ -9,7 +9,7 @@ from tidemill_kit.erasure.steps import NotYet, Scope, Step, Steps, Target
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.worker import Worker
 from tidemill_rag.collections.erase_project import EraseProject
-from tidemill_rag.collections.ports import Collections, Exclusive
+from tidemill_rag.collections.ports import Collections, IndexLeases
 from tidemill_rag.errors import IndexBusy
 from tidemill_rag.indexing.erase_document import EraseDocument
 from tidemill_rag.indexing.ports import Ledger
@@ -24,12 +24,10 @@ def steps(  # noqa: PLR0913 - what it erases
     collections: Collections,
     ledger: Ledger,
     vectors: VectorStore,
-    exclusive: Exclusive,
+    leases: IndexLeases,
 ) -> Steps:
     """Return the steps by scope. Vectors and rows go first, because the collections name them."""
-    project = EraseProject(
-        collections=collections, ledger=ledger, vectors=vectors, exclusive=exclusive, clock=SystemClock()
-    )
+    project = EraseProject(collections=collections, ledger=ledger, vectors=vectors, leases=leases, clock=SystemClock())
     document = EraseDocument(collections=collections, vectors=vectors)
     return {
         Scope.PROJECT: [
@@ -43,12 +41,10 @@ def steps(  # noqa: PLR0913 - what it erases
     }
 
 
-def folder_sweep(settings: RagSettings, backend: Backend) -> list[Worker]:
-    """Return what removes the models of deleted projects from the disks of other machines."""
-    access = backend.access
-    roots = [settings.data_dir / "models"]
-    deleted, spares = access.revocations.deleted, access.holds.spares
-    return [Worker("deleted_models", lambda: sweep_folders(roots, deleted=deleted, spares=spares))]
+def models_of_deleted_projects(settings: RagSettings, backend: Backend) -> Worker:
+    """Return the sweep of this process's own disk, where another one does the steps."""
+    roots, deleted = [settings.data_dir / "models"], backend.access.revocations.deleted
+    return Worker("deleted_models", lambda: sweep_folders(roots, deleted=deleted, spares=backend.holds.spares))
 
 
 def _passages(erase: EraseProject) -> Callable[[Target], Awaitable[int]]:

@@ -19,7 +19,7 @@ FIRST = IndexRef(project=ADA.project, collection="handbook", number=1)
 
 def erase(rag: Rag) -> EraseProject:
     return EraseProject(
-        collections=rag.collections, ledger=rag.ledger, vectors=rag.vectors, exclusive=rag.leases, clock=rag.clock
+        collections=rag.collections, ledger=rag.ledger, vectors=rag.vectors, leases=rag.leases, clock=rag.clock
     )
 
 
@@ -74,7 +74,6 @@ async def test_retired_index_versions_are_erased_too(rag: Rag) -> None:
 
 async def test_an_erased_document_has_no_passage_in_any_index_version(rag: Rag) -> None:
     passages = await rag.vectors.ids(FIRST.key, ["walk", "open"])
-    retired = IndexRef(project=ADA.project, collection="handbook", number=1)
     await rag.collections.update(
         ADA.project, "handbook", lambda each: each.delete(now=rag.clock.now()), request=Request.internal()
     )
@@ -82,7 +81,7 @@ async def test_an_erased_document_has_no_passage_in_any_index_version(rag: Rag) 
 
     assert await erase_document(ADA, "walk") == len(passages["walk"]) > 0
     assert await erase_document(ADA, "walk") == 0
-    assert await rag.vectors.ids(retired.key, ["walk", "open"]) == {"open": passages["open"]}
+    assert await rag.vectors.ids(FIRST.key, ["walk", "open"]) == {"open": passages["open"]}
 
 
 async def test_everything_that_rag_stores_is_erased_or_kept_for_a_reason(

@@ -6,7 +6,7 @@ from tidemill_core.application import Caller, Clock, Request
 from tidemill_core.errors import NotFound
 from tidemill_core.resources import list_all
 from tidemill_rag.collections.domain import Collection, IndexRef
-from tidemill_rag.collections.ports import Collections, Exclusive
+from tidemill_rag.collections.ports import Collections, IndexLeases
 from tidemill_rag.errors import IndexBusy
 from tidemill_rag.indexing.ports import Ledger
 from tidemill_rag.vectors.ports import VectorStore
@@ -23,7 +23,7 @@ class EraseProject:
     collections: Collections
     ledger: Ledger
     vectors: VectorStore
-    exclusive: Exclusive
+    leases: IndexLeases
     clock: Clock
 
     async def __call__(self, caller: Caller) -> int:
@@ -54,7 +54,7 @@ class EraseProject:
             return collection
 
     async def _drop(self, ref: IndexRef) -> int:
-        async with self.exclusive.held(ref.key) as lease:
+        async with self.leases.held(ref.key) as lease:
             if lease is None:
                 raise IndexBusy(ref.collection, ref.number)
             passages = await self.vectors.count(ref.key)

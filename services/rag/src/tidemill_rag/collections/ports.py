@@ -13,8 +13,8 @@ Enqueue = Callable[[IndexRef], None]
 """Enqueues an index version for reconciliation."""
 
 
-class Exclusive(Protocol):
-    """The leases that workers index under."""
+class IndexLeases(Protocol):
+    """The leases that workers index under: the holder alone changes vectors and ledger."""
 
     def held(self, job_id: str) -> AbstractAsyncContextManager[object | None]:
         """Hold the lease while the body runs; yields None if a worker holds it."""

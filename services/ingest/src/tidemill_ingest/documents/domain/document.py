@@ -155,7 +155,7 @@ class Document(Aggregate):
     last_rejection: Rejection | None = None
     steps: tuple[Step, ...] = ()
     writer: str = ""
-    """The subject of the credential that submitted the current version; "" for one of Kafka, or without credentials."""
+    """The subject of the credential that submitted the current version; "" for one of Kafka."""
     deleter: str = ""
     """The same of the one that deleted it last."""
     keep: Keep = field(default=Keep(versions=50, steps=100), repr=False)
