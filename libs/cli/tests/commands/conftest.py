@@ -1,5 +1,6 @@
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,3 +66,13 @@ def terminal(running: Running, monkeypatch: pytest.MonkeyPatch) -> Terminal:
     addresses = running.addresses().services
     environment = {f"TIDEMILL_{name.upper()}_ADDRESS": address for name, address in addresses.items()}
     return Terminal({**environment, "TIDEMILL_PROJECT": "acme", "TIDEMILL_CREDENTIAL": admin_token()})
+
+
+async def check_reports(terminal: Terminal, command: str, reported: Sequence[str]) -> None:
+    """Check what a command prints for people, and that it prints something for programs."""
+    people = await asyncio.to_thread(terminal, *command.split())
+    programs = await asyncio.to_thread(terminal, *command.split(), "--json")
+
+    assert (people.code, programs.code) == (0, 0), people.text
+    assert [each for each in reported if each not in people.text] == []
+    assert programs.data

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from libs.cli.tests.commands.access_answers import SEARCH, TOKEN, AccessAnswers
-from libs.cli.tests.commands.conftest import Terminal
+from libs.cli.tests.commands.conftest import Terminal, check_reports
 from libs.cli.tests.loop.running import Running
 from tidemill_client.publishing import Publisher
 
@@ -54,12 +54,7 @@ def access(running: Running) -> AccessAnswers:
     ],
 )
 async def test_a_command_reports_people_and_programs(terminal: Terminal, command: str, reported: list[str]) -> None:
-    people = await asyncio.to_thread(terminal, *command.split())
-    programs = await asyncio.to_thread(terminal, *command.split(), "--json")
-
-    assert (people.code, programs.code) == (0, 0), people.text
-    assert [each for each in reported if each not in people.text] == []
-    assert programs.data
+    await check_reports(terminal, command, reported)
 
 
 async def test_a_new_key_is_printed_alone_on_standard_output_whole(terminal: Terminal, access: AccessAnswers) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from libs.cli.tests.commands.answers import evaluation, training_run
-from libs.cli.tests.commands.conftest import Terminal
+from libs.cli.tests.commands.conftest import Terminal, check_reports
 from libs.cli.tests.loop.running import Running
 from tidemill.evaluator.v1 import evaluation_service_pb2 as ev_rpc
 from tidemill.evaluator.v1.evaluation_pb2 import EVALUATION_STATE_COMPLETED, EVALUATION_STATE_FAILED
@@ -66,12 +66,7 @@ from tidemill_core.errors import InvalidInput, PreconditionFailed
     ],
 )
 async def test_a_command_reports_people_and_programs(terminal: Terminal, command: str, reported: list[str]) -> None:
-    people = await asyncio.to_thread(terminal, *command.split())
-    programs = await asyncio.to_thread(terminal, *command.split(), "--json")
-
-    assert (people.code, programs.code) == (0, 0), people.text
-    assert [each for each in reported if each not in people.text] == []
-    assert programs.data
+    await check_reports(terminal, command, reported)
 
 
 async def test_a_promotion_is_explained_without_the_approval_of_an_author(terminal: Terminal) -> None:

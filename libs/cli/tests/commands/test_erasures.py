@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.cli.tests.commands.conftest import Terminal
+from libs.cli.tests.commands.conftest import Terminal, check_reports
 from libs.cli.tests.commands.erasure_answers import CERTIFICATE, DIGEST
 from libs.cli.tests.loop.running import Running
 from tidemill.monitor.v1 import erasure_service_pb2 as pb
@@ -33,12 +33,7 @@ from tidemill_testkit.access import admin_token
     ],
 )
 async def test_a_command_reports_people_and_programs(terminal: Terminal, command: str, reported: list[str]) -> None:
-    people = await asyncio.to_thread(terminal, *command.split())
-    programs = await asyncio.to_thread(terminal, *command.split(), "--json")
-
-    assert (people.code, programs.code) == (0, 0), people.text
-    assert [each for each in reported if each not in people.text] == []
-    assert programs.data
+    await check_reports(terminal, command, reported)
 
 
 async def test_only_active_holds_are_listed_on_request(terminal: Terminal) -> None:

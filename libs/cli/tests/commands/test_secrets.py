@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import typer
 
-from libs.cli.tests.commands.conftest import Terminal
+from libs.cli.tests.commands.conftest import Terminal, check_reports
 from libs.cli.tests.loop.running import Running
 from tidemill.inference.v1 import secret_service_pb2 as pb
 from tidemill_cli import secrets
@@ -79,9 +79,4 @@ async def test_an_empty_input_is_refused(terminal: Terminal, asked: list[Any]) -
     ],
 )
 async def test_a_command_reports_people_and_programs(terminal: Terminal, command: str, reported: list[str]) -> None:
-    people = await asyncio.to_thread(terminal, *command.split())
-    programs = await asyncio.to_thread(terminal, *command.split(), "--json")
-
-    assert (people.code, programs.code) == (0, 0), people.text
-    assert [each for each in reported if each not in people.text] == []
-    assert programs.data
+    await check_reports(terminal, command, reported)
