@@ -72,7 +72,7 @@ Global___ErasureRequested: _TypeAlias = ErasureRequested  # noqa: Y015
 
 @_typing.final
 class ErasureCompleted(_message.Message):
-    """ErasureCompleted is tidemill.monitor.erasure.completed.v1: a service has nothing left of the subject."""
+    """ErasureCompleted is tidemill.monitor.erasure.completed.v1: a service has erased what it had of the subject."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -101,7 +101,7 @@ class ErasureCompleted(_message.Message):
 
     @_builtins.property
     def complete_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When it found nothing left."""
+        """Output only. When it had erased what there was."""
 
     def __init__(
         self,
@@ -124,8 +124,8 @@ Global___ErasureCompleted: _TypeAlias = ErasureCompleted  # noqa: Y015
 
 @_typing.final
 class ErasureCertified(_message.Message):
-    """ErasureCertified is tidemill.monitor.erasure.certified.v1: no service has anything left of the subject, which a
-    certificate says.
+    """ErasureCertified is tidemill.monitor.erasure.certified.v1: all services have erased what they had of the subject, which
+    a certificate says.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

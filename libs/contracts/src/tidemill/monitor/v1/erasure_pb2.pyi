@@ -61,7 +61,7 @@ class _ErasureStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErasureS
     ERASURE_STATE_HELD: _ErasureState.ValueType  # 2
     """ERASURE_STATE_HELD: a legal hold covers what is to be erased, so that it waits."""
     ERASURE_STATE_COMPLETED: _ErasureState.ValueType  # 3
-    """ERASURE_STATE_COMPLETED: no service has anything left, and there is a certificate."""
+    """ERASURE_STATE_COMPLETED: all services have reported, and there is a certificate."""
 
 class ErasureState(_ErasureState, metaclass=_ErasureStateEnumTypeWrapper):
     """ErasureState is how far an erasure is."""
@@ -73,7 +73,7 @@ ERASURE_STATE_PENDING: ErasureState.ValueType  # 1
 ERASURE_STATE_HELD: ErasureState.ValueType  # 2
 """ERASURE_STATE_HELD: a legal hold covers what is to be erased, so that it waits."""
 ERASURE_STATE_COMPLETED: ErasureState.ValueType  # 3
-"""ERASURE_STATE_COMPLETED: no service has anything left, and there is a certificate."""
+"""ERASURE_STATE_COMPLETED: all services have reported, and there is a certificate."""
 Global___ErasureState: _TypeAlias = ErasureState  # noqa: Y015
 
 @_typing.final
@@ -212,7 +212,7 @@ class ErasureReport(_message.Message):
 
     @_builtins.property
     def complete_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When nothing was left."""
+        """Output only. When it had erased what there was."""
 
     def __init__(
         self,

@@ -81,7 +81,7 @@ class ErasureWasRequested(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErasureWasCertified(Event):
-    """No service has anything left of the subject."""
+    """All services have erased what they had of the subject."""
 
     id: str
     project: str
@@ -194,5 +194,5 @@ class Erasure(Aggregate):
 
     @property
     def last_report_time(self) -> datetime:
-        """When the last service had nothing left: the time of completion, whenever that is recorded."""
+        """When the last service had erased what it had: the time of completion, whenever that is recorded."""
         return max(each.complete_time for each in self.reports)
