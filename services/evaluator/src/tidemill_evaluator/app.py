@@ -58,7 +58,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
             (add_EvaluationServiceServicer_to_server, servicer),
         ],
         consumers=[candidates(evaluations.triggers)],
-        workers=[evaluations.controller, evaluations.deferred, evaluations.retention],
+        workers=[evaluations.controller, evaluations.deferred, evaluations.sweeps],
         erasures=erasures(
             backend,
             settings,

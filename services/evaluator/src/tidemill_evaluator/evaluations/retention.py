@@ -1,21 +1,15 @@
 """Removes the case results of old evaluations, where the project has set a retention; verdicts stay."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import structlog
-
 from tidemill_core.application import Clock
-from tidemill_core.errors import DependencyUnavailable
 from tidemill_evaluator.evaluations.ports import Evaluations
 from tidemill_kit.erasure.documents import erase_documents
 from tidemill_kit.store.mongo import Collection, translated
 
-_log = structlog.get_logger()
-
-SWEEP_EVERY_S = 600.0
+SWEEP_EVERY = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +26,8 @@ class ForgetResults:
         """Return how many case results were removed."""
         removed = 0
         for project, age in self.ages().items():
+            if self.spares(project):
+                continue
             for evaluation in await self._old(project, self.clock.now() - age):
                 removed += await self._forget(project, evaluation)
         return removed
@@ -49,14 +45,3 @@ class ForgetResults:
             some = await erase_documents(self.results, {"project": project, "evaluation": evaluation})
             removed += some
         return removed
-
-
-async def forget_again_and_again(forget: ForgetResults, *, every_s: float = SWEEP_EVERY_S) -> None:
-    """Remove what is too old, at the start and periodically, until cancelled."""
-    while True:
-        try:
-            if removed := await forget():
-                _log.info("case_results_removed", count=removed)
-        except DependencyUnavailable as error:
-            _log.warning("case_results_not_removed", why=error.message)
-        await asyncio.sleep(every_s)

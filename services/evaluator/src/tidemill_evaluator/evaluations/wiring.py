@@ -18,7 +18,7 @@ from tidemill_evaluator.evaluations.mongo import EVALUATIONS, deferring_gates, u
 from tidemill_evaluator.evaluations.mongo_case_results import MongoCaseResults
 from tidemill_evaluator.evaluations.paired_answers import PairedAnswers, Patience
 from tidemill_evaluator.evaluations.ports import Evaluations
-from tidemill_evaluator.evaluations.retention import ForgetResults, forget_again_and_again
+from tidemill_evaluator.evaluations.retention import SWEEP_EVERY, ForgetResults
 from tidemill_evaluator.evaluations.run_evaluation import RunEvaluation
 from tidemill_evaluator.evaluations.start_evaluation import StartEvaluation
 from tidemill_evaluator.evaluations.trainer import TrainerModels
@@ -30,10 +30,11 @@ from tidemill_evaluator.statistics.intervals import BettingIntervals
 from tidemill_evaluator.statistics.rouge import RougeScores
 from tidemill_evaluator.suites.ports import Cases, Suites
 from tidemill_kit.access.retention import RetentionKind
+from tidemill_kit.erasure.retained import Retained
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Leases
-from tidemill_kit.workers.worker import Worker
+from tidemill_kit.workers.sweeps import SweepKey, sweep_controller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,7 @@ class WiredEvaluations:
     list_case_results: ListCaseResults
     triggers: EvaluationTriggers
     controller: Controller[ResourceKey]
-    retention: Worker
+    sweeps: Controller[SweepKey]
     evaluations: Evaluations
     leases: Leases
     deferred: Controller[ResourceKey]
@@ -123,22 +124,25 @@ def wire_evaluations(settings: EvaluatorSettings, backend: Backend, others: OfOt
         ),
         triggers=triggers,
         controller=controller,
-        retention=_retention(backend, evaluations),
+        sweeps=_sweeps(backend, evaluations),
         evaluations=evaluations,
         leases=leases,
         deferred=deferred,
     )
 
 
-def _retention(backend: Backend, evaluations: Evaluations) -> Worker:
+def _sweeps(backend: Backend, evaluations: Evaluations) -> Controller[SweepKey]:
+    retained = Retained(holds=backend.holds, retention=backend.retention, kind=RetentionKind.EVALUATION_RESULTS)
     forget = ForgetResults(
         evaluations=evaluations,
         results=backend.database["case_results"],
-        ages=lambda: backend.retention.projects(RetentionKind.EVALUATION_RESULTS),
-        spares=backend.holds.spares,
+        ages=retained.projects,
+        spares=retained.spares,
         clock=SystemClock(),
     )
-    return Worker("case_results_retention", lambda: forget_again_and_again(forget))
+    return sweep_controller(
+        {"old_case_results": forget}, leases=backend.leases("sweep_leases"), poll_interval=SWEEP_EVERY
+    )
 
 
 def _run_evaluation(
