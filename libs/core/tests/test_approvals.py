@@ -17,6 +17,7 @@ from tidemill_core.approvals import (
     counted,
     subject_of,
     with_approval,
+    with_author,
 )
 from tidemill_core.errors import InvalidInput
 
@@ -72,6 +73,11 @@ def test_without_a_credential_no_approval_counts_and_there_are_no_authors() -> N
     with pytest.raises(ApproverNotAllowed):
         ApprovalPolicy(count=1).check(unknown, ())
     assert (subject_of(unknown), subject_of(ADA)) == ("", "user:ada")
+
+
+def test_an_author_is_named_once_and_an_unknown_one_never() -> None:
+    assert with_author(with_author(("user:ada",), "user:bob"), "user:ada") == ("user:ada", "user:bob")
+    assert with_author(("user:ada",), "") == ("user:ada",)
 
 
 def test_an_approval_is_kept_once_and_no_more_than_any_policy_asks_for() -> None:

@@ -14,6 +14,8 @@ from tidemill_core.rights import manages
 
 OPERATOR = "operator"
 MAX_APPROVALS = 10
+MAX_AUTHORS = 50
+"""Of what is changed by very many people, the last are kept."""
 MAX_RATIONALE = 1000
 _ADMINS = frozenset({"admin", "installation_admin"})
 _PERSON = "user:"
@@ -150,6 +152,11 @@ def check_rationale(rationale: str) -> None:
 def subject_of(caller: Caller) -> str:
     """Return the subject that is recorded as an author; "" where no credential proves it."""
     return caller.subject if caller.credential else ""
+
+
+def with_author(authors: Sequence[str], subject: str) -> tuple[str, ...]:
+    """Return the authors with one more; a subject that is not known, "", is none."""
+    return tuple(authors) if not subject or subject in authors else (*authors, subject)
 
 
 def _has(caller: Caller, role: str) -> bool:

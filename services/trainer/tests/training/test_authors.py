@@ -8,8 +8,9 @@ import pytest
 from services.trainer.tests.registry.fakes import ADA
 from services.trainer.tests.training.fakes import Harness, dataset_version, plan_settings, request
 from tidemill_core.application import ResourceKey
+from tidemill_core.approvals import MAX_AUTHORS
 from tidemill_core.resources import Write
-from tidemill_trainer.training.domain.plan import MAX_AUTHORS, TrainingPlan
+from tidemill_trainer.training.domain.plan import TrainingPlan
 from tidemill_trainer.training.domain.run import run_id
 
 MIA = replace(ADA, subject="user:mia", credential="jti-1")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from tidemill_core.aggregate import Aggregate, Event, ObjectRef
+from tidemill_core.approvals import MAX_AUTHORS, with_author
 from tidemill_core.errors import Violation
 from tidemill_core.resources import refuse, slug_violations
 from tidemill_feedback.curations.domain.example import ExampleKind
@@ -16,7 +17,6 @@ DEFAULT_MIN_OUTPUT_CHARS = 1
 DEFAULT_MAX_OUTPUT_CHARS = 4000
 DEFAULT_MINIMUM = 1
 MAX_CHARS = 100_000
-MAX_AUTHORS = 50
 SHORTEST, LONGEST = timedelta(seconds=1), timedelta(days=3650)
 
 
@@ -118,8 +118,7 @@ class Curation(Aggregate):
 
     def add_author(self, subject: str) -> None:
         """Record an author, unless the subject is not known."""
-        if subject and subject not in self.authors:
-            self.authors = (*self.authors, subject)[-MAX_AUTHORS:]
+        self.authors = with_author(self.authors, subject)[-MAX_AUTHORS:]
 
     def configure(self, rule: Rule) -> None:
         """Take another rule."""

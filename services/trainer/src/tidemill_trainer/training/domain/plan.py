@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import cast
 
 from tidemill_core.aggregate import Aggregate, ObjectRef
+from tidemill_core.approvals import MAX_AUTHORS, with_author
 from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import name_violations, refuse
 from tidemill_trainer.registry.domain.base_facts import VOCABULARY, BaseFacts
@@ -14,7 +15,6 @@ from tidemill_trainer.training.domain.recipe import Recipe, recipe_of
 DEFAULT_TIME = timedelta(hours=1)
 SHORTEST_TIME = timedelta(seconds=1)
 MIN_MEMORY_BYTES = 64 * 1024**2
-MAX_AUTHORS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +115,7 @@ class TrainingPlan(Aggregate):
 
     def write(self, subject: str) -> None:
         """Record an author, unless the subject is not known; of very many the last are kept."""
-        if subject and subject not in self.authors:
-            self.authors = (*self.authors, subject)[-MAX_AUTHORS:]
+        self.authors = with_author(self.authors, subject)[-MAX_AUTHORS:]
 
     def configure(self, settings: PlanSettings) -> None:
         """Apply new settings; a deferred version of another dataset is dropped."""

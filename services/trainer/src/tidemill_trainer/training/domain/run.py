@@ -7,6 +7,7 @@ from enum import Enum
 
 from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import derived_id
+from tidemill_core.approvals import with_author
 from tidemill_trainer.errors import RunFinished, RunLost, RunNotRetriable
 from tidemill_trainer.registry.domain.base_facts import BaseFacts
 from tidemill_trainer.training.domain.fit import Choice, ExampleCounts, Fit
@@ -128,7 +129,6 @@ class TrainingRun(Aggregate):
         base: str,
         now: datetime,
         facts: BaseFacts | None = None,
-        requester: str = "",
     ) -> "TrainingRun":
         """Return a new run of a plan, on a base with these facts."""
         queued = cls(
@@ -143,15 +143,13 @@ class TrainingRun(Aggregate):
             message="waits for a worker",
             authors=plan.authors,
         )
-        queued.request(requester)
         queued.pending.append(RunWasQueued(occurred_at=now))
         return queued
 
     def request(self, subject: str) -> None:
         """Record who starts or retries it, unless the subject is not known."""
         self.requester = subject or self.requester
-        if subject and subject not in self.authors:
-            self.authors = (*self.authors, subject)
+        self.authors = with_author(self.authors, subject)
 
     @property
     def is_in_work(self) -> bool:
