@@ -104,13 +104,13 @@ class ListCaseResults:
         restricted = await self.readers.restricted(caller, sorted(own, key=astuple)) if own else frozenset()
         readable = list[Shown]()
         for shown, name, rests_on in zip(items, names, sources, strict=True):
-            case = asked[name]
+            case, of_suite = asked[name], name.case_set.startswith("suite:")
             if case.end_user and case.end_user == caller.subject and not case.owner:
                 readable.append(shown)
             elif rests_on is None or any(each.collection or each in restricted for each in rests_on):
-                readable.append(_without_texts(shown, of_user=name.case_set.startswith("dataset:")))
+                readable.append(_without_texts(shown, of_suite=of_suite))
             else:
-                readable.append(shown if name.case_set.startswith("suite:") else replace(shown, earlier=()))
+                readable.append(shown if of_suite else replace(shown, earlier=()))
         return readable
 
     async def _asked(self, project: str, case_sets: Sequence[CaseSet]) -> Mapping[CaseName, Case]:
@@ -149,16 +149,16 @@ def _sources(case: Case, kept: PartialResult) -> Sequence[DocumentVersion] | Non
     return None if kept.rests_on is None or case.owner else (*case.rests_on, *kept.rests_on)
 
 
-def _without_texts(shown: Shown, *, of_user: bool) -> Shown:
+def _without_texts(shown: Shown, *, of_suite: bool) -> Shown:
     """Return a result without its answers, and without what a user asked; what a suite asks stays."""
     result = replace(
         shown.result,
         baseline=replace(shown.result.baseline, text=""),
         candidate=replace(shown.result.candidate, text=""),
     )
-    if of_user:
-        return Shown(result=result, question="", reference="", restricted=True)
-    return replace(shown, result=result, restricted=True)
+    if of_suite:
+        return replace(shown, result=result, restricted=True)
+    return Shown(result=result, question="", reference="", restricted=True)
 
 
 def _place(result: CaseResult, metric: str) -> Place:

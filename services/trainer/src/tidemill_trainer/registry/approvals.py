@@ -35,6 +35,15 @@ class ModelApprovals:
             return Missing.of(version, ApprovalPolicy())
         return Missing.of(version, policy)
 
+    async def policy_of(self, caller: Caller, model_id: str) -> ApprovalPolicy:
+        """Return the policy of a model.
+
+        Raises:
+            ModelNotFound: names the models that exist.
+
+        """
+        return (await self.references.model(caller.project, model_id)).approval
+
     async def update(
         self,
         caller: Caller,
@@ -79,6 +88,6 @@ class ModelApprovals:
         version = await self.references.version(caller.project, reference)
         if not split_reference(reference)[1]:
             raise InvalidInput.at(field="id", text=f"is {reference!r}: an approval is of one version, model@number")
-        policy = (await self.references.model(caller.project, version.model)).approval
+        policy = await self.policy_of(caller, version.model)
         policy.check(caller, version.authors)
         return await update(self.versions, caller.project, version.id, lambda stored: stored.approve(given), write)

@@ -119,7 +119,7 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
         """Return a page of a model's versions."""
         caller = current_caller()
         page = await self._crud.list_versions(caller, request.model, page_of(request, filters={}))
-        policy = (await self._crud.references.model(caller.project, request.model)).approval
+        policy = await self._approvals.policy_of(caller, request.model)
         return pb.ListModelVersionsResponse(
             versions=[version_message(version, Missing.of(version, policy)) for version in page.items],
             next_page_token=page.next_token,

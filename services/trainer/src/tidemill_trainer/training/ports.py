@@ -42,7 +42,7 @@ class Datasets(Protocol):
 
         Raises:
             DatasetVersionNotFound: there is none.
-            ApprovalMissing: people still have to agree to it.
+            ApprovalMissing: it lacks approvals.
             DependencyUnavailable: ingest does not answer.
 
         """

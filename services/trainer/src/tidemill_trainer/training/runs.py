@@ -29,7 +29,7 @@ class TrainingRunCrud:
             TrainingPlanNotFound: the caller's project has none with this id.
             PlanPaused: a paused plan starts nothing.
             DatasetVersionNotFound: ingest has no such version.
-            ApprovalMissing: people still have to agree to the version.
+            ApprovalMissing: the version lacks approvals.
             InvalidInput: the version is one of another dataset.
             BaseNotTrainable: the base is no set of full weights, or not ready.
 
