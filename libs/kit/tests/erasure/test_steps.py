@@ -2,10 +2,10 @@
 
 import pytest
 
-from tidemill_kit.erasure.documents import documents, erase_documents, ids_of
+from tidemill_kit.erasure.documents import documents, erase_documents
 from tidemill_kit.erasure.objects import objects
 from tidemill_kit.erasure.steps import Scope, Step, Target
-from tidemill_kit.store.mongo import Database, document_id
+from tidemill_kit.store.mongo import Database, document_id, ids_of
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_local.addresses import Addresses
 from tidemill_testkit.buckets import remove_bucket

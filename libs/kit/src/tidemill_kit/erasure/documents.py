@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from tidemill_kit.erasure.steps import NotYet, Step, Target
-from tidemill_kit.store.mongo import Collection, Document, delete_many, translated
+from tidemill_kit.store.mongo import Collection, Document, delete_many, ids_of, translated
 from tidemill_kit.workers.leases import Leases
 
 _BATCH = 500
@@ -24,11 +24,6 @@ async def erase_documents(collection: Collection, where: Document, *, limit: int
                 break
             removed = await delete_many(collection, [document["_id"] for document in found])
     return removed
-
-
-def ids_of(project: str) -> Document:
-    """Return what finds a project's documents where each `_id` begins with `<project>/`: by their `_id` alone."""
-    return {"_id": {"$gte": f"{project}/", "$lt": f"{project}0"}}  # 0 is the character after the slash
 
 
 def by_id(target: Target) -> Document:

@@ -222,3 +222,8 @@ def plain(document: RawDocument) -> Document:
 def document_id(project: str, aggregate_id: str) -> str:
     """Return the `_id` of an aggregate, which is the Kafka key of its events too; a project has no slash in it."""
     return f"{project}/{aggregate_id}"
+
+
+def ids_of(project: str) -> Document:
+    """Return what finds a project's documents where each `_id` begins with `<project>/`: by their `_id` alone."""
+    return {"_id": {"$gte": f"{project}/", "$lt": f"{project}0"}}  # 0 is the character after the slash

@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from tidemill_core.application import Clock
 from tidemill_core.errors import Conflict, DependencyUnavailable
-from tidemill_kit.store.mongo import Collection, Document, DuplicateId, translated
+from tidemill_kit.store.mongo import Collection, Document, DuplicateId, ids_of, translated
 
 _HEARTBEATS_PER_TTL = 3
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -101,12 +101,10 @@ class Leases:
 
     async def busy(self, project: str) -> bool:
         """Return whether a worker holds a job of a project, whose ids begin with `<project>/`."""
-        ids = {"$gte": f"{project}/", "$lt": f"{project}0"}  # 0 is the character after the slash
+        held = {**ids_of(project), "lease.expires_at": {"$gt": self._clock.now()}}
         with translated():
-            held = await self._collection.find_one(
-                {"_id": ids, "lease.expires_at": {"$gt": self._clock.now()}}, {"_id": True}
-            )
-        return held is not None
+            found = await self._collection.find_one(held, {"_id": True})
+        return found is not None
 
     async def renew(self, lease: Lease) -> bool:
         """Prolong the lease by the whole term; False if it ran out, even if no other worker took it yet."""

@@ -8,9 +8,8 @@ from tidemill_inference.generation.domain.content import Passage
 from tidemill_inference.generation.domain.inference import Inference, Purpose, State
 from tidemill_inference.generation.messages import payload_of
 from tidemill_inference.generation.ports import KeptRecords, OldRecords
-from tidemill_kit.erasure.documents import ids_of
 from tidemill_kit.mapping import DocumentCodec, Form, as_json
-from tidemill_kit.store.mongo import Collection, Document, translated
+from tidemill_kit.store.mongo import Collection, Document, ids_of, translated
 
 INFERENCES = DocumentCodec(
     Inference,

@@ -6,9 +6,9 @@ from tidemill_ingest.documents.domain.document import Document, DocumentState, R
 from tidemill_ingest.documents.domain.version import Text, Version
 from tidemill_ingest.documents.messages import payload_of
 from tidemill_ingest.documents.ports import SWEEP
-from tidemill_kit.erasure.documents import erase_documents, ids_of
+from tidemill_kit.erasure.documents import erase_documents
 from tidemill_kit.mapping import DocumentCodec, Form, as_pairs
-from tidemill_kit.store.mongo import Collection, document_id, translated
+from tidemill_kit.store.mongo import Collection, document_id, ids_of, translated
 
 TOPIC = "tidemill.ingest.document.v1"
 _TEXT_FIELDS = {"id": 1, "state.source": 1, "state.state": 1} | {

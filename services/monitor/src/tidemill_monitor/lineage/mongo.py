@@ -9,9 +9,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from tidemill_kit.erasure.documents import ids_of
 from tidemill_kit.store.mongo import Collection as MongoCollection
-from tidemill_kit.store.mongo import Document, DuplicateId, delete_many, patiently, translated
+from tidemill_kit.store.mongo import Document, DuplicateId, delete_many, ids_of, patiently, translated
 from tidemill_monitor.lineage.domain.graph import PLAIN, Edge, Neighbours, Node, NodeUpdate, Part, Ref
 from tidemill_monitor.lineage.domain.kinds import (
     EXAMPLE_OF,
