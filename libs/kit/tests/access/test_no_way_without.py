@@ -19,7 +19,7 @@ from tidemill_kit.grpc.server import GrpcServer, Services
 from tidemill_kit.http.application import application
 from tidemill_kit.http.exchange import Exchange, HttpEdge
 from tidemill_kit.http.rpc import HttpRpcs
-from tidemill_kit.runtime.settings import load
+from tidemill_kit.runtime.settings import ServiceSettings, load
 from tidemill_kit.service.app import App
 from tidemill_kit.service.backend import Backend
 from tidemill_testkit.ports import free_port
@@ -68,6 +68,17 @@ def test_servers_are_made_in_the_kit_alone() -> None:
     assert found == KIT
 
 
+def settings_of(service: str) -> type[ServiceSettings]:
+    kind: type[ServiceSettings] = getattr(
+        import_module(f"tidemill_{service}.settings"), f"{service.capitalize()}Settings"
+    )
+    return kind
+
+
+def test_monitor_alone_opens_deleted_projects_to_admins_of_the_installation() -> None:
+    assert {service for service in SERVICES if settings_of(service).opens_deleted_projects} == {"monitor"}
+
+
 @pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("issuers", ["", None])
 def test_settings_without_issuers_are_refused_and_say_what_to_set(
@@ -78,7 +89,7 @@ def test_settings_without_issuers_are_refused_and_say_what_to_set(
     if issuers is not None:
         monkeypatch.setenv(name, issuers)
     with pytest.raises(SystemExit) as refused:
-        load(getattr(import_module(f"tidemill_{service}.settings"), f"{service.capitalize()}Settings"))
+        load(settings_of(service))
 
     assert refused.value.code == 2
     assert f"  {name}: {SAID}" in capsys.readouterr().err

@@ -24,6 +24,7 @@ class MonitorSettings(RpcHttpSettings):
         "retry_s": "batch_poll_interval_s",
         "lease_s": "lease_ttl_s",
     }
+    opens_deleted_projects: ClassVar[bool] = True  # it has their erasures and certificates
 
     http_port: int = Field(0, ge=0, le=65535)
     """The port of the HTTP API; 0 serves none."""

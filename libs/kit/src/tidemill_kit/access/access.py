@@ -60,7 +60,7 @@ class Access:
             leeway_s=settings.access_leeway_s,
             max_lifetime_s=settings.access_max_lifetime_s,
             max_failures_per_minute=settings.access_max_failures_per_minute,
-            opens_deleted=settings.service == "monitor",  # which has their erasures and certificates
+            opens_deleted=settings.opens_deleted_projects,
         )
         uses = KeyUses(Monitor(settings)) if settings.access_monitor_address else None
         grants = Grants(revocations, used=uses.record_grant) if uses else Grants(revocations)

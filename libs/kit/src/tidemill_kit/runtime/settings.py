@@ -24,6 +24,8 @@ class ServiceSettings(AccessSettings, TransportSettings):
 
     renamed: ClassVar[Mapping[str, str]] = {}
     """Earlier names of fields, and those that they have now: a service that finds one of them refuses to start."""
+    opens_deleted_projects: ClassVar[bool] = False
+    """True of the service that answers admins of the installation for projects that were deleted."""
 
     host: str = "127.0.0.1"
     """The address that the servers listen on."""
