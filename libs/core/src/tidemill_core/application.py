@@ -11,6 +11,8 @@ from tidemill_core.aggregate import Aggregate
 
 MAX_LEEWAY = timedelta(seconds=60)
 """The longest that a credential may be accepted beyond its expiry, for clocks that differ."""
+PUBLISHER = "publisher"
+"""What `Caller.via` is of a submitted record."""
 NAMESPACE = uuid.UUID("6f1c4a0e-3a5b-5d0f-9c55-7a3e0c1d2b60")
 """Root of every derived id of Tidemill; changing it would rename everything that exists."""
 
@@ -24,10 +26,6 @@ def derived_id(*parts: str) -> str:
     The parts are length-prefixed, so that ("a", "bc") and ("ab", "c") differ.
     """
     return str(uuid.uuid5(NAMESPACE, "".join(f"{len(part)}:{part}" for part in parts)))
-
-
-PUBLISHER = "publisher"
-"""Whose records bring submissions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +71,11 @@ class Request:
     @classmethod
     def of(cls, request_id: str, body: bytes) -> "Request":
         """Return the request of a body; without an id every call is an intent of its own."""
-        digest = hashlib.sha256(body).hexdigest()
+        return cls.digested(request_id, hashlib.sha256(body).hexdigest())
+
+    @classmethod
+    def digested(cls, request_id: str, digest: str) -> "Request":
+        """Return the request of a body of which the digest is known."""
         return cls(id=request_id or str(uuid.uuid4()), digest=digest, named=bool(request_id))
 
     @classmethod

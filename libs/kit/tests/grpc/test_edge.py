@@ -256,7 +256,7 @@ async def test_the_digest_of_a_large_request_is_there_before_its_handler_runs(mo
 
     async def create(request: CreateSourceRequest, _context: Context) -> CreateSourceResponse:
         with monkeypatch.context() as patched:
-            patched.setattr(requests, "_body_of", lambda _message: b"")
+            patched.setattr(requests, "_digest_of", lambda _message: "")
             digests.append(request_of(request).digest)
         copy = CreateSourceRequest()
         copy.CopyFrom(request)

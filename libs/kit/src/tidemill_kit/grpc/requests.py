@@ -4,7 +4,6 @@ import asyncio
 import re
 from collections.abc import Collection, Mapping
 from contextvars import ContextVar
-from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Protocol
@@ -51,7 +50,7 @@ def required(message: Message, field: str) -> None:
 async def digest_large(message: object, *, size: int) -> None:
     """Work out beside the event loop what `request_of` needs of a large message, before the handler runs."""
     if size > _SMALL_BYTES and isinstance(message, Message) and _REQUEST_ID in message.DESCRIPTOR.fields_by_name:
-        _digested.set((message, await asyncio.to_thread(lambda: sha256(_body_of(message)).hexdigest())))
+        _digested.set((message, await asyncio.to_thread(_digest_of, message)))
 
 
 def request_of(message: Message) -> Request:
@@ -64,20 +63,19 @@ def request_of(message: Message) -> Request:
     request_id = str(getattr(message, _REQUEST_ID, ""))
     check_request_id(request_id)
     known = _digested.get()
-    if known is not None and known[0] is message:
-        request = replace(Request.of(request_id, b""), digest=known[1])
-    else:
-        request = Request.of(request_id, _body_of(message))
+    digest = known[1] if known is not None and known[0] is message else _digest_of(message)
+    request = Request.digested(request_id, digest)
     structlog.contextvars.bind_contextvars(request_id=_reported(request.id))
     return request
 
 
-def _body_of(message: Message) -> bytes:
+def _digest_of(message: Message) -> str:
     body = type(message)()
     body.CopyFrom(message)
     if getattr(message, _REQUEST_ID, ""):
         body.ClearField(_REQUEST_ID)
-    return body.DESCRIPTOR.full_name.encode() + b"\0" + body.SerializeToString(deterministic=True)
+    asked = body.DESCRIPTOR.full_name.encode()
+    return sha256(asked + b"\0" + body.SerializeToString(deterministic=True)).hexdigest()
 
 
 def _reported(request_id: str) -> str:
