@@ -215,7 +215,8 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
                 rpc.policy, rpc.metadata, peer=rpc.context.peer(), seen=rpc.seen, counted=rpc.counted
             )
         else:
-            _seen(caller, rpc.seen)
+            rpc.seen(caller)
+            _bind_project(caller)
         if caller is not None and (reason := self._closed()):
             raise DependencyUnavailable(reason, dependency="server")
         bind_call(caller, remaining_s=remaining_s)
@@ -247,7 +248,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         credentials = Credentials.sent(sent, address=address_of(peer))
         authenticated = await self._access.admit(credentials, policy, seen=seen)
         caller, running = authenticated.caller, self._access.running.call(authenticated.claims)
-        _seen(caller, seen)
+        _bind_project(caller)
         if not counted:
             await self._admission.request(caller)
         return caller, running
@@ -299,8 +300,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
             self._watches.discard(task)
 
 
-def _seen(caller: Caller, seen: Callable[[Caller], None]) -> None:
-    seen(caller)
+def _bind_project(caller: Caller) -> None:
     structlog.contextvars.bind_contextvars(project=caller.project)
 
 
