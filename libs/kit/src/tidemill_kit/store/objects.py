@@ -90,6 +90,10 @@ class Objects(Protocol):
         """
         ...
 
+    async def delete(self, bucket: str, key: str) -> None:
+        """Remove the object; removing nothing is no error."""
+        ...
+
     async def delete_prefix(self, bucket: str, prefix: str) -> None:
         """Remove every object whose key starts so; removing nothing is no error."""
         ...
@@ -194,7 +198,7 @@ class ObjectStore:
         return [each async for each in self.scan(bucket, prefix=prefix)]
 
     async def delete(self, bucket: str, key: str) -> None:
-        """Remove the object; removing nothing is no error."""
+        """See `Objects.delete`."""
         await self._call(lambda: self._client.remove_object(bucket, key))
 
     async def delete_prefix(self, bucket: str, prefix: str) -> None:
@@ -247,7 +251,9 @@ class ExchangeBucket:
 
     async def ref_of(self, project: str, resource_id: str, data: bytes) -> ObjectRef:
         """Return where `put` will store these bytes."""
-        size, sha256 = await _measured_aside(data)
+        return self._ref(project, resource_id, *await _measured_aside(data))
+
+    def _ref(self, project: str, resource_id: str, size: int, sha256: str) -> ObjectRef:
         return ObjectRef(bucket=self._bucket, key=f"{project}/{resource_id}/{sha256}", size=size, sha256=sha256)
 
     async def put(
@@ -265,8 +271,7 @@ class ExchangeBucket:
         """
         if measured is None:
             measured = await _measured_aside(data)
-        size, sha256 = measured
-        ref = ObjectRef(bucket=self._bucket, key=f"{project}/{resource_id}/{sha256}", size=size, sha256=sha256)
+        ref = self._ref(project, resource_id, *measured)
         if isinstance(data, Path):
             await self._store.put_file(ref.bucket, ref.key, data, media_type=media_type)
         else:
@@ -305,7 +310,7 @@ class ExchangeBucket:
 
         """
         self._check_bucket(ref)
-        await self._store.delete_prefix(ref.bucket, ref.key)
+        await self._store.delete(ref.bucket, ref.key)
 
     async def erase(self, project: str, resource_id: str) -> None:
         """Remove all objects of a resource."""
