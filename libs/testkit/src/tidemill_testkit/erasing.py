@@ -9,8 +9,6 @@ from uuid import uuid4
 
 from bson import json_util
 
-from tidemill_kit.audit.trail import COLLECTION as AUDIT
-from tidemill_kit.erasure.erasures import COLLECTION as ERASURES
 from tidemill_kit.erasure.erasures import REPORTS, REQUESTS
 from tidemill_kit.erasure.events import REQUESTED
 from tidemill_kit.erasure.steps import Scope
@@ -20,13 +18,12 @@ from tidemill_kit.events.records import OutgoingRecord
 from tidemill_kit.store.mongo import Database
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_local import Addresses
-from tidemill_testkit.access import installation
+from tidemill_testkit.erasure import OF_THE_KIT
 
 
 def erasing_settings() -> dict[str, str]:
     """Return the settings by which a process erases what it is asked to, without waiting for long."""
     return {
-        "ACCESS_ISSUERS": installation().setting,
         "ERASURE_RECHECK_S": "0.5",
         "ERASURE_POLL_INTERVAL_S": "0.3",
     }
@@ -82,7 +79,7 @@ async def collections_with(database: Database, *words: str) -> set[str]:
     """Return the collections with a document that has one of the words; the audit trail and erasures stay."""
     found = set[str]()
     for name in await database.list_collection_names():
-        if name in {AUDIT, ERASURES, "erasure_leases"}:
+        if name in OF_THE_KIT:
             continue
         documents = await database[name].find({}).to_list(None)
         if any(word in json_util.dumps(documents) for word in words):

@@ -9,12 +9,13 @@ import pytest
 
 from tidemill_kit.audit.trail import COLLECTION as AUDIT
 from tidemill_kit.erasure.erasures import COLLECTION as ERASURES
+from tidemill_kit.erasure.erasures import LEASES
 from tidemill_kit.erasure.steps import Scope, Steps
 from tidemill_kit.runtime.settings import ServiceSettings
 from tidemill_kit.service.backend import Backend
 from tidemill_testkit.built import build
 
-OF_THE_KIT = frozenset({AUDIT, ERASURES, "erasure_leases"})
+OF_THE_KIT = frozenset({AUDIT, ERASURES, LEASES})
 """The audit trail and the record of erasures stay; leases of erasures expire."""
 
 

@@ -16,6 +16,7 @@ REQUESTS = "tidemill.monitor.erasure.v1"
 REPORTS = "tidemill.monitor.erasure_report.v1"
 """The topic of what services report of them."""
 COLLECTION = "erasures"
+LEASES = "erasure_leases"
 
 
 class ErasureNotFound(NotFound):
@@ -75,7 +76,7 @@ class Erasure(Aggregate):
             LeaseLost: another process goes on with it, or has completed it.
 
         """
-        self._take(epoch)
+        self._claim(epoch)
         self.state = State.PENDING
         if self.scope is Scope.PROJECT:
             self.passed = False
@@ -88,7 +89,7 @@ class Erasure(Aggregate):
             LeaseLost: another process goes on with it, or has completed it.
 
         """
-        self._take(epoch)
+        self._claim(epoch)
         self.state, self.passed = State.HELD, False
 
     def count(self, kind: str, erased: int, *, epoch: int) -> None:
@@ -102,7 +103,7 @@ class Erasure(Aggregate):
         self.counts[kind] = self.counts.get(kind, 0) + erased
 
     def again(self, *, not_before: datetime, epoch: int) -> None:
-        """Take it that all steps are done, and have them done again: what ran meanwhile may have written.
+        """Record that all steps were done, and have them repeated: what ran meanwhile may have written.
 
         Raises:
             LeaseLost: another process goes on with it, or has completed it.
@@ -112,7 +113,7 @@ class Erasure(Aggregate):
         self.passed, self.not_before = True, not_before
 
     def complete(self, *, now: datetime, epoch: int) -> None:
-        """Take it that everything was done, which is reported.
+        """Record that everything was done, which is reported.
 
         Raises:
             LeaseLost: another process goes on with it, or has completed it.
@@ -124,7 +125,7 @@ class Erasure(Aggregate):
             self.subject = digest_of_subject(self.target)
         self.pending.append(Completed(occurred_at=now))
 
-    def _take(self, epoch: int) -> None:
+    def _claim(self, epoch: int) -> None:
         if self.epoch > epoch or self.state is State.COMPLETED:
             raise LeaseLost(self.id)
         self.epoch = epoch

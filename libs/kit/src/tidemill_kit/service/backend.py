@@ -24,6 +24,7 @@ from tidemill_kit.erasure.codec import ErasureCodec
 from tidemill_kit.erasure.documents import documents
 from tidemill_kit.erasure.erased import ErasedSubjects
 from tidemill_kit.erasure.erasures import COLLECTION as ERASURES
+from tidemill_kit.erasure.erasures import LEASES as ERASURE_LEASES
 from tidemill_kit.erasure.erasures import REPORTS, ErasureNotFound
 from tidemill_kit.erasure.events import requests
 from tidemill_kit.erasure.reconcile import ReconcileErasure
@@ -172,7 +173,7 @@ class Backend:
             "erasures",
             reconcile=lambda key, epoch: reconcile(key, epoch=epoch),
             pending=self.indexed(PendingDocuments(collection, unfinished, index="state.pending", sparse=True)),
-            leases=self.leases("erasure_leases"),
+            leases=self.leases(ERASURE_LEASES),
             max_concurrent=_MAX_ERASURES,
             poll_interval=poll,
         )

@@ -12,6 +12,7 @@ from tidemill.ingest.v1 import document_service_pb2 as documents
 from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceServicer
 from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceServicer
 from tidemill_core.errors import InvalidInput, NotFound
+from tidemill_core.rights import may_read
 from tidemill_testkit.stubs.calls import Context, errors_of, project_of, with_reason
 
 ACTIVE = document_pb2.DOCUMENT_STATE_ACTIVE
@@ -83,8 +84,7 @@ class StubDocuments(DocumentServiceServicer):
             restricted = [
                 each
                 for each, found in kept
-                if found is not None and found.document.current.readers
-                if not set(found.document.current.readers) & set(request.principals)
+                if found is not None and not may_read(request.principals, found.document.current.readers)
             ]
         return documents.CheckReadersResponse(restricted=restricted)
 
