@@ -76,7 +76,7 @@ class _Changed(BaseModel, frozen=True):
 
 
 class Holds:
-    """The holds that are known. Without `revocations` the topic is never read, and none is ever known."""
+    """The holds that are known, as long as the topic of `revocations`, which has them too, is read."""
 
     def __init__(self, revocations: Revocations) -> None:
         self._revocations = revocations

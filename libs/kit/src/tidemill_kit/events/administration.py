@@ -126,7 +126,7 @@ class Administrator:
         """Wait for the broker: the controller acknowledges an entry before brokers have it from its log."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                while not set(entries) <= await self.acls():  # noqa: ASYNC110 - Kafka is asked, nobody tells
+                while not set(entries) <= await self.acls():  # noqa: ASYNC110 - Kafka notifies no one of it
                     await asyncio.sleep(_SHOWN_INTERVAL_S)
         except TimeoutError:
             message = f"Kafka took {len(entries)} ACLs and does not go by them after {self._timeout_s:g} s"
