@@ -60,10 +60,12 @@ class ReconcileCuration:
             self._rest_until.pop(ref, None)
             await self.complete.drop(ref)
             return None
-        if begun := (await self.ledger.tally(ref)).batch:
-            await self.complete.remove_unfinished(curation, begun, epoch=epoch)
-        await self._list(curation, epoch)
         tally = await self.ledger.tally(ref)
+        if tally.batch:
+            await self.complete.remove_unfinished(curation, tally.batch, epoch=epoch)
+        if self._listed.get(ref) != curation.deployments:
+            await self._list(curation, tally, epoch)
+            tally = await self.ledger.tally(ref)
         rest = timedelta(seconds=max(0.0, self._rest_until.get(ref, 0.0) - time.monotonic()))
         counts = await self._estimated(caller, curation, tally, epoch=epoch, resting=rest > _NOW)
         exact = tally.rows > self.exact_rows or tally.seen == tally.changes
@@ -131,11 +133,8 @@ class ReconcileCuration:
             self._rest_until[ref] = time.monotonic() + _RESTS * took
         return chosen
 
-    async def _list(self, curation: Curation, epoch: int) -> None:
+    async def _list(self, curation: Curation, tally: Tally, epoch: int) -> None:
         """Add a row for each correction of the deployment; each process lists those since the last listing."""
-        if self._listed.get(curation.ref) == curation.deployments:
-            return
-        tally = await self.ledger.tally(curation.ref)
         token = tally.listed if tally.deployments == curation.deployments else ""
         while True:
             page = await self.feedback.list(
