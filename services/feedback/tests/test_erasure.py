@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -133,6 +133,16 @@ async def test_a_batch_is_found_by_a_document_that_its_prompts_show() -> None:
     assert await batches.of_document("globex", "d1") == 0
     assert await batches.of_document("acme", "d") == 0
     assert await batches.of_document("acme", "d1") == 1
+
+
+async def test_batches_of_one_project_are_removed_by_their_age() -> None:
+    harness = await curated()
+    batches, now = EraseBatches(harness.objects, BUCKET), datetime.now(UTC)
+
+    assert await batches.older("acme", before=now - timedelta(hours=1)) == 0
+    assert await batches.older("globex", before=now + timedelta(hours=1)) == 0
+    assert await batches.older("acme", before=now + timedelta(hours=1)) == 1
+    assert await harness.objects.list(BUCKET) == []
 
 
 async def test_what_a_person_wrote_makes_no_batch_another_s() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Protocol
@@ -47,8 +47,8 @@ class ExchangeBatches:
 class StoredObjects(Protocol):
     """The object store."""
 
-    async def list(self, bucket: str, *, prefix: str = "") -> Sequence[StoredObject]:
-        """Return the objects whose keys start with the prefix."""
+    def scan(self, bucket: str, *, prefix: str = "") -> AsyncIterator[StoredObject]:
+        """Yield the objects whose keys start with the prefix, a page of them in memory at a time."""
         ...
 
     async def get(self, bucket: str, key: str) -> bytes:
@@ -85,16 +85,16 @@ class EraseBatches:
 
     async def older(self, project: str, *, before: datetime) -> int:
         """Remove a project's batches that were written earlier; return how many."""
-        old = [
-            each for each in await self._objects.list(self._bucket, prefix=f"{project}/") if each.modified_at < before
-        ]
-        for each in old:
-            await self._objects.delete(self._bucket, each.key)
-        return len(old)
+        removed = 0
+        async for found in self._objects.scan(self._bucket, prefix=f"{project}/"):
+            if found.modified_at < before:
+                await self._objects.delete(self._bucket, found.key)
+                removed += 1
+        return removed
 
     async def _removed(self, project: str, holds: Callable[[bytes], bool]) -> int:
         removed = 0
-        for found in await self._objects.list(self._bucket, prefix=f"{project}/"):
+        async for found in self._objects.scan(self._bucket, prefix=f"{project}/"):
             try:
                 data = await self._objects.get(self._bucket, found.key)
             except ObjectMissing:
