@@ -31,7 +31,7 @@ class KnownHolds:
         """See `Known`."""
         try:
             async with asyncio.timeout(self.wait_s):
-                while not self.read.knows(hold.project, hold.id):  # noqa: ASYNC110 - the reader tells nobody
+                while not self.read.knows(hold.project, hold.id):  # noqa: ASYNC110 - the reader has no event
                     await asyncio.sleep(_PAUSE_S)
         except TimeoutError as error:
             message = f"hold {hold.id} is stored, but services do not know it yet: erasures stop as soon as they do"
