@@ -8,7 +8,7 @@ from tidemill_core.approvals import ApprovalPolicy, approval_of
 from tidemill_core.errors import InvalidInput, NotFound
 from tidemill_core.resources import Write, update
 from tidemill_trainer.errors import ModelNotFound
-from tidemill_trainer.registry.domain.approvals import Missing
+from tidemill_trainer.registry.domain.approvals import NOTHING_MISSING, Missing
 from tidemill_trainer.registry.domain.model import Model, split_reference, version_id
 from tidemill_trainer.registry.domain.model_version import ModelVersion
 from tidemill_trainer.registry.ports import Models, Versions
@@ -32,7 +32,7 @@ class ModelApprovals:
             if version.project != caller.project and policy.count:
                 version = await self.versions.get(version.project, version_id(model, version.number))
         except NotFound:
-            return Missing.of(version, ApprovalPolicy())
+            return NOTHING_MISSING
         return Missing.of(version, policy)
 
     async def policy_of(self, caller: Caller, model_id: str) -> ApprovalPolicy:
