@@ -121,9 +121,8 @@ class Both:
             await asyncio.to_thread(self.feedback.start)
 
         async def completed() -> bool:
-            rows = [await each["erasures"].find_one({"state.state": "COMPLETED"}) for each in self.databases]
-            states = [await each["erasures"].find_one({"_id": f"{self.project}/{erasure}"}) for each in self.databases]
-            return all(rows) and all(each is not None and each["state"]["state"] == "COMPLETED" for each in states)
+            rows = [await each["erasures"].find_one({"_id": f"{self.project}/{erasure}"}) for each in self.databases]
+            return all(row is not None and row["state"]["state"] == "COMPLETED" for row in rows)
 
         await eventually(completed, within_s=60)
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from tidemill_core.application import Caller, Page, PageRequest, Request, ResourceKey
 from tidemill_core.errors import Unauthenticated
+from tidemill_core.paging import checked_size
 from tidemill_core.quotas import Quota
 from tidemill_core.resources import Write
 from tidemill_kit.access.revocations import Revocations
@@ -120,11 +121,17 @@ class OpenHolds:
 class GivenGrants:
     """Implements `ports.Catalogue` over aggregates in memory."""
 
-    def __init__(self, grants: InMemoryAggregates[ResourceGrant]) -> None:
+    def __init__(self, grants: InMemoryAggregates[ResourceGrant], projects: InMemoryAggregates[Project]) -> None:
         self._grants = grants
+        self._projects = projects
 
-    async def list(self, grantee: str, page: PageRequest) -> Page[ResourceGrant]:  # noqa: ARG002 - all on one
-        return Page(items=[each for each in self._grants.all() if each.grantee == grantee and not each.deleted])
+    async def list(self, grantee: str, page: PageRequest) -> Page[ResourceGrant]:
+        found = [each for each in self._grants.all() if each.grantee == grantee and not each.deleted]
+        found.sort(key=lambda each: (each.project, each.id))
+        first, size = int(page.token or 0), checked_size(page)
+        gone = {each.id for each in self._projects.all() if each.state is not ProjectState.ACTIVE}
+        shown = [each for each in found[first : first + size] if each.project not in gone]
+        return Page(items=shown, next_token=str(first + size) if len(found) > first + size else "")
 
 
 def _aggregates(codec: Codec, missing: type, clock: FixedClock, quota: Quota | None = None) -> InMemoryAggregates:  # type: ignore[type-arg]
@@ -191,7 +198,7 @@ class Access:
         self.uses = Uses()
         self.resource_grants = ResourceGrantCrud(
             resource_grants=self.grant_store,
-            catalogue=GivenGrants(self.grant_store),
+            catalogue=GivenGrants(self.grant_store, self.project_store),
             grants=self.grants,
             uses=self.uses,
             clock=clock,

@@ -92,6 +92,20 @@ async def test_a_deleted_project_gives_nothing() -> None:
         await access.resource_grants.create(ADA, grant(), write())
 
 
+async def test_what_others_let_a_deleted_project_read_is_revoked_behind_pages_of_deleted_owners_too() -> None:
+    access = await ready()
+    await access.projects.delete(OWNER, "acme", write())
+    for owner, names in (("acme", range(60)), ("initech", range(1))):
+        for name in names:
+            fresh = replace(grant(), id=f"of-{name}", project=owner)
+            await access.grant_store.add(fresh, request=Request.internal())
+
+    revoked = [await access.resource_grants.revoke_received("globex") for _ in range(2)]
+
+    assert revoked == [1, 0]
+    assert [(each.record_key, each.revoked) for each in published(access)] == [("grant/initech/of-0", True)]
+
+
 async def test_another_project_s_grant_is_as_an_absent_one() -> None:
     access = await ready()
     given = await access.resource_grants.create(ADA, grant(), write())

@@ -16,7 +16,7 @@ class DeletedProjects:
 
     async def deletion(self, project: str) -> Deletion | None:
         """Return the deletion that is under way, None where there is none."""
-        found = (await self.projects.get_many(project, [project])).get(project)
+        found = await self._find(project)
         if found is None or found.state is not ProjectState.DELETING:
             return None
         if found.deletion is None and found.update_time is not None:  # deleted before there were erasures
@@ -30,7 +30,7 @@ class DeletedProjects:
             ProjectIsDeleted: it was.
 
         """
-        if found := (await self.projects.get_many(project, [project])).get(project):
+        if found := await self._find(project):
             found.check_active()
 
     async def check_not_erased(self, project: str) -> None:
@@ -40,13 +40,13 @@ class DeletedProjects:
             ProjectIsDeleted: it was deleted, and is erased.
 
         """
-        found = (await self.projects.get_many(project, [project])).get(project)
+        found = await self._find(project)
         if found is not None and found.state is ProjectState.DELETED:
             raise ProjectIsDeleted(project)
 
     async def finish(self, project: str) -> None:
         """Have a project that is being deleted be deleted; of another one nothing changes."""
-        if project in await self.projects.get_many(project, [project]):
+        if await self._find(project):
             await self.projects.update(
                 project, project, lambda found: found.finish_deletion(), request=Request.internal()
             )
@@ -59,6 +59,9 @@ class DeletedProjects:
             nonlocal erased
             erased = found.erase()
 
-        if project in await self.projects.get_many(project, [project]):
+        if await self._find(project):
             await self.projects.update(project, project, change, request=Request.internal())
         return erased
+
+    async def _find(self, project: str) -> Project | None:
+        return (await self.projects.get_many(project, [project])).get(project)

@@ -84,13 +84,15 @@ class ResourceGrantCrud:
 
     async def revoke_received(self, project: str) -> int:
         """Revoke some of what other projects let a deleted one read, and return how many; 0 when none is left."""
-        now, revoked = self.clock.now(), 0
+        now = self.clock.now()
 
         def change(found: ResourceGrant) -> None:
             found.record(revoked=True, now=now)
             found.deleted = True
 
-        for each in (await self.catalogue.list(project, PageRequest())).items:
+        page = await self.catalogue.list(project, PageRequest())
+        while not page.items and page.next_token:  # all of deleted owners, whose grants go with these
+            page = await self.catalogue.list(project, PageRequest(token=page.next_token))
+        for each in page.items:
             await self.resource_grants.update(each.project, each.id, change, request=Request.internal())
-            revoked += 1
-        return revoked
+        return len(page.items)
