@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError
 
 from tidemill_kit.access.revocations import Revocations
+from tidemill_kit.events.bodies import without_prefix
 
 
 class Shared(StrEnum):
@@ -23,16 +25,11 @@ class _Grant(BaseModel, frozen=True):
 
     id: str
     project: str
-    resource_kind: Shared
+    resource_kind: Annotated[Shared, without_prefix("RESOURCE_KIND_")]
     resource: str
     grantee: str
     revoked: bool = False
     seq: int
-
-    @field_validator("resource_kind", mode="before")
-    @classmethod
-    def _without_prefix(cls, value: object) -> object:
-        return value.rpartition("_")[2] if isinstance(value, str) else value
 
 
 class Grants:

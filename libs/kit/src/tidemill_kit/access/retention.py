@@ -2,8 +2,11 @@
 
 from datetime import timedelta
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError
+
+from tidemill_kit.events.bodies import without_prefix
 
 CHANGED = "tidemill.monitor.access.retention_changed.v1"
 
@@ -23,14 +26,9 @@ class _Changed(BaseModel, frozen=True):
     """One record's value."""
 
     project: str
-    kind: str
+    kind: Annotated[str, without_prefix("RETENTION_KIND_")]
     days: int = Field(default=0, ge=0)
     seq: int
-
-    @field_validator("kind")
-    @classmethod
-    def _without_prefix(cls, value: str) -> str:
-        return value.removeprefix("RETENTION_KIND_")
 
 
 class Retention:

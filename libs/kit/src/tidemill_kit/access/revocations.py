@@ -9,12 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError
 
 from tidemill_core.application import MAX_LEEWAY
 from tidemill_kit.access.errors import CredentialRevoked, KeysUnavailable
 from tidemill_kit.access.tokens import ANY_PROJECT, Claims
+from tidemill_kit.events.bodies import without_prefix
 
 TOPIC = "tidemill.monitor.access.v1"
 _SWEEP_AT = 1024
@@ -36,18 +38,13 @@ class Kind(StrEnum):
 class Revocation(BaseModel, frozen=True):
     """One record's value."""
 
-    kind: Kind
+    kind: Annotated[Kind, without_prefix("CREDENTIAL_KIND_")]
     project: str
     """The tokens' project; `*` concerns tokens of any."""
     id: str = ""
     revoke_time: datetime
     expire_time: datetime | None = None
     """When all that it concerns has expired by itself; it is forgotten then."""
-
-    @field_validator("kind", mode="before")
-    @classmethod
-    def _without_prefix(cls, value: object) -> object:
-        return value.rpartition("_")[2] if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, slots=True)

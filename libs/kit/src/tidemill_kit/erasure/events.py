@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel
 
 from tidemill_core.application import Aggregates, Request, ResourceKey
 from tidemill_core.errors import AlreadyExists, InvalidInput
 from tidemill_kit.access.holds import Scope
 from tidemill_kit.erasure.erasures import REQUESTS, Erasure
+from tidemill_kit.events.bodies import without_prefix
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 
 REQUESTED = "tidemill.monitor.erasure.requested.v1"
@@ -20,15 +22,10 @@ class ErasureRequested(BaseModel):
 
     id: str
     project: str
-    scope: Scope
+    scope: Annotated[Scope, without_prefix("ERASURE_SCOPE_")]
     subject: str = ""
     request_time: datetime
     not_before: datetime
-
-    @field_validator("scope", mode="before")
-    @classmethod
-    def _without_prefix(cls, value: object) -> object:
-        return value.removeprefix("ERASURE_SCOPE_") if isinstance(value, str) else value
 
 
 def requests(service: str, erasures: Aggregates[Erasure], enqueue: Callable[[ResourceKey], None]) -> Subscription:

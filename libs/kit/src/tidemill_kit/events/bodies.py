@@ -2,7 +2,7 @@
 
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic_core import from_json
 
 from tidemill_core.errors import InvalidInput, Violation, named
@@ -18,6 +18,11 @@ class InvalidBody(InvalidInput):
     """An event's body is not what its type promises."""
 
     reason = "INVALID_BODY"
+
+
+def without_prefix(prefix: str) -> BeforeValidator:
+    """Return what reads a value of an enum of the contract, such as `EVALUATION_STATE_QUEUED`, as `QUEUED`."""
+    return BeforeValidator(lambda name: name.removeprefix(prefix) if isinstance(name, str) else name)
 
 
 def body_of(model: type[M], data: bytes) -> M:
