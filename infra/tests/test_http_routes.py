@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -16,6 +16,9 @@ from tidemill_kit.http import application as application_module
 from tidemill_testkit.access import installation
 from tidemill_testkit.built import build
 from tidemill_testkit.contract import all_methods
+
+if TYPE_CHECKING:
+    from tidemill_kit.access.access import Access
 
 SERVED = ("inference", "feedback", "monitor")
 """Services with an HTTP API."""
@@ -54,10 +57,11 @@ NO_UTF8 = (b'{"a": "\xff"}', b'{"model": "\xed\xa0\x80"}', b'{"\xff": 1}', b"\xf
 class Recorded(Starlette):
     """Remembers the applications that are made."""
 
-    made: list[Starlette] = []  # noqa: RUF012 - of the class
+    made: list["Recorded"] = []  # noqa: RUF012 - of the class
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - handed on
         super().__init__(**options)
+        self.access: Access = options["middleware"][-1].kwargs["access"]
         self.made.append(self)
 
 
@@ -72,7 +76,7 @@ async def served(
     Recorded.made.clear()
     await build(service, folder)
     (app,) = Recorded.made
-    app.state.access.revocations.complete = True
+    app.access.revocations.complete = True
     routes = [
         (method, route.path)
         for route in app.routes

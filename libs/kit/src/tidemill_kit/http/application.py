@@ -48,7 +48,6 @@ def application(  # noqa: PLR0913 - all that an API chooses
         middleware=[*_cors(cors_origins), edge],
         exception_handlers={HTTPException: _not_served(served, error_response)},
     )
-    app.state.access = access
     app.router.redirect_slashes = False  # a client that follows would send its request again
     return app
 
