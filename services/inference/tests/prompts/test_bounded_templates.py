@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from tidemill_core.errors import InvalidInput
 from tidemill_inference.errors import PromptRefused
-from tidemill_inference.prompts.bounded_templates import BoundedTemplates
+from tidemill_inference.prompts.bounded_templates import IMPORTS, BoundedTemplates
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_inference.prompts.ports import PromptInput
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits
@@ -24,7 +24,7 @@ PLAIN = PromptContent(user="{{ question }}")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared() -> AsyncIterator[BoundedTemplates]:
-    made = BoundedTemplates(BoundedProcesses(LIMITS, "prompts"))
+    made = BoundedTemplates(BoundedProcesses(LIMITS, "prompts", IMPORTS))
     await made.start()
     yield made
     await made.stop()
