@@ -1,42 +1,22 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TypeVar
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from services.ingest.tests.process.harness import ErasingProcess, IngestProcess, Project, project_of
+from services.ingest.tests.process.harness import IngestProcess, Project, project_of
 from tidemill_kit.store.mongo import connect
 from tidemill_local import Addresses
 from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.stack import unique_name
 
-P = TypeVar("P", bound=IngestProcess)
-
 
 @pytest.fixture(scope="session")
 def new_process(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[IngestProcess]:
-    with _made(IngestProcess, stack, tmp_path_factory.mktemp("ingest")) as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def erasing(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ErasingProcess]:
-    """Return a running process that demands credentials, and so knows deleted projects and legal holds."""
-    with _made(ErasingProcess, stack, tmp_path_factory.mktemp("erasing")) as process:
-        process.start()
-        yield process
-        assert process.stop() == 0
-
-
-@contextmanager
-def _made(kind: type[P], stack: Addresses, folder: Path) -> Iterator[P]:
     topic, curations = unique_name("submissions"), unique_name("curations")
     for each in (topic, curations):
         asyncio.run(_topic(stack.kafka, create=each))
-    process = kind(stack=stack, folder=folder, topic=topic, curations=curations)
+    process = IngestProcess(stack=stack, folder=tmp_path_factory.mktemp("ingest"), topic=topic, curations=curations)
     yield process
     asyncio.run(_clean_up(process))
 

@@ -15,7 +15,8 @@ from tidemill.ingest.v1.source_pb2 import Source
 from tidemill.ingest.v1.source_service_pb2 import CreateSourceRequest
 from tidemill_kit.store.mongo import connect
 from tidemill_kit.store.objects import ObjectStore
-from tidemill_testkit.access import admin_channel, installation, signing_publisher
+from tidemill_testkit.access import admin_channel, signing_publisher
+from tidemill_testkit.erasing import erasing_settings
 from tidemill_testkit.service_process import ServiceProcess
 from tidemill_testkit.stack import unique_name
 
@@ -76,19 +77,7 @@ class IngestProcess(ServiceProcess):
             "CURATION_TOPICS": self.curations,
             "DATASET_POLL_INTERVAL_S": "0.5",
             "LOG_LEVEL": "debug",
-        }
-
-
-@dataclass(kw_only=True)
-class ErasingProcess(IngestProcess):
-    """Demands credentials, so that it knows deleted projects and legal holds; erases without long pauses."""
-
-    def _settings(self) -> dict[str, str]:
-        return {
-            **super()._settings(),
-            "ACCESS_ISSUERS": installation().setting,
-            "ERASURE_RECHECK_S": "1",
-            "ERASURE_POLL_INTERVAL_S": "0.5",
+            **erasing_settings(),
         }
 
 

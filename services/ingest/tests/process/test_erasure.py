@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from grpc.aio import Channel
 
 from services.ingest.tests.datasets.examples import batch_of, completed, lines, message, numbered
-from services.ingest.tests.process.harness import CE_SOURCE, ErasingProcess
+from services.ingest.tests.process.harness import CE_SOURCE, IngestProcess
 from tidemill.feedback.v1.curation_pb2 import Example
 from tidemill.ingest.v1 import dataset_service_pb2
 from tidemill.ingest.v1 import document_service_pb2 as pb
@@ -45,7 +45,7 @@ MANY = 700
 class Filled:
     """A project whose documents, dataset and leftovers of crashes say the canary."""
 
-    def __init__(self, process: ErasingProcess, database: Database) -> None:
+    def __init__(self, process: IngestProcess, database: Database) -> None:
         self.process, self.database = process, database
         self.name, self.document = unique_name("acme"), ""
         s3 = process.stack.s3
@@ -173,9 +173,9 @@ class Filled:
 
 
 @pytest.fixture
-async def filled(erasing: ErasingProcess) -> AsyncIterator[Filled]:
-    client = connect(erasing.stack.mongo, timeout_s=10)
-    made = Filled(erasing, client[erasing.database])
+async def filled(ingest: IngestProcess) -> AsyncIterator[Filled]:
+    client = connect(ingest.stack.mongo, timeout_s=10)
+    made = Filled(ingest, client[ingest.database])
     await made.fill()
     yield made
     client.close()

@@ -32,7 +32,7 @@ from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 from tidemill_local import Addresses
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
-from tidemill_testkit.access import access_of, admin_channel, installation, service_token
+from tidemill_testkit.access import access_of, admin_channel, installation
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.crash_suite import PIECES, outlives_a_kill
@@ -55,12 +55,7 @@ class RagProcess(ServiceProcess):
     buckets: Mapping[str, str]
 
     def _settings(self) -> dict[str, str]:
-        credential = self.folder / "rag.token"
-        credential.write_text(service_token("rag"))
-        credential.chmod(0o600)
         return {
-            "ACCESS_ISSUERS": installation().setting,
-            "ACCESS_CREDENTIAL_FILE": str(credential),
             "DATA_DIR": str(self.folder / "data"),
             "INGEST_ADDRESS": self.stub_services,
             "INGEST_BUCKET": self.buckets["ingest"],
