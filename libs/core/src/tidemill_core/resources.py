@@ -67,12 +67,12 @@ def line_violations(field: str, value: str, *, limit: int) -> Iterator[Violation
         )
 
 
-Shared = Callable[[str, str], tuple[str, str] | None]
-"""Project and id of the resource that a project names; None of another one's that is not shared with it."""
+ResolveShared = Callable[[str, str], tuple[str, str] | None]
+"""Returns project and id of the resource that a project names; None of another one's that is not shared with it."""
 
 
 def nothing_shared(project: str, name: str) -> tuple[str, str] | None:
-    """Find what is one's own: a `Shared`."""
+    """Find what is one's own: a `ResolveShared`."""
     return None if "/" in name else (project, name)
 
 

@@ -12,7 +12,7 @@ from tidemill.evaluator.v1 import suite_pb2
 from tidemill.feedback.v1 import curation_pb2
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import InvalidInput, NotFound, PermissionDenied
-from tidemill_core.resources import Shared, nothing_shared, owner_of
+from tidemill_core.resources import ResolveShared, nothing_shared, owner_of
 from tidemill_evaluator.errors import CasesErased
 from tidemill_evaluator.suites.domain.cases import Case, CaseSet, Context, DocumentVersion, Turn, sample_of
 from tidemill_evaluator.suites.messages import ROLES, case_message
@@ -45,7 +45,7 @@ class ExchangeCases:
     """
 
     def __init__(
-        self, own: ExchangeBucket, *, of_datasets: Mapping[str, ExchangeBucket], shared: Shared = nothing_shared
+        self, own: ExchangeBucket, *, of_datasets: Mapping[str, ExchangeBucket], shared: ResolveShared = nothing_shared
     ) -> None:
         self._own = own
         self._of_datasets = of_datasets

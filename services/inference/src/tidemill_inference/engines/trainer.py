@@ -11,7 +11,7 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
 from tidemill_core.grpc.context import acting_as
-from tidemill_core.resources import Shared, nothing_shared
+from tidemill_core.resources import ResolveShared, nothing_shared
 from tidemill_inference.engines.ports import ModelVersion, RemoteModel
 from tidemill_inference.errors import ModelNotReady, ModelNotShared, ModelRefused, ReferenceNotFound
 
@@ -44,7 +44,7 @@ class TrainerModels:
         *,
         timeout_s: float,
         recheck_s: float = 5.0,
-        shared: Shared = nothing_shared,
+        shared: ResolveShared = nothing_shared,
     ) -> None:
         self._registry = model_registry_service_pb2_grpc.ModelRegistryServiceStub(channel)
         self._timeout_s = timeout_s

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Page, PageRequest
-from tidemill_core.resources import Shared, nothing_shared, owner_of
+from tidemill_core.resources import ResolveShared, nothing_shared, owner_of
 from tidemill_core.rights import ACT_FOR_USERS, has_right, principals
 from tidemill_inference.background import background
 from tidemill_inference.errors import AnswerRestricted
@@ -27,7 +27,7 @@ class ReadInferences:
 
     inferences: Inferences
     readers: DocumentReaders
-    shared: Shared = nothing_shared
+    shared: ResolveShared = nothing_shared
     """Finds collections."""
 
     async def get(self, caller: Caller, inference_id: str) -> Inference:

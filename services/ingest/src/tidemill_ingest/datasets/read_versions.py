@@ -7,7 +7,7 @@ from typing import Final, Literal
 from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.errors import InvalidInput
 from tidemill_core.paging import numbered_page
-from tidemill_core.resources import Shared, nothing_shared
+from tidemill_core.resources import ResolveShared, nothing_shared
 from tidemill_core.rights import ACT_FOR_USERS, has_right
 from tidemill_ingest.datasets.domain.example import Example
 from tidemill_ingest.datasets.domain.version import DatasetVersion, Part, Statistics, VersionDraft
@@ -38,7 +38,7 @@ class ReadVersions:
     parts: Parts
     limits: Limits
     restricted: Restricted
-    shared: Shared = nothing_shared
+    shared: ResolveShared = nothing_shared
 
     async def version(self, caller: Caller, reference: str) -> DatasetVersion:
         """Return `dataset@number`, or the newest version of `dataset`; `project/dataset` as long as that shares it.

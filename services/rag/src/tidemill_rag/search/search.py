@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from tidemill_core.application import Caller
 from tidemill_core.characters import clean, ignorable
 from tidemill_core.errors import Violation
-from tidemill_core.resources import refuse
+from tidemill_core.resources import ResolveShared, nothing_shared, refuse
 from tidemill_rag.collections.domain import Collection, IndexRef, IndexVersion, numbers
 from tidemill_rag.collections.ports import Collections, found
 from tidemill_rag.embedding.ports import EmbeddingModels
@@ -18,9 +18,6 @@ from tidemill_rag.vectors.ports import Match, VectorStore, Where
 
 Sweep = Callable[[IndexRef, str, int], None]
 """Schedules the deletion of a document's passages below a `seq`."""
-
-Shared = Callable[[str, str], tuple[str, str] | None]
-"""Returns project and id of the collection that a project names, None of one that it may not read."""
 
 DEFAULT_TOP_K, MAX_TOP_K = 5, 100
 _SPARE = 4
@@ -65,7 +62,7 @@ class Search:
     models: EmbeddingModels
     sweep: Sweep
     max_characters: int
-    shared: Shared = field(default=lambda project, name: (project, name))
+    shared: ResolveShared = nothing_shared
     """Without it a project searches its own collections only."""
 
     async def __call__(self, caller: Caller, question: Question) -> Answer:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from tidemill_core.errors import NotFound
-from tidemill_core.resources import Shared, nothing_shared
+from tidemill_core.resources import ResolveShared, nothing_shared
 from tidemill_trainer.errors import ModelVersionNotFound
 from tidemill_trainer.registry.domain.model import version_id
 from tidemill_trainer.registry.domain.model_version import ModelVersion
@@ -16,7 +16,7 @@ class SharedVersions:
     """Resolves `model`, `model@number` and, as long as that project shares it, `project/model@number`."""
 
     references: References
-    shared: Shared = nothing_shared
+    shared: ResolveShared = nothing_shared
 
     async def version(self, project: str, reference: str, *, field: str = "id") -> ModelVersion:
         """Return the version; one of another project has the name that it is asked for by, and no more than it needs.

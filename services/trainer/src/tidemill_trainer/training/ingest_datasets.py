@@ -12,7 +12,7 @@ from tidemill_core.application import Caller
 from tidemill_core.approvals import ApprovalMissing
 from tidemill_core.errors import NotFound, PermissionDenied
 from tidemill_core.grpc.context import acting_as
-from tidemill_core.resources import Shared, nothing_shared, owner_of
+from tidemill_core.resources import ResolveShared, nothing_shared, owner_of
 from tidemill_kit.mapping import REST, from_message
 from tidemill_kit.store.objects import ExchangeBucket, ObjectMissing
 from tidemill_trainer.errors import DatasetVersionNotFound
@@ -26,7 +26,11 @@ class IngestDatasets:
     """
 
     def __init__(
-        self, channel: grpc.aio.Channel, buckets: Mapping[str, ExchangeBucket], *, shared: Shared = nothing_shared
+        self,
+        channel: grpc.aio.Channel,
+        buckets: Mapping[str, ExchangeBucket],
+        *,
+        shared: ResolveShared = nothing_shared,
     ) -> None:
         self._ingest = DatasetServiceStub(channel)
         self._buckets = buckets
