@@ -11,6 +11,7 @@ from services.inference.tests.rollouts.rollout_records import variant_of
 from tidemill_core.application import Caller
 from tidemill_core.approvals import Approval, ApproverNotAllowed
 from tidemill_core.errors import PreconditionFailed
+from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.errors import (
     ApprovalsMissing,
     CandidateNotReady,
@@ -149,6 +150,27 @@ async def test_approvals_count_distinct_operators_who_did_not_make_the_candidate
     rollout = await harness.rollout()
     assert [each.approver for each in rollout.approvals] == ["user:ada", "user:bob"]
     assert (rollout.missing_approvals, rollout.authors) == (0, ("user:eva", "user:mia", "user:planner"))
+
+
+class StartsAfterwards:
+    """Deployments of which one begins to roll out once it was read."""
+
+    def __init__(self, harness: RolloutHarness) -> None:
+        self.harness, self.update = harness, harness.commands.deployments.update
+
+    async def get(self, project: str, name: str) -> Deployment:
+        found = await self.harness.commands.deployments.get(project, name)
+        await self.harness.passes_the_gate()
+        return found
+
+
+async def test_who_approves_is_checked_for_the_rollout_that_gets_the_approval() -> None:
+    harness = RolloutHarness(replace(POLICY, approvals=1))
+    commands = replace(harness.commands, deployments=StartsAfterwards(harness))  # type: ignore[arg-type]
+
+    with pytest.raises(ApproverNotAllowed):
+        await commands.approve(replace(PERSON, roles=frozenset({"contributor"})), harness.command("a"))
+    assert (await harness.rollout()).approvals == ()
 
 
 async def test_the_approval_of_one_who_turns_out_to_be_an_author_counts_no_longer() -> None:

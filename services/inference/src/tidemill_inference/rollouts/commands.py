@@ -104,14 +104,15 @@ class RolloutCommands:
 
         """
         given = approval_of(caller, rationale=command.rationale, now=self.clock.now())
-        rollout = (await self.deployments.get(caller.project, command.deployment)).active_rollout
+        current = await self.deployments.get(caller.project, command.deployment)
         authors = frozenset[str]()
-        if rollout:
-            authors = await self.prepare.candidates.authors(caller, rollout.candidate.model) | {*rollout.authors}
-            rollout.policy.approval.check(caller, authors)
+        if rollout := current.active_rollout:
+            authors = await self.prepare.candidates.authors(caller, rollout.candidate.model)
 
         def change(stored: Deployment) -> None:
-            stored.approve_rollout(command.rollout or (rollout.id if rollout else ""), given, authors=authors)
+            if active := stored.active_rollout:  # it may have started since
+                active.policy.approval.check(caller, authors | {*active.authors})
+            stored.approve_rollout(command.meant(current), given, authors=authors)
 
         return await self._saved(caller, command, change)
 
