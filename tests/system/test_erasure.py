@@ -4,15 +4,12 @@ Both run for real, on MongoDB, Kafka and S3, with a killed process in the middle
 """
 
 import asyncio
-import json
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaProducer
 
 from services.feedback.tests.inference_server import InferenceServer
 from services.feedback.tests.process.harness import FeedbackProcess
@@ -25,18 +22,19 @@ from tidemill.feedback.v1.curation_service_pb2_grpc import CurationServiceStub
 from tidemill.feedback.v1.feedback_service_pb2 import SubmitFeedbackRequest
 from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from tidemill.inference.v1 import deployment_service_pb2, inference_pb2, prompt_pb2, prompt_service_pb2
+from tidemill_kit.erasure.steps import Scope
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_local import Addresses
 from tidemill_testkit.access import admin_channel
 from tidemill_testkit.buckets import remove_bucket
+from tidemill_testkit.erasing import erasing_settings, request_erasure
+from tidemill_testkit.erasure import OF_THE_KIT
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.stack import NewTopicFactory
 
 VICTIM, OTHER = "victim-7f3a", "other-5c1e"
 CANARY, KEPT = "CANARY-9e41", "KEPT-2b77"
-_OF_ERASURES = frozenset({"audit", "erasures", "erasure_leases"})
-"""What stays: that calls were made, and that this was erased."""
 
 
 class RunningInference(InferenceServer):
@@ -55,7 +53,7 @@ class ErasedFeedback(FeedbackProcess):
     """Erases soon."""
 
     def _settings(self) -> dict[str, str]:
-        return super()._settings() | {"ERASURE_RECHECK_S": "1", "ERASURE_POLL_INTERVAL_S": "0.5"}
+        return super()._settings() | erasing_settings()
 
 
 @dataclass(kw_only=True)
@@ -96,26 +94,9 @@ class Both:
             found[each.key] = any(word in data for word in words)
         return {place: count for place, count in found.items() if count}
 
-    async def erase(self, scope: str, subject: str = "", *, killing: bool = False) -> None:
+    async def erase(self, scope: Scope, subject: str = "", *, killing: bool = False) -> None:
         """Request an erasure as monitor does, and return when both have carried it out."""
-        erasure, now = str(uuid.uuid4()), datetime.now(UTC).isoformat()
-        body = {"id": erasure, "project": self.project, "scope": scope, "subject": subject}
-        attributes = {
-            "ce_specversion": "1.0",
-            "ce_id": str(uuid.uuid4()),
-            "ce_source": "/tidemill/monitor",
-            "ce_type": "tidemill.monitor.erasure.requested.v1",
-            "ce_subject": erasure,
-            "ce_project": self.project,
-            "content-type": "application/json",
-        }
-        async with AIOKafkaProducer(bootstrap_servers=self.inference.stack.kafka) as producer:
-            await producer.send_and_wait(
-                "tidemill.monitor.erasure.v1",
-                json.dumps(body | {"request_time": now, "not_before": now}).encode(),
-                key=f"{self.project}/{erasure}".encode(),
-                headers=[(name, text.encode()) for name, text in attributes.items()],
-            )
+        erasure = await request_erasure(self.inference.stack, self.project, scope, subject)
         if killing:
             self.feedback.kill()
             await asyncio.to_thread(self.feedback.start)
@@ -172,26 +153,26 @@ async def test_nothing_of_an_erased_end_user_or_document_and_then_of_a_deleted_p
     places = ["inferences", "feedback", "prompts", "/sft/"]
     await eventually(lambda: _in(both, places))
 
-    await both.erase("ERASURE_SCOPE_END_USER", VICTIM, killing=True)
+    await both.erase(Scope.END_USER, VICTIM, killing=True)
 
     left = await both.hits(CANARY, VICTIM, reviewed.id)
     records = f"{both.databases[0].name}.inferences"
     tombstones = f"{both.databases[1].name}.feedback"
     assert await both.hits(CANARY) == {}
-    assert {place for place in left if place.rpartition(".")[2] not in _OF_ERASURES} <= {records, tombstones}
+    assert {place for place in left if place.rpartition(".")[2] not in OF_THE_KIT} <= {records, tombstones}
     assert await both.hits(VICTIM) == {}
     kept = await both.hits(KEPT)
     assert all(any(place.endswith(f".{name}") for place in kept) for name in ("inferences", "feedback", "prompts"))
 
     shown = f"{both.databases[1].name}.prompts"
     assert shown in await both.hits(PASSAGES[0])
-    await both.erase("ERASURE_SCOPE_DOCUMENT", "d1")
+    await both.erase(Scope.DOCUMENT, "d1")
     assert await both.hits(PASSAGES[0]) == {}
 
-    await both.erase("ERASURE_SCOPE_PROJECT")
+    await both.erase(Scope.PROJECT)
 
     of_project = await both.hits(both.project)
-    assert {place.rpartition(".")[2] for place in of_project} <= _OF_ERASURES
+    assert {place.rpartition(".")[2] for place in of_project} <= OF_THE_KIT
     assert await both.hits(KEPT, OTHER) == {}
     assert not list(both.inference.data.glob(f"{both.project}*"))
 

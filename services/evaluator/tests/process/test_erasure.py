@@ -28,7 +28,7 @@ from tidemill_testkit.stack import unique_name
 
 
 class ErasingEvaluator(EvaluatorProcess):
-    """Demands credentials, and erases without waiting for long."""
+    """Erases without waiting for long."""
 
     def _settings(self) -> dict[str, str]:
         return super()._settings() | erasing_settings()

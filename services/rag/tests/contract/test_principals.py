@@ -24,7 +24,7 @@ OPEN, ALL = ["open"], ["hr", "open"]
 
 @dataclass(frozen=True, kw_only=True)
 class Searching:
-    """A rag that demands credentials, with one document for everyone and one for `group:hr`."""
+    """A rag with one document for everyone and one for `group:hr`."""
 
     stub: RetrievalServiceStub
     issuer: TestIssuer

@@ -43,7 +43,7 @@ COMMIT, REPOSITORY = "c" * 40, "org/model"
 
 
 class ErasingTrainer(TrainerProcess):
-    """Demands credentials, and erases without waiting for long."""
+    """Erases without waiting for long."""
 
     def _settings(self) -> dict[str, str]:
         return super()._settings() | erasing_settings() | {"HUGGING_FACE_TIMEOUT_S": "2"}
