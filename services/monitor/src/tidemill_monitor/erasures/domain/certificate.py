@@ -20,6 +20,7 @@ _KEPT: Final = (
 _NOT_COVERED: Final = (
     "backups of databases and object stores, which are the operator's",
     "copies that clients, webhooks and remote models received",
+    "what models learned: weights are not taken apart",
 )
 
 
