@@ -1,4 +1,4 @@
-"""Where credentials are demanded, they say whose a reaction is, and whether it counts."""
+"""Credentials say whose a reaction is, and whether it counts."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Where credentials are demanded, documents with readers are found by those alone whom the credential names."""
+"""Documents with readers are found by those alone whom the credential names."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass

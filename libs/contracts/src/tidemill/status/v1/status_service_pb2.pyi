@@ -104,7 +104,7 @@ class ServiceStatus(_message.Message):
 
     @_builtins.property
     def access(self) -> Global___Access:
-        """Output only. What credentials are checked by; not set where no issuer is configured."""
+        """Output only. What credentials are checked by."""
 
     def __init__(
         self,
