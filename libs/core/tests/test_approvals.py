@@ -15,7 +15,6 @@ from tidemill_core.approvals import (
     ApproverNotAllowed,
     approval_of,
     counted,
-    subject_of,
     with_approval,
     with_author,
 )
@@ -72,7 +71,7 @@ def test_without_a_credential_no_approval_counts_and_there_are_no_authors() -> N
 
     with pytest.raises(ApproverNotAllowed):
         ApprovalPolicy(count=1).check(unknown, ())
-    assert (subject_of(unknown), subject_of(ADA)) == ("", "user:ada")
+    assert (unknown.proven_subject, ADA.proven_subject) == ("", "user:ada")
 
 
 def test_an_author_is_named_once_and_an_unknown_one_never() -> None:

@@ -48,6 +48,11 @@ class Caller:
     via: str = ""
     """The service whose own credential it is, or whose own work, such as `inference`; of a record, PUBLISHER."""
 
+    @property
+    def proven_subject(self) -> str:
+        """The subject as an author is recorded; "" where no credential proves it, as of services' own work."""
+        return self.subject if self.credential else ""
+
     @classmethod
     def of_service(cls, project: str, service: str) -> "Caller":
         """Return the caller of what a service does in the background for a project."""

@@ -149,11 +149,6 @@ def check_rationale(rationale: str) -> None:
         raise InvalidInput.at(field="rationale", text=text)
 
 
-def subject_of(caller: Caller) -> str:
-    """Return the subject that is recorded as an author; "" where no credential proves it."""
-    return caller.subject if caller.credential else ""
-
-
 def with_author(authors: Sequence[str], subject: str) -> tuple[str, ...]:
     """Return the authors with one more; a subject that is not known, "", is none."""
     return tuple(authors) if not subject or subject in authors else (*authors, subject)

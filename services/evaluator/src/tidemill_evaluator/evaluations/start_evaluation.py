@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Request, ResourceKey, derived_id
-from tidemill_core.approvals import subject_of
 from tidemill_core.errors import AlreadyExists, InvalidInput, RequestIdReused, Violation
 from tidemill_core.resources import slug_violations
 from tidemill_evaluator.errors import CandidateNotReady, SuiteNotFound
@@ -59,7 +58,7 @@ class StartEvaluation:
             comparing,
             origin=origin,
             asked_by=command.request.digest,
-            requester=subject_of(caller),
+            requester=caller.proven_subject,
         )
         if command.validate_only:
             return evaluation

@@ -7,7 +7,6 @@ from typing import Final
 
 from tidemill_core import resources
 from tidemill_core.application import Caller, Clock, Page, PageRequest
-from tidemill_core.approvals import subject_of
 from tidemill_core.resources import Write
 from tidemill_feedback.curations.domain.curation import Curation, Rule
 from tidemill_feedback.curations.domain.ledger import Counts
@@ -67,7 +66,7 @@ class CurationCrud:
 
         def begin(curation: Curation) -> None:
             curation.begin(rule, now=now)
-            curation.add_author(subject_of(caller))
+            curation.add_author(caller.proven_subject)
 
         created = await resources.create(self.curations, fresh, write, begin=begin)
         return await self._enqueued(created, write)
@@ -89,7 +88,7 @@ class CurationCrud:
             changed.check(curation.id, at_most=self.at_most)
             curation.configure(changed)
             if paths - _SELECTS_NOTHING:
-                curation.add_author(subject_of(caller))
+                curation.add_author(caller.proven_subject)
 
         updated = await resources.update(self.curations, caller.project, curation_id, change, write)
         return await self._enqueued(updated, write)

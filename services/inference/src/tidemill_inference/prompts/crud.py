@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock
-from tidemill_core.approvals import ApprovalPolicy, approval_of, subject_of
+from tidemill_core.approvals import ApprovalPolicy, approval_of
 from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import Write, check_slug, create, delete, list_all, update
 from tidemill_inference.deployments.ports import Deployments
@@ -47,7 +47,7 @@ class PromptCrud:
         _NO_POLICY.check_change(caller, approval)
         checked = await self.templates.check(caller.project, content)
         prompt = Prompt(id=prompt_id, project=caller.project, labels=dict(labels), approval=approval)
-        prompt.write(checked.content, digest=checked.digest, now=self.clock.now(), creator=subject_of(caller))
+        prompt.write(checked.content, digest=checked.digest, now=self.clock.now(), creator=caller.proven_subject)
         return await create(self.prompts, prompt, write)
 
     async def update(  # noqa: PLR0913 - keyword-only, and each of another kind
@@ -77,7 +77,7 @@ class PromptCrud:
 
         def change(prompt: Prompt) -> None:
             if checked:
-                prompt.write(checked.content, digest=checked.digest, now=now, creator=subject_of(caller))
+                prompt.write(checked.content, digest=checked.digest, now=now, creator=caller.proven_subject)
             if approval is not None:
                 prompt.approval.check_change(caller, approval)
                 prompt.approval = approval

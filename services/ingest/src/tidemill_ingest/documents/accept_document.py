@@ -138,7 +138,7 @@ class AcceptDocument:
     def _change(
         self, caller: Caller, command: AcceptCommand, facts: SubmissionFacts, made: tuple[Prepared, ObjectRef] | None
     ) -> Callable[[Document], None]:
-        now, writer = self.clock.now(), caller.subject if caller.credential else ""
+        now, writer = self.clock.now(), caller.proven_subject
 
         def change(document: Document) -> None:
             require_project(self.projects, document.project)

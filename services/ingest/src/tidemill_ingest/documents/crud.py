@@ -216,7 +216,7 @@ class DeleteDocument:
         return Document.new(caller.project, source.id, command.name.key, keep=self.limits.keep)
 
     def _change(self, caller: Caller, command: DeleteCommand, reason: str) -> Callable[[Document], None]:
-        now, deleter = self.clock.now(), caller.subject if caller.credential else ""
+        now, deleter = self.clock.now(), caller.proven_subject
 
         def change(document: Document) -> None:
             require_project(self.projects, document.project)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tidemill_core.application import Caller, Clock, Request, ResourceKey, derived_id
-from tidemill_core.approvals import subject_of
 from tidemill_core.errors import DependencyUnavailable, NotFound
 from tidemill_core.resources import check_slug
 from tidemill_trainer.registry.domain.limits import ImportLimits
@@ -130,7 +129,7 @@ class ImportModel:
             labels=command.labels,
             by=command.request.id,
             now=self.clock.now(),
-            creator=subject_of(caller),
+            creator=caller.proven_subject,
         )
 
 

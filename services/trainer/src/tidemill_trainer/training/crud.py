@@ -4,7 +4,6 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields, replace
 
 from tidemill_core.application import Caller, Page, PageRequest
-from tidemill_core.approvals import subject_of
 from tidemill_core.resources import Write, check_slug, create, delete, update
 from tidemill_trainer.errors import PlanChanged
 from tidemill_trainer.training.check_plan import CheckPlan
@@ -40,7 +39,7 @@ class TrainingPlanCrud:
         check_slug("plan.id", plan_id)
         await self.check(caller.project, plan_id, settings)
         plan = TrainingPlan(id=plan_id, project=caller.project, labels=dict(settings.labels), settings=settings)
-        plan.write(subject_of(caller))
+        plan.write(caller.proven_subject)
         return await create(self.plans, plan, write)
 
     async def get(self, caller: Caller, plan_id: str) -> TrainingPlan:
@@ -68,7 +67,7 @@ class TrainingPlanCrud:
         def change(plan: TrainingPlan) -> None:
             plan.configure(replace(plan.settings, **{name: getattr(settings, name) for name in changed}))
             if changed - _NO_RECIPE:
-                plan.write(subject_of(caller))
+                plan.write(caller.proven_subject)
 
         async def updated(write: Write) -> TrainingPlan:
             return await update(self.plans, caller.project, plan_id, change, write, changed=PlanChanged)

@@ -5,7 +5,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, Request, ResourceKey
-from tidemill_core.approvals import subject_of
 from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed
 from tidemill_trainer.training.check_plan import CheckPlan
 from tidemill_trainer.training.domain.plan import DatasetVersion, RunLimits, TrainingPlan
@@ -42,7 +41,7 @@ class QueueRun:
     ) -> TrainingRun:
         """Queue a run with the given id; raises as `CheckPlan.base_of`."""
         run = await self.preview(plan, version, name=name)
-        run.request(subject_of(caller))
+        run.request(caller.proven_subject)
         queued = await self.runs.add(run, request=request)
         self._enqueue(queued)
         return queued
@@ -60,7 +59,7 @@ class QueueRun:
 
         def change(run: TrainingRun) -> None:
             run.retry(base=base, limits=limits, now=now)
-            run.request(subject_of(caller))
+            run.request(caller.proven_subject)
 
         queued = await self.runs.update(run.project, run.id, change, request=request)
         self._enqueue(queued)
