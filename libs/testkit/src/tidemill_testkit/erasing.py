@@ -64,10 +64,12 @@ async def request_erasure(stack: Addresses, project: str, scope: Scope, subject:
     return name
 
 
-async def reports_of(stack: Addresses, project: str) -> Sequence[Mapping[str, Any]]:
-    """Return what services reported of the erasures of a project."""
+async def reports_of(service: str, stack: Addresses, project: str) -> Sequence[Mapping[str, Any]]:
+    """Return what a service reported of the erasures of a project; others on the same topics report theirs."""
+    key = f"{project}/".encode()
     records = [record async for record in read_topic(stack.kafka, REPORTS)]
-    return [json.loads(each.value or b"{}") for each in records if (each.key or b"").startswith(f"{project}/".encode())]
+    reports = [json.loads(each.value or b"{}") for each in records if (each.key or b"").startswith(key)]
+    return [each for each in reports if each["service"] == service]
 
 
 def counts_of(report: Mapping[str, Any]) -> dict[str, int]:

@@ -138,9 +138,8 @@ async def test_a_deleted_project_leaves_nothing_although_the_process_is_killed_i
         await asyncio.to_thread(harness.process.start)
         await eventually(lambda: _reported(stack, project), despite=(Conflict,))
 
-    (report,) = await reports_of(stack, project)
+    (report,) = await reports_of("trainer", stack, project)
     counts = counts_of(report)
-    assert report["service"] == "trainer"
     assert (counts["training plans"], counts["training runs"]) == (1, 2)
     assert {"model versions", "models", "model files", "local copies of models", "downloads"} <= counts.keys()
     assert await harness.left(project) == []
@@ -173,4 +172,4 @@ async def _counted(harness: Harness, project: str, erasure: str) -> bool:
 
 
 async def _reported(stack: Addresses, project: str) -> bool:
-    return bool(await reports_of(stack, project))
+    return bool(await reports_of("trainer", stack, project))
