@@ -158,8 +158,7 @@ def _servicer(
     settings: MonitorSettings, stores: _Stores, project_crud: ProjectCrud, issuer: SigningKeys | NoIssuer
 ) -> GrpcAccessService:
     projects, accounts, api_keys, roles = stores.projects, stores.service_accounts, stores.api_keys, stores.roles
-    clock, rpcs = SystemClock(), allowable_rpcs()
-    limits = Limits()
+    clock, rpcs, limits = SystemClock(), allowable_rpcs(), Limits()
     grants = Grants(projects=projects, roles=roles, limits=limits)
     keys = ApiKeyCrud(
         api_keys=api_keys,
