@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from tidemill.inference.v1.deployment_service_pb2_grpc import add_DeploymentServiceServicer_to_server
 from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
@@ -10,44 +9,29 @@ from tidemill.inference.v1.prompt_service_pb2_grpc import add_PromptServiceServi
 from tidemill.inference.v1.secret_service_pb2_grpc import add_SecretServiceServicer_to_server
 from tidemill_core.application import SystemClock
 from tidemill_inference.deployments.crud import DeploymentCrud
-from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.grpc import GrpcDeploymentService
-from tidemill_inference.deployments.mongo import DEPLOYMENTS, MongoLiveModels
+from tidemill_inference.deployments.mongo import MongoLiveModels
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
 from tidemill_inference.engines import chat_prompts
 from tidemill_inference.engines.ports import Warm
 from tidemill_inference.engines.wiring import wire_engines
 from tidemill_inference.erasure import InMemory, steps, wire_erasure
-from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound, PromptNotFound
-from tidemill_inference.generation.domain.inference import Inference
-from tidemill_inference.generation.mongo import INFERENCES
 from tidemill_inference.generation.rag import RagRetriever
 from tidemill_inference.generation.wiring import wire_generation, wire_sweeps
 from tidemill_inference.openai_api.wiring import wire_openai_api
 from tidemill_inference.prompts import bounded_templates
 from tidemill_inference.prompts.bounded_templates import BoundedTemplates
 from tidemill_inference.prompts.crud import PromptCrud
-from tidemill_inference.prompts.domain.prompt import Prompt
 from tidemill_inference.prompts.grpc import GrpcPromptService
-from tidemill_inference.prompts.mongo import PROMPTS
 from tidemill_inference.prompts.shared import SharedPrompts
 from tidemill_inference.rollouts.commands import RolloutCommands
 from tidemill_inference.rollouts.wiring import RolloutParts, wire_rollouts
 from tidemill_inference.secrets.wiring import wire_secrets
 from tidemill_inference.settings import InferenceSettings
+from tidemill_inference.stores import Stores, wire_stores
 from tidemill_kit.service.app import App, Worker
 from tidemill_kit.service.backend import Backend
-from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.workers.bounded_processes import BoundedProcesses
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stores:
-    """The aggregates of all features."""
-
-    prompts: MongoAggregates[Prompt]
-    deployments: MongoAggregates[Deployment]
-    inferences: MongoAggregates[Inference]
 
 
 async def build_app(settings: InferenceSettings, *, environment: Mapping[str, str]) -> App:
@@ -108,28 +92,6 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         ],
         servers=[wire_openai_api(settings, backend, answer=generation.answer, deployments=stores.deployments)],
         erasures=steps(settings, backend, memory=memory, erase_end_user=generation.erase_end_user),
-    )
-
-
-def wire_stores(settings: InferenceSettings, backend: Backend) -> Stores:
-    """Return the aggregates."""
-    return Stores(
-        prompts=backend.aggregates("prompts", PROMPTS, missing=PromptNotFound, quota=settings.quota("prompts")),
-        deployments=backend.aggregates(
-            "deployments",
-            DEPLOYMENTS,
-            missing=DeploymentNotFound,
-            topic="tidemill.inference.deployment.v1",
-            quota=settings.quota("deployments"),
-        ),
-        inferences=backend.aggregates(
-            "inferences",
-            INFERENCES,
-            missing=InferenceNotFound,
-            topic="tidemill.inference.inference.v1",
-            lists=[("deployment",), ("end_user",)],
-            usually_new=True,
-        ),
     )
 
 

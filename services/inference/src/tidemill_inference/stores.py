@@ -1,0 +1,45 @@
+"""The aggregates of all features."""
+
+from dataclasses import dataclass
+
+from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.deployments.mongo import DEPLOYMENTS
+from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound, PromptNotFound
+from tidemill_inference.generation.domain.inference import Inference
+from tidemill_inference.generation.mongo import INFERENCES
+from tidemill_inference.prompts.domain.prompt import Prompt
+from tidemill_inference.prompts.mongo import PROMPTS
+from tidemill_inference.settings import InferenceSettings
+from tidemill_kit.service.backend import Backend
+from tidemill_kit.store.aggregates import MongoAggregates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """One of each kind."""
+
+    prompts: MongoAggregates[Prompt]
+    deployments: MongoAggregates[Deployment]
+    inferences: MongoAggregates[Inference]
+
+
+def wire_stores(settings: InferenceSettings, backend: Backend) -> Stores:
+    """Return the aggregates."""
+    return Stores(
+        prompts=backend.aggregates("prompts", PROMPTS, missing=PromptNotFound, quota=settings.quota("prompts")),
+        deployments=backend.aggregates(
+            "deployments",
+            DEPLOYMENTS,
+            missing=DeploymentNotFound,
+            topic="tidemill.inference.deployment.v1",
+            quota=settings.quota("deployments"),
+        ),
+        inferences=backend.aggregates(
+            "inferences",
+            INFERENCES,
+            missing=InferenceNotFound,
+            topic="tidemill.inference.inference.v1",
+            lists=[("deployment",), ("end_user",)],
+            usually_new=True,
+        ),
+    )
