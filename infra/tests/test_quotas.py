@@ -22,7 +22,7 @@ def test_a_resource_that_callers_create_has_a_quota_of_its_project(service: str,
     plural = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", resource).lower() + "s"
     package = ROOT / "services" / service / "src" / f"tidemill_{service}"
 
-    wiring = [package / "app.py", *package.glob("*/wiring.py")]
+    wiring = [package / "app.py", *package.glob("stores.py"), *package.glob("*/wiring.py")]
     assert any(f'settings.quota("{plural}"' in file.read_text() for file in wiring)
     assert f"    max_{plural}: int = Field(" in (package / "settings.py").read_text()
     assert f"MAX_{plural}".upper() in (ROOT / "services" / service / "README.md").read_text()

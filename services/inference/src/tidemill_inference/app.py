@@ -7,6 +7,7 @@ from tidemill.inference.v1.deployment_service_pb2_grpc import add_DeploymentServ
 from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from tidemill.inference.v1.prompt_service_pb2_grpc import add_PromptServiceServicer_to_server
 from tidemill.inference.v1.secret_service_pb2_grpc import add_SecretServiceServicer_to_server
+from tidemill.inference.v1.served_model_service_pb2_grpc import add_ServedModelServiceServicer_to_server
 from tidemill_core.application import SystemClock
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.grpc import GrpcDeploymentService
@@ -27,6 +28,8 @@ from tidemill_inference.prompts.shared import SharedPrompts
 from tidemill_inference.rollouts.commands import RolloutCommands
 from tidemill_inference.rollouts.wiring import RolloutParts, wire_rollouts
 from tidemill_inference.secrets.wiring import wire_secrets
+from tidemill_inference.served_models.grpc import GrpcServedModelService
+from tidemill_inference.served_models.wiring import wire_served_models
 from tidemill_inference.settings import InferenceSettings
 from tidemill_inference.stores import Stores, wire_stores
 from tidemill_kit.service.app import App, Worker
@@ -73,12 +76,14 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     resolve = ResolveConfiguration(prompts=prompts, models=models, retriever=retriever, candidates=candidates)
     memory: list[InMemory] = [generation, rollouts.follow_ups, pool, models]
     deployments = wire_deployments(stores, resolve, rollouts, warm_up.preload)
+    served = wire_served_models(settings, backend, deployments=stores.deployments, models=models)
     return backend.app(
         servicers=[
             (add_PromptServiceServicer_to_server, GrpcPromptService(prompts, prompt_crud)),
             (add_DeploymentServiceServicer_to_server, deployments),
             (add_InferenceServiceServicer_to_server, generation.servicer),
             (add_SecretServiceServicer_to_server, secrets.servicer),
+            (add_ServedModelServiceServicer_to_server, GrpcServedModelService(served)),
         ],
         consumers=rollouts.consumers,
         components=[templates, pool, Worker("warm-up", warm_up.run), generation],
@@ -90,7 +95,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             Worker("follow-ups", lambda: rollouts.follow_ups.run(generation.shadow)),
             *wire_erasure(settings, backend, engines, memory=memory),
         ],
-        servers=[wire_openai_api(settings, backend, answer=generation.answer, deployments=stores.deployments)],
+        servers=[wire_openai_api(settings, backend, answer=generation.answer, models=served)],
         erasures=steps(settings, backend, memory=memory, erase_end_user=generation.erase_end_user),
     )
 

@@ -15,18 +15,21 @@ from openai import AsyncOpenAI
 from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
 
+from services.inference.tests.fakes import Registry
 from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from tidemill_core.application import Caller, Request, derived_id
 from tidemill_inference.deployments.domain.configuration import Configuration, Sampling
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
+from tidemill_inference.engines.ports import ModelVersion
 from tidemill_inference.errors import DeploymentNotFound
 from tidemill_inference.generation.domain.content import Citation, Message, Part, Passage, Role
 from tidemill_inference.generation.domain.inference import Inference, Question, State, Usage, Variant
 from tidemill_inference.generation.ports import Delta, Finished, Started, Step
 from tidemill_inference.openai_api.feedback import RemoteFeedback
 from tidemill_inference.openai_api.routes import Answering, OpenAiApi
+from tidemill_inference.served_models.read_served_models import ReadServedModels
 from tidemill_kit.http.feedback import HttpFeedback, TokenRefused
 from tidemill_kit.http.server import HttpServer
 from tidemill_kit.http.signed_tokens import SignedTokens
@@ -139,10 +142,17 @@ def answered(started: Inference, text: str) -> Inference:
     )
 
 
-def deployment(name: str, *, project: str = "acme") -> Deployment:
-    live = Configuration.of(model="tiny@1", prompt="answer@2", retrieval=None, sampling=Sampling())
+def deployment(name: str, *, project: str = "acme", model: str = "tiny@1") -> Deployment:
+    live = Configuration.of(model=model, prompt="answer@2", retrieval=None, sampling=Sampling())
     spec = DeploymentSpec(model="tiny", prompt="answer")
     return Deployment(id=name, project=project, create_time=BORN, spec=spec, live=live)
+
+
+class Facts:
+    """Implements `ModelFacts`: of `unread` nothing is known, and all others take as many tokens as TinyStories."""
+
+    async def context_tokens(self, _caller: Caller, model: ModelVersion) -> int | None:
+        return None if model.id.startswith("unread") else 2048
 
 
 TOKENS = SignedTokens(purpose="feedback", key=b"k" * 32, lifetime=timedelta(days=1), refusal=TokenRefused)
@@ -175,9 +185,10 @@ async def open_api(
         codec=DEPLOYMENTS,
         missing=DeploymentNotFound,
     )
+    models = ReadServedModels(deployments=deployments, models=Registry(tiny=1), facts=Facts())
     api = OpenAiApi(
         answers,
-        deployments,
+        models,
         feedback=HttpFeedback(
             rpcs=RemoteFeedback(service=feedback, timeout_s=5.0),
             tokens=tokens,

@@ -178,6 +178,19 @@ async def test_the_models_are_the_projects_deployments() -> None:
     assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
 
 
+async def test_a_model_says_its_context_length_by_each_name_that_clients_read() -> None:
+    async with open_api(ScriptedAnswers()) as api:
+        one = (await api.openai.models.retrieve("sales")).model_extra
+
+    assert one == {
+        "root": "tiny@1",
+        "context_length": 2048,
+        "context_window": 2048,
+        "max_model_len": 2048,
+        "meta": {"n_ctx_train": 2048},
+    }
+
+
 @pytest.mark.parametrize("headers", [{}, {"OpenAI-Project": "acme"}])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/v1/models/helpdesk"])
 async def test_a_call_without_a_key_is_answered_with_what_to_send(headers: dict[str, str], path: str) -> None:

@@ -21,7 +21,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.generation.domain.content import Message
 from tidemill_inference.generation.domain.inference import Inference, Usage
 
@@ -80,12 +79,6 @@ class Chunks:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         chunk = {**self._head, "choices": [choice]}
         return {**chunk, "usage": None} if self._include_usage else chunk
-
-
-def model(deployment: Deployment) -> Json:
-    """Return a deployment as a model."""
-    created = int(deployment.create_time.timestamp()) if deployment.create_time else 0
-    return {"id": deployment.id, "object": "model", "created": created, "owned_by": deployment.project}
 
 
 def _head(inference: Inference, kind: str) -> Json:

@@ -14,22 +14,21 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from starlette.applications import Starlette
-from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from tidemill.inference.v1 import deployment_service_pb2, inference_service_pb2
+from tidemill.inference.v1 import inference_service_pb2
 from tidemill_core.application import Caller, Request
 from tidemill_core.errors import InvalidInput, TidemillError
-from tidemill_core.resources import list_all
-from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.generation.domain.inference import Inference, Question
 from tidemill_inference.generation.domain.speaker import request_by, spoken_by
 from tidemill_inference.generation.ports import Delta, Finished, Started, Step
-from tidemill_inference.openai_api.completions import Chunks, completion, model
+from tidemill_inference.openai_api.completions import Chunks, completion
 from tidemill_inference.openai_api.errors import error_body, error_response
+from tidemill_inference.openai_api.models import HttpModels
 from tidemill_inference.openai_api.schemas import IDEMPOTENCY_HEADER, ChatRequest, chat_request_of, request_of
+from tidemill_inference.served_models.ports import ServedModels
 from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.admission import Admission
 from tidemill_kit.grpc.policies import policy_of
@@ -41,8 +40,6 @@ from tidemill_kit.service.app import Dependency
 
 DEFAULT_KEEP_ALIVE_S = 15.0
 _GENERATE = policy_of(inference_service_pb2.DESCRIPTOR, "InferenceService/Generate")
-_LIST = policy_of(deployment_service_pb2.DESCRIPTOR, "DeploymentService/ListDeployments")
-_GET = policy_of(deployment_service_pb2.DESCRIPTOR, "DeploymentService/GetDeployment")
 _ROUTES = "see POST /v1/chat/completions, GET /v1/models and POST /v1/feedback"
 _EVENT_STREAM = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -81,7 +78,7 @@ class OpenAiApi:
     def __init__(  # noqa: PLR0913 - all that the API depends on
         self,
         answer: Answering,
-        deployments: Deployments,
+        models: ServedModels,
         *,
         max_body_bytes: int,
         feedback: HttpFeedback,
@@ -104,7 +101,7 @@ class OpenAiApi:
             principals_from=principals_from,
         )
         self._feedback = feedback
-        self._deployments = deployments
+        self._models = HttpModels(models)
         self._cors_origins = cors_origins
         self._dependencies = dependencies
         self._hosts = hosts
@@ -128,20 +125,8 @@ class OpenAiApi:
     def _routes(self, prefix: str) -> list[Route]:
         return [
             Route(f"{prefix}/chat/completions", self._chat, methods=["POST"]),
-            Route(f"{prefix}/models", self._list_models, methods=["GET"]),
-            Route(f"{prefix}/models/{{model}}", self._get_model, methods=["GET"]),
+            *self._models.routes(prefix),
         ]
-
-    async def _list_models(self, http: HttpRequest) -> Response:
-        """Return the project's deployments."""
-        caller = await Exchange.of(http.scope).admit(_LIST)
-        models = [model(deployment) async for deployment in list_all(self._deployments, caller.project)]
-        return JSONResponse({"object": "list", "data": models})
-
-    async def _get_model(self, http: HttpRequest) -> Response:
-        """Return one deployment."""
-        caller = await Exchange.of(http.scope).admit(_GET)
-        return JSONResponse(model(await self._deployments.get(caller.project, http.path_params["model"])))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from tidemill_core.application import SystemClock
-from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.openai_api.feedback import RemoteFeedback
 from tidemill_inference.openai_api.routes import Answering, OpenAiApi
+from tidemill_inference.served_models.ports import ServedModels
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.http.feedback import HttpFeedback, feedback_tokens
 from tidemill_kit.http.server import HttpServer, server_of
@@ -14,12 +14,12 @@ from tidemill_kit.service.backend import Backend
 
 
 def wire_openai_api(
-    settings: InferenceSettings, backend: Backend, *, answer: Answering, deployments: Deployments
+    settings: InferenceSettings, backend: Backend, *, answer: Answering, models: ServedModels
 ) -> HttpServer:
     """Return the server of the OpenAI-compatible API."""
     api = OpenAiApi(
         answer,
-        deployments,
+        models,
         feedback=_feedback(settings, backend),
         max_body_bytes=settings.max_body_bytes,
         dependencies=backend.dependencies,

@@ -1,0 +1,37 @@
+"""What is known of models that need not be loaded, and what shows it."""
+
+from typing import Protocol
+
+from tidemill_core.application import Caller, Page, PageRequest
+from tidemill_inference.engines.ports import ModelVersion
+from tidemill_inference.served_models.domain.served_model import ServedModel
+
+
+class ModelFacts(Protocol):
+    """Reads what the registry's files say of a model."""
+
+    async def context_tokens(self, caller: Caller, model: ModelVersion) -> int | None:
+        """Return how many tokens prompt and answer may have together where it is served; None is unknown.
+
+        Raises:
+            TidemillError: the files cannot be read now.
+
+        """
+        ...
+
+
+class ServedModels(Protocol):
+    """The use case `ReadServedModels`."""
+
+    async def get(self, caller: Caller, deployment: str) -> ServedModel:
+        """Return what one deployment serves.
+
+        Raises:
+            DeploymentNotFound: the project has none of this name.
+
+        """
+        ...
+
+    async def list(self, caller: Caller, *, page: PageRequest) -> Page[ServedModel]:
+        """Return a page of what the project's deployments serve."""
+        ...
