@@ -1,7 +1,9 @@
 """Settings of inference; the environment variable is INFERENCE_ plus the field's name in upper case."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -16,6 +18,7 @@ from tidemill_kit.models.numeric_format import ModelSettings
 from tidemill_kit.runtime.encryption import EncryptionSettings
 from tidemill_kit.runtime.separated import Separated
 from tidemill_kit.workers.bounded_processes import ProcessLimits
+from tidemill_kit.workers.fair_queue import QueueLimits
 
 _MB = 1024 * 1024
 PROVIDERS = (
@@ -32,6 +35,16 @@ PROVIDERS = (
     "openrouter.ai",
 )
 """Providers of models whose API is compatible with OpenAI's."""
+
+
+@cache
+def _weights(entries: tuple[str, ...]) -> Mapping[str, float]:
+    """Read `project:weight`."""
+    found = {name: float(weight) for name, _, weight in (each.partition(":") for each in entries)}
+    if wrong := [name for name, weight in found.items() if not (name and 0 < weight < math.inf)]:
+        message = f"{wrong[0]!r}: write project:weight, with a weight above 0"
+        raise ValueError(message)
+    return found
 
 
 class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
@@ -142,9 +155,20 @@ class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
     tokenizer_memory_mb: int = Field(2048, ge=512)
     """The memory (address space) of a tokenizer process; there are as many as prompt processes."""
     max_generations: int = Field(256, ge=1)
-    """Concurrent answers in this process; further ones are RESOURCE_EXHAUSTED."""
+    """Concurrent answers in this process; further ones wait for their turn."""
     max_generations_per_project: int = Field(128, ge=1)
-    """Concurrent answers of one project in this process; further ones are RESOURCE_EXHAUSTED."""
+    """Concurrent answers of one project in this process; further ones wait for their turn."""
+    generations_waiting: int = Field(1000, ge=1)
+    """Requests that may wait for their turn in this process; further ones are RESOURCE_EXHAUSTED."""
+    generations_waiting_per_project: int = Field(500, ge=1)
+    """Requests of one project that may wait for their turn; further ones are RESOURCE_EXHAUSTED."""
+    generation_max_wait_s: float = Field(30.0, gt=0)
+    """How long a request may wait for its turn; one that would wait longer is RESOURCE_EXHAUSTED at once."""
+    project_weights: Separated = ()
+    """Weights of projects in the queue, as `project:weight`, separated by commas; 1 for the others.
+
+    A project of weight 2 gets twice the places of one of weight 1 while both need more.
+    """
     http_principals: Literal["servers", "anybody", "nobody"] = "servers"
     """Which HTTP callers may send `principals`.
 
@@ -193,6 +217,27 @@ class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
             wall_s=10 * self.tokenizer_cpu_s,
             memory_bytes=self.tokenizer_memory_mb * _MB,
         )
+
+    @property
+    def answer_queue(self) -> QueueLimits:
+        """The limits of the queue of answers."""
+        return QueueLimits(
+            places=self.max_generations,
+            of_project=self.max_generations_per_project,
+            waiting=self.generations_waiting,
+            waiting_of_project=self.generations_waiting_per_project,
+            max_wait_s=self.generation_max_wait_s,
+        )
+
+    def weight_of(self, project: str) -> float:
+        """Return the weight of a project in queues."""
+        return _weights(self.project_weights).get(project, 1.0)
+
+    @field_validator("project_weights")
+    @classmethod
+    def _project_weights(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        _weights(value)
+        return value
 
     @field_validator("remote_hosts")
     @classmethod

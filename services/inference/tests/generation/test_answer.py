@@ -1,6 +1,7 @@
 """Answers by request id: what is shared, stored, refused and limited."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -14,7 +15,6 @@ from tidemill_core.errors import (
     DeadlineExceeded,
     DependencyUnavailable,
     InvalidInput,
-    RateLimited,
 )
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.deployments.domain.spec import RecordMode
@@ -31,6 +31,7 @@ from tidemill_inference.generation.domain.inference import (
 from tidemill_inference.generation.ports import Delta, Finished, Started, Step
 from tidemill_inference.generation.shared import Generation, SharedGenerations
 from tidemill_inference.prompts.domain.prompt import PromptContent
+from tidemill_kit.workers.fair_queue import QueueFull
 from tidemill_testkit.polling import eventually
 
 DOWN = DependencyUnavailable("it is down", dependency="it", blame=Blame.VARIANT)
@@ -301,37 +302,34 @@ async def test_variables_are_checked_before_anything_is_stored() -> None:
     assert len(harness.inferences.published) == 1
 
 
-async def test_more_answers_than_the_process_takes_are_refused_for_now() -> None:
-    harness = AnsweringHarness()
+async def test_more_answers_than_the_process_takes_wait_for_their_turn() -> None:
+    harness = AnsweringHarness(ScriptedEngine(free_words=1))
+    harness.engine.gate.clear()
     replica = harness.replica(at_most=1)
     first = replica(ADA, question(), request=asking("r1"))
     await anext(first)
 
-    with pytest.raises(Exception, match="in this process"):
-        await replica.whole(ADA, question(), request=asking("r2"))
+    second = asyncio.create_task(replica.whole(ADA, question(), request=asking("r2")))
+    await asyncio.sleep(0.01)
+    assert not second.done()
     await first.aclose()
-    await replica.whole(ADA, question(), request=asking("r2"))
+    harness.engine.gate.set()
+
+    assert (await second).output
 
 
-async def test_a_project_has_its_share_of_the_answers_and_the_others_have_theirs() -> None:
-    generations, gate = SharedGenerations(at_most=10, of_project=1), asyncio.Event()
-    inference = await AnsweringHarness().answer.whole(ADA, question(), request=asking("r1"))
-
-    async def work(generation: Generation) -> Inference:
-        generation.start(inference)
-        await gate.wait()
-        return inference
-
-    def ask(project: str, name: str) -> AsyncGenerator[Step, None]:
-        return generations.listen((project, name), digest="d", request_id="r", until=None, work=work)
-
-    first, other = ask("acme", "1"), ask("globex", "1")
+async def test_a_caller_whose_time_ends_in_the_queue_is_refused_and_leaves_no_record() -> None:
+    harness = AnsweringHarness(ScriptedEngine(free_words=1))
+    harness.engine.gate.clear()
+    replica = harness.replica(at_most=1)
+    first = replica(ADA, question(), request=asking("r1"))
     await anext(first)
-    with pytest.raises(RateLimited, match="of this project"):
-        await anext(ask("acme", "2"))
-    await anext(other)
+
+    with pytest.raises(QueueFull, match="until the time was over"):
+        await replica.whole(ADA, question(), request=asking("r2"), until=time.monotonic() + 0.01)
+
+    assert len(harness.inferences.all()) == 1
     await first.aclose()
-    await other.aclose()
 
 
 def test_the_name_of_an_end_user_is_what_people_read() -> None:

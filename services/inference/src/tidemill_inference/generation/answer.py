@@ -23,6 +23,7 @@ from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_inference.prompts.domain.references import Reference
 from tidemill_inference.prompts.ports import ReadPrompts, Templates
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE
+from tidemill_kit.workers.fair_queue import Share
 
 _SHOWN = 50
 
@@ -71,7 +72,14 @@ class AnswerQuestion:
         async def work(generation: Generation) -> Inference:
             return await self._answer(caller, key[1], question, request, generation)
 
-        listening = self.generations.listen(key, digest=request.digest, request_id=request.id, until=until, work=work)
+        listening = self.generations.listen(
+            key,
+            digest=request.digest,
+            request_id=request.id,
+            until=until,
+            work=work,
+            share=Share(project=caller.project, end_user=question.end_user or caller.subject),
+        )
         async with aclosing(listening) as steps:
             async for step in steps:
                 yield step

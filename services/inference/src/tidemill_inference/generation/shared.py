@@ -10,12 +10,12 @@ from tidemill_core.errors import (
     Blame,
     DeadlineExceeded,
     DependencyTimedOut,
-    RateLimited,
     RequestIdReused,
     TidemillError,
 )
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.ports import Delta, Finished, Started, Step
+from tidemill_kit.workers.fair_queue import FairQueue, QueueFull, QueueLimits, Share
 
 _BUSY_PAUSE_S = 1.0
 
@@ -40,6 +40,10 @@ class Generation:
     missed: TidemillError | None = None
     """The error that the last listener got at its deadline; None if it was cancelled."""
     task: asyncio.Task[Inference] | None = None
+    queued: bool = True
+    """Whether it still waits for a place."""
+    queue_s: float = 0.0
+    """How long it has waited for its place."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def start(self, inference: Inference) -> None:
@@ -64,6 +68,9 @@ class Generation:
 
     def late(self) -> TidemillError:
         """Return what to say when time runs out: who did not answer, or that the answer takes longer."""
+        if self.queued:
+            message = "all places for answers were taken until the time was over: try again later, or allow more time"
+            return QueueFull(message, retry_after_s=_BUSY_PAUSE_S)
         if self.waiting_for:
             message = f"{self.waiting_for} did not answer in time: try again later"
             return DependencyTimedOut(message, dependency=self.waiting_for, blame=self.blame)
@@ -117,15 +124,15 @@ class Generation:
 class SharedGenerations:
     """The generations of this process by inference; the last listener to leave ends one.
 
-    A project has its share of them, 0 all: one whose endpoint drips characters leaves places to the others.
+    Where all places are taken, one waits for its turn, fairly by project and end user.
     """
 
-    def __init__(self, *, at_most: int, of_project: int = 0) -> None:
-        self._maximum = at_most
-        self._of_project = of_project or at_most
+    def __init__(self, *, at_most: int = 0, places: FairQueue | None = None) -> None:
+        """Answer so many at once, or as `places` has it."""
+        self._places = places or FairQueue("places for answers", QueueLimits(places=at_most))
         self._running: dict[tuple[str, str], Generation] = {}
 
-    async def listen(
+    async def listen(  # noqa: PLR0913 - keyword-only, and each of another kind
         self,
         key: tuple[str, str],
         *,
@@ -133,17 +140,18 @@ class SharedGenerations:
         request_id: str,
         until: float | None,
         work: Callable[[Generation], Coroutine[Any, Any, Inference]],
+        share: Share | None = None,
     ) -> AsyncGenerator[Step, None]:
-        """Join the generation of this key, or begin it with `work`.
+        """Join the generation of this key, or begin it with `work` once there is a place for `share`.
 
         Raises:
             RequestIdReused: it runs for another body.
-            RateLimited: as many run as this process takes, of all projects or of this one.
+            QueueFull: too many wait for a place, or none was free in time.
 
         """
         generation = self._running.get(key)
         if generation is None:
-            generation = self._begin(key, digest, work)
+            generation = self._begin(key, digest, work, share or Share(project=key[0]))
         elif generation.digest != digest:
             raise RequestIdReused(request_id)
         generation.listeners += 1
@@ -167,19 +175,23 @@ class SharedGenerations:
         return len(ending)
 
     def _begin(
-        self, key: tuple[str, str], digest: str, work: Callable[[Generation], Coroutine[Any, Any, Inference]]
+        self,
+        key: tuple[str, str],
+        digest: str,
+        work: Callable[[Generation], Coroutine[Any, Any, Inference]],
+        share: Share,
     ) -> Generation:
-        if len(self._running) >= self._maximum:
-            message = f"{self._maximum} answers are in progress in this process, which is the limit: try again later"
-            raise RateLimited(message, retry_after_s=_BUSY_PAUSE_S)
-        mine = sum(project == key[0] for project, _ in self._running)
-        if mine >= self._of_project:
-            message = f"{mine} answers of this project are in progress in this process, its limit: try again later"
-            raise RateLimited(message, retry_after_s=_BUSY_PAUSE_S)
         generation = Generation(digest=digest)
         self._running[key] = generation
-        generation.task = asyncio.create_task(work(generation), name=f"generation {key[1]}")
+        generation.task = asyncio.create_task(self._placed(generation, work, share), name=f"generation {key[1]}")
         return generation
+
+    async def _placed(
+        self, generation: Generation, work: Callable[[Generation], Coroutine[Any, Any, Inference]], share: Share
+    ) -> Inference:
+        async with self._places.place(share) as generation.queue_s:
+            generation.queued = False
+            return await work(generation)
 
     async def _end(self, key: tuple[str, str], generation: Generation) -> None:
         """Stop the work, if it is not done, and forget it; a new listener begins anew."""

@@ -28,6 +28,7 @@ from tidemill_kit.access.retention import RetentionKind
 from tidemill_kit.erasure.retained import Retained
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
+from tidemill_kit.workers.fair_queue import FairQueue
 from tidemill_kit.workers.fair_share import Turns
 from tidemill_kit.workers.sweeps import SweepKey, sweep_controller
 
@@ -79,7 +80,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
         inferences=inferences,
         templates=templates,
         generations=SharedGenerations(
-            at_most=settings.max_generations, of_project=settings.max_generations_per_project
+            places=FairQueue("places for answers", settings.answer_queue, weight=settings.weight_of)
         ),
         reservations=Reservations(
             inferences=inferences, clock=SystemClock(), ttl=timedelta(seconds=settings.lease_ttl_s)
