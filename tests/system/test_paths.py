@@ -26,7 +26,7 @@ LEADING_OUT = (
 WHOLE = "TIDEMILL_GENERATED_CASES" in os.environ
 """All values in each field; tests send one in each."""
 
-pytestmark = pytest.mark.timeout(600)  # the first test waits for a turn of the loop
+pytestmark = pytest.mark.timeout(7200 if WHOLE else 600)  # the first test waits for a turn of the loop
 
 
 def test_no_value_leads_out_of_its_place(filled: Platform, calls: Calls, harvest: Harvest) -> None:

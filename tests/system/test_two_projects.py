@@ -37,7 +37,7 @@ MIN_NOT_FOUND = 5
 TOPICS = 1000 if WHOLE else 10
 """Of the broker, at most."""
 
-pytestmark = pytest.mark.timeout(600)  # the first test waits for a turn of the loop
+pytestmark = pytest.mark.timeout(7200 if WHOLE else 600)  # the first test waits for a turn of the loop
 
 
 @pytest.fixture(scope="session")
