@@ -1,7 +1,8 @@
 """Makes this checkout ready: the virtual environment, the packages, the jars, the example's models.
 
-Run by `make` with the system's Python and nothing installed. So: standard library only, and no syntax that an older
-Python cannot read, for it has to say that it is too old. What is there already is neither fetched nor made again.
+`setup.py vllm` (`make setup ENGINE=vllm`) makes vLLM's environment too. Run by `make` with the system's Python and
+nothing installed. So: standard library only, and no syntax that an older Python cannot read, for it has to say that it
+is too old. What is there already is neither fetched nor made again.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "tidemill-setup"
 LOCK = ROOT / "requirements.lock"
 NO_CUDA = ROOT / "infra" / "no_cuda.py"
+VLLM = ROOT / "services" / "inference" / "engines" / "vllm"
+VLLM_VENV = VLLM / ".venv"
+VLLM_PYTHON = VLLM_VENV / "bin" / "python"
+VLLM_STAMP = VLLM_VENV / "tidemill-setup"
 LOCAL = ROOT / "infra" / "local" / "src" / "tidemill_local"
 JARS = Path(os.environ.get("TIDEMILL_JARS", ROOT / ".tidemill" / "jars"))
 MODELS = Path(os.environ.get("TIDEMILL_MODELS", ROOT / ".tidemill" / "models"))
@@ -57,7 +62,10 @@ class Step:
 
 def main() -> int:
     """Do what is missing and return the exit code."""
-    missing = [step for step in steps() if not step.is_done()]
+    if sys.argv[1:] not in ([], ["transformers"], ["vllm"]):
+        return fail(f"ENGINE is {' '.join(sys.argv[1:])}: it is transformers or vllm.")
+    asked = [*steps(), *(vllm_steps() if "vllm" in sys.argv[1:] else [])]
+    missing = [step for step in asked if not step.is_done()]
     if not missing:
         return 0
     refusal = why_not(sum(step.takes_gb for step in missing) + DATA_GB)
@@ -85,6 +93,12 @@ def steps() -> list[Step]:
         Step("Jars of Kafka and the MongoDB server", jars_are_current, fetch("jars"), 0.05, 0.05, 10),
         Step("Models of the example", models_are_there, fetch("models"), 0.2, 0.4, 40),
     ]
+
+
+def vllm_steps() -> list[Step]:
+    """Return what vLLM needs: an environment of its own, because it pins PyTorch and transformers."""
+    amounts = (4.0, 9.0, 150) if has_gpu() else (1.0, 2.6, 60)
+    return [Step("vLLM in an environment of its own", vllm_is_current, install_vllm, *amounts)]
 
 
 def why_not(takes_gb: float) -> str:
@@ -178,21 +192,32 @@ def make_environment() -> None:
 
 
 def install_packages() -> None:
-    """Install what the lock names, and the repository's packages as they lie here; without a GPU nothing for one."""
+    """Install what the lock names, and the repository's packages as they lie here."""
+    install(LOCK, VENV, [member.parent for member in members()])
+    STAMP.write_text(digest(), encoding="utf-8")
+
+
+def install_vllm() -> None:
+    """Make vLLM's environment and install what its lock for this machine names."""
+    call(str(PYTHON), "-m", "uv", "venv", "--quiet", "--clear", "--python", str(PYTHON), str(VLLM_VENV))
+    install(vllm_lock(), VLLM_VENV, [VLLM])
+    VLLM_STAMP.write_text(vllm_digest(), encoding="utf-8")
+
+
+def install(lock: Path, venv: Path, editable: list[Path]) -> None:
+    """Install a lock and packages as they lie here; without a GPU nothing for one."""
     uv = [str(PYTHON), "-m", "uv", "pip"]
-    python = ["--python", str(PYTHON)]
+    python = ["--python", str(venv / "bin" / "python")]
     quiet = [] if sys.stderr.isatty() else ["--quiet"]  # on a terminal uv shows how far each download is
-    lock = LOCK
     if not has_gpu():
-        lock = VENV / "requirements.lock"
-        lock.write_text(output(str(PYTHON), str(NO_CUDA), "lock", str(LOCK)), encoding="utf-8")
+        without, lock = lock, venv / "requirements.lock"
+        lock.write_text(output(str(PYTHON), str(NO_CUDA), "lock", str(without)), encoding="utf-8")
     call(*uv, "sync", *quiet, *python, "--require-hashes", str(lock))
     if not has_gpu():
-        call(str(PYTHON), str(NO_CUDA), "libraries", str(next(VENV.glob("lib/python*/site-packages/torch/lib"))))
-    editable = [flag for member in members() for flag in ("--editable", str(member.parent))]
+        call(str(PYTHON), str(NO_CUDA), "libraries", str(next(venv.glob("lib/python*/site-packages/torch/lib"))))
     # The build back-end is in the lock: nothing is fetched for building.
-    call(*uv, "install", *python, "--quiet", "--no-deps", "--no-build-isolation", *editable)
-    STAMP.write_text(digest(), encoding="utf-8")
+    flags = [flag for folder in editable for flag in ("--editable", str(folder))]
+    call(*uv, "install", *python, "--quiet", "--no-deps", "--no-build-isolation", *flags)
 
 
 def pinned(package: str) -> str:
@@ -220,6 +245,24 @@ def digest() -> str:
 def packages_are_current() -> bool:
     """Return whether the lock and the packages are installed as they are now."""
     return STAMP.exists() and STAMP.read_text(encoding="utf-8") == digest()
+
+
+def vllm_lock() -> Path:
+    """Return the lock of vLLM for this machine."""
+    return VLLM / f"requirements-{'cuda' if has_gpu() else 'cpu'}.lock"
+
+
+def vllm_digest() -> str:
+    """Return what vLLM's environment depends on, as one digest."""
+    whole = hashlib.sha256(f"{sys.version} {has_gpu()}".encode())
+    for file in (vllm_lock(), NO_CUDA, VLLM / "pyproject.toml"):
+        whole.update(str(file).encode() + file.read_bytes())
+    return whole.hexdigest()
+
+
+def vllm_is_current() -> bool:
+    """Return whether vLLM's environment is installed as its lock is now."""
+    return VLLM_STAMP.exists() and VLLM_STAMP.read_text(encoding="utf-8") == vllm_digest()
 
 
 def jars_are_current() -> bool:

@@ -1,7 +1,8 @@
 """Locks what the repository's packages need from outside: one root lock, one for each service, one to build images.
 
 `python infra/locks/lock.py` writes them with uv: every version and every hash, for every platform, and no address of a
-registry. A service's lock holds no version that the root's does not: tests and services run on the same code.
+registry. A service's lock holds no version that the root's does not: tests and services run on the same code. vLLM
+pins PyTorch and transformers, and has an environment and locks of its own, one for processors and one for CUDA.
 `--upgrade` takes newer versions; without it, versions stay as they are.
 """
 
@@ -22,6 +23,8 @@ BUILD_LOCK = ROOT / "infra" / "docker" / "build.lock"
 BUILD_TOOLS = ("hatchling", "uv==")
 """What an image needs to install a service, and does not keep."""
 LOWEST_PYTHON = "3.11"
+VLLM = ROOT / "services" / "inference" / "engines" / "vllm"
+"""Its lock for each kind of device is `requirements-<kind>.lock`."""
 EXCLUDED = ("rfc3987-syntax",)
 """Left out though a tool asks for it: jsonschema imports it wherever it is there, which takes a second and 22 MB."""
 OWN = re.compile(r"tidemill(-[a-z]+)?$")
@@ -72,8 +75,15 @@ def development_tools() -> list[str]:
     return list(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]["dev"])
 
 
-def compile_lock(requirements: Iterable[str], lock: Path, *, constraints: Path | None, upgrade: bool) -> None:
-    """Resolve requirements into a lock file."""
+def compile_lock(
+    requirements: Iterable[str],
+    lock: Path,
+    *,
+    constraints: Path | None,
+    upgrade: bool,
+    overrides: Iterable[str] = (),
+) -> None:
+    """Resolve requirements into a lock file; `overrides` are taken whatever others ask for."""
     with tempfile.TemporaryDirectory() as folder:
         requested, excluded = Path(folder, "requested.in"), Path(folder, "excluded.txt")
         requested.write_text("\n".join(sorted(set(requirements))), encoding="utf-8")
@@ -82,6 +92,9 @@ def compile_lock(requirements: Iterable[str], lock: Path, *, constraints: Path |
         command += ["--no-annotate", "--no-header", "--python-version", LOWEST_PYTHON, "--output-file", str(lock)]
         command += ["--excludes", str(excluded)]
         command += ["--constraints", str(constraints)] if constraints else []
+        if overrides:
+            Path(folder, "overrides.txt").write_text("\n".join(overrides), encoding="utf-8")
+            command += ["--overrides", str(Path(folder, "overrides.txt"))]
         command += ["--upgrade"] if upgrade else []
         subprocess.run([*command, str(requested)], check=True)  # noqa: S603 - our own command
     lock.write_text(HEADER + lock.read_text("utf-8"), encoding="utf-8")
@@ -90,6 +103,16 @@ def compile_lock(requirements: Iterable[str], lock: Path, *, constraints: Path |
 def services(known: dict[str, Member]) -> list[Member]:
     """Return the packages that are deployed."""
     return [member for member in known.values() if member.folder.parent == ROOT / "services"]
+
+
+def lock_vllm(*, upgrade: bool) -> None:
+    """Write the locks of vLLM's environment."""
+    declared = tomllib.loads((VLLM / "pyproject.toml").read_text("utf-8"))
+    overrides = declared["tool"]["tidemill"]["overrides"]
+    for kind, requirements in declared["project"]["optional-dependencies"].items():
+        lock = VLLM / f"requirements-{kind}.lock"
+        compile_lock(requirements, lock, constraints=None, upgrade=upgrade, overrides=overrides)
+        print(f"{lock.relative_to(ROOT)} written")  # noqa: T201 - a command's answer
 
 
 def main() -> None:
@@ -106,6 +129,7 @@ def main() -> None:
         service.lock.unlink(missing_ok=True)
         compile_lock(from_outside([service.name], known), service.lock, constraints=ROOT_LOCK, upgrade=False)
         print(f"{service.lock.relative_to(ROOT)} written")  # noqa: T201 - a command's answer
+    lock_vllm(upgrade=upgrade)
     subprocess.run([sys.executable, str(Path(__file__).with_name("wheels.py"))], check=True)  # noqa: S603 - our own command
 
 

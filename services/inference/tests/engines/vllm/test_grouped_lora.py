@@ -1,0 +1,92 @@
+"""LoRA in vLLM on a processor, on a stand-in for the part of vLLM that it extends."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+SOURCE = Path(__file__).parents[3] / "engines" / "vllm" / "src" / "tidemill_vllm" / "grouped_lora.py"
+WIDE, RANK, PLACES = 8, 2, 3
+
+
+class Wrapper:
+    """vLLM's own, as far as it is built on: the rows' places, -1 for a row without an adapter."""
+
+    def __init__(self) -> None:
+        self.token_lora_indices = self.sampler_indices = torch.empty(0, dtype=torch.long)
+
+    def update_metadata(self, places: list[int]) -> None:
+        self.token_lora_indices = torch.tensor(places)
+        self.sampler_indices = self.token_lora_indices
+
+
+@pytest.fixture
+def grouped(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    for name in ("vllm", "vllm.lora", "vllm.lora.punica_wrapper"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    punica: Any = ModuleType("vllm.lora.punica_wrapper.punica_cpu")
+    punica.PunicaWrapperCPU = Wrapper
+    monkeypatch.setitem(sys.modules, punica.__name__, punica)
+    spec = importlib.util.spec_from_file_location("grouped_lora", SOURCE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def matrices(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(PLACES, 1, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("places", [[0, 2, -1, 0, 1], [-1, -1], [2, 2, 2], [2], [-1, 2]])
+def test_each_row_gets_its_own_adapter_and_a_row_without_one_none(grouped: ModuleType, places: list[int]) -> None:
+    lora = grouped.GroupedLora()
+    lora.update_metadata(places)
+    x = torch.randn(len(places), WIDE)
+    a = (matrices(RANK, WIDE, seed=1), matrices(RANK, WIDE, seed=2))
+    b = (matrices(4, RANK, seed=3), matrices(6, RANK, seed=4))
+    y = before = torch.randn(len(places), 10)
+    y = y.clone()
+
+    lora.add_lora_linear(y, x, a, b, 0.5, (4, 6))
+
+    for row, place in enumerate(places):
+        added = [0.5 * (x[row] @ one[place, 0].T) @ other[place, 0].T for one, other in zip(a, b, strict=True)]
+        expected = before[row] + (torch.cat(added) if place >= 0 else 0)
+        torch.testing.assert_close(y[row], expected)
+
+
+def test_logits_and_embeddings_get_their_own_adapter_too(grouped: ModuleType) -> None:
+    lora = grouped.GroupedLora()
+    lora.update_metadata([1, -1, 2])
+    x, a, b = torch.randn(3, WIDE), matrices(RANK, WIDE, seed=1), matrices(5, RANK, seed=2)
+    logits, embedded, shrunk = torch.zeros(3, 7), torch.zeros(3, 5), torch.randn(3, RANK)
+
+    lora.add_lora_logits(logits, x, a, b, 1.0)
+    lora.add_lora_embedding(embedded, shrunk, b, add_inputs=True)
+
+    for row, place in enumerate((1, -1, 2)):
+        expected = (x[row] @ a[place, 0].T @ b[place, 0].T) if place >= 0 else torch.zeros(5)
+        torch.testing.assert_close(logits[row, :5], expected)
+        torch.testing.assert_close(embedded[row], shrunk[row] @ b[place, 0].T if place >= 0 else torch.zeros(5))
+
+
+def test_it_takes_the_place_of_vllms_own_on_processors_only(
+    grouped: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = []
+    for is_cpu in (True, False):
+        platform: Any = type(
+            "Platform", (), {"is_cpu": lambda _, cpu=is_cpu: cpu, "get_punica_wrapper": lambda: "vLLM's"}
+        )
+        monkeypatch.setitem(sys.modules, "vllm.platforms", SimpleNamespace(current_platform=platform()))
+        grouped.register()
+        named.append(platform.get_punica_wrapper())
+
+    assert named == ["grouped_lora.GroupedLora", "vLLM's"]
