@@ -17,6 +17,7 @@ FILTERS = {
     "feedback/curations/record_correction.py": [{"rule.deployment"}],
     "feedback/reactions/crud.py": [{"inference"}, {"deployment"}, {"inference", "deployment"}],
     "feedback/curations/reconcile_curation.py": [{"deployment", "metric"}],
+    "inference/conversations/crud.py": [{"end_user"}, {"deployment", "end_user"}],
     "inference/generation/erase_end_user.py": [{"end_user"}],
     "inference/generation/read_inferences.py": [{"deployment"}],
     "ingest/datasets/crud.py": [{"state"}],

@@ -5,10 +5,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from tidemill_core.application import Caller, Request
 from tidemill_core.errors import Blame, DependencyUnavailable, TidemillError
 from tidemill_core.resources import Write
+from tidemill_inference.conversations.domain.conversation import Conversation
+from tidemill_inference.conversations.domain.errors import ConversationNotFound, MemoryNotFound
+from tidemill_inference.conversations.domain.memory import EndUserMemory
+from tidemill_inference.conversations.join import JoinConversation
+from tidemill_inference.conversations.mongo import CONVERSATIONS, MEMORIES
 from tidemill_inference.deployments.domain.configuration import Configuration, Retrieval, Sampling
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
@@ -248,6 +254,10 @@ class AnsweringHarness:
         )
         self.readers = FakeReaders()
         self.reading = ReadInferences(inferences=self.inferences, readers=self.readers)
+        self.conversations = InMemoryAggregates[Conversation](
+            codec=CONVERSATIONS, missing=ConversationNotFound, clock=self.clock
+        )
+        self.memories = InMemoryAggregates[EndUserMemory](codec=MEMORIES, missing=MemoryNotFound, clock=self.clock)
         self.registry = Registry(smollm2=1, **dict.fromkeys(fallbacks, 1))
         self.answer = self.replica()
 
@@ -261,6 +271,16 @@ class AnsweringHarness:
             generations=SharedGenerations(at_most=at_most),
             reservations=Reservations(inferences=self.inferences, clock=self.clock, ttl=ttl, poll_s=0.01),
             make=GenerateAnswer(templates=templates, models=self.registry, retriever=self.rag, engines=self.engines),
+            conversing=self.joining(),
+        )
+
+    def joining(self, **changes: Any) -> JoinConversation:  # noqa: ANN401 - fields of it
+        return JoinConversation(
+            conversations=self.conversations,
+            memories=self.memories,
+            inferences=self.inferences,
+            clock=self.clock,
+            **changes,
         )
 
     async def stored(self, inference: Inference) -> Inference:

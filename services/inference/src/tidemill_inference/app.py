@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Mapping
 
+from tidemill.inference.v1.conversation_service_pb2_grpc import add_ConversationServiceServicer_to_server
 from tidemill.inference.v1.deployment_service_pb2_grpc import add_DeploymentServiceServicer_to_server
 from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from tidemill.inference.v1.prompt_service_pb2_grpc import add_PromptServiceServicer_to_server
 from tidemill.inference.v1.secret_service_pb2_grpc import add_SecretServiceServicer_to_server
 from tidemill.inference.v1.served_model_service_pb2_grpc import add_ServedModelServiceServicer_to_server
 from tidemill_core.application import SystemClock
+from tidemill_inference.conversations.wiring import wire_conversations
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.grpc import GrpcDeploymentService
 from tidemill_inference.deployments.mongo import MongoLiveModels
@@ -57,6 +59,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         settings, backend, deployments=stores.deployments, models=models, engines=pool, trainer=trainer
     )
     prompts = SharedPrompts(stores.prompts, backend.access.grants)
+    conversations = wire_conversations(settings, backend, inferences=stores.inferences)
     generation = wire_generation(
         settings,
         backend,
@@ -68,6 +71,8 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         engines=pool,
         retriever=retriever,
         observe=rollouts.follow_ups.observe,
+        conversing=conversations.join,
+        others=conversations.erase,
     )
     prompt_crud = PromptCrud(
         prompts=stores.prompts, templates=templates, deployments=stores.deployments, clock=SystemClock()
@@ -83,6 +88,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             (add_DeploymentServiceServicer_to_server, deployments),
             (add_InferenceServiceServicer_to_server, generation.servicer),
             (add_SecretServiceServicer_to_server, secrets.servicer),
+            (add_ConversationServiceServicer_to_server, conversations.servicer),
             (add_ServedModelServiceServicer_to_server, GrpcServedModelService(served)),
         ],
         consumers=rollouts.consumers,
@@ -91,12 +97,18 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             rollouts.controllers.advancing,
             rollouts.controllers.holding,
             *secrets.controllers,
-            wire_sweeps(settings, backend, rollouts.forget),
+            wire_sweeps(settings, backend, forget_outcomes=rollouts.forget, others=[conversations.old]),
             Worker("follow-ups", lambda: rollouts.follow_ups.run(generation.shadow)),
             *wire_erasure(settings, backend, engines, memory=memory),
         ],
         servers=[wire_openai_api(settings, backend, answer=generation.answer, models=served)],
-        erasures=steps(settings, backend, memory=memory, erase_end_user=generation.erase_end_user),
+        erasures=steps(
+            settings,
+            backend,
+            memory=memory,
+            erase_end_user=generation.erase_end_user,
+            conversations=conversations.erase,
+        ),
     )
 
 

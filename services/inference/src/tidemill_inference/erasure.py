@@ -10,6 +10,7 @@ import structlog
 from tidemill_core.application import Request
 from tidemill_core.errors import TidemillError, isolated
 from tidemill_inference.background import background
+from tidemill_inference.conversations.crud import EraseConversations
 from tidemill_inference.engines.wiring import EngineParts
 from tidemill_inference.generation.erase_end_user import EraseEndUser
 from tidemill_inference.generation.mongo import MongoRecords
@@ -46,7 +47,12 @@ class InMemory(Protocol):
 
 
 def steps(
-    settings: InferenceSettings, backend: Backend, *, memory: Sequence[InMemory], erase_end_user: EraseEndUser
+    settings: InferenceSettings,
+    backend: Backend,
+    *,
+    memory: Sequence[InMemory],
+    erase_end_user: EraseEndUser,
+    conversations: EraseConversations,
 ) -> Steps:
     """Return what is erased; answers in progress end first, so that nothing is written behind the others."""
 
@@ -57,6 +63,12 @@ def steps(
 
     async def answers_of(target: Target) -> int:
         return (await erase_end_user(background(target.project), target.subject)).records
+
+    async def conversations_of(target: Target) -> int:
+        return await conversations.of_end_user(target.project, target.subject)
+
+    async def conversations_on(target: Target) -> int:
+        return await conversations.of_document(target.project, target.subject)
 
     async def names_of(target: Target) -> int:
         found = await records.naming(target.project, target.subject, limit=_BATCH_SIZE)
@@ -72,14 +84,22 @@ def steps(
         Scope.PROJECT: [
             Step(kind="running answers and loaded models", erase=forget),
             documents("answers", database["inferences"]),
+            documents("conversations", database["conversations"]),
+            documents("memories", database["memories"]),
             documents("deployments", database["deployments"]),
             documents("rollout outcomes", database["rollout_outcomes"]),
             documents("prompts", database["prompts"]),
             documents("secrets", database["secrets"]),
             replace(folders("model files", settings.data_dir), covers=("folder:data_dir",)),
         ],
-        Scope.END_USER: [Step(kind="answers", erase=answers_of)],
-        Scope.DOCUMENT: [Step(kind="names in answers", erase=names_of)],
+        Scope.END_USER: [
+            Step(kind="conversations and memories", erase=conversations_of),
+            Step(kind="answers", erase=answers_of),
+        ],
+        Scope.DOCUMENT: [
+            Step(kind="names in answers", erase=names_of),
+            Step(kind="summaries and memories", erase=conversations_on),
+        ],
     }
 
 

@@ -193,6 +193,13 @@ class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
 
     Further ones are dropped and counted.
     """
+    conversation_max_turns: int = Field(500, ge=2, le=5000)
+    """Turns that a conversation keeps.
+
+    With a `conversation` policy of its deployment the oldest go beyond it; without one it takes no more.
+    """
+    memory_max_characters: int = Field(300, ge=20, le=4000)
+    """Characters of one fact that is remembered of an end user."""
     call_timeout_s: float = Field(10.0, gt=0)
     """The timeout of one call to rag or trainer."""
 

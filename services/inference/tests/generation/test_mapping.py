@@ -7,6 +7,7 @@ from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import inference_pb2
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.content import Citation, Message, Part, Passage, Role
+from tidemill_inference.generation.domain.history import HistoryUse
 from tidemill_inference.generation.domain.inference import Inference, Lease, Purpose, State, Usage, Variant
 from tidemill_inference.generation.messages import inference_message
 from tidemill_inference.generation.mongo import INFERENCES
@@ -69,6 +70,8 @@ STORED: dict[str, Any] = {
     ],
     "passages": [PASSAGE],
     "warnings": ["slow"],
+    "conversation": "c1",
+    "history": {"turns": ["i0"], "summary": 3, "memories": ["m-1@0"]},
 }
 
 
@@ -96,6 +99,8 @@ def an_inference(*, text: str = "") -> Inference:
         warnings=("slow",),
         citation_valid=1.0,
         finish_time=NOON,
+        conversation="c1",
+        history=HistoryUse(turns=("i0",), summary=3, memories=("m-1@0",)),
     )
 
 
@@ -111,6 +116,12 @@ def test_an_answer_from_before_passages_named_other_documents_is_read() -> None:
     assert (read.passages[0].also_in, read.passages[0].collection, read.principals) == ((), "", ())
 
 
+def test_an_answer_from_before_conversations_is_read() -> None:
+    state = {name: value for name, value in STORED.items() if name not in {"conversation", "history"}}
+    read = INFERENCES.decode(IDENTITY, state, 1)
+    assert (read.conversation, read.history) == ("", None)
+
+
 def test_an_answer_is_sent_by_name() -> None:
     message = inference_message(an_inference(text="what the passage says"))
     assert message.state == inference_pb2.INFERENCE_STATE_COMPLETED
@@ -121,7 +132,7 @@ def test_an_answer_is_sent_by_name() -> None:
 
 
 def test_what_of_an_answer_is_not_sent_is_this() -> None:
-    inner = {"lease", "record", "request_id", "request_digest"}
+    inner = {"history", "lease", "record", "request_id", "request_digest"}
     shown_by_its_own_rpc = {"principals", "variables"}
     assert unsent(inference_pb2.Inference, Inference) == inner | shown_by_its_own_rpc | {"update_time"}
     assert unsent(inference_pb2.Variant, Variant) == set()

@@ -35,7 +35,7 @@ def test_what_makes_no_difference_makes_no_version() -> None:
     ("bad", "why"),
     [
         (content("one\n{% for p in passages %}"), r"content\.user: line 2: Unexpected end of template"),
-        (content("one\n\n{{ questoin }}"), r"content\.user: line 3: 'questoin' is not known; there are messages"),
+        (content("one\n\n{{ questoin }}"), r"content\.user: line 3: 'questoin' is not known; there are memory"),
         (content("{{ question }}", system="{{ x }}"), r"content\.system: line 1: 'x' is not known"),
         (content("  "), r"content\.user: is required"),
         (content("{{ question | center(9) }}"), "No filter named 'center'"),

@@ -6,8 +6,10 @@ from dataclasses import fields, replace
 from google.protobuf.message import Message
 
 from tidemill.inference.v1 import configuration_pb2, deployment_pb2, events_pb2
+from tidemill.inference.v1.conversation_pb2 import ConversationPolicy as ConversationPolicyMessage
 from tidemill_core.aggregate import Event
 from tidemill_core.errors import InvalidInput
+from tidemill_inference.conversations.domain.policy import DEFAULT_TURNS, ConversationPolicy
 from tidemill_inference.deployments.domain.configuration import (
     DEFAULT_QUERY_TURNS,
     DEFAULT_TOP_K,
@@ -41,6 +43,7 @@ def deployment_message(deployment: Deployment) -> deployment_pb2.Deployment:
         live=configuration_message(deployment.live),
         rollout=rollout_message(rollout, candidate=configuration_message(rollout.candidate)) if rollout else None,
         rollout_policy=policy_message(spec.rollout_policy) if spec.rollout_policy else None,
+        conversation=to_message(ConversationPolicyMessage, spec.conversation) if spec.conversation else None,
     )
 
 
@@ -63,6 +66,7 @@ def spec_of(message: deployment_pb2.Deployment) -> DeploymentSpec:
         sampling=from_message(Sampling, step.sampling, prefix="deployment.sampling"),
         fallback=tuple(step.fallback),
         rollout_policy=policy_of(message.rollout_policy) if message.HasField("rollout_policy") else None,
+        conversation=_conversation_of(message.conversation) if message.HasField("conversation") else None,
     )
 
 
@@ -127,6 +131,15 @@ def _retrieval_of(message: configuration_pb2.Retrieval) -> Retrieval:
         prefix="deployment.retrieval",
         top_k=message.top_k or DEFAULT_TOP_K,
         query_turns=message.query_turns or DEFAULT_QUERY_TURNS,
+    )
+
+
+def _conversation_of(message: ConversationPolicyMessage) -> ConversationPolicy:
+    return from_message(
+        ConversationPolicy,
+        message,
+        prefix="deployment.conversation",
+        max_turns=message.max_turns or DEFAULT_TURNS,
     )
 
 

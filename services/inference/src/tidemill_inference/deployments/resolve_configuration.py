@@ -1,8 +1,9 @@
 """From a deployment as declared to what answers: every reference resolved, or refused by name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller, PageRequest
+from tidemill_inference.conversations.domain.policy import ConversationPolicy
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.engines.ports import Models
@@ -43,14 +44,25 @@ class ResolveConfiguration:
         Reference.parse("model", spec.model, shared=True)
         model = kept_model or await self._model(caller, "model", spec.model)
         fallback = [await self._model(caller, f"fallback[{at}]", each) for at, each in enumerate(spec.fallback)]
-        for each in dict.fromkeys([model, *fallback]):
-            if live is None or each not in (live.model, *live.fallback):
+        retrieval = spec.retrieval
+        if retrieval and retrieval.rewrite:
+            retrieval = replace(retrieval, rewrite=await self._model(caller, "retrieval.rewrite", retrieval.rewrite))
+        used = [model, *fallback, retrieval.rewrite if retrieval else ""]
+        used += await self._conversation_models(caller, spec.conversation)
+        for each in dict.fromkeys(used):
+            if each and (live is None or each not in _models_of(live)):
                 await self.candidates.check_approved(caller, each)
-        if spec.retrieval:
-            await self.retriever.check(caller, spec.retrieval)
+        if retrieval:
+            await self.retriever.check(caller, retrieval)
         return Configuration.of(
-            model=model, prompt=prompt, retrieval=spec.retrieval, sampling=spec.sampling, fallback=tuple(fallback)
+            model=model, prompt=prompt, retrieval=retrieval, sampling=spec.sampling, fallback=tuple(fallback)
         )
+
+    async def _conversation_models(self, caller: Caller, policy: ConversationPolicy | None) -> list[str]:
+        """Return the models that work on conversations, which have to be there; they answer nothing."""
+        fields = ("summary_model", "memory_model") if policy else ()
+        named = [(f"conversation.{field}", getattr(policy, field)) for field in fields]
+        return [await self._model(caller, field, text) for field, text in named if text]
 
     async def _model(self, caller: Caller, field: str, text: str) -> str:
         Reference.parse(field, text, shared=True)
@@ -67,3 +79,8 @@ class ResolveConfiguration:
         if live is None or live.prompt != resolved:
             prompt.check_approved(version, named=reference.name)
         return resolved
+
+
+def _models_of(live: Configuration) -> tuple[str, ...]:
+    """Return the models that a configuration uses."""
+    return (live.model, *live.fallback, live.retrieval.rewrite if live.retrieval else "")

@@ -16,7 +16,7 @@ from tidemill_inference.generation.domain.copies import delivered, without_names
 from tidemill_inference.generation.domain.inference import Inference, Purpose, Question, State, Variant, reserved
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.generation.generate import GenerateAnswer
-from tidemill_inference.generation.ports import Finished, Inferences, Step
+from tidemill_inference.generation.ports import Conversing, Finished, Inferences, Step
 from tidemill_inference.generation.reservation import Reservations
 from tidemill_inference.generation.shared import Generation, SharedGenerations
 from tidemill_inference.prompts.domain.prompt import PromptContent
@@ -50,6 +50,7 @@ class AnswerQuestion:
     make: GenerateAnswer
     observe: Callable[[AnswerOutcome], None] = _noop
     """Called with each answer in a rollout, also with failed ones; must not block."""
+    conversing: Conversing | None = None
 
     async def __call__(
         self, caller: Caller, question: Question, *, request: Request, until: float | None = None
@@ -103,6 +104,10 @@ class AnswerQuestion:
         try:
             deployment = await self._deployment(caller.project, question.deployment)
             question = _with_deployment_defaults(question, deployment)
+            if self.conversing:
+                question = await self.conversing.join(
+                    caller, question, deployment, inference_id=inference_id, digest=request.digest
+                )
             chosen = await self._chosen(caller, deployment, question, request)
             content = await self._content(caller.project, chosen.configuration, question)
         except TidemillError:
@@ -134,6 +139,8 @@ class AnswerQuestion:
                     self._report(replace(failed, total_s=time.monotonic() - started))
                 raise
             saved = await reservation.complete(answer)
+        if self.conversing:
+            self.conversing.answered(caller.project, question)
         whole = delivered(saved, question, answer)
         generation.end(whole)
         fell_back = answer.variant.model != chosen.configuration.model

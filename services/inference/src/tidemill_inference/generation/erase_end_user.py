@@ -6,7 +6,7 @@ from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
 from tidemill_core.characters import clean_line
 from tidemill_core.errors import InvalidInput
 from tidemill_inference.generation.domain.inference import Inference
-from tidemill_inference.generation.ports import Inferences
+from tidemill_inference.generation.ports import EndUserData, Inferences
 
 _BATCH_SIZE = 200
 """A call ends well within its deadline, however many records there are."""
@@ -27,6 +27,7 @@ class EraseEndUser:
 
     inferences: Inferences
     clock: Clock
+    others: EndUserData | None = None
 
     async def __call__(self, caller: Caller, end_user: str, *, validate_only: bool = False, token: str = "") -> Erased:
         """Erase some of the records, or count some.
@@ -38,15 +39,18 @@ class EraseEndUser:
         if not end_user:
             raise InvalidInput.at(field="end_user", text="is empty; set the end user to erase")
         page = PageRequest(size=_BATCH_SIZE, token=token if validate_only else "")
+        others = 0
+        if self.others and not page.token:
+            others = await self.others.of_end_user(caller.project, end_user, validate_only=validate_only)
         found = await self._found(caller.project, end_user, page)
-        more = bool(found.next_token)
+        more, count = bool(found.next_token), others + len(found.items)
         if validate_only:
-            return Erased(records=len(found.items), more=more, next_token=found.next_token)
+            return Erased(records=count, more=more, next_token=found.next_token)
         for each in found.items:
             await self.inferences.update(
                 caller.project, each.id, lambda stored: stored.erase(now=self.clock.now()), request=Request.internal()
             )
-        return Erased(records=len(found.items), more=more)
+        return Erased(records=count, more=more or others > 0)
 
     async def _found(self, project: str, end_user: str, page: PageRequest) -> Page[Inference]:
         """Return records of a person, by the name as it is kept, and as it is given: older ones keep that."""

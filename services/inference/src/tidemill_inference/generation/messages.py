@@ -79,6 +79,7 @@ def question_of(request: inference_service_pb2.GenerateRequest) -> Question:
         deployment=request.deployment,
         messages=tuple(_message(message, f"messages[{number}]") for number, message in enumerate(request.messages)),
         variables=MessageToDict(request.variables),
+        conversation=request.conversation,
         end_user=request.end_user,
         principals=tuple(request.principals),
         labels=dict(request.labels),

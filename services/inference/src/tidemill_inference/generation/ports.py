@@ -7,10 +7,43 @@ from typing import Protocol
 
 from tidemill_core.application import Aggregates, Caller, ResourceKey
 from tidemill_inference.deployments.domain.configuration import Retrieval
+from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.generation.domain.content import Passage
-from tidemill_inference.generation.domain.inference import Inference
+from tidemill_inference.generation.domain.history import History
+from tidemill_inference.generation.domain.inference import Inference, Question
 
 Inferences = Aggregates[Inference]
+
+
+class Conversing(Protocol):
+    """Conversations, whose turns come before a question."""
+
+    async def join(
+        self, caller: Caller, question: Question, deployment: Deployment, *, inference_id: str, digest: str
+    ) -> Question:
+        """Give a question its place in its conversation, and return it with its history; once for each inference.
+
+        A question without a conversation may have a history, too: what is remembered of its end user.
+
+        Raises:
+            QuestionRefused: the conversation cannot go on with it.
+            ConversationOfAnother: another end user began the conversation.
+
+        """
+        ...
+
+    async def recall(self, inference: Inference) -> History:
+        """Return what the answer of a record was given of what was said before.
+
+        Raises:
+            PromptNotRecorded: it is not there any more as it was.
+
+        """
+        ...
+
+    def answered(self, project: str, question: Question) -> None:
+        """Do what follows from an answer, off its way; must not block."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +63,14 @@ class OldRecords:
     deployment: str = ""
 
 
+class EndUserData(Protocol):
+    """What is kept of end users beside the records of answers."""
+
+    async def of_end_user(self, project: str, end_user: str, *, validate_only: bool = False) -> int:
+        """Erase a batch, and return how much that was: 0 when nothing is left; or count."""
+        ...
+
+
 class Retained(Protocol):
     """How long projects keep their answers, and what legal holds keep."""
 
@@ -39,6 +80,14 @@ class Retained(Protocol):
 
     def spares(self, project: str) -> bool:
         """Return whether nothing of a project may be removed."""
+        ...
+
+
+class Aging(Protocol):
+    """What came of answers, and is kept as long as they are."""
+
+    async def remove(self, old: OldRecords, *, limit: int) -> int:
+        """Delete a batch of it; return how much."""
         ...
 
 

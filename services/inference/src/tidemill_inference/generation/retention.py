@@ -1,11 +1,11 @@
 """Remove the records of answers that their project or deployment keeps no longer."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from tidemill_core.application import Clock
-from tidemill_inference.generation.ports import OldRecords, Records, Retained
+from tidemill_inference.generation.ports import Aging, OldRecords, Records, Retained
 
 _BATCH_SIZE = 500
 
@@ -20,13 +20,15 @@ class ForgetRecords:
     records: Records
     retained: Retained
     clock: Clock
+    others: Sequence[Aging] = ()
 
     async def __call__(self) -> int:
         """Return how many were removed."""
         removed = 0
         async for old in self._old():
-            while not self.retained.spares(old.project) and (some := await self.records.remove(old, limit=_BATCH_SIZE)):
-                removed += some
+            for kind in (self.records, *self.others):
+                while not self.retained.spares(old.project) and (some := await kind.remove(old, limit=_BATCH_SIZE)):
+                    removed += some
         return removed
 
     async def _old(self) -> AsyncIterator[OldRecords]:

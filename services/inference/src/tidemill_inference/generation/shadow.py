@@ -25,7 +25,12 @@ class AnswerShadow:
         """
         inference, rollout = live.inference, live.chosen.rollout
         question = replace(
-            live.question, purpose=Purpose.SHADOW, passages=tuple(inference.passages), rollout=rollout, variant=""
+            live.question,
+            purpose=Purpose.SHADOW,
+            passages=tuple(inference.passages),
+            rollout=rollout,
+            variant="",
+            conversation="",
         )
         request = Request.of(derived_id("shadow", rollout, inference.id), inference.request_digest.encode())
         return await self.answer.whole(background(inference.project), question, request=request)

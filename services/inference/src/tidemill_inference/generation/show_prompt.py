@@ -8,8 +8,9 @@ from tidemill_core.application import Caller
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.errors import PromptNotRecorded, TextGone
 from tidemill_inference.generation.domain.content import Message, Passage
+from tidemill_inference.generation.domain.history import NO_HISTORY
 from tidemill_inference.generation.domain.inference import Inference, State
-from tidemill_inference.generation.ports import DocumentTexts
+from tidemill_inference.generation.ports import Conversing, DocumentTexts
 from tidemill_inference.generation.read_inferences import ReadInferences
 from tidemill_inference.generation.steps.render import conversation
 from tidemill_inference.prompts.domain.references import Reference
@@ -35,6 +36,7 @@ class ShowPrompt:
     prompts: ReadPrompts
     templates: Templates
     texts: DocumentTexts
+    conversing: Conversing | None = None
 
     async def __call__(self, caller: Caller, inference_id: str) -> ShownPrompt:
         """Return the prompt.
@@ -60,6 +62,9 @@ class ShowPrompt:
             raise PromptNotRecorded(inference_id, why=why)
         reference = Reference.of_prompt(variant.prompt)
         content = (await self.prompts.get(caller.project, reference.name)).resolve(reference.pin).content
+        history = NO_HISTORY
+        if self.conversing and inference.history:
+            history = await self.conversing.recall(inference)
         messages = await conversation(
             self.templates,
             inference.project,
@@ -67,8 +72,9 @@ class ShowPrompt:
             messages=inference.messages,
             variables=inference.variables,
             passages=await self._passages(caller, inference),
+            history=history,
         )
-        *earlier, question = inference.messages
+        *earlier, question = (*history.messages, *inference.messages)
         return ShownPrompt(
             messages=messages,
             question=question.text,

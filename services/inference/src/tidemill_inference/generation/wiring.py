@@ -1,6 +1,6 @@
 """Puts the answers together."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ from tidemill_inference.generation.generate import GenerateAnswer
 from tidemill_inference.generation.grpc import GrpcInferenceService
 from tidemill_inference.generation.ingest import IngestReaders, IngestTexts
 from tidemill_inference.generation.mongo import MongoRecords
-from tidemill_inference.generation.ports import Inferences, Retriever
+from tidemill_inference.generation.ports import Aging, Conversing, EndUserData, Inferences, Retriever
 from tidemill_inference.generation.read_inferences import ReadInferences
 from tidemill_inference.generation.reservation import Reservations
 from tidemill_inference.generation.retention import ForgetRecords
@@ -72,6 +72,8 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
     engines: Engines,
     retriever: Retriever,
     observe: Callable[[AnswerOutcome], None],
+    conversing: Conversing,
+    others: EndUserData,
 ) -> GenerationParts:
     """Return what answers; `observe` is called with each answer in a rollout."""
     answer = AnswerQuestion(
@@ -95,6 +97,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
             citation_turns=Turns(settings.citation_threads),
         ),
         observe=observe,
+        conversing=conversing,
     )
     shadows = SharedGenerations(at_most=settings.shadow_max_concurrent)
     ingest = settings.ingest_address and backend.channel(
@@ -110,8 +113,9 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
         prompts=prompts,
         templates=templates,
         texts=IngestTexts(ingest or None, timeout_s=settings.call_timeout_s),
+        conversing=conversing,
     )
-    erase = EraseEndUser(inferences=inferences, clock=SystemClock())
+    erase = EraseEndUser(inferences=inferences, clock=SystemClock(), others=others)
     return GenerationParts(
         answer=answer,
         shadow=AnswerShadow(answer=replace(answer, generations=shadows)),
@@ -121,14 +125,22 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
 
 
 def wire_sweeps(
-    settings: InferenceSettings, backend: Backend, forget_outcomes: Callable[[], Awaitable[int]]
+    settings: InferenceSettings,
+    backend: Backend,
+    *,
+    forget_outcomes: Callable[[], Awaitable[int]],
+    others: Sequence[Aging],
 ) -> Controller[SweepKey]:
-    """Return the sweeps of records past their retention, and of outcomes that a process that died has left."""
+    """Return the sweeps of records past their retention, and of outcomes that a process that died has left.
+
+    `others` are kept as long as records.
+    """
     deployments, inferences = backend.database["deployments"], backend.database["inferences"]
     records = ForgetRecords(
         records=backend.indexed(MongoRecords(deployments, inferences)),
         retained=Retained(holds=backend.holds, retention=backend.retention, kind=RetentionKind.ANSWERS),
         clock=SystemClock(),
+        others=others,
     )
     return sweep_controller(
         {"old_records": records, "ended_rollouts": forget_outcomes},

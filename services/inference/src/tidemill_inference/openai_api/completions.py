@@ -11,6 +11,7 @@ before the last chunk, as `tidemill.citations`, 500 each.
      "citation_valid": 0.0 to 1.0, or null without passages,
      "passages": [{"id", "document", "version", "start", "end", "score", "source", "key", "title", "uri", "text"}],
      "warnings": ["..."],
+     "conversation": "..." or "",
      "feedback_token": "..."}
 
 A citation is a span of the answer, half-open and in code points, and the id of the passage that it cites; a passage's
@@ -108,6 +109,7 @@ def _basis(inference: Inference, feedback_token: str) -> Json:
         "citation_valid": inference.citation_valid,
         "passages": [asdict(passage) for passage in inference.passages],
         "warnings": list(inference.warnings),
+        "conversation": inference.conversation,
         "feedback_token": feedback_token,
     }
 

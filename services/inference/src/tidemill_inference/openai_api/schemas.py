@@ -5,7 +5,8 @@ value (`n: 1`, `store: false`, `tools: []`) is accepted at that value, a hint (`
 the same as absent. Sampling that the deployment does not let a caller override is replaced by the deployment's own,
 with a warning, since some clients always send some.
 The field `tidemill` (`extra_body={"tidemill": {...}}` in OpenAI's Python client) is for what OpenAI has no field for:
-`variables` of the prompt, `principals` (reader groups) and `record_mode`, which may only lower what is recorded.
+`variables` of the prompt, `principals` (reader groups), `conversation`, whose turns come before the messages, and
+`record_mode`, which may only lower what is recorded.
 """
 
 import json
@@ -179,6 +180,7 @@ class TidemillOptions(Strict):
     variables: Annotated[dict[str, Any], AfterValidator(_few)] = Field(default_factory=dict)
     principals: list[str] = Field(default_factory=list, max_length=MAX_PRINCIPALS)
     record_mode: Literal["none", "metadata", "full"] | None = None
+    conversation: Annotated[str, StringConstraints(max_length=128)] = ""
 
 
 class ChatRequest(Strict):
@@ -219,6 +221,7 @@ class ChatRequest(Strict):
             deployment=self.model,
             messages=tuple(message.message() for message in self.messages),
             variables=self.tidemill.variables,
+            conversation=self.tidemill.conversation,
             end_user=self.safety_identifier or self.user,
             principals=tuple(self.tidemill.principals),
             labels=self.metadata,
@@ -259,7 +262,7 @@ class ChatRequest(Strict):
             case "sampling":
                 names = ("temperature", "top_p", self._length, "seed", "stop")
                 return ", ".join(name for name in names if name in self.model_fields_set) or field
-            case "variables" | "principals" | "record_mode":
+            case "variables" | "principals" | "record_mode" | "conversation":
                 return f"tidemill.{field}"
             case _:
                 return field.replace(".parts", ".content")
@@ -304,7 +307,9 @@ def request_of(key: str, question: Question) -> Request:
     """
     check_request_id(key, field=IDEMPOTENCY_HEADER)
     asked = asdict(question)
-    del asked["yielding"], asked["notes"]  # they say how it is asked, not what
+    del asked["yielding"], asked["notes"], asked["history"]  # they say how it is asked, not what
+    if not question.conversation:
+        del asked["conversation"]  # requests had the same digest before there were any
     said = json.dumps(asked, sort_keys=True, default=_name_of)
     return Request.of(key, said.encode())
 

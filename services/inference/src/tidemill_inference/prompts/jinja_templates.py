@@ -35,6 +35,8 @@ MAX_RANGE = 100
 MAX_NESTED_LOOPS = 2
 GIVEN = frozenset({"question", "passages", "messages"})
 """What every template sees beside its own variables."""
+OFFERED = frozenset({"summary", "memory"})
+"""What it sees as well, unless it has variables of its own of these names."""
 
 _FILTERS = frozenset(
     {
@@ -169,7 +171,7 @@ class JinjaTemplates:
             _unfitting(schema, {})  # one that leads nowhere, or into itself, does so with anything
         except InvalidInput as error:
             violations += error.violations
-        known = GIVEN | _properties(schema)
+        known = GIVEN | OFFERED | _properties(schema)
         if not content.user.strip():
             violations.append(Violation("content.user", "is required"))
         violations += _problems("content.system", content.system, known)
@@ -200,6 +202,8 @@ class JinjaTemplates:
     def render(self, content: PromptContent, given: PromptInput) -> tuple[Message, ...]:
         """See `Templates.render`. Space at the end of a rendered template is cut, as a version's digest ignores it."""
         seen = {
+            "summary": given.summary,
+            "memory": list(given.memory),
             **given.variables,
             "question": given.question,
             "passages": [

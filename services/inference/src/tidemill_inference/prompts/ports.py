@@ -38,12 +38,17 @@ class CheckedPrompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptInput:
-    """The input of a template; `messages` are those before the question."""
+    """The input of a template; `messages` are those before the question, `summary` is that of those before them.
+
+    `memory` is what is remembered of the end user, a line each.
+    """
 
     question: str
     passages: Sequence[Passage] = ()
     messages: Sequence[Message] = ()
     variables: Mapping[str, object] = field(default_factory=dict)
+    summary: str = ""
+    memory: Sequence[str] = ()
 
 
 class Templates(Protocol):

@@ -31,6 +31,7 @@ class Retrieval(_message.Message):
     METADATA_FILTER_FIELD_NUMBER: _builtins.int
     MIN_SCORE_FIELD_NUMBER: _builtins.int
     QUERY_TURNS_FIELD_NUMBER: _builtins.int
+    REWRITE_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection; one that another project shares is `<project>/<collection>`, in which passages without
     readers are found as long as it is shared.
@@ -47,6 +48,10 @@ class Retrieval(_message.Message):
     """Optional. How many of the last user messages are searched with: passages of the last one alone, then those of all of
     them together; 0 means 3, 1 is the last one alone, at most 10.
     """
+    rewrite: _builtins.str
+    """Optional. The model that rewrites a question with what was said before it, as `model` or `model@version`: passages
+    are searched with that, and with the last message. Where it fails or is slow, query_turns says what is searched with.
+    """
     @_builtins.property
     def metadata_filter(self) -> _struct_pb2.Struct:
         """Optional. Only documents whose metadata have these values."""
@@ -60,10 +65,11 @@ class Retrieval(_message.Message):
         metadata_filter: _struct_pb2.Struct | None = ...,
         min_score: _builtins.float = ...,
         query_turns: _builtins.int = ...,
+        rewrite: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata_filter", b"metadata_filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "index", b"index", "metadata_filter", b"metadata_filter", "min_score", b"min_score", "query_turns", b"query_turns", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "index", b"index", "metadata_filter", b"metadata_filter", "min_score", b"min_score", "query_turns", b"query_turns", "rewrite", b"rewrite", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

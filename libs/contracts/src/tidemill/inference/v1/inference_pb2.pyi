@@ -109,6 +109,7 @@ class Inference(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     ID_FIELD_NUMBER: _builtins.int
+    CONVERSATION_FIELD_NUMBER: _builtins.int
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     VARIANT_FIELD_NUMBER: _builtins.int
@@ -130,10 +131,10 @@ class Inference(_message.Message):
     RESTRICTED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of the project and the request id."""
+    conversation: _builtins.str
+    """Output only. The conversation that it is a turn of; empty outside of one."""
     deployment: _builtins.str
-    """2 is reserved for the conversation.
-    Output only. The deployment that was asked.
-    """
+    """Output only. The deployment that was asked."""
     state: Global___InferenceState.ValueType
     """Output only. The state."""
     finish_reason: _builtins.str
@@ -194,6 +195,7 @@ class Inference(_message.Message):
         self,
         *,
         id: _builtins.str = ...,
+        conversation: _builtins.str = ...,
         deployment: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         variant: Global___Variant | None = ...,
@@ -216,7 +218,7 @@ class Inference(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "citation_valid", b"citation_valid", "create_time", b"create_time", "finish_time", b"finish_time", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "citation_valid", b"citation_valid", "create_time", b"create_time", "deployment", b"deployment", "end_user", b"end_user", "failure", b"failure", "finish_reason", b"finish_reason", "finish_time", b"finish_time", "id", b"id", "labels", b"labels", "messages", b"messages", "output", b"output", "passages", b"passages", "project", b"project", "purpose", b"purpose", "restricted", b"restricted", "seq", b"seq", "state", b"state", "usage", b"usage", "variant", b"variant", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "citation_valid", b"citation_valid", "conversation", b"conversation", "create_time", b"create_time", "deployment", b"deployment", "end_user", b"end_user", "failure", b"failure", "finish_reason", b"finish_reason", "finish_time", b"finish_time", "id", b"id", "labels", b"labels", "messages", b"messages", "output", b"output", "passages", b"passages", "project", b"project", "purpose", b"purpose", "restricted", b"restricted", "seq", b"seq", "state", b"state", "usage", b"usage", "variant", b"variant", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__citation_valid: _TypeAlias = _typing.Literal["citation_valid"]  # noqa: Y015
     _WhichOneofArgType__citation_valid: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid"]  # noqa: Y015

@@ -25,7 +25,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class GenerateRequest(_message.Message):
-    """GenerateRequest is a question. 5 conversation, 10 tools, 11 tool_choice and 12 output_format are reserved."""
+    """GenerateRequest is a question. 10 tools, 11 tool_choice and 12 output_format are reserved."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -53,6 +53,7 @@ class GenerateRequest(_message.Message):
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
+    CONVERSATION_FIELD_NUMBER: _builtins.int
     END_USER_FIELD_NUMBER: _builtins.int
     PRINCIPALS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
@@ -65,6 +66,10 @@ class GenerateRequest(_message.Message):
     """Optional. A retry with the same id returns the stored inference."""
     deployment: _builtins.str
     """Required. The deployment; product code never names a model."""
+    conversation: _builtins.str
+    """Optional. The conversation that goes on with this, or begins: 1 to 128 of A-Z, a-z, 0-9, and _.:- behind the first.
+    Its earlier turns come before the messages, and the answer is kept as its next turn. LIVE only.
+    """
     end_user: _builtins.str
     """Optional. The pseudonym of the user."""
     record_mode: _deployment_pb2.RecordMode.ValueType
@@ -106,6 +111,7 @@ class GenerateRequest(_message.Message):
         deployment: _builtins.str = ...,
         messages: _abc.Iterable[_content_pb2.Message] | None = ...,
         variables: _struct_pb2.Struct | None = ...,
+        conversation: _builtins.str = ...,
         end_user: _builtins.str = ...,
         principals: _abc.Iterable[_builtins.str] | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
@@ -117,7 +123,7 @@ class GenerateRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sampling", b"sampling", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "end_user", b"end_user", "labels", b"labels", "messages", b"messages", "passages", b"passages", "principals", b"principals", "purpose", b"purpose", "record_mode", b"record_mode", "request_id", b"request_id", "sampling", b"sampling", "variables", b"variables", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "deployment", b"deployment", "end_user", b"end_user", "labels", b"labels", "messages", b"messages", "passages", b"passages", "principals", b"principals", "purpose", b"purpose", "record_mode", b"record_mode", "request_id", b"request_id", "sampling", b"sampling", "variables", b"variables", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -29,6 +29,8 @@ class Retrieval:
     """Passages below it are left out."""
     query_turns: int = DEFAULT_QUERY_TURNS
     """How many of the last user messages are searched with; 1 is the last one alone."""
+    rewrite: str = ""
+    """The model that rewrites the question with what was said before it."""
 
     def violations(self, path: str) -> list[Violation]:
         """Return what is out of bounds."""
@@ -98,7 +100,7 @@ class Sampling:
         return found
 
 
-_ADDED = {"min_score": 0.0, "query_turns": DEFAULT_QUERY_TURNS}
+_ADDED = {"min_score": 0.0, "query_turns": DEFAULT_QUERY_TURNS, "rewrite": ""}
 """Fields of Retrieval that old configurations are without, and what stands for them there."""
 
 

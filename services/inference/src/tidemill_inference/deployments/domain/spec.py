@@ -6,6 +6,7 @@ from enum import Enum
 
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.resources import check_slug
+from tidemill_inference.conversations.domain.policy import ConversationPolicy
 from tidemill_inference.deployments.domain.configuration import Retrieval, Sampling
 from tidemill_inference.rollouts.domain.policy import RolloutPolicy
 
@@ -39,6 +40,7 @@ class DeploymentSpec:
     rollout_policy: RolloutPolicy | None = None
     record_days: int = 0
     """After so many days the records of its answers are removed; 0 keeps them."""
+    conversation: ConversationPolicy | None = None
 
     def check(self) -> None:
         """Refuse what can never work, all of it at once.
@@ -57,6 +59,11 @@ class DeploymentSpec:
             found.append(Violation("record_days", text))
         if len(self.fallback) > MAX_FALLBACKS:
             found.append(Violation("fallback", f"use at most {MAX_FALLBACKS} models"))
+        if self.conversation:
+            found += self.conversation.violations("conversation")
+            if self.record is not RecordMode.FULL:
+                text = f"needs full records: record is {self.record.name}"
+                found.append(Violation("conversation", text))
         if self.retrieval:
             found += self.retrieval.violations("retrieval")
         if self.rollout_policy:

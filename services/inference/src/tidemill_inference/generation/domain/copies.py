@@ -12,6 +12,7 @@ def delivered(inference: Inference, question: Question, answer: Answer | None = 
         inference,
         messages=question.messages,
         end_user=question.end_user,
+        conversation=question.conversation,
         labels=dict(question.labels),
         pending=[],
     )
@@ -37,6 +38,8 @@ def without_content(inference: Inference) -> Inference:
         labels={},
         output=(),
         passages=(),
+        conversation="",
+        history=None,
         warnings=(),
         pending=[],
         restricted=True,

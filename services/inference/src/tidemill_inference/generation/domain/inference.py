@@ -12,6 +12,7 @@ from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.errors import LeaseLost, QuestionRefused
 from tidemill_inference.generation.domain.content import Message, Passage, Role
+from tidemill_inference.generation.domain.history import NO_HISTORY, History, HistoryUse
 
 MAX_PASSAGES = 100
 MAX_MESSAGES = 1000
@@ -48,6 +49,7 @@ class Question:
     deployment: str
     messages: tuple[Message, ...]
     variables: Mapping[str, object] = field(default_factory=dict)
+    conversation: str = ""
     end_user: str = ""
     principals: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -65,6 +67,8 @@ class Question:
     """
     notes: tuple[str, ...] = ()
     """What the answer is to warn of before anything has happened."""
+    history: History = NO_HISTORY
+    """What was said before, which its conversation has; no caller sends it."""
 
     def __post_init__(self) -> None:
         """Remove invisible characters from a name, which operators and other services read."""
@@ -81,7 +85,8 @@ class Question:
         "And what is it made of?" finds nothing alone, and a new subject nothing in the company of an old one. The last
         message comes first also in the longer query, which an embedding model may cut.
         """
-        said = [message.text for message in self.messages if message.role is Role.USER][-turns:]
+        asked = (*self.history.messages, *self.messages)
+        said = [message.text for message in asked if message.role is Role.USER][-turns:]
         earlier = [text[:MAX_EARLIER_CHARACTERS] for text in reversed(said[:-1]) if text.strip()]
         return (self.text, "\n".join([self.text, *earlier])) if earlier else (self.text,)
 
@@ -111,6 +116,8 @@ class Question:
     def _check_comparison(self) -> None:
         """Refuse what only comparisons may say, and passages that cannot be answered on."""
         passages = self.passages or ()
+        if self.purpose is not Purpose.LIVE and self.conversation:
+            raise QuestionRefused(field="conversation", why=f"is for purpose LIVE only; purpose is {self.purpose.name}")
         if self.purpose is Purpose.LIVE and (self.variant or passages):
             field = "variant" if self.variant else "passages"
             raise QuestionRefused(field=field, why="is for purposes SHADOW and EVALUATION only; purpose is LIVE")
@@ -164,6 +171,8 @@ class Answer:
     finish_reason: str
     warnings: tuple[str, ...] = ()
     citation_valid: float | None = None
+    history: HistoryUse | None = None
+    """What it was given of what was said before."""
 
     @property
     def cited(self) -> frozenset[str]:
@@ -234,6 +243,8 @@ class Inference(Aggregate):
     failure: str = ""
     citation_valid: float | None = None
     finish_time: datetime | None = None
+    conversation: str = ""
+    history: HistoryUse | None = None
     restricted: bool = False
     """Of a copy for a caller, never stored: something is left out of it."""
 
@@ -258,6 +269,7 @@ class Inference(Aggregate):
         self.finish_time = None
         self.record, self.end_user, self.labels = fresh.record, fresh.end_user, fresh.labels
         self.messages, self.variables, self.principals = fresh.messages, fresh.variables, fresh.principals
+        self.conversation = fresh.conversation
 
     def holds(self, owner: str) -> bool:
         """Whether this owner is the one to answer."""
@@ -288,7 +300,7 @@ class Inference(Aggregate):
             self.usage = answer.usage
             self.passages = tuple(replace(passage, text="") for passage in answer.passages)
         if self.record is RecordMode.FULL:
-            self.output = answer.output
+            self.output, self.history = answer.output, answer.history
         documents = {(each.document, each.version): False for each in self.passages}
         for each in self.passages:
             documents[each.document, each.version] |= each.id in answer.cited
@@ -324,6 +336,7 @@ class Inference(Aggregate):
             self.pending.append(InferenceWasCancelled(occurred_at=now))
         self.lease, self.record, self.end_user, self.labels = None, RecordMode.NONE, "", {}
         self.messages, self.variables, self.principals, self.output, self.passages = (), {}, (), (), ()
+        self.conversation, self.history = "", None
 
     def forget_names_of(self, document: str) -> None:
         """Say no more how a document was called; what was answered on it stays."""
@@ -354,4 +367,5 @@ def reserved(question: Question, *, inference_id: str, project: str, request_id:
         messages=question.messages if mode is RecordMode.FULL else (),
         variables=question.variables if mode is RecordMode.FULL else {},
         principals=question.principals if mode is RecordMode.FULL else (),
+        conversation=question.conversation if mode is RecordMode.FULL else "",
     )

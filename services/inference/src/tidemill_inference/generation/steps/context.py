@@ -8,6 +8,7 @@ from tidemill_inference.deployments.domain.configuration import AnswerStep, Samp
 from tidemill_inference.engines.ports import Finish
 from tidemill_inference.generation.citations.citations import Grounding
 from tidemill_inference.generation.domain.content import Message, Part, Passage, Role
+from tidemill_inference.generation.domain.history import NO_HISTORY, History
 from tidemill_inference.generation.domain.inference import Answer, Inference, Question, Usage, Variant
 from tidemill_inference.generation.ports import Found
 from tidemill_inference.generation.shared import Generation
@@ -40,6 +41,8 @@ class Context:
     found: Found = field(default_factory=lambda: Found(passages=(), index=0))
     """Written by Retrieve."""
     search_s: float = 0.0
+    history: History = NO_HISTORY
+    """What the model was given of what was said before; written by Render."""
     generated: Generated | None = None
     """Written by Generate."""
     grounding: Grounding | None = None
@@ -78,4 +81,5 @@ class Context:
             finish_reason=generated.finish.reason,
             warnings=tuple(self.warnings),
             citation_valid=grounding.valid,
+            history=self.history.use,
         )

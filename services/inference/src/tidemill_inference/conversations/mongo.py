@@ -1,0 +1,64 @@
+"""Conversations and memories as documents, and what erases them."""
+
+from datetime import datetime
+
+from tidemill_inference.conversations.domain.conversation import Conversation
+from tidemill_inference.conversations.domain.memory import EndUserMemory
+from tidemill_kit.erasure.documents import erase_documents
+from tidemill_kit.mapping import DocumentCodec
+from tidemill_kit.store.mongo import Collection, Document, ids_of, translated
+from tidemill_kit.workers.pending import PendingDocuments
+
+CONVERSATIONS = DocumentCodec(Conversation)
+MEMORIES = DocumentCodec(EndUserMemory)
+
+
+def with_work(conversations: Collection) -> PendingDocuments:
+    """Return what finds the conversations that have turns to summarise, or to search for facts."""
+    where: Document = {"state.due": True, "deleted": False}
+    due: Document = {"state.due": True}
+    return PendingDocuments(conversations, where, index="state.due", partialFilterExpression=due)
+
+
+class MongoEnded:
+    """Implements `ports.Ended`."""
+
+    def __init__(self, conversations: Collection, memories: Collection) -> None:
+        self._conversations = conversations
+        self._memories = memories
+
+    async def ensure_indexes(self) -> None:
+        """Create what finds old conversations; repeating it changes nothing."""
+        with translated():
+            await self._conversations.create_index([("project", 1), ("update_time", 1)])
+
+    async def of_end_user(self, project: str, end_user: str, *, limit: int) -> int:
+        """See `Ended.of_end_user`."""
+        deleted: Document = {"$in": [False, True]}
+        where: Document = {"project": project, "deleted": deleted, "state.end_user": end_user}
+        return await erase_documents(self._conversations, where, limit=limit)
+
+    async def resting_on(self, project: str, document: str, *, limit: int) -> tuple[list[str], list[str]]:
+        """See `Ended.resting_on`. No index leads to them: it is asked for seldom."""
+        return (
+            await _ids(self._conversations, {**ids_of(project), "state.summaries.documents": document}, limit),
+            await _ids(self._memories, {**ids_of(project), "state.facts.documents": document}, limit),
+        )
+
+    async def older(self, project: str, before: datetime, *, deployment: str = "", limit: int) -> list[str]:
+        """See `Ended.older`."""
+        fact: Document = {"update_time": {"$lt": before}} | ({"deployment": deployment} if deployment else {})
+        return await _ids(self._memories, {**ids_of(project), "state.facts": {"$elemMatch": fact}}, limit)
+
+    async def remove_old(self, project: str, before: datetime, *, deployment: str = "", limit: int) -> int:
+        """See `Ended.remove_old`."""
+        where: Document = {"project": project, "update_time": {"$lt": before}}
+        return await erase_documents(
+            self._conversations, where | ({"state.deployment": deployment} if deployment else {}), limit=limit
+        )
+
+
+async def _ids(collection: Collection, where: Document, limit: int) -> list[str]:
+    with translated():
+        found = collection.find({**where, "deleted": False}, {"id": True}).limit(limit)
+        return [each["id"] for each in await found.to_list(limit)]

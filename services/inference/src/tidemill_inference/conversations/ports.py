@@ -1,0 +1,40 @@
+"""Conversations and memories, and what is known of erased documents."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Protocol
+
+from tidemill_core.application import Aggregates
+from tidemill_inference.conversations.domain.conversation import Conversation
+from tidemill_inference.conversations.domain.memory import EndUserMemory
+
+Conversations = Aggregates[Conversation]
+Memories = Aggregates[EndUserMemory]
+
+
+class ErasedDocuments(Protocol):
+    """Which documents were erased."""
+
+    async def __call__(self, project: str, documents: Collection[str]) -> Mapping[str, datetime]:
+        """Return, of those that were, until when what came of them is not to be kept."""
+        ...
+
+
+class Ended(Protocol):
+    """The data of end users, and what rests on a document, for erasing them."""
+
+    async def of_end_user(self, project: str, end_user: str, *, limit: int) -> int:
+        """Remove conversations of an end user; return how many."""
+        ...
+
+    async def resting_on(self, project: str, document: str, *, limit: int) -> tuple[list[str], list[str]]:
+        """Return ids of conversations and of memories that have something that rests on a document."""
+        ...
+
+    async def older(self, project: str, before: datetime, *, deployment: str = "", limit: int) -> list[str]:
+        """Return ids of memories that have facts that did not change since."""
+        ...
+
+    async def remove_old(self, project: str, before: datetime, *, deployment: str = "", limit: int) -> int:
+        """Remove conversations that nothing was asked in since; return how many."""
+        ...
