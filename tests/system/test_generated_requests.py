@@ -17,7 +17,7 @@ CASES = int(os.environ.get("TIDEMILL_GENERATED_CASES", QUICK))
 FAULTS = {"INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED", "UNAVAILABLE", "CANCELLED", "DATA_LOSS", "UNIMPLEMENTED"}
 STATUS = "tidemill.status.v1.StatusService/GetStatus"
 
-pytestmark = pytest.mark.timeout(600)  # the first test waits for a turn of the loop
+pytestmark = pytest.mark.timeout(7200 if CASES > QUICK else 600)  # the first test waits for a turn of the loop
 
 
 def started(calls: Calls, service: str) -> tuple[int, int]:
