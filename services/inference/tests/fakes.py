@@ -40,6 +40,9 @@ from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 from tidemill_inference.prompts.jinja_templates import JinjaTemplates
 from tidemill_inference.prompts.mongo import PROMPTS
 from tidemill_inference.prompts.ports import CheckedPrompt, PromptInput
+from tidemill_inference.routing.domain.attempt import AttemptKind
+from tidemill_inference.routing.endpoints import Endpoints
+from tidemill_inference.routing.route import RouteModels
 from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 
@@ -231,6 +234,34 @@ class FakeReaders:
         )
 
 
+@dataclass
+class FakeObserver:
+    """Implements `routing.ports.ObserveRouting`."""
+
+    attempts: list[tuple[str, str, str]] = field(default_factory=list)
+    fallbacks: list[tuple[str, str]] = field(default_factory=list)
+    circuits: list[tuple[str, bool]] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
+
+    def attempt(self, _project: str, model: str, kind: AttemptKind, outcome: str) -> None:
+        self.attempts.append((model, kind.value, outcome))
+
+    def fallback(self, _project: str, model: str, reason: str) -> None:
+        self.fallbacks.append((model, reason))
+
+    def circuit(self, _project: str, model: str, *, is_open: bool, failures: int) -> None:
+        assert failures >= 0
+        self.circuits.append((model, is_open))
+
+    def forget(self, _project: str, model: str) -> None:
+        self.forgotten.append(model)
+
+
+async def _at_once(_pause_s: float) -> None:
+    """Pause no longer than it takes others to run."""
+    await asyncio.sleep(0)
+
+
 class AnsweringHarness:
     """AnswerQuestion with everything around it; `replica()` is a second process on the same stores."""
 
@@ -259,6 +290,13 @@ class AnsweringHarness:
         )
         self.memories = InMemoryAggregates[EndUserMemory](codec=MEMORIES, missing=MemoryNotFound, clock=self.clock)
         self.registry = Registry(smollm2=1, **dict.fromkeys(fallbacks, 1))
+        self.routing = FakeObserver()
+        self.router = RouteModels(
+            models=self.registry,
+            endpoints=Endpoints(self.routing, threshold=5, open_s=30.0),
+            observe=self.routing,
+            sleep=_at_once,
+        )
         self.answer = self.replica()
 
     def replica(self, *, ttl: timedelta = timedelta(seconds=15), at_most: int = 10) -> AnswerQuestion:
@@ -270,7 +308,13 @@ class AnsweringHarness:
             templates=templates,
             generations=SharedGenerations(at_most=at_most),
             reservations=Reservations(inferences=self.inferences, clock=self.clock, ttl=ttl, poll_s=0.01),
-            make=GenerateAnswer(templates=templates, models=self.registry, retriever=self.rag, engines=self.engines),
+            make=GenerateAnswer(
+                templates=templates,
+                models=self.registry,
+                router=self.router,
+                retriever=self.rag,
+                engines=self.engines,
+            ),
             conversing=self.joining(),
         )
 

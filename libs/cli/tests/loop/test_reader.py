@@ -158,3 +158,44 @@ def test_the_file_owns_the_approval_policy_of_a_prompt(folder: Path) -> None:
         if prompt.kind == "prompt" and "approval" in prompt.fields
     }
     assert policies == {RIGHT: {"role": "operator"}, text: {"role": "reviewer", "count": 2}}
+
+
+ROUTED = RIGHT.replace("deployments:\n  helpdesk: {", "deployments:\n  helpdesk: {routing: ROUTING, ").replace(
+    '"file:weights"}', '"file:weights"}\n  other: {source: "file:weights"}'
+)
+
+
+def test_routing_of_a_deployment_is_declared_and_owned_by_the_file(folder: Path) -> None:
+    routing = "{retries: 0, hedge_after: 500ms, token_timeout: 5s, equal_models: {other: 2}, balance: least_busy}"
+
+    resources = desired_resources(read_loop(written(folder, ROUTED.replace("ROUTING", routing))))
+
+    (deployment,) = (each for each in resources if each.kind == "deployment")
+    assert MessageToDict(deployment.message)["routing"] == {
+        "retries": 0,
+        "hedgeAfter": "0.500s",
+        "tokenTimeout": "5s",
+        "equalModels": {"other": 2},
+        "weight": 1,
+        "balance": "BALANCE_LEAST_BUSY",
+    }
+    assert ("model", "other") in deployment.refers_to
+    (plain,) = (each for each in desired_resources(read_loop(written(folder, RIGHT))) if each.kind == "deployment")
+    assert "routing" in plain.fields
+    assert not plain.message.HasField("routing")
+
+
+@pytest.mark.parametrize(
+    ("routing", "path", "message"),
+    [
+        ("{equal_models: {othr: 1}}", "deployments.helpdesk.routing.equal_models", "there is no model 'othr'"),
+        ("{equal_models: {other: 0}}", "deployments.helpdesk.routing.equal_models.other", "greater than or equal to 1"),
+        ("{hedge_after: 5}", "deployments.helpdesk.routing.hedge_after", "90s"),
+        ("{balance: fastest}", "deployments.helpdesk.routing.balance", "least_busy"),
+    ],
+)
+def test_routing_that_cannot_be_is_refused_with_its_place(folder: Path, routing: str, path: str, message: str) -> None:
+    found = problems_of(folder, ROUTED.replace("ROUTING", routing))
+
+    assert path in found, found
+    assert message in found[path][1]

@@ -29,6 +29,7 @@ from tidemill_inference.prompts.grpc import GrpcPromptService
 from tidemill_inference.prompts.shared import SharedPrompts
 from tidemill_inference.rollouts.commands import RolloutCommands
 from tidemill_inference.rollouts.wiring import RolloutParts, wire_rollouts
+from tidemill_inference.routing.wiring import wire_routing
 from tidemill_inference.secrets.wiring import wire_secrets
 from tidemill_inference.served_models.grpc import GrpcServedModelService
 from tidemill_inference.served_models.wiring import wire_served_models
@@ -58,6 +59,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     rollouts = wire_rollouts(
         settings, backend, deployments=stores.deployments, models=models, engines=pool, trainer=trainer
     )
+    routing = wire_routing(settings, models)
     prompts = SharedPrompts(stores.prompts, backend.access.grants)
     conversations = wire_conversations(settings, backend, inferences=stores.inferences)
     generation = wire_generation(
@@ -69,6 +71,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         templates=templates,
         models=models,
         engines=pool,
+        router=routing.router,
         retriever=retriever,
         observe=rollouts.follow_ups.observe,
         conversing=conversations.join,
@@ -79,7 +82,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     )
     candidates = rollouts.prepare.candidates
     resolve = ResolveConfiguration(prompts=prompts, models=models, retriever=retriever, candidates=candidates)
-    memory: list[InMemory] = [generation, rollouts.follow_ups, pool, models]
+    memory: list[InMemory] = [generation, rollouts.follow_ups, pool, models, routing.endpoints]
     deployments = wire_deployments(stores, resolve, rollouts, warm_up.preload)
     served = wire_served_models(settings, backend, deployments=stores.deployments, models=models)
     return backend.app(

@@ -30,6 +30,8 @@ PermissionDenied
 ├── AnswerRestricted        it rests on documents that the caller may not read
 ├── ApproverNotAllowed      an approval that does not count
 └── ApprovalPolicyLowered   by another than an admin
+DependencyUnavailable
+└── CircuitOpen             a remote model failed too often, and is not called for a while
 Conflict
 ├── LeaseLost               another replica has taken over the inference
 └── RolloutLeaseLost        another replica reconciles the rollout
@@ -37,7 +39,16 @@ Conflict
 
 from collections.abc import Sequence
 
-from tidemill_core.errors import Conflict, InvalidInput, NotFound, PermissionDenied, PreconditionFailed, Violation
+from tidemill_core.errors import (
+    Blame,
+    Conflict,
+    DependencyUnavailable,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    PreconditionFailed,
+    Violation,
+)
 
 
 class PromptRefused(InvalidInput):
@@ -144,6 +155,23 @@ class ModelNotShared(PreconditionFailed):
     def __init__(self, model: str) -> None:
         message = f"model {model} is not shared with this project any more, or not there: give the deployment another"
         super().__init__(message, model=model)
+
+
+class CircuitOpen(DependencyUnavailable):
+    """A remote model failed again and again, and is not called for a while."""
+
+    reason = "CIRCUIT_OPEN"
+
+    def __init__(self, model: str, *, rest_s: float) -> None:
+        super().__init__(
+            f"model {model} failed several times in a row and is not called for {rest_s:.0f} s: try again later, or "
+            "give the deployment a fallback",
+            dependency=f"model {model}",
+            blame=Blame.VARIANT,
+            model=model,
+            retry_after_s=round(rest_s, 3),
+        )
+        self.rest_s = rest_s
 
 
 class RolloutNotFound(NotFound):

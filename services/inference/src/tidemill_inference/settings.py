@@ -118,7 +118,11 @@ class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
     remote_stall_s: float = Field(20.0, gt=0)
     """The longest time without data from a remote model, before its first token or between two."""
     remote_retries: int = Field(2, ge=0, le=10)
-    """Retries of a request to a remote model before its first token."""
+    """Retries of a remote model before its first token, where the deployment's routing does not say."""
+    circuit_failures: int = Field(5, ge=1, le=1000)
+    """Failures of a remote model in a row after which it is not called for a while (its circuit opens)."""
+    circuit_open_s: float = Field(30.0, gt=0, le=3600)
+    """How long an open circuit lets no call pass; then one at a time, until one is answered."""
     remote_hosts: Separated = ()
     """Hosts (`host` or `host:port`, separated by commas) of remote models that may be internal and without TLS."""
     remote_clients: int = Field(64, ge=1)

@@ -16,6 +16,7 @@ from tidemill_inference.deployments.resolve_configuration import ResolveConfigur
 from tidemill_inference.errors import DeploymentNotFound, PromptNotFound, ReferenceNotFound
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 from tidemill_inference.prompts.mongo import PROMPTS
+from tidemill_inference.routing.domain.policy import Balance, RoutingPolicy
 from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 
@@ -267,3 +268,57 @@ async def test_a_model_that_people_have_to_agree_to_is_not_served_before_they_di
     office.approvals.lacking = {"smollm2@1"}
     served = await office.crud.update(ADA, "helpdesk", change=newer, write=writing("now"))
     assert (served.live.model, served.live.fallback) == ("smollm2@1", ("gpt@2",))
+
+
+ROUTED = replace(SPEC, routing=RoutingPolicy(retries=1, equal_models={"gpt": 2}, balance=Balance.LEAST_BUSY))
+
+
+async def test_equal_models_are_resolved_and_are_no_other_configuration() -> None:
+    office = Office()
+    before = await office.has_helpdesk()
+
+    changed = await office.crud.update(ADA, "helpdesk", change=lambda _: ROUTED, write=writing("routed"))
+
+    assert changed.resolved_routing.equals == {"gpt@1": 2}
+    assert changed.live.digest == before.live.digest
+    assert changed.seq == before.seq  # nothing that a rollout or an event would be about
+    office.registry.versions["gpt"] = 2
+    assert (await office.crud.update(ADA, "helpdesk", labels={"team": "a"}, write=writing("label"))).equals == {
+        "gpt@1": 2
+    }
+    again = await office.crud.update(ADA, "helpdesk", change=lambda _: ROUTED, write=writing("again"))
+    assert again.equals == {"gpt@2": 2}
+
+
+async def test_a_model_that_answers_already_is_no_equal_of_itself() -> None:
+    office = Office()
+
+    with pytest.raises(InvalidInput, match=r"routing.equal_models\[smollm2\]: is smollm2@1, which answers already"):
+        await office.crud.create(
+            ADA,
+            "helpdesk",
+            replace(SPEC, routing=RoutingPolicy(equal_models={"smollm2": 1})),
+            labels={},
+            write=writing("n"),
+        )
+
+
+async def test_an_equal_model_that_is_not_there_is_refused_with_what_is() -> None:
+    office = Office()
+
+    with pytest.raises(ReferenceNotFound, match="gpt"):
+        await office.crud.create(
+            ADA,
+            "helpdesk",
+            replace(SPEC, routing=RoutingPolicy(equal_models={"gtp": 1})),
+            labels={},
+            write=writing("n"),
+        )
+
+
+async def test_an_equal_model_needs_its_approvals_unless_it_is_used_already() -> None:
+    office = Office()
+    office.approvals.lacking.add("gpt@1")
+
+    with pytest.raises(ApprovalMissing):
+        await office.crud.create(ADA, "helpdesk", replace(ROUTED, fallback=()), labels={}, write=writing("new"))

@@ -1,20 +1,26 @@
 """Everything of a deployment is sent; a new attribute is either in the contract or named here."""
 
-from tidemill.inference.v1 import configuration_pb2, deployment_pb2, rollout_pb2
+from tidemill.inference.v1 import configuration_pb2, deployment_pb2, rollout_pb2, routing_pb2
 from tidemill_core.approvals import Approval
 from tidemill_inference.deployments.domain.configuration import Configuration, Retrieval, Sampling
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.rollouts.domain.policy import AbortRules, RolloutPolicy, RolloutStep
 from tidemill_inference.rollouts.domain.rollout import Rollout
+from tidemill_inference.routing.domain.policy import RoutingPolicy
 from tidemill_testkit.mapping import unsent
 
 
 def test_a_deployment_is_sent_whole() -> None:
-    assert unsent(deployment_pb2.Deployment, Deployment, DeploymentSpec) == {"spec", "evaluations"}
+    assert unsent(deployment_pb2.Deployment, Deployment, DeploymentSpec) == {
+        "spec",
+        "evaluations",
+        "equals",
+    }
     assert unsent(configuration_pb2.Configuration, Configuration) == set()
     assert unsent(configuration_pb2.Retrieval, Retrieval) == set()
     assert unsent(configuration_pb2.Sampling, Sampling) == set()
+    assert unsent(routing_pb2.RoutingPolicy, RoutingPolicy) == set()
 
 
 def test_a_rollout_is_sent_but_for_what_drives_it() -> None:

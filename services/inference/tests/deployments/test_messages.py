@@ -1,11 +1,16 @@
 """Deployments out of messages of the contract: by fields, or by steps."""
 
-import pytest
+from datetime import timedelta
 
-from tidemill.inference.v1 import configuration_pb2, deployment_pb2
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from services.inference.tests.fakes import helpdesk
+from tidemill.inference.v1 import configuration_pb2, deployment_pb2, routing_pb2
 from tidemill_core.errors import InvalidInput
 from tidemill_inference.deployments.domain.configuration import Configuration, Sampling
-from tidemill_inference.deployments.messages import change_of, configuration_message, spec_of
+from tidemill_inference.deployments.messages import change_of, configuration_message, deployment_message, spec_of
+from tidemill_inference.routing.domain.policy import Balance, RoutingPolicy
 
 FIELDS = {
     "model": "smollm2",
@@ -59,3 +64,25 @@ def test_a_configuration_is_sent_with_its_steps_and_with_the_fields_of_the_last(
 
     assert (message.model, message.prompt, list(message.fallback)) == ("m@1", "p@2", ["x@1"])
     assert [step.answer.model for step in message.steps] == ["m@1"]
+
+
+def test_a_routing_policy_is_read_and_sent_with_its_defaults() -> None:
+    message = deployment_pb2.Deployment(
+        routing=routing_pb2.RoutingPolicy(
+            retries=0,
+            hedge_after=Duration(nanos=500_000_000),
+            equal_models={"gpt_eu": 2},
+            balance=routing_pb2.BALANCE_PREFIX,
+        )
+    )
+
+    routing = spec_of(message).routing
+
+    assert routing == RoutingPolicy(
+        retries=0, hedge_after_s=0.5, equal_models={"gpt_eu": 2}, weight=1, balance=Balance.PREFIX
+    )
+    sent = deployment_message(helpdesk(routing=routing)).routing
+    assert (sent.retries, sent.hedge_after.ToTimedelta()) == (0, timedelta(milliseconds=500))
+    assert (dict(sent.equal_models), sent.weight, sent.balance) == ({"gpt_eu": 2}, 1, routing_pb2.BALANCE_PREFIX)
+    assert not sent.HasField("token_timeout")
+    assert spec_of(deployment_pb2.Deployment()).routing is None

@@ -11,6 +11,7 @@ from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.mongo import DEPLOYMENTS, MongoLiveModels
 from tidemill_inference.rollouts.domain.rollout import Decision, Hold, Move, PassedEvaluation
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, Outcome, StepCounts
+from tidemill_inference.routing.domain.policy import Balance, RoutingPolicy
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import connect, encoded
 from tidemill_local import Addresses
@@ -49,7 +50,9 @@ BEFORE_ROLLOUTS = {
 
 
 def rolling() -> Deployment:
-    deployment = helpdesk(follow="lora", rollout_policy=replace(POLICY, approvals=2))
+    routing = RoutingPolicy(equal_models={"other/gpt@1": 2}, hedge_after_s=0.5, balance=Balance.PREFIX)
+    deployment = helpdesk(follow="lora", rollout_policy=replace(POLICY, approvals=2), routing=routing)
+    deployment.equals = {"other/gpt@1": 2}
     deployment.rollouts_paused = True
     passed = PassedEvaluation(
         evaluation="e1", gate="helpdesk_gate", candidate="lora@1", baseline=deployment.live.digest
@@ -89,6 +92,7 @@ def test_a_deployment_from_before_rollouts_follows_nothing_and_answers_as_before
     )
     assert (read.spec.follow, read.spec.rollout_policy, read.rollout, read.evaluations) == ("", None, None, ())
     assert (read.spec.deadline, read.rollouts_paused) == (timedelta(seconds=30), False)
+    assert (read.spec.routing, read.equals) == (None, {})
     again = DEPLOYMENTS.encode(read)
     assert DEPLOYMENTS.decode(IDENTITY, again, 2) == read
 
@@ -100,8 +104,10 @@ async def test_what_deployments_answer_with_and_fall_back_to_is_live(stack: Addr
     for project, model, deleted in (("a", "one@1", False), ("b", "two@1", False), ("b", "three@1", True)):
         live = {"model": model, "fallback": ["small@1"] if project == "a" else []}
         await deployments.insert_one({"project": project, "deleted": deleted, "state": {"live": live}})
+    live, equals = {"model": "four@1", "fallback": []}, [["five@1", 2]]
+    await deployments.insert_one({"project": "b", "deleted": False, "state": {"live": live, "equals": equals}})
 
-    answering = {("a", "one@1"), ("a", "small@1"), ("b", "two@1")}
+    answering = {("a", "one@1"), ("a", "small@1"), ("b", "two@1"), ("b", "five@1")}
     others = {("b", "three@1"), ("b", "one@1"), ("c", "one@1"), ("a", "big@1")}
     assert await MongoLiveModels(deployments).among(answering | others) == answering
     assert not await MongoLiveModels(deployments).among([])

@@ -33,17 +33,16 @@ ASKED = (Message.of(Role.SYSTEM, "Be brief."), Message.of(Role.USER, "What does 
 NONE = Sampling()
 
 
-def engine_for(server: OpenAiServer, *, key: str = "", stall_s: float = 2.0, retries: int = 0) -> OpenAiEngine:
-    return engine_at(server.url, key=key, stall_s=stall_s, retries=retries)
+def engine_for(server: OpenAiServer, *, key: str = "", stall_s: float = 2.0) -> OpenAiEngine:
+    return engine_at(server.url, key=key, stall_s=stall_s)
 
 
-def engine_at(url: str, *, key: str = "", stall_s: float = 2.0, retries: int = 0, frank: bool = True) -> OpenAiEngine:
+def engine_at(url: str, *, key: str = "", stall_s: float = 2.0, frank: bool = True) -> OpenAiEngine:
     return OpenAiEngine(
         RemoteModel(model="gpt", base_url=url),
         key=SecretStr(key) if key else None,
         transport=httpx2.AsyncHTTPTransport(),
         stall_s=stall_s,
-        retries=retries,
         frank=frank,
     )
 
@@ -284,7 +283,7 @@ async def test_a_busy_endpoint_is_asked_once_and_says_when_to_come_again(
 ) -> None:
     async with openai_server(says(status, "busy", headers=headers)) as server:
         with pytest.raises(RateLimited) as raised:
-            await received(engine_for(server, retries=2))
+            await received(engine_for(server))
 
     assert raised.value.retry_after_s == pause_s
     assert len(server.asked) == 1
@@ -361,12 +360,12 @@ async def test_an_endpoint_that_the_operator_did_not_name_fails_in_one_way_whate
     assert len(reported) == 1
 
 
-async def test_a_failure_is_tried_again_as_often_as_said() -> None:
+async def test_a_failure_is_not_tried_again_by_the_engine() -> None:
     async with openai_server(says(503, "later")) as server:
         with pytest.raises(DependencyUnavailable):
-            await received(engine_for(server, retries=1))
+            await received(engine_for(server))
 
-    assert len(server.asked) == 2
+    assert len(server.asked) == 1
 
 
 async def test_silence_ends_the_wait_before_the_first_token_and_between_two() -> None:

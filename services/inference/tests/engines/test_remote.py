@@ -27,7 +27,7 @@ from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_kit.outgoing.resolver import SystemResolver
 
 ASKED = (Message.of(Role.USER, "What does os.walk do?"),)
-HERE = RemoteOptions(allowed=AllowedHosts.of(["127.0.0.1"]), stall_s=2, retries=0)
+HERE = RemoteOptions(allowed=AllowedHosts.of(["127.0.0.1"]), stall_s=2)
 
 
 class Names:
@@ -111,7 +111,7 @@ async def test_an_address_of_the_attacker_gets_not_a_byte_of_a_foreign_key(tmp_p
 )  # fmt: skip
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_an_inner_address_is_not_even_connected_to(host: str, scheme: str) -> None:
-    options = RemoteOptions(stall_s=2, retries=0)
+    options = RemoteOptions(stall_s=2)
     async with listener() as inner, engines(options, resolve=Names("127.0.0.1")) as made:
         with pytest.raises((DependencyUnavailable, AddressRefused)):
             await asked(made, RemoteModel(model="gpt", base_url=f"{scheme}://{host}:{inner.port}/v1"))
@@ -121,7 +121,7 @@ async def test_an_inner_address_is_not_even_connected_to(host: str, scheme: str)
 
 async def test_a_refused_address_reads_like_one_without_a_server() -> None:
     reported = set()
-    options = RemoteOptions(stall_s=2, retries=0)
+    options = RemoteOptions(stall_s=2)
     for address in ("10.0.0.1", "2001:db8::1", "127.0.0.1"):
         async with engines(options, resolve=Names(address)) as made:
             with pytest.raises(DependencyUnavailable) as refused:
@@ -265,7 +265,7 @@ async def test_the_client_of_a_superseded_key_is_let_go_after_its_last_request()
 
 
 async def test_clients_that_are_unused_are_let_go_and_those_in_use_stay() -> None:
-    options = RemoteOptions(allowed=HERE.allowed, stall_s=2, retries=0, max_clients=3)
+    options = RemoteOptions(allowed=HERE.allowed, stall_s=2, max_clients=3)
     async with openai_server(streams(*GOOD)) as server, engines(options) as made:
         async with made.use("acme", RemoteModel(model="first", base_url=server.url)) as first:
             for number in range(20):

@@ -4,13 +4,14 @@ from datetime import timedelta
 from typing import Any
 
 from tidemill.content.v1 import content_pb2
-from tidemill.inference.v1 import inference_pb2
+from tidemill.inference.v1 import inference_pb2, routing_pb2
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.content import Citation, Message, Part, Passage, Role
 from tidemill_inference.generation.domain.history import HistoryUse
 from tidemill_inference.generation.domain.inference import Inference, Lease, Purpose, State, Usage, Variant
 from tidemill_inference.generation.messages import inference_message
 from tidemill_inference.generation.mongo import INFERENCES
+from tidemill_inference.routing.domain.attempt import Attempt, AttemptKind
 from tidemill_kit.store.aggregates import Identity
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.mapping import unsent
@@ -72,6 +73,19 @@ STORED: dict[str, Any] = {
     "warnings": ["slow"],
     "conversation": "c1",
     "history": {"turns": ["i0"], "summary": 3, "memories": ["m-1@0"]},
+    "attempts": [
+        {
+            "model": "small@1",
+            "kind": "first",
+            "outcome": "ANSWERED",
+            "endpoint": "local",
+            "start_s": 0.1,
+            "duration_s": 1.4,
+            "input_tokens": 3,
+            "output_tokens": 4,
+            "estimated": False,
+        }
+    ],
 }
 
 
@@ -97,6 +111,7 @@ def an_inference(*, text: str = "") -> Inference:
         usage=Usage(**STORED["usage"]),
         finish_reason="stop",
         warnings=("slow",),
+        attempts=(Attempt(**STORED["attempts"][0] | {"kind": AttemptKind.FIRST}),),
         citation_valid=1.0,
         finish_time=NOON,
         conversation="c1",
@@ -111,7 +126,8 @@ def test_an_answer_is_stored_as_it_always_was_and_without_the_text_of_its_passag
 
 def test_an_answer_from_before_passages_named_other_documents_is_read() -> None:
     older = {name: value for name, value in PASSAGE.items() if name not in {"also_in", "collection"}}
-    state = {name: value for name, value in STORED.items() if name != "principals"} | {"passages": [older]}
+    later = {"principals", "attempts"}
+    state = {name: value for name, value in STORED.items() if name not in later} | {"passages": [older]}
     read = INFERENCES.decode(IDENTITY, state, 1)
     assert (read.passages[0].also_in, read.passages[0].collection, read.principals) == ((), "", ())
 
@@ -125,6 +141,8 @@ def test_an_answer_from_before_conversations_is_read() -> None:
 def test_an_answer_is_sent_by_name() -> None:
     message = inference_message(an_inference(text="what the passage says"))
     assert message.state == inference_pb2.INFERENCE_STATE_COMPLETED
+    assert message.attempts[0].kind == routing_pb2.ATTEMPT_KIND_FIRST
+    assert message.attempts[0].start.ToTimedelta() == timedelta(seconds=0.1)
     assert message.usage.total.ToTimedelta() == timedelta(seconds=1.5)
     assert message.output[0].role == content_pb2.ROLE_ASSISTANT
     assert message.output[0].parts[0].citations[0].passage == "1"

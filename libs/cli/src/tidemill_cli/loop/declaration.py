@@ -15,6 +15,7 @@ from tidemill_cli.loop.shapes import (
     Reference,
     SharedReference,
     SharedSlug,
+    ShortDuration,
     Slug,
 )
 
@@ -113,6 +114,28 @@ class Follow(Declared):
     start_with: Annotated[str, Field(pattern=SHARED_REFERENCE, description="the model until the first promotion")]
 
 
+class Routing(Declared):
+    """What happens where models fail or are slow; a change needs no rollout."""
+
+    retries: Annotated[int, Field(ge=0, le=10, description="retries of a model before its fallback answers")] | None = (
+        None
+    )
+    first_token_timeout: ShortDuration | None = None
+    token_timeout: ShortDuration | None = None
+    hedge_after: (
+        Annotated[
+            ShortDuration,
+            Field(description="time without a token after which a second attempt starts beside the first"),
+        ]
+        | None
+    ) = None
+    equal_models: dict[Annotated[str, Field(pattern=SHARED_REFERENCE)], Annotated[int, Field(ge=1, le=1000)]] = Field(
+        default_factory=dict, max_length=16, description="models that answer as the deployment's does, with weights"
+    )
+    weight: Annotated[int, Field(ge=1, le=1000, description="the weight of the deployment's model")] = 1
+    balance: Literal["weighted", "least_busy", "prefix"] = "weighted"
+
+
 class Deployment(Declared):
     """A serving configuration under a stable name."""
 
@@ -121,6 +144,7 @@ class Deployment(Declared):
     retrieval: Retrieval | None = None
     sampling: Sampling = Sampling()
     fallback: list[SharedReference] = Field(default_factory=list)
+    routing: Routing | None = None
     deadline: Duration = timedelta(seconds=60)
     record: Literal["full", "metadata", "none"] = "full"
     record_days: int = Field(default=0, ge=0, le=3650)

@@ -6,6 +6,7 @@ from tidemill.inference.v1.configuration_pb2 import Retrieval, Sampling
 from tidemill.inference.v1.deployment_pb2 import Deployment, RecordMode
 from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent
 from tidemill.inference.v1.rollout_pb2 import ApprovalPolicy
+from tidemill.inference.v1.routing_pb2 import Balance, RoutingPolicy
 from tidemill.ingest.v1.source_pb2 import Masking, Source
 from tidemill.rag.v1.collection_pb2 import Chunking, Collection
 from tidemill_cli.loop import declaration
@@ -69,7 +70,8 @@ def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str])
     follow = part.model.follow if isinstance(part.model, Follow) else ""
     model = part.model.start_with if isinstance(part.model, Follow) else part.model
     refers_to = [("model", _name(model)), ("prompt", _name(part.prompt))]
-    refers_to += [("model", _name(fallback)) for fallback in part.fallback]
+    equals = part.routing.equal_models if part.routing else {}
+    refers_to += [("model", _name(other)) for other in (*part.fallback, *equals)]
     refers_to += [("collection", part.retrieval.collection)] if part.retrieval else []
     return Desired.of(
         "deployment",
@@ -83,6 +85,7 @@ def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str])
         retrieval=_retrieval(part.retrieval) if part.retrieval else None,
         sampling=Sampling(**part.sampling.model_dump(exclude_none=True)),
         fallback=part.fallback,
+        routing=_routing(part.routing) if part.routing else None,
         deadline=duration_of(part.deadline),
         record=RecordMode.Value(f"RECORD_MODE_{part.record.upper()}"),
         allow_sampling_override=part.allow_sampling_override,
@@ -98,6 +101,17 @@ def _retrieval(part: declaration.Retrieval) -> Retrieval:
         metadata_filter=struct_of(part.filter) if part.filter else None,
         min_score=part.min_score,
         query_turns=part.query_turns,
+    )
+
+
+def _routing(part: declaration.Routing) -> RoutingPolicy:
+    times = {name: getattr(part, name) for name in ("first_token_timeout", "token_timeout", "hedge_after")}
+    return RoutingPolicy(
+        retries=part.retries,
+        equal_models=part.equal_models,
+        weight=part.weight,
+        balance=Balance.Value(f"BALANCE_{part.balance.upper()}"),
+        **{name: duration_of(time) for name, time in times.items() if time is not None},
     )
 
 

@@ -38,6 +38,13 @@ def _duration(value: object) -> object:
     raise ValueError(message)
 
 
+def _short_duration(value: object) -> object:
+    """Read "500ms", or what a duration may be."""
+    if isinstance(value, str) and value[:-2].isdecimal() and value.endswith("ms") and len(value) <= _LONGEST:
+        return timedelta(milliseconds=int(value[:-2]))
+    return _duration(value)
+
+
 def _size(value: object) -> object:
     """Read "512Mi" or "6Gi"."""
     if isinstance(value, str) and value[:-2].isdecimal() and value[-2:] in _BYTES and len(value) <= _LONGEST:
@@ -66,6 +73,11 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
     WithJsonSchema({"type": "string", "pattern": "^[0-9]+[smhd]$", "examples": ["60s", "730d"]}),
+]
+ShortDuration = Annotated[
+    timedelta,
+    BeforeValidator(_short_duration),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]+(ms|[smhd])$", "examples": ["500ms", "5s"]}),
 ]
 Memory = Annotated[
     int | Literal["auto"],

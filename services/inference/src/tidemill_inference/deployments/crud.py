@@ -44,13 +44,15 @@ class DeploymentCrud:
         """
         check_slug("deployment.id", deployment_id)
         spec.check()
+        live = await self.resolve(caller, spec)
         deployment = Deployment(
             id=deployment_id,
             project=caller.project,
             labels=dict(labels),
             spec=spec,
-            live=await self.resolve(caller, spec),
+            live=live,
             rollouts_paused=rollouts_paused,
+            equals=await self.resolve.equals(caller, spec, live),
         )
         deployment.announce(now=self.clock.now())
         return self._warmed(await create(self.deployments, deployment, write), write)
@@ -78,18 +80,19 @@ class DeploymentCrud:
 
         """
         current = await self.deployments.get(caller.project, deployment_id)
-        spec, live = current.spec, current.live
+        spec, live, equals = current.spec, current.live, current.equals
         if change:
             spec = change(spec)
             spec.check()
             live = await self.resolve(caller, spec, kept_model=_kept_model(current, spec), live=current.live)
+            equals = await self.resolve.equals(caller, spec, live, known=equals)
         now = self.clock.now()
 
         def changed(stored: Deployment) -> None:
             if change:
                 # The references were resolved for the spec that was read: another one meanwhile is decided on again.
                 check_etag(etag_of(current.version), stored.version)
-                stored.configure(spec, live, now=now)
+                stored.configure(spec, live, now=now, equals=equals)
             if labels is not None:
                 stored.labels = dict(labels)
             if rollouts_paused is not None:

@@ -23,6 +23,7 @@ from tidemill_inference.deployments.domain.deployment import Deployment, Deploym
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.rollouts.domain.rollout import RolloutEvent
 from tidemill_inference.rollouts.messages import policy_message, policy_of, rollout_message, rollout_payload_of
+from tidemill_inference.routing.messages import routing_of
 from tidemill_kit.mapping import from_message, to_message
 
 _SPEC = frozenset(each.name for each in fields(DeploymentSpec))
@@ -67,6 +68,7 @@ def spec_of(message: deployment_pb2.Deployment) -> DeploymentSpec:
         fallback=tuple(step.fallback),
         rollout_policy=policy_of(message.rollout_policy) if message.HasField("rollout_policy") else None,
         conversation=_conversation_of(message.conversation) if message.HasField("conversation") else None,
+        routing=routing_of(message.routing) if message.HasField("routing") else None,
     )
 
 

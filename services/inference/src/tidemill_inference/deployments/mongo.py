@@ -9,7 +9,8 @@ from tidemill_inference.deployments.messages import payload_of
 from tidemill_inference.engines.ports import LiveModel
 from tidemill_inference.rollouts.domain.rollout import Rollout, RolloutState
 from tidemill_inference.rollouts.domain.step_counts import StepCounts
-from tidemill_kit.mapping import DocumentCodec, Form, as_json
+from tidemill_inference.routing.domain.policy import RoutingPolicy
+from tidemill_kit.mapping import DocumentCodec, Form, as_json, as_pairs
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Collection, Document, translated
 
@@ -39,6 +40,8 @@ DEPLOYMENTS = DocumentCodec(
     Deployment,
     {
         Retrieval: Form(fields={"metadata_filter": as_json}),  # its names are the user's, and MongoDB may not take them
+        RoutingPolicy: Form(fields={"equal_models": as_pairs}),
+        Deployment: Form(fields={"equals": as_pairs}),
         Rollout: Form(derived={"active": lambda rollout: rollout.active}),  # to be searched for
         StepCounts: Form(omits={"candidate_samples", "baseline_samples"}),
     },
@@ -61,11 +64,14 @@ class MongoLiveModels:
         asked = frozenset(models)
         named = {"$in": sorted({model for _, model in asked})}
         of = {"project": {"$in": sorted({project for project, _ in asked})}, "deleted": False}
-        answering = {"$or": [{"state.live.model": named}, {"state.live.fallback": named}]}
-        requested = {"project": 1, "state.live.model": 1, "state.live.fallback": 1}
+        equal = {"state.equals": {"$elemMatch": {"$elemMatch": named}}}
+        answering = {"$or": [{"state.live.model": named}, {"state.live.fallback": named}, equal]}
+        requested = {"project": 1, "state.live.model": 1, "state.live.fallback": 1, "state.equals": 1}
         with translated():
             found = await self._deployments.find({**of, **answering}, requested).to_list(None)
-        live_configurations = [(document["project"], document["state"]["live"]) for document in found]
-        return asked & {
-            (project, model) for project, live in live_configurations for model in (live["model"], *live["fallback"])
-        }
+        return asked & {(document["project"], model) for document in found for model in _answering(document["state"])}
+
+
+def _answering(state: Document) -> list[str]:
+    """Return the models that a deployment answers with; one stored before there were equal models has none."""
+    return [state["live"]["model"], *state["live"]["fallback"], *(model for model, _ in state.get("equals", ()))]

@@ -1,8 +1,10 @@
 """From a deployment as declared to what answers: every reference resolved, or refused by name."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller, PageRequest
+from tidemill_core.errors import InvalidInput
 from tidemill_inference.conversations.domain.policy import ConversationPolicy
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
@@ -63,6 +65,26 @@ class ResolveConfiguration:
         fields = ("summary_model", "memory_model") if policy else ()
         named = [(f"conversation.{field}", getattr(policy, field)) for field in fields]
         return [await self._model(caller, field, text) for field, text in named if text]
+
+    async def equals(
+        self, caller: Caller, spec: DeploymentSpec, live: Configuration, *, known: Collection[str] = ()
+    ) -> Mapping[str, int]:
+        """Return the models that are equal to the deployment's, with their weights; `known` are used already.
+
+        Raises:
+            As above; also InvalidInput where one of them is the deployment's model, or is there twice.
+
+        """
+        found: dict[str, int] = {}
+        for name, weight in (spec.routing.equal_models if spec.routing else {}).items():
+            field = f"routing.equal_models[{name}]"
+            model = await self._model(caller, field, name)
+            if model in found or model == live.model:
+                raise InvalidInput.at(field, f"is {model}, which answers already: leave it out, or set its weight")
+            if model not in known:
+                await self.candidates.check_approved(caller, model)
+            found[model] = weight
+        return found
 
     async def _model(self, caller: Caller, field: str, text: str) -> str:
         Reference.parse(field, text, shared=True)

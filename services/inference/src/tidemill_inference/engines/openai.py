@@ -70,14 +70,13 @@ class OpenAiEngine:
 
     context_tokens = None
 
-    def __init__(  # noqa: PLR0913 - keyword-only, and each of another kind
+    def __init__(
         self,
         model: RemoteModel,
         *,
         key: SecretStr | None,
         transport: httpx2.AsyncBaseTransport,
         stall_s: float,
-        retries: int,
         frank: bool = False,
     ) -> None:
         """`stall_s` is the timeout without data, before the first token or between two.
@@ -88,13 +87,8 @@ class OpenAiEngine:
         self._model = model.model
         self._frank = frank
         self._stall_s = stall_s
-        self._retries = retries
         self._host = urlsplit(model.base_url).hostname or model.base_url
         secret = key.get_secret_value() if key else _NO_KEY
-
-        async def no_retry_when_busy(response: httpx2.Response) -> None:
-            if _is_busy_status(response):  # the caller gets the delay for a retry, or a fallback answers
-                response.headers["x-should-retry"] = "false"
 
         async def with_own_headers(request: httpx2.Request) -> None:
             kept = [(name, value) for name, value in request.headers.multi_items() if name in _HEADERS]
@@ -104,7 +98,7 @@ class OpenAiEngine:
             base_url=model.base_url,
             api_key=secret,
             timeout=stall_s,
-            max_retries=retries,
+            max_retries=0,  # the routing has the retries
             default_headers={"accept-encoding": "identity"},
             # Neither a redirect nor a proxy of the environment: the transport alone decides where it goes.
             http_client=httpx2.AsyncClient(
@@ -112,7 +106,7 @@ class OpenAiEngine:
                 timeout=stall_s,
                 follow_redirects=False,
                 trust_env=False,
-                event_hooks={"request": [with_own_headers], "response": [no_retry_when_busy]},
+                event_hooks={"request": [with_own_headers]},
             ),
         )
         # OpenAI itself has given the limit a new name, which other servers do not all know.
@@ -264,7 +258,6 @@ class OpenAiEngine:
             dependency=self._host,
             blame=Blame.VARIANT,
             model=self._model,
-            retried=self._retries or None,
         )
 
 

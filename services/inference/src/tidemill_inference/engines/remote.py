@@ -32,7 +32,6 @@ class RemoteOptions:
 
     allowed: AllowedHosts = field(default_factory=AllowedHosts)
     stall_s: float = 20.0
-    retries: int = 2
     max_clients: int = 64
 
 
@@ -164,7 +163,6 @@ class RemoteEngines:
             key=secret,
             transport=transport,
             stall_s=options.stall_s,
-            retries=options.retries,
             frank=options.allowed.allow(origin),
         )
 

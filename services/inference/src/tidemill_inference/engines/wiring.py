@@ -66,7 +66,6 @@ def wire_engines(  # noqa: PLR0913 - keyword-only, and each of another kind
     remote = RemoteOptions(
         allowed=AllowedHosts.of(settings.remote_hosts),
         stall_s=settings.remote_stall_s,
-        retries=settings.remote_retries,
         max_clients=settings.remote_clients,
     )
     cache = ArtifactCache(settings.data_dir, backend.bucket(settings.model_bucket))

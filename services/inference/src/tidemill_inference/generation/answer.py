@@ -122,6 +122,7 @@ class AnswerQuestion:
         async with self.reservations.reserved(fresh, _variant(chosen), deadline=deadline) as reservation:
             if reservation.lease is None:
                 return _retell(reservation.inference, generation)
+            reservation.attempts = generation.attempts
             try:
                 answer = await self.make(
                     caller,
@@ -132,6 +133,7 @@ class AnswerQuestion:
                     generation=generation,
                     started=started,
                     deadline=deadline,
+                    routing=deployment.resolved_routing,
                 )
             except (Exception, asyncio.CancelledError) as error:
                 failed = AnswerOutcome(inference=reservation.inference, question=question, chosen=chosen, failed=True)

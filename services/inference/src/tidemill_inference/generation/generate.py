@@ -17,6 +17,8 @@ from tidemill_inference.generation.steps.render import Render
 from tidemill_inference.generation.steps.retrieve import Retrieve
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_inference.prompts.ports import Templates
+from tidemill_inference.routing.domain.policy import Routing
+from tidemill_inference.routing.ports import Router
 from tidemill_kit.workers.fair_share import Turns
 
 
@@ -29,6 +31,7 @@ class GenerateAnswer:
 
     templates: Templates
     models: Models
+    router: Router
     retriever: Retriever
     engines: Engines
     threshold: float = DEFAULT_THRESHOLD
@@ -46,6 +49,7 @@ class GenerateAnswer:
         generation: Generation,
         started: float,
         deadline: float,
+        routing: Routing,
     ) -> Answer:
         """Return the whole answer; `started` and `deadline` are on time.monotonic().
 
@@ -66,10 +70,11 @@ class GenerateAnswer:
             started=started,
             deadline=deadline,
             warnings=list(question.notes),
+            routing=routing,
         )
         steps = (
             Retrieve(retriever=self.retriever),
-            Generate(models=self.models, engines=self.engines, render=Render(templates=self.templates)),
+            Generate(router=self.router, engines=self.engines, render=Render(templates=self.templates)),
             Cite(threshold=self.threshold, max_characters=self.cited_characters, turns=self.citation_turns),
         )
         try:

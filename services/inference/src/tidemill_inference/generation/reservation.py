@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -15,6 +15,7 @@ from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, Tidemi
 from tidemill_inference.errors import LeaseLost
 from tidemill_inference.generation.domain.inference import Answer, Inference, Lease, State, Variant
 from tidemill_inference.generation.ports import Inferences
+from tidemill_inference.routing.domain.attempt import Attempt
 
 _SAVE_TIMEOUT_S = 5.0
 _BEATS = 3
@@ -31,6 +32,8 @@ class Reservation:
     lease: Lease | None
     inferences: Inferences
     clock: Clock
+    attempts: Sequence[Attempt] = ()
+    """Those of its answer so far, which are saved also where no answer comes of it."""
     _saving: asyncio.Lock = field(default_factory=asyncio.Lock)
     _ended: bool = False
 
@@ -46,11 +49,13 @@ class Reservation:
 
     async def fail(self, reason: str) -> None:
         """Save that no answer came of it."""
-        await self._end(lambda stored, lease: stored.fail(lease, reason=reason, now=self.clock.now()))
+        await self._end(
+            lambda stored, lease: stored.fail(lease, reason=reason, now=self.clock.now(), attempts=self.attempts)
+        )
 
     async def cancel(self) -> None:
         """Save the cancellation by the last client."""
-        await self._end(lambda stored, lease: stored.cancel(lease, now=self.clock.now()))
+        await self._end(lambda stored, lease: stored.cancel(lease, now=self.clock.now(), attempts=self.attempts))
 
     async def renew(self, ttl: timedelta) -> None:
         """Hold the right for longer, unless it has been used."""

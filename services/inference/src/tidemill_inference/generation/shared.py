@@ -15,6 +15,7 @@ from tidemill_core.errors import (
 )
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.ports import Delta, Finished, Started, Step
+from tidemill_inference.routing.domain.attempt import Attempt
 from tidemill_kit.workers.fair_queue import FairQueue, QueueFull, QueueLimits, Share
 
 _BUSY_PAUSE_S = 1.0
@@ -37,6 +38,8 @@ class Generation:
     blame: Blame = Blame.SHARED
     """Of its not answering in time."""
     listeners: int = 0
+    attempts: list[Attempt] = field(default_factory=list)
+    """The calls of models so far; all of them where it has failed, or was cancelled."""
     missed: TidemillError | None = None
     """The error that the last listener got at its deadline; None if it was cancelled."""
     task: asyncio.Task[Inference] | None = None

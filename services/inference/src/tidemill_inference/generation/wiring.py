@@ -22,6 +22,7 @@ from tidemill_inference.generation.shadow import AnswerShadow
 from tidemill_inference.generation.shared import SharedGenerations
 from tidemill_inference.generation.show_prompt import ShowPrompt
 from tidemill_inference.prompts.ports import ReadPrompts, Templates
+from tidemill_inference.routing.ports import Router
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.access.grants import Shared
 from tidemill_kit.access.retention import RetentionKind
@@ -70,6 +71,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
     templates: Templates,
     models: Models,
     engines: Engines,
+    router: Router,
     retriever: Retriever,
     observe: Callable[[AnswerOutcome], None],
     conversing: Conversing,
@@ -90,6 +92,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
         make=GenerateAnswer(
             templates=templates,
             models=models,
+            router=router,
             retriever=retriever,
             engines=engines,
             threshold=settings.citation_threshold,

@@ -5,6 +5,7 @@ tree in lower case, `param` is what the caller sent, as it is called there. Open
 everything from 500 on again by themselves, so PreconditionFailed, for which waiting a second does not help, is 400.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from tidemill_core.errors import (
     InvalidInput,
     TidemillError,
 )
-from tidemill_inference.errors import DeploymentNotFound, PromptTooLong, ServiceNotNamed
+from tidemill_inference.errors import CircuitOpen, DeploymentNotFound, PromptTooLong, ServiceNotNamed
 from tidemill_kit.http.errors import BodyTooSlow, headers_of, status_of
 
 _SERVER_ERRORS = 500
@@ -44,7 +45,9 @@ def error_body(error: TidemillError) -> dict[str, Any]:
 def error_response(error: TidemillError) -> Response:
     """Return the answer to a request that failed."""
     headers = headers_of(error)
-    if isinstance(error, DependencyTimedOut | DeadlineExceeded) or "retried" in error.metadata:
+    if isinstance(error, CircuitOpen):
+        headers["Retry-After"] = str(max(1, math.ceil(error.rest_s)))
+    if isinstance(error, CircuitOpen | DependencyTimedOut | DeadlineExceeded) or "retried" in error.metadata:
         headers["x-should-retry"] = "false"  # OpenAI's clients obey: it was tried as often as helps
     return JSONResponse(error_body(error), status_code=_status_of(error), headers=headers)
 

@@ -13,6 +13,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tidemill.inference.v1 import configuration_pb2 as _configuration_pb2
 from tidemill.inference.v1 import conversation_pb2 as _conversation_pb2
 from tidemill.inference.v1 import rollout_pb2 as _rollout_pb2
+from tidemill.inference.v1 import routing_pb2 as _routing_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -101,6 +102,7 @@ class Deployment(_message.Message):
     RECORD_DAYS_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     CONVERSATION_FIELD_NUMBER: _builtins.int
+    ROUTING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -179,6 +181,10 @@ class Deployment(_message.Message):
         model is an error.
         """
 
+    @_builtins.property
+    def routing(self) -> _routing_pb2.RoutingPolicy:
+        """Optional. How it comes to an answer where models fail or are slow."""
+
     def __init__(
         self,
         *,
@@ -205,10 +211,11 @@ class Deployment(_message.Message):
         record_days: _builtins.int = ...,
         steps: _abc.Iterable[_configuration_pb2.Step] | None = ...,
         conversation: _conversation_pb2.ConversationPolicy | None = ...,
+        routing: _routing_pb2.RoutingPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "create_time", b"create_time", "deadline", b"deadline", "live", b"live", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "sampling", b"sampling", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "create_time", b"create_time", "deadline", b"deadline", "live", b"live", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "routing", b"routing", "sampling", b"sampling", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_sampling_override", b"allow_sampling_override", "conversation", b"conversation", "create_time", b"create_time", "deadline", b"deadline", "etag", b"etag", "fallback", b"fallback", "follow", b"follow", "id", b"id", "labels", b"labels", "live", b"live", "model", b"model", "project", b"project", "prompt", b"prompt", "record", b"record", "record_days", b"record_days", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "rollouts_paused", b"rollouts_paused", "sampling", b"sampling", "seq", b"seq", "steps", b"steps", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_sampling_override", b"allow_sampling_override", "conversation", b"conversation", "create_time", b"create_time", "deadline", b"deadline", "etag", b"etag", "fallback", b"fallback", "follow", b"follow", "id", b"id", "labels", b"labels", "live", b"live", "model", b"model", "project", b"project", "prompt", b"prompt", "record", b"record", "record_days", b"record_days", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "rollouts_paused", b"rollouts_paused", "routing", b"routing", "sampling", b"sampling", "seq", b"seq", "steps", b"steps", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

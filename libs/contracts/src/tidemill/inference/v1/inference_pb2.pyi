@@ -11,6 +11,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tidemill.content.v1 import content_pb2 as _content_pb2
+from tidemill.inference.v1 import routing_pb2 as _routing_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -129,6 +130,7 @@ class Inference(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     CITATION_VALID_FIELD_NUMBER: _builtins.int
     RESTRICTED_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of the project and the request id."""
     conversation: _builtins.str
@@ -191,6 +193,10 @@ class Inference(_message.Message):
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:
         """Output only. What was asked; only in records of mode FULL."""
 
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_routing_pb2.Attempt]:
+        """Output only. Every attempt that was made for it, in the order of their start; also of one that failed."""
+
     def __init__(
         self,
         *,
@@ -215,10 +221,11 @@ class Inference(_message.Message):
         failure: _builtins.str = ...,
         citation_valid: _builtins.float | None = ...,
         restricted: _builtins.bool = ...,
+        attempts: _abc.Iterable[_routing_pb2.Attempt] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "citation_valid", b"citation_valid", "create_time", b"create_time", "finish_time", b"finish_time", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "citation_valid", b"citation_valid", "conversation", b"conversation", "create_time", b"create_time", "deployment", b"deployment", "end_user", b"end_user", "failure", b"failure", "finish_reason", b"finish_reason", "finish_time", b"finish_time", "id", b"id", "labels", b"labels", "messages", b"messages", "output", b"output", "passages", b"passages", "project", b"project", "purpose", b"purpose", "restricted", b"restricted", "seq", b"seq", "state", b"state", "usage", b"usage", "variant", b"variant", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "attempts", b"attempts", "citation_valid", b"citation_valid", "conversation", b"conversation", "create_time", b"create_time", "deployment", b"deployment", "end_user", b"end_user", "failure", b"failure", "finish_reason", b"finish_reason", "finish_time", b"finish_time", "id", b"id", "labels", b"labels", "messages", b"messages", "output", b"output", "passages", b"passages", "project", b"project", "purpose", b"purpose", "restricted", b"restricted", "seq", b"seq", "state", b"state", "usage", b"usage", "variant", b"variant", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__citation_valid: _TypeAlias = _typing.Literal["citation_valid"]  # noqa: Y015
     _WhichOneofArgType__citation_valid: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid"]  # noqa: Y015

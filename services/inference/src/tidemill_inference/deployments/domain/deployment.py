@@ -1,7 +1,7 @@
 """The name that products call, and what answers under it."""
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from tidemill_core.aggregate import Aggregate, Event
@@ -26,6 +26,7 @@ from tidemill_inference.rollouts.domain.rollout import (
     state_of,
 )
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE, Reason, StepCounts
+from tidemill_inference.routing.domain.policy import Routing, RoutingPolicy
 
 _REMEMBERED = 50
 """Evaluations that were decided on, so that a redelivered event has no second effect."""
@@ -67,20 +68,29 @@ class Deployment(Aggregate):
     rollout: Rollout | None = None
     evaluations: tuple[str, ...] = ()
     rollouts_paused: bool = False
+    equals: Mapping[str, int] = field(default_factory=dict)
+    """The `equal_models` of its routing as `model@version`, with their weights."""
+
+    @property
+    def resolved_routing(self) -> Routing:
+        """How it comes to an answer."""
+        return Routing(policy=self.spec.routing or RoutingPolicy(), equals=self.equals)
 
     @property
     def active_rollout(self) -> Rollout | None:
         """The rollout whose end is open."""
         return self.rollout if self.rollout and self.rollout.active else None
 
-    def configure(self, spec: DeploymentSpec, live: Configuration, *, now: datetime) -> None:
+    def configure(
+        self, spec: DeploymentSpec, live: Configuration, *, now: datetime, equals: Mapping[str, int] | None = None
+    ) -> None:
         """Take a new spec with its references resolved; only another configuration is an event.
 
         A candidate was compared with what is live: with another configuration, and where its model is followed or a
         policy is there no longer, its rollout ends.
         """
         replaced = self.live.digest
-        self.spec, self.live = spec, live
+        self.spec, self.live, self.equals = spec, live, equals or {}
         if live.digest != replaced:
             self._configured(replaced=replaced, now=now)
         if (rollout := self.active_rollout) is None:

@@ -9,6 +9,7 @@ from tidemill_core.resources import check_slug
 from tidemill_inference.conversations.domain.policy import ConversationPolicy
 from tidemill_inference.deployments.domain.configuration import Retrieval, Sampling
 from tidemill_inference.rollouts.domain.policy import RolloutPolicy
+from tidemill_inference.routing.domain.policy import RoutingPolicy
 
 DEFAULT_DEADLINE = timedelta(seconds=60)
 MAX_DEADLINE = timedelta(minutes=15)
@@ -41,6 +42,7 @@ class DeploymentSpec:
     record_days: int = 0
     """After so many days the records of its answers are removed; 0 keeps them."""
     conversation: ConversationPolicy | None = None
+    routing: RoutingPolicy | None = None
 
     def check(self) -> None:
         """Refuse what can never work, all of it at once.
@@ -59,16 +61,22 @@ class DeploymentSpec:
             found.append(Violation("record_days", text))
         if len(self.fallback) > MAX_FALLBACKS:
             found.append(Violation("fallback", f"use at most {MAX_FALLBACKS} models"))
-        if self.conversation:
-            found += self.conversation.violations("conversation")
-            if self.record is not RecordMode.FULL:
-                text = f"needs full records: record is {self.record.name}"
-                found.append(Violation("conversation", text))
-        if self.retrieval:
-            found += self.retrieval.violations("retrieval")
-        if self.rollout_policy:
-            found += self.rollout_policy.violations("rollout_policy")
+        for name in ("conversation", "retrieval", "rollout_policy", "routing"):
+            if part := getattr(self, name):
+                found += part.violations(name)
+        found += self._contradictions()
         if found:
             raise InvalidInput.of(*found)
         if self.follow:
             check_slug("follow", self.follow)
+
+    def _contradictions(self) -> list[Violation]:
+        """Return what cannot stand beside something else."""
+        found = []
+        if self.conversation and self.record is not RecordMode.FULL:
+            text = f"needs full records: record is {self.record.name}"
+            found.append(Violation("conversation", text))
+        if self.follow and self.routing and self.routing.equal_models:
+            text = f"stands beside follow: {self.follow}, whose versions are equal to no other model; use one of them"
+            found.append(Violation("routing.equal_models", text))
+        return found

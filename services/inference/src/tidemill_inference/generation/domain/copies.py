@@ -25,6 +25,7 @@ def delivered(inference: Inference, question: Question, answer: Answer | None = 
         passages=answer.passages,
         usage=answer.usage,
         warnings=answer.warnings,
+        attempts=answer.attempts,
     )
 
 

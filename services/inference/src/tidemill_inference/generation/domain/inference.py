@@ -1,6 +1,6 @@
 """One answer and everything that explains it: reserved under a lease, then completed, failed or cancelled."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -13,6 +13,7 @@ from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.errors import LeaseLost, QuestionRefused
 from tidemill_inference.generation.domain.content import Message, Passage, Role
 from tidemill_inference.generation.domain.history import NO_HISTORY, History, HistoryUse
+from tidemill_inference.routing.domain.attempt import Attempt
 
 MAX_PASSAGES = 100
 MAX_MESSAGES = 1000
@@ -173,6 +174,7 @@ class Answer:
     citation_valid: float | None = None
     history: HistoryUse | None = None
     """What it was given of what was said before."""
+    attempts: tuple[Attempt, ...] = ()
 
     @property
     def cited(self) -> frozenset[str]:
@@ -245,6 +247,8 @@ class Inference(Aggregate):
     finish_time: datetime | None = None
     conversation: str = ""
     history: HistoryUse | None = None
+    attempts: tuple[Attempt, ...] = ()
+    """The calls of models for it, also of one that failed or was cancelled; none in records of mode NONE."""
     restricted: bool = False
     """Of a copy for a caller, never stored: something is left out of it."""
 
@@ -266,7 +270,7 @@ class Inference(Aggregate):
             return
         self.lease = replace(lease, epoch=(self.lease.epoch if self.lease else 0) + 1)
         self.state, self.variant, self.failure, self.finish_reason = State.RESERVED, variant, "", ""
-        self.finish_time = None
+        self.finish_time, self.attempts = None, ()
         self.record, self.end_user, self.labels = fresh.record, fresh.end_user, fresh.labels
         self.messages, self.variables, self.principals = fresh.messages, fresh.variables, fresh.principals
         self.conversation = fresh.conversation
@@ -297,7 +301,7 @@ class Inference(Aggregate):
         self.variant, self.finish_reason = answer.variant, answer.finish_reason
         self.warnings, self.citation_valid = answer.warnings, answer.citation_valid
         if self.record is not RecordMode.NONE:
-            self.usage = answer.usage
+            self.usage, self.attempts = answer.usage, answer.attempts
             self.passages = tuple(replace(passage, text="") for passage in answer.passages)
         if self.record is RecordMode.FULL:
             self.output, self.history = answer.output, answer.history
@@ -307,7 +311,7 @@ class Inference(Aggregate):
         uses = tuple(DocumentUse(document=name, version=v, cited=cited) for (name, v), cited in documents.items())
         self.pending.append(InferenceWasCompleted(occurred_at=now, documents=uses, citations=len(answer.cited)))
 
-    def fail(self, lease: Lease, *, reason: str, now: datetime) -> None:
+    def fail(self, lease: Lease, *, reason: str, now: datetime, attempts: Sequence[Attempt] = ()) -> None:
         """Record the failure; the same request id may try again.
 
         Raises:
@@ -316,9 +320,10 @@ class Inference(Aggregate):
         """
         self._check(lease)
         self.state, self.failure, self.finish_time = State.FAILED, reason, now
+        self._tried(attempts)
         self.pending.append(InferenceHasFailed(occurred_at=now, reason=reason))
 
-    def cancel(self, lease: Lease, *, now: datetime) -> None:
+    def cancel(self, lease: Lease, *, now: datetime, attempts: Sequence[Attempt] = ()) -> None:
         """Record the cancellation by the last client; the same request id may try again.
 
         Raises:
@@ -327,6 +332,7 @@ class Inference(Aggregate):
         """
         self._check(lease)
         self.state, self.finish_reason, self.finish_time = State.CANCELLED, "cancelled", now
+        self._tried(attempts)
         self.pending.append(InferenceWasCancelled(occurred_at=now))
 
     def erase(self, *, now: datetime) -> None:
@@ -341,6 +347,10 @@ class Inference(Aggregate):
     def forget_names_of(self, document: str) -> None:
         """Say no more how a document was called; what was answered on it stays."""
         self.passages = tuple(each.unnamed() if each.document == document else each for each in self.passages)
+
+    def _tried(self, attempts: Sequence[Attempt]) -> None:
+        if self.record is not RecordMode.NONE:
+            self.attempts = tuple(attempts)
 
     def _check(self, lease: Lease) -> None:
         held = self.lease is not None and (self.lease.owner, self.lease.epoch) == (lease.owner, lease.epoch)

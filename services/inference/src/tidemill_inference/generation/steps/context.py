@@ -13,6 +13,7 @@ from tidemill_inference.generation.domain.inference import Answer, Inference, Qu
 from tidemill_inference.generation.ports import Found
 from tidemill_inference.generation.shared import Generation
 from tidemill_inference.prompts.domain.prompt import PromptContent
+from tidemill_inference.routing.domain.policy import Routing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class Context:
     started: float
     deadline: float
     warnings: list[str]
+    routing: Routing = field(default_factory=Routing)
     found: Found = field(default_factory=lambda: Found(passages=(), index=0))
     """Written by Retrieve."""
     search_s: float = 0.0
@@ -80,6 +82,7 @@ class Context:
             ),
             finish_reason=generated.finish.reason,
             warnings=tuple(self.warnings),
+            attempts=tuple(self.generation.attempts),
             citation_valid=grounding.valid,
             history=self.history.use,
         )

@@ -1,37 +1,27 @@
 """The model's text: from the first model that gives one."""
 
-import asyncio
+import hashlib
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from tidemill_core.application import Caller
-from tidemill_core.errors import (
-    Blame,
-    DependencyTimedOut,
-    DependencyUnavailable,
-    Internal,
-    PreconditionFailed,
-    RateLimited,
-)
-from tidemill_inference.engines.ports import Engine, Engines, Finish, Models, ModelVersion
-from tidemill_inference.errors import ModelNotShared, PromptTooLong, ReferenceNotFound
-from tidemill_inference.generation.domain.inference import Inference, Purpose, Variant
+from tidemill_core.errors import Blame, Internal
+from tidemill_inference.engines.ports import Engines, Finish, ModelVersion
+from tidemill_inference.generation.domain.content import Role
+from tidemill_inference.generation.domain.inference import Inference, Purpose, Question, Variant
 from tidemill_inference.generation.steps.context import Context, Generated
 from tidemill_inference.generation.steps.render import Render
-
-_ENGINE_FAILURES = (DependencyUnavailable, Internal, PreconditionFailed, PromptTooLong, RateLimited)
-"""What another model may do better; what else is wrong with the question is wrong for all of them."""
+from tidemill_inference.routing.ports import Route, Router, RunningAttempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generate:
     """Sends the variant and the text to the generation.
 
-    A model that fails before its first token, or exceeds its share of the time for it, is replaced by the next one. The
-    variant is sent with the first token, so that a failure before it is only an error.
+    Which model answers is up to the router. The variant is sent with the first token, so that a failure before it is
+    only an error.
     """
 
-    models: Models
+    router: Router
     engines: Engines
     render: Render
 
@@ -45,78 +35,73 @@ class Generate:
             DependencyUnavailable: the trainer or every model failed, or had no first token in time.
 
         """
-        step = context.step
-        fallback = step.fallback if context.question.purpose is Purpose.LIVE else ()
-        models = (step.model, *fallback)  # a comparison is of the model itself
-        for number, model in enumerate(models, start=1):
-            context.generation.waiting_for, context.generation.blame = f"model {model}", Blame.VARIANT
-            others = len(models) - number
-            try:
-                await self._within(context.remaining_s() / (others + 1) if others else None, context, model)
-            except _ENGINE_FAILURES as error:
-                if context.generation.text or not others:
-                    raise
-                context.warnings.append(f"fallback used: {model} failed ({error.reason})")
-            else:
-                return
 
-    async def _within(self, first_token_s: float | None, context: Context, reference: str) -> None:
-        """Have one model answer, which has so long for its first token.
+        async def call(model: ModelVersion, attempt: RunningAttempt, *, timeout_s: float) -> Generated:
+            return await self._generated(context, model, attempt, timeout_s)
 
-        Raises:
-            DependencyTimedOut: it took longer.
-
-        """
-        patience = asyncio.timeout(first_token_s)
-        try:
-            async with patience:
-                model = await self._model(context.caller, reference)
-                async with self.engines.use(context.caller.project, model) as engine:
-                    context.generated = await self._generated(context, engine, reference, patience)
-        except TimeoutError as error:
-            if patience.expired():
-                message = f"model {reference} had no first token within {first_token_s:.3g} s"
-                raise DependencyTimedOut(message, dependency=f"model {reference}", blame=Blame.VARIANT) from error
-            raise
+        context.generated = await self.router(context.caller, _route(context), call)
         if not context.generation.text.strip():
-            reason = context.generated.finish.reason
-            context.warnings.append(f"model {reference} said nothing (finish reason {reason})")
-
-    async def _model(self, caller: Caller, reference: str) -> ModelVersion:
-        """Return the model; one of another project may be shared no longer, for which the question is not to blame."""
-        try:
-            return await self.models.resolve(caller, reference, field="model")
-        except ReferenceNotFound as error:
-            if "/" in reference:
-                raise ModelNotShared(reference) from error
-            raise
+            generated = context.generated
+            reason = generated.finish.reason
+            context.warnings.append(f"model {generated.variant.model} said nothing (finish reason {reason})")
 
     async def _generated(
-        self, context: Context, engine: Engine, reference: str, patience: asyncio.Timeout
+        self, context: Context, model: ModelVersion, attempt: RunningAttempt, timeout_s: float
     ) -> Generated:
-        generation = context.generation
-        prompt = await self.render(context, engine)
-        variant = replace(
-            _variant(context.inference), model=reference, index=context.found.index, engine=engine.fingerprint
-        )
-        first_token_s, finish = None, None
-        async with aclosing(
-            engine.generate(prompt.messages, context.sampling, timeout_s=context.remaining_s())
-        ) as pieces:
-            async for piece in pieces:
-                if first_token_s is None:
-                    patience.reschedule(None)
-                    first_token_s = context.elapsed_s()
-                    generation.waiting_for = ""
-                    generation.start(replace(context.inference, variant=variant, passages=prompt.passages))
-                if isinstance(piece, Finish):
-                    finish = piece
-                else:
-                    generation.add(piece.text)
+        generation, own = context.generation, replace(context, warnings=[])
+        generation.waiting_for, generation.blame = f"model {attempt.model}", Blame.VARIANT
+        async with self.engines.use(context.caller.project, model) as engine:
+            prompt = await self.render(own, engine)
+            variant = replace(
+                _variant(context.inference), model=attempt.model, index=context.found.index, engine=engine.fingerprint
+            )
+            first_token_s, finish = None, None
+            attempt.endpoint = engine.fingerprint.partition(" ")[0]
+            async with aclosing(engine.generate(prompt.messages, context.sampling, timeout_s=timeout_s)) as pieces:
+                async for piece in pieces:
+                    attempt.more()
+                    if first_token_s is None:
+                        first_token_s = context.elapsed_s()
+                        generation.waiting_for = ""
+                        generation.start(replace(context.inference, variant=variant, passages=prompt.passages))
+                    if isinstance(piece, Finish):
+                        finish = piece
+                    else:
+                        generation.add(piece.text)
         if finish is None:
-            message = f"model {reference} ended without a finish reason"
-            raise Internal(message, model=reference)
+            message = f"model {attempt.model} ended without a finish reason"
+            raise Internal(message, model=attempt.model)
+        attempt.finished(input_tokens=finish.input_tokens, output_tokens=finish.output_tokens)
+        context.warnings += own.warnings
+        context.history = own.history
         return Generated(variant=variant, passages=prompt.passages, finish=finish, first_token_s=first_token_s)
+
+
+def _route(context: Context) -> Route:
+    """Return who may answer; a comparison is of the model itself."""
+    live = context.question.purpose is Purpose.LIVE
+    return Route(
+        model=context.step.model,
+        fallback=context.step.fallback if live else (),
+        routing=context.routing if live else context.routing.of_one_model(),
+        affinity=_conversation(context.question),
+        started=context.started,
+        deadline=context.deadline,
+        attempts=context.generation.attempts,
+        warnings=context.warnings,
+    )
+
+
+def _conversation(question: Question) -> str:
+    """Return what names a conversation in each of its turns: its id, or its messages up to the first of the user."""
+    if question.conversation:
+        return question.conversation
+    digest = hashlib.sha256(question.deployment.encode())
+    for message in question.messages:
+        digest.update(message.text.encode("utf-8", "replace"))
+        if message.role is Role.USER:
+            break
+    return digest.hexdigest()
 
 
 def _variant(inference: Inference) -> Variant:
