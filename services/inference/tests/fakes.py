@@ -15,11 +15,11 @@ from tidemill_inference.conversations.domain.errors import ConversationNotFound,
 from tidemill_inference.conversations.domain.memory import EndUserMemory
 from tidemill_inference.conversations.join import JoinConversation
 from tidemill_inference.conversations.mongo import CONVERSATIONS, MEMORIES
-from tidemill_inference.deployments.domain.configuration import Configuration, Retrieval, Sampling
+from tidemill_inference.deployments.domain.configuration import Configuration, Retrieval
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
-from tidemill_inference.engines.ports import Engine, Finish, ModelVersion, Piece
+from tidemill_inference.engines.ports import Capability, Engine, Finish, Generated, ModelVersion, Piece, Prompt
 from tidemill_inference.errors import (
     DeploymentNotFound,
     InferenceNotFound,
@@ -36,7 +36,8 @@ from tidemill_inference.generation.ports import DocumentVersion, Found, Step
 from tidemill_inference.generation.read_inferences import ReadInferences
 from tidemill_inference.generation.reservation import Reservations
 from tidemill_inference.generation.shared import SharedGenerations
-from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
+from tidemill_inference.prompts.domain.prompt import Prompt as PromptTemplate
+from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_inference.prompts.jinja_templates import JinjaTemplates
 from tidemill_inference.prompts.mongo import PROMPTS
 from tidemill_inference.prompts.ports import CheckedPrompt, PromptInput
@@ -59,9 +60,14 @@ PROMPT = PromptContent(
 
 @dataclass(kw_only=True)
 class ScriptedEngine:
-    """Says what the test sets, a word at a time; `gate` closed holds it, but for its first `free_words`."""
+    """Says what the test sets, a word at a time; `gate` closed holds it, but for its first `free_words`.
+
+    `yields` is yielded instead, where it is set.
+    """
 
     says: str = "os.walk walks a directory tree."
+    yields: Sequence[Generated] = ()
+    capabilities: frozenset[Capability] = frozenset(Capability)
     fails_before: Exception | None = None
     fails_after: TidemillError | None = None
     free_words: int = 0
@@ -70,22 +76,24 @@ class ScriptedEngine:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     runs: int = 0
     stops: int = 0
-    seen: list[tuple[Sequence[Message], Sampling]] = field(default_factory=list)
+    seen: list[Prompt] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.gate.set()
 
-    async def count_tokens(self, messages: Sequence[Message]) -> int | None:
-        return sum(len(message.text.split()) for message in messages) if self.context_tokens else None
+    async def count_tokens(self, prompt: Prompt) -> int | None:
+        return sum(len(message.text.split()) for message in prompt.messages) if self.context_tokens else None
 
-    async def generate(
-        self, messages: Sequence[Message], sampling: Sampling, *, timeout_s: float
-    ) -> AsyncGenerator[Piece | Finish, None]:
+    async def generate(self, prompt: Prompt, *, timeout_s: float) -> AsyncGenerator[Generated, None]:
         self.runs += 1
-        self.seen.append((messages, sampling))
+        self.seen.append(prompt)
         try:
             if self.fails_before:
                 raise self.fails_before
+            for each in self.yields:
+                yield each
+            if self.yields:
+                return
             words = self.says.split(" ")
             for number, word in enumerate(words):
                 if number >= self.free_words:
@@ -177,8 +185,8 @@ class Handbook:
         return Found(passages=passages[: retrieval.top_k], index=4)
 
 
-def prompt_named(name: str, content: PromptContent = PROMPT) -> Prompt:
-    prompt = Prompt(id=name, project=ADA.project)
+def prompt_named(name: str, content: PromptContent = PROMPT) -> PromptTemplate:
+    prompt = PromptTemplate(id=name, project=ADA.project)
     prompt.write(content, digest="d", now=NOON)
     return prompt
 

@@ -62,6 +62,11 @@ class Sampling:
     max_output_tokens: int | None = None
     seed: int = 5
     stop: tuple[str, ...] = ()
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: dict[int, float] = field(default_factory=dict)
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +77,7 @@ class Retrieval:
     metadata_filter: Mapping[str, object]
     min_score: float
     query_turns: int
+    rewrite: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +92,10 @@ class Deployment:
 @dataclass(frozen=True, kw_only=True)
 class Part:
     text: str = ""
+    tool_call: object = None
+    tool_result: object = None
+    reasoning: str = ""
+    json: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,6 +61,7 @@ class Usage:
     first_token_s: float = 0.25
     total_s: float = 1.5
     search_s: float = 0.0
+    cached_input_tokens: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,11 @@ class Sampling:
     max_output_tokens: int | None = None
     seed: int | None = None
     stop: frozenset[str] = frozenset({"b", "a"})
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +85,7 @@ class Retrieval:
     index: int = 0
     metadata_filter: Mapping[str, object] = field(default_factory=dict)
     min_score: float = 0.0
+    rewrite: str = ""
     query_turns: int = 1
 
 

@@ -3,6 +3,7 @@
 InvalidInput
 ├── PromptRefused           a template or schema that cannot be used, with its line
 ├── QuestionRefused         a question that cannot be answered as it is
+├── CapabilityMissing       no model of the deployment can do what is asked for
 └── PromptTooLong           the messages alone do not fit the model
 NotFound
 ├── PromptNotFound
@@ -80,6 +81,16 @@ class QuestionRefused(InvalidInput):
 
     def __init__(self, *, field: str, why: str) -> None:
         super().__init__(violations=[Violation(field, why)])
+
+
+class CapabilityMissing(InvalidInput):
+    """A question asks for what the model that is to answer it cannot do."""
+
+    reason = "CAPABILITY_MISSING"
+
+    def __init__(self, *fields: str, model: str) -> None:
+        text = f"is not supported by model {model}: leave it out, or ask a deployment whose model supports it"
+        super().__init__(violations=[Violation(each, text) for each in fields], model=model)
 
 
 class PromptTooLong(InvalidInput):

@@ -47,7 +47,7 @@ async def ask(
 
 
 def seen(harness: AnsweringHarness) -> list[str]:
-    return [message.text for message in harness.engine.seen[-1][0]]
+    return [message.text for message in harness.engine.seen[-1].messages]
 
 
 async def turns(harness: AnsweringHarness, conversation: str = "c1") -> list[str]:

@@ -87,9 +87,11 @@ def chunk(text: str | None = None, *, finish: str | None = None) -> dict[str, An
     }
 
 
-def calls_a_tool() -> dict[str, Any]:
-    call = {"index": 0, "id": "t1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
-    return chunk() | {"choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}]}
+def calls_a_tool(
+    index: int | None = 0, *, call: str = "t1", name: str = "look", arguments: str = "{}"
+) -> dict[str, Any]:
+    said = {"index": index, "id": call, "type": "function", "function": {"name": name, "arguments": arguments}}
+    return chunk() | {"choices": [{"index": 0, "delta": {"tool_calls": [said]}, "finish_reason": None}]}
 
 
 USAGE = chunk() | {"choices": [], "usage": {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}}

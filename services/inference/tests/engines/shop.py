@@ -16,7 +16,7 @@ from tidemill_inference.engines.limits import EngineLimits
 from tidemill_inference.engines.loading import EngineOptions
 from tidemill_inference.engines.memory import EngineMemory
 from tidemill_inference.engines.pool import LoadedEngines
-from tidemill_inference.engines.ports import Engine, LiveModel, ModelVersion
+from tidemill_inference.engines.ports import Engine, LiveModel, ModelVersion, Prompt
 from tidemill_inference.engines.remote import RemoteEngines, RemoteOptions
 from tidemill_inference.engines.transformers.engine import TransformersEngine
 from tidemill_inference.generation.domain.content import Message, Role
@@ -129,7 +129,7 @@ class Shop:
         """Return what a model greedily answers."""
         sampling = Sampling(temperature=0.0, max_output_tokens=tokens)
         async with self.engines.use("acme", model) as engine:
-            pieces = engine.generate([Message.of(Role.USER, text)], sampling, timeout_s=60)
+            pieces = engine.generate(Prompt(messages=(Message.of(Role.USER, text),), sampling=sampling), timeout_s=60)
             return "".join([getattr(piece, "text", "") async for piece in pieces])
 
 

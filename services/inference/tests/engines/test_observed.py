@@ -1,14 +1,12 @@
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 
 import pytest
 from prometheus_client import REGISTRY
 
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines import observed as observed_engine
 from tidemill_inference.engines.observed import ObservedEngine
-from tidemill_inference.engines.ports import Finish, Piece
-from tidemill_inference.generation.domain.content import Message
+from tidemill_inference.engines.ports import Capability, Finish, Generated, Piece, Prompt
 
 
 class Parrot:
@@ -16,16 +14,15 @@ class Parrot:
 
     fingerprint = "parrot 1"
     context_tokens = None
+    capabilities: frozenset[Capability] = frozenset()
 
     def __init__(self, *, fails: bool) -> None:
         self._fails = fails
 
-    async def count_tokens(self, messages: Sequence[Message]) -> None:
+    async def count_tokens(self, prompt: Prompt) -> None:
         pass
 
-    async def generate(
-        self, _messages: Sequence[Message], _sampling: Sampling, *, timeout_s: float
-    ) -> AsyncGenerator[Piece | Finish, None]:
+    async def generate(self, _prompt: Prompt, *, timeout_s: float) -> AsyncGenerator[Generated, None]:
         if self._fails:
             message = f"nobody for {timeout_s} s"
             raise DependencyUnavailable(message, dependency="parrot")
@@ -52,13 +49,15 @@ def series(*projects: str) -> set[tuple[str, str]]:
 async def test_models_without_end_make_no_series_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(observed_engine, "_SERIES", observed_engine._Series())  # noqa: SLF001 - a process of its own
     monkeypatch.setattr(observed_engine, "MAX_MODELS", 5)
-    slow = ObservedEngine(Parrot(fails=False), project="many", model="slow@1").generate([], Sampling(), timeout_s=1)
+    slow = ObservedEngine(Parrot(fails=False), project="many", model="slow@1").generate(
+        Prompt(messages=()), timeout_s=1
+    )
     await anext(slow)
 
     for number in range(30):
         engine = ObservedEngine(Parrot(fails=number % 2 == 1), project="many", model=f"m@{number}")
         try:
-            assert [piece async for piece in engine.generate([], Sampling(), timeout_s=1)]
+            assert [piece async for piece in engine.generate(Prompt(messages=()), timeout_s=1)]
         except DependencyUnavailable:
             continue
 
@@ -74,6 +73,6 @@ async def test_a_project_with_many_models_drops_no_series_of_another(monkeypatch
 
     for project, model in [("small", "one@1"), *(("large", f"m@{number}") for number in range(30))]:
         engine = ObservedEngine(Parrot(fails=False), project=project, model=model)
-        assert [piece async for piece in engine.generate([], Sampling(), timeout_s=1)]
+        assert [piece async for piece in engine.generate(Prompt(messages=()), timeout_s=1)]
 
     assert series("small", "large") == {("small", "one@1"), *(("large", f"m@{number}") for number in range(26, 30))}

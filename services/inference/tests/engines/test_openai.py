@@ -24,7 +24,7 @@ from tidemill_core.errors import DependencyUnavailable, InvalidInput, Preconditi
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines import openai as openai_engine
 from tidemill_inference.engines.openai import OpenAiEngine
-from tidemill_inference.engines.ports import Finish, Piece, RemoteModel
+from tidemill_inference.engines.ports import Finish, Generated, Piece, Prompt, RemoteModel, ToolCallPiece
 from tidemill_inference.errors import PromptTooLong
 from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_testkit.loop_lag import loop_lag
@@ -47,15 +47,15 @@ def engine_at(url: str, *, key: str = "", stall_s: float = 2.0, frank: bool = Tr
     )
 
 
-async def received(engine: OpenAiEngine, sampling: Sampling = NONE, *, timeout_s: float = 5) -> list[Piece | Finish]:
+async def received(engine: OpenAiEngine, sampling: Sampling = NONE, *, timeout_s: float = 5) -> list[Generated]:
     try:
         return await generated(engine, sampling, timeout_s=timeout_s)
     finally:
         await engine.close()
 
 
-async def generated(engine: OpenAiEngine, sampling: Sampling = NONE, *, timeout_s: float = 5) -> list[Piece | Finish]:
-    return [each async for each in engine.generate(ASKED, sampling, timeout_s=timeout_s)]
+async def generated(engine: OpenAiEngine, sampling: Sampling = NONE, *, timeout_s: float = 5) -> list[Generated]:
+    return [each async for each in engine.generate(Prompt(messages=ASKED, sampling=sampling), timeout_s=timeout_s)]
 
 
 async def test_it_streams_and_reports_what_it_cost() -> None:
@@ -65,6 +65,18 @@ async def test_it_streams_and_reports_what_it_cost() -> None:
     assert answer == [
         *(Piece(text=word) for word in WORDS),
         Finish(reason="stop", input_tokens=12, output_tokens=3),
+    ]
+
+
+async def test_a_tool_call_of_the_endpoint_is_an_answer() -> None:
+    more = calls_a_tool(call="", name="", arguments='"x"}')
+    async with openai_server(streams(calls_a_tool(arguments='{"path": '), more, chunk(finish="stop"), USAGE)) as server:
+        answer = await received(engine_for(server))
+
+    assert answer == [
+        ToolCallPiece(index=0, id="t1", name="look", arguments='{"path": '),
+        ToolCallPiece(index=0, arguments='"x"}'),
+        Finish(reason="tool_calls", input_tokens=12, output_tokens=3),
     ]
 
 
@@ -121,8 +133,8 @@ async def test_without_a_secret_no_key_of_the_environment_is_sent(monkeypatch: p
             InvalidInput,
             "accept temperature",
         ),
-        (streams(calls_a_tool(), chunk(finish="tool_calls")), DependencyUnavailable, "answers with tool_calls"),
-        (streams(chunk(finish="tool_calls")), DependencyUnavailable, "answers with tool_calls"),
+        (streams(chunk(finish="tool_calls")), DependencyUnavailable, "broke its answer off"),
+        (streams(calls_a_tool(name=""), chunk(finish="tool_calls")), DependencyUnavailable, "broke its answer off"),
         (streams(chunk(finish="function_call")), DependencyUnavailable, "answers with function_call"),
         (says(200, "<html>hello</html>"), DependencyUnavailable, "nonsense"),
         (streams("data: {no json\n\n"), DependencyUnavailable, "nonsense"),
@@ -300,7 +312,7 @@ async def test_a_model_that_takes_the_limit_by_its_other_name_only_gets_it_so(st
     async with openai_server(handle) as server:
         engine = engine_for(server)
         for _ in range(2):
-            pieces = engine.generate(ASKED, Sampling(max_output_tokens=5), timeout_s=5)
+            pieces = engine.generate(Prompt(messages=ASKED, sampling=Sampling(max_output_tokens=5)), timeout_s=5)
             assert Piece(text=WORDS[0]) in [each async for each in pieces]
         await engine.close()
 
@@ -388,7 +400,7 @@ async def test_leaving_closes_the_connection() -> None:
 
     async with openai_server(streams(*[chunk("x")] * 10_000, pause_s=0.02, ended=ended)) as server:
         engine = engine_for(server)
-        pieces = engine.generate(ASKED, Sampling(), timeout_s=30)
+        pieces = engine.generate(Prompt(messages=ASKED, sampling=Sampling()), timeout_s=30)
         await anext(pieces)
         await pieces.aclose()
         async with asyncio.timeout(5):

@@ -18,7 +18,7 @@ from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.models.manifest import Manifest
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.loaded_before import LoadedBefore
-from tidemill_inference.engines.ports import ModelVersion, RemoteModel
+from tidemill_inference.engines.ports import ModelVersion, Prompt, RemoteModel
 from tidemill_inference.engines.transformers.engine import TransformersEngine
 from tidemill_inference.errors import ModelRefused, SecretMissing
 from tidemill_inference.generation.domain.content import Message, Role
@@ -53,7 +53,7 @@ async def test_a_shared_engine_makes_the_prompts_of_each_project_in_its_own_turn
     for project, model in (("acme", mine), ("globex", theirs)):
         async with shop.engines.use(project, model) as engine:
             shop.chat.projects.clear()
-            await engine.count_tokens([Message.of(Role.USER, f"I am {project}")])
+            await engine.count_tokens(Prompt(messages=(Message.of(Role.USER, f"I am {project}"),)))
             turns.append(set(shop.chat.projects))
 
     assert turns == [{"acme"}, {"globex"}]
@@ -236,8 +236,8 @@ async def test_a_call_is_measured_and_its_text_is_not(shop: Shop) -> None:
     model = await shop.model("measured")
 
     async with shop.engines.use("acme", model) as engine:
-        asked = [Message.of(Role.USER, "a kestrel")]
-        async for _ in engine.generate(asked, Sampling(max_output_tokens=5), timeout_s=30):
+        asked = Prompt(messages=(Message.of(Role.USER, "a kestrel"),), sampling=Sampling(max_output_tokens=5))
+        async for _ in engine.generate(asked, timeout_s=30):
             pass
 
     def value(name: str, **labels: str) -> float | None:

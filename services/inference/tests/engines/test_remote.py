@@ -17,10 +17,9 @@ from services.inference.tests.engines.openai_server import GOOD, WORDS, openai_s
 from services.inference.tests.engines.operator_keys import OperatorKeys
 from tidemill_core.errors import DependencyUnavailable, PreconditionFailed, TidemillError
 from tidemill_core.origins import AllowedHosts, IPAddress, Origin
-from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.guarded_transport import GuardedTransport
 from tidemill_inference.engines.openai import OpenAiEngine
-from tidemill_inference.engines.ports import Piece, RemoteModel
+from tidemill_inference.engines.ports import Piece, Prompt, RemoteModel
 from tidemill_inference.engines.remote import Keys, RemoteEngines, RemoteOptions
 from tidemill_inference.errors import AddressRefused, SecretMissing
 from tidemill_inference.generation.domain.content import Message, Role
@@ -59,7 +58,7 @@ async def asked(made: RemoteEngines, model: RemoteModel, *, project: str = "acme
 
 
 async def said(engine: OpenAiEngine) -> str:
-    pieces = engine.generate(ASKED, Sampling(), timeout_s=5)
+    pieces = engine.generate(Prompt(messages=ASKED), timeout_s=5)
     return "".join([piece.text async for piece in pieces if isinstance(piece, Piece)])
 
 

@@ -13,7 +13,7 @@ from services.inference.tests.tiny_model import END, write_tiny_model
 from tidemill_core.errors import InvalidInput
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.limits import EngineLimits
-from tidemill_inference.engines.ports import Finish, Piece
+from tidemill_inference.engines.ports import Finish, Piece, Prompt
 from tidemill_inference.engines.transformers.engine import TransformersEngine
 from tidemill_inference.engines.transformers.weights import ModelWeights
 from tidemill_inference.errors import ModelRefused
@@ -46,10 +46,10 @@ async def whole(
     engine: TransformersEngine, messages: tuple[Message, ...] = HELLO, sampling: Sampling = GREEDY
 ) -> tuple[str, Finish]:
     text, end = "", None
-    async for piece in engine.generate("acme", messages, sampling, timeout_s=60):
+    async for piece in engine.generate("acme", Prompt(messages=messages, sampling=sampling), timeout_s=60):
         if isinstance(piece, Finish):
             end = piece
-        else:
+        elif isinstance(piece, Piece):
             text += piece.text
     assert end is not None
     return text, end
@@ -70,7 +70,7 @@ async def test_it_says_what_transformers_itself_says(engine: TransformersEngine,
     expected = by_transformers(folder, HELLO, 40)
     assert text == expected.rstrip("\ufffd")
     assert (end.reason, end.output_tokens) == ("length", 40)
-    assert end.input_tokens == await engine.count_tokens("acme", HELLO)
+    assert end.input_tokens == await engine.count_tokens("acme", Prompt(messages=HELLO))
 
 
 async def test_requests_of_different_lengths_answer_in_one_batch_as_they_would_alone(
@@ -156,7 +156,7 @@ async def test_a_late_request_does_not_wait_for_the_running_ones(engine: Transfo
     running = [asyncio.create_task(whole(engine, HELLO, long)) for _ in range(8)]
     await eventually(lambda: len(_active(engine)) == 8)
 
-    first = await anext(aiter(engine.generate("acme", HELLO, GREEDY, timeout_s=60)))
+    first = await anext(aiter(engine.generate("acme", Prompt(messages=HELLO, sampling=GREEDY), timeout_s=60)))
 
     assert isinstance(first, Piece)
     assert not any(task.done() for task in running)
@@ -164,7 +164,7 @@ async def test_a_late_request_does_not_wait_for_the_running_ones(engine: Transfo
 
 
 async def test_leaving_takes_a_request_out_of_the_batch(engine: TransformersEngine) -> None:
-    pieces = engine.generate("acme", HELLO, Sampling(max_output_tokens=400), timeout_s=60)
+    pieces = engine.generate("acme", Prompt(messages=HELLO, sampling=Sampling(max_output_tokens=400)), timeout_s=60)
     await anext(pieces)
     assert len(_active(engine)) == 1
 
@@ -177,7 +177,9 @@ async def test_leaving_takes_a_request_out_of_the_batch(engine: TransformersEngi
 async def test_a_request_past_its_time_leaves_the_batch(engine: TransformersEngine) -> None:
     began = time.monotonic()
     with pytest.raises(TimeoutError):
-        async for _ in engine.generate("acme", HELLO, Sampling(max_output_tokens=440), timeout_s=0.05):
+        async for _ in engine.generate(
+            "acme", Prompt(messages=HELLO, sampling=Sampling(max_output_tokens=440)), timeout_s=0.05
+        ):
             pass
 
     assert time.monotonic() - began < 5
@@ -194,7 +196,9 @@ async def test_characters_of_several_bytes_come_whole(engine: TransformersEngine
     sampling = Sampling(temperature=2.0, seed=11, max_output_tokens=400)
 
     pieces = [
-        each.text async for each in engine.generate("acme", HELLO, sampling, timeout_s=60) if isinstance(each, Piece)
+        each.text
+        async for each in engine.generate("acme", Prompt(messages=HELLO, sampling=sampling), timeout_s=60)
+        if isinstance(each, Piece)
     ]
 
     assert all(piece.encode() for piece in pieces)

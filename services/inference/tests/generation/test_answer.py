@@ -252,14 +252,14 @@ async def test_sampling_is_overridden_only_where_the_deployment_allows_it() -> N
         await AnsweringHarness().answer.whole(ADA, hot, request=asking("r1"))
     same = AnsweringHarness(deployment=helpdesk(sampling=Sampling(temperature=1.0)))
     await same.answer.whole(ADA, hot, request=asking("r1"))
-    assert same.engine.seen[0][1] == Sampling(temperature=1.0)
+    assert same.engine.seen[0].sampling == Sampling(temperature=1.0)
     harness = AnsweringHarness(
         deployment=helpdesk(allow_sampling_override=True, sampling=Sampling(max_output_tokens=5))
     )
 
     await harness.answer.whole(ADA, hot, request=asking("r1"))
 
-    assert harness.engine.seen[0][1] == Sampling(temperature=1.0, max_output_tokens=5)
+    assert harness.engine.seen[0].sampling == Sampling(temperature=1.0, max_output_tokens=5)
 
 
 async def test_an_unknown_deployment_is_refused_with_those_that_exist() -> None:
@@ -298,7 +298,7 @@ async def test_variables_are_checked_before_anything_is_stored() -> None:
         await harness.answer.whole(ADA, question(variables={"tone": "rude"}), request=asking("r1"))
     await harness.answer.whole(ADA, question(variables={"tone": "kind"}), request=asking("r2"))
 
-    assert harness.engine.seen[0][0][0].text == "kind: What does os.walk do?"
+    assert harness.engine.seen[0].messages[0].text == "kind: What does os.walk do?"
     assert len(harness.inferences.published) == 1
 
 

@@ -35,7 +35,7 @@ async def test_given_passages_are_answered_on_and_nothing_is_searched() -> None:
     assert not harness.rag.asked
     assert answer.passages == GIVEN
     assert answer.citation_valid == 1.0
-    assert "os.walk is given." in harness.engine.seen[0][0][-1].text
+    assert "os.walk is given." in harness.engine.seen[0].messages[-1].text
 
 
 async def test_the_baseline_of_an_evaluation_is_what_is_live_and_takes_no_part_in_a_rollout() -> None:

@@ -17,12 +17,14 @@ from tidemill_core.errors import (
     TidemillError,
 )
 from tidemill_inference.deployments.domain.configuration import Sampling
-from tidemill_inference.errors import PromptTooLong
+from tidemill_inference.engines.ports import Finish, Piece, ToolCallPiece
+from tidemill_inference.errors import CapabilityMissing, PromptTooLong
 from tidemill_inference.generation.citations.citations import Grounding
-from tidemill_inference.generation.domain.content import Message, Role
+from tidemill_inference.generation.domain.content import Message, Role, ToolCall
 from tidemill_inference.generation.domain.inference import (
     State,
 )
+from tidemill_inference.generation.domain.tools import Tool
 from tidemill_inference.generation.ports import Delta, Finished
 from tidemill_inference.generation.steps import cite
 
@@ -159,7 +161,7 @@ async def test_earlier_turns_are_passed_on_and_system_messages_join_the_prompts(
 
     await harness.answer.whole(ADA, question(messages=turns), request=asking("r1"))
 
-    seen = harness.engine.seen[0][0]
+    seen = harness.engine.seen[0].messages
     assert [message.role for message in seen] == [Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.USER]
     assert seen[0].text == "Answer from the passages.\n\nBe brief."
     assert seen[3].text.endswith("What does os.walk do?")
@@ -216,3 +218,69 @@ async def test_without_retrieval_there_are_no_passages_and_texts_stay_as_they_ar
     assert (answer.passages, answer.citation_valid) == ((), None)
     assert answer.output[0].text == "see [9]"
     assert not harness.rag.asked
+
+
+async def test_what_a_model_cannot_do_is_answered_by_the_fallback_that_can() -> None:
+    plain, able = ScriptedEngine(capabilities=frozenset()), ScriptedEngine(says="sunny")
+    harness = AnsweringHarness(plain, deployment=helpdesk(fallback=("gpt",)), gpt=able)
+
+    inference = await harness.answer.whole(ADA, question(tools=(Tool(name="weather"),)), request=asking("r1"))
+
+    assert (plain.runs, able.runs, inference.variant and inference.variant.model) == (0, 1, "gpt@1")
+    assert able.seen[0].tools == (Tool(name="weather"),)
+
+
+async def test_what_no_model_can_do_is_refused_by_name() -> None:
+    plain = ScriptedEngine(capabilities=frozenset())
+    harness = AnsweringHarness(plain, deployment=helpdesk(fallback=("gpt",)), gpt=plain)
+    asked = question(candidates=2, sampling=Sampling(logprobs=True, presence_penalty=0.0))
+
+    with pytest.raises(CapabilityMissing) as refused:
+        await harness.answer.whole(ADA, asked, request=asking("r1"))
+
+    assert [each.field for each in refused.value.violations] == ["sampling.logprobs", "candidate_count"]
+    assert plain.runs == 0
+
+
+async def test_a_fallback_that_cannot_do_it_does_not_hide_that_the_model_failed() -> None:
+    plain = ScriptedEngine(capabilities=frozenset())
+    harness = AnsweringHarness(ScriptedEngine(fails_before=DOWN), deployment=helpdesk(fallback=("gpt",)), gpt=plain)
+
+    with pytest.raises(DependencyUnavailable):
+        await harness.answer.whole(ADA, question(candidates=2), request=asking("r1"))
+
+
+async def test_tool_calls_and_several_candidates_come_together_from_their_pieces() -> None:
+    engine = ScriptedEngine(
+        yields=(
+            Piece(text="Let me "),
+            Piece(text="Yes.", candidate=1),
+            Piece(text="see."),
+            ToolCallPiece(index=0, id="c1", name="look", arguments='{"a"'),
+            ToolCallPiece(index=1, id="c2", name="look"),
+            ToolCallPiece(index=0, arguments=": 1}"),
+            Finish(reason="stop", candidate=1, input_tokens=5, output_tokens=1),
+            Finish(reason="tool_calls", input_tokens=5, output_tokens=9, cached_input_tokens=4),
+        )
+    )
+    harness = AnsweringHarness(engine, deployment=helpdesk(retrieval=None))
+
+    inference = await harness.answer.whole(ADA, question(candidates=2), request=asking("r1"))
+
+    (said,), (other,) = inference.output, inference.alternatives
+    assert (said.text, inference.finish_reason, other.output[0].text, other.finish_reason) == (
+        "Let me see.",
+        "tool_calls",
+        "Yes.",
+        "stop",
+    )
+    assert said.tool_calls == (
+        ToolCall(id="c1", name="look", arguments_json='{"a": 1}'),
+        ToolCall(id="c2", name="look"),
+    )
+    assert inference.usage is not None
+    assert (inference.usage.input_tokens, inference.usage.output_tokens, inference.usage.cached_input_tokens) == (
+        5,
+        10,
+        4,
+    )

@@ -1,12 +1,24 @@
 """Answers as messages and as they are stored since their first version: never with the text of a passage."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import inference_pb2, routing_pb2
 from tidemill_inference.deployments.domain.spec import RecordMode
-from tidemill_inference.generation.domain.content import Citation, Message, Part, Passage, Role
+from tidemill_inference.generation.domain.content import (
+    Candidate,
+    Citation,
+    Message,
+    Part,
+    Passage,
+    Role,
+    TokenLogprob,
+    ToolCall,
+    ToolResult,
+    TopLogprob,
+)
 from tidemill_inference.generation.domain.history import HistoryUse
 from tidemill_inference.generation.domain.inference import Inference, Lease, Purpose, State, Usage, Variant
 from tidemill_inference.generation.messages import inference_message
@@ -136,6 +148,23 @@ def test_an_answer_from_before_conversations_is_read() -> None:
     state = {name: value for name, value in STORED.items() if name not in {"conversation", "history"}}
     read = INFERENCES.decode(IDENTITY, state, 1)
     assert (read.conversation, read.history) == ("", None)
+
+
+def test_calls_results_thoughts_and_other_candidates_are_stored_and_read_and_log_probabilities_are_not() -> None:
+    call = Part(tool_call=ToolCall(id="c1", name="look", arguments_json="{}"))
+    result = Part(tool_result=ToolResult(id="c1", text="found", failed=True))
+    said = (Message(role=Role.ASSISTANT, parts=(Part(reasoning="hm"), Part(json="{}"), call)),)
+    logprobs = (TokenLogprob(text="a", logprob=-1.0, top=(TopLogprob(text="b", logprob=-2.0),)),)
+    other = Candidate(output=said, finish_reason="length", logprobs=logprobs)
+    answered = replace(
+        an_inference(),
+        messages=(Message.of(Role.USER, "How?"), Message(role=Role.TOOL, parts=(result,))),
+        output=said,
+        alternatives=(other,),
+        logprobs=logprobs,
+    )
+    kept = replace(answered, alternatives=(replace(other, logprobs=()),), logprobs=())
+    assert INFERENCES.decode(IDENTITY, INFERENCES.encode(answered), 1) == kept
 
 
 def test_an_answer_is_sent_by_name() -> None:

@@ -86,7 +86,7 @@ async def test_it_is_what_the_engine_was_given() -> None:
 
     shown = await shows(harness, documents)(ADA, answer.id)
 
-    assert shown.messages == tuple(harness.engine.seen[0][0])
+    assert shown.messages == harness.engine.seen[0].messages
     assert (shown.earlier, shown.question) == (TURNS[:-1], "What does os.walk do?")
     assert (shown.variables, shown.principals) == ({"who": "Ada"}, ("staff",))
     assert documents.asked == [("acme", "d1", 2)]
@@ -104,8 +104,8 @@ async def test_a_passage_that_begins_within_a_table_is_shown_below_the_tables_he
     documents.texts["d1", 2] = text
     answer = await harness.answer.whole(ADA, question(messages=TURNS, variables={"who": "Ada"}), request=asking("r"))
 
-    assert (await shows(harness, documents)(ADA, answer.id)).messages == tuple(harness.engine.seen[0][0])
-    assert shown in harness.engine.seen[0][0][-1].text
+    assert (await shows(harness, documents)(ADA, answer.id)).messages == harness.engine.seen[0].messages
+    assert shown in harness.engine.seen[0].messages[-1].text
 
 
 async def test_passages_that_were_cut_are_not_shown_and_a_fallback_saw_the_same() -> None:
@@ -120,8 +120,8 @@ async def test_passages_that_were_cut_are_not_shown_and_a_fallback_saw_the_same(
 
     shown = await shows(harness, Documents(passages))(ADA, answer.id)
 
-    assert shown.messages == tuple(small.seen[0][0])
-    assert shown.messages != tuple(broken.seen[0][0])
+    assert shown.messages == small.seen[0].messages
+    assert shown.messages != broken.seen[0].messages
 
 
 async def test_without_retrieval_no_service_is_asked_for_texts() -> None:
@@ -130,7 +130,7 @@ async def test_without_retrieval_no_service_is_asked_for_texts() -> None:
 
     shown = await shows(harness, documents)(ADA, answer.id)
 
-    assert shown.messages == tuple(harness.engine.seen[0][0])
+    assert shown.messages == harness.engine.seen[0].messages
     assert not documents.asked
 
 
@@ -142,7 +142,7 @@ async def test_passages_that_a_caller_gave_are_shown_too() -> None:
 
     shown = await shows(harness, Documents(passages))(ADA, answer.id)
 
-    assert shown.messages == tuple(harness.engine.seen[0][0])
+    assert shown.messages == harness.engine.seen[0].messages
     assert "os.walk is given." in shown.messages[-1].text
 
 

@@ -78,7 +78,7 @@ async def test_sampling_that_a_client_always_sends_does_not_override_the_deploym
     async with open_api(harness.answer) as api:
         response = (await api.http.post("/v1/chat/completions", json={**BODY, **asked})).json()
 
-    assert harness.engine.seen[0][1] == taken
+    assert harness.engine.seen[0].sampling == taken
     why = f"{note} as deployment helpdesk has it: it does not set allow_sampling_override"
     assert response["tidemill"]["warnings"] == ([why] if note else [])
 

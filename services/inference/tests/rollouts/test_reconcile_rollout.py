@@ -71,7 +71,7 @@ async def test_a_shadow_is_asked_on_the_same_passages_and_never_counts_as_live()
         (each.document, each.start) for each in live.passages
     ]
     assert len(harness.harness.rag.asked) == 1
-    assert harness.candidate.seen[0][0] == harness.harness.engine.seen[0][0]
+    assert harness.candidate.seen[0].messages == harness.harness.engine.seen[0].messages
     counts = (await harness.count(await harness.deployment())).rollout
     assert counts is not None
     assert (counts.counts.requests, counts.counts.candidate) == (1, 1)

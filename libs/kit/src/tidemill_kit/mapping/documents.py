@@ -52,13 +52,14 @@ class Form:
     """Where the stored form of a class differs from its fields.
 
     `renames` are the stored names of fields; `omits` are not stored and read as their default; `fields` are stored in a
-    form of their own; `derived` are stored to be searched for and never read.
+    form of their own; `derived` are stored to be searched for and never read; `sparse` are not stored at their default.
     """
 
     renames: Mapping[str, str] = field(default_factory=dict)
     omits: Collection[str] = ()
     fields: Mapping[str, FieldForm] = field(default_factory=dict)
     derived: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    sparse: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,17 +193,18 @@ def _overrides(cls: Any, form: Form) -> dict[str, Any]:  # noqa: ANN401 - a data
 
     """
     own = {each.name for each in fields(cls)}
-    if unknown := {*form.renames, *form.omits, *form.fields} - own:
+    if unknown := {*form.renames, *form.omits, *form.fields, *form.sparse} - own:
         message = f"{cls.__name__} has no field {', '.join(sorted(unknown))}: correct its form"
         raise TypeError(message)
     return {
         name: override(
             rename=form.renames.get(name),
             omit=name in form.omits or None,
+            omit_if_default=name in form.sparse or None,
             unstruct_hook=form.fields[name].encode if name in form.fields else None,
             struct_hook=_structuring(form.fields[name]) if name in form.fields else None,
         )
-        for name in own & {*form.renames, *form.omits, *form.fields}
+        for name in own & {*form.renames, *form.omits, *form.fields, *form.sparse}
     }
 
 

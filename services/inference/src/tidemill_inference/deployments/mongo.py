@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from tidemill_inference.deployments.domain.configuration import Retrieval
+from tidemill_inference.deployments.domain.configuration import Retrieval, Sampling
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.deployments.messages import payload_of
@@ -42,6 +42,10 @@ DEPLOYMENTS = DocumentCodec(
         Retrieval: Form(fields={"metadata_filter": as_json}),  # its names are the user's, and MongoDB may not take them
         RoutingPolicy: Form(fields={"equal_models": as_pairs}),
         Deployment: Form(fields={"equals": as_pairs}),
+        Sampling: Form(
+            fields={"logit_bias": as_pairs},  # its keys are numbers
+            sparse={"presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs"},
+        ),
         Rollout: Form(derived={"active": lambda rollout: rollout.active}),  # to be searched for
         StepCounts: Form(omits={"candidate_samples", "baseline_samples"}),
     },

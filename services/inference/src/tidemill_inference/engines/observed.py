@@ -12,8 +12,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from tidemill_core.errors import isolated
 from tidemill_inference.deployments.domain.configuration import Sampling
-from tidemill_inference.engines.ports import Engine, Finish, Piece
-from tidemill_inference.generation.domain.content import Message
+from tidemill_inference.engines.ports import Capability, Engine, Finish, Generated, Prompt
 
 FIRST_TOKEN_SECONDS = Histogram(
     "tidemill_model_first_token_seconds",
@@ -86,29 +85,34 @@ class ObservedEngine:
         """See `Engine.context_tokens`."""
         return self._engine.context_tokens
 
-    async def count_tokens(self, messages: Sequence[Message]) -> int | None:
-        """See `Engine.count_tokens`."""
-        return await self._engine.count_tokens(messages)
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """See `Engine.capabilities`."""
+        return self._engine.capabilities
 
-    async def generate(
-        self, messages: Sequence[Message], sampling: Sampling, *, timeout_s: float
-    ) -> AsyncGenerator[Piece | Finish, None]:
+    async def count_tokens(self, prompt: Prompt) -> int | None:
+        """See `Engine.count_tokens`."""
+        return await self._engine.count_tokens(prompt)
+
+    async def generate(self, prompt: Prompt, *, timeout_s: float) -> AsyncGenerator[Generated, None]:
         """See `Engine.generate`."""
         began, first, outcome = time.perf_counter(), True, "left"
         # Never the current span: a generator may be closed in another context than it was begun in.
-        span = _TRACER.start_span(f"chat {self._model}", kind=SpanKind.CLIENT, attributes=self._asked(sampling))
+        span = _TRACER.start_span(f"chat {self._model}", kind=SpanKind.CLIENT, attributes=self._asked(prompt.sampling))
         _SERIES.begin(self._key)
+        finishes: list[Finish] = []
         try:
             with isolated():
-                async with aclosing(self._engine.generate(messages, sampling, timeout_s=timeout_s)) as pieces:
+                async with aclosing(self._engine.generate(prompt, timeout_s=timeout_s)) as pieces:
                     async for piece in pieces:
                         if isinstance(piece, Finish):
                             outcome = piece.reason
-                            self._finished(piece, span)
+                            finishes.append(piece)
                         elif first:
                             first = False
                             FIRST_TOKEN_SECONDS.labels(*self._key).observe(time.perf_counter() - began)
                         yield piece
+            self._finished(finishes, span)
         except Exception as error:
             outcome = type(error).__name__
             span.set_status(StatusCode.ERROR)
@@ -130,13 +134,15 @@ class ObservedEngine:
         }
         return {name: value for name, value in known.items() if value is not None}
 
-    def _finished(self, finish: Finish, span: Span) -> None:
-        TOKENS.labels(*self._key, "input").inc(finish.input_tokens)
-        TOKENS.labels(*self._key, "output").inc(finish.output_tokens)
+    def _finished(self, finishes: Sequence[Finish], span: Span) -> None:
+        input_tokens = max((each.input_tokens for each in finishes), default=0)
+        output_tokens = sum(each.output_tokens for each in finishes)
+        TOKENS.labels(*self._key, "input").inc(input_tokens)
+        TOKENS.labels(*self._key, "output").inc(output_tokens)
         span.set_attributes(
             {
-                "gen_ai.response.finish_reasons": (finish.reason,),
-                "gen_ai.usage.input_tokens": finish.input_tokens,
-                "gen_ai.usage.output_tokens": finish.output_tokens,
+                "gen_ai.response.finish_reasons": tuple(each.reason for each in finishes),
+                "gen_ai.usage.input_tokens": input_tokens,
+                "gen_ai.usage.output_tokens": output_tokens,
             }
         )

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -24,25 +24,16 @@ from tidemill_core.errors import (
     RateLimited,
     TidemillError,
 )
-from tidemill_inference.deployments.domain.configuration import Sampling
-from tidemill_inference.engines.ports import Finish, Piece, RemoteModel
-from tidemill_inference.engines.text_stream import WholeCharacters
-from tidemill_inference.errors import PromptTooLong
-from tidemill_inference.generation.domain.content import Message
+from tidemill_inference.engines.openai_chunks import Chunks, NotHandedOnError
+from tidemill_inference.engines.openai_requests import messages_of, parameters_of
+from tidemill_inference.engines.ports import Capability, Generated, Piece, Prompt, RemoteModel, ToolCallPiece
+from tidemill_inference.errors import CapabilityMissing, PromptTooLong
 
 MAX_ANSWER_CHARACTERS = 1024 * 1024
 MAX_EVENTS = 256 * 1024
 """Events of one answer, with text or without."""
 _EVENTS_IN_A_TURN = 16
 """After which others have the event loop, however fast an endpoint sends."""
-_REASONS: Mapping[str, str] = {
-    **dict.fromkeys(("stop", "stop_sequence", "eos", "eos_token", "end_turn", "end", "complete", "completed"), "stop"),
-    **dict.fromkeys(("length", "max_tokens", "max_length", "max_output_tokens", "model_length"), "length"),
-    **dict.fromkeys(("content_filter", "content_filtered", "safety", "recitation", "refusal"), "content_filter"),
-}
-"""OpenAI's word for each reason that ends an answer well; after any other one it is not whole."""
-_NOT_TEXT = ("tool_calls", "function_call", "audio", "images")
-"""Parts of an answer that are not handed on: an answer that has them has failed, it is not an empty one."""
 _TOO_LONG = re.compile(
     r"context[ _-]?(?:length|size|window)|maximum (?:prompt|input|model) length|max_model_len|reduce the length of"
     r"|\b(?:prompt|inputs?|messages?)\b.{0,80}?(?:too (?:long|large)\b|longer than|\bexceeds?\b)"
@@ -51,7 +42,19 @@ _TOO_LONG = re.compile(
 )
 """How OpenAI, Anthropic, Mistral, Google, xAI, vLLM, SGLang, TGI, llama.cpp and Ollama say that a model takes less."""
 _MAX_SAID = 4096
-_PARAMETERS = ("temperature", "top_p", "seed", "stop", "max_tokens", "max_completion_tokens", "stream_options")
+_CAPABILITIES: Mapping[str, str] = {
+    **dict.fromkeys(("tools", "tool_choice", "parallel_tool_calls"), "tools"),
+    "response_format": "output_format",
+    "n": "candidate_count",
+    **{name: f"sampling.{name}" for name in ("logprobs", "top_logprobs", "logit_bias")},
+    **{name: f"sampling.{name}" for name in ("presence_penalty", "frequency_penalty")},
+}
+"""Parameters that a server may not know, and the fields of a question that ask for them."""
+_PARAMETERS = (
+    *("temperature", "top_p", "seed", "stop", "max_tokens", "max_completion_tokens", "stream_options"),
+    *_CAPABILITIES,
+)
+_UNSUPPORTED = re.compile(r"unsupported|not (?:yet )?(?:support|implement|allow|permit)|n't support|unknown|unrecogni")
 _QUOTED = re.compile(rf"[`'\"]({'|'.join(_PARAMETERS)})[`'\"]")
 _DEFAULT_PAUSE_S = 1.0
 _MAX_PAUSE_S = 60.0
@@ -69,6 +72,8 @@ class OpenAiEngine:
     """Implements `ports.Engine`. The endpoint knows its tokens and its limits; this side does not."""
 
     context_tokens = None
+    capabilities = frozenset(Capability)
+    """All of them are passed on; what the endpoint does not take, it refuses."""
 
     def __init__(
         self,
@@ -119,48 +124,44 @@ class OpenAiEngine:
         """Let the connections go."""
         await self._client.close()
 
-    async def count_tokens(self, messages: Sequence[Message]) -> None:
+    async def count_tokens(self, prompt: Prompt) -> None:
         """See `Engine.count_tokens`: the endpoint counts."""
 
-    async def generate(
-        self, messages: Sequence[Message], sampling: Sampling, *, timeout_s: float
-    ) -> AsyncGenerator[Piece | Finish, None]:
+    async def generate(self, prompt: Prompt, *, timeout_s: float) -> AsyncGenerator[Generated, None]:
         """See `Engine.generate`."""
         deadline = time.monotonic() + timeout_s
         with self._translated():
             async with asyncio.timeout(timeout_s):
-                stream = await self._stream(messages, sampling)
-        reason, usage, length, events, characters = "", None, 0, 0, WholeCharacters()
+                stream = await self._stream(prompt)
+        answer, events, characters = Chunks(candidates=prompt.candidates), 0, 0
         try:
             chunks = aiter(stream)
             while (chunk := await self._next(chunks, deadline)) is not None:
                 with self._translated():
-                    text, ended = _read(chunk)
-                    text = characters.feed(text)
-                usage, reason = chunk.get("usage") or usage, ended or reason
-                length, events = length + len(text), events + 1
-                if text:
-                    yield Piece(text=text)
-                if length > MAX_ANSWER_CHARACTERS or events > MAX_EVENTS:
+                    pieces = list(answer.feed(chunk))
+                for piece in pieces:
+                    characters += _length(piece)
+                    yield piece
+                events += 1
+                if characters > MAX_ANSWER_CHARACTERS or events > MAX_EVENTS:
                     raise self._unavailable(what="does not stop answering")
                 if events % _EVENTS_IN_A_TURN == 0:
                     await asyncio.sleep(0)
-            if rest := characters.end():
-                yield Piece(text=rest)
+            for rest in answer.end():
+                yield rest
         finally:
             await stream.close()
-        if reason.lower() not in _REASONS:
-            raise self._unavailable(what="broke its answer off, or answered nonsense")
-        yield Finish(
-            reason=_REASONS[reason.lower()],
-            input_tokens=_count(usage, "prompt_tokens"),
-            output_tokens=_count(usage, "completion_tokens"),
-        )
+        try:
+            finishes = answer.finishes()
+        except ValueError as error:
+            raise self._unavailable(what="broke its answer off, or answered nonsense") from error
+        for finish in finishes:
+            yield finish
 
-    async def _stream(self, messages: Sequence[Message], sampling: Sampling) -> Any:  # noqa: ANN401 - see `_next`
+    async def _stream(self, prompt: Prompt) -> Any:  # noqa: ANN401 - see `_next`
         """Return the chunks; what a server turns out not to take is sent otherwise from then on."""
         while True:
-            sent = self._request(messages, sampling)
+            sent = self._request(prompt)
             try:
                 return await self._asked(sent)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
@@ -177,20 +178,13 @@ class OpenAiEngine:
             "/chat/completions", cast_to=object, body=body, stream=True, stream_cls=AsyncStream[object]
         )
 
-    def _request(self, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
-        requested = {
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            self._limit_name: sampling.max_output_tokens,
-            "seed": sampling.seed,
-            "stop": list(sampling.stop) or None,
-        }
+    def _request(self, prompt: Prompt) -> dict[str, Any]:
         return {
             "model": self._model,
-            "messages": [{"role": message.role.value, "content": message.text} for message in messages],
+            "messages": messages_of(prompt),
             "stream": True,
             **({"stream_options": {"include_usage": True}} if self._asks_for_usage else {}),
-            **{name: value for name, value in requested.items() if value is not None},
+            **parameters_of(prompt, limit_name=self._limit_name),
         }
 
     async def _next(self, chunks: Any, deadline: float) -> Any:  # noqa: ANN401 - what a server sends need not fit
@@ -209,7 +203,7 @@ class OpenAiEngine:
             raise self._unavailable(what="cannot be reached") from error
         except openai.APIStatusError as error:
             raise self._refusal(error) from error
-        except _NotText as error:
+        except NotHandedOnError as error:
             raise self._unavailable(what=f"answers with {error}, which are not handed on,") from error
         except (openai.OpenAIError, httpx2.HTTPError, ValueError, TypeError, RecursionError) as error:
             if _is_too_long(error):
@@ -233,14 +227,19 @@ class OpenAiEngine:
             case _ if error.status_code == _TOO_LARGE or (error.status_code in _REFUSED and _is_too_long(error)):
                 return PromptTooLong()
             case openai.BadRequestError() | openai.UnprocessableEntityError():
-                code = error.code if isinstance(error.code, str) else error.status_code
-                named = _parameter(error)
-                what = f"{named} as it is" if named else "this request"
-                cure = f": set another {named}, or none, in the deployment or the request" if named else ""
-                message = f"{self._host} does not accept {what} for model {self._model} ({code}){cure}"
-                return InvalidInput(message, model=self._model, code=code)
+                return self._not_accepted(error)
             case _:
                 return self._unavailable(what=f"fails with HTTP status {error.status_code}")
+
+    def _not_accepted(self, error: openai.APIStatusError) -> InvalidInput:
+        code = error.code if isinstance(error.code, str) else error.status_code
+        named = _parameter(error)
+        if named in _CAPABILITIES and _UNSUPPORTED.search(_said(error).lower()):
+            return CapabilityMissing(_CAPABILITIES[named], model=f"{self._model} of {self._host}")
+        what = f"{named} as it is" if named else "this request"
+        cure = f": set another {named}, or none, in the deployment or the request" if named else ""
+        message = f"{self._host} does not accept {what} for model {self._model} ({code}){cure}"
+        return InvalidInput(message, model=self._model, code=code)
 
     def _busy(self, pause_s: float) -> RateLimited:
         message = f"{self._host} rejects further requests for model {self._model} at the moment: try again later"
@@ -261,28 +260,10 @@ class OpenAiEngine:
         )
 
 
-def _read(chunk: object) -> tuple[str, str]:
-    """Return the text of a chunk, and why the answer ended, "" where it goes on."""
-    choices = _object(chunk).get("choices") or [None]
-    if not isinstance(choices, list):
-        raise TypeError(type(choices))
-    choice = _object(choices[0])
-    delta, ended = _object(choice.get("delta")), choice.get("finish_reason") or ""
-    if found := [name for name in _NOT_TEXT if delta.get(name) or ended == name]:
-        raise _NotText(found[0])
-    text = delta.get("content") or delta.get("refusal") or ""
-    if not isinstance(text, str) or not isinstance(ended, str):
-        raise TypeError(type(text))
-    return text, ended
-
-
-def _object(value: object) -> Mapping[str, object]:
-    """Return a JSON object, an empty one for null."""
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise TypeError(type(value))
-    return value
+def _length(piece: Piece | ToolCallPiece) -> int:
+    if isinstance(piece, ToolCallPiece):
+        return len(piece.arguments)
+    return len(piece.text) + len(piece.reasoning)
 
 
 def _is_busy(error: Exception) -> bool:
@@ -314,10 +295,6 @@ def _parameter(error: openai.APIStatusError) -> str:
     return found[1] if found else ""
 
 
-class _NotText(Exception):
-    """The endpoint answers with something that is not text."""
-
-
 def _pause_s(headers: Mapping[str, str]) -> float:
     """Return when the endpoint is to be asked again, from seconds, milliseconds or a date (RFC 9110, 10.2.3)."""
     for name, pause_s in (("retry-after-ms", _milliseconds), ("retry-after", float), ("retry-after", _until)):
@@ -335,8 +312,3 @@ def _milliseconds(said: str) -> float:
 
 def _until(date: str) -> float:
     return parsedate_to_datetime(date).timestamp() - time.time()
-
-
-def _count(usage: object, name: str) -> int:
-    value = usage.get(name) if isinstance(usage, dict) else 0
-    return value if isinstance(value, int) and value > 0 else 0

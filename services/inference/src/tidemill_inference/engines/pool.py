@@ -5,7 +5,7 @@ The engines of a base and of its adapters share its weights, which stay loaded a
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +14,20 @@ from typing import TYPE_CHECKING
 import structlog
 
 from tidemill_core.errors import DependencyUnavailable, TidemillError, isolated
-from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.loading import EngineLoader, EngineOptions, import_libraries
 from tidemill_inference.engines.memory import EngineMemory, PlacedEngine
 from tidemill_inference.engines.model_files import ModelFiles
 from tidemill_inference.engines.observed import ObservedEngine
-from tidemill_inference.engines.ports import Engine, Finish, LiveModel, LiveModels, ModelVersion, Piece
+from tidemill_inference.engines.ports import (
+    Capability,
+    Engine,
+    Generated,
+    LiveModel,
+    LiveModels,
+    ModelVersion,
+    Prompt,
+)
 from tidemill_inference.engines.remote import RemoteEngines
-from tidemill_inference.generation.domain.content import Message
 from tidemill_kit.erasure.steps import NotYet
 from tidemill_kit.models.artifacts import ArtifactCache
 
@@ -53,15 +59,18 @@ class _ProjectEngine:
         """See `Engine.context_tokens`."""
         return self.shared.context_tokens
 
-    async def count_tokens(self, messages: Sequence[Message]) -> int:
-        """See `Engine.count_tokens`."""
-        return await self.shared.count_tokens(self.project, messages)
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """See `Engine.capabilities`."""
+        return self.shared.capabilities
 
-    def generate(
-        self, messages: Sequence[Message], sampling: Sampling, *, timeout_s: float
-    ) -> AsyncGenerator[Piece | Finish, None]:
+    async def count_tokens(self, prompt: Prompt) -> int:
+        """See `Engine.count_tokens`."""
+        return await self.shared.count_tokens(self.project, prompt)
+
+    def generate(self, prompt: Prompt, *, timeout_s: float) -> AsyncGenerator[Generated, None]:
         """See `Engine.generate`."""
-        return self.shared.generate(self.project, messages, sampling, timeout_s=timeout_s)
+        return self.shared.generate(self.project, prompt, timeout_s=timeout_s)
 
 
 class LoadedEngines:

@@ -1,14 +1,16 @@
 """Versions of models, which of them serve, and what runs them."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller
 from tidemill_inference.deployments.domain.configuration import Sampling
-from tidemill_inference.generation.domain.content import Message
+from tidemill_inference.generation.domain.content import Message, TokenLogprob
+from tidemill_inference.generation.domain.tools import OutputFormat, Tool, ToolChoice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,20 +75,88 @@ class Models(Protocol):
         ...
 
 
+class Capability(Enum):
+    """What engines may lack."""
+
+    TOOLS = 1
+    JSON_SCHEMA = 2
+    """Output formats, also those without a schema."""
+    LOGPROBS = 3
+    CANDIDATES = 4
+    PENALTIES = 5
+    LOGIT_BIAS = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What an engine is asked: messages, and how to go on from them."""
+
+    messages: tuple[Message, ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = field(default_factory=ToolChoice)
+    output: OutputFormat | None = None
+    candidates: int = 1
+    """How many answers are made of the same messages."""
+
+    @property
+    def needs(self) -> Mapping[Capability, str]:
+        """What an engine has to be capable of, and the field of a question that asks for it."""
+        sampling = self.sampling
+        calls = any(each.tool_calls or each.tool_results for each in self.messages)
+        asked = (
+            (Capability.TOOLS, "tools", self.tools),
+            (Capability.TOOLS, "messages", calls and not self.tools),
+            (Capability.JSON_SCHEMA, "output_format", self.output is not None),
+            (Capability.LOGPROBS, "sampling.logprobs", sampling.logprobs),
+            (Capability.CANDIDATES, "candidate_count", self.candidates > 1),
+            (Capability.PENALTIES, "sampling.frequency_penalty", sampling.frequency_penalty),
+            (Capability.PENALTIES, "sampling.presence_penalty", sampling.presence_penalty),
+            (Capability.LOGIT_BIAS, "sampling.logit_bias", sampling.logit_bias),
+        )
+        return {capability: field for capability, field, is_asked in asked if is_asked}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """More text of an answer, never part of a character."""
+    """More of an answer: text, never part of a character, or what the model thinks; `logprobs` are of its tokens."""
 
-    text: str
+    text: str = ""
+    candidate: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
+    reasoning: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallPiece:
+    """More of a call: `index` counts the calls of a candidate; id and name come with a call's first piece."""
+
+    index: int
+    candidate: int = 0
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+    """More of the JSON text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """The end of an answer: the reason ("stop" or "length"), and the usage in the model's tokens."""
+    """The end of a candidate; that of the last one ends the answer. Usage is in the model's tokens.
+
+    `reason` is "stop", "length", "tool_calls" or "content_filter". The output tokens of all candidates add up; an
+    engine that knows only their sum gives it with the last one.
+    """
 
     reason: str
     input_tokens: int
     output_tokens: int
+    candidate: int = 0
+    cached_input_tokens: int = 0
+    """Of the input tokens, those that the engine had in its cache."""
+
+
+Generated = Piece | ToolCallPiece | Finish
+"""What an engine yields."""
 
 
 class Engine(Protocol):
@@ -102,17 +172,20 @@ class Engine(Protocol):
         """How many tokens prompt and answer may have together; None is unknown."""
         ...
 
-    async def count_tokens(self, messages: Sequence[Message]) -> int | None:
-        """Return the tokens of the messages; None is unknown."""
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What it can do; it is asked for nothing else."""
         ...
 
-    def generate(
-        self, messages: Sequence[Message], sampling: Sampling, *, timeout_s: float
-    ) -> AsyncGenerator[Piece | Finish, None]:
-        """Yield pieces and then one Finish. Closing the generator, or the timeout, stops the work at once.
+    async def count_tokens(self, prompt: Prompt) -> int | None:
+        """Return the tokens of the messages and tools; None is unknown."""
+        ...
+
+    def generate(self, prompt: Prompt, *, timeout_s: float) -> AsyncGenerator[Generated, None]:
+        """Yield pieces, and a Finish for each candidate. Closing the generator, or the timeout, stops the work at once.
 
         Raises:
-            InvalidInput: the model cannot take the messages or the sampling.
+            InvalidInput: the model cannot take the prompt.
             TimeoutError: the timeout has passed.
             DependencyUnavailable: a remote engine fails, returns invalid data, or times out; a local one has died.
             Internal: the engine fails on this request.

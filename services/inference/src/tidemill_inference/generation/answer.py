@@ -15,6 +15,7 @@ from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound, Que
 from tidemill_inference.generation.domain.copies import delivered, without_names_of
 from tidemill_inference.generation.domain.inference import Inference, Purpose, Question, State, Variant, reserved
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
+from tidemill_inference.generation.drafts import pieces_of
 from tidemill_inference.generation.generate import GenerateAnswer
 from tidemill_inference.generation.ports import Conversing, Finished, Inferences, Step
 from tidemill_inference.generation.reservation import Reservations
@@ -55,7 +56,7 @@ class AnswerQuestion:
     async def __call__(
         self, caller: Caller, question: Question, *, request: Request, until: float | None = None
     ) -> AsyncGenerator[Step, None]:
-        """Yield Started, then text as it comes, then Finished. Closing the generator is leaving.
+        """Yield Started, then text and tool calls as they come, then Finished. Closing the generator is leaving.
 
         `until`, on time.monotonic(), is how long this caller listens; the answer itself has the deployment's deadline.
 
@@ -246,8 +247,10 @@ def _retell(inference: Inference, generation: Generation) -> Inference:
     if not inference.output:
         text = "the answer was not recorded: only record mode FULL keeps it for a retry"
         inference = replace(inference, warnings=(*inference.warnings, text))
-    generation.start(replace(inference, output=(), state=State.RESERVED))
-    for message in inference.output:
-        generation.add(message.text)
+    generation.start(replace(inference, output=(), alternatives=(), state=State.RESERVED))
+    for candidate, output in enumerate((inference.output, *(each.output for each in inference.alternatives))):
+        for message in output:
+            for piece in pieces_of(message, candidate=candidate):
+                generation.add(piece)
     generation.end(inference)
     return inference

@@ -12,8 +12,8 @@ from tidemill.inference.v1 import inference_service_pb2_grpc
 from tidemill_inference.generation.answer import AnswerQuestion
 from tidemill_inference.generation.domain.speaker import request_by, spoken_by
 from tidemill_inference.generation.erase_end_user import EraseEndUser
-from tidemill_inference.generation.messages import inference_message, question_of
-from tidemill_inference.generation.ports import Delta, Finished, Started, Step
+from tidemill_inference.generation.messages import delta_message, inference_message, question_of
+from tidemill_inference.generation.ports import Delta, Finished, Started, Step, ToolCallDelta
 from tidemill_inference.generation.read_inferences import ReadInferences
 from tidemill_inference.generation.show_prompt import ShowPrompt
 from tidemill_kit.grpc.server import current_caller, page_of, remaining_s, request_of
@@ -95,7 +95,7 @@ def _streamed(step: Step, sequence: int) -> pb.GenerateStreamResponse:
     match step:
         case Started():
             return pb.GenerateStreamResponse(sequence=sequence, started=inference_message(step.inference))
-        case Delta():
-            return pb.GenerateStreamResponse(sequence=sequence, delta=pb.PartDelta(text=step.text))
+        case Delta() | ToolCallDelta():
+            return pb.GenerateStreamResponse(sequence=sequence, delta=delta_message(step))
         case Finished():
             return pb.GenerateStreamResponse(sequence=sequence, finished=inference_message(step.inference))

@@ -6,10 +6,10 @@ from google.protobuf.message import Message as ProtoMessage
 from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import deployment_pb2, events_pb2, inference_pb2, inference_service_pb2
 from tidemill_core.aggregate import Event
-from tidemill_inference.deployments.domain.configuration import Sampling
+from tidemill_inference.deployments.domain.configuration import MAX_BIASED_TOKENS, Sampling
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.errors import QuestionRefused
-from tidemill_inference.generation.domain.content import Message, Part, Passage, Role
+from tidemill_inference.generation.domain.content import Message, Part, Passage, Role, ToolCall, ToolResult
 from tidemill_inference.generation.domain.inference import (
     MAX_LABELS,
     MAX_MESSAGES,
@@ -24,6 +24,8 @@ from tidemill_inference.generation.domain.inference import (
     Purpose,
     Question,
 )
+from tidemill_inference.generation.domain.tools import MAX_TOOLS, OutputFormat, Tool, ToolChoice
+from tidemill_inference.generation.ports import Delta, ToolCallDelta
 from tidemill_kit.mapping import from_message, to_message
 
 _ROLES = {content_pb2.Role.Value(f"ROLE_{each.name}"): each for each in Role}
@@ -31,12 +33,28 @@ _RECORD_MODES = {deployment_pb2.RecordMode.Value(f"RECORD_MODE_{each.name}"): ea
 _PURPOSES = {inference_pb2.PURPOSE_UNSPECIFIED: Purpose.LIVE} | {
     inference_pb2.Purpose.Value(f"PURPOSE_{each.name}"): each for each in Purpose
 }
-_SUPPORTED = "supported are system, user and assistant"
+_SUPPORTED = "supported are system, user, assistant and tool"
+_SUPPORTED_PARTS = "supported are text, and where they belong tool_call, tool_result, reasoning and json"
 
 
 def inference_message(inference: Inference) -> inference_pb2.Inference:
     """Return the whole resource."""
     return to_message(inference_pb2.Inference, inference)
+
+
+def delta_message(delta: Delta | ToolCallDelta) -> inference_service_pb2.PartDelta:
+    """Return more of an answer."""
+    if isinstance(delta, ToolCallDelta):
+        more = inference_service_pb2.ToolCallDelta(id=delta.id, name=delta.name, arguments_json=delta.arguments)
+        return inference_service_pb2.PartDelta(part=delta.index, candidate=delta.candidate, tool_call=more)
+    return to_message(
+        inference_service_pb2.PartDelta,
+        delta,
+        message=None,
+        part=None,
+        tool_call=None,
+        reasoning=delta.reasoning or None,
+    )
 
 
 def payload_of(inference: Inference, event: Event, seq: int) -> tuple[str, ProtoMessage]:
@@ -84,6 +102,12 @@ def question_of(request: inference_service_pb2.GenerateRequest) -> Question:
         principals=tuple(request.principals),
         labels=dict(request.labels),
         sampling=from_message(Sampling, request.sampling, prefix="sampling"),
+        tools=tuple(from_message(Tool, each, prefix=f"tools[{n}]") for n, each in enumerate(request.tools)),
+        tool_choice=from_message(ToolChoice, request.tool_choice, prefix="tool_choice"),
+        output=from_message(OutputFormat, request.output_format, prefix="output_format")
+        if request.HasField("output_format")
+        else None,
+        candidates=request.candidate_count or 1,
         record=_RECORD_MODES.get(request.record_mode),
         purpose=_PURPOSES[request.purpose],
         variant=request.variant,
@@ -103,6 +127,8 @@ def _check_sizes(request: inference_service_pb2.GenerateRequest) -> None:
         ("principals", len(request.principals), MAX_PRINCIPALS),
         ("passages", len(request.passages), MAX_PASSAGES),
         ("labels", len(request.labels), MAX_LABELS),
+        ("tools", len(request.tools), MAX_TOOLS),
+        ("sampling.logit_bias", len(request.sampling.logit_bias), MAX_BIASED_TOKENS),
         ("variables", request.variables.ByteSize(), MAX_VARIABLES_BYTES),
     ):
         if number > maximum:
@@ -113,8 +139,31 @@ def _message(message: content_pb2.Message, path: str) -> Message:
     if message.role not in _ROLES:
         name = content_pb2.Role.Name(message.role) if message.role in content_pb2.Role.values() else str(message.role)
         raise QuestionRefused(field=f"{path}.role", why=f"is {name}; {_SUPPORTED}")
-    for number, part in enumerate(message.parts):
-        if part.WhichOneof("content") != "text":
-            raise QuestionRefused(field=f"{path}.parts[{number}]", why="has no text; only text parts are supported")
-    parts = tuple(Part(text=part.text) for part in message.parts)
-    return Message(role=_ROLES[message.role], parts=parts, name=message.name)
+    role = _ROLES[message.role]
+    parts = tuple(_part(part, role, f"{path}.parts[{number}]") for number, part in enumerate(message.parts))
+    return Message(role=role, parts=parts, name=message.name)
+
+
+def _part(part: content_pb2.Part, role: Role, path: str) -> Part:
+    kind = part.WhichOneof("content")
+    match kind:
+        case "tool_result" if role is Role.TOOL:
+            return Part(tool_result=_tool_result(part.tool_result, path))
+        case "text" if role is not Role.TOOL:
+            return Part(text=part.text)
+        case "tool_call" if role is Role.ASSISTANT:
+            return Part(tool_call=from_message(ToolCall, part.tool_call))
+        case "reasoning" if role is Role.ASSISTANT:
+            return Part(reasoning=part.reasoning)
+        case "json" if role is Role.ASSISTANT:
+            return Part(json=part.json)
+    what = f"is a {kind} in a message of role {role.value}" if kind else "is empty, or of a kind that is not supported"
+    raise QuestionRefused(field=path, why=f"{what}; {_SUPPORTED_PARTS}")
+
+
+def _tool_result(result: content_pb2.ToolResult, path: str) -> ToolResult:
+    for number, part in enumerate(result.parts):
+        if part.WhichOneof("content") not in {"text", "json"}:
+            raise QuestionRefused(field=f"{path}.tool_result.parts[{number}]", why="is neither text nor json")
+    text = "\n".join(part.text or part.json for part in result.parts)
+    return ToolResult(id=result.id, text=text, failed=result.failed)

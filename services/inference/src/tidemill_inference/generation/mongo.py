@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from tidemill_core.application import ResourceKey
 from tidemill_inference.deployments.domain.spec import RecordMode
-from tidemill_inference.generation.domain.content import Passage
-from tidemill_inference.generation.domain.inference import Inference, Purpose, State
+from tidemill_inference.generation.domain.content import Candidate, Part, Passage
+from tidemill_inference.generation.domain.inference import Inference, Purpose, State, Usage
 from tidemill_inference.generation.messages import payload_of
 from tidemill_inference.generation.ports import KeptRecords, OldRecords
 from tidemill_kit.mapping import DocumentCodec, Form, as_json
@@ -14,7 +14,14 @@ from tidemill_kit.store.mongo import Collection, Document, ids_of, translated
 INFERENCES = DocumentCodec(
     Inference,
     {
-        Inference: Form(fields={"variables": as_json}, omits={"restricted"}),  # names that MongoDB may not take
+        Inference: Form(
+            fields={"variables": as_json},  # names that MongoDB may not take
+            omits={"restricted", "logprobs"},
+            sparse={"alternatives"},
+        ),
+        Candidate: Form(omits={"logprobs"}),
+        Part: Form(sparse={"tool_call", "tool_result", "reasoning", "json"}),
+        Usage: Form(sparse={"cached_input_tokens"}),
         Passage: Form(omits={"text"}, derived={"text": lambda _: ""}),  # stored as a span, never as text
     },
     enums_by_name=(State, Purpose, RecordMode),

@@ -8,7 +8,7 @@ from typing import Protocol
 from tidemill_core.application import Aggregates, Caller, ResourceKey
 from tidemill_inference.deployments.domain.configuration import Retrieval
 from tidemill_inference.deployments.domain.deployment import Deployment
-from tidemill_inference.generation.domain.content import Passage
+from tidemill_inference.generation.domain.content import Passage, TokenLogprob
 from tidemill_inference.generation.domain.history import History
 from tidemill_inference.generation.domain.inference import Inference, Question
 
@@ -181,9 +181,23 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
-    """More text."""
+    """More text of a candidate, or more of what the model thinks."""
 
-    text: str
+    text: str = ""
+    candidate: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
+    reasoning: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallDelta:
+    """More of a tool call: `index` counts the calls of a candidate; id and name come with a call's first delta."""
+
+    index: int
+    candidate: int = 0
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,4 +207,4 @@ class Finished:
     inference: Inference
 
 
-Step = Started | Delta | Finished
+Step = Started | Delta | ToolCallDelta | Finished

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tidemill_core.errors import (
@@ -13,8 +13,10 @@ from tidemill_core.errors import (
     RequestIdReused,
     TidemillError,
 )
+from tidemill_inference.engines.ports import Piece, ToolCallPiece
 from tidemill_inference.generation.domain.inference import Inference
-from tidemill_inference.generation.ports import Delta, Finished, Started, Step
+from tidemill_inference.generation.drafts import joined
+from tidemill_inference.generation.ports import Delta, Finished, Started, Step, ToolCallDelta
 from tidemill_inference.routing.domain.attempt import Attempt
 from tidemill_kit.workers.fair_queue import FairQueue, QueueFull, QueueLimits, Share
 
@@ -25,13 +27,13 @@ _BUSY_PAUSE_S = 1.0
 class Generation:
     """The answer so far.
 
-    All listeners share one text, and each has its own offset: a slow one lags, delays no other, and gets what it missed
-    in one piece. So every listener's queue is bounded by the length of the answer.
+    All listeners share its pieces, and each has its own offset: a slow one lags, delays no other, and gets what it
+    missed in one piece. So every listener's queue is bounded by the length of the answer.
     """
 
     digest: str
     started: Inference | None = None
-    pieces: list[str] = field(default_factory=list)
+    pieces: list[Piece | ToolCallPiece] = field(default_factory=list)
     finished: Inference | None = None
     waiting_for: str = ""
     """What has to answer next; "" once text is coming."""
@@ -54,14 +56,9 @@ class Generation:
         self.started = inference
         self._report()
 
-    @property
-    def text(self) -> str:
-        """The text so far."""
-        return "".join(self.pieces)
-
-    def add(self, text: str) -> None:
-        """Add text."""
-        self.pieces.append(text)
+    def add(self, piece: Piece | ToolCallPiece) -> None:
+        """Add a piece."""
+        self.pieces.append(piece)
         self._report()
 
     def end(self, inference: Inference) -> None:
@@ -94,9 +91,9 @@ class Generation:
             if self.started and not started:
                 started = True
                 yield Started(inference=self.started)
-            if fresh := "".join(self.pieces[sent:]):
-                sent = len(self.pieces)
-                yield Delta(text=fresh)
+            fresh, sent = self.pieces[sent:], len(self.pieces)
+            for piece in joined(fresh):
+                yield _step(piece)
             if finished:
                 yield Finished(inference=finished)
                 return
@@ -122,6 +119,12 @@ class Generation:
     def _report(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _step(piece: Piece | ToolCallPiece) -> Step:
+    if isinstance(piece, ToolCallPiece):
+        return ToolCallDelta(**asdict(piece))
+    return Delta(text=piece.text, candidate=piece.candidate, logprobs=piece.logprobs, reasoning=piece.reasoning)
 
 
 class SharedGenerations:

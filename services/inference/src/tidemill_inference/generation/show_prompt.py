@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from tidemill_core.application import Caller
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.errors import PromptNotRecorded, TextGone
-from tidemill_inference.generation.domain.content import Message, Passage
+from tidemill_inference.generation.domain.content import Message, Passage, question_in
 from tidemill_inference.generation.domain.history import NO_HISTORY
 from tidemill_inference.generation.domain.inference import Inference, State
 from tidemill_inference.generation.ports import Conversing, DocumentTexts
@@ -74,11 +74,12 @@ class ShowPrompt:
             passages=await self._passages(caller, inference),
             history=history,
         )
-        *earlier, question = (*history.messages, *inference.messages)
+        asked_with = (*history.messages, *inference.messages)
+        asked = question_in(asked_with)
         return ShownPrompt(
             messages=messages,
-            question=question.text,
-            earlier=tuple(earlier),
+            question=asked_with[asked].text,
+            earlier=asked_with[:asked],
             variables=inference.variables,
             principals=inference.principals,
         )

@@ -21,7 +21,7 @@ from tidemill_core.errors import (
     TidemillError,
 )
 from tidemill_inference.engines.ports import Models, ModelVersion
-from tidemill_inference.errors import CircuitOpen, ModelNotShared, PromptTooLong, ReferenceNotFound
+from tidemill_inference.errors import CapabilityMissing, CircuitOpen, ModelNotShared, PromptTooLong, ReferenceNotFound
 from tidemill_inference.routing.attempts import Race, Running
 from tidemill_inference.routing.domain.attempt import ANSWERED, Attempt, AttemptKind
 from tidemill_inference.routing.domain.policy import ordered
@@ -30,7 +30,14 @@ from tidemill_inference.routing.ports import Call, ObserveRouting, Route
 
 T = TypeVar("T")
 
-NEXT_MAY_DO_BETTER = (DependencyUnavailable, Internal, PreconditionFailed, PromptTooLong, RateLimited)
+NEXT_MAY_DO_BETTER = (
+    CapabilityMissing,
+    DependencyUnavailable,
+    Internal,
+    PreconditionFailed,
+    PromptTooLong,
+    RateLimited,
+)
 """What another model may do better; what else is wrong with the question is wrong for all of them."""
 _FIRST_PAUSE_S = 0.5
 _MAX_PAUSE_S = 8.0
@@ -79,14 +86,21 @@ class _Run(Generic[T]):
         """Ask the deployment's model and its equals, then one fallback after the other."""
         stages = [self._equals(), *([model] for model in self.route.fallback)]
         named = [self.route.model, *self.route.fallback]
+        failed: TidemillError | None = None
         for number, models in enumerate(stages):
             others = len(stages) - number - 1
             kind = AttemptKind.FALLBACK if number else AttemptKind.FIRST
             try:
                 return await self._stage(models, kind, others)
             except NEXT_MAY_DO_BETTER as error:
-                if self.spoke or not others:
+                if self.spoke:
                     raise
+                # That a fallback cannot do what is asked is no news where a model that can has failed.
+                failed = failed if failed and isinstance(error, CapabilityMissing) else error
+                if not others and failed is error:
+                    raise
+                if not others:
+                    raise failed from error
                 self.router.observe.fallback(self.caller.project, named[number], error.reason)
                 self.route.warnings.append(f"fallback used: {named[number]} failed ({error.reason})")
         raise AssertionError  # the last stage returns or raises

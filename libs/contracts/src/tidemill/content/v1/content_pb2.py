@@ -24,21 +24,25 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tidemill/content/v1/content.proto\x12\x13tidemill.content.v1\"j\n\x07Message\x12\'\n\x04role\x18\x01 \x01(\x0e\x32\x19.tidemill.content.v1.Role\x12(\n\x05parts\x18\x02 \x03(\x0b\x32\x19.tidemill.content.v1.Part\x12\x0c\n\x04name\x18\x03 \x01(\t\"S\n\x04Part\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x30\n\tcitations\x18\x08 \x03(\x0b\x32\x1d.tidemill.content.v1.CitationB\t\n\x07\x63ontent\"7\n\x08\x43itation\x12\r\n\x05start\x18\x01 \x01(\x05\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x05\x12\x0f\n\x07passage\x18\x03 \x01(\t\"\xf9\x01\n\x07Passage\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\r\n\x05start\x18\x04 \x01(\x05\x12\x0b\n\x03\x65nd\x18\x05 \x01(\x05\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\r\n\x05score\x18\x07 \x01(\x01\x12\x0e\n\x06source\x18\x08 \x01(\t\x12\x0b\n\x03key\x18\t \x01(\t\x12\r\n\x05title\x18\n \x01(\t\x12\x0b\n\x03uri\x18\x0b \x01(\t\x12\x14\n\x0cheader_start\x18\x0c \x01(\x05\x12\x12\n\nheader_end\x18\r \x01(\x05\x12\x0f\n\x07\x61lso_in\x18\x0e \x03(\t\x12\x12\n\ncollection\x18\x0f \x01(\t*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tidemill/content/v1/content.proto\x12\x13tidemill.content.v1\"j\n\x07Message\x12\'\n\x04role\x18\x01 \x01(\x0e\x32\x19.tidemill.content.v1.Role\x12(\n\x05parts\x18\x02 \x03(\x0b\x32\x19.tidemill.content.v1.Part\x12\x0c\n\x04name\x18\x03 \x01(\t\"\xe4\x01\n\x04Part\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x32\n\ttool_call\x18\x03 \x01(\x0b\x32\x1d.tidemill.content.v1.ToolCallH\x00\x12\x36\n\x0btool_result\x18\x04 \x01(\x0b\x32\x1f.tidemill.content.v1.ToolResultH\x00\x12\x13\n\treasoning\x18\x05 \x01(\tH\x00\x12\x0e\n\x04json\x18\x06 \x01(\tH\x00\x12\x30\n\tcitations\x18\x08 \x03(\x0b\x32\x1d.tidemill.content.v1.CitationB\t\n\x07\x63ontent\"<\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\t\"R\n\nToolResult\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x05parts\x18\x02 \x03(\x0b\x32\x19.tidemill.content.v1.Part\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x08\"7\n\x08\x43itation\x12\r\n\x05start\x18\x01 \x01(\x05\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x05\x12\x0f\n\x07passage\x18\x03 \x01(\t\"\xf9\x01\n\x07Passage\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\r\n\x05start\x18\x04 \x01(\x05\x12\x0b\n\x03\x65nd\x18\x05 \x01(\x05\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\r\n\x05score\x18\x07 \x01(\x01\x12\x0e\n\x06source\x18\x08 \x01(\t\x12\x0b\n\x03key\x18\t \x01(\t\x12\r\n\x05title\x18\n \x01(\t\x12\x0b\n\x03uri\x18\x0b \x01(\t\x12\x14\n\x0cheader_start\x18\x0c \x01(\x05\x12\x12\n\nheader_end\x18\r \x01(\x05\x12\x0f\n\x07\x61lso_in\x18\x0e \x03(\t\x12\x12\n\ncollection\x18\x0f \x01(\t*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidemill.content.v1.content_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=560
-  _globals['_ROLE']._serialized_end=655
+  _globals['_ROLE']._serialized_start=852
+  _globals['_ROLE']._serialized_end=947
   _globals['_MESSAGE']._serialized_start=58
   _globals['_MESSAGE']._serialized_end=164
-  _globals['_PART']._serialized_start=166
-  _globals['_PART']._serialized_end=249
-  _globals['_CITATION']._serialized_start=251
-  _globals['_CITATION']._serialized_end=306
-  _globals['_PASSAGE']._serialized_start=309
-  _globals['_PASSAGE']._serialized_end=558
+  _globals['_PART']._serialized_start=167
+  _globals['_PART']._serialized_end=395
+  _globals['_TOOLCALL']._serialized_start=397
+  _globals['_TOOLCALL']._serialized_end=457
+  _globals['_TOOLRESULT']._serialized_start=459
+  _globals['_TOOLRESULT']._serialized_end=541
+  _globals['_CITATION']._serialized_start=543
+  _globals['_CITATION']._serialized_end=598
+  _globals['_PASSAGE']._serialized_start=601
+  _globals['_PASSAGE']._serialized_end=850
 # @@protoc_insertion_point(module_scope)

@@ -131,6 +131,8 @@ class Inference(_message.Message):
     CITATION_VALID_FIELD_NUMBER: _builtins.int
     RESTRICTED_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    ALTERNATIVES_FIELD_NUMBER: _builtins.int
+    LOGPROBS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of the project and the request id."""
     conversation: _builtins.str
@@ -140,7 +142,7 @@ class Inference(_message.Message):
     state: Global___InferenceState.ValueType
     """Output only. The state."""
     finish_reason: _builtins.str
-    """Output only. "stop", "length" or "cancelled"; empty while it runs."""
+    """Output only. "stop", "length", "tool_calls", "content_filter" or "cancelled"; empty while it runs."""
     project: _builtins.str
     """Output only. The project that owns it."""
     seq: _builtins.int
@@ -197,6 +199,14 @@ class Inference(_message.Message):
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_routing_pb2.Attempt]:
         """Output only. Every attempt that was made for it, in the order of their start; also of one that failed."""
 
+    @_builtins.property
+    def alternatives(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
+        """Output only. The other answers, where several were asked for."""
+
+    @_builtins.property
+    def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
+        """Output only. The tokens of the answer with their log probabilities, where these were asked for; not in records."""
+
     def __init__(
         self,
         *,
@@ -222,16 +232,118 @@ class Inference(_message.Message):
         citation_valid: _builtins.float | None = ...,
         restricted: _builtins.bool = ...,
         attempts: _abc.Iterable[_routing_pb2.Attempt] | None = ...,
+        alternatives: _abc.Iterable[Global___Candidate] | None = ...,
+        logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "citation_valid", b"citation_valid", "create_time", b"create_time", "finish_time", b"finish_time", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "attempts", b"attempts", "citation_valid", b"citation_valid", "conversation", b"conversation", "create_time", b"create_time", "deployment", b"deployment", "end_user", b"end_user", "failure", b"failure", "finish_reason", b"finish_reason", "finish_time", b"finish_time", "id", b"id", "labels", b"labels", "messages", b"messages", "output", b"output", "passages", b"passages", "project", b"project", "purpose", b"purpose", "restricted", b"restricted", "seq", b"seq", "state", b"state", "usage", b"usage", "variant", b"variant", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "alternatives", b"alternatives", "attempts", b"attempts", "citation_valid", b"citation_valid", "conversation", b"conversation", "create_time", b"create_time", "deployment", b"deployment", "end_user", b"end_user", "failure", b"failure", "finish_reason", b"finish_reason", "finish_time", b"finish_time", "id", b"id", "labels", b"labels", "logprobs", b"logprobs", "messages", b"messages", "output", b"output", "passages", b"passages", "project", b"project", "purpose", b"purpose", "restricted", b"restricted", "seq", b"seq", "state", b"state", "usage", b"usage", "variant", b"variant", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__citation_valid: _TypeAlias = _typing.Literal["citation_valid"]  # noqa: Y015
     _WhichOneofArgType__citation_valid: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__citation_valid) -> _WhichOneofReturnType__citation_valid | None: ...
 
 Global___Inference: _TypeAlias = Inference  # noqa: Y015
+
+@_typing.final
+class Candidate(_message.Message):
+    """Candidate is one of several answers to the same question."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    FINISH_REASON_FIELD_NUMBER: _builtins.int
+    LOGPROBS_FIELD_NUMBER: _builtins.int
+    finish_reason: _builtins.str
+    """Output only. Why it ended, as Inference.finish_reason."""
+    @_builtins.property
+    def output(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:
+        """Output only. The answer."""
+
+    @_builtins.property
+    def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
+        """Output only. As Inference.logprobs."""
+
+    def __init__(
+        self,
+        *,
+        output: _abc.Iterable[_content_pb2.Message] | None = ...,
+        finish_reason: _builtins.str = ...,
+        logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "logprobs", b"logprobs", "output", b"output"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
+
+@_typing.final
+class TokenLogprob(_message.Message):
+    """TokenLogprob is a token of an answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    LOGPROB_FIELD_NUMBER: _builtins.int
+    UTF8_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """Output only. The token's text; of part of a character U+FFFD."""
+    logprob: _builtins.float
+    """Output only. Its log probability."""
+    utf8: _builtins.bytes
+    """Output only. Its bytes."""
+    @_builtins.property
+    def top(self) -> _containers.RepeatedCompositeFieldContainer[Global___TopLogprob]:
+        """Output only. The likeliest tokens in its place, likeliest first."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        logprob: _builtins.float = ...,
+        utf8: _builtins.bytes = ...,
+        top: _abc.Iterable[Global___TopLogprob] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["logprob", b"logprob", "text", b"text", "top", b"top", "utf8", b"utf8"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenLogprob: _TypeAlias = TokenLogprob  # noqa: Y015
+
+@_typing.final
+class TopLogprob(_message.Message):
+    """TopLogprob is a token that could have stood in a place of an answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    LOGPROB_FIELD_NUMBER: _builtins.int
+    UTF8_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """Output only. The token's text."""
+    logprob: _builtins.float
+    """Output only. Its log probability."""
+    utf8: _builtins.bytes
+    """Output only. Its bytes."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        logprob: _builtins.float = ...,
+        utf8: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["logprob", b"logprob", "text", b"text", "utf8", b"utf8"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TopLogprob: _TypeAlias = TopLogprob  # noqa: Y015
 
 @_typing.final
 class Variant(_message.Message):
@@ -290,10 +402,13 @@ class Usage(_message.Message):
     FIRST_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
     SEARCH_FIELD_NUMBER: _builtins.int
+    CACHED_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     input_tokens: _builtins.int
     """Output only. Tokens of the prompt."""
     output_tokens: _builtins.int
     """Output only. Tokens that were generated."""
+    cached_input_tokens: _builtins.int
+    """Output only. Of the input tokens, those that the engine had in its cache."""
     @_builtins.property
     def first_token(self) -> _duration_pb2.Duration:
         """Output only. From the request to the first token."""
@@ -314,10 +429,11 @@ class Usage(_message.Message):
         first_token: _duration_pb2.Duration | None = ...,
         total: _duration_pb2.Duration | None = ...,
         search: _duration_pb2.Duration | None = ...,
+        cached_input_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["first_token", b"first_token", "search", b"search", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_token", b"first_token", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "search", b"search", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_input_tokens", b"cached_input_tokens", "first_token", b"first_token", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "search", b"search", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -30,7 +30,7 @@ from tidemill.inference.v1 import inference_pb2 as tidemill_dot_inference_dot_v1
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-tidemill/inference/v1/inference_service.proto\x12\x15tidemill.inference.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a!tidemill/content/v1/content.proto\x1a)tidemill/inference/v1/configuration.proto\x1a&tidemill/inference/v1/deployment.proto\x1a%tidemill/inference/v1/inference.proto\x1a!tidemill/options/v1/options.proto\"\xa1\x04\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12.\n\x08messages\x18\x03 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12*\n\tvariables\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x14\n\x0c\x63onversation\x18\x05 \x01(\t\x12\x10\n\x08\x65nd_user\x18\x06 \x01(\t\x12\x12\n\nprincipals\x18\x07 \x03(\t\x12\x42\n\x06labels\x18\x08 \x03(\x0b\x32\x32.tidemill.inference.v1.GenerateRequest.LabelsEntry\x12\x31\n\x08sampling\x18\t \x01(\x0b\x32\x1f.tidemill.inference.v1.Sampling\x12\x36\n\x0brecord_mode\x18\r \x01(\x0e\x32!.tidemill.inference.v1.RecordMode\x12/\n\x07purpose\x18\x0f \x01(\x0e\x32\x1e.tidemill.inference.v1.Purpose\x12\x0f\n\x07variant\x18\x0e \x01(\t\x12.\n\x08passages\x18\x10 \x03(\x0b\x32\x1c.tidemill.content.v1.Passage\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"G\n\x10GenerateResponse\x12\x33\n\tinference\x18\x01 \x01(\x0b\x32 .tidemill.inference.v1.Inference\"P\n\x15GenerateStreamRequest\x12\x37\n\x07request\x18\x01 \x01(\x0b\x32&.tidemill.inference.v1.GenerateRequest\"\xd1\x01\n\x16GenerateStreamResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x33\n\x07started\x18\x02 \x01(\x0b\x32 .tidemill.inference.v1.InferenceH\x00\x12\x31\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32 .tidemill.inference.v1.PartDeltaH\x00\x12\x34\n\x08\x66inished\x18\x06 \x01(\x0b\x32 .tidemill.inference.v1.InferenceH\x00\x42\x07\n\x05\x65vent\"E\n\tPartDelta\x12\x0f\n\x07message\x18\x01 \x01(\x05\x12\x0c\n\x04part\x18\x02 \x01(\x05\x12\x0e\n\x04text\x18\x03 \x01(\tH\x00\x42\t\n\x07\x63ontent\"!\n\x13GetInferenceRequest\x12\n\n\x02id\x18\x01 \x01(\t\"K\n\x14GetInferenceResponse\x12\x33\n\tinference\x18\x01 \x01(\x0b\x32 .tidemill.inference.v1.Inference\"t\n\x15ListInferencesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12\x10\n\x08order_by\x18\x04 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\"g\n\x16ListInferencesResponse\x12\x34\n\ninferences\x18\x01 \x03(\x0b\x32 .tidemill.inference.v1.Inference\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x19GetInferencePromptRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\xcd\x01\n\x1aGetInferencePromptResponse\x12.\n\x08messages\x18\x01 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12\x10\n\x08question\x18\x02 \x01(\t\x12-\n\x07\x65\x61rlier\x18\x03 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12*\n\tvariables\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\nprincipals\x18\x05 \x03(\t\"[\n\x13\x45raseEndUserRequest\x12\x19\n\x08\x65nd_user\x18\x01 \x01(\tB\x07\x80\x01\x01\xd8\xb5\x18\x01\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x12\n\npage_token\x18\x03 \x01(\t\"M\n\x14\x45raseEndUserResponse\x12\x0e\n\x06\x65rased\x18\x01 \x01(\x05\x12\x0c\n\x04more\x18\x02 \x01(\x08\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t2\xce\x06\n\x10InferenceService\x12\x80\x01\n\x08Generate\x12&.tidemill.inference.v1.GenerateRequest\x1a\'.tidemill.inference.v1.GenerateResponse\"#\x88\xb5\x18\x03\x90\xb5\x18\x01\x9a\xb5\x18\ndeployment\xa2\xb5\x18\tevaluator\x12\x8f\x01\n\x0eGenerateStream\x12,.tidemill.inference.v1.GenerateStreamRequest\x1a-.tidemill.inference.v1.GenerateStreamResponse\"\x1e\x88\xb5\x18\x03\x90\xb5\x18\x01\x9a\xb5\x18\x12request.deployment0\x01\x12\x83\x01\n\x0cGetInference\x12*.tidemill.inference.v1.GetInferenceRequest\x1a+.tidemill.inference.v1.GetInferenceResponse\"\x1a\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\xa2\xb5\x18\x08\x66\x65\x65\x64\x62\x61\x63k\x12w\n\x0eListInferences\x12,.tidemill.inference.v1.ListInferencesRequest\x1a-.tidemill.inference.v1.ListInferencesResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x95\x01\n\x12GetInferencePrompt\x12\x30.tidemill.inference.v1.GetInferencePromptRequest\x1a\x31.tidemill.inference.v1.GetInferencePromptResponse\"\x1a\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\xa2\xb5\x18\x08\x66\x65\x65\x64\x62\x61\x63k\x12\x8d\x01\n\x0c\x45raseEndUser\x12*.tidemill.inference.v1.EraseEndUserRequest\x1a+.tidemill.inference.v1.EraseEndUserResponse\"$\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x08\x65nd_user\xa2\xb5\x18\x08\x66\x65\x65\x64\x62\x61\x63k\xa8\xb5\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-tidemill/inference/v1/inference_service.proto\x12\x15tidemill.inference.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a!tidemill/content/v1/content.proto\x1a)tidemill/inference/v1/configuration.proto\x1a&tidemill/inference/v1/deployment.proto\x1a%tidemill/inference/v1/inference.proto\x1a!tidemill/options/v1/options.proto\"\xda\x05\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12.\n\x08messages\x18\x03 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12*\n\tvariables\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x14\n\x0c\x63onversation\x18\x05 \x01(\t\x12\x10\n\x08\x65nd_user\x18\x06 \x01(\t\x12\x12\n\nprincipals\x18\x07 \x03(\t\x12\x42\n\x06labels\x18\x08 \x03(\x0b\x32\x32.tidemill.inference.v1.GenerateRequest.LabelsEntry\x12\x31\n\x08sampling\x18\t \x01(\x0b\x32\x1f.tidemill.inference.v1.Sampling\x12\x36\n\x0brecord_mode\x18\r \x01(\x0e\x32!.tidemill.inference.v1.RecordMode\x12/\n\x07purpose\x18\x0f \x01(\x0e\x32\x1e.tidemill.inference.v1.Purpose\x12\x0f\n\x07variant\x18\x0e \x01(\t\x12.\n\x08passages\x18\x10 \x03(\x0b\x32\x1c.tidemill.content.v1.Passage\x12*\n\x05tools\x18\n \x03(\x0b\x32\x1b.tidemill.inference.v1.Tool\x12\x36\n\x0btool_choice\x18\x0b \x01(\x0b\x32!.tidemill.inference.v1.ToolChoice\x12:\n\routput_format\x18\x0c \x01(\x0b\x32#.tidemill.inference.v1.OutputFormat\x12\x17\n\x0f\x63\x61ndidate_count\x18\x11 \x01(\x05\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"R\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x17\n\x0fparameters_json\x18\x03 \x01(\t\x12\x0e\n\x06strict\x18\x04 \x01(\x08\"_\n\nToolChoice\x12-\n\x04mode\x18\x01 \x01(\x0e\x32\x1f.tidemill.inference.v1.ToolMode\x12\r\n\x05names\x18\x02 \x03(\t\x12\x13\n\x0bsingle_call\x18\x03 \x01(\x08\"V\n\x0cOutputFormat\x12\x13\n\x0bschema_json\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0e\n\x06strict\x18\x04 \x01(\x08\"G\n\x10GenerateResponse\x12\x33\n\tinference\x18\x01 \x01(\x0b\x32 .tidemill.inference.v1.Inference\"P\n\x15GenerateStreamRequest\x12\x37\n\x07request\x18\x01 \x01(\x0b\x32&.tidemill.inference.v1.GenerateRequest\"\xd1\x01\n\x16GenerateStreamResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x33\n\x07started\x18\x02 \x01(\x0b\x32 .tidemill.inference.v1.InferenceH\x00\x12\x31\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32 .tidemill.inference.v1.PartDeltaH\x00\x12\x34\n\x08\x66inished\x18\x06 \x01(\x0b\x32 .tidemill.inference.v1.InferenceH\x00\x42\x07\n\x05\x65vent\"\xdf\x01\n\tPartDelta\x12\x0f\n\x07message\x18\x01 \x01(\x05\x12\x0c\n\x04part\x18\x02 \x01(\x05\x12\x0e\n\x04text\x18\x03 \x01(\tH\x00\x12\x39\n\ttool_call\x18\x04 \x01(\x0b\x32$.tidemill.inference.v1.ToolCallDeltaH\x00\x12\x13\n\treasoning\x18\x05 \x01(\tH\x00\x12\x11\n\tcandidate\x18\x06 \x01(\x05\x12\x35\n\x08logprobs\x18\x07 \x03(\x0b\x32#.tidemill.inference.v1.TokenLogprobB\t\n\x07\x63ontent\"A\n\rToolCallDelta\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\t\"!\n\x13GetInferenceRequest\x12\n\n\x02id\x18\x01 \x01(\t\"K\n\x14GetInferenceResponse\x12\x33\n\tinference\x18\x01 \x01(\x0b\x32 .tidemill.inference.v1.Inference\"t\n\x15ListInferencesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12\x10\n\x08order_by\x18\x04 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\"g\n\x16ListInferencesResponse\x12\x34\n\ninferences\x18\x01 \x03(\x0b\x32 .tidemill.inference.v1.Inference\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x19GetInferencePromptRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\xcd\x01\n\x1aGetInferencePromptResponse\x12.\n\x08messages\x18\x01 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12\x10\n\x08question\x18\x02 \x01(\t\x12-\n\x07\x65\x61rlier\x18\x03 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12*\n\tvariables\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\nprincipals\x18\x05 \x03(\t\"[\n\x13\x45raseEndUserRequest\x12\x19\n\x08\x65nd_user\x18\x01 \x01(\tB\x07\x80\x01\x01\xd8\xb5\x18\x01\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x12\n\npage_token\x18\x03 \x01(\t\"M\n\x14\x45raseEndUserResponse\x12\x0e\n\x06\x65rased\x18\x01 \x01(\x05\x12\x0c\n\x04more\x18\x02 \x01(\x08\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t*e\n\x08ToolMode\x12\x19\n\x15TOOL_MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eTOOL_MODE_AUTO\x10\x01\x12\x12\n\x0eTOOL_MODE_NONE\x10\x02\x12\x16\n\x12TOOL_MODE_REQUIRED\x10\x03\x32\xce\x06\n\x10InferenceService\x12\x80\x01\n\x08Generate\x12&.tidemill.inference.v1.GenerateRequest\x1a\'.tidemill.inference.v1.GenerateResponse\"#\x88\xb5\x18\x03\x90\xb5\x18\x01\x9a\xb5\x18\ndeployment\xa2\xb5\x18\tevaluator\x12\x8f\x01\n\x0eGenerateStream\x12,.tidemill.inference.v1.GenerateStreamRequest\x1a-.tidemill.inference.v1.GenerateStreamResponse\"\x1e\x88\xb5\x18\x03\x90\xb5\x18\x01\x9a\xb5\x18\x12request.deployment0\x01\x12\x83\x01\n\x0cGetInference\x12*.tidemill.inference.v1.GetInferenceRequest\x1a+.tidemill.inference.v1.GetInferenceResponse\"\x1a\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\xa2\xb5\x18\x08\x66\x65\x65\x64\x62\x61\x63k\x12w\n\x0eListInferences\x12,.tidemill.inference.v1.ListInferencesRequest\x1a-.tidemill.inference.v1.ListInferencesResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x95\x01\n\x12GetInferencePrompt\x12\x30.tidemill.inference.v1.GetInferencePromptRequest\x1a\x31.tidemill.inference.v1.GetInferencePromptResponse\"\x1a\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\xa2\xb5\x18\x08\x66\x65\x65\x64\x62\x61\x63k\x12\x8d\x01\n\x0c\x45raseEndUser\x12*.tidemill.inference.v1.EraseEndUserRequest\x1a+.tidemill.inference.v1.EraseEndUserResponse\"$\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x08\x65nd_user\xa2\xb5\x18\x08\x66\x65\x65\x64\x62\x61\x63k\xa8\xb5\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,34 +53,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INFERENCESERVICE'].methods_by_name['GetInferencePrompt']._serialized_options = b'\210\265\030\004\220\265\030\002\232\265\030\002id\242\265\030\010feedback'
   _globals['_INFERENCESERVICE'].methods_by_name['EraseEndUser']._loaded_options = None
   _globals['_INFERENCESERVICE'].methods_by_name['EraseEndUser']._serialized_options = b'\210\265\030\004\220\265\030\002\232\265\030\010end_user\242\265\030\010feedback\250\265\030\001'
+  _globals['_TOOLMODE']._serialized_start=2712
+  _globals['_TOOLMODE']._serialized_end=2813
   _globals['_GENERATEREQUEST']._serialized_start=295
-  _globals['_GENERATEREQUEST']._serialized_end=840
-  _globals['_GENERATEREQUEST_LABELSENTRY']._serialized_start=795
-  _globals['_GENERATEREQUEST_LABELSENTRY']._serialized_end=840
-  _globals['_GENERATERESPONSE']._serialized_start=842
-  _globals['_GENERATERESPONSE']._serialized_end=913
-  _globals['_GENERATESTREAMREQUEST']._serialized_start=915
-  _globals['_GENERATESTREAMREQUEST']._serialized_end=995
-  _globals['_GENERATESTREAMRESPONSE']._serialized_start=998
-  _globals['_GENERATESTREAMRESPONSE']._serialized_end=1207
-  _globals['_PARTDELTA']._serialized_start=1209
-  _globals['_PARTDELTA']._serialized_end=1278
-  _globals['_GETINFERENCEREQUEST']._serialized_start=1280
-  _globals['_GETINFERENCEREQUEST']._serialized_end=1313
-  _globals['_GETINFERENCERESPONSE']._serialized_start=1315
-  _globals['_GETINFERENCERESPONSE']._serialized_end=1390
-  _globals['_LISTINFERENCESREQUEST']._serialized_start=1392
-  _globals['_LISTINFERENCESREQUEST']._serialized_end=1508
-  _globals['_LISTINFERENCESRESPONSE']._serialized_start=1510
-  _globals['_LISTINFERENCESRESPONSE']._serialized_end=1613
-  _globals['_GETINFERENCEPROMPTREQUEST']._serialized_start=1615
-  _globals['_GETINFERENCEPROMPTREQUEST']._serialized_end=1654
-  _globals['_GETINFERENCEPROMPTRESPONSE']._serialized_start=1657
-  _globals['_GETINFERENCEPROMPTRESPONSE']._serialized_end=1862
-  _globals['_ERASEENDUSERREQUEST']._serialized_start=1864
-  _globals['_ERASEENDUSERREQUEST']._serialized_end=1955
-  _globals['_ERASEENDUSERRESPONSE']._serialized_start=1957
-  _globals['_ERASEENDUSERRESPONSE']._serialized_end=2034
-  _globals['_INFERENCESERVICE']._serialized_start=2037
-  _globals['_INFERENCESERVICE']._serialized_end=2883
+  _globals['_GENERATEREQUEST']._serialized_end=1025
+  _globals['_GENERATEREQUEST_LABELSENTRY']._serialized_start=980
+  _globals['_GENERATEREQUEST_LABELSENTRY']._serialized_end=1025
+  _globals['_TOOL']._serialized_start=1027
+  _globals['_TOOL']._serialized_end=1109
+  _globals['_TOOLCHOICE']._serialized_start=1111
+  _globals['_TOOLCHOICE']._serialized_end=1206
+  _globals['_OUTPUTFORMAT']._serialized_start=1208
+  _globals['_OUTPUTFORMAT']._serialized_end=1294
+  _globals['_GENERATERESPONSE']._serialized_start=1296
+  _globals['_GENERATERESPONSE']._serialized_end=1367
+  _globals['_GENERATESTREAMREQUEST']._serialized_start=1369
+  _globals['_GENERATESTREAMREQUEST']._serialized_end=1449
+  _globals['_GENERATESTREAMRESPONSE']._serialized_start=1452
+  _globals['_GENERATESTREAMRESPONSE']._serialized_end=1661
+  _globals['_PARTDELTA']._serialized_start=1664
+  _globals['_PARTDELTA']._serialized_end=1887
+  _globals['_TOOLCALLDELTA']._serialized_start=1889
+  _globals['_TOOLCALLDELTA']._serialized_end=1954
+  _globals['_GETINFERENCEREQUEST']._serialized_start=1956
+  _globals['_GETINFERENCEREQUEST']._serialized_end=1989
+  _globals['_GETINFERENCERESPONSE']._serialized_start=1991
+  _globals['_GETINFERENCERESPONSE']._serialized_end=2066
+  _globals['_LISTINFERENCESREQUEST']._serialized_start=2068
+  _globals['_LISTINFERENCESREQUEST']._serialized_end=2184
+  _globals['_LISTINFERENCESRESPONSE']._serialized_start=2186
+  _globals['_LISTINFERENCESRESPONSE']._serialized_end=2289
+  _globals['_GETINFERENCEPROMPTREQUEST']._serialized_start=2291
+  _globals['_GETINFERENCEPROMPTREQUEST']._serialized_end=2330
+  _globals['_GETINFERENCEPROMPTRESPONSE']._serialized_start=2333
+  _globals['_GETINFERENCEPROMPTRESPONSE']._serialized_end=2538
+  _globals['_ERASEENDUSERREQUEST']._serialized_start=2540
+  _globals['_ERASEENDUSERREQUEST']._serialized_end=2631
+  _globals['_ERASEENDUSERRESPONSE']._serialized_start=2633
+  _globals['_ERASEENDUSERRESPONSE']._serialized_end=2710
+  _globals['_INFERENCESERVICE']._serialized_start=2816
+  _globals['_INFERENCESERVICE']._serialized_end=3662
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tidemill.content.v1 import content_pb2 as _content_pb2
 from tidemill.inference.v1 import configuration_pb2 as _configuration_pb2
 from tidemill.inference.v1 import deployment_pb2 as _deployment_pb2
@@ -23,9 +24,37 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ToolMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ToolModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ToolMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TOOL_MODE_UNSPECIFIED: _ToolMode.ValueType  # 0
+    """TOOL_MODE_UNSPECIFIED means AUTO."""
+    TOOL_MODE_AUTO: _ToolMode.ValueType  # 1
+    """TOOL_MODE_AUTO: as it likes."""
+    TOOL_MODE_NONE: _ToolMode.ValueType  # 2
+    """TOOL_MODE_NONE: none."""
+    TOOL_MODE_REQUIRED: _ToolMode.ValueType  # 3
+    """TOOL_MODE_REQUIRED: at least one."""
+
+class ToolMode(_ToolMode, metaclass=_ToolModeEnumTypeWrapper):
+    """ToolMode says whether a model calls tools."""
+
+TOOL_MODE_UNSPECIFIED: ToolMode.ValueType  # 0
+"""TOOL_MODE_UNSPECIFIED means AUTO."""
+TOOL_MODE_AUTO: ToolMode.ValueType  # 1
+"""TOOL_MODE_AUTO: as it likes."""
+TOOL_MODE_NONE: ToolMode.ValueType  # 2
+"""TOOL_MODE_NONE: none."""
+TOOL_MODE_REQUIRED: ToolMode.ValueType  # 3
+"""TOOL_MODE_REQUIRED: at least one."""
+Global___ToolMode: _TypeAlias = ToolMode  # noqa: Y015
+
 @_typing.final
 class GenerateRequest(_message.Message):
-    """GenerateRequest is a question. 10 tools, 11 tool_choice and 12 output_format are reserved."""
+    """GenerateRequest is a question."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -62,6 +91,10 @@ class GenerateRequest(_message.Message):
     PURPOSE_FIELD_NUMBER: _builtins.int
     VARIANT_FIELD_NUMBER: _builtins.int
     PASSAGES_FIELD_NUMBER: _builtins.int
+    TOOLS_FIELD_NUMBER: _builtins.int
+    TOOL_CHOICE_FIELD_NUMBER: _builtins.int
+    OUTPUT_FORMAT_FIELD_NUMBER: _builtins.int
+    CANDIDATE_COUNT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Optional. A retry with the same id returns the stored inference."""
     deployment: _builtins.str
@@ -78,9 +111,11 @@ class GenerateRequest(_message.Message):
     """Optional. Defaults to LIVE."""
     variant: _builtins.str
     """Optional. `model@version` that answers instead of the live model, all else as live; purposes other than LIVE only."""
+    candidate_count: _builtins.int
+    """Optional. How many answers are given, at most 16; 0 is 1."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:
-        """Required. The conversation so far; the last message is the user's question."""
+        """Required. The conversation so far; the last message is the user's question, or the result of a tool call."""
 
     @_builtins.property
     def variables(self) -> _struct_pb2.Struct:
@@ -104,6 +139,18 @@ class GenerateRequest(_message.Message):
         passages. Purposes other than LIVE only.
         """
 
+    @_builtins.property
+    def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tool]:
+        """Optional. Functions that the model may ask the caller to run, at most 128."""
+
+    @_builtins.property
+    def tool_choice(self) -> Global___ToolChoice:
+        """Optional. Which of them it calls; unset leaves that to the model."""
+
+    @_builtins.property
+    def output_format(self) -> Global___OutputFormat:
+        """Optional. The answer is JSON."""
+
     def __init__(
         self,
         *,
@@ -120,14 +167,118 @@ class GenerateRequest(_message.Message):
         purpose: _inference_pb2.Purpose.ValueType = ...,
         variant: _builtins.str = ...,
         passages: _abc.Iterable[_content_pb2.Passage] | None = ...,
+        tools: _abc.Iterable[Global___Tool] | None = ...,
+        tool_choice: Global___ToolChoice | None = ...,
+        output_format: Global___OutputFormat | None = ...,
+        candidate_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["sampling", b"sampling", "variables", b"variables"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["output_format", b"output_format", "sampling", b"sampling", "tool_choice", b"tool_choice", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "deployment", b"deployment", "end_user", b"end_user", "labels", b"labels", "messages", b"messages", "passages", b"passages", "principals", b"principals", "purpose", b"purpose", "record_mode", b"record_mode", "request_id", b"request_id", "sampling", b"sampling", "variables", b"variables", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_count", b"candidate_count", "conversation", b"conversation", "deployment", b"deployment", "end_user", b"end_user", "labels", b"labels", "messages", b"messages", "output_format", b"output_format", "passages", b"passages", "principals", b"principals", "purpose", b"purpose", "record_mode", b"record_mode", "request_id", b"request_id", "sampling", b"sampling", "tool_choice", b"tool_choice", "tools", b"tools", "variables", b"variables", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
+
+@_typing.final
+class Tool(_message.Message):
+    """Tool is a function that a model may ask its caller to run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    PARAMETERS_JSON_FIELD_NUMBER: _builtins.int
+    STRICT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. 1 to 64 letters, digits, dashes and underscores."""
+    description: _builtins.str
+    """Optional. What it is for, for the model."""
+    parameters_json: _builtins.str
+    """Optional. The JSON Schema of its arguments, an object; empty takes none."""
+    strict: _builtins.bool
+    """Optional. Whether arguments have to follow the schema in every detail."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        parameters_json: _builtins.str = ...,
+        strict: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "parameters_json", b"parameters_json", "strict", b"strict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tool: _TypeAlias = Tool  # noqa: Y015
+
+@_typing.final
+class ToolChoice(_message.Message):
+    """ToolChoice says which tools a model calls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODE_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    SINGLE_CALL_FIELD_NUMBER: _builtins.int
+    mode: Global___ToolMode.ValueType
+    """Optional. Defaults to AUTO."""
+    single_call: _builtins.bool
+    """Optional. At most one call."""
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Those that it may call; empty is all of them."""
+
+    def __init__(
+        self,
+        *,
+        mode: Global___ToolMode.ValueType = ...,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        single_call: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "names", b"names", "single_call", b"single_call"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolChoice: _TypeAlias = ToolChoice  # noqa: Y015
+
+@_typing.final
+class OutputFormat(_message.Message):
+    """OutputFormat makes the answer JSON."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEMA_JSON_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    STRICT_FIELD_NUMBER: _builtins.int
+    schema_json: _builtins.str
+    """Optional. Its JSON Schema; empty is any object."""
+    name: _builtins.str
+    """Optional. Its name, for the model: 1 to 64 letters, digits, dashes and underscores."""
+    description: _builtins.str
+    """Optional. What it is for, for the model."""
+    strict: _builtins.bool
+    """Optional. Whether the answer has to follow the schema in every detail, where the engine knows a difference."""
+    def __init__(
+        self,
+        *,
+        schema_json: _builtins.str = ...,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        strict: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "schema_json", b"schema_json", "strict", b"strict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutputFormat: _TypeAlias = OutputFormat  # noqa: Y015
 
 @_typing.final
 class GenerateResponse(_message.Message):
@@ -228,28 +379,78 @@ class PartDelta(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     PART_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    TOOL_CALL_FIELD_NUMBER: _builtins.int
+    REASONING_FIELD_NUMBER: _builtins.int
+    CANDIDATE_FIELD_NUMBER: _builtins.int
+    LOGPROBS_FIELD_NUMBER: _builtins.int
     message: _builtins.int
     """Output only. Which message of the output, counted from 0."""
     part: _builtins.int
     """Output only. Which part of it, counted from 0."""
     text: _builtins.str
     """More text."""
+    reasoning: _builtins.str
+    """More of what the model thinks."""
+    candidate: _builtins.int
+    """Output only. Which of several answers, counted from 0."""
+    @_builtins.property
+    def tool_call(self) -> Global___ToolCallDelta:
+        """More of a tool call; part counts the calls."""
+
+    @_builtins.property
+    def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[_inference_pb2.TokenLogprob]:
+        """Output only. The tokens of this piece, where log probabilities were asked for."""
+
     def __init__(
         self,
         *,
         message: _builtins.int = ...,
         part: _builtins.int = ...,
         text: _builtins.str = ...,
+        tool_call: Global___ToolCallDelta | None = ...,
+        reasoning: _builtins.str = ...,
+        candidate: _builtins.int = ...,
+        logprobs: _abc.Iterable[_inference_pb2.TokenLogprob] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "text", b"text"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "reasoning", b"reasoning", "text", b"text", "tool_call", b"tool_call"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "message", b"message", "part", b"part", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "content", b"content", "logprobs", b"logprobs", "message", b"message", "part", b"part", "reasoning", b"reasoning", "text", b"text", "tool_call", b"tool_call"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["text"]  # noqa: Y015
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["text", "tool_call", "reasoning"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
 
 Global___PartDelta: _TypeAlias = PartDelta  # noqa: Y015
+
+@_typing.final
+class ToolCallDelta(_message.Message):
+    """ToolCallDelta is the next piece of a tool call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Output only. With the first piece only."""
+    name: _builtins.str
+    """Output only. With the first piece only."""
+    arguments_json: _builtins.str
+    """Output only. More of the arguments, which are JSON."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        arguments_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "id", b"id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolCallDelta: _TypeAlias = ToolCallDelta  # noqa: Y015
 
 @_typing.final
 class GetInferenceRequest(_message.Message):

@@ -15,6 +15,13 @@ MAX_QUERY_TURNS = 10
 MAX_STOPS = 4
 MAX_STOP_LENGTH = 200
 MAX_TEMPERATURE = 2.0
+MAX_PENALTY = 2.0
+MAX_BIAS = 100.0
+MAX_BIASED_TOKENS = 1024
+MAX_TOP_LOGPROBS = 20
+_UNSAID: tuple[object, ...] = (None, (), {})
+_OBSERVING = frozenset({"logprobs", "top_logprobs"})
+"""What is asked about an answer, and does not change it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,18 +67,30 @@ class Sampling:
     max_output_tokens: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    """What is added to the logits of tokens, by their ids in the model's vocabulary."""
+    logprobs: bool | None = None
+    """Whether the log probabilities of the tokens are returned."""
+    top_logprobs: int | None = None
+    """Of how many tokens in each place, beside the one that stands there."""
 
     def over(self, default: "Sampling") -> "Sampling":
         """Return this sampling with `default` where it says nothing."""
-        said = {each.name: value for each in fields(self) if (value := getattr(self, each.name)) not in (None, ())}
+        said = {each.name: value for each in fields(self) if (value := getattr(self, each.name)) not in _UNSAID}
         return replace(default, **said)
 
     def overrides(self, own: "Sampling") -> list[str]:
         """Return the names of what asks for something else than `own`; a lower limit of tokens does not."""
-        said = [each.name for each in fields(self) if getattr(self, each.name) not in (None, ())]
-        others = [name for name in said if getattr(self, name) != getattr(own, name)]
+        said = [each.name for each in fields(self) if getattr(self, each.name) not in _UNSAID]
+        others = [name for name in said if name not in _OBSERVING and not self._agrees(name, own)]
         lower = own.max_output_tokens is None or (self.max_output_tokens or 0) < own.max_output_tokens
         return [name for name in others if not (name == "max_output_tokens" and lower)]
+
+    def _agrees(self, name: str, own: "Sampling") -> bool:
+        mine, theirs = getattr(self, name), getattr(own, name)
+        return bool(mine == theirs or (name in {"presence_penalty", "frequency_penalty"} and not mine and not theirs))
 
     def without(self, names: Sequence[str]) -> "Sampling":
         """Return it without what these say."""
@@ -88,6 +107,9 @@ class Sampling:
                 self.max_output_tokens is None or self.max_output_tokens > 0,
                 "1 or more",
             ),
+            "presence_penalty": (self.presence_penalty, _is_penalty(self.presence_penalty), "-2 to 2"),
+            "frequency_penalty": (self.frequency_penalty, _is_penalty(self.frequency_penalty), "-2 to 2"),
+            "top_logprobs": (self.top_logprobs, 0 <= (self.top_logprobs or 0) <= MAX_TOP_LOGPROBS, "0 to 20"),
         }
         found = [
             Violation(f"{path}.{name}", f"is {value}; use {allowed}")
@@ -97,11 +119,35 @@ class Sampling:
         if len(self.stop) > MAX_STOPS or any(not 0 < len(stop) <= MAX_STOP_LENGTH for stop in self.stop):
             text = f"use at most {MAX_STOPS} texts of 1 to {MAX_STOP_LENGTH} characters"
             found.append(Violation(f"{path}.stop", text))
-        return found
+        if self.top_logprobs and not self.logprobs:
+            found.append(Violation(f"{path}.top_logprobs", "goes with logprobs: true only"))
+        return found + self._wrong_biases(f"{path}.logit_bias")
+
+    def _wrong_biases(self, path: str) -> list[Violation]:
+        if len(self.logit_bias) > MAX_BIASED_TOKENS:
+            return [Violation(path, f"has {len(self.logit_bias)} tokens; use at most {MAX_BIASED_TOKENS}")]
+        return [
+            Violation(f"{path}[{token}]", f"is {bias}; use -100 to 100, for a token's id of 0 or more")
+            for token, bias in self.logit_bias.items()
+            if token < 0 or not -MAX_BIAS <= bias <= MAX_BIAS
+        ][:1]
 
 
-_ADDED = {"min_score": 0.0, "query_turns": DEFAULT_QUERY_TURNS, "rewrite": ""}
-"""Fields of Retrieval that old configurations are without, and what stands for them there."""
+def _is_penalty(value: float | None) -> bool:
+    return -MAX_PENALTY <= (value or 0) <= MAX_PENALTY
+
+
+_ADDED: Mapping[str, Mapping[str, object]] = {
+    "retrieval": {"min_score": 0.0, "query_turns": DEFAULT_QUERY_TURNS, "rewrite": ""},
+    "sampling": {
+        "presence_penalty": None,
+        "frequency_penalty": None,
+        "logit_bias": {},
+        "logprobs": None,
+        "top_logprobs": None,
+    },
+}
+"""Fields that old configurations are without, and what stands for them there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +236,9 @@ class Configuration:
 
 def _named(step: Step) -> dict[str, Any]:
     named = asdict(step)
-    for each, before in _ADDED.items():
-        if step.retrieval and getattr(step.retrieval, each) == before:
-            del named["retrieval"][each]
+    for part, added in _ADDED.items():
+        inside = named[part]
+        for each, before in added.items() if inside else ():
+            if inside[each] == before:
+                del inside[each]
     return named

@@ -8,7 +8,7 @@ import asyncio
 import secrets
 import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import nullcontext
 from math import ceil
 from typing import Any
@@ -23,13 +23,12 @@ from tidemill_core.errors import Blame, DependencyUnavailable, Internal, Invalid
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.chat_prompts import ChatPrompts, ChatRunner
 from tidemill_inference.engines.limits import EngineLimits, SharedThreads
-from tidemill_inference.engines.ports import Finish, Piece
+from tidemill_inference.engines.ports import Capability, Finish, Generated, Piece, Prompt
 from tidemill_inference.engines.text_stream import TextStream
 from tidemill_inference.engines.transformers import attention as rowwise_attention
 from tidemill_inference.engines.transformers.lora import FINGERPRINT, LoraAdapter
 from tidemill_inference.engines.transformers.sampling import per_request_processors
 from tidemill_inference.engines.transformers.weights import ModelWeights, weight_bytes
-from tidemill_inference.generation.domain.content import Message
 from tidemill_kit.models.freed_memory import return_zeros
 
 DEFAULT_OUTPUT_TOKENS = 512
@@ -40,6 +39,8 @@ _ENDED = "the engine has stopped"
 
 class TransformersEngine:
     """A `ports.Engine` that projects share: each call names its own. Blocks while it is made: make it in a thread."""
+
+    capabilities: frozenset[Capability] = frozenset()
 
     def __init__(
         self,
@@ -98,20 +99,18 @@ class TransformersEngine:
         """False once the engine's thread has died."""
         return self._manager.is_running()
 
-    async def count_tokens(self, project: str, messages: Sequence[Message]) -> int:
+    async def count_tokens(self, project: str, prompt: Prompt) -> int:
         """See `Engine.count_tokens`."""
-        return await self._prompts.count(project, messages)
+        return await self._prompts.count(project, prompt.messages)
 
-    async def generate(
-        self, project: str, messages: Sequence[Message], sampling: Sampling, *, timeout_s: float
-    ) -> AsyncGenerator[Piece | Finish, None]:
+    async def generate(self, project: str, prompt: Prompt, *, timeout_s: float) -> AsyncGenerator[Generated, None]:
         """See `Engine.generate`."""
         deadline = time.monotonic() + timeout_s
-        prompt = await self._prompts.encode(project, messages)
-        tokens_left = self.context_tokens - len(prompt)
+        sampling, given = prompt.sampling, await self._prompts.encode(project, prompt.messages)
+        tokens_left = self.context_tokens - len(given)
         if tokens_left <= 0:
-            message = f"the prompt has {len(prompt)} tokens; the context of {self._name} has {self.context_tokens}"
-            raise InvalidInput(message, tokens=len(prompt), limit=self.context_tokens)
+            message = f"the prompt has {len(given)} tokens; the context of {self._name} has {self.context_tokens}"
+            raise InvalidInput(message, tokens=len(given), limit=self.context_tokens)
         text = TextStream(self._tokenizer.backend_tokenizer, stop=sampling.stop)
         outputs, request_id = _Outputs(), uuid.uuid4().hex
         tokens: list[int] = []
@@ -119,7 +118,7 @@ class TransformersEngine:
         try:
             self._add(
                 request_id,
-                prompt,
+                given,
                 sampling,
                 at_most=min(sampling.max_output_tokens or DEFAULT_OUTPUT_TOKENS, tokens_left),
             )
@@ -133,7 +132,7 @@ class TransformersEngine:
         if not text.stopped and (rest := text.end()):
             yield Piece(text=rest)
         ended_itself = text.stopped or tokens[-1] in self._ends
-        yield Finish(reason="stop" if ended_itself else "length", input_tokens=len(prompt), output_tokens=len(tokens))
+        yield Finish(reason="stop" if ended_itself else "length", input_tokens=len(given), output_tokens=len(tokens))
 
     def _batching(self, limits: EngineLimits) -> ContinuousBatchingManager:
         defaults = self._model.generation_config

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import replace
 
+from tidemill_inference.generation.domain.content import question_in
 from tidemill_inference.generation.domain.inference import Answer, Inference, Question
 
 
@@ -22,6 +23,8 @@ def delivered(inference: Inference, question: Question, answer: Answer | None = 
         copy,
         variant=answer.variant,
         output=answer.output,
+        alternatives=answer.alternatives,
+        logprobs=answer.logprobs,
         passages=answer.passages,
         usage=answer.usage,
         warnings=answer.warnings,
@@ -38,6 +41,8 @@ def without_content(inference: Inference) -> Inference:
         principals=(),
         labels={},
         output=(),
+        alternatives=(),
+        logprobs=(),
         passages=(),
         conversation="",
         history=None,
@@ -61,4 +66,5 @@ def without_earlier_messages(inference: Inference) -> Inference:
     """Return a copy of the question alone with its answer; the record itself where nothing came before it."""
     if len(inference.messages) <= 1:
         return inference
-    return replace(inference, messages=inference.messages[-1:], pending=[], restricted=True)
+    asked = question_in(inference.messages)
+    return replace(inference, messages=inference.messages[asked:][:1], pending=[], restricted=True)

@@ -11,8 +11,17 @@ from tidemill_core.errors import RequestIdReused
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.errors import LeaseLost, QuestionRefused
-from tidemill_inference.generation.domain.content import Message, Passage, Role
+from tidemill_inference.generation.domain.content import (
+    Candidate,
+    Message,
+    Passage,
+    Role,
+    TokenLogprob,
+    question_in,
+)
 from tidemill_inference.generation.domain.history import NO_HISTORY, History, HistoryUse
+from tidemill_inference.generation.domain.tools import OutputFormat, Tool, ToolChoice, check_asked
+from tidemill_inference.generation.domain.turns import check_turns
 from tidemill_inference.routing.domain.attempt import Attempt
 
 MAX_PASSAGES = 100
@@ -55,6 +64,11 @@ class Question:
     principals: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     sampling: Sampling = field(default_factory=Sampling)
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = field(default_factory=ToolChoice)
+    output: OutputFormat | None = None
+    candidates: int = 1
+    """How many answers are given; all but the first are alternatives."""
     record: RecordMode | None = None
     purpose: Purpose = Purpose.LIVE
     variant: str = ""
@@ -77,8 +91,8 @@ class Question:
 
     @property
     def text(self) -> str:
-        """The last message: what is to be answered."""
-        return self.messages[-1].text
+        """The user's last message: what is to be answered, also where calls and their results follow it."""
+        return self.messages[question_in(self.messages)].text
 
     def queries(self, turns: int) -> tuple[str, ...]:
         """Return what is searched with: the last message, and behind it, where it may go on from them, those before it.
@@ -98,18 +112,8 @@ class Question:
             QuestionRefused: names the field and what is supported.
 
         """
-        if not self.messages:
-            raise QuestionRefused(field="messages", why="is empty; send at least one, the last of them from the user")
-        for number, message in enumerate(self.messages):
-            if not message.parts:
-                raise QuestionRefused(field=f"messages[{number}].parts", why="is empty; send at least one text part")
-        if self.messages[-1].role is not Role.USER:
-            last = f"messages[{len(self.messages) - 1}].role"
-            raise QuestionRefused(
-                field=last, why=f"is {self.messages[-1].role.value}; the last message has to be the user's"
-            )
-        if not self.text.strip():
-            raise QuestionRefused(field=f"messages[{len(self.messages) - 1}]", why="is blank; ask something")
+        check_turns(self.messages, go_on=bool(self.conversation))
+        check_asked(self.tools, self.tool_choice, self.output, candidates=self.candidates)
         if found := self.sampling.violations("sampling"):
             raise QuestionRefused(field=found[0].field, why=found[0].description)
         self._check_comparison()
@@ -159,6 +163,8 @@ class Usage:
     first_token_s: float
     total_s: float
     search_s: float
+    cached_input_tokens: int = 0
+    """Of the input tokens, those that the engine had in its cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +181,8 @@ class Answer:
     history: HistoryUse | None = None
     """What it was given of what was said before."""
     attempts: tuple[Attempt, ...] = ()
+    alternatives: tuple[Candidate, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
 
     @property
     def cited(self) -> frozenset[str]:
@@ -249,8 +257,11 @@ class Inference(Aggregate):
     history: HistoryUse | None = None
     attempts: tuple[Attempt, ...] = ()
     """The calls of models for it, also of one that failed or was cancelled; none in records of mode NONE."""
+    alternatives: tuple[Candidate, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of a copy for a caller, never stored: they are the answer once more, and many times as long."""
     restricted: bool = False
-    """Of a copy for a caller, never stored: something is left out of it."""
+    """Ditto: something is left out of it."""
 
     def reserve(self, lease: Lease, fresh: "Inference", *, variant: Variant, now: datetime) -> None:
         """Acquire the lease, unless the answer is complete or another process holds it; increments the epoch.
@@ -304,7 +315,7 @@ class Inference(Aggregate):
             self.usage, self.attempts = answer.usage, answer.attempts
             self.passages = tuple(replace(passage, text="") for passage in answer.passages)
         if self.record is RecordMode.FULL:
-            self.output, self.history = answer.output, answer.history
+            self.output, self.alternatives, self.history = answer.output, answer.alternatives, answer.history
         documents = {(each.document, each.version): False for each in self.passages}
         for each in self.passages:
             documents[each.document, each.version] |= each.id in answer.cited
@@ -342,7 +353,7 @@ class Inference(Aggregate):
             self.pending.append(InferenceWasCancelled(occurred_at=now))
         self.lease, self.record, self.end_user, self.labels = None, RecordMode.NONE, "", {}
         self.messages, self.variables, self.principals, self.output, self.passages = (), {}, (), (), ()
-        self.conversation, self.history = "", None
+        self.alternatives, self.conversation, self.history = (), "", None
 
     def forget_names_of(self, document: str) -> None:
         """Say no more how a document was called; what was answered on it stays."""

@@ -16,11 +16,16 @@ class Cite:
     turns: Turns
 
     async def __call__(self, context: Context) -> None:
-        """Find what supports the text that was generated."""
-        context.grounding = await self.turns.in_thread(context.caller.project, lambda: self._grounded(context))
+        """Find what supports the texts that were generated. JSON has no sentences, nor places for citations."""
+        if context.question.output is not None:
+            context.groundings = (Grounding(citations=(), valid=None),) * len(context.drafts)
+            return
+        context.groundings = await self.turns.in_thread(
+            context.caller.project, lambda: tuple(self._grounded(context, draft.text) for draft in context.drafts)
+        )
 
-    def _grounded(self, context: Context) -> Grounding:
-        text, passages = context.generation.text, context.generated.passages if context.generated else ()
+    def _grounded(self, context: Context, text: str) -> Grounding:
+        passages = context.generated.passages if context.generated else ()
         if passages and len(text) > self.max_characters:
             context.warnings.append(f"citations end after {self.max_characters} of {len(text)} characters")
         return ground(text, passages, threshold=self.threshold, max_characters=self.max_characters)

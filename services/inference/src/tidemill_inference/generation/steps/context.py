@@ -1,5 +1,6 @@
 """One answer on its way through its steps."""
 
+import json
 import time
 from dataclasses import dataclass, field
 
@@ -7,9 +8,10 @@ from tidemill_core.application import Caller
 from tidemill_inference.deployments.domain.configuration import AnswerStep, Sampling
 from tidemill_inference.engines.ports import Finish
 from tidemill_inference.generation.citations.citations import Grounding
-from tidemill_inference.generation.domain.content import Message, Part, Passage, Role
+from tidemill_inference.generation.domain.content import Candidate, Part, Passage
 from tidemill_inference.generation.domain.history import NO_HISTORY, History
 from tidemill_inference.generation.domain.inference import Answer, Inference, Question, Usage, Variant
+from tidemill_inference.generation.drafts import Draft, drafts_of, message_of
 from tidemill_inference.generation.ports import Found
 from tidemill_inference.generation.shared import Generation
 from tidemill_inference.prompts.domain.prompt import PromptContent
@@ -18,12 +20,23 @@ from tidemill_inference.routing.domain.policy import Routing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generated:
-    """What a model said: its text is in the generation. `passages` are those that it was given."""
+    """What a model said: its pieces are in the generation. `passages` are those that it was given."""
 
     variant: Variant
     passages: tuple[Passage, ...]
-    finish: Finish
+    finishes: tuple[Finish, ...]
+    """Of each candidate."""
     first_token_s: float | None
+
+    @property
+    def input_tokens(self) -> int:
+        """The tokens of the prompt, which all candidates share."""
+        return max(each.input_tokens for each in self.finishes)
+
+    @property
+    def output_tokens(self) -> int:
+        """The tokens of all candidates."""
+        return sum(each.output_tokens for each in self.finishes)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,8 +60,10 @@ class Context:
     """What the model was given of what was said before; written by Render."""
     generated: Generated | None = None
     """Written by Generate."""
-    grounding: Grounding | None = None
-    """Written by Cite."""
+    drafts: tuple[Draft, ...] = ()
+    """Ditto, by candidate."""
+    groundings: tuple[Grounding, ...] = ()
+    """Written by Cite, by candidate."""
 
     @property
     def sampling(self) -> Sampling:
@@ -65,24 +80,46 @@ class Context:
 
     def answer(self) -> Answer:
         """Return the whole answer, after the last step."""
-        generated, grounding = self.generated, self.grounding
+        generated, total_s = self.generated, self.elapsed_s()
         assert generated is not None  # noqa: S101 - see above
-        assert grounding is not None  # noqa: S101 - ditto
-        part, total_s = Part(text=self.generation.text, citations=grounding.citations), self.elapsed_s()
+        answered = zip(self.drafts, self.groundings, generated.finishes, strict=True)
+        first, *others = [self._candidate(*each) for each in answered]
         return Answer(
-            output=(Message(role=Role.ASSISTANT, parts=(part,)),),
+            output=first.output,
+            logprobs=first.logprobs,
+            alternatives=tuple(others),
             variant=generated.variant,
             passages=generated.passages,
             usage=Usage(
-                input_tokens=generated.finish.input_tokens,
-                output_tokens=generated.finish.output_tokens,
+                input_tokens=generated.input_tokens,
+                cached_input_tokens=max(each.cached_input_tokens for each in generated.finishes),
+                output_tokens=generated.output_tokens,
                 first_token_s=total_s if generated.first_token_s is None else generated.first_token_s,
                 total_s=total_s,
                 search_s=self.search_s,
             ),
-            finish_reason=generated.finish.reason,
+            finish_reason=first.finish_reason,
             warnings=tuple(self.warnings),
             attempts=tuple(self.generation.attempts),
-            citation_valid=grounding.valid,
+            citation_valid=self.groundings[0].valid,
             history=self.history.use,
         )
+
+    def finish_draft(self, generated: Generated) -> None:
+        """Take what the model said, whole, with the text that came of it."""
+        self.generated = generated
+        self.drafts = drafts_of(self.generation.pieces, candidates=self.question.candidates)
+
+    def _candidate(self, draft: Draft, grounding: Grounding, finish: Finish) -> Candidate:
+        text = Part(text=draft.text, citations=grounding.citations)
+        if self.question.output is not None and _is_json(draft.text):
+            text = Part(json=draft.text)
+        return Candidate(output=(message_of(draft, text),), finish_reason=finish.reason, logprobs=draft.logprobs)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

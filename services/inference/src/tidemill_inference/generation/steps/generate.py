@@ -5,11 +5,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from tidemill_core.errors import Blame, Internal
-from tidemill_inference.engines.ports import Engines, Finish, ModelVersion
+from tidemill_inference.engines.ports import Engine, Engines, Finish, ModelVersion
+from tidemill_inference.errors import CapabilityMissing
 from tidemill_inference.generation.domain.content import Role
 from tidemill_inference.generation.domain.inference import Inference, Purpose, Question, Variant
 from tidemill_inference.generation.steps.context import Context, Generated
-from tidemill_inference.generation.steps.render import Render
+from tidemill_inference.generation.steps.render import Render, asked_of
 from tidemill_inference.routing.ports import Route, Router, RunningAttempt
 
 
@@ -29,6 +30,7 @@ class Generate:
         """Have the model answer, or the next one.
 
         Raises:
+            CapabilityMissing: the model cannot do what is asked for.
             ModelNotShared: it belongs to another project, which does not share it any more.
             PromptTooLong: the messages do not fit the model.
             RateLimited: the model takes no more at the moment.
@@ -39,10 +41,10 @@ class Generate:
         async def call(model: ModelVersion, attempt: RunningAttempt, *, timeout_s: float) -> Generated:
             return await self._generated(context, model, attempt, timeout_s)
 
-        context.generated = await self.router(context.caller, _route(context), call)
-        if not context.generation.text.strip():
-            generated = context.generated
-            reason = generated.finish.reason
+        generated = await self.router(context.caller, _route(context), call)
+        context.finish_draft(generated)
+        if context.drafts[0].empty:
+            reason = generated.finishes[0].reason
             context.warnings.append(f"model {generated.variant.model} said nothing (finish reason {reason})")
 
     async def _generated(
@@ -51,30 +53,45 @@ class Generate:
         generation, own = context.generation, replace(context, warnings=[])
         generation.waiting_for, generation.blame = f"model {attempt.model}", Blame.VARIANT
         async with self.engines.use(context.caller.project, model) as engine:
-            prompt = await self.render(own, engine)
+            _check_capabilities(context, engine, attempt.model)
+            rendered = await self.render(own, engine)
             variant = replace(
                 _variant(context.inference), model=attempt.model, index=context.found.index, engine=engine.fingerprint
             )
-            first_token_s, finish = None, None
+            first_token_s: float | None = None
+            finishes: dict[int, Finish] = {}
             attempt.endpoint = engine.fingerprint.partition(" ")[0]
-            async with aclosing(engine.generate(prompt.messages, context.sampling, timeout_s=timeout_s)) as pieces:
+            async with aclosing(engine.generate(rendered.prompt, timeout_s=timeout_s)) as pieces:
                 async for piece in pieces:
                     attempt.more()
                     if first_token_s is None:
                         first_token_s = context.elapsed_s()
                         generation.waiting_for = ""
-                        generation.start(replace(context.inference, variant=variant, passages=prompt.passages))
+                        generation.start(replace(context.inference, variant=variant, passages=rendered.passages))
                     if isinstance(piece, Finish):
-                        finish = piece
+                        finishes[piece.candidate] = piece
                     else:
-                        generation.add(piece.text)
-        if finish is None:
+                        generation.add(piece)
+        if sorted(finishes) != list(range(context.question.candidates)):
             message = f"model {attempt.model} ended without a finish reason"
             raise Internal(message, model=attempt.model)
-        attempt.finished(input_tokens=finish.input_tokens, output_tokens=finish.output_tokens)
         context.warnings += own.warnings
         context.history = own.history
-        return Generated(variant=variant, passages=prompt.passages, finish=finish, first_token_s=first_token_s)
+        generated = Generated(
+            variant=variant,
+            passages=rendered.passages,
+            finishes=tuple(finish for _, finish in sorted(finishes.items())),
+            first_token_s=first_token_s,
+        )
+        attempt.finished(input_tokens=generated.input_tokens, output_tokens=generated.output_tokens)
+        return generated
+
+
+def _check_capabilities(context: Context, engine: Engine, reference: str) -> None:
+    """Refuse what the engine lacks, before anything is rendered for it."""
+    needs = asked_of(context.question, context.question.messages, context.sampling).needs
+    if missing := [field for capability, field in needs.items() if capability not in engine.capabilities]:
+        raise CapabilityMissing(*missing, model=reference)
 
 
 def _route(context: Context) -> Route:

@@ -3,10 +3,12 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tidemill_inference.engines.ports import Engine
-from tidemill_inference.errors import PromptTooLong
-from tidemill_inference.generation.domain.content import Message, Passage, Role
+from tidemill_inference.deployments.domain.configuration import Sampling
+from tidemill_inference.engines.ports import Engine, Prompt
+from tidemill_inference.errors import PromptTooLong, QuestionRefused
+from tidemill_inference.generation.domain.content import Message, Passage, Role, question_in
 from tidemill_inference.generation.domain.history import NO_HISTORY, History
+from tidemill_inference.generation.domain.inference import Question
 from tidemill_inference.generation.steps.context import Context
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_inference.prompts.ports import PromptInput, Templates
@@ -30,14 +32,18 @@ async def conversation(  # noqa: PLR0913 - keyword-only, and each of another kin
 ) -> tuple[Message, ...]:
     """Return one system message (the prompt's, then the callers'), the turns, the question in the prompt.
 
-    Summary and memory are behind the system messages where the prompt has no place for them. It is the same for the
-    same input, so that it can be shown again from a record.
+    Summary and memory are behind the system messages where the prompt has no place for them; calls of tools since the
+    question, and their results, follow it. It is the same for the same input, so that it can be shown again from a
+    record.
 
     Raises:
         PromptRefused: the template fails on this input, or makes too much of it.
 
     """
-    *earlier, question = (*history.messages, *messages)
+    asked_with = (*history.messages, *messages)
+    if (asked := question_in(asked_with)) < 0:
+        raise QuestionRefused(field="messages", why="has no message of the user; send what is to be answered")
+    earlier, question, later = asked_with[:asked], asked_with[asked], asked_with[asked + 1 :]
     memory = [fact.text for fact in history.memories]
     given = PromptInput(
         question=question.text,
@@ -48,10 +54,23 @@ async def conversation(  # noqa: PLR0913 - keyword-only, and each of another kin
         memory=memory,
     )
     *system, user = await templates.render(project, content, given)
-    said = dict.fromkeys(message.text for message in (*system, *earlier) if message.role is Role.SYSTEM)
+    said = dict.fromkeys(message.text for message in (*system, *asked_with) if message.role is Role.SYSTEM)
     rules = [*said, *_unplaced(content, history.summary, memory)]
     turns = [message for message in earlier if message.role is not Role.SYSTEM]
-    return (*([Message.of(Role.SYSTEM, "\n\n".join(rules))] if rules else []), *turns, user)
+    since = [message for message in later if message.role is not Role.SYSTEM]
+    return (*([Message.of(Role.SYSTEM, "\n\n".join(rules))] if rules else []), *turns, user, *since)
+
+
+def asked_of(question: Question, messages: Sequence[Message], sampling: Sampling) -> Prompt:
+    """Return what an engine is asked for a question."""
+    return Prompt(
+        messages=tuple(messages),
+        sampling=sampling,
+        tools=question.tools,
+        tool_choice=question.tool_choice,
+        output=question.output,
+        candidates=question.candidates,
+    )
 
 
 def _unplaced(content: PromptContent, summary: str, memory: Sequence[str]) -> list[str]:
@@ -73,9 +92,9 @@ def _places(content: PromptContent, name: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """The messages for the engine, and the passages that fitted."""
+    """What the engine is asked, and the passages that fitted."""
 
-    messages: tuple[Message, ...]
+    prompt: Prompt
     passages: tuple[Passage, ...]
 
 
@@ -96,23 +115,23 @@ class Render:
         offered = context.found.passages
         cuttable = bool(history.may_be_cut and history.turns)
         if not cuttable or await _within_limit(engine, history):
-            messages = await self._if_it_fits(context, engine, offered, history)
-            if messages is not None:
-                return Rendered(messages=messages, passages=offered)
+            prompt = await self._if_it_fits(context, engine, offered, history)
+            if prompt is not None:
+                return Rendered(prompt=prompt, passages=offered)
         if cuttable:
             context.history = history = await self._cut(context, engine)
-            messages = await self._if_it_fits(context, engine, offered, history)
-            if messages is not None:
-                return Rendered(messages=messages, passages=offered)
+            prompt = await self._if_it_fits(context, engine, offered, history)
+            if prompt is not None:
+                return Rendered(prompt=prompt, passages=offered)
         kept: tuple[Passage, ...] = ()
-        messages = await self._if_it_fits(context, engine, kept, history, required=True)
+        prompt = await self._if_it_fits(context, engine, kept, history, required=True)
         for passage in offered if len(offered) > 1 else ():
             if (longer := await self._if_it_fits(context, engine, (*kept, passage), history)) is not None:
-                kept, messages = (*kept, passage), longer
+                kept, prompt = (*kept, passage), longer
         if cut := len(offered) - len(kept):
             context.warnings.append(f"{cut} of {len(offered)} passages cut: they did not fit the model's context")
-        assert messages is not None  # noqa: S101 - required
-        return Rendered(messages=messages, passages=kept)
+        assert prompt is not None  # noqa: S101 - required
+        return Rendered(prompt=prompt, passages=kept)
 
     async def _cut(self, context: Context, engine: Engine) -> History:
         """Return as many of the last turns as fit beside all passages; where none does, as many as fit without any."""
@@ -141,8 +160,8 @@ class Render:
         history: History,
         *,
         required: bool = False,
-    ) -> tuple[Message, ...] | None:
-        """Return the messages with these passages; None if they do not fit the context together with an answer."""
+    ) -> Prompt | None:
+        """Return the prompt with these passages; None if it does not fit the context together with an answer."""
         messages = await conversation(
             self.templates,
             context.caller.project,
@@ -152,12 +171,13 @@ class Render:
             passages=passages,
             history=history,
         )
+        prompt = asked_of(context.question, messages, context.sampling)
         if (limit := engine.context_tokens) is None:
-            return messages
+            return prompt
         output_tokens = min(context.sampling.max_output_tokens or DEFAULT_OUTPUT_TOKENS, limit // 2)
-        tokens = await engine.count_tokens(messages)
+        tokens = await engine.count_tokens(prompt)
         if tokens is None or tokens + output_tokens <= limit:
-            return messages
+            return prompt
         if required:
             raise PromptTooLong(tokens=tokens, limit=limit, output_tokens=output_tokens)
         return None
@@ -168,7 +188,7 @@ async def _within_limit(engine: Engine, history: History) -> bool:
     limit, messages = history.max_tokens or (engine.context_tokens or 0) // 2, history.messages
     if not limit or sum(len(each.text.encode()) + _MESSAGE_TOKENS for each in messages) <= limit:
         return True
-    tokens = await engine.count_tokens(messages)
+    tokens = await engine.count_tokens(Prompt(messages=messages))
     if tokens is None:
         tokens = sum(len(each.text) for each in messages) // _CHARACTERS_PER_TOKEN
     return tokens <= limit

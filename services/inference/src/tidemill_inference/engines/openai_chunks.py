@@ -1,0 +1,201 @@
+"""The chunks of a streamed chat completion as pieces; they are a server's, and need not be what they should."""
+
+import json
+import math
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tidemill_inference.engines.ports import Finish, Piece, ToolCallPiece
+from tidemill_inference.engines.text_stream import WholeCharacters
+from tidemill_inference.generation.domain.content import TokenLogprob, TopLogprob
+from tidemill_inference.generation.domain.tools import MAX_TOOLS
+
+REASONS: Mapping[str, str] = {
+    **dict.fromkeys(("stop", "stop_sequence", "eos", "eos_token", "end_turn", "end", "complete", "completed"), "stop"),
+    **dict.fromkeys(("length", "max_tokens", "max_length", "max_output_tokens", "model_length"), "length"),
+    **dict.fromkeys(("tool_calls", "tool_use", "tool-calls"), "tool_calls"),
+    **dict.fromkeys(("content_filter", "content_filtered", "safety", "recitation", "refusal"), "content_filter"),
+}
+"""OpenAI's word for each reason that ends an answer well; after any other one it is not whole."""
+_NOT_HANDED_ON = ("function_call", "audio", "images")
+"""Parts of an answer that are not handed on: an answer that has them has failed, it is not an empty one."""
+_REASONING = ("reasoning_content", "reasoning")
+"""Where servers say what a model thinks."""
+_MAX_NAME = 256
+_IMPOSSIBLE = -9999.0
+"""OpenAI's log probability of what cannot be."""
+
+
+class NotHandedOnError(Exception):
+    """The endpoint answers with something that is not handed on; its text says with what."""
+
+
+@dataclass(slots=True)
+class _Call:
+    id: str
+    name: str = ""
+
+
+@dataclass(slots=True)
+class _Choice:
+    """One candidate so far."""
+
+    number: int
+    characters: WholeCharacters = field(default_factory=WholeCharacters)
+    calls: dict[int, _Call] = field(default_factory=dict)
+    reason: str = ""
+
+
+class Chunks:
+    """Reads one answer. Whatever is not as it should be raises ValueError or TypeError."""
+
+    def __init__(self, *, candidates: int) -> None:
+        self._choices = [_Choice(number) for number in range(candidates)]
+        self._usage: object = None
+
+    def feed(self, chunk: object) -> Iterator[Piece | ToolCallPiece]:
+        """Yield what a chunk says.
+
+        Raises:
+            NotHandedOnError: it says something that is not handed on.
+
+        """
+        said = _object(chunk)
+        self._usage = said.get("usage") or self._usage
+        choices = _list(said.get("choices"))
+        if len(choices) > len(self._choices):
+            raise ValueError(len(choices))
+        for each in choices:
+            given = _object(each)
+            number = given.get("index") or 0
+            if not isinstance(number, int) or not 0 <= number < len(self._choices):
+                raise ValueError(number)
+            yield from self._of_choice(self._choices[number], given)
+
+    def end(self) -> Iterator[Piece]:
+        """Yield what was held back."""
+        for choice in self._choices:
+            if rest := choice.characters.end():
+                yield Piece(text=rest, candidate=choice.number)
+
+    def finishes(self) -> list[Finish]:
+        """Return how each candidate ended; only the sum of their tokens is known.
+
+        Raises:
+            ValueError: one broke off, or never came.
+
+        """
+        finishes = []
+        for choice in self._choices:
+            reason = REASONS.get(choice.reason.lower(), "")
+            calls = choice.calls.values()
+            if not reason or not all(call.name for call in calls) or (reason == "tool_calls" and not calls):
+                raise ValueError(choice.number)
+            if choice.calls and reason == "stop":
+                reason = "tool_calls"  # some servers say so only where the model was free to call
+            last = choice is self._choices[-1]
+            finishes.append(
+                Finish(
+                    reason=reason,
+                    candidate=choice.number,
+                    input_tokens=_count(self._usage, "prompt_tokens"),
+                    output_tokens=_count(self._usage, "completion_tokens") if last else 0,
+                    cached_input_tokens=_count(_details(self._usage), "cached_tokens"),
+                )
+            )
+        return finishes
+
+    def _of_choice(self, choice: _Choice, given: Mapping[str, object]) -> Iterator[Piece | ToolCallPiece]:
+        delta, ended = _object(given.get("delta")), given.get("finish_reason") or ""
+        if found := [name for name in _NOT_HANDED_ON if delta.get(name) or ended == name]:
+            raise NotHandedOnError(found[0])
+        choice.reason = _text(ended) or choice.reason
+        if thought := next((_text(delta[name]) for name in _REASONING if delta.get(name)), ""):
+            yield Piece(reasoning=_valid(thought), candidate=choice.number)
+        text = choice.characters.feed(_text(delta.get("content") or delta.get("refusal") or ""))
+        logprobs = tuple(_logprob(each) for each in _list(_object(given.get("logprobs")).get("content")))
+        if text or logprobs:
+            yield Piece(text=text, candidate=choice.number, logprobs=logprobs)
+        for each in _list(delta.get("tool_calls")):
+            yield _call_piece(choice, _object(each))
+
+
+def _call_piece(choice: _Choice, given: Mapping[str, object]) -> ToolCallPiece:
+    """Return more of a call. Servers that leave out its index begin a call with its id."""
+    function, said_id = _object(given.get("function")), _text(given.get("id") or "")
+    index = given.get("index")
+    if index is None:
+        known = any(call.id == said_id for call in choice.calls.values())
+        index = len(choice.calls) if said_id and not known else max(0, len(choice.calls) - 1)
+    if not isinstance(index, int) or not 0 <= index < MAX_TOOLS:
+        raise ValueError(index)
+    is_new = index not in choice.calls
+    call = choice.calls.setdefault(index, _Call(said_id or f"call_{secrets.token_hex(12)}"))
+    name = _valid(_text(function.get("name") or ""))
+    if len(name) > _MAX_NAME or len(call.id) > _MAX_NAME:
+        raise ValueError(_MAX_NAME)
+    begins, call.name = bool(name) and not call.name, call.name or name
+    arguments = function.get("arguments")
+    text = arguments if isinstance(arguments, str) else "" if arguments is None else json.dumps(arguments)
+    return ToolCallPiece(
+        index=index,
+        candidate=choice.number,
+        id=_valid(call.id) if is_new else "",
+        name=name if begins else "",
+        arguments=_valid(text),
+    )
+
+
+def _logprob(given: object) -> TokenLogprob:
+    text, logprob, utf8 = _token(given)
+    likeliest = tuple(_token(each) for each in _list(_object(given).get("top_logprobs")))
+    top = tuple(TopLogprob(text=text, logprob=logprob, utf8=utf8) for text, logprob, utf8 in likeliest)
+    return TokenLogprob(text=text, logprob=logprob, utf8=utf8, top=top)
+
+
+def _token(given: object) -> tuple[str, float, bytes]:
+    said = _object(given)
+    token, logprob, utf8 = _valid(_text(said.get("token"))), said.get("logprob"), said.get("bytes")
+    if isinstance(logprob, bool) or not isinstance(logprob, int | float):
+        raise TypeError(type(logprob))
+    in_bytes = bytes(_list(utf8)) if utf8 is not None else token.encode()  # type: ignore[arg-type] # or raises
+    return token, float(logprob) if math.isfinite(logprob) else _IMPOSSIBLE, in_bytes
+
+
+def _object(value: object) -> Mapping[str, object]:
+    """Return a JSON object, an empty one for null."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise TypeError(type(value))
+    return value
+
+
+def _list(value: object) -> Sequence[object]:
+    """Return a JSON list, an empty one for null."""
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise TypeError(type(value))
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(type(value))
+    return value
+
+
+def _valid(text: str) -> str:
+    """Return the text without halves of characters, which no other side takes."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _details(usage: object) -> object:
+    return usage.get("prompt_tokens_details") if isinstance(usage, dict) else None
+
+
+def _count(usage: object, name: str) -> int:
+    value = usage.get(name) if isinstance(usage, dict) else 0
+    return value if isinstance(value, int) and value > 0 else 0

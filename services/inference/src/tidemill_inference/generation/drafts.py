@@ -1,0 +1,100 @@
+"""What the pieces of an answer come to, by candidate."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from tidemill_inference.engines.ports import Piece, ToolCallPiece
+from tidemill_inference.generation.domain.content import Message, Part, Role, TokenLogprob, ToolCall
+
+Pieces = Iterable[Piece | ToolCallPiece]
+
+
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """One candidate, put together."""
+
+    text: str = ""
+    reasoning: str = ""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    calls: list[ToolCall] = field(default_factory=list)
+
+    @property
+    def empty(self) -> bool:
+        """Whether the model said nothing, and called nothing."""
+        return not self.text.strip() and not self.calls
+
+
+def drafts_of(pieces: Pieces, *, candidates: int) -> tuple[Draft, ...]:
+    """Return what each candidate comes to."""
+    said: list[list[Piece]] = [[] for _ in range(candidates)]
+    called: list[dict[int, list[ToolCallPiece]]] = [{} for _ in range(candidates)]
+    for piece in pieces:
+        if isinstance(piece, ToolCallPiece):
+            called[piece.candidate].setdefault(piece.index, []).append(piece)
+        else:
+            said[piece.candidate].append(piece)
+    return tuple(
+        Draft(
+            text="".join(piece.text for piece in texts),
+            reasoning="".join(piece.reasoning for piece in texts),
+            logprobs=tuple(each for piece in texts for each in piece.logprobs),
+            calls=[_call(of_call) for _, of_call in sorted(calls.items())],
+        )
+        for texts, calls in zip(said, called, strict=True)
+    )
+
+
+def joined(pieces: Pieces) -> Iterator[Piece | ToolCallPiece]:
+    """Yield as few pieces as say the same in the same order: a slow reader gets what it missed at once."""
+    waiting: list[Piece] = []
+    for piece in pieces:
+        goes_on = isinstance(piece, Piece) and (
+            not waiting
+            or (waiting[0].candidate == piece.candidate and bool(waiting[0].reasoning) is bool(piece.reasoning))
+        )
+        if not goes_on:
+            yield from _one(waiting)
+            waiting = []
+        if isinstance(piece, Piece):
+            waiting.append(piece)
+        else:
+            yield piece
+    yield from _one(waiting)
+
+
+def pieces_of(message: Message, *, candidate: int = 0) -> Iterator[Piece | ToolCallPiece]:
+    """Yield the pieces that come to a message of the model."""
+    texts = [said for part in message.parts if (said := part.spoken) is not None]
+    if message.reasoning:
+        yield Piece(reasoning=message.reasoning, candidate=candidate)
+    if texts:
+        yield Piece(text="\n".join(texts), candidate=candidate)
+    for index, call in enumerate(message.tool_calls):
+        yield ToolCallPiece(index=index, candidate=candidate, id=call.id, name=call.name, arguments=call.arguments_json)
+
+
+def message_of(draft: Draft, text: Part) -> Message:
+    """Return what a model said, with the text as this part has it; none where it only called tools."""
+    thought = [Part(reasoning=draft.reasoning)] if draft.reasoning else []
+    said = [text] if draft.text or not draft.calls else []
+    return Message(role=Role.ASSISTANT, parts=(*thought, *said, *(Part(tool_call=call) for call in draft.calls)))
+
+
+def _call(pieces: Sequence[ToolCallPiece]) -> ToolCall:
+    return ToolCall(
+        id=next((each.id for each in pieces if each.id), ""),
+        name=next((each.name for each in pieces if each.name), ""),
+        arguments_json="".join(each.arguments for each in pieces),
+    )
+
+
+def _one(pieces: Sequence[Piece]) -> Iterator[Piece]:
+    if len(pieces) == 1:
+        yield pieces[0]
+    elif pieces:
+        yield replace(
+            pieces[0],
+            text="".join(each.text for each in pieces),
+            reasoning="".join(each.reasoning for each in pieces),
+            logprobs=tuple(logprob for each in pieces for logprob in each.logprobs),
+        )
