@@ -61,7 +61,9 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     )
     routing = wire_routing(settings, models)
     prompts = SharedPrompts(stores.prompts, backend.access.grants)
-    conversations = wire_conversations(settings, backend, inferences=stores.inferences)
+    conversations = wire_conversations(
+        settings, backend, inferences=stores.inferences, deployments=stores.deployments, ask=engines.ask
+    )
     generation = wire_generation(
         settings,
         backend,
@@ -74,6 +76,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         router=routing.router,
         retriever=retriever,
         observe=rollouts.follow_ups.observe,
+        ask=engines.ask,
         conversing=conversations.join,
         others=conversations.erase,
     )
@@ -100,6 +103,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             rollouts.controllers.advancing,
             rollouts.controllers.holding,
             *secrets.controllers,
+            conversations.controller,
             wire_sweeps(settings, backend, forget_outcomes=rollouts.forget, others=[conversations.old]),
             Worker("follow-ups", lambda: rollouts.follow_ups.run(generation.shadow)),
             *wire_erasure(settings, backend, engines, memory=memory),

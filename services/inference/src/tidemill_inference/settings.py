@@ -197,10 +197,23 @@ class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
 
     Further ones are dropped and counted.
     """
+    rewrite_timeout_s: float = Field(5.0, gt=0, le=60)
+    """How long a search waits for the model that rewrites a question."""
     conversation_max_turns: int = Field(500, ge=2, le=5000)
     """Turns that a conversation keeps.
 
     With a `conversation` policy of its deployment the oldest go beyond it; without one it takes no more.
+    """
+    conversation_poll_interval_s: float = Field(60.0, gt=0)
+    """How often a replica polls for conversations with turns to summarise, or to search for facts."""
+    conversation_max_concurrent: int = Field(2, ge=1)
+    """Conversations that one replica summarises or searches at the same time."""
+    conversation_model_timeout_s: float = Field(120.0, gt=0)
+    """How long a model may take for one summary, or for the facts of one question."""
+    memory_max_facts: int = Field(20, ge=1, le=200)
+    """Facts that are remembered of an end user for one deployment.
+
+    Beyond it the oldest go that were not corrected.
     """
     memory_max_characters: int = Field(300, ge=20, le=4000)
     """Characters of one fact that is remembered of an end user."""

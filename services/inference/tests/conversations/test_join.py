@@ -20,10 +20,13 @@ from tidemill_core.errors import Blame, DependencyUnavailable
 from tidemill_inference.conversations.domain.errors import ConversationOfAnother
 from tidemill_inference.conversations.domain.memory import EndUserMemory, Statement, memory_id
 from tidemill_inference.conversations.domain.policy import ConversationPolicy
+from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.deployments.domain.spec import RecordMode
+from tidemill_inference.engines.ports import Finish, ToolCallPiece
 from tidemill_inference.errors import PromptNotRecorded, PromptTooLong, QuestionRefused
-from tidemill_inference.generation.domain.content import Message, Role
+from tidemill_inference.generation.domain.content import Message, Part, Role, ToolResult
 from tidemill_inference.generation.domain.inference import Inference, Lease, Purpose, Variant, reserved
+from tidemill_inference.generation.domain.tools import Tool
 from tidemill_inference.generation.show_prompt import ShowPrompt
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_testkit.clocks import NOON
@@ -360,3 +363,62 @@ class NoTexts:
 
     async def get(self, caller: Caller, document: str, version: int) -> str:
         raise AssertionError((caller, document, version))
+
+
+FINDS = Tool(name="look_up")
+CALLS = (
+    ToolCallPiece(index=0, id="call-1", name="look_up", arguments="{}"),
+    Finish(reason="tool_calls", input_tokens=1, output_tokens=1),
+)
+
+
+def result(call: str = "call-1") -> tuple[Message, ...]:
+    return (Message(role=Role.TOOL, parts=(Part(tool_result=ToolResult(id=call, text="Blue.")),)),)
+
+
+async def calling(harness: AnsweringHarness) -> None:
+    """Have the second turn call a tool."""
+    await ask(harness, "one")
+    harness.engine.yields = CALLS
+    await ask(harness, "Which colour?", tools=(FINDS,))
+    harness.engine.yields = ()
+
+
+async def test_a_turn_with_the_result_of_a_call_goes_on_from_the_turn_that_made_the_call() -> None:
+    harness = chatting()
+    await calling(harness)
+
+    await ask(harness, "result", messages=result(), tools=(FINDS,))
+
+    roles = [message.role for message in harness.engine.seen[-1].messages]
+    assert roles == [Role.USER, Role.ASSISTANT, Role.USER, Role.ASSISTANT, Role.TOOL]
+    assert seen(harness)[2] == "Which colour?"
+    await ask(harness, "Thanks.")
+    assert len(await turns(harness)) == 4
+
+
+async def test_the_result_of_a_call_that_no_turn_made_is_refused_and_takes_no_place() -> None:
+    harness = chatting()
+    await calling(harness)
+
+    with pytest.raises(QuestionRefused, match="'call-2'"):
+        await ask(harness, "result", messages=result("call-2"), tools=(FINDS,))
+
+    assert len(await turns(harness)) == 2
+
+
+async def test_what_is_cut_leaves_neither_a_result_without_its_call_nor_a_call_without_its_question() -> None:
+    harness = chatting(conversation=ConversationPolicy(max_turns=2))
+    await calling(harness)
+    await ask(harness, "result", messages=result(), tools=(FINDS,))
+    await ask(harness, "Thanks.")
+
+    answer = await ask(harness, "Bye.", tools=(FINDS,))
+    assert [message.role for message in harness.engine.seen[-1].messages] == [Role.USER, Role.ASSISTANT, Role.USER]
+    assert answer.warnings == ("history cut: 3 earlier turns are not given to the model",)
+
+    narrow = chatting(ScriptedEngine(says="word " * 9), conversation=ConversationPolicy(max_turns=9))
+    await calling(narrow)
+    narrow.engine.context_tokens = 12
+    await ask(narrow, "result", messages=result(), tools=(FINDS,), sampling=Sampling(max_output_tokens=1))
+    assert [message.role for message in narrow.engine.seen[-1].messages] == [Role.USER, Role.ASSISTANT, Role.TOOL]

@@ -7,10 +7,11 @@ from services.inference.tests.fakes import ADA, Handbook, Registry, asking, prom
 from services.inference.tests.rollouts.rollout_fakes import InMemoryOutcomes, Registered
 from tidemill_core.approvals import ApprovalMissing, ApprovalPolicy, approval_of
 from tidemill_core.errors import Conflict, InvalidInput, NotFound
+from tidemill_inference.conversations.domain.policy import ConversationPolicy
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.domain.configuration import Retrieval, Sampling
 from tidemill_inference.deployments.domain.deployment import Deployment, DeploymentWasConfigured, DeploymentWasDeleted
-from tidemill_inference.deployments.domain.spec import DeploymentSpec
+from tidemill_inference.deployments.domain.spec import DeploymentSpec, RecordMode
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
 from tidemill_inference.errors import DeploymentNotFound, PromptNotFound, ReferenceNotFound
@@ -322,3 +323,44 @@ async def test_an_equal_model_needs_its_approvals_unless_it_is_used_already() ->
 
     with pytest.raises(ApprovalMissing):
         await office.crud.create(ADA, "helpdesk", replace(ROUTED, fallback=()), labels={}, write=writing("new"))
+
+
+async def test_a_model_that_rewrites_questions_is_resolved_and_one_that_is_not_there_is_refused() -> None:
+    office = Office()
+    await office.has_helpdesk()
+
+    def searching(rewrite: str) -> DeploymentSpec:
+        return replace(SPEC, retrieval=Retrieval(collection="handbook", rewrite=rewrite))
+
+    changed = await office.crud.update(ADA, "helpdesk", change=lambda _: searching("gpt"), write=writing("w1"))
+    assert changed.live.retrieval == Retrieval(collection="handbook", rewrite="gpt@1")
+    assert changed.spec.retrieval == Retrieval(collection="handbook", rewrite="gpt")
+    with pytest.raises(ReferenceNotFound, match=r"retrieval\.rewrite"):
+        await office.crud.update(ADA, "helpdesk", change=lambda _: searching("none"), write=writing("w2"))
+
+
+@pytest.mark.parametrize("field", ["summary_model", "memory_model"])
+async def test_a_model_that_works_on_conversations_has_to_be_there_and_is_no_part_of_what_answers(field: str) -> None:
+    office = Office()
+    before = await office.has_helpdesk()
+
+    def with_policy(model: str) -> DeploymentSpec:
+        named = {field: model}
+        return replace(SPEC, conversation=ConversationPolicy(**named))  # type: ignore[arg-type] # a model's
+
+    changed = await office.crud.update(ADA, "helpdesk", change=lambda _: with_policy("gpt"), write=writing("w1"))
+    assert changed.live.digest == before.live.digest
+    with pytest.raises(ReferenceNotFound, match=rf"conversation\.{field}"):
+        await office.crud.update(ADA, "helpdesk", change=lambda _: with_policy("none"), write=writing("w2"))
+
+
+def test_a_conversation_policy_out_of_bounds_or_without_full_records_is_refused() -> None:
+    policy = ConversationPolicy(max_turns=101, max_history_tokens=-1)
+    with pytest.raises(InvalidInput) as refused:
+        replace(SPEC, conversation=policy, record=RecordMode.METADATA).check()
+
+    assert [each.field for each in refused.value.violations] == [
+        "conversation.max_turns",
+        "conversation.max_history_tokens",
+        "conversation",
+    ]

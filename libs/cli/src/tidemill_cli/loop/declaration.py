@@ -95,6 +95,24 @@ class Retrieval(Declared):
     query_turns: Annotated[
         int, Field(ge=1, le=10, description="number of most recent user messages in the search query")
     ] = 3
+    rewrite: Annotated[
+        SharedReference | None, Field(description="the model that rewrites a question with what was said before it")
+    ] = None
+
+
+class Conversation(Declared):
+    """What answers are given of a conversation."""
+
+    max_turns: Annotated[int, Field(ge=1, le=100, description="at most this many of the last turns")] = 20
+    max_history_tokens: Annotated[
+        int, Field(ge=0, description="at most this many tokens of them; 0 is half of the model's context")
+    ] = 0
+    summary_model: Annotated[
+        SharedReference | None, Field(description="summarises the turns before these; without it they are cut")
+    ] = None
+    memory_model: Annotated[
+        SharedReference | None, Field(description="finds what end users state about themselves, which is remembered")
+    ] = None
 
 
 class Sampling(Declared):
@@ -149,6 +167,7 @@ class Deployment(Declared):
     record: Literal["full", "metadata", "none"] = "full"
     record_days: int = Field(default=0, ge=0, le=3650)
     allow_sampling_override: bool = False
+    conversation: Conversation | None = None
 
 
 class Loop(Declared):

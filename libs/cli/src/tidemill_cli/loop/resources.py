@@ -3,6 +3,7 @@
 import json
 
 from tidemill.inference.v1.configuration_pb2 import Retrieval, Sampling
+from tidemill.inference.v1.conversation_pb2 import ConversationPolicy
 from tidemill.inference.v1.deployment_pb2 import Deployment, RecordMode
 from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent
 from tidemill.inference.v1.rollout_pb2 import ApprovalPolicy
@@ -73,6 +74,7 @@ def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str])
     equals = part.routing.equal_models if part.routing else {}
     refers_to += [("model", _name(other)) for other in (*part.fallback, *equals)]
     refers_to += [("collection", part.retrieval.collection)] if part.retrieval else []
+    refers_to += [("model", _name(model)) for model in _working_models(part)]
     return Desired.of(
         "deployment",
         Deployment,
@@ -90,7 +92,16 @@ def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str])
         record=RecordMode.Value(f"RECORD_MODE_{part.record.upper()}"),
         allow_sampling_override=part.allow_sampling_override,
         record_days=part.record_days,
+        conversation=_conversation(part.conversation) if part.conversation else None,
     )
+
+
+def _working_models(part: declaration.Deployment) -> list[str]:
+    """Return the models that do not answer themselves."""
+    policy = part.conversation
+    named = [part.retrieval.rewrite if part.retrieval else None]
+    named += [policy.summary_model, policy.memory_model] if policy else []
+    return [model for model in named if model]
 
 
 def _retrieval(part: declaration.Retrieval) -> Retrieval:
@@ -101,6 +112,16 @@ def _retrieval(part: declaration.Retrieval) -> Retrieval:
         metadata_filter=struct_of(part.filter) if part.filter else None,
         min_score=part.min_score,
         query_turns=part.query_turns,
+        rewrite=part.rewrite or "",
+    )
+
+
+def _conversation(part: declaration.Conversation) -> ConversationPolicy:
+    return ConversationPolicy(
+        max_turns=part.max_turns,
+        max_history_tokens=part.max_history_tokens,
+        summary_model=part.summary_model or "",
+        memory_model=part.memory_model or "",
     )
 
 

@@ -13,8 +13,10 @@ from tidemill_inference.conversations.ports import Conversations, Memories
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.errors import PromptNotRecorded, QuestionRefused
+from tidemill_inference.generation.domain.content import Role
 from tidemill_inference.generation.domain.history import History, HistoryUse, PastTurn, RememberedFact
 from tidemill_inference.generation.domain.inference import Inference, Purpose, Question, State
+from tidemill_inference.generation.domain.turns import check_turns
 from tidemill_inference.generation.ports import Inferences
 
 DEFAULT_MAX_TURNS = 500
@@ -119,6 +121,9 @@ class JoinConversation:
         if own is not None and (own.state is State.COMPLETED or own.request_digest != digest):
             return question  # nothing is answered
         ended = self._ended(last, read)
+        if question.messages[-1].role is Role.TOOL:
+            so_far = _with_history(question, stored, read, spec.conversation, inference_id=inference_id, unread=0)
+            check_turns((*so_far.history.messages, *question.messages))
         if question.record is RecordMode.FULL:
             stored = await self._begun(stored, question, spec.conversation, inference_id, ended)
         else:
@@ -209,15 +214,16 @@ def _with_history(  # noqa: PLR0913 - all that says what is given
     """Return the question with the turns before it, the last ones that the policy gives, and notes of what is cut."""
     found = [read[turn.inference] for turn in conversation.before(inference_id) if turn.inference in read]
     complete = [record for record in found if record.state is State.COMPLETED]
-    given = complete[-policy.max_turns :] if policy else complete
-    left_out = conversation.dropped + unread + len(complete) - len(given)
+    turns = History(turns=tuple(past_turn(record) for record in complete))
+    given = turns.last(max(policy.max_turns, turns.min_turns(question.messages))) if policy else turns
+    left_out = conversation.dropped + unread + len(complete) - len(given.turns)
     notes, summary = list(question.notes), conversation.summary
     if summary:
         notes.append(f"history cut: the turns up to {summary.through} are given as a summary")
     if left_out:
         notes.append(f"history cut: {left_out} earlier turns are not given to the model")
     history = History(
-        turns=tuple(past_turn(record) for record in given),
+        turns=given.beginning_whole().turns,
         summary=summary.text if summary else "",
         summary_through=summary.through if summary else 0,
         may_be_cut=policy is not None,

@@ -15,7 +15,7 @@ from tidemill_inference.rollouts.ports import Outcomes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentCrud:
-    """Emits DeploymentWasConfigured and DeploymentWasDeleted. `warm` gets the model that serves now."""
+    """Emits DeploymentWasConfigured and DeploymentWasDeleted. `warm` gets the models that serve now."""
 
     deployments: Deployments
     resolve: ResolveConfiguration
@@ -119,6 +119,8 @@ class DeploymentCrud:
     def _warmed(self, deployment: Deployment, write: Write) -> Deployment:
         if not write.validate_only:
             self.warm(deployment.project, deployment.live.model)
+            if (retrieval := deployment.live.retrieval) and retrieval.rewrite:
+                self.warm(deployment.project, retrieval.rewrite)
         return deployment
 
 

@@ -1,6 +1,6 @@
 """Versions of models, which of them serve, and what runs them."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -189,6 +189,23 @@ class Engine(Protocol):
             TimeoutError: the timeout has passed.
             DependencyUnavailable: a remote engine fails, returns invalid data, or times out; a local one has died.
             Internal: the engine fails on this request.
+
+        """
+        ...
+
+
+class Asking(Protocol):
+    """Models that the service itself asks something."""
+
+    async def __call__(
+        self, caller: Caller, model: str, messages: Sequence[Message], *, max_output_tokens: int, timeout_s: float
+    ) -> str:
+        """Return what a model, `model` or `model@version`, says; "" where that is nothing.
+
+        Raises:
+            ReferenceNotFound, ModelNotReady: there is no such version.
+            DependencyTimedOut: the time has passed.
+            TidemillError: as `Engines.use` and `Engine.generate`.
 
         """
         ...

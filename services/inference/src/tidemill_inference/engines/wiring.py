@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import grpc
 
 from tidemill_core.origins import AllowedHosts
+from tidemill_inference.engines.asking import AskModel
 from tidemill_inference.engines.chat_prompts import BoundedChat
 from tidemill_inference.engines.limits import EngineLimits, SharedThreads
 from tidemill_inference.engines.loaded_before import LoadedBefore
@@ -35,6 +36,7 @@ class EngineParts:
     remote: RemoteEngines
     models: TrainerModels
     warm_up: WarmUp
+    ask: AskModel
 
 
 def wire_engines(  # noqa: PLR0913 - keyword-only, and each of another kind
@@ -78,4 +80,10 @@ def wire_engines(  # noqa: PLR0913 - keyword-only, and each of another kind
         recheck_s=settings.remote_recheck_s,
         shared=backend.shared(Shared.MODEL),
     )
-    return EngineParts(pool=pool, remote=clients, models=models, warm_up=WarmUp(models, pool, first=before.read))
+    return EngineParts(
+        pool=pool,
+        remote=clients,
+        models=models,
+        warm_up=WarmUp(models, pool, first=before.read),
+        ask=AskModel(models=models, engines=pool),
+    )

@@ -15,6 +15,7 @@ from tidemill_inference.generation.steps.context import Context
 from tidemill_inference.generation.steps.generate import Generate
 from tidemill_inference.generation.steps.render import Render
 from tidemill_inference.generation.steps.retrieve import Retrieve
+from tidemill_inference.generation.steps.rewrite import Rewrite
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_inference.prompts.ports import Templates
 from tidemill_inference.routing.domain.policy import Routing
@@ -34,6 +35,7 @@ class GenerateAnswer:
     router: Router
     retriever: Retriever
     engines: Engines
+    rewrite: Rewrite | None = None
     threshold: float = DEFAULT_THRESHOLD
     cited_characters: int = DEFAULT_CHARACTERS
     citation_turns: Turns = field(default_factory=lambda: Turns(4))
@@ -73,7 +75,7 @@ class GenerateAnswer:
             routing=routing,
         )
         steps = (
-            Retrieve(retriever=self.retriever),
+            Retrieve(retriever=self.retriever, rewrite=self.rewrite),
             Generate(router=self.router, engines=self.engines, render=Render(templates=self.templates)),
             Cite(threshold=self.threshold, max_characters=self.cited_characters, turns=self.citation_turns),
         )

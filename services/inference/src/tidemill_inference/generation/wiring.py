@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from tidemill_core.application import SystemClock
 from tidemill_inference.deployments.ports import Deployments
-from tidemill_inference.engines.ports import Engines, Models
+from tidemill_inference.engines.ports import Asking, Engines, Models
 from tidemill_inference.generation.answer import AnswerQuestion
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.generation.erase_end_user import EraseEndUser
@@ -21,6 +21,7 @@ from tidemill_inference.generation.retention import ForgetRecords
 from tidemill_inference.generation.shadow import AnswerShadow
 from tidemill_inference.generation.shared import SharedGenerations
 from tidemill_inference.generation.show_prompt import ShowPrompt
+from tidemill_inference.generation.steps.rewrite import Rewrite
 from tidemill_inference.prompts.ports import ReadPrompts, Templates
 from tidemill_inference.routing.ports import Router
 from tidemill_inference.settings import InferenceSettings
@@ -74,6 +75,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
     router: Router,
     retriever: Retriever,
     observe: Callable[[AnswerOutcome], None],
+    ask: Asking,
     conversing: Conversing,
     others: EndUserData,
 ) -> GenerationParts:
@@ -95,6 +97,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
             router=router,
             retriever=retriever,
             engines=engines,
+            rewrite=Rewrite(ask=ask, timeout_s=settings.rewrite_timeout_s),
             threshold=settings.citation_threshold,
             cited_characters=settings.citation_max_characters,
             citation_turns=Turns(settings.citation_threads),

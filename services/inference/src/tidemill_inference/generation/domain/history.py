@@ -1,8 +1,9 @@
 """What was said before a question in its conversation, as far as an answer is given it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tidemill_inference.generation.domain.content import Message
+from tidemill_inference.generation.domain.content import Message, Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,26 @@ class History:
 
     def last(self, turns: int) -> "History":
         """Return it with the last turns only."""
-        return replace(self, turns=self.turns[len(self.turns) - turns :] if turns else ())
+        return replace(self, turns=self.turns[max(0, len(self.turns) - turns) :] if turns else ()).beginning_whole()
+
+    def beginning_whole(self) -> "History":
+        """Return it without first turns that bring results of calls which are not in it."""
+        begin = 0
+        while begin < len(self.turns) and self.turns[begin].messages[0].role is Role.TOOL:
+            begin += 1
+        return replace(self, turns=self.turns[begin:]) if begin else self
+
+    def min_turns(self, messages: Sequence[Message]) -> int:
+        """Return how many of the last turns these messages cannot do without: those since the question, if they go on.
+
+        They bring results of calls, or have a question of their own.
+        """
+        if any(message.role is Role.USER for message in messages):
+            return 0
+        for number, turn in enumerate(reversed(self.turns), start=1):
+            if any(message.role is Role.USER for message in turn.messages):
+                return number
+        return len(self.turns)
 
 
 NO_HISTORY = History()

@@ -92,7 +92,8 @@ class Question:
     @property
     def text(self) -> str:
         """The user's last message: what is to be answered, also where calls and their results follow it."""
-        return self.messages[question_in(self.messages)].text
+        asked = (*self.history.messages, *self.messages)
+        return asked[question_in(asked)].text
 
     def queries(self, turns: int) -> tuple[str, ...]:
         """Return what is searched with: the last message, and behind it, where it may go on from them, those before it.

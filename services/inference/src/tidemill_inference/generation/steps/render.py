@@ -143,10 +143,11 @@ class Render:
                 return False
             return await self._if_it_fits(context, engine, passages, shorter) is not None
 
-        kept = await _most(len(history.turns), lambda turns: fits(turns, context.found.passages))
-        if kept == 0 and context.found.passages:
-            kept = await _most(len(history.turns), lambda turns: fits(turns, ()))
-        if cut := len(history.turns) - kept:
+        least = history.min_turns(context.question.messages)
+        kept = await _most(least, len(history.turns), lambda turns: fits(turns, context.found.passages))
+        if kept == least and context.found.passages:
+            kept = await _most(least, len(history.turns), lambda turns: fits(turns, ()))
+        if cut := len(history.turns) - len(history.last(kept).turns):
             context.warnings.append(
                 f"history cut: the oldest {cut} of {len(history.turns)} turns did not fit the model"
             )
@@ -194,11 +195,10 @@ async def _within_limit(engine: Engine, history: History) -> bool:
     return tokens <= limit
 
 
-async def _most(maximum: int, fits: Callable[[int], Awaitable[bool]]) -> int:
-    """Return the greatest number up to `maximum` that fits, 0 without asking: fewer fit where more do."""
-    if await fits(maximum):
-        return maximum
-    least, most = 0, maximum
+async def _most(least: int, most: int, fits: Callable[[int], Awaitable[bool]]) -> int:
+    """Return the greatest number that fits, the least without asking: fewer fit where more do."""
+    if await fits(most):
+        return most
     while most - least > 1:
         middle = (least + most) // 2
         if await fits(middle):

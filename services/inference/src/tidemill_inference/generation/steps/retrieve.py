@@ -9,13 +9,18 @@ from tidemill_inference.deployments.domain.configuration import Retrieval
 from tidemill_inference.generation.domain.content import Passage
 from tidemill_inference.generation.ports import Found, Retriever
 from tidemill_inference.generation.steps.context import Context
+from tidemill_inference.generation.steps.rewrite import Rewrite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrieve:
-    """Searches with the last message alone, and with the user's messages before it as well."""
+    """Searches with the last message alone, and with the user's messages before it as well.
+
+    Where a model rewrites questions, passages of what it makes of them come in place of the latter, and first.
+    """
 
     retriever: Retriever
+    rewrite: Rewrite | None = None
 
     async def __call__(self, context: Context) -> None:
         """Find the passages, unless they were given.
@@ -41,7 +46,7 @@ class Retrieve:
                 principals=question.principals,
                 timeout_s=context.remaining_s(),
             )
-            for query in question.queries(retrieval.query_turns)
+            for query in await self._queries(context, retrieval)
         ]
         found = _in_turn([answer.passages for answer in answers])
         kept = [passage for passage in found if passage.score >= retrieval.min_score][: retrieval.top_k]
@@ -50,6 +55,21 @@ class Retrieve:
         context.found = Found(passages=numbered, index=answers[0].index)
         context.warnings += (*said, *_warnings(retrieval, found, kept))
         context.search_s = time.monotonic() - began
+
+    async def _queries(self, context: Context, retrieval: Retrieval) -> Sequence[str]:
+        question = context.question
+        if self.rewrite and retrieval.rewrite:
+            rewritten, why_not = await self.rewrite(
+                context.caller,
+                retrieval.rewrite,
+                question,
+                turns=retrieval.query_turns,
+                timeout_s=context.remaining_s() / 2,
+            )
+            if rewritten:
+                return tuple(dict.fromkeys([rewritten, question.text]))
+            context.warnings += [why_not] if why_not else []
+        return question.queries(retrieval.query_turns)
 
 
 def _in_turn(answers: Sequence[Sequence[Passage]]) -> list[Passage]:

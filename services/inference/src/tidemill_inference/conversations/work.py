@@ -1,0 +1,111 @@
+"""What is to be done in a conversation after its answers: summarise turns, remember facts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tidemill_core.application import Caller, Clock, Request, Requeue, ResourceKey
+from tidemill_inference.background import background
+from tidemill_inference.conversations.domain.conversation import Conversation, Turn
+from tidemill_inference.conversations.domain.errors import ConversationNotFound
+from tidemill_inference.conversations.domain.policy import ConversationPolicy
+from tidemill_inference.conversations.ports import Conversations
+from tidemill_inference.conversations.remember import RememberFacts
+from tidemill_inference.conversations.summarize import SummarizeTurns
+from tidemill_inference.deployments.ports import Deployments
+from tidemill_inference.errors import DeploymentNotFound
+from tidemill_inference.generation.domain.inference import Inference, State
+from tidemill_inference.generation.ports import Inferences
+
+_AGAIN = timedelta(seconds=5)
+"""Where a turn is still answered."""
+_RESERVING = timedelta(minutes=1)
+"""From a turn's place to its record."""
+_MAX_TURNS = 10
+"""That are searched for facts, before other conversations have their turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkOnConversation:
+    """One step of it; every write is fenced by the epoch of the lease."""
+
+    conversations: Conversations
+    inferences: Inferences
+    deployments: Deployments
+    summarize: SummarizeTurns
+    remember: RememberFacts
+    clock: Clock
+
+    async def __call__(self, key: ResourceKey, *, epoch: int) -> Requeue | None:
+        """Return when to go on, None where nothing is left to do.
+
+        Raises:
+            ConversationLeaseLost: another replica works on it.
+            TidemillError: a model does not answer.
+
+        """
+        try:
+            conversation = await self.conversations.get(key.project, key.id)
+            return await self._work(background(key.project), conversation, epoch)
+        except ConversationNotFound:
+            return None  # deleted, or erased
+
+    async def _work(self, caller: Caller, conversation: Conversation, epoch: int) -> Requeue | None:
+        if not conversation.due:
+            return None
+        policy = await self._policy(conversation)
+        ids = [turn.inference for turn in conversation.turns]
+        records = await self.inferences.get_many(conversation.project, ids) if policy else {}
+        again = False
+        if policy and policy.memory_model:
+            again = await self._learn(caller, conversation, policy, records, epoch)
+        if policy and policy.summary_model:
+            again |= await self.summarize(caller, conversation, policy, records, epoch=epoch)
+        if again:
+            return Requeue(after=timedelta())
+        if policy and any(self._is_answered(turn, records) for turn in conversation.turns):
+            return Requeue(after=_AGAIN)
+        await self.conversations.update(
+            conversation.project,
+            conversation.id,
+            lambda stored: stored.finish(count=conversation.count, epoch=epoch),
+            request=Request.internal(),
+        )
+        return None
+
+    async def _learn(
+        self,
+        caller: Caller,
+        conversation: Conversation,
+        policy: ConversationPolicy,
+        records: Mapping[str, Inference],
+        epoch: int,
+    ) -> bool:
+        """Search the next turns for facts, in order; return whether there may be more."""
+        searched = 0
+        for turn in conversation.turns:
+            if turn.number <= conversation.learned:
+                continue
+            if self._is_answered(turn, records):
+                break
+            record = records.get(turn.inference)
+            if record is not None and record.state is State.COMPLETED:
+                await self.remember(caller, conversation, policy, record, number=turn.number, epoch=epoch)
+                searched += 1
+            if searched == _MAX_TURNS:
+                return True
+        return False
+
+    def _is_answered(self, turn: Turn, records: Mapping[str, Inference]) -> bool:
+        """Whether an answer to a turn is on its way."""
+        now, record = self.clock.now(), records.get(turn.inference)
+        if record is None:
+            return now - turn.begin_time < _RESERVING
+        return record.state is State.RESERVED and record.lease is not None and record.lease.until > now
+
+    async def _policy(self, conversation: Conversation) -> ConversationPolicy | None:
+        try:
+            deployment = await self.deployments.get(conversation.project, conversation.deployment)
+        except DeploymentNotFound:
+            return None
+        return deployment.spec.conversation

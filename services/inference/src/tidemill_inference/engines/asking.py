@@ -1,0 +1,40 @@
+"""Ask a model something of the service's own: to rewrite a question, to summarise turns."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from tidemill_core.application import Caller
+from tidemill_core.errors import Blame, DependencyTimedOut
+from tidemill_inference.deployments.domain.configuration import Sampling
+from tidemill_inference.engines.ports import Engines, Models, Piece, Prompt
+from tidemill_inference.generation.domain.content import Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskModel:
+    """Implements `ports.Asking`; greedy, so that the same question has the same answer."""
+
+    models: Models
+    engines: Engines
+
+    async def __call__(
+        self, caller: Caller, model: str, messages: Sequence[Message], *, max_output_tokens: int, timeout_s: float
+    ) -> str:
+        """See `Asking`."""
+        sampling, text = Sampling(temperature=0.0, max_output_tokens=max_output_tokens), ""
+        prompt = Prompt(messages=tuple(messages), sampling=sampling)
+        try:
+            async with asyncio.timeout(timeout_s):
+                version = await self.models.resolve(caller, model, field="model")
+                async with (
+                    self.engines.use(caller.project, version) as engine,
+                    aclosing(engine.generate(prompt, timeout_s=timeout_s)) as pieces,
+                ):
+                    async for piece in pieces:
+                        text += piece.text if isinstance(piece, Piece) else ""
+        except TimeoutError as error:
+            message = f"model {model} did not answer within {timeout_s:g} s"
+            raise DependencyTimedOut(message, dependency=f"model {model}", blame=Blame.VARIANT) from error
+        return text.strip()
