@@ -17,11 +17,23 @@ TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+TOOL_TEMPLATE = (
+    "{% if tools %}<|im_start|>system\n{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}"
+    "Call one in <tool_call></tool_call>.<|im_end|>\n{% endif %}"
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
+    "{% for call in message.tool_calls or [] %}<tool_call>\n"
+    "{{ {'name': call.function.name, 'arguments': call.function.arguments} | tojson }}\n</tool_call>{% endfor %}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""Shows tools, and has them called, as Hermes does."""
 
 
-def write_tiny_model(folder: Path, *, seed: int = 7, context: int = 512, ends: bool = False) -> Path:
+def write_tiny_model(
+    folder: Path, *, seed: int = 7, context: int = 512, ends: bool = False, template: str = TEMPLATE
+) -> Path:
     """Write a model whose every token is one byte; unless it `ends`, it talks until it is stopped."""
     tokenizer = _tokenizer()
+    tokenizer.chat_template = template
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer) if ends else tokenizer.eos_token_id,  # what is not in it cannot be said
@@ -73,7 +85,6 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bytes_only, additional_special_tokens=["<|im_start|>"])
     tokenizer.add_special_tokens({"pad_token": "<|im_end|>"})
     tokenizer.add_special_tokens({"eos_token": END})  # the last one
-    tokenizer.chat_template = TEMPLATE
     return tokenizer
 
 

@@ -12,6 +12,7 @@ from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.models.manifest import Manifest
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.chat_prompts import ChatFormat, Turn, rendered, tokens_of
+from tidemill_inference.engines.grammars import GrammarRefused, refusal
 from tidemill_inference.engines.limits import EngineLimits
 from tidemill_inference.engines.loading import EngineOptions
 from tidemill_inference.engines.memory import EngineMemory
@@ -35,9 +36,11 @@ class ChatHere:
     def __init__(self) -> None:
         self.projects: list[str] = []
 
-    async def render(self, project: str, how: ChatFormat, turns: Sequence[Turn], *, name: str) -> str:
+    async def render(
+        self, project: str, how: ChatFormat, turns: Sequence[Turn], tools: Sequence[Turn] = (), *, name: str
+    ) -> str:
         self.projects.append(project)
-        text = rendered(how, turns)
+        text = rendered(how, turns, tools)
         assert text is not None, name
         return text
 
@@ -45,6 +48,11 @@ class ChatHere:
         self.projects.append(project)
         assert name
         return with_tokenizer(tokenizer, tokens_of, text)
+
+    async def check(self, project: str, grammar: str) -> None:
+        self.projects.append(project)
+        if found := refusal(grammar):
+            raise GrammarRefused(why=found)
 
 
 def inner(engine: Engine) -> TransformersEngine:
@@ -133,14 +141,16 @@ class Shop:
             return "".join([getattr(piece, "text", "") async for piece in pieces])
 
 
-def a_shop(folder: Path, *, memory_bytes: int = 100 * MB, idle_s: float = 0.0) -> Shop:
+def a_shop(
+    folder: Path, *, memory_bytes: int = 100 * MB, idle_s: float = 0.0, limits: EngineLimits | None = None
+) -> Shop:
     objects, chat = InMemoryObjects(BUCKET), ChatHere()
     (folder / "cache").mkdir()
     options = EngineOptions(
         numeric_format="float32",
         memory_bytes=memory_bytes,
         run_chat=chat,
-        limits=EngineLimits(cache_tokens=1024, batch=8),
+        limits=limits or EngineLimits(cache_tokens=1024, batch=8),
         idle_s=idle_s,
     )
     cache = ArtifactCache(folder / "cache", ExchangeBucket(objects, BUCKET))

@@ -1,6 +1,6 @@
 """From tokens to text as it comes: whole characters only, and never a part of a stop text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
@@ -12,8 +12,12 @@ _MAX_TOKENS_WITHOUT_TEXT = 16
 class TextStream:
     """Turns the growing answer of a model into pieces of text."""
 
-    def __init__(self, tokenizer: Tokenizer, *, stop: Sequence[str] = ()) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, *, stop: Sequence[str] = (), spoken: Mapping[int, str] | None = None
+    ) -> None:
+        """`spoken` are special tokens that are text here."""
         self._tokenizer = tokenizer
+        self._spoken = spoken or {}
         self._decoder = DecodeStream(skip_special_tokens=True)
         self._without_text = 0
         self._stop = tuple(stop)
@@ -34,7 +38,14 @@ class TextStream:
         text, self._held = self._held[:cut], self._held[cut:]
         return text
 
+    @property
+    def held(self) -> int:
+        """How many characters are held back for a stop text."""
+        return len(self._held)
+
     def _decoded(self, token: int) -> str:
+        if token in self._spoken:
+            return self._spoken[token]
         text = self._decoder.step(self._tokenizer, token) or ""
         self._without_text = 0 if text else self._without_text + 1
         if self._without_text >= _MAX_TOKENS_WITHOUT_TEXT:

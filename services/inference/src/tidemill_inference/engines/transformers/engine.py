@@ -7,8 +7,7 @@ thread and passes each token to the event loop.
 import asyncio
 import secrets
 import time
-import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import nullcontext
 from math import ceil
 from typing import Any
@@ -19,15 +18,18 @@ from transformers.generation.continuous_batching import ContinuousBatchingManage
 from transformers.generation.continuous_batching.continuous_api import ContinuousBatchProcessor
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
-from tidemill_core.errors import Blame, DependencyUnavailable, Internal, InvalidInput
+from tidemill_core.errors import Blame, DependencyUnavailable, Internal, InvalidInput, Violation
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.chat_prompts import ChatPrompts, ChatRunner
+from tidemill_inference.engines.grammars import grammar_of, offered_tools
 from tidemill_inference.engines.limits import EngineLimits, SharedThreads
-from tidemill_inference.engines.ports import Capability, Finish, Generated, Piece, Prompt
-from tidemill_inference.engines.text_stream import TextStream
+from tidemill_inference.engines.ports import Capability, Generated, Prompt
+from tidemill_inference.engines.tool_calls import ToolCallReader
 from tidemill_inference.engines.transformers import attention as rowwise_attention
+from tidemill_inference.engines.transformers.candidates import Candidate, ModelTokens
 from tidemill_inference.engines.transformers.lora import FINGERPRINT, LoraAdapter
 from tidemill_inference.engines.transformers.sampling import per_request_processors
+from tidemill_inference.engines.transformers.token_rules import rules_of
 from tidemill_inference.engines.transformers.weights import ModelWeights, weight_bytes
 from tidemill_kit.models.freed_memory import return_zeros
 
@@ -35,12 +37,12 @@ DEFAULT_OUTPUT_TOKENS = 512
 _PAGE_TOKENS = 32
 _STOP_TIMEOUT_S = 10.0
 _ENDED = "the engine has stopped"
+_CANDIDATES_APART = 7_368_787
+"""Between the seeds of two candidates."""
 
 
 class TransformersEngine:
     """A `ports.Engine` that projects share: each call names its own. Blocks while it is made: make it in a thread."""
-
-    capabilities: frozenset[Capability] = frozenset()
 
     def __init__(
         self,
@@ -55,6 +57,7 @@ class TransformersEngine:
         self._name = name
         self._tokenizer = weights.tokenizer
         self._prompts = ChatPrompts(weights.tokenizer, name=name, run=run_chat)
+        self._run_chat = run_chat
         self._model = weights.tree()
         if adapter is not None:
             adapter.put_into(self._model, dtype=weights.dtype)
@@ -64,6 +67,8 @@ class TransformersEngine:
         self.fingerprint = f"transformers {transformers.__version__} {str(weights.dtype).removeprefix('torch.')}"
         if adapter is not None:
             self.fingerprint += f" {FINGERPRINT}"
+        self._tokens = ModelTokens(weights.tokenizer, weights.vocabulary(self._ends), self._ends)
+        self.capabilities = self._capable()
         self.adapter_bytes = weight_bytes(self._model) - weights.bytes
         """What it takes beside the weights that it shares, and its cache."""
 
@@ -101,38 +106,73 @@ class TransformersEngine:
 
     async def count_tokens(self, project: str, prompt: Prompt) -> int:
         """See `Engine.count_tokens`."""
-        return await self._prompts.count(project, prompt.messages)
+        return await self._prompts.count(project, prompt)
 
     async def generate(self, project: str, prompt: Prompt, *, timeout_s: float) -> AsyncGenerator[Generated, None]:
         """See `Engine.generate`."""
         deadline = time.monotonic() + timeout_s
-        sampling, given = prompt.sampling, await self._prompts.encode(project, prompt.messages)
+        given = await self._prompts.encode(project, prompt)
         tokens_left = self.context_tokens - len(given)
         if tokens_left <= 0:
             message = f"the prompt has {len(given)} tokens; the context of {self._name} has {self.context_tokens}"
             raise InvalidInput(message, tokens=len(given), limit=self.context_tokens)
-        text = TextStream(self._tokenizer.backend_tokenizer, stop=sampling.stop)
-        outputs, request_id = _Outputs(), uuid.uuid4().hex
-        tokens: list[int] = []
-        self._manager.register_result_handler(request_id, outputs.put)
+        at_most = min(prompt.sampling.max_output_tokens or DEFAULT_OUTPUT_TOKENS, tokens_left)
+        waiting = await self._candidates(project, prompt, prompt_tokens=len(given))
+        add, outputs = self._adding(given, prompt.sampling, at_most=at_most), _Outputs()
+        running: dict[str, Candidate] = {}
         try:
-            self._add(
-                request_id,
-                given,
-                sampling,
-                at_most=min(sampling.max_output_tokens or DEFAULT_OUTPUT_TOKENS, tokens_left),
-            )
-            while not (outputs.ended or text.stopped):
-                output = await self._next(outputs, deadline)
-                fresh, tokens = output.generated_tokens[len(tokens) :], output.generated_tokens
-                if piece := text.feed(fresh):
-                    yield Piece(text=piece)
+            while running or waiting:
+                # Others wait for the first one's token: by then the prompt is in the cache that they share.
+                for candidate in waiting[:1] if not running else waiting:
+                    running[candidate.request_id] = candidate
+                    self._manager.register_result_handler(candidate.request_id, outputs.put)
+                    add(candidate)
+                waiting = [candidate for candidate in waiting if candidate.request_id not in running]
+                for output in await self._next(outputs, deadline):
+                    if (one := running.get(output.request_id)) is None:
+                        continue  # it had ended before the batch was told
+                    for piece in one.take(output):
+                        yield piece
+                    if one.ended:
+                        del running[one.request_id]
+                        self._forget(one.request_id)
         finally:
-            self._forget(request_id)
-        if not text.stopped and (rest := text.end()):
-            yield Piece(text=rest)
-        ended_itself = text.stopped or tokens[-1] in self._ends
-        yield Finish(reason="stop" if ended_itself else "length", input_tokens=len(given), output_tokens=len(tokens))
+            for request_id in running:
+                self._forget(request_id)
+
+    async def _candidates(self, project: str, prompt: Prompt, *, prompt_tokens: int) -> list[Candidate]:
+        """Return what reads the tokens of each candidate, with the rules by which they are chosen."""
+        sampling, tools, grammar = prompt.sampling, self._prompts.tools, grammar_of(prompt, self._prompts.tools)
+        width = self._model.config.get_text_config().vocab_size
+        if beyond := [token for token in sampling.logit_bias if token >= width]:
+            text = f"is no token of {self._name}, whose vocabulary has {width}"
+            raise InvalidInput.of(Violation(f"sampling.logit_bias[{beyond[0]}]", text))
+        guide = None
+        if grammar is not None:
+            await self._run_chat.check(project, grammar)
+            guide = await asyncio.to_thread(self._tokens.vocabulary.guide, grammar)
+        if sampling.logprobs:
+            await asyncio.to_thread(self._tokens.vocabulary.load)
+        offered = {tool.name for tool in offered_tools(prompt)}
+        single = prompt.tool_choice.single_call
+        return [
+            Candidate(
+                number,
+                self._tokens,
+                prompt_tokens=prompt_tokens,
+                stop=sampling.stop,
+                rules=rules_of(sampling, guide.fork() if guide and number else guide),
+                calls=ToolCallReader(tools, allowed=offered, single=single) if tools and offered else None,
+            )
+            for number in range(prompt.candidates)
+        ]
+
+    def _capable(self) -> frozenset[Capability]:
+        """Return what it can do: calls need a chat template that has them, and guiding a readable vocabulary."""
+        lacking = set() if self._tokens.vocabulary.readable else {Capability.JSON_SCHEMA, Capability.TOOLS}
+        if self._prompts.tools is None:
+            lacking.add(Capability.TOOLS)
+        return frozenset(Capability) - lacking
 
     def _batching(self, limits: EngineLimits) -> ContinuousBatchingManager:
         defaults = self._model.generation_config
@@ -159,30 +199,33 @@ class TransformersEngine:
             self._model.set_attn_implementation(rowwise_attention.NAME)
         return manager
 
-    def _add(self, request_id: str, prompt: list[int], sampling: Sampling, *, at_most: int) -> None:
+    def _adding(self, prompt: list[int], sampling: Sampling, *, at_most: int) -> Callable[[Candidate], None]:
         how = sampling.over(self._defaults)
+        temperature, top_p = float(how.temperature or 0.0), float(how.top_p or 1.0)
         seed = secrets.randbits(62) if how.seed is None else abs(how.seed)
-        added = self._manager.add_request(
-            prompt,
-            request_id=request_id,
-            max_new_tokens=at_most,
-            streaming=True,
-            temperature=float(how.temperature or 0.0),
-            top_p=float(how.top_p or 1.0),
-            seed=seed,
-        )
-        if added is None:
-            raise DependencyUnavailable(_ENDED, dependency=self._name, blame=Blame.VARIANT)
 
-    async def _next(self, outputs: "_Outputs", deadline: float) -> GenerationOutput:
+        def add(candidate: Candidate) -> None:
+            drawn: dict[str, Any] = {"temperature": temperature, "top_p": top_p}
+            drawn["seed"] = seed + candidate.number * _CANDIDATES_APART
+            if candidate.rules is not None:
+                drawn["rules"] = candidate.rules
+            added = self._manager.add_request(
+                prompt, request_id=candidate.request_id, max_new_tokens=at_most, streaming=True, **drawn
+            )
+            if added is None:
+                raise DependencyUnavailable(_ENDED, dependency=self._name, blame=Blame.VARIANT)
+
+        return add
+
+    async def _next(self, outputs: "_Outputs", deadline: float) -> Sequence[GenerationOutput]:
         async with asyncio.timeout(deadline - time.monotonic()):
-            output = await outputs.next()
-        if output.error:
+            newest = await outputs.next()
+        if any(output.error for output in newest):
             if not self.alive:
                 raise DependencyUnavailable(_ENDED, dependency=self._name, blame=Blame.VARIANT)
             message = f"model {self._name} failed with an internal error: see inference's log"
             raise Internal(message, model=self._name)
-        return output
+        return newest
 
     def _forget(self, request_id: str) -> None:
         """Take a request out of the batch, at the next step, wherever it stands."""
@@ -195,25 +238,23 @@ class TransformersEngine:
 
 
 class _Outputs:
-    """The newest output of a request: each holds all tokens so far, so that a slow reader misses nothing."""
+    """The newest output of each request: each holds all tokens so far, so that a slow reader misses nothing."""
 
     def __init__(self) -> None:
-        self._newest: GenerationOutput | None = None
+        self._newest: dict[str, GenerationOutput] = {}
         self._changed = asyncio.Event()
-        self.ended = False
 
     def put(self, output: GenerationOutput) -> None:
         """Take an output; called on the event loop."""
-        self._newest = output
+        self._newest[output.request_id] = output
         self._changed.set()
 
-    async def next(self) -> GenerationOutput:
-        """Return the newest output, once there is one that was not returned yet."""
+    async def next(self) -> Sequence[GenerationOutput]:
+        """Return the newest outputs that were not returned yet, once there is one."""
         await self._changed.wait()
         self._changed.clear()
-        assert self._newest is not None  # noqa: S101 - the event says so
-        self.ended = self._newest.is_finished()
-        return self._newest
+        newest, self._newest = self._newest, {}
+        return list(newest.values())
 
 
 def _attends_to_everything(config: Any) -> bool:  # noqa: ANN401 - a transformers config

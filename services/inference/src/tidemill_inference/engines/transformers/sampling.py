@@ -1,4 +1,4 @@
-"""Each request of a batch draws its tokens in its own way: greedy, or by its own temperature, top-p and seed."""
+"""Each request of a batch chooses its tokens in its own way: greedy, or by a temperature, top-p, seed, and rules."""
 
 import torch
 from transformers import LogitsProcessorList
@@ -8,6 +8,8 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 )
 from transformers.generation.continuous_batching.requests import FutureRequestState
 
+from tidemill_inference.engines.transformers.token_rules import TokenRules
+
 _SEEDS = 2**63 - 1
 _STRIDE = 1_000_003
 
@@ -15,13 +17,14 @@ _STRIDE = 1_000_003
 class RequestSampling(ContinuousBatchingLogitsProcessor):
     """Perturbs the logits of requests that sample, so that the batch's arg max is their draw (the Gumbel-max trick).
 
-    The noise depends on the request's seed and the token's position only, so that it is the same in every batch.
+    The noise depends on the request's seed and the token's position only, so that it is the same in every batch. Rules
+    come before it: what they exclude is never drawn.
     """
 
     def __init__(self) -> None:
-        self.supported_kwargs = {"temperature": float, "top_p": float, "seed": int}
+        self.supported_kwargs = {"temperature": float, "top_p": float, "seed": int, "rules": TokenRules}
         self.ignored_kwargs = ()
-        self._rows: list[tuple[float, float, int]] = []
+        self._rows: list[tuple[float, float, int, TokenRules | None]] = []
 
     def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
         """Leave nothing undefined; what counts is kept on this side."""
@@ -34,14 +37,18 @@ class RequestSampling(ContinuousBatchingLogitsProcessor):
             state, how = request.state, request.state.logit_processor_kwargs
             position = len(state.initial_tokens) + state.generated_len()
             seed = (how.get("seed", 0) * _STRIDE + position) % _SEEDS
-            self._rows.append((how.get("temperature", 0.0), how.get("top_p", 1.0), seed))
+            self._rows.append((how.get("temperature", 0.0), how.get("top_p", 1.0), seed, how.get("rules")))
         return torch.zeros(len(self._rows), dtype=torch.int32)
 
     def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:  # noqa: ARG002 - see above
-        """Return the logits, those of sampling requests perturbed."""
-        for row, (temperature, top_p, seed) in enumerate(self._rows):
+        """Return the logits, with rules applied, and those of sampling requests perturbed."""
+        for row, (temperature, top_p, seed, rules) in enumerate(self._rows):
+            if rules is not None:
+                rules.shape(scores[row])
             if temperature > 0:
                 scores[row] = _perturbed(scores[row], temperature=temperature, top_p=top_p, seed=seed)
+            if rules is not None:
+                rules.take(int(scores[row].argmax()))
         return scores
 
 

@@ -6,6 +6,7 @@ that engines on the same weights are independent of each other.
 
 import copy
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tidemill_core.errors import isolated
 from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_inference.engines.transformers.building import BUILDING
+from tidemill_inference.engines.transformers.guides import Vocabulary
 from tidemill_inference.errors import ModelRefused
 from tidemill_kit.models.folders import checked_config, loadable_config, passed_on, tensors_of
 from tidemill_kit.models.freed_memory import return_freed_memory
@@ -51,9 +53,16 @@ class ModelWeights:
             raise ModelRefused(name, why=_unloadable(error)) from error
         if not self.tokenizer.chat_template or not self.tokenizer.is_fast:
             raise ModelRefused(name, why="it has no chat template or no tokenizer.json")
+        self._vocabulary: Vocabulary | None = None
         self._model.requires_grad_(requires_grad=False)
         self.bytes = weight_bytes(self._model)
         return_freed_memory()
+
+    def vocabulary(self, ends: Collection[int]) -> Vocabulary:
+        """Return the tokens as bytes, which all engines over these weights share."""
+        if self._vocabulary is None:
+            self._vocabulary = Vocabulary(self.tokenizer, ends=ends)
+        return self._vocabulary
 
     def tree(self) -> Any:  # noqa: ANN401 - a transformers model
         """Return modules of their own over the shared weights; blocks for some milliseconds."""
