@@ -56,7 +56,7 @@ class Candidate:
         self.request_id = uuid.uuid4().hex
         self.rules = rules
         self.ended = False
-        """Whether nothing more is read, though the batch may go on until it is told."""
+        """Whether nothing more is read, though the batch may go on for a step."""
         self._model = model
         self._prompt_tokens = prompt_tokens
         self._text = TextStream(model.tokenizer.backend_tokenizer, stop=stop, spoken=calls.special if calls else None)

@@ -130,7 +130,7 @@ class TransformersEngine:
                 waiting = [candidate for candidate in waiting if candidate.request_id not in running]
                 for output in await self._next(outputs, deadline):
                     if (one := running.get(output.request_id)) is None:
-                        continue  # it had ended before the batch was told
+                        continue  # it has ended, and the batch did not know yet
                     for piece in one.take(output):
                         yield piece
                     if one.ended:
