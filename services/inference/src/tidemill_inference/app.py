@@ -67,7 +67,8 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     generation = wire_generation(
         settings,
         backend,
-        deployments=stores.deployments,
+        deployments=stores.deployments.reads,
+        recent_prompts=SharedPrompts(stores.prompts.reads, backend.access.grants),
         prompts=prompts,
         inferences=stores.inferences,
         templates=templates,
@@ -86,6 +87,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     candidates = rollouts.prepare.candidates
     resolve = ResolveConfiguration(prompts=prompts, models=models, retriever=retriever, candidates=candidates)
     memory: list[InMemory] = [generation, rollouts.follow_ups, pool, models, routing.endpoints]
+    memory += [stores.prompts, stores.deployments]
     deployments = wire_deployments(stores, resolve, rollouts, warm_up.preload)
     served = wire_served_models(settings, backend, deployments=stores.deployments, models=models)
     return backend.app(

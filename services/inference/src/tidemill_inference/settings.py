@@ -148,6 +148,11 @@ class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
     """The memory (address space) of a prompt process."""
     prompts_waiting: int = Field(100, ge=1)
     """Prompts of one project that may wait for a process; further ones are RESOURCE_EXHAUSTED."""
+    configuration_max_age_s: float = Field(1.0, ge=0, le=60)
+    """How long a deployment and its prompt, once read, serve further answers.
+
+    A change made by this replica counts at once, one made by another after so long; 0 reads both for each answer.
+    """
     max_prompts: int = Field(1000, ge=1)
     """Prompts per project."""
     max_secrets: int = Field(100, ge=1)

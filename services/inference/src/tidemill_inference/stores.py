@@ -12,28 +12,32 @@ from tidemill_inference.prompts.mongo import PROMPTS
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.store.aggregates import MongoAggregates
+from tidemill_kit.store.recent import RecentAggregates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stores:
     """One of each kind."""
 
-    prompts: MongoAggregates[Prompt]
-    deployments: MongoAggregates[Deployment]
+    prompts: RecentAggregates[Prompt]
+    deployments: RecentAggregates[Deployment]
     inferences: MongoAggregates[Inference]
 
 
 def wire_stores(settings: InferenceSettings, backend: Backend) -> Stores:
     """Return the aggregates."""
+    prompts = backend.aggregates("prompts", PROMPTS, missing=PromptNotFound, quota=settings.quota("prompts"))
+    deployments = backend.aggregates(
+        "deployments",
+        DEPLOYMENTS,
+        missing=DeploymentNotFound,
+        topic="tidemill.inference.deployment.v1",
+        quota=settings.quota("deployments"),
+    )
+    max_age_s = settings.configuration_max_age_s
     return Stores(
-        prompts=backend.aggregates("prompts", PROMPTS, missing=PromptNotFound, quota=settings.quota("prompts")),
-        deployments=backend.aggregates(
-            "deployments",
-            DEPLOYMENTS,
-            missing=DeploymentNotFound,
-            topic="tidemill.inference.deployment.v1",
-            quota=settings.quota("deployments"),
-        ),
+        prompts=RecentAggregates(prompts, max_age_s=max_age_s),
+        deployments=RecentAggregates(deployments, max_age_s=max_age_s),
         inferences=backend.aggregates(
             "inferences",
             INFERENCES,

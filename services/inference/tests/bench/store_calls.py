@@ -1,5 +1,7 @@
 """Counts the calls of MongoDB that one answer takes, with those of the relay for its event.
 
+Its deployment and its prompt are read once for the answers of a moment: of those that follow, the median is printed.
+
 Run with TIDEMILL_TEST_STACK naming a stack.json: `python -m services.inference.tests.bench.store_calls`.
 """
 
@@ -24,6 +26,7 @@ from tidemill_kit.events.kafka import Publisher
 from tidemill_kit.events.relay import Relay
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database, connect
+from tidemill_kit.store.recent import RecentAggregates
 from tidemill_local.addresses import Addresses
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.stack import unique_name
@@ -72,7 +75,11 @@ async def harness_on(database: Database, relay: Relay) -> AnsweringHarness:
     await deployments.add(helpdesk(), request=Request.internal())
     reservations = replace(harness.answer.reservations, inferences=inferences)
     harness.answer = replace(
-        harness.answer, prompts=prompts, deployments=deployments, inferences=inferences, reservations=reservations
+        harness.answer,
+        prompts=RecentAggregates(prompts, max_age_s=60).reads,
+        deployments=RecentAggregates(deployments, max_age_s=60).reads,
+        inferences=inferences,
+        reservations=reservations,
     )
     return harness
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -15,6 +16,7 @@ from tidemill_inference.generation.domain.inference import Inference, State
 from tidemill_inference.generation.mongo import INFERENCES
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Document
+from tidemill_kit.store.recent import RecentAggregates
 from tidemill_testkit.stores import InMemoryCollection
 
 
@@ -63,6 +65,29 @@ async def test_an_answer_is_one_insert_and_one_update() -> None:
     await harness.answer.whole(ADA, question(), request=asking("r1"))
 
     assert harness.collection.calls == {"insert_one": 1, "update_one": 1}
+
+
+async def test_a_deployment_and_its_prompt_are_read_once_for_the_answers_of_a_moment() -> None:
+    harness = CountingHarness()
+    read = Counter[str]()
+
+    async def counted(name: str, *args: Any) -> Any:  # noqa: ANN401 - of any aggregate
+        read[name] += 1
+        return await original[name](*args)
+
+    original = {"deployments": harness.deployments.get, "prompts": harness.prompts.get}
+    for name in original:
+        getattr(harness, name).get = partial(counted, name)
+    answer = replace(
+        harness.answer,
+        deployments=RecentAggregates(harness.deployments, max_age_s=60).reads,
+        prompts=RecentAggregates(harness.prompts, max_age_s=60).reads,
+    )
+
+    for number in range(3):
+        await answer.whole(ADA, question(), request=asking(f"r{number}"))
+
+    assert read == {"deployments": 1, "prompts": 1}
 
 
 async def test_an_answer_that_is_stored_is_returned_also_where_its_deployment_is_gone() -> None:

@@ -239,6 +239,15 @@ def test_another_question_under_the_same_key_has_another_digest() -> None:
     assert QUESTION not in request_of("k", one).digest
 
 
+def test_without_a_key_nothing_is_digested_as_no_caller_can_repeat_the_request() -> None:
+    asked = chat_request_of(body()).question()
+
+    one, other = request_of("", asked), request_of("", asked)
+
+    assert (one.digest, one.named) == ("", False)
+    assert one.id != other.id
+
+
 BASE = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
 
 

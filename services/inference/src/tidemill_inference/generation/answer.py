@@ -10,7 +10,7 @@ from tidemill_core.application import Caller, PageRequest, Request, derived_id
 from tidemill_core.errors import Blame, RequestIdReused, TidemillError
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.deployments.domain.deployment import ChosenConfiguration, Deployment
-from tidemill_inference.deployments.ports import Deployments
+from tidemill_inference.deployments.ports import ReadDeployments
 from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound, QuestionRefused
 from tidemill_inference.generation.domain.copies import delivered, without_names_of
 from tidemill_inference.generation.domain.inference import Inference, Purpose, Question, State, Variant, reserved
@@ -42,7 +42,7 @@ class AnswerQuestion:
     only mode FULL keeps the text. What failed or was cancelled starts again.
     """
 
-    deployments: Deployments
+    deployments: ReadDeployments
     prompts: ReadPrompts
     inferences: Inferences
     templates: Templates

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from tidemill_core.application import SystemClock
-from tidemill_inference.deployments.ports import Deployments
+from tidemill_inference.deployments.ports import ReadDeployments
 from tidemill_inference.engines.ports import Asking, Engines, Models
 from tidemill_inference.generation.answer import AnswerQuestion
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
@@ -66,7 +66,8 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
     settings: InferenceSettings,
     backend: Backend,
     *,
-    deployments: Deployments,
+    deployments: ReadDeployments,
+    recent_prompts: ReadPrompts,
     prompts: ReadPrompts,
     inferences: Inferences,
     templates: Templates,
@@ -82,7 +83,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
     """Return what answers; `observe` is called with each answer in a rollout."""
     answer = AnswerQuestion(
         deployments=deployments,
-        prompts=prompts,
+        prompts=recent_prompts,
         inferences=inferences,
         templates=templates,
         generations=SharedGenerations(

@@ -297,7 +297,7 @@ def chat_request_of(body: bytes) -> ChatRequest:
 
 
 def request_of(key: str, question: Question) -> Request:
-    """Return the caller's intent: the header Idempotency-Key, and a digest of what is asked.
+    """Return the caller's intent: the header Idempotency-Key, and, where it is sent, a digest of what is asked.
 
     Whether the answer is streamed is no part of it, so that a stream that broke can be asked for again as a whole.
 
@@ -306,6 +306,8 @@ def request_of(key: str, question: Question) -> Request:
 
     """
     check_request_id(key, field=IDEMPOTENCY_HEADER)
+    if not key:
+        return Request.digested("", "")
     asked = asdict(question)
     del asked["yielding"], asked["notes"], asked["history"]  # they say how it is asked, not what
     if not question.conversation:

@@ -3,14 +3,14 @@
 from tidemill_core.application import Page, PageRequest
 from tidemill_inference.errors import PromptNotFound
 from tidemill_inference.prompts.domain.prompt import Prompt
-from tidemill_inference.prompts.ports import Prompts
+from tidemill_inference.prompts.ports import ReadPrompts
 from tidemill_kit.access.grants import Grants, Shared, SharedNames
 
 
 class SharedPrompts:
     """Implements `ports.ReadPrompts`."""
 
-    def __init__(self, prompts: Prompts, grants: Grants) -> None:
+    def __init__(self, prompts: ReadPrompts, grants: Grants) -> None:
         self._prompts = prompts
         self._named = SharedNames(grants, Shared.PROMPT)
 

@@ -16,8 +16,11 @@ class Cite:
     turns: Turns
 
     async def __call__(self, context: Context) -> None:
-        """Find what supports the texts that were generated. JSON has no sentences, nor places for citations."""
-        if context.question.output is not None:
+        """Find what supports the texts that were generated. JSON has no sentences, nor places for citations.
+
+        Without passages nothing supports them, and no thread is needed.
+        """
+        if context.question.output is not None or context.generated is None or not context.generated.passages:
             context.groundings = (Grounding(citations=(), valid=None),) * len(context.drafts)
             return
         context.groundings = await self.turns.in_thread(

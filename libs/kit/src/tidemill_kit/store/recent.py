@@ -1,0 +1,137 @@
+"""Aggregates that are read far more often than they change: what was read a moment ago is read again from memory."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from tidemill_core.aggregate import Aggregate
+from tidemill_core.application import Aggregates, Page, PageRequest, Request
+
+A = TypeVar("A", bound=Aggregate)
+
+_MAX_KEPT = 1000
+
+
+class RecentAggregates(Generic[A]):
+    """Implements `application.Aggregates` by others, for those who change them and for who must see the latest state.
+
+    `recent` is for those who only read: they see a change made here at once, one made elsewhere after `max_age_s`, and
+    change nothing of what they get. A `max_age_s` of 0 keeps nothing.
+    """
+
+    def __init__(
+        self,
+        aggregates: Aggregates[A],
+        *,
+        max_age_s: float,
+        max_kept: int = _MAX_KEPT,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._aggregates = aggregates
+        self._max_age_s = max_age_s
+        self._max_kept = max_kept
+        self._monotonic = monotonic
+        self._kept: OrderedDict[tuple[str, str], tuple[A, float]] = OrderedDict()
+        self._changes = 0
+
+    async def recent(self, project: str, aggregate_id: str) -> A:
+        """Return the aggregate as it was at most `max_age_s` ago.
+
+        Raises:
+            NotFound: the project has none with this id, or it was deleted.
+
+        """
+        key, now = (project, aggregate_id), self._monotonic()
+        found, until = self._kept.get(key, (None, 0.0))
+        if found is not None and now < until:
+            return found
+        changes = self._changes
+        read = await self._aggregates.get(project, aggregate_id)
+        if self._max_age_s and changes == self._changes:  # else it may be from before a change
+            self._kept[key] = read, now + self._max_age_s
+            self._kept.move_to_end(key)
+            if len(self._kept) > self._max_kept:
+                self._kept.popitem(last=False)
+        return read
+
+    @property
+    def reads(self) -> "RecentReads[A]":
+        """What reads by `recent`."""
+        return RecentReads(self)
+
+    @property
+    def projects(self) -> set[str]:
+        """The projects of which something is in memory."""
+        return {project for project, _ in self._kept}
+
+    async def forget(self, project: str) -> int:
+        """Forget a project; return how much that was."""
+        self._changes += 1
+        forgotten = [key for key in self._kept if key[0] == project]
+        for key in forgotten:
+            del self._kept[key]
+        return len(forgotten)
+
+    async def get(self, project: str, aggregate_id: str) -> A:
+        """See `Aggregates.get`."""
+        return await self._aggregates.get(project, aggregate_id)
+
+    async def get_many(self, project: str, aggregate_ids: Sequence[str]) -> dict[str, A]:
+        """See `Aggregates.get_many`."""
+        return await self._aggregates.get_many(project, aggregate_ids)
+
+    async def list(
+        self, project: str, *, page: PageRequest, where: Mapping[str, str] | None = None, show_deleted: bool = False
+    ) -> Page[A]:
+        """See `Aggregates.list`."""
+        return await self._aggregates.list(project, page=page, where=where, show_deleted=show_deleted)
+
+    async def add(self, aggregate: A, *, request: Request) -> A:
+        """See `Aggregates.add`."""
+        try:
+            return await self._aggregates.add(aggregate, request=request)
+        finally:
+            self._changed(aggregate.project, aggregate.id)
+
+    async def update(
+        self,
+        project: str,
+        aggregate_id: str,
+        change: Callable[[A], None],
+        *,
+        request: Request,
+        known: A | None = None,
+    ) -> A:
+        """See `Aggregates.update`."""
+        try:
+            return await self._aggregates.update(project, aggregate_id, change, request=request, known=known)
+        finally:
+            self._changed(project, aggregate_id)
+
+    async def upsert(self, fresh: A, change: Callable[[A], None], *, request: Request) -> A:
+        """See `Aggregates.upsert`."""
+        try:
+            return await self._aggregates.upsert(fresh, change, request=request)
+        finally:
+            self._changed(fresh.project, fresh.id)
+
+    def _changed(self, project: str, aggregate_id: str) -> None:
+        self._changes += 1
+        self._kept.pop((project, aggregate_id), None)
+
+
+@dataclass(frozen=True, slots=True)
+class RecentReads(Generic[A]):
+    """Gets what was read a moment ago; lists are read each time."""
+
+    aggregates: RecentAggregates[A]
+
+    async def get(self, project: str, aggregate_id: str, /) -> A:
+        """See `RecentAggregates.recent`."""
+        return await self.aggregates.recent(project, aggregate_id)
+
+    async def list(self, project: str, *, page: PageRequest) -> Page[A]:
+        """See `Aggregates.list`."""
+        return await self.aggregates.list(project, page=page)
