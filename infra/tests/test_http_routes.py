@@ -48,8 +48,17 @@ QUESTION = {
     "metadata": {"a": "b"},
 }
 FEEDBACK = {"token": "t", "comment": "c", "correction": "c", "labels": ["l"], "rating": "up"}
-BODIES: Mapping[str, dict[str, Any]] = {"/chat/completions": QUESTION, RATED: FEEDBACK}
+BATCH = {"input_file_id": "f", "endpoint": "e", "completion_window": "24h", "metadata": {"a": "b"}}
+BODIES: Mapping[str, dict[str, Any]] = {
+    "/chat/completions": QUESTION,
+    RATED: FEEDBACK,
+    "/files": {},
+    "/batches": BATCH,
+    "/cancel": {},
+}
 """A request of each POST route that is no RPC."""
+BODILESS = "/cancel"
+"""Reads no body: what is sent with it changes nothing."""
 ALONE = "x\ud800"
 NO_UTF8 = (b'{"a": "\xff"}', b'{"model": "\xed\xa0\x80"}', b'{"\xff": 1}', b"\xff\xfe{\x00}\x00")
 
@@ -128,7 +137,7 @@ async def test_no_route_fails_of_text_that_is_no_unicode(
                 for content in written:
                     answer = await client.request(method, target, headers=headers, content=content)
                     assert answer.status_code < 500 or answer.status_code == 503, (target, content, answer.text)
-                    if method == "POST" and target == paths[0]:
+                    if method == "POST" and target == paths[0] and not path.endswith(BODILESS):
                         assert answer.status_code == 400, (target, content, answer.text)
                     tried += 1
 

@@ -19,7 +19,8 @@ def declared() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("service", "resource"), [*declared(), ("trainer", "Model"), ("feedback", "PendingInference")])
 def test_a_resource_that_callers_create_has_a_quota_of_its_project(service: str, resource: str) -> None:
-    plural = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", resource).lower() + "s"
+    plural = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", resource).lower()
+    plural += "es" if plural.endswith("ch") else "s"
     package = ROOT / "services" / service / "src" / f"tidemill_{service}"
 
     wiring = [package / "app.py", *package.glob("stores.py"), *package.glob("*/wiring.py")]

@@ -8,8 +8,8 @@ from tidemill.inference.v1.deployment_service_pb2_grpc import add_DeploymentServ
 from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from tidemill.inference.v1.prompt_service_pb2_grpc import add_PromptServiceServicer_to_server
 from tidemill.inference.v1.secret_service_pb2_grpc import add_SecretServiceServicer_to_server
-from tidemill.inference.v1.served_model_service_pb2_grpc import add_ServedModelServiceServicer_to_server
 from tidemill_core.application import SystemClock
+from tidemill_inference.apis import wire_apis
 from tidemill_inference.conversations.wiring import wire_conversations
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.grpc import GrpcDeploymentService
@@ -21,7 +21,6 @@ from tidemill_inference.engines.wiring import wire_engines
 from tidemill_inference.erasure import InMemory, steps, wire_erasure
 from tidemill_inference.generation.rag import RagRetriever
 from tidemill_inference.generation.wiring import wire_generation, wire_sweeps
-from tidemill_inference.openai_api.wiring import wire_openai_api
 from tidemill_inference.prompts import bounded_templates
 from tidemill_inference.prompts.bounded_templates import BoundedTemplates
 from tidemill_inference.prompts.crud import PromptCrud
@@ -31,8 +30,6 @@ from tidemill_inference.rollouts.commands import RolloutCommands
 from tidemill_inference.rollouts.wiring import RolloutParts, wire_rollouts
 from tidemill_inference.routing.wiring import wire_routing
 from tidemill_inference.secrets.wiring import wire_secrets
-from tidemill_inference.served_models.grpc import GrpcServedModelService
-from tidemill_inference.served_models.wiring import wire_served_models
 from tidemill_inference.settings import InferenceSettings
 from tidemill_inference.stores import Stores, wire_stores
 from tidemill_kit.service.app import App, Worker
@@ -89,7 +86,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     memory: list[InMemory] = [generation, rollouts.follow_ups, pool, models, routing.endpoints]
     memory += [stores.prompts, stores.deployments]
     deployments = wire_deployments(stores, resolve, rollouts, warm_up.preload)
-    served = wire_served_models(settings, backend, deployments=stores.deployments, models=models)
+    apis = wire_apis(settings, backend, stores=stores, models=models, generation=generation)
     return backend.app(
         servicers=[
             (add_PromptServiceServicer_to_server, GrpcPromptService(prompts, prompt_crud)),
@@ -97,7 +94,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             (add_InferenceServiceServicer_to_server, generation.servicer),
             (add_SecretServiceServicer_to_server, secrets.servicer),
             (add_ConversationServiceServicer_to_server, conversations.servicer),
-            (add_ServedModelServiceServicer_to_server, GrpcServedModelService(served)),
+            *apis.servicers,
         ],
         consumers=rollouts.consumers,
         components=[templates, pool, Worker("warm-up", warm_up.run), generation],
@@ -106,17 +103,24 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             rollouts.controllers.holding,
             *secrets.controllers,
             conversations.controller,
-            wire_sweeps(settings, backend, forget_outcomes=rollouts.forget, others=[conversations.old]),
+            wire_sweeps(
+                settings,
+                backend,
+                sweeps={"ended_rollouts": rollouts.forget, **apis.sweeps},
+                others=[conversations.old],
+            ),
+            *apis.controllers,
             Worker("follow-ups", lambda: rollouts.follow_ups.run(generation.shadow)),
             *wire_erasure(settings, backend, engines, memory=memory),
         ],
-        servers=[wire_openai_api(settings, backend, answer=generation.answer, models=served)],
+        servers=[apis.server],
         erasures=steps(
             settings,
             backend,
             memory=memory,
             erase_end_user=generation.erase_end_user,
             conversations=conversations.erase,
+            features=apis.erasing,
         ),
     )
 

@@ -46,13 +46,28 @@ class InMemory(Protocol):
         ...
 
 
-def steps(
+class Erasing(Protocol):
+    """A feature with steps of its own."""
+
+    @property
+    def of_projects(self) -> Sequence[Step]:
+        """Those of a deleted project; what runs ends first."""
+        ...
+
+    @property
+    def of_end_users(self) -> Sequence[Step]:
+        """Those of an end user."""
+        ...
+
+
+def steps(  # noqa: PLR0913 - keyword-only, and each of another kind
     settings: InferenceSettings,
     backend: Backend,
     *,
     memory: Sequence[InMemory],
     erase_end_user: EraseEndUser,
     conversations: EraseConversations,
+    features: Sequence[Erasing] = (),
 ) -> Steps:
     """Return what is erased; answers in progress end first, so that nothing is written behind the others."""
 
@@ -82,6 +97,7 @@ def steps(
     records = MongoRecords(database["deployments"], database["inferences"])
     return {
         Scope.PROJECT: [
+            *(step for each in features for step in each.of_projects),
             Step(kind="running answers and loaded models", erase=forget),
             documents("answers", database["inferences"]),
             documents("conversations", database["conversations"]),
@@ -95,6 +111,7 @@ def steps(
         Scope.END_USER: [
             Step(kind="conversations and memories", erase=conversations_of),
             Step(kind="answers", erase=answers_of),
+            *(step for each in features for step in each.of_end_users),
         ],
         Scope.DOCUMENT: [
             Step(kind="names in answers", erase=names_of),

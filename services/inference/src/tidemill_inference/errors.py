@@ -1,6 +1,7 @@
 """What can go wrong in inference, beyond bad input.
 
 InvalidInput
+├── FileTooLarge
 ├── PromptRefused           a template or schema that cannot be used, with its line
 ├── QuestionRefused         a question that cannot be answered as it is
 ├── CapabilityMissing       no model of the deployment can do what is asked for
@@ -11,6 +12,8 @@ NotFound
 ├── DeploymentNotFound
 ├── InferenceNotFound
 ├── RolloutNotFound
+├── FileNotFound
+├── BatchNotFound
 ├── SecretNotFound
 ├── TextGone                a passage's text was erased, or is past its retention
 └── ReferenceNotFound       a deployment names a model, prompt or collection that is not there
@@ -29,12 +32,14 @@ PreconditionFailed
 └── CandidateNotReady       its version is gone, not ready, or cannot be loaded
 PermissionDenied
 ├── AnswerRestricted        it rests on documents that the caller may not read
+├── FileRestricted          its content, or the batch that it belongs to, is another's
 ├── ApproverNotAllowed      an approval that does not count
 └── ApprovalPolicyLowered   by another than an admin
 DependencyUnavailable
 └── CircuitOpen             a remote model failed too often, and is not called for a while
 Conflict
 ├── LeaseLost               another replica has taken over the inference
+├── BatchLeaseLost          another replica works on the batch
 └── RolloutLeaseLost        another replica reconciles the rollout
 """
 
@@ -360,3 +365,53 @@ class ServiceNotNamed(PreconditionFailed):
 
     def __init__(self, *, service: str, setting: str) -> None:
         super().__init__(f"the address of {service} is not configured: set {setting}", service=service)
+
+
+class FileNotFound(NotFound):
+    """No file with this id in the caller's project."""
+
+    reason = "FILE_NOT_FOUND"
+
+    def __init__(self, file: str) -> None:
+        super().__init__(f"there is no file {file} in this project: it may have been deleted, or expired", file=file)
+
+
+class BatchNotFound(NotFound):
+    """No batch with this id in the caller's project."""
+
+    reason = "BATCH_NOT_FOUND"
+
+    def __init__(self, batch: str) -> None:
+        super().__init__(f"there is no batch {batch} in this project", batch=batch)
+
+
+class FileTooLarge(InvalidInput):
+    """A file has more bytes than one may have."""
+
+    reason = "FILE_TOO_LARGE"
+
+    def __init__(self, *, limit: int, setting: str) -> None:
+        text = f"has more than {limit} bytes, which is the limit: send several files, or have {setting} raised"
+        super().__init__(violations=[Violation("file", text)], limit=limit, setting=setting)
+
+
+class FileRestricted(PermissionDenied):
+    """Content and batches are for who made them, and for who acts for users."""
+
+    reason = "FILE_RESTRICTED"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} is another's: answers in it may rest on documents that you may not read. "
+            "Use the credential that made it, or one with the right act_for_users",
+            id=name,
+        )
+
+
+class BatchLeaseLost(Conflict):
+    """Another worker has the batch, or it is at its end."""
+
+    reason = "BATCH_LEASE_LOST"
+
+    def __init__(self, batch: str) -> None:
+        super().__init__(f"another worker goes on with batch {batch}, or it has ended", batch=batch)

@@ -178,6 +178,37 @@ class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
 
     A project of weight 2 gets twice the places of one of weight 1 while both need more.
     """
+    file_bucket: str = "tidemill-inference-files"
+    """The bucket of files: inputs and results of batches."""
+    file_max_mb: int = Field(200, ge=1, le=5120)
+    """The largest file, in MiB."""
+    file_days: int = Field(30, ge=1, le=3650)
+    """After so many days a file is removed, and a batch so many days after its end."""
+    max_files: int = Field(1000, ge=1)
+    """Files per project."""
+    max_concurrent_uploads: int = Field(8, ge=1, le=100)
+    """Files that are received at the same time, by each of gRPC and HTTP; at most half of them of one project."""
+    uploads_of_project: int = Field(64, ge=1)
+    """Uploads of one project in progress or in the queue; further ones are RESOURCE_EXHAUSTED."""
+    upload_idle_s: float = Field(60.0, gt=0)
+    """Longest pause within an upload."""
+    upload_whole_s: float = Field(3600.0, gt=0)
+    """Longest duration of an upload, without its time in the queue."""
+    max_batches: int = Field(1000, ge=1)
+    """Batches per project."""
+    batch_max_lines: int = Field(50_000, ge=1, le=1_000_000)
+    """Requests in one batch; one of more is not answered beyond them."""
+    batch_max_concurrent: int = Field(4, ge=1, le=64)
+    """Batches that one replica works on at the same time."""
+    batch_lines_max_concurrent: int = Field(16, ge=1, le=1024)
+    """Requests of batches in progress in this process.
+
+    Half as many while live requests are in progress; none is begun while these wait.
+    """
+    batch_tick_s: float = Field(2.0, gt=0, le=60)
+    """How often a batch's progress is recorded, and its cancellation noticed."""
+    batch_poll_interval_s: float = Field(10.0, gt=0, le=600)
+    """How often a replica polls for batches that were created elsewhere; also the longest pause after a failure."""
     http_principals: Literal["servers", "anybody", "nobody"] = "servers"
     """Which HTTP callers may send `principals`.
 

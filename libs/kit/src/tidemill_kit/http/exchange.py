@@ -45,6 +45,10 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _log = structlog.get_logger()
 
 
+def _not_recorded(_caller: Caller) -> None:
+    """Does nothing."""
+
+
 class ClientLeft(Exception):
     """The client has disconnected."""
 
@@ -104,11 +108,19 @@ class Exchange:
         """Whether no credential is shown: nothing is said of what a project has."""
         return AUTHORIZATION not in self.headers
 
-    async def admit(self, policy: Policy, *, has_token: bool = False) -> Caller:
+    async def admit(
+        self,
+        policy: Policy,
+        *,
+        has_token: bool = False,
+        recorded: bool = False,
+        seen: Callable[[Caller], None] = _not_recorded,
+    ) -> Caller:
         """Return who calls, and be that caller for the rest of the request, which has no deadline of its own.
 
         `policy` is what the RPC declares that the route stands for. `has_token` says that the route accepts a
-        token of its own, bound to one resource, in place of a credential, and checks it.
+        token of its own, bound to one resource, in place of a credential, and checks it. `recorded` says that the call
+        is audited by who calls this, with the caller that `seen` gets, also one who is refused.
 
         Raises:
             NoAudit: the RPC is audited, which only its own route (`HttpRpcs`) records.
@@ -117,7 +129,7 @@ class Exchange:
             ProjectDeleted: it was deleted, and a token is shown.
 
         """
-        if is_audited(policy):
+        if is_audited(policy) and not recorded:
             message = f"{policy.method} is audited, and this route would record nothing: serve it by HttpRpcs"
             raise NoAudit(message)
         in_path = self.scope.get("path_params", {}).get("project", "")
@@ -128,7 +140,7 @@ class Exchange:
         else:
             project = named_project(self.headers, in_path)
             sent = Credentials.sent(self.headers.getlist, project=project, address=self.address)
-            authenticated = await self.access.admit(sent, policy)
+            authenticated = await self.access.admit(sent, policy, seen=seen)
             caller = authenticated.caller
             self._end_with_credential(authenticated)
         structlog.contextvars.bind_contextvars(project=caller.project)

@@ -6,7 +6,7 @@ limits, errors, log and metrics are the same. An error is a google.rpc.Status.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NoReturn, cast
 
@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Scope
 
 from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput, TidemillError
@@ -60,20 +61,46 @@ class HttpRpcs:
         audit: AuditTrail | None,
     ) -> None:
         self._services = Services(servicers)
+        self._policies = policies_of(self._services.names)
         self.access = access
         self.admission = admission
         self._edge = self._services.edge(settings, admission=admission, access=access, audit=audit)
         self._max_body_bytes = settings.max_body_bytes
         self._max_items = settings.max_request_items
 
-    async def call(self, method: str, request: Message, *, caller: Caller) -> Message:
-        """Call an RPC, as `/<package.Service>/<Method>`, for a route that has admitted the caller.
+    async def call(
+        self,
+        method: str,
+        request: Message | AsyncIterator[Message],
+        *,
+        caller: Caller,
+        exchange: Exchange | None = None,
+    ) -> Message:
+        """Call an RPC, as `/<package.Service>/<Method>`, for a route that has admitted the caller of `exchange`.
+
+        `request` is its message, or those of a stream.
 
         Raises:
             TidemillError: as the RPC does, or because too many are in work.
 
         """
-        return await self._served(method, request, _Context([], peer=""), caller=caller)
+        context = _Context([], peer=_peer_of(exchange.scope) if exchange else "")
+        if isinstance(request, Message):
+            return await self._served(method, request, context, caller=caller)
+        handler, served_to = self._services.handlers[method], cast("Any", context)
+        reply: Any = await self._edge.call(method, handler, _serialized(request), served_to, caller=caller)
+        answer: Message = reply
+        return answer
+
+    async def admit(self, exchange: Exchange, method: str) -> Caller:
+        """Return who sent a request whose route calls this RPC; a refusal is recorded as one of the RPC.
+
+        Raises:
+            TidemillError: as `Exchange.admit` does.
+
+        """
+        with self._edge.recording.before(self._policies[method], peer=_peer_of(exchange.scope)) as call:
+            return await exchange.admit(self._policies[method], recorded=True, seen=partial(_seen, call))
 
     def routes(self) -> list[Route]:
         """Return one route for each RPC."""
@@ -91,7 +118,7 @@ class HttpRpcs:
 
         async def answer(http: Request) -> Response:
             exchange = Exchange.of(http.scope)
-            headers, peer = exchange.headers, _peer(http)
+            headers, peer = exchange.headers, _peer_of(http.scope)
             with self._edge.recording.before(policy, peer=peer) as call:
                 # The edge does it too, but of a body that was read and parsed.
                 await self._edge.admitted(policy, headers.getlist, peer=peer, seen=partial(_seen, call))
@@ -173,9 +200,16 @@ def _seen(call: AuditedCall | None, caller: Caller) -> None:
         call.caller = caller
 
 
-def _peer(http: Request) -> str:
+def _peer_of(scope: Scope) -> str:
     """Return the client's address as gRPC has it."""
-    return f"http:{http.client.host}:{http.client.port}" if http.client else ""
+    client = scope.get("client")
+    return f"http:{client[0]}:{client[1]}" if client else ""
+
+
+async def _serialized(messages: AsyncIterator[Message]) -> AsyncIterator[bytes]:
+    """Yield messages as the edge of gRPC receives them."""
+    async for message in messages:
+        yield message.SerializeToString()
 
 
 def _until(timeout_ms: str) -> float | None:

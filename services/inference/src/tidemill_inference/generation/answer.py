@@ -49,6 +49,8 @@ class AnswerQuestion:
     generations: SharedGenerations
     reservations: Reservations
     make: GenerateAnswer
+    weight: float = 1.0
+    """Of its requests among those that wait for a place."""
     observe: Callable[[AnswerOutcome], None] = _noop
     """Called with each answer in a rollout, also with failed ones; must not block."""
     conversing: Conversing | None = None
@@ -80,7 +82,7 @@ class AnswerQuestion:
             request_id=request.id,
             until=until,
             work=work,
-            share=Share(project=caller.project, end_user=question.end_user or caller.subject),
+            share=Share(project=caller.project, end_user=question.end_user or caller.subject, weight=self.weight),
         )
         async with aclosing(listening) as steps:
             async for step in steps:

@@ -1,6 +1,6 @@
 """Puts the answers together."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -40,6 +40,8 @@ class GenerationParts:
     """The use cases of answers; as a component it ends what is still being answered when the service stops."""
 
     answer: AnswerQuestion
+    places: FairQueue
+    """Those of live answers."""
     shadow: AnswerShadow
     servicer: GrpcInferenceService
     erase_end_user: EraseEndUser
@@ -81,14 +83,13 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
     others: EndUserData,
 ) -> GenerationParts:
     """Return what answers; `observe` is called with each answer in a rollout."""
+    places = FairQueue("places for answers", settings.answer_queue, weight=settings.weight_of)
     answer = AnswerQuestion(
         deployments=deployments,
         prompts=recent_prompts,
         inferences=inferences,
         templates=templates,
-        generations=SharedGenerations(
-            places=FairQueue("places for answers", settings.answer_queue, weight=settings.weight_of)
-        ),
+        generations=SharedGenerations(places=places),
         reservations=Reservations(
             inferences=inferences, clock=SystemClock(), ttl=timedelta(seconds=settings.lease_ttl_s)
         ),
@@ -125,6 +126,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
     erase = EraseEndUser(inferences=inferences, clock=SystemClock(), others=others)
     return GenerationParts(
         answer=answer,
+        places=places,
         shadow=AnswerShadow(answer=replace(answer, generations=shadows)),
         servicer=GrpcInferenceService(answer, reading, show_prompt, erase),
         erase_end_user=erase,
@@ -135,10 +137,10 @@ def wire_sweeps(
     settings: InferenceSettings,
     backend: Backend,
     *,
-    forget_outcomes: Callable[[], Awaitable[int]],
+    sweeps: Mapping[str, Callable[[], Awaitable[int]]],
     others: Sequence[Aging],
 ) -> Controller[SweepKey]:
-    """Return the sweeps of records past their retention, and of outcomes that a process that died has left.
+    """Return the sweeps of records past their retention, and the `sweeps` of other features, by name.
 
     `others` are kept as long as records.
     """
@@ -150,7 +152,7 @@ def wire_sweeps(
         others=others,
     )
     return sweep_controller(
-        {"old_records": records, "ended_rollouts": forget_outcomes},
+        {"old_records": records, **sweeps},
         leases=backend.leases("leases"),
         poll_interval=timedelta(seconds=settings.sweep_poll_interval_s),
     )

@@ -49,10 +49,11 @@ def error_response(error: TidemillError) -> Response:
         headers["Retry-After"] = str(max(1, math.ceil(error.rest_s)))
     if isinstance(error, CircuitOpen | DependencyTimedOut | DeadlineExceeded) or "retried" in error.metadata:
         headers["x-should-retry"] = "false"  # OpenAI's clients obey: it was tried as often as helps
-    return JSONResponse(error_body(error), status_code=_status_of(error), headers=headers)
+    return JSONResponse(error_body(error), status_code=status_of_error(error), headers=headers)
 
 
-def _status_of(error: TidemillError) -> int:
+def status_of_error(error: TidemillError) -> int:
+    """Return the HTTP status of an error."""
     return _NOT_IMPLEMENTED if isinstance(error, ServiceNotNamed) else status_of(error)
 
 

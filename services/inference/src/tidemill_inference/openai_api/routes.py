@@ -40,7 +40,7 @@ from tidemill_kit.service.app import Dependency
 
 DEFAULT_KEEP_ALIVE_S = 15.0
 _GENERATE = policy_of(inference_service_pb2.DESCRIPTOR, "InferenceService/Generate")
-_ROUTES = "see POST /v1/chat/completions, GET /v1/models and POST /v1/feedback"
+_ROUTES = "see POST /v1/chat/completions, GET /v1/models, /v1/files, /v1/batches and POST /v1/feedback"
 _EVENT_STREAM = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -67,8 +67,16 @@ class Answering(Protocol):
         ...
 
 
+class Routed(Protocol):
+    """Serves further routes."""
+
+    def routes(self, prefix: str) -> list[Route]:
+        """Return them, below a prefix."""
+        ...
+
+
 class OpenAiApi:
-    """The routes of the HTTP API.
+    """The routes of the HTTP API, with `further` ones.
 
     `stall_s` is how long a client may neither send nor receive, `keep_alive_s` the interval of comments in a stream
     without output, `hosts` the served host names (see `check_host`), `principals_from` who may send `principals`,
@@ -82,6 +90,7 @@ class OpenAiApi:
         *,
         max_body_bytes: int,
         feedback: HttpFeedback,
+        further: Sequence[Routed] = (),
         access: Access,
         dependencies: Sequence[Dependency] = (),
         stall_s: float = DEFAULT_STALL_S,
@@ -101,7 +110,7 @@ class OpenAiApi:
             principals_from=principals_from,
         )
         self._feedback = feedback
-        self._models = HttpModels(models)
+        self._further = (HttpModels(models), *further)
         self._cors_origins = cors_origins
         self._dependencies = dependencies
         self._hosts = hosts
@@ -125,7 +134,7 @@ class OpenAiApi:
     def _routes(self, prefix: str) -> list[Route]:
         return [
             Route(f"{prefix}/chat/completions", self._chat, methods=["POST"]),
-            *self._models.routes(prefix),
+            *(route for each in self._further for route in each.routes(prefix)),
         ]
 
 

@@ -1,0 +1,63 @@
+"""Puts the OpenAI-compatible API together, with the features that it has beyond answers, and their gRPC twins."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tidemill.inference.v1.served_model_service_pb2_grpc import add_ServedModelServiceServicer_to_server
+from tidemill_core.application import ResourceKey
+from tidemill_inference.batches.wiring import wire_batches
+from tidemill_inference.engines.ports import Models
+from tidemill_inference.erasure import Erasing
+from tidemill_inference.files.wiring import upload_places, wire_files
+from tidemill_inference.generation.wiring import GenerationParts
+from tidemill_inference.openai_api.batch_lines import AnswerLines
+from tidemill_inference.openai_api.wiring import wire_feedback, wire_files_api, wire_openai_api
+from tidemill_inference.served_models.grpc import GrpcServedModelService
+from tidemill_inference.served_models.wiring import wire_served_models
+from tidemill_inference.settings import InferenceSettings
+from tidemill_inference.stores import Stores
+from tidemill_kit.grpc.server import Registration
+from tidemill_kit.http.server import HttpServer
+from tidemill_kit.service.backend import Backend
+from tidemill_kit.workers.controller import Controller
+
+_BATCH_WEIGHT = 0.5
+"""Of a line of a batch among the live requests that wait with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apis:
+    """What the API is made of."""
+
+    server: HttpServer
+    servicers: Sequence[Registration]
+    controllers: Sequence[Controller[ResourceKey]]
+    sweeps: Mapping[str, Callable[[], Awaitable[int]]]
+    erasing: Sequence[Erasing]
+
+
+def wire_apis(
+    settings: InferenceSettings, backend: Backend, *, stores: Stores, models: Models, generation: GenerationParts
+) -> Apis:
+    """Return the API, and what works behind it."""
+    served = wire_served_models(settings, backend, deployments=stores.deployments, models=models)
+    files, feedback = wire_files(settings, backend), wire_feedback(settings, backend)
+    batches = wire_batches(
+        settings,
+        backend,
+        files=files.files,
+        contents=files.contents,
+        answer=AnswerLines(answer=replace(generation.answer, weight=_BATCH_WEIGHT), issue=feedback.token_of),
+        live=generation.places,
+    )
+    servicers = [files.servicer, batches.servicer]
+    further = wire_files_api(settings, backend, servicers=servicers, reading=files.crud, places=upload_places(settings))
+    return Apis(
+        server=wire_openai_api(
+            settings, backend, answer=generation.answer, models=served, feedback=feedback, further=further
+        ),
+        servicers=[(add_ServedModelServiceServicer_to_server, GrpcServedModelService(served)), *servicers],
+        controllers=[batches.controller],
+        sweeps={"old_files": files.forget, "old_batches": batches.forget},
+        erasing=[batches, files],
+    )

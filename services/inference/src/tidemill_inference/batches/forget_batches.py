@@ -1,0 +1,31 @@
+"""Remove batches some time after their end, as their files are."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tidemill_core.application import Clock
+from tidemill_inference.batches.ports import OldBatches, Results
+from tidemill_inference.files.ports import Retained
+
+_BATCH_SIZE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetBatches:
+    """A batch has no text, and its files go by themselves; nothing of a project that is held."""
+
+    batches: OldBatches
+    results: Results
+    retained: Retained
+    clock: Clock
+    keep: timedelta
+
+    async def __call__(self) -> int:
+        """Return how many were removed."""
+        removed = 0
+        for batch in await self.batches.ended_before(self.clock.now() - self.keep, limit=_BATCH_SIZE):
+            if not self.retained.spares(batch.project):
+                await self.results.remove(batch)
+                await self.batches.remove(batch)
+                removed += 1
+        return removed

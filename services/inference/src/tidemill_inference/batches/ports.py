@@ -1,0 +1,101 @@
+"""What batches need: their records, results, and what answers a line."""
+
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from tidemill_core.application import Aggregates, Caller, ResourceKey
+from tidemill_inference.batches.domain.batch import Batch
+from tidemill_inference.batches.domain.lines import Result
+
+Batches = Aggregates[Batch]
+
+
+class Results(Protocol):
+    """What came of lines, until it is written to files."""
+
+    async def done(self, batch: ResourceKey) -> Collection[int]:
+        """Return the numbers of the lines that are done."""
+        ...
+
+    async def add(self, batch: ResourceKey, result: Result) -> None:
+        """Keep what came of a line; the first one counts."""
+        ...
+
+    def all(self, batch: ResourceKey) -> AsyncIterator[Result]:
+        """Yield what came of the lines, in their order."""
+        ...
+
+    async def remove(self, batch: ResourceKey) -> None:
+        """Remove what came of all lines; removing nothing is no error."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineAnswer:
+    """What an endpoint answers to a line; `retry_after_s` where the same request may be answered later."""
+
+    status: int
+    body: object
+    end_user: str = ""
+    retry_after_s: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is an answer."""
+        return self.status < 400  # noqa: PLR2004 - where HTTP's errors begin
+
+
+class AnswerLine(Protocol):
+    """Asks what a line asks, as the endpoint is asked by HTTP."""
+
+    async def __call__(self, caller: Caller, endpoint: str, body: bytes, /, *, request_id: str) -> LineAnswer:
+        """Return the answer, or the error that the caller would get; the same request id has one effect."""
+        ...
+
+
+class LiveTraffic(Protocol):
+    """The places for answers, which live requests and lines share; the kit's `FairQueue`."""
+
+    @property
+    def held(self) -> int:
+        """How many are held."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for one."""
+        ...
+
+
+class Places(Protocol):
+    """How many lines this process asks at once."""
+
+    async def take(self, stopped: Callable[[], bool]) -> bool:
+        """Wait for a place; False if it was stopped before."""
+        ...
+
+    def give(self) -> None:
+        """Give a place back."""
+        ...
+
+
+class Authors(Protocol):
+    """Says whether who asked for a batch may still ask."""
+
+    def revoked(self, batch: Batch) -> bool:
+        """Return whether the credential, or what gave it its rights, was revoked since."""
+        ...
+
+
+class OldBatches(Protocol):
+    """Removes what ended long ago, over all projects."""
+
+    async def ended_before(self, time: datetime, *, limit: int) -> Sequence[ResourceKey]:
+        """Return batches that came to their end before a time."""
+        ...
+
+    async def remove(self, batch: ResourceKey) -> None:
+        """Remove a batch without a trace."""
+        ...

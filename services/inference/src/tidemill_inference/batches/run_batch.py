@@ -1,0 +1,228 @@
+"""Carry a batch out: each line once, whatever dies in between."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from tidemill_core.application import Clock, Request, ResourceKey, derived_id
+from tidemill_inference.batches.domain.batch import Batch, BatchState, Counts
+from tidemill_inference.batches.domain.lines import Line, Result, answer_line, body_of, error_line, lines_of
+from tidemill_inference.batches.ports import AnswerLine, Authors, Batches, LineAnswer, Places, Results
+from tidemill_inference.batches.write_results import WriteResults
+from tidemill_inference.errors import BatchNotFound, FileNotFound
+from tidemill_inference.files.ports import Contents, Files
+
+_MAX_ATTEMPTS = 6
+"""Of a line whose dependencies are down; what only has to wait for its turn tries on until the window ends."""
+_PAUSE_S, _MAX_PAUSE_S = 1.0, 30.0
+_RATE_LIMITED = 429
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineLimits:
+    """How many requests a file may have, and how many bytes one of them."""
+
+    lines: int
+    line_bytes: int
+
+
+@dataclass(slots=True, kw_only=True)
+class _Progress:
+    """A batch in this worker's hands."""
+
+    batch: Batch
+    key: ResourceKey
+    epoch: int
+    lines: Sequence[Line]
+    done: set[int]
+    counts: Counter[str] = field(default_factory=Counter)
+    stopped: BatchState | None = None
+    """Why no further line is begun."""
+
+    @property
+    def totals(self) -> Counts:
+        return Counts(total=len(self.lines), completed=self.counts["ok"], failed=self.counts["error"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunBatch:
+    """The id of a line's request is made of batch and line: asked again, it returns the answer that is recorded.
+
+    What came of a line is stored before the next thing happens to it. At the end all of it is written to two files,
+    whose ids are made of the batch's.
+    """
+
+    batches: Batches
+    files: Files
+    contents: Contents
+    results: Results
+    write: WriteResults
+    answer: AnswerLine
+    authors: Authors
+    places: Places
+    limits: LineLimits
+    clock: Clock
+    tick: timedelta
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    async def __call__(self, key: ResourceKey, *, epoch: int) -> None:
+        """Take a batch to its end.
+
+        Raises:
+            BatchLeaseLost: another worker has it.
+            DependencyUnavailable: a store does not answer; the next attempt goes on from here.
+
+        """
+        try:
+            batch = await self.batches.get(key.project, key.id)
+        except BatchNotFound:
+            return
+        if batch.final:
+            return
+        try:
+            file = await self.files.get(key.project, batch.input_file)
+        except FileNotFound as error:
+            await self._fail(key, epoch, reason="INPUT_FILE_GONE", message=error.message)
+            return
+        async with self.contents.local(file.content) as path:
+            await self._run(batch, key, epoch, path)
+
+    async def _run(self, batch: Batch, key: ResourceKey, epoch: int, path: Path) -> None:
+        lines = await asyncio.to_thread(self._lines, path, batch.endpoint)
+        if not lines:
+            await self._fail(key, epoch, reason="EMPTY_FILE", message="the input file has no request")
+            return
+        now = self.clock.now()
+        batch = await self._update(key, lambda stored: stored.take(epoch, total=len(lines), now=now))
+        progress = _Progress(batch=batch, key=key, epoch=epoch, lines=lines, done=set(await self.results.done(key)))
+        async for result in self.results.all(key):
+            progress.counts["ok" if result.ok else "error"] += 1
+        await self._ask(progress, path)
+        await self._finish(progress)
+
+    def _lines(self, path: Path, endpoint: str) -> Sequence[Line]:
+        with path.open("rb") as file:
+            limits = self.limits
+            return [*lines_of(file, endpoint=endpoint, max_lines=limits.lines, max_bytes=limits.line_bytes)]
+
+    async def _ask(self, progress: _Progress, path: Path) -> None:
+        """Ask every line that is not done, until the batch is stopped."""
+        await self._check_state(progress)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                watching = tasks.create_task(self._watch(progress))
+                async with asyncio.TaskGroup() as asking:
+                    for line in progress.lines:
+                        if progress.stopped:
+                            break
+                        if line.number not in progress.done:
+                            await self._begin(asking, progress, line, path)
+                watching.cancel()
+        except BaseExceptionGroup as failed:
+            raise _first(failed) from failed
+
+    async def _begin(self, asking: asyncio.TaskGroup, progress: _Progress, line: Line, path: Path) -> None:
+        """Begin a line once there is a place for it; what is no request has its error at once."""
+        if line.code:
+            text = error_line(_line_id(progress, line), line, code=line.code, message=line.message)
+            await self._add(progress, Result(line=line.number, ok=False, text=text))
+        elif await self.places.take(lambda: progress.stopped is not None):
+            task = asking.create_task(self._one(progress, line, path))
+            task.add_done_callback(lambda _: self.places.give())  # also of one that is cancelled before it begins
+
+    async def _one(self, progress: _Progress, line: Line, path: Path) -> None:
+        raw = await asyncio.to_thread(_read, path, line)
+        caller, line_id = progress.batch.author.caller(progress.key.project), _line_id(progress, line)
+        body, attempts = body_of(raw), 0
+        while True:
+            answer = await self.answer(caller, progress.batch.endpoint, body, request_id=line_id)
+            attempts += answer.status != _RATE_LIMITED
+            if answer.retry_after_s is None or attempts >= _MAX_ATTEMPTS:
+                break
+            await self.sleep(min(_MAX_PAUSE_S, max(answer.retry_after_s, _PAUSE_S * 2**attempts)))
+            if progress.stopped:
+                return
+        await self._add(progress, _result(line, line_id, answer))
+
+    async def _add(self, progress: _Progress, result: Result) -> None:
+        await self.results.add(progress.key, result)
+        progress.counts["ok" if result.ok else "error"] += 1
+        progress.done.add(result.line)
+
+    async def _watch(self, progress: _Progress) -> None:
+        """Report how far it is, and learn of its end."""
+        while not progress.stopped:
+            await asyncio.sleep(self.tick.total_seconds())
+            await self._check_state(progress)
+
+    async def _check_state(self, progress: _Progress) -> None:
+        key, totals, epoch = progress.key, progress.totals, progress.epoch
+        batch = await self.batches.get(key.project, key.id)
+        if batch.counts != totals:
+            batch = await self._update(key, lambda stored: stored.count(epoch, totals))
+        if batch.state is BatchState.CANCELLING:
+            progress.stopped = BatchState.CANCELLED
+        elif self.authors.revoked(batch):
+            progress.stopped = BatchState.FAILED
+        elif self.clock.now() >= batch.expire_time:
+            progress.stopped = BatchState.EXPIRED
+
+    async def _finish(self, progress: _Progress) -> None:
+        """Write the results, then record the end, then let go of what is in the files now."""
+        key, epoch = progress.key, progress.epoch
+        if progress.stopped is BatchState.FAILED:
+            message = "the credential that asked for it was revoked, or what gave it its rights"
+            await self._fail(key, epoch, reason="CREDENTIAL_REVOKED", message=message)
+            await self.results.remove(key)
+            return
+        if progress.stopped is BatchState.EXPIRED:
+            await self._expire(progress)
+        await self._update(key, lambda stored: stored.finalize(epoch))
+        written = await self.write(progress.batch)
+        state, totals, now = progress.stopped or BatchState.COMPLETED, progress.totals, self.clock.now()
+
+        def finish(stored: Batch) -> None:
+            stored.finish(epoch, state, counts=totals, files=written, now=now)
+
+        await self._update(key, finish)
+        await self.results.remove(key)
+
+    async def _expire(self, progress: _Progress) -> None:
+        message = "the completion window of the batch ended before this request was answered"
+        for line in progress.lines:
+            if line.number not in progress.done:
+                text = error_line(_line_id(progress, line), line, code="batch_expired", message=message)
+                await self._add(progress, Result(line=line.number, ok=False, text=text))
+
+    async def _fail(self, key: ResourceKey, epoch: int, *, reason: str, message: str) -> None:
+        now = self.clock.now()
+        await self._update(key, lambda stored: stored.fail(epoch, reason=reason, message=message, now=now))
+
+    async def _update(self, key: ResourceKey, change: Callable[[Batch], None]) -> Batch:
+        return await self.batches.update(key.project, key.id, change, request=Request.internal())
+
+
+def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return one of the errors of tasks that ended each other."""
+    one = failed.exceptions[0]
+    return _first(one) if isinstance(one, BaseExceptionGroup) else one
+
+
+def _line_id(progress: _Progress, line: Line) -> str:
+    """Return the id of a line's request, which is that of no other."""
+    key = progress.key
+    return f"batch_req_{derived_id(key.project, key.id, str(line.number)).replace('-', '')}"
+
+
+def _result(line: Line, line_id: str, answer: LineAnswer) -> Result:
+    text = answer_line(line_id, line, status=answer.status, body=answer.body, end_user=answer.end_user)
+    return Result(line=line.number, ok=answer.ok, text=text, end_user=answer.end_user)
+
+
+def _read(path: Path, line: Line) -> bytes:
+    with path.open("rb") as file:
+        file.seek(line.offset)
+        return file.read(line.size)

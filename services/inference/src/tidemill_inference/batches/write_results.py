@@ -1,0 +1,60 @@
+"""Write what came of a batch's lines to its two files."""
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from tidemill_core.application import Clock, Request, ResourceKey, derived_id
+from tidemill_inference.batches.domain.batch import Batch
+from tidemill_inference.batches.ports import Results
+from tidemill_inference.files.domain.stored_file import FilePurpose, StoredFile
+from tidemill_inference.files.ports import Contents, Files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteResults:
+    """Repeating it writes the same files again: their ids are made of the batch's."""
+
+    results: Results
+    files: Files
+    contents: Contents
+    clock: Clock
+    keep: timedelta
+
+    async def __call__(self, batch: Batch) -> tuple[str, str]:
+        """Return the ids of the files with the answers and with the errors, "" where there is none."""
+        async with AsyncExitStack() as stack:
+            paths = [await stack.enter_async_context(self.contents.scratch()) for _ in range(2)]
+            answers, errors = (stack.enter_context(path.open("w", encoding="utf-8")) for path in paths)
+            async for result in self.results.all(ResourceKey(project=batch.project, id=batch.id)):
+                (answers if result.ok else errors).write(f"{result.text}\n")
+            answers.flush()
+            errors.flush()
+            output = await self._file(batch, "output", paths[0])
+            return output, await self._file(batch, "error", paths[1])
+
+    async def _file(self, batch: Batch, kind: str, path: Path) -> str:
+        if not await asyncio.to_thread(os.path.getsize, path):
+            return ""
+        request = Request.digested(f"{batch.id}-{kind}", "")
+        file_id = f"file-{derived_id(batch.project, 'file', request.id).replace('-', '')}"
+        content = await self.contents.put(batch.project, file_id, path)
+        fresh = StoredFile(
+            id=file_id,
+            project=batch.project,
+            filename=f"{batch.id}_{kind}.jsonl",
+            purpose=FilePurpose.BATCH_OUTPUT,
+            content=content,
+            creator=batch.creator,
+            batch=batch.id,
+            expire_time=self.clock.now() + self.keep,
+        )
+
+        def begin(stored: StoredFile) -> None:
+            stored.content, stored.expire_time, stored.deleted = content, fresh.expire_time, False
+
+        await self.files.upsert(fresh, begin, request=Request.internal())
+        return file_id

@@ -1,0 +1,45 @@
+"""A file of a project: the input or a result of a batch. Its bytes are in the object store."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from tidemill_core.aggregate import Aggregate, ObjectRef
+from tidemill_core.application import Caller
+from tidemill_core.rights import ACT_FOR_USERS, has_right
+
+MAX_FILENAME = 256
+
+
+class FilePurpose(Enum):
+    """What a file is for."""
+
+    BATCH = "batch"
+    BATCH_OUTPUT = "batch_output"
+
+
+@dataclass(slots=True, kw_only=True)
+class StoredFile(Aggregate):
+    """Its content never changes, but that the lines of an erased person are emptied."""
+
+    filename: str
+    purpose: FilePurpose
+    content: ObjectRef
+    creator: str
+    expire_time: datetime
+    batch: str = ""
+    """The batch that it is a result of."""
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes."""
+        return self.content.size
+
+    @property
+    def sha256(self) -> str:
+        """The digest of its content."""
+        return self.content.sha256
+
+    def readable_by(self, caller: Caller) -> bool:
+        """Whether a caller may read the content: answers may rest on documents that others may not read."""
+        return has_right(caller, ACT_FOR_USERS) or caller.subject == self.creator

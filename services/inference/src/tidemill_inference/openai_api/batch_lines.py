@@ -1,0 +1,97 @@
+"""The lines of batches, answered as the endpoints answer requests."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from tidemill_core.application import Caller, Request
+from tidemill_core.errors import (
+    Conflict,
+    DeadlineExceeded,
+    DependencyUnavailable,
+    Internal,
+    InvalidInput,
+    RateLimited,
+    TidemillError,
+    isolated,
+)
+from tidemill_inference.batches.ports import LineAnswer
+from tidemill_inference.generation.domain.inference import Inference, Question
+from tidemill_inference.generation.domain.speaker import request_by, spoken_by
+from tidemill_inference.openai_api.completions import completion
+from tidemill_inference.openai_api.errors import error_body, status_of_error
+from tidemill_inference.openai_api.schemas import chat_request_of, request_of
+
+_log = structlog.get_logger()
+_AGAIN_S = 1.0
+_SECOND_ID = "-again"
+
+
+class AnsweringWhole(Protocol):
+    """The use case `AnswerQuestion`, whole."""
+
+    async def whole(self, caller: Caller, question: Question, *, request: Request) -> Inference:
+        """See `AnswerQuestion.whole`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerLines:
+    """Implements `batches.ports.AnswerLine`."""
+
+    answer: AnsweringWhole
+    issue: Callable[[str, str], str]
+    """Makes the feedback token of an answer."""
+
+    async def __call__(self, caller: Caller, endpoint: str, body: bytes, *, request_id: str) -> LineAnswer:
+        """See `AnswerLine`."""
+        answer = {"/v1/chat/completions": self._chat}[endpoint]
+        try:
+            with isolated():
+                return await answer(caller, body, request_id)
+        except TidemillError as error:
+            return LineAnswer(
+                status=status_of_error(error), body=error_body(error), retry_after_s=_retry_after_s(error)
+            )
+        except Exception as error:  # noqa: BLE001 - one line that breaks must not end the others
+            _log.error("batch_line_failed", request_id=request_id, exc_info=error)
+            hidden = Internal(f"internal error; the service's log has it as batch_line_failed of {request_id}")
+            return LineAnswer(status=status_of_error(hidden), body=error_body(hidden))
+
+    async def _chat(self, caller: Caller, body: bytes, request_id: str) -> LineAnswer:
+        asked = await asyncio.to_thread(chat_request_of, body)
+        if asked.stream:
+            raise InvalidInput.at(field="stream", text="is not for lines of a batch: leave it out")
+        question = asked.question()
+        try:
+            answered = await self._answered(caller, question, request_id)
+        except InvalidInput as error:
+            raise asked.blamed(error) from error
+        token = self.issue(answered.project, answered.id)
+        return LineAnswer(
+            status=200, body=completion(answered, feedback_token=token), end_user=asked.safety_identifier or asked.user
+        )
+
+    async def _answered(self, caller: Caller, question: Question, request_id: str) -> Inference:
+        """Return the answer; one whose text was not recorded, and is lost with the worker that had it, is made anew."""
+        spoken = spoken_by(caller, question, end_user_field="user", principals_field="tidemill.principals")
+
+        async def answered(key: str) -> Inference:
+            return await self.answer.whole(caller, spoken, request=request_by(caller, request_of(key, question)))
+
+        found = await answered(request_id)
+        return found if found.output else await answered(f"{request_id}{_SECOND_ID}")
+
+
+def _retry_after_s(error: TidemillError) -> float | None:
+    """Return when the same line may be asked again; None where that changes nothing."""
+    match error:
+        case RateLimited():
+            return error.retry_after_s or _AGAIN_S
+        case DependencyUnavailable() | DeadlineExceeded() | Internal() | Conflict():
+            return _AGAIN_S
+        case _:
+            return None
