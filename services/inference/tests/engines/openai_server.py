@@ -76,6 +76,46 @@ def says(status: int, text: str, *, headers: dict[str, str] | None = None) -> Ha
     return handle
 
 
+def in_turn(*handlers: Handler) -> Handler:
+    """Answer each request as the next handler does, and all further ones as the last."""
+    waiting = list(handlers)
+
+    async def handle(request: Request) -> Response:
+        handler = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+        return await handler(request)
+
+    return handle
+
+
+def hangs(*events: object) -> Handler:
+    """Send these events, and then nothing more, until the client leaves."""
+
+    async def handle(_request: Request) -> Response:
+        async def body() -> AsyncIterator[str]:
+            for event in events:
+                yield f"data: {json.dumps(event)}\n\n"
+            await asyncio.Event().wait()
+
+        return StreamingResponse(body(), media_type="text/event-stream")
+
+    return handle
+
+
+def breaks_off(*events: object) -> Handler:
+    """Send these events, and then break the connection."""
+
+    async def handle(_request: Request) -> Response:
+        async def body() -> AsyncIterator[str]:
+            for event in events:
+                yield f"data: {json.dumps(event)}\n\n"
+            await asyncio.sleep(0)
+            raise ConnectionAbortedError
+
+        return StreamingResponse(body(), media_type="text/event-stream")
+
+    return handle
+
+
 def chunk(text: str | None = None, *, finish: str | None = None) -> dict[str, Any]:
     delta = {} if text is None else {"content": text}
     return {

@@ -10,13 +10,15 @@ import pytest
 from services.inference.tests.fakes import ADA, ScriptedEngine, asking, question, writing
 from services.inference.tests.rollouts.rollout_fakes import POLICY, RolloutHarness, crud_of
 from services.inference.tests.rollouts.rollout_records import note, variant_of
-from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, Internal
+from tidemill_core.errors import Blame, DeadlineExceeded, DependencyUnavailable, Internal
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.generation.ports import Started
 from tidemill_inference.rollouts.domain.policy import KEPT_OUTCOMES, RolloutStep
 from tidemill_inference.rollouts.domain.rollout import RolloutState, RolloutWasRolledBack
 from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE, Outcome, Reason
 from tidemill_inference.rollouts.ports import GivenRating
+from tidemill_inference.routing.domain.attempt import AttemptKind
+from tidemill_inference.routing.domain.policy import RoutingPolicy
 
 LONGER = replace(POLICY, steps=(POLICY.steps[0], replace(POLICY.steps[1], requests=40)))
 
@@ -163,6 +165,31 @@ async def test_a_fallback_that_answers_for_the_candidate_counts_as_its_failure()
         await harness.tick()
 
     assert (await harness.rollout()).counts.candidate_failures == 4
+
+
+@pytest.mark.parametrize("policy", [RoutingPolicy(retries=1), RoutingPolicy(retries=1, hedge_after_s=60)])
+async def test_a_retry_that_the_candidate_answers_itself_is_no_failure_and_its_time_counts_whole(
+    policy: RoutingPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = RolloutHarness(replace(POLICY, steps=(RolloutStep(weight=100, requests=4),)))
+
+    def retries(stored: Deployment) -> None:
+        stored.spec = replace(stored.spec, routing=policy)
+
+    await harness.harness.deployments.update(ADA.project, "helpdesk", retries, request=asking("f"))
+    await harness.is_rolling()
+    harness.candidate.fails_before = DependencyUnavailable("it is down", dependency="it", blame=Blame.VARIANT)
+
+    def recovers(*_attempt: object) -> None:
+        harness.candidate.fails_before = None
+
+    monkeypatch.setattr(harness.harness.routing, "attempt", recovers)
+    answer = await harness.answer.whole(ADA, question(), request=asking("r"))
+
+    (answered,) = harness.observed
+    assert (answered.failed, answered.chosen.variant) == (False, CANDIDATE)
+    assert [each.kind for each in answer.attempts] == [AttemptKind.FIRST, AttemptKind.RETRY]
+    assert answered.total_s >= sum(each.duration_s for each in answer.attempts)
 
 
 async def test_what_every_variant_depends_on_counts_against_none() -> None:
