@@ -6,8 +6,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from libs.cli.tests.commands.conftest import Terminal
+from tidemill_cli.loop.declaration import Deployment, Model
 
 GUIDES = Path(__file__).parents[4] / "docs/guides"
 GUIDE = (GUIDES / "operating.md").read_text(encoding="utf-8")
@@ -52,3 +54,16 @@ async def test_a_command_that_the_guide_names_in_passing_exists(terminal: Termin
     said = await asyncio.to_thread(terminal.typed, *command.split(), "--help")
 
     assert said.code == 0, said.text
+
+
+def test_models_and_deployments_that_the_guide_of_serving_shows_can_be_declared() -> None:
+    text = (GUIDES / "serving.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```yaml\n(.+?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    loop = YAML(typ="safe", pure=True).load(shown)
+
+    models = [Model.model_validate(each) for each in loop["models"].values()]
+    deployment = Deployment.model_validate(loop["deployments"]["helpdesk"])
+
+    assert len(models) == 3
+    assert deployment.routing is not None
+    assert deployment.routing.equal_models.keys() < loop["models"].keys()

@@ -10,9 +10,10 @@ def a_circuit(failures: int = 3) -> Circuit:
 
 
 def opened() -> Circuit:
-    circuit = a_circuit(failures=1)
-    assert circuit.admit("call", 0.0)
-    circuit.failed("call", 0.0)
+    circuit = a_circuit()
+    for _ in range(3):
+        assert circuit.admit("call", 0.0)
+        circuit.failed("call", 0.0)
     return circuit
 
 

@@ -24,7 +24,7 @@ from services.inference.tests.engines.openai_server import (
 )
 from services.inference.tests.engines.operator_keys import OperatorKeys
 from services.inference.tests.fakes import ADA, AnsweringHarness, ScriptedEngine, asking, helpdesk, question
-from services.inference.tests.openai_api.apis import ASKED, ApiClient, open_api
+from services.inference.tests.openai_api.apis import ApiClient, open_api
 from tidemill_core.application import Caller
 from tidemill_core.errors import DependencyUnavailable, TidemillError
 from tidemill_core.origins import AllowedHosts
@@ -139,7 +139,9 @@ async def test_without_a_fallback_the_client_gets_a_status_and_its_own_retries_d
     async with provided(handler, stall_s=0.3) as call:
         client = call.api.openai.with_options(max_retries=2)
         with pytest.raises(openai.APIStatusError) as raised:
-            await client.chat.completions.create(model="helpdesk", messages=[ASKED], stream=True)
+            await client.chat.completions.create(
+                model="helpdesk", messages=[{"role": "user", "content": "How?"}], stream=True
+            )
 
     assert raised.value.status_code in statuses[requests]
     if raised.value.status_code == 429:

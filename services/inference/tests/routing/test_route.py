@@ -152,6 +152,13 @@ async def test_a_model_that_hangs_has_its_share_of_the_time_and_is_not_asked_aga
     assert (hung.input_tokens, hung.estimated) == (10, True)  # it may charge the prompt
 
 
+async def test_one_that_hangs_is_not_asked_again_while_another_may_answer() -> None:
+    routed = Routed({"gpt@1": Slow(), "small@1": "yes"}, retries=2)
+
+    assert await routed.ask("small@1", policy=RoutingPolicy(first_token_timeout_s=0.05)) == "yes"
+    assert routed.calls == ["gpt@1", "small@1"]
+
+
 async def test_a_model_has_no_longer_for_its_first_token_than_the_deployment_says() -> None:
     routed = Routed({"gpt@1": [Slow(), "yes"]}, retries=2)
 
@@ -243,8 +250,20 @@ async def test_a_second_attempt_begins_after_a_while_and_the_first_token_wins() 
 async def test_a_hedge_asks_an_equal_model_where_there_is_one() -> None:
     routed = Routed({"gpt@1": Slow(), "gpt_eu@1": "eu"})
 
-    policy = RoutingPolicy(hedge_after_s=0.01, weight=1000)
-    assert {await routed.ask(equals={"gpt_eu@1": 1}, policy=policy) for _ in range(3)} == {"eu"}
+    assert await routed.ask(equals={"gpt_eu@1": 1}, policy=HEDGED) == "eu"
+    assert routed.outcomes == [("gpt@1", "first", "CANCELLED"), ("gpt_eu@1", "hedge", "ANSWERED")]
+
+
+async def test_of_two_first_tokens_at_the_same_time_one_is_sent() -> None:
+    both = Slow()
+    routed = Routed({"gpt@1": both})
+    asking = asyncio.create_task(routed.ask(policy=HEDGED))
+    await routed.has_called(2)
+
+    both.go.set()
+
+    assert await asking == "gpt@1"
+    assert sorted(outcome for _, _, outcome in routed.outcomes) == ["ANSWERED", "CANCELLED"]
 
 
 async def test_the_first_attempt_may_win_and_then_the_second_one_is_cancelled() -> None:
@@ -327,7 +346,7 @@ async def test_without_a_fallback_an_open_circuit_fails_at_once_and_says_for_how
     with pytest.raises(CircuitOpen) as raised:
         await routed.ask()
 
-    assert routed.calls == ["gpt@1"]
+    assert (routed.calls, routed.pauses) == (["gpt@1"], [0.5])  # the pause is that of the first question
     assert 0 < float(raised.value.metadata["retry_after_s"]) <= 30
 
 
@@ -337,6 +356,38 @@ async def test_one_of_equal_models_whose_circuit_is_open_comes_last() -> None:
         assert await routed.ask(equals={"gpt_eu@1": 1}) == "eu"
 
     assert routed.calls.count("gpt@1") == 1
+    assert routed.outcomes == [("gpt_eu@1", "first", "ANSWERED")]
+
+
+async def test_the_first_token_of_a_probe_lets_others_pass_before_it_has_ended() -> None:
+    routed = Routed({"gpt@1": [down(), Pauses(), "yes"]}, threshold=1)
+    with pytest.raises(DependencyUnavailable):
+        await routed.ask()
+    routed.ahead_s = 31
+    probe = asyncio.create_task(routed.ask())
+    await routed.has_called(2)
+    await asyncio.sleep(0)
+
+    assert await routed.ask() == "yes"
+    probe.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await probe
+
+
+async def test_a_probe_whose_client_leaves_gives_its_place_to_the_next() -> None:
+    routed = Routed({"gpt@1": [down(), Slow(), "yes"]}, threshold=1)
+    with pytest.raises(DependencyUnavailable):
+        await routed.ask()
+    routed.ahead_s = 31
+    probe = asyncio.create_task(routed.ask())
+    await routed.has_called(2)
+    with pytest.raises(CircuitOpen):
+        await routed.ask()
+    probe.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await probe
+
+    assert await routed.ask() == "yes"
 
 
 async def test_models_in_this_process_have_no_circuit() -> None:
