@@ -146,7 +146,7 @@ async def test_without_a_fallback_the_client_gets_a_status_and_its_own_retries_d
     assert raised.value.status_code in statuses[requests]
     if raised.value.status_code == 429:
         assert int(raised.value.response.headers["retry-after"]) >= 1
-        assert len(call.server.asked) == 3  # the client's own: it was told when to come again
+        assert len(call.server.asked) == 3  # the client's own, after the time that it got
     else:
         assert len(call.server.asked) == requests
 

@@ -103,6 +103,16 @@ async def test_without_a_fallback_a_busy_model_says_when_to_come_again() -> None
     assert routed.calls == ["gpt@1"] * 2
 
 
+async def test_where_every_model_is_busy_the_client_may_come_again_when_the_last_one_says() -> None:
+    routed = Routed({"gpt@1": busy(retry_after_s=7), "small@1": busy(retry_after_s=2)})
+
+    with pytest.raises(RateLimited) as raised:
+        await routed.ask("small@1")
+
+    assert raised.value.retry_after_s == 2
+    assert "retried" not in raised.value.metadata
+
+
 async def test_a_busy_model_is_not_asked_before_its_time_where_another_may_answer() -> None:
     routed = Routed({"gpt@1": [busy(retry_after_s=7), "gpt"], "small@1": "small"})
 

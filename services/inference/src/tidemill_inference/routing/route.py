@@ -61,7 +61,7 @@ class RouteModels:
         try:
             return await run.answered()
         except TidemillError as error:
-            if run.calls > 1:
+            if run.calls > 1 and not isinstance(error, RateLimited):  # which says when to come again
                 error.metadata.setdefault("retried", str(run.calls - 1))
             raise
         finally:
