@@ -10,6 +10,7 @@ from tidemill.inference.v1.prompt_service_pb2_grpc import add_PromptServiceServi
 from tidemill.inference.v1.secret_service_pb2_grpc import add_SecretServiceServicer_to_server
 from tidemill_core.application import SystemClock
 from tidemill_inference.apis import wire_apis
+from tidemill_inference.budgets.wiring import wire_budgets
 from tidemill_inference.conversations.wiring import wire_conversations
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.grpc import GrpcDeploymentService
@@ -57,6 +58,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         settings, backend, deployments=stores.deployments, models=models, engines=pool, trainer=trainer
     )
     routing = wire_routing(settings, models)
+    budgets = wire_budgets(settings, backend, stores.inferences)
     prompts = SharedPrompts(stores.prompts, backend.access.grants)
     conversations = wire_conversations(
         settings, backend, inferences=stores.inferences, deployments=stores.deployments, ask=engines.ask
@@ -73,6 +75,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         engines=pool,
         router=routing.router,
         retriever=retriever,
+        spending=budgets.spending,
         observe=rollouts.follow_ups.observe,
         ask=engines.ask,
         conversing=conversations.join,
@@ -95,6 +98,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             (add_SecretServiceServicer_to_server, secrets.servicer),
             (add_ConversationServiceServicer_to_server, conversations.servicer),
             *apis.servicers,
+            *budgets.servicers,
         ],
         consumers=rollouts.consumers,
         components=[templates, pool, Worker("warm-up", warm_up.run), generation],
@@ -110,6 +114,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
                 others=[conversations.old],
             ),
             *apis.controllers,
+            budgets.sweeps,
             Worker("follow-ups", lambda: rollouts.follow_ups.run(generation.shadow)),
             *wire_erasure(settings, backend, engines, memory=memory),
         ],
@@ -120,7 +125,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             memory=memory,
             erase_end_user=generation.erase_end_user,
             conversations=conversations.erase,
-            features=apis.erasing,
+            features=[*apis.erasing, budgets],
         ),
     )
 

@@ -155,6 +155,18 @@ class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
     """
     max_prompts: int = Field(1000, ge=1)
     """Prompts per project."""
+    max_budgets: int = Field(100, ge=1)
+    """Budgets per project."""
+    max_prices: int = Field(1000, ge=1)
+    """Prices per project."""
+    currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
+    """The currency of all prices and budgets, as ISO 4217 names it."""
+    budgets_recheck_s: float = Field(5.0, gt=0, le=60)
+    """How long the budgets and prices of a project are cached; a change counts in all replicas after twice as long."""
+    budget_output_tokens: int = Field(4096, ge=1)
+    """The limit of output tokens of a request that has none, where a budget of tokens or money applies."""
+    budget_sweep_poll_interval_s: float = Field(30.0, gt=0)
+    """The interval between charges of what processes that died had reserved of budgets."""
     max_secrets: int = Field(100, ge=1)
     """Secrets per project."""
     max_deployments: int = Field(1000, ge=1)

@@ -11,6 +11,8 @@ from google.protobuf.message import Message as ProtoMessage
 
 from tidemill_core.application import derived_id
 from tidemill_core.approvals import Approval
+from tidemill_inference.budgets.domain.budget import Budget, Kind, Per, Window
+from tidemill_inference.budgets.mongo import BUDGETS
 from tidemill_inference.deployments.domain.configuration import Configuration, Sampling
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
@@ -28,6 +30,7 @@ from tidemill_inference.generation.domain.inference import (
     reserved,
 )
 from tidemill_inference.generation.mongo import INFERENCES
+from tidemill_inference.prices.domain.price import Cost, CostItem
 from tidemill_inference.rollouts.domain.policy import RolloutPolicy, RolloutStep
 from tidemill_inference.rollouts.domain.rollout import Decision, Move, PassedEvaluation
 from tidemill_inference.rollouts.domain.step_counts import StepCounts
@@ -75,6 +78,21 @@ def completed() -> ProtoMessage:
         usage=Usage(input_tokens=210, output_tokens=24, first_token_s=0.5, total_s=1.75, search_s=0.125),
         finish_reason="stop",
         citation_valid=1.0,
+        cost=Cost(
+            nanos=330_000,
+            currency="USD",
+            items=(
+                CostItem(
+                    model="smollm2@1",
+                    price="small",
+                    price_version=2,
+                    input_tokens=210,
+                    output_tokens=24,
+                    machine_s=1.25,
+                    nanos=330_000,
+                ),
+            ),
+        ),
     )
     record.complete(record.lease, answer, now=NOON)
     return INFERENCES.event(record, record.pending[0], 1)[1]
@@ -108,12 +126,19 @@ def rolled_out() -> Deployment:
     return deployment
 
 
+def exhausted() -> tuple[str, ProtoMessage]:
+    budget = Budget(id="per_user", project="acme", per=Per.END_USER, window=Window.DAY, tokens=100_000)
+    budget.exhausted(Kind.TOKENS, now=datetime(2026, 11, 2, 16, 30, tzinfo=UTC))
+    return BUDGETS.event(budget, budget.pending[0], 1)
+
+
 def published(ce_type: str) -> ProtoMessage:
     record, deployment, rolled = inference(), configured(), rolled_out()
     made = [
         *(DEPLOYMENTS.event(rolled, event, seq) for seq, event in enumerate(rolled.pending, start=1)),
         INFERENCES.event(record, InferenceHasFailed(occurred_at=NOON, reason="DEPENDENCY_UNAVAILABLE"), 1),
         INFERENCES.event(record, InferenceWasCancelled(occurred_at=NOON), 1),
+        exhausted(),
         *(DEPLOYMENTS.event(deployment, event, seq) for seq, event in enumerate(deployment.pending, start=1)),
     ]
     return {**dict(made), "tidemill.inference.inference.completed.v1": completed()}[ce_type]
@@ -127,6 +152,7 @@ def published(ce_type: str) -> ProtoMessage:
         "tidemill.inference.inference.cancelled.v1",
         "tidemill.inference.deployment.configured.v1",
         "tidemill.inference.deployment.deleted.v1",
+        "tidemill.inference.budget.exhausted.v1",
         "tidemill.inference.rollout.started.v1",
         "tidemill.inference.rollout.advanced.v1",
         "tidemill.inference.rollout.promoted.v1",

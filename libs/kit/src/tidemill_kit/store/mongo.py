@@ -189,6 +189,38 @@ async def update_or_insert(collection: Collection, expected: Document, update: D
     return result.matched_count == 1 or result.upserted_id is not None
 
 
+async def update_in_order(collection: Collection, updates: Sequence[tuple[Document, Document]]) -> int:
+    """Update, or insert, one document after the other in one command; return the index of the first that is refused.
+
+    A filter names the `_id`, and may demand more of a document that is there: one that does not fit is refused. Where
+    none is, the number of updates is returned. MongoDB stops at the first, the embedded server goes on.
+
+    Raises:
+        DependencyUnavailable: MongoDB does not answer; some may have been updated.
+
+    """
+    with translated():
+        try:
+            await collection.bulk_write([UpdateOne(*each, upsert=True) for each in updates], ordered=True)
+        except BulkWriteError as error:
+            refused = (error.details or {}).get("writeErrors", [])
+            if not refused or any(each["code"] != _DUPLICATE_KEY for each in refused):
+                raise
+            return min(int(each["index"]) for each in refused)
+    return len(updates)
+
+
+async def update_those(collection: Collection, updates: Sequence[tuple[Document, Document]]) -> None:
+    """Update the documents that the filters match, all in one command; what matches nothing changes nothing.
+
+    Raises:
+        DependencyUnavailable: MongoDB does not answer; some may have been updated.
+
+    """
+    with translated():
+        await collection.bulk_write([UpdateOne(*each) for each in updates], ordered=False)
+
+
 async def update_each(collection: Collection, updates: Sequence[tuple[Document, Document]]) -> None:
     """Update, or insert, the document that each filter names by `_id`, all in one command.
 

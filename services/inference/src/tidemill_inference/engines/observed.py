@@ -11,8 +11,9 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from prometheus_client import Counter, Gauge, Histogram
 
 from tidemill_core.errors import isolated
+from tidemill_inference.budgets.domain.metering import HERE, metered
 from tidemill_inference.deployments.domain.configuration import Sampling
-from tidemill_inference.engines.ports import Capability, Engine, Finish, Generated, Prompt
+from tidemill_inference.engines.ports import Capability, Engine, Finish, Generated, Piece, Prompt
 
 FIRST_TOKEN_SECONDS = Histogram(
     "tidemill_model_first_token_seconds",
@@ -73,6 +74,7 @@ class ObservedEngine:
     def __init__(self, engine: Engine, *, project: str, model: str) -> None:
         self._engine = engine
         self._model = model
+        self._machine = model if engine.fingerprint.startswith("openai ") else HERE
         self._key = project, model
 
     @property
@@ -102,13 +104,18 @@ class ObservedEngine:
         _SERIES.begin(self._key)
         finishes: list[Finish] = []
         try:
-            with isolated():
+            with isolated(), metered(self._model, self._machine) as attempt:
                 async with aclosing(self._engine.generate(prompt, timeout_s=timeout_s)) as pieces:
                     async for piece in pieces:
                         if isinstance(piece, Finish):
                             outcome = piece.reason
                             finishes.append(piece)
-                        elif first:
+                            attempt.finish(piece.input_tokens, piece.output_tokens, piece.cached_input_tokens)
+                        elif isinstance(piece, Piece):
+                            attempt.piece(piece.text, piece.reasoning)
+                        else:
+                            attempt.piece(piece.name, piece.arguments)
+                        if first and not isinstance(piece, Finish):
                             first = False
                             FIRST_TOKEN_SECONDS.labels(*self._key).observe(time.perf_counter() - began)
                         yield piece

@@ -4,14 +4,16 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tidemill_core.application import Caller, PageRequest, Request, derived_id
 from tidemill_core.errors import Blame, RequestIdReused, TidemillError
+from tidemill_inference.budgets.ports import NoBudgets, Spending
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.deployments.domain.deployment import ChosenConfiguration, Deployment
 from tidemill_inference.deployments.ports import ReadDeployments
 from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound, QuestionRefused
+from tidemill_inference.generation.domain.bounds import expected, limited
 from tidemill_inference.generation.domain.copies import delivered, without_names_of
 from tidemill_inference.generation.domain.inference import Inference, Purpose, Question, State, Variant, reserved
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
@@ -27,6 +29,8 @@ from tidemill_inference.rollouts.domain.step_counts import CANDIDATE, LIVE
 from tidemill_kit.workers.fair_queue import Share
 
 _SHOWN = 50
+_WAITED_S = 0.001
+"""What is less is no wait in a queue."""
 
 
 def _noop(_answered: AnswerOutcome) -> None:
@@ -51,6 +55,7 @@ class AnswerQuestion:
     make: GenerateAnswer
     weight: float = 1.0
     """Of its requests among those that wait for a place."""
+    spending: Spending = field(default_factory=NoBudgets)
     observe: Callable[[AnswerOutcome], None] = _noop
     """Called with each answer in a rollout, also with failed ones; must not block."""
     conversing: Conversing | None = None
@@ -113,6 +118,7 @@ class AnswerQuestion:
                 )
             chosen = await self._chosen(caller, deployment, question, request)
             content = await self._content(caller.project, chosen.configuration, question)
+            spend = await self.spending.begin(caller, expected(question, chosen, content, deployment, inference_id))
         except TidemillError:
             stored = await self._completed(caller.project, inference_id, request)
             if stored is None:
@@ -122,7 +128,9 @@ class AnswerQuestion:
             question, inference_id=inference_id, project=caller.project, request_id=request.id, digest=request.digest
         )
         deadline = started + deployment.spec.deadline.total_seconds()
-        async with self.reservations.reserved(fresh, _variant(chosen), deadline=deadline) as reservation:
+        question, generation.limits = limited(question, spend.max_output_tokens), spend.limits
+        async with spend, self.reservations.reserved(fresh, _variant(chosen), deadline=deadline) as reservation:
+            reservation.cost = spend.cost
             if reservation.lease is None:
                 return _retell(reservation.inference, generation)
             reservation.attempts = generation.attempts
@@ -143,6 +151,10 @@ class AnswerQuestion:
                 if _blames_model(generation.missed if isinstance(error, asyncio.CancelledError) else error):
                     self._report(replace(failed, total_s=time.monotonic() - started))
                 raise
+            cost, hold, waited_s = spend.cost(), spend.hold_id, generation.queue_s
+            answer = replace(
+                answer, cost=cost, budget_hold=hold, queue_wait_s=waited_s if waited_s >= _WAITED_S else None
+            )
             saved = await reservation.complete(answer)
         if self.conversing:
             self.conversing.answered(caller.project, question)

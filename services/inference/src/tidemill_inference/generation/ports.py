@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from tidemill_core.application import Aggregates, Caller, ResourceKey
+from tidemill_inference.budgets.domain.rate_limits import RateLimits
 from tidemill_inference.deployments.domain.configuration import Retrieval
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.generation.domain.content import Passage, TokenLogprob
@@ -177,6 +178,8 @@ class Started:
     """The first step of every answer: who answers, and on what; the text is still to come."""
 
     inference: Inference
+    limits: RateLimits | None = None
+    """What clients are shown of the budgets that apply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

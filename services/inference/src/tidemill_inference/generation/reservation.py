@@ -15,6 +15,7 @@ from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, Tidemi
 from tidemill_inference.errors import LeaseLost
 from tidemill_inference.generation.domain.inference import Answer, Inference, Lease, State, Variant
 from tidemill_inference.generation.ports import Inferences
+from tidemill_inference.prices.domain.price import Cost
 from tidemill_inference.routing.domain.attempt import Attempt
 
 _SAVE_TIMEOUT_S = 5.0
@@ -34,6 +35,8 @@ class Reservation:
     clock: Clock
     attempts: Sequence[Attempt] = ()
     """Those of its answer so far, which are saved also where no answer comes of it."""
+    cost: Callable[[], Cost | None] = lambda: None
+    """What the answer has cost so far."""
     _saving: asyncio.Lock = field(default_factory=asyncio.Lock)
     _ended: bool = False
 
@@ -49,13 +52,19 @@ class Reservation:
 
     async def fail(self, reason: str) -> None:
         """Save that no answer came of it."""
+        cost = self.cost()
         await self._end(
-            lambda stored, lease: stored.fail(lease, reason=reason, now=self.clock.now(), attempts=self.attempts)
+            lambda stored, lease: stored.fail(
+                lease, reason=reason, now=self.clock.now(), attempts=self.attempts, cost=cost
+            )
         )
 
     async def cancel(self) -> None:
         """Save the cancellation by the last client."""
-        await self._end(lambda stored, lease: stored.cancel(lease, now=self.clock.now(), attempts=self.attempts))
+        cost = self.cost()
+        await self._end(
+            lambda stored, lease: stored.cancel(lease, now=self.clock.now(), attempts=self.attempts, cost=cost)
+        )
 
     async def renew(self, ttl: timedelta) -> None:
         """Hold the right for longer, unless it has been used."""

@@ -13,6 +13,7 @@ from tidemill_core.errors import (
     RequestIdReused,
     TidemillError,
 )
+from tidemill_inference.budgets.domain.rate_limits import RateLimits
 from tidemill_inference.engines.ports import Piece, ToolCallPiece
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.drafts import joined
@@ -49,6 +50,8 @@ class Generation:
     """Whether it still waits for a place."""
     queue_s: float = 0.0
     """How long it has waited for its place."""
+    limits: RateLimits | None = None
+    """What clients are shown of the budgets that apply to it."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def start(self, inference: Inference) -> None:
@@ -90,7 +93,7 @@ class Generation:
             changed, finished = self._changed, self.finished
             if self.started and not started:
                 started = True
-                yield Started(inference=self.started)
+                yield Started(inference=self.started, limits=self.limits)
             fresh, sent = self.pieces[sent:], len(self.pieces)
             for piece in joined(fresh):
                 yield _step(piece)

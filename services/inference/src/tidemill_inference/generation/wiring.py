@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from tidemill_core.application import SystemClock
+from tidemill_inference.budgets.ports import Spending
 from tidemill_inference.deployments.ports import ReadDeployments
 from tidemill_inference.engines.ports import Asking, Engines, Models
 from tidemill_inference.generation.answer import AnswerQuestion
@@ -77,6 +78,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
     engines: Engines,
     router: Router,
     retriever: Retriever,
+    spending: Spending,
     observe: Callable[[AnswerOutcome], None],
     ask: Asking,
     conversing: Conversing,
@@ -104,6 +106,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
             cited_characters=settings.citation_max_characters,
             citation_turns=Turns(settings.citation_threads),
         ),
+        spending=spending,
         observe=observe,
         conversing=conversing,
     )

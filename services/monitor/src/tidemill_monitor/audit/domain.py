@@ -65,6 +65,7 @@ DECISIONS: Mapping[str, str] = {
     "tidemill.trainer.run.failed.v1": "training",
     "tidemill.evaluator.evaluation.completed.v1": "gate verdict",
     "tidemill.evaluator.evaluation.failed.v1": "gate verdict",
+    "tidemill.inference.budget.exhausted.v1": "budget stop",
     "tidemill.inference.rollout.started.v1": "rollout",
     "tidemill.inference.rollout.advanced.v1": "rollout",
     "tidemill.inference.rollout.refused.v1": "rollout",

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from tidemill_monitor.events.meta import Counted
+
 CANDIDATE = "candidate"
 
 
@@ -149,12 +151,27 @@ class RolloutRefused(RolloutEvent):
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetExhausted(Counted):
+    """budget.exhausted: the first refusal in a window. It adds nothing to the history; the audit log has its reason."""
+
+    budget: str
+    seq: int
+    limited: str = ""
+
+    @property
+    def reason(self) -> str:
+        """What is used up, as the audit log has reasons."""
+        return self.limited.upper()
+
+
 TYPES: Mapping[str, type] = {
     "tidemill.inference.inference.completed.v1": InferenceCompleted,
     "tidemill.inference.inference.failed.v1": InferenceFailed,
     "tidemill.inference.inference.cancelled.v1": InferenceCancelled,
     "tidemill.inference.deployment.configured.v1": DeploymentConfigured,
     "tidemill.inference.deployment.deleted.v1": DeploymentDeleted,
+    "tidemill.inference.budget.exhausted.v1": BudgetExhausted,
     "tidemill.inference.rollout.started.v1": RolloutStarted,
     "tidemill.inference.rollout.advanced.v1": RolloutAdvanced,
     "tidemill.inference.rollout.promoted.v1": RolloutPromoted,

@@ -8,7 +8,9 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from tidemill.inference.v1 import budget_pb2 as _budget_pb2
 from tidemill.inference.v1 import inference_pb2 as _inference_pb2
+from tidemill.inference.v1 import price_pb2 as _price_pb2
 from tidemill.inference.v1 import rollout_pb2 as _rollout_pb2
 import builtins as _builtins
 import sys
@@ -41,6 +43,7 @@ class InferenceCompleted(_message.Message):
     CITATION_VALID_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     RECORDED_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
     inference: _builtins.str
     """Output only. The inference."""
     seq: _builtins.int
@@ -77,6 +80,10 @@ class InferenceCompleted(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the request came."""
 
+    @_builtins.property
+    def cost(self) -> _price_pb2.Cost:
+        """Output only. What it cost, with all attempts."""
+
     def __init__(
         self,
         *,
@@ -94,10 +101,11 @@ class InferenceCompleted(_message.Message):
         citation_valid: _builtins.float | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         recorded: _builtins.bool = ...,
+        cost: _price_pb2.Cost | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "citation_valid", b"citation_valid", "create_time", b"create_time", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "citation_valid", b"citation_valid", "cost", b"cost", "create_time", b"create_time", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "citation_valid", b"citation_valid", "citations", b"citations", "create_time", b"create_time", "deployment", b"deployment", "documents", b"documents", "end_user", b"end_user", "finish_reason", b"finish_reason", "inference", b"inference", "purpose", b"purpose", "recorded", b"recorded", "request_id", b"request_id", "seq", b"seq", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "citation_valid", b"citation_valid", "citations", b"citations", "cost", b"cost", "create_time", b"create_time", "deployment", b"deployment", "documents", b"documents", "end_user", b"end_user", "finish_reason", b"finish_reason", "inference", b"inference", "purpose", b"purpose", "recorded", b"recorded", "request_id", b"request_id", "seq", b"seq", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__citation_valid: _TypeAlias = _typing.Literal["citation_valid"]  # noqa: Y015
     _WhichOneofArgType__citation_valid: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid"]  # noqa: Y015
@@ -572,3 +580,57 @@ class RolloutRefused(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RolloutRefused: _TypeAlias = RolloutRefused  # noqa: Y015
+
+@_typing.final
+class BudgetExhausted(_message.Message):
+    """BudgetExhausted is tidemill.inference.budget.exhausted.v1: a budget refused a call, for the first time in its window."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    PER_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    LIMITED_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    RESET_TIME_FIELD_NUMBER: _builtins.int
+    EXHAUST_TIME_FIELD_NUMBER: _builtins.int
+    budget: _builtins.str
+    """Output only. The budget."""
+    seq: _builtins.int
+    """Output only. The number of this event of the budget."""
+    per: _budget_pb2.BudgetPer.ValueType
+    """Output only. Whose calls share one count."""
+    window: _budget_pb2.BudgetWindow.ValueType
+    """Output only. The window of time."""
+    limited: _builtins.str
+    """Output only. What is used up: "requests", "tokens" or "cost"."""
+    limit: _builtins.int
+    """Output only. The limit; of money in billionths of the currency."""
+    @_builtins.property
+    def reset_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the window ends."""
+
+    @_builtins.property
+    def exhaust_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it refused the call."""
+
+    def __init__(
+        self,
+        *,
+        budget: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        per: _budget_pb2.BudgetPer.ValueType = ...,
+        window: _budget_pb2.BudgetWindow.ValueType = ...,
+        limited: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        reset_time: _timestamp_pb2.Timestamp | None = ...,
+        exhaust_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["exhaust_time", b"exhaust_time", "reset_time", b"reset_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "exhaust_time", b"exhaust_time", "limit", b"limit", "limited", b"limited", "per", b"per", "reset_time", b"reset_time", "seq", b"seq", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BudgetExhausted: _TypeAlias = BudgetExhausted  # noqa: Y015

@@ -22,6 +22,7 @@ from tidemill_inference.generation.domain.content import (
 from tidemill_inference.generation.domain.history import NO_HISTORY, History, HistoryUse
 from tidemill_inference.generation.domain.tools import OutputFormat, Tool, ToolChoice, check_asked
 from tidemill_inference.generation.domain.turns import check_turns
+from tidemill_inference.prices.domain.price import Cost
 from tidemill_inference.routing.domain.attempt import Attempt
 
 MAX_PASSAGES = 100
@@ -184,6 +185,9 @@ class Answer:
     attempts: tuple[Attempt, ...] = ()
     alternatives: tuple[Candidate, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    cost: Cost | None = None
+    budget_hold: str = ""
+    queue_wait_s: float | None = None
 
     @property
     def cited(self) -> frozenset[str]:
@@ -261,6 +265,10 @@ class Inference(Aggregate):
     alternatives: tuple[Candidate, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     """Of a copy for a caller, never stored: they are the answer once more, and many times as long."""
+    cost: Cost | None = None
+    budget_hold: str = ""
+    """What the answer had reserved of budgets; it says whose reservation the cost is of."""
+    queue_wait_s: float | None = None
     restricted: bool = False
     """Ditto: something is left out of it."""
 
@@ -283,6 +291,7 @@ class Inference(Aggregate):
         self.lease = replace(lease, epoch=(self.lease.epoch if self.lease else 0) + 1)
         self.state, self.variant, self.failure, self.finish_reason = State.RESERVED, variant, "", ""
         self.finish_time, self.attempts = None, ()
+        self.cost, self.budget_hold, self.queue_wait_s = None, "", None
         self.record, self.end_user, self.labels = fresh.record, fresh.end_user, fresh.labels
         self.messages, self.variables, self.principals = fresh.messages, fresh.variables, fresh.principals
         self.conversation = fresh.conversation
@@ -312,6 +321,7 @@ class Inference(Aggregate):
         self.state, self.finish_time = State.COMPLETED, now
         self.variant, self.finish_reason = answer.variant, answer.finish_reason
         self.warnings, self.citation_valid = answer.warnings, answer.citation_valid
+        self.cost, self.budget_hold, self.queue_wait_s = answer.cost, answer.budget_hold, answer.queue_wait_s
         if self.record is not RecordMode.NONE:
             self.usage, self.attempts = answer.usage, answer.attempts
             self.passages = tuple(replace(passage, text="") for passage in answer.passages)
@@ -323,7 +333,15 @@ class Inference(Aggregate):
         uses = tuple(DocumentUse(document=name, version=v, cited=cited) for (name, v), cited in documents.items())
         self.pending.append(InferenceWasCompleted(occurred_at=now, documents=uses, citations=len(answer.cited)))
 
-    def fail(self, lease: Lease, *, reason: str, now: datetime, attempts: Sequence[Attempt] = ()) -> None:
+    def fail(
+        self,
+        lease: Lease,
+        *,
+        reason: str,
+        now: datetime,
+        attempts: Sequence[Attempt] = (),
+        cost: Cost | None = None,
+    ) -> None:
         """Record the failure; the same request id may try again.
 
         Raises:
@@ -331,11 +349,13 @@ class Inference(Aggregate):
 
         """
         self._check(lease)
-        self.state, self.failure, self.finish_time = State.FAILED, reason, now
+        self.state, self.failure, self.finish_time, self.cost = State.FAILED, reason, now, cost
         self._tried(attempts)
         self.pending.append(InferenceHasFailed(occurred_at=now, reason=reason))
 
-    def cancel(self, lease: Lease, *, now: datetime, attempts: Sequence[Attempt] = ()) -> None:
+    def cancel(
+        self, lease: Lease, *, now: datetime, attempts: Sequence[Attempt] = (), cost: Cost | None = None
+    ) -> None:
         """Record the cancellation by the last client; the same request id may try again.
 
         Raises:
@@ -343,7 +363,7 @@ class Inference(Aggregate):
 
         """
         self._check(lease)
-        self.state, self.finish_reason, self.finish_time = State.CANCELLED, "cancelled", now
+        self.state, self.finish_reason, self.finish_time, self.cost = State.CANCELLED, "cancelled", now, cost
         self._tried(attempts)
         self.pending.append(InferenceWasCancelled(occurred_at=now))
 

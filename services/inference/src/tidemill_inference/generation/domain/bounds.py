@@ -1,0 +1,66 @@
+"""How much a question may use at most, before anything of it is done."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tidemill_inference.budgets.ports import Expected
+from tidemill_inference.deployments.domain.deployment import ChosenConfiguration, Deployment
+from tidemill_inference.generation.domain.content import Message
+from tidemill_inference.generation.domain.inference import Purpose, Question
+from tidemill_inference.prompts.domain.prompt import PromptContent
+
+_MESSAGE_TOKENS = 16
+"""Of a chat template around a message, at most."""
+_PASSAGE_BYTES = 4096
+"""Of a passage that is searched: what collections take for a chunk is far less."""
+
+
+def expected(
+    question: Question, chosen: ChosenConfiguration, content: PromptContent, deployment: Deployment, inference: str
+) -> Expected:
+    """Return the upper bound of one answer, by whichever model gives it."""
+    configuration, routing = chosen.configuration, deployment.resolved_routing
+    live = question.purpose is Purpose.LIVE
+    searched = configuration.retrieval.top_k * _PASSAGE_BYTES if configuration.retrieval else 0
+    if question.passages is not None:
+        searched = sum(len(passage.text.encode()) for passage in question.passages)
+    texts = [*_texts(question), content.system, content.user]
+    return Expected(
+        inference=inference,
+        deployment=deployment.id,
+        models=(configuration.model, *((*configuration.fallback, *routing.equals) if live else ())),
+        end_user=question.end_user,
+        input_bytes=sum(len(text.encode()) for text in texts) + searched,
+        input_tokens=_MESSAGE_TOKENS * (len(question.messages) + len(question.history.messages) + 2),
+        output_tokens=question.sampling.over(configuration.sampling).max_output_tokens,
+        candidates=question.candidates,
+        attempts=2 if live and routing.policy.hedge_after_s is not None else 1,
+        deadline_s=deployment.spec.deadline.total_seconds(),
+    )
+
+
+def limited(question: Question, max_output_tokens: int | None) -> Question:
+    """Return the question with a limit of tokens, where a budget has given it one."""
+    if max_output_tokens is None:
+        return question
+    return replace(question, sampling=replace(question.sampling, max_output_tokens=max_output_tokens))
+
+
+def _texts(question: Question) -> Iterator[str]:
+    """Yield all that a prompt may be made of."""
+    for message in (*question.history.messages, *question.messages):
+        yield from _spoken(message)
+    for tool in question.tools:
+        yield from (tool.name, tool.description, tool.parameters_json)
+    if question.output is not None:
+        yield question.output.schema_json
+    yield question.history.summary
+    yield from (fact.text for fact in question.history.memories)
+    yield json.dumps(dict(question.variables), ensure_ascii=False, default=str)
+
+
+def _spoken(message: Message) -> Iterator[str]:
+    yield from (message.text, message.reasoning, message.name)
+    for call in message.tool_calls:
+        yield from (call.name, call.arguments_json)
