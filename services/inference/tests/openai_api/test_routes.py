@@ -74,9 +74,9 @@ async def test_a_stream_says_who_speaks_then_the_text_then_why_it_ended() -> Non
         *chunks, costs = [chunk async for chunk in stream]
 
     deltas = [chunk.choices[0].delta for chunk in chunks]
-    assert [delta.role for delta in deltas] == ["assistant", None, None, None, None]
-    assert [delta.content for delta in deltas] == ["", "Press ", "reset.", None, None]
-    assert [chunk.choices[0].finish_reason for chunk in chunks] == [None, None, None, None, "stop"]
+    assert [delta.role for delta in deltas] == ["assistant", None, None, None, None, None]
+    assert [delta.content for delta in deltas] == ["", "Press ", "reset.", None, None, None]
+    assert [chunk.choices[0].finish_reason for chunk in chunks] == [None, None, None, None, None, "stop"]
     assert len({chunk.id for chunk in [*chunks, costs]}) == 1
     assert costs.choices == []
     assert costs.usage is not None
@@ -154,7 +154,7 @@ async def test_the_bytes_of_a_stream_are_events_that_end_with_done() -> None:
         response = await api.ask(stream=True)
 
     assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
-    first, text, _, last, done = events_of(response)
+    first, text, _annotations, _passage, last, done = events_of(response)
     assert json.loads(first)["object"] == "chat.completion.chunk"
     assert json.loads(text)["choices"] == [
         {"index": 0, "delta": {"content": "ä\u2028\n"}, "logprobs": None, "finish_reason": None}

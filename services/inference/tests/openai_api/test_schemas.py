@@ -15,9 +15,13 @@ from tidemill_core.errors import InvalidInput, Violation
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.errors import QuestionRefused
-from tidemill_inference.generation.domain.content import Message, Role
+from tidemill_inference.generation.domain.content import Message, Role, ToolCall, ToolResult
+from tidemill_inference.generation.domain.tools import OutputFormat, Tool, ToolChoice, ToolMode
 from tidemill_inference.generation.messages import question_of
 from tidemill_inference.openai_api.schemas import chat_request_of, request_of
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"at": "sea"}'}}
+TOOL = {"type": "function", "function": {"name": "weather"}}
 
 
 def body(**changes: object) -> bytes:
@@ -75,9 +79,8 @@ def test_what_the_client_does_not_set_is_left_to_the_deployment() -> None:
         {"n": 1},
         {"store": False},
         {"logprobs": False},
-        {"presence_penalty": 0.0, "frequency_penalty": 0},
         {"response_format": {"type": "text"}},
-        {"tool_choice": "none"},
+        {"store": True, "tool_choice": "auto"},
         {"tools": None, "logit_bias": None, "audio": None},
         {"service_tier": "auto"},
         {"tools": [], "tool_choice": "auto", "parallel_tool_calls": False},
@@ -102,7 +105,7 @@ def test_what_the_client_does_not_set_is_left_to_the_deployment() -> None:
     ],
 )
 def test_a_parameter_that_changes_nothing_is_taken(harmless: dict[str, object]) -> None:
-    assert chat_request_of(body(**harmless)) == chat_request_of(body())
+    assert chat_request_of(body(**harmless)).question() == chat_request_of(body()).question()
 
 
 @pytest.mark.parametrize("options", [{}, {"include_usage": False, "continuous_usage_stats": False}])
@@ -113,17 +116,8 @@ def test_options_of_a_stream_that_change_nothing_are_taken_without_one(options: 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("n", 2),
-        ("n", True),
-        ("store", True),
-        ("store", 0),
-        ("logprobs", True),
-        ("top_logprobs", 3),
-        ("presence_penalty", 0.5),
-        ("logit_bias", {"50256": -100}),
-        ("response_format", {"type": "json_object"}),
-        ("tools", [{"type": "function", "function": {"name": "f"}}]),
-        ("tool_choice", "required"),
+        ("best_of", 2),
+        ("echo", 0),
         ("functions", [{"name": "f"}]),
         ("audio", {"voice": "alloy", "format": "mp3"}),
         ("modalities", ["text", "audio"]),
@@ -145,7 +139,8 @@ async def test_a_parameter_that_is_not_supported_is_refused_by_name(name: str, v
 
 def test_everything_that_is_wrong_is_reported_at_once() -> None:
     assert set(refused(tools=[{}], temperature="hot", max_tokens=1.5, model="", stream="yes")) == {
-        "tools",
+        "tools[0].type",
+        "tools[0].function",
         "temperature",
         "max_tokens",
         "model",
@@ -156,11 +151,20 @@ def test_everything_that_is_wrong_is_reported_at_once() -> None:
 @pytest.mark.parametrize(
     ("messages", "field", "why"),
     [
-        ([{"role": "tool", "content": "x"}], "messages[0].role", "'developer'"),
+        ([{"role": "function", "content": "x"}], "messages[0].role", "'developer'"),
+        ([{"role": "tool", "content": "x"}], "messages[0].tool_call_id", "is required"),
+        ([{"role": "user", "content": "x", "tool_call_id": "c"}], "messages[0].tool_call_id", "role tool only"),
+        ([{"role": "user", "content": "x", "tool_calls": [CALL]}], "messages[0].tool_calls", "role assistant only"),
         ([{"role": "user"}], "messages[0].content", "is required"),
         ([{"role": "user", "content": 5}], "messages[0].content", "list"),
         ([{"role": "user", "content": [{"type": "image_url"}]}], "messages[0].content[0].type", "supported: 'text'"),
-        ([{"role": "assistant", "content": "x", "tool_calls": [1]}], "messages[0].tool_calls", "not supported"),
+        ([{"role": "user", "content": [{"type": "input_audio"}]}], "messages[0].content[0].type", "is input_audio"),
+        (
+            [{"role": "assistant", "tool_calls": [{**CALL, "type": "custom"}]}],
+            "messages[0].tool_calls[0].type",
+            "custom",
+        ),
+        ([{"role": "assistant", "content": "x", "tool_calls": [1]}], "messages[0].tool_calls[0]", "dictionary"),
     ],
 )
 def test_a_message_that_cannot_be_taken_is_named_by_its_place(messages: list[Any], field: str, why: str) -> None:
@@ -174,6 +178,17 @@ def test_a_message_that_cannot_be_taken_is_named_by_its_place(messages: list[Any
         ({"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
         ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens"),
         ({"user": "ada", "safety_identifier": "bob"}, "user"),
+        ({"n": True}, "n"),
+        ({"store": 0}, "store"),
+        ({"tool_choice": "some"}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {}}}, "tool_choice"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}},
+            "response_format.json_schema.schema",
+        ),
+        ({"logit_bias": {"the": 5}}, "logit_bias"),
         ({"seed": 2**63}, "seed"),
         ({"metadata": {"k": "v" * 513}}, "metadata.k"),
         ({"metadata": {str(number): "v" for number in range(17)}}, "metadata"),
@@ -281,7 +296,85 @@ def test_a_name_twice_among_very_many_is_found_at_once() -> None:
     assert time.thread_time() - began < 5  # comparing each with all before it takes 20 s
 
 
-@pytest.mark.parametrize("part", ["annotations", "tool_calls", "refusal", "reasoning_content", "recently_invented"])
+def test_a_conversation_with_tools_is_taken_as_clients_keep_it() -> None:
+    answer = {"role": "assistant", "content": None, "annotations": [{"type": "url_citation"}], "tool_calls": [CALL]}
+    result = {"role": "tool", "tool_call_id": "c1", "content": [{"type": "text", "text": "sunny"}]}
+    first = {"role": "user", "content": QUESTION}
+
+    question = chat_request_of(body(messages=[first, answer, result])).question()
+    question.check()
+
+    called, returned = question.messages[1:]
+    assert called.tool_calls == (ToolCall(id="c1", name="weather", arguments_json='{"at": "sea"}'),)
+    assert (called.text, returned.tool_results) == ("", (ToolResult(id="c1", text="sunny"),))
+    assert question.text == QUESTION
+
+
+def test_tools_and_output_format_are_asked_for_as_openai_does() -> None:
+    parameters, schema = {"type": "object", "properties": {"at": {"type": "string"}}}, {"type": "object"}
+    function = {"name": "weather", "description": "Tells it.", "parameters": parameters, "strict": True}
+    question = chat_request_of(
+        body(
+            tools=[{"type": "function", "function": function}, {"type": "function", "function": {"name": "now"}}],
+            tool_choice={"type": "function", "function": {"name": "weather"}},
+            parallel_tool_calls=False,
+            response_format={"type": "json_schema", "json_schema": {"name": "w", "schema": schema, "strict": True}},
+            n=3,
+            logprobs=True,
+            top_logprobs=2,
+            logit_bias={"7": -100, "8": 0.5},
+            presence_penalty=1,
+            frequency_penalty=-0.5,
+        )
+    ).question()
+    question.check()
+
+    weather = Tool(name="weather", description="Tells it.", parameters_json=json.dumps(parameters), strict=True)
+    assert question.tools == (weather, Tool(name="now"))
+    assert question.tool_choice == ToolChoice(mode=ToolMode.REQUIRED, names=("weather",), single_call=True)
+    assert question.output == OutputFormat(schema_json=json.dumps(schema), name="w", strict=True)
+    assert question.candidates == 3
+    assert question.sampling == Sampling(
+        presence_penalty=1.0,
+        frequency_penalty=-0.5,
+        logit_bias={7: -100.0, 8: 0.5},
+        logprobs=True,
+        top_logprobs=2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"n": 17}, "n"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [TOOL, TOOL]}, "tools[1].function.name"),
+        ({"tools": [{"type": "function", "function": {"name": "no blanks"}}]}, "tools[0].function.name"),
+        ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "other"}}}, "tool_choice"),
+        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"presence_penalty": 2.5}, "presence_penalty"),
+        ({"logit_bias": {"5": 101}}, "logit_bias[5]"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "a b", "schema": {}}}},
+            "response_format.json_schema.name",
+        ),
+    ],
+)
+async def test_what_cannot_be_asked_is_refused_by_its_name(changes: dict[str, Any], param: str) -> None:
+    async with open_api(ScriptedAnswers()) as api:
+        response = await api.ask(**changes)
+
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+
+
+def test_a_request_without_tools_has_the_digest_that_it_had_before_there_were_any() -> None:
+    question = chat_request_of(body()).question()
+    assert request_of("k", question).digest == request_of("k", chat_request_of(body(n=1, tools=[])).question()).digest
+    assert request_of("k", question).digest == "4dde3fec999b4f584c88b46e4e5ecec9253e59e93a75b2c42d86bafd749def95"
+
+
+@pytest.mark.parametrize("part", ["audio", "function_call", "refusal", "recently_invented"])
 def test_an_earlier_answer_is_taken_with_the_empty_parts_that_clients_keep(part: str) -> None:
     def asked(value: object) -> bytes:
         text = {"type": "text", "text": "Press reset.", "annotations": []}

@@ -13,6 +13,7 @@ from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.deployments.domain.deployment import ChosenConfiguration, Deployment
 from tidemill_inference.deployments.ports import ReadDeployments
 from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound, QuestionRefused
+from tidemill_inference.generation.asked_schemas import AskedSchemas
 from tidemill_inference.generation.domain.bounds import expected, limited
 from tidemill_inference.generation.domain.copies import delivered, without_names_of
 from tidemill_inference.generation.domain.inference import Inference, Purpose, Question, State, Variant, reserved
@@ -56,6 +57,7 @@ class AnswerQuestion:
     weight: float = 1.0
     """Of its requests among those that wait for a place."""
     spending: Spending = field(default_factory=NoBudgets)
+    schemas: AskedSchemas = field(default_factory=AskedSchemas)
     observe: Callable[[AnswerOutcome], None] = _noop
     """Called with each answer in a rollout, also with failed ones; must not block."""
     conversing: Conversing | None = None
@@ -76,6 +78,7 @@ class AnswerQuestion:
 
         """
         question.check()
+        await self.schemas.check(question)
         key = (caller.project, derived_id(caller.project, "inference", request.id))
 
         async def work(generation: Generation) -> Inference:

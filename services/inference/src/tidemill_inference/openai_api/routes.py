@@ -23,7 +23,7 @@ from tidemill_core.application import Caller, Request
 from tidemill_core.errors import InvalidInput, TidemillError
 from tidemill_inference.generation.domain.inference import Inference, Question
 from tidemill_inference.generation.domain.speaker import request_by, spoken_by
-from tidemill_inference.generation.ports import Delta, Finished, Started, Step
+from tidemill_inference.generation.ports import Finished, Started, Step
 from tidemill_inference.openai_api.completions import Chunks, completion
 from tidemill_inference.openai_api.errors import error_body, error_response
 from tidemill_inference.openai_api.models import HttpModels
@@ -160,7 +160,7 @@ class ChatCompletions:
         try:
             if asked.stream:
                 events = _EventStream(exchange, keep_alive_s=self.keep_alive_s)
-                await _stream(events, exchange, steps, include_usage=asked.includes_usage, issue=self.issue)
+                await _stream(events, exchange, steps, asked, issue=self.issue)
             else:
                 answered = await _whole(exchange, steps)
                 body = completion(answered, feedback_token=self.issue(answered.project, answered.id))
@@ -200,8 +200,8 @@ async def _stream(
     events: "_EventStream",
     exchange: Exchange,
     steps: AsyncGenerator[Step, None],
+    asked: ChatRequest,
     *,
-    include_usage: bool,
     issue: IssueToken,
 ) -> None:
     """Send the steps as they come.
@@ -218,13 +218,16 @@ async def _stream(
                     if isinstance(step, Started):
                         exchange.facts["inference"] = step.inference.id
                         token = issue(step.inference.project, step.inference.id)
-                        chunks = Chunks(step.inference, include_usage=include_usage, feedback_token=token)
-                        await events.send(chunks.first())
-                    elif chunks and isinstance(step, Delta):
-                        for chunk in chunks.more(step.text):
+                        chunks = Chunks(
+                            step.inference,
+                            include_usage=asked.includes_usage,
+                            feedback_token=token,
+                            candidates=asked.n,
+                        )
+                        for chunk in chunks.first():
                             await events.send(chunk)
-                    elif chunks and isinstance(step, Finished):
-                        for chunk in chunks.last(step.inference):
+                    elif chunks:
+                        for chunk in chunks.of(step):
                             await events.send(chunk)
     except TidemillError as error:
         if not events.begun:

@@ -1,7 +1,7 @@
 """Requests of OpenAI's chat completions as questions.
 
 Unsupported parameters are refused by name, all at once, and never ignored. A parameter that has no effect at a certain
-value (`n: 1`, `store: false`, `tools: []`) is accepted at that value, a hint (`reasoning_effort`) at any, and null is
+value (`best_of: 1`, `functions: []`) is accepted at that value, a hint (`reasoning_effort`) at any, and null is
 the same as absent. Sampling that the deployment does not let a caller override is replaced by the deployment's own,
 with a warning, since some clients always send some.
 The field `tidemill` (`extra_body={"tidemill": {...}}` in OpenAI's Python client) is for what OpenAI has no field for:
@@ -10,6 +10,7 @@ The field `tidemill` (`extra_body={"tidemill": {...}}` in OpenAI's Python client
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from enum import Enum
@@ -22,38 +23,27 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
-    model_validator,
 )
 
 from tidemill_core.application import Request
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.resources import check_request_id
-from tidemill_inference.deployments.domain.configuration import Sampling
+from tidemill_inference.deployments.domain.configuration import MAX_BIASED_TOKENS, Sampling
 from tidemill_inference.deployments.domain.spec import RecordMode
-from tidemill_inference.generation.domain.content import Message, Part, Role
-from tidemill_inference.generation.domain.inference import MAX_MESSAGES, MAX_PARTS, MAX_PRINCIPALS, Question
+from tidemill_inference.generation.domain.inference import MAX_MESSAGES, MAX_PRINCIPALS, Question
+from tidemill_inference.generation.domain.tools import ToolChoice
+from tidemill_inference.openai_api.asked_tools import AskedTool, Choice, ResponseFormat
+from tidemill_inference.openai_api.turns import ChatMessage, misplaced
 from tidemill_kit.http.bodies import SHOWN_VIOLATIONS, Strict, object_of, problems
 from tidemill_kit.http.errors import shown
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 
-_ROLES = {"system": Role.SYSTEM, "developer": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
 _HARMLESS: Mapping[str, tuple[object, ...]] = {
-    "n": (1,),
-    "store": (False,),
-    "logprobs": (False,),
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
-    "logit_bias": ({},),
     "modalities": (["text"],),
-    "response_format": ({"type": "text"},),
     "service_tier": ("auto", "default"),
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
-    "parallel_tool_calls": (True, False),
     "functions": ([],),
     "function_call": ("none", "auto"),
-    "top_logprobs": (0,),
     "best_of": (1,),
     "echo": (False,),
     "repetition_penalty": (1,),
@@ -89,28 +79,48 @@ _HINTS = frozenset(
     ("reasoning_effort", "reasoning", "include_reasoning", "thinking", "enable_thinking", "verbosity", "prediction")
 ) | frozenset(("prompt_cache_key", "prompt_cache_retention", "cache_prompt", "cache_salt", "keep_alive", "priority"))
 """Parameters that ask for no other answer, and may be left out."""
-_HINT_OF_A_PART = "cache_control"
-_NAMES = {"deployment": "model", "request_id": IDEMPOTENCY_HEADER, "labels": "metadata"}
+_NAMES = {
+    "deployment": "model",
+    "request_id": IDEMPOTENCY_HEADER,
+    "labels": "metadata",
+    "candidate_count": "n",
+    "output_format": "response_format",
+    "output_format.name": "response_format.json_schema.name",
+}
 """What OpenAI's API calls a question's fields."""
-_NOTHING: tuple[object, ...] = ("", [], {}, None)
-"""Values at which a part of a message that is not supported means nothing."""
+_PLACES = (
+    (".parts", ".content"),
+    ("parameters_json", "parameters"),
+    ("output_format.schema_json", "response_format.json_schema.schema"),
+)
+_TOOL_PLACE = re.compile(r"^(tools\[\d+\])\.(\w+)")
 _LIMIT = "max_output_tokens"
 _UNLIMITED = -1
 """How clients of llama.cpp and LM Studio say that they set no limit."""
+_MORE_SAMPLING = ("presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs")
+_MORE_KINDS = ("tool_call", "tool_result", "reasoning", "json")
 _MAX_LIST = 1000
 """Of what the domain takes less of, and says so in its own words."""
+_ID_DIGITS = 10
 _MAX_VALUES = 100_000
 """Of all variables together: each is copied and written out again."""
 _MAX_INT32 = 2**31 - 1
 _MAX_INT64 = 2**63 - 1
 
 
-def _as_parts(content: object) -> object:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
 def _as_list(stop: object) -> object:
     return ([stop] if stop else []) if isinstance(stop, str) else stop
+
+
+def _biases(given: object) -> object:
+    """Return biases by token ids, which JSON has as text."""
+    if not isinstance(given, dict) or len(given) > MAX_BIASED_TOKENS:
+        message = f"is no object of at most {MAX_BIASED_TOKENS} biases by token ids"
+        raise ValueError(message)
+    if wrong := [token for token in given if not (token.isdecimal() and token.isascii() and len(token) < _ID_DIGITS)]:
+        message = f"has {shown(wrong[0])}, which is no token id: use the tokenizer's numbers"
+        raise ValueError(message)
+    return {int(token): bias for token, bias in given.items()}
 
 
 def _limit(given: object) -> object:
@@ -129,41 +139,6 @@ def _few(variables: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(message)
         todo += inside
     return variables
-
-
-class _Part(Strict):
-    """A part of a conversation as clients keep and send it: with places for what it has not, and hints."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _leave_out_what_says_nothing(cls, given: object) -> object:
-        if not isinstance(given, dict):
-            return given
-        return {
-            name: value
-            for name, value in given.items()
-            if name in cls.model_fields or not (name == _HINT_OF_A_PART or value in _NOTHING)
-        }
-
-
-class TextPart(_Part):
-    """The one kind of content that is supported."""
-
-    type: Literal["text"]
-    text: str
-
-
-class ChatMessage(_Part):
-    """One turn of the conversation."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[list[TextPart], FailFast(), Field(max_length=MAX_PARTS), BeforeValidator(_as_parts)]
-    name: str = ""
-
-    def message(self) -> Message:
-        """Return it as the domain knows it; a developer's rules are the system's."""
-        parts = tuple(Part(text=part.text) for part in self.content)
-        return Message(role=_ROLES[self.role], parts=parts, name=self.name)
 
 
 class StreamOptions(Strict):
@@ -194,6 +169,18 @@ class ChatRequest(Strict):
     top_p: float | None = None
     max_tokens: Annotated[int | None, BeforeValidator(_limit)] = Field(None, le=_MAX_INT32)
     max_completion_tokens: Annotated[int | None, BeforeValidator(_limit)] = Field(None, le=_MAX_INT32)
+    n: int = 1
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: Annotated[dict[int, float], BeforeValidator(_biases)] = Field(default_factory=dict)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, le=_MAX_INT32)
+    tools: Annotated[list[AskedTool], FailFast(), Field(max_length=_MAX_LIST)] = Field(default_factory=list)
+    tool_choice: Choice | None = None
+    parallel_tool_calls: bool = True
+    response_format: ResponseFormat | None = None
+    store: bool = False
+    """What is recorded is the deployment's matter, and `tidemill.record_mode`'s."""
     seed: int | None = Field(None, ge=-_MAX_INT64 - 1, le=_MAX_INT64)
     stop: Annotated[list[str], FailFast(), Field(max_length=_MAX_LIST), BeforeValidator(_as_list)] = Field(
         default_factory=list
@@ -231,10 +218,23 @@ class ChatRequest(Strict):
                 max_output_tokens=self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens,
                 seed=self.seed,
                 stop=tuple(self.stop),
+                presence_penalty=self.presence_penalty,
+                frequency_penalty=self.frequency_penalty,
+                logit_bias=self.logit_bias,
+                logprobs=self.logprobs or None,
+                top_logprobs=self.top_logprobs or None,
             ),
+            tools=tuple(each.tool() for each in self.tools),
+            tool_choice=self._choice(),
+            output=self.response_format.output() if self.response_format else None,
+            candidates=self.n,
             record=RecordMode[mode.upper()] if mode else None,
             yielding=True,
         )
+
+    def _choice(self) -> ToolChoice:
+        single = bool(self.tools) and not self.parallel_tool_calls
+        return self.tool_choice.choice(single_call=single) if self.tool_choice else ToolChoice(single_call=single)
 
     def blamed(self, error: InvalidInput) -> InvalidInput:
         """Return the error with its fields called as this caller called them."""
@@ -253,19 +253,26 @@ class ChatRequest(Strict):
         return "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
 
     def _sent_as(self, field: str) -> str:
+        if field in _NAMES:
+            return _NAMES[field]
         head, dot, rest = field.partition(".")
         match head:
-            case name if name in _NAMES:
-                return _NAMES[name]
             case "sampling" if dot:
                 return self._length if rest == "max_output_tokens" else rest
             case "sampling":
-                names = ("temperature", "top_p", self._length, "seed", "stop")
+                names = ("temperature", "top_p", self._length, "seed", "stop", *_MORE_SAMPLING)
                 return ", ".join(name for name in names if name in self.model_fields_set) or field
             case "variables" | "principals" | "record_mode" | "conversation":
                 return f"tidemill.{field}"
             case _:
-                return field.replace(".parts", ".content")
+                return _renamed(field)
+
+
+def _renamed(field: str) -> str:
+    """Return a place in a message, a tool or the output format as it is called here."""
+    for ours, theirs in _PLACES:
+        field = field.replace(ours, theirs)
+    return _TOOL_PLACE.sub(r"\1.function.\2", field)
 
 
 def chat_request_of(body: bytes) -> ChatRequest:
@@ -309,6 +316,7 @@ def request_of(key: str, question: Question) -> Request:
     if not key:
         return Request.digested("", "")
     asked = asdict(question)
+    _leave_out_what_was_added(asked)
     del asked["yielding"], asked["notes"], asked["history"]  # they say how it is asked, not what
     if not question.conversation:
         del asked["conversation"]  # requests had the same digest before there were any
@@ -316,8 +324,29 @@ def request_of(key: str, question: Question) -> Request:
     return Request.of(key, said.encode())
 
 
+def _leave_out_what_was_added(asked: dict[str, Any]) -> None:
+    """Remove what a question did not have once, where it says nothing: the same request has the same digest then."""
+    for name in ("tools", "output"):
+        if not asked[name]:
+            del asked[name]
+    if asked["tool_choice"] == asdict(ToolChoice()):
+        del asked["tool_choice"]
+    if asked["candidates"] == 1:
+        del asked["candidates"]
+    for holder, names in (
+        (asked["sampling"], _MORE_SAMPLING),
+        *((part, _MORE_KINDS) for message in asked["messages"] for part in message["parts"]),
+    ):
+        for name in names:
+            if not holder[name]:
+                del holder[name]
+
+
 def _contradictions(asked: ChatRequest) -> list[Violation]:
-    found = []
+    found: list[Violation] = []
+    found += misplaced(asked.messages)
+    if asked.response_format and asked.response_format.type == "json_schema" and not asked.response_format.json_schema:
+        found.append(Violation("response_format.json_schema", "is required for type json_schema"))
     if asked.includes_usage and not asked.stream:
         found.append(Violation("stream_options", "goes with stream: true only"))
     if None not in (asked.max_tokens, asked.max_completion_tokens) and asked.max_tokens != asked.max_completion_tokens:
