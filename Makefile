@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 PYTHON3 ?= python3
 PYTHON := .venv/bin/python
+# What runs models that name no engine: transformers, or vllm.
+ENGINE ?=
 TIDEMILL := .venv/bin/tidemill
 
 # Some images set this. Every process would compile what it imports anew: half of the time that a service takes to start.
@@ -12,16 +14,16 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: ## install dependencies: packages, jars, models
-	@$(PYTHON3) infra/setup.py
+setup: ## install dependencies: packages, jars, models; ENGINE=vllm: vLLM too
+	@$(PYTHON3) infra/setup.py $(ENGINE)
 
 .PHONY: demo
 demo: setup ## run the whole loop on the example and leave the stack running; options in ARGS
 	@$(TIDEMILL) demo $(ARGS)
 
 .PHONY: up
-up: setup ## start the stack: servers and services
-	@$(TIDEMILL) up
+up: setup ## start the stack: servers and services; ENGINE=vllm: models run in vLLM
+	@$(if $(ENGINE),INFERENCE_ENGINE=$(ENGINE)) $(TIDEMILL) up
 
 .PHONY: down
 down: setup ## stop the stack; data stays in .tidemill/

@@ -28,8 +28,14 @@ TOOL_TEMPLATE = (
 """Shows tools, and has them called, as Hermes does."""
 
 
-def write_tiny_model(
-    folder: Path, *, seed: int = 7, context: int = 512, ends: bool = False, template: str = TEMPLATE
+def write_tiny_model(  # noqa: PLR0913 - keyword-only, and each of another kind
+    folder: Path,
+    *,
+    seed: int = 7,
+    context: int = 512,
+    ends: bool = False,
+    template: str = TEMPLATE,
+    head_size: int = 8,
 ) -> Path:
     """Write a model whose every token is one byte; unless it `ends`, it talks until it is stopped."""
     tokenizer = _tokenizer()
@@ -37,7 +43,7 @@ def write_tiny_model(
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer) if ends else tokenizer.eos_token_id,  # what is not in it cannot be said
-        hidden_size=32,
+        hidden_size=4 * head_size,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,

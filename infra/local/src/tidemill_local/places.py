@@ -18,6 +18,9 @@ HOME = ROOT / ".tidemill"
 ACLS = ROOT / "infra" / "kafka" / "acls.txt"
 """Who may read and write which topic."""
 
+VLLM_PYTHON = ROOT / "services" / "inference" / "engines" / "vllm" / ".venv" / "bin" / "python"
+"""Is there once `make setup ENGINE=vllm` has made vLLM's environment."""
+
 JARS = Path(os.environ.get("TIDEMILL_JARS", HOME / "jars"))
 MODELS = Path(os.environ.get("TIDEMILL_MODELS", HOME / "models"))
 

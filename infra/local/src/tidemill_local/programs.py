@@ -10,7 +10,7 @@ from pathlib import Path
 from tidemill_kit.access.installation import ISSUER
 from tidemill_local.addresses import Addresses, ObjectStoreAddress
 from tidemill_local.kafka import KafkaNode, user_of
-from tidemill_local.places import StackFolder
+from tidemill_local.places import VLLM_PYTHON, StackFolder
 from tidemill_local.ports import LOOPBACK
 
 SERVERS = ("kafka", "mongo", "s3")
@@ -198,6 +198,7 @@ def service_environment(service: str, *, folder: StackFolder, stack: Addresses) 
         "ACCESS_MONITOR_ADDRESS": stack.services["monitor"]["grpc"],
         "ACCESS_CREDENTIAL_FILE": str(folder.access.service(service).absolute()),
         **({"SECRETS_KEY_FILE": str(folder.access.secret_keys.absolute())} if service == "inference" else {}),
+        **({"VLLM_PYTHON": str(VLLM_PYTHON)} if service == "inference" else {}),
         **({"SIGNING_KEYS_FILE": str(folder.access.signing_keys), "ISSUER": ISSUER} if service == "monitor" else {}),
         **{f"{other.upper()}_ADDRESS": stack.services[other]["grpc"] for other in CALLS.get(service, ())},
     }

@@ -98,6 +98,32 @@ class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
 
     A file NAME per secret, and a file NAME.hosts with the origins it may be sent to.
     """
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What runs models whose deployment names no engine: `transformers` or `vllm`.
+
+    Where vLLM cannot run, transformers does, and the log says why.
+    """
+    vllm_python: Path | None = None
+    """The Python of vLLM's environment, which `make setup ENGINE=vllm` makes; vLLM runs as a child of inference."""
+    vllm_urls: Separated = ()
+    """Addresses of vLLM servers that run already, separated by commas; then none is started.
+
+    They serve bases under their `model@version`, and read adapters from `INFERENCE_DATA_DIR`, by the same path.
+    """
+    vllm_api_key: SecretStr | None = None
+    """The API key of the servers of `INFERENCE_VLLM_URLS`."""
+    vllm_cache_tokens: int = Field(32768, ge=1024)
+    """The KV cache of one vLLM server, in tokens: of a base and all of its adapters."""
+    vllm_adapters: int = Field(4, ge=1, le=64)
+    """Adapters in one batch of a vLLM server; of further ones those used last are kept."""
+    vllm_adapter_rank: int = Field(64, ge=8, le=512)
+    """The largest rank of an adapter in vLLM; each takes memory as if it had it."""
+    vllm_start_s: float = Field(600.0, gt=0)
+    """How long a vLLM server may take until it answers."""
+    vllm_stall_s: float = Field(60.0, gt=0)
+    """The longest time without data from vLLM, before a first token or between two."""
+    vllm_arguments: str = ""
+    """Further arguments of vLLM's server, as in a shell; they count before inference's own."""
     engine_threads: int = Field(0, ge=0, le=256)
     """The most threads for local models, divided among those that compute at the same time; 0 is one per core.
 

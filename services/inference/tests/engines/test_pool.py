@@ -90,7 +90,13 @@ async def test_the_next_process_gets_what_was_loaded_the_last_used_first(tmp_pat
             pass
     await shop.engines.stop()
 
-    assert before.read() == [("acme", "b@1"), ("acme", "a@1")]
+    assert before.read() == [("acme", "b@1", "transformers"), ("acme", "a@1", "transformers")]
+
+
+def test_a_list_from_before_engines_were_named_is_read(tmp_path: Path) -> None:
+    (tmp_path / "loaded.json").write_text('[["acme", "a@1"]]')
+
+    assert LoadedBefore(tmp_path / "loaded.json").read() == [("acme", "a@1", "")]
 
 
 @pytest.mark.parametrize("broken", ["", "{", '[["acme"]]', '{"acme": 1}', "7"])
@@ -281,8 +287,8 @@ async def test_a_model_that_a_deleted_project_shared_is_unloaded(shop: Shop) -> 
 
 def test_a_deleted_project_is_not_among_what_the_next_process_loads_first(tmp_path: Path) -> None:
     before = LoadedBefore(tmp_path / "loaded.json")
-    before.write([("acme", "a@1"), ("globex", "acme/a@1"), ("globex", "b@1")])
+    before.write([("acme", "a@1", ""), ("globex", "acme/a@1", ""), ("globex", "b@1", "vllm")])
 
     before.forget("acme")
 
-    assert before.read() == [("globex", "b@1")]
+    assert before.read() == [("globex", "b@1", "vllm")]

@@ -39,7 +39,7 @@ async def test_a_model_that_breaks_while_it_is_loaded_does_not_keep_the_next_fro
 
 async def test_what_the_last_process_had_loaded_is_loaded_before_the_first_question() -> None:
     engines = Fragile(late=ScriptedEngine(), early=ScriptedEngine())
-    before = [("acme", "early@1"), ("acme", "late@1")]
+    before = [("acme", "early@1", ""), ("acme", "late@1", "")]
     warm_up = WarmUp(Registry(late=1, early=1), engines, first=lambda: before)
     running = asyncio.create_task(warm_up.run())
 

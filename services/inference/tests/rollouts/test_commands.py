@@ -75,7 +75,7 @@ async def test_a_rollout_that_began_while_another_was_being_promoted_is_not_prom
     harness = RolloutHarness()
     await harness.is_rolling()
 
-    async def next_one(*_: object) -> None:
+    async def next_one(*_: object, **__: object) -> None:
         await harness.roll_back(ADA, harness.command("b"))
         await harness.passes_the_gate("e2")
 

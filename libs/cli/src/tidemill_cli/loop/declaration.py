@@ -168,6 +168,7 @@ class Deployment(Declared):
     record_days: int = Field(default=0, ge=0, le=3650)
     allow_sampling_override: bool = False
     conversation: Conversation | None = None
+    engine: Literal["", "transformers", "vllm"] = ""
 
 
 class Loop(Declared):

@@ -93,6 +93,7 @@ def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str])
         allow_sampling_override=part.allow_sampling_override,
         record_days=part.record_days,
         conversation=_conversation(part.conversation) if part.conversation else None,
+        engine=part.engine,
     )
 
 

@@ -118,9 +118,9 @@ class DeploymentCrud:
 
     def _warmed(self, deployment: Deployment, write: Write) -> Deployment:
         if not write.validate_only:
-            self.warm(deployment.project, deployment.live.model)
+            self.warm(deployment.project, deployment.live.model, deployment.spec.engine)
             if (retrieval := deployment.live.retrieval) and retrieval.rewrite:
-                self.warm(deployment.project, retrieval.rewrite)
+                self.warm(deployment.project, retrieval.rewrite, "")
         return deployment
 
 

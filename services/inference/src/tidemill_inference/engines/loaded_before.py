@@ -13,16 +13,16 @@ _log = structlog.get_logger()
 
 
 class LoadedBefore:
-    """A list of project and `model@version`, the one used last first. It is a hint: a broken file counts as none."""
+    """A list of project, `model@version` and engine, the one used last first. It is a hint: a broken file is none."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def read(self) -> Sequence[tuple[str, str]]:
+    def read(self) -> Sequence[tuple[str, str, str]]:
         """Return what the last process had loaded; blocks for a moment."""
         with suppress(OSError, ValueError, TypeError):
             listed = json.loads(self._path.read_text(encoding="utf-8"))
-            return [(str(project), str(model)) for project, model in listed[:_MAX_MODELS]]
+            return [(str(project), str(model), str(*engine)) for project, model, *engine in listed[:_MAX_MODELS]]
         return []
 
     def forget(self, project: str) -> None:
@@ -32,7 +32,7 @@ class LoadedBefore:
         if len(staying) < len(listed):
             self.write(staying)
 
-    def write(self, models: Sequence[tuple[str, str]]) -> None:
+    def write(self, models: Sequence[tuple[str, str, str]]) -> None:
         """Keep the list; blocks for a moment."""
         partial = self._path.with_suffix(".partial")
         try:

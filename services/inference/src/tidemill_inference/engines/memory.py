@@ -1,21 +1,58 @@
 """The memory of local models: how much each takes, and which are unloaded for another. Loads and unloads nothing."""
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import AsyncGenerator, Collection, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
 from tidemill_core.errors import Blame, DependencyUnavailable, PreconditionFailed
-from tidemill_inference.engines.ports import LiveModel, ModelVersion
-
-if TYPE_CHECKING:
-    from tidemill_inference.engines.transformers.engine import TransformersEngine
-    from tidemill_inference.engines.transformers.weights import ModelWeights
+from tidemill_inference.engines.ports import Capability, Generated, LiveModel, ModelVersion, Prompt
 
 _MAX_NAMES = 1000
 """Projects and models kept per content: with more of them, any subset shows whether the content serves live."""
 
 _T = TypeVar("_T")
+
+
+class Base(Protocol):
+    """What a base model's engine and those of its adapters share once it is loaded: weights, or a server."""
+
+    bytes: int
+
+    async def aclose(self) -> None:
+        """Let it go; idempotent."""
+        ...
+
+
+class SharedEngine(Protocol):
+    """A `ports.Engine` that projects share: each call names its own."""
+
+    context_tokens: int
+    fingerprint: str
+    capabilities: frozenset[Capability]
+    adapter_bytes: int
+
+    @property
+    def alive(self) -> bool:
+        """False once it has ended for good."""
+        ...
+
+    @property
+    def serving(self) -> bool:
+        """Whether it answers, or its next request makes it."""
+        ...
+
+    async def count_tokens(self, project: str, prompt: Prompt) -> int:
+        """See `Engine.count_tokens`."""
+        ...
+
+    def generate(self, project: str, prompt: Prompt, *, timeout_s: float) -> AsyncGenerator[Generated, None]:
+        """See `Engine.generate`."""
+        ...
+
+    async def aclose(self) -> None:
+        """End it; requests under way fail."""
+        ...
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -28,10 +65,10 @@ class SharedWeights:
     model: ModelVersion
     bytes: int
     token_bytes: int = 0
-    loading: "asyncio.Task[ModelWeights] | None" = None
+    loading: asyncio.Task[Base] | None = None
 
     @property
-    def loaded(self) -> "ModelWeights | None":
+    def loaded(self) -> Base | None:
         """The weights, once they are in memory."""
         return _result(self.loading)
 
@@ -60,10 +97,10 @@ class PlacedEngine:
     names: set[LiveModel] = field(default_factory=set)
     """The projects and models that have requested this content."""
     stage: str = "waiting"
-    loading: "asyncio.Task[TransformersEngine] | None" = None
+    loading: asyncio.Task[SharedEngine] | None = None
 
     @property
-    def engine(self) -> "TransformersEngine | None":
+    def engine(self) -> SharedEngine | None:
         """The engine, once it is loaded."""
         return _result(self.loading)
 
@@ -133,22 +170,24 @@ class EngineMemory:
     def place(self, model: ModelVersion, *, weights_bytes: int, own_bytes: int, cache_tokens: int) -> PlacedEngine:
         """Add an engine with estimated sizes, as long as its files are not read."""
         base = model.base or model
-        weights = self._weights.setdefault(base.digest, SharedWeights(model=base, bytes=weights_bytes))
+        weights = self._weights.setdefault(_key(base), SharedWeights(model=base, bytes=weights_bytes))
         placed = PlacedEngine(model=model, weights=weights, bytes=own_bytes, cache_tokens=cache_tokens)
         self._engines[_key(model)] = placed
         return placed
 
-    def remove(self, engines: Iterable[PlacedEngine]) -> None:
-        """Remove engines, and unload weights that no engine with granted memory shares."""
+    def remove(self, engines: Iterable[PlacedEngine]) -> list[asyncio.Task[Base]]:
+        """Remove engines, and return the weights that no engine with granted memory shares, which are unloaded."""
         for engine in engines:
             if self.find(engine.model) is engine:
                 del self._engines[_key(engine.model)]
         needed = {engine.weights for engine in self.engines if engine.granted_bytes is not None}
+        unloaded = [weights.loading for weights in self.weights if weights not in needed and weights.loading]
         for weights in self.weights:
             if weights not in needed:
                 weights.loading = None
         used = {engine.weights for engine in self.engines}
         self._weights = {digest: weights for digest, weights in self._weights.items() if weights in used}
+        return unloaded
 
     def clear(self) -> tuple[Collection[PlacedEngine], Collection[SharedWeights]]:
         """Remove everything, and return it."""
@@ -212,16 +251,17 @@ class EngineMemory:
         """Return the projects and models that have requested any of the engines."""
         return {name for engine in self.engines for name in engine.names}
 
-    def loaded_names(self, new: PlacedEngine | None = None) -> list[LiveModel]:
-        """Return one name of each loaded engine: of `new`, which is about to be, first, then by last use."""
+    def loaded_names(self, new: PlacedEngine | None = None) -> list[tuple[str, str, str]]:
+        """Return a name and the kind of each loaded engine: of `new`, about to be, first, then by last use."""
         loaded = [each for each in self.engines if each.engine is not None or each is new]
         loaded.sort(key=lambda each: (each is new, each.last_used), reverse=True)
-        return [min(each.names) for each in loaded if each.names]
+        return [(*min(each.names), each.model.engine) for each in loaded if each.names]
 
 
 def _key(model: ModelVersion) -> str:
     """Return the identity of an engine: an adapter's files mean something with their base only."""
-    return f"{model.base.digest}+{model.digest}" if model.base else model.digest
+    digests = f"{model.base.digest}+{model.digest}" if model.base else model.digest
+    return f"{model.engine} {digests}"
 
 
 def _result(task: asyncio.Task[_T] | None) -> _T | None:

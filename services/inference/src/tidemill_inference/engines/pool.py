@@ -5,17 +5,16 @@ The engines of a base and of its adapters share its weights, which stay loaded a
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
 
 from tidemill_core.errors import DependencyUnavailable, TidemillError, isolated
 from tidemill_inference.engines.loading import EngineLoader, EngineOptions, import_libraries
-from tidemill_inference.engines.memory import EngineMemory, PlacedEngine
+from tidemill_inference.engines.memory import Base, EngineMemory, PlacedEngine, SharedEngine
 from tidemill_inference.engines.model_files import ModelFiles
 from tidemill_inference.engines.observed import ObservedEngine
 from tidemill_inference.engines.ports import (
@@ -31,10 +30,6 @@ from tidemill_inference.engines.remote import RemoteEngines
 from tidemill_kit.erasure.steps import NotYet
 from tidemill_kit.models.artifacts import ArtifactCache
 
-if TYPE_CHECKING:
-    from tidemill_inference.engines.transformers.engine import TransformersEngine
-    from tidemill_inference.engines.transformers.weights import ModelWeights
-
 _SWEEPS = 4
 """How often the pool is swept within the time that an engine may be idle."""
 _MAX_SWEEP_S = 30.0
@@ -46,7 +41,7 @@ _log = structlog.get_logger()
 class _ProjectEngine:
     """Implements `ports.Engine` for one project by an engine that all share."""
 
-    shared: "TransformersEngine"
+    shared: SharedEngine
     project: str
 
     @property
@@ -85,6 +80,7 @@ class LoadedEngines:
         self._sweeping: asyncio.Task[None] | None = None
         self._importing: asyncio.Task[None] | None = None
         self._freeing_memory = asyncio.Lock()
+        self._unloading: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def use(self, project: str, model: ModelVersion) -> AsyncIterator[Engine]:
@@ -93,7 +89,7 @@ class LoadedEngines:
             async with self._remote.use(project, model.remote) as remote:
                 yield ObservedEngine(remote, project=project, model=model.id)
             return
-        async with self._used(project, model) as placed:
+        async with self._used(project, self._loader.with_engine(model)) as placed:
             assert placed.engine is not None  # noqa: S101 - it is loaded for the length of the block
             yield ObservedEngine(_ProjectEngine(placed.engine, project), project=project, model=model.id)
 
@@ -108,12 +104,12 @@ class LoadedEngines:
         if model.remote is not None:
             await self._remote.check(project, model.remote)
             return
-        async with self._used(project, model) as placed:
+        async with self._used(project, self._loader.with_engine(model)) as placed:
             placed.holders.add((project, holder))
 
     async def release(self, project: str, model: ModelVersion, *, holder: str) -> None:
         """See `Engines.release`. It is unloaded after `idle_s`, so that a rollback finds it loaded."""
-        if placed := self._memory.find(model):
+        if placed := self._memory.find(self._loader.with_engine(model)):
             placed.holders.discard((project, holder))
             placed.last_used = time.monotonic()
 
@@ -133,8 +129,7 @@ class LoadedEngines:
         async with self._freeing_memory:
             left = [each for each in self._memory.engines if project in each.projects and each.forget(project)]
             unloaded = [each for each in left if each.idle]
-            self._memory.remove(unloaded)
-            await self._close(unloaded)
+            await self._close(unloaded, self._memory.remove(unloaded))
         if self._options.before is not None:
             await asyncio.to_thread(self._options.before.forget, project)
         if len(unloaded) < len(left):
@@ -143,15 +138,15 @@ class LoadedEngines:
         return clients + len(unloaded)
 
     async def probe(self) -> None:
-        """Report the progress of the first load: until one model is loaded, this process should get no requests.
+        """Report the progress of the first load: until one model answers, this process should get no requests.
 
         Raises:
-            DependencyUnavailable: models are loading, and none is loaded yet.
+            DependencyUnavailable: models are loading, or are started again after a crash, and none answers.
 
         """
         engines = self._memory.engines
-        loading = [f"{each.model.id} ({each.stage})" for each in engines if each.engine is None]
-        if loading and len(loading) == len(engines):
+        if engines and not any(each.engine and each.engine.serving for each in engines):
+            loading = [f"{each.model.id} ({'starting again' if each.engine else each.stage})" for each in engines]
             message = f"loading {', '.join(loading)}"
             raise DependencyUnavailable(message, dependency="engine")
 
@@ -170,7 +165,8 @@ class LoadedEngines:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         loaded = [engine for each in engines if (engine := each.engine)]
-        await asyncio.gather(*(asyncio.to_thread(engine.close) for engine in loaded))
+        await asyncio.gather(*(engine.aclose() for engine in loaded))
+        await asyncio.gather(*(base.aclose() for each in weights if (base := each.loaded)))
         await self._remote.close()
 
     @asynccontextmanager
@@ -218,10 +214,12 @@ class LoadedEngines:
 
     def _remove_failed(self, placed: PlacedEngine) -> None:
         """Free the memory of a failed load, once no caller waits for it."""
-        if placed.users == 0 and placed.failed:
-            self._memory.remove([placed])
+        if placed.users == 0 and placed.failed and (unloaded := self._memory.remove([placed])):
+            closing = asyncio.create_task(_unload(unloaded), name="unload")
+            self._unloading.add(closing)
+            closing.add_done_callback(self._unloading.discard)
 
-    async def _load(self, project: str, model: ModelVersion, placed: PlacedEngine) -> "TransformersEngine":
+    async def _load(self, project: str, model: ModelVersion, placed: PlacedEngine) -> SharedEngine:
         """Fetch, verify, load and start; `model` is the caller's own, whose objects are of this project."""
         started = time.monotonic()
         placed.stage = "fetching its files"
@@ -230,9 +228,8 @@ class LoadedEngines:
             self._memory.refuse_too_large(placed)
             folder = await self._measured_files(project, model, placed)
         await self._free_memory(placed)
-        adapter_folder = await self._loader.verified_files(project, model) if model.base else None
         weights = await self._shared_weights(project, model, placed, folder)
-        engine = await self._loader.started_engine(model, weights, adapter_folder)
+        engine = await self._loader.started_engine(project, model, weights)
         placed.bytes, placed.last_used = engine.adapter_bytes, time.monotonic()
         placed.granted_bytes = placed.own_bytes
         _log.info(
@@ -253,13 +250,13 @@ class LoadedEngines:
 
     async def _shared_weights(
         self, project: str, model: ModelVersion, placed: PlacedEngine, folder: Path | None
-    ) -> "ModelWeights":
+    ) -> Base:
         """Return the weights, which are read once for all engines that share them."""
         shared = placed.weights
         if shared.loaded is None:
             folder = folder or await self._measured_files(project, model, placed)
             if shared.failed:
-                shared.loading = asyncio.create_task(self._loader.read_weights(folder, shared))
+                shared.loading = asyncio.create_task(self._loader.loaded_base(project, folder, shared))
         assert shared.loading is not None  # noqa: S101 - an engine with granted memory keeps its weights
         placed.stage = "loading"
         return await asyncio.shield(shared.loading)
@@ -276,17 +273,16 @@ class LoadedEngines:
             self._memory.refuse_too_large(placed)
             evicted = [] if self._memory.fits(placed) else self._memory.evicted_for(placed, await self._live_names())
             placed.granted_bytes = placed.own_bytes
-            self._memory.remove(evicted)
-            await self._close(evicted)
+            await self._close(evicted, self._memory.remove(evicted))
 
     async def _live_names(self) -> frozenset[LiveModel]:
         """Return which of the engines' models deployments serve."""
         return await self._live.among(self._memory.names())
 
-    async def _close(self, removed: Collection[PlacedEngine]) -> None:
-        """Stop engines that were removed; a cancelled caller does not interrupt this."""
+    async def _close(self, removed: Collection[PlacedEngine], bases: Sequence[asyncio.Task[Base]] = ()) -> None:
+        """Stop engines that were removed, and bases that none shares; a cancelled caller does not interrupt this."""
         closed = [(each, engine) for each in removed if (engine := each.engine)]
-        await asyncio.shield(asyncio.gather(*(asyncio.to_thread(engine.close) for _, engine in closed)))
+        await asyncio.shield(_ended([engine for _, engine in closed], bases))
         for each, _ in closed:
             each.loading = None
             _log.info("engine_dropped", model=each.model.id)
@@ -315,8 +311,21 @@ class LoadedEngines:
         async with self._freeing_memory:
             live = await self._live_names()
             evicted = [each for each in self._unused() if each.names.isdisjoint(live)]
-            self._memory.remove(evicted)
-            await self._close(evicted)
+            await self._close(evicted, self._memory.remove(evicted))
 
     def _unused(self) -> list[PlacedEngine]:
         return self._memory.unused(since=time.monotonic() - self._options.idle_s)
+
+
+async def _ended(engines: Sequence[SharedEngine], bases: Sequence[asyncio.Task[Base]]) -> None:
+    await asyncio.gather(*(engine.aclose() for engine in engines))
+    await _unload(bases)
+
+
+async def _unload(bases: Sequence[asyncio.Task[Base]]) -> None:
+    """Let bases go that no engine shares any more, also those that are loading."""
+    for loading in bases:
+        loading.cancel()
+    for base in await asyncio.gather(*bases, return_exceptions=True):
+        if not isinstance(base, BaseException):
+            await base.aclose()

@@ -36,12 +36,17 @@ class ModelVersion:
     remote: RemoteModel | None = None
     base: "ModelVersion | None" = None
     owner: str = ""
+    engine: str = ""
+    """What is to run its files, as a deployment names it; "" leaves it to the service."""
 
     @property
     def owners(self) -> frozenset[str]:
         """The projects that share it, or its base, with the one that asks."""
         return frozenset({self.owner, self.base.owner if self.base else ""} - {""})
 
+
+TRANSFORMERS, VLLM = "transformers", "vllm"
+"""What runs files here."""
 
 LiveModel = tuple[str, str]
 """A project, and the `model@version` that one of its deployments serves or falls back to."""
@@ -253,9 +258,9 @@ class Engines(Protocol):
         ...
 
 
-Warm = Callable[[str, str], None]
-"""Called with the project and the `model@version` that requests will need."""
+Warm = Callable[[str, str, str], None]
+"""Called with the project, the `model@version` that requests will need, and the engine that is to run it."""
 
 
-def warms_nothing(_project: str, _model: str) -> None:
+def warms_nothing(_project: str, _model: str, _engine: str) -> None:
     """Loads nothing ahead."""

@@ -1,5 +1,6 @@
 """Puts the engines together."""
 
+import shlex
 from dataclasses import dataclass, replace
 
 import grpc
@@ -14,6 +15,7 @@ from tidemill_inference.engines.pool import LoadedEngines
 from tidemill_inference.engines.ports import LiveModels
 from tidemill_inference.engines.remote import Keys, RemoteEngines, RemoteOptions
 from tidemill_inference.engines.trainer import TrainerModels
+from tidemill_inference.engines.vllm.options import VllmOptions
 from tidemill_inference.engines.warm_up import WarmUp
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.access.grants import Shared
@@ -37,6 +39,25 @@ class EngineParts:
     models: TrainerModels
     warm_up: WarmUp
     ask: AskModel
+
+
+def vllm_options(settings: InferenceSettings, limits: EngineLimits) -> VllmOptions:
+    """Return how vLLM is run."""
+    return VllmOptions(
+        folder=settings.data_dir / "vllm",
+        numeric_format=computed_format(settings.numeric_format),
+        python=settings.vllm_python,
+        urls=settings.vllm_urls,
+        key=settings.vllm_api_key,
+        limits=limits,
+        cache_tokens=settings.vllm_cache_tokens,
+        adapters=settings.vllm_adapters,
+        adapter_rank=settings.vllm_adapter_rank,
+        threads=settings.engine_threads,
+        start_s=settings.vllm_start_s,
+        stall_s=settings.vllm_stall_s,
+        arguments=shlex.split(settings.vllm_arguments),
+    )
 
 
 def wire_engines(  # noqa: PLR0913 - keyword-only, and each of another kind
@@ -64,6 +85,8 @@ def wire_engines(  # noqa: PLR0913 - keyword-only, and each of another kind
         threads=SharedThreads(settings.engine_threads),
         before=before,
         idle_s=settings.engine_idle_s,
+        engine=settings.engine,
+        vllm=vllm_options(settings, limits),
     )
     remote = RemoteOptions(
         allowed=AllowedHosts.of(settings.remote_hosts),

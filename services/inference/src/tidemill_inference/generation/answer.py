@@ -245,7 +245,7 @@ def _with_deployment_defaults(question: Question, deployment: Deployment) -> Que
     if record.value > spec.record.value:
         text = f"is {record.name}; deployment {deployment.id} records {spec.record.name}, which may only be lowered"
         raise QuestionRefused(field="record_mode", why=text)
-    question = replace(question, record=record)
+    question = replace(question, record=record, engine=spec.engine)
     others = [] if spec.allow_sampling_override else question.sampling.overrides(deployment.live.sampling)
     if others and not question.yielding:
         text = f"cannot be overridden: deployment {deployment.id} does not set allow_sampling_override"

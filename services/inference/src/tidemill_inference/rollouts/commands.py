@@ -67,7 +67,7 @@ class RolloutCommands:
             )
 
         if rollout := current.active_rollout:
-            await self.prepare(caller, rollout.candidate.model)
+            await self.prepare(caller, rollout.candidate.model, engine=current.spec.engine)
         return await self._saved(caller, command, change)
 
     async def roll_back(self, caller: Caller, command: RolloutCommand) -> Deployment:
@@ -91,7 +91,7 @@ class RolloutCommands:
 
         saved = await self._saved(caller, command, change)
         if not command.write.validate_only:
-            self.warm(caller.project, saved.live.model)
+            self.warm(caller.project, saved.live.model, saved.spec.engine)
         return saved
 
     async def approve(self, caller: Caller, command: RolloutCommand) -> Deployment:

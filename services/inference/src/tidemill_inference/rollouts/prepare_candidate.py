@@ -1,7 +1,7 @@
 """Load a candidate before it serves requests."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller
 from tidemill_core.approvals import ApprovalMissing
@@ -28,8 +28,8 @@ class PrepareCandidate:
     models: Models
     engines: Engines
 
-    async def __call__(self, caller: Caller, model: str) -> None:
-        """Return once the `model@version` is loaded.
+    async def __call__(self, caller: Caller, model: str, *, engine: str = "") -> None:
+        """Return once the `model@version` is loaded into the deployment's engine.
 
         Raises:
             CandidateNotReady: it is gone, not ready, damaged, or cannot be served here.
@@ -37,7 +37,7 @@ class PrepareCandidate:
             DependencyUnavailable: trainer or object store do not answer, or memory is used up for now.
 
         """
-        version = await self._registered(caller, model)
+        version = replace(await self._registered(caller, model), engine=engine)
         try:
             with isolated():
                 # First: without memory for it, no file is read in vain.

@@ -1,15 +1,15 @@
 """Controllers of rollouts: one advances those that are active, one keeps their candidates loaded."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from tidemill_core.application import Requeue, ResourceKey
 from tidemill_inference.background import background
+from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.engines.ports import Engines, Models, ModelVersion
 from tidemill_inference.errors import DeploymentNotFound
-from tidemill_inference.rollouts.domain.rollout import Rollout
 from tidemill_inference.rollouts.reconcile_rollout import ReconcileRollout
 from tidemill_kit.workers.controller import Controller, Holder, Pending
 
@@ -46,22 +46,24 @@ class HoldCandidate:
 
     async def __call__(self, ref: ResourceKey, _epoch: int) -> Requeue | None:
         """Load or release the candidate, and look again after a tick while there is a rollout."""
-        rollout = await self._rollout(ref)
+        deployment = await self._deployment(ref)
+        rollout = deployment.active_rollout if deployment else None
         holder, version = self._held.get(ref, ("", None))
         if version and (rollout is None or rollout.id != holder):
             await self.engines.release(ref.project, version, holder=holder)
             del self._held[ref]
-        if rollout is None:
+        if deployment is None or rollout is None:
             return None
         if rollout.ready and ref not in self._held:  # its first load, by AdvanceRollout, reports what is wrong
             version = await self.models.resolve(background(ref.project), rollout.candidate.model, field="candidate")
+            version = replace(version, engine=deployment.spec.engine)
             await self.engines.prepare(ref.project, version, holder=rollout.id)
             self._held[ref] = rollout.id, version
         return Requeue(after=self.tick)
 
-    async def _rollout(self, ref: ResourceKey) -> Rollout | None:
+    async def _deployment(self, ref: ResourceKey) -> Deployment | None:
         try:
-            return (await self.deployments.get(ref.project, ref.id)).active_rollout
+            return await self.deployments.get(ref.project, ref.id)
         except DeploymentNotFound:
             return None
 

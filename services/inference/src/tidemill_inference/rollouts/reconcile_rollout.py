@@ -44,14 +44,14 @@ class ReconcileRollout:
         decision = rollout.decide(counts, now=self.clock.now(), paused=deployment.rollouts_paused)
         if decision.move is Move.PROMOTE:
             try:
-                decision = await self._prepared(ref, rollout, decision)
+                decision = await self._prepared(ref, deployment, rollout, decision)
             except ApprovalMissing as error:
                 await self._delayed(ref, rollout, error.message)
                 return True
         if decision.move is not Move.STAY:
             await self._save(ref, rollout, decision, counts)
         elif not (rollout.ready or rollout.hold or deployment.rollouts_paused):
-            await self._begin(ref, rollout)
+            await self._begin(ref, deployment, rollout)
         return True
 
     async def _taken(self, ref: ResourceKey, epoch: int) -> Deployment | None:
@@ -70,13 +70,13 @@ class ReconcileRollout:
         except DeploymentNotFound:
             return None
 
-    async def _begin(self, ref: ResourceKey, rollout: Rollout) -> None:
+    async def _begin(self, ref: ResourceKey, deployment: Deployment, rollout: Rollout) -> None:
         """Load the candidate, and begin the first step once it is; one that cannot be loaded is taken back.
 
         One whose version people still have to agree to waits for them.
         """
         try:
-            loaded = await self._prepared(ref, rollout, Decision(move=Move.STAY))
+            loaded = await self._prepared(ref, deployment, rollout, Decision(move=Move.STAY))
         except ApprovalMissing as error:
             await self._delayed(ref, rollout, error.message)
             return
@@ -102,10 +102,12 @@ class ReconcileRollout:
         if rollout.waiting(why) != rollout:
             await self.deployments.update(ref.project, ref.id, delay, request=Request.internal())
 
-    async def _prepared(self, ref: ResourceKey, rollout: Rollout, decision: Decision) -> Decision:
+    async def _prepared(
+        self, ref: ResourceKey, deployment: Deployment, rollout: Rollout, decision: Decision
+    ) -> Decision:
         """Return the decision, or that the candidate has to be taken back because it cannot answer."""
         try:
-            await self.prepare(background(ref.project), rollout.candidate.model)
+            await self.prepare(background(ref.project), rollout.candidate.model, engine=deployment.spec.engine)
         except CandidateNotReady as error:
             return Decision(move=Move.ROLL_BACK, reason=Reason.MODEL_NOT_READY, message=error.message)
         return decision

@@ -103,6 +103,7 @@ class Deployment(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     CONVERSATION_FIELD_NUMBER: _builtins.int
     ROUTING_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -129,6 +130,10 @@ class Deployment(_message.Message):
     """Optional. True begins no rollout and advances none until it is false again; what has to be taken back, still is."""
     record_days: _builtins.int
     """Optional. Days after which records of answers are deleted; 0 keeps them."""
+    engine: _builtins.str
+    """Optional. What runs models that have files: `transformers` or `vllm`; unset is the service's own choice
+    (INFERENCE_ENGINE). Where vLLM cannot run, transformers does, and each answer warns of it. A change needs no rollout.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -212,10 +217,11 @@ class Deployment(_message.Message):
         steps: _abc.Iterable[_configuration_pb2.Step] | None = ...,
         conversation: _conversation_pb2.ConversationPolicy | None = ...,
         routing: _routing_pb2.RoutingPolicy | None = ...,
+        engine: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "create_time", b"create_time", "deadline", b"deadline", "live", b"live", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "routing", b"routing", "sampling", b"sampling", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_sampling_override", b"allow_sampling_override", "conversation", b"conversation", "create_time", b"create_time", "deadline", b"deadline", "etag", b"etag", "fallback", b"fallback", "follow", b"follow", "id", b"id", "labels", b"labels", "live", b"live", "model", b"model", "project", b"project", "prompt", b"prompt", "record", b"record", "record_days", b"record_days", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "rollouts_paused", b"rollouts_paused", "routing", b"routing", "sampling", b"sampling", "seq", b"seq", "steps", b"steps", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_sampling_override", b"allow_sampling_override", "conversation", b"conversation", "create_time", b"create_time", "deadline", b"deadline", "engine", b"engine", "etag", b"etag", "fallback", b"fallback", "follow", b"follow", "id", b"id", "labels", b"labels", "live", b"live", "model", b"model", "project", b"project", "prompt", b"prompt", "record", b"record", "record_days", b"record_days", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "rollouts_paused", b"rollouts_paused", "routing", b"routing", "sampling", b"sampling", "seq", b"seq", "steps", b"steps", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput, Violation, named
 from tidemill_core.resources import check_slug
 from tidemill_inference.conversations.domain.policy import ConversationPolicy
 from tidemill_inference.deployments.domain.configuration import Retrieval, Sampling
@@ -15,6 +15,7 @@ DEFAULT_DEADLINE = timedelta(seconds=60)
 MAX_DEADLINE = timedelta(minutes=15)
 MAX_RECORD_DAYS = 3650
 MAX_FALLBACKS = 5
+ENGINES = ("transformers", "vllm")
 
 
 class RecordMode(Enum):
@@ -43,6 +44,8 @@ class DeploymentSpec:
     """After so many days the records of its answers are removed; 0 keeps them."""
     conversation: ConversationPolicy | None = None
     routing: RoutingPolicy | None = None
+    engine: str = ""
+    """What runs models that have files, one of `ENGINES`; "" leaves it to the service."""
 
     def check(self) -> None:
         """Refuse what can never work, all of it at once.
@@ -53,6 +56,7 @@ class DeploymentSpec:
         """
         found = self.sampling.violations("sampling")
         found += [Violation(name, "is required") for name in ("model", "prompt") if not getattr(self, name)]
+        found += _unknown_engine(self.engine)
         if not timedelta() < self.deadline <= MAX_DEADLINE:
             text = f"is {self.deadline.total_seconds():g} s; use more than 0 and at most {MAX_DEADLINE.seconds} s"
             found.append(Violation("deadline", text))
@@ -80,3 +84,9 @@ class DeploymentSpec:
             text = f"stands beside follow: {self.follow}, whose versions are equal to no other model; use one of them"
             found.append(Violation("routing.equal_models", text))
         return found
+
+
+def _unknown_engine(engine: str) -> list[Violation]:
+    known = engine in ("", *ENGINES)
+    text = f"is {named(engine)}; use {' or '.join(ENGINES)}, or leave it out"
+    return [] if known else [Violation("engine", text)]

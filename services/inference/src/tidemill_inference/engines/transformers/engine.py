@@ -99,10 +99,19 @@ class TransformersEngine:
         self._prompts.close()
         self._manager.stop(block=True, timeout=_STOP_TIMEOUT_S, hard_stop=True)
 
+    async def aclose(self) -> None:
+        """End it as `close` does, in a thread."""
+        await asyncio.to_thread(self.close)
+
     @property
     def alive(self) -> bool:
         """False once the engine's thread has died."""
         return self._manager.is_running()
+
+    @property
+    def serving(self) -> bool:
+        """True: the next request makes another one if the thread has died."""
+        return True
 
     async def count_tokens(self, project: str, prompt: Prompt) -> int:
         """See `Engine.count_tokens`."""

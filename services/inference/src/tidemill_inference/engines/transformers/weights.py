@@ -64,6 +64,9 @@ class ModelWeights:
             self._vocabulary = Vocabulary(self.tokenizer, ends=ends)
         return self._vocabulary
 
+    async def aclose(self) -> None:
+        """Do nothing: the memory is free when no engine has it any more."""
+
     def tree(self) -> Any:  # noqa: ANN401 - a transformers model
         """Return modules of their own over the shared weights; blocks for some milliseconds."""
         shared = {id(each): each for each in self._model.parameters()}

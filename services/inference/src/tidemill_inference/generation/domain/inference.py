@@ -83,6 +83,8 @@ class Question:
     """
     notes: tuple[str, ...] = ()
     """What the answer is to warn of before anything has happened."""
+    engine: str = ""
+    """What is to run the model's files: the deployment's choice."""
     history: History = NO_HISTORY
     """What was said before, which its conversation has; no caller sends it."""
 

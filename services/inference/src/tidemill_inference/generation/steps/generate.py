@@ -52,7 +52,9 @@ class Generate:
     ) -> Generated:
         generation, own = context.generation, replace(context, warnings=[])
         generation.waiting_for, generation.blame = f"model {attempt.model}", Blame.VARIANT
+        model = replace(model, engine=context.question.engine)
         async with self.engines.use(context.caller.project, model) as engine:
+            _warn_of_another(own, engine, model)
             _check_capabilities(context, engine, attempt.model)
             rendered = await self.render(own, engine)
             variant = replace(
@@ -85,6 +87,13 @@ class Generate:
         )
         attempt.finished(input_tokens=generated.input_tokens, output_tokens=generated.output_tokens)
         return generated
+
+
+def _warn_of_another(context: Context, engine: Engine, model: ModelVersion) -> None:
+    """Say that another engine than the deployment's runs the model."""
+    found = engine.fingerprint.partition(" ")[0]
+    if model.remote is None and model.engine not in ("", found):
+        context.warnings.append(f"engine {model.engine} cannot run here: {found} answers in its place")
 
 
 def _check_capabilities(context: Context, engine: Engine, reference: str) -> None:

@@ -1,0 +1,105 @@
+"""A base model in vLLM: its server, and the engines of the base and of its adapters on it."""
+
+import asyncio
+from pathlib import Path
+
+from tidemill_core.errors import DependencyUnavailable, TidemillError
+from tidemill_inference.engines.chat_prompts import ChatRunner
+from tidemill_inference.engines.memory import SharedWeights
+from tidemill_inference.engines.ports import ModelVersion
+from tidemill_inference.engines.transformers.lora import LoraAdapter
+from tidemill_inference.engines.vllm.engine import ModelText, VllmEngine
+from tidemill_inference.engines.vllm.given import Given, write_given
+from tidemill_inference.engines.vllm.options import VllmOptions
+from tidemill_inference.engines.vllm.process import Served
+from tidemill_inference.engines.vllm.server import Files, VllmServer
+from tidemill_inference.errors import ModelRefused
+
+
+class VllmBase:
+    """Implements `memory.Base`."""
+
+    def __init__(
+        self, server: VllmServer, given: Given, options: VllmOptions, *, size: int, context_tokens: int
+    ) -> None:
+        self.bytes = size
+        self.server = server
+        self._given = given
+        self._options = options
+        self._context_tokens = context_tokens
+        self._text = ModelText.of(given.tokenizer)
+        self._version = ""
+
+    @classmethod
+    async def started(cls, weights: SharedWeights, options: VllmOptions, *, folder: Path, files: Files) -> "VllmBase":
+        """Start a server for a model, or find the one that an operator runs.
+
+        Raises:
+            ModelRefused: vLLM cannot serve it.
+            DependencyUnavailable: the server does not answer in time.
+
+        """
+        model = weights.model
+        given = await asyncio.to_thread(write_given, folder, options.folder / model.digest[:16], name=model.id)
+        limit = options.limits.cache_tokens
+        context_tokens = min(given.context_tokens or limit, limit, options.cache_tokens)
+        served = Served(
+            folder=given.folder,
+            context_tokens=context_tokens,
+            cache_bytes=options.cache_tokens * weights.token_bytes,
+        )
+        if not options.urls:
+            server = VllmServer(model.id, options, files=files, served=served)
+            await server.start()
+        else:
+            server = await _found(model, options, files)
+        base = cls(server, given, options, size=weights.bytes, context_tokens=context_tokens)
+        listed = await server.client().models()
+        base._context_tokens = min([context_tokens, *(each.context_tokens for each in listed if each.context_tokens)])
+        base._version = await server.client().version()
+        return base
+
+    async def engine(self, model: ModelVersion, adapter_files: Files | None, *, run_chat: ChatRunner) -> VllmEngine:
+        """Return the engine of the base, or of an adapter, which is loaded into the server.
+
+        Raises:
+            ModelRefused: the adapter is no plain LoRA adapter of this base, or vLLM does not take it.
+            DependencyUnavailable: the server does not answer.
+
+        """
+        adapter, size = "", 0
+        fingerprint = f"vllm {self._version} {self._options.numeric_format}"
+        if adapter_files is not None:
+            folder, base = await adapter_files(), (model.base or model).id
+            await asyncio.to_thread(LoraAdapter.read, folder, name=model.id, base=base)  # what is refused, is so here
+            adapter, size = f"adapter-{model.digest[:32]}", sum(ref.size for ref in model.files.values())
+            await self.server.add(adapter, adapter_files, named=model.id)
+            fingerprint += " lora"
+        return VllmEngine(
+            self.server,
+            self._text,
+            name=model.id,
+            fingerprint=fingerprint,
+            context_tokens=self._context_tokens,
+            run_chat=run_chat,
+            adapter=adapter,
+            adapter_bytes=size,
+        )
+
+    async def aclose(self) -> None:
+        """End the server."""
+        await self.server.close()
+
+
+async def _found(model: ModelVersion, options: VllmOptions, files: Files) -> VllmServer:
+    """Return the operator's server that has the model; one that does not answer may be the one."""
+    failed: TidemillError = ModelRefused(model.id, why="INFERENCE_VLLM_URLS has no address")
+    for url in options.urls:
+        server = VllmServer(model.id, options, files=files, served=None, url=url)
+        try:
+            await server.start()
+        except (ModelRefused, DependencyUnavailable) as error:
+            failed = error if isinstance(failed, ModelRefused) else failed
+        else:
+            return server
+    raise failed

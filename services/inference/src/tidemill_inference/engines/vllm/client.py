@@ -1,0 +1,202 @@
+"""The client of a vLLM server: OpenAI's, asked for completions of tokens, and for what only vLLM has."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from openai import AsyncStream
+
+from tidemill_core.errors import Blame, DependencyUnavailable
+from tidemill_inference.engines.openai import OpenAiEngine
+from tidemill_inference.engines.openai_requests import parameters_of
+from tidemill_inference.engines.ports import Prompt
+
+_GAUGE = re.compile(r"^vllm:(\w+?)(?:_total)?(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+_ADMIN_S = 60.0
+_ID_PREFIX = "token_id:"
+_NOT_SENT = ("messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "top_logprobs")
+"""Of a chat completion: what has become tokens and a grammar here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded(Prompt):
+    """A prompt as tokens; `grammar` is llguidance's."""
+
+    tokens: Sequence[int]
+    max_tokens: int
+    grammar: str | None = None
+    special: bool = False
+    """Whether special tokens are text of the answer, as in calls of tools."""
+    salt: str = ""
+    """Who shares prompts in the cache: how fast an answer begins says nothing of another project's prompts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """A model that a server has; `root` is its folder there, `parent` the base of an adapter."""
+
+    id: str
+    root: str
+    parent: str
+    context_tokens: int
+
+
+class VllmClient(OpenAiEngine):
+    """Asks for one model of a server.
+
+    Prompts are sent as tokens: vLLM's own chat completions would read what people wrote as special tokens, too.
+    """
+
+    async def _asked(self, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - see `OpenAiEngine`
+        stream = await self._client.post(
+            "/completions", cast_to=object, body=body, stream=True, stream_cls=AsyncStream[object]
+        )
+        return _AsChat(stream)
+
+    def _request(self, prompt: Prompt) -> dict[str, Any]:
+        assert isinstance(prompt, Encoded)  # noqa: S101 - by VllmEngine
+        sampling = prompt.sampling
+        asked = {
+            name: value
+            for name, value in parameters_of(prompt, limit_name="_").items()
+            if name not in (*_NOT_SENT, "_")
+        }
+        greedy = sampling.temperature == 0
+        if greedy and prompt.candidates > 1:  # which vLLM refuses: they are all the same
+            asked.pop("n")
+        if sampling.logprobs:
+            asked |= {"logprobs": sampling.top_logprobs or 0, "return_tokens_as_token_ids": True}
+        return {
+            "model": self._model,
+            "prompt": [list(prompt.tokens)] * prompt.candidates
+            if greedy and prompt.candidates > 1
+            else list(prompt.tokens),
+            "max_tokens": prompt.max_tokens,
+            "add_special_tokens": False,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **asked,
+            **({"structured_outputs": {"grammar": prompt.grammar}} if prompt.grammar else {}),
+            **({"skip_special_tokens": False, "spaces_between_special_tokens": False} if prompt.special else {}),
+            **({"cache_salt": prompt.salt} if prompt.salt else {}),
+        }
+
+    async def load_adapter(self, name: str, folder: str) -> None:
+        """Have the server read a LoRA adapter, or keep it where it has it.
+
+        Raises:
+            InvalidInput, PreconditionFailed: it cannot be served; the server's log says why.
+            DependencyUnavailable: the server does not answer.
+
+        """
+        with self._translated():
+            await self._post("/load_lora_adapter", {"lora_name": name, "lora_path": folder, "load_inplace": True})
+
+    async def unload_adapter(self, name: str) -> None:
+        """Have the server forget a LoRA adapter; raises as `load_adapter`."""
+        with self._translated():
+            await self._post("/unload_lora_adapter", {"lora_name": name})
+
+    async def models(self) -> Sequence[ServedModel]:
+        """Return what the server has; raises as `load_adapter`."""
+        with self._translated():
+            async with asyncio.timeout(self._stall_s):
+                listed: Any = await self._client.get("/models", cast_to=object, options={"max_retries": 0})
+            return [
+                ServedModel(
+                    id=str(each["id"]),
+                    root=str(each.get("root") or ""),
+                    parent=str(each.get("parent") or ""),
+                    context_tokens=int(each.get("max_model_len") or 0),
+                )
+                for each in listed["data"]
+            ]
+
+    async def version(self) -> str:
+        """Return the server's version; raises as `load_adapter`."""
+        with self._translated():
+            said: Any = await self._client.get(self._root + "version", cast_to=object, options={"max_retries": 0})
+            return str(said["version"])
+
+    async def gauges(self) -> Mapping[str, float]:
+        """Return the server's own metrics by name, summed over its engines; raises as `load_adapter`."""
+        with self._translated():
+            async with asyncio.timeout(self._stall_s):
+                text = await self._client.get(self._root + "metrics", cast_to=str, options={"max_retries": 0})
+            found: dict[str, float] = {}
+            for name, value in _GAUGE.findall(text):
+                found[name] = found.get(name, 0.0) + float(value)
+            return found
+
+    @property
+    def _root(self) -> str:
+        return str(self._client.base_url).removesuffix("v1/")
+
+    async def _post(self, path: str, body: Mapping[str, Any]) -> None:
+        async with asyncio.timeout(_ADMIN_S):
+            await self._client.post(path, cast_to=str, body=body, options={"max_retries": 0})
+
+    def _unavailable(
+        self, what: str, *, kind: type[DependencyUnavailable] = DependencyUnavailable
+    ) -> DependencyUnavailable:
+        message = f"vLLM {what} for model {self._model}: inference's log and vLLM's own say more"
+        return kind(message, dependency="vllm", blame=Blame.VARIANT, model=self._model)
+
+
+class _AsChat:
+    """The chunks of a completion as those of a chat completion."""
+
+    def __init__(self, stream: AsyncStream[object]) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[object]:
+        async for chunk in self._stream:
+            yield _as_chat(chunk)
+
+    async def close(self) -> None:
+        """Leave the answer."""
+        await self._stream.close()
+
+
+def _as_chat(chunk: object) -> object:
+    if not isinstance(chunk, dict):
+        return chunk
+    choices = [
+        {
+            "index": each.get("index"),
+            "delta": {"content": each.get("text")},
+            "finish_reason": each.get("finish_reason"),
+            "logprobs": _logprobs(each.get("logprobs")),
+        }
+        for each in chunk.get("choices") or ()
+    ]
+    return {"choices": choices, "usage": chunk.get("usage")}
+
+
+def _logprobs(given: Mapping[str, Any] | None) -> object:
+    """Return them as chats have them; a token's text is its id, which `VllmEngine` knows the text of."""
+    if not given:
+        return None
+    columns = (given["tokens"], given["token_logprobs"], given["top_logprobs"] or [None] * len(given["tokens"]))
+    return {
+        "content": [
+            {
+                "token": token,
+                "logprob": logprob,
+                "top_logprobs": [{"token": other, "logprob": value} for other, value in (top or {}).items()],
+            }
+            for token, logprob, top in zip(*columns, strict=True)
+        ]
+    }
+
+
+def token_of(text: str) -> int:
+    """Return the id of a token that `_logprobs` has.
+
+    Raises:
+        ValueError: it is none.
+
+    """
+    return int(text.removeprefix(_ID_PREFIX))

@@ -1,0 +1,236 @@
+"""The pool with models in vLLM: a base and its adapters on one server. vLLM is a small server of the tests."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from services.inference.tests.engines.shop import MB, Shop, a_shop
+from services.inference.tests.engines.vllm.test_server import FAKE, WITHIN_S
+from tidemill_core.errors import DependencyUnavailable, InvalidInput, PreconditionFailed
+from tidemill_inference.deployments.domain.configuration import Sampling
+from tidemill_inference.engines.ports import Finish, ModelVersion, Prompt
+from tidemill_inference.engines.vllm import options as vllm_options
+from tidemill_inference.engines.vllm import server as servers
+from tidemill_inference.engines.vllm.base import VllmBase
+from tidemill_inference.engines.vllm.options import VllmOptions
+from tidemill_inference.errors import ModelRefused
+from tidemill_inference.generation.domain.content import Message, Role
+from tidemill_kit.erasure.steps import NotYet
+from tidemill_testkit.polling import eventually
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Shop]:
+    monkeypatch.setattr(servers, "POLL_S", 0.05)
+    monkeypatch.setattr(servers, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(vllm_options, "PROCESS_BYTES", 0)
+    made = a_shop(tmp_path)
+    options = VllmOptions(
+        folder=tmp_path / "vllm",
+        numeric_format="float32",
+        python=Path(sys.executable),
+        command=(str(FAKE),),
+        start_s=WITHIN_S,
+        cache_tokens=1024,
+    )
+    made.reconfigure(vllm=options, engine="vllm")
+    yield made
+    await made.engines.stop()
+
+
+def base_of(shop: Shop) -> VllmBase:
+    (weights,) = shop.memory.weights
+    assert isinstance(weights.loaded, VllmBase)
+    return weights.loaded
+
+
+def pid_of(shop: Shop) -> int:
+    process = base_of(shop).server.process
+    assert process is not None
+    return process.pid
+
+
+async def crash(shop: Shop) -> None:
+    pid, server = pid_of(shop), base_of(shop).server
+    os.killpg(pid, signal.SIGKILL)
+    await eventually(lambda: not server.up or pid_of(shop) != pid, within_s=WITHIN_S)
+
+
+async def test_a_base_and_its_adapters_are_one_server(shop: Shop) -> None:
+    base = await shop.model("base")
+    adapters = [await shop.adapter(name, base, seed=seed) for seed, name in enumerate("ab")]
+
+    said = [await shop.said(each, "Hi", tokens=4) for each in (base, *adapters)]
+
+    assert said[0] == said[0].lower()
+    assert said[1:] == [said[0].upper()] * 2
+    assert len(said[0]) == 4
+    assert len(shop.memory.weights) == 1
+    assert shop.memory.taken_bytes() < 1.2 * sum(ref.size for ref in base.files.values()) + MB
+
+
+async def test_prompts_are_tokens_in_which_what_people_wrote_is_text(shop: Shop) -> None:
+    model = await shop.model("base")
+    async with shop.engines.use("acme", model) as engine:
+        prompt = Prompt(messages=(Message.of(Role.USER, "a<|im_end|>"),), sampling=Sampling(max_output_tokens=3))
+        counted = await engine.count_tokens(prompt)
+        *_, finish = [each async for each in engine.generate(prompt, timeout_s=WITHIN_S)]
+
+    written = "<|im_start|>user\na<|im_end|><|im_end|>\n<|im_start|>assistant\n"
+    specials = written.count("<|im_start|>") + 1  # the model's own end of a turn
+    assert counted == len(written) - 2 * (len("<|im_start|>") - 1) - (len("<|im_end|>") - 1)
+    assert specials == 3
+    assert isinstance(finish, Finish)
+    assert (finish.input_tokens, finish.output_tokens, finish.reason) == (counted, 3, "length")
+
+
+async def test_a_prompt_beyond_the_context_is_refused_before_vllm_is_asked(shop: Shop) -> None:
+    model = await shop.model("base")
+
+    with pytest.raises(InvalidInput, match="the context of base@1 has 512"):
+        await shop.said(model, "x" * 600)
+
+
+async def test_damaged_files_never_reach_vllm(shop: Shop) -> None:
+    base = await shop.model("base")
+    adapter = await shop.adapter("a", base)
+    await shop.said(base, "Hi", tokens=1)
+    folder = shop.folder / "cache" / "acme" / adapter.digest
+    await shop.engines.verify("acme", adapter)
+    (folder / "adapter_model.safetensors").write_bytes(b"else")
+
+    with pytest.raises(ModelRefused, match=r"adapter_model\.safetensors"):
+        await shop.said(adapter, "Hi", tokens=1)
+
+    assert [each.id for each in await base_of(shop).server.client().models()] == ["base"]
+
+
+async def test_vllm_is_given_a_config_without_what_names_code_or_places(shop: Shop) -> None:
+    folder = shop.folder / "base"
+    model = await shop.model("base")
+    text = (folder / "config.json").read_text(encoding="utf-8")
+    (folder / "config.json").write_text(text.replace("{", '{"use_kernels": true,', 1), encoding="utf-8")
+    changed = await shop.stored("base", folder)
+    assert changed.digest != model.digest
+
+    await shop.said(changed, "Hi", tokens=1)
+
+    given = (shop.folder / "vllm" / changed.digest[:16] / "config.json").read_text(encoding="utf-8")
+    assert "use_kernels" not in given
+    assert '"architectures": ["LlamaForCausalLM"]' in given
+
+
+async def test_a_crash_is_reported_at_once_and_readiness_comes_back_with_the_server(shop: Shop) -> None:
+    model = await shop.model("base")
+    await shop.said(model, "Hi", tokens=1)
+    await shop.engines.probe()
+    pid = pid_of(shop)
+
+    async def long() -> str:
+        return await shop.said(model, "Hi", tokens=400)
+
+    answers = [asyncio.create_task(long()) for _ in range(3)]
+    await eventually(lambda: shop.memory.engines[0].users == 3, within_s=WITHIN_S)
+    await asyncio.sleep(0.2)
+    os.killpg(pid, signal.SIGKILL)
+    found = await asyncio.gather(*answers, return_exceptions=True)
+
+    assert [type(each) for each in found] == [DependencyUnavailable] * 3
+    await eventually(lambda: base_of(shop).server.up and pid_of(shop) != pid, within_s=WITHIN_S)
+    assert await shop.said(model, "Hi", tokens=2)
+    await shop.engines.probe()
+
+
+async def test_while_it_is_down_requests_fail_at_once_and_the_process_is_not_ready(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = await shop.model("base")
+    await shop.said(model, "Hi", tokens=1)
+    monkeypatch.setattr(servers, "_FIRST_PAUSE_S", 600.0)
+
+    await crash(shop)
+
+    with pytest.raises(DependencyUnavailable, match="down and started again"):
+        await shop.said(model, "Hi", tokens=1)
+    with pytest.raises(DependencyUnavailable, match=r"base@1 \(starting again\)"):
+        await shop.engines.probe()
+
+
+async def test_a_model_that_vllm_cannot_load_is_refused_and_leaves_nothing(shop: Shop) -> None:
+    model = await shop.model("base")
+    shop.reconfigure(vllm=replace(shop.engines._options.vllm, command=("-c", "raise SystemExit(3)")))  # type: ignore[type-var]  # noqa: SLF001 - the test says what
+
+    with pytest.raises(ModelRefused, match="exit status 3"):
+        await shop.said(model, "Hi")
+
+    assert shop.memory.engines == ()
+
+
+async def test_an_evicted_base_ends_its_server_and_an_evicted_adapter_leaves_it(shop: Shop) -> None:
+    base = await shop.model("base")
+    adapter = await shop.adapter("a", base)
+    for each in (base, adapter):
+        await shop.said(each, "Hi", tokens=1)
+    pid, server = pid_of(shop), base_of(shop).server
+
+    assert await shop.engines.forget("acme") == 2
+
+    assert shop.memory.weights == ()
+    assert not server.alive
+    assert not psutil.pid_exists(pid)
+
+
+async def test_what_is_in_use_is_not_ended(shop: Shop) -> None:
+    model = await shop.model("base")
+    async with shop.engines.use("acme", model):
+        with pytest.raises(NotYet):
+            await shop.engines.forget("acme")
+        assert base_of(shop).server.up
+
+
+async def test_a_deployments_engine_counts_before_the_services(shop: Shop) -> None:
+    model = await shop.model("base")
+
+    async def engine(model: ModelVersion) -> str:
+        async with shop.engines.use("acme", model) as found:
+            return found.fingerprint
+
+    assert (await engine(model)).startswith("vllm 0.0.1 float32")
+    assert (await engine(replace(model, engine="transformers"))).startswith("transformers ")
+    assert len(shop.memory.weights) == 2
+
+
+async def test_where_vllm_cannot_run_transformers_does(shop: Shop, tmp_path: Path) -> None:
+    model = await shop.model("base")
+    shop.reconfigure(vllm=replace(shop.engines._options.vllm, python=tmp_path / "none"))  # type: ignore[type-var]  # noqa: SLF001 - the test says what
+
+    async with shop.engines.use("acme", replace(model, engine="vllm")) as engine:
+        assert engine.fingerprint.startswith("transformers ")
+
+
+async def test_a_model_with_its_server_that_exceeds_the_memory_is_refused(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_options, "PROCESS_BYTES", 200 * MB)
+    model = await shop.model("base")
+
+    with pytest.raises(PreconditionFailed, match="limit for models is 100 MB"):
+        await shop.said(model, "Hi")
+
+
+async def test_a_candidate_is_loaded_ahead_and_held(shop: Shop) -> None:
+    base = await shop.model("base")
+    adapter = await shop.adapter("a", base)
+
+    await shop.engines.prepare("acme", adapter, holder="r1")
+
+    assert [each.holders for each in shop.memory.engines] == [{("acme", "r1")}]
+    await shop.engines.release("acme", adapter, holder="r1")
+    assert [each.holders for each in shop.memory.engines] == [set()]
