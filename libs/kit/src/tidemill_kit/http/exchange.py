@@ -70,6 +70,8 @@ class Exchange:
     status: int = 0
     reason: str = ""
     facts: dict[str, str] = field(default_factory=dict)
+    reply_headers: dict[str, str] = field(default_factory=dict)
+    """What the answer says before its body, beside what its handler sends."""
 
     @classmethod
     def of(cls, scope: Scope) -> "Exchange":
@@ -194,8 +196,10 @@ class Exchange:
         """
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers.update(self.reply_headers)
             if trace_id := telemetry.trace_id():
-                MutableHeaders(scope=message)["x-request-id"] = trace_id
+                headers["x-request-id"] = trace_id
         try:
             async with asyncio.timeout(self.stall_s):
                 await self.outgoing(message)

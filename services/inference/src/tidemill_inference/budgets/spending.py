@@ -128,7 +128,7 @@ class SpendBudgets:
             await self._report(caller.project, reserved, now)
             raise _exhausted(reserved, now)
         spent.hold = hold
-        spent.limits = _rate_limits(hold, await self.seen.used(hold, reserved))
+        spent.limits = _rate_limits(hold, await self.seen.used(hold, reserved), now)
         return spent
 
     async def _reserved(self, hold: Hold) -> Refusal | Mapping[str, CountState]:
@@ -243,20 +243,22 @@ def amounts_of(cost: Cost) -> Amounts:
 def _exhausted(refused: Refusal, now: datetime) -> BudgetExhausted:
     """Return what the caller gets to know: which limit, what is used of it, and when it may come again."""
     shown = decimal_of if refused.kind is Kind.COST else str
-    reset = refused.count.end
+    reset, limit = refused.count.end, refused.claim.limits[refused.kind]
+    left = RateLimit(limit=limit, remaining=limit - refused.used, reset_time=reset)
     pause_s = _SOON_S if refused.passes_soon else max(_SOON_S, (reset - now).total_seconds())
     return BudgetExhausted(
         refused.claim.budget,
         limited=refused.kind.value,
-        limit=shown(refused.claim.limits[refused.kind]),
+        limit=shown(limit),
         used=shown(refused.used),
         needed=shown(refused.claim.amounts[refused.kind]),
         reset=f"{reset:%Y-%m-%dT%H:%M:%SZ}",
         retry_after_s=pause_s,
+        limits=RateLimits({refused.kind: left}, now),
     )
 
 
-def _rate_limits(hold: Hold, seen: Mapping[str, Mapping[str, Amounts]]) -> RateLimits:
+def _rate_limits(hold: Hold, seen: Mapping[str, Mapping[str, Amounts]], now: datetime) -> RateLimits:
     """Return the limit of each kind of which the smallest share is left."""
     found: dict[Kind, RateLimit] = {}
     for count, claims in hold.claims.items():
@@ -266,4 +268,4 @@ def _rate_limits(hold: Hold, seen: Mapping[str, Mapping[str, Amounts]]) -> RateL
                 known = found.get(kind)
                 if known is None or remaining * known.limit < known.remaining * limit:
                     found[kind] = RateLimit(limit=limit, remaining=remaining, reset_time=count.end)
-    return RateLimits(found)
+    return RateLimits(found, now)

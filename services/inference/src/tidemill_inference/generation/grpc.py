@@ -37,15 +37,19 @@ class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
         self._reading = reading
         self._show_prompt = show_prompt
 
-    async def Generate(self, request: pb.GenerateRequest, _context: Context) -> pb.GenerateResponse:
+    async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateResponse:
         """Answer a question, whole."""
         caller = current_caller()
         question, intent = spoken_by(caller, question_of(request)), request_by(caller, request_of(request))
-        inference = await self._answer.whole(caller, question, request=intent, until=_until())
-        return pb.GenerateResponse(inference=inference_message(inference))
+        async with aclosing(self._answer(caller, question, request=intent, until=_until())) as steps:
+            async for step in steps:
+                _show_limits(context, step)
+                if isinstance(step, Finished):
+                    return pb.GenerateResponse(inference=inference_message(step.inference))
+        raise AssertionError  # Finished is always the last step
 
     async def GenerateStream(
-        self, request: pb.GenerateStreamRequest, _context: Context
+        self, request: pb.GenerateStreamRequest, context: Context
     ) -> AsyncIterator[pb.GenerateStreamResponse]:
         """Answer a question, token by token. A request id is the same intent here and in Generate."""
         asked, caller = request.request, current_caller()
@@ -55,6 +59,7 @@ class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
         async with aclosing(steps):
             async for step in steps:
                 sequence += 1
+                _show_limits(context, step)
                 yield _streamed(step, sequence)
 
     async def GetInference(self, request: pb.GetInferenceRequest, _context: Context) -> pb.GetInferenceResponse:
@@ -83,6 +88,12 @@ class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
         return pb.ListInferencesResponse(
             inferences=[inference_message(each) for each in page.items], next_page_token=page.next_token
         )
+
+
+def _show_limits(context: Context, step: Step) -> None:
+    """Send what HTTP clients get as headers."""
+    if isinstance(step, Started) and step.limits is not None:
+        context.set_trailing_metadata(tuple(step.limits.headers()))
 
 
 def _until() -> float:

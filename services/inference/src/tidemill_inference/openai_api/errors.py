@@ -18,11 +18,14 @@ from tidemill_core.errors import (
     InvalidInput,
     TidemillError,
 )
+from tidemill_inference.budgets.domain.budget import Kind
+from tidemill_inference.budgets.domain.errors import BudgetExhausted
 from tidemill_inference.errors import CircuitOpen, DeploymentNotFound, PromptTooLong, ServiceNotNamed
 from tidemill_kit.http.errors import BodyTooSlow, headers_of, status_of
 
 _SERVER_ERRORS = 500
 _NOT_IMPLEMENTED = 501
+_LONG_S = 60.0
 _TYPES: Mapping[int, str] = {
     401: "authentication_error",
     403: "permission_error",
@@ -39,6 +42,8 @@ def error_body(error: TidemillError) -> dict[str, Any]:
         param, code = "model", "model_not_found"  # OpenAI's own word
     if error.reason == PromptTooLong.reason:
         param, code = "messages", "context_length_exceeded"  # OpenAI's own word, which clients look for
+    if isinstance(error, BudgetExhausted):  # ditto
+        code = "insufficient_quota" if error.limited == Kind.COST.value else "rate_limit_exceeded"
     return {"error": {"message": error.message, "type": _type_of(error), "param": param, "code": code}}
 
 
@@ -49,6 +54,10 @@ def error_response(error: TidemillError) -> Response:
         headers["Retry-After"] = str(max(1, math.ceil(error.rest_s)))
     if isinstance(error, CircuitOpen | DependencyTimedOut | DeadlineExceeded) or "retried" in error.metadata:
         headers["x-should-retry"] = "false"  # OpenAI's clients obey: it was tried as often as helps
+    if isinstance(error, BudgetExhausted):
+        headers.update(error.limits.headers())
+        if error.retry_after_s > _LONG_S:
+            headers["x-should-retry"] = "false"  # they would try it again within seconds
     return JSONResponse(error_body(error), status_code=status_of_error(error), headers=headers)
 
 
@@ -61,6 +70,8 @@ def _type_of(error: TidemillError) -> str:
     """Return OpenAI's type of the error."""
     if isinstance(error, Conflict):
         return "conflict_error"
+    if isinstance(error, BudgetExhausted):
+        return "insufficient_quota" if error.limited == Kind.COST.value else error.limited
     if isinstance(error, ServiceNotNamed | BodyTooSlow):
         return "invalid_request_error"
     status = status_of(error)

@@ -186,11 +186,17 @@ class ChatCompletions:
         )
 
 
+def _begun(exchange: Exchange, step: Started) -> None:
+    exchange.facts["inference"] = step.inference.id
+    if step.limits is not None:
+        exchange.reply_headers.update(step.limits.headers())
+
+
 async def _whole(exchange: Exchange, steps: AsyncGenerator[Step, None]) -> Inference:
     async with exchange.attended(), aclosing(steps):
         async for step in steps:
             if isinstance(step, Started):
-                exchange.facts["inference"] = step.inference.id
+                _begun(exchange, step)
             elif isinstance(step, Finished):
                 return step.inference
     raise AssertionError  # Finished is always the last step
@@ -216,7 +222,7 @@ async def _stream(
                 chunks: Chunks | None = None
                 async for step in steps:
                     if isinstance(step, Started):
-                        exchange.facts["inference"] = step.inference.id
+                        _begun(exchange, step)
                         token = issue(step.inference.project, step.inference.id)
                         chunks = Chunks(
                             step.inference,

@@ -9,6 +9,7 @@ RateLimited
 """
 
 from tidemill_core.errors import Blame, NotFound, PreconditionFailed, RateLimited
+from tidemill_inference.budgets.domain.rate_limits import RateLimits
 
 
 class BudgetNotFound(NotFound):
@@ -38,9 +39,19 @@ class BudgetExhausted(RateLimited):
     blame = Blame.CALLER
 
     def __init__(  # noqa: PLR0913 - all that a caller has to know
-        self, budget: str, *, limited: str, limit: str, used: str, needed: str, reset: str, retry_after_s: float
+        self,
+        budget: str,
+        *,
+        limited: str,
+        limit: str,
+        used: str,
+        needed: str,
+        reset: str,
+        retry_after_s: float,
+        limits: RateLimits,
     ) -> None:
         self.limited = limited
+        self.limits = limits
         super().__init__(
             f"budget {budget} limits {limited} to {limit}: {used} used, with what calls in progress have reserved, and "
             f"this call may need {needed}; the count begins anew at {reset}. Come again then, ask for fewer "

@@ -23,14 +23,16 @@ class RateLimits:
     """Those of requests and tokens."""
 
     limits: Mapping[Kind, RateLimit]
+    at: datetime
+    """When they were so."""
 
-    def headers(self, now: datetime) -> Iterator[tuple[str, str]]:
+    def headers(self) -> Iterator[tuple[str, str]]:
         """Yield the headers that OpenAI's clients read."""
         for kind in (Kind.REQUESTS, Kind.TOKENS):
             if (limit := self.limits.get(kind)) is not None:
                 yield f"x-ratelimit-limit-{kind.value}", str(limit.limit)
                 yield f"x-ratelimit-remaining-{kind.value}", str(max(0, limit.remaining))
-                yield f"x-ratelimit-reset-{kind.value}", span(max(0.0, (limit.reset_time - now).total_seconds()))
+                yield f"x-ratelimit-reset-{kind.value}", span(max(0.0, (limit.reset_time - self.at).total_seconds()))
 
 
 def span(seconds: float) -> str:
