@@ -159,6 +159,17 @@ async def test_a_provider_that_recovers_is_answered_with_by_a_retry_and_nothing_
     assert [each.input_tokens for each in answer.attempts] == [0, 0, 12]
 
 
+@pytest.mark.parametrize("usage", [(), ({"choices": [], "usage": {"prompt_tokens": 10**15}},)])
+async def test_tokens_that_a_provider_does_not_report_are_estimated_for_the_attempt(usage: Sequence[object]) -> None:
+    async with provided(streams(*GOOD[:-1], *usage)) as call:
+        answer = await call.harness.ask()
+
+    (attempt,) = answer.attempts
+    assert (attempt.outcome, attempt.estimated) == ("ANSWERED", True)
+    assert attempt.input_tokens > 5
+    assert attempt.output_tokens >= len(WORDS)
+
+
 @pytest.mark.parametrize(
     "broken", [breaks_off(chunk("one")), streams(chunk("one")), streams(chunk("one"), ERROR_EVENT)]
 )

@@ -22,7 +22,10 @@ _NOT_HANDED_ON = ("function_call", "audio", "images")
 """Parts of an answer that are not handed on: an answer that has them has failed, it is not an empty one."""
 _REASONING = ("reasoning_content", "reasoning")
 """Where servers say what a model thinks."""
+_KNOWN_PARTS = ("image_url", "audio_url", "reference", "document_url")
 _MAX_NAME = 256
+_MAX_COUNT = 2**31 - 1
+"""What the contract holds: more is no count of tokens."""
 _IMPOSSIBLE = -9999.0
 """OpenAI's log probability of what cannot be."""
 
@@ -35,6 +38,7 @@ class NotHandedOnError(Exception):
 class _Call:
     id: str
     name: str = ""
+    arguments: WholeCharacters = field(default_factory=WholeCharacters)
 
 
 @dataclass(slots=True)
@@ -43,6 +47,7 @@ class _Choice:
 
     number: int
     characters: WholeCharacters = field(default_factory=WholeCharacters)
+    thoughts: WholeCharacters = field(default_factory=WholeCharacters)
     calls: dict[int, _Call] = field(default_factory=dict)
     reason: str = ""
 
@@ -73,11 +78,16 @@ class Chunks:
                 raise ValueError(number)
             yield from self._of_choice(self._choices[number], given)
 
-    def end(self) -> Iterator[Piece]:
+    def end(self) -> Iterator[Piece | ToolCallPiece]:
         """Yield what was held back."""
         for choice in self._choices:
+            if rest := choice.thoughts.end():
+                yield Piece(reasoning=rest, candidate=choice.number)
             if rest := choice.characters.end():
                 yield Piece(text=rest, candidate=choice.number)
+            for index, call in choice.calls.items():
+                if rest := call.arguments.end():
+                    yield ToolCallPiece(index=index, candidate=choice.number, arguments=rest)
 
     def finishes(self) -> list[Finish]:
         """Return how each candidate ended; only the sum of their tokens is known.
@@ -111,14 +121,30 @@ class Chunks:
         if found := [name for name in _NOT_HANDED_ON if delta.get(name) or ended == name]:
             raise NotHandedOnError(found[0])
         choice.reason = _text(ended) or choice.reason
-        if thought := next((_text(delta[name]) for name in _REASONING if delta.get(name)), ""):
-            yield Piece(reasoning=_valid(thought), candidate=choice.number)
-        text = choice.characters.feed(_text(delta.get("content") or delta.get("refusal") or ""))
+        content, thought = _content(delta.get("content"))
+        thought = thought or next((_text(delta[name]) for name in _REASONING if delta.get(name)), "")
+        if thought := choice.thoughts.feed(thought):
+            yield Piece(reasoning=thought, candidate=choice.number)
+        text = choice.characters.feed(content or _text(delta.get("refusal") or ""))
         logprobs = tuple(_logprob(each) for each in _list(_object(given.get("logprobs")).get("content")))
         if text or logprobs:
             yield Piece(text=text, candidate=choice.number, logprobs=logprobs)
         for each in _list(delta.get("tool_calls")):
             yield _call_piece(choice, _object(each))
+
+
+def _content(content: object) -> tuple[str, str]:
+    """Return text, and what a model thinks. Mistral's reasoning models send a list of parts."""
+    if not isinstance(content, list):
+        return _text(content or ""), ""
+    said: dict[str, str] = {"text": "", "thinking": ""}
+    for part in map(_object, content):
+        kind = _text(part.get("type"))
+        if kind not in said:
+            raise NotHandedOnError(kind if kind in _KNOWN_PARTS else "parts that are no text")
+        inner = part.get(kind)
+        said[kind] += _content(inner)[0] if isinstance(inner, list) else _text(inner or "")
+    return said["text"], said["thinking"]
 
 
 def _call_piece(choice: _Choice, given: Mapping[str, object]) -> ToolCallPiece:
@@ -143,7 +169,7 @@ def _call_piece(choice: _Choice, given: Mapping[str, object]) -> ToolCallPiece:
         candidate=choice.number,
         id=_valid(call.id) if is_new else "",
         name=name if begins else "",
-        arguments=_valid(text),
+        arguments=call.arguments.feed(text),
     )
 
 
@@ -198,4 +224,4 @@ def _details(usage: object) -> object:
 
 def _count(usage: object, name: str) -> int:
     value = usage.get(name) if isinstance(usage, dict) else 0
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MAX_COUNT else 0

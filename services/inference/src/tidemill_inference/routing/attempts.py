@@ -84,8 +84,9 @@ class Running:
         self.patience.reschedule(None if token_s is None else asyncio.get_running_loop().time() + token_s)
 
     def finished(self, *, input_tokens: int, output_tokens: int) -> None:
-        """See `RunningAttempt.finished`."""
-        self.input_tokens, self.output_tokens, self.ended = input_tokens, output_tokens, True
+        """See `RunningAttempt.finished`; an endpoint that reports no tokens leaves those that were estimated."""
+        if input_tokens:
+            self.input_tokens, self.output_tokens, self.ended = input_tokens, output_tokens, True
 
     def missed(self) -> str:
         """Return which of its times has passed."""

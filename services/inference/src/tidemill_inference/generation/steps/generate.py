@@ -13,6 +13,9 @@ from tidemill_inference.generation.steps.context import Context, Generated
 from tidemill_inference.generation.steps.render import Render, asked_of
 from tidemill_inference.routing.ports import Route, Router, RunningAttempt
 
+_CHARACTERS_PER_TOKEN = 4
+"""Of English text, by which the tokens of an attempt are estimated that does not report them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generate:
@@ -62,6 +65,7 @@ class Generate:
             )
             first_token_s: float | None = None
             finishes: dict[int, Finish] = {}
+            attempt.input_tokens = sum(len(each.text) for each in rendered.prompt.messages) // _CHARACTERS_PER_TOKEN
             attempt.endpoint = engine.fingerprint.partition(" ")[0]
             async with aclosing(engine.generate(rendered.prompt, timeout_s=timeout_s)) as pieces:
                 async for piece in pieces:
