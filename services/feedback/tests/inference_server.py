@@ -40,17 +40,18 @@ class InferenceServer:
         *,
         project: str,
         end_user: str = "u1",
-        output: str = "It is wrong.",
+        output: str | content_pb2.Part = "It is wrong.",
         purpose: inference_pb2.Purpose.ValueType = inference_pb2.PURPOSE_LIVE,
         state: inference_pb2.InferenceState.ValueType = inference_pb2.INFERENCE_STATE_COMPLETED,
     ) -> None:
         passage = content_pb2.Passage(id="1", document="d1", version=2, start=3, end=9, source="cms", key="kb/1")
+        said = content_pb2.Part(text=output) if isinstance(output, str) else output
         record = inference_pb2.Inference(
             id=inference,
             project=project,
             deployment="helpdesk",
             variant=inference_pb2.Variant(name="candidate", rollout="r1"),
-            output=[message_of(content_pb2.ROLE_ASSISTANT, output)],
+            output=[content_pb2.Message(role=content_pb2.ROLE_ASSISTANT, parts=[said])],
             passages=[passage],
             end_user=end_user,
             purpose=purpose,

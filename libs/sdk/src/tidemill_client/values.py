@@ -29,5 +29,5 @@ def assistant(text: str) -> Message:
 
 
 def text_of(inference: Inference) -> str:
-    """Return the text of an answer, without its citations."""
-    return "".join(part.text for message in inference.output for part in message.parts)
+    """Return the text of an answer, or its JSON, without its citations."""
+    return "".join(part.text or part.json for message in inference.output for part in message.parts)

@@ -11,6 +11,7 @@ AlreadyExists
 └── CurationExists
 PreconditionFailed
 ├── InferenceUnanswered     it has no answer yet; by event the reaction is pending
+├── AnswerUsesTools         it calls tools, or rests on what they returned: nothing is learnt from it
 ├── TooManyWait             the limit of pending reactions for one inference
 └── ProjectDeleted          nothing more of the project is stored
 Conflict
@@ -48,6 +49,18 @@ class NothingCorrected(InvalidInput):
             "or withdraw the correction that you gave before"
         )
         super().__init__(violations=[Violation("correction", text)], inference=inference)
+
+
+class AnswerUsesTools(PreconditionFailed):
+    """Examples are texts: what a model is to call, or was returned by a call, is none."""
+
+    reason = "ANSWER_USES_TOOLS"
+
+    def __init__(self, inference: str) -> None:
+        super().__init__(
+            f"the answer {inference} calls tools, or rests on what they returned: no example is made of it",
+            inference=inference,
+        )
 
 
 class FeedbackNotFound(NotFound):

@@ -7,8 +7,9 @@ import pytest
 
 from services.feedback.tests.builders import ADA, EVE
 from services.feedback.tests.inference_server import InferenceServer
+from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import inference_pb2
-from tidemill_core.errors import NotFound
+from tidemill_core.errors import NotFound, PreconditionFailed
 from tidemill_feedback.curations.domain.example import PassageUse, Turn
 from tidemill_feedback.curations.inference import InferencePrompts
 from tidemill_feedback.errors import InferenceUnknown
@@ -68,3 +69,18 @@ async def test_a_prompt_is_what_the_model_saw_with_its_passages_by_span(
     assert prompt.passages == (PassageUse(id="1", document="d1", version=2, start=3, end=9, source="cms", key="kb/1"),)
     with pytest.raises(NotFound):
         await answers.prompt(ADA, "nope")
+
+
+async def test_json_is_an_answers_text_and_an_answer_that_uses_tools_is_no_example(
+    inference: InferenceServer, channel: grpc.aio.Channel
+) -> None:
+    call = content_pb2.ToolCall(id="c1", name="look", arguments_json="{}")
+    inference.put("i1", project="acme", output=content_pb2.Part(json='{"a": 1}'))
+    inference.put("i2", project="acme", output=content_pb2.Part(tool_call=call))
+    prompts = InferencePrompts(channel)
+
+    assert (await prompts.prompt(ADA, "i1")).answer == '{"a": 1}'
+    assert (await InferenceAnswers(channel).answer(ADA, "i1")).output == '{"a": 1}'
+    with pytest.raises(PreconditionFailed) as refused:
+        await prompts.prompt(ADA, "i2")
+    assert refused.value.reason == "ANSWER_USES_TOOLS"

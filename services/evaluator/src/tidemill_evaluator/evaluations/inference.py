@@ -63,7 +63,7 @@ def _answer(inference: inference_pb2.Inference) -> Answer:
     passages = tuple(from_message(Passage, each, ignore=REST) for each in inference.passages)
     return Answer(
         inference=inference.id,
-        text="".join(part.text for message in inference.output for part in message.parts),
+        text="".join(part.text or part.json for message in inference.output for part in message.parts),
         configuration=inference.variant.configuration,
         model=inference.variant.model,
         citation_valid=inference.citation_valid if inference.HasField("citation_valid") else None,

@@ -12,7 +12,7 @@ from tidemill_core.application import Caller
 from tidemill_core.errors import NotFound
 from tidemill_core.grpc.context import acting_as
 from tidemill_feedback.curations.domain.example import PassageUse, Prompt, Turn
-from tidemill_feedback.errors import InferenceUnknown
+from tidemill_feedback.errors import AnswerUsesTools, InferenceUnknown
 from tidemill_kit.mapping import REST, from_message
 
 
@@ -30,6 +30,8 @@ class InferencePrompts:
             except NotFound as error:
                 raise InferenceUnknown(inference) from error
             prompt = await self._inference.GetInferencePrompt(GetInferencePromptRequest(id=inference))
+        if any(_uses_tools(message) for message in (*prompt.messages, *found.output)):
+            raise AnswerUsesTools(inference)
         return Prompt(
             question=prompt.question,
             messages=_turns(prompt.messages),
@@ -45,7 +47,11 @@ def _turns(messages: Iterable[content_pb2.Message]) -> tuple[Turn, ...]:
     return tuple(
         Turn(
             role=content_pb2.Role.Name(each.role).removeprefix("ROLE_").lower(),
-            text="".join(part.text for part in each.parts),
+            text="".join(part.text or part.json for part in each.parts),
         )
         for each in messages
     )
+
+
+def _uses_tools(message: content_pb2.Message) -> bool:
+    return any(part.WhichOneof("content") in {"tool_call", "tool_result"} for part in message.parts)

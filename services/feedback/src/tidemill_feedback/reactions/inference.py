@@ -35,7 +35,7 @@ class InferenceAnswers:
             rollout=found.variant.rollout,
             live=found.purpose in _LIVE,
             completed=found.state == inference_pb2.INFERENCE_STATE_COMPLETED,
-            output=" ".join("".join(part.text for part in message.parts) for message in found.output),
+            output=" ".join("".join(part.text or part.json for part in message.parts) for message in found.output),
         )
 
     async def erase(self, caller: Caller, end_user: str, *, validate_only: bool) -> int:
