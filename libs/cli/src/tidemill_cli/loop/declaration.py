@@ -123,6 +123,8 @@ class Sampling(Declared):
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     seed: int | None = None
     stop: Annotated[list[str], Field(max_length=4)] = Field(default_factory=list)
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
 
 
 class Follow(Declared):
