@@ -53,6 +53,7 @@ BODIES: Mapping[str, dict[str, Any]] = {
     "/chat/completions": QUESTION,
     RATED: FEEDBACK,
     "/files": {},
+    "/embeddings": {"model": "m", "input": ["a"], "user": "u"},
     "/batches": BATCH,
     "/cancel": {},
 }

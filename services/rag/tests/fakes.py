@@ -19,8 +19,8 @@ from tidemill_rag.collections.mongo import COLLECTIONS
 from tidemill_rag.collections.rebuild_index import RebuildIndex
 from tidemill_rag.collections.resolve_settings import ChunkingSpec, CollectionSpec, ResolveSettings
 from tidemill_rag.embedding.domain import MIN_KNOWN
-from tidemill_rag.embedding.ports import ResolvedModel
-from tidemill_rag.errors import CollectionNotFound, EmbeddingUnusable
+from tidemill_rag.embedding.ports import EmbeddedText, ResolvedModel
+from tidemill_rag.errors import CollectionNotFound, EmbeddingUnusable, TextTooLong
 from tidemill_rag.indexing.compare_points import ComparePoints
 from tidemill_rag.indexing.domain.chunking import Chunk, Cut, known_chunks
 from tidemill_rag.indexing.domain.content import DocumentContent
@@ -71,6 +71,14 @@ class WordModel:
         assert project
         self.batches.append(len(texts))
         return [_bag(text) for text in texts]
+
+    async def embed_whole(self, project: str, texts: Sequence[str]) -> Sequence[EmbeddedText]:
+        assert project
+        embedded = [EmbeddedText(vector=_bag(text), tokens=len(self.tokenize(text)) + 2) for text in texts]
+        for number, each in enumerate(embedded):
+            if each.tokens > self.max_tokens:
+                raise TextTooLong(number, limit=self.max_tokens)
+        return embedded
 
     async def embed_query(self, project: str, text: str) -> Sequence[float] | None:
         assert project

@@ -3,14 +3,21 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import grpc
+
+from tidemill.inference.v1.embedding_service_pb2_grpc import add_EmbeddingServiceServicer_to_server
 from tidemill.inference.v1.served_model_service_pb2_grpc import add_ServedModelServiceServicer_to_server
 from tidemill_core.application import ResourceKey
 from tidemill_inference.batches.wiring import wire_batches
+from tidemill_inference.embeddings.embed import EmbedTexts
+from tidemill_inference.embeddings.grpc import GrpcEmbeddingService
+from tidemill_inference.embeddings.rag import RagEmbedder
 from tidemill_inference.engines.ports import Models
 from tidemill_inference.erasure import Erasing
 from tidemill_inference.files.wiring import upload_places, wire_files
 from tidemill_inference.generation.wiring import GenerationParts
 from tidemill_inference.openai_api.batch_lines import AnswerLines
+from tidemill_inference.openai_api.embeddings import HttpEmbeddings
 from tidemill_inference.openai_api.wiring import wire_feedback, wire_files_api, wire_openai_api
 from tidemill_inference.served_models.grpc import GrpcServedModelService
 from tidemill_inference.served_models.wiring import wire_served_models
@@ -36,27 +43,45 @@ class Apis:
     erasing: Sequence[Erasing]
 
 
-def wire_apis(
-    settings: InferenceSettings, backend: Backend, *, stores: Stores, models: Models, generation: GenerationParts
+def wire_apis(  # noqa: PLR0913 - keyword-only, and each of another kind
+    settings: InferenceSettings,
+    backend: Backend,
+    *,
+    stores: Stores,
+    models: Models,
+    generation: GenerationParts,
+    rag: grpc.aio.Channel,
 ) -> Apis:
     """Return the API, and what works behind it."""
+    embed = EmbedTexts(embedder=RagEmbedder(rag, timeout_s=settings.embedding_timeout_s))
+    embeddings = HttpEmbeddings(embed, max_body_bytes=settings.max_body_bytes)
     served = wire_served_models(settings, backend, deployments=stores.deployments, models=models)
     files, feedback = wire_files(settings, backend), wire_feedback(settings, backend)
+    lines = replace(generation.answer, weight=_BATCH_WEIGHT)
     batches = wire_batches(
         settings,
         backend,
         files=files.files,
         contents=files.contents,
-        answer=AnswerLines(answer=replace(generation.answer, weight=_BATCH_WEIGHT), issue=feedback.token_of),
+        answer=AnswerLines(answer=lines, issue=feedback.token_of, embed=embed),
         live=generation.places,
     )
     servicers = [files.servicer, batches.servicer]
     further = wire_files_api(settings, backend, servicers=servicers, reading=files.crud, places=upload_places(settings))
     return Apis(
         server=wire_openai_api(
-            settings, backend, answer=generation.answer, models=served, feedback=feedback, further=further
+            settings,
+            backend,
+            answer=generation.answer,
+            models=served,
+            feedback=feedback,
+            further=[embeddings, *further],
         ),
-        servicers=[(add_ServedModelServiceServicer_to_server, GrpcServedModelService(served)), *servicers],
+        servicers=[
+            (add_ServedModelServiceServicer_to_server, GrpcServedModelService(served)),
+            (add_EmbeddingServiceServicer_to_server, GrpcEmbeddingService(embed)),
+            *servicers,
+        ],
         controllers=[batches.controller],
         sweeps={"old_files": files.forget, "old_batches": batches.forget},
         erasing=[batches, files],

@@ -48,7 +48,8 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     stores = wire_stores(settings, backend)
     timeout_s = settings.call_timeout_s
     trainer = backend.channel("trainer", settings.trainer_address, timeout_s=timeout_s)
-    retriever = RagRetriever(backend.channel("rag", settings.rag_address, timeout_s=timeout_s), timeout_s=timeout_s)
+    rag = backend.channel("rag", settings.rag_address, timeout_s=timeout_s)
+    retriever = RagRetriever(rag, timeout_s=timeout_s)
     processes = BoundedProcesses(settings.prompt_limits, "prompts", (*chat_prompts.IMPORTS, *bounded_templates.IMPORTS))
     templates, live = BoundedTemplates(processes), MongoLiveModels(backend.database["deployments"])
     secrets = wire_secrets(settings, backend, environment)
@@ -89,7 +90,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     memory: list[InMemory] = [generation, rollouts.follow_ups, pool, models, routing.endpoints]
     memory += [stores.prompts, stores.deployments]
     deployments = wire_deployments(stores, resolve, rollouts, warm_up.preload)
-    apis = wire_apis(settings, backend, stores=stores, models=models, generation=generation)
+    apis = wire_apis(settings, backend, stores=stores, models=models, generation=generation, rag=rag)
     return backend.app(
         servicers=[
             (add_PromptServiceServicer_to_server, GrpcPromptService(prompts, prompt_crud)),

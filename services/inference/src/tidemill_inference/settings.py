@@ -291,6 +291,8 @@ class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
     """
     memory_max_characters: int = Field(300, ge=20, le=4000)
     """Characters of one fact that is remembered of an end user."""
+    embedding_timeout_s: float = Field(60.0, gt=0)
+    """The timeout of one call to rag for vectors of 64 texts; the first one loads the model."""
     call_timeout_s: float = Field(10.0, gt=0)
     """The timeout of one call to rag or trainer."""
 

@@ -1,7 +1,7 @@
 """Batches with everything around them, over stores in memory; `worker()` is a process that carries them out."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 from services.inference.tests.fakes import ADA, AnsweringHarness, ScriptedEngine, asking, writing
 from tidemill_core.application import Caller, ResourceKey
+from tidemill_core.errors import InvalidInput, NotFound
 from tidemill_inference.batches.crud import BatchCrud, BatchRequest
 from tidemill_inference.batches.domain.batch import DEFAULT_WINDOW, Batch
 from tidemill_inference.batches.domain.lines import Result
@@ -17,6 +18,8 @@ from tidemill_inference.batches.places import LinePlaces
 from tidemill_inference.batches.ports import AnswerLine
 from tidemill_inference.batches.run_batch import LineLimits, RunBatch
 from tidemill_inference.batches.write_results import WriteResults
+from tidemill_inference.embeddings.embed import EmbedTexts
+from tidemill_inference.embeddings.ports import Embedded
 from tidemill_inference.errors import BatchNotFound, FileNotFound
 from tidemill_inference.files.crud import FileCrud
 from tidemill_inference.files.domain.stored_file import FilePurpose, StoredFile
@@ -30,6 +33,7 @@ from tidemill_testkit.stores import InMemoryAggregates
 BUCKET = "files"
 ENDPOINT = "/v1/chat/completions"
 MAX_FILE_BYTES = 100_000
+MAX_WORDS = 9
 
 
 def request_line(custom_id: str, text: str = "What does os.walk do?", **changes: object) -> str:
@@ -84,6 +88,29 @@ class FakeAuthors:
         return self.gone
 
 
+class FakeEmbedder:
+    """Implements `embeddings.ports.Embedder`: the model `words`, which takes 9 words, and the collection `handbook`."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    async def embed(self, caller: Caller, *, model: str, collection: str, texts: Sequence[str]) -> Embedded:
+        assert caller.project
+        if (model, collection) not in {("words", ""), ("", "handbook")}:
+            message = f"there is no model {model or collection}"
+            raise NotFound(message)
+        self.calls.append(len(texts))
+        for number, text in enumerate(texts):
+            if len(text.split()) > MAX_WORDS:
+                refusal = InvalidInput.at(
+                    field=f"texts[{number}]", text="This model's maximum context length is 9 tokens"
+                )
+                refusal.reason = "TEXT_TOO_LONG"
+                raise refusal
+        vectors = [[0.6, 0.0, 0.8] if "tree" in text else [1.0, 0.0, 0.0] for text in texts]
+        return Embedded(model="words@1", vectors=vectors, input_tokens=sum(len(text.split()) for text in texts))
+
+
 async def _no_pause(_seconds: float) -> None:
     """Waits for nothing."""
 
@@ -108,7 +135,8 @@ class BatchHarness:
         self.crud = BatchCrud(batches=self.batches, files=self.files, clock=self.clock, enqueue=self.enqueued.append)
 
     def lines(self) -> AnswerLines:
-        return AnswerLines(answer=replace(self.answers.answer, weight=0.5), issue=lambda _project, _id: "")
+        embed, answer = EmbedTexts(embedder=FakeEmbedder()), replace(self.answers.answer, weight=0.5)
+        return AnswerLines(answer=answer, embed=embed, issue=lambda _project, _id: "")
 
     def worker(
         self,

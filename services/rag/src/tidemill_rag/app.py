@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tidemill.rag.v1.collection_service_pb2_grpc import add_CollectionServiceServicer_to_server
 from tidemill.rag.v1.retrieval_service_pb2_grpc import add_RetrievalServiceServicer_to_server
+from tidemill.rag.v1.text_embedding_service_pb2_grpc import add_TextEmbeddingServiceServicer_to_server
 from tidemill_core.application import SystemClock
 from tidemill_kit.access.grants import Shared
 from tidemill_kit.service.app import App, Worker
@@ -15,6 +16,8 @@ from tidemill_rag.collections.mongo import COLLECTIONS
 from tidemill_rag.collections.ports import Collections, Enqueue
 from tidemill_rag.collections.rebuild_index import RebuildIndex
 from tidemill_rag.collections.resolve_settings import ResolveSettings
+from tidemill_rag.embedding.embed import EmbedTexts
+from tidemill_rag.embedding.grpc import GrpcTextEmbeddingService
 from tidemill_rag.embedding.trainer import TrainerModels
 from tidemill_rag.embedding.wiring import wire_embedding
 from tidemill_rag.erasure import models_of_deleted_projects, steps
@@ -62,6 +65,10 @@ async def build_app(settings: RagSettings) -> App:
         servicers=[
             (add_CollectionServiceServicer_to_server, _collection_service(parts, indexes.enqueue)),
             (add_RetrievalServiceServicer_to_server, _retrieval_service(settings, backend, parts, stale)),
+            (
+                add_TextEmbeddingServiceServicer_to_server,
+                GrpcTextEmbeddingService(embed=EmbedTexts(collections=parts.collections, models=parts.models)),
+            ),
         ],
         consumers=[documents(record)],
         components=edge_holds(settings, backend),

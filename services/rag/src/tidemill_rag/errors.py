@@ -88,6 +88,16 @@ class EmbeddingUnusable(InvalidInput):
         super().__init__(violations=[Violation("embedding", f"{reference} {why}")], model=reference)
 
 
+class TextTooLong(InvalidInput):
+    """A text has more tokens than the model takes."""
+
+    reason = "TEXT_TOO_LONG"
+
+    def __init__(self, number: int, *, limit: int) -> None:
+        text = f"This model's maximum context length is {limit} tokens, and this text has more: cut it"
+        super().__init__(violations=[Violation(f"texts[{number}]", text)], limit=limit)
+
+
 class DocumentUnreadable(InvalidInput):
     """The object is not a document version."""
 

@@ -19,6 +19,7 @@ from tidemill_rag.embedding import thread
 from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import known_share, spans
 from tidemill_rag.embedding.transformers import CONFIG_FILES, EmbeddingConfig, TransformersEmbedding
+from tidemill_rag.errors import TextTooLong
 
 FOLDER = MODELS / EMBEDDINGS
 
@@ -40,6 +41,22 @@ def cosine(a: Sequence[float], b: Sequence[float]) -> float:
 
 def test_limits_and_sizes_are_read_from_the_files(model: TransformersEmbedding) -> None:
     assert (model.dimensions, model.max_tokens, model.special_tokens) == (384, 256, 2)
+
+
+async def test_whole_texts_have_the_vectors_of_passages_and_are_refused_beyond_the_limit(
+    model: TransformersEmbedding,
+) -> None:
+    texts = ["os.walk walks a directory tree.", "a"]
+
+    whole = await model.embed_whole("acme", texts)
+
+    for each, vector in zip(whole, await model.embed_passages("acme", texts), strict=True):
+        assert each.vector == pytest.approx(vector, abs=1e-5)
+    assert whole[1].tokens == 3
+    assert (await model.embed_whole("acme", ["a " * 254]))[0].tokens == 256
+    with pytest.raises(TextTooLong) as refused:
+        await model.embed_whole("acme", ["a", "a " * 255])
+    assert refused.value.violations[0].field == "texts[1]"
 
 
 def test_a_model_without_sentence_transformers_files_is_pooled_by_mean_up_to_its_positions() -> None:

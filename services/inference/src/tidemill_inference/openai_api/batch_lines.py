@@ -19,9 +19,11 @@ from tidemill_core.errors import (
     isolated,
 )
 from tidemill_inference.batches.ports import LineAnswer
+from tidemill_inference.embeddings.ports import Embedding
 from tidemill_inference.generation.domain.inference import Inference, Question
 from tidemill_inference.generation.domain.speaker import request_by, spoken_by
 from tidemill_inference.openai_api.completions import completion
+from tidemill_inference.openai_api.embeddings import embeddings
 from tidemill_inference.openai_api.errors import error_body, status_of_error
 from tidemill_inference.openai_api.schemas import chat_request_of, request_of
 
@@ -43,12 +45,13 @@ class AnswerLines:
     """Implements `batches.ports.AnswerLine`."""
 
     answer: AnsweringWhole
+    embed: Embedding
     issue: Callable[[str, str], str]
     """Makes the feedback token of an answer."""
 
     async def __call__(self, caller: Caller, endpoint: str, body: bytes, *, request_id: str) -> LineAnswer:
         """See `AnswerLine`."""
-        answer = {"/v1/chat/completions": self._chat}[endpoint]
+        answer = {"/v1/chat/completions": self._chat, "/v1/embeddings": self._embeddings}[endpoint]
         try:
             with isolated():
                 return await answer(caller, body, request_id)
@@ -74,6 +77,10 @@ class AnswerLines:
         return LineAnswer(
             status=200, body=completion(answered, feedback_token=token), end_user=asked.safety_identifier or asked.user
         )
+
+    async def _embeddings(self, caller: Caller, body: bytes, _request_id: str) -> LineAnswer:
+        """Return vectors; made again where they are lost with their worker, they are the same."""
+        return LineAnswer(status=200, body=await embeddings(self.embed, caller, body))
 
     async def _answered(self, caller: Caller, question: Question, request_id: str) -> Inference:
         """Return the answer; one whose text was not recorded, and is lost with the worker that had it, is made anew."""

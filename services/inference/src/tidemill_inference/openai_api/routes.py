@@ -40,7 +40,7 @@ from tidemill_kit.service.app import Dependency
 
 DEFAULT_KEEP_ALIVE_S = 15.0
 _GENERATE = policy_of(inference_service_pb2.DESCRIPTOR, "InferenceService/Generate")
-_ROUTES = "see POST /v1/chat/completions, GET /v1/models, /v1/files, /v1/batches and POST /v1/feedback"
+_ROUTES = "see /v1/chat/completions, /v1/embeddings, /v1/models, /v1/files, /v1/batches and /v1/feedback"
 _EVENT_STREAM = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),

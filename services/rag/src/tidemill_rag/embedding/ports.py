@@ -19,6 +19,14 @@ class ResolvedModel:
     """The token limit of the model, including special tokens."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedText:
+    """The vector of a text, and its tokens with special ones."""
+
+    vector: Sequence[float]
+    tokens: int
+
+
 class EmbeddingModel(Protocol):
     """A loaded model; vectors have length 1."""
 
@@ -38,6 +46,16 @@ class EmbeddingModel(Protocol):
 
     async def embed_passages(self, project: str, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """Return one vector per text, truncated at the model's token limit; raises as `cut`."""
+        ...
+
+    async def embed_whole(self, project: str, texts: Sequence[str]) -> Sequence[EmbeddedText]:
+        """Return the vectors of texts as passages, with their tokens; nothing is truncated.
+
+        Raises:
+            TextTooLong: names the first text beyond the model's token limit.
+            InvalidInput, DependencyUnavailable: as `cut`.
+
+        """
         ...
 
     async def embed_query(self, project: str, text: str) -> Sequence[float] | None:

@@ -14,8 +14,10 @@ from tidemill_kit.models.folders import checked_config, passed_on
 from tidemill_kit.models.numeric_format import NumericFormat
 from tidemill_kit.models.serving_imports import leave_out_training
 from tidemill_rag.embedding.domain import MAX_TOKENS, MIN_TOKENS
+from tidemill_rag.embedding.ports import EmbeddedText
 from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import EmbeddingTokenizer
+from tidemill_rag.errors import TextTooLong
 from tidemill_rag.indexing.domain.chunking import Chunk, Cut
 from tidemill_rag.indexing.domain.content import DocumentContent
 
@@ -127,11 +129,28 @@ class TransformersEmbedding:
 
     async def embed_passages(self, project: str, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """See `EmbeddingModel.embed_passages`."""
+        return await self._embedded(project, await self._encoded(project, texts, limit=self._config.max_tokens))
+
+    async def embed_whole(self, project: str, texts: Sequence[str]) -> Sequence[EmbeddedText]:
+        """See `EmbeddingModel.embed_whole`."""
+        limit = self._config.max_tokens
+        encoded = await self._encoded(project, texts, limit=limit + 1)
+        for number, tokens in enumerate(encoded):
+            if len(tokens) > limit:
+                raise TextTooLong(number, limit=limit)
+        vectors = await self._embedded(project, encoded)
+        return [
+            EmbeddedText(vector=vector, tokens=len(tokens)) for vector, tokens in zip(vectors, encoded, strict=True)
+        ]
+
+    async def _encoded(self, project: str, texts: Sequence[str], *, limit: int) -> Sequence[Sequence[int]]:
         prompted = [self._config.passage_prompt + text for text in texts]
-        encoded = await self._tokenizer.encode(project, prompted, limit=self._config.max_tokens)
+        return await self._tokenizer.encode(project, prompted, limit=limit)
+
+    async def _embedded(self, project: str, encoded: Sequence[Sequence[int]]) -> Vectors:
         batches = _micro_batches(encoded)
         passes = [partial(self._embed, [encoded[position] for position in batch]) for batch in batches]
-        vectors: Vectors = [[] for _ in texts]
+        vectors: Vectors = [[] for _ in encoded]
         for batch, embedded in zip(batches, await self._threads.run_all(project, passes), strict=True):
             for position, vector in zip(batch, embedded, strict=True):
                 vectors[position] = vector

@@ -1,0 +1,87 @@
+"""Embed texts by the model of a collection, or by any embedding model of the registry."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from tidemill_core.application import Caller
+from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.resources import refuse
+from tidemill_inference.embeddings.ports import COLLECTION, Embedded, Embedder
+
+MAX_TEXTS = 2048
+_TEXTS_OF_CALL = 64
+"""Their vectors fit into one reply, and other projects need not wait long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedTexts:
+    """Asks rag for some texts at a time."""
+
+    embedder: Embedder
+
+    async def __call__(self, caller: Caller, *, model: str, texts: Sequence[str], dimensions: int = 0) -> Embedded:
+        """Return the vectors, cut to `dimensions` where these are not 0.
+
+        Raises:
+            InvalidInput: a text is empty or too long, there are too many, or the model cannot embed them so.
+            NotFound: there is no such model or collection.
+            DependencyUnavailable: rag does not answer.
+
+        """
+        refuse(_violations(model, texts, dimensions))
+        collection = model.removeprefix(COLLECTION) if model.startswith(COLLECTION) else ""
+        whole = Embedded(model=model, vectors=(), input_tokens=0)
+        for start in range(0, len(texts), _TEXTS_OF_CALL):
+            some = await self._some(caller, "" if collection else model, collection, texts, start)
+            whole = replace(
+                some, vectors=[*whole.vectors, *some.vectors], input_tokens=whole.input_tokens + some.input_tokens
+            )
+        return replace(whole, vectors=[_cut(each, dimensions) for each in whole.vectors]) if dimensions else whole
+
+    async def _some(self, caller: Caller, model: str, collection: str, texts: Sequence[str], start: int) -> Embedded:
+        try:
+            return await self.embedder.embed(
+                caller, model=model, collection=collection, texts=texts[start : start + _TEXTS_OF_CALL]
+            )
+        except InvalidInput as error:
+            raise _numbered(error, start) from error
+
+
+def _violations(model: str, texts: Sequence[str], dimensions: int) -> Iterator[Violation]:
+    if not model.removeprefix(COLLECTION):
+        yield Violation("model", f'is required: a model, or "{COLLECTION}" and the name of a collection')
+    if not 0 < len(texts) <= MAX_TEXTS:
+        yield Violation("texts", f"has {len(texts)}; send 1 to {MAX_TEXTS}")
+    if dimensions < 0:
+        yield Violation("dimensions", f"is {dimensions}; use 1 or more")
+    empty = next((number for number, text in enumerate(texts) if not text.strip()), None)
+    if empty is not None:
+        yield Violation(f"texts[{empty}]", "is empty")
+
+
+def _cut(vector: Sequence[float], dimensions: int) -> Sequence[float]:
+    """Return the first numbers, scaled to length 1.
+
+    Raises:
+        InvalidInput: there are not as many.
+
+    """
+    if dimensions > len(vector):
+        text = f"is {dimensions}; the model's vectors have {len(vector)}: use at most as many"
+        raise InvalidInput.at(field="dimensions", text=text)
+    kept = vector[:dimensions]
+    length = math.hypot(*kept) or 1.0
+    return [value / length for value in kept]
+
+
+def _numbered(error: InvalidInput, start: int) -> InvalidInput:
+    """Return the error with the numbers that the texts have for the caller."""
+    found = []
+    for each in error.violations:
+        head, _, number = each.field.rstrip("]").partition("[")
+        field = f"texts[{int(number) + start}]" if head == "texts" and number.isdecimal() else each.field
+        found.append(Violation("model" if field == "embedding" else field, each.description))
+    refusal = InvalidInput.of(*found) if found else error
+    refusal.reason, refusal.metadata = error.reason, error.metadata
+    return refusal

@@ -1,0 +1,104 @@
+"""`POST /v1/embeddings`: vectors by the model of a collection ("collection:handbook"), or by one of the registry."""
+
+import asyncio
+import base64
+import struct
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, FailFast, Field, StringConstraints
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tidemill.inference.v1 import embedding_service_pb2 as pb
+from tidemill_core.application import Caller
+from tidemill_core.errors import InvalidInput, Violation
+from tidemill_inference.embeddings.ports import Embedded, Embedding
+from tidemill_kit.grpc.policies import policy_of
+from tidemill_kit.http.bodies import Strict, body_of
+from tidemill_kit.http.exchange import Exchange
+
+Json = dict[str, Any]
+_EMBED = policy_of(pb.DESCRIPTOR, "EmbeddingService/Embed")
+_MAX_INPUTS = 2048
+_TOO_LONG = "TEXT_TOO_LONG"
+
+
+def _as_list(given: object) -> object:
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, list) and given and not isinstance(given[0], str):
+        message = "arrays of tokens are not supported: send texts"
+        raise ValueError(message)
+    return given
+
+
+class EmbeddingBody(Strict):
+    """What `POST /v1/embeddings` takes."""
+
+    model: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    input: Annotated[list[str], FailFast(), Field(min_length=1, max_length=_MAX_INPUTS), BeforeValidator(_as_list)]
+    dimensions: Annotated[int | None, Field(ge=1, le=65536)] = None
+    encoding_format: Literal["float", "base64"] = "float"
+    user: Annotated[str, StringConstraints(max_length=512)] = ""
+
+
+class HttpEmbeddings:
+    """Serves vectors."""
+
+    def __init__(self, embed: Embedding, *, max_body_bytes: int) -> None:
+        self._embed = embed
+        self._max_body_bytes = max_body_bytes
+
+    def routes(self, prefix: str) -> list[Route]:
+        """Return what is served below a prefix."""
+        return [Route(f"{prefix}/embeddings", self.create, methods=["POST"])]
+
+    async def create(self, http: Request) -> Response:
+        """Return the vectors of texts."""
+        exchange = Exchange.of(http.scope)
+        caller = await exchange.admit(_EMBED)
+        body = await exchange.body(at_most=self._max_body_bytes)
+        async with exchange.attended():
+            return JSONResponse(await embeddings(self._embed, caller, body))
+
+
+async def embeddings(embed: Embedding, caller: Caller, body: bytes) -> Json:
+    """Return what a request is answered with.
+
+    Raises:
+        InvalidInput: names the parameters at fault as OpenAI's API calls them.
+
+    """
+    asked = body_of(EmbeddingBody, body)
+    try:
+        embedded = await embed(caller, model=asked.model, texts=asked.input, dimensions=asked.dimensions or 0)
+    except InvalidInput as error:
+        raise _as_sent(error) from error
+    return await asyncio.to_thread(_listed, embedded, asked.encoding_format)
+
+
+def _listed(embedded: Embedded, encoding: str) -> Json:
+    data = [
+        {"object": "embedding", "index": index, "embedding": _base64(vector) if encoding == "base64" else vector}
+        for index, vector in enumerate(embedded.vectors)
+    ]
+    usage = {"prompt_tokens": embedded.input_tokens, "total_tokens": embedded.input_tokens}
+    return {"object": "list", "data": data, "model": embedded.model, "usage": usage}
+
+
+def _base64(vector: Any) -> str:  # noqa: ANN401 - numbers
+    """Return 32-bit floats, little-endian, as OpenAI's clients read them."""
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
+def _as_sent(error: InvalidInput) -> InvalidInput:
+    """Return the error with its fields called as this caller called them."""
+    if not error.violations:
+        return error
+    refusal = InvalidInput.of(
+        *(Violation(each.field.replace("texts", "input"), each.description) for each in error.violations)
+    )
+    refusal.reason = "CONTEXT_LENGTH_EXCEEDED" if error.reason == _TOO_LONG else error.reason  # OpenAI's own word
+    refusal.metadata = error.metadata
+    return refusal

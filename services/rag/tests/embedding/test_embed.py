@@ -1,0 +1,57 @@
+"""Vectors of texts for callers, by a model or by that of a collection."""
+
+import pytest
+
+from services.rag.tests.fakes import ADA, EVE, Rag
+from tidemill_core.errors import InvalidInput, NotFound
+from tidemill_rag.embedding.embed import MAX_TEXTS, EmbedTexts
+from tidemill_rag.errors import CollectionNotFound, EmbeddingUnusable, TextTooLong
+
+
+def embedding(rag: Rag) -> EmbedTexts:
+    return EmbedTexts(collections=rag.collections, models=rag.models)
+
+
+async def test_texts_are_embedded_by_a_model_or_by_that_of_a_collection_the_same_way() -> None:
+    rag = Rag()
+    await rag.handbook()
+    texts = ["os.walk walks", "a tree"]
+
+    model, by_model = await embedding(rag)(ADA, model="words", collection="", texts=texts)
+    same, by_collection = await embedding(rag)(ADA, model="", collection="handbook", texts=texts)
+
+    assert (model, same) == ("words@1", "words@1")
+    assert by_model == by_collection
+    assert [each.vector for each in by_model] == await rag.models.model.embed_passages("acme", texts)
+    assert [each.tokens for each in by_model] == [6, 4]
+
+
+async def test_what_cannot_be_embedded_is_refused_by_name() -> None:
+    rag = Rag()
+    await rag.handbook()
+    embed = embedding(rag)
+
+    for given in (
+        {"model": "words", "collection": "handbook", "texts": ["a"]},
+        {"model": "", "collection": "", "texts": ["a"]},
+        {"model": "words", "collection": "", "texts": []},
+        {"model": "words", "collection": "", "texts": ["a"] * (MAX_TEXTS + 1)},
+        {"model": "words", "collection": "", "texts": ["a", " "]},
+    ):
+        with pytest.raises(InvalidInput):
+            await embed(ADA, **given)  # type: ignore[arg-type] # as the request has it
+    with pytest.raises(TextTooLong) as long:
+        await embed(ADA, model="words", collection="", texts=["a", "word " * 300])
+    assert long.value.violations[0].field == "texts[1]"
+    with pytest.raises(EmbeddingUnusable):
+        await embed(ADA, model="remote", collection="", texts=["a"])
+    with pytest.raises(NotFound):
+        await embed(ADA, model="absent", collection="", texts=["a"])
+
+
+async def test_a_collection_of_another_project_is_not_there() -> None:
+    rag = Rag()
+    await rag.handbook()
+
+    with pytest.raises(CollectionNotFound):
+        await embedding(rag)(EVE, model="", collection="handbook", texts=["a"])
