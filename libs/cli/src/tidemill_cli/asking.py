@@ -27,6 +27,9 @@ def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
     *,
     deployment: Annotated[str, typer.Option("--deployment", "-d", help="The deployment.")] = "helpdesk",
+    conversation: Annotated[
+        str, typer.Option(help="The conversation to go on with, or to begin, for example chat-1.")
+    ] = "",
     end_user: Annotated[str, typer.Option(help="The user's pseudonym.")] = "",
     variables: Annotated[str, typer.Option(help="Prompt variables, a JSON object.")] = "",
 ) -> None:
@@ -37,6 +40,7 @@ def ask(
             request_id=str(uuid.uuid4()),
             deployment=deployment,
             messages=[user(question)],
+            conversation=conversation,
             end_user=end_user,
             variables=_struct("variables", variables) if variables else None,
         )

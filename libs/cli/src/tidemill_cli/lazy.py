@@ -34,6 +34,8 @@ COMMANDS: Mapping[str, str] = {
     "prompts": "resources:prompts",
     "deployments": "resources:deployments",
     "inferences": "resources:inferences",
+    "conversations": "conversations:conversations",
+    "memories": "conversations:memories",
     "projects": "access:projects",
     "members": "access:members",
     "roles": "access:roles",

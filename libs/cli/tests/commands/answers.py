@@ -10,12 +10,14 @@ from tidemill.evaluator.v1 import evaluation_service_pb2 as ev_rpc
 from tidemill.feedback.v1 import feedback_pb2 as fb
 from tidemill.feedback.v1 import feedback_service_pb2 as fb_rpc
 from tidemill.feedback.v1.curation_pb2 import Curation, CurationProgress
+from tidemill.inference.v1 import conversation_service_pb2 as co_rpc
 from tidemill.inference.v1 import deployment_service_pb2 as dep_rpc
 from tidemill.inference.v1 import inference_service_pb2 as inf_rpc
 from tidemill.inference.v1 import prompt_service_pb2 as pr_rpc
 from tidemill.inference.v1 import secret_service_pb2 as se_rpc
+from tidemill.inference.v1.conversation_pb2 import Conversation, ConversationSummary, Memory, Turn
 from tidemill.inference.v1.deployment_pb2 import Deployment
-from tidemill.inference.v1.inference_pb2 import Inference, Variant
+from tidemill.inference.v1.inference_pb2 import INFERENCE_STATE_COMPLETED, Inference, Variant
 from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent, PromptVersion
 from tidemill.inference.v1.rollout_pb2 import (
     ROLLOUT_STATE_CANARY,
@@ -181,6 +183,14 @@ async def _exported(_request: Any) -> AsyncIterator[ds_rpc.ExportDatasetVersionR
     yield ds_rpc.ExportDatasetVersionResponse(chunk=b"{}\n")
 
 
+CONVERSATION = Conversation(
+    id="chat-1",
+    deployment="helpdesk",
+    end_user="u1",
+    turns=[Turn(number=1, inference="in-1", state=INFERENCE_STATE_COMPLETED)],
+    summary=ConversationSummary(text="They asked about leave.", through=1),
+)
+MEMORY = Memory(id="m-1", deployment="helpdesk", end_user="u1", text="The user lives in Oslo.", corrected=True)
 SECRET = Secret(id="OPENAI_API_KEY", hosts=["https://api.openai.com"], revision=2, overridden=True)
 
 ANSWERS: dict[str, Callable[[Any], Any]] = {
@@ -235,6 +245,16 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     "inference.v1.prompt_service:ApprovePromptVersion": lambda r: pr_rpc.ApprovePromptVersionResponse(
         prompt=prompt(r.id, approved=r.version)
     ),
+    "inference.v1.conversation_service:GetConversation": lambda _: co_rpc.GetConversationResponse(
+        conversation=CONVERSATION
+    ),
+    "inference.v1.conversation_service:ListConversations": lambda _: co_rpc.ListConversationsResponse(
+        conversations=[CONVERSATION]
+    ),
+    "inference.v1.conversation_service:DeleteConversation": lambda r: co_rpc.DeleteConversationResponse(id=r.id),
+    "inference.v1.conversation_service:ListMemories": lambda _: co_rpc.ListMemoriesResponse(memories=[MEMORY]),
+    "inference.v1.conversation_service:UpdateMemory": lambda r: co_rpc.UpdateMemoryResponse(memory=r.memory),
+    "inference.v1.conversation_service:DeleteMemory": lambda r: co_rpc.DeleteMemoryResponse(id=r.id),
     "inference.v1.secret_service:SetSecret": lambda r: se_rpc.SetSecretResponse(secret=r.secret),
     "inference.v1.secret_service:ListSecrets": lambda _: se_rpc.ListSecretsResponse(secrets=[SECRET]),
     "inference.v1.secret_service:DeleteSecret": lambda _: se_rpc.DeleteSecretResponse(secret=SECRET),

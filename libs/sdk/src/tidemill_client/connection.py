@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # a command loads only the stubs that it uses
     from tidemill.evaluator.v1.suite_service_pb2_grpc import SuiteServiceStub
     from tidemill.feedback.v1.curation_service_pb2_grpc import CurationServiceStub
     from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceStub
+    from tidemill.inference.v1.conversation_service_pb2_grpc import ConversationServiceStub
     from tidemill.inference.v1.deployment_service_pb2_grpc import DeploymentServiceStub
     from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
     from tidemill.inference.v1.prompt_service_pb2_grpc import PromptServiceStub
@@ -305,6 +306,8 @@ class Connection:
     """Deployments and their rollouts."""
     inferences: "_Stub[InferenceServiceStub]" = _Stub("inference", "inference")
     """Generation, and recorded inferences."""
+    conversations: "_Stub[ConversationServiceStub]" = _Stub("inference", "conversation")
+    """Conversations, and what is remembered of end users."""
     secrets: "_Stub[SecretServiceStub]" = _Stub("inference", "secret")
     """Keys of remote models."""
     feedback: "_Stub[FeedbackServiceStub]" = _Stub("feedback", "feedback")

@@ -31,6 +31,7 @@ from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
 from tidemill_client.access import Access
 from tidemill_client.audit import Audit
 from tidemill_client.connection import CALL_LIMIT_S, SERVICES, Addresses, Connection
+from tidemill_client.conversations import Conversations, Memories
 from tidemill_client.datasets import Datasets
 from tidemill_client.declared import Collections, Deployments, Prompts, Sources
 from tidemill_client.documents import Documents
@@ -55,6 +56,8 @@ class GenerateOptions:
 
     variables: Mapping[str, Json] | None = None
     """Checked against the prompt's schema."""
+    conversation: str = ""
+    """The conversation that goes on with this, or begins; its turns come before the question."""
     end_user: str = ""
     """The user's pseudonym."""
     principals: Sequence[str] = ()
@@ -114,6 +117,10 @@ class Tidemill:
         """Deployments."""
         self.inferences = Inferences(self.connection)
         """The recorded inferences of a project."""
+        self.conversations = Conversations(self.connection)
+        """Conversations of end users."""
+        self.memories = Memories(self.connection)
+        """What is remembered of end users."""
         self.secrets = Secrets(self.connection)
         """Keys of remote models; their values are written only."""
         self.feedback = Reactions(self.connection)
@@ -229,6 +236,7 @@ def _question(deployment: str, question: str | Sequence[Message], ask: GenerateO
         deployment=deployment,
         messages=[user(question)] if isinstance(question, str) else question,
         variables=struct_of(ask.variables) if ask.variables else None,
+        conversation=ask.conversation,
         end_user=ask.end_user,
         principals=ask.principals,
         labels=ask.labels,

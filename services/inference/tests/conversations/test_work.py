@@ -8,9 +8,9 @@ import pytest
 
 from services.inference.tests.conversations.test_crud import erasing
 from services.inference.tests.conversations.test_join import ask, chatting, seen
-from services.inference.tests.fakes import AnsweringHarness
+from services.inference.tests.fakes import ADA, AnsweringHarness, ScriptedEngine
 from tidemill_core.application import Caller, Request, Requeue, ResourceKey
-from tidemill_core.errors import Blame, DependencyUnavailable, TidemillError
+from tidemill_core.errors import Blame, DependencyUnavailable, InvalidInput, TidemillError
 from tidemill_inference.conversations.domain.conversation import Conversation
 from tidemill_inference.conversations.domain.errors import ConversationLeaseLost
 from tidemill_inference.conversations.domain.memory import EndUserMemory, memory_id
@@ -18,7 +18,8 @@ from tidemill_inference.conversations.domain.policy import ConversationPolicy
 from tidemill_inference.conversations.remember import RememberFacts, facts_of
 from tidemill_inference.conversations.summarize import SummarizeTurns
 from tidemill_inference.conversations.work import WorkOnConversation
-from tidemill_inference.generation.domain.content import Message, Passage
+from tidemill_inference.engines.asking import AskModel
+from tidemill_inference.generation.domain.content import Message, Passage, Role
 from tidemill_testkit.clocks import NOON
 
 KEY = ResourceKey(project="acme", id="c1")
@@ -281,3 +282,32 @@ async def test_nothing_is_remembered_of_a_question_that_came_before_its_end_user
 )
 def test_lines_of_a_models_answer_that_can_be_facts(text: str, facts: list[str]) -> None:
     assert list(facts_of(text, max_characters=100)) == facts
+
+
+@pytest.mark.parametrize("policy", [{"summary_model": "smollm2"}, {"memory_model": "smollm2"}])
+async def test_what_a_model_refuses_is_left_until_the_next_turn_and_not_tried_again_and_again(
+    policy: dict[str, str],
+) -> None:
+    asked = Asked(fails=InvalidInput("too long"))
+    work = Working(chatting(conversation=ConversationPolicy(max_turns=2, **policy)), asked)  # type: ignore[arg-type]
+    for text in ("one", "two", "three"):
+        await ask(work.harness, text)
+
+    assert await work() is None
+    assert not (await work.conversation()).due
+    asked.fails = None
+    await ask(work.harness, "four")
+    await work()
+    assert asked.prompts
+
+
+async def test_what_is_asked_of_a_model_is_shortened_where_it_does_not_fit() -> None:
+    harness = chatting(ScriptedEngine(context_tokens=40))
+    asks = AskModel(models=harness.registry, engines=harness.engines)
+    messages = (Message.of(Role.SYSTEM, "Be short."), Message.of(Role.USER, " ".join(["word"] * 100)))
+
+    await asks(ADA, "smollm2", messages, max_output_tokens=20, timeout_s=5.0)
+
+    (system, last) = harness.engine.seen[-1].messages
+    assert system.text == "Be short."
+    assert 15 < len(last.text.split()) <= 28

@@ -1,10 +1,12 @@
 """What is to be done in a conversation after its answers: summarise turns, remember facts."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 from tidemill_core.application import Caller, Clock, Request, Requeue, ResourceKey
+from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed
 from tidemill_inference.background import background
 from tidemill_inference.conversations.domain.conversation import Conversation, Turn
 from tidemill_inference.conversations.domain.errors import ConversationNotFound
@@ -17,6 +19,7 @@ from tidemill_inference.errors import DeploymentNotFound
 from tidemill_inference.generation.domain.inference import Inference, State
 from tidemill_inference.generation.ports import Inferences
 
+_log = logging.getLogger(__name__)
 _AGAIN = timedelta(seconds=5)
 """Where a turn is still answered."""
 _RESERVING = timedelta(minutes=1)
@@ -56,12 +59,7 @@ class WorkOnConversation:
         policy = await self._policy(conversation)
         ids = [turn.inference for turn in conversation.turns]
         records = await self.inferences.get_many(conversation.project, ids) if policy else {}
-        again = False
-        if policy and policy.memory_model:
-            again = await self._learn(caller, conversation, policy, records, epoch)
-        if policy and policy.summary_model:
-            again |= await self.summarize(caller, conversation, policy, records, epoch=epoch)
-        if again:
+        if policy and await self._step(caller, conversation, policy, records, epoch):
             return Requeue(after=timedelta())
         if policy and any(self._is_answered(turn, records) for turn in conversation.turns):
             return Requeue(after=_AGAIN)
@@ -72,6 +70,38 @@ class WorkOnConversation:
             request=Request.internal(),
         )
         return None
+
+    async def _step(
+        self,
+        caller: Caller,
+        conversation: Conversation,
+        policy: ConversationPolicy,
+        records: Mapping[str, Inference],
+        epoch: int,
+    ) -> bool:
+        """Do some of the work; return whether there may be more.
+
+        What a model refuses, or cannot be as things are, is tried again after the next turn.
+        """
+        again = False
+        for model, work in ((policy.memory_model, self._learn), (policy.summary_model, self._summarize)):
+            try:
+                again |= bool(model) and await work(caller, conversation, policy, records, epoch)
+            except ConversationNotFound:
+                raise
+            except (InvalidInput, NotFound, PreconditionFailed) as error:
+                _log.warning("conversation_work_refused: %s, model %s: %s", conversation.project, model, error.reason)
+        return again
+
+    async def _summarize(
+        self,
+        caller: Caller,
+        conversation: Conversation,
+        policy: ConversationPolicy,
+        records: Mapping[str, Inference],
+        epoch: int,
+    ) -> bool:
+        return await self.summarize(caller, conversation, policy, records, epoch=epoch)
 
     async def _learn(
         self,

@@ -207,6 +207,8 @@ class Asking(Protocol):
     ) -> str:
         """Return what a model, `model` or `model@version`, says; "" where that is nothing.
 
+        The last message is shortened where it does not fit the model.
+
         Raises:
             ReferenceNotFound, ModelNotReady: there is no such version.
             DependencyTimedOut: the time has passed.
