@@ -160,6 +160,16 @@ def test_the_file_owns_the_approval_policy_of_a_prompt(folder: Path) -> None:
     assert policies == {RIGHT: {"role": "operator"}, text: {"role": "reviewer", "count": 2}}
 
 
+def test_a_cache_of_a_deployment_is_declared_and_owned_by_the_file(folder: Path) -> None:
+    text = RIGHT.replace("deployments:\n  helpdesk: {", "deployments:\n  helpdesk: {cache: {ttl: 1h}, ")
+
+    for declared, cache in ((text, {"ttl": "3600s"}), (RIGHT, None)):
+        resources = desired_resources(read_loop(written(folder, declared)))
+        (deployment,) = (each for each in resources if each.kind == "deployment")
+        assert MessageToDict(deployment.message).get("cache") == cache
+        assert "cache" in deployment.fields
+
+
 ROUTED = RIGHT.replace("deployments:\n  helpdesk: {", "deployments:\n  helpdesk: {routing: ROUTING, ").replace(
     '"file:weights"}', '"file:weights"}\n  other: {source: "file:weights"}'
 )

@@ -11,6 +11,7 @@ from tidemill.inference.v1.secret_service_pb2_grpc import add_SecretServiceServi
 from tidemill_core.application import SystemClock
 from tidemill_inference.apis import wire_apis
 from tidemill_inference.budgets.wiring import wire_budgets
+from tidemill_inference.caching.wiring import wire_caching
 from tidemill_inference.conversations.wiring import wire_conversations
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.grpc import GrpcDeploymentService
@@ -64,6 +65,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     conversations = wire_conversations(
         settings, backend, inferences=stores.inferences, deployments=stores.deployments, ask=engines.ask
     )
+    caching = wire_caching(settings, backend, inferences=stores.inferences)
     generation = wire_generation(
         settings,
         backend,
@@ -80,6 +82,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         observe=rollouts.follow_ups.observe,
         ask=engines.ask,
         conversing=conversations.join,
+        reusing=caching.reuse,
         others=conversations.erase,
     )
     prompt_crud = PromptCrud(
@@ -88,7 +91,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     candidates = rollouts.prepare.candidates
     resolve = ResolveConfiguration(prompts=prompts, models=models, retriever=retriever, candidates=candidates)
     memory: list[InMemory] = [generation, rollouts.follow_ups, pool, models, routing.endpoints]
-    memory += [stores.prompts, stores.deployments]
+    memory += [stores.prompts, stores.deployments, caching.reuse]
     deployments = wire_deployments(stores, resolve, rollouts, warm_up.preload)
     apis = wire_apis(settings, backend, stores=stores, models=models, generation=generation, rag=rag)
     return backend.app(
@@ -111,7 +114,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             wire_sweeps(
                 settings,
                 backend,
-                sweeps={"ended_rollouts": rollouts.forget, **apis.sweeps},
+                sweeps={"ended_rollouts": rollouts.forget, "expired_answers": caching.expired, **apis.sweeps},
                 others=[conversations.old],
             ),
             *apis.controllers,

@@ -100,6 +100,7 @@ def steps(  # noqa: PLR0913 - keyword-only, and each of another kind
             *(step for each in features for step in each.of_projects),
             Step(kind="running answers and loaded models", erase=forget),
             documents("answers", database["inferences"]),
+            documents("cached answers", database["cached_answers"]),
             documents("conversations", database["conversations"]),
             documents("memories", database["memories"]),
             documents("deployments", database["deployments"]),

@@ -179,6 +179,8 @@ class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
 
     A change made by this replica counts at once, one made by another after so long; 0 reads both for each answer.
     """
+    max_cached_answers: int = Field(10_000, ge=1)
+    """Answers of a project that are given again; where there are more, those that expire first are removed."""
     max_prompts: int = Field(1000, ge=1)
     """Prompts per project."""
     max_budgets: int = Field(100, ge=1)

@@ -1,7 +1,17 @@
 """Everything of a deployment is sent; a new attribute is either in the contract or named here."""
 
-from tidemill.inference.v1 import configuration_pb2, conversation_pb2, deployment_pb2, rollout_pb2, routing_pb2
+from datetime import timedelta
+
+from tidemill.inference.v1 import (
+    caching_pb2,
+    configuration_pb2,
+    conversation_pb2,
+    deployment_pb2,
+    rollout_pb2,
+    routing_pb2,
+)
 from tidemill_core.approvals import Approval
+from tidemill_inference.caching.domain.policy import CachePolicy
 from tidemill_inference.conversations.domain.policy import ConversationPolicy
 from tidemill_inference.deployments.domain.configuration import Configuration, Retrieval, Sampling
 from tidemill_inference.deployments.domain.deployment import Deployment
@@ -24,6 +34,7 @@ def test_a_deployment_is_sent_whole() -> None:
     assert unsent(configuration_pb2.Sampling, Sampling) == set()
     assert unsent(routing_pb2.RoutingPolicy, RoutingPolicy) == set()
     assert unsent(conversation_pb2.ConversationPolicy, ConversationPolicy) == set()
+    assert unsent(caching_pb2.CachePolicy, CachePolicy) == set()
 
 
 def test_a_conversation_policy_is_read_as_it_is_sent_and_0_turns_are_the_default() -> None:
@@ -38,6 +49,17 @@ def test_a_conversation_policy_is_read_as_it_is_sent_and_0_turns_are_the_default
     assert spec_of(message).conversation == ConversationPolicy()
     message.ClearField("conversation")
     assert spec_of(message).conversation is None
+
+
+def test_a_cache_policy_is_read_as_it_is_sent() -> None:
+    spec = DeploymentSpec(model="m", prompt="p", cache=CachePolicy(ttl=timedelta(hours=1)))
+    live = Configuration.of(model="m@1", prompt="p@1", retrieval=None, sampling=Sampling())
+    message = deployment_message(Deployment(id="d", project="acme", spec=spec, live=live))
+
+    assert message.cache.ttl.ToTimedelta() == timedelta(hours=1)
+    assert spec_of(message).cache == spec.cache
+    message.ClearField("cache")
+    assert spec_of(message).cache is None
 
 
 def test_a_rollout_is_sent_but_for_what_drives_it() -> None:

@@ -5,7 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 from tidemill.content.v1 import content_pb2
-from tidemill.inference.v1 import inference_pb2, routing_pb2
+from tidemill.inference.v1 import caching_pb2, inference_pb2, routing_pb2
+from tidemill_inference.caching.domain.use import CacheKind, CacheUse
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.content import (
     Candidate,
@@ -165,6 +166,24 @@ def test_calls_results_thoughts_and_other_candidates_are_stored_and_read_and_log
     )
     kept = replace(answered, alternatives=(replace(other, logprobs=()),), logprobs=())
     assert INFERENCES.decode(IDENTITY, INFERENCES.encode(answered), 1) == kept
+
+
+def test_whose_answer_was_given_again_is_stored_read_and_sent() -> None:
+    use = CacheUse(kind=CacheKind.EXACT, inference="i0", saved_input_tokens=3, saved_output_tokens=4)
+    again = replace(an_inference(), cache=use)
+
+    assert INFERENCES.encode(again)["cache"] == {
+        "kind": "exact",
+        "inference": "i0",
+        "saved_input_tokens": 3,
+        "saved_output_tokens": 4,
+    }
+    assert INFERENCES.decode(IDENTITY, INFERENCES.encode(again), 1) == again
+    assert "cache" not in INFERENCES.encode(an_inference())
+    assert inference_message(again).cache == caching_pb2.CacheUse(
+        kind=caching_pb2.CACHE_KIND_EXACT, inference="i0", saved_input_tokens=3, saved_output_tokens=4
+    )
+    assert unsent(caching_pb2.CacheUse, CacheUse) == set()
 
 
 def test_an_answer_is_sent_by_name() -> None:

@@ -247,6 +247,18 @@ async def test_the_idempotency_key_is_the_request_id() -> None:
     assert (too_long.status_code, too_long.json()["error"]["param"]) == (400, "Idempotency-Key")
 
 
+async def test_an_answer_is_asked_for_anew_by_a_field_or_by_the_header_of_http() -> None:
+    answers = ScriptedAnswers()
+    async with open_api(answers) as api:
+        key = {"Idempotency-Key": "k-1"}
+        await api.ask(headers=key)
+        await api.ask(headers={**key, "Cache-Control": "max-age=0, no-cache"})
+        await api.ask(headers=key, tidemill={"no_cache": True})
+
+    assert [question.no_cache for _caller, question, _request in answers.asked] == [False, True, True]
+    assert len({request for _caller, _question, request in answers.asked}) == 1
+
+
 def test_another_question_under_the_same_key_has_another_digest() -> None:
     one, other = (chat_request_of(body(user=user)).question() for user in ("ada", "bob"))
 

@@ -156,6 +156,12 @@ class Routing(Declared):
     balance: Literal["weighted", "least_busy", "prefix"] = "weighted"
 
 
+class Cache(Declared):
+    """Answers that are given again to equal questions; a change needs no rollout."""
+
+    ttl: Duration
+
+
 class Deployment(Declared):
     """A serving configuration under a stable name."""
 
@@ -165,6 +171,7 @@ class Deployment(Declared):
     sampling: Sampling = Sampling()
     fallback: list[SharedReference] = Field(default_factory=list)
     routing: Routing | None = None
+    cache: Cache | None = None
     deadline: Duration = timedelta(seconds=60)
     record: Literal["full", "metadata", "none"] = "full"
     record_days: int = Field(default=0, ge=0, le=3650)

@@ -2,6 +2,7 @@
 
 import json
 
+from tidemill.inference.v1.caching_pb2 import CachePolicy
 from tidemill.inference.v1.configuration_pb2 import Retrieval, Sampling
 from tidemill.inference.v1.conversation_pb2 import ConversationPolicy
 from tidemill.inference.v1.deployment_pb2 import Deployment, RecordMode
@@ -88,6 +89,7 @@ def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str])
         sampling=Sampling(**part.sampling.model_dump(exclude_none=True)),
         fallback=part.fallback,
         routing=_routing(part.routing) if part.routing else None,
+        cache=CachePolicy(ttl=duration_of(part.cache.ttl)) if part.cache else None,
         deadline=duration_of(part.deadline),
         record=RecordMode.Value(f"RECORD_MODE_{part.record.upper()}"),
         allow_sampling_override=part.allow_sampling_override,

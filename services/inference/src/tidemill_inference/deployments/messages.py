@@ -9,6 +9,7 @@ from tidemill.inference.v1 import configuration_pb2, deployment_pb2, events_pb2
 from tidemill.inference.v1.conversation_pb2 import ConversationPolicy as ConversationPolicyMessage
 from tidemill_core.aggregate import Event
 from tidemill_core.errors import InvalidInput
+from tidemill_inference.caching.domain.policy import CachePolicy
 from tidemill_inference.conversations.domain.policy import DEFAULT_TURNS, ConversationPolicy
 from tidemill_inference.deployments.domain.configuration import (
     DEFAULT_QUERY_TURNS,
@@ -69,6 +70,9 @@ def spec_of(message: deployment_pb2.Deployment) -> DeploymentSpec:
         rollout_policy=policy_of(message.rollout_policy) if message.HasField("rollout_policy") else None,
         conversation=_conversation_of(message.conversation) if message.HasField("conversation") else None,
         routing=routing_of(message.routing) if message.HasField("routing") else None,
+        cache=from_message(CachePolicy, message.cache, prefix="deployment.cache")
+        if message.HasField("cache")
+        else None,
     )
 
 

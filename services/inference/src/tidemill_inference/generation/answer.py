@@ -82,7 +82,11 @@ class AnswerQuestion:
         key = (caller.project, derived_id(caller.project, "inference", request.id))
 
         async def work(generation: Generation) -> Inference:
-            return await self._answer(caller, key[1], question, request, generation)
+            try:
+                return await self._answer(caller, key[1], question, request, generation)
+            finally:
+                if self.make.reusing:
+                    self.make.reusing.end(*key)
 
         listening = self.generations.listen(
             key,
@@ -148,6 +152,7 @@ class AnswerQuestion:
                     started=started,
                     deadline=deadline,
                     routing=deployment.resolved_routing,
+                    cache=None if chosen.rollout else deployment.spec.cache,  # rollouts compare models
                 )
             except (Exception, asyncio.CancelledError) as error:
                 failed = AnswerOutcome(inference=reservation.inference, question=question, chosen=chosen, failed=True)
@@ -159,6 +164,8 @@ class AnswerQuestion:
                 answer, cost=cost, budget_hold=hold, queue_wait_s=waited_s if waited_s >= _WAITED_S else None
             )
             saved = await reservation.complete(answer)
+        if self.make.reusing:
+            await self.make.reusing.keep(saved, answer)
         if self.conversing:
             self.conversing.answered(caller.project, question)
         whole = delivered(saved, question, answer)

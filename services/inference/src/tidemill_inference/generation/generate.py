@@ -4,6 +4,8 @@ import asyncio
 from dataclasses import dataclass, field
 
 from tidemill_core.application import Caller
+from tidemill_inference.caching.domain.policy import CachePolicy
+from tidemill_inference.caching.ports import Asked, Reusing
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.engines.ports import Engines, Models
 from tidemill_inference.generation.citations.citations import DEFAULT_CHARACTERS, DEFAULT_THRESHOLD
@@ -36,6 +38,7 @@ class GenerateAnswer:
     retriever: Retriever
     engines: Engines
     rewrite: Rewrite | None = None
+    reusing: Reusing | None = None
     threshold: float = DEFAULT_THRESHOLD
     cited_characters: int = DEFAULT_CHARACTERS
     citation_turns: Turns = field(default_factory=lambda: Turns(4))
@@ -52,6 +55,7 @@ class GenerateAnswer:
         started: float,
         deadline: float,
         routing: Routing,
+        cache: CachePolicy | None,
     ) -> Answer:
         """Return the whole answer; `started` and `deadline` are on time.monotonic().
 
@@ -74,13 +78,25 @@ class GenerateAnswer:
             warnings=list(question.notes),
             routing=routing,
         )
+        search = Retrieve(retriever=self.retriever, rewrite=self.rewrite)
         steps = (
-            Retrieve(retriever=self.retriever, rewrite=self.rewrite),
             Generate(router=self.router, engines=self.engines, render=Render(templates=self.templates)),
             Cite(threshold=self.threshold, max_characters=self.cited_characters, turns=self.citation_turns),
         )
         try:
             async with asyncio.timeout(context.remaining_s()):
+                await search(context)
+                if cache and self.reusing:
+                    asked = Asked(
+                        inference=inference,
+                        question=question,
+                        configuration=configuration.digest,
+                        index=context.found.index,
+                        passages=context.found.passages,
+                    )
+                    generation.waiting_for = "the answer to an equal question"
+                    if reused := await self.reusing.find(caller, cache, asked):
+                        return context.again(reused)
                 for step in steps:
                     await step(context)
                 return context.answer()

@@ -17,7 +17,7 @@ INFERENCES = DocumentCodec(
         Inference: Form(
             fields={"variables": as_json},  # names that MongoDB may not take
             omits={"restricted", "logprobs"},
-            sparse={"alternatives", "cost", "budget_hold", "queue_wait_s"},
+            sparse={"alternatives", "cache", "cost", "budget_hold", "queue_wait_s"},
         ),
         Candidate: Form(omits={"logprobs"}),
         Part: Form(sparse={"tool_call", "tool_result", "reasoning", "json"}),

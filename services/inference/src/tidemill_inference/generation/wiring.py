@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from tidemill_core.application import SystemClock
 from tidemill_inference.budgets.ports import Spending
+from tidemill_inference.caching.ports import Reusing
 from tidemill_inference.deployments.ports import ReadDeployments
 from tidemill_inference.engines.ports import Asking, Engines, Models
 from tidemill_inference.generation.answer import AnswerQuestion
@@ -82,6 +83,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
     observe: Callable[[AnswerOutcome], None],
     ask: Asking,
     conversing: Conversing,
+    reusing: Reusing,
     others: EndUserData,
 ) -> GenerationParts:
     """Return what answers; `observe` is called with each answer in a rollout."""
@@ -101,6 +103,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
             router=router,
             retriever=retriever,
             engines=engines,
+            reusing=reusing,
             rewrite=Rewrite(ask=ask, timeout_s=settings.rewrite_timeout_s),
             threshold=settings.citation_threshold,
             cited_characters=settings.citation_max_characters,

@@ -11,6 +11,7 @@ before the last chunk, as `tidemill.citations`, 500 each.
      "citation_valid": 0.0 to 1.0, or null without passages,
      "passages": [{"id", "document", "version", "start", "end", "score", "source", "key", "title", "uri", "text"}],
      "warnings": ["..."],
+     "cache": {"kind", "inference", "saved_input_tokens", "saved_output_tokens"}, only in an answer given again,
      "conversation": "..." or "",
      "feedback_token": "..."}
 
@@ -25,6 +26,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from tidemill_inference.caching.domain.use import CacheUse
 from tidemill_inference.generation.domain.content import Candidate, Message, Passage, TokenLogprob, TopLogprob
 from tidemill_inference.generation.domain.inference import Inference, Usage
 from tidemill_inference.generation.ports import Delta, Finished, ToolCallDelta
@@ -219,7 +221,12 @@ def _basis(inference: Inference, feedback_token: str) -> Json:
         "warnings": list(inference.warnings),
         "conversation": inference.conversation,
         "feedback_token": feedback_token,
+        **({"cache": _cache(inference.cache)} if inference.cache else {}),
     }
+
+
+def _cache(use: CacheUse) -> Json:
+    return {**asdict(use), "kind": use.kind.value}
 
 
 def _citations(output: Sequence[Message]) -> list[Json]:

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from starlette.applications import Starlette
@@ -156,6 +156,8 @@ class ChatCompletions:
         question = asked.question()
         request = request_by(caller, request_of(exchange.header(IDEMPOTENCY_HEADER), question))
         question = self._spoken(caller, asked, question, browser=is_browser(exchange.headers))
+        if "no-cache" in exchange.header("cache-control").lower():  # RFC 9111, 5.2.1.4
+            question = replace(question, no_cache=True)
         steps = self.answer(caller, question, request=request)
         try:
             if asked.stream:

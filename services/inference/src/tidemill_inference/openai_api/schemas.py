@@ -156,6 +156,7 @@ class TidemillOptions(Strict):
     principals: list[str] = Field(default_factory=list, max_length=MAX_PRINCIPALS)
     record_mode: Literal["none", "metadata", "full"] | None = None
     conversation: Annotated[str, StringConstraints(max_length=128)] = ""
+    no_cache: bool = False
 
 
 class ChatRequest(Strict):
@@ -230,6 +231,7 @@ class ChatRequest(Strict):
             candidates=self.n,
             record=RecordMode[mode.upper()] if mode else None,
             yielding=True,
+            no_cache=self.tidemill.no_cache,
         )
 
     def _choice(self) -> ToolChoice:
@@ -317,7 +319,8 @@ def request_of(key: str, question: Question) -> Request:
         return Request.digested("", "")
     asked = asdict(question)
     _leave_out_what_was_added(asked)
-    del asked["yielding"], asked["notes"], asked["history"]  # they say how it is asked, not what
+    for how_not_what in ("yielding", "notes", "history", "no_cache"):
+        del asked[how_not_what]
     if not question.conversation:
         del asked["conversation"]  # requests had the same digest before there were any
     said = json.dumps(asked, sort_keys=True, default=_name_of)

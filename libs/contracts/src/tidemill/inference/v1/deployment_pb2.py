@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tidemill.inference.v1 import caching_pb2 as tidemill_dot_inference_dot_v1_dot_caching__pb2
 from tidemill.inference.v1 import configuration_pb2 as tidemill_dot_inference_dot_v1_dot_configuration__pb2
 from tidemill.inference.v1 import conversation_pb2 as tidemill_dot_inference_dot_v1_dot_conversation__pb2
 from tidemill.inference.v1 import rollout_pb2 as tidemill_dot_inference_dot_v1_dot_rollout__pb2
 from tidemill.inference.v1 import routing_pb2 as tidemill_dot_inference_dot_v1_dot_routing__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tidemill/inference/v1/deployment.proto\x12\x15tidemill.inference.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a)tidemill/inference/v1/configuration.proto\x1a(tidemill/inference/v1/conversation.proto\x1a#tidemill/inference/v1/rollout.proto\x1a#tidemill/inference/v1/routing.proto\"\xc3\x07\n\nDeployment\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12=\n\x06labels\x18\x05 \x03(\x0b\x32-.tidemill.inference.v1.Deployment.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05model\x18\x08 \x01(\t\x12\x0e\n\x06prompt\x18\t \x01(\t\x12\x33\n\tretrieval\x18\n \x01(\x0b\x32 .tidemill.inference.v1.Retrieval\x12\x31\n\x08sampling\x18\x0b \x01(\x0b\x32\x1f.tidemill.inference.v1.Sampling\x12\x10\n\x08\x66\x61llback\x18\x0c \x03(\t\x12+\n\x08\x64\x65\x61\x64line\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x06record\x18\x0e \x01(\x0e\x32!.tidemill.inference.v1.RecordMode\x12\x1f\n\x17\x61llow_sampling_override\x18\x0f \x01(\x08\x12\x32\n\x04live\x18\x10 \x01(\x0b\x32$.tidemill.inference.v1.Configuration\x12/\n\x07rollout\x18\x11 \x01(\x0b\x32\x1e.tidemill.inference.v1.Rollout\x12<\n\x0erollout_policy\x18\x12 \x01(\x0b\x32$.tidemill.inference.v1.RolloutPolicy\x12\x0e\n\x06\x66ollow\x18\x13 \x01(\t\x12\x17\n\x0frollouts_paused\x18\x14 \x01(\x08\x12\x13\n\x0brecord_days\x18\x15 \x01(\x05\x12*\n\x05steps\x18\x16 \x03(\x0b\x32\x1b.tidemill.inference.v1.Step\x12?\n\x0c\x63onversation\x18\x17 \x01(\x0b\x32).tidemill.inference.v1.ConversationPolicy\x12\x35\n\x07routing\x18\x18 \x01(\x0b\x32$.tidemill.inference.v1.RoutingPolicy\x12\x0e\n\x06\x65ngine\x18\x1a \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*o\n\nRecordMode\x12\x1b\n\x17RECORD_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10RECORD_MODE_NONE\x10\x01\x12\x18\n\x14RECORD_MODE_METADATA\x10\x02\x12\x14\n\x10RECORD_MODE_FULL\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tidemill/inference/v1/deployment.proto\x12\x15tidemill.inference.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tidemill/inference/v1/caching.proto\x1a)tidemill/inference/v1/configuration.proto\x1a(tidemill/inference/v1/conversation.proto\x1a#tidemill/inference/v1/rollout.proto\x1a#tidemill/inference/v1/routing.proto\"\xf6\x07\n\nDeployment\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12=\n\x06labels\x18\x05 \x03(\x0b\x32-.tidemill.inference.v1.Deployment.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05model\x18\x08 \x01(\t\x12\x0e\n\x06prompt\x18\t \x01(\t\x12\x33\n\tretrieval\x18\n \x01(\x0b\x32 .tidemill.inference.v1.Retrieval\x12\x31\n\x08sampling\x18\x0b \x01(\x0b\x32\x1f.tidemill.inference.v1.Sampling\x12\x10\n\x08\x66\x61llback\x18\x0c \x03(\t\x12+\n\x08\x64\x65\x61\x64line\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x06record\x18\x0e \x01(\x0e\x32!.tidemill.inference.v1.RecordMode\x12\x1f\n\x17\x61llow_sampling_override\x18\x0f \x01(\x08\x12\x32\n\x04live\x18\x10 \x01(\x0b\x32$.tidemill.inference.v1.Configuration\x12/\n\x07rollout\x18\x11 \x01(\x0b\x32\x1e.tidemill.inference.v1.Rollout\x12<\n\x0erollout_policy\x18\x12 \x01(\x0b\x32$.tidemill.inference.v1.RolloutPolicy\x12\x0e\n\x06\x66ollow\x18\x13 \x01(\t\x12\x17\n\x0frollouts_paused\x18\x14 \x01(\x08\x12\x13\n\x0brecord_days\x18\x15 \x01(\x05\x12*\n\x05steps\x18\x16 \x03(\x0b\x32\x1b.tidemill.inference.v1.Step\x12?\n\x0c\x63onversation\x18\x17 \x01(\x0b\x32).tidemill.inference.v1.ConversationPolicy\x12\x35\n\x07routing\x18\x18 \x01(\x0b\x32$.tidemill.inference.v1.RoutingPolicy\x12\x31\n\x05\x63\x61\x63he\x18\x19 \x01(\x0b\x32\".tidemill.inference.v1.CachePolicy\x12\x0e\n\x06\x65ngine\x18\x1a \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*o\n\nRecordMode\x12\x1b\n\x17RECORD_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10RECORD_MODE_NONE\x10\x01\x12\x18\n\x14RECORD_MODE_METADATA\x10\x02\x12\x14\n\x10RECORD_MODE_FULL\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,10 +40,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DEPLOYMENT_LABELSENTRY']._loaded_options = None
   _globals['_DEPLOYMENT_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_RECORDMODE']._serialized_start=1255
-  _globals['_RECORDMODE']._serialized_end=1366
-  _globals['_DEPLOYMENT']._serialized_start=290
-  _globals['_DEPLOYMENT']._serialized_end=1253
-  _globals['_DEPLOYMENT_LABELSENTRY']._serialized_start=1208
-  _globals['_DEPLOYMENT_LABELSENTRY']._serialized_end=1253
+  _globals['_RECORDMODE']._serialized_start=1343
+  _globals['_RECORDMODE']._serialized_end=1454
+  _globals['_DEPLOYMENT']._serialized_start=327
+  _globals['_DEPLOYMENT']._serialized_end=1341
+  _globals['_DEPLOYMENT_LABELSENTRY']._serialized_start=1296
+  _globals['_DEPLOYMENT_LABELSENTRY']._serialized_end=1341
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tidemill.inference.v1 import caching_pb2 as _caching_pb2
 from tidemill.inference.v1 import configuration_pb2 as _configuration_pb2
 from tidemill.inference.v1 import conversation_pb2 as _conversation_pb2
 from tidemill.inference.v1 import rollout_pb2 as _rollout_pb2
@@ -103,6 +104,7 @@ class Deployment(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     CONVERSATION_FIELD_NUMBER: _builtins.int
     ROUTING_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
@@ -190,6 +192,10 @@ class Deployment(_message.Message):
     def routing(self) -> _routing_pb2.RoutingPolicy:
         """Optional. How it comes to an answer where models fail or are slow."""
 
+    @_builtins.property
+    def cache(self) -> _caching_pb2.CachePolicy:
+        """Optional. Answers that are given again; unset makes each one anew."""
+
     def __init__(
         self,
         *,
@@ -217,11 +223,12 @@ class Deployment(_message.Message):
         steps: _abc.Iterable[_configuration_pb2.Step] | None = ...,
         conversation: _conversation_pb2.ConversationPolicy | None = ...,
         routing: _routing_pb2.RoutingPolicy | None = ...,
+        cache: _caching_pb2.CachePolicy | None = ...,
         engine: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "create_time", b"create_time", "deadline", b"deadline", "live", b"live", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "routing", b"routing", "sampling", b"sampling", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "conversation", b"conversation", "create_time", b"create_time", "deadline", b"deadline", "live", b"live", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "routing", b"routing", "sampling", b"sampling", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_sampling_override", b"allow_sampling_override", "conversation", b"conversation", "create_time", b"create_time", "deadline", b"deadline", "engine", b"engine", "etag", b"etag", "fallback", b"fallback", "follow", b"follow", "id", b"id", "labels", b"labels", "live", b"live", "model", b"model", "project", b"project", "prompt", b"prompt", "record", b"record", "record_days", b"record_days", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "rollouts_paused", b"rollouts_paused", "routing", b"routing", "sampling", b"sampling", "seq", b"seq", "steps", b"steps", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_sampling_override", b"allow_sampling_override", "cache", b"cache", "conversation", b"conversation", "create_time", b"create_time", "deadline", b"deadline", "engine", b"engine", "etag", b"etag", "fallback", b"fallback", "follow", b"follow", "id", b"id", "labels", b"labels", "live", b"live", "model", b"model", "project", b"project", "prompt", b"prompt", "record", b"record", "record_days", b"record_days", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "rollouts_paused", b"rollouts_paused", "routing", b"routing", "sampling", b"sampling", "seq", b"seq", "steps", b"steps", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,6 +11,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tidemill.content.v1 import content_pb2 as _content_pb2
+from tidemill.inference.v1 import caching_pb2 as _caching_pb2
 from tidemill.inference.v1 import price_pb2 as _price_pb2
 from tidemill.inference.v1 import routing_pb2 as _routing_pb2
 import builtins as _builtins
@@ -134,6 +135,7 @@ class Inference(_message.Message):
     COST_FIELD_NUMBER: _builtins.int
     QUEUE_WAIT_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     ALTERNATIVES_FIELD_NUMBER: _builtins.int
     LOGPROBS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
@@ -211,6 +213,12 @@ class Inference(_message.Message):
         """Output only. Every attempt that was made for it, in the order of their start; also of one that failed."""
 
     @_builtins.property
+    def cache(self) -> _caching_pb2.CacheUse:
+        """Output only. Set where the answer of another inference was given again: then no model was called, and `usage` has no
+        tokens.
+        """
+
+    @_builtins.property
     def alternatives(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
         """Output only. The other answers, where several were asked for."""
 
@@ -245,12 +253,13 @@ class Inference(_message.Message):
         cost: _price_pb2.Cost | None = ...,
         queue_wait: _duration_pb2.Duration | None = ...,
         attempts: _abc.Iterable[_routing_pb2.Attempt] | None = ...,
+        cache: _caching_pb2.CacheUse | None = ...,
         alternatives: _abc.Iterable[Global___Candidate] | None = ...,
         logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "citation_valid", b"citation_valid", "cost", b"cost", "create_time", b"create_time", "finish_time", b"finish_time", "queue_wait", b"queue_wait", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "cache", b"cache", "citation_valid", b"citation_valid", "cost", b"cost", "create_time", b"create_time", "finish_time", b"finish_time", "queue_wait", b"queue_wait", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "alternatives", b"alternatives", "attempts", b"attempts", "citation_valid", b"citation_valid", "conversation", b"conversation", "cost", b"cost", "create_time", b"create_time", "deployment", b"deployment", "end_user", b"end_user", "failure", b"failure", "finish_reason", b"finish_reason", "finish_time", b"finish_time", "id", b"id", "labels", b"labels", "logprobs", b"logprobs", "messages", b"messages", "output", b"output", "passages", b"passages", "project", b"project", "purpose", b"purpose", "queue_wait", b"queue_wait", "restricted", b"restricted", "seq", b"seq", "state", b"state", "usage", b"usage", "variant", b"variant", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "alternatives", b"alternatives", "attempts", b"attempts", "cache", b"cache", "citation_valid", b"citation_valid", "conversation", b"conversation", "cost", b"cost", "create_time", b"create_time", "deployment", b"deployment", "end_user", b"end_user", "failure", b"failure", "finish_reason", b"finish_reason", "finish_time", b"finish_time", "id", b"id", "labels", b"labels", "logprobs", b"logprobs", "messages", b"messages", "output", b"output", "passages", b"passages", "project", b"project", "purpose", b"purpose", "queue_wait", b"queue_wait", "restricted", b"restricted", "seq", b"seq", "state", b"state", "usage", b"usage", "variant", b"variant", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__citation_valid: _TypeAlias = _typing.Literal["citation_valid"]  # noqa: Y015
     _WhichOneofArgType__citation_valid: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid"]  # noqa: Y015

@@ -95,6 +95,7 @@ class GenerateRequest(_message.Message):
     TOOL_CHOICE_FIELD_NUMBER: _builtins.int
     OUTPUT_FORMAT_FIELD_NUMBER: _builtins.int
     CANDIDATE_COUNT_FIELD_NUMBER: _builtins.int
+    NO_CACHE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Optional. A retry with the same id returns the stored inference."""
     deployment: _builtins.str
@@ -113,6 +114,8 @@ class GenerateRequest(_message.Message):
     """Optional. `model@version` that answers instead of the live model, all else as live; purposes other than LIVE only."""
     candidate_count: _builtins.int
     """Optional. How many answers are given, at most 16; 0 is 1."""
+    no_cache: _builtins.bool
+    """Optional. Has the answer made anew where the deployment gives answers again; later ones are then given this one."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:
         """Required. The conversation so far; the last message is the user's question, or the result of a tool call."""
@@ -171,10 +174,11 @@ class GenerateRequest(_message.Message):
         tool_choice: Global___ToolChoice | None = ...,
         output_format: Global___OutputFormat | None = ...,
         candidate_count: _builtins.int = ...,
+        no_cache: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["output_format", b"output_format", "sampling", b"sampling", "tool_choice", b"tool_choice", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_count", b"candidate_count", "conversation", b"conversation", "deployment", b"deployment", "end_user", b"end_user", "labels", b"labels", "messages", b"messages", "output_format", b"output_format", "passages", b"passages", "principals", b"principals", "purpose", b"purpose", "record_mode", b"record_mode", "request_id", b"request_id", "sampling", b"sampling", "tool_choice", b"tool_choice", "tools", b"tools", "variables", b"variables", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_count", b"candidate_count", "conversation", b"conversation", "deployment", b"deployment", "end_user", b"end_user", "labels", b"labels", "messages", b"messages", "no_cache", b"no_cache", "output_format", b"output_format", "passages", b"passages", "principals", b"principals", "purpose", b"purpose", "record_mode", b"record_mode", "request_id", b"request_id", "sampling", b"sampling", "tool_choice", b"tool_choice", "tools", b"tools", "variables", b"variables", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,6 +6,7 @@ from enum import Enum
 
 from tidemill_core.errors import InvalidInput, Violation, named
 from tidemill_core.resources import check_slug
+from tidemill_inference.caching.domain.policy import CachePolicy
 from tidemill_inference.conversations.domain.policy import ConversationPolicy
 from tidemill_inference.deployments.domain.configuration import Retrieval, Sampling
 from tidemill_inference.rollouts.domain.policy import RolloutPolicy
@@ -46,6 +47,7 @@ class DeploymentSpec:
     routing: RoutingPolicy | None = None
     engine: str = ""
     """What runs models that have files, one of `ENGINES`; "" leaves it to the service."""
+    cache: CachePolicy | None = None
 
     def check(self) -> None:
         """Refuse what can never work, all of it at once.
@@ -65,7 +67,7 @@ class DeploymentSpec:
             found.append(Violation("record_days", text))
         if len(self.fallback) > MAX_FALLBACKS:
             found.append(Violation("fallback", f"use at most {MAX_FALLBACKS} models"))
-        for name in ("conversation", "retrieval", "rollout_policy", "routing"):
+        for name in ("conversation", "retrieval", "rollout_policy", "routing", "cache"):
             if part := getattr(self, name):
                 found += part.violations(name)
         found += self._contradictions()
@@ -76,10 +78,9 @@ class DeploymentSpec:
 
     def _contradictions(self) -> list[Violation]:
         """Return what cannot stand beside something else."""
-        found = []
-        if self.conversation and self.record is not RecordMode.FULL:
-            text = f"needs full records: record is {self.record.name}"
-            found.append(Violation("conversation", text))
+        text = f"needs full records: record is {self.record.name}"
+        on_records = [name for name in ("conversation", "cache") if getattr(self, name)]
+        found = [Violation(name, text) for name in on_records if self.record is not RecordMode.FULL]
         if self.follow and self.routing and self.routing.equal_models:
             text = f"stands beside follow: {self.follow}, whose versions are equal to no other model; use one of them"
             found.append(Violation("routing.equal_models", text))

@@ -29,6 +29,7 @@ def delivered(inference: Inference, question: Question, answer: Answer | None = 
         usage=answer.usage,
         warnings=answer.warnings,
         attempts=answer.attempts,
+        cache=answer.cache,
     )
 
 

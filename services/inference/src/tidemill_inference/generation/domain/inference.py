@@ -8,6 +8,7 @@ from enum import Enum
 from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.characters import clean_line
 from tidemill_core.errors import RequestIdReused
+from tidemill_inference.caching.domain.use import CacheUse
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.errors import LeaseLost, QuestionRefused
@@ -81,6 +82,8 @@ class Question:
     yielding: bool = False
     """Whether the deployment's sampling wins, with a warning, where a caller may not override it; else that is refused.
     """
+    no_cache: bool = False
+    """Whether an answer that was given before is not given again."""
     notes: tuple[str, ...] = ()
     """What the answer is to warn of before anything has happened."""
     engine: str = ""
@@ -190,6 +193,8 @@ class Answer:
     cost: Cost | None = None
     budget_hold: str = ""
     queue_wait_s: float | None = None
+    cache: CacheUse | None = None
+    """Whose answer it is, if it was given again."""
 
     @property
     def cited(self) -> frozenset[str]:
@@ -265,6 +270,7 @@ class Inference(Aggregate):
     attempts: tuple[Attempt, ...] = ()
     """The calls of models for it, also of one that failed or was cancelled; none in records of mode NONE."""
     alternatives: tuple[Candidate, ...] = ()
+    cache: CacheUse | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
     """Of a copy for a caller, never stored: they are the answer once more, and many times as long."""
     cost: Cost | None = None
@@ -325,7 +331,7 @@ class Inference(Aggregate):
         self.warnings, self.citation_valid = answer.warnings, answer.citation_valid
         self.cost, self.budget_hold, self.queue_wait_s = answer.cost, answer.budget_hold, answer.queue_wait_s
         if self.record is not RecordMode.NONE:
-            self.usage, self.attempts = answer.usage, answer.attempts
+            self.usage, self.attempts, self.cache = answer.usage, answer.attempts, answer.cache
             self.passages = tuple(replace(passage, text="") for passage in answer.passages)
         if self.record is RecordMode.FULL:
             self.output, self.alternatives, self.history = answer.output, answer.alternatives, answer.history

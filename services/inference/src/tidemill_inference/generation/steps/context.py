@@ -2,16 +2,17 @@
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tidemill_core.application import Caller
+from tidemill_inference.caching.ports import Reused
 from tidemill_inference.deployments.domain.configuration import AnswerStep, Sampling
 from tidemill_inference.engines.ports import Finish
 from tidemill_inference.generation.citations.citations import Grounding
 from tidemill_inference.generation.domain.content import Candidate, Part, Passage
 from tidemill_inference.generation.domain.history import NO_HISTORY, History
 from tidemill_inference.generation.domain.inference import Answer, Inference, Question, Usage, Variant
-from tidemill_inference.generation.drafts import Draft, drafts_of, message_of
+from tidemill_inference.generation.drafts import Draft, drafts_of, message_of, pieces_of
 from tidemill_inference.generation.ports import Found
 from tidemill_inference.generation.shared import Generation
 from tidemill_inference.prompts.domain.prompt import PromptContent
@@ -103,6 +104,33 @@ class Context:
             attempts=tuple(self.generation.attempts),
             citation_valid=self.groundings[0].valid,
             history=self.history.use,
+        )
+
+    def again(self, reused: Reused) -> Answer:
+        """Send an answer that was given before, on the passages that were found now, and return it."""
+        first_token_s, passages = self.elapsed_s(), self.found.passages
+        self.generation.waiting_for = ""
+        self.generation.start(replace(self.inference, variant=reused.variant, passages=passages))
+        for candidate, output in enumerate((reused.output, *(each.output for each in reused.alternatives))):
+            for message in output:
+                for piece in pieces_of(message, candidate=candidate):
+                    self.generation.add(piece)
+        return Answer(
+            output=reused.output,
+            alternatives=reused.alternatives,
+            variant=reused.variant,
+            passages=passages,
+            usage=Usage(
+                input_tokens=0,
+                output_tokens=0,
+                first_token_s=first_token_s,
+                total_s=self.elapsed_s(),
+                search_s=self.search_s,
+            ),
+            finish_reason=reused.finish_reason,
+            warnings=tuple(self.warnings),
+            citation_valid=reused.citation_valid,
+            cache=reused.use,
         )
 
     def finish_draft(self, generated: Generated) -> None:

@@ -1,0 +1,51 @@
+"""What names an answer: all that it is made from, and for whom."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from enum import Enum
+
+from tidemill_inference.generation.domain.content import Passage
+from tidemill_inference.generation.domain.inference import Question
+
+_NO_PART = (
+    *("conversation", "history", "end_user", "labels", "principals", "record", "purpose", "variant", "passages"),
+    *("rollout", "yielding", "notes", "no_cache"),
+)
+"""What of a question changes no answer, is refused beside a cache, or is in the key in another form.
+
+Everything else counts, also what questions are given later.
+"""
+
+
+def key_of(question: Question, *, configuration: str, index: int, passages: Sequence[Passage]) -> str:
+    """Return the key of an answer within its project: a digest, which says nothing of what was asked.
+
+    `configuration` is the digest of what answers, `passages` what was found. Questions of readers of other groups have
+    other keys, also where they find the same.
+    """
+    asked = asdict(question)
+    for name in _NO_PART:
+        del asked[name]
+    spans = [
+        [each.document, each.version, each.start, each.end, each.header_start, each.header_end] for each in passages
+    ]
+    said = {
+        "question": asked,
+        "principals": sorted(set(question.principals)),
+        "configuration": configuration,
+        "index": index,
+        "passages": spans,
+        "collections": [each.collection for each in passages],
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=_plain).encode()).hexdigest()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    raise TypeError(type(value))

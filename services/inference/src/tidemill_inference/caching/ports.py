@@ -1,0 +1,123 @@
+"""Answers that are given again: where they are found, and what generation needs of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from tidemill_core.application import Caller
+from tidemill_inference.caching.domain.policy import CachePolicy
+from tidemill_inference.caching.domain.use import CacheUse
+from tidemill_inference.generation.domain.content import Candidate, Message, Passage
+from tidemill_inference.generation.domain.inference import Answer, Inference, Question, Variant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """An answer by its key; its text is in the record of the inference, and goes with it."""
+
+    key: str
+    deployment: str
+    inference: str
+    expire_time: datetime
+
+
+class CachedAnswers(Protocol):
+    """Which inferences have the answers, by project and key."""
+
+    async def get(self, project: str, key: str) -> Entry | None:
+        """Return an entry, which may have expired.
+
+        Raises:
+            DependencyUnavailable: the store does not answer.
+
+        """
+        ...
+
+    async def put(self, project: str, entry: Entry) -> None:
+        """Keep an entry in place of the one with its key.
+
+        Raises:
+            DependencyUnavailable: the store does not answer.
+
+        """
+        ...
+
+    async def remove(self, project: str, entry: Entry) -> None:
+        """Remove an entry, unless another inference has taken its place.
+
+        Raises:
+            DependencyUnavailable: the store does not answer.
+
+        """
+        ...
+
+    async def count(self, project: str, *, limit: int) -> int:
+        """Return how many a project has, counting no further than `limit`.
+
+        Raises:
+            DependencyUnavailable: the store does not answer.
+
+        """
+        ...
+
+    async def remove_first(self, project: str, *, limit: int) -> int:
+        """Remove those of a project that expire first; return how many.
+
+        Raises:
+            DependencyUnavailable: the store does not answer.
+
+        """
+        ...
+
+    async def remove_expired(self, before: datetime, *, limit: int) -> int:
+        """Remove some of all projects that have expired; return how many.
+
+        Raises:
+            DependencyUnavailable: the store does not answer.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A question on its way to an answer, after the search."""
+
+    inference: Inference
+    question: Question
+    configuration: str
+    """The digest of what answers."""
+    index: int
+    passages: Sequence[Passage]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reused:
+    """An answer that was given before."""
+
+    output: tuple[Message, ...]
+    alternatives: tuple[Candidate, ...]
+    variant: Variant
+    finish_reason: str
+    citation_valid: float | None
+    use: CacheUse
+
+
+class Reusing(Protocol):
+    """Gives answers again. A store that does not answer costs the cache, and never the answer."""
+
+    async def find(self, caller: Caller, policy: CachePolicy, asked: Asked) -> Reused | None:
+        """Return the answer to an equal question; wait for one that is being made in this process.
+
+        Where there is none, the inference is now the one that equal questions wait for, until `end`.
+        """
+        ...
+
+    async def keep(self, inference: Inference, answer: Answer) -> None:
+        """Have the answer of a completed inference given again, if `find` was asked for it and it is good for that."""
+        ...
+
+    def end(self, project: str, inference_id: str) -> None:
+        """Have no question wait for this inference any longer, whatever became of it."""
+        ...

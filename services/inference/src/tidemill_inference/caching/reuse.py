@@ -1,0 +1,194 @@
+"""Answers given again to equal questions, one made for all that are asked at the same time."""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from prometheus_client import Counter
+
+from tidemill_core.application import Caller, Clock
+from tidemill_core.errors import DependencyUnavailable, NotFound
+from tidemill_inference.caching.domain.key import key_of
+from tidemill_inference.caching.domain.policy import CachePolicy
+from tidemill_inference.caching.domain.use import CacheKind, CacheUse
+from tidemill_inference.caching.ports import Asked, CachedAnswers, Entry, Reused
+from tidemill_inference.deployments.domain.spec import RecordMode
+from tidemill_inference.generation.domain.history import NO_HISTORY
+from tidemill_inference.generation.domain.inference import Answer, Inference, Purpose, Question, State
+from tidemill_inference.generation.ports import Inferences
+
+ANSWERS = Counter(
+    "tidemill_cache_answers",
+    "Answers of deployments with a cache: given again (hit), made (miss), or made without asking it (bypassed).",
+    ["outcome"],
+)
+SAVED_TOKENS = Counter(
+    "tidemill_cache_saved_tokens", "Tokens that models did not process because an answer was given again.", ["kind"]
+)
+
+_WHOLE = frozenset({"stop", "length", "tool_calls"})
+"""Reasons that end an answer that is given again."""
+_PART = 10
+"""The share of a project's entries after which they are counted again, and that is removed where there are too many."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Flight:
+    """An inference whose answer may be kept."""
+
+    key: tuple[str, str]
+    policy: CachePolicy
+    notes: frozenset[str]
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReuseAnswers:
+    """Implements `ports.Reusing`. The text of an answer stays in its record: what erases the one erases the other."""
+
+    cached: CachedAnswers
+    inferences: Inferences
+    clock: Clock
+    max_entries: int
+    """Of a project."""
+    _flights: dict[tuple[str, str], _Flight] = field(default_factory=dict)
+    """By project and inference."""
+    _leading: dict[tuple[str, str], _Flight] = field(default_factory=dict)
+    """By project and key."""
+    _capacity: dict[str, int] = field(default_factory=dict)
+
+    async def find(self, caller: Caller, policy: CachePolicy, asked: Asked) -> Reused | None:
+        """See `Reusing.find`."""
+        question = asked.question
+        if not _may_be_reused(question):
+            ANSWERS.labels("bypassed").inc()
+            return None
+        key = key_of(question, configuration=asked.configuration, index=asked.index, passages=asked.passages)
+        at = (caller.project, key)
+        if question.no_cache:
+            self._begin(at, policy, asked, leads=False)
+            ANSWERS.labels("bypassed").inc()
+            return None
+        if (first := self._leading.get(at)) is not None:
+            await first.done.wait()
+        else:
+            self._begin(at, policy, asked, leads=True)
+        found = await self._found(caller.project, key)
+        ANSWERS.labels("hit" if found else "miss").inc()
+        if found is not None:
+            self.end(caller.project, asked.inference.id)
+            SAVED_TOKENS.labels("input").inc(found.use.saved_input_tokens)
+            SAVED_TOKENS.labels("output").inc(found.use.saved_output_tokens)
+        elif first is not None:
+            self._begin(at, policy, asked, leads=False)  # the first one came to nothing that is kept: none waits again
+        return found
+
+    async def keep(self, inference: Inference, answer: Answer) -> None:
+        """See `Reusing.keep`."""
+        flight = self._flights.get((inference.project, inference.id))
+        if flight is None or not _may_be_kept(inference, answer, flight.notes):
+            return
+        project, key = flight.key
+        entry = Entry(
+            key=key,
+            deployment=inference.deployment,
+            inference=inference.id,
+            expire_time=self.clock.now() + flight.policy.ttl,
+        )
+        try:
+            await self._remove_excess(project)
+            await self.cached.put(project, entry)
+        except DependencyUnavailable as error:
+            _log.warning("cached_answer_not_kept: %s: %s", inference.id, error.reason)
+
+    def end(self, project: str, inference_id: str) -> None:
+        """See `Reusing.end`."""
+        flight = self._flights.pop((project, inference_id), None)
+        if flight is not None:
+            if self._leading.get(flight.key) is flight:
+                del self._leading[flight.key]
+            flight.done.set()
+
+    def _begin(self, at: tuple[str, str], policy: CachePolicy, asked: Asked, *, leads: bool) -> None:
+        flight = _Flight(key=at, policy=policy, notes=frozenset(asked.question.notes))
+        self._flights[at[0], asked.inference.id] = flight
+        if leads:
+            self._leading[at] = flight
+
+    async def _found(self, project: str, key: str) -> Reused | None:
+        try:
+            entry = await self.cached.get(project, key)
+            if entry is None or entry.expire_time <= self.clock.now():
+                return None
+            try:
+                record = await self.inferences.get(project, entry.inference)
+            except NotFound:
+                record = None
+            if record is None or not record.output:  # it was erased, or its retention is over
+                await self.cached.remove(project, entry)
+                return None
+        except DependencyUnavailable as error:
+            _log.warning("cached_answer_not_read: %s", error.reason)
+            return None
+        return _reused(record) if record.state is State.COMPLETED and record.variant else None
+
+    async def _remove_excess(self, project: str) -> None:
+        """Remove entries where a project has too many; replicas that count at the same time allow a tenth more each."""
+        capacity = self._capacity.get(project, 0)
+        if capacity <= 0:
+            part = max(1, self.max_entries // _PART)
+            count = await self.cached.count(project, limit=self.max_entries)
+            if count >= self.max_entries:
+                count -= await self.cached.remove_first(project, limit=part)
+            capacity = min(part, self.max_entries - count)
+        self._capacity[project] = capacity - 1
+
+    @property
+    def projects(self) -> set[str]:
+        """The projects of which something is in memory."""
+        return set(self._capacity)
+
+    async def forget(self, project: str) -> int:
+        """Forget a project; return how much that was."""
+        return int(self._capacity.pop(project, None) is not None)
+
+
+def _may_be_reused(question: Question) -> bool:
+    """Whether an equal question has an equal answer: not in a conversation, which goes on, nor in a comparison."""
+    return (
+        question.purpose is Purpose.LIVE
+        and not question.conversation
+        and question.history == NO_HISTORY
+        and not question.sampling.logprobs  # records do not keep them
+    )
+
+
+def _may_be_kept(inference: Inference, answer: Answer, notes: frozenset[str]) -> bool:
+    """Whether an answer is good for others too: whole, in its record, and not degraded."""
+    return (
+        inference.record is RecordMode.FULL
+        and answer.cache is None
+        and answer.finish_reason in _WHOLE
+        and set(answer.warnings) <= notes
+        and not answer.logprobs
+    )
+
+
+def _reused(record: Inference) -> Reused:
+    assert record.variant is not None  # noqa: S101 - it is complete
+    usage = record.usage
+    use = CacheUse(
+        kind=CacheKind.EXACT,
+        inference=record.id,
+        saved_input_tokens=usage.input_tokens if usage else 0,
+        saved_output_tokens=usage.output_tokens if usage else 0,
+    )
+    return Reused(
+        output=record.output,
+        alternatives=record.alternatives,
+        variant=record.variant,
+        finish_reason=record.finish_reason,
+        citation_valid=record.citation_valid,
+        use=use,
+    )

@@ -1,0 +1,80 @@
+"""Answering with a cache that is in memory."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from services.inference.tests.fakes import ADA, AnsweringHarness, asking, helpdesk, question
+from tidemill_core.errors import TidemillError
+from tidemill_inference.caching.domain.policy import CachePolicy
+from tidemill_inference.caching.ports import Entry
+from tidemill_inference.caching.reuse import ReuseAnswers
+from tidemill_inference.generation.domain.inference import Inference
+
+
+@dataclass
+class InMemoryCachedAnswers:
+    """Implements `ports.CachedAnswers`."""
+
+    entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
+    down: TidemillError | None = None
+    calls: int = 0
+
+    def _called(self) -> None:
+        self.calls += 1
+        if self.down:
+            raise self.down
+
+    async def get(self, project: str, key: str) -> Entry | None:
+        self._called()
+        return self.entries.get((project, key))
+
+    async def put(self, project: str, entry: Entry) -> None:
+        self._called()
+        self.entries[project, entry.key] = entry
+
+    async def remove(self, project: str, entry: Entry) -> None:
+        self._called()
+        found = self.entries.get((project, entry.key))
+        if found is not None and found.inference == entry.inference:
+            del self.entries[project, entry.key]
+
+    async def count(self, project: str, *, limit: int) -> int:
+        self._called()
+        return min(limit, sum(of == project for of, _ in self.entries))
+
+    async def remove_first(self, project: str, *, limit: int) -> int:
+        self._called()
+        mine = sorted((each.expire_time, key) for key, each in self.entries.items() if key[0] == project)
+        return self._remove([key for _, key in mine[:limit]])
+
+    async def remove_expired(self, before: datetime, *, limit: int) -> int:
+        self._called()
+        return self._remove([key for key, each in self.entries.items() if each.expire_time <= before][:limit])
+
+    def _remove(self, keys: list[tuple[str, str]]) -> int:
+        for key in keys:
+            del self.entries[key]
+        return len(keys)
+
+
+class CachedHarness(AnsweringHarness):
+    """Answers for a deployment that gives answers again for an hour."""
+
+    def __init__(
+        self,
+        *,
+        ttl: timedelta = timedelta(hours=1),
+        max_entries: int = 100,
+        **changes: Any,  # noqa: ANN401 - of any field
+    ) -> None:
+        super().__init__(deployment=helpdesk(**{"cache": CachePolicy(ttl=ttl), **changes}))
+        self.cached = InMemoryCachedAnswers()
+        reusing = ReuseAnswers(
+            cached=self.cached, inferences=self.inferences, clock=self.clock, max_entries=max_entries
+        )
+        self.answer = replace(self.answer, make=replace(self.answer.make, reusing=reusing))
+
+    async def ask(self, request_id: str, **changes: Any) -> Inference:  # noqa: ANN401 - ditto
+        """Ask one question."""
+        return await self.answer.whole(ADA, question(**changes), request=asking(request_id))
