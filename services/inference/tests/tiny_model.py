@@ -36,9 +36,10 @@ def write_tiny_model(  # noqa: PLR0913 - keyword-only, and each of another kind
     ends: bool = False,
     template: str = TEMPLATE,
     head_size: int = 8,
+    special: tuple[str, ...] = (),
 ) -> Path:
-    """Write a model whose every token is one byte; unless it `ends`, it talks until it is stopped."""
-    tokenizer = _tokenizer()
+    """Write a model whose tokens are one byte, or `special`; unless it `ends`, it talks until it is stopped."""
+    tokenizer = _tokenizer(special)
     tokenizer.chat_template = template
     torch.manual_seed(seed)
     config = LlamaConfig(
@@ -83,12 +84,14 @@ async def upload(store: ObjectStore, bucket: str, project: str, folder: Path) ->
     return manifest.digest, references
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def _tokenizer(special: tuple[str, ...] = ()) -> PreTrainedTokenizerFast:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     bytes_only = Tokenizer(models.BPE(vocab={char: number for number, char in enumerate(alphabet)}, merges=[]))
     bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bytes_only.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bytes_only, additional_special_tokens=["<|im_start|>"])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bytes_only, additional_special_tokens=["<|im_start|>", *special]
+    )
     tokenizer.add_special_tokens({"pad_token": "<|im_end|>"})
     tokenizer.add_special_tokens({"eos_token": END})  # the last one
     return tokenizer

@@ -139,6 +139,8 @@ class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
     """How long an unused local model stays loaded that no rollout holds; 0 is forever."""
     engine_batch: int = Field(64, ge=1, le=1024)
     """Concurrent answers in the batch of one local model; further ones wait."""
+    engine_candidates: int = Field(8, ge=1, le=128)
+    """Candidates of one request to a local model (`n`); each takes a place in the batch."""
     engine_step_tokens: int = Field(256, ge=16, le=8192)
     """Prompt tokens processed in one step: more shortens long prompts and delays other requests."""
     remote_stall_s: float = Field(20.0, gt=0)

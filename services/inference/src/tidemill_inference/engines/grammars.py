@@ -45,29 +45,21 @@ def grammar_of(prompt: Prompt, tools: ToolFormat | None) -> str | None:
         InvalidInput: a schema is no JSON object, or too large.
 
     """
-    choice, offered = prompt.tool_choice, offered_tools(prompt)
-    calls = tools is not None and bool(offered) and choice.mode is not ToolMode.NONE
-    required = calls and choice.mode is ToolMode.REQUIRED
-    guided = required or (calls and (prompt.output is not None or any(tool.strict for tool in offered)))
-    if prompt.output is None and not guided:
+    choice, output = prompt.tool_choice, prompt.output
+    offered = offered_tools(prompt) if tools is not None else ()
+    required = bool(offered) and choice.mode is ToolMode.REQUIRED
+    if not (required or output is not None or any(tool.strict for tool in offered)):
         return None
-    schemas: dict[str, object] = {}
-    rules: list[str] = []
-    if calls and tools is not None:
-        schemas = {f"a{number}": _arguments(tool) for number, tool in enumerate(offered)}
-        rules = _call_rules(tools, offered, single=choice.single_call)
-    if prompt.output is not None and not required:
-        schemas["out"] = (
-            _schema(prompt.output.schema_json, "output_format.schema") if prompt.output.schema_json else {**_ANY_OBJECT}
-        )
-        start = "start: calls | @out" if rules else "start: @out"
-    elif required:
+    schemas: dict[str, Mapping[str, object]] = {f"a{number}": _arguments(tool) for number, tool in enumerate(offered)}
+    rules = _call_rules(tools, offered, single=choice.single_call) if tools is not None and offered else []
+    if required:
         start = "start: calls"
-    else:  # any text, until a call begins
+    elif output is not None:
+        schemas["out"] = _schema(output.schema_json, "output_format.schema") if output.schema_json else _ANY_OBJECT
+        start = "start: calls | @out" if rules else "start: @out"
+    else:
         assert tools is not None  # noqa: S101 - it is guided because of calls
-        repeat = "?" if choice.single_call else "*"
-        begin = "begin" if tools.special else "begin[lazy]"
-        start = f"start: said{repeat} TEXT\nsaid: begin body\n{begin}: TEXT {tools.rule(tools.opening)}\n{_TEXT}"
+        start = _text_until_a_call(tools, single=choice.single_call)
     return _written([start, *rules], schemas)
 
 
@@ -77,6 +69,12 @@ def offered_tools(prompt: Prompt) -> Sequence[Tool]:
         return ()
     names = prompt.tool_choice.names
     return [tool for tool in prompt.tools if not names or tool.name in names]
+
+
+def _text_until_a_call(tools: ToolFormat, *, single: bool) -> str:
+    begin = "begin" if tools.special else "begin[lazy]"
+    said = "said?" if single else "said*"
+    return f"start: {said} TEXT\nsaid: begin body\n{begin}: TEXT {tools.rule(tools.opening)}\n{_TEXT}"
 
 
 def _call_rules(tools: ToolFormat, offered: Sequence[Tool], *, single: bool) -> list[str]:

@@ -15,11 +15,15 @@ _PAUSE_S = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineLimits:
-    """What one engine may take. `step_tokens` bounds a step, so that a long prompt does not hold up other requests."""
+    """What one engine may take; `candidates` are of one request.
+
+    `step_tokens` bounds a step, so that a long prompt does not hold up other requests.
+    """
 
     cache_tokens: int = 16384
     batch: int = 64
     step_tokens: int = 512
+    candidates: int = 8
 
 
 class SharedThreads:

@@ -38,6 +38,11 @@ class ToolFormat:
         tags = (found.opening, found.closing)
         return replace(found, special={text: special[text] for text in tags if text in special})
 
+    @property
+    def without_special(self) -> "ToolFormat":
+        """The same as text only, for a vocabulary that has no such tokens."""
+        return replace(self, special={})
+
     def rule(self, text: str) -> str:
         """Return a text of the format as a grammar has it."""
         if not self.special:

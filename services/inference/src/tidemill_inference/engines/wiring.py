@@ -74,7 +74,10 @@ def wire_engines(  # noqa: PLR0913 - keyword-only, and each of another kind
     backend.on_stop(tokenizers.stop)
     before = LoadedBefore(settings.data_dir / "loaded.json")
     limits = EngineLimits(
-        cache_tokens=settings.engine_cache_tokens, batch=settings.engine_batch, step_tokens=settings.engine_step_tokens
+        cache_tokens=settings.engine_cache_tokens,
+        batch=settings.engine_batch,
+        step_tokens=settings.engine_step_tokens,
+        candidates=settings.engine_candidates,
     )
     options = EngineOptions(
         numeric_format=computed_format(settings.numeric_format),

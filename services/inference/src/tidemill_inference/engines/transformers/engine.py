@@ -58,6 +58,7 @@ class TransformersEngine:
         self._tokenizer = weights.tokenizer
         self._prompts = ChatPrompts(weights.tokenizer, name=name, run=run_chat)
         self._run_chat = run_chat
+        self._max_candidates = limits.candidates
         self._model = weights.tree()
         if adapter is not None:
             adapter.put_into(self._model, dtype=weights.dtype)
@@ -152,13 +153,16 @@ class TransformersEngine:
     async def _candidates(self, project: str, prompt: Prompt, *, prompt_tokens: int) -> list[Candidate]:
         """Return what reads the tokens of each candidate, with the rules by which they are chosen."""
         sampling, tools, grammar = prompt.sampling, self._prompts.tools, grammar_of(prompt, self._prompts.tools)
+        if prompt.candidates > self._max_candidates:
+            text = f"is {prompt.candidates}; use 1 to {self._max_candidates} for {self._name}"
+            raise InvalidInput.of(Violation("candidate_count", text))
         width = self._model.config.get_text_config().vocab_size
         if beyond := [token for token in sampling.logit_bias if token >= width]:
             text = f"is no token of {self._name}, whose vocabulary has {width}"
             raise InvalidInput.of(Violation(f"sampling.logit_bias[{beyond[0]}]", text))
         guide = None
         if grammar is not None:
-            await self._run_chat.check(project, grammar)
+            await self._run_chat.check(project, grammar_of(prompt, tools.without_special if tools else None) or "")
             guide = await asyncio.to_thread(self._tokens.vocabulary.guide, grammar)
         if sampling.logprobs:
             await asyncio.to_thread(self._tokens.vocabulary.load)
