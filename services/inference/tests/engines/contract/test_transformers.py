@@ -14,6 +14,12 @@ from tidemill_inference.engines.limits import EngineLimits
 from tidemill_inference.engines.ports import Engine
 
 
+def running_in(engine: Engine) -> int:
+    """Return how many requests are in an engine's batch."""
+    processor = inner(engine)._manager.batch_processor  # noqa: SLF001 - transformers tells it nowhere else
+    return len(processor.scheduler.active_requests) if processor else 0
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[BareModel, BareModel]:
     return write_models(tmp_path_factory.mktemp("models"))
@@ -29,7 +35,7 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
 @pytest.fixture
 async def served(shop: Shop, models: tuple[BareModel, BareModel]) -> AsyncIterator[Served]:
     async with shop.engines.use("acme", await shop.stored("base", models[0].folder)) as engine:
-        yield Served(engine=engine, bare=models[0], running=lambda: _running(engine))
+        yield Served(engine=engine, bare=models[0], running=lambda: running_in(engine))
 
 
 @pytest.fixture
@@ -38,13 +44,8 @@ async def adapted(shop: Shop, models: tuple[BareModel, BareModel]) -> AsyncItera
     assert models[1].adapter is not None
     adapter = replace(await shop.stored("adapter", models[1].adapter), base=base)
     async with shop.engines.use("acme", adapter) as engine:
-        yield Served(engine=engine, bare=models[1], running=lambda: _running(engine))
+        yield Served(engine=engine, bare=models[1], running=lambda: running_in(engine))
 
 
 class TestTransformers(EngineContract):
     """All of it."""
-
-
-def _running(engine: Engine) -> int:
-    processor = inner(engine)._manager.batch_processor  # noqa: SLF001 - transformers tells it nowhere else
-    return len(processor.scheduler.active_requests) if processor else 0
