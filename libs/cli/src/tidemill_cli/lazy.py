@@ -36,6 +36,8 @@ COMMANDS: Mapping[str, str] = {
     "inferences": "resources:inferences",
     "conversations": "conversations:conversations",
     "memories": "conversations:memories",
+    "budgets": "budgets:budgets",
+    "prices": "budgets:prices",
     "projects": "access:projects",
     "members": "access:members",
     "roles": "access:roles",

@@ -10,14 +10,18 @@ from tidemill.evaluator.v1 import evaluation_service_pb2 as ev_rpc
 from tidemill.feedback.v1 import feedback_pb2 as fb
 from tidemill.feedback.v1 import feedback_service_pb2 as fb_rpc
 from tidemill.feedback.v1.curation_pb2 import Curation, CurationProgress
+from tidemill.inference.v1 import budget_service_pb2 as bu_rpc
 from tidemill.inference.v1 import conversation_service_pb2 as co_rpc
 from tidemill.inference.v1 import deployment_service_pb2 as dep_rpc
 from tidemill.inference.v1 import inference_service_pb2 as inf_rpc
+from tidemill.inference.v1 import price_service_pb2 as prices_rpc
 from tidemill.inference.v1 import prompt_service_pb2 as pr_rpc
 from tidemill.inference.v1 import secret_service_pb2 as se_rpc
+from tidemill.inference.v1.budget_pb2 import BUDGET_PER_END_USER, BUDGET_WINDOW_DAY, Budget, BudgetUsage
 from tidemill.inference.v1.conversation_pb2 import Conversation, ConversationSummary, Memory, Turn
 from tidemill.inference.v1.deployment_pb2 import Deployment
 from tidemill.inference.v1.inference_pb2 import INFERENCE_STATE_COMPLETED, Inference, Variant
+from tidemill.inference.v1.price_pb2 import Price, PriceRates, PriceVersion
 from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent, PromptVersion
 from tidemill.inference.v1.rollout_pb2 import (
     ROLLOUT_STATE_CANARY,
@@ -191,6 +195,15 @@ CONVERSATION = Conversation(
     summary=ConversationSummary(text="They asked about leave.", through=1),
 )
 MEMORY = Memory(id="m-1", deployment="helpdesk", end_user="u1", text="The user lives in Oslo.", corrected=True)
+BUDGET = Budget(
+    id="per_user", per=BUDGET_PER_END_USER, window=BUDGET_WINDOW_DAY, requests=200, cost="2.50", deployment="helpdesk"
+)
+PRICE = Price(
+    id="small",
+    model="smollm2",
+    rates=PriceRates(input="0.15", output="0.60"),
+    versions=[PriceVersion(version=3, rates=PriceRates(input="0.15", output="0.60"))],
+)
 SECRET = Secret(id="OPENAI_API_KEY", hosts=["https://api.openai.com"], revision=2, overridden=True)
 
 ANSWERS: dict[str, Callable[[Any], Any]] = {
@@ -255,6 +268,15 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     "inference.v1.conversation_service:ListMemories": lambda _: co_rpc.ListMemoriesResponse(memories=[MEMORY]),
     "inference.v1.conversation_service:UpdateMemory": lambda r: co_rpc.UpdateMemoryResponse(memory=r.memory),
     "inference.v1.conversation_service:DeleteMemory": lambda r: co_rpc.DeleteMemoryResponse(id=r.id),
+    "inference.v1.budget_service:ListBudgets": lambda _: bu_rpc.ListBudgetsResponse(budgets=[BUDGET]),
+    "inference.v1.budget_service:GetBudgetUsage": lambda _: bu_rpc.GetBudgetUsageResponse(
+        budget=BUDGET,
+        usage=BudgetUsage(requests=12, tokens=3400, cost="0.25", reserved_tokens=400, reserved_cost="0.1"),
+    ),
+    "inference.v1.budget_service:DeleteBudget": lambda _: bu_rpc.DeleteBudgetResponse(budget=BUDGET),
+    "inference.v1.price_service:ListPrices": lambda _: prices_rpc.ListPricesResponse(prices=[PRICE]),
+    "inference.v1.price_service:GetPrice": lambda _: prices_rpc.GetPriceResponse(price=PRICE),
+    "inference.v1.price_service:DeletePrice": lambda _: prices_rpc.DeletePriceResponse(price=PRICE),
     "inference.v1.secret_service:SetSecret": lambda r: se_rpc.SetSecretResponse(secret=r.secret),
     "inference.v1.secret_service:ListSecrets": lambda _: se_rpc.ListSecretsResponse(secrets=[SECRET]),
     "inference.v1.secret_service:DeleteSecret": lambda _: se_rpc.DeleteSecretResponse(secret=SECRET),

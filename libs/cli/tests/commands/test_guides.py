@@ -10,6 +10,8 @@ from ruamel.yaml import YAML
 
 from libs.cli.tests.commands.conftest import Terminal
 from tidemill_cli.loop.declaration import Deployment, Model
+from tidemill_cli.loop.shapes import Declared
+from tidemill_cli.loop.spending import Budget, Price
 
 GUIDES = Path(__file__).parents[4] / "docs/guides"
 GUIDE = (GUIDES / "operating.md").read_text(encoding="utf-8")
@@ -56,14 +58,21 @@ async def test_a_command_that_the_guide_names_in_passing_exists(terminal: Termin
     assert said.code == 0, said.text
 
 
-def test_models_and_deployments_that_the_guide_of_serving_shows_can_be_declared() -> None:
+DECLARED: dict[str, type[Declared]] = {"models": Model, "deployments": Deployment, "prices": Price, "budgets": Budget}
+
+
+def test_what_the_guide_of_serving_shows_can_be_declared() -> None:
     text = (GUIDES / "serving.md").read_text(encoding="utf-8")
-    (shown,) = re.findall(r"^```yaml\n(.+?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    loop = YAML(typ="safe", pure=True).load(shown)
+    shown = re.findall(r"^```yaml\n(.+?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    loops = [YAML(typ="safe", pure=True).load(each) for each in shown]
 
-    models = [Model.model_validate(each) for each in loop["models"].values()]
-    deployment = Deployment.model_validate(loop["deployments"]["helpdesk"])
+    declared = {
+        (section, name): DECLARED[section].model_validate(each)
+        for loop in loops
+        for section, resources in loop.items()
+        for name, each in resources.items()
+    }
 
-    assert len(models) == 3
-    assert deployment.routing is not None
-    assert deployment.routing.equal_models.keys() < loop["models"].keys()
+    assert {section for section, _ in declared} == DECLARED.keys()
+    routed = [each.routing for each in declared.values() if isinstance(each, Deployment) and each.routing]
+    assert {name for each in routed for name in each.equal_models} < {name for _, name in declared}

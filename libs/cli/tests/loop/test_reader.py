@@ -51,6 +51,41 @@ def test_a_right_file_is_read_with_its_files_in_place(folder: Path) -> None:
     assert loop.deployments["helpdesk"].deadline.total_seconds() == 60
 
 
+SPENDING = """\
+prices:
+  small: {input: 0.15, output: "0.60", machine_hour: 2}
+  small_2: {model: small@2, output: 1}
+budgets:
+  per_user: {per: end_user, window: day, requests: 200, tokens: 100000}
+  money: {window: month, cost: 200.50, deployment: helpdesk}
+"""
+
+
+def test_budgets_and_prices_become_resources_with_decimals_as_they_are_written(folder: Path) -> None:
+    made = {each.name: each for each in desired_resources(read_loop(written(folder, RIGHT + SPENDING)))}
+
+    price, other = MessageToDict(made["small"].message), MessageToDict(made["small_2"].message)
+    user, money = MessageToDict(made["per_user"].message), MessageToDict(made["money"].message)
+    assert (price["model"], price["rates"]) == ("small", {"input": "0.15", "output": "0.60", "machineHour": "2"})
+    assert other["model"] == "small@2"
+    assert (user["per"], user["window"], user["tokens"]) == ("BUDGET_PER_END_USER", "BUDGET_WINDOW_DAY", "100000")
+    assert (money["cost"], money["deployment"], made["money"].refers_to) == (
+        "200.5",
+        "helpdesk",
+        (("deployment", "helpdesk"),),
+    )
+
+
+def test_a_budget_that_limits_nothing_and_a_price_that_is_no_number_are_problems(folder: Path) -> None:
+    wrong = SPENDING.replace("requests: 200, tokens: 100000", "cost: 0").replace("0.15", "cheap")
+
+    problems = problems_of(folder, RIGHT + wrong.replace("deployment: helpdesk", "deployment: nowhere"))
+
+    assert "limits nothing" in problems["budgets.per_user"][1]
+    assert "must be a number" in problems["prices.small.input"][1]
+    assert "there is no deployment 'nowhere'" in problems["budgets.money.deployment"][1]
+
+
 def test_all_problems_are_reported_at_once_each_with_its_line(folder: Path) -> None:
     wrong = (
         RIGHT.replace("sources: [cms]", "sources: [cmss]")

@@ -6,9 +6,13 @@ from tidemill.evaluator.v1.evaluation_pb2 import Gate
 from tidemill.evaluator.v1.suite_pb2 import Suite
 from tidemill.feedback.v1 import curation_service_pb2 as curations
 from tidemill.feedback.v1.curation_pb2 import Curation
+from tidemill.inference.v1 import budget_service_pb2 as budgets
 from tidemill.inference.v1 import deployment_service_pb2 as deployments
+from tidemill.inference.v1 import price_service_pb2 as prices
 from tidemill.inference.v1 import prompt_service_pb2 as prompts
+from tidemill.inference.v1.budget_pb2 import Budget, BudgetUsage
 from tidemill.inference.v1.deployment_pb2 import Deployment
+from tidemill.inference.v1.price_pb2 import Price
 from tidemill.inference.v1.prompt_pb2 import Prompt
 from tidemill.ingest.v1 import dataset_service_pb2 as datasets
 from tidemill.ingest.v1 import source_service_pb2 as sources
@@ -63,6 +67,23 @@ class Deployments(Resources[Deployment]):
     """The deployments of a project; the next request uses an updated one. Inferences of a deleted one are kept."""
 
     contract, stub, noun, field = deployments, "deployments", "Deployment", "deployment"
+
+
+class Budgets(Resources[Budget]):
+    """The budgets of a project; a changed one counts in all replicas within seconds."""
+
+    contract, stub, noun, field = budgets, "budgets", "Budget", "budget"
+
+    async def usage(self, budget: str, of: str = "") -> BudgetUsage:
+        """Return what is used in the current window; `of` names whose count it is, unless the budget is per project."""
+        request = budgets.GetBudgetUsageRequest(id=budget, of=of)
+        return (await self._connection.budgets.GetBudgetUsage(request)).usage
+
+
+class Prices(Resources[Price]):
+    """The prices of a project's models; changed rates are the next version of one."""
+
+    contract, stub, noun, field = prices, "prices", "Price", "price"
 
 
 class DeclaredDatasets(Resources[Dataset]):

@@ -18,6 +18,7 @@ from tidemill_cli.loop.shapes import (
     ShortDuration,
     Slug,
 )
+from tidemill_cli.loop.spending import Budget, Price
 
 
 def _source_address(value: str) -> str:
@@ -191,6 +192,8 @@ class Loop(Declared):
     collections: dict[Slug, Collection] = Field(default_factory=dict)
     prompts: dict[Slug, Prompt] = Field(default_factory=dict)
     deployments: dict[Slug, Deployment] = Field(default_factory=dict)
+    prices: dict[Slug, Price] = Field(default_factory=dict)
+    budgets: dict[Slug, Budget] = Field(default_factory=dict)
     datasets: dict[Slug, Dataset] = Field(default_factory=dict)
     training: dict[Slug, Training] = Field(default_factory=dict)
     suites: dict[Slug, Suite] = Field(default_factory=dict)

@@ -16,6 +16,8 @@ _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("deployments", "*", "fallback", "*"): ("models",),
     ("deployments", "*", "routing", "equal_models"): ("models",),
     ("deployments", "*", "retrieval", "collection"): ("collections",),
+    ("prices", "*", "model"): ("models", "training"),
+    ("budgets", "*", "deployment"): ("deployments",),
     ("datasets", "*", "examples", "deployment"): ("deployments",),
     ("training", "*", "dataset"): ("datasets",),
     ("training", "*", "base"): ("models",),

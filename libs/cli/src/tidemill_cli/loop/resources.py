@@ -14,6 +14,7 @@ from tidemill.rag.v1.collection_pb2 import Chunking, Collection
 from tidemill_cli.loop import declaration
 from tidemill_cli.loop.declaration import Follow, Loop
 from tidemill_cli.loop.desired import OWNER_LABEL, Desired
+from tidemill_cli.loop.spending import spending_resources
 from tidemill_cli.loop.turning import duration_of, turning_resources
 from tidemill_client.values import struct_of
 
@@ -31,6 +32,7 @@ def desired_resources(loop: Loop) -> list[Desired]:
         *(_collection(name, part, labels) for name, part in loop.collections.items()),
         *(_prompt(name, part, labels) for name, part in loop.prompts.items()),
         *(_deployment(name, part, labels) for name, part in loop.deployments.items()),
+        *spending_resources(loop.prices, loop.budgets, labels),
         *turning_resources(loop, labels),
     ]
 
