@@ -151,7 +151,7 @@ async def measured(name: str, index: Index, cases: Sequence[Case], rewrite: Rewr
 
     async def rewritten(question: Question) -> Sequence[str]:
         text, _ = await rewrite(CALLER, "model", question, turns=TURNS, timeout_s=600.0)
-        return tuple(dict.fromkeys([text, question.text])) if text else question.queries(TURNS)
+        return question.queries(TURNS, alone=text)
 
     report: dict[str, object] = {"set": name, "conversations": len(cases)}
     ways: dict[str, Queries] = {"last_message": last, "query_turns": turns, "rewritten": rewritten}

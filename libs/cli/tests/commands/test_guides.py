@@ -3,6 +3,7 @@
 import asyncio
 import re
 import shlex
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tidemill_cli.loop.spending import Budget, Price
 GUIDES = Path(__file__).parents[4] / "docs/guides"
 GUIDE = (GUIDES / "operating.md").read_text(encoding="utf-8")
 ACCESS = (GUIDES / "access.md").read_text(encoding="utf-8")
+CONVERSATIONS = (GUIDES / "conversations.md").read_text(encoding="utf-8")
 SECRETS = (GUIDES / "secrets.md").read_text(encoding="utf-8")
 AUDIT = (GUIDES / "audit.md").read_text(encoding="utf-8")
 ERASURE = (GUIDES / "erasure.md").read_text(encoding="utf-8")
@@ -32,9 +34,12 @@ def test_the_guide_shows_commands() -> None:
     assert len(shown(SECRETS)) > 1
     assert len(shown(AUDIT)) > 5
     assert len(shown(ERASURE)) > 10
+    assert len(shown(CONVERSATIONS)) > 5
 
 
-@pytest.mark.parametrize("command", [*shown(GUIDE), *shown(ACCESS), *shown(SECRETS), *shown(AUDIT), *shown(ERASURE)])
+@pytest.mark.parametrize(
+    "command", [*shown(GUIDE), *shown(ACCESS), *shown(SECRETS), *shown(AUDIT), *shown(ERASURE), *shown(CONVERSATIONS)]
+)
 async def test_a_command_that_the_guide_shows_exists_with_its_options(terminal: Terminal, command: str) -> None:
     said = await asyncio.to_thread(terminal.typed, *shlex.split(command), "--help")
 
@@ -76,3 +81,13 @@ def test_what_the_guide_of_serving_shows_can_be_declared() -> None:
     assert {section for section, _ in declared} == DECLARED.keys()
     routed = [each.routing for each in declared.values() if isinstance(each, Deployment) and each.routing]
     assert {name for each in routed for name in each.equal_models} < {name for _, name in declared}
+
+
+def test_the_policy_that_the_guide_of_conversations_shows_can_be_declared() -> None:
+    shown = CONVERSATIONS[CONVERSATIONS.index("    deployments:") : CONVERSATIONS.index("All passages come")]
+    loop = YAML(typ="safe", pure=True).load(textwrap.dedent(shown))
+
+    deployment = Deployment.model_validate(loop["deployments"]["helpdesk"])
+
+    assert deployment.conversation is not None
+    assert deployment.conversation.memory_model == "smollm2"

@@ -56,12 +56,12 @@ async def searched(harness: AnsweringHarness, question: Question) -> tuple[list[
     return [query for query, _ in harness.rag.asked], answer.warnings
 
 
-async def test_passages_are_searched_with_the_rewritten_question_first_and_with_the_last_message() -> None:
+async def test_the_rewritten_question_is_searched_with_in_place_of_the_last_message_alone() -> None:
     asked = Asked()
 
     queries, warnings = await searched(rewriting(asked), conversation(*TURNS))
 
-    assert queries == ["What is the glimmer valve made of?", TURNS[2]]
+    assert queries == ["What is the glimmer valve made of?", BOTH[1]]
     assert warnings == ()
     assert asked.prompts == [f"User: {TURNS[0]}\nAssistant: {TURNS[1]}\nUser: {TURNS[2]}"]
     assert asked.timeouts == [2.0]
@@ -74,7 +74,7 @@ async def test_the_turns_of_a_conversation_count_as_those_that_a_client_sends() 
 
     queries, _ = await searched(rewriting(asked), question)
 
-    assert queries == ["What is the glimmer valve made of?", TURNS[2]]
+    assert queries == ["What is the glimmer valve made of?", BOTH[1]]
 
 
 async def test_a_question_without_turns_before_it_is_not_rewritten() -> None:
@@ -109,10 +109,10 @@ async def test_of_what_a_model_says_the_first_line_is_the_question(says: str) ->
     assert queries[0] == "Who made it?"
 
 
-async def test_a_question_that_is_rewritten_as_it_is_is_searched_once() -> None:
-    queries, _ = await searched(rewriting(Asked(says=TURNS[2])), conversation(*TURNS))
+async def test_a_question_that_is_rewritten_as_it_is_is_searched_with_as_without_rewriting() -> None:
+    queries, warnings = await searched(rewriting(Asked(says=TURNS[2])), conversation(*TURNS))
 
-    assert queries == [TURNS[2]]
+    assert (queries, warnings) == (BOTH, ())
 
 
 async def test_the_model_is_asked_greedily_and_no_longer_than_it_may_take() -> None:

@@ -50,7 +50,7 @@ class Retrieval(_message.Message):
     """
     rewrite: _builtins.str
     """Optional. The model that rewrites a question with what was said before it, as `model` or `model@version`: passages
-    are searched with that, and with the last message. Where it fails or is slow, query_turns says what is searched with.
+    are searched with that in place of the last message alone. Where it fails or is slow, the answer warns of it.
     """
     @_builtins.property
     def metadata_filter(self) -> _struct_pb2.Struct:

@@ -101,8 +101,10 @@ class Question:
         asked = (*self.history.messages, *self.messages)
         return asked[question_in(asked)].text
 
-    def queries(self, turns: int) -> tuple[str, ...]:
+    def queries(self, turns: int, *, alone: str = "") -> tuple[str, ...]:
         """Return what is searched with: the last message, and behind it, where it may go on from them, those before it.
+
+        `alone` is searched with in place of the last message alone.
 
         "And what is it made of?" finds nothing alone, and a new subject nothing in the company of an old one. The last
         message comes first also in the longer query, which an embedding model may cut.
@@ -110,7 +112,8 @@ class Question:
         asked = (*self.history.messages, *self.messages)
         said = [message.text for message in asked if message.role is Role.USER][-turns:]
         earlier = [text[:MAX_EARLIER_CHARACTERS] for text in reversed(said[:-1]) if text.strip()]
-        return (self.text, "\n".join([self.text, *earlier])) if earlier else (self.text,)
+        together = ["\n".join([self.text, *earlier])] if earlier else []
+        return tuple(dict.fromkeys([alone or self.text, *together]))
 
     def check(self) -> None:
         """Refuse what is no question.

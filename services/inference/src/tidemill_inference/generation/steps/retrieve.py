@@ -16,7 +16,7 @@ from tidemill_inference.generation.steps.rewrite import Rewrite
 class Retrieve:
     """Searches with the last message alone, and with the user's messages before it as well.
 
-    Where a model rewrites questions, passages of what it makes of them come in place of the latter, and first.
+    Where a model rewrites questions, what it makes of one stands for the last message alone.
     """
 
     retriever: Retriever
@@ -67,7 +67,7 @@ class Retrieve:
                 timeout_s=context.remaining_s() / 2,
             )
             if rewritten:
-                return tuple(dict.fromkeys([rewritten, question.text]))
+                return question.queries(retrieval.query_turns, alone=rewritten)
             context.warnings += [why_not] if why_not else []
         return question.queries(retrieval.query_turns)
 
