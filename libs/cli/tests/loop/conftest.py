@@ -24,6 +24,10 @@ deployments:
     model: {follow: helpdesk_lora, start_with: small}
     prompt: answer
     retrieval: {collection: handbook}
+prices:
+  own: {model: small, output: 1}
+budgets:
+  daily: {window: day, cost: 5}
 datasets:
   helpdesk_sft:
     examples: {deployment: helpdesk, feedback: [correction], per_user_at_most: 20}

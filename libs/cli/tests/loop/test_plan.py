@@ -44,6 +44,8 @@ async def test_everything_is_applied_in_order_of_dependency(
             ("collection", "handbook"),
             ("prompt", "answer"),
             ("deployment", "helpdesk"),
+            ("price", "own"),
+            ("budget", "daily"),
             ("dataset", "helpdesk_sft"),
             ("curation", "helpdesk_sft"),
             ("training", "helpdesk_lora"),
