@@ -59,11 +59,11 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     rollouts = wire_rollouts(
         settings, backend, deployments=stores.deployments, models=models, engines=pool, trainer=trainer
     )
-    routing = wire_routing(settings, models)
+    routing = wire_routing(settings, models, pool)
     budgets = wire_budgets(settings, backend, stores.inferences)
     prompts = SharedPrompts(stores.prompts, backend.access.grants)
     conversations = wire_conversations(
-        settings, backend, inferences=stores.inferences, deployments=stores.deployments, ask=engines.ask
+        settings, backend, inferences=stores.inferences, deployments=stores.deployments, ask=routing.ask
     )
     caching = wire_caching(settings, backend, inferences=stores.inferences)
     generation = wire_generation(
@@ -80,7 +80,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         retriever=retriever,
         spending=budgets.spending,
         observe=rollouts.follow_ups.observe,
-        ask=engines.ask,
+        ask=routing.ask,
         conversing=conversations.join,
         reusing=caching.reuse,
         others=conversations.erase,

@@ -18,8 +18,8 @@ from tidemill_inference.conversations.domain.policy import ConversationPolicy
 from tidemill_inference.conversations.remember import RememberFacts, facts_of
 from tidemill_inference.conversations.summarize import SummarizeTurns
 from tidemill_inference.conversations.work import WorkOnConversation
-from tidemill_inference.engines.asking import AskModel
 from tidemill_inference.generation.domain.content import Message, Passage, Role
+from tidemill_inference.routing.asking import AskModel
 from tidemill_testkit.clocks import NOON
 
 KEY = ResourceKey(project="acme", id="c1")
@@ -303,7 +303,7 @@ async def test_what_a_model_refuses_is_left_until_the_next_turn_and_not_tried_ag
 
 async def test_what_is_asked_of_a_model_is_shortened_where_it_does_not_fit() -> None:
     harness = chatting(ScriptedEngine(context_tokens=40))
-    asks = AskModel(models=harness.registry, engines=harness.engines)
+    asks = AskModel(models=harness.registry, router=harness.router, engines=harness.engines)
     messages = (Message.of(Role.SYSTEM, "Be short."), Message.of(Role.USER, " ".join(["word"] * 100)))
 
     await asks(ADA, "smollm2", messages, max_output_tokens=20, timeout_s=5.0)

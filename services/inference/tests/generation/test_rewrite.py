@@ -8,13 +8,14 @@ import pytest
 from services.inference.tests.fakes import ADA, AnsweringHarness, asking, helpdesk
 from services.inference.tests.generation.test_retrieve import TURNS, conversation
 from tidemill_core.application import Caller
-from tidemill_core.errors import Blame, DependencyTimedOut, TidemillError
+from tidemill_core.errors import Blame, DependencyTimedOut, DependencyUnavailable, TidemillError
 from tidemill_inference.deployments.domain.configuration import Retrieval, Sampling
-from tidemill_inference.engines.asking import AskModel
+from tidemill_inference.engines.ports import ModelVersion, RemoteModel
 from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_inference.generation.domain.history import History, PastTurn
 from tidemill_inference.generation.domain.inference import Question
 from tidemill_inference.generation.steps.rewrite import Rewrite
+from tidemill_inference.routing.asking import AskModel
 
 SLOW = DependencyTimedOut("slow", dependency="model", blame=Blame.VARIANT)
 BOTH = ["And what is it made of?", "And what is it made of?\nHow often is the glimmer valve serviced?"]
@@ -117,7 +118,7 @@ async def test_a_question_that_is_rewritten_as_it_is_is_searched_with_as_without
 
 async def test_the_model_is_asked_greedily_and_no_longer_than_it_may_take() -> None:
     harness = AnsweringHarness()
-    ask = AskModel(models=harness.registry, engines=harness.engines)
+    ask = AskModel(models=harness.registry, router=harness.router, engines=harness.engines)
     messages = (Message.of(Role.USER, "x"),)
 
     said = await ask(ADA, "smollm2", messages, max_output_tokens=7, timeout_s=5.0)
@@ -126,6 +127,31 @@ async def test_the_model_is_asked_greedily_and_no_longer_than_it_may_take() -> N
     harness.engine.gate.clear()
     with pytest.raises(DependencyTimedOut, match="did not answer within"):
         await ask(ADA, "smollm2", messages, max_output_tokens=7, timeout_s=0.01)
+
+
+async def test_the_model_is_asked_again_as_for_an_answer() -> None:
+    harness = AnsweringHarness()
+    harness.engine.fails_before = DependencyUnavailable("it is down", dependency="it", blame=Blame.VARIANT)
+    models = RemoteModels(harness)
+    router = replace(harness.router, models=models, retries=2)
+    ask = AskModel(models=models, router=router, engines=harness.engines)
+
+    with pytest.raises(DependencyUnavailable):
+        await ask(ADA, "smollm2", (Message.of(Role.USER, "x"),), max_output_tokens=7, timeout_s=5.0)
+
+    assert harness.engine.runs == 3
+    assert {model for model, _, _ in harness.routing.attempts} == {"smollm2@1"}
+
+
+@dataclass
+class RemoteModels:
+    """A registry whose models are all remote."""
+
+    harness: AnsweringHarness
+
+    async def resolve(self, caller: Caller, reference: str, *, field: str) -> ModelVersion:
+        found = await self.harness.registry.resolve(caller, reference, field=field)
+        return replace(found, remote=RemoteModel(model="gpt", base_url="https://api/v1"))
 
 
 def test_another_model_that_rewrites_makes_another_configuration() -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import grpc
 
 from tidemill_core.origins import AllowedHosts
-from tidemill_inference.engines.asking import AskModel
 from tidemill_inference.engines.chat_prompts import BoundedChat
 from tidemill_inference.engines.limits import EngineLimits, SharedThreads
 from tidemill_inference.engines.loaded_before import LoadedBefore
@@ -38,7 +37,6 @@ class EngineParts:
     remote: RemoteEngines
     models: TrainerModels
     warm_up: WarmUp
-    ask: AskModel
 
 
 def vllm_options(settings: InferenceSettings, limits: EngineLimits) -> VllmOptions:
@@ -111,5 +109,4 @@ def wire_engines(  # noqa: PLR0913 - keyword-only, and each of another kind
         remote=clients,
         models=models,
         warm_up=WarmUp(models, pool, first=before.read),
-        ask=AskModel(models=models, engines=pool),
     )
