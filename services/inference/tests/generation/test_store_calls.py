@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -12,7 +13,7 @@ from pymongo.results import UpdateResult
 from services.inference.tests.fakes import ADA, AnsweringHarness, asking, helpdesk, question
 from tidemill_core.errors import RequestIdReused
 from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound
-from tidemill_inference.generation.domain.inference import Inference, State
+from tidemill_inference.generation.domain.inference import Inference, State, reserved
 from tidemill_inference.generation.mongo import INFERENCES
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Document
@@ -65,6 +66,16 @@ async def test_an_answer_is_one_insert_and_one_update() -> None:
     await harness.answer.whole(ADA, question(), request=asking("r1"))
 
     assert harness.collection.calls == {"insert_one": 1, "update_one": 1}
+
+
+def test_copies_of_a_record_share_its_messages_and_nothing_that_can_be_changed() -> None:
+    record = reserved(question(labels={"a": "b"}), inference_id="i1", project="acme", request_id="r1", digest="d")
+
+    copied = deepcopy(record)
+
+    assert copied == record
+    assert all(one is other for one, other in zip(copied.messages, record.messages, strict=True))
+    assert copied.labels is not record.labels
 
 
 async def test_a_deployment_and_its_prompt_are_read_once_for_the_answers_of_a_moment() -> None:

@@ -97,6 +97,10 @@ class Message:
         """What its author thought."""
         return "".join(part.reasoning or "" for part in self.parts)
 
+    def __deepcopy__(self, _copied: object) -> "Message":
+        """Return the message itself, of which nothing can be changed: a record of a long conversation has many."""
+        return self
+
     @classmethod
     def of(cls, role: Role, text: str) -> "Message":
         """Return a message of one part."""
