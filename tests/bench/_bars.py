@@ -51,6 +51,7 @@ ACCESS, GENERATE, STORE_CALLS = (
     "tests.bench.generate",
     "services.inference.tests.bench.store_calls",
 )
+GATEWAY = "tests.bench.gateway"
 AUDIT, DOCUMENTS, FLOOD, IDLE = (
     "tests.bench.audit",
     "tests.bench.documents",
@@ -157,6 +158,41 @@ BARS = (
         at_least=0.99,
     ),
     Bar(
+        name="gateway_recorded_rate",
+        what="requests/s of one inference process / LiteLLM's proxy with one worker, 64 at once",
+        measured_by=GATEWAY,
+        before="not measured",
+        at_least=2,
+    ),
+    Bar(
+        name="gateway_recorded_p50",
+        what="latency that inference adds, records on / LiteLLM's proxy, p50",
+        measured_by=GATEWAY,
+        before="not measured",
+        at_most=1,
+    ),
+    Bar(
+        name="gateway_recorded_p99",
+        what="the same, p99",
+        measured_by=GATEWAY,
+        before="not measured",
+        at_most=1,
+    ),
+    Bar(
+        name="gateway_unrecorded_p50",
+        what="latency that inference adds, records off / LiteLLM's proxy, p50",
+        measured_by=GATEWAY,
+        before="not measured",
+        at_most=0.34,
+    ),
+    Bar(
+        name="cache_hit_p95",
+        what="an answer from the cache, p95",
+        measured_by=GATEWAY,
+        before="no cache",
+        at_most=10,
+    ),
+    Bar(
         name="generate_16",
         what="Generate / transformers' own batch, 16 at once",
         measured_by=GENERATE,
@@ -175,6 +211,7 @@ SECONDS: Mapping[str, float] = {
     DOCUMENTS: 100,
     FLOOD: 75,
     IDLE: 190,
+    GATEWAY: 150,
 }
 """About how long each takes, for the estimate."""
 _START_S = 40

@@ -17,6 +17,8 @@ class Target:
     key: str
     model: str
     stream: bool = False
+    same: bool = False
+    """Whether each request asks the same."""
 
     def request(self, text: str) -> bytes:
         """Return the bytes of one request."""
@@ -99,7 +101,7 @@ class Load:
 
 
 async def load(target: Target, requests: int, *, at_once: int, first: int = 0) -> Load:
-    """Send so many requests on new connections, on each one after the other; no two texts are alike."""
+    """Send so many requests on new connections, on each one after the other; no two texts are alike, or all of them."""
     clients, numbers, times = (
         [Client(target) for _ in range(at_once)],
         iter(range(first, first + requests)),
@@ -110,7 +112,7 @@ async def load(target: Target, requests: int, *, at_once: int, first: int = 0) -
 
     async def send(client: Client) -> None:
         for number in numbers:
-            times.append(await client.ask(f"Question {number}: what does os.walk do in Python?"))
+            times.append(await client.ask(f"Question {0 if target.same else number}: what does os.walk do in Python?"))
 
     began = perf_counter()
     try:

@@ -2,10 +2,10 @@
 
 The provider is a process that always gives the same answer of 16 words (`_provider`). It is asked directly, through
 inference by HTTP (credential, limits, its record in MongoDB and an event in Kafka) with records of mode FULL and NONE,
-and through LiteLLM's proxy with one worker, a key and a durable log (`litellm/durable_log.py` says which). All run on
-the same cores and are asked in turns. Printed are the milliseconds that each adds, p50 and p99, one request after the
-other; requests a second at 64 at once; and the processor time of a request in the gateway's processes, which other
-work on the machine changes least.
+and with a cache that has the answer, and through LiteLLM's proxy with one worker, a key and a durable log
+(`litellm/durable_log.py` says which). All run on the same cores and are asked in turns. Printed are the milliseconds
+that each adds, p50 and p99, one request after the other; requests a second at 64 at once; and the processor time of a
+request in the gateway's processes, which other work on the machine changes least.
 
 Run with TIDEMILL_TEST_STACK naming a stack.json: `python -m tests.bench.gateway`. `--memory 200000` sends so many
 requests instead, and prints how the memory of inference grows after the first 10,000. `--pid FILE` writes the id of
@@ -25,12 +25,14 @@ from pathlib import Path
 from statistics import median, quantiles
 
 import psutil
+from google.protobuf.duration_pb2 import Duration
 
 from services.inference.tests.process.stub_services import stub_services
 from tests.bench._figures import report
 from tests.bench._litellm import litellm_proxy
 from tests.bench._load import Load, Target, load
 from tidemill.inference.v1 import configuration_pb2, deployment_pb2, prompt_pb2
+from tidemill.inference.v1.caching_pb2 import CachePolicy
 from tidemill.inference.v1.deployment_service_pb2 import CreateDeploymentRequest
 from tidemill.inference.v1.deployment_service_pb2_grpc import DeploymentServiceStub
 from tidemill.inference.v1.prompt_service_pb2 import CreatePromptRequest
@@ -47,6 +49,7 @@ WARM_UP = 200
 _ENDS_OF_A_SLOPE = 2
 PROJECT = "bench"
 DEPLOYMENTS = {"recorded": deployment_pb2.RECORD_MODE_FULL, "unrecorded": deployment_pb2.RECORD_MODE_NONE}
+CACHED = "cached"
 
 
 @dataclass(kw_only=True)
@@ -121,13 +124,14 @@ async def inference(stack: Addresses, folder: Path, provider_port: int) -> Async
                 content = prompt_pb2.PromptContent(system="Answer shortly.", user="{{ question }}")
                 prompt = prompt_pb2.Prompt(id="bench", content=content)
                 await PromptServiceStub(channel).CreatePrompt(CreatePromptRequest(prompt=prompt))
-                for name, mode in DEPLOYMENTS.items():
+                for name, mode in {**DEPLOYMENTS, CACHED: deployment_pb2.RECORD_MODE_FULL}.items():
                     deployment = deployment_pb2.Deployment(
                         id=name,
                         model="mock",
                         prompt="bench",
                         sampling=configuration_pb2.Sampling(max_output_tokens=64),
                         record=mode,
+                        cache=CachePolicy(ttl=Duration(seconds=3600)) if name == CACHED else None,
                     )
                     request = CreateDeploymentRequest(deployment=deployment)
                     await DeploymentServiceStub(channel).CreateDeployment(request)
@@ -162,19 +166,29 @@ def compared(ways: Mapping[str, Way]) -> None:
             f"{name:12} {p50:7.2f} ms p50 {p99:7.2f} ms p99, adds {p50 - direct:6.2f} and {p99 - direct:6.2f}; "
             f"{way.per_s():6.0f} requests/s at {AT_ONCE} at once, {median(way.processor_ms):6.2f} ms of processor each"
         )
+    p95 = quantiles([seconds * 1000 for each in ways[CACHED].alone for seconds in each.times_s], n=20)[-1]
+    _say(f"an answer from the cache: {p95:.2f} ms p95")
+    report("cache_hit_p95", p95, "ms")
     if "litellm" in ways:
-        theirs = ways["litellm"]
-        for name in DEPLOYMENTS:
-            p50, p99 = (our / their for our, their in zip(added[name], added["litellm"], strict=True))
-            rate = ways[name].per_s() / theirs.per_s()
-            effort = median(theirs.processor_ms) / median(ways[name].processor_ms)
-            _say(
-                f"{name} / LiteLLM: adds {p50:.2f} x at p50, {p99:.2f} x at p99; "
-                f"{rate:.2f} x its requests/s, {effort:.2f} x by processor time"
-            )
-            report(f"gateway_{name}_p50", p50, "x")
-            report(f"gateway_{name}_p99", p99, "x")
-            report(f"gateway_{name}_rate", rate, "x")
+        p50, p99, rate = _beside_litellm("recorded", ways, added)
+        report("gateway_recorded_p50", p50, "x")
+        report("gateway_recorded_p99", p99, "x")
+        report("gateway_recorded_rate", rate, "x")
+        report("gateway_unrecorded_p50", _beside_litellm("unrecorded", ways, added)[0], "x")
+
+
+def _beside_litellm(
+    name: str, ways: Mapping[str, Way], added: Mapping[str, tuple[float, float]]
+) -> tuple[float, float, float]:
+    """Print and return the ratios of one way to LiteLLM: what it adds at p50 and p99, and its requests a second."""
+    ours, theirs = ways[name], ways["litellm"]
+    p50, p99 = (our / their for our, their in zip(added[name], added["litellm"], strict=True))
+    rate, effort = ours.per_s() / theirs.per_s(), median(theirs.processor_ms) / median(ours.processor_ms)
+    _say(
+        f"{name} / LiteLLM: adds {p50:.2f} x at p50, {p99:.2f} x at p99; "
+        f"{rate:.2f} x its requests/s, {effort:.2f} x by processor time"
+    )
+    return p50, p99, rate
 
 
 async def grown(target: Target, process: psutil.Process, requests: int, *, every: int) -> None:
@@ -214,8 +228,8 @@ async def main(given: argparse.Namespace) -> None:
             await grown(target, process, given.memory, every=given.every)
             return
         ways = {"direct": Way(Target("direct", url, "none", "mock", stream=given.stream))}
-        for name in DEPLOYMENTS:
-            ways[name] = Way(replace(target, model=name), [process])
+        for name in (*DEPLOYMENTS, CACHED):
+            ways[name] = Way(replace(target, model=name, same=name == CACHED), [process])
         if not given.alone:
             theirs, pid = running.enter_context(litellm_proxy(url, free_port(), folder))
             ways["litellm"] = Way(replace(theirs, stream=given.stream), [psutil.Process(pid)])
