@@ -1,7 +1,8 @@
 """Runs the demo and holds what it measured against what the project promises.
 
 `make verify` runs the whole turn as this processor computes and, where that is bfloat16, once more in float32 with
-kernels held to AVX2, which stands for a weaker one. Then it proves over every RPC what tests prove with fewer requests.
+kernels held to AVX2, which stands for a weaker one. Then it proves over every RPC what tests prove with fewer requests,
+and runs clients that others wrote, which are installed for it.
 Arguments go to the demo: `make verify ARGS=--poisoned`.
 """
 
@@ -101,7 +102,14 @@ def main() -> int:
         if any(tidemill(environment, *command) for command in (["down"], ["demo", *sys.argv[1:]])):
             return 1
         kept = judge(json.loads(REPORT.read_text("utf-8"))) and kept
-    return 0 if proven() and kept else 1
+    return 0 if clients() and proven() and kept else 1
+
+
+def clients() -> bool:
+    """Run LangChain's client, and OpenAI's for Node, against the HTTP API."""
+    say("--- clients that others wrote")
+    command = [sys.executable, "-m", "tests.clients"]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode == 0  # noqa: S603 - ours
 
 
 def proven() -> bool:

@@ -1,72 +1,25 @@
 """What OpenAI's own client asks for reaches a model behind an OpenAI-compatible endpoint, and its answers come back."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 from pydantic import BaseModel
-from starlette.requests import Request
-from starlette.responses import Response
 
 from services.inference.tests.engines.openai_server import (
     USAGE,
-    Handler,
-    OpenAiServer,
-    calls_a_tool,
     chunk,
-    openai_server,
     says,
     streams,
 )
-from services.inference.tests.fakes import AnsweringHarness, helpdesk
-from services.inference.tests.openai_api.apis import ApiClient, open_api
-from tidemill_inference.engines.openai import OpenAiEngine
-from tidemill_inference.engines.ports import RemoteModel
+from services.inference.tests.openai_api.provided import WEATHER, provider, weather
 
 ASKED: Any = [{"role": "user", "content": "How is the weather at sea?"}]
-PARAMETERS = {"type": "object", "properties": {"at": {"type": "string"}}, "required": ["at"]}
-WEATHER: Any = {"type": "function", "function": {"name": "weather", "parameters": PARAMETERS}}
-
-
-@asynccontextmanager
-async def provider(answer: Handler, **deployed: object) -> AsyncIterator[tuple[OpenAiServer, ApiClient]]:
-    """Yield a provider, and the API whose only model it has."""
-    async with openai_server(answer) as server:
-        engine = OpenAiEngine(
-            RemoteModel(model="gpt", base_url=server.url),
-            key=None,
-            transport=httpx2.AsyncHTTPTransport(),
-            stall_s=5,
-            frank=True,
-        )
-        deployment = helpdesk(retrieval=None, allow_sampling_override=True, **deployed)
-        harness = AnsweringHarness(deployment=deployment)
-        harness.engines.engines["smollm2"] = engine  # type: ignore[assignment] # another engine than the scripted one
-        try:
-            async with open_api(harness.answer) as api:
-                yield server, api
-        finally:
-            await engine.close()
 
 
 def choice(index: int, delta: dict[str, Any], *, finish: str | None = None, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
     return chunk() | {"choices": [{"index": index, "delta": delta, "finish_reason": finish, **more}]}
-
-
-async def weather(request: Request) -> Response:
-    """Call the tool first, twice at once, and answer once there is a result."""
-    asked = await request.json()
-    if asked["messages"][-1]["role"] == "tool":
-        results = [each["content"] for each in asked["messages"] if each["role"] == "tool"]
-        return await streams(chunk(" and ".join(results)), chunk(finish="stop"), USAGE)(request)
-    first = calls_a_tool(0, call="c1", name="weather", arguments='{"at":')
-    more = calls_a_tool(0, call="", name="", arguments=' "sea"}')
-    second = calls_a_tool(1, call="c2", name="weather", arguments='{"at": "land"}')
-    return await streams(first, more, second, chunk(finish="tool_calls"), USAGE)(request)
 
 
 async def test_a_loop_with_tools_ends_with_an_answer_that_rests_on_their_results() -> None:
@@ -139,10 +92,7 @@ class Report(BaseModel):
 
 
 async def test_an_answer_by_a_schema_is_parsed_by_the_client() -> None:
-    async with provider(streams(chunk('{"place": "sea",'), chunk(' "degrees": 4}'), chunk(finish="stop"), USAGE)) as (
-        server,
-        api,
-    ):
+    async with provider(weather) as (server, api):
         answer = await api.openai.chat.completions.parse(model="helpdesk", messages=ASKED, response_format=Report)
         plain = await api.openai.chat.completions.create(
             model="helpdesk", messages=ASKED, response_format={"type": "json_object"}
