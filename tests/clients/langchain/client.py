@@ -18,7 +18,7 @@ class Report(BaseModel):
 
 @tool  # type: ignore[untyped-decorator] # ditto
 def weather(at: str) -> str:
-    """Tell the weather at a place."""
+    """Return the weather at a place."""
     return f"calm at {at}"
 
 
