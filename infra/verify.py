@@ -1,8 +1,8 @@
 """Runs the demo and holds what it measured against what the project promises.
 
 `make verify` runs the whole turn as this processor computes and, where that is bfloat16, once more in float32 with
-kernels held to AVX2, which stands for a weaker one. Then it proves over every RPC what tests prove with fewer requests,
-and runs clients that others wrote, which are installed for it.
+kernels held to AVX2, which stands for a weaker one. Then it holds the real vLLM to the contract of engines, proves over
+every RPC what tests prove with fewer requests, and runs clients that others wrote, which are installed for it.
 Arguments go to the demo: `make verify ARGS=--poisoned`.
 """
 
@@ -19,6 +19,7 @@ REPORT = ROOT / ".tidemill" / "demo" / "report.json"
 TIDEMILL = Path(sys.executable).with_name("tidemill")
 WEAKER = {"TIDEMILL_NUMERIC_FORMAT": "float32", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 """The environment in which a processor behaves like one without AVX-512 and bfloat16."""
+VLLM_CONTRACT = "services/inference/tests/engines/contract/test_vllm_contract.py"
 PROOFS = tuple(f"tests/system/test_{name}.py" for name in ("two_projects", "generated_requests", "paths"))
 WHOLE = {"TIDEMILL_GENERATED_CASES": "1000", "TIDEMILL_PROBES": "5500"}
 """How much of the proofs is run here; the tests run a part."""
@@ -102,7 +103,7 @@ def main() -> int:
         if any(tidemill(environment, *command) for command in (["down"], ["demo", *sys.argv[1:]])):
             return 1
         kept = judge(json.loads(REPORT.read_text("utf-8"))) and kept
-    return 0 if clients() and proven() and kept else 1
+    return 0 if all([serves_by_vllm(), clients(), proven(), kept]) else 1
 
 
 def clients() -> bool:
@@ -110,6 +111,15 @@ def clients() -> bool:
     say("--- clients that others wrote")
     command = [sys.executable, "-m", "tests.clients"]
     return subprocess.run(command, cwd=ROOT, check=False).returncode == 0  # noqa: S603 - ours
+
+
+def serves_by_vllm() -> bool:
+    """Hold the real vLLM to the contract of engines, where `make setup ENGINE=vllm` can install it."""
+    say("--- the contract of engines, kept by vLLM")
+    if subprocess.run([sys.executable, "infra/setup.py", "vllm"], cwd=ROOT, check=False).returncode:
+        return False
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", VLLM_CONTRACT]
+    return subprocess.run(command, env=os.environ | {"TIDEMILL_VLLM": "1"}, cwd=ROOT, check=False).returncode == 0  # noqa: S603 - ours
 
 
 def proven() -> bool:

@@ -35,7 +35,6 @@ def write_tiny_model(  # noqa: PLR0913 - keyword-only, and each of another kind
     context: int = 512,
     ends: bool = False,
     template: str = TEMPLATE,
-    head_size: int = 8,
     special: tuple[str, ...] = (),
 ) -> Path:
     """Write a model whose tokens are one byte, or `special`; unless it `ends`, it talks until it is stopped."""
@@ -44,7 +43,7 @@ def write_tiny_model(  # noqa: PLR0913 - keyword-only, and each of another kind
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer) if ends else tokenizer.eos_token_id,  # what is not in it cannot be said
-        hidden_size=4 * head_size,
+        hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,

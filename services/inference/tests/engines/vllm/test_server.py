@@ -1,6 +1,7 @@
 """A server of vLLM as a child: it is started, watched, started again and ended. vLLM is a small server of the tests."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -12,17 +13,21 @@ from pathlib import Path
 
 import psutil
 import pytest
+from llguidance import LLMatcher
 from prometheus_client import REGISTRY
 
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_inference.deployments.domain.configuration import Sampling
+from tidemill_inference.engines.grammars import grammar_of, refusal
 from tidemill_inference.engines.ports import Finish, Prompt
+from tidemill_inference.engines.tool_calls import ToolFormat
 from tidemill_inference.engines.vllm import server as servers
-from tidemill_inference.engines.vllm.client import Encoded
+from tidemill_inference.engines.vllm.client import Encoded, as_lark
 from tidemill_inference.engines.vllm.options import VllmOptions
 from tidemill_inference.engines.vllm.process import Served, arguments, environment
 from tidemill_inference.engines.vllm.server import VllmServer
 from tidemill_inference.errors import ModelRefused
+from tidemill_inference.generation.domain.tools import Tool, ToolChoice, ToolMode
 from tidemill_testkit.polling import eventually
 
 FAKE = Path(__file__).with_name("fake_vllm.py")
@@ -249,10 +254,25 @@ def test_vllm_cannot_run_where_it_is_not_installed_or_the_processor_is_too_old(
     old = tmp_path / "cpuinfo"
     old.write_text("flags : sse4_2\n")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    monkeypatch.setattr("tidemill_inference.engines.vllm.options._has_gpu", lambda: False)
+    monkeypatch.setattr("tidemill_inference.engines.vllm.options.has_gpu", lambda: False)
 
     assert "make setup ENGINE=vllm" in replace(options, python=tmp_path / "none").why_not()
     assert "AVX2" in options.why_not(cpuinfo=old)
     old.write_text("flags : avx2\n")
     assert options.why_not(cpuinfo=old) == ""
     assert replace(options, python=None, urls=("http://vllm:8000",)).why_not() == ""
+
+
+@pytest.mark.parametrize("mode", [ToolMode.AUTO, ToolMode.REQUIRED])
+def test_a_grammar_is_sent_as_one_text_that_llguidance_reads(mode: ToolMode) -> None:
+    schema = json.dumps({"type": "object", "properties": {"a": {"enum": ["x ::= y", "@a0"]}}, "required": ["a"]})
+    tools = (Tool(name="pizza", parameters_json=schema, strict=True), Tool(name="clock"))
+    prompt = Prompt(messages=(), tools=tools, tool_choice=ToolChoice(mode=mode))
+    grammar = grammar_of(prompt, ToolFormat(name="hermes", opening="<tool_call>", closing="</tool_call>"))
+    assert grammar is not None
+
+    text = as_lark(grammar)
+
+    assert LLMatcher.validate_grammar(LLMatcher.grammar_from_lark(text)) == ""
+    assert json.dumps("@a0") in text
+    assert refusal(grammar) == ""

@@ -1,6 +1,7 @@
 """The client of a vLLM server: OpenAI's, asked for completions of tokens, and for what only vLLM has."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ class VllmClient(OpenAiEngine):
             "stream": True,
             "stream_options": {"include_usage": True},
             **asked,
-            **({"structured_outputs": {"grammar": prompt.grammar}} if prompt.grammar else {}),
+            **({"structured_outputs": {"grammar": as_lark(prompt.grammar)}} if prompt.grammar else {}),
             **({"skip_special_tokens": False, "spaces_between_special_tokens": False} if prompt.special else {}),
             **({"cache_salt": prompt.salt} if prompt.salt else {}),
         }
@@ -190,6 +191,14 @@ def _logprobs(given: Mapping[str, Any] | None) -> object:
             for token, logprob, top in zip(*columns, strict=True)
         ]
     }
+
+
+def as_lark(grammar: str) -> str:
+    """Return a grammar whose schemas are named apart as one text, which is what vLLM takes."""
+    first, *schemas = json.loads(grammar)["grammars"]
+    text = re.sub(r"@(\w+)", r"\1", first["lark_grammar"])
+    rules = [f"{each['name']}: %json {json.dumps(each['json_schema'])}" for each in schemas]
+    return "\n".join([text, *rules])
 
 
 def token_of(text: str) -> int:

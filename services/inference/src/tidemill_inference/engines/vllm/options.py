@@ -50,12 +50,13 @@ class VllmOptions:
             return ""
         if self.python is None or not self.python.exists():
             return f"vLLM is not installed: {INSTALL}"
-        if platform.machine() == "x86_64" and not _has_gpu() and "avx2" not in _flags(cpuinfo):
+        if platform.machine() == "x86_64" and not has_gpu() and "avx2" not in _flags(cpuinfo):
             return "this processor has no AVX2, which vLLM needs"
         return ""
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
+    """Return whether the driver of an NVIDIA GPU runs."""
     return Path("/proc/driver/nvidia/version").exists()
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidemill_inference.engines.vllm.options import VllmOptions
+from tidemill_inference.engines.vllm.options import VllmOptions, has_gpu
 
 PASSED_ON = (
     "ATEN_CPU_CAPABILITY",
@@ -120,15 +120,19 @@ def environment(options: VllmOptions, *, key: str) -> Mapping[str, str]:
     """Return all of its environment."""
     kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     threads = {"OMP_NUM_THREADS": str(options.threads)} if options.threads else {}
+    # Small functions are compiled for a processor with their first use, by a compiler that need not be there.
+    eager = {} if has_gpu() else {"TORCH_COMPILE_DISABLE": "1"}
     return (
         kept
         | threads
+        | eager
         | {
             "DO_NOT_TRACK": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_OFFLINE": "1",
             "HOME": str(options.folder),
             "TOKENIZERS_PARALLELISM": "false",
+            "TORCHINDUCTOR_CACHE_DIR": str(options.folder / "compiled"),
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
             "VLLM_API_KEY": key,
             # Threads that are bound to processors wait for whatever else runs on these.
