@@ -51,6 +51,7 @@ FEEDBACK = {"token": "t", "comment": "c", "correction": "c", "labels": ["l"], "r
 BATCH = {"input_file_id": "f", "endpoint": "e", "completion_window": "24h", "metadata": {"a": "b"}}
 BODIES: Mapping[str, dict[str, Any]] = {
     "/chat/completions": QUESTION,
+    "v1/completions": {"model": "m", "prompt": "p", "user": "u"},
     RATED: FEEDBACK,
     "/files": {},
     "/embeddings": {"model": "m", "input": ["a"], "user": "u"},

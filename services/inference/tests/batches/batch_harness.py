@@ -175,9 +175,11 @@ class BatchHarness:
             caller, filename="in.jsonl", purpose=FilePurpose.BATCH, chunks=chunks(), request_id=request_id
         )
 
-    async def begin(self, *lines: str, caller: Caller = ADA, window: timedelta = DEFAULT_WINDOW) -> Batch:
+    async def begin(
+        self, *lines: str, caller: Caller = ADA, window: timedelta = DEFAULT_WINDOW, endpoint: str = ENDPOINT
+    ) -> Batch:
         file = await self.upload(*lines, caller=caller)
-        given = BatchRequest(endpoint=ENDPOINT, input_file=file.id, completion_window=window)
+        given = BatchRequest(endpoint=endpoint, input_file=file.id, completion_window=window)
         return await self.crud.create(caller, given, writing(f"begin {file.id}"))
 
     async def carry_out(self, batch: Batch, worker: RunBatch | None = None, *, epoch: int = 1) -> Batch:

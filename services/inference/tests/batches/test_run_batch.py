@@ -80,6 +80,27 @@ async def test_a_broken_line_has_an_error_of_its_own_and_the_others_run(tmp_path
     assert refused["unknown"]["body"]["error"]["code"] == "model_not_found"
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "body", "kind"),
+    [
+        ("/v1/completions", {"model": "helpdesk", "prompt": "What does os.walk do?"}, "text_completion"),
+        ("/v1/embeddings", {"model": "words", "input": "a tree"}, "list"),
+    ],
+)
+async def test_lines_ask_the_other_endpoints_too(
+    tmp_path: Path, endpoint: str, body: dict[str, str], kind: str
+) -> None:
+    harness = BatchHarness(tmp_path)
+    wrong = {**body, "echo": True}
+    lines = [request_line("a", url=endpoint, body=body), request_line("b", url=endpoint, body=wrong)]
+    batch = await harness.carry_out(await harness.begin(*lines, endpoint=endpoint))
+
+    [line] = await harness.written(batch.output_file)
+    [error] = await harness.written(batch.error_file)
+    assert (line["response"]["status_code"], line["response"]["body"]["object"]) == (200, kind)
+    assert error["response"]["body"]["error"]["param"] == "echo"
+
+
 async def test_a_worker_that_is_killed_is_followed_by_one_that_asks_nothing_twice(tmp_path: Path) -> None:
     harness = BatchHarness(tmp_path)
     batch = await harness.begin(*(request_line(str(n), f"Question {n}?") for n in range(1, 6)))

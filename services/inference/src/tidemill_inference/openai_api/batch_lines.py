@@ -1,8 +1,9 @@
 """The lines of batches, answered as the endpoints answer requests."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -25,7 +26,8 @@ from tidemill_inference.generation.domain.speaker import request_by, spoken_by
 from tidemill_inference.openai_api.completions import completion
 from tidemill_inference.openai_api.embeddings import embeddings
 from tidemill_inference.openai_api.errors import error_body, status_of_error
-from tidemill_inference.openai_api.schemas import chat_request_of, request_of
+from tidemill_inference.openai_api.legacy import CHATS, COMPLETIONS, Form
+from tidemill_inference.openai_api.schemas import request_of
 
 _log = structlog.get_logger()
 _AGAIN_S = 1.0
@@ -51,10 +53,14 @@ class AnswerLines:
 
     async def __call__(self, caller: Caller, endpoint: str, body: bytes, *, request_id: str) -> LineAnswer:
         """See `AnswerLine`."""
-        answer = {"/v1/chat/completions": self._chat, "/v1/embeddings": self._embeddings}[endpoint]
+        endpoints: dict[str, Callable[[Caller, bytes, str], Awaitable[LineAnswer]]] = {
+            "/v1/chat/completions": partial(self._text, CHATS),
+            "/v1/completions": partial(self._text, COMPLETIONS),
+            "/v1/embeddings": self._embeddings,
+        }
         try:
             with isolated():
-                return await answer(caller, body, request_id)
+                return await endpoints[endpoint](caller, body, request_id)
         except TidemillError as error:
             return LineAnswer(
                 status=status_of_error(error), body=error_body(error), retry_after_s=_retry_after_s(error)
@@ -64,19 +70,17 @@ class AnswerLines:
             hidden = Internal(f"internal error; the service's log has it as batch_line_failed of {request_id}")
             return LineAnswer(status=status_of_error(hidden), body=error_body(hidden))
 
-    async def _chat(self, caller: Caller, body: bytes, request_id: str) -> LineAnswer:
-        asked = await asyncio.to_thread(chat_request_of, body)
+    async def _text(self, form: Form, caller: Caller, body: bytes, request_id: str) -> LineAnswer:
+        asked = await asyncio.to_thread(form.read, body)
         if asked.stream:
             raise InvalidInput.at(field="stream", text="is not for lines of a batch: leave it out")
         question = asked.question()
         try:
             answered = await self._answered(caller, question, request_id)
         except InvalidInput as error:
-            raise asked.blamed(error) from error
-        token = self.issue(answered.project, answered.id)
-        return LineAnswer(
-            status=200, body=completion(answered, feedback_token=token), end_user=asked.safety_identifier or asked.user
-        )
+            raise form.blamed(asked.blamed(error)) from error
+        said = form.saying()(completion(answered, feedback_token=self.issue(answered.project, answered.id)))
+        return LineAnswer(status=200, body=said, end_user=asked.safety_identifier or asked.user)
 
     async def _embeddings(self, caller: Caller, body: bytes, _request_id: str) -> LineAnswer:
         """Return vectors; made again where they are lost with their worker, they are the same."""

@@ -26,8 +26,9 @@ from tidemill_inference.generation.domain.speaker import request_by, spoken_by
 from tidemill_inference.generation.ports import Finished, Started, Step
 from tidemill_inference.openai_api.completions import Chunks, completion
 from tidemill_inference.openai_api.errors import error_body, error_response
+from tidemill_inference.openai_api.legacy import CHATS, COMPLETIONS, Form
 from tidemill_inference.openai_api.models import HttpModels
-from tidemill_inference.openai_api.schemas import IDEMPOTENCY_HEADER, ChatRequest, chat_request_of, request_of
+from tidemill_inference.openai_api.schemas import IDEMPOTENCY_HEADER, ChatRequest, request_of
 from tidemill_inference.served_models.ports import ServedModels
 from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.admission import Admission
@@ -51,6 +52,7 @@ _EVENT_STREAM = [
 _LINE_BREAKS = {each: f"\\u{each:04x}" for each in (0x85, 0x2028, 0x2029)}
 """Characters that JSON may hold as they are, and that end a line for many who read lines."""
 
+Json = dict[str, Any]
 IssueToken = Callable[[str, str], str]
 """Makes the token of an answer, by its project and id."""
 
@@ -134,6 +136,7 @@ class OpenAiApi:
     def _routes(self, prefix: str) -> list[Route]:
         return [
             Route(f"{prefix}/chat/completions", self._chat, methods=["POST"]),
+            Route(f"{prefix}/completions", replace(self._chat, form=COMPLETIONS), methods=["POST"]),
             *(route for each in self._further for route in each.routes(prefix)),
         ]
 
@@ -142,6 +145,7 @@ class OpenAiApi:
 class ChatCompletions:
     """`POST /v1/chat/completions`; an ASGI application, so that answer and client are attended to by one task."""
 
+    form: Form = CHATS
     answer: Answering
     max_body_bytes: int
     keep_alive_s: float
@@ -152,7 +156,7 @@ class ChatCompletions:
         """Answer one request, and stop when its client leaves."""
         exchange = Exchange.of(scope)
         caller = await exchange.admit(_GENERATE)
-        asked = chat_request_of(await exchange.body(at_most=self.max_body_bytes))
+        asked = self.form.read(await exchange.body(at_most=self.max_body_bytes))
         question = asked.question()
         request = request_by(caller, request_of(exchange.header(IDEMPOTENCY_HEADER), question))
         question = self._spoken(caller, asked, question, browser=is_browser(exchange.headers))
@@ -161,14 +165,14 @@ class ChatCompletions:
         steps = self.answer(caller, question, request=request)
         try:
             if asked.stream:
-                events = _EventStream(exchange, keep_alive_s=self.keep_alive_s)
+                events = _EventStream(exchange, keep_alive_s=self.keep_alive_s, saying=self.form.saying())
                 await _stream(events, exchange, steps, asked, issue=self.issue)
             else:
                 answered = await _whole(exchange, steps)
                 body = completion(answered, feedback_token=self.issue(answered.project, answered.id))
-                await JSONResponse(body)(scope, receive, exchange.send)
+                await JSONResponse(self.form.saying()(body))(scope, receive, exchange.send)
         except InvalidInput as error:
-            raise asked.blamed(error) from error
+            raise self.form.blamed(asked.blamed(error)) from error
 
     def _spoken(self, caller: Caller, asked: ChatRequest, question: Question, *, browser: bool) -> Question:
         """Return what the caller asks, for whom it may: a page, and its user, may send any groups.
@@ -233,10 +237,10 @@ async def _stream(
                             candidates=asked.n,
                         )
                         for chunk in chunks.first():
-                            await events.send(chunk)
+                            await events.say(chunk)
                     elif chunks:
                         for chunk in chunks.of(step):
-                            await events.send(chunk)
+                            await events.say(chunk)
     except TidemillError as error:
         if not events.begun:
             raise
@@ -250,9 +254,10 @@ async def _stream(
 class _EventStream:
     """Server-sent events (WHATWG HTML, 9.2); the answer begins with the first one, or with the first comment."""
 
-    def __init__(self, exchange: Exchange, *, keep_alive_s: float) -> None:
+    def __init__(self, exchange: Exchange, *, keep_alive_s: float, saying: Callable[[Json], Json | None]) -> None:
         self._exchange = exchange
         self._keep_alive_s = keep_alive_s
+        self._saying = saying
         self._sending = asyncio.Lock()
         self._sent_at = time.monotonic()
         self.begun = False
@@ -261,6 +266,11 @@ class _EventStream:
         """Send one event."""
         text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
         await self._send(f"data: {text.translate(_LINE_BREAKS)}\n\n")
+
+    async def say(self, chunk: Json) -> None:
+        """Send a chunk as the API says it, unless that leaves it out."""
+        if (said := self._saying(chunk)) is not None:
+            await self.send(said)
 
     @asynccontextmanager
     async def kept_alive(self) -> AsyncIterator[None]:

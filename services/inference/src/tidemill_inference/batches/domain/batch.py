@@ -12,7 +12,7 @@ from tidemill_inference.errors import BatchLeaseLost
 
 DEFAULT_WINDOW = timedelta(hours=24)
 MIN_WINDOW, MAX_WINDOW = timedelta(minutes=1), timedelta(days=14)
-ENDPOINTS = ("/v1/chat/completions", "/v1/embeddings")
+ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 """What the lines of a batch may ask."""
 
 
