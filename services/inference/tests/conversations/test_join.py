@@ -15,7 +15,7 @@ from services.inference.tests.fakes import (
     helpdesk,
     question,
 )
-from tidemill_core.application import Caller, Request
+from tidemill_core.application import Caller, Request, derived_id
 from tidemill_core.errors import Blame, DependencyUnavailable
 from tidemill_inference.conversations.domain.errors import ConversationOfAnother
 from tidemill_inference.conversations.domain.memory import EndUserMemory, Statement, memory_id
@@ -422,3 +422,19 @@ async def test_what_is_cut_leaves_neither_a_result_without_its_call_nor_a_call_w
     narrow.engine.context_tokens = 12
     await ask(narrow, "result", messages=result(), tools=(FINDS,), sampling=Sampling(max_output_tokens=1))
     assert [message.role for message in narrow.engine.seen[-1].messages] == [Role.USER, Role.ASSISTANT, Role.TOOL]
+
+
+async def test_a_turn_that_has_its_place_from_a_process_that_died_keeps_it_when_it_is_asked_again() -> None:
+    harness = chatting()
+    one = await ask(harness, "one")
+    two = derived_id("acme", "inference", "r2")
+    await harness.conversations.update(
+        "acme",
+        "c1",
+        lambda stored: stored.begin(two, now=NOON, ended={}, max_turns=9, sliding=False, due=False),
+        request=Request.internal(),
+    )
+
+    await ask(harness, "two", "r2")
+
+    assert await turns(harness) == [one.id, two]
