@@ -319,7 +319,7 @@ def request_of(key: str, question: Question) -> Request:
         return Request.digested("", "")
     asked = asdict(question)
     _leave_out_what_was_added(asked)
-    for how_not_what in ("yielding", "notes", "history", "no_cache"):
+    for how_not_what in ("yielding", "notes", "history", "no_cache", "engine"):
         del asked[how_not_what]
     if not question.conversation:
         del asked["conversation"]  # requests had the same digest before there were any
