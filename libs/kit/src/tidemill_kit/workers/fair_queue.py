@@ -6,12 +6,15 @@ the longest waiting. One that stays below its share so waits for the next place,
 """
 
 import asyncio
+import collections
 import math
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+
+from prometheus_client import Counter, Gauge, Histogram
 
 from tidemill_core.errors import RateLimited
 
@@ -19,6 +22,11 @@ _SMOOTHING = 0.1
 """Of the average of how long a place is held (exponentially weighted)."""
 _PAUSE_S = 1.0
 """After which a refused caller comes again, where no place was given back yet."""
+
+
+WAITING = Gauge("tidemill_queue_waiting", "Requests that wait for a place in this process.", ["places"])
+WAITED = Histogram("tidemill_queue_wait_seconds", "How long requests waited for a place.", ["places"])
+REFUSED = Counter("tidemill_queue_refusals", "Requests that were refused because too many waited.", ["places"])
 
 
 class QueueFull(RateLimited):
@@ -89,11 +97,12 @@ class FairQueue:
         self._weight = weight
         self._of_project = limits.of_project or limits.places
         self._total = 0
-        self._counts = Counter[str]()
+        self._counts = collections.Counter[str]()
         self._loads: dict[tuple[str, str | None], float] = {}
         """Places held by project (None) and by end user, divided by the weight of the work."""
         self._lines: dict[str, _Line] = {}
         self._held_s = 0.0
+        WAITING.labels(what).set_function(lambda: self.waiting)
 
     @property
     def waiting(self) -> int:
@@ -116,6 +125,7 @@ class FairQueue:
         began = time.monotonic()
         await self._take(share)
         got = time.monotonic()
+        WAITED.labels(self._what).observe(got - began)
         try:
             yield got - began
         finally:
@@ -172,6 +182,7 @@ class FairQueue:
         return self._position(share) * self._held_s / self._limits.places
 
     def _refused(self, why: str, share: Share, *, limit: float) -> QueueFull:
+        REFUSED.labels(self._what).inc()
         position, expected_s = self._position(share), self._expected_s(share)
         pause_s = min(max(expected_s, _PAUSE_S), self._limits.max_wait_s)
         message = (

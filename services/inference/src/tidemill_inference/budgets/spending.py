@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
+from prometheus_client import Counter
+
 from tidemill_core.application import Caller, Clock, Request
 from tidemill_core.errors import DependencyUnavailable, TidemillError
 from tidemill_inference.budgets.domain.budget import Amounts, Budget, Kind, Party, Per
@@ -31,6 +33,8 @@ _SOON_S = 1.0
 _MAX_SEEN = 10_000
 _MAX_AMOUNT = 2**62
 
+REFUSED = Counter("tidemill_budget_refusals", "Calls that a budget refused, by what it limits.", ["project", "limited"])
+DEFERRED = Counter("tidemill_budget_charges_deferred", "Charges that the store did not take; a sweep makes them.")
 _log = logging.getLogger(__name__)
 
 
@@ -125,6 +129,7 @@ class SpendBudgets:
         )
         reserved = await self._reserved(hold)
         if isinstance(reserved, Refusal):
+            REFUSED.labels(caller.project, reserved.kind.value).inc()
             await self._report(caller.project, reserved, now)
             raise _exhausted(reserved, now)
         spent.hold = hold
@@ -189,6 +194,7 @@ class SpendBudgets:
                 await self.ledger.charge(hold, used)
             except DependencyUnavailable as error:
                 if not left:
+                    DEFERRED.inc()
                     _log.warning("budget_not_charged: %s: %s", hold.inference, error.reason)
                     return
                 await asyncio.sleep(_CHARGE_PAUSE_S)

@@ -138,7 +138,7 @@ class SharedGenerations:
 
     def __init__(self, *, at_most: int = 0, places: FairQueue | None = None) -> None:
         """Answer so many at once, or as `places` has it."""
-        self._places = places or FairQueue("places for answers", QueueLimits(places=at_most))
+        self._places = places or FairQueue("places for shadows", QueueLimits(places=at_most))
         self._running: dict[tuple[str, str], Generation] = {}
 
     async def listen(  # noqa: PLR0913 - keyword-only, and each of another kind

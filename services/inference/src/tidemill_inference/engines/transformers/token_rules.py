@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import torch
 
-from tidemill_core.errors import isolated
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.transformers.guides import Guide
 
@@ -74,8 +73,7 @@ class TokenRules:
             scores += self._offset(scores)
         if self._guide is not None:
             try:
-                with isolated():
-                    self._guide.restrict(scores)
+                self._guide.restrict(scores)
             except Exception as error:  # noqa: BLE001 - it is this answer's alone, and the batch goes on
                 self.failed = error
 
@@ -92,8 +90,7 @@ class TokenRules:
             self._seen.add(token)
         if self._guide is not None:
             try:
-                with isolated():
-                    self._guide.take(token)
+                self._guide.take(token)
             except Exception as error:  # noqa: BLE001 - ditto
                 self.failed = error
             if self._guide.ended:
