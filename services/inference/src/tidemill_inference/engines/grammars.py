@@ -183,6 +183,8 @@ def said(error: str) -> str:
     first = error.partition("<non-verbose/>")[0].strip().splitlines() or ["it allows no answer"]
     if first[0].startswith("NoExtension"):
         return "it allows no answer"
+    if first[0].startswith("panic"):
+        return "it is too large"
     return " ".join(" ".join(first).split())[:_MAX_SAID]
 
 
