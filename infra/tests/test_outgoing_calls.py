@@ -20,6 +20,8 @@ ALLOWED = {
     "libs/kit/src/tidemill_kit/runtime/telemetry.py": "listens; calls nothing",
     "services/inference/src/tidemill_inference/engines/guarded_transport.py": "bounds what CheckedTransport reads",
     "services/inference/src/tidemill_inference/engines/openai.py": "OpenAI's client, over GuardedTransport",
+    "services/inference/src/tidemill_inference/engines/vllm/client.py": "streams of the same client",
+    "services/inference/src/tidemill_inference/engines/vllm/process.py": "finds a free port; calls nothing",
 }
 """The modules that import one, and why that is safe."""
 SOURCES = sorted(

@@ -97,6 +97,30 @@ async def test_what_was_read_before_a_change_is_not_kept_after_it() -> None:
     assert await lines(kept) == ["first", "second"]
 
 
+async def test_of_several_who_read_at_the_same_time_one_asks_also_where_the_first_of_them_leaves() -> None:
+    notes, time = CountedNotes(a_note()), Time()
+    kept = recent(notes, time)
+    notes.gate.clear()
+    first, *others = [asyncio.create_task(lines(kept)) for _ in range(5)]
+    await notes.begun.wait()
+    first.cancel()
+    await asyncio.wait([first])
+    notes.gate.set()
+
+    assert await asyncio.gather(*others) == [["first"]] * 4
+    assert notes.reads == 1
+
+
+async def test_what_cannot_be_read_is_an_error_for_all_who_ask_and_is_asked_for_again() -> None:
+    notes = CountedNotes()
+    kept = recent(notes, Time())
+
+    for _ in range(2):
+        errors = await asyncio.gather(*(lines(kept) for _ in range(3)), return_exceptions=True)
+        assert [type(each) for each in errors] == [NoteNotFound] * 3
+    assert notes.reads == 2
+
+
 async def test_only_so_many_are_kept_and_none_where_none_may_be() -> None:
     notes = CountedNotes(*(a_note(f"n{number}") for number in range(3)))
     kept, time = recent(notes, Time(), max_kept=2), Time()

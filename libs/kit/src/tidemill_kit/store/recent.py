@@ -1,9 +1,11 @@
 """Aggregates that are read far more often than they change: what was read a moment ago is read again from memory."""
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 from tidemill_core.aggregate import Aggregate
@@ -18,7 +20,7 @@ class RecentAggregates(Generic[A]):
     """Implements `application.Aggregates` by others, for those who change them and for who must see the latest state.
 
     `recent` is for those who only read: they see a change made here at once, one made elsewhere after `max_age_s`, and
-    change nothing of what they get. A `max_age_s` of 0 keeps nothing.
+    change nothing of what they get. A `max_age_s` of 0 keeps nothing. Of several who read at the same time one asks.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class RecentAggregates(Generic[A]):
         self._max_kept = max_kept
         self._monotonic = monotonic
         self._kept: OrderedDict[tuple[str, str], tuple[A, float]] = OrderedDict()
+        self._reading: dict[tuple[str, str], asyncio.Task[A]] = {}
         self._changes = 0
 
     async def recent(self, project: str, aggregate_id: str) -> A:
@@ -47,14 +50,26 @@ class RecentAggregates(Generic[A]):
         found, until = self._kept.get(key, (None, 0.0))
         if found is not None and now < until:
             return found
-        changes = self._changes
-        read = await self._aggregates.get(project, aggregate_id)
+        if (reading := self._reading.get(key)) is None:
+            reading = self._reading[key] = asyncio.create_task(self._read(key), name=f"read {aggregate_id}")
+            reading.add_done_callback(partial(self._was_read, key))
+        return await asyncio.shield(reading)  # which others may wait for
+
+    async def _read(self, key: tuple[str, str]) -> A:
+        changes, now = self._changes, self._monotonic()
+        read = await self._aggregates.get(*key)
         if self._max_age_s and changes == self._changes:  # else it may be from before a change
             self._kept[key] = read, now + self._max_age_s
             self._kept.move_to_end(key)
             if len(self._kept) > self._max_kept:
                 self._kept.popitem(last=False)
         return read
+
+    def _was_read(self, key: tuple[str, str], reading: asyncio.Task[A]) -> None:
+        if self._reading.get(key) is reading:
+            del self._reading[key]
+        if not reading.cancelled():
+            reading.exception()  # those who wait for it get it, and there may be none left
 
     @property
     def reads(self) -> "RecentReads[A]":
@@ -120,6 +135,7 @@ class RecentAggregates(Generic[A]):
     def _changed(self, project: str, aggregate_id: str) -> None:
         self._changes += 1
         self._kept.pop((project, aggregate_id), None)
+        self._reading.pop((project, aggregate_id), None)  # it may be from before
 
 
 @dataclass(frozen=True, slots=True)

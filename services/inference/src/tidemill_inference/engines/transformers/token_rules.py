@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from tidemill_core.errors import isolated
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.transformers.guides import Guide
 
@@ -73,7 +74,8 @@ class TokenRules:
             scores += self._offset(scores)
         if self._guide is not None:
             try:
-                self._guide.restrict(scores)
+                with isolated():
+                    self._guide.restrict(scores)
             except Exception as error:  # noqa: BLE001 - it is this answer's alone, and the batch goes on
                 self.failed = error
 
@@ -90,7 +92,8 @@ class TokenRules:
             self._seen.add(token)
         if self._guide is not None:
             try:
-                self._guide.take(token)
+                with isolated():
+                    self._guide.take(token)
             except Exception as error:  # noqa: BLE001 - ditto
                 self.failed = error
             if self._guide.ended:
