@@ -20,13 +20,10 @@ from tidemill_core.errors import Blame, DependencyUnavailable
 from tidemill_inference.conversations.domain.errors import ConversationOfAnother
 from tidemill_inference.conversations.domain.memory import EndUserMemory, Statement, memory_id
 from tidemill_inference.conversations.domain.policy import ConversationPolicy
-from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.deployments.domain.spec import RecordMode
-from tidemill_inference.engines.ports import Finish, ToolCallPiece
 from tidemill_inference.errors import PromptNotRecorded, PromptTooLong, QuestionRefused
-from tidemill_inference.generation.domain.content import Message, Part, Role, ToolResult
+from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_inference.generation.domain.inference import Inference, Lease, Purpose, Variant, reserved
-from tidemill_inference.generation.domain.tools import Tool
 from tidemill_inference.generation.show_prompt import ShowPrompt
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_testkit.clocks import NOON
@@ -200,6 +197,22 @@ async def test_a_turn_whose_process_died_while_answering_is_no_history_until_it_
     assert "dead" not in await turns(harness)
 
 
+async def test_a_turn_that_has_its_place_from_a_process_that_died_keeps_it_when_it_is_asked_again() -> None:
+    harness = chatting()
+    one = await ask(harness, "one")
+    two = derived_id("acme", "inference", "r2")
+    await harness.conversations.update(
+        "acme",
+        "c1",
+        lambda stored: stored.begin(two, now=NOON, ended={}, max_turns=9, sliding=False, due=False),
+        request=Request.internal(),
+    )
+
+    await ask(harness, "two", "r2")
+
+    assert await turns(harness) == [one.id, two]
+
+
 async def test_another_end_user_cannot_go_on_with_a_conversation_also_for_a_caller_who_acts_for_users() -> None:
     harness = chatting()
     await ask(harness, "one")
@@ -363,78 +376,3 @@ class NoTexts:
 
     async def get(self, caller: Caller, document: str, version: int) -> str:
         raise AssertionError((caller, document, version))
-
-
-FINDS = Tool(name="look_up")
-CALLS = (
-    ToolCallPiece(index=0, id="call-1", name="look_up", arguments="{}"),
-    Finish(reason="tool_calls", input_tokens=1, output_tokens=1),
-)
-
-
-def result(call: str = "call-1") -> tuple[Message, ...]:
-    return (Message(role=Role.TOOL, parts=(Part(tool_result=ToolResult(id=call, text="Blue.")),)),)
-
-
-async def calling(harness: AnsweringHarness) -> None:
-    """Have the second turn call a tool."""
-    await ask(harness, "one")
-    harness.engine.yields = CALLS
-    await ask(harness, "Which colour?", tools=(FINDS,))
-    harness.engine.yields = ()
-
-
-async def test_a_turn_with_the_result_of_a_call_goes_on_from_the_turn_that_made_the_call() -> None:
-    harness = chatting()
-    await calling(harness)
-
-    await ask(harness, "result", messages=result(), tools=(FINDS,))
-
-    roles = [message.role for message in harness.engine.seen[-1].messages]
-    assert roles == [Role.USER, Role.ASSISTANT, Role.USER, Role.ASSISTANT, Role.TOOL]
-    assert seen(harness)[2] == "Which colour?"
-    await ask(harness, "Thanks.")
-    assert len(await turns(harness)) == 4
-
-
-async def test_the_result_of_a_call_that_no_turn_made_is_refused_and_takes_no_place() -> None:
-    harness = chatting()
-    await calling(harness)
-
-    with pytest.raises(QuestionRefused, match="'call-2'"):
-        await ask(harness, "result", messages=result("call-2"), tools=(FINDS,))
-
-    assert len(await turns(harness)) == 2
-
-
-async def test_what_is_cut_leaves_neither_a_result_without_its_call_nor_a_call_without_its_question() -> None:
-    harness = chatting(conversation=ConversationPolicy(max_turns=2))
-    await calling(harness)
-    await ask(harness, "result", messages=result(), tools=(FINDS,))
-    await ask(harness, "Thanks.")
-
-    answer = await ask(harness, "Bye.", tools=(FINDS,))
-    assert [message.role for message in harness.engine.seen[-1].messages] == [Role.USER, Role.ASSISTANT, Role.USER]
-    assert answer.warnings == ("history cut: 3 earlier turns are not given to the model",)
-
-    narrow = chatting(ScriptedEngine(says="word " * 9), conversation=ConversationPolicy(max_turns=9))
-    await calling(narrow)
-    narrow.engine.context_tokens = 12
-    await ask(narrow, "result", messages=result(), tools=(FINDS,), sampling=Sampling(max_output_tokens=1))
-    assert [message.role for message in narrow.engine.seen[-1].messages] == [Role.USER, Role.ASSISTANT, Role.TOOL]
-
-
-async def test_a_turn_that_has_its_place_from_a_process_that_died_keeps_it_when_it_is_asked_again() -> None:
-    harness = chatting()
-    one = await ask(harness, "one")
-    two = derived_id("acme", "inference", "r2")
-    await harness.conversations.update(
-        "acme",
-        "c1",
-        lambda stored: stored.begin(two, now=NOON, ended={}, max_turns=9, sliding=False, due=False),
-        request=Request.internal(),
-    )
-
-    await ask(harness, "two", "r2")
-
-    assert await turns(harness) == [one.id, two]

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletionUserMessageParam
 from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
 
@@ -40,6 +41,7 @@ from tidemill_testkit.stores import InMemoryAggregates
 
 BORN = datetime(2026, 11, 20, 10, 15, tzinfo=UTC)
 QUESTION = "How do I reset my Kestrel password?"
+ASKED: ChatCompletionUserMessageParam = {"role": "user", "content": QUESTION}
 MAX_BODY_BYTES = 4096
 BODY = {"model": "helpdesk", "messages": [{"role": "user", "content": QUESTION}]}
 PASSAGE = Passage(id="1", document="d-1", version=2, start=0, end=9, score=0.75, key="kb/1", text="Kestrels.")
@@ -216,6 +218,11 @@ async def open_api(
             yield ApiClient(server, http, openai)
     finally:
         await server.stop()
+
+
+def events_of(response: httpx.Response) -> list[str]:
+    """Return the data of the events of a stream."""
+    return [event.removeprefix("data: ") for event in response.text.split("\n\n") if event]
 
 
 class Lines:
