@@ -45,6 +45,11 @@ async def harness(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) ->
         await running.prompts.CreatePrompt(CreatePromptRequest(prompt=Prompt(id="answer", content=CONTENT)))
         for declared in (deployment(retrieval=None), deployment("working", retrieval=None, conversation=WORKING)):
             await running.deployments.CreateDeployment(CreateDeploymentRequest(deployment=declared))
+        await running.inferences.Generate(asked(deployment="working", conversation="first", end_user="u0"))
+        client = connect(stack.mongo, timeout_s=10)
+        leases = client[running.settings.mongo_database]["conversation_leases"]
+        await eventually(lambda: leases.count_documents({}))  # the first one creates their index, before the tests
+        client.close()
         yield running
 
 

@@ -47,7 +47,7 @@ class JoinConversation:
 
     def answered(self, project: str, question: Question) -> None:
         """See `Conversing.answered`."""
-        if question.conversation:
+        if question.conversation and question.history.has_work:
             self.enqueue(ResourceKey(project=project, id=question.conversation))
 
     async def join(
@@ -228,5 +228,6 @@ def _with_history(  # noqa: PLR0913 - all that says what is given
         summary_through=summary.through if summary else 0,
         may_be_cut=policy is not None,
         max_tokens=policy.max_history_tokens if policy else 0,
+        has_work=policy is not None and policy.has_work,
     )
     return replace(question, history=history, notes=tuple(notes))

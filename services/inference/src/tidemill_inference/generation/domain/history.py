@@ -52,6 +52,8 @@ class History:
     """Whether the oldest turns are left out where they do not fit the model; else that is an error."""
     max_tokens: int = 0
     """Of its turns, where they may be cut; 0 is half of what the model takes."""
+    has_work: bool = False
+    """Whether something is to be done in its conversation after the answer."""
 
     @property
     def messages(self) -> tuple[Message, ...]:
