@@ -1,7 +1,7 @@
 """Batches with everything around them, over stores in memory; `worker()` is a process that carries them out."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -34,6 +34,7 @@ BUCKET = "files"
 ENDPOINT = "/v1/chat/completions"
 MAX_FILE_BYTES = 100_000
 MAX_WORDS = 9
+MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 
 
 def request_line(custom_id: str, text: str = "What does os.walk do?", **changes: object) -> str:
@@ -49,13 +50,17 @@ class FakeResults:
     rows: dict[ResourceKey, dict[int, Result]] = field(default_factory=dict)
     dies_before: int = 0
 
-    async def done(self, batch: ResourceKey) -> Collection[int]:
-        return set(self.rows.get(batch, {}))
+    async def done(self, batch: ResourceKey) -> Mapping[int, bool]:
+        return {line: result.ok for line, result in self.rows.get(batch, {}).items()}
 
     async def add(self, batch: ResourceKey, result: Result) -> None:
         if result.line == self.dies_before:
             message = "killed"
             raise ProcessKilled(message)
+        result.text.encode()  # as MongoDB does
+        if len(result.text) > MAX_DOCUMENT_BYTES:
+            message = "MongoDB takes no document of more"
+            raise ValueError(message)
         self.rows.setdefault(batch, {}).setdefault(result.line, result)
 
     async def all(self, batch: ResourceKey) -> AsyncIterator[Result]:
@@ -161,7 +166,7 @@ class BatchHarness:
             answer=answer or self.lines(),
             authors=self.authors,
             places=LinePlaces(self.live, at_most=at_once, poll_interval_s=0.001),
-            limits=LineLimits(lines=max_lines, line_bytes=4096),
+            limits=LineLimits(lines=max_lines, line_bytes=4096, at_once=at_once),
             clock=self.clock,
             tick=timedelta(seconds=0.01),
             sleep=sleep,

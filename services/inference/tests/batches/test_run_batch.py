@@ -7,11 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from services.inference.tests.batches.batch_harness import BatchHarness, FakeLive, ProcessKilled, request_line
+from services.inference.tests.batches.batch_harness import (
+    MAX_DOCUMENT_BYTES,
+    BatchHarness,
+    FakeLive,
+    ProcessKilled,
+    request_line,
+)
 from services.inference.tests.fakes import ADA, ScriptedEngine, helpdesk, writing
-from tidemill_core.application import Caller, Request
+from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.errors import DependencyUnavailable, RateLimited
+from tidemill_inference.batches import run_batch
 from tidemill_inference.batches.domain.batch import BatchState
+from tidemill_inference.batches.domain.lines import Result, body_of
 from tidemill_inference.batches.places import LinePlaces
 from tidemill_inference.batches.ports import LineAnswer
 from tidemill_inference.deployments.domain.spec import RecordMode
@@ -136,8 +144,8 @@ async def test_results_that_were_written_before_the_worker_died_are_written_to_t
     batch = await harness.begin(request_line("a"))
     first = harness.worker()
 
-    async def dies(_batch: object) -> tuple[str, str]:
-        await harness.worker().write(batch)
+    async def dies(_batch: object, *, epoch: int) -> tuple[str, str]:
+        await harness.worker().write(batch, epoch=epoch)
         raise ProcessKilled
 
     with pytest.raises(ProcessKilled):
@@ -255,6 +263,104 @@ async def test_what_may_be_answered_later_is_asked_again(tmp_path: Path, error: 
     await harness.carry_out(await harness.begin(request_line("a")), harness.worker(answer=answer))
 
     assert times == asked
+
+
+async def test_half_a_surrogate_pair_costs_its_own_line_only(tmp_path: Path) -> None:
+    harness = BatchHarness(tmp_path)
+    lines = request_line("half", "half a pair: \ud83d"), request_line("\ud83d"), request_line("a")
+    batch = await harness.carry_out(await harness.begin(*lines))
+
+    [error] = await harness.written(batch.error_file)
+    assert (batch.state, batch.counts.completed, batch.counts.failed) == (BatchState.COMPLETED, 2, 1)
+    assert (error["custom_id"], error["response"]["status_code"]) == ("half", 400)
+    assert [each["custom_id"] for each in await harness.written(batch.output_file)] == ["\ud83d", "a"]
+
+
+async def test_a_body_that_is_nested_too_deeply_costs_its_own_line_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_deep(raw: bytes) -> bytes:
+        if b"deep" in raw:
+            raise RecursionError  # what could be read deeper in the stack than it can be written
+        return body_of(raw)
+
+    monkeypatch.setattr(run_batch, "body_of", too_deep)
+    harness = BatchHarness(tmp_path)
+    batch = await harness.carry_out(await harness.begin(request_line("deep"), request_line("a")))
+
+    [error] = await harness.written(batch.error_file)
+    assert (batch.counts.completed, error["custom_id"], error["error"]["code"]) == (1, "deep", "invalid_json_line")
+
+
+async def test_an_answer_that_no_document_takes_is_an_error_of_its_line(tmp_path: Path) -> None:
+    harness = BatchHarness(tmp_path)
+
+    async def answer(_caller: Caller, _endpoint: str, body: bytes, *, request_id: str) -> LineAnswer:
+        return LineAnswer(status=200, body={"id": request_id, "text": "x" * (MAX_DOCUMENT_BYTES * (b"much" in body))})
+
+    given = await harness.begin(request_line("a", "much"), request_line("b", "little"))
+    batch = await harness.carry_out(given, harness.worker(answer=answer))
+
+    [error] = await harness.written(batch.error_file)
+    assert (batch.counts.completed, error["custom_id"], error["error"]["code"]) == (1, "a", "answer_too_large")
+
+
+async def test_a_line_that_has_to_wait_leaves_its_place_to_other_batches(tmp_path: Path) -> None:
+    harness, refilled, pauses = BatchHarness(tmp_path), asyncio.Event(), 0
+
+    async def answer(caller: Caller, _endpoint: str, _body: bytes, *, request_id: str) -> LineAnswer:
+        limited = caller.subject == ADA.subject and not refilled.is_set()
+        return LineAnswer(status=429 if limited else 200, body={"id": request_id}, retry_after_s=1 if limited else None)
+
+    async def pause(_seconds: float) -> None:
+        nonlocal pauses
+        pauses += 1
+        await refilled.wait()
+
+    worker = harness.worker(answer=answer, sleep=pause)
+    waiting = await harness.begin(*(request_line(str(n)) for n in range(3)))
+    running = asyncio.create_task(harness.carry_out(waiting, worker))
+    await eventually(lambda: pauses == 1)
+    async with asyncio.timeout(5):
+        other = await harness.carry_out(await harness.begin(request_line("b"), caller=BOB), worker)
+    assert (other.state, pauses) == (BatchState.COMPLETED, 1)
+
+    refilled.set()
+    assert (await running).counts.completed == 3
+
+
+async def test_a_worker_that_lost_its_lease_overwrites_no_results(tmp_path: Path) -> None:
+    harness = BatchHarness(tmp_path)
+    batch = await harness.carry_out(await harness.begin(request_line("a")), epoch=2)
+
+    harness.results.rows[ResourceKey(project="acme", id=batch.id)] = {1: Result(line=1, ok=True, text="{}")}
+    with pytest.raises(BatchLeaseLost):
+        await harness.worker().write(batch, epoch=1)
+
+    (line,) = await harness.written(batch.output_file)
+    assert line["custom_id"] == "a"
+
+
+async def test_results_that_a_store_did_not_remove_at_the_end_go_with_the_next_attempt(tmp_path: Path) -> None:
+    harness = BatchHarness(tmp_path)
+    batch = await harness.carry_out(await harness.begin(request_line("a")))
+    harness.results.rows[ResourceKey(project="acme", id=batch.id)] = {1: Result(line=1, ok=True, text="{}")}
+
+    await harness.carry_out(batch, epoch=2)
+
+    assert harness.results.rows == {}
+
+
+async def test_a_batch_that_fails_keeps_no_results(tmp_path: Path) -> None:
+    harness = BatchHarness(tmp_path)
+    batch = await harness.begin(request_line("a"), request_line("b"))
+    harness.results.dies_before = 2
+    with pytest.raises(ProcessKilled):
+        await harness.carry_out(batch)
+    await harness.file_crud.delete(ADA, batch.input_file, writing("delete"))
+
+    assert (await harness.carry_out(batch, epoch=2)).reason == "INPUT_FILE_GONE"
+    assert harness.results.rows == {}
 
 
 async def test_lines_take_half_of_their_places_while_live_requests_run_and_none_while_these_wait() -> None:

@@ -1,6 +1,6 @@
 """Batches as documents, and what came of their lines until it is written to files."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -37,10 +37,11 @@ class MongoResults:
         with translated():
             await self._results.create_index([("project", 1), ("end_user", 1)])
 
-    async def done(self, batch: ResourceKey) -> Collection[int]:
+    async def done(self, batch: ResourceKey) -> Mapping[int, bool]:
         """See `Results.done`."""
         with translated():
-            return {int(each["_id"][-_DIGITS:]) async for each in self._results.find(_of(batch), {"_id": True})}
+            found = self._results.find(_of(batch), {"ok": True})
+            return {int(each["_id"][-_DIGITS:]): each["ok"] async for each in found}
 
     async def add(self, batch: ResourceKey, result: Result) -> None:
         """See `Results.add`."""

@@ -1,6 +1,6 @@
 """What batches need: their records, results, and what answers a line."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -15,8 +15,8 @@ Batches = Aggregates[Batch]
 class Results(Protocol):
     """What came of lines, until it is written to files."""
 
-    async def done(self, batch: ResourceKey) -> Collection[int]:
-        """Return the numbers of the lines that are done."""
+    async def done(self, batch: ResourceKey) -> Mapping[int, bool]:
+        """Return the numbers of the lines that are done, and whether they have an answer."""
         ...
 
     async def add(self, batch: ResourceKey, result: Result) -> None:

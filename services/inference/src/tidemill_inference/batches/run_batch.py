@@ -9,7 +9,16 @@ from pathlib import Path
 
 from tidemill_core.application import Clock, Request, ResourceKey, derived_id
 from tidemill_inference.batches.domain.batch import Batch, BatchState, Counts
-from tidemill_inference.batches.domain.lines import Line, Result, answer_line, body_of, error_line, lines_of
+from tidemill_inference.batches.domain.lines import (
+    MAX_RESULT_BYTES,
+    NOT_JSON,
+    Line,
+    Result,
+    answer_line,
+    body_of,
+    error_line,
+    lines_of,
+)
 from tidemill_inference.batches.ports import AnswerLine, Authors, Batches, LineAnswer, Places, Results
 from tidemill_inference.batches.write_results import WriteResults
 from tidemill_inference.errors import BatchNotFound, FileNotFound
@@ -23,10 +32,11 @@ _RATE_LIMITED = 429
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineLimits:
-    """How many requests a file may have, and how many bytes one of them."""
+    """How many requests a file may have, how many bytes one of them, and how many of a batch are in work at once."""
 
     lines: int
     line_bytes: int
+    at_once: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,6 +47,8 @@ class _Progress:
     key: ResourceKey
     epoch: int
     lines: Sequence[Line]
+    begun: asyncio.Semaphore
+    """For lines that are asked, or wait to be asked again."""
     done: set[int]
     counts: Counter[str] = field(default_factory=Counter)
     stopped: BatchState | None = None
@@ -81,6 +93,7 @@ class RunBatch:
         except BatchNotFound:
             return
         if batch.final:
+            await self.results.remove(key)  # the end was recorded, and the store did not answer then
             return
         try:
             file = await self.files.get(key.project, batch.input_file)
@@ -97,9 +110,16 @@ class RunBatch:
             return
         now = self.clock.now()
         batch = await self._update(key, lambda stored: stored.take(epoch, total=len(lines), now=now))
-        progress = _Progress(batch=batch, key=key, epoch=epoch, lines=lines, done=set(await self.results.done(key)))
-        async for result in self.results.all(key):
-            progress.counts["ok" if result.ok else "error"] += 1
+        done = await self.results.done(key)
+        progress = _Progress(
+            batch=batch,
+            key=key,
+            epoch=epoch,
+            lines=lines,
+            begun=asyncio.Semaphore(self.limits.at_once),
+            done=set(done),
+            counts=Counter("ok" if ok else "error" for ok in done.values()),
+        )
         await self._ask(progress, path)
         await self._finish(progress)
 
@@ -129,23 +149,32 @@ class RunBatch:
         if line.code:
             text = error_line(_line_id(progress, line), line, code=line.code, message=line.message)
             await self._add(progress, Result(line=line.number, ok=False, text=text))
-        elif await self.places.take(lambda: progress.stopped is not None):
-            task = asking.create_task(self._one(progress, line, path))
-            task.add_done_callback(lambda _: self.places.give())  # also of one that is cancelled before it begins
+            return
+        await progress.begun.acquire()
+        place = _Place(self.places)
+        if not await place.take(progress):
+            return
+        task = asking.create_task(self._one(progress, line, path, place))
+        task.add_done_callback(lambda _: place.give())  # also of one that is cancelled before it begins
+        task.add_done_callback(lambda _: progress.begun.release())
 
-    async def _one(self, progress: _Progress, line: Line, path: Path) -> None:
-        raw = await asyncio.to_thread(_read, path, line)
+    async def _one(self, progress: _Progress, line: Line, path: Path, place: "_Place") -> None:
         caller, line_id = progress.batch.author.caller(progress.key.project), _line_id(progress, line)
-        body, attempts = body_of(raw), 0
+        body, attempts = await asyncio.to_thread(_body, path, line), 0
+        if body is None:
+            text = error_line(line_id, line, code="invalid_json_line", message=NOT_JSON)
+            await self._add(progress, Result(line=line.number, ok=False, text=text))
+            return
         while True:
             answer = await self.answer(caller, progress.batch.endpoint, body, request_id=line_id)
             attempts += answer.status != _RATE_LIMITED
             if answer.retry_after_s is None or attempts >= _MAX_ATTEMPTS:
                 break
+            place.give()  # the lines of others need not wait until this one may be asked again
             await self.sleep(min(_MAX_PAUSE_S, max(answer.retry_after_s, _PAUSE_S * 2**attempts)))
-            if progress.stopped:
+            if not await place.take(progress):
                 return
-        await self._add(progress, _result(line, line_id, answer))
+        await self._add(progress, await asyncio.to_thread(_result, line, line_id, answer))
 
     async def _add(self, progress: _Progress, result: Result) -> None:
         await self.results.add(progress.key, result)
@@ -176,12 +205,11 @@ class RunBatch:
         if progress.stopped is BatchState.FAILED:
             message = "the credential that asked for it was revoked, or what gave it its rights"
             await self._fail(key, epoch, reason="CREDENTIAL_REVOKED", message=message)
-            await self.results.remove(key)
             return
         if progress.stopped is BatchState.EXPIRED:
             await self._expire(progress)
         await self._update(key, lambda stored: stored.finalize(epoch))
-        written = await self.write(progress.batch)
+        written = await self.write(progress.batch, epoch=epoch)
         state, totals, now = progress.stopped or BatchState.COMPLETED, progress.totals, self.clock.now()
 
         def finish(stored: Batch) -> None:
@@ -200,9 +228,27 @@ class RunBatch:
     async def _fail(self, key: ResourceKey, epoch: int, *, reason: str, message: str) -> None:
         now = self.clock.now()
         await self._update(key, lambda stored: stored.fail(epoch, reason=reason, message=message, now=now))
+        await self.results.remove(key)
 
     async def _update(self, key: ResourceKey, change: Callable[[Batch], None]) -> Batch:
         return await self.batches.update(key.project, key.id, change, request=Request.internal())
+
+
+class _Place:
+    """The place of one line, which may be given back for a while."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._held = False
+
+    async def take(self, progress: _Progress) -> bool:
+        self._held = await self._places.take(lambda: progress.stopped is not None)
+        return self._held
+
+    def give(self) -> None:
+        if self._held:
+            self._held = False
+            self._places.give()
 
 
 def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -218,11 +264,18 @@ def _line_id(progress: _Progress, line: Line) -> str:
 
 
 def _result(line: Line, line_id: str, answer: LineAnswer) -> Result:
-    text = answer_line(line_id, line, status=answer.status, body=answer.body, end_user=answer.end_user)
-    return Result(line=line.number, ok=answer.ok, text=text, end_user=answer.end_user)
+    ok, text = answer.ok, answer_line(line_id, line, status=answer.status, body=answer.body, end_user=answer.end_user)
+    if (size := len(text.encode())) > MAX_RESULT_BYTES:
+        message = f"the answer has {size} bytes; the limit is {MAX_RESULT_BYTES}: ask for less in one line"
+        ok, text = False, error_line(line_id, line, code="answer_too_large", message=message)
+    return Result(line=line.number, ok=ok, text=text, end_user=answer.end_user)
 
 
-def _read(path: Path, line: Line) -> bytes:
+def _body(path: Path, line: Line) -> bytes | None:
+    """Return the body of a line; None where it cannot be written out again, being nested too deeply."""
     with path.open("rb") as file:
         file.seek(line.offset)
-        return file.read(line.size)
+        try:
+            return body_of(file.read(line.size))
+        except (ValueError, RecursionError):
+            return None

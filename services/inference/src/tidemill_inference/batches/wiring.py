@@ -62,7 +62,11 @@ def wire_batches(  # noqa: PLR0913 - keyword-only, and each of another kind
         answer=answer,
         authors=RevokedAuthors(backend.access.revocations),
         places=LinePlaces(live, at_most=settings.batch_lines_max_concurrent),
-        limits=LineLimits(lines=settings.batch_max_lines, line_bytes=settings.max_body_bytes),
+        limits=LineLimits(
+            lines=settings.batch_max_lines,
+            line_bytes=settings.max_body_bytes,
+            at_once=settings.batch_lines_max_concurrent,
+        ),
         clock=clock,
         tick=tick,
     )

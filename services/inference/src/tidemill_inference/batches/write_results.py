@@ -10,6 +10,7 @@ from pathlib import Path
 from tidemill_core.application import Clock, Request, ResourceKey, derived_id
 from tidemill_inference.batches.domain.batch import Batch
 from tidemill_inference.batches.ports import Results
+from tidemill_inference.errors import BatchLeaseLost
 from tidemill_inference.files.domain.stored_file import FilePurpose, StoredFile
 from tidemill_inference.files.ports import Contents, Files
 
@@ -24,8 +25,13 @@ class WriteResults:
     clock: Clock
     keep: timedelta
 
-    async def __call__(self, batch: Batch) -> tuple[str, str]:
-        """Return the ids of the files with the answers and with the errors, "" where there is none."""
+    async def __call__(self, batch: Batch, *, epoch: int) -> tuple[str, str]:
+        """Return the ids of the files with the answers and with the errors, "" where there is none.
+
+        Raises:
+            BatchLeaseLost: a later holder of the lease has written them.
+
+        """
         async with AsyncExitStack() as stack:
             paths = [await stack.enter_async_context(self.contents.scratch()) for _ in range(2)]
             answers, errors = (stack.enter_context(path.open("w", encoding="utf-8")) for path in paths)
@@ -33,10 +39,10 @@ class WriteResults:
                 (answers if result.ok else errors).write(f"{result.text}\n")
             answers.flush()
             errors.flush()
-            output = await self._file(batch, "output", paths[0])
-            return output, await self._file(batch, "error", paths[1])
+            output = await self._file(batch, "output", paths[0], epoch)
+            return output, await self._file(batch, "error", paths[1], epoch)
 
-    async def _file(self, batch: Batch, kind: str, path: Path) -> str:
+    async def _file(self, batch: Batch, kind: str, path: Path, epoch: int) -> str:
         if not await asyncio.to_thread(os.path.getsize, path):
             return ""
         request = Request.digested(f"{batch.id}-{kind}", "")
@@ -50,11 +56,21 @@ class WriteResults:
             content=content,
             creator=batch.creator,
             batch=batch.id,
+            epoch=epoch,
             expire_time=self.clock.now() + self.keep,
         )
 
+        before = [content]
+
         def begin(stored: StoredFile) -> None:
+            if stored.epoch > epoch:
+                raise BatchLeaseLost(batch.id)
+            before[:] = [stored.content]
             stored.content, stored.expire_time, stored.deleted = content, fresh.expire_time, False
+            stored.epoch = epoch
 
         await self.files.upsert(fresh, begin, request=Request.internal())
+        for each in before:
+            if each != content:
+                await self.contents.remove(each)
         return file_id

@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 MAX_CUSTOM_ID = 512
+MAX_RESULT_BYTES = 15 * 1024 * 1024
+"""A document of MongoDB, which keeps it for a while, has at most 16 MiB."""
+NOT_JSON = "is not JSON: send one object a line"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +51,8 @@ def lines_of(lines: Iterable[bytes], *, endpoint: str, max_lines: int, max_bytes
 
 
 def body_of(raw: bytes) -> bytes:
-    """Return the body of a line that was found to be a request."""
-    return json.dumps(json.loads(raw)["body"], ensure_ascii=False).encode()
+    """Return the body of a line that was found to be a request, in ASCII: half a surrogate pair has no other form."""
+    return json.dumps(json.loads(raw)["body"]).encode()
 
 
 def _checked(raw: bytes, place: Line, seen: set[str], *, endpoint: str, max_bytes: int) -> Line:
@@ -60,7 +63,7 @@ def _checked(raw: bytes, place: Line, seen: set[str], *, endpoint: str, max_byte
     try:
         given = json.loads(raw)
     except (ValueError, RecursionError):
-        return replace(place, code="invalid_json_line", message="is not JSON: send one object a line")
+        return replace(place, code="invalid_json_line", message=NOT_JSON)
     if not isinstance(given, dict):
         return replace(place, code="invalid_json_line", message="is not a JSON object")
     custom_id = given.get("custom_id")
@@ -101,4 +104,6 @@ def answer_line(line_id: str, line: Line, *, status: int, body: object, end_user
 
 
 def _written(line: dict[str, Any]) -> str:
-    return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+    """Return JSON; half a surrogate pair stays escaped, as no store takes it otherwise."""
+    text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+    return text.encode(errors="backslashreplace").decode()

@@ -29,6 +29,8 @@ class StoredFile(Aggregate):
     expire_time: datetime
     batch: str = ""
     """The batch that it is a result of."""
+    epoch: int = 0
+    """Of the lease of the worker that wrote the result."""
 
     @property
     def size(self) -> int:
