@@ -26,7 +26,7 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Request
 from tidemill_feedback.curations.domain.ledger import CandidateExample, CurationRef
 from tidemill_feedback.curations.mongo_ledger import MongoLedger as FeedbackLedger
-from tidemill_inference.errors import InferenceNotFound
+from tidemill_inference.generation.domain.errors import InferenceNotFound
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.mongo import INFERENCES
 from tidemill_kit.events.records import OutgoingRecord

@@ -17,18 +17,14 @@ from tidemill_inference.conversations.join import JoinConversation
 from tidemill_inference.conversations.mongo import CONVERSATIONS, MEMORIES
 from tidemill_inference.deployments.domain.configuration import Configuration, Retrieval
 from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.deployments.domain.errors import DeploymentNotFound, ReferenceNotFound
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
 from tidemill_inference.engines.ports import Capability, Engine, Finish, Generated, ModelVersion, Piece, Prompt
-from tidemill_inference.errors import (
-    DeploymentNotFound,
-    InferenceNotFound,
-    ModelRefused,
-    PromptNotFound,
-    ReferenceNotFound,
-)
+from tidemill_inference.errors import ModelRefused
 from tidemill_inference.generation.answer import AnswerQuestion
 from tidemill_inference.generation.domain.content import Message, Passage, Role
+from tidemill_inference.generation.domain.errors import InferenceNotFound
 from tidemill_inference.generation.domain.inference import Inference, Question
 from tidemill_inference.generation.generate import GenerateAnswer
 from tidemill_inference.generation.mongo import INFERENCES
@@ -36,6 +32,7 @@ from tidemill_inference.generation.ports import DocumentVersion, Found, Step
 from tidemill_inference.generation.read_inferences import ReadInferences
 from tidemill_inference.generation.reservation import Reservations
 from tidemill_inference.generation.shared import SharedGenerations
+from tidemill_inference.prompts.domain.errors import PromptNotFound
 from tidemill_inference.prompts.domain.prompt import Prompt as PromptTemplate
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_inference.prompts.jinja_templates import JinjaTemplates

@@ -12,7 +12,7 @@ from pydantic_settings import SettingsConfigDict
 
 from tidemill_core.origins import AllowedHosts
 from tidemill_inference.generation.citations.citations import DEFAULT_CHARACTERS, DEFAULT_THRESHOLD
-from tidemill_inference.secrets.domain import HostRules
+from tidemill_inference.secrets.domain.secret import HostRules
 from tidemill_kit.http.settings import HttpSettings
 from tidemill_kit.models.numeric_format import ModelSettings
 from tidemill_kit.runtime.encryption import EncryptionSettings

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
-from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound, PromptNotFound
+from tidemill_inference.generation.domain.errors import InferenceNotFound
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.mongo import INFERENCES
+from tidemill_inference.prompts.domain.errors import PromptNotFound
 from tidemill_inference.prompts.domain.prompt import Prompt
 from tidemill_inference.prompts.mongo import PROMPTS
 from tidemill_inference.settings import InferenceSettings

@@ -12,6 +12,7 @@ from tidemill_core.application import Caller, ResourceKey
 from tidemill_core.errors import InvalidInput, NotFound
 from tidemill_inference.batches.crud import BatchCrud, BatchRequest
 from tidemill_inference.batches.domain.batch import DEFAULT_WINDOW, Batch
+from tidemill_inference.batches.domain.errors import BatchNotFound
 from tidemill_inference.batches.domain.lines import Result
 from tidemill_inference.batches.mongo import BATCHES
 from tidemill_inference.batches.places import LinePlaces
@@ -20,8 +21,8 @@ from tidemill_inference.batches.run_batch import LineLimits, RunBatch
 from tidemill_inference.batches.write_results import WriteResults
 from tidemill_inference.embeddings.embed import EmbedTexts
 from tidemill_inference.embeddings.ports import Embedded
-from tidemill_inference.errors import BatchNotFound, FileNotFound
 from tidemill_inference.files.crud import FileCrud
+from tidemill_inference.files.domain.errors import FileNotFound
 from tidemill_inference.files.domain.stored_file import FilePurpose, StoredFile
 from tidemill_inference.files.mongo import FILES
 from tidemill_inference.files.object_contents import ObjectContents

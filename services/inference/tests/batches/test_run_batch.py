@@ -19,11 +19,11 @@ from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.errors import DependencyUnavailable, RateLimited
 from tidemill_inference.batches import run_batch
 from tidemill_inference.batches.domain.batch import BatchState
+from tidemill_inference.batches.domain.errors import BatchLeaseLost
 from tidemill_inference.batches.domain.lines import Result, body_of
 from tidemill_inference.batches.places import LinePlaces
 from tidemill_inference.batches.ports import LineAnswer
 from tidemill_inference.deployments.domain.spec import RecordMode
-from tidemill_inference.errors import BatchLeaseLost
 from tidemill_testkit.polling import eventually
 
 BOB = Caller(project="acme", subject="user:bob", roles=frozenset({"contributor"}), credential="bob's key")

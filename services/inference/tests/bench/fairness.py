@@ -23,9 +23,9 @@ from services.inference.tests.fakes import (
     question,
 )
 from tidemill_inference.engines.ports import Finish, Generated, Piece, Prompt
-from tidemill_inference.errors import PromptNotFound
 from tidemill_inference.generation.answer import AnswerQuestion
 from tidemill_inference.generation.shared import SharedGenerations
+from tidemill_inference.prompts.domain.errors import PromptNotFound
 from tidemill_inference.prompts.mongo import PROMPTS
 from tidemill_kit.workers.fair_queue import FairQueue, QueueLimits
 from tidemill_testkit.stores import InMemoryAggregates

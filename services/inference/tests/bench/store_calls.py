@@ -18,9 +18,11 @@ from pymongo import monitoring
 from services.inference.tests.fakes import ADA, AnsweringHarness, asking, helpdesk, prompt_named, question
 from tests.bench._figures import report
 from tidemill_core.application import Request
+from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
-from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound, PromptNotFound
+from tidemill_inference.generation.domain.errors import InferenceNotFound
 from tidemill_inference.generation.mongo import INFERENCES
+from tidemill_inference.prompts.domain.errors import PromptNotFound
 from tidemill_inference.prompts.mongo import PROMPTS
 from tidemill_kit.events.kafka import Publisher
 from tidemill_kit.events.relay import Relay

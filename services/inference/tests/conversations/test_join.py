@@ -21,8 +21,9 @@ from tidemill_inference.conversations.domain.errors import ConversationOfAnother
 from tidemill_inference.conversations.domain.memory import EndUserMemory, Statement, memory_id
 from tidemill_inference.conversations.domain.policy import ConversationPolicy
 from tidemill_inference.deployments.domain.spec import RecordMode
-from tidemill_inference.errors import PromptNotRecorded, PromptTooLong, QuestionRefused
+from tidemill_inference.errors import PromptTooLong
 from tidemill_inference.generation.domain.content import Message, Role
+from tidemill_inference.generation.domain.errors import PromptNotRecorded, QuestionRefused
 from tidemill_inference.generation.domain.inference import Inference, Lease, Purpose, Variant, reserved
 from tidemill_inference.generation.show_prompt import ShowPrompt
 from tidemill_inference.prompts.domain.prompt import PromptContent

@@ -7,8 +7,8 @@ from services.inference.tests.fakes import AnsweringHarness, ScriptedEngine
 from tidemill_inference.conversations.domain.policy import ConversationPolicy
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.ports import Finish, ToolCallPiece
-from tidemill_inference.errors import QuestionRefused
 from tidemill_inference.generation.domain.content import Message, Part, Role, ToolResult
+from tidemill_inference.generation.domain.errors import QuestionRefused
 from tidemill_inference.generation.domain.tools import Tool
 
 FINDS = Tool(name="look_up")

@@ -11,10 +11,11 @@ from tidemill_inference.conversations.domain.policy import ConversationPolicy
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.domain.configuration import Retrieval, Sampling
 from tidemill_inference.deployments.domain.deployment import Deployment, DeploymentWasConfigured, DeploymentWasDeleted
+from tidemill_inference.deployments.domain.errors import DeploymentNotFound, ReferenceNotFound
 from tidemill_inference.deployments.domain.spec import DeploymentSpec, RecordMode
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
-from tidemill_inference.errors import DeploymentNotFound, PromptNotFound, ReferenceNotFound
+from tidemill_inference.prompts.domain.errors import PromptNotFound
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 from tidemill_inference.prompts.mongo import PROMPTS
 from tidemill_inference.routing.domain.policy import Balance, RoutingPolicy

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from tidemill_core.origins import Origin
-from tidemill_inference.errors import SecretMissing
+from tidemill_inference.secrets.domain.errors import SecretMissing
 from tidemill_inference.secrets.operator import OperatorSecrets
 
 

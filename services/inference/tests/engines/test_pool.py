@@ -20,8 +20,9 @@ from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.loaded_before import LoadedBefore
 from tidemill_inference.engines.ports import ModelVersion, Prompt, RemoteModel
 from tidemill_inference.engines.transformers.engine import TransformersEngine
-from tidemill_inference.errors import ModelRefused, SecretMissing
+from tidemill_inference.errors import ModelRefused
 from tidemill_inference.generation.domain.content import Message, Role
+from tidemill_inference.secrets.domain.errors import SecretMissing
 from tidemill_kit.erasure.steps import NotYet
 from tidemill_testkit.polling import eventually
 

@@ -21,8 +21,9 @@ from tidemill_inference.engines.guarded_transport import GuardedTransport
 from tidemill_inference.engines.openai import OpenAiEngine
 from tidemill_inference.engines.ports import Piece, Prompt, RemoteModel
 from tidemill_inference.engines.remote import Keys, RemoteEngines, RemoteOptions
-from tidemill_inference.errors import AddressRefused, SecretMissing
+from tidemill_inference.errors import AddressRefused
 from tidemill_inference.generation.domain.content import Message, Role
+from tidemill_inference.secrets.domain.errors import SecretMissing
 from tidemill_kit.outgoing.resolver import SystemResolver
 
 ASKED = (Message.of(Role.USER, "What does os.walk do?"),)

@@ -14,12 +14,13 @@ from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistr
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller
 from tidemill_core.grpc.client import open_channel
+from tidemill_inference.deployments.domain.errors import ReferenceNotFound
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
 from tidemill_inference.engines.model_files import ModelFiles
 from tidemill_inference.engines.ports import Models, ModelVersion
 from tidemill_inference.engines.trainer import TrainerModels
-from tidemill_inference.errors import ModelNotShared, ModelRefused, ReferenceNotFound
+from tidemill_inference.errors import ModelNotShared, ModelRefused
 from tidemill_inference.generation.domain.inference import State
 from tidemill_kit.access.grants import Grants, Shared
 from tidemill_kit.access.revocations import Revocations

@@ -17,9 +17,10 @@ from tidemill_core.errors import (
     InvalidInput,
 )
 from tidemill_inference.deployments.domain.configuration import Sampling
+from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.domain.spec import RecordMode
-from tidemill_inference.errors import DeploymentNotFound, QuestionRefused
 from tidemill_inference.generation.domain.content import Citation, Message, Role
+from tidemill_inference.generation.domain.errors import QuestionRefused
 from tidemill_inference.generation.domain.inference import (
     DocumentUse,
     Inference,

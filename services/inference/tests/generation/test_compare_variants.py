@@ -5,8 +5,9 @@ import pytest
 from services.inference.tests.fakes import ADA, HANDBOOK, AnsweringHarness, ScriptedEngine, asking, question
 from services.inference.tests.rollouts.rollout_fakes import RolloutHarness
 from tidemill_core.errors import Internal
-from tidemill_inference.errors import QuestionRefused, ReferenceNotFound
+from tidemill_inference.deployments.domain.errors import ReferenceNotFound
 from tidemill_inference.generation.domain.content import Passage
+from tidemill_inference.generation.domain.errors import QuestionRefused
 from tidemill_inference.generation.domain.inference import Purpose, State
 
 GIVEN = (Passage(id="1", document="d9", version=1, start=3, end=9, score=0.0, text="os.walk is given."),)

@@ -8,8 +8,8 @@ from services.inference.tests.fakes import ADA
 from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput
 from tidemill_inference.deployments.domain.spec import RecordMode
-from tidemill_inference.errors import InferenceNotFound, LeaseLost
 from tidemill_inference.generation.domain.content import Message, Part, Passage, Role
+from tidemill_inference.generation.domain.errors import InferenceNotFound, LeaseLost
 from tidemill_inference.generation.domain.inference import (
     Answer,
     Inference,

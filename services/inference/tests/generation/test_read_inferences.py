@@ -9,8 +9,8 @@ from services.inference.tests.generation.test_show_prompt import Documents, show
 from tidemill_core.application import Caller, PageRequest
 from tidemill_core.rights import ACT_FOR_USERS
 from tidemill_inference.deployments.domain.spec import RecordMode
-from tidemill_inference.errors import AnswerRestricted
 from tidemill_inference.generation.domain.content import Message, Role
+from tidemill_inference.generation.domain.errors import AnswerRestricted
 from tidemill_inference.generation.domain.inference import Inference, Question
 from tidemill_inference.generation.domain.speaker import spoken_by
 

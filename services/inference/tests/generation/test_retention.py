@@ -10,9 +10,10 @@ from services.inference.tests.generation.test_erase_end_user import answered
 from tidemill_core.application import PageRequest, Request
 from tidemill_inference.deployments.domain.configuration import Configuration, Sampling
 from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
-from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound
+from tidemill_inference.generation.domain.errors import InferenceNotFound
 from tidemill_inference.generation.mongo import INFERENCES, MongoRecords
 from tidemill_inference.generation.retention import ForgetRecords
 from tidemill_kit.store.aggregates import MongoAggregates

@@ -15,8 +15,9 @@ from tidemill.rag.v1.collection_service_pb2_grpc import add_CollectionServiceSer
 from tidemill.rag.v1.retrieval_service_pb2_grpc import add_RetrievalServiceServicer_to_server
 from tidemill_core.application import Caller, PageRequest
 from tidemill_inference.deployments.domain.configuration import Retrieval
-from tidemill_inference.errors import AnswerRestricted, PromptNotRecorded, ReferenceNotFound
+from tidemill_inference.deployments.domain.errors import ReferenceNotFound
 from tidemill_inference.generation.domain.content import Passage
+from tidemill_inference.generation.domain.errors import AnswerRestricted, PromptNotRecorded
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.rag import RagRetriever
 from tidemill_inference.generation.read_inferences import ReadInferences

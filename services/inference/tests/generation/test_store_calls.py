@@ -12,7 +12,8 @@ from pymongo.results import UpdateResult
 
 from services.inference.tests.fakes import ADA, AnsweringHarness, asking, helpdesk, question
 from tidemill_core.errors import RequestIdReused
-from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound
+from tidemill_inference.deployments.domain.errors import DeploymentNotFound
+from tidemill_inference.generation.domain.errors import InferenceNotFound
 from tidemill_inference.generation.domain.inference import Inference, State, reserved
 from tidemill_inference.generation.mongo import INFERENCES
 from tidemill_kit.store.aggregates import MongoAggregates

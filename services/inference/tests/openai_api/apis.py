@@ -21,10 +21,10 @@ from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from tidemill_core.application import Caller, Request, derived_id
 from tidemill_inference.deployments.domain.configuration import Configuration, Sampling
 from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
 from tidemill_inference.engines.ports import ModelVersion
-from tidemill_inference.errors import DeploymentNotFound
 from tidemill_inference.generation.domain.content import Citation, Message, Part, Passage, Role
 from tidemill_inference.generation.domain.inference import Inference, Question, State, Usage, Variant
 from tidemill_inference.generation.ports import Delta, Finished, Started, Step

@@ -10,7 +10,7 @@ from google.protobuf.struct_pb2 import Struct
 from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import inference_service_pb2 as pb
 from tidemill_core.errors import InvalidInput
-from tidemill_inference.errors import QuestionRefused
+from tidemill_inference.generation.domain.errors import QuestionRefused
 from tidemill_inference.generation.messages import question_of
 from tidemill_inference.openai_api.schemas import chat_request_of
 

@@ -31,7 +31,8 @@ from tidemill_core.errors import (
     TidemillError,
     Violation,
 )
-from tidemill_inference.errors import DeploymentNotFound, ModelNotReady, PromptTooLong
+from tidemill_inference.deployments.domain.errors import DeploymentNotFound
+from tidemill_inference.errors import ModelNotReady, PromptTooLong
 from tidemill_kit.service.app import Dependency
 from tidemill_testkit.polling import eventually
 

@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 
 from tidemill_core.errors import InvalidInput
-from tidemill_inference.errors import PromptRefused
 from tidemill_inference.prompts.bounded_templates import IMPORTS, BoundedTemplates
+from tidemill_inference.prompts.domain.errors import PromptRefused
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_inference.prompts.ports import PromptInput
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits

@@ -7,15 +7,15 @@ from tidemill_core.application import Request
 from tidemill_core.approvals import ApprovalPolicy, ApprovalPolicyLowered, ApproverNotAllowed
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
-from tidemill_inference.errors import (
-    DeploymentNotFound,
+from tidemill_inference.prompts.crud import PromptCrud
+from tidemill_inference.prompts.domain.errors import (
     PromptInUse,
     PromptNotFound,
     PromptVersionNotFound,
     TooManyPromptVersions,
 )
-from tidemill_inference.prompts.crud import PromptCrud
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 from tidemill_inference.prompts.mongo import PROMPTS
 from tidemill_testkit.clocks import NOON, FixedClock

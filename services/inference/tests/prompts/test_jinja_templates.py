@@ -2,8 +2,8 @@ import pytest
 
 from services.inference.tests.fakes import HANDBOOK
 from tidemill_core.errors import InvalidInput
-from tidemill_inference.errors import PromptRefused
 from tidemill_inference.generation.domain.content import Message, Role
+from tidemill_inference.prompts.domain.errors import PromptRefused
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_inference.prompts.jinja_templates import MAX_SOURCE_CHARACTERS, JinjaTemplates
 from tidemill_inference.prompts.ports import PromptInput

@@ -9,10 +9,11 @@ from services.inference.tests.fakes import ADA, AnsweringHarness, Handbook, Regi
 from services.inference.tests.rollouts.rollout_fakes import Registered
 from tidemill_core.application import Request
 from tidemill_core.errors import InvalidInput
+from tidemill_inference.deployments.domain.errors import ReferenceNotFound
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
-from tidemill_inference.errors import PromptNotFound, ReferenceNotFound
 from tidemill_inference.generation.domain.inference import State
+from tidemill_inference.prompts.domain.errors import PromptNotFound
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 from tidemill_inference.prompts.domain.references import Reference
 from tidemill_inference.prompts.mongo import PROMPTS

@@ -12,11 +12,11 @@ from tidemill_core.errors import TidemillError
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
-from tidemill_inference.errors import CandidateNotReady
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.generation.shadow import AnswerShadow
 from tidemill_inference.rollouts.commands import RolloutCommand, RolloutCommands
+from tidemill_inference.rollouts.domain.errors import CandidateNotReady
 from tidemill_inference.rollouts.domain.policy import AbortRules, RolloutPolicy, RolloutStep
 from tidemill_inference.rollouts.domain.rollout import PassedEvaluation, Rollout
 from tidemill_inference.rollouts.domain.step_counts import Outcome

@@ -12,7 +12,7 @@ from tidemill_core.application import Caller
 from tidemill_core.approvals import Approval, ApproverNotAllowed
 from tidemill_core.errors import PreconditionFailed
 from tidemill_inference.deployments.domain.deployment import Deployment
-from tidemill_inference.errors import (
+from tidemill_inference.rollouts.domain.errors import (
     ApprovalsMissing,
     CandidateNotReady,
     NoActiveRollout,

@@ -18,7 +18,12 @@ from services.inference.tests.rollouts.rolling import (
     rollout_of,
 )
 from tidemill_inference.deployments.domain.deployment import Deployment, DeploymentWasConfigured
-from tidemill_inference.errors import ApprovalsMissing, NoActiveRollout, RolloutLeaseLost, RolloutNotFound
+from tidemill_inference.rollouts.domain.errors import (
+    ApprovalsMissing,
+    NoActiveRollout,
+    RolloutLeaseLost,
+    RolloutNotFound,
+)
 from tidemill_inference.rollouts.domain.policy import OnTimeout, StickyBy
 from tidemill_inference.rollouts.domain.rollout import (
     Decision,

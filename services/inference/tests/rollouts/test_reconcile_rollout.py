@@ -11,9 +11,10 @@ from services.inference.tests.rollouts.rollout_records import records, variant_o
 from tidemill_core.application import Caller
 from tidemill_core.errors import TRANSIENT, DependencyUnavailable, Internal, RateLimited, TidemillError
 from tidemill_inference.deployments.domain.deployment import Deployment, DeploymentWasConfigured
-from tidemill_inference.errors import ModelRefused, NoActiveRollout, RolloutLeaseLost
+from tidemill_inference.errors import ModelRefused
 from tidemill_inference.generation.domain.inference import Purpose, State
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
+from tidemill_inference.rollouts.domain.errors import NoActiveRollout, RolloutLeaseLost
 from tidemill_inference.rollouts.domain.policy import OnTimeout, RolloutStep
 from tidemill_inference.rollouts.domain.rollout import (
     RolloutHasAdvanced,

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from services.inference.tests.fakes import ADA, FakeObserver
 from tidemill_core.application import Caller
 from tidemill_core.errors import Blame, DependencyUnavailable, RateLimited
+from tidemill_inference.deployments.domain.errors import ReferenceNotFound
 from tidemill_inference.engines.ports import ModelVersion, RemoteModel
-from tidemill_inference.errors import ReferenceNotFound
 from tidemill_inference.routing.domain.attempt import Attempt
 from tidemill_inference.routing.domain.policy import Routing, RoutingPolicy
 from tidemill_inference.routing.endpoints import Endpoints

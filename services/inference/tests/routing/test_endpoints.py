@@ -6,7 +6,7 @@ import pytest
 
 from services.inference.tests.routing.routed import Pauses, Routed, Slow, busy, down
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, PreconditionFailed, TidemillError
-from tidemill_inference.errors import CircuitOpen
+from tidemill_inference.routing.domain.errors import CircuitOpen
 from tidemill_inference.routing.endpoints import Endpoints
 
 

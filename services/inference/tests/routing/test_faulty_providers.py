@@ -32,8 +32,8 @@ from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.engines.ports import Engine, ModelVersion, RemoteModel
 from tidemill_inference.engines.remote import RemoteEngines, RemoteOptions
-from tidemill_inference.errors import CircuitOpen
 from tidemill_inference.generation.domain.inference import Inference, State
+from tidemill_inference.routing.domain.errors import CircuitOpen
 from tidemill_inference.routing.domain.policy import RoutingPolicy
 
 SAID = "".join(WORDS)

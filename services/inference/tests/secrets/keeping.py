@@ -13,9 +13,9 @@ from tidemill.inference.v1.secret_service_pb2_grpc import (
     add_SecretServiceServicer_to_server,
 )
 from tidemill_core.origins import Origin
-from tidemill_inference.errors import SecretNotFound
 from tidemill_inference.secrets.crud import SecretCrud
-from tidemill_inference.secrets.domain import HostRules, Secret
+from tidemill_inference.secrets.domain.errors import SecretNotFound
+from tidemill_inference.secrets.domain.secret import HostRules, Secret
 from tidemill_inference.secrets.grpc import GrpcSecretService
 from tidemill_inference.secrets.lookup import ProjectKeys
 from tidemill_inference.secrets.mongo import SECRETS

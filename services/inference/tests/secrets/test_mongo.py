@@ -8,8 +8,8 @@ from services.inference.tests.secrets.keeping import API, CANARY, NEW_KEY, OLD_K
 from tidemill_core.application import Request
 from tidemill_core.envelope import Envelope
 from tidemill_core.origins import Origin
-from tidemill_inference.errors import SecretNotFound
-from tidemill_inference.secrets.domain import Secret
+from tidemill_inference.secrets.domain.errors import SecretNotFound
+from tidemill_inference.secrets.domain.secret import Secret
 from tidemill_inference.secrets.mongo import SECRETS, under_other_keys
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.envelope import Keyring

@@ -5,7 +5,7 @@ import pytest
 
 from services.inference.tests.secrets.keeping import Keeping
 from tidemill_core.origins import Origin
-from tidemill_inference.errors import SecretMissing
+from tidemill_inference.secrets.domain.errors import SecretMissing
 from tidemill_inference.secrets.operator import OperatorSecrets
 
 API = Origin.of("https://api.openai.com/v1")

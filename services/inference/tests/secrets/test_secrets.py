@@ -12,8 +12,8 @@ from services.inference.tests.secrets.keeping import API, CANARY, NEW_KEY, OLD_K
 from tidemill.inference.v1 import secret_service_pb2 as pb
 from tidemill_core.application import ResourceKey
 from tidemill_core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, RequestIdReused
-from tidemill_inference.errors import SecretMissing, SecretsNotKept
-from tidemill_inference.secrets.domain import Secret
+from tidemill_inference.secrets.domain.errors import SecretMissing, SecretsNotKept
+from tidemill_inference.secrets.domain.secret import Secret
 from tidemill_kit.store.envelope import EncryptionKeyMissing, EnvelopeBroken
 
 DELETE = pb.DeleteSecretRequest(id="KEY")

@@ -8,9 +8,9 @@ from services.inference.tests.fakes import ADA, Registry
 from services.inference.tests.openai_api.apis import Facts, deployment
 from tidemill_core.application import PageRequest
 from tidemill_core.errors import DependencyUnavailable
+from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
 from tidemill_inference.engines.ports import ModelVersion, RemoteModel
-from tidemill_inference.errors import DeploymentNotFound
 from tidemill_inference.served_models.read_served_models import ReadServedModels
 from tidemill_inference.served_models.registry_facts import RegistryFacts
 from tidemill_kit.store.objects import ExchangeBucket

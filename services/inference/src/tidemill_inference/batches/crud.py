@@ -9,7 +9,7 @@ from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import Write, create, label_violations, refuse
 from tidemill_inference.batches.domain.batch import Author, Batch
 from tidemill_inference.batches.ports import Batches
-from tidemill_inference.errors import FileNotFound, FileRestricted
+from tidemill_inference.files.domain.errors import FileNotFound, FileRestricted
 from tidemill_inference.files.domain.stored_file import FilePurpose
 from tidemill_inference.files.ports import Files
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tidemill_core.application import Clock, Request, ResourceKey, derived_id
 from tidemill_inference.batches.domain.batch import Batch, BatchState, Counts
+from tidemill_inference.batches.domain.errors import BatchNotFound
 from tidemill_inference.batches.domain.lines import (
     MAX_RESULT_BYTES,
     NOT_JSON,
@@ -21,7 +22,7 @@ from tidemill_inference.batches.domain.lines import (
 )
 from tidemill_inference.batches.ports import AnswerLine, Authors, Batches, LineAnswer, Places, Results
 from tidemill_inference.batches.write_results import WriteResults
-from tidemill_inference.errors import BatchNotFound, FileNotFound
+from tidemill_inference.files.domain.errors import FileNotFound
 from tidemill_inference.files.ports import Contents, Files
 
 _MAX_ATTEMPTS = 6

@@ -7,6 +7,7 @@ from datetime import timedelta
 from tidemill.inference.v1.batch_service_pb2_grpc import add_BatchServiceServicer_to_server
 from tidemill_core.application import ResourceKey, SystemClock
 from tidemill_inference.batches.crud import BatchCrud
+from tidemill_inference.batches.domain.errors import BatchNotFound
 from tidemill_inference.batches.erasure import CancelBatches
 from tidemill_inference.batches.forget_batches import ForgetBatches
 from tidemill_inference.batches.grpc import GrpcBatchService
@@ -16,7 +17,6 @@ from tidemill_inference.batches.ports import AnswerLine, LiveTraffic
 from tidemill_inference.batches.revoked_authors import RevokedAuthors
 from tidemill_inference.batches.run_batch import LineLimits, RunBatch
 from tidemill_inference.batches.write_results import WriteResults
-from tidemill_inference.errors import BatchNotFound
 from tidemill_inference.files.ports import Contents, Files
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.access.retention import RetentionKind

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tidemill_core.application import Clock, Request, ResourceKey, derived_id
 from tidemill_inference.batches.domain.batch import Batch
+from tidemill_inference.batches.domain.errors import BatchLeaseLost
 from tidemill_inference.batches.ports import Results
-from tidemill_inference.errors import BatchLeaseLost
 from tidemill_inference.files.domain.stored_file import FilePurpose, StoredFile
 from tidemill_inference.files.ports import Contents, Files
 

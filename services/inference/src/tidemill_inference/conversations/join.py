@@ -12,8 +12,8 @@ from tidemill_inference.conversations.domain.policy import ConversationPolicy
 from tidemill_inference.conversations.ports import Conversations, Memories
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.spec import RecordMode
-from tidemill_inference.errors import PromptNotRecorded, QuestionRefused
 from tidemill_inference.generation.domain.content import Role
+from tidemill_inference.generation.domain.errors import PromptNotRecorded, QuestionRefused
 from tidemill_inference.generation.domain.history import History, HistoryUse, PastTurn, RememberedFact
 from tidemill_inference.generation.domain.inference import Inference, Purpose, Question, State
 from tidemill_inference.generation.domain.turns import check_turns

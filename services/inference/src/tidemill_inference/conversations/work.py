@@ -14,8 +14,8 @@ from tidemill_inference.conversations.domain.policy import ConversationPolicy
 from tidemill_inference.conversations.ports import Conversations
 from tidemill_inference.conversations.remember import RememberFacts
 from tidemill_inference.conversations.summarize import SummarizeTurns
+from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.ports import Deployments
-from tidemill_inference.errors import DeploymentNotFound
 from tidemill_inference.generation.domain.inference import Inference, State
 from tidemill_inference.generation.ports import Inferences
 

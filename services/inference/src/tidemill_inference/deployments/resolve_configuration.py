@@ -7,10 +7,11 @@ from tidemill_core.application import Caller, PageRequest
 from tidemill_core.errors import InvalidInput
 from tidemill_inference.conversations.domain.policy import ConversationPolicy
 from tidemill_inference.deployments.domain.configuration import Configuration
+from tidemill_inference.deployments.domain.errors import ReferenceNotFound
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.engines.ports import Models
-from tidemill_inference.errors import PromptNotFound, ReferenceNotFound
 from tidemill_inference.generation.ports import Retriever
+from tidemill_inference.prompts.domain.errors import PromptNotFound
 from tidemill_inference.prompts.domain.references import Reference
 from tidemill_inference.prompts.ports import ReadPrompts
 from tidemill_inference.rollouts.ports import Candidates

@@ -15,7 +15,8 @@ from tidemill_core.errors import TidemillError, isolated
 from tidemill_core.origins import AllowedHosts, Origin
 from tidemill_inference.engines.guarded_transport import GuardedTransport
 from tidemill_inference.engines.ports import RemoteModel
-from tidemill_inference.errors import AddressRefused, SecretMissing
+from tidemill_inference.errors import AddressRefused
+from tidemill_inference.secrets.domain.errors import SecretMissing
 from tidemill_kit.outgoing.resolver import Resolver, SystemResolver
 
 if TYPE_CHECKING:

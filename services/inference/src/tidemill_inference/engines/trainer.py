@@ -12,8 +12,9 @@ from tidemill_core.application import Caller
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
 from tidemill_core.grpc.context import acting_as
 from tidemill_core.resources import ResolveShared, nothing_shared
+from tidemill_inference.deployments.domain.errors import ReferenceNotFound
 from tidemill_inference.engines.ports import ModelVersion, RemoteModel
-from tidemill_inference.errors import ModelNotReady, ModelNotShared, ModelRefused, ReferenceNotFound
+from tidemill_inference.errors import ModelNotReady, ModelNotShared, ModelRefused
 
 _REMEMBERED = 256
 _SHOWN = 50

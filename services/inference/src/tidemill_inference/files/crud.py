@@ -12,7 +12,7 @@ from tidemill_core.application import Caller, Clock, Page, PageRequest, Request,
 from tidemill_core.characters import clean_line
 from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import Write, delete
-from tidemill_inference.errors import FileRestricted
+from tidemill_inference.files.domain.errors import FileRestricted
 from tidemill_inference.files.domain.stored_file import MAX_FILENAME, FilePurpose, StoredFile
 from tidemill_inference.files.ports import Contents, Files
 

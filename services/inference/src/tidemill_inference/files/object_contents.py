@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tidemill_core.aggregate import ObjectRef
-from tidemill_inference.errors import FileTooLarge
+from tidemill_inference.files.domain.errors import FileTooLarge
 from tidemill_kit.store.objects import ExchangeBucket
 
 _PREFIX = "file-"

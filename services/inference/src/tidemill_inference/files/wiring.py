@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from tidemill.inference.v1.file_service_pb2_grpc import add_FileServiceServicer_to_server
 from tidemill_core.application import SystemClock
-from tidemill_inference.errors import FileNotFound
 from tidemill_inference.files.crud import FileCrud
+from tidemill_inference.files.domain.errors import FileNotFound
 from tidemill_inference.files.erase_lines import EraseLines
 from tidemill_inference.files.forget_files import ForgetFiles
 from tidemill_inference.files.grpc import GrpcFileService

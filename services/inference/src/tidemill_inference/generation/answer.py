@@ -11,11 +11,12 @@ from tidemill_core.errors import Blame, RequestIdReused, TidemillError
 from tidemill_inference.budgets.ports import NoBudgets, Spending
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.deployments.domain.deployment import ChosenConfiguration, Deployment
+from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.ports import ReadDeployments
-from tidemill_inference.errors import DeploymentNotFound, InferenceNotFound, QuestionRefused
 from tidemill_inference.generation.asked_schemas import AskedSchemas
 from tidemill_inference.generation.domain.bounds import expected, limited
 from tidemill_inference.generation.domain.copies import delivered, without_names_of
+from tidemill_inference.generation.domain.errors import InferenceNotFound, QuestionRefused
 from tidemill_inference.generation.domain.inference import Inference, Purpose, Question, State, Variant, reserved
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.generation.drafts import pieces_of

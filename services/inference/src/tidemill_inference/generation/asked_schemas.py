@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
-from tidemill_inference.errors import QuestionRefused
+from tidemill_inference.generation.domain.errors import QuestionRefused
 from tidemill_inference.generation.domain.inference import Question
 
 MAX_CHARACTERS = 64 * 1024

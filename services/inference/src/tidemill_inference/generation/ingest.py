@@ -9,7 +9,8 @@ from tidemill.ingest.v1 import document_service_pb2, document_service_pb2_grpc
 from tidemill_core.application import Caller
 from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, Internal, InvalidInput, NotFound
 from tidemill_core.grpc.context import acting_as
-from tidemill_inference.errors import ServiceNotNamed, TextGone
+from tidemill_inference.errors import ServiceNotNamed
+from tidemill_inference.generation.domain.errors import TextGone
 from tidemill_inference.generation.ports import DocumentVersion
 
 _MAX_CHECKED = 200

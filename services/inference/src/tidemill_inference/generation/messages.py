@@ -8,8 +8,8 @@ from tidemill.inference.v1 import deployment_pb2, events_pb2, inference_pb2, inf
 from tidemill_core.aggregate import Event
 from tidemill_inference.deployments.domain.configuration import MAX_BIASED_TOKENS, Sampling
 from tidemill_inference.deployments.domain.spec import RecordMode
-from tidemill_inference.errors import QuestionRefused
 from tidemill_inference.generation.domain.content import Message, Part, Passage, Role, ToolCall, ToolResult
+from tidemill_inference.generation.domain.errors import QuestionRefused
 from tidemill_inference.generation.domain.inference import (
     MAX_LABELS,
     MAX_MESSAGES,

@@ -24,7 +24,7 @@ from tidemill_core.errors import (
 from tidemill_core.grpc.context import acting_as
 from tidemill_core.resources import owner_of
 from tidemill_inference.deployments.domain.configuration import Retrieval
-from tidemill_inference.errors import ReferenceNotFound
+from tidemill_inference.deployments.domain.errors import ReferenceNotFound
 from tidemill_inference.generation.domain.content import Passage
 from tidemill_inference.generation.ports import Found
 from tidemill_kit.mapping import REST, from_message

@@ -8,8 +8,8 @@ from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.resources import ResolveShared, nothing_shared, owner_of
 from tidemill_core.rights import ACT_FOR_USERS, has_right, principals
 from tidemill_inference.background import background
-from tidemill_inference.errors import AnswerRestricted
 from tidemill_inference.generation.domain.copies import without_content, without_earlier_messages, without_names_of
+from tidemill_inference.generation.domain.errors import AnswerRestricted
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.ports import DocumentReaders, DocumentVersion, Inferences
 

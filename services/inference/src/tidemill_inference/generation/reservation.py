@@ -12,7 +12,7 @@ from typing import Any
 
 from tidemill_core.application import Clock, Request
 from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, TidemillError, isolated
-from tidemill_inference.errors import LeaseLost
+from tidemill_inference.generation.domain.errors import LeaseLost
 from tidemill_inference.generation.domain.inference import Answer, Inference, Lease, State, Variant
 from tidemill_inference.generation.ports import Inferences
 from tidemill_inference.prices.domain.price import Cost

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller
 from tidemill_inference.deployments.domain.spec import RecordMode
-from tidemill_inference.errors import PromptNotRecorded, TextGone
 from tidemill_inference.generation.domain.content import Message, Passage, question_in
+from tidemill_inference.generation.domain.errors import PromptNotRecorded, TextGone
 from tidemill_inference.generation.domain.history import NO_HISTORY
 from tidemill_inference.generation.domain.inference import Inference, State
 from tidemill_inference.generation.ports import Conversing, DocumentTexts

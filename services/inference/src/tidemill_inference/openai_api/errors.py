@@ -20,7 +20,9 @@ from tidemill_core.errors import (
 )
 from tidemill_inference.budgets.domain.budget import Kind
 from tidemill_inference.budgets.domain.errors import BudgetExhausted
-from tidemill_inference.errors import CircuitOpen, DeploymentNotFound, PromptTooLong, ServiceNotNamed
+from tidemill_inference.deployments.domain.errors import DeploymentNotFound
+from tidemill_inference.errors import PromptTooLong, ServiceNotNamed
+from tidemill_inference.routing.domain.errors import CircuitOpen
 from tidemill_kit.http.errors import BodyTooSlow, headers_of, status_of
 
 _SERVER_ERRORS = 500

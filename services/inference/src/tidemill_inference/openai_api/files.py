@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from tidemill.inference.v1 import file_pb2
 from tidemill.inference.v1 import file_service_pb2 as pb
 from tidemill_core.errors import InvalidInput, Violation
-from tidemill_inference.errors import FileTooLarge
+from tidemill_inference.files.domain.errors import FileTooLarge
 from tidemill_inference.files.ports import ReadFile
 from tidemill_inference.openai_api.pages import Asked, listed
 from tidemill_kit.grpc.policies import policy_of

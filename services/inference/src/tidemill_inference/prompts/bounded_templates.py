@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tidemill_core.errors import Blame, DependencyUnavailable, InvalidInput, TidemillError, Violation
-from tidemill_inference.errors import PromptRefused
 from tidemill_inference.generation.domain.content import Message
+from tidemill_inference.prompts.domain.errors import PromptRefused
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_inference.prompts.ports import CheckedPrompt, PromptInput
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, WorkEndedError

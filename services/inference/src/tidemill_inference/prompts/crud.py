@@ -8,7 +8,7 @@ from tidemill_core.approvals import ApprovalPolicy, approval_of
 from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import Write, check_slug, create, delete, list_all, update
 from tidemill_inference.deployments.ports import Deployments
-from tidemill_inference.errors import PromptInUse
+from tidemill_inference.prompts.domain.errors import PromptInUse
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 from tidemill_inference.prompts.domain.references import Reference
 from tidemill_inference.prompts.ports import Prompts, Templates

@@ -24,8 +24,8 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from tidemill_core.errors import InvalidInput, Violation
-from tidemill_inference.errors import PromptRefused
 from tidemill_inference.generation.domain.content import Message, Role
+from tidemill_inference.prompts.domain.errors import PromptRefused
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_inference.prompts.ports import CheckedPrompt, PromptInput
 

@@ -1,7 +1,7 @@
 """Prompts by the names that a project has for them: its own, and those that others share with it."""
 
 from tidemill_core.application import Page, PageRequest
-from tidemill_inference.errors import PromptNotFound
+from tidemill_inference.prompts.domain.errors import PromptNotFound
 from tidemill_inference.prompts.domain.prompt import Prompt
 from tidemill_inference.prompts.ports import ReadPrompts
 from tidemill_kit.access.grants import Grants, Shared, SharedNames

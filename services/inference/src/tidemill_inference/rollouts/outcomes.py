@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from tidemill_core.application import Caller, Clock, ResourceKey
 from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.ports import Deployments
-from tidemill_inference.errors import DeploymentNotFound
 from tidemill_inference.rollouts.domain.rollout import Rollout
 from tidemill_inference.rollouts.domain.step_counts import Outcome, StepCounts
 from tidemill_inference.rollouts.ports import ActiveRollouts, GivenRating, Outcomes

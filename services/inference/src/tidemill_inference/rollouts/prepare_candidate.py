@@ -14,7 +14,7 @@ from tidemill_core.errors import (
     isolated,
 )
 from tidemill_inference.engines.ports import Engines, Models, ModelVersion
-from tidemill_inference.errors import CandidateNotReady
+from tidemill_inference.rollouts.domain.errors import CandidateNotReady
 from tidemill_inference.rollouts.ports import Candidates
 
 _log = logging.getLogger(__name__)

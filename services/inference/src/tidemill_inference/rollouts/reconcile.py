@@ -7,9 +7,9 @@ from datetime import timedelta
 from tidemill_core.application import Requeue, ResourceKey
 from tidemill_inference.background import background
 from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.engines.ports import Engines, Models, ModelVersion
-from tidemill_inference.errors import DeploymentNotFound
 from tidemill_inference.rollouts.reconcile_rollout import ReconcileRollout
 from tidemill_kit.workers.controller import Controller, Holder, Pending
 

@@ -7,8 +7,9 @@ from tidemill_core.approvals import ApprovalMissing
 from tidemill_core.errors import TRANSIENT
 from tidemill_inference.background import background
 from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.ports import Deployments
-from tidemill_inference.errors import CandidateNotReady, DeploymentNotFound
+from tidemill_inference.rollouts.domain.errors import CandidateNotReady
 from tidemill_inference.rollouts.domain.rollout import Decision, Move, Rollout
 from tidemill_inference.rollouts.domain.step_counts import Reason, StepCounts
 from tidemill_inference.rollouts.outcomes import CountOutcomes

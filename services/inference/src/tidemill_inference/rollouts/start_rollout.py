@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, Request, ResourceKey
 from tidemill_inference.deployments.domain.deployment import Deployment
+from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.ports import Deployments
-from tidemill_inference.errors import CandidateNotReady, DeploymentNotFound
+from tidemill_inference.rollouts.domain.errors import CandidateNotReady
 from tidemill_inference.rollouts.domain.rollout import PassedEvaluation
 from tidemill_inference.rollouts.ports import Candidates, Enqueue, enqueues_nothing
 

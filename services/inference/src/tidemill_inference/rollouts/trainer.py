@@ -7,7 +7,7 @@ from tidemill_core.application import Caller
 from tidemill_core.approvals import ApprovalMissing
 from tidemill_core.errors import InvalidInput, NotFound
 from tidemill_core.grpc.context import acting_as
-from tidemill_inference.errors import CandidateNotReady
+from tidemill_inference.rollouts.domain.errors import CandidateNotReady
 
 
 class TrainerCandidates:

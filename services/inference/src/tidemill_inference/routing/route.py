@@ -20,10 +20,12 @@ from tidemill_core.errors import (
     RateLimited,
     TidemillError,
 )
+from tidemill_inference.deployments.domain.errors import ReferenceNotFound
 from tidemill_inference.engines.ports import Models, ModelVersion
-from tidemill_inference.errors import CapabilityMissing, CircuitOpen, ModelNotShared, PromptTooLong, ReferenceNotFound
+from tidemill_inference.errors import CapabilityMissing, ModelNotShared, PromptTooLong
 from tidemill_inference.routing.attempts import Race, Running
 from tidemill_inference.routing.domain.attempt import ANSWERED, Attempt, AttemptKind
+from tidemill_inference.routing.domain.errors import CircuitOpen
 from tidemill_inference.routing.domain.policy import ordered
 from tidemill_inference.routing.endpoints import Endpoints
 from tidemill_inference.routing.ports import Call, ObserveRouting, Route

@@ -7,8 +7,8 @@ from functools import cache
 from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.envelope import Envelope
 from tidemill_core.resources import Write, check_etag, create, delete
-from tidemill_inference.errors import SecretNotFound, SecretsNotKept
-from tidemill_inference.secrets.domain import HostRules, Secret, check_secret, checked_hosts
+from tidemill_inference.secrets.domain.errors import SecretNotFound, SecretsNotKept
+from tidemill_inference.secrets.domain.secret import HostRules, Secret, check_secret, checked_hosts
 from tidemill_inference.secrets.ports import Seals, Secrets
 
 

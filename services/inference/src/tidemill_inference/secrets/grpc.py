@@ -3,7 +3,7 @@
 from tidemill.inference.v1 import secret_pb2, secret_service_pb2_grpc
 from tidemill.inference.v1 import secret_service_pb2 as pb
 from tidemill_inference.secrets.crud import SecretCrud
-from tidemill_inference.secrets.domain import Secret
+from tidemill_inference.secrets.domain.secret import Secret
 from tidemill_inference.secrets.messages import secret_message
 from tidemill_inference.secrets.ports import Operators, Secrets
 from tidemill_kit.grpc.server import current_caller, page_of, write_of

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from tidemill.inference.v1 import secret_pb2
-from tidemill_inference.secrets.domain import Secret
+from tidemill_inference.secrets.domain.secret import Secret
 from tidemill_kit.mapping import to_message
 
 

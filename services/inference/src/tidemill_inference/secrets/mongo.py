@@ -1,6 +1,6 @@
 """Secrets as documents, and those that an earlier key of the operator still encrypts."""
 
-from tidemill_inference.secrets.domain import Secret
+from tidemill_inference.secrets.domain.secret import Secret
 from tidemill_kit.mapping import DocumentCodec
 from tidemill_kit.store.mongo import Collection
 from tidemill_kit.workers.pending import PendingDocuments

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from tidemill_core.grpc.context import PROJECT_SLUG
 from tidemill_core.origins import Origin
-from tidemill_inference.errors import SecretMissing
+from tidemill_inference.secrets.domain.errors import SecretMissing
 
 PREFIX = "INFERENCE_SECRET_"
 HOSTS = "HOSTS"

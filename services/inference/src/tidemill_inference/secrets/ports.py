@@ -5,7 +5,7 @@ from typing import Protocol
 
 from tidemill_core.application import Aggregates
 from tidemill_core.envelope import Envelope
-from tidemill_inference.secrets.domain import Secret
+from tidemill_inference.secrets.domain.secret import Secret
 
 Secrets = Aggregates[Secret]
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tidemill_core.application import ResourceKey
-from tidemill_inference.errors import SecretNotFound
 from tidemill_inference.secrets.crud import SecretCrud
-from tidemill_inference.secrets.domain import HostRules
+from tidemill_inference.secrets.domain.errors import SecretNotFound
+from tidemill_inference.secrets.domain.secret import HostRules
 from tidemill_inference.secrets.grpc import GrpcSecretService
 from tidemill_inference.secrets.lookup import ProjectKeys
 from tidemill_inference.secrets.mongo import SECRETS, under_other_keys

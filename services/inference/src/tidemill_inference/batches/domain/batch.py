@@ -8,7 +8,7 @@ from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.rights import ACT_FOR_USERS, has_right
-from tidemill_inference.errors import BatchLeaseLost
+from tidemill_inference.batches.domain.errors import BatchLeaseLost
 
 DEFAULT_WINDOW = timedelta(hours=24)
 MIN_WINDOW, MAX_WINDOW = timedelta(minutes=1), timedelta(days=14)

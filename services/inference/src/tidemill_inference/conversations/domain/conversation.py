@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from tidemill_core.aggregate import Aggregate
 from tidemill_inference.conversations.domain.errors import ConversationLeaseLost, ConversationOfAnother
-from tidemill_inference.errors import QuestionRefused
+from tidemill_inference.generation.domain.errors import QuestionRefused
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 ID_FORM = "1 to 128 of A-Z, a-z, 0-9, and _.:- behind the first"

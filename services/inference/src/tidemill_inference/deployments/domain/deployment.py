@@ -9,7 +9,7 @@ from tidemill_core.application import derived_id
 from tidemill_core.approvals import Approval
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
-from tidemill_inference.errors import ApprovalsMissing, NoActiveRollout, RolloutNotFound
+from tidemill_inference.rollouts.domain.errors import ApprovalsMissing, NoActiveRollout, RolloutNotFound
 from tidemill_inference.rollouts.domain.rollout import (
     WAITS,
     Decision,

@@ -11,7 +11,6 @@ from tidemill_core.errors import RequestIdReused
 from tidemill_inference.caching.domain.use import CacheUse
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.deployments.domain.spec import RecordMode
-from tidemill_inference.errors import LeaseLost, QuestionRefused
 from tidemill_inference.generation.domain.content import (
     Candidate,
     Message,
@@ -20,6 +19,7 @@ from tidemill_inference.generation.domain.content import (
     TokenLogprob,
     question_in,
 )
+from tidemill_inference.generation.domain.errors import LeaseLost, QuestionRefused
 from tidemill_inference.generation.domain.history import NO_HISTORY, History, HistoryUse
 from tidemill_inference.generation.domain.tools import OutputFormat, Tool, ToolChoice, check_asked
 from tidemill_inference.generation.domain.turns import check_turns

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from tidemill_inference.errors import QuestionRefused
+from tidemill_inference.generation.domain.errors import QuestionRefused
 
 MAX_TOOLS = 128
 MAX_CANDIDATES = 16

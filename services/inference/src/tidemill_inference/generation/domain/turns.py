@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from tidemill_inference.errors import QuestionRefused
 from tidemill_inference.generation.domain.content import Message, Role, question_in
+from tidemill_inference.generation.domain.errors import QuestionRefused
 
 
 def check_turns(messages: Sequence[Message], *, go_on: bool = False) -> None:

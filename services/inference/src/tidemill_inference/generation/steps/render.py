@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.ports import Engine, Prompt
-from tidemill_inference.errors import PromptTooLong, QuestionRefused
+from tidemill_inference.errors import PromptTooLong
 from tidemill_inference.generation.domain.content import Message, Passage, Role, question_in
+from tidemill_inference.generation.domain.errors import QuestionRefused
 from tidemill_inference.generation.domain.history import NO_HISTORY, History
 from tidemill_inference.generation.domain.inference import Question
 from tidemill_inference.generation.steps.context import Context

@@ -6,7 +6,7 @@ from datetime import datetime
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import Caller
 from tidemill_core.approvals import Approval, ApprovalMissing, ApprovalPolicy, with_approval
-from tidemill_inference.errors import PromptVersionNotFound, TooManyPromptVersions
+from tidemill_inference.prompts.domain.errors import PromptVersionNotFound, TooManyPromptVersions
 
 MAX_VERSIONS = 1000
 MAX_CHARACTERS = 3 * 1024 * 1024

@@ -10,7 +10,7 @@ from typing import TypedDict
 from tidemill_core.aggregate import Event
 from tidemill_core.approvals import Approval, counted, with_approval
 from tidemill_inference.deployments.domain.configuration import Configuration
-from tidemill_inference.errors import RolloutLeaseLost
+from tidemill_inference.rollouts.domain.errors import RolloutLeaseLost
 from tidemill_inference.rollouts.domain.policy import OnTimeout, RolloutPolicy, RolloutStep, StickyBy
 from tidemill_inference.rollouts.domain.step_counts import Reason, StepCounts
 

@@ -1,0 +1,79 @@
+"""What can go wrong with questions, answers and their records.
+
+InvalidInput
+└── QuestionRefused         a question that cannot be answered as it is
+NotFound
+├── InferenceNotFound
+└── TextGone                a passage's text was erased, or is past its retention
+PreconditionFailed
+└── PromptNotRecorded       what a model saw cannot be shown
+PermissionDenied
+└── AnswerRestricted        it rests on documents that the caller may not read
+Conflict
+└── LeaseLost               another replica has taken over the inference
+"""
+
+from tidemill_core.errors import Conflict, InvalidInput, NotFound, PermissionDenied, PreconditionFailed, Violation
+
+
+class QuestionRefused(InvalidInput):
+    """A question cannot be answered as it is."""
+
+    reason = "QUESTION_REFUSED"
+
+    def __init__(self, *, field: str, why: str) -> None:
+        super().__init__(violations=[Violation(field, why)])
+
+
+class InferenceNotFound(NotFound):
+    """No inference with this id in the caller's project."""
+
+    reason = "INFERENCE_NOT_FOUND"
+
+    def __init__(self, inference: str) -> None:
+        super().__init__(f"there is no inference {inference} in this project", inference=inference)
+
+
+class TextGone(NotFound):
+    """The text of a passage is not there any more."""
+
+    reason = "TEXT_GONE"
+
+    def __init__(self, document: str, *, version: int) -> None:
+        super().__init__(
+            f"the text of document {document}, version {version}, was erased or is past its retention: what a model "
+            "saw of it cannot be shown again",
+            document=document,
+            version=version,
+        )
+
+
+class PromptNotRecorded(PreconditionFailed):
+    """What the model saw for an inference cannot be shown."""
+
+    reason = "PROMPT_NOT_RECORDED"
+
+    def __init__(self, inference: str, *, why: str) -> None:
+        super().__init__(f"the prompt of inference {inference} cannot be shown: {why}", inference=inference)
+
+
+class AnswerRestricted(PermissionDenied):
+    """An answer that rests on documents that the caller may not read."""
+
+    reason = "ANSWER_RESTRICTED"
+
+    def __init__(self, inference: str) -> None:
+        super().__init__(
+            f"inference {inference} rests on documents with readers that the credential is not among: "
+            "use another key, or have an operator read it",
+            inference=inference,
+        )
+
+
+class LeaseLost(Conflict):
+    """Another replica has taken over the inference."""
+
+    reason = "LEASE_LOST"
+
+    def __init__(self, inference: str) -> None:
+        super().__init__(f"another replica has taken over inference {inference}: try again", inference=inference)
