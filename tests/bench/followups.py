@@ -28,7 +28,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from services.rag.tests.tokenizing import tokenizer_here
 from tidemill_core.application import Caller
 from tidemill_inference.generation.domain.content import Message, Role
-from tidemill_inference.generation.domain.inference import Question
+from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.steps.rewrite import Rewrite
 from tidemill_kit.models.bounded_tokenizers import with_tokenizer
 from tidemill_kit.models.numeric_format import computed_format

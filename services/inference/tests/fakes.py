@@ -25,7 +25,8 @@ from tidemill_inference.errors import ModelRefused
 from tidemill_inference.generation.answer import AnswerQuestion
 from tidemill_inference.generation.domain.content import Message, Passage, Role
 from tidemill_inference.generation.domain.errors import InferenceNotFound
-from tidemill_inference.generation.domain.inference import Inference, Question
+from tidemill_inference.generation.domain.inference import Inference
+from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.generate import GenerateAnswer
 from tidemill_inference.generation.mongo import INFERENCES
 from tidemill_inference.generation.ports import DocumentVersion, Found, Step

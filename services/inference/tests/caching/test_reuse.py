@@ -17,7 +17,8 @@ from tidemill_inference.caching.domain.use import CacheKind, CacheUse
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.deployments.domain.spec import DeploymentSpec, RecordMode
 from tidemill_inference.generation.domain.content import Message, Role
-from tidemill_inference.generation.domain.inference import Purpose, State
+from tidemill_inference.generation.domain.inference import State
+from tidemill_inference.generation.domain.question import Purpose
 from tidemill_inference.generation.ports import Delta
 from tidemill_testkit.polling import eventually
 

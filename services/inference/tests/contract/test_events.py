@@ -24,11 +24,11 @@ from tidemill_inference.generation.domain.inference import (
     InferenceHasFailed,
     InferenceWasCancelled,
     Lease,
-    Question,
     Usage,
     Variant,
     reserved,
 )
+from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.mongo import INFERENCES
 from tidemill_inference.prices.domain.price import Cost, CostItem
 from tidemill_inference.rollouts.domain.policy import RolloutPolicy, RolloutStep

@@ -24,7 +24,8 @@ from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.errors import PromptTooLong
 from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_inference.generation.domain.errors import PromptNotRecorded, QuestionRefused
-from tidemill_inference.generation.domain.inference import Inference, Lease, Purpose, Variant, reserved
+from tidemill_inference.generation.domain.inference import Inference, Lease, Variant, reserved
+from tidemill_inference.generation.domain.question import Purpose
 from tidemill_inference.generation.show_prompt import ShowPrompt
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_testkit.clocks import NOON

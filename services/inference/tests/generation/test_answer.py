@@ -10,12 +10,7 @@ from datetime import timedelta
 import pytest
 
 from services.inference.tests.fakes import ADA, AnsweringHarness, ScriptedEngine, all_steps, asking, helpdesk, question
-from tidemill_core.errors import (
-    Blame,
-    DeadlineExceeded,
-    DependencyUnavailable,
-    InvalidInput,
-)
+from tidemill_core.errors import Blame, DeadlineExceeded, DependencyUnavailable, InvalidInput
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.domain.spec import RecordMode

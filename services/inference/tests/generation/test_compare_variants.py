@@ -8,7 +8,8 @@ from tidemill_core.errors import Internal
 from tidemill_inference.deployments.domain.errors import ReferenceNotFound
 from tidemill_inference.generation.domain.content import Passage
 from tidemill_inference.generation.domain.errors import QuestionRefused
-from tidemill_inference.generation.domain.inference import Purpose, State
+from tidemill_inference.generation.domain.inference import State
+from tidemill_inference.generation.domain.question import Purpose
 
 GIVEN = (Passage(id="1", document="d9", version=1, start=3, end=9, score=0.0, text="os.walk is given."),)
 

@@ -21,7 +21,8 @@ from tidemill_inference.generation.domain.content import (
     TopLogprob,
 )
 from tidemill_inference.generation.domain.history import HistoryUse
-from tidemill_inference.generation.domain.inference import Inference, Lease, Purpose, State, Usage, Variant
+from tidemill_inference.generation.domain.inference import Inference, Lease, State, Usage, Variant
+from tidemill_inference.generation.domain.question import Purpose
 from tidemill_inference.generation.messages import inference_message
 from tidemill_inference.generation.mongo import INFERENCES
 from tidemill_inference.routing.domain.attempt import Attempt, AttemptKind

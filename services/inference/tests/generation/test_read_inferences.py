@@ -11,7 +11,7 @@ from tidemill_core.rights import ACT_FOR_USERS
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_inference.generation.domain.errors import AnswerRestricted
-from tidemill_inference.generation.domain.inference import Inference, Question
+from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.domain.speaker import spoken_by
 
 BOB = Caller(project="acme", subject="user:bob", roles=frozenset({"viewer"}), credential="jti-1")
@@ -31,7 +31,7 @@ TURNS = (
 
 async def answered(harness: AnsweringHarness, request: str = "r", **changes: object) -> Inference:
     """Have Ann ask, whose groups may read the document that the answer rests on."""
-    asked: Question = spoken_by(ANN, question(**{"labels": {"page": "pay"}, **changes}))  # type: ignore[arg-type]
+    asked = spoken_by(ANN, question(**{"labels": {"page": "pay"}, **changes}))  # type: ignore[arg-type]
     return await harness.answer.whole(ANN, asked, request=asking(request))
 
 

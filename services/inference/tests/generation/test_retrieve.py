@@ -6,7 +6,7 @@ import pytest
 from services.inference.tests.fakes import ADA, HANDBOOK, AnsweringHarness, asking, helpdesk
 from tidemill_inference.deployments.domain.configuration import Configuration, Retrieval, Sampling
 from tidemill_inference.generation.domain.content import Message, Passage, Role
-from tidemill_inference.generation.domain.inference import Question
+from tidemill_inference.generation.domain.question import Question
 
 TURNS = (
     "How often is the glimmer valve serviced?",

@@ -13,7 +13,7 @@ from tidemill_inference.deployments.domain.configuration import Retrieval, Sampl
 from tidemill_inference.engines.ports import ModelVersion, RemoteModel
 from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_inference.generation.domain.history import History, PastTurn
-from tidemill_inference.generation.domain.inference import Question
+from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.steps.rewrite import Rewrite
 from tidemill_inference.routing.asking import AskModel
 

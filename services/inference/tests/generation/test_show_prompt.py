@@ -19,7 +19,7 @@ from tidemill_core.errors import DependencyUnavailable, Internal
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.content import Message, Passage, Role
 from tidemill_inference.generation.domain.errors import InferenceNotFound, PromptNotRecorded, TextGone
-from tidemill_inference.generation.domain.inference import Purpose
+from tidemill_inference.generation.domain.question import Purpose
 from tidemill_inference.generation.show_prompt import ShowPrompt
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_testkit.clocks import NOON

@@ -26,7 +26,8 @@ from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
 from tidemill_inference.engines.ports import ModelVersion
 from tidemill_inference.generation.domain.content import Citation, Message, Part, Passage, Role
-from tidemill_inference.generation.domain.inference import Inference, Question, State, Usage, Variant
+from tidemill_inference.generation.domain.inference import Inference, State, Usage, Variant
+from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.ports import Delta, Finished, Started, Step
 from tidemill_inference.openai_api.feedback import RemoteFeedback
 from tidemill_inference.openai_api.routes import Answering, OpenAiApi

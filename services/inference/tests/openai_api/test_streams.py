@@ -21,7 +21,7 @@ from services.inference.tests.openai_api.apis import (
 from tidemill_core.application import Caller, Request
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_inference.generation.domain.content import Citation
-from tidemill_inference.generation.domain.inference import Question
+from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.openai_api.completions import Chunks
 
 

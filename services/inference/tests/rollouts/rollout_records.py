@@ -3,7 +3,8 @@
 from services.inference.tests.fakes import ADA
 from services.inference.tests.rollouts.rollout_fakes import RolloutHarness
 from tidemill_core.application import PageRequest
-from tidemill_inference.generation.domain.inference import Inference, Purpose
+from tidemill_inference.generation.domain.inference import Inference
+from tidemill_inference.generation.domain.question import Purpose
 from tidemill_inference.rollouts.domain.step_counts import Outcome
 
 

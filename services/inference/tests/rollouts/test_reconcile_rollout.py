@@ -12,7 +12,8 @@ from tidemill_core.application import Caller
 from tidemill_core.errors import TRANSIENT, DependencyUnavailable, Internal, RateLimited, TidemillError
 from tidemill_inference.deployments.domain.deployment import Deployment, DeploymentWasConfigured
 from tidemill_inference.errors import ModelRefused
-from tidemill_inference.generation.domain.inference import Purpose, State
+from tidemill_inference.generation.domain.inference import State
+from tidemill_inference.generation.domain.question import Purpose
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 from tidemill_inference.rollouts.domain.errors import NoActiveRollout, RolloutLeaseLost
 from tidemill_inference.rollouts.domain.policy import OnTimeout, RolloutStep

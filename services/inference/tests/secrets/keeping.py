@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from services.inference.tests.openai_api.apis import settings
 from tidemill.inference.v1 import secret_pb2
 from tidemill.inference.v1 import secret_service_pb2 as pb
-from tidemill.inference.v1.secret_service_pb2_grpc import (
-    SecretServiceStub,
-    add_SecretServiceServicer_to_server,
-)
+from tidemill.inference.v1.secret_service_pb2_grpc import SecretServiceStub, add_SecretServiceServicer_to_server
 from tidemill_core.origins import Origin
 from tidemill_inference.secrets.crud import SecretCrud
 from tidemill_inference.secrets.domain.errors import SecretNotFound

@@ -9,7 +9,8 @@ from tidemill_core.application import Caller
 from tidemill_inference.caching.domain.policy import CachePolicy
 from tidemill_inference.caching.domain.use import CacheUse
 from tidemill_inference.generation.domain.content import Candidate, Message, Passage
-from tidemill_inference.generation.domain.inference import Answer, Inference, Question, Variant
+from tidemill_inference.generation.domain.inference import Answer, Inference, Variant
+from tidemill_inference.generation.domain.question import Question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,8 @@ from tidemill_inference.caching.domain.use import CacheKind, CacheUse
 from tidemill_inference.caching.ports import Asked, CachedAnswers, Entry, Reused
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.history import NO_HISTORY
-from tidemill_inference.generation.domain.inference import Answer, Inference, Purpose, Question, State
+from tidemill_inference.generation.domain.inference import Answer, Inference, State
+from tidemill_inference.generation.domain.question import Purpose, Question
 from tidemill_inference.generation.ports import Inferences
 
 ANSWERS = Counter(

@@ -15,7 +15,8 @@ from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.content import Role
 from tidemill_inference.generation.domain.errors import PromptNotRecorded, QuestionRefused
 from tidemill_inference.generation.domain.history import History, HistoryUse, PastTurn, RememberedFact
-from tidemill_inference.generation.domain.inference import Inference, Purpose, Question, State
+from tidemill_inference.generation.domain.inference import Inference, State
+from tidemill_inference.generation.domain.question import Purpose, Question
 from tidemill_inference.generation.domain.turns import check_turns
 from tidemill_inference.generation.ports import Inferences
 

@@ -17,8 +17,9 @@ from tidemill_inference.generation.asked_schemas import AskedSchemas
 from tidemill_inference.generation.domain.bounds import expected, limited
 from tidemill_inference.generation.domain.copies import delivered, without_names_of
 from tidemill_inference.generation.domain.errors import InferenceNotFound, QuestionRefused
-from tidemill_inference.generation.domain.inference import Inference, Purpose, Question, State, Variant, reserved
+from tidemill_inference.generation.domain.inference import Inference, State, Variant, reserved
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
+from tidemill_inference.generation.domain.question import Purpose, Question
 from tidemill_inference.generation.drafts import pieces_of
 from tidemill_inference.generation.generate import GenerateAnswer
 from tidemill_inference.generation.ports import Conversing, Finished, Inferences, Step

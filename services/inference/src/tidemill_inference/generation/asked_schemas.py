@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from tidemill_inference.generation.domain.errors import QuestionRefused
-from tidemill_inference.generation.domain.inference import Question
+from tidemill_inference.generation.domain.question import Question
 
 MAX_CHARACTERS = 64 * 1024
 """Of one schema."""

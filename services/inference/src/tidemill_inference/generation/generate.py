@@ -9,7 +9,8 @@ from tidemill_inference.caching.ports import Asked, Reusing
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.engines.ports import Engines, Models
 from tidemill_inference.generation.citations.citations import DEFAULT_CHARACTERS, DEFAULT_THRESHOLD
-from tidemill_inference.generation.domain.inference import Answer, Inference, Question
+from tidemill_inference.generation.domain.inference import Answer, Inference
+from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.ports import Retriever
 from tidemill_inference.generation.shared import Generation
 from tidemill_inference.generation.steps.cite import Cite

@@ -11,16 +11,18 @@ from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.content import Message, Part, Passage, Role, ToolCall, ToolResult
 from tidemill_inference.generation.domain.errors import QuestionRefused
 from tidemill_inference.generation.domain.inference import (
+    Inference,
+    InferenceHasFailed,
+    InferenceWasCancelled,
+    InferenceWasCompleted,
+)
+from tidemill_inference.generation.domain.question import (
     MAX_LABELS,
     MAX_MESSAGES,
     MAX_PARTS,
     MAX_PASSAGES,
     MAX_PRINCIPALS,
     MAX_VARIABLES_BYTES,
-    Inference,
-    InferenceHasFailed,
-    InferenceWasCancelled,
-    InferenceWasCompleted,
     Purpose,
     Question,
 )

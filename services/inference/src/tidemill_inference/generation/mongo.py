@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from tidemill_core.application import ResourceKey
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.content import Candidate, Part, Passage
-from tidemill_inference.generation.domain.inference import Inference, Purpose, State, Usage
+from tidemill_inference.generation.domain.inference import Inference, State, Usage
+from tidemill_inference.generation.domain.question import Purpose
 from tidemill_inference.generation.messages import payload_of
 from tidemill_inference.generation.ports import KeptRecords, OldRecords
 from tidemill_kit.mapping import DocumentCodec, Form, as_json

@@ -11,7 +11,8 @@ from tidemill_inference.deployments.domain.configuration import Retrieval
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.generation.domain.content import Passage, TokenLogprob
 from tidemill_inference.generation.domain.history import History
-from tidemill_inference.generation.domain.inference import Inference, Question
+from tidemill_inference.generation.domain.inference import Inference
+from tidemill_inference.generation.domain.question import Question
 
 Inferences = Aggregates[Inference]
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from tidemill_core.application import Request, derived_id
 from tidemill_inference.background import background
 from tidemill_inference.generation.answer import AnswerQuestion
-from tidemill_inference.generation.domain.inference import Inference, Purpose
+from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
+from tidemill_inference.generation.domain.question import Purpose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

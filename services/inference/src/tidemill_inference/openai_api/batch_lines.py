@@ -21,7 +21,8 @@ from tidemill_core.errors import (
 )
 from tidemill_inference.batches.ports import LineAnswer
 from tidemill_inference.embeddings.ports import Embedding
-from tidemill_inference.generation.domain.inference import Inference, Question
+from tidemill_inference.generation.domain.inference import Inference
+from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.domain.speaker import request_by, spoken_by
 from tidemill_inference.openai_api.completions import completion
 from tidemill_inference.openai_api.embeddings import embeddings

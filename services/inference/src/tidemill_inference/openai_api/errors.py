@@ -11,13 +11,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from tidemill_core.errors import (
-    Conflict,
-    DeadlineExceeded,
-    DependencyTimedOut,
-    InvalidInput,
-    TidemillError,
-)
+from tidemill_core.errors import Conflict, DeadlineExceeded, DependencyTimedOut, InvalidInput, TidemillError
 from tidemill_inference.budgets.domain.budget import Kind
 from tidemill_inference.budgets.domain.errors import BudgetExhausted
 from tidemill_inference.deployments.domain.errors import DeploymentNotFound

@@ -21,7 +21,8 @@ from starlette.types import Receive, Scope, Send
 from tidemill.inference.v1 import inference_service_pb2
 from tidemill_core.application import Caller, Request
 from tidemill_core.errors import InvalidInput, TidemillError
-from tidemill_inference.generation.domain.inference import Inference, Question
+from tidemill_inference.generation.domain.inference import Inference
+from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.domain.speaker import request_by, spoken_by
 from tidemill_inference.generation.ports import Finished, Started, Step
 from tidemill_inference.openai_api.completions import Chunks, completion

@@ -16,21 +16,14 @@ from dataclasses import asdict
 from enum import Enum
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    FailFast,
-    Field,
-    StringConstraints,
-    ValidationError,
-)
+from pydantic import AfterValidator, BeforeValidator, FailFast, Field, StringConstraints, ValidationError
 
 from tidemill_core.application import Request
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.resources import check_request_id
 from tidemill_inference.deployments.domain.configuration import MAX_BIASED_TOKENS, Sampling
 from tidemill_inference.deployments.domain.spec import RecordMode
-from tidemill_inference.generation.domain.inference import MAX_MESSAGES, MAX_PRINCIPALS, Question
+from tidemill_inference.generation.domain.question import MAX_MESSAGES, MAX_PRINCIPALS, Question
 from tidemill_inference.generation.domain.tools import ToolChoice
 from tidemill_inference.openai_api.asked_tools import AskedTool, Choice, ResponseFormat
 from tidemill_inference.openai_api.turns import ChatMessage, misplaced

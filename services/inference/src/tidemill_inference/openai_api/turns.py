@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, FailFast, Field, StringConstraints, model_
 
 from tidemill_core.errors import Violation
 from tidemill_inference.generation.domain.content import Message, Part, Role, ToolCall, ToolResult
-from tidemill_inference.generation.domain.inference import MAX_PARTS
+from tidemill_inference.generation.domain.question import MAX_PARTS
 from tidemill_inference.generation.domain.tools import MAX_TOOLS
 from tidemill_kit.http.bodies import Strict
 

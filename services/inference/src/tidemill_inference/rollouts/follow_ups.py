@@ -7,8 +7,8 @@ import structlog
 from prometheus_client import Counter
 
 from tidemill_core.errors import TidemillError, isolated
-from tidemill_inference.generation.domain.inference import Purpose
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
+from tidemill_inference.generation.domain.question import Purpose
 from tidemill_inference.rollouts.domain.step_counts import Outcome
 from tidemill_inference.rollouts.outcomes import RecordOutcome
 from tidemill_inference.rollouts.ports import Shadow

@@ -5,14 +5,7 @@ from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller
 from tidemill_core.approvals import ApprovalMissing
-from tidemill_core.errors import (
-    DependencyUnavailable,
-    Internal,
-    NotFound,
-    PreconditionFailed,
-    TidemillError,
-    isolated,
-)
+from tidemill_core.errors import DependencyUnavailable, Internal, NotFound, PreconditionFailed, TidemillError, isolated
 from tidemill_inference.engines.ports import Engines, Models, ModelVersion
 from tidemill_inference.rollouts.domain.errors import CandidateNotReady
 from tidemill_inference.rollouts.ports import Candidates

@@ -8,7 +8,7 @@ from datetime import timedelta
 from enum import Enum
 
 from tidemill_inference.generation.domain.content import Passage
-from tidemill_inference.generation.domain.inference import Question
+from tidemill_inference.generation.domain.question import Question
 
 _NO_PART = (
     *("conversation", "history", "end_user", "labels", "principals", "record", "purpose", "variant", "passages"),

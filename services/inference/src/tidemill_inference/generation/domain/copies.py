@@ -4,7 +4,8 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from tidemill_inference.generation.domain.content import question_in
-from tidemill_inference.generation.domain.inference import Answer, Inference, Question
+from tidemill_inference.generation.domain.inference import Answer, Inference
+from tidemill_inference.generation.domain.question import Question
 
 
 def delivered(inference: Inference, question: Question, answer: Answer | None = None) -> Inference:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from tidemill_inference.deployments.domain.deployment import ChosenConfiguration
-from tidemill_inference.generation.domain.inference import Inference, Question
+from tidemill_inference.generation.domain.inference import Inference
+from tidemill_inference.generation.domain.question import Question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tidemill_core.application import Caller, Request
 from tidemill_core.rights import ACT_FOR_USERS, end_user_of, has_right, principals_of
-from tidemill_inference.generation.domain.inference import Question
+from tidemill_inference.generation.domain.question import Question
 
 
 def spoken_by(

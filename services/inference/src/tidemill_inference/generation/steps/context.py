@@ -11,7 +11,8 @@ from tidemill_inference.engines.ports import Finish
 from tidemill_inference.generation.citations.citations import Grounding
 from tidemill_inference.generation.domain.content import Candidate, Part, Passage
 from tidemill_inference.generation.domain.history import NO_HISTORY, History
-from tidemill_inference.generation.domain.inference import Answer, Inference, Question, Usage, Variant
+from tidemill_inference.generation.domain.inference import Answer, Inference, Usage, Variant
+from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.drafts import Draft, drafts_of, message_of, pieces_of
 from tidemill_inference.generation.ports import Found
 from tidemill_inference.generation.shared import Generation

@@ -8,7 +8,8 @@ from tidemill_core.errors import Blame, Internal
 from tidemill_inference.engines.ports import Engine, Engines, Finish, ModelVersion
 from tidemill_inference.errors import CapabilityMissing
 from tidemill_inference.generation.domain.content import Role
-from tidemill_inference.generation.domain.inference import Inference, Purpose, Question, Variant
+from tidemill_inference.generation.domain.inference import Inference, Variant
+from tidemill_inference.generation.domain.question import Purpose, Question
 from tidemill_inference.generation.steps.context import Context, Generated
 from tidemill_inference.generation.steps.render import Render, asked_of
 from tidemill_inference.routing.ports import Route, Router, RunningAttempt

@@ -9,7 +9,7 @@ from tidemill_inference.errors import PromptTooLong
 from tidemill_inference.generation.domain.content import Message, Passage, Role, question_in
 from tidemill_inference.generation.domain.errors import QuestionRefused
 from tidemill_inference.generation.domain.history import NO_HISTORY, History
-from tidemill_inference.generation.domain.inference import Question
+from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.steps.context import Context
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_inference.prompts.ports import PromptInput, Templates

@@ -7,7 +7,7 @@ from tidemill_core.application import Caller
 from tidemill_core.errors import TidemillError
 from tidemill_inference.engines.ports import Asking
 from tidemill_inference.generation.domain.content import Message, Role
-from tidemill_inference.generation.domain.inference import MAX_EARLIER_CHARACTERS, Question
+from tidemill_inference.generation.domain.question import MAX_EARLIER_CHARACTERS, Question
 
 _MAX_TOKENS = 64
 _MAX_CHARACTERS = 500

@@ -1,0 +1,129 @@
+"""A question: what is asked of a deployment, and what is no question."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from tidemill_core.characters import clean_line
+from tidemill_inference.deployments.domain.configuration import Sampling
+from tidemill_inference.deployments.domain.spec import RecordMode
+from tidemill_inference.generation.domain.content import Message, Passage, Role, question_in
+from tidemill_inference.generation.domain.errors import QuestionRefused
+from tidemill_inference.generation.domain.history import NO_HISTORY, History
+from tidemill_inference.generation.domain.tools import OutputFormat, Tool, ToolChoice, check_asked
+from tidemill_inference.generation.domain.turns import check_turns
+
+MAX_PASSAGES = 100
+MAX_MESSAGES = 1000
+MAX_PARTS = 10_000
+"""Of all messages."""
+MAX_PRINCIPALS = 1000
+MAX_LABELS = 64
+MAX_VARIABLES_BYTES = 1024 * 1024
+MAX_EARLIER_CHARACTERS = 1000
+"""Of one earlier message in a search."""
+
+
+class Purpose(Enum):
+    """Why an inference was asked."""
+
+    LIVE = 1
+    SHADOW = 2
+    EVALUATION = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked of a deployment."""
+
+    deployment: str
+    messages: tuple[Message, ...]
+    variables: Mapping[str, object] = field(default_factory=dict)
+    conversation: str = ""
+    end_user: str = ""
+    principals: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    sampling: Sampling = field(default_factory=Sampling)
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = field(default_factory=ToolChoice)
+    output: OutputFormat | None = None
+    candidates: int = 1
+    """How many answers are given; all but the first are alternatives."""
+    record: RecordMode | None = None
+    purpose: Purpose = Purpose.LIVE
+    variant: str = ""
+    """`model@version` that answers instead of the live model; not for live questions."""
+    passages: tuple[Passage, ...] | None = None
+    """Given instead of searched, each with its text; None searches. Not for live questions."""
+    rollout: str = ""
+    """The rollout whose candidate answers: only this service itself asks so, for shadows."""
+    yielding: bool = False
+    """Whether the deployment's sampling wins, with a warning, where a caller may not override it; else that is refused.
+    """
+    no_cache: bool = False
+    """Whether an answer that was given before is not given again."""
+    notes: tuple[str, ...] = ()
+    """What the answer is to warn of before anything has happened."""
+    engine: str = ""
+    """What is to run the model's files: the deployment's choice."""
+    history: History = NO_HISTORY
+    """What was said before, which its conversation has; no caller sends it."""
+
+    def __post_init__(self) -> None:
+        """Remove invisible characters from a name, which operators and other services read."""
+        object.__setattr__(self, "end_user", clean_line(self.end_user))  # frozen
+
+    @property
+    def text(self) -> str:
+        """The user's last message: what is to be answered, also where calls and their results follow it."""
+        asked = (*self.history.messages, *self.messages)
+        return asked[question_in(asked)].text
+
+    def queries(self, turns: int, *, alone: str = "") -> tuple[str, ...]:
+        """Return what is searched with: the last message, and behind it, where it may go on from them, those before it.
+
+        `alone` is searched with in place of the last message alone.
+
+        "And what is it made of?" finds nothing alone, and a new subject nothing in the company of an old one. The last
+        message comes first also in the longer query, which an embedding model may cut.
+        """
+        asked = (*self.history.messages, *self.messages)
+        said = [message.text for message in asked if message.role is Role.USER][-turns:]
+        earlier = [text[:MAX_EARLIER_CHARACTERS] for text in reversed(said[:-1]) if text.strip()]
+        together = ["\n".join([self.text, *earlier])] if earlier else []
+        return tuple(dict.fromkeys([alone or self.text, *together]))
+
+    def check(self) -> None:
+        """Refuse what is no question.
+
+        Raises:
+            QuestionRefused: names the field and what is supported.
+
+        """
+        check_turns(self.messages, go_on=bool(self.conversation))
+        check_asked(self.tools, self.tool_choice, self.output, candidates=self.candidates)
+        if found := self.sampling.violations("sampling"):
+            raise QuestionRefused(field=found[0].field, why=found[0].description)
+        self._check_comparison()
+
+    def _check_comparison(self) -> None:
+        """Refuse what only comparisons may say, and passages that cannot be answered on."""
+        passages = self.passages or ()
+        if self.purpose is not Purpose.LIVE and self.conversation:
+            raise QuestionRefused(field="conversation", why=f"is for purpose LIVE only; purpose is {self.purpose.name}")
+        if self.purpose is Purpose.LIVE and (self.variant or passages):
+            field = "variant" if self.variant else "passages"
+            raise QuestionRefused(field=field, why="is for purposes SHADOW and EVALUATION only; purpose is LIVE")
+        if self.variant and not all(self.variant.partition("@")):
+            raise QuestionRefused(field="variant", why=f"is {self.variant!r}; send model@version")
+        if len(passages) > MAX_PASSAGES:
+            raise QuestionRefused(field="passages", why=f"has {len(passages)}; use at most {MAX_PASSAGES}")
+        for number, passage in enumerate(passages):
+            path = f"passages[{number}]"
+            if not passage.text:
+                raise QuestionRefused(field=f"{path}.text", why="is empty; send the text of the span")
+            if not passage.document or passage.version < 1:
+                raise QuestionRefused(field=f"{path}.document", why="send the document and its version, 1 or more")
+            if not 0 <= passage.start <= passage.end:
+                span = f"is {passage.start} to {passage.end}; use 0 or more, ending where it starts or after"
+                raise QuestionRefused(field=f"{path}.start", why=span)
