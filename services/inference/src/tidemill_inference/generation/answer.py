@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from tidemill_core.application import Caller, PageRequest, Request, derived_id
 from tidemill_core.errors import Blame, RequestIdReused, TidemillError
-from tidemill_inference.budgets.ports import NoBudgets, Spending
+from tidemill_inference.budgets.ports import NoBudgets, Spend, Spending
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.deployments.domain.deployment import ChosenConfiguration, Deployment
 from tidemill_inference.deployments.domain.errors import DeploymentNotFound
@@ -38,6 +38,17 @@ _WAITED_S = 0.001
 
 def _noop(_answered: AnswerOutcome) -> None:
     """Does nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Accepted:
+    """A question that is going to be answered: as its deployment has it, by what, and out of which budgets."""
+
+    question: Question
+    deployment: Deployment
+    chosen: ChosenConfiguration
+    content: PromptContent
+    spend: Spend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,24 +130,18 @@ class AnswerQuestion:
         started = time.monotonic()
         generation.waiting_for = "mongodb"
         try:
-            deployment = await self._deployment(caller.project, question.deployment)
-            question = _with_deployment_defaults(question, deployment)
-            if self.conversing:
-                question = await self.conversing.join(
-                    caller, question, deployment, inference_id=inference_id, digest=request.digest
-                )
-            chosen = await self._chosen(caller, deployment, question, request)
-            content = await self._content(caller.project, chosen.configuration, question)
-            spend = await self.spending.begin(caller, expected(question, chosen, content, deployment, inference_id))
+            accepted = await self._accept(caller, inference_id, question, request)
         except TidemillError:
             stored = await self._completed(caller.project, inference_id, request)
             if stored is None:
                 raise
             return _retell(stored, generation)  # it is final, whatever became of its deployment
+        question, chosen, spend = accepted.question, accepted.chosen, accepted.spend
         fresh = reserved(
             question, inference_id=inference_id, project=caller.project, request_id=request.id, digest=request.digest
         )
-        deadline = started + deployment.spec.deadline.total_seconds()
+        spec = accepted.deployment.spec
+        deadline = started + spec.deadline.total_seconds()
         question, generation.limits = limited(question, spend.max_output_tokens), spend.limits
         async with spend, self.reservations.reserved(fresh, _variant(chosen), deadline=deadline) as reservation:
             reservation.cost = spend.cost
@@ -149,12 +154,12 @@ class AnswerQuestion:
                     delivered(reservation.inference, question),
                     question,
                     chosen.configuration,
-                    content=content,
+                    content=accepted.content,
                     generation=generation,
                     started=started,
                     deadline=deadline,
-                    routing=deployment.resolved_routing,
-                    cache=None if chosen.rollout else deployment.spec.cache,  # rollouts compare models
+                    routing=accepted.deployment.resolved_routing,
+                    cache=None if chosen.rollout else spec.cache,  # rollouts compare models
                 )
             except (Exception, asyncio.CancelledError) as error:
                 failed = AnswerOutcome(inference=reservation.inference, question=question, chosen=chosen, failed=True)
@@ -178,6 +183,19 @@ class AnswerQuestion:
             AnswerOutcome(inference=whole, question=question, chosen=chosen, failed=fell_back, total_s=total_s)
         )
         return whole
+
+    async def _accept(self, caller: Caller, inference_id: str, question: Question, request: Request) -> _Accepted:
+        """Give the question what its deployment and its conversation add, and begin to spend on it."""
+        deployment = await self._deployment(caller.project, question.deployment)
+        question = _with_deployment_defaults(question, deployment)
+        if self.conversing:
+            question = await self.conversing.join(
+                caller, question, deployment, inference_id=inference_id, digest=request.digest
+            )
+        chosen = await self._chosen(caller, deployment, question, request)
+        content = await self._content(caller.project, chosen.configuration, question)
+        spend = await self.spending.begin(caller, expected(question, chosen, content, deployment, inference_id))
+        return _Accepted(question=question, deployment=deployment, chosen=chosen, content=content, spend=spend)
 
     async def _chosen(
         self, caller: Caller, deployment: Deployment, question: Question, request: Request
