@@ -26,6 +26,7 @@ from tidemill_kit.erasure.steps import Step, Target
 from tidemill_kit.grpc.server import Registration
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller
+from tidemill_kit.workers.leases import Leases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,18 +71,7 @@ def wire_batches(  # noqa: PLR0913 - keyword-only, and each of another kind
         clock=clock,
         tick=tick,
     )
-
-    async def reconcile(key: ResourceKey, epoch: int) -> None:
-        await run(key, epoch=epoch)
-
-    controller = Controller(
-        "batches",
-        reconcile=reconcile,
-        pending=backend.indexed(pending_batches(backend.database["batches"])),
-        leases=leases,
-        max_concurrent=settings.batch_max_concurrent,
-        poll_interval=timedelta(seconds=settings.batch_poll_interval_s),
-    )
+    controller = _running(settings, backend, run, leases)
     crud = BatchCrud(batches=batches, files=files, clock=clock, enqueue=controller.enqueue)
 
     async def lines_of(target: Target) -> int:
@@ -107,4 +97,20 @@ def wire_batches(  # noqa: PLR0913 - keyword-only, and each of another kind
             documents("results of batches", rows, where=by_project),
         ],
         of_end_users=[Step(kind="results of batches", erase=lines_of)],
+    )
+
+
+def _running(settings: InferenceSettings, backend: Backend, run: RunBatch, leases: Leases) -> Controller[ResourceKey]:
+    """Return the controller that carries batches out, each by one replica at a time."""
+
+    async def reconcile(key: ResourceKey, epoch: int) -> None:
+        await run(key, epoch=epoch)
+
+    return Controller(
+        "batches",
+        reconcile=reconcile,
+        pending=backend.indexed(pending_batches(backend.database["batches"])),
+        leases=leases,
+        max_concurrent=settings.batch_max_concurrent,
+        poll_interval=timedelta(seconds=settings.batch_poll_interval_s),
     )

@@ -114,28 +114,41 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
         conversing=conversing,
     )
     shadows = SharedGenerations(at_most=settings.shadow_max_concurrent)
-    ingest = settings.ingest_address and backend.channel(
-        "ingest", settings.ingest_address, timeout_s=settings.call_timeout_s
-    )
-    reading = ReadInferences(
-        inferences=inferences,
-        readers=IngestReaders(ingest or None, timeout_s=settings.call_timeout_s),
-        shared=backend.shared(Shared.COLLECTION),
-    )
-    show_prompt = ShowPrompt(
-        reading=reading,
-        prompts=prompts,
-        templates=templates,
-        texts=IngestTexts(ingest or None, timeout_s=settings.call_timeout_s),
-        conversing=conversing,
+    show = _show_prompt(
+        settings, backend, prompts=prompts, inferences=inferences, templates=templates, conversing=conversing
     )
     erase = EraseEndUser(inferences=inferences, clock=SystemClock(), others=others)
     return GenerationParts(
         answer=answer,
         places=places,
         shadow=AnswerShadow(answer=replace(answer, generations=shadows)),
-        servicer=GrpcInferenceService(answer, reading, show_prompt, erase),
+        servicer=GrpcInferenceService(answer, show.reading, show, erase),
         erase_end_user=erase,
+    )
+
+
+def _show_prompt(  # noqa: PLR0913 - keyword-only, and each of another kind
+    settings: InferenceSettings,
+    backend: Backend,
+    *,
+    prompts: ReadPrompts,
+    inferences: Inferences,
+    templates: Templates,
+    conversing: Conversing,
+) -> ShowPrompt:
+    """Return what shows the prompts of records, with what reads the records: both may need ingest."""
+    timeout_s = settings.call_timeout_s
+    ingest = settings.ingest_address and backend.channel("ingest", settings.ingest_address, timeout_s=timeout_s)
+    return ShowPrompt(
+        reading=ReadInferences(
+            inferences=inferences,
+            readers=IngestReaders(ingest or None, timeout_s=timeout_s),
+            shared=backend.shared(Shared.COLLECTION),
+        ),
+        prompts=prompts,
+        templates=templates,
+        texts=IngestTexts(ingest or None, timeout_s=timeout_s),
+        conversing=conversing,
     )
 
 

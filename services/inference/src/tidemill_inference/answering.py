@@ -1,0 +1,114 @@
+"""Puts together what answers: engines and routing, rollouts, budgets, conversations, the cache, and generation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import grpc
+
+from tidemill_inference.budgets.wiring import BudgetParts, wire_budgets
+from tidemill_inference.caching.wiring import CachingParts, wire_caching
+from tidemill_inference.conversations.wiring import ConversationParts, wire_conversations
+from tidemill_inference.deployments.mongo import MongoLiveModels
+from tidemill_inference.engines import chat_prompts
+from tidemill_inference.engines.wiring import EngineParts, wire_engines
+from tidemill_inference.erasure import InMemory
+from tidemill_inference.generation.rag import RagRetriever
+from tidemill_inference.generation.wiring import GenerationParts, wire_generation
+from tidemill_inference.prompts import bounded_templates
+from tidemill_inference.prompts.bounded_templates import BoundedTemplates
+from tidemill_inference.prompts.shared import SharedPrompts
+from tidemill_inference.rollouts.wiring import RolloutParts, wire_rollouts
+from tidemill_inference.routing.wiring import RoutingParts, wire_routing
+from tidemill_inference.secrets.wiring import SecretParts, wire_secrets
+from tidemill_inference.settings import InferenceSettings
+from tidemill_inference.stores import Stores
+from tidemill_kit.service.backend import Backend
+from tidemill_kit.workers.bounded_processes import BoundedProcesses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answering:
+    """The features that an answer takes, and generation, which asks them."""
+
+    prompts: SharedPrompts
+    templates: BoundedTemplates
+    retriever: RagRetriever
+    secrets: SecretParts
+    engines: EngineParts
+    rollouts: RolloutParts
+    routing: RoutingParts
+    budgets: BudgetParts
+    conversations: ConversationParts
+    caching: CachingParts
+    generation: GenerationParts
+
+    @property
+    def memory(self) -> list[InMemory]:
+        """What this process has in memory of projects; answers in progress end first."""
+        engines = self.engines
+        return [
+            self.generation,
+            self.rollouts.follow_ups,
+            engines.pool,
+            engines.models,
+            self.routing.endpoints,
+            self.caching.reuse,
+        ]
+
+
+def wire_answering(  # noqa: PLR0913 - keyword-only, and each of another kind
+    settings: InferenceSettings,
+    backend: Backend,
+    *,
+    stores: Stores,
+    environment: Mapping[str, str],
+    trainer: grpc.aio.Channel,
+    rag: grpc.aio.Channel,
+) -> Answering:
+    """Return what answers; `environment` holds secrets of the operator."""
+    inferences, deployments, grants = stores.inferences, stores.deployments, backend.access.grants
+    processes = BoundedProcesses(settings.prompt_limits, "prompts", (*chat_prompts.IMPORTS, *bounded_templates.IMPORTS))
+    templates, live = BoundedTemplates(processes), MongoLiveModels(backend.database["deployments"])
+    secrets = wire_secrets(settings, backend, environment)
+    engines = wire_engines(settings, backend, trainer=trainer, live=live, chat_processes=processes, keys=secrets.keys)
+    models, pool = engines.models, engines.pool
+    rollouts = wire_rollouts(settings, backend, deployments=deployments, models=models, engines=pool, trainer=trainer)
+    routing = wire_routing(settings, models, pool)
+    budgets = wire_budgets(settings, backend, inferences)
+    conversations = wire_conversations(
+        settings, backend, inferences=inferences, deployments=deployments, ask=routing.ask
+    )
+    caching = wire_caching(settings, backend, inferences=inferences)
+    prompts, retriever = SharedPrompts(stores.prompts, grants), RagRetriever(rag, timeout_s=settings.call_timeout_s)
+    generation = wire_generation(
+        settings,
+        backend,
+        deployments=deployments.reads,
+        recent_prompts=SharedPrompts(stores.prompts.reads, grants),
+        prompts=prompts,
+        inferences=inferences,
+        templates=templates,
+        models=models,
+        engines=pool,
+        router=routing.router,
+        retriever=retriever,
+        spending=budgets.spending,
+        observe=rollouts.follow_ups.observe,
+        ask=routing.ask,
+        conversing=conversations.join,
+        reusing=caching.reuse,
+        others=conversations.erase,
+    )
+    return Answering(
+        prompts=prompts,
+        templates=templates,
+        retriever=retriever,
+        secrets=secrets,
+        engines=engines,
+        rollouts=rollouts,
+        routing=routing,
+        budgets=budgets,
+        conversations=conversations,
+        caching=caching,
+        generation=generation,
+    )
