@@ -270,3 +270,22 @@ def _varint(value: int) -> bytes:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes([*out, value])
+
+
+def with_nan(message: Message, *, depth: int = 0) -> bool:
+    """Put a number that JSON lacks into every struct of a message; return whether it has any."""
+    found = False
+    for field in message.DESCRIPTOR.fields:
+        inner = field.message_type
+        if inner is None or inner.GetOptions().map_entry or depth == MAX_DEPTH:
+            continue
+        if inner.full_name == struct_pb2.Struct.DESCRIPTOR.full_name:
+            getattr(message, field.name).update({"a": [{"b": [float("nan")]}]})
+            found = True
+        elif not inner.full_name.startswith("google."):
+            made = GetMessageClass(inner)()  # type: ignore[arg-type] # its stubs name two kinds of one thing
+            if with_nan(made, depth=depth + 1):
+                place = getattr(message, field.name)
+                place.append(made) if field.is_repeated else place.CopyFrom(made)
+                found = True
+    return found

@@ -4,10 +4,11 @@ import os
 from collections import Counter
 
 import pytest
+from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, settings
 
 from tests.system.calls import METHODS, Calls, service_of
-from tests.system.generated import requests
+from tests.system.generated import requests, with_nan
 from tests.system.harvest import Harvest
 from tidemill.status.v1.status_service_pb2 import GetStatusResponse
 
@@ -16,6 +17,8 @@ CASES = int(os.environ.get("TIDEMILL_GENERATED_CASES", QUICK))
 """Of each RPC; `make verify` sends 1,000."""
 FAULTS = {"INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED", "UNAVAILABLE", "CANCELLED", "DATA_LOSS", "UNIMPLEMENTED"}
 STATUS = "tidemill.status.v1.StatusService/GetStatus"
+
+WITH_STRUCTS = [name for name, each in METHODS.items() if with_nan(GetMessageClass(each.input_type)())]
 
 pytestmark = pytest.mark.timeout(7200 if CASES > QUICK else 600)  # the first test waits for a turn of the loop
 
@@ -50,3 +53,11 @@ def test_every_request_gets_an_answer_of_the_contract(calls: Calls, harvest: Har
     ask()
 
     assert started(calls, service) == before
+
+
+@pytest.mark.parametrize("name", WITH_STRUCTS)
+def test_a_number_that_json_lacks_is_refused_in_every_struct(calls: Calls, harvest: Harvest, name: str) -> None:
+    (sound,) = harvest.sound(METHODS[name])
+    with_nan(sound)
+
+    assert calls(name, sound.SerializeToString()).code == "INVALID_ARGUMENT"

@@ -18,7 +18,7 @@ from tidemill.feedback.v1 import curation_pb2, feedback_pb2
 from tidemill.inference.v1 import configuration_pb2, deployment_pb2, inference_pb2, rollout_pb2
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.errors import InvalidInput
-from tidemill_kit.mapping import REST, from_message
+from tidemill_kit.mapping import REST, from_message, from_struct
 
 
 class Metric(StrEnum):
@@ -227,6 +227,12 @@ def test_a_number_that_json_lacks_is_refused_by_field() -> None:
     message = configuration_pb2.Retrieval(metadata_filter=a_struct({"a": float("nan")}))
     with pytest.raises(InvalidInput, match="metadata_filter: contains NaN or Infinity"):
         from_message(Retrieval, message)
+
+
+def test_a_struct_is_read_and_what_json_lacks_is_refused_at_any_depth() -> None:
+    assert from_struct(a_struct({"a": [{"b": 1}]}), field="variables") == {"a": [{"b": 1.0}]}
+    with pytest.raises(InvalidInput, match="variables: contains NaN or Infinity"):
+        from_struct(a_struct({"a": [{"b": [float("inf")]}]}), field="variables")
 
 
 def test_a_field_of_the_class_without_a_source_is_an_error() -> None:

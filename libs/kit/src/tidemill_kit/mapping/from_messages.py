@@ -82,6 +82,19 @@ def from_message(
         raise InvalidInput.at(field=refused.path, text=refused.description) from None
 
 
+def from_struct(struct: Struct, *, field: str) -> dict[str, Any]:
+    """Return the values of a struct; `field` is its path in the request.
+
+    Raises:
+        InvalidInput: it contains NaN or Infinity, which JSON does not have.
+
+    """
+    try:
+        return _plain(struct)
+    except _Refused as refused:
+        raise InvalidInput.at(field=field, text=refused.description) from None
+
+
 @dataclass(frozen=True, slots=True)
 class _FieldReader:
     target: str

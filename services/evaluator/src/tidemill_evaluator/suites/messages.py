@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 
-from google.protobuf.json_format import MessageToDict
-
 from tidemill.content.v1 import content_pb2
 from tidemill.evaluator.v1 import suite_pb2
 from tidemill_core.errors import InvalidInput
 from tidemill_evaluator.suites.domain.cases import Case, Context, Role, Turn
 from tidemill_evaluator.suites.domain.suite import Suite
-from tidemill_kit.mapping import from_message, to_message
+from tidemill_kit.mapping import from_message, from_struct, to_message
 
 ROLES = {
     content_pb2.ROLE_SYSTEM: Role.SYSTEM,
@@ -28,7 +26,7 @@ def cases_of(message: suite_pb2.Suite) -> Sequence[Case]:
     """Return the cases of a request.
 
     Raises:
-        InvalidInput: a turn has a role or a part that is not supported.
+        InvalidInput: a turn has a role or a part that is not supported, or variables contain NaN.
 
     """
     return [_case_of(each, f"suite.cases[{number}]") for number, each in enumerate(message.cases)]
@@ -55,7 +53,7 @@ def turn_message(turn: Turn) -> content_pb2.Message:
 def _case_of(message: suite_pb2.Case, path: str) -> Case:
     context = Context(
         earlier=tuple(_turn_of(turn, f"{path}.earlier[{place}]") for place, turn in enumerate(message.earlier)),
-        variables=MessageToDict(message.variables),
+        variables=from_struct(message.variables, field=f"{path}.variables"),
         principals=tuple(message.principals),
     )
     return from_message(Case, message, context=context, ignore={"earlier", "variables", "principals"})

@@ -1,6 +1,5 @@
 """Questions, answers and their events as messages of the contract. Events are facts and ids, never a text."""
 
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message as ProtoMessage
 
 from tidemill.content.v1 import content_pb2
@@ -28,7 +27,7 @@ from tidemill_inference.generation.domain.question import (
 )
 from tidemill_inference.generation.domain.tools import MAX_TOOLS, OutputFormat, Tool, ToolChoice
 from tidemill_inference.generation.ports import Delta, ToolCallDelta
-from tidemill_kit.mapping import from_message, to_message
+from tidemill_kit.mapping import from_message, from_struct, to_message
 
 _ROLES = {content_pb2.Role.Value(f"ROLE_{each.name}"): each for each in Role}
 _RECORD_MODES = {deployment_pb2.RecordMode.Value(f"RECORD_MODE_{each.name}"): each for each in RecordMode}
@@ -88,6 +87,7 @@ def question_of(request: inference_service_pb2.GenerateRequest) -> Question:
 
     Raises:
         QuestionRefused: a message has a role or a part that is not supported.
+        InvalidInput: a value is not of the contract, such as NaN among the variables.
 
     """
     if not request.deployment:
@@ -98,7 +98,7 @@ def question_of(request: inference_service_pb2.GenerateRequest) -> Question:
     return Question(
         deployment=request.deployment,
         messages=tuple(_message(message, f"messages[{number}]") for number, message in enumerate(request.messages)),
-        variables=MessageToDict(request.variables),
+        variables=from_struct(request.variables, field="variables"),
         conversation=request.conversation,
         end_user=request.end_user,
         principals=tuple(request.principals),

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
 from tidemill.content.v1 import content_pb2
 from tidemill_core.errors import InvalidInput, Violation
-from tidemill_kit.mapping import to_message
+from tidemill_kit.mapping import from_struct, to_message
 from tidemill_rag.indexing.domain.content import MetadataValue, whole
 from tidemill_rag.vectors.ports import Match
 
@@ -16,11 +15,11 @@ def filter_of(message: Struct) -> Mapping[str, Sequence[MetadataValue]]:
     """Return a metadata filter: the accepted values of each field.
 
     Raises:
-        InvalidInput: a value is neither a string, number or boolean nor a list of them.
+        InvalidInput: a value is neither a string, finite number or boolean nor a list of them.
 
     """
     violations, accepted = [], {}
-    for name, value in MessageToDict(message).items():
+    for name, value in from_struct(message, field="metadata_filter").items():
         values = value if isinstance(value, list) else [value]
         if not values or not all(isinstance(each, str | int | float | bool) for each in values):
             text = "must be a string, a number, a boolean, or a list of them that is not empty"
