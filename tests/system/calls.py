@@ -82,13 +82,21 @@ def service_of(method: MethodDescriptor) -> str:
     return named if named in SERVICES else "ingest"
 
 
+_OTHER_HEX = str.maketrans("123456789abcdf", "234567891bcdfa")
+
+
 def absent(value: str) -> str:
-    """Return another value of the same form and length: letters and digits are others, an id's version stays."""
+    """Return another value of the same form and length, which a parser refuses with the same words.
+
+    Letters stay letters and digits digits; an id's version and variant, zeros and the e of an exponent stay.
+    """
     try:
-        other = uuid.uuid5(uuid.UUID(value), "absent")
+        uuid.UUID(value)
     except ValueError:
         return "".join(_turned(value))
-    return str(other) if "-" in value else other.hex
+    other = value.lower().translate(_OTHER_HEX)
+    kept = (14, 19) if "-" in value else (12, 16)
+    return "".join(value[place] if place in kept else each for place, each in enumerate(other))
 
 
 def _turned(value: str) -> Iterator[str]:
