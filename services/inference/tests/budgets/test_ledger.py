@@ -159,3 +159,29 @@ async def test_the_counts_of_one_end_user_are_erased_in_all_windows(ledger: Ledg
 
 def test_the_name_of_a_count_does_not_say_whose_it_is() -> None:
     assert "ada" not in ADA.id
+
+
+async def test_a_count_that_nothing_holds_is_checked_once_and_found_again_when_something_does(
+    ledger: Ledger,
+) -> None:
+    if not isinstance(ledger, MongoLedger):
+        pytest.skip("how the store finds what has ended")
+    await ledger.reserve(hold("done", {DAY: [claim(60)]}, until=NOON))
+    await ledger.charge(hold("done", {DAY: [claim(60)]}), used(25))
+
+    assert await ledger.ended(ENDED, limit=10) == []
+    watched = await ledger.counts.count_documents({"check_at": {"$exists": True}})
+    await ledger.reserve(hold("dead", {DAY: [claim(1)]}, until=NOON))
+
+    assert watched == 0
+    assert [each.hold for each in await ledger.ended(ENDED, limit=10)] == ["dead"]
+
+
+async def test_ended_calls_are_found_behind_any_number_of_counts_that_nothing_holds(ledger: Ledger) -> None:
+    for name in "abc":
+        idle = hold(name, {count_of(Per.END_USER, name): [claim(1)]}, until=NOON)
+        await ledger.reserve(idle)
+        await ledger.charge(idle, used(1))
+    await ledger.reserve(hold("dead", {DAY: [claim(1)]}, until=NOON + timedelta(seconds=1)))
+
+    assert [each.hold for each in await ledger.ended(ENDED, limit=2)] == ["dead"]

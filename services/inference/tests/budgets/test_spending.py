@@ -3,21 +3,30 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from services.inference.tests.budgets.budgeting import BudgetHarness, budget, price, turns
+from services.inference.tests.budgets.budgeting import LIMITED, BudgetHarness, budget, price, turns
 from services.inference.tests.budgets.ledgers import InMemoryLedger
-from services.inference.tests.fakes import ADA, ScriptedEngine, all_steps, asking, question
+from services.inference.tests.fakes import ADA, ScriptedEngine, all_steps, asking, helpdesk, question
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_inference.budgets.domain.budget import BudgetWasExhausted, Kind, Per, Window
 from tidemill_inference.budgets.domain.errors import BudgetExhausted, PriceMissing
-from tidemill_inference.budgets.domain.hold import CountState
+from tidemill_inference.budgets.domain.hold import CountState, Hold
 from tidemill_inference.budgets.ports import Expected
 from tidemill_inference.budgets.records import RecordedSpending
 from tidemill_inference.budgets.sweep_holds import SweepHolds
+from tidemill_inference.deployments.domain.deployment import ChosenConfiguration
+from tidemill_inference.generation.domain.bounds import expected
+from tidemill_inference.generation.domain.content import Message, Part, Role, ToolCall, ToolResult
 from tidemill_inference.generation.domain.inference import State
+from tidemill_inference.generation.domain.tools import OutputFormat
 from tidemill_inference.generation.ports import Finished, Started
+from tidemill_inference.prompts.domain.prompt import PromptContent
+
+CALL = ToolCall(id="x" * 5000, name="look")
+RESULT = ToolResult(id="x" * 5000)
 
 
 def only_state(harness: BudgetHarness) -> CountState:
@@ -299,3 +308,69 @@ def _expected() -> Expected:
     return Expected(
         inference="gone", deployment="helpdesk", models=("smollm2@1",), input_tokens=40, output_tokens=60, deadline_s=60
     )
+
+
+async def test_a_caller_that_leaves_after_it_has_reserved_holds_nothing() -> None:
+    harness = BudgetHarness(budget(requests=1))
+    assert isinstance(harness.ledger, InMemoryLedger)
+    reserve, spending = harness.ledger.reserve, harness.spending()
+
+    async def unseen(hold: Hold) -> dict[str, CountState]:
+        await reserve(hold)
+        return {}  # as where several counts are reserved in one command
+
+    async def hangs(_ids: object) -> dict[str, CountState]:
+        await asyncio.Event().wait()
+        return {}
+
+    harness.ledger.reserve, harness.ledger.state = unseen, hangs  # type: ignore[assignment, method-assign]
+    begin = asyncio.create_task(spending.begin(ADA, _expected()))
+    await turns()
+    begin.cancel()
+    await turns(20)
+
+    assert only_state(harness).used == {"daily": {Kind.REQUESTS: 0}}
+    assert only_state(harness).reserved == {}
+
+
+async def test_what_was_never_reserved_is_not_shown_as_given_back() -> None:
+    harness = BudgetHarness(budget(requests=3))
+    assert isinstance(harness.ledger, InMemoryLedger)
+    spending, reserve = harness.spending(), harness.ledger.reserve
+    await spending.begin(ADA, _expected())
+
+    async def fails(_hold: object) -> None:
+        message = "it is down"
+        raise DependencyUnavailable(message, dependency="mongodb")
+
+    async def unseen(hold: Hold) -> dict[str, CountState]:
+        await reserve(hold)
+        return {}
+
+    harness.ledger.reserve = fails  # type: ignore[assignment, method-assign]
+    with pytest.raises(DependencyUnavailable):
+        await spending.begin(ADA, _expected())
+    harness.ledger.reserve = unseen  # type: ignore[method-assign]
+    spend = await spending.begin(ADA, _expected())
+
+    assert spend.limits is not None
+    assert spend.limits.limits[Kind.REQUESTS].remaining == 1
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"output": OutputFormat(description="x" * 5000)},
+        {"messages": (*question().messages, Message(role=Role.ASSISTANT, parts=(Part(tool_call=CALL),)))},
+        {"messages": (*question().messages, Message(role=Role.TOOL, parts=(Part(tool_result=RESULT),)))},
+    ],
+    ids=["output format", "call", "result"],
+)
+async def test_whatever_reaches_a_model_is_part_of_what_a_call_may_need(asked: dict[str, Any]) -> None:
+    harness = BudgetHarness(budget(tokens=5000))
+    deployment = helpdesk(**LIMITED)
+    chosen = ChosenConfiguration(variant="live", configuration=deployment.live)
+
+    needed = expected(replace(question(), **asked), chosen, PromptContent(user="{{ question }}"), deployment, "i-1")
+    with pytest.raises(BudgetExhausted):
+        await harness.spending().begin(ADA, needed)

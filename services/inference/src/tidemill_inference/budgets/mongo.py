@@ -110,11 +110,13 @@ class MongoLedger:
     async def ended(self, now: datetime, *, limit: int) -> Sequence[EndedHold]:
         """See `Ledger.ended`."""
         ended: list[EndedHold] = []
-        with translated():
-            due = await self.counts.find({"check_at": {"$lt": now}}).limit(limit).to_list(None)
-            for each in due:
-                ended += _ended(each, now)
-                await self.counts.update_one({"_id": each["_id"]}, {"$set": {"check_at": now + _RECHECK}})
+        while not ended:
+            with translated():
+                due = await self.counts.find({"check_at": {"$lt": now}}).limit(limit).to_list(None)
+            if not due:
+                break
+            await update_those(self.counts, [_rechecked(each, now) for each in due])
+            ended = [hold for each in due for hold in _ended(each, now)]
         return ended
 
     async def close(self, ended: EndedHold, used: Amounts | None) -> None:
@@ -171,6 +173,13 @@ def _charge(hold: str, count: Count, claims: Sequence[Claim], used: Amounts) -> 
         for kind, amount in claim.amounts.items()
     }
     return {"_id": count.id, f"holds.{hold}": {"$exists": True}}, {"$inc": changed, "$unset": {f"holds.{hold}": ""}}
+
+
+def _rechecked(document: Document, now: datetime) -> tuple[Document, Document]:
+    """Return filter and update: a count that nothing holds is checked again once something does."""
+    if document.get("holds"):
+        return {"_id": document["_id"]}, {"$set": {"check_at": now + _RECHECK}}
+    return {"_id": document["_id"], "holds": {}}, {"$unset": {"check_at": ""}}
 
 
 def _state(document: Document) -> CountState:

@@ -133,7 +133,11 @@ class SpendBudgets:
             await self._report(caller.project, reserved, now)
             raise _exhausted(reserved, now)
         spent.hold = hold
-        spent.limits = _rate_limits(hold, await self.seen.used(hold, reserved), now)
+        try:
+            spent.limits = _rate_limits(hold, await self.seen.used(hold, reserved), now)
+        except BaseException:
+            self.charge(hold, dict.fromkeys(Kind, 0))  # no caller enters it, and so none would leave it
+            raise
         return spent
 
     async def _reserved(self, hold: Hold) -> Refusal | Mapping[str, CountState]:
@@ -180,7 +184,8 @@ class SpendBudgets:
 
     def charge(self, hold: Hold, used: Amounts, *, after: asyncio.Future[Any] | None = None) -> asyncio.Task[None]:
         """Charge what was used, beside a caller that may be cancelled; where that fails, the sweep does it."""
-        self.seen.charged(hold, used)
+        if after is None:  # else it was not seen either
+            self.seen.charged(hold, used)
         task = asyncio.create_task(self._charge(hold, used, after), name=f"charge {hold.id}")
         self._charging.add(task)
         task.add_done_callback(self._charging.discard)

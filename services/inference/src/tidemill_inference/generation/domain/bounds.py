@@ -54,7 +54,7 @@ def _texts(question: Question) -> Iterator[str]:
     for tool in question.tools:
         yield from (tool.name, tool.description, tool.parameters_json)
     if question.output is not None:
-        yield question.output.schema_json
+        yield from (question.output.name, question.output.description, question.output.schema_json)
     yield question.history.summary
     yield from (fact.text for fact in question.history.memories)
     yield json.dumps(dict(question.variables), ensure_ascii=False, default=str)
@@ -63,4 +63,6 @@ def _texts(question: Question) -> Iterator[str]:
 def _spoken(message: Message) -> Iterator[str]:
     yield from (message.text, message.reasoning, message.name)
     for call in message.tool_calls:
-        yield from (call.name, call.arguments_json)
+        yield from (call.id, call.name, call.arguments_json)
+    for result in message.tool_results:
+        yield result.id
