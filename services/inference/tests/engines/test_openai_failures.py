@@ -8,6 +8,8 @@ import pytest
 from services.inference.tests.engines.openai_engines import engine_at, engine_for, received
 from services.inference.tests.engines.openai_server import (
     GOOD,
+    USAGE,
+    WORDS,
     Handler,
     calls_a_tool,
     chunk,
@@ -16,7 +18,10 @@ from services.inference.tests.engines.openai_server import (
     streams,
 )
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, PreconditionFailed, RateLimited
+from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines import openai as openai_engine
+from tidemill_inference.engines.openai import OpenAiEngine
+from tidemill_inference.engines.ports import Piece
 from tidemill_inference.errors import PromptTooLong
 from tidemill_testkit.loop_lag import loop_lag
 
@@ -201,3 +206,41 @@ async def test_the_deadline_counts_also_while_tokens_trickle_in() -> None:
     async with openai_server(streams(*[chunk("x")] * 100, pause_s=0.1)) as server:
         with pytest.raises(DependencyUnavailable, match="does not answer in time"):
             await received(engine_for(server), timeout_s=0.5)
+
+
+async def test_a_refusal_that_no_other_parameters_help_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    always = {"model": "gpt", "messages": [], "stream": True, "max_tokens": 9}
+    monkeypatch.setattr(OpenAiEngine, "_request", lambda *_: always)
+
+    async with openai_server(says(400, "'max_tokens' or 'max_completion_tokens' is too large")) as server:
+        with pytest.raises(InvalidInput):
+            await received(engine_for(server), timeout_s=1)
+
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"delta": {}, "logprobs": {"content": [{"token": "a", "logprob": -1, "bytes": []}] * 500}},
+        {"delta": {}, "logprobs": {"content": [{"token": "a" * 9000, "logprob": -1}]}},
+        {"delta": {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f"}}] * 500}},
+    ],
+    ids=["log probabilities", "long tokens", "calls"],
+)
+async def test_what_is_no_text_of_an_answer_takes_no_memory_without_end(
+    event: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_engine, "MAX_OBJECTS", 1500, raising=False)
+    events = [{"choices": [{"index": 0, **event}]}] * 20
+    async with openai_server(streams(*events, chunk(finish="stop"), USAGE)) as server:
+        with pytest.raises(DependencyUnavailable, match="does not stop answering"):
+            await received(engine_for(server), Sampling(logprobs=True))
+
+
+async def test_log_probabilities_that_were_not_asked_for_are_dropped() -> None:
+    unasked = {"choices": [{"index": 0, "delta": {}, "logprobs": {"content": [{"token": "a", "logprob": -1}]}}]}
+    async with openai_server(streams(unasked, *GOOD)) as server:
+        answer = await received(engine_for(server))
+
+    assert answer[0] == Piece(text=WORDS[0])

@@ -32,6 +32,9 @@ from tidemill_inference.errors import CapabilityMissing, PromptTooLong
 MAX_ANSWER_CHARACTERS = 1024 * 1024
 MAX_EVENTS = 256 * 1024
 """Events of one answer, with text or without."""
+MAX_OBJECTS = 512 * 1024
+"""What one answer may take beside its text: pieces, and log probabilities of tokens, each with some text."""
+_CHARACTERS_OF_OBJECT = 16
 _EVENTS_IN_A_TURN = 16
 """After which others have the event loop, however fast an endpoint sends."""
 _TOO_LONG = re.compile(
@@ -133,17 +136,18 @@ class OpenAiEngine:
         with self._translated():
             async with asyncio.timeout(timeout_s):
                 stream = await self._stream(prompt)
-        answer, events, characters = Chunks(candidates=prompt.candidates), 0, 0
+        answer = Chunks(candidates=prompt.candidates, logprobs=bool(prompt.sampling.logprobs))
+        events, characters, objects = 0, 0, 0
         try:
             chunks = aiter(stream)
             while (chunk := await self._next(chunks, deadline)) is not None:
                 with self._translated():
                     pieces = list(answer.feed(chunk))
                 for piece in pieces:
-                    characters += _length(piece)
+                    characters, objects = characters + _length(piece), objects + _objects(piece)
                     yield piece
                 events += 1
-                if characters > MAX_ANSWER_CHARACTERS or events > MAX_EVENTS:
+                if characters > MAX_ANSWER_CHARACTERS or events > MAX_EVENTS or objects > MAX_OBJECTS:
                     raise self._unavailable(what="does not stop answering")
                 if events % _EVENTS_IN_A_TURN == 0:
                     await asyncio.sleep(0)
@@ -170,6 +174,8 @@ class OpenAiEngine:
                 elif "stream_options" in sent and "stream_options" in _said(error):
                     self._asks_for_usage = False
                 else:
+                    raise
+                if self._request(prompt) == sent:  # there is no other way to send it
                     raise
 
     async def _asked(self, body: Mapping[str, Any]) -> AsyncStream[object]:
@@ -264,6 +270,15 @@ def _length(piece: Piece | ToolCallPiece) -> int:
     if isinstance(piece, ToolCallPiece):
         return len(piece.arguments)
     return len(piece.text) + len(piece.reasoning)
+
+
+def _objects(piece: Piece | ToolCallPiece) -> int:
+    """Return what a piece takes beside its text."""
+    if isinstance(piece, ToolCallPiece) or not piece.logprobs:
+        return 1
+    sizes = [len(each.text) + len(each.utf8) for each in piece.logprobs]
+    sizes += [len(each.text) + len(each.utf8) for said in piece.logprobs for each in said.top]
+    return 1 + sum(1 + size // _CHARACTERS_OF_OBJECT for size in sizes)
 
 
 def _is_busy(error: Exception) -> bool:

@@ -55,7 +55,9 @@ class _Choice:
 class Chunks:
     """Reads one answer. Whatever is not as it should be raises ValueError or TypeError."""
 
-    def __init__(self, *, candidates: int) -> None:
+    def __init__(self, *, candidates: int, logprobs: bool = False) -> None:
+        """Without `logprobs` they were not asked for, and those that come are dropped."""
+        self._logprobs = logprobs
         self._choices = [_Choice(number) for number in range(candidates)]
         self._usage: object = None
 
@@ -126,7 +128,8 @@ class Chunks:
         if thought := choice.thoughts.feed(thought):
             yield Piece(reasoning=thought, candidate=choice.number)
         text = choice.characters.feed(content or _text(delta.get("refusal") or ""))
-        logprobs = tuple(_logprob(each) for each in _list(_object(given.get("logprobs")).get("content")))
+        said = _list(_object(given.get("logprobs")).get("content")) if self._logprobs else ()
+        logprobs = tuple(map(_logprob, said))
         if text or logprobs:
             yield Piece(text=text, candidate=choice.number, logprobs=logprobs)
         for each in _list(delta.get("tool_calls")):
