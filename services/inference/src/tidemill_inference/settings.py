@@ -108,7 +108,7 @@ class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
     vllm_urls: Separated = ()
     """Addresses of vLLM servers that run already, separated by commas; then none is started.
 
-    They serve bases under their `model@version`, and read adapters from `INFERENCE_DATA_DIR`, by the same path.
+    They serve bases as `project/model@version`, and read adapters from `INFERENCE_DATA_DIR`, by the same path.
     """
     vllm_api_key: SecretStr | None = None
     """The API key of the servers of `INFERENCE_VLLM_URLS`."""

@@ -151,7 +151,7 @@ class EngineLoader:
             return VllmBase
 
         kind = await asyncio.to_thread(imported)
-        return await kind.started(weights, options, folder=folder, files=files)
+        return await kind.started(weights, options, project=project, folder=folder, files=files)
 
     def cache_tokens(self, model: ModelVersion) -> int:
         """Return the size of a model's own KV cache; in vLLM that of its base serves all."""

@@ -211,11 +211,11 @@ async def test_it_ends_with_all_of_its_processes(options: VllmOptions) -> None:
 async def test_a_server_at_an_address_is_used_and_not_ended(options: VllmOptions, server: VllmServer) -> None:
     url = server._url  # noqa: SLF001 - a running server
     there = replace(options, urls=(url,), key=server._key)  # noqa: SLF001 - ditto
-    other = VllmServer("base", there, files=Files(options.folder), served=None, url=url)
+    other = VllmServer("m@1", there, files=Files(options.folder), served=None, url=url, served_as="base")
     await other.start()
     assert await said(other) == "aaa"
-    wrong = VllmServer("else@1", there, files=Files(options.folder), served=None, url=url)
-    with pytest.raises(ModelRefused, match="serves base: start it with --served-model-name else@1"):
+    wrong = VllmServer("base", there, files=Files(options.folder), served=None, url=url, served_as="acme/base")
+    with pytest.raises(ModelRefused, match="serves base: start it with --served-model-name acme/base"):
         await wrong.start()
 
     await other.close()
@@ -276,3 +276,28 @@ def test_a_grammar_is_sent_as_one_text_that_llguidance_reads(mode: ToolMode) -> 
     assert LLMatcher.validate_grammar(LLMatcher.grammar_from_lark(text)) == ""
     assert json.dumps("@a0") in text
     assert refusal(grammar) == ""
+
+
+async def test_it_is_started_again_whatever_its_start_fails_with(options: VllmOptions) -> None:
+    class FilesOfAFullDisk(Files):
+        async def __call__(self) -> Path:
+            if self.asked == 1:
+                self.asked += 1
+                raise OSError(28, "No space left on device")
+            return await super().__call__()
+
+    server = VllmServer("m@1", options, files=FilesOfAFullDisk(options.folder), served=served(options))
+    await server.start()
+    assert server.process is not None
+
+    os.killpg(server.process.pid, signal.SIGKILL)
+    await eventually(lambda: not server.up, within_s=WITHIN_S)
+    await eventually(lambda: server.up or not server.alive, within_s=WITHIN_S)
+
+    assert server.up
+    await server.close()
+
+
+def test_a_server_that_is_down_for_days_is_still_polled() -> None:
+    assert servers._pause_s(1) < 1  # noqa: SLF001 - it would take days
+    assert servers._pause_s(10_000) > 0.01  # noqa: SLF001 - ditto

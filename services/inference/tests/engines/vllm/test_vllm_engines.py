@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -13,15 +14,20 @@ import pytest
 
 from services.inference.tests.engines.shop import MB, Shop, a_shop
 from services.inference.tests.engines.vllm.test_server import FAKE, WITHIN_S
+from services.inference.tests.tiny_model import TOOL_TEMPLATE, write_tiny_model
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, PreconditionFailed
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.ports import Finish, ModelVersion, Prompt
 from tidemill_inference.engines.vllm import options as vllm_options
 from tidemill_inference.engines.vllm import server as servers
 from tidemill_inference.engines.vllm.base import VllmBase
+from tidemill_inference.engines.vllm.client import VllmClient
 from tidemill_inference.engines.vllm.options import VllmOptions
+from tidemill_inference.engines.vllm.process import _free_port
+from tidemill_inference.engines.vllm.server import VllmServer
 from tidemill_inference.errors import ModelRefused
 from tidemill_inference.generation.domain.content import Message, Role
+from tidemill_inference.generation.domain.tools import Tool, ToolChoice, ToolMode
 from tidemill_kit.erasure.steps import NotYet
 from tidemill_testkit.polling import eventually
 
@@ -234,3 +240,80 @@ async def test_a_candidate_is_loaded_ahead_and_held(shop: Shop) -> None:
     assert [each.holders for each in shop.memory.engines] == [{("acme", "r1")}]
     await shop.engines.release("acme", adapter, holder="r1")
     assert [each.holders for each in shop.memory.engines] == [set()]
+
+
+async def test_a_server_that_answers_once_only_is_ended_with_the_load_that_failed(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, started = await shop.model("base"), list[VllmServer]()
+
+    async def fails(_client: VllmClient) -> str:
+        message = "gone"
+        raise DependencyUnavailable(message, dependency="vllm")
+
+    async def start(server: VllmServer) -> None:
+        started.append(server)
+        await begin(server)
+
+    begin = VllmServer.start
+    monkeypatch.setattr(VllmServer, "start", start)
+    monkeypatch.setattr(VllmClient, "version", fails)
+
+    with pytest.raises(DependencyUnavailable, match="gone"):
+        await shop.said(model, "Hi")
+
+    assert not started[0].alive
+    assert started[0].process is not None
+    assert not psutil.pid_exists(started[0].process.pid)
+
+
+async def test_calls_whose_tags_are_special_tokens_can_be_required(shop: Shop, tmp_path: Path) -> None:
+    tags = ("<tool_call>", "</tool_call>")
+    folder = tmp_path / "tools"
+    await asyncio.to_thread(write_tiny_model, folder, context=1024, template=TOOL_TEMPLATE, special=tags)
+    model = await shop.stored("tools", folder)
+    prompt = Prompt(
+        messages=(Message.of(Role.USER, "Hi"),),
+        sampling=Sampling(max_output_tokens=4),
+        tools=(Tool(name="look"),),
+        tool_choice=ToolChoice(mode=ToolMode.REQUIRED),
+    )
+
+    async with shop.engines.use("acme", model) as engine:
+        said = [each async for each in engine.generate(prompt, timeout_s=WITHIN_S)]
+
+    assert isinstance(said[-1], Finish)
+
+
+async def test_a_server_at_an_address_answers_for_the_model_of_its_project_only(shop: Shop, tmp_path: Path) -> None:
+    mine, port = await shop.model("base"), _free_port()
+    url = f"http://127.0.0.1:{port}"
+    shop.reconfigure(vllm=replace(shop.engines._options.vllm, urls=(url,)))  # type: ignore[type-var]  # noqa: SLF001 - the test says what
+    served = ("--model", str(tmp_path), "--port", str(port), "--served-model-name", "acme/base@1")
+    there = await asyncio.create_subprocess_exec(sys.executable, str(FAKE), *served, stderr=asyncio.subprocess.DEVNULL)
+    try:
+        await eventually(lambda: _listens(port), within_s=WITHIN_S)
+        assert await shop.said(mine, "Hi", tokens=2)
+
+        theirs = await shop.model("base", seed=2, project="other")
+        with pytest.raises(ModelRefused, match="--served-model-name other/base@1"):
+            async with shop.engines.use("other", theirs):
+                pass
+    finally:
+        there.kill()
+        await there.wait()
+
+
+async def test_a_base_that_is_dropped_leaves_nothing_of_its_model_on_the_disk(shop: Shop) -> None:
+    await shop.said(await shop.model("base"), "Hi", tokens=1)
+    given = base_of(shop).server.log.with_suffix("")
+    assert (given / "config.json").exists()
+
+    await shop.engines.forget("acme")
+
+    assert not given.exists()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0

@@ -21,7 +21,7 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 from tidemill_core.errors import Blame, DependencyUnavailable, Internal, InvalidInput, Violation
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.chat_prompts import ChatPrompts, ChatRunner
-from tidemill_inference.engines.grammars import grammar_of, offered_tools
+from tidemill_inference.engines.grammars import checked_grammar_of, grammar_of, offered_tools
 from tidemill_inference.engines.limits import EngineLimits, SharedThreads
 from tidemill_inference.engines.ports import Capability, Generated, Prompt
 from tidemill_inference.engines.tool_calls import ToolCallReader
@@ -162,7 +162,7 @@ class TransformersEngine:
             raise InvalidInput.of(Violation(f"sampling.logit_bias[{beyond[0]}]", text))
         guide = None
         if grammar is not None:
-            await self._run_chat.check(project, grammar_of(prompt, tools.without_special if tools else None) or "")
+            await self._run_chat.check(project, checked_grammar_of(prompt, tools))
             guide = await asyncio.to_thread(self._tokens.vocabulary.guide, grammar)
         if sampling.logprobs:
             await asyncio.to_thread(self._tokens.vocabulary.load)

@@ -9,7 +9,7 @@ from tidemill_inference.engines.memory import SharedWeights
 from tidemill_inference.engines.ports import ModelVersion
 from tidemill_inference.engines.transformers.lora import LoraAdapter
 from tidemill_inference.engines.vllm.engine import ModelText, VllmEngine
-from tidemill_inference.engines.vllm.given import Given, write_given
+from tidemill_inference.engines.vllm.given import Given, remove_given, write_given
 from tidemill_inference.engines.vllm.options import VllmOptions
 from tidemill_inference.engines.vllm.process import Served
 from tidemill_inference.engines.vllm.server import Files, VllmServer
@@ -31,8 +31,10 @@ class VllmBase:
         self._version = ""
 
     @classmethod
-    async def started(cls, weights: SharedWeights, options: VllmOptions, *, folder: Path, files: Files) -> "VllmBase":
-        """Start a server for a model, or find the one that an operator runs.
+    async def started(
+        cls, weights: SharedWeights, options: VllmOptions, *, project: str, folder: Path, files: Files
+    ) -> "VllmBase":
+        """Start a server for a model of a project, or find the one that an operator runs.
 
         Raises:
             ModelRefused: vLLM cannot serve it.
@@ -52,11 +54,16 @@ class VllmBase:
             server = VllmServer(model.id, options, files=files, served=served)
             await server.start()
         else:
-            server = await _found(model, options, files)
-        base = cls(server, given, options, size=weights.bytes, context_tokens=context_tokens)
-        listed = await server.client().models()
-        base._context_tokens = min([context_tokens, *(each.context_tokens for each in listed if each.context_tokens)])
-        base._version = await server.client().version()
+            server = await _found(model, options, files, owner=model.owner or project)
+        try:
+            base = cls(server, given, options, size=weights.bytes, context_tokens=context_tokens)
+            listed = await server.client().models()
+            known = [each.context_tokens for each in listed if each.context_tokens]
+            base._context_tokens = min([context_tokens, *known])
+            base._version = await server.client().version()
+        except BaseException:
+            await server.close()  # no other component knows of it
+            raise
         return base
 
     async def engine(self, model: ModelVersion, adapter_files: Files | None, *, run_chat: ChatRunner) -> VllmEngine:
@@ -87,15 +94,20 @@ class VllmBase:
         )
 
     async def aclose(self) -> None:
-        """End the server."""
+        """End the server, and remove what it was given of the model."""
         await self.server.close()
+        await asyncio.to_thread(remove_given, self._given)
 
 
-async def _found(model: ModelVersion, options: VllmOptions, files: Files) -> VllmServer:
-    """Return the operator's server that has the model; one that does not answer may be the one."""
+async def _found(model: ModelVersion, options: VllmOptions, files: Files, *, owner: str) -> VllmServer:
+    """Return the operator's server that has the model; one that does not answer may be the one.
+
+    It names the model's project, too: another one may have a model of the same name.
+    """
+    served_as = f"{owner}/{model.id.rpartition('/')[2]}"
     failed: TidemillError = ModelRefused(model.id, why="INFERENCE_VLLM_URLS has no address")
     for url in options.urls:
-        server = VllmServer(model.id, options, files=files, served=None, url=url)
+        server = VllmServer(model.id, options, files=files, served=None, url=url, served_as=served_as)
         try:
             await server.start()
         except (ModelRefused, DependencyUnavailable) as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tidemill_core.errors import DependencyTimedOut, InvalidInput, Violation
 from tidemill_inference.engines.chat_prompts import ChatPrompts, ChatRunner
-from tidemill_inference.engines.grammars import grammar_of, offered_tools
+from tidemill_inference.engines.grammars import checked_grammar_of, grammar_of, offered_tools
 from tidemill_inference.engines.ports import Capability, Finish, Generated, Piece, Prompt, ToolCallPiece
 from tidemill_inference.engines.tool_calls import Call, ToolCallReader
 from tidemill_inference.engines.transformers.guides import Vocabulary
@@ -133,9 +133,8 @@ class VllmEngine:
         if beyond := [token for token in prompt.sampling.logit_bias if token >= self._model.size]:
             text = f"is no token of {self._name}, whose vocabulary has {self._model.size}"
             raise InvalidInput.of(Violation(f"sampling.logit_bias[{beyond[0]}]", text))
-        grammar = grammar_of(prompt, self._prompts.tools)
-        if grammar is not None:
-            await self._run_chat.check(project, grammar)
+        if (grammar := grammar_of(prompt, self._prompts.tools)) is not None:
+            await self._run_chat.check(project, checked_grammar_of(prompt, self._prompts.tools))
         special = bool(self._prompts.tools and self._prompts.tools.special and offered_tools(prompt))
         return Encoded(
             **{each.name: getattr(prompt, each.name) for each in fields(Prompt)},

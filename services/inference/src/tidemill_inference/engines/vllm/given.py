@@ -16,6 +16,8 @@ from tidemill_inference.errors import ModelRefused
 from tidemill_kit.models.folders import CONFIG, checked_config, passed_on
 
 _FOLDER_MODE = 0o700
+_written: "dict[Path, Given]" = {}
+"""What was written last to each folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,4 +60,13 @@ def write_given(folder: Path, given: Path, *, name: str) -> Given:
         raise ModelRefused(name, why="it has no chat template or no tokenizer.json")
     written = json.loads(config.to_json_string(use_diff=False)) | {"architectures": architectures}
     (given / CONFIG).write_text(json.dumps(written), encoding="utf-8")
-    return Given(given, tokenizer, int(getattr(config.get_text_config(), "max_position_embeddings", 0) or 0))
+    context_tokens = int(getattr(config.get_text_config(), "max_position_embeddings", 0) or 0)
+    made = _written[given] = Given(given, tokenizer, context_tokens)
+    return made
+
+
+def remove_given(given: Given) -> None:
+    """Remove a folder that is not read any more, unless it was written anew meanwhile."""
+    if _written.get(given.folder) is given:
+        del _written[given.folder]
+        shutil.rmtree(given.folder, ignore_errors=True)

@@ -67,14 +67,23 @@ class Running(Protocol):
 class VllmServer:
     """Serves from `start` to `close`; while it is down, `client` says so at once."""
 
-    def __init__(self, name: str, options: VllmOptions, *, files: Files, served: Served | None, url: str = "") -> None:
-        """`served` is what a child is given; without it the server is at `url`, which has the model as `name`."""
+    def __init__(  # noqa: PLR0913 - keyword-only, and each of another kind
+        self,
+        name: str,
+        options: VllmOptions,
+        *,
+        files: Files,
+        served: Served | None,
+        url: str = "",
+        served_as: str = "",
+    ) -> None:
+        """`served` is what a child is given; without it the server is at `url`, which has the model as `served_as`."""
         self.name = name
         self._options = options
         self._files = files
         self._served = served
         self._url = url
-        self._base = BASE if served else name
+        self._base = BASE if served else served_as
         self._key = options.key or SecretStr("none") if url else SecretStr(secrets.token_urlsafe(32))
         self._clients: dict[str, VllmClient] = {}
         self._adapters: dict[str, Files] = {}
@@ -124,8 +133,10 @@ class VllmServer:
         """End it; requests under way fail."""
         if self._keeping is not None:
             self._keeping.cancel()
-            with suppress(asyncio.CancelledError, TidemillError):
-                await self._keeping
+            # A caller that is cancelled does not interrupt the end of the process.
+            await asyncio.wait({self._keeping})
+            if not self._keeping.cancelled():
+                self._keeping.exception()
         gauges.forget(self.name)
 
     def client(self, adapter: str = "") -> VllmClient:
@@ -174,12 +185,12 @@ class VllmServer:
             try:
                 with isolated():
                     why = await self._incarnation()
-            except TidemillError as error:
+            except Exception as error:  # whatever it is, nothing else would start the server again
                 if not self._was_up:
                     raise
-                why = error.message
+                why = error.message if isinstance(error, TidemillError) else type(error).__name__
             failures = 1 if time.monotonic() - began > _STEADY_S else failures + 1
-            pause_s = min(_FIRST_PAUSE_S * 2 ** (failures - 1), _MAX_PAUSE_S)
+            pause_s = _pause_s(failures)
             gauges.RESTARTS.labels(self.name).inc()
             _log.warning("vllm_ended", model=self.name, why=why, restart_in_s=pause_s)
             await asyncio.sleep(pause_s)
@@ -273,6 +284,11 @@ class VllmServer:
                 stall_s=self._options.stall_s,
             )
         return self._clients[model]
+
+
+def _pause_s(failures: int) -> float:
+    """Return how long to wait after so many in a row."""
+    return float(min(_FIRST_PAUSE_S * 2 ** min(failures - 1, 10), _MAX_PAUSE_S))
 
 
 class _Elsewhere:
