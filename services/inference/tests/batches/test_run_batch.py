@@ -1,6 +1,7 @@
 """A batch from its file to its results, also when workers die, lines are broken, and live traffic needs the places."""
 
 import asyncio
+import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.inference.tests.batches.batch_harness import (
+    ENDPOINT,
     MAX_DOCUMENT_BYTES,
     BatchHarness,
     FakeLive,
@@ -240,6 +242,25 @@ async def test_a_line_is_asked_with_the_rights_of_who_began_the_batch(tmp_path: 
     assert (await harness.answers.only_record()).end_user == BOB.subject
     (error,) = await harness.written(batch.error_file)
     assert error["response"]["status_code"] == 403
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body"),
+    [(ENDPOINT, {}), ("/v1/completions", {"prompt": "Hi"}), ("/v1/embeddings", {"model": "words", "input": "a tree"})],
+)
+async def test_a_key_that_may_only_begin_batches_asks_nothing_by_them(
+    tmp_path: Path, endpoint: str, body: dict[str, str]
+) -> None:
+    harness, rpcs = BatchHarness(tmp_path), {"tidemill.inference.v1.BatchService/CreateBatch"}
+    asked = json.loads(request_line("a", url=endpoint))
+    given = json.dumps({**asked, "body": body or asked["body"]})
+
+    batch = await harness.carry_out(
+        await harness.begin(given, caller=replace(BOB, scopes=frozenset(rpcs)), endpoint=endpoint)
+    )
+
+    [error] = await harness.written(batch.error_file)
+    assert (error["response"]["status_code"], error["response"]["body"]["error"]["code"]) == (403, "scope_missing")
 
 
 @pytest.mark.parametrize(

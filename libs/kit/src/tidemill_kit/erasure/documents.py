@@ -1,7 +1,8 @@
 """Steps that remove documents of MongoDB, in bounded batches."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
+from tidemill_core.application import ResourceKey
 from tidemill_kit.erasure.steps import NotYet, Step, Target
 from tidemill_kit.store.mongo import Collection, Document, delete_many, ids_of, translated
 from tidemill_kit.workers.leases import Leases
@@ -24,6 +25,25 @@ async def erase_documents(collection: Collection, where: Document, *, limit: int
                 break
             removed = await delete_many(collection, [document["_id"] for document in found])
     return removed
+
+
+async def keys_of_others(
+    collection: Collection, where: Document, *, spares: Callable[[str], bool], limit: int
+) -> Sequence[ResourceKey]:
+    """Return at most `limit` of the aggregates that match, but for those of spared projects, which never fill it up.
+
+    Raises:
+        DependencyUnavailable: MongoDB does not answer.
+
+    """
+    keys: list[ResourceKey] = []
+    with translated():
+        async for found in collection.find(where, {"project": True, "id": True}):
+            if not spares(found["project"]):
+                keys.append(ResourceKey(project=found["project"], id=found["id"]))
+            if len(keys) == limit:
+                break
+    return keys
 
 
 def by_id(target: Target) -> Document:

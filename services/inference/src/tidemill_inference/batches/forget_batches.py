@@ -23,9 +23,9 @@ class ForgetBatches:
     async def __call__(self) -> int:
         """Return how many were removed."""
         removed = 0
-        for batch in await self.batches.ended_before(self.clock.now() - self.keep, limit=_BATCH_SIZE):
-            if not self.retained.spares(batch.project):
-                await self.results.remove(batch)
-                await self.batches.remove(batch)
-                removed += 1
+        before, spares = self.clock.now() - self.keep, self.retained.spares
+        for batch in await self.batches.ended_before(before, spares=spares, limit=_BATCH_SIZE):
+            await self.results.remove(batch)
+            await self.batches.remove(batch)
+            removed += 1
         return removed

@@ -1,12 +1,13 @@
 """Batches as documents, and what came of their lines until it is written to files."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
 from tidemill_core.application import ResourceKey
 from tidemill_inference.batches.domain.batch import Batch, BatchState
 from tidemill_inference.batches.domain.lines import Result
+from tidemill_kit.erasure.documents import keys_of_others
 from tidemill_kit.mapping import DocumentCodec, Form
 from tidemill_kit.store.mongo import Collection as Documents
 from tidemill_kit.store.mongo import Document, DuplicateId, document_id, translated
@@ -90,12 +91,10 @@ class MongoOldBatches:
         with translated():
             await self._batches.create_index([("state.finish_time", 1)], sparse=True)
 
-    async def ended_before(self, time: datetime, *, limit: int) -> Sequence[ResourceKey]:
+    async def ended_before(self, time: datetime, *, spares: Callable[[str], bool], limit: int) -> Sequence[ResourceKey]:
         """See `OldBatches.ended_before`."""
-        where = {"state.finish_time": {"$lt": time}, "state.pending": False}
-        with translated():
-            found = await self._batches.find(where, {"project": True, "id": True}).limit(limit).to_list(limit)
-        return [ResourceKey(project=each["project"], id=each["id"]) for each in found]
+        where: Document = {"state.finish_time": {"$lt": time}, "state.pending": False}
+        return await keys_of_others(self._batches, where, spares=spares, limit=limit)
 
     async def remove(self, batch: ResourceKey) -> None:
         """See `OldBatches.remove`."""

@@ -92,8 +92,8 @@ class Authors(Protocol):
 class OldBatches(Protocol):
     """Removes what ended long ago, over all projects."""
 
-    async def ended_before(self, time: datetime, *, limit: int) -> Sequence[ResourceKey]:
-        """Return batches that came to their end before a time."""
+    async def ended_before(self, time: datetime, *, spares: Callable[[str], bool], limit: int) -> Sequence[ResourceKey]:
+        """Return batches that came to their end before a time, but for those of projects that are spared."""
         ...
 
     async def remove(self, batch: ResourceKey) -> None:

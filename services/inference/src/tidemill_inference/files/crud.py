@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tidemill_core.application import Caller, Clock, Page, PageRequest, Request, derived_id
 from tidemill_core.characters import clean_line
-from tidemill_core.errors import InvalidInput
+from tidemill_core.errors import DependencyUnavailable, InvalidInput, TidemillError
 from tidemill_core.resources import Write, delete
 from tidemill_inference.files.domain.errors import FileRestricted
 from tidemill_inference.files.domain.stored_file import MAX_FILENAME, FilePurpose, StoredFile
@@ -51,7 +51,22 @@ class FileCrud:
             creator=caller.subject,
             expire_time=self.clock.now() + self.keep,
         )
-        return await self.files.add(fresh, request=request)
+        try:
+            stored = await self.files.add(fresh, request=request)
+        except DependencyUnavailable:
+            raise  # it may have been stored
+        except TidemillError:
+            await self._let_go(fresh)
+            raise
+        if stored.deleted or stored.content != content:
+            await self._let_go(fresh)
+        return stored
+
+    async def _let_go(self, refused: StoredFile) -> None:
+        """Remove what was received for nothing: a refused file's, or what is not in the file any more."""
+        found = (await self.files.get_many(refused.project, [refused.id])).get(refused.id)
+        if found is None or found.content != refused.content:
+            await self.contents.remove(refused.content)
 
     async def get(self, caller: Caller, file_id: str) -> StoredFile:
         """Return one file.

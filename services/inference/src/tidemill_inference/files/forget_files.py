@@ -29,9 +29,8 @@ class ForgetFiles:
 
     async def _old(self) -> AsyncIterator[ResourceKey]:
         now = self.clock.now()
-        for each in await self.files.expired(now, limit=_BATCH_SIZE):
-            if not self.retained.spares(each.project):
-                yield each
+        for each in await self.files.expired(now, spares=self.retained.spares, limit=_BATCH_SIZE):
+            yield each
         for project, keep in self.retained.projects().items():
             if not self.retained.spares(project):
                 for each in await self.files.before(project, now - keep, limit=_BATCH_SIZE):

@@ -1,6 +1,6 @@
 """Files, and where their bytes are."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -66,8 +66,8 @@ class Retained(Protocol):
 class OldFiles(Protocol):
     """Finds what is past its time, over all projects."""
 
-    async def expired(self, now: datetime, *, limit: int) -> Sequence[ResourceKey]:
-        """Return files that are past their time."""
+    async def expired(self, now: datetime, *, spares: Callable[[str], bool], limit: int) -> Sequence[ResourceKey]:
+        """Return files that are past their time, but for those of projects that are spared."""
         ...
 
     async def before(self, project: str, created: datetime, *, limit: int) -> Sequence[ResourceKey]:

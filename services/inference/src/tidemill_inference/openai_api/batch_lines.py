@@ -8,6 +8,7 @@ from typing import Protocol
 
 import structlog
 
+from tidemill.inference.v1 import embedding_service_pb2, inference_service_pb2
 from tidemill_core.application import Caller, Request
 from tidemill_core.errors import (
     Conflict,
@@ -19,18 +20,24 @@ from tidemill_core.errors import (
     TidemillError,
     isolated,
 )
+from tidemill_core.rights import end_user_of
 from tidemill_inference.batches.ports import LineAnswer
 from tidemill_inference.embeddings.ports import Embedding
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.domain.speaker import request_by, spoken_by
 from tidemill_inference.openai_api.completions import completion
-from tidemill_inference.openai_api.embeddings import embeddings
+from tidemill_inference.openai_api.embeddings import EmbeddingBody, embeddings
 from tidemill_inference.openai_api.errors import error_body, status_of_error
 from tidemill_inference.openai_api.legacy import CHATS, COMPLETIONS, Form
 from tidemill_inference.openai_api.schemas import request_of
+from tidemill_kit.access.policy import check
+from tidemill_kit.grpc.policies import policy_of
+from tidemill_kit.http.bodies import body_of
 
 _log = structlog.get_logger()
+_GENERATE = policy_of(inference_service_pb2.DESCRIPTOR, "InferenceService/Generate")
+_EMBED = policy_of(embedding_service_pb2.DESCRIPTOR, "EmbeddingService/Embed")
 _AGAIN_S = 1.0
 _SECOND_ID = "-again"
 
@@ -72,6 +79,7 @@ class AnswerLines:
             return LineAnswer(status=status_of_error(hidden), body=error_body(hidden))
 
     async def _text(self, form: Form, caller: Caller, body: bytes, request_id: str) -> LineAnswer:
+        check(caller, _GENERATE)
         asked = await asyncio.to_thread(form.read, body)
         if asked.stream:
             raise InvalidInput.at(field="stream", text="is not for lines of a batch: leave it out")
@@ -81,11 +89,14 @@ class AnswerLines:
         except InvalidInput as error:
             raise form.blamed(asked.blamed(error)) from error
         said = form.saying()(completion(answered, feedback_token=self.issue(answered.project, answered.id)))
-        return LineAnswer(status=200, body=said, end_user=asked.safety_identifier or asked.user)
+        return LineAnswer(status=200, body=said, end_user=answered.end_user)
 
     async def _embeddings(self, caller: Caller, body: bytes, _request_id: str) -> LineAnswer:
         """Return vectors; made again where they are lost with their worker, they are the same."""
-        return LineAnswer(status=200, body=await embeddings(self.embed, caller, body))
+        check(caller, _EMBED)
+        asked = await asyncio.to_thread(body_of, EmbeddingBody, body)
+        end_user = end_user_of(caller, asked.user, field="user")
+        return LineAnswer(status=200, body=await embeddings(self.embed, caller, asked), end_user=end_user)
 
     async def _answered(self, caller: Caller, question: Question, request_id: str) -> Inference:
         """Return the answer; one whose text was not recorded, and is lost with the worker that had it, is made anew."""

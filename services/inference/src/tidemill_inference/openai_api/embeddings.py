@@ -60,17 +60,17 @@ class HttpEmbeddings:
         caller = await exchange.admit(_EMBED)
         body = await exchange.body(at_most=self._max_body_bytes)
         async with exchange.attended():
-            return JSONResponse(await embeddings(self._embed, caller, body))
+            asked = body_of(EmbeddingBody, body)
+            return JSONResponse(await embeddings(self._embed, caller, asked))
 
 
-async def embeddings(embed: Embedding, caller: Caller, body: bytes) -> Json:
+async def embeddings(embed: Embedding, caller: Caller, asked: EmbeddingBody) -> Json:
     """Return what a request is answered with.
 
     Raises:
         InvalidInput: names the parameters at fault as OpenAI's API calls them.
 
     """
-    asked = body_of(EmbeddingBody, body)
     try:
         embedded = await embed(caller, model=asked.model, texts=asked.input, dimensions=asked.dimensions or 0)
     except InvalidInput as error:
