@@ -12,6 +12,8 @@ from tidemill_inference.deployments.mongo import MongoLiveModels
 from tidemill_inference.engines import chat_prompts
 from tidemill_inference.engines.wiring import EngineParts, wire_engines
 from tidemill_inference.erasure import InMemory
+from tidemill_inference.generation import asked_schemas
+from tidemill_inference.generation.asked_schemas import AskedSchemas
 from tidemill_inference.generation.rag import RagRetriever
 from tidemill_inference.generation.wiring import GenerationParts, wire_generation
 from tidemill_inference.prompts import bounded_templates
@@ -67,7 +69,8 @@ def wire_answering(  # noqa: PLR0913 - keyword-only, and each of another kind
 ) -> Answering:
     """Return what answers; `environment` holds secrets of the operator."""
     inferences, deployments, grants = stores.inferences, stores.deployments, backend.access.grants
-    processes = BoundedProcesses(settings.prompt_limits, "prompts", (*chat_prompts.IMPORTS, *bounded_templates.IMPORTS))
+    imports = (*chat_prompts.IMPORTS, *bounded_templates.IMPORTS, *asked_schemas.IMPORTS)
+    processes = BoundedProcesses(settings.prompt_limits, "prompts", imports)
     templates, live = BoundedTemplates(processes), MongoLiveModels(backend.database["deployments"])
     secrets = wire_secrets(settings, backend, environment)
     engines = wire_engines(settings, backend, trainer=trainer, live=live, chat_processes=processes, keys=secrets.keys)
@@ -88,6 +91,7 @@ def wire_answering(  # noqa: PLR0913 - keyword-only, and each of another kind
         prompts=prompts,
         inferences=inferences,
         templates=templates,
+        schemas=AskedSchemas(processes),
         models=models,
         engines=pool,
         router=routing.router,

@@ -91,7 +91,7 @@ class AnswerQuestion:
 
         """
         question.check()
-        await self.schemas.check(question)
+        await self.schemas.check(caller.project, question)
         key = (caller.project, derived_id(caller.project, "inference", request.id))
 
         async def work(generation: Generation) -> Inference:

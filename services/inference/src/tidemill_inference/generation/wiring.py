@@ -10,6 +10,7 @@ from tidemill_inference.caching.ports import Reusing
 from tidemill_inference.deployments.ports import ReadDeployments
 from tidemill_inference.engines.ports import Asking, Engines, Models
 from tidemill_inference.generation.answer import AnswerQuestion
+from tidemill_inference.generation.asked_schemas import AskedSchemas
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.generation.erase_end_user import EraseEndUser
 from tidemill_inference.generation.generate import GenerateAnswer
@@ -75,6 +76,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
     prompts: ReadPrompts,
     inferences: Inferences,
     templates: Templates,
+    schemas: AskedSchemas,
     models: Models,
     engines: Engines,
     router: Router,
@@ -110,6 +112,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
             citation_turns=Turns(settings.citation_threads),
         ),
         spending=spending,
+        schemas=schemas,
         observe=observe,
         conversing=conversing,
     )
