@@ -12,7 +12,7 @@ from tidemill_core.application import Request
 from tidemill_core.characters import clean_line
 from tidemill_core.errors import NotFound
 from tidemill_core.resources import list_all
-from tidemill_inference.errors import FileNotFound
+from tidemill_inference.files.domain.errors import FileNotFound
 from tidemill_inference.files.domain.stored_file import StoredFile
 from tidemill_inference.files.ports import Contents, Files
 
