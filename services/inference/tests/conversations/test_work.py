@@ -1,8 +1,9 @@
 """What becomes of a conversation after its answers: summaries and memories, off the way of answers."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import cast
 
 import pytest
 
@@ -19,6 +20,8 @@ from tidemill_inference.conversations.remember import RememberFacts, facts_of
 from tidemill_inference.conversations.summarize import SummarizeTurns
 from tidemill_inference.conversations.work import WorkOnConversation
 from tidemill_inference.generation.domain.content import Message, Passage, Role
+from tidemill_inference.generation.domain.inference import Inference
+from tidemill_inference.generation.ports import Inferences
 from tidemill_inference.routing.asking import AskModel
 from tidemill_testkit.clocks import NOON
 
@@ -217,6 +220,32 @@ async def test_a_summary_says_on_which_documents_its_answers_rest() -> None:
     summary = (await work.conversation()).summary
     assert summary is not None
     assert summary.documents == ("d1",)
+
+
+@dataclass
+class ReadRecords:
+    """Reads records, and remembers which."""
+
+    inferences: Inferences
+    asked: list[str] = field(default_factory=list)
+
+    async def get_many(self, project: str, ids: Sequence[str]) -> dict[str, Inference]:
+        self.asked += ids
+        return await self.inferences.get_many(project, ids)
+
+
+async def test_only_records_are_read_of_which_something_is_left_to_do() -> None:
+    work = remembering("The user lives in Oslo.")
+    answers = [await ask(work.harness, text) for text in ("one", "two")]
+    await work()
+    answers.append(await ask(work.harness, "three"))
+    records = ReadRecords(work.harness.inferences)
+    work.work = replace(work.work, inferences=cast("Inferences", records))
+
+    assert await work() is None
+
+    assert records.asked == [answers[-1].id]
+    assert [each.inference for each in (await work.conversation()).turns] == [each.id for each in answers]
 
 
 async def test_what_a_question_states_is_remembered_once_and_later_answers_see_it() -> None:

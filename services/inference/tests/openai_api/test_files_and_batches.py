@@ -16,10 +16,14 @@ from openai import AsyncOpenAI
 from pydantic_settings import SettingsConfigDict
 
 from services.inference.tests.batches.batch_harness import MAX_FILE_BYTES, BatchHarness, request_line
+from services.inference.tests.fakes import ADA, writing
 from services.inference.tests.openai_api.apis import ApiClient, ApiSettings, open_api, settings
+from tidemill.inference.v1 import batch_pb2
 from tidemill.inference.v1.batch_service_pb2_grpc import add_BatchServiceServicer_to_server
 from tidemill.inference.v1.file_service_pb2_grpc import add_FileServiceServicer_to_server
+from tidemill_core.errors import InvalidInput
 from tidemill_inference.batches.grpc import GrpcBatchService
+from tidemill_inference.batches.messages import batch_request_of
 from tidemill_inference.files.grpc import GrpcFileService
 from tidemill_inference.openai_api.batches import HttpBatches
 from tidemill_inference.openai_api.files import HttpFiles
@@ -59,12 +63,12 @@ class Api:
             await self.harness.carry_out(await self.harness.batches.get(key.project, key.id))
 
 
-def patience() -> UploadPlaces:
-    return UploadPlaces(Patience(max_concurrent=2, of_project=4, idle_s=5.0, whole_s=10.0))
+def patience(whole_s: float = 10.0) -> UploadPlaces:
+    return UploadPlaces(Patience(max_concurrent=2, of_project=4, idle_s=5.0, whole_s=whole_s))
 
 
 @asynccontextmanager
-async def api_with_files(folder: Path) -> AsyncIterator[Api]:
+async def api_with_files(folder: Path, *, whole_s: float = 10.0) -> AsyncIterator[Api]:
     harness, audit = BatchHarness(folder), RecordedCalls()
     given = RpcSettings.model_validate({**settings().model_dump(), "http_port": 0})
     rpcs = HttpRpcs(
@@ -80,7 +84,7 @@ async def api_with_files(folder: Path) -> AsyncIterator[Api]:
     files = HttpFiles(
         rpcs=rpcs,
         reading=harness.file_crud,
-        places=patience(),
+        places=patience(whole_s),
         limit=MAX_FILE_BYTES,
         setting="INFERENCE_FILE_MAX_MB",
     )
@@ -200,6 +204,32 @@ async def test_a_form_that_cannot_be_is_refused_by_the_field_at_fault(
 
     assert (response.status_code, response.json()["error"]["param"]) == (400, param)
     assert api.harness.files.all() == []
+
+
+async def test_a_form_that_comes_drop_by_drop_holds_a_place_no_longer_than_an_upload_may_take(tmp_path: Path) -> None:
+    async def drops() -> AsyncIterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="in.jsonl"\r\n\r\n'
+        for _ in range(200):
+            await asyncio.sleep(0.01)
+            yield b"\n"
+
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    async with api_with_files(tmp_path, whole_s=0.2) as api:
+        response = await api.client.http.post("/v1/files", content=drops(), headers=headers)
+
+    assert response.json()["error"]["code"] == "deadline_exceeded"
+
+
+@pytest.mark.parametrize("seconds", [2**62, 315_576_000_000, -315_576_000_000, 59, 15 * 86400])
+async def test_a_window_that_no_calendar_has_is_refused_by_its_field(tmp_path: Path, seconds: int) -> None:
+    harness = BatchHarness(tmp_path)
+    file = await harness.upload(request_line("a"))
+    batch = batch_pb2.Batch(endpoint="/v1/chat/completions", input_file=file.id)
+    batch.completion_window.seconds = seconds
+
+    with pytest.raises(InvalidInput) as refused:
+        await harness.crud.create(ADA, batch_request_of(batch), writing("begin"))
+    assert [each.field for each in refused.value.violations] == ["completion_window"]
 
 
 @pytest.mark.parametrize(

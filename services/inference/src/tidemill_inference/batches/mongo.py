@@ -89,7 +89,7 @@ class MongoOldBatches:
     async def ensure_indexes(self) -> None:
         """Create what finds them; repeating it changes nothing."""
         with translated():
-            await self._batches.create_index([("state.finish_time", 1)], sparse=True)
+            await self._batches.create_index([("state.pending", 1), ("state.finish_time", 1)])
 
     async def ended_before(self, time: datetime, *, spares: Callable[[str], bool], limit: int) -> Sequence[ResourceKey]:
         """See `OldBatches.ended_before`."""

@@ -6,7 +6,7 @@ from tidemill_inference.conversations.domain.conversation import Conversation
 from tidemill_inference.conversations.domain.memory import EndUserMemory
 from tidemill_kit.erasure.documents import erase_documents
 from tidemill_kit.mapping import DocumentCodec
-from tidemill_kit.store.mongo import Collection, Document, ids_of, translated
+from tidemill_kit.store.mongo import Collection, Document, translated
 from tidemill_kit.workers.pending import PendingDocuments
 
 CONVERSATIONS = DocumentCodec(Conversation)
@@ -28,9 +28,13 @@ class MongoEnded:
         self._memories = memories
 
     async def ensure_indexes(self) -> None:
-        """Create what finds old conversations; repeating it changes nothing."""
+        """Create what finds what is old, and what rests on a document; repeating it changes nothing."""
         with translated():
             await self._conversations.create_index([("project", 1), ("update_time", 1)])
+            await self._conversations.create_index([("project", 1), ("state.deployment", 1), ("update_time", 1)])
+            await self._conversations.create_index([("project", 1), ("state.summaries.documents", 1)])
+            await self._memories.create_index([("project", 1), ("state.facts.update_time", 1)])
+            await self._memories.create_index([("project", 1), ("state.facts.documents", 1)])
 
     async def of_end_user(self, project: str, end_user: str, *, limit: int) -> int:
         """See `Ended.of_end_user`."""
@@ -39,16 +43,16 @@ class MongoEnded:
         return await erase_documents(self._conversations, where, limit=limit)
 
     async def resting_on(self, project: str, document: str, *, limit: int) -> tuple[list[str], list[str]]:
-        """See `Ended.resting_on`. No index leads to them: it is asked for seldom."""
+        """See `Ended.resting_on`."""
         return (
-            await _ids(self._conversations, {**ids_of(project), "state.summaries.documents": document}, limit),
-            await _ids(self._memories, {**ids_of(project), "state.facts.documents": document}, limit),
+            await _ids(self._conversations, {"project": project, "state.summaries.documents": document}, limit),
+            await _ids(self._memories, {"project": project, "state.facts.documents": document}, limit),
         )
 
     async def older(self, project: str, before: datetime, *, deployment: str = "", limit: int) -> list[str]:
         """See `Ended.older`."""
         fact: Document = {"update_time": {"$lt": before}} | ({"deployment": deployment} if deployment else {})
-        return await _ids(self._memories, {**ids_of(project), "state.facts": {"$elemMatch": fact}}, limit)
+        return await _ids(self._memories, {"project": project, "state.facts": {"$elemMatch": fact}}, limit)
 
     async def remove_old(self, project: str, before: datetime, *, deployment: str = "", limit: int) -> int:
         """See `Ended.remove_old`."""
@@ -60,5 +64,5 @@ class MongoEnded:
 
 async def _ids(collection: Collection, where: Document, limit: int) -> list[str]:
     with translated():
-        found = collection.find({**where, "deleted": False}, {"id": True}).limit(limit)
+        found = collection.find(where, {"id": True}).limit(limit)  # what is deleted has neither summaries nor facts
         return [each["id"] for each in await found.to_list(limit)]

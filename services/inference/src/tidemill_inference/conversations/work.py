@@ -1,7 +1,7 @@
 """What is to be done in a conversation after its answers: summarise turns, remember facts."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -57,11 +57,12 @@ class WorkOnConversation:
         if not conversation.due:
             return None
         policy = await self._policy(conversation)
-        ids = [turn.inference for turn in conversation.turns]
-        records = await self.inferences.get_many(conversation.project, ids) if policy else {}
+        turns = left_to_do(conversation, policy) if policy else ()
+        ids = [turn.inference for turn in turns]
+        records = await self.inferences.get_many(conversation.project, ids) if ids else {}
         if policy and await self._step(caller, conversation, policy, records, epoch):
             return Requeue(after=timedelta())
-        if policy and any(self._is_answered(turn, records) for turn in conversation.turns):
+        if any(self._is_answered(turn, records) for turn in turns):
             return Requeue(after=_AGAIN)
         await self.conversations.update(
             conversation.project,
@@ -139,3 +140,10 @@ class WorkOnConversation:
         except DeploymentNotFound:
             return None
         return deployment.spec.conversation
+
+
+def left_to_do(conversation: Conversation, policy: ConversationPolicy) -> Sequence[Turn]:
+    """Return the turns whose records are read: a conversation may have hundreds that are done."""
+    learned = conversation.learned if policy.memory_model else conversation.count
+    through = conversation.through if policy.summary_model else conversation.count
+    return [turn for turn in conversation.turns if turn.number > min(learned, through)]

@@ -110,11 +110,15 @@ class HttpFiles:
 
         Raises:
             InvalidInput: it is no form.
-            FileTooLarge, BodyTooSlow, ClientLeft: it does not come as it should.
+            FileTooLarge, BodyTooSlow, DeadlineExceeded, ClientLeft: it does not come as it should.
 
         """
         parser = MultiPartParser(
-            exchange.headers, self._received(exchange), max_files=1, max_fields=_MAX_FIELDS, max_part_size=_FORM_BYTES
+            exchange.headers,
+            self.places.patiently(self._received(exchange)),
+            max_files=1,
+            max_fields=_MAX_FIELDS,
+            max_part_size=_FORM_BYTES,
         )
         if not exchange.header("content-type").startswith("multipart/form-data"):
             raise InvalidInput.at(field="body", text="has to be multipart/form-data with purpose and file")
