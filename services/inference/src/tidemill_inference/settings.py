@@ -229,7 +229,7 @@ class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
     max_files: int = Field(1000, ge=1)
     """Files per project."""
     max_concurrent_uploads: int = Field(8, ge=1, le=100)
-    """Files that are received at the same time, by each of gRPC and HTTP; at most half of them of one project."""
+    """Files received at once, by each of gRPC and HTTP, and as many that are read; at most half of one project."""
     uploads_of_project: int = Field(64, ge=1)
     """Uploads of one project in progress or in the queue; further ones are RESOURCE_EXHAUSTED."""
     upload_idle_s: float = Field(60.0, gt=0)

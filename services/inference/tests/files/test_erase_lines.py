@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -12,13 +13,15 @@ import pytest
 from services.inference.tests.batches.batch_harness import BatchHarness, ProcessKilled, request_line
 from services.inference.tests.fakes import ADA, writing
 from tidemill_core.application import Caller, ResourceKey
-from tidemill_core.errors import RequestIdReused
+from tidemill_core.errors import RateLimited, RequestIdReused
 from tidemill_core.resources import delete
 from tidemill_inference.batches.mongo import MongoOldBatches
 from tidemill_inference.files import erase_lines
 from tidemill_inference.files.erase_lines import EraseLines
 from tidemill_inference.files.forget_files import ForgetFiles
 from tidemill_inference.files.mongo import MongoOldFiles
+from tidemill_kit.grpc.uploads import Patience, UploadPlaces
+from tidemill_testkit.polling import eventually
 from tidemill_testkit.stores import InMemoryCollection
 
 BOB = Caller(project="acme", subject="user:bob", roles=frozenset({"contributor"}))
@@ -138,6 +141,29 @@ async def test_an_upload_that_is_refused_or_comes_too_late_leaves_no_bytes(tmp_p
     await harness.file_crud.delete(ADA, file.id, writing("delete"))
     await harness.upload(asked, request_id="k")
     assert harness.objects.buckets["files"] == {}
+
+
+async def test_a_project_reads_no_more_contents_at_once_than_it_has_places(tmp_path: Path) -> None:
+    harness = BatchHarness(tmp_path)
+    file = await harness.upload(request_line("a"))
+    places = UploadPlaces(Patience(max_concurrent=2, of_project=2, idle_s=1, whole_s=1), kind="downloads")
+    crud, ends = replace(harness.file_crud, reading=places.held), asyncio.Event()
+
+    paths = list[Path]()
+
+    async def read() -> None:
+        async with crud.content(ADA, file.id) as (_, path):
+            paths.append(path)
+            await ends.wait()
+
+    reading = [asyncio.create_task(read()) for _ in range(2)]
+    await eventually(lambda: len(paths) == 1)
+    await asyncio.sleep(0.05)
+    assert len(paths) == 1
+    with pytest.raises(RateLimited, match="2 downloads of the project"):
+        await read()
+    ends.set()
+    await asyncio.gather(*reading)
 
 
 class FakeOldFiles:

@@ -1,14 +1,22 @@
 """Vectors by OpenAI's own client."""
 
-from collections.abc import AsyncIterator
+import json
+import threading
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import openai
 import pytest
 
 from services.inference.tests.batches.batch_harness import FakeEmbedder
+from services.inference.tests.fakes import ADA
 from services.inference.tests.openai_api.apis import ApiClient, ScriptedAnswers, open_api
+from tidemill_core.application import Caller
 from tidemill_inference.embeddings.embed import EmbedTexts
+from tidemill_inference.embeddings.ports import Embedded
+from tidemill_inference.openai_api import embeddings
 from tidemill_inference.openai_api.embeddings import HttpEmbeddings
 
 
@@ -47,6 +55,42 @@ async def test_many_texts_keep_their_order_and_are_asked_some_at_a_time() -> Non
     assert embedder.calls == [64, 64, 2]
     assert [each.index for each in given.data] == list(range(130))
     assert [each.embedding[2] > 0 for each in given.data] == [bool(n % 2) for n in range(130)]
+
+
+async def test_a_long_reply_is_written_vector_by_vector(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[object] = []
+
+    def dumps(value: object) -> str:
+        written.append(value)
+        return json.dumps(value)
+
+    monkeypatch.setattr(embeddings, "json", SimpleNamespace(dumps=dumps))
+    async with api_with_embeddings() as api:
+        texts = ["a tree", "none", "a tree"]
+        given = await api.openai.embeddings.create(model="words", input=texts, encoding_format="float")
+
+    assert [each.embedding for each in given.data] == [[0.6, 0.0, 0.8], [1.0, 0.0, 0.0], [0.6, 0.0, 0.8]]
+    assert (given.model, given.object, len(written)) == ("words@1", "list", 4)
+
+
+async def test_vectors_are_cut_aside() -> None:
+    threads: set[int] = set()
+
+    class Vector(list[float]):
+        def __getitem__(self, at: Any) -> Any:  # noqa: ANN401 - as lists have it
+            threads.add(threading.get_ident())
+            return super().__getitem__(at)
+
+    class Embedder(FakeEmbedder):
+        async def embed(self, caller: Caller, *, model: str, collection: str, texts: Sequence[str]) -> Embedded:
+            assert (caller, model, collection) == (ADA, "words", "")
+            return Embedded(model="words@1", vectors=[Vector([3.0, 4.0, 0.0]) for _ in texts], input_tokens=1)
+
+    found = await EmbedTexts(embedder=Embedder())(ADA, model="words", texts=["a", "b"], dimensions=2)
+
+    assert [list(each) for each in found.vectors] == [[0.6, 0.8], [0.6, 0.8]]
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 async def test_fewer_dimensions_are_scaled_to_length_one() -> None:

@@ -32,8 +32,9 @@ class _Share:
 class UploadPlaces:
     """Gives out the places; who has none waits, held back by gRPC."""
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, patience: Patience, *, kind: str = "uploads") -> None:
         self._patience = patience
+        self._kind = kind
         self._places = asyncio.Semaphore(patience.max_concurrent)
         self._projects: dict[str, _Share] = {}
 
@@ -47,7 +48,9 @@ class UploadPlaces:
         """
         share = self._projects.setdefault(project, _Share(asyncio.Semaphore(-(-self._patience.max_concurrent // 2))))
         if share.uploads >= self._patience.of_project:
-            message = f"{share.uploads} uploads of the project are in progress, which is the limit: try again later"
+            message = (
+                f"{share.uploads} {self._kind} of the project are in progress, which is the limit: try again later"
+            )
             raise RateLimited(message, retry_after_s=1)
         share.uploads += 1
         try:

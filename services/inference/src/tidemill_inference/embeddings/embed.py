@@ -1,5 +1,6 @@
 """Embed texts by the model of a collection, or by any embedding model of the registry."""
 
+import asyncio
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +38,7 @@ class EmbedTexts:
             whole = replace(
                 some, vectors=[*whole.vectors, *some.vectors], input_tokens=whole.input_tokens + some.input_tokens
             )
-        return replace(whole, vectors=[_cut(each, dimensions) for each in whole.vectors]) if dimensions else whole
+        return await asyncio.to_thread(_cut_all, whole, dimensions) if dimensions else whole
 
     async def _some(self, caller: Caller, model: str, collection: str, texts: Sequence[str], start: int) -> Embedded:
         try:
@@ -58,6 +59,10 @@ def _violations(model: str, texts: Sequence[str], dimensions: int) -> Iterator[V
     empty = next((number for number, text in enumerate(texts) if not text.strip()), None)
     if empty is not None:
         yield Violation(f"texts[{empty}]", "is empty")
+
+
+def _cut_all(whole: Embedded, dimensions: int) -> Embedded:
+    return replace(whole, vectors=[_cut(each, dimensions) for each in whole.vectors])
 
 
 def _cut(vector: Sequence[float], dimensions: int) -> Sequence[float]:

@@ -1,8 +1,11 @@
 """EmbeddingService: message -> use case -> message."""
 
+import asyncio
+
 from tidemill.inference.v1 import embedding_service_pb2 as pb
 from tidemill.inference.v1.embedding_service_pb2_grpc import EmbeddingServiceServicer
 from tidemill_inference.embeddings.embed import EmbedTexts
+from tidemill_inference.embeddings.ports import Embedded
 from tidemill_kit.grpc.server import current_caller
 
 
@@ -17,5 +20,9 @@ class GrpcEmbeddingService(EmbeddingServiceServicer):
         embedded = await self._embed(
             current_caller(), model=request.model, texts=list(request.texts), dimensions=request.dimensions
         )
-        vectors = [pb.Embedding(values=each) for each in embedded.vectors]
-        return pb.EmbedResponse(embeddings=vectors, model=embedded.model, input_tokens=embedded.input_tokens)
+        return await asyncio.to_thread(_message, embedded)
+
+
+def _message(embedded: Embedded) -> pb.EmbedResponse:
+    vectors = (pb.Embedding(values=each) for each in embedded.vectors)
+    return pb.EmbedResponse(embeddings=vectors, model=embedded.model, input_tokens=embedded.input_tokens)

@@ -2,8 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +17,10 @@ from tidemill_inference.files.domain.stored_file import MAX_FILENAME, FilePurpos
 from tidemill_inference.files.ports import Contents, Files
 
 
+def _any_number(_project: str) -> AbstractAsyncContextManager[None]:
+    return nullcontext()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileCrud:
     """Bytes are stored first, then the file: what is named is there."""
@@ -25,6 +29,8 @@ class FileCrud:
     contents: Contents
     clock: Clock
     keep: timedelta
+    reading: Callable[[str], AbstractAsyncContextManager[None]] = _any_number
+    """Gives a project a place for a content on this machine's disk."""
 
     async def upload(
         self, caller: Caller, *, filename: str, purpose: FilePurpose, chunks: AsyncIterator[bytes], request_id: str
@@ -86,7 +92,7 @@ class FileCrud:
         """See `ports.ReadFile.content`."""
         file = await self.files.get(caller.project, file_id)
         _check(file, caller)
-        async with self.contents.local(file.content) as path:
+        async with self.reading(caller.project), self.contents.local(file.content) as path:
             yield file, path
 
     async def delete(self, caller: Caller, file_id: str, write: Write) -> StoredFile:

@@ -43,15 +43,16 @@ class FileParts:
     of_end_users: Sequence[Step]
 
 
-def upload_places(settings: InferenceSettings) -> UploadPlaces:
-    """Return places for uploads of one API."""
+def upload_places(settings: InferenceSettings, *, kind: str = "uploads") -> UploadPlaces:
+    """Return places for uploads of one API, or for what is read as they are written."""
     return UploadPlaces(
         Patience(
             max_concurrent=settings.max_concurrent_uploads,
             of_project=settings.uploads_of_project,
             idle_s=settings.upload_idle_s,
             whole_s=settings.upload_whole_s,
-        )
+        ),
+        kind=kind,
     )
 
 
@@ -68,7 +69,13 @@ def wire_files(settings: InferenceSettings, backend: Backend) -> FileParts:
         setting="INFERENCE_FILE_MAX_MB",
     )
     backend.on_start(lambda: asyncio.to_thread(contents.prepare))
-    crud = FileCrud(files=files, contents=contents, clock=clock, keep=timedelta(days=settings.file_days))
+    crud = FileCrud(
+        files=files,
+        contents=contents,
+        clock=clock,
+        keep=timedelta(days=settings.file_days),
+        reading=upload_places(settings, kind="downloads").held,
+    )
     erase = EraseLines(files=files, contents=contents)
 
     async def lines_of(target: Target) -> int:

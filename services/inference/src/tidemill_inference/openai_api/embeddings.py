@@ -2,12 +2,14 @@
 
 import asyncio
 import base64
+import json
 import struct
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, FailFast, Field, StringConstraints
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from tidemill.inference.v1 import embedding_service_pb2 as pb
@@ -61,7 +63,9 @@ class HttpEmbeddings:
         body = await exchange.body(at_most=self._max_body_bytes)
         async with exchange.attended():
             asked = body_of(EmbeddingBody, body)
-            return JSONResponse(await embeddings(self._embed, caller, asked))
+            embedded = await _embedded(self._embed, caller, asked)
+            body = await asyncio.to_thread(_written, embedded, asked.encoding_format)
+        return Response(body, media_type="application/json")
 
 
 async def embeddings(embed: Embedding, caller: Caller, asked: EmbeddingBody) -> Json:
@@ -71,20 +75,36 @@ async def embeddings(embed: Embedding, caller: Caller, asked: EmbeddingBody) -> 
         InvalidInput: names the parameters at fault as OpenAI's API calls them.
 
     """
-    try:
-        embedded = await embed(caller, model=asked.model, texts=asked.input, dimensions=asked.dimensions or 0)
-    except InvalidInput as error:
-        raise _as_sent(error) from error
+    embedded = await _embedded(embed, caller, asked)
     return await asyncio.to_thread(_listed, embedded, asked.encoding_format)
 
 
+async def _embedded(embed: Embedding, caller: Caller, asked: EmbeddingBody) -> Embedded:
+    try:
+        return await embed(caller, model=asked.model, texts=asked.input, dimensions=asked.dimensions or 0)
+    except InvalidInput as error:
+        raise _as_sent(error) from error
+
+
 def _listed(embedded: Embedded, encoding: str) -> Json:
-    data = [
-        {"object": "embedding", "index": index, "embedding": _base64(vector) if encoding == "base64" else vector}
-        for index, vector in enumerate(embedded.vectors)
-    ]
+    return {**_head(embedded), "data": list(_data(embedded, encoding))}
+
+
+def _written(embedded: Embedded, encoding: str) -> bytes:
+    """Return the reply as JSON, written vector by vector: nothing else of the process runs while one is written."""
+    data = ",".join(json.dumps(each) for each in _data(embedded, encoding))
+    return f'{json.dumps(_head(embedded))[:-1]}, "data": [{data}]}}'.encode()
+
+
+def _head(embedded: Embedded) -> Json:
     usage = {"prompt_tokens": embedded.input_tokens, "total_tokens": embedded.input_tokens}
-    return {"object": "list", "data": data, "model": embedded.model, "usage": usage}
+    return {"object": "list", "model": embedded.model, "usage": usage}
+
+
+def _data(embedded: Embedded, encoding: str) -> Iterator[Json]:
+    for index, vector in enumerate(embedded.vectors):
+        shown = _base64(vector) if encoding == "base64" else vector
+        yield {"object": "embedding", "index": index, "embedding": shown}
 
 
 def _base64(vector: Any) -> str:  # noqa: ANN401 - numbers
