@@ -45,9 +45,9 @@ class Api:
 @pytest.fixture
 async def api() -> AsyncIterator[Api]:
     harness = BudgetHarness()
-    forget = harness.rules.forget
-    budgets = BudgetCrud(budgets=harness.budgets, ledger=harness.ledger, clock=harness.clock, changed=forget)
-    prices = PriceCrud(prices=harness.prices, clock=harness.clock, changed=forget)
+    changed = harness.rules.changed
+    budgets = BudgetCrud(budgets=harness.budgets, ledger=harness.ledger, clock=harness.clock, changed=changed)
+    prices = PriceCrud(prices=harness.prices, clock=harness.clock, changed=changed)
     server = GrpcServer(
         settings(),
         [

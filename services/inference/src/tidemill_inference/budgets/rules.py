@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import partial
 
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.resources import list_all
@@ -18,7 +19,6 @@ _MAX_PROJECTS = 10_000
 class _Known:
     rules: Rules
     at: float
-    refreshing: asyncio.Task[None] | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class CachedRules:
     """Implements `ports.RulesOf`. What is older than `ttl_s` is read again beside the call that finds it so.
 
     A change by another replica counts after twice that time at the latest, one by this replica at once. While the store
-    is down the last known rules count.
+    is down the last known rules count. Of several calls at the same time one reads.
     """
 
     budgets: Budgets
@@ -34,38 +34,58 @@ class CachedRules:
     currency: str
     ttl_s: float
     _known: OrderedDict[str, _Known] = field(default_factory=OrderedDict)
+    _reading: dict[str, asyncio.Task[Rules]] = field(default_factory=dict)
 
     async def of(self, project: str) -> Rules:
         """See `RulesOf.of`."""
         known, now = self._known.get(project), time.monotonic()
         if known is None or now - known.at > 2 * self.ttl_s:
             try:
-                return await self._read(project)
+                return await asyncio.shield(self._begun(project))  # which others may wait for
             except DependencyUnavailable:
                 if known is None:
                     raise
                 return known.rules
-        if now - known.at > self.ttl_s and (known.refreshing is None or known.refreshing.done()):
-            known.refreshing = asyncio.create_task(self._refresh(project), name=f"rules of {project}")
+        if now - known.at > self.ttl_s:
+            self._begun(project)
         return known.rules
 
-    def forget(self, project: str) -> None:
+    def changed(self, project: str) -> None:
         """Read the rules of a project again, which have changed."""
         self._known.pop(project, None)
+        self._reading.pop(project, None)  # what it reads may be from before the change
 
-    async def _refresh(self, project: str) -> None:
-        try:
-            await self._read(project)
-        except DependencyUnavailable:
-            return  # the next call tries again
+    @property
+    def projects(self) -> set[str]:
+        """The projects whose rules are in memory."""
+        return set(self._known)
+
+    async def forget(self, project: str) -> int:
+        """Forget the rules of a project; return how many projects that were."""
+        known = int(project in self._known)
+        self.changed(project)
+        return known
+
+    def _begun(self, project: str) -> asyncio.Task[Rules]:
+        if (reading := self._reading.get(project)) is None:
+            reading = self._reading[project] = asyncio.create_task(self._read(project), name=f"rules of {project}")
+            reading.add_done_callback(partial(self._was_read, project))
+        return reading
+
+    def _was_read(self, project: str, reading: asyncio.Task[Rules]) -> None:
+        if self._reading.get(project) is reading:
+            del self._reading[project]
+        if not reading.cancelled():
+            reading.exception()  # those who wait for it get it; the next call tries again
 
     async def _read(self, project: str) -> Rules:
         begun = time.monotonic()
         budgets = [each async for each in list_all(self.budgets, project)]
         prices = [each async for each in list_all(self.prices, project)]
         rules = Rules(budgets=budgets, prices=PriceBook(prices, currency=self.currency))
-        self._known[project] = _Known(rules=rules, at=begun)
-        self._known.move_to_end(project)
-        if len(self._known) > _MAX_PROJECTS:
-            self._known.popitem(last=False)
+        if self._reading.get(project) is asyncio.current_task():
+            self._known[project] = _Known(rules=rules, at=begun)
+            self._known.move_to_end(project)
+            if len(self._known) > _MAX_PROJECTS:
+                self._known.popitem(last=False)
         return rules

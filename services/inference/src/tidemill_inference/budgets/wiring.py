@@ -39,6 +39,7 @@ _BATCH = 200
 class BudgetParts:
     """What budgets and prices are made of."""
 
+    rules: CachedRules
     spending: SpendBudgets
     servicers: list[Registration]
     ledger: MongoLedger
@@ -84,10 +85,11 @@ def wire_budgets(settings: InferenceSettings, backend: Backend, inferences: Aggr
         output_tokens=settings.budget_output_tokens,
         seen=SeenCounts(ledger=ledger, ttl_s=settings.budgets_recheck_s),
     )
-    budget_crud = BudgetCrud(budgets=budgets, ledger=ledger, clock=clock, changed=rules.forget)
+    budget_crud = BudgetCrud(budgets=budgets, ledger=ledger, clock=clock, changed=rules.changed)
     sweep = SweepHolds(ledger=ledger, records=RecordedSpending(inferences), clock=clock)
-    price_crud = PriceCrud(prices=prices, clock=clock, changed=rules.forget)
+    price_crud = PriceCrud(prices=prices, clock=clock, changed=rules.changed)
     return BudgetParts(
+        rules=rules,
         spending=spending,
         servicers=[
             (add_BudgetServiceServicer_to_server, GrpcBudgetService(budgets=budget_crud)),
