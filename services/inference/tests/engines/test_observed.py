@@ -1,9 +1,11 @@
 from collections.abc import AsyncGenerator
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import REGISTRY
 
 from tidemill_core.errors import DependencyUnavailable
+from tidemill_inference.budgets.domain import metering
 from tidemill_inference.engines import observed as observed_engine
 from tidemill_inference.engines.observed import ObservedEngine
 from tidemill_inference.engines.ports import Capability, Finish, Generated, Piece, Prompt
@@ -76,3 +78,26 @@ async def test_a_project_with_many_models_drops_no_series_of_another(monkeypatch
         assert [piece async for piece in engine.generate(Prompt(messages=()), timeout_s=1)]
 
     assert series("small", "large") == {("small", "one@1"), *(("large", f"m@{number}") for number in range(26, 30))}
+
+
+@pytest.mark.parametrize(("fingerprint", "seconds"), [("openai 2 host", 10), ("transformers 5", 5)])
+async def test_only_models_of_this_machine_share_its_time(
+    fingerprint: str, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(metering, "time", SimpleNamespace(monotonic=lambda: now))
+    meters, answers = (metering.Meter(), metering.Meter()), []
+    for project, meter in zip(("acme", "globex"), meters, strict=True):
+        parrot = Parrot(fails=False)
+        parrot.fingerprint = fingerprint
+        answers.append(
+            ObservedEngine(parrot, project=project, model="gpt@1").generate(Prompt(messages=()), timeout_s=1)
+        )
+        with metering.metering(meter):
+            await anext(answers[-1])
+    now = 10.0
+
+    for answer in answers:
+        assert [piece async for piece in answer]
+
+    assert [used.machine_s for meter in meters for used in meter.used] == [seconds, seconds]

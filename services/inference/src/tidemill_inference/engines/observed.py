@@ -74,7 +74,7 @@ class ObservedEngine:
     def __init__(self, engine: Engine, *, project: str, model: str) -> None:
         self._engine = engine
         self._model = model
-        self._machine = model if engine.fingerprint.startswith("openai ") else HERE
+        self._machine = f"{project}/{model}" if engine.fingerprint.startswith("openai ") else HERE
         self._key = project, model
 
     @property
