@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -129,3 +130,29 @@ async def test_an_answer_that_asks_for_nothing_has_no_rules(engine: Engine, monk
     await answer(engine, asking(HELLO, logprobs=True))
 
     assert ["rules" in each for each in added] == [False, True]
+
+
+async def test_grammars_of_one_project_do_not_keep_those_of_another_waiting(
+    shop: Shop, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, compiled = threading.Event(), guides.Vocabulary.guide
+
+    def slow(vocabulary: guides.Vocabulary, grammar: str) -> guides.Guide:
+        if "held" in grammar:
+            held.wait(60)
+        return compiled(vocabulary, grammar)
+
+    monkeypatch.setattr(guides.Vocabulary, "guide", slow)
+    asked = asking(tokens=2, output=OutputFormat(schema_json=json.dumps({**ORDER, "title": "held"})))
+    model = await shop.stored("base", folder)
+    async with shop.engines.use("acme", model) as mine, shop.engines.use("globex", model) as theirs:
+        many = [asyncio.create_task(answer(mine, asked)) for _ in range(40)]
+        try:
+            await asyncio.sleep(0.1)
+            done, _ = await asyncio.wait(
+                {asyncio.create_task(answer(theirs, asking(tokens=2, output=JSON)))}, timeout=20
+            )
+        finally:
+            held.set()
+            await asyncio.gather(*many)
+    assert done

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -32,11 +33,14 @@ from tidemill_inference.engines.transformers.sampling import per_request_process
 from tidemill_inference.engines.transformers.token_rules import rules_of
 from tidemill_inference.engines.transformers.weights import ModelWeights, weight_bytes
 from tidemill_kit.models.freed_memory import return_zeros
+from tidemill_kit.workers.fair_share import Turns
 
 DEFAULT_OUTPUT_TOKENS = 512
 _PAGE_TOKENS = 32
 _STOP_TIMEOUT_S = 10.0
 _ENDED = "the engine has stopped"
+_COMPILING = Turns(4)
+"""Of the threads of this process, for grammars: each takes a part of a second."""
 _CANDIDATES_APART = 7_368_787
 """Between the seeds of two candidates."""
 
@@ -163,7 +167,7 @@ class TransformersEngine:
         guide = None
         if grammar is not None:
             await self._run_chat.check(project, checked_grammar_of(prompt, tools))
-            guide = await asyncio.to_thread(self._tokens.vocabulary.guide, grammar)
+            guide = await _COMPILING.in_thread(project, partial(self._tokens.vocabulary.guide, grammar))
         if sampling.logprobs:
             await asyncio.to_thread(self._tokens.vocabulary.load)
         offered = {tool.name for tool in offered_tools(prompt)}
