@@ -5,9 +5,11 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -17,7 +19,9 @@ from services.inference.tests.engines.vllm.test_server import FAKE, WITHIN_S
 from services.inference.tests.tiny_model import TOOL_TEMPLATE, write_tiny_model
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, PreconditionFailed
 from tidemill_inference.deployments.domain.configuration import Sampling
+from tidemill_inference.engines.chat_prompts import ChatPrompts
 from tidemill_inference.engines.ports import Finish, ModelVersion, Prompt
+from tidemill_inference.engines.vllm import engine as vllm_engine
 from tidemill_inference.engines.vllm import options as vllm_options
 from tidemill_inference.engines.vllm import server as servers
 from tidemill_inference.engines.vllm.base import VllmBase
@@ -312,6 +316,21 @@ async def test_a_base_that_is_dropped_leaves_nothing_of_its_model_on_the_disk(sh
     await shop.engines.forget("acme")
 
     assert not given.exists()
+
+
+async def test_an_engine_is_made_beside_the_event_loop(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[bool] = []
+
+    class Prompts(ChatPrompts):
+        def __init__(self, *given: Any, **how: Any) -> None:  # noqa: ANN401 - as it has them
+            made.append(threading.current_thread() is threading.main_thread())
+            super().__init__(*given, **how)
+
+    monkeypatch.setattr(vllm_engine, "ChatPrompts", Prompts)
+
+    await shop.said(await shop.model("base"), "Hi", tokens=1)
+
+    assert made == [False]
 
 
 def _listens(port: int) -> bool:

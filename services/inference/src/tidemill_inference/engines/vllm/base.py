@@ -82,7 +82,8 @@ class VllmBase:
             adapter, size = f"adapter-{model.digest[:32]}", sum(ref.size for ref in model.files.values())
             await self.server.add(adapter, adapter_files, named=model.id)
             fingerprint += " lora"
-        return VllmEngine(
+        return await asyncio.to_thread(  # the tokenizer is written to a file
+            VllmEngine,
             self.server,
             self._text,
             name=model.id,
