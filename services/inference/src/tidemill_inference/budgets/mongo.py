@@ -58,8 +58,7 @@ class MongoLedger:
     async def ensure_indexes(self) -> None:
         """Create what the sweeps need."""
         with translated():
-            await self.counts.create_index("check_at")
-            await self.counts.create_index("until")
+            await self.counts.create_index([("check_at", 1), ("until", 1)])
 
     async def reserve(self, hold: Hold) -> Refusal | Mapping[str, CountState]:
         """See `Ledger.reserve`: one command, but for a call that is refused."""
@@ -132,7 +131,7 @@ class MongoLedger:
 
     async def remove_old(self, now: datetime, *, limit: int) -> int:
         """See `Ledger.remove_old`."""
-        return await erase_documents(self.counts, {"until": {"$lt": now}, "holds": {}}, limit=limit)
+        return await erase_documents(self.counts, {"check_at": None, "until": {"$lt": now}}, limit=limit)
 
     async def erase_of(self, count: Count, *, limit: int) -> int:
         """See `Ledger.erase_of`."""

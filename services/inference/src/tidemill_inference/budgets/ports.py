@@ -68,7 +68,7 @@ class Ledger(Protocol):
         ...
 
     async def remove_old(self, now: datetime, *, limit: int) -> int:
-        """Remove counts of windows that have ended, which nothing holds; return how many."""
+        """Remove counts of windows that have ended, which nothing holds, as `ended` last found; return how many."""
         ...
 
     async def erase_of(self, count: Count, *, limit: int) -> int:
