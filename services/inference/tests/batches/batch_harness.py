@@ -1,9 +1,9 @@
 """Batches with everything around them, over stores in memory; `worker()` is a process that carries them out."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,11 @@ class FakeResults:
     async def remove(self, batch: ResourceKey) -> None:
         self.rows.pop(batch, None)
 
+    async def remove_of(self, batch: ResourceKey, end_users: Collection[str]) -> None:
+        for line, result in [*self.rows.get(batch, {}).items()]:
+            if result.end_user in end_users:
+                del self.rows[batch][line]
+
 
 class ProcessKilled(Exception):
     """The worker's process is gone."""
@@ -137,8 +142,14 @@ class BatchHarness:
         )
         self.results, self.authors, self.live = FakeResults(), FakeAuthors(), FakeLive()
         self.file_crud = FileCrud(files=self.files, contents=self.contents, clock=self.clock, keep=timedelta(days=30))
+        self.gone: dict[str, datetime] = {}
+        """The end users that were erased, and until when."""
         self.enqueued: list[ResourceKey] = []
         self.crud = BatchCrud(batches=self.batches, files=self.files, clock=self.clock, enqueue=self.enqueued.append)
+
+    async def erased(self, project: str, end_users: Collection[str]) -> Mapping[str, datetime]:
+        assert project == "acme"
+        return {name: self.gone[name] for name in end_users if name in self.gone}
 
     def lines(self) -> AnswerLines:
         embed, answer = EmbedTexts(embedder=FakeEmbedder()), replace(self.answers.answer, weight=0.5)
@@ -161,11 +172,13 @@ class BatchHarness:
                 results=self.results,
                 files=self.files,
                 contents=self.contents,
+                erased=self.erased,
                 clock=self.clock,
                 keep=timedelta(days=30),
             ),
             answer=answer or self.lines(),
             authors=self.authors,
+            erased=self.erased,
             places=LinePlaces(self.live, at_most=at_once, poll_interval_s=0.001),
             limits=LineLimits(lines=max_lines, line_bytes=4096, at_once=at_once),
             clock=self.clock,

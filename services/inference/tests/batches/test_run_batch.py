@@ -31,6 +31,11 @@ from tidemill_testkit.polling import eventually
 BOB = Caller(project="acme", subject="user:bob", roles=frozenset({"contributor"}), credential="bob's key")
 
 
+def lines_of(*people: str) -> list[str]:
+    asked = {"model": "helpdesk", "messages": [{"role": "user", "content": "Hi"}]}
+    return [request_line(name, body={**asked, "user": name}) for name in people]
+
+
 async def test_each_line_has_its_answer_by_its_own_name_in_the_order_of_the_file(tmp_path: Path) -> None:
     harness = BatchHarness(tmp_path)
     batch = await harness.carry_out(
@@ -242,6 +247,42 @@ async def test_a_line_is_asked_with_the_rights_of_who_began_the_batch(tmp_path: 
     assert (await harness.answers.only_record()).end_user == BOB.subject
     (error,) = await harness.written(batch.error_file)
     assert error["response"]["status_code"] == 403
+
+
+async def test_a_line_of_who_was_erased_since_the_batch_began_is_not_asked(tmp_path: Path) -> None:
+    harness = BatchHarness(tmp_path)
+    batch, own = await harness.begin(*lines_of("u-1", "u-2")), await harness.begin(request_line("own"), caller=BOB)
+    harness.gone = {"u-1": harness.clock.now(), BOB.subject: harness.clock.now()}
+
+    batch, own = await harness.carry_out(batch), await harness.carry_out(own)
+
+    assert (await harness.answers.only_record()).end_user == "u-2"
+    for each, name in ((batch, "u-1"), (own, "own")):
+        [error] = await harness.written(each.error_file)
+        assert (error["custom_id"], error["error"]["code"]) == (name, "end_user_erased")
+    harness.clock.advance(timedelta(seconds=1))
+    later = await harness.carry_out(await harness.begin(request_line("x"), request_line("y"), caller=BOB))
+    assert later.counts.completed == 2
+
+
+async def test_an_answer_to_who_was_erased_while_it_was_made_or_written_is_in_no_file(tmp_path: Path) -> None:
+    harness, given = BatchHarness(tmp_path), lines_of("u-1", "u-2", "u-3")
+
+    async def answer(_caller: Caller, _endpoint: str, body: bytes, *, request_id: str) -> LineAnswer:
+        name = json.loads(body)["user"]
+        if name == "u-1":
+            harness.gone[name] = harness.clock.now()
+        return LineAnswer(status=200, body={"id": request_id}, end_user=name)
+
+    batch = await harness.begin(*given)
+    key, worker = ResourceKey(project="acme", id=batch.id), harness.worker(answer=answer)
+    harness.results.rows[key] = {9: Result(line=9, ok=True, text='{"custom_id":"u-4"}', end_user="u-4")}
+    harness.gone["u-4"] = harness.clock.now()
+    batch = await harness.carry_out(batch, worker)
+
+    assert [each["custom_id"] for each in await harness.written(batch.output_file)] == ["u-2", "u-3"]
+    assert [each["error"]["code"] for each in await harness.written(batch.error_file)] == ["end_user_erased"]
+    assert len(harness.objects.buckets["files"]) == 3
 
 
 @pytest.mark.parametrize(

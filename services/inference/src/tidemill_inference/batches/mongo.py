@@ -1,6 +1,6 @@
 """Batches as documents, and what came of their lines until it is written to files."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from tidemill_inference.batches.domain.lines import Result
 from tidemill_kit.erasure.documents import keys_of_others
 from tidemill_kit.mapping import DocumentCodec, Form
 from tidemill_kit.store.mongo import Collection as Documents
-from tidemill_kit.store.mongo import Document, DuplicateId, document_id, translated
+from tidemill_kit.store.mongo import Document, DuplicateId, delete_many, document_id, translated
 from tidemill_kit.workers.pending import PendingDocuments
 
 BATCHES = DocumentCodec(
@@ -69,6 +69,14 @@ class MongoResults:
         """See `Results.remove`."""
         with translated():
             await self._results.delete_many(_of(batch))
+
+    async def remove_of(self, batch: ResourceKey, end_users: Collection[str]) -> None:
+        """See `Results.remove_of`."""
+        where: Document = {"project": batch.project, "end_user": {"$in": sorted(end_users)}}
+        with translated():
+            found = await self._results.find(where, {"_id": True}).to_list(None)
+            if ids := [each["_id"] for each in found if each["_id"].startswith(f"{batch.key}/")]:
+                await delete_many(self._results, ids)
 
     async def _page(self, batch: ResourceKey, last: str) -> Sequence[Document]:
         where = {"$and": [_of(batch), {"_id": {"$gt": last}}]}

@@ -1,6 +1,6 @@
 """What batches need: their records, results, and what answers a line."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -29,6 +29,18 @@ class Results(Protocol):
 
     async def remove(self, batch: ResourceKey) -> None:
         """Remove what came of all lines; removing nothing is no error."""
+        ...
+
+    async def remove_of(self, batch: ResourceKey, end_users: Collection[str]) -> None:
+        """Remove what came of the lines of some end users; removing nothing is no error."""
+        ...
+
+
+class ErasedEndUsers(Protocol):
+    """Which end users were erased, so that what is late is neither asked nor stored."""
+
+    async def __call__(self, project: str, end_users: Collection[str], /) -> Mapping[str, datetime]:
+        """Return, of those that were, until when what came of them is not to be kept."""
         ...
 
 

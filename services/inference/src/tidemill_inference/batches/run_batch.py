@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -20,9 +20,10 @@ from tidemill_inference.batches.domain.lines import (
     error_line,
     lines_of,
 )
-from tidemill_inference.batches.ports import AnswerLine, Authors, Batches, LineAnswer, Places, Results
+from tidemill_inference.batches.ports import AnswerLine, Authors, Batches, ErasedEndUsers, LineAnswer, Places, Results
 from tidemill_inference.batches.write_results import WriteResults
 from tidemill_inference.files.domain.errors import FileNotFound
+from tidemill_inference.files.domain.people import people_of
 from tidemill_inference.files.ports import Contents, Files
 
 _MAX_ATTEMPTS = 6
@@ -75,6 +76,7 @@ class RunBatch:
     write: WriteResults
     answer: AnswerLine
     authors: Authors
+    erased: ErasedEndUsers
     places: Places
     limits: LineLimits
     clock: Clock
@@ -161,12 +163,14 @@ class RunBatch:
 
     async def _one(self, progress: _Progress, line: Line, path: Path, place: "_Place") -> None:
         caller, line_id = progress.batch.author.caller(progress.key.project), _line_id(progress, line)
-        body, attempts = await asyncio.to_thread(_body, path, line), 0
+        (body, people), attempts = await asyncio.to_thread(_request, path, line), 0
         if body is None:
             text = error_line(line_id, line, code="invalid_json_line", message=NOT_JSON)
             await self._add(progress, Result(line=line.number, ok=False, text=text))
             return
         while True:
+            if await self._refused(progress, line, people):
+                return
             answer = await self.answer(caller, progress.batch.endpoint, body, request_id=line_id)
             attempts += answer.status != _RATE_LIMITED
             if answer.retry_after_s is None or attempts >= _MAX_ATTEMPTS:
@@ -175,7 +179,19 @@ class RunBatch:
             await self.sleep(min(_MAX_PAUSE_S, max(answer.retry_after_s, _PAUSE_S * 2**attempts)))
             if not await place.take(progress):
                 return
-        await self._add(progress, await asyncio.to_thread(_result, line, line_id, answer))
+        if not await self._refused(progress, line, people):
+            await self._add(progress, await asyncio.to_thread(_result, line, line_id, answer))
+
+    async def _refused(self, progress: _Progress, line: Line, people: Collection[str]) -> bool:
+        """Refuse a line of someone who was erased since the batch began: the file was read before."""
+        batch = progress.batch
+        erased = await self.erased(batch.project, people or {batch.creator})
+        if not batch.predates(erased.values()):
+            return False
+        message = "its end user was erased after the batch was begun"
+        text = error_line(_line_id(progress, line), line, code="end_user_erased", message=message)
+        await self._add(progress, Result(line=line.number, ok=False, text=text))
+        return True
 
     async def _add(self, progress: _Progress, result: Result) -> None:
         await self.results.add(progress.key, result)
@@ -272,11 +288,12 @@ def _result(line: Line, line_id: str, answer: LineAnswer) -> Result:
     return Result(line=line.number, ok=ok, text=text, end_user=answer.end_user)
 
 
-def _body(path: Path, line: Line) -> bytes | None:
-    """Return the body of a line; None where it cannot be written out again, being nested too deeply."""
+def _request(path: Path, line: Line) -> tuple[bytes | None, Collection[str]]:
+    """Return the body of a line and whom it names; None where it cannot be written out again, nested too deeply."""
     with path.open("rb") as file:
         file.seek(line.offset)
-        try:
-            return body_of(file.read(line.size))
-        except (ValueError, RecursionError):
-            return None
+        raw = file.read(line.size)
+    try:
+        return body_of(raw), people_of(raw)
+    except (ValueError, RecursionError):
+        return None, ()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,7 +11,7 @@ from pathlib import Path
 from tidemill_core.application import Clock, Request, ResourceKey, derived_id
 from tidemill_inference.batches.domain.batch import Batch
 from tidemill_inference.batches.domain.errors import BatchLeaseLost
-from tidemill_inference.batches.ports import Results
+from tidemill_inference.batches.ports import ErasedEndUsers, Results
 from tidemill_inference.files.domain.stored_file import FilePurpose, StoredFile
 from tidemill_inference.files.ports import Contents, Files
 
@@ -22,6 +23,7 @@ class WriteResults:
     results: Results
     files: Files
     contents: Contents
+    erased: ErasedEndUsers
     clock: Clock
     keep: timedelta
 
@@ -32,21 +34,34 @@ class WriteResults:
             BatchLeaseLost: a later holder of the lease has written them.
 
         """
+        while True:
+            written, people = await self._written(batch, epoch)
+            erased = await self.erased(batch.project, people)
+            late = {name for name, until in erased.items() if batch.predates([until])}
+            if not late:
+                return written
+            await self.results.remove_of(ResourceKey(project=batch.project, id=batch.id), late)
+
+    async def _written(self, batch: Batch, epoch: int) -> tuple[tuple[str, str], Collection[str]]:
+        """Return the ids of the files, and the end users that have something in them."""
+        people = set[str]()
         async with AsyncExitStack() as stack:
             paths = [await stack.enter_async_context(self.contents.scratch()) for _ in range(2)]
             answers, errors = (stack.enter_context(path.open("w", encoding="utf-8")) for path in paths)
             async for result in self.results.all(ResourceKey(project=batch.project, id=batch.id)):
                 (answers if result.ok else errors).write(f"{result.text}\n")
+                people.add(result.end_user)
             answers.flush()
             errors.flush()
             output = await self._file(batch, "output", paths[0], epoch)
-            return output, await self._file(batch, "error", paths[1], epoch)
+            return (output, await self._file(batch, "error", paths[1], epoch)), people
 
     async def _file(self, batch: Batch, kind: str, path: Path, epoch: int) -> str:
-        if not await asyncio.to_thread(os.path.getsize, path):
-            return ""
         request = Request.digested(f"{batch.id}-{kind}", "")
         file_id = f"file-{derived_id(batch.project, 'file', request.id).replace('-', '')}"
+        empty = not await asyncio.to_thread(os.path.getsize, path)
+        if empty and not await self.files.get_many(batch.project, [file_id]):
+            return ""
         content = await self.contents.put(batch.project, file_id, path)
         fresh = StoredFile(
             id=file_id,

@@ -13,6 +13,7 @@ from tidemill_core.characters import clean_line
 from tidemill_core.errors import NotFound
 from tidemill_core.resources import list_all
 from tidemill_inference.files.domain.errors import FileNotFound
+from tidemill_inference.files.domain.people import people_of
 from tidemill_inference.files.domain.stored_file import StoredFile
 from tidemill_inference.files.ports import Contents, Files
 
@@ -83,7 +84,7 @@ def _empty_lines(path: Path, written: Path, names: AbstractSet[str], file: Store
     found, of_creator = False, file.creator in names
     with path.open("rb") as lines, written.open("wb") as kept:
         for line in lines:
-            people = names & _written(names, line) if len(line) > _MAX_PARSED_BYTES else _people(line)
+            people = names & _written(names, line) if len(line) > _MAX_PARSED_BYTES else people_of(line)
             mine = bool(names & people) or (of_creator and not people and bool(line.strip()))
             found |= mine
             kept.write(b"\n" if mine else line)
@@ -93,17 +94,3 @@ def _empty_lines(path: Path, written: Path, names: AbstractSet[str], file: Store
 def _written(names: AbstractSet[str], line: bytes) -> set[str]:
     """Return the names that are somewhere in a line, as JSON may have them."""
     return {name for name in names if name.encode() in line or json.dumps(name)[1:-1].encode() in line}
-
-
-def _people(line: bytes) -> set[str]:
-    """Return whom a line is of: the user of a request, or as a result says it."""
-    try:
-        given = json.loads(line)
-    except (ValueError, RecursionError):
-        return set()
-    if not isinstance(given, dict):
-        return set()
-    found = [(given.get("tidemill") or {}).get("end_user")] if isinstance(given.get("tidemill"), dict) else []
-    if isinstance(body := given.get("body"), dict):
-        found += [body.get("user"), body.get("safety_identifier")]
-    return {name for each in found if isinstance(each, str) for name in (each, clean_line(each)) if name}

@@ -1,5 +1,6 @@
 """A batch: requests of a file, asked behind live traffic, with a file of answers and one of errors."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -131,6 +132,10 @@ class Batch(Aggregate):
     def changeable_by(self, caller: Caller) -> bool:
         """Whether a caller may end it: who asked for it, and who acts for users."""
         return has_right(caller, ACT_FOR_USERS) or caller.subject == self.creator
+
+    def predates(self, erased: Iterable[datetime]) -> bool:
+        """Whether it was begun before one of these erasures ended."""
+        return any(self.create_time is None or self.create_time <= each for each in erased)
 
     def take(self, epoch: int, *, total: int, now: datetime) -> None:
         """Begin, or go on, under a lease.
