@@ -173,7 +173,7 @@ async def test_while_it_is_down_requests_fail_at_once_and_the_process_is_not_rea
         await shop.engines.probe()
 
 
-async def test_a_model_that_vllm_cannot_load_is_refused_and_leaves_nothing(shop: Shop) -> None:
+async def test_a_model_that_vllm_cannot_load_is_refused_and_leaves_nothing(shop: Shop, tmp_path: Path) -> None:
     model = await shop.model("base")
     shop.reconfigure(vllm=replace(shop.engines._options.vllm, command=("-c", "raise SystemExit(3)")))  # type: ignore[type-var]  # noqa: SLF001 - the test says what
 
@@ -181,6 +181,7 @@ async def test_a_model_that_vllm_cannot_load_is_refused_and_leaves_nothing(shop:
         await shop.said(model, "Hi")
 
     assert shop.memory.engines == ()
+    assert [each for each in (tmp_path / "vllm").iterdir() if each.is_dir()] == []
 
 
 async def test_an_evicted_base_ends_its_server_and_an_evicted_adapter_leaves_it(shop: Shop) -> None:

@@ -1,6 +1,7 @@
 """A base model in vLLM: its server, and the engines of the base and of its adapters on it."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from tidemill_core.errors import DependencyUnavailable, TidemillError
@@ -42,29 +43,29 @@ class VllmBase:
 
         """
         model = weights.model
-        given = await asyncio.to_thread(write_given, folder, options.folder / model.digest[:16], name=model.id)
-        limit = options.limits.cache_tokens
-        context_tokens = min(given.context_tokens or limit, limit, options.cache_tokens)
-        served = Served(
-            folder=given.folder,
-            context_tokens=context_tokens,
-            cache_bytes=options.cache_tokens * weights.token_bytes,
-        )
-        if not options.urls:
-            server = VllmServer(model.id, options, files=files, served=served)
-            await server.start()
-        else:
-            server = await _found(model, options, files, owner=model.owner or project)
-        try:
+        async with AsyncExitStack() as undoing:  # what no other component knows of, where the load fails
+            given = await asyncio.to_thread(write_given, folder, options.folder / model.digest[:16], name=model.id)
+            undoing.push_async_callback(asyncio.to_thread, remove_given, given)
+            limit = options.limits.cache_tokens
+            context_tokens = min(given.context_tokens or limit, limit, options.cache_tokens)
+            served = Served(
+                folder=given.folder,
+                context_tokens=context_tokens,
+                cache_bytes=options.cache_tokens * weights.token_bytes,
+            )
+            if not options.urls:
+                server = VllmServer(model.id, options, files=files, served=served)
+                await server.start()
+            else:
+                server = await _found(model, options, files, owner=model.owner or project)
+            undoing.push_async_callback(server.close)
             base = cls(server, given, options, size=weights.bytes, context_tokens=context_tokens)
             listed = await server.client().models()
             known = [each.context_tokens for each in listed if each.context_tokens]
             base._context_tokens = min([context_tokens, *known])
             base._version = await server.client().version()
-        except BaseException:
-            await server.close()  # no other component knows of it
-            raise
-        return base
+            undoing.pop_all()
+            return base
 
     async def engine(self, model: ModelVersion, adapter_files: Files | None, *, run_chat: ChatRunner) -> VllmEngine:
         """Return the engine of the base, or of an adapter, which is loaded into the server.

@@ -52,11 +52,14 @@ def write_given(folder: Path, given: Path, *, name: str) -> Given:
             shutil.copytree(passed, given, symlinks=True)
             tokenizer: Any = AutoTokenizer.from_pretrained(given, local_files_only=True, trust_remote_code=False)
     except ArtifactRefused as error:
+        shutil.rmtree(given, ignore_errors=True)
         raise ModelRefused(name, why=error.message) from error
     except Exception as error:  # each model class of transformers checks its config in its own way
+        shutil.rmtree(given, ignore_errors=True)
         why = f"transformers {transformers.__version__} cannot read it ({type(error).__name__})"
         raise ModelRefused(name, why=why) from error
     if not tokenizer.chat_template or not tokenizer.is_fast:
+        shutil.rmtree(given, ignore_errors=True)
         raise ModelRefused(name, why="it has no chat template or no tokenizer.json")
     written = json.loads(config.to_json_string(use_diff=False)) | {"architectures": architectures}
     (given / CONFIG).write_text(json.dumps(written), encoding="utf-8")
