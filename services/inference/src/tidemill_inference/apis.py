@@ -53,7 +53,10 @@ def wire_apis(  # noqa: PLR0913 - keyword-only, and each of another kind
     rag: grpc.aio.Channel,
 ) -> Apis:
     """Return the API, and what works behind it."""
-    embed = EmbedTexts(embedder=RagEmbedder(rag, timeout_s=settings.embedding_timeout_s))
+    timeout_s = settings.embedding_timeout_s
+    embed = EmbedTexts(
+        embedder=RagEmbedder(rag, timeout_s=timeout_s), spending=generation.answer.spending, timeout_s=timeout_s
+    )
     embeddings = HttpEmbeddings(embed, max_body_bytes=settings.max_body_bytes)
     served = wire_served_models(settings, backend, deployments=stores.deployments, models=models)
     files, feedback = wire_files(settings, backend), wire_feedback(settings, backend)

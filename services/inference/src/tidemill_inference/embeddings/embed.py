@@ -3,23 +3,30 @@
 import asyncio
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.resources import refuse
+from tidemill_inference.budgets.domain.metering import metered
+from tidemill_inference.budgets.ports import Expected, NoBudgets, Spending
 from tidemill_inference.embeddings.ports import COLLECTION, Embedded, Embedder
 
 MAX_TEXTS = 2048
 _TEXTS_OF_CALL = 64
 """Their vectors fit into one reply, and other projects need not wait long."""
+_SPECIAL_TOKENS = 4
+"""Of a model around a text, at most."""
+_MACHINE = "rag"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedTexts:
-    """Asks rag for some texts at a time."""
+    """Asks rag for some texts at a time; `timeout_s` is how long each of these calls may take."""
 
     embedder: Embedder
+    spending: Spending = field(default_factory=NoBudgets)
+    timeout_s: float = 60.0
 
     async def __call__(self, caller: Caller, *, model: str, texts: Sequence[str], dimensions: int = 0) -> Embedded:
         """Return the vectors, cut to `dimensions` where these are not 0.
@@ -27,18 +34,35 @@ class EmbedTexts:
         Raises:
             InvalidInput: a text is empty or too long, there are too many, or the model cannot embed them so.
             NotFound: there is no such model or collection.
-            DependencyUnavailable: rag does not answer.
+            BudgetExhausted: a budget does not have enough left.
+            PriceMissing: a budget of money applies, and the model has no price.
+            DependencyUnavailable: rag or the store does not answer.
 
         """
         refuse(_violations(model, texts, dimensions))
         collection = model.removeprefix(COLLECTION) if model.startswith(COLLECTION) else ""
         whole = Embedded(model=model, vectors=(), input_tokens=0)
-        for start in range(0, len(texts), _TEXTS_OF_CALL):
-            some = await self._some(caller, "" if collection else model, collection, texts, start)
-            whole = replace(
-                some, vectors=[*whole.vectors, *some.vectors], input_tokens=whole.input_tokens + some.input_tokens
-            )
+        async with await self.spending.begin(caller, self._expected(model, collection, texts)):
+            for start in range(0, len(texts), _TEXTS_OF_CALL):
+                some = await self._some(caller, "" if collection else model, collection, texts, start)
+                with metered(some.model, _MACHINE) as attempt:
+                    attempt.finish(some.input_tokens, 0, 0)
+                whole = replace(
+                    some, vectors=[*whole.vectors, *some.vectors], input_tokens=whole.input_tokens + some.input_tokens
+                )
         return await asyncio.to_thread(_cut_all, whole, dimensions) if dimensions else whole
+
+    def _expected(self, model: str, collection: str, texts: Sequence[str]) -> Expected:
+        """Return what it may need at most. A collection's model is known to rag only: money counts afterwards."""
+        return Expected(
+            inference="",
+            deployment="",
+            models=() if collection else (model,),
+            input_bytes=sum(len(text.encode("utf-8", "replace")) for text in texts),
+            input_tokens=_SPECIAL_TOKENS * len(texts),
+            output_tokens=0,
+            deadline_s=self.timeout_s * math.ceil(len(texts) / _TEXTS_OF_CALL),
+        )
 
     async def _some(self, caller: Caller, model: str, collection: str, texts: Sequence[str], start: int) -> Embedded:
         try:
