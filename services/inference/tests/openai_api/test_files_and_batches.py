@@ -37,6 +37,22 @@ from tidemill_testkit.audit import RecordedCalls
 TWO = f"{request_line('a')}\n{request_line('b')}\n".encode()
 
 
+NAMED_BY_HALF_A_PAIR = b"\r\n".join(
+    [
+        b"--x",
+        b'Content-Disposition: form-data; name="purpose"',
+        b"",
+        b"batch",
+        b"--x",
+        b'Content-Disposition: form-data; name="file"; filename="\\ud800.jsonl"',
+        b"",
+        b"{}",
+        b"--x--",
+        b"",
+    ]
+)
+
+
 class RpcSettings(HttpSettings, ApiSettings):
     model_config = SettingsConfigDict(env_prefix="DOOR_")
 
@@ -194,6 +210,13 @@ async def test_what_changes_something_is_audited_also_where_it_is_refused(tmp_pa
         ({"data": {"purpose": "batch"}, "files": {"file": ("in.jsonl", bytes(2 * MAX_FILE_BYTES))}}, "file"),
         ({"json": {"purpose": "batch"}}, "body"),
         ({"content": b"--x", "headers": {"Content-Type": "multipart/form-data"}}, "body"),
+        (
+            {
+                "content": NAMED_BY_HALF_A_PAIR,
+                "headers": {"Content-Type": "multipart/form-data; boundary=x; charset=unicode_escape"},
+            },
+            "body",
+        ),
     ],
 )
 async def test_a_form_that_cannot_be_is_refused_by_the_field_at_fault(

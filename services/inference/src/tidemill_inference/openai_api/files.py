@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -35,6 +36,7 @@ _FORM_BYTES = 64 * 1024
 _CHUNK_BYTES = 1024 * 1024
 _PIECE_BYTES = 64 * 1024
 _MAX_FIELDS = 20
+_CHARSETS = (b"utf-8", b"utf8", b"us-ascii")
 _DEFAULT_LIMIT = 1000
 _IDEMPOTENCY_HEADER = "idempotency-key"
 
@@ -122,6 +124,10 @@ class HttpFiles:
         )
         if not exchange.header("content-type").startswith("multipart/form-data"):
             raise InvalidInput.at(field="body", text="has to be multipart/form-data with purpose and file")
+        _, options = parse_options_header(exchange.header("content-type"))
+        if (charset := options.get(b"charset", b"utf-8")).lower() not in _CHARSETS:  # Python knows some that break it
+            named = shown(charset.decode("latin-1"))
+            raise InvalidInput.at(field="body", text=f"has the charset {named}: send a form of UTF-8")
         try:
             return await parser.parse()
         except MultiPartException as error:
