@@ -249,6 +249,8 @@ class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
     """
     batch_tick_s: float = Field(2.0, gt=0, le=60)
     """How often a batch's progress is recorded, and its cancellation noticed."""
+    batch_turn_s: float = Field(600.0, ge=10, le=86_400)
+    """After so long a batch lets those that wait have their turn, and goes on after them."""
     batch_poll_interval_s: float = Field(10.0, gt=0, le=600)
     """How often a replica polls for batches that were created elsewhere; also the longest pause after a failure."""
     http_principals: Literal["servers", "anybody", "nobody"] = "servers"

@@ -161,6 +161,7 @@ class BatchHarness:
         at_once: int = 1,
         answer: AnswerLine | None = None,
         max_lines: int = 100,
+        turn: timedelta = timedelta(days=30),
         sleep: Callable[[float], Awaitable[None]] = _no_pause,
     ) -> RunBatch:
         return RunBatch(
@@ -183,6 +184,7 @@ class BatchHarness:
             limits=LineLimits(lines=max_lines, line_bytes=4096, at_once=at_once),
             clock=self.clock,
             tick=timedelta(seconds=0.01),
+            turn=turn,
             sleep=sleep,
         )
 

@@ -17,7 +17,7 @@ from services.inference.tests.batches.batch_harness import (
     request_line,
 )
 from services.inference.tests.fakes import ADA, ScriptedEngine, helpdesk, writing
-from tidemill_core.application import Caller, Request, ResourceKey
+from tidemill_core.application import Caller, Request, Requeue, ResourceKey
 from tidemill_core.errors import DependencyUnavailable, RateLimited
 from tidemill_inference.batches import run_batch
 from tidemill_inference.batches.domain.batch import BatchState
@@ -423,6 +423,28 @@ async def test_a_batch_that_fails_keeps_no_results(tmp_path: Path) -> None:
 
     assert (await harness.carry_out(batch, epoch=2)).reason == "INPUT_FILE_GONE"
     assert harness.results.rows == {}
+
+
+async def test_a_batch_of_many_lines_lets_others_have_their_turn_and_asks_nothing_twice(tmp_path: Path) -> None:
+    harness, asked = BatchHarness(tmp_path), list[str]()
+
+    async def answer(_caller: Caller, _endpoint: str, _body: bytes, *, request_id: str) -> LineAnswer:
+        asked.append(request_id)
+        harness.clock.advance(timedelta(minutes=1))
+        await asyncio.sleep(0.05)
+        return LineAnswer(status=200, body={"id": request_id})
+
+    batch = await harness.begin(*(request_line(str(n)) for n in range(6)))
+    key, worker = ResourceKey(project="acme", id=batch.id), harness.worker(answer=answer, turn=timedelta(minutes=2))
+    turns = 1
+    while await worker(key, epoch=turns) == Requeue(after=timedelta()):
+        assert (await harness.batches.get("acme", batch.id)).state is BatchState.IN_PROGRESS
+        turns += 1
+
+    batch = await harness.batches.get("acme", batch.id)
+    assert (batch.state, batch.counts.completed) == (BatchState.COMPLETED, 6)
+    assert turns > 1
+    assert len(set(asked)) == len(asked) == 6
 
 
 async def test_lines_take_half_of_their_places_while_live_requests_run_and_none_while_these_wait() -> None:

@@ -3,11 +3,11 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from tidemill_core.application import Clock, Request, ResourceKey, derived_id
+from tidemill_core.application import Clock, Request, Requeue, ResourceKey, derived_id
 from tidemill_inference.batches.domain.batch import Batch, BatchState, Counts
 from tidemill_inference.batches.domain.errors import BatchNotFound
 from tidemill_inference.batches.domain.lines import (
@@ -52,9 +52,17 @@ class _Progress:
     begun: asyncio.Semaphore
     """For lines that are asked, or wait to be asked again."""
     done: set[int]
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str]
+    turn_ends: datetime
     stopped: BatchState | None = None
-    """Why no further line is begun."""
+    """As what it ends before all lines are asked."""
+    paused: bool = False
+    """Whether others have their turn before it goes on."""
+
+    @property
+    def halted(self) -> bool:
+        """Whether no further line is begun."""
+        return self.paused or self.stopped is not None
 
     @property
     def totals(self) -> Counts:
@@ -81,10 +89,12 @@ class RunBatch:
     limits: LineLimits
     clock: Clock
     tick: timedelta
+    turn: timedelta
+    """After so long the batches of others that wait have their turn."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
-    async def __call__(self, key: ResourceKey, *, epoch: int) -> None:
-        """Take a batch to its end.
+    async def __call__(self, key: ResourceKey, *, epoch: int) -> Requeue | None:
+        """Take a batch to its end, or as far as one turn takes it; return when to go on.
 
         Raises:
             BatchLeaseLost: another worker has it.
@@ -94,23 +104,23 @@ class RunBatch:
         try:
             batch = await self.batches.get(key.project, key.id)
         except BatchNotFound:
-            return
+            return None
         if batch.final:
             await self.results.remove(key)  # the end was recorded, and the store did not answer then
-            return
+            return None
         try:
             file = await self.files.get(key.project, batch.input_file)
         except FileNotFound as error:
             await self._fail(key, epoch, reason="INPUT_FILE_GONE", message=error.message)
-            return
+            return None
         async with self.contents.local(file.content) as path:
-            await self._run(batch, key, epoch, path)
+            return await self._run(batch, key, epoch, path)
 
-    async def _run(self, batch: Batch, key: ResourceKey, epoch: int, path: Path) -> None:
+    async def _run(self, batch: Batch, key: ResourceKey, epoch: int, path: Path) -> Requeue | None:
         lines = await asyncio.to_thread(self._lines, path, batch.endpoint)
         if not lines:
             await self._fail(key, epoch, reason="EMPTY_FILE", message="the input file has no request")
-            return
+            return None
         now = self.clock.now()
         batch = await self._update(key, lambda stored: stored.take(epoch, total=len(lines), now=now))
         done = await self.results.done(key)
@@ -122,9 +132,13 @@ class RunBatch:
             begun=asyncio.Semaphore(self.limits.at_once),
             done=set(done),
             counts=Counter("ok" if ok else "error" for ok in done.values()),
+            turn_ends=now + self.turn,
         )
         await self._ask(progress, path)
+        if progress.paused:
+            return Requeue(after=timedelta())
         await self._finish(progress)
+        return None
 
     def _lines(self, path: Path, endpoint: str) -> Sequence[Line]:
         with path.open("rb") as file:
@@ -139,7 +153,7 @@ class RunBatch:
                 watching = tasks.create_task(self._watch(progress))
                 async with asyncio.TaskGroup() as asking:
                     for line in progress.lines:
-                        if progress.stopped:
+                        if progress.halted:
                             break
                         if line.number not in progress.done:
                             await self._begin(asking, progress, line, path)
@@ -200,7 +214,7 @@ class RunBatch:
 
     async def _watch(self, progress: _Progress) -> None:
         """Report how far it is, and learn of its end."""
-        while not progress.stopped:
+        while not progress.halted:
             await asyncio.sleep(self.tick.total_seconds())
             await self._check_state(progress)
 
@@ -215,6 +229,8 @@ class RunBatch:
             progress.stopped = BatchState.FAILED
         elif self.clock.now() >= batch.expire_time:
             progress.stopped = BatchState.EXPIRED
+        else:
+            progress.paused = self.clock.now() >= progress.turn_ends
 
     async def _finish(self, progress: _Progress) -> None:
         """Write the results, then record the end, then let go of what is in the files now."""
@@ -259,7 +275,7 @@ class _Place:
         self._held = False
 
     async def take(self, progress: _Progress) -> bool:
-        self._held = await self._places.take(lambda: progress.stopped is not None)
+        self._held = await self._places.take(lambda: progress.halted)
         return self._held
 
     def give(self) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tidemill.inference.v1.batch_service_pb2_grpc import add_BatchServiceServicer_to_server
-from tidemill_core.application import ResourceKey, SystemClock
+from tidemill_core.application import Requeue, ResourceKey, SystemClock
 from tidemill_inference.batches.crud import BatchCrud
 from tidemill_inference.batches.domain.errors import BatchNotFound
 from tidemill_inference.batches.erasure import CancelBatches
@@ -75,6 +75,7 @@ def wire_batches(  # noqa: PLR0913 - keyword-only, and each of another kind
         ),
         clock=clock,
         tick=tick,
+        turn=timedelta(seconds=settings.batch_turn_s),
     )
     controller = _running(settings, backend, run, leases)
     crud = BatchCrud(batches=batches, files=files, clock=clock, enqueue=controller.enqueue)
@@ -108,8 +109,8 @@ def wire_batches(  # noqa: PLR0913 - keyword-only, and each of another kind
 def _running(settings: InferenceSettings, backend: Backend, run: RunBatch, leases: Leases) -> Controller[ResourceKey]:
     """Return the controller that carries batches out, each by one replica at a time."""
 
-    async def reconcile(key: ResourceKey, epoch: int) -> None:
-        await run(key, epoch=epoch)
+    async def reconcile(key: ResourceKey, epoch: int) -> Requeue | None:
+        return await run(key, epoch=epoch)
 
     return Controller(
         "batches",
