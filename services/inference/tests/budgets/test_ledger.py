@@ -187,3 +187,11 @@ async def test_ended_calls_are_found_behind_any_number_of_counts_that_nothing_ho
     await ledger.reserve(hold("dead", {DAY: [claim(1)]}, until=NOON + timedelta(seconds=1)))
 
     assert [each.hold for each in await ledger.ended(ENDED, limit=2)] == ["dead"]
+
+
+async def test_the_counts_of_a_person_are_erased_however_the_name_is_written(ledger: Ledger) -> None:
+    if not isinstance(ledger, MongoLedger):
+        pytest.skip("how the store names counts")
+    await ledger.reserve(hold("a", {ADA: [claim(1)]}))
+
+    assert await ledger.erase_of(count_of(Per.END_USER, " ada\u200b"), limit=10) == 1

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from tidemill_core.characters import clean_line
 from tidemill_inference.budgets.domain.budget import Amounts, Budget, Kind, Party, Per, Window
 
 
@@ -20,8 +21,11 @@ class Count:
 
     @property
     def id(self) -> str:
-        """The name among the counts of all projects. Whose it is does not stand in it, only what names them."""
-        named = hashlib.sha256(self.of.encode()).hexdigest()[:32]
+        """The name among the counts of all projects. Whose it is does not stand in it, only what names them.
+
+        A name is cleaned as questions have theirs, also where a caller asks for a count, or has it erased.
+        """
+        named = hashlib.sha256(clean_line(self.of).encode("utf-8", "replace")).hexdigest()[:32]
         return f"{self.prefix}{named}/{self.window.name.lower()}/{self.start:%Y%m%dT%H%M}"
 
     @property
