@@ -211,7 +211,7 @@ class OpenAiEngine:
             raise self._refusal(error) from error
         except NotHandedOnError as error:
             raise self._unavailable(what=f"answers with {error}, which are not handed on,") from error
-        except (openai.OpenAIError, httpx2.HTTPError, ValueError, TypeError, RecursionError) as error:
+        except (openai.OpenAIError, httpx2.HTTPError, LookupError, ValueError, TypeError, RecursionError) as error:
             if _is_too_long(error):
                 raise PromptTooLong from error
             if _is_busy(error):

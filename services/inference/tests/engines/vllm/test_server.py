@@ -298,6 +298,42 @@ async def test_it_is_started_again_whatever_its_start_fails_with(options: VllmOp
     await server.close()
 
 
+async def test_a_server_that_answers_nonsense_about_itself_is_unavailable(
+    server: VllmServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nonsense(*_: object, **__: object) -> dict[str, str]:
+        return {"object": "list"}
+
+    client = server.client()
+    monkeypatch.setattr(client._client, "get", nonsense)  # noqa: SLF001 - what a server says
+
+    for asked in (client.models, client.version):
+        with pytest.raises(DependencyUnavailable, match="answers nonsense"):
+            await asked()
+
+
+async def test_log_probabilities_without_ids_are_nonsense(server: VllmServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def said() -> AsyncIterator[object]:
+        logprobs = {"tokens": ["a"], "token_logprobs": [-1.0], "top_logprobs": None}
+        yield {"choices": [{"index": 0, "text": "a", "logprobs": logprobs}]}
+
+    class Stream:
+        def __aiter__(self) -> AsyncIterator[object]:
+            return said()
+
+        async def close(self) -> None:
+            """Does nothing."""
+
+    async def post(*_: object, **__: object) -> Stream:
+        return Stream()
+
+    client = server.client()
+    monkeypatch.setattr(client._client, "post", post)  # noqa: SLF001 - what a server says
+
+    with pytest.raises(DependencyUnavailable, match="answers nonsense"):
+        _ = [each async for each in client.generate(encoded(), timeout_s=WITHIN_S)]
+
+
 def test_a_server_that_is_down_for_days_is_still_polled() -> None:
     assert servers._pause_s(1) < 1  # noqa: SLF001 - it would take days
     assert servers._pause_s(10_000) > 0.01  # noqa: SLF001 - ditto

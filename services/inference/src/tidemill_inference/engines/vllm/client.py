@@ -184,9 +184,11 @@ def _logprobs(given: Mapping[str, Any] | None) -> object:
     return {
         "content": [
             {
-                "token": token,
+                "token": str(token_of(token)),
                 "logprob": logprob,
-                "top_logprobs": [{"token": other, "logprob": value} for other, value in (top or {}).items()],
+                "top_logprobs": [
+                    {"token": str(token_of(other)), "logprob": value} for other, value in (top or {}).items()
+                ],
             }
             for token, logprob, top in zip(*columns, strict=True)
         ]
