@@ -172,8 +172,8 @@ class JoinConversation:
         for turn in turns:
             record = read.get(turn.inference)
             if record is None:
-                if turn.is_over(now):
-                    ended[turn.inference] = True
+                if turn.would_have_record(now):
+                    ended[turn.inference] = turn.is_over(now)  # an old one may have had an answer
             elif record.state is State.COMPLETED:
                 if not record.messages:
                     ended[turn.inference] = True

@@ -14,6 +14,8 @@ ID_FORM = "1 to 128 of A-Z, a-z, 0-9, and _.:- behind the first"
 _QUOTED = 80
 _KEPT_SUMMARIES = 3
 """So that the prompts of answers that were given an earlier one can still be shown."""
+RESERVING = timedelta(minutes=5)
+"""From a turn's place to its record, and some more: two calls of stores, and one of a registry, are between them."""
 UNDER_WAY = timedelta(hours=1)
 """A turn that has no answer after so long will have none: deadlines are shorter."""
 
@@ -29,6 +31,10 @@ class Turn:
     def is_over(self, now: datetime) -> bool:
         """Whether it has its answer by now, or never will."""
         return now - self.begin_time > UNDER_WAY
+
+    def would_have_record(self, now: datetime) -> bool:
+        """Whether a question that was accepted has its record by now; one that was refused never has one."""
+        return now - self.begin_time > RESERVING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
