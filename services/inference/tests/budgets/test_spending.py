@@ -17,6 +17,7 @@ from tidemill_inference.budgets.domain.hold import CountState, Hold
 from tidemill_inference.budgets.ports import Expected
 from tidemill_inference.budgets.records import RecordedSpending
 from tidemill_inference.budgets.sweep_holds import SweepHolds
+from tidemill_inference.deployments.domain.configuration import Retrieval
 from tidemill_inference.deployments.domain.deployment import ChosenConfiguration
 from tidemill_inference.generation.domain.bounds import expected
 from tidemill_inference.generation.domain.content import Message, Part, Role, ToolCall, ToolResult
@@ -374,3 +375,23 @@ async def test_whatever_reaches_a_model_is_part_of_what_a_call_may_need(asked: d
     needed = expected(replace(question(), **asked), chosen, PromptContent(user="{{ question }}"), deployment, "i-1")
     with pytest.raises(BudgetExhausted):
         await harness.spending().begin(ADA, needed)
+
+
+async def test_a_model_that_rewrites_questions_is_part_of_what_a_call_may_need() -> None:
+    harness = BudgetHarness(budget(cost="1"), price(input="1"))
+    plain, rewritten = (
+        expected(
+            question("x" * 1000),
+            ChosenConfiguration(variant="live", configuration=deployment.live),
+            PromptContent(user="{{ question }}"),
+            deployment,
+            "i-1",
+        )
+        for deployment in (helpdesk(), helpdesk(retrieval=Retrieval(collection="handbook", rewrite="small@1")))
+    )
+
+    with pytest.raises(PriceMissing, match="small@1"):
+        await harness.spending().begin(ADA, rewritten)
+
+    assert rewritten.input_bytes - plain.input_bytes >= 1000
+    await harness.spending().begin(ADA, plain)

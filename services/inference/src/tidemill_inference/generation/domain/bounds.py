@@ -12,6 +12,8 @@ from tidemill_inference.prompts.domain.prompt import PromptContent
 
 _MESSAGE_TOKENS = 16
 """Of a chat template around a message, at most."""
+_REWRITING_TOKENS = 512
+"""Of what a question is rewritten by, beside the messages, and of what comes of it."""
 _PASSAGE_BYTES = 4096
 """Of a passage that is searched: what collections take for a chunk is far less."""
 
@@ -25,14 +27,21 @@ def expected(
     searched = configuration.retrieval.top_k * _PASSAGE_BYTES if configuration.retrieval else 0
     if question.passages is not None:
         searched = sum(len(passage.text.encode()) for passage in question.passages)
-    texts = [*_texts(question), content.system, content.user]
+    texts, rewriting = [*_texts(question), content.system, content.user], ""
+    if configuration.retrieval and question.passages is None:
+        rewriting = configuration.retrieval.rewrite
     return Expected(
         inference=inference,
         deployment=deployment.id,
-        models=(configuration.model, *((*configuration.fallback, *routing.equals) if live else ())),
+        models=(
+            configuration.model,
+            *((*configuration.fallback, *routing.equals) if live else ()),
+            *([rewriting] if rewriting else []),
+        ),
         end_user=question.end_user,
-        input_bytes=sum(len(text.encode()) for text in texts) + searched,
-        input_tokens=_MESSAGE_TOKENS * (len(question.messages) + len(question.history.messages) + 2),
+        input_bytes=sum(len(text.encode()) for text in texts) * (2 if rewriting else 1) + searched,
+        input_tokens=_MESSAGE_TOKENS * (len(question.messages) + len(question.history.messages) + 2)
+        + (_REWRITING_TOKENS if rewriting else 0),
         output_tokens=question.sampling.over(configuration.sampling).max_output_tokens,
         candidates=question.candidates,
         attempts=2 if live and routing.policy.hedge_after_s is not None else 1,
