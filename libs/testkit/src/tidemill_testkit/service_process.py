@@ -78,7 +78,8 @@ class ServiceProcess(ABC):
             self._process = subprocess.Popen(command, env=os.environ | self._environment(), stdout=log, stderr=log)  # noqa: S603 - our own command
         deadline = time.monotonic() + START_S
         while True:
-            lines = self.log.read_bytes()[began:].decode().splitlines()
+            whole, _, _ = self.log.read_bytes()[began:].rpartition(b"\n")  # a line may be half written
+            lines = whole.decode().splitlines()
             events = {line["event"]: line for line in (json.loads(each) for each in lines if each.startswith("{"))}
             if "service_ready" in events:
                 self.port = events["service_alive"]["grpc_port"]

@@ -246,5 +246,6 @@ async def test_an_upload_that_runs_while_its_project_is_deleted_leaves_nothing(
             await SourceServiceStub(channel).CreateSource(CreateSourceRequest(source=Source(id="again")))
     await filled.completed(await filled.request(Scope.PROJECT))
 
-    assert why in refused.value.message
+    # gRPC may lose the reason of a call that ends while its client writes; the next call has it
+    assert any(each in refused.value.message for each in (why, "aborted the call"))
     assert await filled.left() == []
