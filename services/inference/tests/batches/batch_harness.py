@@ -31,6 +31,7 @@ from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stores import InMemoryAggregates
 
+BOB = Caller(project="acme", subject="user:bob", roles=frozenset({"contributor"}), credential="bob's key")
 BUCKET = "files"
 ENDPOINT = "/v1/chat/completions"
 MAX_FILE_BYTES = 100_000

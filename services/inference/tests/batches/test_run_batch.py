@@ -1,7 +1,6 @@
 """A batch from its file to its results, also when workers die, lines are broken, and live traffic needs the places."""
 
 import asyncio
-import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.inference.tests.batches.batch_harness import (
-    ENDPOINT,
-    MAX_DOCUMENT_BYTES,
+    BOB,
     BatchHarness,
     FakeLive,
     ProcessKilled,
@@ -19,21 +17,13 @@ from services.inference.tests.batches.batch_harness import (
 from services.inference.tests.fakes import ADA, ScriptedEngine, helpdesk, writing
 from tidemill_core.application import Caller, Request, Requeue, ResourceKey
 from tidemill_core.errors import DependencyUnavailable, RateLimited
-from tidemill_inference.batches import run_batch
 from tidemill_inference.batches.domain.batch import BatchState
 from tidemill_inference.batches.domain.errors import BatchLeaseLost
-from tidemill_inference.batches.domain.lines import Result, body_of
+from tidemill_inference.batches.domain.lines import Result
 from tidemill_inference.batches.places import LinePlaces
 from tidemill_inference.batches.ports import LineAnswer
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_testkit.polling import eventually
-
-BOB = Caller(project="acme", subject="user:bob", roles=frozenset({"contributor"}), credential="bob's key")
-
-
-def lines_of(*people: str) -> list[str]:
-    asked = {"model": "helpdesk", "messages": [{"role": "user", "content": "Hi"}]}
-    return [request_line(name, body={**asked, "user": name}) for name in people]
 
 
 async def test_each_line_has_its_answer_by_its_own_name_in_the_order_of_the_file(tmp_path: Path) -> None:
@@ -237,73 +227,6 @@ async def test_a_file_of_too_many_lines_is_answered_up_to_the_limit(tmp_path: Pa
     assert (batch.counts.completed, error["error"]["code"]) == (2, "too_many_requests_in_file")
 
 
-async def test_a_line_is_asked_with_the_rights_of_who_began_the_batch(tmp_path: Path) -> None:
-    harness = BatchHarness(tmp_path)
-    foreign = {"model": "helpdesk", "messages": [{"role": "user", "content": "Hi"}], "user": "ada"}
-    batch = await harness.carry_out(
-        await harness.begin(request_line("own"), request_line("ada", body=foreign), caller=BOB)
-    )
-
-    assert (await harness.answers.only_record()).end_user == BOB.subject
-    (error,) = await harness.written(batch.error_file)
-    assert error["response"]["status_code"] == 403
-
-
-async def test_a_line_of_who_was_erased_since_the_batch_began_is_not_asked(tmp_path: Path) -> None:
-    harness = BatchHarness(tmp_path)
-    batch, own = await harness.begin(*lines_of("u-1", "u-2")), await harness.begin(request_line("own"), caller=BOB)
-    harness.gone = {"u-1": harness.clock.now(), BOB.subject: harness.clock.now()}
-
-    batch, own = await harness.carry_out(batch), await harness.carry_out(own)
-
-    assert (await harness.answers.only_record()).end_user == "u-2"
-    for each, name in ((batch, "u-1"), (own, "own")):
-        [error] = await harness.written(each.error_file)
-        assert (error["custom_id"], error["error"]["code"]) == (name, "end_user_erased")
-    harness.clock.advance(timedelta(seconds=1))
-    later = await harness.carry_out(await harness.begin(request_line("x"), request_line("y"), caller=BOB))
-    assert later.counts.completed == 2
-
-
-async def test_an_answer_to_who_was_erased_while_it_was_made_or_written_is_in_no_file(tmp_path: Path) -> None:
-    harness, given = BatchHarness(tmp_path), lines_of("u-1", "u-2", "u-3")
-
-    async def answer(_caller: Caller, _endpoint: str, body: bytes, *, request_id: str) -> LineAnswer:
-        name = json.loads(body)["user"]
-        if name == "u-1":
-            harness.gone[name] = harness.clock.now()
-        return LineAnswer(status=200, body={"id": request_id}, end_user=name)
-
-    batch = await harness.begin(*given)
-    key, worker = ResourceKey(project="acme", id=batch.id), harness.worker(answer=answer)
-    harness.results.rows[key] = {9: Result(line=9, ok=True, text='{"custom_id":"u-4"}', end_user="u-4")}
-    harness.gone["u-4"] = harness.clock.now()
-    batch = await harness.carry_out(batch, worker)
-
-    assert [each["custom_id"] for each in await harness.written(batch.output_file)] == ["u-2", "u-3"]
-    assert [each["error"]["code"] for each in await harness.written(batch.error_file)] == ["end_user_erased"]
-    assert len(harness.objects.buckets["files"]) == 3
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "body"),
-    [(ENDPOINT, {}), ("/v1/completions", {"prompt": "Hi"}), ("/v1/embeddings", {"model": "words", "input": "a tree"})],
-)
-async def test_a_key_that_may_only_begin_batches_asks_nothing_by_them(
-    tmp_path: Path, endpoint: str, body: dict[str, str]
-) -> None:
-    harness, rpcs = BatchHarness(tmp_path), {"tidemill.inference.v1.BatchService/CreateBatch"}
-    asked = json.loads(request_line("a", url=endpoint))
-    given = json.dumps({**asked, "body": body or asked["body"]})
-
-    batch = await harness.carry_out(
-        await harness.begin(given, caller=replace(BOB, scopes=frozenset(rpcs)), endpoint=endpoint)
-    )
-
-    [error] = await harness.written(batch.error_file)
-    assert (error["response"]["status_code"], error["response"]["body"]["error"]["code"]) == (403, "scope_missing")
-
-
 @pytest.mark.parametrize(
     ("error", "asked"),
     [
@@ -325,46 +248,6 @@ async def test_what_may_be_answered_later_is_asked_again(tmp_path: Path, error: 
     await harness.carry_out(await harness.begin(request_line("a")), harness.worker(answer=answer))
 
     assert times == asked
-
-
-async def test_half_a_surrogate_pair_costs_its_own_line_only(tmp_path: Path) -> None:
-    harness = BatchHarness(tmp_path)
-    lines = request_line("half", "half a pair: \ud83d"), request_line("\ud83d"), request_line("a")
-    batch = await harness.carry_out(await harness.begin(*lines))
-
-    [error] = await harness.written(batch.error_file)
-    assert (batch.state, batch.counts.completed, batch.counts.failed) == (BatchState.COMPLETED, 2, 1)
-    assert (error["custom_id"], error["response"]["status_code"]) == ("half", 400)
-    assert [each["custom_id"] for each in await harness.written(batch.output_file)] == ["\ud83d", "a"]
-
-
-async def test_a_body_that_is_nested_too_deeply_costs_its_own_line_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def too_deep(raw: bytes) -> bytes:
-        if b"deep" in raw:
-            raise RecursionError  # what could be read deeper in the stack than it can be written
-        return body_of(raw)
-
-    monkeypatch.setattr(run_batch, "body_of", too_deep)
-    harness = BatchHarness(tmp_path)
-    batch = await harness.carry_out(await harness.begin(request_line("deep"), request_line("a")))
-
-    [error] = await harness.written(batch.error_file)
-    assert (batch.counts.completed, error["custom_id"], error["error"]["code"]) == (1, "deep", "invalid_json_line")
-
-
-async def test_an_answer_that_no_document_takes_is_an_error_of_its_line(tmp_path: Path) -> None:
-    harness = BatchHarness(tmp_path)
-
-    async def answer(_caller: Caller, _endpoint: str, body: bytes, *, request_id: str) -> LineAnswer:
-        return LineAnswer(status=200, body={"id": request_id, "text": "x" * (MAX_DOCUMENT_BYTES * (b"much" in body))})
-
-    given = await harness.begin(request_line("a", "much"), request_line("b", "little"))
-    batch = await harness.carry_out(given, harness.worker(answer=answer))
-
-    [error] = await harness.written(batch.error_file)
-    assert (batch.counts.completed, error["custom_id"], error["error"]["code"]) == (1, "a", "answer_too_large")
 
 
 async def test_a_line_that_has_to_wait_leaves_its_place_to_other_batches(tmp_path: Path) -> None:

@@ -393,15 +393,3 @@ class NoTexts:
 
     async def get(self, caller: Caller, document: str, version: int) -> str:
         raise AssertionError((caller, document, version))
-
-
-async def test_only_conversations_with_work_are_enqueued_after_an_answer() -> None:
-    for policy, expected in ((POLICY, []), (ConversationPolicy(summary_model="smollm2"), ["c1"])):
-        enqueued = list[str]()
-        harness = chatting(conversation=policy)
-        joining = harness.joining(enqueue=lambda key, enqueued=enqueued: enqueued.append(key.id))
-        harness.answer = replace(harness.answer, conversing=joining)
-
-        await ask(harness, "one")
-
-        assert enqueued == expected

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from services.inference.tests.conversations.test_crud import erasing
-from services.inference.tests.conversations.test_join import ask, chatting, seen
+from services.inference.tests.conversations.test_join import POLICY, ask, chatting, seen
 from services.inference.tests.fakes import ADA, AnsweringHarness, ScriptedEngine
 from tidemill_core.application import Caller, Request, Requeue, ResourceKey
 from tidemill_core.errors import Blame, DependencyUnavailable, InvalidInput, TidemillError
@@ -340,3 +340,15 @@ async def test_what_is_asked_of_a_model_is_shortened_where_it_does_not_fit() -> 
     (system, last) = harness.engine.seen[-1].messages
     assert system.text == "Be short."
     assert 15 < len(last.text.split()) <= 28
+
+
+async def test_only_conversations_with_work_are_enqueued_after_an_answer() -> None:
+    for policy, expected in ((POLICY, []), (ConversationPolicy(summary_model="smollm2"), ["c1"])):
+        enqueued = list[str]()
+        harness = chatting(conversation=policy)
+        joining = harness.joining(enqueue=lambda key, enqueued=enqueued: enqueued.append(key.id))
+        harness.answer = replace(harness.answer, conversing=joining)
+
+        await ask(harness, "one")
+
+        assert enqueued == expected

@@ -68,11 +68,7 @@ def wire_batches(  # noqa: PLR0913 - keyword-only, and each of another kind
         answer=answer,
         authors=RevokedAuthors(backend.access.revocations),
         places=LinePlaces(live, at_most=settings.batch_lines_max_concurrent),
-        limits=LineLimits(
-            lines=settings.batch_max_lines,
-            line_bytes=settings.max_body_bytes,
-            at_once=settings.batch_lines_max_concurrent,
-        ),
+        limits=_limits(settings),
         clock=clock,
         tick=tick,
         turn=timedelta(seconds=settings.batch_turn_s),
@@ -103,6 +99,14 @@ def wire_batches(  # noqa: PLR0913 - keyword-only, and each of another kind
             documents("results of batches", rows, where=by_project),
         ],
         of_end_users=[Step(kind="results of batches", erase=lines_of)],
+    )
+
+
+def _limits(settings: InferenceSettings) -> LineLimits:
+    return LineLimits(
+        lines=settings.batch_max_lines,
+        line_bytes=settings.max_body_bytes,
+        at_once=settings.batch_lines_max_concurrent,
     )
 
 

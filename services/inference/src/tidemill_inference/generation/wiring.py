@@ -89,16 +89,14 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
     others: EndUserData,
 ) -> GenerationParts:
     """Return what answers; `observe` is called with each answer in a rollout."""
-    places = FairQueue("places for answers", settings.answer_queue, weight=settings.weight_of)
+    places, clock = FairQueue("places for answers", settings.answer_queue, weight=settings.weight_of), SystemClock()
     answer = AnswerQuestion(
         deployments=deployments,
         prompts=recent_prompts,
         inferences=inferences,
         templates=templates,
         generations=SharedGenerations(places=places),
-        reservations=Reservations(
-            inferences=inferences, clock=SystemClock(), ttl=timedelta(seconds=settings.lease_ttl_s)
-        ),
+        reservations=Reservations(inferences=inferences, clock=clock, ttl=timedelta(seconds=settings.lease_ttl_s)),
         make=GenerateAnswer(
             templates=templates,
             models=models,
@@ -116,15 +114,15 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
         observe=observe,
         conversing=conversing,
     )
-    shadows = SharedGenerations(at_most=settings.shadow_max_concurrent)
+    shadows = replace(answer, generations=SharedGenerations(at_most=settings.shadow_max_concurrent))
     show = _show_prompt(
         settings, backend, prompts=prompts, inferences=inferences, templates=templates, conversing=conversing
     )
-    erase = EraseEndUser(inferences=inferences, clock=SystemClock(), others=others)
+    erase = EraseEndUser(inferences=inferences, clock=clock, others=others)
     return GenerationParts(
         answer=answer,
         places=places,
-        shadow=AnswerShadow(answer=replace(answer, generations=shadows)),
+        shadow=AnswerShadow(answer=shadows),
         servicer=GrpcInferenceService(answer, show.reading, show, erase),
         erase_end_user=erase,
     )
