@@ -45,10 +45,6 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _log = structlog.get_logger()
 
 
-def _not_recorded(_caller: Caller) -> None:
-    """Does nothing."""
-
-
 class ClientLeft(Exception):
     """The client has disconnected."""
 
@@ -115,14 +111,13 @@ class Exchange:
         policy: Policy,
         *,
         has_token: bool = False,
-        recorded: bool = False,
-        seen: Callable[[Caller], None] = _not_recorded,
+        seen: Callable[[Caller], None] | None = None,
     ) -> Caller:
         """Return who calls, and be that caller for the rest of the request, which has no deadline of its own.
 
         `policy` is what the RPC declares that the route stands for. `has_token` says that the route accepts a
-        token of its own, bound to one resource, in place of a credential, and checks it. `recorded` says that the call
-        is audited by who calls this, with the caller that `seen` gets, also one who is refused.
+        token of its own, bound to one resource, in place of a credential, and checks it. `seen` gets the caller, also
+        one who is refused: who passes it audits the call.
 
         Raises:
             NoAudit: the RPC is audited, which only its own route (`HttpRpcs`) records.
@@ -131,7 +126,7 @@ class Exchange:
             ProjectDeleted: it was deleted, and a token is shown.
 
         """
-        if is_audited(policy) and not recorded:
+        if is_audited(policy) and seen is None:
             message = f"{policy.method} is audited, and this route would record nothing: serve it by HttpRpcs"
             raise NoAudit(message)
         in_path = self.scope.get("path_params", {}).get("project", "")
@@ -142,7 +137,7 @@ class Exchange:
         else:
             project = named_project(self.headers, in_path)
             sent = Credentials.sent(self.headers.getlist, project=project, address=self.address)
-            authenticated = await self.access.admit(sent, policy, seen=seen)
+            authenticated = await self.access.admit(sent, policy, seen=seen or (lambda _: None))
             caller = authenticated.caller
             self._end_with_credential(authenticated)
         structlog.contextvars.bind_contextvars(project=caller.project)

@@ -85,12 +85,7 @@ class HttpRpcs:
 
         """
         context = _Context([], peer=_peer_of(exchange.scope) if exchange else "")
-        if isinstance(request, Message):
-            return await self._served(method, request, context, caller=caller)
-        handler, served_to = self._services.handlers[method], cast("Any", context)
-        reply: Any = await self._edge.call(method, handler, _serialized(request), served_to, caller=caller)
-        answer: Message = reply
-        return answer
+        return await self._served(method, request, context, caller=caller)
 
     async def admit(self, exchange: Exchange, method: str) -> Caller:
         """Return who sent a request whose route calls this RPC; a refusal is recorded as one of the RPC.
@@ -100,7 +95,7 @@ class HttpRpcs:
 
         """
         with self._edge.recording.before(self._policies[method], peer=_peer_of(exchange.scope)) as call:
-            return await exchange.admit(self._policies[method], recorded=True, seen=partial(_seen, call))
+            return await exchange.admit(self._policies[method], seen=partial(_seen, call))
 
     def routes(self) -> list[Route]:
         """Return one route for each RPC."""
@@ -114,7 +109,7 @@ class HttpRpcs:
         service, _, name = method.lstrip("/").partition("/")
         declared = descriptor_pool.Default().FindServiceByName(service).FindMethodByName(name)
         kind = message_factory.GetMessageClass(declared.input_type)
-        policy = policies_of([service])[method]
+        policy = self._policies[method]
 
         async def answer(http: Request) -> Response:
             exchange = Exchange.of(http.scope)
@@ -133,10 +128,16 @@ class HttpRpcs:
         return answer
 
     async def _served(
-        self, method: str, request: Message, context: "_Context", *, caller: Caller | None = None, counted: bool = False
+        self,
+        method: str,
+        request: Message | AsyncIterator[Message],
+        context: "_Context",
+        *,
+        caller: Caller | None = None,
+        counted: bool = False,
     ) -> Message:
-        handler, raw = self._services.handlers[method], request.SerializeToString()
-        served_to = cast("Any", context)
+        handler, served_to = self._services.handlers[method], cast("Any", context)
+        raw = request.SerializeToString() if isinstance(request, Message) else _serialized(request)
         reply: Any = await self._edge.call(method, handler, raw, served_to, caller=caller, counted=counted)
         answer: Message = reply
         return answer
