@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -233,7 +234,7 @@ def test_routing_of_a_deployment_is_declared_and_owned_by_the_file(folder: Path)
 @pytest.mark.parametrize(
     ("routing", "path", "message"),
     [
-        ("{equal_models: {othr: 1}}", "deployments.helpdesk.routing.equal_models", "there is no model 'othr'"),
+        ("{equal_models: {othr: 1}}", "deployments.helpdesk.routing.equal_models.othr", "there is no model 'othr'"),
         ("{equal_models: {other: 0}}", "deployments.helpdesk.routing.equal_models.other", "greater than or equal to 1"),
         ("{hedge_after: 5}", "deployments.helpdesk.routing.hedge_after", "90s"),
         ("{balance: fastest}", "deployments.helpdesk.routing.balance", "least_busy"),
@@ -244,3 +245,21 @@ def test_routing_that_cannot_be_is_refused_with_its_place(folder: Path, routing:
 
     assert path in found, found
     assert message in found[path][1]
+
+
+@pytest.mark.parametrize(
+    ("part", "path"),
+    [
+        ("conversation: {summary_model: smal}", "conversation.summary_model"),
+        ("conversation: {memory_model: smal}", "conversation.memory_model"),
+        ("retrieval: {collection: handbook, rewrite: smal}", "retrieval.rewrite"),
+    ],
+)
+def test_a_model_that_works_for_a_deployment_is_one_of_the_file(folder: Path, part: str, path: str) -> None:
+    text = re.sub(r"retrieval: \{[^}]*\}", part, RIGHT)
+
+    _, message = problems_of(folder, text)[f"deployments.helpdesk.{path}"]
+
+    assert message.startswith("there is no model 'smal' in this file")
+    for known in ("small", "small@2", "shared/smal"):
+        read_loop(written(folder, text.replace("smal}", f"{known}}}")))

@@ -14,8 +14,11 @@ _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("deployments", "*", "model", "start_with"): ("models",),
     ("deployments", "*", "prompt"): ("prompts",),
     ("deployments", "*", "fallback", "*"): ("models",),
-    ("deployments", "*", "routing", "equal_models"): ("models",),
+    ("deployments", "*", "routing", "equal_models", "*"): ("models",),
     ("deployments", "*", "retrieval", "collection"): ("collections",),
+    ("deployments", "*", "retrieval", "rewrite"): ("models", "training"),
+    ("deployments", "*", "conversation", "summary_model"): ("models", "training"),
+    ("deployments", "*", "conversation", "memory_model"): ("models", "training"),
     ("prices", "*", "model"): ("models", "training"),
     ("budgets", "*", "deployment"): ("deployments",),
     ("datasets", "*", "examples", "deployment"): ("deployments",),
@@ -27,10 +30,9 @@ _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("rollouts", "*", "deployment"): ("deployments",),
     ("rollouts", "*", "gate"): ("gates",),
 }
-"""The sections that the name in a field, or the keys of a map, refer to.
-
-A name with a project is of another one, which shares it.
-"""
+"""The sections that the name in a field refers to. A name with a project is of another one, which shares it."""
+_NAMED_BY_KEY = {("deployments", "*", "routing", "equal_models", "*")}
+"""Where the name is the key, not the value."""
 
 
 def reference_problems(document: Document) -> Iterator[Problem]:
@@ -38,13 +40,12 @@ def reference_problems(document: Document) -> Iterator[Problem]:
     for pattern, sections in _REFERENCES.items():
         declared = [document.root.get(section) for section in sections]
         names = [str(name) for section in declared if isinstance(section, Mapping) for name in section]
-        for path, found in matching(document.root, pattern):
-            values = list(found) if isinstance(found, Mapping) and pattern[-1] == "equal_models" else [found]
-            for value in values:
-                if isinstance(value, str) and "/" not in value and value.split("@")[0] not in names:
-                    hint = nearest(value.split("@")[0], names)
-                    noun = sections[0].removesuffix("s")
-                    yield document.problem(path, f"there is no {noun} {value!r} in this file{hint}")
+        for path, value in matching(document.root, pattern):
+            named = path[-1] if pattern in _NAMED_BY_KEY else value
+            if isinstance(named, str) and "/" not in named and named.split("@")[0] not in names:
+                hint = nearest(named.split("@")[0], names)
+                noun = sections[0].removesuffix("s")
+                yield document.problem(path, f"there is no {noun} {named!r} in this file{hint}")
 
 
 def turn_problems(document: Document, loop: Loop) -> Iterator[Problem]:
