@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.ports import Prompt
 from tidemill_inference.generation.domain.content import Message, ToolCall
 from tidemill_inference.generation.domain.tools import OutputFormat, Tool, ToolChoice, ToolMode
@@ -17,14 +18,7 @@ def parameters_of(prompt: Prompt, *, limit_name: str) -> Json:
     """Return the parameters that say how to go on from the messages."""
     sampling = prompt.sampling
     asked = {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
         limit_name: sampling.max_output_tokens,
-        "seed": sampling.seed,
-        "stop": list(sampling.stop) or None,
-        "presence_penalty": sampling.presence_penalty,
-        "frequency_penalty": sampling.frequency_penalty,
-        "logit_bias": {str(token): bias for token, bias in sampling.logit_bias.items()} or None,
         "logprobs": sampling.logprobs or None,
         "top_logprobs": sampling.top_logprobs if sampling.logprobs else None,
         "n": prompt.candidates if prompt.candidates > 1 else None,
@@ -33,6 +27,25 @@ def parameters_of(prompt: Prompt, *, limit_name: str) -> Json:
         "parallel_tool_calls": False if prompt.tools and prompt.tool_choice.single_call else None,
         "response_format": _response_format(prompt.output) if prompt.output else None,
     }
+    return sampling_of(sampling) | _given(asked)
+
+
+def sampling_of(sampling: Sampling) -> Json:
+    """Return the parameters that chat completions share with completions."""
+    return _given(
+        {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+            "stop": list(sampling.stop) or None,
+            "presence_penalty": sampling.presence_penalty,
+            "frequency_penalty": sampling.frequency_penalty,
+            "logit_bias": {str(token): bias for token, bias in sampling.logit_bias.items()} or None,
+        }
+    )
+
+
+def _given(asked: Json) -> Json:
     return {name: value for name, value in asked.items() if value is not None}
 
 

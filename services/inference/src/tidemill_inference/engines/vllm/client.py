@@ -11,14 +11,12 @@ from openai import AsyncStream
 
 from tidemill_core.errors import Blame, DependencyUnavailable
 from tidemill_inference.engines.openai import OpenAiEngine
-from tidemill_inference.engines.openai_requests import parameters_of
+from tidemill_inference.engines.openai_requests import sampling_of
 from tidemill_inference.engines.ports import Prompt
 
 _GAUGE = re.compile(r"^vllm:(\w+?)(?:_total)?(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 _ADMIN_S = 60.0
 _ID_PREFIX = "token_id:"
-_NOT_SENT = ("messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "top_logprobs")
-"""Of a chat completion: what has become tokens and a grammar here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,25 +57,20 @@ class VllmClient(OpenAiEngine):
     def _request(self, prompt: Prompt) -> dict[str, Any]:
         assert isinstance(prompt, Encoded)  # noqa: S101 - by VllmEngine
         sampling = prompt.sampling
-        asked = {
-            name: value
-            for name, value in parameters_of(prompt, limit_name="_").items()
-            if name not in (*_NOT_SENT, "_")
-        }
-        greedy = sampling.temperature == 0
-        if greedy and prompt.candidates > 1:  # which vLLM refuses: they are all the same
-            asked.pop("n")
+        asked: dict[str, Any] = {"prompt": list(prompt.tokens)}
+        if prompt.candidates > 1 and sampling.temperature == 0:  # which vLLM refuses: they are all the same
+            asked["prompt"] = [asked["prompt"]] * prompt.candidates
+        elif prompt.candidates > 1:
+            asked["n"] = prompt.candidates
         if sampling.logprobs:
             asked |= {"logprobs": sampling.top_logprobs or 0, "return_tokens_as_token_ids": True}
         return {
             "model": self._model,
-            "prompt": [list(prompt.tokens)] * prompt.candidates
-            if greedy and prompt.candidates > 1
-            else list(prompt.tokens),
             "max_tokens": prompt.max_tokens,
             "add_special_tokens": False,
             "stream": True,
             "stream_options": {"include_usage": True},
+            **sampling_of(sampling),
             **asked,
             **({"structured_outputs": {"grammar": as_lark(prompt.grammar)}} if prompt.grammar else {}),
             **({"skip_special_tokens": False, "spaces_between_special_tokens": False} if prompt.special else {}),
