@@ -210,8 +210,9 @@ def install(lock: Path, venv: Path, editable: list[Path]) -> None:
     python = ["--python", str(venv / "bin" / "python")]
     quiet = [] if sys.stderr.isatty() else ["--quiet"]  # on a terminal uv shows how far each download is
     if not has_gpu():
-        without, lock = lock, venv / "requirements.lock"
-        lock.write_text(output(str(PYTHON), str(NO_CUDA), "lock", str(without)), encoding="utf-8")
+        reduced = venv / "requirements.lock"
+        reduced.write_text(output(str(PYTHON), str(NO_CUDA), "lock", str(lock)), encoding="utf-8")
+        lock = reduced
     call(*uv, "sync", *quiet, *python, "--require-hashes", str(lock))
     if not has_gpu():
         call(str(PYTHON), str(NO_CUDA), "libraries", str(next(venv.glob("lib/python*/site-packages/torch/lib"))))

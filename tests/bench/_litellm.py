@@ -2,8 +2,8 @@
 
 import json
 import os
+import shutil
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -11,24 +11,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.bench._load import Target
+from tests.environments import installed
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent / "litellm"
 ENVIRONMENT = ROOT / ".tidemill" / "bench" / "litellm"
 KEY = "sk-bench"
 _START_S = 180
-
-
-def installed() -> Path:
-    """Return the folder of its programs, after installing it where that has not been done for this lock."""
-    lock, done = HERE / "requirements.lock", ENVIRONMENT / "installed.lock"
-    if not done.exists() or done.read_bytes() != lock.read_bytes():
-        uv = Path(sys.executable).with_name("uv")
-        subprocess.run([uv, "venv", "--quiet", "--clear", "-p", sys.executable, ENVIRONMENT], check=True)  # noqa: S603
-        python = ENVIRONMENT / "bin" / "python"
-        subprocess.run([uv, "pip", "sync", "--quiet", "--require-hashes", "-p", python, lock], check=True)  # noqa: S603
-        done.write_bytes(lock.read_bytes())
-    return ENVIRONMENT / "bin"
 
 
 @contextmanager
@@ -46,9 +35,7 @@ def litellm_proxy(provider: str, port: int, folder: Path) -> Iterator[tuple[Targ
         ),
         encoding="utf-8",
     )
-    (folder / "durable_log.py").write_bytes(
-        (HERE / "durable_log.py").read_bytes()
-    )  # LiteLLM imports it from beside the file
+    shutil.copy(HERE / "durable_log.py", folder)  # LiteLLM imports it from beside its configuration
     environment = {
         **os.environ,
         "DURABLE_LOG": str(folder / "litellm.sqlite"),
@@ -57,7 +44,8 @@ def litellm_proxy(provider: str, port: int, folder: Path) -> Iterator[tuple[Targ
         "LITELLM_LOG": "ERROR",
     }
     where = ["--host", "127.0.0.1", "--port", str(port)]
-    command: list[str | Path] = [installed() / "litellm", "--config", config, *where]
+    programs = installed(HERE / "requirements.lock", ENVIRONMENT)
+    command: list[str | Path] = [programs / "litellm", "--config", config, *where]
     with (folder / "litellm.log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - what was installed by the lock
             [*command, "--num_workers", "1"], env=environment, stdout=log, stderr=log, cwd=folder

@@ -102,11 +102,8 @@ class Load:
 
 async def load(target: Target, requests: int, *, at_once: int, first: int = 0) -> Load:
     """Send so many requests on new connections, on each one after the other; no two texts are alike, or all of them."""
-    clients, numbers, times = (
-        [Client(target) for _ in range(at_once)],
-        iter(range(first, first + requests)),
-        list[float](),
-    )
+    clients = [Client(target) for _ in range(at_once)]
+    numbers, times = iter(range(first, first + requests)), list[float]()
     for client in clients:
         await client.connect()
 

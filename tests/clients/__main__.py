@@ -13,6 +13,7 @@ from pathlib import Path
 
 from services.inference.tests.openai_api.apis import shop_key
 from services.inference.tests.openai_api.provided import provider, weather
+from tests.environments import installed
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -23,14 +24,8 @@ _MAX_BODY_BYTES = 1024 * 1024
 
 def langchain() -> list[str]:
     """Return the command of LangChain's client."""
-    lock, folder = HERE / "langchain" / "requirements.lock", ENVIRONMENTS / "langchain"
-    done, uv = folder / "installed.lock", Path(sys.executable).with_name("uv")
-    if not done.exists() or done.read_bytes() != lock.read_bytes():
-        subprocess.run([uv, "venv", "--quiet", "--clear", "-p", sys.executable, folder], check=True)  # noqa: S603 - ours
-        python = folder / "bin" / "python"
-        subprocess.run([uv, "pip", "sync", "--quiet", "--require-hashes", "-p", python, lock], check=True)  # noqa: S603
-        done.write_bytes(lock.read_bytes())
-    return [str(folder / "bin" / "python"), str(HERE / "langchain" / "client.py")]
+    programs = installed(HERE / "langchain" / "requirements.lock", ENVIRONMENTS / "langchain")
+    return [str(programs / "python"), str(HERE / "langchain" / "client.py")]
 
 
 def node() -> list[str]:
