@@ -23,7 +23,7 @@ Services derive their own from these and set `reason` (UPPER_SNAKE). Entry point
 import asyncio
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -99,6 +99,18 @@ class InvalidInput(TidemillError):
     def at(cls, field: str, text: str) -> Self:
         """Return the error of one field."""
         return cls.of(Violation(field, text))
+
+    def renamed(self, name_of: Callable[[str], str]) -> "InvalidInput":
+        """Return the error with its fields called as a caller called them; one without violations is as it was."""
+        if not self.violations:
+            return self
+        return self.with_violations(Violation(name_of(each.field), each.description) for each in self.violations)
+
+    def with_violations(self, violations: Iterable[Violation]) -> "InvalidInput":
+        """Return the error, with its reason and facts, at other fields or in other words."""
+        refusal = InvalidInput.of(*violations)
+        refusal.reason, refusal.metadata = self.reason, self.metadata
+        return refusal
 
 
 class RequestIdReused(InvalidInput):

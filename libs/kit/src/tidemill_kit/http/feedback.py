@@ -21,7 +21,7 @@ from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import feedback_pb2
 from tidemill.feedback.v1 import feedback_service_pb2 as pb
 from tidemill_core.application import Caller, Clock
-from tidemill_core.errors import InvalidInput, NotFound, PermissionDenied, PreconditionFailed, Violation
+from tidemill_core.errors import InvalidInput, NotFound, PermissionDenied, PreconditionFailed
 from tidemill_core.resources import MAX_REQUEST_ID, check_request_id
 from tidemill_kit.grpc.policies import policy_of
 from tidemill_kit.http.bodies import Strict, body_of
@@ -156,7 +156,7 @@ class HttpFeedback:
         try:
             return _reply(await self.rpcs(caller, body.message()))
         except InvalidInput as error:
-            raise _as_sent(error) from error
+            raise error.renamed(_field) from error
 
     async def withdraw(self, http: Request) -> Response:
         """Withdraw a reaction of the user who asked."""
@@ -193,17 +193,6 @@ def _reply(feedback: feedback_pb2.Feedback) -> Response:
     state = feedback_pb2.FeedbackState.Name(feedback.state).removeprefix("FEEDBACK_STATE_").lower()
     answer = {"id": feedback.id, "object": "feedback", "state": state}
     return JSONResponse(answer | {"inference": feedback.inference, "metric": feedback.metric})
-
-
-def _as_sent(error: InvalidInput) -> InvalidInput:
-    """Return the error with its fields called as this caller called them."""
-    if not error.violations:
-        return error
-    refusal = InvalidInput.of(
-        *(Violation(_field(violation.field), violation.description) for violation in error.violations)
-    )
-    refusal.reason, refusal.metadata = error.reason, error.metadata
-    return refusal
 
 
 def _field(path: str) -> str:

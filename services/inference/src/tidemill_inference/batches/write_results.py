@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from tidemill_core.application import Clock, Request, ResourceKey, derived_id
+from tidemill_core.application import Clock, Request, ResourceKey
 from tidemill_inference.batches.domain.batch import Batch
 from tidemill_inference.batches.domain.errors import BatchLeaseLost
 from tidemill_inference.batches.ports import ErasedEndUsers, Results
-from tidemill_inference.files.domain.stored_file import FilePurpose, StoredFile
+from tidemill_inference.files.domain.stored_file import FilePurpose, StoredFile, file_id_of
 from tidemill_inference.files.ports import Contents, Files
 
 
@@ -57,8 +57,7 @@ class WriteResults:
             return (output, await self._file(batch, "error", paths[1], epoch)), people
 
     async def _file(self, batch: Batch, kind: str, path: Path, epoch: int) -> str:
-        request = Request.digested(f"{batch.id}-{kind}", "")
-        file_id = f"file-{derived_id(batch.project, 'file', request.id).replace('-', '')}"
+        file_id = file_id_of(batch.project, f"{batch.id}-{kind}")
         empty = not await asyncio.to_thread(os.path.getsize, path)
         if empty and not await self.files.get_many(batch.project, [file_id]):
             return ""

@@ -10,9 +10,8 @@ from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.resources import refuse
 from tidemill_inference.budgets.domain.metering import metered
 from tidemill_inference.budgets.ports import Expected, NoBudgets, Spending
-from tidemill_inference.embeddings.ports import COLLECTION, Embedded, Embedder
+from tidemill_inference.embeddings.ports import COLLECTION, MAX_TEXTS, Embedded, Embedder
 
-MAX_TEXTS = 2048
 _TEXTS_OF_CALL = 64
 """Their vectors fit into one reply, and other projects need not wait long."""
 _SPECIAL_TOKENS = 4
@@ -106,11 +105,11 @@ def _cut(vector: Sequence[float], dimensions: int) -> Sequence[float]:
 
 def _numbered(error: InvalidInput, start: int) -> InvalidInput:
     """Return the error with the numbers that the texts have for the caller."""
-    found = []
-    for each in error.violations:
-        head, _, number = each.field.rstrip("]").partition("[")
-        field = f"texts[{int(number) + start}]" if head == "texts" and number.isdecimal() else each.field
-        found.append(Violation("model" if field == "embedding" else field, each.description))
-    refusal = InvalidInput.of(*found) if found else error
-    refusal.reason, refusal.metadata = error.reason, error.metadata
-    return refusal
+
+    def name_of(field: str) -> str:
+        head, _, number = field.rstrip("]").partition("[")
+        if head == "texts" and number.isdecimal():
+            return f"texts[{int(number) + start}]"
+        return "model" if field == "embedding" else field
+
+    return error.renamed(name_of)

@@ -8,6 +8,8 @@ from tidemill_core.application import Caller
 
 COLLECTION = "collection:"
 """Begins the name of a model that is a collection's."""
+MAX_TEXTS = 2048
+"""Of one call, as of OpenAI's API."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from tidemill_core.application import Caller, Clock, Page, PageRequest, Request, derived_id
+from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
 from tidemill_core.characters import clean_line
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, TidemillError
 from tidemill_core.resources import Write, delete
 from tidemill_inference.files.domain.errors import FileRestricted
-from tidemill_inference.files.domain.stored_file import MAX_FILENAME, FilePurpose, StoredFile
+from tidemill_inference.files.domain.stored_file import MAX_FILENAME, FilePurpose, StoredFile, file_id_of
 from tidemill_inference.files.ports import Contents, Files
 
 
@@ -107,11 +107,6 @@ class FileCrud:
         if not write.validate_only:
             await self.contents.remove(deleted.content)
         return deleted
-
-
-def file_id_of(project: str, request_id: str) -> str:
-    """Return the id of the file that a request makes."""
-    return f"file-{derived_id(project, 'file', request_id).replace('-', '')}"
 
 
 def _check(file: StoredFile, caller: Caller) -> None:

@@ -80,7 +80,7 @@ class OldFiles(Protocol):
 
 
 class ReadFile(Protocol):
-    """The use case `ReadFiles`, for its HTTP API."""
+    """What the HTTP API reads contents by; `FileCrud`."""
 
     def content(self, caller: Caller, file_id: str) -> AbstractAsyncContextManager[tuple[StoredFile, Path]]:
         """Return a file and its content on this machine, for the length of a block.

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from tidemill.inference.v1 import batch_pb2
 from tidemill.inference.v1 import batch_service_pb2 as pb
-from tidemill_core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput
 from tidemill_inference.openai_api.pages import Asked, listed
 from tidemill_kit.http.bodies import Strict, body_of
 from tidemill_kit.http.exchange import Exchange
@@ -74,7 +74,7 @@ class HttpBatches:
         try:
             reply: Any = await self._rpcs.call(_CREATE, request, caller=caller, exchange=exchange)
         except InvalidInput as error:
-            raise _as_sent(error) from error
+            raise error.renamed(lambda field: _FIELDS.get(field, field)) from error
         return JSONResponse(batch_object(reply.batch))
 
     async def list(self, http: Request) -> Response:
@@ -159,14 +159,3 @@ def _written(window: timedelta) -> str:
     if seconds:
         return f"{window.total_seconds():g}s"
     return f"{minutes}m" if minutes % 60 else f"{minutes // 60}h"
-
-
-def _as_sent(error: InvalidInput) -> InvalidInput:
-    """Return the error with its fields called as this caller called them."""
-    if not error.violations:
-        return error
-    refusal = InvalidInput.of(
-        *(Violation(_FIELDS.get(each.field, each.field), each.description) for each in error.violations)
-    )
-    refusal.reason, refusal.metadata = error.reason, error.metadata
-    return refusal

@@ -14,15 +14,14 @@ from starlette.routing import Route
 
 from tidemill.inference.v1 import embedding_service_pb2 as pb
 from tidemill_core.application import Caller
-from tidemill_core.errors import InvalidInput, Violation
-from tidemill_inference.embeddings.ports import Embedded, Embedding
+from tidemill_core.errors import InvalidInput
+from tidemill_inference.embeddings.ports import MAX_TEXTS, Embedded, Embedding
 from tidemill_kit.grpc.policies import policy_of
 from tidemill_kit.http.bodies import Strict, body_of
 from tidemill_kit.http.exchange import Exchange
 
 Json = dict[str, Any]
 _EMBED = policy_of(pb.DESCRIPTOR, "EmbeddingService/Embed")
-_MAX_INPUTS = 2048
 _TOO_LONG = "TEXT_TOO_LONG"
 
 
@@ -39,7 +38,7 @@ class EmbeddingBody(Strict):
     """What `POST /v1/embeddings` takes."""
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)]
-    input: Annotated[list[str], FailFast(), Field(min_length=1, max_length=_MAX_INPUTS), BeforeValidator(_as_list)]
+    input: Annotated[list[str], FailFast(), Field(min_length=1, max_length=MAX_TEXTS), BeforeValidator(_as_list)]
     dimensions: Annotated[int | None, Field(ge=1, le=65536)] = None
     encoding_format: Literal["float", "base64"] = "float"
     user: Annotated[str, StringConstraints(max_length=512)] = ""
@@ -114,11 +113,7 @@ def _base64(vector: Any) -> str:  # noqa: ANN401 - numbers
 
 def _as_sent(error: InvalidInput) -> InvalidInput:
     """Return the error with its fields called as this caller called them."""
-    if not error.violations:
-        return error
-    refusal = InvalidInput.of(
-        *(Violation(each.field.replace("texts", "input"), each.description) for each in error.violations)
-    )
-    refusal.reason = "CONTEXT_LENGTH_EXCEEDED" if error.reason == _TOO_LONG else error.reason  # OpenAI's own word
-    refusal.metadata = error.metadata
+    refusal = error.renamed(lambda field: field.replace("texts", "input"))
+    if refusal.reason == _TOO_LONG:
+        refusal.reason = "CONTEXT_LENGTH_EXCEEDED"  # OpenAI's own word
     return refusal

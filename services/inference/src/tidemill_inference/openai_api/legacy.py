@@ -67,11 +67,7 @@ def completion_request_of(body: bytes) -> ChatRequest:
 
 def as_sent(error: InvalidInput) -> InvalidInput:
     """Return the error with its fields called as this caller called them."""
-    if not error.violations:
-        return error
-    refusal = InvalidInput.of(*(Violation(_sent(each.field), each.description) for each in error.violations))
-    refusal.reason, refusal.metadata = error.reason, error.metadata
-    return refusal
+    return error.renamed(_sent)
 
 
 class Texts:

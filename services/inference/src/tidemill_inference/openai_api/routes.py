@@ -48,16 +48,12 @@ _EVENT_STREAM = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # a proxy in between is to pass every token on at once
 ]
-
-
 _LINE_BREAKS = {each: f"\\u{each:04x}" for each in (0x85, 0x2028, 0x2029)}
 """Characters that JSON may hold as they are, and that end a line for many who read lines."""
 
 Json = dict[str, Any]
 IssueToken = Callable[[str, str], str]
 """Makes the token of an answer, by its project and id."""
-
-
 PrincipalsFrom = Literal["servers", "anybody", "nobody"]
 """The callers that may send `principals`: programs that are no browser, all, or none."""
 

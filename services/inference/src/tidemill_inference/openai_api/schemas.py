@@ -235,13 +235,10 @@ class ChatRequest(Strict):
         """Return the error with its fields called as this caller called them."""
         if not error.violations:
             return error
-        renamed = [
+        return error.with_violations(
             Violation(self._sent_as(each.field), each.description.replace(_LIMIT, self._length))
             for each in error.violations
-        ]
-        refusal = InvalidInput.of(*renamed)
-        refusal.reason, refusal.metadata = error.reason, error.metadata
-        return refusal
+        )
 
     @property
     def _length(self) -> str:

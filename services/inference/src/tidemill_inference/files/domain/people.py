@@ -13,7 +13,9 @@ def people_of(line: bytes) -> set[str]:
         return set()
     if not isinstance(given, dict):
         return set()
-    found = [(given.get("tidemill") or {}).get("end_user")] if isinstance(given.get("tidemill"), dict) else []
+    found = list[object]()
+    if isinstance(said := given.get("tidemill"), dict):
+        found.append(said.get("end_user"))
     if isinstance(body := given.get("body"), dict):
         found += [body.get("user"), body.get("safety_identifier")]
     return {name for each in found if isinstance(each, str) for name in (each, clean_line(each)) if name}

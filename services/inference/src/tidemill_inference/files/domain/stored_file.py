@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import Enum
 
 from tidemill_core.aggregate import Aggregate, ObjectRef
-from tidemill_core.application import Caller
+from tidemill_core.application import Caller, derived_id
 from tidemill_core.rights import ACT_FOR_USERS, has_right
 
 MAX_FILENAME = 256
@@ -16,6 +16,11 @@ class FilePurpose(Enum):
 
     BATCH = "batch"
     BATCH_OUTPUT = "batch_output"
+
+
+def file_id_of(project: str, request_id: str) -> str:
+    """Return the id of the file that a request makes."""
+    return f"file-{derived_id(project, 'file', request_id).replace('-', '')}"
 
 
 @dataclass(slots=True, kw_only=True)
