@@ -16,7 +16,7 @@ from services.inference.tests.fakes import (
     question,
 )
 from tidemill_core.application import Caller, Request, derived_id
-from tidemill_core.errors import Blame, DependencyUnavailable, InvalidInput
+from tidemill_core.errors import Blame, DependencyUnavailable
 from tidemill_inference.conversations.domain.errors import ConversationOfAnother
 from tidemill_inference.conversations.domain.memory import EndUserMemory, Statement, memory_id
 from tidemill_inference.conversations.domain.policy import ConversationPolicy
@@ -54,21 +54,6 @@ def seen(harness: AnsweringHarness) -> list[str]:
 
 async def turns(harness: AnsweringHarness, conversation: str = "c1") -> list[str]:
     return [turn.inference for turn in (await harness.conversations.get("acme", conversation)).turns]
-
-
-async def test_questions_that_were_refused_leave_their_places_in_minutes() -> None:
-    harness = chatting(conversation=ConversationPolicy(max_turns=1))
-    one = await ask(harness, "one")
-    for number in range(3):
-        with pytest.raises(InvalidInput):
-            await ask(harness, f"refused {number}", variables={"absent": "x"})
-    assert len(await turns(harness)) == 4
-
-    harness.clock.advance(timedelta(minutes=6))
-    two = await ask(harness, "two")
-
-    assert await turns(harness) == [one.id, two.id]
-    assert (await harness.conversations.get("acme", "c1")).dropped == 0
 
 
 async def test_an_answer_is_given_the_turns_before_it_and_its_record_keeps_references_to_them() -> None:

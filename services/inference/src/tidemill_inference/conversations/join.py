@@ -1,7 +1,8 @@
-"""Give a question its place in its conversation, and what was said before it."""
+"""Give a question what was said before it in its conversation, and its place there."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tidemill_core.application import Caller, Clock, Request, ResourceKey
 from tidemill_core.rights import ACT_FOR_USERS, has_right
@@ -18,7 +19,7 @@ from tidemill_inference.generation.domain.history import History, HistoryUse, Pa
 from tidemill_inference.generation.domain.inference import Inference, State
 from tidemill_inference.generation.domain.question import Purpose, Question
 from tidemill_inference.generation.domain.turns import check_turns
-from tidemill_inference.generation.ports import Inferences
+from tidemill_inference.generation.ports import Inferences, Joined
 
 DEFAULT_MAX_TURNS = 500
 _SPARE = 2
@@ -33,9 +34,9 @@ def _noop(_key: ResourceKey) -> None:
 class JoinConversation:
     """Implements `generation.ports.Conversing`.
 
-    A turn takes its place before it is answered, by one write, and what became of it is in its record: a process that
-    dies in between loses none, and a retry finds its place taken. An answer is given the turns before its own that were
-    complete when it began.
+    A turn takes its place before it is answered, by one write, once nothing refuses it any more, and what became of it
+    is in its record: a process that dies in between loses none, and a retry finds its place taken. An answer is given
+    the turns before its own that were complete when it began.
     """
 
     conversations: Conversations
@@ -53,17 +54,18 @@ class JoinConversation:
 
     async def join(
         self, caller: Caller, question: Question, deployment: Deployment, *, inference_id: str, digest: str
-    ) -> Question:
+    ) -> Joined:
         """See `Conversing.join`."""
-        policy = deployment.spec.conversation
+        policy, joined = deployment.spec.conversation, Joined(question=question)
         if question.purpose is not Purpose.LIVE:
-            return question
+            return joined
         if question.conversation:
-            question = await self._joined(caller, question, deployment, inference_id, digest)
+            joined = await self._joined(caller, question, deployment, inference_id, digest)
+            question = joined.question
         if policy and policy.memory_model and question.end_user:
             facts = await self._facts(caller.project, question.end_user, deployment.id)
             question = replace(question, history=replace(question.history, memories=facts))
-        return question
+        return replace(joined, question=question)
 
     async def recall(self, inference: Inference) -> History:
         """See `Conversing.recall`."""
@@ -95,7 +97,7 @@ class JoinConversation:
 
     async def _joined(
         self, caller: Caller, question: Question, deployment: Deployment, inference_id: str, digest: str
-    ) -> Question:
+    ) -> Joined:
         check_id(question.conversation)
         spec = deployment.spec
         if spec.record is not RecordMode.FULL:
@@ -104,7 +106,7 @@ class JoinConversation:
         stored = await self._stored(caller, question)
         if stored is None:
             if question.record is not RecordMode.FULL:
-                return replace(question, notes=(*question.notes, _NOT_KEPT))
+                return Joined(question=replace(question, notes=(*question.notes, _NOT_KEPT)))
             stored = Conversation(
                 id=question.conversation,
                 project=caller.project,
@@ -120,18 +122,22 @@ class JoinConversation:
         )
         own = read.get(inference_id)
         if own is not None and (own.state is State.COMPLETED or own.request_digest != digest):
-            return question  # nothing is answered
+            return Joined(question=question)  # nothing is answered
         ended = self._ended(last, read)
         if question.messages[-1].role is Role.TOOL:
             so_far = _with_history(question, stored, read, spec.conversation, inference_id=inference_id, unread=0)
             check_turns((*so_far.history.messages, *question.messages))
+        place = None
         if question.record is RecordMode.FULL:
-            stored = await self._begun(stored, question, spec.conversation, inference_id, ended)
+            begin = self._beginning(question, spec.conversation, inference_id, ended)
+            begin(stored)
+            place = partial(self._place, caller.project, question, begin)
         else:
             stored.drop(ended)
             question = replace(question, notes=(*question.notes, _NOT_KEPT))
         unread = max(0, len(stored.before(inference_id)) - len(last)) if spec.conversation else 0
-        return _with_history(question, stored, read, spec.conversation, inference_id=inference_id, unread=unread)
+        question = _with_history(question, stored, read, spec.conversation, inference_id=inference_id, unread=unread)
+        return Joined(question=question, place=place)
 
     async def _stored(self, caller: Caller, question: Question) -> Conversation | None:
         try:
@@ -139,14 +145,21 @@ class JoinConversation:
         except ConversationNotFound:
             return None
 
-    async def _begun(
+    async def _place(self, project: str, question: Question, begin: Callable[[Conversation], None]) -> None:
+        fresh = Conversation(
+            id=question.conversation, project=project, deployment=question.deployment, end_user=question.end_user
+        )
+        await self.conversations.upsert(fresh, begin, request=Request.internal())
+
+    def _beginning(
         self,
-        stored: Conversation,
         question: Question,
         policy: ConversationPolicy | None,
         inference_id: str,
         ended: Mapping[str, bool],
-    ) -> Conversation:
+    ) -> Callable[[Conversation], None]:
+        """Return what gives a question its place in a conversation, also in one that has changed since it was read."""
+
         def begin(conversation: Conversation) -> None:
             if conversation.deleted:
                 conversation.deleted = False
@@ -161,10 +174,7 @@ class JoinConversation:
                 due=policy is not None and policy.has_work,
             )
 
-        fresh = Conversation(
-            id=stored.id, project=stored.project, deployment=stored.deployment, end_user=stored.end_user
-        )
-        return await self.conversations.upsert(fresh, begin, request=Request.internal())
+        return begin
 
     def _ended(self, turns: Sequence[Turn], read: Mapping[str, Inference]) -> Mapping[str, bool]:
         """Return the turns that do not go on, and whether an answer of theirs is kept no more."""

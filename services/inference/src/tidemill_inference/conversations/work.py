@@ -22,8 +22,6 @@ from tidemill_inference.generation.ports import Inferences
 _log = logging.getLogger(__name__)
 _AGAIN = timedelta(seconds=5)
 """Where a turn is still answered."""
-_RESERVING = timedelta(minutes=1)
-"""From a turn's place to its record."""
 _MAX_TURNS = 10
 """That are searched for facts, before other conversations have their turn."""
 
@@ -131,7 +129,7 @@ class WorkOnConversation:
         """Whether an answer to a turn is on its way."""
         now, record = self.clock.now(), records.get(turn.inference)
         if record is None:
-            return now - turn.begin_time < _RESERVING
+            return not turn.would_have_record(now)
         return record.state is State.RESERVED and record.lease is not None and record.lease.until > now
 
     async def _policy(self, conversation: Conversation) -> ConversationPolicy | None:

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from tidemill_core.application import Caller, PageRequest, Request, derived_id
@@ -22,8 +22,8 @@ from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.generation.domain.question import Purpose, Question
 from tidemill_inference.generation.drafts import pieces_of
 from tidemill_inference.generation.generate import GenerateAnswer
-from tidemill_inference.generation.ports import Conversing, Finished, Inferences, Step
-from tidemill_inference.generation.reservation import Reservations
+from tidemill_inference.generation.ports import Conversing, Finished, Inferences, Joined, Step
+from tidemill_inference.generation.reservation import Reservation, Reservations
 from tidemill_inference.generation.shared import Generation, SharedGenerations
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_inference.prompts.domain.references import Reference
@@ -49,6 +49,8 @@ class _Accepted:
     chosen: ChosenConfiguration
     content: PromptContent
     spend: Spend
+    place: Callable[[], Awaitable[None]] | None
+    """See `Joined`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,8 +145,7 @@ class AnswerQuestion:
         spec = accepted.deployment.spec
         deadline = started + spec.deadline.total_seconds()
         question, generation.limits = limited(question, spend.max_output_tokens), spend.limits
-        async with spend, self.reservations.reserved(fresh, _variant(chosen), deadline=deadline) as reservation:
-            reservation.cost = spend.cost
+        async with self._reserved(accepted, fresh, deadline) as reservation:
             if reservation.lease is None:
                 return _retell(reservation.inference, generation)
             reservation.attempts = generation.attempts
@@ -184,18 +185,31 @@ class AnswerQuestion:
         )
         return whole
 
+    @asynccontextmanager
+    async def _reserved(self, accepted: _Accepted, fresh: Inference, deadline: float) -> AsyncIterator[Reservation]:
+        """Yield the right to answer, which the question has once it has its place; charge what is used of budgets."""
+        async with accepted.spend as spend:
+            if accepted.place:
+                await accepted.place()
+            async with self.reservations.reserved(fresh, _variant(accepted.chosen), deadline=deadline) as reservation:
+                reservation.cost = spend.cost
+                yield reservation
+
     async def _accept(self, caller: Caller, inference_id: str, question: Question, request: Request) -> _Accepted:
         """Give the question what its deployment and its conversation add, and begin to spend on it."""
         deployment = await self._deployment(caller.project, question.deployment)
-        question = _with_deployment_defaults(question, deployment)
+        joined = Joined(question=_with_deployment_defaults(question, deployment))
         if self.conversing:
-            question = await self.conversing.join(
-                caller, question, deployment, inference_id=inference_id, digest=request.digest
+            joined = await self.conversing.join(
+                caller, joined.question, deployment, inference_id=inference_id, digest=request.digest
             )
+        question = joined.question
         chosen = await self._chosen(caller, deployment, question, request)
         content = await self._content(caller.project, chosen.configuration, question)
         spend = await self.spending.begin(caller, expected(question, chosen, content, deployment, inference_id))
-        return _Accepted(question=question, deployment=deployment, chosen=chosen, content=content, spend=spend)
+        return _Accepted(
+            question=question, deployment=deployment, chosen=chosen, content=content, spend=spend, place=joined.place
+        )
 
     async def _chosen(
         self, caller: Caller, deployment: Deployment, question: Question, request: Request

@@ -1,6 +1,6 @@
 """Records of answers, the texts that they refer to, and rag's search."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -17,13 +17,25 @@ from tidemill_inference.generation.domain.question import Question
 Inferences = Aggregates[Inference]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """A question with its history, and what gives it its place in its conversation: None where it is kept in none.
+
+    `place` is called once nothing else refuses the question, and raises as `Conversing.join` does: the conversation may
+    have changed.
+    """
+
+    question: Question
+    place: Callable[[], Awaitable[None]] | None = None
+
+
 class Conversing(Protocol):
     """Conversations, whose turns come before a question."""
 
     async def join(
         self, caller: Caller, question: Question, deployment: Deployment, *, inference_id: str, digest: str
-    ) -> Question:
-        """Give a question its place in its conversation, and return it with its history; once for each inference.
+    ) -> Joined:
+        """Return a question with its history; an inference that has its place keeps it.
 
         A question without a conversation may have a history, too: what is remembered of its end user.
 

@@ -15,7 +15,7 @@ _QUOTED = 80
 _KEPT_SUMMARIES = 3
 """So that the prompts of answers that were given an earlier one can still be shown."""
 RESERVING = timedelta(minutes=5)
-"""From a turn's place to its record, and some more: two calls of stores, and one of a registry, are between them."""
+"""From a turn's place to its record, and some more: one call of the store is between them."""
 UNDER_WAY = timedelta(hours=1)
 """A turn that has no answer after so long will have none: deadlines are shorter."""
 
@@ -33,7 +33,7 @@ class Turn:
         return now - self.begin_time > UNDER_WAY
 
     def would_have_record(self, now: datetime) -> bool:
-        """Whether a question that was accepted has its record by now; one that was refused never has one."""
+        """Whether it has its record by now; one never has, whose process died in between, or that was refused there."""
         return now - self.begin_time > RESERVING
 
 
