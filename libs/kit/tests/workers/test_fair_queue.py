@@ -138,7 +138,7 @@ async def test_a_wait_that_lasts_too_long_is_refused_and_leaves_the_queue() -> N
     running = Running(queue_of(1, max_wait_s=0.01))
     await running.add(HEAVY)
 
-    with pytest.raises(QueueFull, match=r"none of the 1 answers was free within 0\.01 s"):
+    with pytest.raises(QueueFull, match=r"all 1 answers are taken, and none was free within 0\.01 s"):
         async with running.queue.place(LIGHT):
             pass
 
@@ -156,6 +156,20 @@ async def test_a_wait_that_is_expected_to_last_too_long_is_refused_at_once() -> 
     with pytest.raises(QueueFull, match="the wait would be about"):
         async with running.queue.place(LIGHT):
             pass
+    await running.finish()
+
+
+async def test_the_wait_for_a_place_of_the_project_is_expected_by_the_places_that_it_may_have() -> None:
+    running = Running(queue_of(8, of_project=1, waiting_of_project=1, max_wait_s=60))
+    async with running.queue.place(HEAVY):
+        await asyncio.sleep(0.2)
+    await running.add(*[HEAVY] * 2)
+
+    with pytest.raises(QueueFull, match="all 1 answers that one project may have are taken, and 1 requests") as refused:
+        async with running.queue.place(HEAVY):
+            pass
+
+    assert float(refused.value.metadata["expected_wait_s"]) >= 0.4
     await running.finish()
 
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -149,7 +150,7 @@ class FairQueue:
             else:
                 self._forget(waiting)
             if isinstance(error, TimeoutError):
-                why = f"none of the {self._limits.places} {self._what} was free within {self._limits.max_wait_s:g} s"
+                why = f"none was free within {self._limits.max_wait_s:g} s"
                 raise self._refused(why, share, limit=self._limits.max_wait_s) from error
             raise
 
@@ -160,7 +161,7 @@ class FairQueue:
             QueueFull: too many wait, or the wait is expected to be too long.
 
         """
-        limits, mine = self._limits, len(self._lines.get(share.project, ()))
+        limits, mine = self._limits, self._waiting_of(share.project)
         if mine >= limits.waiting_of_project:
             why = f"{mine} requests of this project wait, its limit"
             raise self._refused(why, share, limit=mine)
@@ -173,25 +174,32 @@ class FairQueue:
 
     def _position(self, share: Share) -> int:
         """Return the place in the queue that one more of this share would have: in turn with the other projects."""
-        mine = len(self._lines.get(share.project, ())) + 1
+        mine = self._waiting_of(share.project) + 1
         others = (min(mine, len(line)) for project, line in self._lines.items() if project != share.project)
         return mine + sum(others)
 
     def _expected_s(self, share: Share) -> float:
-        """Return how long it would wait, by how long places were held lately."""
-        return self._position(share) * self._held_s / self._limits.places
+        """Return how long it would wait, by how long places were held lately: of all, or of those of its project."""
+        mine = self._waiting_of(share.project) + 1
+        return self._held_s * max(self._position(share) / self._limits.places, mine / self._of_project)
 
     def _refused(self, why: str, share: Share, *, limit: float) -> QueueFull:
         REFUSED.labels(self._what).inc()
         position, expected_s = self._position(share), self._expected_s(share)
         pause_s = min(max(expected_s, _PAUSE_S), self._limits.max_wait_s)
+        taken = f"all {self._limits.places} {self._what} are taken"
+        if self._total < self._limits.places:
+            taken = f"all {self._of_project} {self._what} that one project may have are taken"
         message = (
-            f"all {self._limits.places} {self._what} are taken, and {why}: "
+            f"{taken}, and {why}: "
             f"position {position}, about {math.ceil(expected_s)} s; try again in {math.ceil(pause_s)} s"
         )
         return QueueFull(
             message, retry_after_s=pause_s, position=position, expected_wait_s=round(expected_s, 1), limit=limit
         )
+
+    def _waiting_of(self, project: str) -> int:
+        return len(self._lines.get(project, ()))
 
     def _may(self, project: str) -> bool:
         return self._total < self._limits.places and self._counts[project] < self._of_project
@@ -199,35 +207,38 @@ class FairQueue:
     def _grant(self, share: Share) -> None:
         self._total += 1
         self._counts[share.project] += 1
-        self._load(share, 1 / share.weight)
+        self._add_load(share, 1 / share.weight)
 
     def _give(self, share: Share) -> None:
         self._total -= 1
         self._counts[share.project] -= 1
         if not self._counts[share.project]:
             del self._counts[share.project]
-        self._load(share, -1 / share.weight)
+        self._add_load(share, -1 / share.weight)
         self._serve()
 
     def _serve(self) -> None:
         """Give free places to those who wait."""
         while eligible := [project for project in self._lines if self._may(project)]:
-            project = min(eligible, key=lambda each: self._loads.get((each, None), 0.0) / self._weight(each))
+            project = min(eligible, key=lambda each: self._load_of(each) / self._weight(each))
             line = self._lines.pop(project)
-            waiting = line.pop(lambda user, project=project: self._loads.get((project, user), 0.0))  # type: ignore[misc]
+            waiting = line.pop(partial(self._load_of, project))
             if line.users:
                 self._lines[project] = line  # behind the others, which are first where loads are equal
             if not waiting.place.done():
                 self._grant(waiting.share)
                 waiting.place.set_result(None)
 
-    def _load(self, share: Share, change: float) -> None:
-        for key in ((share.project, None), (share.project, share.end_user)):
-            load = self._loads.get(key, 0.0) + change
+    def _load_of(self, project: str, end_user: str | None = None) -> float:
+        return self._loads.get((project, end_user), 0.0)
+
+    def _add_load(self, share: Share, change: float) -> None:
+        for end_user in (None, share.end_user):
+            load = self._load_of(share.project, end_user) + change
             if load > 1e-9:  # noqa: PLR2004 - what is left of adding and taking away fractions
-                self._loads[key] = load
+                self._loads[share.project, end_user] = load
             else:
-                self._loads.pop(key, None)
+                self._loads.pop((share.project, end_user), None)
 
     def _forget(self, waiting: _Waiting) -> None:
         project = waiting.share.project
