@@ -88,9 +88,9 @@ async def test_a_batch_is_found_by_the_feedback_on_a_question_though_it_does_not
     batches = EraseBatches(harness.objects, BUCKET)
     (of_reviewer,) = [each.id for each in await all_feedback(harness) if each.rater == "reviewer"]
 
-    assert await batches.of("globex", feedback={of_reviewer}, end_user="nobody") == 0
-    assert await batches.of("acme", feedback={"another"}, end_user="nobody") == 0
-    assert await batches.of("acme", feedback={of_reviewer}, end_user="nobody") == 1
+    assert await batches.of("globex", feedback={of_reviewer}, end_user="u-9") == 0
+    assert await batches.of("acme", feedback={"another"}, end_user="u-9") == 0
+    assert await batches.of("acme", feedback={of_reviewer}, end_user="u-9") == 1
 
 
 @pytest.mark.parametrize("passes", [1, 2])

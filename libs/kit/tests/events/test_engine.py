@@ -54,7 +54,7 @@ async def test_what_passes_by_itself_is_waited_for_however_often_it_fails(error:
     assert harness.reasons == []
 
 
-@pytest.mark.parametrize("error", [Conflict("somebody was faster"), OSError("broken pipe")])
+@pytest.mark.parametrize("error", [Conflict("another was faster"), OSError("broken pipe")])
 async def test_what_may_pass_is_tried_a_few_times(error: Exception) -> None:
     patient = Harness(raised=[error, error])
     await patient.handle(line(0, 0))

@@ -206,7 +206,7 @@ async def test_a_store_that_answers_is_pinged(object_store: ObjectStore) -> None
 
 async def test_wrong_keys_are_a_missing_dependency(stack: Addresses) -> None:
     with pytest.raises(DependencyUnavailable):
-        await ObjectStore(stack.s3.endpoint, "nobody", "nothing", secure=False).ping()
+        await ObjectStore(stack.s3.endpoint, "unknown", "nothing", secure=False).ping()
 
 
 async def test_a_store_that_is_not_there_is_a_missing_dependency(stack: Addresses) -> None:

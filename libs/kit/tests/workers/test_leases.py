@@ -143,7 +143,7 @@ async def test_who_slept_through_a_lease_writes_nothing(
 ) -> None:
     ada, next_one = leases(jobs, clock, owner="ada"), leases(jobs, clock, owner=successor)
     results = database["results"]
-    await results.insert_one({"_id": "r", "by": "nobody"})
+    await results.insert_one({"_id": "r", "by": "none"})
 
     async def work(lease: Lease) -> tuple[int, int]:
         progress = await jobs.update_one(lease.guard, {"$set": {"progress": lease.owner}})

@@ -62,7 +62,7 @@ async def test_a_broken_line_has_an_error_of_its_own_and_the_others_run(tmp_path
             request_line("long", "x" * 5000),
             request_line("bad", body={"model": "helpdesk", "messages": [], "frequency": 2}),
             request_line("stream", body={"model": "helpdesk", "messages": [], "stream": True}),
-            request_line("unknown", body={"model": "nobody", "messages": [{"role": "user", "content": "Hi"}]}),
+            request_line("unknown", body={"model": "absent", "messages": [{"role": "user", "content": "Hi"}]}),
         )
     )
 

@@ -142,7 +142,7 @@ async def test_each_end_user_and_each_subject_has_a_count_and_others_are_not_hur
         await harness.answer.whole(ADA, question(end_user=name), request=asking(name))
     with pytest.raises(BudgetExhausted):
         await harness.answer.whole(ADA, question(end_user="ada"), request=asking("again"))
-    await harness.answer.whole(ADA, question(), request=asking("nobody"))  # no end user: not counted
+    await harness.answer.whole(ADA, question(), request=asking("anonymous"))  # no end user: not counted
     other = BudgetHarness(budget(per=Per.SUBJECT, requests=1))
     await other.answer.whole(ADA, question(), request=asking("r1"))
     with pytest.raises(BudgetExhausted):
@@ -152,7 +152,7 @@ async def test_each_end_user_and_each_subject_has_a_count_and_others_are_not_hur
 
 async def test_a_budget_of_another_deployment_or_subject_does_not_apply() -> None:
     harness = BudgetHarness(
-        budget("a", requests=1, deployment="other"), budget("b", requests=1, subject="somebody"), budget(requests=9)
+        budget("a", requests=1, deployment="other"), budget("b", requests=1, subject="another"), budget(requests=9)
     )
 
     for name in ("r1", "r2"):

@@ -144,7 +144,7 @@ async def test_validating_an_update_returns_it_as_it_would_be() -> None:
     ("spec", "why"),
     [
         (replace(SPEC, model="llama"), "model: 'llama' is not there; there are gpt, smollm2"),
-        (replace(SPEC, prompt="nobody"), "prompt: 'nobody' is not there; there are answer"),
+        (replace(SPEC, prompt="absent"), "prompt: 'absent' is not there; there are answer"),
         (replace(SPEC, prompt="answer@9"), "has no '9'; it has versions 1 to 1"),
         (replace(SPEC, fallback=("x",)), r"fallback\[0\]: 'x' is not there"),
         (replace(SPEC, retrieval=Retrieval(collection="attic")), "there are handbook"),

@@ -26,7 +26,7 @@ class Parrot:
 
     async def generate(self, _prompt: Prompt, *, timeout_s: float) -> AsyncGenerator[Generated, None]:
         if self._fails:
-            message = f"nobody for {timeout_s} s"
+            message = f"no answer within {timeout_s} s"
             raise DependencyUnavailable(message, dependency="parrot")
         yield Piece(text="hello")
         yield Finish(reason="stop", input_tokens=1, output_tokens=1)

@@ -65,15 +65,15 @@ async def test_the_request_carries_messages_sampling_and_the_key() -> None:
 
 
 async def test_without_a_secret_no_key_of_the_environment_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-somebody-else")
-    monkeypatch.setenv("OPENAI_ORG_ID", "somebody")
-    monkeypatch.setenv("OPENAI_PROJECT_ID", "somebody")
-    monkeypatch.setenv("OPENAI_ADMIN_KEY", "somebody")
-    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Inner: somebody")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-another-account")
+    monkeypatch.setenv("OPENAI_ORG_ID", "another-account")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "another-account")
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "another-account")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Inner: another-account")
     async with openai_server(streams(*GOOD)) as server:
         await received(engine_for(server))
 
-    assert "somebody" not in str(server.headers)
+    assert "another-account" not in str(server.headers)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ async def test_a_persons_lines_are_emptied_in_requests_and_in_answers_and_the_ot
             request_line("a", body={**ASKED, "user": "u-1"}),
             request_line("b", body={**ASKED, "user": "u-2"}),
             request_line("c", body={**ASKED, "safety_identifier": "u-1"}),
-            "no JSON, of nobody",
+            "no JSON, and no name",
         )
     )
     erase = EraseLines(files=harness.files, contents=harness.contents)

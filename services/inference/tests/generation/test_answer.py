@@ -260,7 +260,7 @@ async def test_sampling_is_overridden_only_where_the_deployment_allows_it() -> N
 
 async def test_an_unknown_deployment_is_refused_with_those_that_exist() -> None:
     with pytest.raises(DeploymentNotFound, match="there are helpdesk"):
-        await AnsweringHarness().answer.whole(ADA, question(deployment="nobody"), request=asking("r1"))
+        await AnsweringHarness().answer.whole(ADA, question(deployment="absent"), request=asking("r1"))
     with pytest.raises(DeploymentNotFound, match="it has none: check the project's name"):
         await AnsweringHarness().answer.whole(replace(ADA, project="acne"), question(), request=asking("r1"))
 

@@ -63,9 +63,9 @@ async def test_no_fallback_answers_for_the_model_that_is_compared() -> None:
 
 
 async def test_an_unknown_version_is_not_found() -> None:
-    with pytest.raises(ReferenceNotFound, match="variant: 'nobody@1'"):
+    with pytest.raises(ReferenceNotFound, match="variant: 'absent@1'"):
         await AnsweringHarness().answer.whole(
-            ADA, question(purpose=Purpose.EVALUATION, variant="nobody@1"), request=asking("r")
+            ADA, question(purpose=Purpose.EVALUATION, variant="absent@1"), request=asking("r")
         )
 
 

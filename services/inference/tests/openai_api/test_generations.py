@@ -85,7 +85,7 @@ async def test_sampling_that_a_client_always_sends_does_not_override_the_deploym
 
 async def test_an_unknown_model_is_refused_with_those_that_exist() -> None:
     async with open_api(AnsweringHarness().answer) as api:
-        unknown = await api.ask(model="nobody")
+        unknown = await api.ask(model="absent")
 
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
     assert "helpdesk" in unknown.json()["error"]["message"]

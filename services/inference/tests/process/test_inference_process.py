@@ -219,7 +219,7 @@ async def test_references_that_lead_nowhere_are_refused_with_what_exists(harness
         return caught.value.message
 
     assert (await refused(model="gpt")).startswith("model: 'gpt' is not there; there are tiny@1")
-    assert await refused(prompt="nobody") == "prompt: 'nobody' is not there; there are answer"
+    assert await refused(prompt="absent") == "prompt: 'absent' is not there; there are answer"
     missing = configuration_pb2.Retrieval(collection="library")
     assert await refused(retrieval=missing) == "retrieval.collection: 'library' is not there; there are handbook"
     gone = configuration_pb2.Retrieval(collection="handbook", index=9)
@@ -286,7 +286,7 @@ async def test_what_is_no_question_is_refused_by_name(harness: Harness) -> None:
     with pytest.raises(InvalidInput, match="messages"):
         await generate(harness, asked(messages=[]))
     with pytest.raises(NotFound, match="helpdesk"):
-        await generate(harness, asked(deployment="nobody"))
+        await generate(harness, asked(deployment="absent"))
 
 
 async def _event(harness: Harness, topic: str, aggregate: str) -> dict[str, Any]:

@@ -195,9 +195,9 @@ async def test_by_hand_a_rollout_is_promoted_once_and_taken_back() -> None:
             )
         with pytest.raises(PreconditionFailed, match="the last one was promoted"):
             await stub.PromoteRollout(deployment_service_pb2.PromoteRolloutRequest(deployment="helpdesk"))
-        with pytest.raises(NotFound, match="has no rollout nobody"):
+        with pytest.raises(NotFound, match="has no rollout absent"):
             await stub.RollBackRollout(
-                deployment_service_pb2.RollBackRolloutRequest(deployment="helpdesk", rollout="nobody")
+                deployment_service_pb2.RollBackRolloutRequest(deployment="helpdesk", rollout="absent")
             )
         back = await stub.RollBackRollout(deployment_service_pb2.RollBackRolloutRequest(deployment="helpdesk"))
 

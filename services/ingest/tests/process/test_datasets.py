@@ -134,7 +134,7 @@ async def test_duplicates_have_one_effect_and_poison_delays_no_other(curated: Cu
     await curated.report(body, event_id=f"{curated.name}-1")
     await curated.report(b"{broken", event_id="poison")
     await curated.report({**body, "seq": "2", "batch": {**body["batch"], "bucket": "elsewhere"}}, event_id="elsewhere")
-    await curated.report({**body, "seq": "2", "dataset": "nobody's"}, event_id="nobody")
+    await curated.report({**body, "seq": "2", "dataset": "another's"}, event_id="unowned")
     await curated.complete(numbered(2), seq=3)
     await curated.complete(numbered(60), seq=4)
 
@@ -148,7 +148,7 @@ async def test_duplicates_have_one_effect_and_poison_delays_no_other(curated: Cu
         ("version_published", "4"),
     ]
     assert [event["reason"] for _, event in happened[1:3]] == ["BATCH_REFUSED", "TOO_FEW_EXAMPLES"]
-    assert {dict(each.headers)["ce_id"].decode() for each in dead} == {"poison", "elsewhere", "nobody"}
+    assert {dict(each.headers)["ce_id"].decode() for each in dead} == {"poison", "elsewhere", "unowned"}
     assert set(await exported(curated, "helpdesk_sft@1", DATASET_SPLIT_HELD_OUT)) < set(
         await exported(curated, "helpdesk_sft@2", DATASET_SPLIT_HELD_OUT)
     )

@@ -93,7 +93,7 @@ async def test_poison_is_dead_lettered_and_rejected_while_the_others_are_taken(p
     await project.publish("broken", b'{"media_type": "text/plain", "text": "A"')
     await project.publish("unknown-field", {**body("A"), "colour": "red"})
     await project.publish("no-id", body("A"), without="ce_id")
-    await project.publish("nobody", body("A"), ce_source="https://nobody.example")
+    await project.publish("unregistered", body("A"), ce_source="https://unregistered.example")
     await project.publish("other-type", body("A"), ce_type="tidemill.ingest.submission.something_else.v1")
     await project.publish("empty", body(" "))
     await project.publish("pdf", {"media_type": "application/pdf", "text": "A"})
@@ -114,9 +114,9 @@ async def test_poison_is_dead_lettered_and_rejected_while_the_others_are_taken(p
         "pdf": ("rejected", "UNSUPPORTED_MEDIA_TYPE"),
     }
     letters = await project.dead_letters()
-    assert set(letters) == {"broken", "unknown-field", "no-id", "nobody"}
+    assert set(letters) == {"broken", "unknown-field", "no-id", "unregistered"}
     assert "colour" in letters["unknown-field"]["tidemill_dead_message"]
-    assert letters["nobody"]["tidemill_dead_reason"] == "EVENTS_NOT_REGISTERED"
+    assert letters["unregistered"]["tidemill_dead_reason"] == "EVENTS_NOT_REGISTERED"
     assert letters["no-id"]["tidemill_dead_topic"] == project.topic
     assert letters["no-id"]["tidemill_dead_offset"].isdigit()
     assert (await explained(project, "empty")).document.state == document_pb2.DOCUMENT_STATE_REJECTED
