@@ -63,11 +63,6 @@ def grammar_of(prompt: Prompt, tools: ToolFormat | None) -> str | None:
     return _written([start, *rules], schemas)
 
 
-def checked_grammar_of(prompt: Prompt, tools: ToolFormat | None) -> str:
-    """Return `grammar_of` for `GrammarChecker`, whose vocabulary is bytes: special tokens are text in it."""
-    return grammar_of(prompt, tools.without_special if tools else None) or ""
-
-
 def offered_tools(prompt: Prompt) -> Sequence[Tool]:
     """Return the tools that the model may call."""
     if prompt.tool_choice.mode is ToolMode.NONE:

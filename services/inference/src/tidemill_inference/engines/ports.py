@@ -45,6 +45,9 @@ class ModelVersion:
         return frozenset({self.owner, self.base.owner if self.base else ""} - {""})
 
 
+DEFAULT_OUTPUT_TOKENS = 512
+"""Of an answer for which neither its caller nor its deployment sets a limit."""
+
 TRANSFORMERS, VLLM = "transformers", "vllm"
 """What runs files here."""
 

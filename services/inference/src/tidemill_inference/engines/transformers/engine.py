@@ -22,10 +22,15 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 from tidemill_core.errors import Blame, DependencyUnavailable, Internal, InvalidInput, Violation
 from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.engines.chat_prompts import ChatPrompts, ChatRunner
-from tidemill_inference.engines.grammars import checked_grammar_of, grammar_of, offered_tools
 from tidemill_inference.engines.limits import EngineLimits, SharedThreads
-from tidemill_inference.engines.ports import Capability, Generated, Prompt
-from tidemill_inference.engines.tool_calls import ToolCallReader
+from tidemill_inference.engines.local import (
+    call_reader,
+    capabilities_of,
+    check_logit_bias,
+    checked_grammar,
+    output_tokens_of,
+)
+from tidemill_inference.engines.ports import Generated, Prompt
 from tidemill_inference.engines.transformers import attention as rowwise_attention
 from tidemill_inference.engines.transformers.candidates import Candidate, ModelTokens
 from tidemill_inference.engines.transformers.lora import FINGERPRINT, LoraAdapter
@@ -35,7 +40,6 @@ from tidemill_inference.engines.transformers.weights import ModelWeights, weight
 from tidemill_kit.models.freed_memory import return_zeros
 from tidemill_kit.workers.fair_share import Turns
 
-DEFAULT_OUTPUT_TOKENS = 512
 _PAGE_TOKENS = 32
 _STOP_TIMEOUT_S = 10.0
 _ENDED = "the engine has stopped"
@@ -73,7 +77,7 @@ class TransformersEngine:
         if adapter is not None:
             self.fingerprint += f" {FINGERPRINT}"
         self._tokens = ModelTokens(weights.tokenizer, weights.vocabulary(self._ends), self._ends)
-        self.capabilities = self._capable()
+        self.capabilities = capabilities_of(self._prompts.tools, readable=self._tokens.vocabulary.readable)
         self.adapter_bytes = weight_bytes(self._model) - weights.bytes
         """What it takes beside the weights that it shares, and its cache."""
 
@@ -126,11 +130,9 @@ class TransformersEngine:
         """See `Engine.generate`."""
         deadline = time.monotonic() + timeout_s
         given = await self._prompts.encode(project, prompt)
-        tokens_left = self.context_tokens - len(given)
-        if tokens_left <= 0:
-            message = f"the prompt has {len(given)} tokens; the context of {self._name} has {self.context_tokens}"
-            raise InvalidInput(message, tokens=len(given), limit=self.context_tokens)
-        at_most = min(prompt.sampling.max_output_tokens or DEFAULT_OUTPUT_TOKENS, tokens_left)
+        at_most = output_tokens_of(
+            prompt.sampling, prompt_tokens=len(given), context_tokens=self.context_tokens, name=self._name
+        )
         waiting = await self._candidates(project, prompt, prompt_tokens=len(given))
         add, outputs = self._adding(given, prompt.sampling, at_most=at_most), _Outputs()
         running: dict[str, Candidate] = {}
@@ -156,22 +158,16 @@ class TransformersEngine:
 
     async def _candidates(self, project: str, prompt: Prompt, *, prompt_tokens: int) -> list[Candidate]:
         """Return what reads the tokens of each candidate, with the rules by which they are chosen."""
-        sampling, tools, grammar = prompt.sampling, self._prompts.tools, grammar_of(prompt, self._prompts.tools)
+        sampling, tools = prompt.sampling, self._prompts.tools
         if prompt.candidates > self._max_candidates:
             text = f"is {prompt.candidates}; use 1 to {self._max_candidates} for {self._name}"
             raise InvalidInput.of(Violation("candidate_count", text))
-        width = self._model.config.get_text_config().vocab_size
-        if beyond := [token for token in sampling.logit_bias if token >= width]:
-            text = f"is no token of {self._name}, whose vocabulary has {width}"
-            raise InvalidInput.of(Violation(f"sampling.logit_bias[{beyond[0]}]", text))
+        check_logit_bias(sampling, vocabulary=self._model.config.get_text_config().vocab_size, name=self._name)
         guide = None
-        if grammar is not None:
-            await self._run_chat.check(project, checked_grammar_of(prompt, tools))
+        if (grammar := await checked_grammar(project, prompt, tools, self._run_chat)) is not None:
             guide = await _COMPILING.in_thread(project, partial(self._tokens.vocabulary.guide, grammar))
         if sampling.logprobs:
             await asyncio.to_thread(self._tokens.vocabulary.load)
-        offered = {tool.name for tool in offered_tools(prompt)}
-        single = prompt.tool_choice.single_call
         return [
             Candidate(
                 number,
@@ -179,17 +175,10 @@ class TransformersEngine:
                 prompt_tokens=prompt_tokens,
                 stop=sampling.stop,
                 rules=rules_of(sampling, guide.fork() if guide and number else guide),
-                calls=ToolCallReader(tools, allowed=offered, single=single) if tools and offered else None,
+                calls=call_reader(prompt, tools),
             )
             for number in range(prompt.candidates)
         ]
-
-    def _capable(self) -> frozenset[Capability]:
-        """Return what it can do: calls need a chat template that has them, and guiding a readable vocabulary."""
-        lacking = set() if self._tokens.vocabulary.readable else {Capability.JSON_SCHEMA, Capability.TOOLS}
-        if self._prompts.tools is None:
-            lacking.add(Capability.TOOLS)
-        return frozenset(Capability) - lacking
 
     def _batching(self, limits: EngineLimits) -> ContinuousBatchingManager:
         defaults = self._model.generation_config

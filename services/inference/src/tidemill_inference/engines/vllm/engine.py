@@ -7,17 +7,22 @@ from contextlib import aclosing
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from tidemill_core.errors import DependencyTimedOut, InvalidInput, Violation
+from tidemill_core.errors import DependencyTimedOut
 from tidemill_inference.engines.chat_prompts import ChatPrompts, ChatRunner
-from tidemill_inference.engines.grammars import checked_grammar_of, grammar_of, offered_tools
-from tidemill_inference.engines.ports import Capability, Finish, Generated, Piece, Prompt, ToolCallPiece
+from tidemill_inference.engines.grammars import offered_tools
+from tidemill_inference.engines.local import (
+    call_reader,
+    capabilities_of,
+    check_logit_bias,
+    checked_grammar,
+    output_tokens_of,
+)
+from tidemill_inference.engines.ports import Finish, Generated, Piece, Prompt, ToolCallPiece
 from tidemill_inference.engines.tool_calls import Call, ToolCallReader
 from tidemill_inference.engines.transformers.guides import Vocabulary
 from tidemill_inference.engines.vllm.client import Encoded, token_of
 from tidemill_inference.engines.vllm.server import VllmServer
 from tidemill_inference.generation.domain.content import TokenLogprob, TopLogprob
-
-DEFAULT_OUTPUT_TOKENS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +82,7 @@ class VllmEngine:
         self.context_tokens = context_tokens
         self.adapter_bytes = adapter_bytes
         self.fingerprint = fingerprint
-        lacking = set() if model.vocabulary.readable else {Capability.JSON_SCHEMA, Capability.TOOLS}
-        if self._prompts.tools is None:
-            lacking.add(Capability.TOOLS)
-        self.capabilities = frozenset(Capability) - lacking
+        self.capabilities = capabilities_of(self._prompts.tools, readable=model.vocabulary.readable)
 
     @property
     def alive(self) -> bool:
@@ -109,7 +111,11 @@ class VllmEngine:
         encoded = await self._encoded(project, prompt)
         if prompt.sampling.logprobs:
             await asyncio.to_thread(self._model.vocabulary.load)
-        readers = [self._reader(number, prompt) for number in range(prompt.candidates)]
+        tools, top = self._prompts.tools, prompt.sampling.top_logprobs or 0
+        readers = [
+            _Reader(number, self._model, calls=call_reader(prompt, tools), top=top)
+            for number in range(prompt.candidates)
+        ]
         try:
             async with aclosing(client.generate(encoded, timeout_s=deadline - time.monotonic())) as pieces:
                 async for piece in pieces:
@@ -126,31 +132,20 @@ class VllmEngine:
 
     async def _encoded(self, project: str, prompt: Prompt) -> Encoded:
         tokens = await self._prompts.encode(project, prompt)
-        left = self.context_tokens - len(tokens)
-        if left <= 0:
-            message = f"the prompt has {len(tokens)} tokens; the context of {self._name} has {self.context_tokens}"
-            raise InvalidInput(message, tokens=len(tokens), limit=self.context_tokens)
-        if beyond := [token for token in prompt.sampling.logit_bias if token >= self._model.size]:
-            text = f"is no token of {self._name}, whose vocabulary has {self._model.size}"
-            raise InvalidInput.of(Violation(f"sampling.logit_bias[{beyond[0]}]", text))
-        if (grammar := grammar_of(prompt, self._prompts.tools)) is not None:
-            await self._run_chat.check(project, checked_grammar_of(prompt, self._prompts.tools))
-        special = bool(self._prompts.tools and self._prompts.tools.special and offered_tools(prompt))
+        max_tokens = output_tokens_of(
+            prompt.sampling, prompt_tokens=len(tokens), context_tokens=self.context_tokens, name=self._name
+        )
+        check_logit_bias(prompt.sampling, vocabulary=self._model.size, name=self._name)
+        tools = self._prompts.tools
+        grammar = await checked_grammar(project, prompt, tools, self._run_chat)
         return Encoded(
             **{each.name: getattr(prompt, each.name) for each in fields(Prompt)},
             tokens=tokens,
-            max_tokens=min(prompt.sampling.max_output_tokens or DEFAULT_OUTPUT_TOKENS, left),
+            max_tokens=max_tokens,
             grammar=grammar,
-            special=special,
+            special=bool(tools and tools.special and offered_tools(prompt)),
             salt=project,
         )
-
-    def _reader(self, number: int, prompt: Prompt) -> "_Reader":
-        tools, offered = self._prompts.tools, {tool.name for tool in offered_tools(prompt)}
-        calls = None
-        if tools and offered:
-            calls = ToolCallReader(tools, allowed=offered, single=prompt.tool_choice.single_call)
-        return _Reader(number, self._model, calls=calls, top=prompt.sampling.top_logprobs or 0)
 
 
 class _Reader:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tidemill_inference.deployments.domain.configuration import Sampling
-from tidemill_inference.engines.ports import Engine, Prompt
+from tidemill_inference.engines.ports import DEFAULT_OUTPUT_TOKENS, Engine, Prompt
 from tidemill_inference.errors import PromptTooLong
 from tidemill_inference.generation.domain.content import Message, Passage, Role, question_in
 from tidemill_inference.generation.domain.errors import QuestionRefused
@@ -14,7 +14,6 @@ from tidemill_inference.generation.steps.context import Context
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_inference.prompts.ports import PromptInput, Templates
 
-DEFAULT_OUTPUT_TOKENS = 512
 _CHARACTERS_PER_TOKEN = 3
 """Where a model's tokens cannot be counted: few, so that what is estimated to fit does."""
 _MESSAGE_TOKENS = 16
