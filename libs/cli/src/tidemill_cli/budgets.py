@@ -7,7 +7,7 @@ import typer
 
 from tidemill.inference.v1.budget_pb2 import Budget, BudgetPer, BudgetWindow
 from tidemill.inference.v1.budget_service_pb2 import GetBudgetUsageRequest, ListBudgetsRequest
-from tidemill.inference.v1.price_pb2 import Price
+from tidemill.inference.v1.price_pb2 import PriceRates
 from tidemill.inference.v1.price_service_pb2 import GetPriceRequest, ListPricesRequest
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, card, moment, plain, show, table, word
@@ -16,6 +16,8 @@ from tidemill_client.declared import Budgets, Prices
 
 budgets = Commands(help="Budgets: limits of requests, tokens and money.")
 prices = Commands(help="Prices of models.")
+
+_RATES = ("input", "cached input", "output", "machine hour")
 
 
 @lists(
@@ -67,8 +69,8 @@ def delete_budget(name: Annotated[str, typer.Argument(help="The budget.")]) -> N
     prices,
     "list",
     lambda c: c.prices.ListPrices,
-    ("price", "model", "version", "input", "cached input", "output", "machine hour"),
-    lambda p: (p.id, p.model, p.versions[-1].version if p.versions else "-", *_rates(p)),
+    ("price", "model", "version", *_RATES),
+    lambda p: (p.id, p.model, p.versions[-1].version if p.versions else "-", *_rates(p.rates)),
 )
 def list_prices() -> ListPricesRequest:
     """List the prices of models: of a million tokens, and of an hour of the machine."""
@@ -79,11 +81,7 @@ def list_prices() -> ListPricesRequest:
 def show_price(name: Annotated[str, typer.Argument(help="The price.")]) -> None:
     """Show a price with its versions."""
     price = call(lambda c: c.prices.GetPrice(GetPriceRequest(id=name))).price
-    rows = [
-        (each.version, each.rates.input, each.rates.cached_input, each.rates.output, each.rates.machine_hour)
-        for each in price.versions
-    ]
-    show(plain(price), table(("version", "input", "cached input", "output", "machine hour"), rows))
+    show(plain(price), table(("version", *_RATES), [(each.version, *_rates(each.rates)) for each in price.versions]))
 
 
 @prices.command("delete")
@@ -106,6 +104,5 @@ def _limits(budget: Budget) -> Iterator[str]:
         yield f"of {budget.subject}"
 
 
-def _rates(price: Price) -> tuple[str, str, str, str]:
-    rates = price.rates
+def _rates(rates: PriceRates) -> tuple[str, str, str, str]:
     return (rates.input or "-", rates.cached_input or "-", rates.output or "-", rates.machine_hour or "-")
