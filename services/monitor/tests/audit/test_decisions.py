@@ -1,6 +1,7 @@
 """Which events are recorded as decisions, and what of them."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,11 +10,12 @@ from tidemill_core.audit import canonical
 from tidemill_monitor.audit.domain import DECISIONS, NO_DECISIONS, decision_record
 from tidemill_monitor.audit.events import audit
 from tidemill_monitor.events.evaluator import EvaluationCompleted
-from tidemill_monitor.events.inference import RolloutRolledBack
+from tidemill_monitor.events.inference import BudgetExhausted, RolloutRolledBack
 from tidemill_monitor.events.meta import Counted, EventMeta
-from tidemill_monitor.events.subscription import EVENT_TYPES
+from tidemill_monitor.events.subscription import EVENT_TYPES, model_of
 from tidemill_testkit.clocks import NOON
 
+EXHAUSTED = Path(__file__).parents[4] / "protos" / "examples" / "tidemill.inference.budget.exhausted.v1.json"
 OWN = {"tidemill.monitor.erasure.certified.v1"}
 """Of monitor itself; its others are calls, or what services report to it."""
 
@@ -36,6 +38,7 @@ def test_every_decision_has_a_route() -> None:
     [
         (RolloutRolledBack(deployment="d", seq=1, rollout="r", reason="GUARDRAIL"), "GUARDRAIL"),
         (EvaluationCompleted(evaluation="e", seq=1, verdict="VERDICT_PASSED"), "passed"),
+        (model_of(BudgetExhausted).model_validate_json(EXHAUSTED.read_bytes()).root, "TOKENS"),
         (Counted(), ""),
     ],
 )

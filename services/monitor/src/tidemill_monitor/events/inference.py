@@ -155,8 +155,6 @@ class RolloutRefused(RolloutEvent):
 class BudgetExhausted(Counted):
     """budget.exhausted: the first refusal in a window. It adds nothing to the history; the audit log has its reason."""
 
-    budget: str
-    seq: int
     limited: str = ""
 
     @property

@@ -19,7 +19,7 @@ class EventMeta:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """The body of an event of which nothing is read: it is only counted."""
+    """The body of an event that adds nothing to the history: it is only counted, and recorded if it is a decision."""
 
 
 def version_id(name: str, number: int) -> str:
