@@ -306,9 +306,7 @@ def _retell(inference: Inference, generation: Generation) -> Inference:
         text = "the answer was not recorded: only record mode FULL keeps it for a retry"
         inference = replace(inference, warnings=(*inference.warnings, text))
     generation.start(replace(inference, output=(), alternatives=(), state=State.RESERVED))
-    for candidate, output in enumerate((inference.output, *(each.output for each in inference.alternatives))):
-        for message in output:
-            for piece in pieces_of(message, candidate=candidate):
-                generation.add(piece)
+    for piece in pieces_of(inference.output, inference.alternatives):
+        generation.add(piece)
     generation.end(inference)
     return inference

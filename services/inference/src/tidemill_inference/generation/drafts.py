@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from tidemill_inference.engines.ports import Piece, ToolCallPiece
-from tidemill_inference.generation.domain.content import Message, Part, Role, TokenLogprob, ToolCall
+from tidemill_inference.generation.domain.content import Candidate, Message, Part, Role, TokenLogprob, ToolCall
 
 Pieces = Iterable[Piece | ToolCallPiece]
 
@@ -62,15 +62,11 @@ def joined(pieces: Pieces) -> Iterator[Piece | ToolCallPiece]:
     yield from _one(waiting)
 
 
-def pieces_of(message: Message, *, candidate: int = 0) -> Iterator[Piece | ToolCallPiece]:
-    """Yield the pieces that come to a message of the model."""
-    texts = [said for part in message.parts if (said := part.spoken) is not None]
-    if message.reasoning:
-        yield Piece(reasoning=message.reasoning, candidate=candidate)
-    if texts:
-        yield Piece(text="\n".join(texts), candidate=candidate)
-    for index, call in enumerate(message.tool_calls):
-        yield ToolCallPiece(index=index, candidate=candidate, id=call.id, name=call.name, arguments=call.arguments_json)
+def pieces_of(output: Sequence[Message], alternatives: Sequence[Candidate]) -> Iterator[Piece | ToolCallPiece]:
+    """Yield the pieces that come to a whole answer, one candidate after the other."""
+    for candidate, messages in enumerate((output, *(each.output for each in alternatives))):
+        for message in messages:
+            yield from _spoken(message, candidate)
 
 
 def message_of(draft: Draft, text: Part) -> Message:
@@ -78,6 +74,16 @@ def message_of(draft: Draft, text: Part) -> Message:
     thought = [Part(reasoning=draft.reasoning)] if draft.reasoning else []
     said = [text] if draft.text or not draft.calls else []
     return Message(role=Role.ASSISTANT, parts=(*thought, *said, *(Part(tool_call=call) for call in draft.calls)))
+
+
+def _spoken(message: Message, candidate: int) -> Iterator[Piece | ToolCallPiece]:
+    texts = [said for part in message.parts if (said := part.spoken) is not None]
+    if message.reasoning:
+        yield Piece(reasoning=message.reasoning, candidate=candidate)
+    if texts:
+        yield Piece(text="\n".join(texts), candidate=candidate)
+    for index, call in enumerate(message.tool_calls):
+        yield ToolCallPiece(index=index, candidate=candidate, id=call.id, name=call.name, arguments=call.arguments_json)
 
 
 def _call(pieces: Sequence[ToolCallPiece]) -> ToolCall:

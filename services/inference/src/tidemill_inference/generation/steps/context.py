@@ -112,10 +112,8 @@ class Context:
         first_token_s, passages = self.elapsed_s(), self.found.passages
         self.generation.waiting_for = ""
         self.generation.start(replace(self.inference, variant=reused.variant, passages=passages))
-        for candidate, output in enumerate((reused.output, *(each.output for each in reused.alternatives))):
-            for message in output:
-                for piece in pieces_of(message, candidate=candidate):
-                    self.generation.add(piece)
+        for piece in pieces_of(reused.output, reused.alternatives):
+            self.generation.add(piece)
         return Answer(
             output=reused.output,
             alternatives=reused.alternatives,
