@@ -76,8 +76,9 @@ class RememberFacts:
             text = await self.ask(
                 caller, policy.memory_model, messages, max_output_tokens=_MAX_TOKENS, timeout_s=self.timeout_s
             )
-            if await resting_on_nothing_erased(self.erased, caller.project, [record]):
-                await self._remember(conversation, record, facts_of(text, max_characters=self.max_characters))
+            facts = facts_of(text, max_characters=self.max_characters)
+            if facts and await resting_on_nothing_erased(self.erased, caller.project, [record]):
+                await self._remember(conversation, record, facts)
         await self.conversations.update(
             conversation.project,
             conversation.id,
@@ -95,8 +96,6 @@ class RememberFacts:
             documents=tuple(sorted({passage.document for passage in record.passages})),
         )
         fresh = EndUserMemory(id=memory_id(project, end_user), project=project, end_user=end_user)
-        if not texts:
-            return
         await self.memories.upsert(
             fresh,
             lambda memory: memory.learn(stated, end_user=end_user, max_facts=self.max_facts, now=now),

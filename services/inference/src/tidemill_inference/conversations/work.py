@@ -83,24 +83,14 @@ class WorkOnConversation:
         What a model refuses, or cannot be as things are, is tried again after the next turn.
         """
         again = False
-        for model, work in ((policy.memory_model, self._learn), (policy.summary_model, self._summarize)):
+        for model, work in ((policy.memory_model, self._learn), (policy.summary_model, self.summarize.__call__)):
             try:
-                again |= bool(model) and await work(caller, conversation, policy, records, epoch)
+                again |= bool(model) and await work(caller, conversation, policy, records, epoch=epoch)
             except ConversationNotFound:
                 raise
             except (InvalidInput, NotFound, PreconditionFailed) as error:
                 _log.warning("conversation_work_refused: %s, model %s: %s", conversation.project, model, error.reason)
         return again
-
-    async def _summarize(
-        self,
-        caller: Caller,
-        conversation: Conversation,
-        policy: ConversationPolicy,
-        records: Mapping[str, Inference],
-        epoch: int,
-    ) -> bool:
-        return await self.summarize(caller, conversation, policy, records, epoch=epoch)
 
     async def _learn(
         self,
@@ -108,6 +98,7 @@ class WorkOnConversation:
         conversation: Conversation,
         policy: ConversationPolicy,
         records: Mapping[str, Inference],
+        *,
         epoch: int,
     ) -> bool:
         """Search the next turns for facts, in order; return whether there may be more."""
