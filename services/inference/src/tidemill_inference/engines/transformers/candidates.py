@@ -25,18 +25,10 @@ class ModelTokens:
 
     def logprob(self, chosen: Chosen) -> TokenLogprob:
         """Return what is reported of a token."""
-        top = tuple(
-            TopLogprob(text=self._text(each), logprob=value, utf8=self._utf8(each)) for each, value in chosen.top
-        )
-        return TokenLogprob(
-            text=self._text(chosen.token), logprob=chosen.logprob, utf8=self._utf8(chosen.token), top=top
-        )
-
-    def _text(self, token: int) -> str:
-        return self._utf8(token).decode(errors="replace")
-
-    def _utf8(self, token: int) -> bytes:
-        return self.vocabulary.utf8(token)
+        likeliest = ((value, *self.vocabulary.decoded(each)) for each, value in chosen.top)
+        top = tuple(TopLogprob(text=text, logprob=value, utf8=utf8) for value, text, utf8 in likeliest)
+        text, utf8 = self.vocabulary.decoded(chosen.token)
+        return TokenLogprob(text=text, logprob=chosen.logprob, utf8=utf8, top=top)
 
 
 class Candidate:

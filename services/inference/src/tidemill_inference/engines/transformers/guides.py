@@ -68,6 +68,11 @@ class Vocabulary:
             return str(self._tokenizer.decode([token])).encode()
         return self._tokens.decode_bytes([token])
 
+    def decoded(self, token: int) -> tuple[str, bytes]:
+        """Return the text of a token, which may be a part of a character, and its bytes."""
+        utf8 = self.utf8(token)
+        return utf8.decode(errors="replace"), utf8
+
 
 class Guide:
     """Where one answer stands in its grammar. Used by one thread at a time."""

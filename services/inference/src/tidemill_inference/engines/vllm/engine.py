@@ -42,20 +42,14 @@ class ModelText:
     def logprob(self, given: TokenLogprob, *, top: int) -> TokenLogprob:
         """Return a log probability with texts for ids; vLLM's list has the token itself beside the likeliest."""
         likeliest = sorted(given.top, key=lambda each: each.logprob, reverse=True)[:top]
-        text, utf8 = self._said(given.text)
+        said = ((each.logprob, *self.vocabulary.decoded(token_of(each.text))) for each in likeliest)
+        text, utf8 = self.vocabulary.decoded(token_of(given.text))
         return TokenLogprob(
             text=text,
             logprob=given.logprob,
             utf8=utf8,
-            top=tuple(
-                TopLogprob(text=said, logprob=each.logprob, utf8=bytes_of)
-                for each, said, bytes_of in ((each, *self._said(each.text)) for each in likeliest)
-            ),
+            top=tuple(TopLogprob(text=text, logprob=value, utf8=utf8) for value, text, utf8 in said),
         )
-
-    def _said(self, token: str) -> tuple[str, bytes]:
-        utf8 = self.vocabulary.utf8(token_of(token))
-        return utf8.decode(errors="replace"), utf8
 
 
 class VllmEngine:
