@@ -51,8 +51,7 @@ class ModelWeights:
             raise ModelRefused(name, why=error.message) from error
         except Exception as error:  # each model class of transformers checks its config in its own way
             raise ModelRefused(name, why=_unloadable(error)) from error
-        if not self.tokenizer.chat_template or not self.tokenizer.is_fast:
-            raise ModelRefused(name, why="it has no chat template or no tokenizer.json")
+        check_tokenizer(self.tokenizer, name=name)
         self._vocabulary: Vocabulary | None = None
         self._model.requires_grad_(requires_grad=False)
         self.bytes = weight_bytes(self._model)
@@ -71,6 +70,17 @@ class ModelWeights:
         """Return modules of their own over the shared weights; blocks for some milliseconds."""
         shared = {id(each): each for each in self._model.parameters()}
         return copy.deepcopy(self._model, shared)
+
+
+def check_tokenizer(tokenizer: Any, *, name: str) -> None:  # noqa: ANN401 - of transformers
+    """Refuse a model that cannot be asked.
+
+    Raises:
+        ModelRefused: it has no chat template, or its tokenizer is none of the tokenizers library.
+
+    """
+    if not tokenizer.chat_template or not tokenizer.is_fast:
+        raise ModelRefused(name, why="it has no chat template or no tokenizer.json")
 
 
 def dtype_of(numeric_format: NumericFormat) -> torch.dtype:

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tidemill_core.errors import isolated
 from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_inference.engines.transformers.building import BUILDING
+from tidemill_inference.engines.transformers.weights import check_tokenizer
 from tidemill_inference.errors import ModelRefused
 from tidemill_kit.models.folders import CONFIG, checked_config, passed_on
 
@@ -39,6 +40,15 @@ def write_given(folder: Path, given: Path, *, name: str) -> Given:
     """
     shutil.rmtree(given, ignore_errors=True)
     given.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    try:
+        made = _written[given] = _write(folder, given, name=name)
+    except BaseException:
+        shutil.rmtree(given, ignore_errors=True)
+        raise
+    return made
+
+
+def _write(folder: Path, given: Path, *, name: str) -> Given:
     architectures: list[str] = []
 
     def build(config: Any) -> Any:  # noqa: ANN401 - of transformers
@@ -52,20 +62,15 @@ def write_given(folder: Path, given: Path, *, name: str) -> Given:
             shutil.copytree(passed, given, symlinks=True)
             tokenizer: Any = AutoTokenizer.from_pretrained(given, local_files_only=True, trust_remote_code=False)
     except ArtifactRefused as error:
-        shutil.rmtree(given, ignore_errors=True)
         raise ModelRefused(name, why=error.message) from error
     except Exception as error:  # each model class of transformers checks its config in its own way
-        shutil.rmtree(given, ignore_errors=True)
         why = f"transformers {transformers.__version__} cannot read it ({type(error).__name__})"
         raise ModelRefused(name, why=why) from error
-    if not tokenizer.chat_template or not tokenizer.is_fast:
-        shutil.rmtree(given, ignore_errors=True)
-        raise ModelRefused(name, why="it has no chat template or no tokenizer.json")
+    check_tokenizer(tokenizer, name=name)
     written = json.loads(config.to_json_string(use_diff=False)) | {"architectures": architectures}
     (given / CONFIG).write_text(json.dumps(written), encoding="utf-8")
     context_tokens = int(getattr(config.get_text_config(), "max_position_embeddings", 0) or 0)
-    made = _written[given] = Given(given, tokenizer, context_tokens)
-    return made
+    return Given(given, tokenizer, context_tokens)
 
 
 def remove_given(given: Given) -> None:
