@@ -1,7 +1,7 @@
 """A model's price, in versions, and what an answer cost by the prices of its project."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -80,13 +80,7 @@ class Used:
 
     def all_cached(self) -> "Used":
         """Return it with all input from a cache."""
-        return Used(
-            model=self.model,
-            input_tokens=self.input_tokens,
-            output_tokens=self.output_tokens,
-            cached_input_tokens=self.input_tokens,
-            machine_s=self.machine_s,
-        )
+        return replace(self, cached_input_tokens=self.input_tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
