@@ -237,10 +237,7 @@ def members() -> list[Path]:
 
 def digest() -> str:
     """Return what the installed packages depend on, as one digest."""
-    whole = hashlib.sha256(f"{sys.version} {has_gpu()}".encode())
-    for file in [LOCK, NO_CUDA, *members()]:
-        whole.update(str(file).encode() + file.read_bytes())
-    return whole.hexdigest()
+    return digest_of(LOCK, NO_CUDA, *members())
 
 
 def packages_are_current() -> bool:
@@ -255,8 +252,13 @@ def vllm_lock() -> Path:
 
 def vllm_digest() -> str:
     """Return what vLLM's environment depends on, as one digest."""
+    return digest_of(vllm_lock(), NO_CUDA, VLLM / "pyproject.toml")
+
+
+def digest_of(*files: Path) -> str:
+    """Return Python, the kind of packages and files as one digest."""
     whole = hashlib.sha256(f"{sys.version} {has_gpu()}".encode())
-    for file in (vllm_lock(), NO_CUDA, VLLM / "pyproject.toml"):
+    for file in files:
         whole.update(str(file).encode() + file.read_bytes())
     return whole.hexdigest()
 
