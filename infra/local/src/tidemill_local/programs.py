@@ -183,6 +183,11 @@ def _derived_key(choices: Choices, purpose: str) -> str:
 
 def service_environment(service: str, *, folder: StackFolder, stack: Addresses) -> dict[str, str]:
     """Return the settings that a service gets, as its README lists them."""
+    access = folder.access
+    own = {
+        "inference": {"SECRETS_KEY_FILE": str(access.secret_keys.absolute()), "VLLM_PYTHON": str(VLLM_PYTHON)},
+        "monitor": {"SIGNING_KEYS_FILE": str(access.signing_keys), "ISSUER": ISSUER},
+    }
     values = {
         **stack.kafka_settings(user_of(service)),
         "MONGO_URI": stack.mongo,
@@ -194,12 +199,10 @@ def service_environment(service: str, *, folder: StackFolder, stack: Addresses) 
             f"{endpoint.upper()}_PORT": stack.services[service][endpoint].rpartition(":")[2]
             for endpoint in SERVICES[service]
         },
-        "ACCESS_ISSUERS": f"{ISSUER}=file:{folder.access.public_keys.absolute()}",
+        "ACCESS_ISSUERS": f"{ISSUER}=file:{access.public_keys.absolute()}",
         "ACCESS_MONITOR_ADDRESS": stack.services["monitor"]["grpc"],
-        "ACCESS_CREDENTIAL_FILE": str(folder.access.service(service).absolute()),
-        **({"SECRETS_KEY_FILE": str(folder.access.secret_keys.absolute())} if service == "inference" else {}),
-        **({"VLLM_PYTHON": str(VLLM_PYTHON)} if service == "inference" else {}),
-        **({"SIGNING_KEYS_FILE": str(folder.access.signing_keys), "ISSUER": ISSUER} if service == "monitor" else {}),
+        "ACCESS_CREDENTIAL_FILE": str(access.service(service).absolute()),
+        **own.get(service, {}),
         **{f"{other.upper()}_ADDRESS": stack.services[other]["grpc"] for other in CALLS.get(service, ())},
     }
     return {f"{service.upper()}_{name}": value for name, value in values.items()}
