@@ -68,11 +68,14 @@ class IndexNotReady(PreconditionFailed):
 
     reason = "INDEX_NOT_READY"
 
-    def __init__(self, collection_id: str, *, indexed: int, desired: int, message: str) -> None:
+    def __init__(
+        self, collection_id: str, *, message: str, indexed: int | None = None, desired: int | None = None
+    ) -> None:
+        """Say how far it is, where that was counted."""
+        progress = "" if desired is None else f", {indexed} of {desired} documents"
         waits = f" ({message})" if message else ""
         super().__init__(
-            f"the first index of collection {collection_id} is being built, {indexed} of {desired} documents{waits}: "
-            "try again later",
+            f"the first index of collection {collection_id} is being built{progress}{waits}: try again later",
             collection=collection_id,
             indexed=indexed,
             desired=desired,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from services.rag.tests.fakes import ADA, EVE, Rag
+from services.rag.tests.fakes import ADA, EVE, Rag, spec, write
 from tidemill_core.errors import InvalidInput, NotFound
 from tidemill_rag.embedding.embed import MAX_TEXTS, EmbedTexts
-from tidemill_rag.errors import CollectionNotFound, EmbeddingUnusable, TextTooLong
+from tidemill_rag.errors import CollectionNotFound, EmbeddingUnusable, IndexNotReady, TextTooLong
 
 
 def embedding(rag: Rag) -> EmbedTexts:
@@ -55,3 +55,12 @@ async def test_a_collection_of_another_project_is_not_there() -> None:
 
     with pytest.raises(CollectionNotFound):
         await embedding(rag)(EVE, model="", collection="handbook", texts=["a"])
+
+
+async def test_a_collection_whose_first_index_is_being_built_says_so_without_figures() -> None:
+    rag = Rag()
+    await rag.crud.create(ADA, spec(), write("r1"))
+
+    with pytest.raises(IndexNotReady, match="of collection handbook is being built: try again later") as refused:
+        await embedding(rag)(ADA, model="", collection="handbook", texts=["a"])
+    assert refused.value.metadata == {"collection": "handbook"}

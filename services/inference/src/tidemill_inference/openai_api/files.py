@@ -115,6 +115,12 @@ class HttpFiles:
             FileTooLarge, BodyTooSlow, DeadlineExceeded, ClientLeft: it does not come as it should.
 
         """
+        if not exchange.header("content-type").startswith("multipart/form-data"):
+            raise InvalidInput.at(field="body", text="has to be multipart/form-data with purpose and file")
+        _, options = parse_options_header(exchange.header("content-type"))
+        if (charset := options.get(b"charset", b"utf-8")).lower() not in _CHARSETS:  # Python knows some that break it
+            named = shown(charset.decode("latin-1"))
+            raise InvalidInput.at(field="body", text=f"has the charset {named}: send a form of UTF-8")
         parser = MultiPartParser(
             exchange.headers,
             self.places.patiently(self._received(exchange)),
@@ -122,12 +128,6 @@ class HttpFiles:
             max_fields=_MAX_FIELDS,
             max_part_size=_FORM_BYTES,
         )
-        if not exchange.header("content-type").startswith("multipart/form-data"):
-            raise InvalidInput.at(field="body", text="has to be multipart/form-data with purpose and file")
-        _, options = parse_options_header(exchange.header("content-type"))
-        if (charset := options.get(b"charset", b"utf-8")).lower() not in _CHARSETS:  # Python knows some that break it
-            named = shown(charset.decode("latin-1"))
-            raise InvalidInput.at(field="body", text=f"has the charset {named}: send a form of UTF-8")
         try:
             return await parser.parse()
         except MultiPartException as error:

@@ -28,6 +28,7 @@ class EmbedTexts:
         Raises:
             InvalidInput: neither or both of model and collection are named, or a text cannot be embedded.
             NotFound: the project has no such model or collection.
+            IndexNotReady: the collection's first index is being built.
             EmbeddingUnusable: the model is no embedding model that rag can load.
 
         """
@@ -42,7 +43,7 @@ class EmbedTexts:
     async def _model_of(self, caller: Caller, name: str) -> str:
         collection = await found(self.collections, caller.project, name)
         if collection.live is None:
-            raise IndexNotReady(name, indexed=0, desired=0, message=collection.indexes[-1].message)
+            raise IndexNotReady(name, message=collection.indexes[-1].message)
         return collection.live.embedding
 
 
