@@ -239,7 +239,7 @@ class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
     max_batches: int = Field(1000, ge=1)
     """Batches per project."""
     batch_max_lines: int = Field(50_000, ge=1, le=1_000_000)
-    """Requests in one batch; one of more is not answered beyond them."""
+    """Requests in one batch; those beyond are not answered, and one error says so."""
     batch_max_concurrent: int = Field(4, ge=1, le=64)
     """Batches that one replica works on at the same time."""
     batch_lines_max_concurrent: int = Field(16, ge=1, le=1024)
