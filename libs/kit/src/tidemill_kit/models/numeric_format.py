@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ NumericFormat = Literal["bfloat16", "float32"]
 """The name of the format, which is also torch's."""
 
 FOR_ALL = "TIDEMILL_NUMERIC_FORMAT"
+_CPUINFO = Path("/proc/cpuinfo")
 _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 """As /proc/cpuinfo has them: the first two on x86-64, the last on arm64."""
 _HELD_WITHOUT = frozenset({"default", "avx2"})
@@ -44,15 +46,21 @@ def computed_format(choice: Literal["auto", "bfloat16", "float32"], *, native: b
     return "bfloat16" if native else "float32"
 
 
-def computes_bfloat16(*, cpuinfo: Path = Path("/proc/cpuinfo"), environment: Mapping[str, str] = os.environ) -> bool:
+def computes_bfloat16(*, cpuinfo: Path = _CPUINFO, environment: Mapping[str, str] = os.environ) -> bool:
     """Return whether this processor computes in bfloat16, as far as torch and oneDNN are not kept from it."""
     if environment.get("ATEN_CPU_CAPABILITY", "").lower() in _HELD_WITHOUT:
         return False
     if not _HELD_WITH.search(environment.get("ONEDNN_MAX_CPU_ISA") or "all"):
         return False
+    return not _BFLOAT16_FLAGS.isdisjoint(processor_flags(cpuinfo))
+
+
+@cache
+def processor_flags(cpuinfo: Path = _CPUINFO) -> frozenset[str]:
+    """Return what this processor can do, by Linux's names; nothing where that is unknown. Read once."""
     try:
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return False
+        return frozenset()
     found = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
-    return found is not None and not _BFLOAT16_FLAGS.isdisjoint(found[1].split())
+    return frozenset(found[1].split() if found else ())

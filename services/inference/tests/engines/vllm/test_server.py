@@ -251,15 +251,15 @@ def test_its_arguments_have_the_numeric_format_and_the_operators_last(options: V
 def test_vllm_cannot_run_where_it_is_not_installed_or_the_processor_is_too_old(
     options: VllmOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = tmp_path / "cpuinfo"
+    old, new = tmp_path / "old", tmp_path / "new"
     old.write_text("flags : sse4_2\n")
+    new.write_text("flags : avx2\n")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr("tidemill_inference.engines.vllm.options.has_gpu", lambda: False)
 
     assert "make setup ENGINE=vllm" in replace(options, python=tmp_path / "none").why_not()
     assert "AVX2" in options.why_not(cpuinfo=old)
-    old.write_text("flags : avx2\n")
-    assert options.why_not(cpuinfo=old) == ""
+    assert options.why_not(cpuinfo=new) == ""
     assert replace(options, python=None, urls=("http://vllm:8000",)).why_not() == ""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from tidemill_inference.engines.limits import EngineLimits
-from tidemill_kit.models.numeric_format import NumericFormat
+from tidemill_kit.models.numeric_format import NumericFormat, processor_flags
 
 PROCESS_BYTES = 1536 * 1024 * 1024
 """What vLLM's three processes take with nothing in them."""
@@ -50,7 +50,7 @@ class VllmOptions:
             return ""
         if self.python is None or not self.python.exists():
             return f"vLLM is not installed: {INSTALL}"
-        if platform.machine() == "x86_64" and not has_gpu() and "avx2" not in _flags(cpuinfo):
+        if platform.machine() == "x86_64" and not has_gpu() and "avx2" not in processor_flags(cpuinfo):
             return "this processor has no AVX2, which vLLM needs"
         return ""
 
@@ -58,11 +58,3 @@ class VllmOptions:
 def has_gpu() -> bool:
     """Return whether the driver of an NVIDIA GPU runs."""
     return Path("/proc/driver/nvidia/version").exists()
-
-
-def _flags(cpuinfo: Path) -> set[str]:
-    try:
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return set()
-    return set(next((line for line in lines if line.startswith("flags")), "").split())
