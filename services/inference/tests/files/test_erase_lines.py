@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,8 +15,10 @@ from services.inference.tests.fakes import ADA, writing
 from tidemill_core.application import Caller, ResourceKey
 from tidemill_core.errors import RateLimited, RequestIdReused
 from tidemill_core.resources import delete
+from tidemill_inference.batches import forget_batches
+from tidemill_inference.batches.forget_batches import ForgetBatches
 from tidemill_inference.batches.mongo import MongoOldBatches
-from tidemill_inference.files import erase_lines
+from tidemill_inference.files import erase_lines, forget_files
 from tidemill_inference.files.erase_lines import EraseLines
 from tidemill_inference.files.forget_files import ForgetFiles
 from tidemill_inference.files.mongo import MongoOldFiles
@@ -173,17 +175,15 @@ class FakeOldFiles:
         self.harness = harness
 
     async def expired(self, now: object, *, spares: Callable[[str], bool], limit: int) -> list[ResourceKey]:
-        assert limit
         old = [each for each in self.harness.files.all() if each.expire_time < now]  # type: ignore[operator]
-        return [self._key(each) for each in old if not spares(each.project)]
+        return [self._key(each) for each in old if not spares(each.project)][:limit]
 
     async def before(self, project: str, created: object, *, limit: int) -> list[ResourceKey]:
-        assert limit
         return [
             self._key(each)
             for each in self.harness.files.all()
             if each.project == project and each.create_time < created  # type: ignore[operator]
-        ]
+        ][:limit]
 
     async def remove(self, file: ResourceKey) -> None:
         self.harness.files.remove(file.project, file.id)
@@ -191,6 +191,21 @@ class FakeOldFiles:
     @staticmethod
     def _key(file: object) -> ResourceKey:
         return ResourceKey(project=file.project, id=file.id)  # type: ignore[attr-defined]
+
+
+class FakeOldBatches:
+    """Implements `batches.ports.OldBatches`: batches that ended long ago."""
+
+    def __init__(self, ended: list[ResourceKey]) -> None:
+        self.ended = ended
+
+    async def ended_before(
+        self, _time: datetime, *, spares: Callable[[str], bool], limit: int
+    ) -> Sequence[ResourceKey]:
+        return [each for each in self.ended if not spares(each.project)][:limit]
+
+    async def remove(self, batch: ResourceKey) -> None:
+        self.ended.remove(batch)
 
 
 class FakeRetained:
@@ -227,6 +242,32 @@ async def test_a_file_goes_with_its_content_when_its_time_or_that_of_its_project
     assert await forget() == 0
     retained.held = set()
     assert (await forget(), harness.files.all()) == (1, [])
+
+
+async def test_one_sweep_removes_all_that_is_past_its_time_however_much_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forget_files, "_BATCH_SIZE", 2)
+    monkeypatch.setattr(forget_batches, "_BATCH_SIZE", 2)
+    harness, retained = BatchHarness(tmp_path), FakeRetained()
+    files = ForgetFiles(files=FakeOldFiles(harness), contents=harness.contents, retained=retained, clock=harness.clock)
+    for number in range(5):
+        await harness.upload(request_line(str(number)))
+    harness.clock.advance(timedelta(days=2))
+    retained.keep = {"acme": timedelta(days=1)}
+    assert await files() == 5
+
+    for number in range(5):
+        await harness.upload(request_line(str(number)))
+    retained.keep = {}
+    harness.clock.advance(timedelta(days=31))
+    assert await files() == 5
+
+    old = FakeOldBatches([ResourceKey(project="acme", id=str(number)) for number in range(5)])
+    batches = ForgetBatches(
+        batches=old, results=harness.results, retained=retained, clock=harness.clock, keep=timedelta(days=30)
+    )
+    assert (await batches(), old.ended) == (5, [])
 
 
 async def test_what_is_held_keeps_no_other_project_from_being_swept() -> None:

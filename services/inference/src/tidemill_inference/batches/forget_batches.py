@@ -24,8 +24,9 @@ class ForgetBatches:
         """Return how many were removed."""
         removed = 0
         before, spares = self.clock.now() - self.keep, self.retained.spares
-        for batch in await self.batches.ended_before(before, spares=spares, limit=_BATCH_SIZE):
-            await self.results.remove(batch)
-            await self.batches.remove(batch)
-            removed += 1
+        while some := await self.batches.ended_before(before, spares=spares, limit=_BATCH_SIZE):
+            for batch in some:
+                await self.results.remove(batch)
+                await self.batches.remove(batch)
+            removed += len(some)
         return removed

@@ -1,6 +1,6 @@
 """Remove files that are past their time, and that their project keeps no longer."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tidemill_core.application import Clock, ResourceKey
@@ -20,18 +20,16 @@ class ForgetFiles:
 
     async def __call__(self) -> int:
         """Return how many were removed."""
-        removed = 0
-        async for file in self._old():
-            await self.contents.remove_all(file.project, file.id)
-            await self.files.remove(file)
-            removed += 1
+        removed, now, spares = 0, self.clock.now(), self.retained.spares
+        while some := await self.files.expired(now, spares=spares, limit=_BATCH_SIZE):
+            removed += await self._remove(some)
+        for project, keep in self.retained.projects().items():
+            while not spares(project) and (some := await self.files.before(project, now - keep, limit=_BATCH_SIZE)):
+                removed += await self._remove(some)
         return removed
 
-    async def _old(self) -> AsyncIterator[ResourceKey]:
-        now = self.clock.now()
-        for each in await self.files.expired(now, spares=self.retained.spares, limit=_BATCH_SIZE):
-            yield each
-        for project, keep in self.retained.projects().items():
-            if not self.retained.spares(project):
-                for each in await self.files.before(project, now - keep, limit=_BATCH_SIZE):
-                    yield each
+    async def _remove(self, files: Sequence[ResourceKey]) -> int:
+        for file in files:
+            await self.contents.remove_all(file.project, file.id)
+            await self.files.remove(file)
+        return len(files)
