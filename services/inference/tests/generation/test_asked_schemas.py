@@ -12,6 +12,7 @@ from tidemill_inference.generation.asked_schemas import IMPORTS, AskedSchemas
 from tidemill_inference.generation.domain.errors import QuestionRefused
 from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.domain.tools import OutputFormat, Tool
+from tidemill_inference.generation.schema_checks import wrong_with
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits
 
 LIMITS = ProcessLimits(workers=1, cpu_s=20, wall_s=60, memory_bytes=512 << 20)
@@ -61,3 +62,10 @@ async def test_a_schema_that_takes_too_long_is_refused_and_not_tried_again() -> 
 
     with pytest.raises(QuestionRefused, match=r"tools\[0\].*takes more than 0.1 s"):
         await schemas.check(ADA.project, with_tools(SLOW))
+
+
+@pytest.mark.parametrize(("step", "leads"), [("0", True), ("1", True), ("2", False), ("01", False), ("-1", False)])
+def test_a_reference_may_lead_into_a_list(step: str, *, leads: bool) -> None:
+    schema = {"properties": {"a": {"anyOf": [{"type": "string"}, {}]}, "b": {"$ref": f"#/properties/a/anyOf/{step}"}}}
+
+    assert ("leads nowhere" not in wrong_with(json.dumps(schema))) is leads

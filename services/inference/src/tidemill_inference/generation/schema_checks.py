@@ -1,6 +1,7 @@
 """What is wrong with a text as a JSON Schema: draft 2020-12. It is a caller's, and is checked in a bounded process."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from jsonschema import Draft202012Validator
@@ -8,6 +9,7 @@ from jsonschema.exceptions import SchemaError
 
 _MAX_DEPTH = 64
 _MAX_SHOWN = 200
+_INDEX = re.compile(r"0|[1-9][0-9]{0,5}")
 
 
 def all_wrong_with(texts: Sequence[str]) -> list[str]:
@@ -57,7 +59,10 @@ def _wrong_reference(schema: object, inside: Mapping[str, object]) -> str | None
     target: object = schema
     for step in reference.removeprefix("#/").split("/"):
         name = step.replace("~1", "/").replace("~0", "~")
-        if not isinstance(target, dict) or name not in target:
+        if isinstance(target, dict) and name in target:
+            target = target[name]
+        elif isinstance(target, list) and _INDEX.fullmatch(name) and int(name) < len(target):
+            target = target[int(name)]
+        else:
             return f"$ref {reference[:_MAX_SHOWN]!r} leads nowhere"
-        target = target[name]
     return None
