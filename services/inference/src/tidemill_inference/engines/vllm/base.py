@@ -20,16 +20,13 @@ from tidemill_inference.errors import ModelRefused
 class VllmBase:
     """Implements `memory.Base`."""
 
-    def __init__(
-        self, server: VllmServer, given: Given, options: VllmOptions, *, size: int, context_tokens: int
-    ) -> None:
+    def __init__(self, server: VllmServer, given: Given, *, size: int, context_tokens: int, fingerprint: str) -> None:
         self.bytes = size
         self.server = server
         self._given = given
-        self._options = options
         self._context_tokens = context_tokens
+        self._fingerprint = fingerprint
         self._text = ModelText.of(given.tokenizer)
-        self._version = ""
 
     @classmethod
     async def started(
@@ -59,11 +56,16 @@ class VllmBase:
             else:
                 server = await _found(model, options, files, owner=model.owner or project)
             undoing.push_async_callback(server.close)
-            base = cls(server, given, options, size=weights.bytes, context_tokens=context_tokens)
             listed = await server.client().models()
             known = [each.context_tokens for each in listed if each.context_tokens]
-            base._context_tokens = min([context_tokens, *known])
-            base._version = await server.client().version()
+            version = await server.client().version()
+            base = cls(
+                server,
+                given,
+                size=weights.bytes,
+                context_tokens=min([context_tokens, *known]),
+                fingerprint=f"vllm {version} {options.numeric_format}",
+            )
             undoing.pop_all()
             return base
 
@@ -75,8 +77,7 @@ class VllmBase:
             DependencyUnavailable: the server does not answer.
 
         """
-        adapter, size = "", 0
-        fingerprint = f"vllm {self._version} {self._options.numeric_format}"
+        adapter, size, fingerprint = "", 0, self._fingerprint
         if adapter_files is not None:
             folder, base = await adapter_files(), (model.base or model).id
             await asyncio.to_thread(LoraAdapter.read, folder, name=model.id, base=base)  # what is refused, is so here
