@@ -2,12 +2,12 @@
 
 import json
 import math
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tidemill_inference.engines.ports import Finish, Piece, ToolCallPiece
-from tidemill_inference.engines.text_stream import WholeCharacters
+from tidemill_inference.engines.text_stream import WholeCharacters, joined
+from tidemill_inference.engines.tool_calls import new_call_id
 from tidemill_inference.generation.domain.content import TokenLogprob, TopLogprob
 from tidemill_inference.generation.domain.tools import MAX_TOOLS
 
@@ -159,9 +159,10 @@ def _call_piece(choice: _Choice, given: Mapping[str, object]) -> ToolCallPiece:
         index = len(choice.calls) if said_id and not known else max(0, len(choice.calls) - 1)
     if not isinstance(index, int) or not 0 <= index < MAX_TOOLS:
         raise ValueError(index)
-    is_new = index not in choice.calls
-    call = choice.calls.setdefault(index, _Call(said_id or f"call_{secrets.token_hex(12)}"))
-    name = _valid(_text(function.get("name") or ""))
+    if is_new := index not in choice.calls:
+        choice.calls[index] = _Call(said_id or new_call_id())
+    call = choice.calls[index]
+    name = joined(_text(function.get("name") or ""))
     if len(name) > _MAX_NAME or len(call.id) > _MAX_NAME:
         raise ValueError(_MAX_NAME)
     begins, call.name = bool(name) and not call.name, call.name or name
@@ -170,7 +171,7 @@ def _call_piece(choice: _Choice, given: Mapping[str, object]) -> ToolCallPiece:
     return ToolCallPiece(
         index=index,
         candidate=choice.number,
-        id=_valid(call.id) if is_new else "",
+        id=joined(call.id) if is_new else "",
         name=name if begins else "",
         arguments=call.arguments.feed(text),
     )
@@ -185,7 +186,7 @@ def _logprob(given: object) -> TokenLogprob:
 
 def _token(given: object) -> tuple[str, float, bytes]:
     said = _object(given)
-    token, logprob, utf8 = _valid(_text(said.get("token"))), said.get("logprob"), said.get("bytes")
+    token, logprob, utf8 = joined(_text(said.get("token"))), said.get("logprob"), said.get("bytes")
     if isinstance(logprob, bool) or not isinstance(logprob, int | float):
         raise TypeError(type(logprob))
     in_bytes = bytes(_list(utf8)) if utf8 is not None else token.encode()  # type: ignore[arg-type] # or raises
@@ -214,11 +215,6 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(type(value))
     return value
-
-
-def _valid(text: str) -> str:
-    """Return the text without halves of characters, which no other side takes."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _details(usage: object) -> object:

@@ -68,15 +68,16 @@ class WholeCharacters:
         """Return the whole characters that there are by now."""
         text = self._half + text
         self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        return _joined(text[: len(text) - len(self._half)])
+        return joined(text[: len(text) - len(self._half)])
 
     def end(self) -> str:
         """Return what is left."""
         half, self._half = self._half, ""
-        return _joined(half)
+        return joined(half)
 
 
-def _joined(text: str) -> str:
+def joined(text: str) -> str:
+    """Return the text with the halves of its characters put together; one that is alone is U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:

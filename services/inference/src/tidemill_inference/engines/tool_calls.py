@@ -152,7 +152,7 @@ class ToolCallReader:
             return None
         arguments = value.get(self._how.arguments, {})
         written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-        return Call(id=_new_id(), name=value["name"], arguments=written)
+        return Call(id=new_call_id(), name=value["name"], arguments=written)
 
     def _barely_begun(self, text: str) -> bool:
         """Whether a call was cut before it said anything."""
@@ -162,11 +162,12 @@ class ToolCallReader:
         for name in self._allowed:
             before = self._how.before_arguments(name).lstrip()
             if text.lstrip().startswith(before):
-                return Call(id=_new_id(), name=name, arguments=text.lstrip()[len(before) :], cut=True)
+                return Call(id=new_call_id(), name=name, arguments=text.lstrip()[len(before) :], cut=True)
         return None
 
 
-def _new_id() -> str:
+def new_call_id() -> str:
+    """Return an id for a call whose model, or server, gives it none."""
     return f"call_{uuid4().hex[:24]}"
 
 
