@@ -37,5 +37,8 @@ class SweepHolds:
         return len(ended)
 
     async def remove_old(self) -> int:
-        """Remove a batch of counts; return how many."""
-        return await self.ledger.remove_old(self.clock.now(), limit=_BATCH)
+        """Remove counts whose windows have ended; return how many."""
+        removed = 0
+        while some := await self.ledger.remove_old(self.clock.now(), limit=_BATCH):
+            removed += some
+        return removed
