@@ -55,7 +55,7 @@ def shop_key() -> str:
 
 
 class ApiSettings(ServiceSettings):
-    model_config = SettingsConfigDict(env_prefix="DOOR_")
+    model_config = SettingsConfigDict(env_prefix="API_")
 
 
 def settings() -> ApiSettings:

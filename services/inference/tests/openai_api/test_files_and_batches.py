@@ -54,7 +54,7 @@ NAMED_BY_HALF_A_PAIR = b"\r\n".join(
 
 
 class RpcSettings(HttpSettings, ApiSettings):
-    model_config = SettingsConfigDict(env_prefix="DOOR_")
+    model_config = SettingsConfigDict(env_prefix="API_")
 
 
 @dataclass(frozen=True, kw_only=True)
