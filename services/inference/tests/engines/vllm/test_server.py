@@ -132,6 +132,24 @@ async def test_a_crash_in_the_middle_of_a_batch_fails_it_at_once_and_the_server_
     assert REGISTRY.get_sample_value("tidemill_vllm_restarts_total", {"model": "m@1"}) == 1
 
 
+async def test_an_adapter_that_is_no_longer_there_keeps_no_other_from_coming_back(
+    server: VllmServer, tmp_path: Path
+) -> None:
+    (tmp_path / "gone").mkdir()
+    await server.add("gone", Files(tmp_path / "gone"), named="gone@1")
+    await server.add("a", Files(tmp_path), named="a@1")
+    (tmp_path / "gone" / "broken").touch()
+    assert server.process is not None
+    pid = server.process.pid
+
+    os.killpg(pid, signal.SIGKILL)
+    await eventually(lambda: server.up and server.process is not None and server.process.pid != pid, within_s=WITHIN_S)
+
+    assert await said(server) == "aaa"
+    assert await said(server, adapter="a") == "AAA"
+    assert [server.serves(each) for each in ("gone", "a")] == [False, True]
+
+
 async def test_while_it_is_down_it_says_so_at_once(options: VllmOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "_FIRST_PAUSE_S", 600.0)
     server = VllmServer("m@1", options, files=Files(options.folder), served=served(options))

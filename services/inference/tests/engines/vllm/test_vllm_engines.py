@@ -158,6 +158,26 @@ async def test_a_crash_is_reported_at_once_and_readiness_comes_back_with_the_ser
     await shop.engines.probe()
 
 
+async def test_an_adapter_that_did_not_come_back_with_its_server_is_loaded_by_its_next_request(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = await shop.model("base")
+    adapter = await shop.adapter("a", base)
+    said = await shop.said(adapter, "Hi", tokens=2)
+    load, pid = VllmClient.load_adapter, pid_of(shop)
+
+    async def fails(*_: object) -> None:
+        monkeypatch.setattr(VllmClient, "load_adapter", load)
+        raise OSError
+
+    monkeypatch.setattr(VllmClient, "load_adapter", fails)
+    await crash(shop)
+    await eventually(lambda: base_of(shop).server.up and pid_of(shop) != pid, within_s=WITHIN_S)
+
+    assert await shop.said(base, "Hi", tokens=2) == said.lower()
+    assert await shop.said(adapter, "Hi", tokens=2) == said
+
+
 async def test_while_it_is_down_requests_fail_at_once_and_the_process_is_not_ready(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,8 +80,8 @@ class VllmEngine:
 
     @property
     def alive(self) -> bool:
-        """False once nothing starts the server again."""
-        return self._server.alive
+        """False once nothing starts the server again, or it was started again without the adapter."""
+        return self._server.alive and (not self._adapter or self._server.serves(self._adapter))
 
     @property
     def serving(self) -> bool:

@@ -169,6 +169,10 @@ class VllmServer:
             raise ModelRefused(named, why=why) from error
         self._adapters[adapter] = files
 
+    def serves(self, adapter: str) -> bool:
+        """Whether it has an adapter, or has it once it answers again."""
+        return adapter in self._adapters
+
     async def remove(self, adapter: str) -> None:
         """Have it forget an adapter; idempotent."""
         if self._adapters.pop(adapter, None) is not None and self.up:
@@ -202,7 +206,7 @@ class VllmServer:
         try:
             await self._answers(connected)
             for adapter, files in list(self._adapters.items()):
-                await self._client(self._base).load_adapter(adapter, str(await files()))
+                await self._again(adapter, files)
             self._was_up = True
             self._up.set()
             gauges.UP.labels(self.name).set(1)
@@ -215,6 +219,16 @@ class VllmServer:
             await connected.end()
             for client in clients:
                 await client.close()
+
+    async def _again(self, adapter: str, files: Files) -> None:
+        """Load an adapter that the server had before, or forget it: it keeps no other from being served."""
+        try:
+            with isolated():
+                await self._client(self._base).load_adapter(adapter, str(await files()))
+        except Exception as error:  # noqa: BLE001 - its next request loads it, or says why not
+            self._adapters.pop(adapter, None)
+            why = error.message if isinstance(error, TidemillError) else type(error).__name__
+            _log.warning("vllm_adapter_forgotten", model=self.name, adapter=adapter, why=why)
 
     async def _connected(self) -> Running:
         await self._files()
