@@ -84,7 +84,10 @@ class Party:
 
 @dataclass(slots=True, kw_only=True)
 class Budget(Aggregate):
-    """Limits of one window; 0 and "" limit nothing. `deployment` and `subject` "" are all of them."""
+    """Limits of one window; 0 requests or tokens limit nothing, as a cost of "" does.
+
+    `deployment` and `subject` "" are all of them.
+    """
 
     per: Per = Per.PROJECT
     window: Window
