@@ -178,6 +178,23 @@ async def test_an_adapter_that_did_not_come_back_with_its_server_is_loaded_by_it
     assert await shop.said(adapter, "Hi", tokens=2) == said
 
 
+async def test_an_adapter_whose_engine_cannot_be_made_leaves_the_server(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = await shop.model("base")
+    adapter = await shop.adapter("a", base)
+    await shop.said(base, "Hi", tokens=1)
+
+    def fails(*_: object, **__: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("tidemill_inference.engines.vllm.base.VllmEngine", fails)
+    with pytest.raises(FileNotFoundError):
+        await shop.said(adapter, "Hi", tokens=1)
+
+    assert [each.id for each in await base_of(shop).server.client().models()] == ["base"]
+
+
 async def test_while_it_is_down_requests_fail_at_once_and_the_process_is_not_ready(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

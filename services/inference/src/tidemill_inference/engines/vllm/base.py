@@ -84,17 +84,22 @@ class VllmBase:
             adapter, size = f"adapter-{model.digest[:32]}", sum(ref.size for ref in model.files.values())
             await self.server.add(adapter, adapter_files, named=model.id)
             fingerprint += " lora"
-        return await asyncio.to_thread(  # the tokenizer is written to a file
-            VllmEngine,
-            self.server,
-            self._text,
-            name=model.id,
-            fingerprint=fingerprint,
-            context_tokens=self._context_tokens,
-            run_chat=run_chat,
-            adapter=adapter,
-            adapter_bytes=size,
-        )
+        async with AsyncExitStack() as undoing:
+            if adapter:
+                undoing.push_async_callback(self.server.remove, adapter)
+            engine = await asyncio.to_thread(  # the tokenizer is written to a file
+                VllmEngine,
+                self.server,
+                self._text,
+                name=model.id,
+                fingerprint=fingerprint,
+                context_tokens=self._context_tokens,
+                run_chat=run_chat,
+                adapter=adapter,
+                adapter_bytes=size,
+            )
+            undoing.pop_all()
+            return engine
 
     async def aclose(self) -> None:
         """End the server, and remove what it was given of the model."""
