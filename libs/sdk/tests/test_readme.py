@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from libs.cli.tests.commands.answers import ANSWERS, declared, deployment, evaluation, training_run
+from libs.cli.tests.commands.batch_answers import BatchAnswers, request_line
 from libs.cli.tests.loop.running import Running
 from libs.sdk.tests.fakes import FakeTidemill
 from tidemill.evaluator.v1.evaluation_pb2 import EVALUATION_STATE_COMPLETED
@@ -34,6 +35,7 @@ def harness(services: FakeTidemill, folder: Path, tmp_path: Path, monkeypatch: p
     """Return the folder that the examples are run in: their files are there, and the services are found."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "reset.md").write_text("# Reset a password")
+    (tmp_path / "requests.jsonl").write_text(f"{request_line(1)}\n")
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "long.md").write_text("too long for this service")
     (tmp_path / "models").mkdir()
@@ -49,7 +51,7 @@ def harness(services: FakeTidemill, folder: Path, tmp_path: Path, monkeypatch: p
 async def turned(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
     """A platform whose loop has turned once."""
     services = Running()
-    services.answers.update(ANSWERS)
+    services.answers.update(ANSWERS | BatchAnswers().answers())
     services.answers["trainer.v1.training_service:GetTrainingRun"] = lambda _: GetTrainingRunResponse(
         run=training_run(TRAINING_RUN_STATE_SUCCEEDED)
     )

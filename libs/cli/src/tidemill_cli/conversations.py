@@ -10,7 +10,8 @@ from tidemill.inference.v1.inference_pb2 import InferenceState
 from tidemill_cli.options import Commands
 from tidemill_cli.output import call, card, moment, plain, show, word
 from tidemill_cli.pages import lists
-from tidemill_client.conversations import Conversations, Memories, filter_of
+from tidemill_client.conversations import Conversations, Memories
+from tidemill_client.pages import filter_of
 
 conversations = Commands(help="Conversations of end users: list, show, delete.")
 memories = Commands(help="What is remembered of end users: list, correct, delete.")

@@ -1,6 +1,5 @@
 """datasets: list, show, approve, diff and export versions."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +17,7 @@ from tidemill_cli.output import (
     plain,
     show,
     table,
-    writing,
+    written,
 )
 from tidemill_cli.pages import lists
 from tidemill_client.connection import Connection
@@ -163,23 +162,6 @@ def export(
     ] = None,
 ) -> None:
     """Write the examples of a version as JSON lines."""
-
-    async def work(connection: Connection) -> int:
-        size = 0
-        pieces = Datasets(connection).export(name, part=part)
-        if output is None:
-            async for piece in pieces:
-                size += sys.stdout.buffer.write(piece)
-            sys.stdout.buffer.flush()
-        else:
-            partial = output.with_name(f"{output.name}.part")
-            with writing(output):
-                with partial.open("wb") as file:
-                    async for piece in pieces:
-                        size += file.write(piece)
-                partial.replace(output)
-        return size
-
-    size = call(work)
+    size = call(lambda c: written(Datasets(c).export(name, part=part), output))
     if output is not None:
         show({"file": str(output), "bytes": size}, f"{size} bytes written to {output}")

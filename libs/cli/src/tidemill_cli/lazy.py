@@ -36,6 +36,8 @@ COMMANDS: Mapping[str, str] = {
     "inferences": "resources:inferences",
     "conversations": "conversations:conversations",
     "memories": "conversations:memories",
+    "batches": "batches:batches",
+    "files": "stored_files:files",
     "budgets": "budgets:budgets",
     "prices": "budgets:prices",
     "projects": "access:projects",

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
@@ -121,6 +121,28 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror or error}"
         raise InvalidInput(message) from error
+
+
+async def written(pieces: AsyncIterator[bytes], output: Path | None) -> int:
+    """Write to a file, whole or not at all, or to standard output; return the number of bytes.
+
+    Raises:
+        InvalidInput: the file cannot be written, and why.
+
+    """
+    size = 0
+    if output is None:
+        async for piece in pieces:
+            size += sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+        return size
+    partial = output.with_name(f"{output.name}.part")
+    with writing(output):
+        with partial.open("wb") as file:
+            async for piece in pieces:
+                size += file.write(piece)
+        partial.replace(output)
+    return size
 
 
 def plain(message: Message) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from libs.cli.tests.commands.answers import ANSWERS, declared
+from libs.cli.tests.commands.batch_answers import BatchAnswers
 from libs.cli.tests.commands.erasure_answers import ERASURE_ANSWERS
 from libs.cli.tests.loop.running import Running
 from tidemill_cli.main import app
@@ -49,10 +50,16 @@ class Terminal:
 
 
 @pytest.fixture
-async def running() -> AsyncIterator[Running]:
+def batches() -> BatchAnswers:
+    """Files and batches of the platform."""
+    return BatchAnswers()
+
+
+@pytest.fixture
+async def running(batches: BatchAnswers) -> AsyncIterator[Running]:
     """A platform in the middle of a turn."""
     services = Running()
-    services.answers.update(ANSWERS | ERASURE_ANSWERS)
+    services.answers.update(ANSWERS | ERASURE_ANSWERS | batches.answers())
     declared(services)
     with capture_logs():  # a command's output is caught in this process, where the services would log into it
         await services.start()

@@ -21,6 +21,7 @@ CONVERSATIONS = (GUIDES / "conversations.md").read_text(encoding="utf-8")
 SECRETS = (GUIDES / "secrets.md").read_text(encoding="utf-8")
 AUDIT = (GUIDES / "audit.md").read_text(encoding="utf-8")
 ERASURE = (GUIDES / "erasure.md").read_text(encoding="utf-8")
+SERVING = (GUIDES / "serving.md").read_text(encoding="utf-8")
 LOOP = GUIDE[GUIDE.index("## 6. The loop") :]
 
 
@@ -35,10 +36,20 @@ def test_the_guide_shows_commands() -> None:
     assert len(shown(AUDIT)) > 5
     assert len(shown(ERASURE)) > 10
     assert len(shown(CONVERSATIONS)) > 5
+    assert len(shown(SERVING)) > 2
 
 
 @pytest.mark.parametrize(
-    "command", [*shown(GUIDE), *shown(ACCESS), *shown(SECRETS), *shown(AUDIT), *shown(ERASURE), *shown(CONVERSATIONS)]
+    "command",
+    [
+        *shown(GUIDE),
+        *shown(ACCESS),
+        *shown(SECRETS),
+        *shown(AUDIT),
+        *shown(ERASURE),
+        *shown(CONVERSATIONS),
+        *shown(SERVING),
+    ],
 )
 async def test_a_command_that_the_guide_shows_exists_with_its_options(terminal: Terminal, command: str) -> None:
     said = await asyncio.to_thread(terminal.typed, *shlex.split(command), "--help")
@@ -67,8 +78,7 @@ DECLARED: dict[str, type[Declared]] = {"models": Model, "deployments": Deploymen
 
 
 def test_what_the_guide_of_serving_shows_can_be_declared() -> None:
-    text = (GUIDES / "serving.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^```yaml\n(.+?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    shown = re.findall(r"^```yaml\n(.+?)^```", SERVING, flags=re.MULTILINE | re.DOTALL)
     loops = [YAML(typ="safe", pure=True).load(each) for each in shown]
 
     declared = {

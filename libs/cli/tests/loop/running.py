@@ -2,6 +2,7 @@
 """A platform of fakes that loops are applied to."""
 
 import hashlib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ STREAMS = {
     "ingest.v1.dataset_service:ExportDatasetVersion",
     "monitor.v1.audit_service:ExportAuditRecords",
     "monitor.v1.audit_service:ExportInstallationAuditRecords",
+    "inference.v1.file_service:DownloadFile",
 }
 
 
@@ -82,7 +84,8 @@ class Running:
 
     def _answering(self, name: str) -> Callable[..., Any]:
         async def answer(request: Any, _context: object) -> Any:
-            return self.answers[name](request)
+            answered = self.answers[name](request)
+            return await answered if inspect.isawaitable(answered) else answered
 
         async def stream(request: Any, _context: object) -> Any:
             async for piece in self.answers[name](request):

@@ -23,9 +23,11 @@ if TYPE_CHECKING:  # a command loads only the stubs that it uses
     from tidemill.evaluator.v1.suite_service_pb2_grpc import SuiteServiceStub
     from tidemill.feedback.v1.curation_service_pb2_grpc import CurationServiceStub
     from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceStub
+    from tidemill.inference.v1.batch_service_pb2_grpc import BatchServiceStub
     from tidemill.inference.v1.budget_service_pb2_grpc import BudgetServiceStub
     from tidemill.inference.v1.conversation_service_pb2_grpc import ConversationServiceStub
     from tidemill.inference.v1.deployment_service_pb2_grpc import DeploymentServiceStub
+    from tidemill.inference.v1.file_service_pb2_grpc import FileServiceStub
     from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
     from tidemill.inference.v1.price_service_pb2_grpc import PriceServiceStub
     from tidemill.inference.v1.prompt_service_pb2_grpc import PromptServiceStub
@@ -310,6 +312,10 @@ class Connection:
     """Generation, and recorded inferences."""
     conversations: "_Stub[ConversationServiceStub]" = _Stub("inference", "conversation")
     """Conversations, and what is remembered of end users."""
+    files: "_Stub[FileServiceStub]" = _Stub("inference", "file")
+    """The input and the results of batches."""
+    batches: "_Stub[BatchServiceStub]" = _Stub("inference", "batch")
+    """Many questions of a file, asked behind live traffic."""
     budgets: "_Stub[BudgetServiceStub]" = _Stub("inference", "budget")
     """Limits of requests, tokens and money."""
     prices: "_Stub[PriceServiceStub]" = _Stub("inference", "price")

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from tidemill.inference.v1 import conversation_service_pb2 as pb
 from tidemill.inference.v1.conversation_pb2 import Conversation, Memory
 from tidemill_client.connection import Connection
-from tidemill_client.pages import each
+from tidemill_client.pages import each, filter_of
 
 
 class Conversations:
@@ -48,9 +48,3 @@ class Memories:
     async def delete(self, memory: str) -> None:
         """Erase a memory."""
         await self._connection.conversations.DeleteMemory(pb.DeleteMemoryRequest(id=memory))
-
-
-def filter_of(**fields: str) -> str:
-    """Return the filter of a list by the fields that are set (AIP-160)."""
-    quoted = {name: value.replace("\\", "\\\\").replace('"', '\\"') for name, value in fields.items() if value}
-    return " AND ".join(f'{name} = "{value}"' for name, value in quoted.items())

@@ -43,3 +43,9 @@ async def each(call: Callable[[Q], Awaitable[R]], request: Q, items: Callable[[R
     async for page in every(call, request):
         for item in items(page):
             yield item
+
+
+def filter_of(**fields: str) -> str:
+    """Return the filter of a list by the fields that are set (AIP-160)."""
+    quoted = {name: value.replace("\\", "\\\\").replace('"', '\\"') for name, value in fields.items() if value}
+    return " AND ".join(f'{name} = "{value}"' for name, value in quoted.items())

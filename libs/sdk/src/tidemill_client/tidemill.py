@@ -30,6 +30,7 @@ from tidemill.status.v1.status_service_pb2 import GetStatusRequest, ServiceStatu
 from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
 from tidemill_client.access import Access
 from tidemill_client.audit import Audit
+from tidemill_client.batches import Batches
 from tidemill_client.connection import CALL_LIMIT_S, SERVICES, Addresses, Connection
 from tidemill_client.conversations import Conversations, Memories
 from tidemill_client.datasets import Datasets
@@ -42,6 +43,7 @@ from tidemill_client.pages import each
 from tidemill_client.reactions import ANONYMOUS, Rater, Reactions
 from tidemill_client.rollouts import Rollouts
 from tidemill_client.secrets import Secrets
+from tidemill_client.stored_files import StoredFiles
 from tidemill_client.training import Training
 from tidemill_client.values import Json, struct_of, user
 from tidemill_core.errors import TidemillError
@@ -121,6 +123,10 @@ class Tidemill:
         """Conversations of end users."""
         self.memories = Memories(self.connection)
         """What is remembered of end users."""
+        self.files = StoredFiles(self.connection)
+        """The input and the results of batches."""
+        self.batches = Batches(self.connection)
+        """Many questions of a file, asked behind live traffic."""
         self.secrets = Secrets(self.connection)
         """Keys of remote models; their values are written only."""
         self.feedback = Reactions(self.connection)
