@@ -12,6 +12,7 @@ from tidemill_inference.batches.wiring import wire_batches
 from tidemill_inference.embeddings.embed import EmbedTexts
 from tidemill_inference.embeddings.grpc import GrpcEmbeddingService
 from tidemill_inference.embeddings.rag import RagEmbedder
+from tidemill_inference.engines.local import declared_capabilities
 from tidemill_inference.engines.ports import Models
 from tidemill_inference.erasure import Erasing
 from tidemill_inference.files.wiring import upload_places, wire_files
@@ -58,7 +59,9 @@ def wire_apis(  # noqa: PLR0913 - keyword-only, and each of another kind
         embedder=RagEmbedder(rag, timeout_s=timeout_s), spending=generation.answer.spending, timeout_s=timeout_s
     )
     embeddings = HttpEmbeddings(embed, max_body_bytes=settings.max_body_bytes)
-    served = wire_served_models(settings, backend, deployments=stores.deployments, models=models)
+    served = wire_served_models(
+        settings, backend, deployments=stores.deployments, models=models, declares=declared_capabilities
+    )
     files, feedback = wire_files(settings, backend), wire_feedback(settings, backend)
     lines = replace(generation.answer, weight=_BATCH_WEIGHT)
     batches = wire_batches(

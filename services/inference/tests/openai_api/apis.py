@@ -24,13 +24,14 @@ from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
-from tidemill_inference.engines.ports import ModelVersion
+from tidemill_inference.engines.ports import Capability, ModelVersion
 from tidemill_inference.generation.domain.content import Citation, Message, Part, Passage, Role
 from tidemill_inference.generation.domain.inference import Inference, State, Usage, Variant
 from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.ports import Delta, Finished, Started, Step
 from tidemill_inference.openai_api.feedback import RemoteFeedback
 from tidemill_inference.openai_api.routes import Answering, OpenAiApi
+from tidemill_inference.served_models.domain.served_model import DeclaredModel
 from tidemill_inference.served_models.read_served_models import ReadServedModels
 from tidemill_kit.http.feedback import HttpFeedback, TokenRefused
 from tidemill_kit.http.server import HttpServer
@@ -154,8 +155,10 @@ def deployment(name: str, *, project: str = "acme", model: str = "tiny@1") -> De
 class Facts:
     """Implements `ModelFacts`: of `unread` nothing is known, and all others take as many tokens as TinyStories."""
 
-    async def context_tokens(self, _caller: Caller, model: ModelVersion) -> int | None:
-        return None if model.id.startswith("unread") else 2048
+    async def declared(self, _caller: Caller, model: ModelVersion) -> DeclaredModel:
+        if model.id.startswith("unread"):
+            return DeclaredModel()
+        return DeclaredModel(context_tokens=2048, capabilities=frozenset({Capability.TOOLS, Capability.LOGPROBS}))
 
 
 TOKENS = SignedTokens(purpose="feedback", key=b"k" * 32, lifetime=timedelta(days=1), refusal=TokenRefused)

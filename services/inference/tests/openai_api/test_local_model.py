@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
 from services.inference.tests.engines.contract.models import write_models
@@ -56,3 +57,10 @@ async def test_a_local_model_calls_tools_answers_by_schemas_and_gives_several_an
         assert each.logprobs is not None
         assert each.logprobs.content is not None
         assert all(len(token.top_logprobs) == 2 for token in each.logprobs.content)
+
+
+async def test_a_bias_of_what_is_no_token_of_the_model_is_refused_with_its_id_and_the_limit(api: ApiClient) -> None:
+    with pytest.raises(openai.BadRequestError, match=r"is no token of .*, whose vocabulary has 2") as refused:
+        await api.openai.chat.completions.create(model="helpdesk", messages=ASKED, logit_bias={"400000": -100})
+
+    assert refused.value.param == "logit_bias[400000]"

@@ -70,7 +70,7 @@ async def test_the_models_are_the_projects_deployments() -> None:
     assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
 
 
-async def test_a_model_says_its_context_length_by_each_name_that_clients_read() -> None:
+async def test_a_model_says_its_context_length_and_what_it_can_do_by_the_names_that_clients_read() -> None:
     async with open_api(ScriptedAnswers()) as api:
         one = (await api.openai.models.retrieve("sales")).model_extra
 
@@ -80,6 +80,11 @@ async def test_a_model_says_its_context_length_by_each_name_that_clients_read() 
         "context_window": 2048,
         "max_model_len": 2048,
         "meta": {"n_ctx_train": 2048},
+        "capabilities": ["completion", "tools", "logprobs"],
+        "supported_parameters": [
+            *("max_tokens", "temperature", "top_p", "seed", "stop", "tools", "tool_choice", "parallel_tool_calls"),
+            *("logprobs", "top_logprobs"),
+        ],
     }
 
 

@@ -6,11 +6,15 @@ import pytest
 
 from services.inference.tests.fakes import ADA, Registry
 from services.inference.tests.openai_api.apis import Facts, deployment
+from tidemill.inference.v1 import served_model_pb2, served_model_service_pb2
 from tidemill_core.application import PageRequest
 from tidemill_core.errors import DependencyUnavailable
+from tidemill_core.grpc.context import bind_call
 from tidemill_inference.deployments.domain.errors import DeploymentNotFound
 from tidemill_inference.deployments.mongo import DEPLOYMENTS
-from tidemill_inference.engines.ports import ModelVersion, RemoteModel
+from tidemill_inference.engines.local import declared_capabilities
+from tidemill_inference.engines.ports import Capability, ModelVersion, RemoteModel
+from tidemill_inference.served_models.grpc import GrpcServedModelService
 from tidemill_inference.served_models.read_served_models import ReadServedModels
 from tidemill_inference.served_models.registry_facts import RegistryFacts
 from tidemill_kit.store.objects import ExchangeBucket
@@ -18,6 +22,12 @@ from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stores import InMemoryAggregates
 
 BUCKET = "models"
+ALL = frozenset(Capability)
+
+
+def facts_of(objects: InMemoryObjects) -> RegistryFacts:
+    bucket = ExchangeBucket(objects, BUCKET)
+    return RegistryFacts(bucket, cache_tokens=8192, adapter_cache_tokens=600, declares=declared_capabilities)
 
 
 def reading(registry: Registry, *models: str) -> ReadServedModels:
@@ -72,32 +82,95 @@ async def test_the_context_is_what_the_configuration_declares_within_the_engine_
     config: object, expected: int | None
 ) -> None:
     objects = InMemoryObjects(BUCKET)
-    facts = RegistryFacts(ExchangeBucket(objects, BUCKET), cache_tokens=8192, adapter_cache_tokens=600)
+    facts = facts_of(objects)
 
-    assert await facts.context_tokens(ADA, await model_of(objects, config)) == expected
+    assert (await facts.declared(ADA, await model_of(objects, config))).context_tokens == expected
 
 
 async def test_an_adapter_has_its_base_s_context_within_a_cache_of_its_own() -> None:
     objects = InMemoryObjects(BUCKET)
-    facts = RegistryFacts(ExchangeBucket(objects, BUCKET), cache_tokens=8192, adapter_cache_tokens=600)
+    facts = facts_of(objects)
     base = await model_of(objects, {"max_position_embeddings": 2048})
 
-    assert await facts.context_tokens(ADA, ModelVersion(id="style@1", digest="e", base=base)) == 600
-    assert await facts.context_tokens(ADA, base) == 2048
+    assert (await facts.declared(ADA, ModelVersion(id="style@1", digest="e", base=base))).context_tokens == 600
+    assert (await facts.declared(ADA, base)).context_tokens == 2048
 
 
 async def test_of_a_remote_model_no_length_is_invented() -> None:
-    facts = RegistryFacts(ExchangeBucket(InMemoryObjects(BUCKET), BUCKET), cache_tokens=8192, adapter_cache_tokens=1)
+    facts = facts_of(InMemoryObjects(BUCKET))
     remote = ModelVersion(id="gpt@1", digest="r", remote=RemoteModel(model="gpt", base_url="https://api.example/v1"))
 
-    assert await facts.context_tokens(ADA, remote) is None
+    assert (await facts.declared(ADA, remote)).context_tokens is None
 
 
 async def test_a_version_is_read_once() -> None:
     objects = InMemoryObjects(BUCKET)
-    facts = RegistryFacts(ExchangeBucket(objects, BUCKET), cache_tokens=8192, adapter_cache_tokens=1)
+    facts = facts_of(objects)
     model = await model_of(objects, {"max_position_embeddings": 2048})
-    await facts.context_tokens(ADA, model)
+    await facts.declared(ADA, model)
     await objects.delete_prefix(BUCKET, "")
 
-    assert await facts.context_tokens(ADA, model) == 2048
+    assert (await facts.declared(ADA, model)).context_tokens == 2048
+
+
+BYTES = {"decoder": {"type": "Sequence", "decoders": [{"type": "ByteLevel"}]}}
+TOOLS = "{% if tools %}<tool_call>{% endif %}"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"tokenizer.json": BYTES, "chat_template.jinja": TOOLS}, ALL),
+        ({"tokenizer.json": BYTES, "tokenizer_config.json": {"chat_template": TOOLS}}, ALL),
+        (
+            {
+                "tokenizer.json": BYTES,
+                "tokenizer_config.json": {"chat_template": [{"name": "default", "template": TOOLS}]},
+            },
+            ALL,
+        ),
+        ({"tokenizer.json": BYTES, "chat_template.jinja": "{{ messages }}"}, ALL - {Capability.TOOLS}),
+        (
+            {"tokenizer.json": {"decoder": {"type": "WordPiece"}}, "chat_template.jinja": TOOLS},
+            ALL - {Capability.TOOLS, Capability.JSON_SCHEMA},
+        ),
+        ({"tokenizer.json": [], "chat_template.jinja": TOOLS}, None),
+        ({"tokenizer.json": BYTES}, None),
+        ({"chat_template.jinja": TOOLS}, None),
+    ],
+)
+async def test_what_a_model_can_be_asked_for_is_what_its_template_and_tokenizer_say(
+    files: dict[str, object], expected: frozenset[Capability] | None
+) -> None:
+    objects = InMemoryObjects(BUCKET)
+    bucket = ExchangeBucket(objects, BUCKET)
+    stored = {
+        name: await bucket.put(
+            "acme",
+            "tiny@1",
+            (content if isinstance(content, str) else json.dumps(content)).encode(),
+            media_type="application/octet-stream",
+        )
+        for name, content in files.items()
+    }
+
+    declared = await facts_of(objects).declared(ADA, ModelVersion(id="tiny@1", digest="d", files=stored))
+
+    assert declared.capabilities == expected
+
+
+async def test_a_remote_model_gets_everything_and_one_that_is_gone_is_said_nothing_of() -> None:
+    remote = ModelVersion(id="gpt@1", digest="r", remote=RemoteModel(model="gpt", base_url="https://api.example/v1"))
+
+    assert (await facts_of(InMemoryObjects(BUCKET)).declared(ADA, remote)).capabilities == ALL
+    assert (await reading(Registry(), "gone@1").get(ADA, "gone")).capabilities is None
+
+
+async def test_capabilities_go_over_grpc() -> None:
+    service = GrpcServedModelService(reading(Registry(tiny=1), "tiny@1"))
+
+    bind_call(ADA, remaining_s=None)
+    reply = await service.GetServedModel(served_model_service_pb2.GetServedModelRequest(id="tiny"), None)
+
+    names = [served_model_pb2.ModelCapability.Name(each) for each in reply.served_model.capabilities]
+    assert names == ["MODEL_CAPABILITY_LOGPROBS", "MODEL_CAPABILITY_TOOLS"]

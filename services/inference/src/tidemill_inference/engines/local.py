@@ -15,6 +15,16 @@ def capabilities_of(tools: ToolFormat | None, *, readable: bool) -> frozenset[Ca
     return frozenset(Capability) - lacking
 
 
+def is_readable(decoder: str) -> bool:
+    """Whether a tokenizer's decoder, as text, says which bytes its tokens are."""
+    return "ByteLevel" in decoder or "ByteFallback" in decoder
+
+
+def declared_capabilities(template: str, decoder: str) -> frozenset[Capability]:
+    """Return what an engine can do with a model of which only the chat template and the decoder are known."""
+    return capabilities_of(ToolFormat.of(template, {}), readable=is_readable(decoder))
+
+
 def output_tokens_of(sampling: Sampling, *, prompt_tokens: int, context_tokens: int, name: str) -> int:
     """Return how many tokens an answer may have at most.
 

@@ -1,6 +1,7 @@
 """ServedModelService: message -> use case -> message."""
 
 from tidemill.inference.v1 import served_model_service_pb2 as pb
+from tidemill.inference.v1.served_model_pb2 import ModelCapability
 from tidemill.inference.v1.served_model_pb2 import ServedModel as ServedModelMessage
 from tidemill.inference.v1.served_model_service_pb2_grpc import ServedModelServiceServicer
 from tidemill_inference.served_models.domain.served_model import ServedModel
@@ -30,4 +31,5 @@ class GrpcServedModelService(ServedModelServiceServicer):
 
 
 def _message(served: ServedModel) -> ServedModelMessage:
-    return to_message(ServedModelMessage, served, capabilities=())
+    names = sorted(f"MODEL_CAPABILITY_{each.name}" for each in served.capabilities or ())
+    return to_message(ServedModelMessage, served, capabilities=[ModelCapability.Value(each) for each in names])

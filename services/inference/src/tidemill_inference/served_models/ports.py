@@ -4,14 +4,14 @@ from typing import Protocol
 
 from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_inference.engines.ports import ModelVersion
-from tidemill_inference.served_models.domain.served_model import ServedModel
+from tidemill_inference.served_models.domain.served_model import DeclaredModel, ServedModel
 
 
 class ModelFacts(Protocol):
     """Reads what the registry's files say of a model."""
 
-    async def context_tokens(self, caller: Caller, model: ModelVersion) -> int | None:
-        """Return how many tokens prompt and answer may have together where it is served; None is unknown.
+    async def declared(self, caller: Caller, model: ModelVersion) -> DeclaredModel:
+        """Return what is known of a model.
 
         Raises:
             TidemillError: the files cannot be read now.

@@ -9,7 +9,7 @@ from tidemill_core.errors import TidemillError
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.engines.ports import Models
-from tidemill_inference.served_models.domain.served_model import ServedModel
+from tidemill_inference.served_models.domain.served_model import DeclaredModel, ServedModel
 from tidemill_inference.served_models.ports import ModelFacts
 
 _AT_ONCE = 8
@@ -48,17 +48,19 @@ class ReadServedModels:
 
     async def _served(self, caller: Caller, deployment: Deployment) -> ServedModel:
         live = deployment.live
+        declared = await self._declared(caller, live.model)
         return ServedModel(
             id=deployment.id,
             project=deployment.project,
             create_time=deployment.create_time,
             model=live.model,
-            context_tokens=await self._context_tokens(caller, live.model),
+            context_tokens=declared.context_tokens,
             max_output_tokens=live.sampling.max_output_tokens,
+            capabilities=declared.capabilities,
         )
 
-    async def _context_tokens(self, caller: Caller, model: str) -> int | None:
+    async def _declared(self, caller: Caller, model: str) -> DeclaredModel:
         try:
-            return await self.facts.context_tokens(caller, await self.models.resolve(caller, model, field="model"))
+            return await self.facts.declared(caller, await self.models.resolve(caller, model, field="model"))
         except TidemillError:
-            return None
+            return DeclaredModel()

@@ -11,6 +11,7 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from tidemill_core.errors import isolated
 from tidemill_inference.engines.grammars import LIMITS, GrammarRefused, said
+from tidemill_inference.engines.local import is_readable
 
 _BUDGET_S, _BUDGET_A_TOKEN_S = 0.25, 0.002
 """Processor time for masks: a grammar that takes more holds up the batch, and ends its own answer."""
@@ -31,8 +32,7 @@ class Vocabulary:
     @property
     def readable(self) -> bool:
         """Whether the bytes of tokens can be known, without which there is no guiding."""
-        decoder = repr(self._tokenizer.backend_tokenizer.decoder)
-        return "ByteLevel" in decoder or "ByteFallback" in decoder
+        return is_readable(repr(self._tokenizer.backend_tokenizer.decoder))
 
     def load(self) -> None:
         """Make it now; blocks."""

@@ -3,6 +3,17 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from tidemill_inference.engines.ports import Capability
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredModel:
+    """What is known of a model that is not loaded; None is unknown."""
+
+    context_tokens: int | None = None
+    """How many tokens prompt and answer may have together where it is served."""
+    capabilities: frozenset[Capability] | None = None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
@@ -14,3 +25,5 @@ class ServedModel:
     model: str
     context_tokens: int | None = None
     max_output_tokens: int | None = None
+    capabilities: frozenset[Capability] | None = None
+    """What the live model can be asked for beyond text; None is unknown."""
