@@ -9,7 +9,12 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from tidemill.inference.v1.deployment_service_pb2 import GetDeploymentRequest, ListDeploymentsRequest
+from tidemill.inference.v1.caching_pb2 import CacheSavings
+from tidemill.inference.v1.deployment_service_pb2 import (
+    GetCacheSavingsRequest,
+    GetDeploymentRequest,
+    ListDeploymentsRequest,
+)
 from tidemill.inference.v1.inference_pb2 import InferenceState
 from tidemill.inference.v1.inference_service_pb2 import GetInferenceRequest, ListInferencesRequest
 from tidemill.inference.v1.prompt_service_pb2 import GetPromptRequest, ListPromptsRequest
@@ -218,6 +223,33 @@ def _approvals(name: str, versions: Sequence[Mapping[str, Any]]) -> Table:
 def list_deployments() -> ListDeploymentsRequest:
     """List the project's deployments."""
     return ListDeploymentsRequest()
+
+
+@deployments.command("savings")
+def show_savings(
+    name: NameArgument,
+    *,
+    days: Annotated[int, typer.Option("--days", min=1, max=400, help="So many days up to today, in UTC.")] = 30,
+) -> None:
+    """Show what the cache of a deployment saved, day by day."""
+    reply = call(lambda c: c.deployments.GetCacheSavings(GetCacheSavingsRequest(id=name, days=days)))
+    rows = [_savings_row(each.day, each) for each in reply.days]
+    heads = ("day", "given again", "made", "share", "input tokens", "output tokens", "seconds", "money")
+    show(plain(reply), table(heads, [*rows, _savings_row("sum", reply.total)]))
+
+
+def _savings_row(day: str, saved: CacheSavings) -> tuple[object, ...]:
+    answers = saved.exact_hits + saved.made
+    return (
+        day,
+        saved.exact_hits,
+        saved.made,
+        f"{saved.exact_hits / answers:.0%}" if answers else "-",
+        saved.saved_input_tokens,
+        saved.saved_output_tokens,
+        f"{saved.saved_time.ToTimedelta().total_seconds():.1f}",
+        f"{saved.saved_cost} {saved.currency}" if saved.saved_cost else "-",
+    )
 
 
 @deployments.command("show")

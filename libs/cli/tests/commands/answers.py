@@ -18,6 +18,7 @@ from tidemill.inference.v1 import price_service_pb2 as prices_rpc
 from tidemill.inference.v1 import prompt_service_pb2 as pr_rpc
 from tidemill.inference.v1 import secret_service_pb2 as se_rpc
 from tidemill.inference.v1.budget_pb2 import BUDGET_PER_END_USER, BUDGET_WINDOW_DAY, Budget, BudgetUsage
+from tidemill.inference.v1.caching_pb2 import CacheSavings
 from tidemill.inference.v1.conversation_pb2 import Conversation, ConversationSummary, Memory, Turn
 from tidemill.inference.v1.deployment_pb2 import Deployment
 from tidemill.inference.v1.inference_pb2 import INFERENCE_STATE_COMPLETED, Inference, Variant
@@ -43,6 +44,7 @@ from tidemill.trainer.v1 import training_pb2 as tr
 from tidemill.trainer.v1 import training_service_pb2 as tr_rpc
 from tidemill.trainer.v1.model_pb2 import ModelApproval, ModelSource, ModelVersion, TrainedSource
 
+SAVINGS = CacheSavings(day="2026-11-29", exact_hits=3, made=1, saved_input_tokens=120, saved_cost="0.5", currency="USD")
 OWNED = {"tidemill.dev/loop": "helpdesk"}
 
 
@@ -247,6 +249,9 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
         evaluation=evaluation(ev.EVALUATION_STATE_CANCELLED)
     ),
     "evaluator.v1.evaluation_service:ListCaseResults": _cases,
+    "inference.v1.deployment_service:GetCacheSavings": lambda _: dep_rpc.GetCacheSavingsResponse(
+        days=[SAVINGS], total=CacheSavings(exact_hits=3, made=1, saved_input_tokens=120)
+    ),
     "inference.v1.deployment_service:PromoteRollout": lambda _: dep_rpc.PromoteRolloutResponse(
         deployment=deployment(ROLLOUT_STATE_PROMOTED)
     ),

@@ -62,6 +62,7 @@ from tidemill_core.errors import InvalidInput, PreconditionFailed
         ("memories delete m-1", ["m-1 is erased"]),
         ("loop list", ["helpdesk", "5"]),
         ("budgets list", ["per_user", "end user", "day", "200 requests", "cost 2.50", "of helpdesk"]),
+        ("deployments savings helpdesk --days 7", ["2026-11-29", "75%", "120", "0.5 USD", "sum"]),
         ("budgets usage per_user u-17", ["u-17", "3400, of which 400 reserved", "0.25, of which 0.1"]),
         ("budgets delete per_user", ["per_user is deleted"]),
         ("prices list", ["small", "smollm2", "3", "0.15", "0.60"]),

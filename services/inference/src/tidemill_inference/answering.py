@@ -55,6 +55,7 @@ class Answering:
             engines.models,
             self.routing.endpoints,
             self.caching.reuse,
+            self.caching.savings,
             self.budgets.rules,
         ]
 

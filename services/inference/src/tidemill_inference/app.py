@@ -38,7 +38,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     rag = backend.channel("rag", settings.rag_address, timeout_s=timeout_s)
     answering = wire_answering(settings, backend, stores=stores, environment=environment, trainer=trainer, rag=rag)
     engines, generation, conversations = answering.engines, answering.generation, answering.conversations
-    rollouts, budgets, secrets = answering.rollouts, answering.budgets, answering.secrets
+    rollouts, budgets, secrets, caching = answering.rollouts, answering.budgets, answering.secrets, answering.caching
     memory: list[InMemory] = [*answering.memory, stores.prompts, stores.deployments]
     apis = wire_apis(settings, backend, stores=stores, models=engines.models, generation=generation, rag=rag)
     return backend.app(
@@ -61,11 +61,17 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             wire_sweeps(
                 settings,
                 backend,
-                sweeps={"ended_rollouts": rollouts.forget, "expired_answers": answering.caching.expired, **apis.sweeps},
+                sweeps={
+                    "ended_rollouts": rollouts.forget,
+                    "expired_answers": caching.expired,
+                    "old_savings": caching.old_savings,
+                    **apis.sweeps,
+                },
                 others=[conversations.old],
             ),
             *apis.controllers,
             budgets.sweeps,
+            Worker("cache-savings", caching.savings.run),
             Worker("follow-ups", lambda: rollouts.follow_ups.run(generation.shadow)),
             *wire_erasure(settings, backend, engines, memory=memory),
         ],
@@ -107,4 +113,6 @@ def _deployment_service(stores: Stores, answering: Answering) -> GrpcDeploymentS
         warm=warm,
         enqueue=rollouts.controllers.enqueue,
     )
-    return GrpcDeploymentService(deployments, crud, count=rollouts.count, rollouts=commands)
+    return GrpcDeploymentService(
+        deployments, crud, count=rollouts.count, rollouts=commands, savings=answering.caching.read_savings
+    )

@@ -101,6 +101,7 @@ def steps(  # noqa: PLR0913 - keyword-only, and each of another kind
             Step(kind="running answers and loaded models", erase=forget),
             documents("answers", database["inferences"]),
             documents("cached answers", database["cached_answers"]),
+            documents("savings of caches", database["cache_savings"]),
             documents("conversations", database["conversations"]),
             documents("memories", database["memories"]),
             documents("deployments", database["deployments"]),

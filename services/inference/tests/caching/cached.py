@@ -1,12 +1,14 @@
 """Answering with a cache that is in memory."""
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from services.inference.tests.fakes import ADA, AnsweringHarness, asking, helpdesk, question
 from tidemill_core.errors import TidemillError
+from tidemill_inference.caching.count import CountSavings
 from tidemill_inference.caching.domain.policy import CachePolicy
+from tidemill_inference.caching.domain.savings import DailySavings, Savings
 from tidemill_inference.caching.ports import Entry
 from tidemill_inference.caching.reuse import ReuseAnswers
 from tidemill_inference.generation.domain.inference import Inference
@@ -58,6 +60,30 @@ class InMemoryCachedAnswers:
         return len(keys)
 
 
+@dataclass
+class InMemorySavings:
+    """Implements `ports.SavingsStore`."""
+
+    days: list[DailySavings] = field(default_factory=list)
+    down: TidemillError | None = None
+
+    async def add(self, savings: DailySavings) -> None:
+        if self.down:
+            raise self.down
+        known = [each for each in self.days if replace(each, savings=savings.savings) == savings]
+        self.days = [each for each in self.days if each not in known]
+        self.days.append(replace(savings, savings=sum((each.savings for each in known), Savings()) + savings.savings))
+
+    async def since(self, project: str, deployment: str, day: date) -> list[DailySavings]:
+        mine = [each for each in self.days if (each.project, each.deployment) == (project, deployment)]
+        return sorted((each for each in mine if each.day >= day), key=lambda each: each.day, reverse=True)
+
+    async def remove_before(self, day: date, *, limit: int) -> int:
+        old = [each for each in self.days if each.day < day][:limit]
+        self.days = [each for each in self.days if each not in old]
+        return len(old)
+
+
 class CachedHarness(AnsweringHarness):
     """Answers for a deployment that gives answers again for an hour."""
 
@@ -69,9 +95,14 @@ class CachedHarness(AnsweringHarness):
         **changes: Any,  # noqa: ANN401 - of any field
     ) -> None:
         super().__init__(deployment=helpdesk(**{"cache": CachePolicy(ttl=ttl), **changes}))
-        self.cached = InMemoryCachedAnswers()
+        self.cached, self.saved = InMemoryCachedAnswers(), InMemorySavings()
+        self.savings = CountSavings(store=self.saved, clock=self.clock)
         reusing = ReuseAnswers(
-            cached=self.cached, inferences=self.inferences, clock=self.clock, max_entries=max_entries
+            cached=self.cached,
+            inferences=self.inferences,
+            clock=self.clock,
+            max_entries=max_entries,
+            count=self.savings.add,
         )
         self.answer = replace(self.answer, make=replace(self.answer.make, reusing=reusing))
 

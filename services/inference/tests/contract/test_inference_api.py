@@ -11,6 +11,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Struct
 
+from services.inference.tests.caching.cached import InMemorySavings
 from services.inference.tests.fakes import DirectTemplates
 from services.inference.tests.generation.test_show_prompt import Documents, spans
 from services.inference.tests.openai_api.apis import settings
@@ -27,6 +28,7 @@ from tidemill.inference.v1.inference_service_pb2_grpc import (
     add_InferenceServiceServicer_to_server,
 )
 from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed
+from tidemill_inference.caching.count import ReadSavings
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.grpc import GrpcDeploymentService
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
@@ -86,7 +88,13 @@ class Real:
         crud = DeploymentCrud(
             deployments=harness.deployments, resolve=resolve, outcomes=rolling.outcomes, clock=harness.clock
         )
-        deployments = GrpcDeploymentService(harness.deployments, crud, count=rolling.count, rollouts=rolling.commands)
+        deployments = GrpcDeploymentService(
+            harness.deployments,
+            crud,
+            count=rolling.count,
+            rollouts=rolling.commands,
+            savings=ReadSavings(store=InMemorySavings(), clock=harness.clock),
+        )
         shows = ShowPrompt(
             reading=harness.reading,
             prompts=harness.prompts,

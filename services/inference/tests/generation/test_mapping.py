@@ -4,6 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
+
 from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import caching_pb2, inference_pb2, routing_pb2
 from tidemill_inference.caching.domain.use import CacheKind, CacheUse
@@ -170,7 +172,7 @@ def test_calls_results_thoughts_and_other_candidates_are_stored_and_read_and_log
 
 
 def test_whose_answer_was_given_again_is_stored_read_and_sent() -> None:
-    use = CacheUse(kind=CacheKind.EXACT, inference="i0", saved_input_tokens=3, saved_output_tokens=4)
+    use = CacheUse(kind=CacheKind.EXACT, inference="i0", saved_input_tokens=3, saved_output_tokens=4, saved_time_s=1.5)
     again = replace(an_inference(), cache=use)
 
     assert INFERENCES.encode(again)["cache"] == {
@@ -178,13 +180,18 @@ def test_whose_answer_was_given_again_is_stored_read_and_sent() -> None:
         "inference": "i0",
         "saved_input_tokens": 3,
         "saved_output_tokens": 4,
+        "saved_time_s": 1.5,
     }
     assert INFERENCES.decode(IDENTITY, INFERENCES.encode(again), 1) == again
     assert "cache" not in INFERENCES.encode(an_inference())
     assert inference_message(again).cache == caching_pb2.CacheUse(
-        kind=caching_pb2.CACHE_KIND_EXACT, inference="i0", saved_input_tokens=3, saved_output_tokens=4
+        kind=caching_pb2.CACHE_KIND_EXACT,
+        inference="i0",
+        saved_input_tokens=3,
+        saved_output_tokens=4,
+        saved_time=Duration(seconds=1, nanos=500_000_000),
     )
-    assert unsent(caching_pb2.CacheUse, CacheUse) == set()
+    assert unsent(caching_pb2.CacheUse, CacheUse) == {"saved_nanos"}  # is `saved_cost`
 
 
 def test_an_answer_is_sent_by_name() -> None:

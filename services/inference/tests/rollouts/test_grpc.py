@@ -9,11 +9,13 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from services.inference.tests.caching.cached import InMemorySavings
 from services.inference.tests.fakes import ADA
 from services.inference.tests.openai_api.apis import settings
 from services.inference.tests.rollouts.rollout_fakes import RolloutHarness
 from tidemill.inference.v1 import deployment_pb2, deployment_service_pb2, deployment_service_pb2_grpc, rollout_pb2
 from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed, RequestIdReused
+from tidemill_inference.caching.count import ReadSavings
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.grpc import GrpcDeploymentService
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
@@ -67,6 +69,7 @@ async def office() -> AsyncIterator[Office]:
         DeploymentCrud(deployments=deployments, resolve=resolve, outcomes=harness.outcomes, clock=clock),
         count=harness.count,
         rollouts=harness.commands,
+        savings=ReadSavings(store=InMemorySavings(), clock=clock),
     )
     register = deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server
     server = GrpcServer(settings(), [(register, service)], access=access_of(), audit=RecordedCalls())

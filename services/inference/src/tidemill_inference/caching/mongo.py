@@ -1,8 +1,16 @@
-"""Which inferences have the answers: `{_id: "<project>/<key>", project, deployment, inference, expire_time}`."""
+"""Which inferences have the answers, and what that saved.
 
-from datetime import datetime
+Entries are `{_id: "<project>/<key>", project, deployment, inference, expire_time}`, savings
+`{_id: "<project>/<deployment>/<day>", project, deployment, day, <a field of Savings>, ...}`.
+"""
 
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import date, datetime
+
+from tidemill_inference.caching.domain.savings import DailySavings, Savings
 from tidemill_inference.caching.ports import Entry
+from tidemill_kit.erasure.documents import erase_documents
 from tidemill_kit.store.mongo import Collection, Document, count_up_to, delete_many, document_id, translated
 
 
@@ -61,3 +69,53 @@ class MongoCachedAnswers:
             first = self._collection.find(where, {"_id": True}).sort("expire_time", 1).limit(limit)
             ids = [each["_id"] for each in await first.to_list(limit)]
             return await delete_many(self._collection, ids) if ids else 0
+
+
+_SUMS = tuple(each.name for each in fields(Savings) if each.name != "currency")
+
+
+class MongoSavings:
+    """Implements `ports.SavingsStore`."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+
+    async def ensure_indexes(self) -> None:
+        """Create what finds the days of a deployment, and old ones; repeating it changes nothing."""
+        with translated():
+            await self._collection.create_index([("project", 1), ("deployment", 1), ("day", -1)])
+            await self._collection.create_index([("day", 1)])
+
+    async def add(self, savings: DailySavings) -> None:
+        """See `SavingsStore.add`."""
+        added, day = savings.savings, savings.day.isoformat()
+        named = {"project": savings.project, "deployment": savings.deployment, "day": day}
+        change: Document = {
+            "$inc": {name: value for name in _SUMS if (value := getattr(added, name))},
+            "$set": {**named, **({"currency": added.currency} if added.currency else {})},
+        }
+        with translated():
+            await self._collection.update_one(
+                {"_id": document_id(savings.project, f"{savings.deployment}/{day}")}, change, upsert=True
+            )
+
+    async def since(self, project: str, deployment: str, day: date) -> Sequence[DailySavings]:
+        """See `SavingsStore.since`."""
+        chosen: Document = {"project": project, "deployment": deployment, "day": {"$gte": day.isoformat()}}
+        with translated():
+            found = await self._collection.find(chosen).sort("day", -1).to_list(None)
+        return [_daily(each) for each in found]
+
+    async def remove_before(self, day: date, *, limit: int) -> int:
+        """See `SavingsStore.remove_before`."""
+        return await erase_documents(self._collection, {"day": {"$lt": day.isoformat()}}, limit=limit)
+
+
+def _daily(document: Document) -> DailySavings:
+    known = {each.name: document[each.name] for each in fields(Savings) if each.name in document}
+    return DailySavings(
+        project=document["project"],
+        deployment=document["deployment"],
+        day=date.fromisoformat(document["day"]),
+        savings=Savings(**known),
+    )

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
 from tidemill_core.application import Caller
 from tidemill_inference.caching.domain.policy import CachePolicy
+from tidemill_inference.caching.domain.savings import DailySavings
 from tidemill_inference.caching.domain.use import CacheUse
 from tidemill_inference.generation.domain.content import Candidate, Message, Passage
 from tidemill_inference.generation.domain.inference import Answer, Inference, Variant
@@ -78,6 +79,30 @@ class CachedAnswers(Protocol):
             DependencyUnavailable: the store does not answer.
 
         """
+        ...
+
+
+class SavingsStore(Protocol):
+    """What caches saved, by deployment and day. Every method may raise DependencyUnavailable."""
+
+    async def add(self, savings: DailySavings) -> None:
+        """Add to what a deployment has saved in a day."""
+        ...
+
+    async def since(self, project: str, deployment: str, day: date) -> Sequence[DailySavings]:
+        """Return a deployment's days from `day` on, the newest first."""
+        ...
+
+    async def remove_before(self, day: date, *, limit: int) -> int:
+        """Remove some days of all projects before `day`; return how many."""
+        ...
+
+
+class ReadingSavings(Protocol):
+    """The use case `ReadSavings`."""
+
+    async def __call__(self, caller: Caller, deployment: str, *, days: int = 0) -> list[DailySavings]:
+        """See `ReadSavings`."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from prometheus_client import Counter
@@ -10,6 +11,7 @@ from tidemill_core.application import Caller, Clock
 from tidemill_core.errors import DependencyUnavailable, NotFound
 from tidemill_inference.caching.domain.key import key_of
 from tidemill_inference.caching.domain.policy import CachePolicy
+from tidemill_inference.caching.domain.savings import MADE, Savings, saved_by
 from tidemill_inference.caching.domain.use import CacheKind, CacheUse
 from tidemill_inference.caching.ports import Asked, CachedAnswers, Entry, Reused
 from tidemill_inference.deployments.domain.spec import RecordMode
@@ -34,6 +36,10 @@ _PART = 10
 _log = logging.getLogger(__name__)
 
 
+def _uncounted(_project: str, _deployment: str, _savings: Savings) -> None:
+    """Count nothing."""
+
+
 @dataclass(slots=True, kw_only=True)
 class _Flight:
     """An inference whose answer may be kept."""
@@ -53,6 +59,8 @@ class ReuseAnswers:
     clock: Clock
     max_entries: int
     """Of a project."""
+    count: Callable[[str, str, Savings], None] = _uncounted
+    """Called with project and deployment for each answer of a deployment with a cache; must not block."""
     _flights: dict[tuple[str, str], _Flight] = field(default_factory=dict)
     """By project and inference."""
     _leading: dict[tuple[str, str], _Flight] = field(default_factory=dict)
@@ -88,6 +96,9 @@ class ReuseAnswers:
     async def keep(self, inference: Inference, answer: Answer) -> None:
         """See `Reusing.keep`."""
         flight = self._flights.get((inference.project, inference.id))
+        if flight is not None or answer.cache is not None:
+            savings = saved_by(answer.cache) if answer.cache is not None else MADE
+            self.count(inference.project, inference.deployment, savings)
         if flight is None or not _may_be_kept(inference, answer, flight.notes):
             return
         project, key = flight.key
@@ -178,12 +189,15 @@ def _may_be_kept(inference: Inference, answer: Answer, notes: frozenset[str]) ->
 
 def _reused(record: Inference) -> Reused:
     assert record.variant is not None  # noqa: S101 - it is complete
-    usage = record.usage
+    usage, cost = record.usage, record.cost
     use = CacheUse(
         kind=CacheKind.EXACT,
         inference=record.id,
         saved_input_tokens=usage.input_tokens if usage else 0,
         saved_output_tokens=usage.output_tokens if usage else 0,
+        saved_time_s=round(max(0.0, usage.total_s - usage.search_s), 6) if usage else 0.0,
+        saved_nanos=cost.nanos if cost else 0,
+        currency=cost.currency if cost and cost.nanos else "",
     )
     return Reused(
         output=record.output,

@@ -4,25 +4,35 @@ from google.protobuf.message import Message
 
 from tidemill.inference.v1 import deployment_service_pb2 as pb
 from tidemill.inference.v1 import deployment_service_pb2_grpc
+from tidemill.inference.v1.caching_pb2 import CacheSavings
+from tidemill_inference.caching.domain.savings import Savings, total_of
+from tidemill_inference.caching.ports import ReadingSavings
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.messages import CHANGEABLE, change_of, deployment_message, spec_of
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.rollouts.commands import RolloutCommand, RolloutCommands
 from tidemill_inference.rollouts.outcomes import CountOutcomes
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, write_of
-from tidemill_kit.mapping import from_message
+from tidemill_kit.mapping import from_message, to_message
 
 
 class GrpcDeploymentService(deployment_service_pb2_grpc.DeploymentServiceServicer):
     """Serves deployments; errors are mapped by the kit's interceptor."""
 
     def __init__(
-        self, deployments: Deployments, crud: DeploymentCrud, *, count: CountOutcomes, rollouts: RolloutCommands
+        self,
+        deployments: Deployments,
+        crud: DeploymentCrud,
+        *,
+        count: CountOutcomes,
+        rollouts: RolloutCommands,
+        savings: ReadingSavings,
     ) -> None:
         self._deployments = deployments
         self._crud = crud
         self._count = count
         self._rollouts = rollouts
+        self._savings = savings
 
     async def CreateDeployment(
         self, request: pb.CreateDeploymentRequest, _context: object
@@ -87,6 +97,18 @@ class GrpcDeploymentService(deployment_service_pb2_grpc.DeploymentServiceService
         """Agree to the promotion."""
         deployment = await self._rollouts.approve(current_caller(), _command(request))
         return pb.ApproveRolloutResponse(deployment=deployment_message(deployment))
+
+    async def GetCacheSavings(self, request: pb.GetCacheSavingsRequest, _context: object) -> pb.GetCacheSavingsResponse:
+        """Return what the cache saved, day by day."""
+        days = await self._savings(current_caller(), request.id, days=request.days)
+        return pb.GetCacheSavingsResponse(
+            days=[_savings(each.savings, day=each.day.isoformat()) for each in days],
+            total=_savings(total_of(days)),
+        )
+
+
+def _savings(savings: Savings, *, day: str = "") -> CacheSavings:
+    return to_message(CacheSavings, savings, day=day)
 
 
 def _command(request: Message) -> RolloutCommand:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from tidemill_core.application import ResourceKey
+from tidemill_inference.caching.domain.use import CacheUse
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.content import Candidate, Part, Passage
 from tidemill_inference.generation.domain.inference import Inference, State, Usage
@@ -20,6 +21,7 @@ INFERENCES = DocumentCodec(
             omits={"restricted", "logprobs"},
             sparse={"alternatives", "cache", "cost", "budget_hold", "queue_wait_s"},
         ),
+        CacheUse: Form(sparse={"saved_time_s", "saved_nanos", "currency"}),
         Candidate: Form(omits={"logprobs"}),
         Part: Form(sparse={"tool_call", "tool_result", "reasoning", "json"}),
         Usage: Form(sparse={"cached_input_tokens"}),

@@ -11,7 +11,8 @@ before the last chunk, as `tidemill.citations`, 500 each.
      "citation_valid": 0.0 to 1.0, or null without passages,
      "passages": [{"id", "document", "version", "start", "end", "score", "source", "key", "title", "uri", "text"}],
      "warnings": ["..."],
-     "cache": {"kind", "inference", "saved_input_tokens", "saved_output_tokens"}, only in an answer given again,
+     "cache": {"kind", "inference", "saved_input_tokens", "saved_output_tokens", "saved_time_s", "saved_cost",
+               "currency"}, only in an answer given again,
      "conversation": "..." or "",
      "feedback_token": "..."}
 
@@ -226,7 +227,15 @@ def _basis(inference: Inference, feedback_token: str) -> Json:
 
 
 def _cache(use: CacheUse) -> Json:
-    return {**asdict(use), "kind": use.kind.value}
+    return {
+        "kind": use.kind.value,
+        "inference": use.inference,
+        "saved_input_tokens": use.saved_input_tokens,
+        "saved_output_tokens": use.saved_output_tokens,
+        "saved_time_s": use.saved_time_s,
+        "saved_cost": use.saved_cost,
+        "currency": use.currency,
+    }
 
 
 def _citations(output: Sequence[Message]) -> list[Json]:

@@ -77,6 +77,9 @@ class CacheUse(_message.Message):
     INFERENCE_FIELD_NUMBER: _builtins.int
     SAVED_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     SAVED_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    SAVED_TIME_FIELD_NUMBER: _builtins.int
+    SAVED_COST_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
     kind: Global___CacheKind.ValueType
     """Output only. What the questions have in common."""
     inference: _builtins.str
@@ -85,6 +88,14 @@ class CacheUse(_message.Message):
     """Output only. Tokens of the prompt that the model had processed for it."""
     saved_output_tokens: _builtins.int
     """Output only. Tokens that the model had generated for it."""
+    saved_cost: _builtins.str
+    """Output only. What it cost, a decimal; empty where it cost nothing."""
+    currency: _builtins.str
+    """Output only. The currency of the installation; empty where it cost nothing."""
+    @_builtins.property
+    def saved_time(self) -> _duration_pb2.Duration:
+        """Output only. How long it took to make, without the search."""
+
     def __init__(
         self,
         *,
@@ -92,11 +103,66 @@ class CacheUse(_message.Message):
         inference: _builtins.str = ...,
         saved_input_tokens: _builtins.int = ...,
         saved_output_tokens: _builtins.int = ...,
+        saved_time: _duration_pb2.Duration | None = ...,
+        saved_cost: _builtins.str = ...,
+        currency: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["saved_time", b"saved_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inference", b"inference", "kind", b"kind", "saved_input_tokens", b"saved_input_tokens", "saved_output_tokens", b"saved_output_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "inference", b"inference", "kind", b"kind", "saved_cost", b"saved_cost", "saved_input_tokens", b"saved_input_tokens", "saved_output_tokens", b"saved_output_tokens", "saved_time", b"saved_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CacheUse: _TypeAlias = CacheUse  # noqa: Y015
+
+@_typing.final
+class CacheSavings(_message.Message):
+    """CacheSavings is what the cache of a deployment saved in a day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    EXACT_HITS_FIELD_NUMBER: _builtins.int
+    MADE_FIELD_NUMBER: _builtins.int
+    SAVED_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    SAVED_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    SAVED_TIME_FIELD_NUMBER: _builtins.int
+    SAVED_COST_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    """Output only. The day in UTC, as 2026-11-29; empty in a sum."""
+    exact_hits: _builtins.int
+    """Output only. Answers that were given again to equal questions."""
+    made: _builtins.int
+    """Output only. Answers that were made, though the cache was asked, or might be asked later."""
+    saved_input_tokens: _builtins.int
+    """Output only. Tokens of prompts that models did not process."""
+    saved_output_tokens: _builtins.int
+    """Output only. Tokens that models did not generate."""
+    saved_cost: _builtins.str
+    """Output only. What these answers cost the first time, a decimal; empty for nothing."""
+    currency: _builtins.str
+    """Output only. The currency of the installation; empty where nothing was saved in money."""
+    @_builtins.property
+    def saved_time(self) -> _duration_pb2.Duration:
+        """Output only. How long these answers took to make the first time."""
+
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        exact_hits: _builtins.int = ...,
+        made: _builtins.int = ...,
+        saved_input_tokens: _builtins.int = ...,
+        saved_output_tokens: _builtins.int = ...,
+        saved_time: _duration_pb2.Duration | None = ...,
+        saved_cost: _builtins.str = ...,
+        currency: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["saved_time", b"saved_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "day", b"day", "exact_hits", b"exact_hits", "made", b"made", "saved_cost", b"saved_cost", "saved_input_tokens", b"saved_input_tokens", "saved_output_tokens", b"saved_output_tokens", "saved_time", b"saved_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CacheSavings: _TypeAlias = CacheSavings  # noqa: Y015

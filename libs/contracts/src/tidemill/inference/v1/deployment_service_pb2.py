@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from tidemill.inference.v1 import caching_pb2 as tidemill_dot_inference_dot_v1_dot_caching__pb2
 from tidemill.inference.v1 import deployment_pb2 as tidemill_dot_inference_dot_v1_dot_deployment__pb2
 from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.tidemill/inference/v1/deployment_service.proto\x12\x15tidemill.inference.v1\x1a google/protobuf/field_mask.proto\x1a&tidemill/inference/v1/deployment.proto\x1a!tidemill/options/v1/options.proto\"{\n\x17\x43reateDeploymentRequest\x12\x35\n\ndeployment\x18\x01 \x01(\x0b\x32!.tidemill.inference.v1.Deployment\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"Q\n\x18\x43reateDeploymentResponse\x12\x35\n\ndeployment\x18\x01 \x01(\x0b\x32!.tidemill.inference.v1.Deployment\"\"\n\x14GetDeploymentRequest\x12\n\n\x02id\x18\x01 \x01(\t\"N\n\x15GetDeploymentResponse\x12\x35\n\ndeployment\x18\x01 \x01(\x0b\x32!.tidemill.inference.v1.Deployment\"a\n\x16ListDeploymentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"j\n\x17ListDeploymentsResponse\x12\x36\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32!.tidemill.inference.v1.Deployment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xac\x01\n\x17UpdateDeploymentRequest\x12\x35\n\ndeployment\x18\x01 \x01(\x0b\x32!.tidemill.inference.v1.Deployment\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"Q\n\x18UpdateDeploymentResponse\x12\x35\n\ndeployment\x18\x01 \x01(\x0b\x32!.tidemill.inference.v1.Deployment\"^\n\x17\x44\x65leteDeploymentRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"Q\n\x18\x44\x65leteDeploymentResponse\x12\x35\n\ndeployment\x18\x01 \x01(\x0b\x32!.tidemill.inference.v1.Deployment\"z\n\x15PromoteRolloutRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0f\n\x07rollout\x18\x02 \x01(\t\x12\x11\n\trationale\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"O\n\x16PromoteRolloutResponse\x12\x35\n\ndeployment\x18\x01 \x01(\x0b\x32!.tidemill.inference.v1.Deployment\"{\n\x16RollBackRolloutRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0f\n\x07rollout\x18\x02 \x01(\t\x12\x11\n\trationale\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"P\n\x17RollBackRolloutResponse\x12\x35\n\ndeployment\x18\x01 \x01(\x0b\x32!.tidemill.inference.v1.Deployment\"z\n\x15\x41pproveRolloutRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0f\n\x07rollout\x18\x02 \x01(\t\x12\x11\n\trationale\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"O\n\x16\x41pproveRolloutResponse\x12\x35\n\ndeployment\x18\x01 \x01(\x0b\x32!.tidemill.inference.v1.Deployment2\xdc\x08\n\x11\x44\x65ploymentService\x12\x8e\x01\n\x10\x43reateDeployment\x12..tidemill.inference.v1.CreateDeploymentRequest\x1a/.tidemill.inference.v1.CreateDeploymentResponse\"\x19\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\rdeployment.id\x12\x87\x01\n\rGetDeployment\x12+.tidemill.inference.v1.GetDeploymentRequest\x1a,.tidemill.inference.v1.GetDeploymentResponse\"\x1b\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\xa2\xb5\x18\tevaluator\x12z\n\x0fListDeployments\x12-.tidemill.inference.v1.ListDeploymentsRequest\x1a..tidemill.inference.v1.ListDeploymentsResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x8e\x01\n\x10UpdateDeployment\x12..tidemill.inference.v1.UpdateDeploymentRequest\x1a/.tidemill.inference.v1.UpdateDeploymentResponse\"\x19\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\rdeployment.id\x12\x83\x01\n\x10\x44\x65leteDeployment\x12..tidemill.inference.v1.DeleteDeploymentRequest\x1a/.tidemill.inference.v1.DeleteDeploymentResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12\x85\x01\n\x0ePromoteRollout\x12,.tidemill.inference.v1.PromoteRolloutRequest\x1a-.tidemill.inference.v1.PromoteRolloutResponse\"\x16\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\ndeployment\x12\x88\x01\n\x0fRollBackRollout\x12-.tidemill.inference.v1.RollBackRolloutRequest\x1a..tidemill.inference.v1.RollBackRolloutResponse\"\x16\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\ndeployment\x12\x85\x01\n\x0e\x41pproveRollout\x12,.tidemill.inference.v1.ApproveRolloutRequest\x1a-.tidemill.inference.v1.ApproveRolloutResponse\"\x16\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\ndeploymentb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.tidemill/inference/v1/deployment_service.proto\x12\x15tidemill.inference.v1\x1a google/protobuf/field_mask.proto\x1a#tidemill/inference/v1/caching.proto\x1a&tidemill/inference/v1/deployment.proto\x1a!tidemill/options/v1/options.proto\"{\n\x17\x43reateDeploymentRequest\x12\x35\n\ndeployment\x18\x01 \x01(\x0b\x32!.tidemill.inference.v1.Deployment\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"Q\n\x18\x43reateDeploymentResponse\x12\x35\n\ndeployment\x18\x01 \x01(\x0b\x32!.tidemill.inference.v1.Deployment\"\"\n\x14GetDeploymentRequest\x12\n\n\x02id\x18\x01 \x01(\t\"N\n\x15GetDeploymentResponse\x12\x35\n\ndeployment\x18\x01 \x01(\x0b\x32!.tidemill.inference.v1.Deployment\"a\n\x16ListDeploymentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"j\n\x17ListDeploymentsResponse\x12\x36\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32!.tidemill.inference.v1.Deployment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xac\x01\n\x17UpdateDeploymentRequest\x12\x35\n\ndeployment\x18\x01 \x01(\x0b\x32!.tidemill.inference.v1.Deployment\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"Q\n\x18UpdateDeploymentResponse\x12\x35\n\ndeployment\x18\x01 \x01(\x0b\x32!.tidemill.inference.v1.Deployment\"^\n\x17\x44\x65leteDeploymentRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"Q\n\x18\x44\x65leteDeploymentResponse\x12\x35\n\ndeployment\x18\x01 \x01(\x0b\x32!.tidemill.inference.v1.Deployment\"z\n\x15PromoteRolloutRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0f\n\x07rollout\x18\x02 \x01(\t\x12\x11\n\trationale\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"O\n\x16PromoteRolloutResponse\x12\x35\n\ndeployment\x18\x01 \x01(\x0b\x32!.tidemill.inference.v1.Deployment\"{\n\x16RollBackRolloutRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0f\n\x07rollout\x18\x02 \x01(\t\x12\x11\n\trationale\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"P\n\x17RollBackRolloutResponse\x12\x35\n\ndeployment\x18\x01 \x01(\x0b\x32!.tidemill.inference.v1.Deployment\"z\n\x15\x41pproveRolloutRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0f\n\x07rollout\x18\x02 \x01(\t\x12\x11\n\trationale\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"O\n\x16\x41pproveRolloutResponse\x12\x35\n\ndeployment\x18\x01 \x01(\x0b\x32!.tidemill.inference.v1.Deployment\"2\n\x16GetCacheSavingsRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ys\x18\x02 \x01(\x05\"\x80\x01\n\x17GetCacheSavingsResponse\x12\x31\n\x04\x64\x61ys\x18\x01 \x03(\x0b\x32#.tidemill.inference.v1.CacheSavings\x12\x32\n\x05total\x18\x02 \x01(\x0b\x32#.tidemill.inference.v1.CacheSavings2\xdf\t\n\x11\x44\x65ploymentService\x12\x8e\x01\n\x10\x43reateDeployment\x12..tidemill.inference.v1.CreateDeploymentRequest\x1a/.tidemill.inference.v1.CreateDeploymentResponse\"\x19\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\rdeployment.id\x12\x87\x01\n\rGetDeployment\x12+.tidemill.inference.v1.GetDeploymentRequest\x1a,.tidemill.inference.v1.GetDeploymentResponse\"\x1b\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02id\xa2\xb5\x18\tevaluator\x12z\n\x0fListDeployments\x12-.tidemill.inference.v1.ListDeploymentsRequest\x1a..tidemill.inference.v1.ListDeploymentsResponse\"\x08\x88\xb5\x18\x02\x90\xb5\x18\x01\x12\x8e\x01\n\x10UpdateDeployment\x12..tidemill.inference.v1.UpdateDeploymentRequest\x1a/.tidemill.inference.v1.UpdateDeploymentResponse\"\x19\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\rdeployment.id\x12\x83\x01\n\x10\x44\x65leteDeployment\x12..tidemill.inference.v1.DeleteDeploymentRequest\x1a/.tidemill.inference.v1.DeleteDeploymentResponse\"\x0e\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\x02id\x12\x85\x01\n\x0ePromoteRollout\x12,.tidemill.inference.v1.PromoteRolloutRequest\x1a-.tidemill.inference.v1.PromoteRolloutResponse\"\x16\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\ndeployment\x12\x88\x01\n\x0fRollBackRollout\x12-.tidemill.inference.v1.RollBackRolloutRequest\x1a..tidemill.inference.v1.RollBackRolloutResponse\"\x16\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\ndeployment\x12\x85\x01\n\x0e\x41pproveRollout\x12,.tidemill.inference.v1.ApproveRolloutRequest\x1a-.tidemill.inference.v1.ApproveRolloutResponse\"\x16\x88\xb5\x18\x04\x90\xb5\x18\x02\x9a\xb5\x18\ndeployment\x12\x80\x01\n\x0fGetCacheSavings\x12-.tidemill.inference.v1.GetCacheSavingsRequest\x1a..tidemill.inference.v1.GetCacheSavingsResponse\"\x0e\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\x02idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,38 +51,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['RollBackRollout']._serialized_options = b'\210\265\030\004\220\265\030\002\232\265\030\ndeployment'
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['ApproveRollout']._loaded_options = None
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['ApproveRollout']._serialized_options = b'\210\265\030\004\220\265\030\002\232\265\030\ndeployment'
-  _globals['_CREATEDEPLOYMENTREQUEST']._serialized_start=182
-  _globals['_CREATEDEPLOYMENTREQUEST']._serialized_end=305
-  _globals['_CREATEDEPLOYMENTRESPONSE']._serialized_start=307
-  _globals['_CREATEDEPLOYMENTRESPONSE']._serialized_end=388
-  _globals['_GETDEPLOYMENTREQUEST']._serialized_start=390
-  _globals['_GETDEPLOYMENTREQUEST']._serialized_end=424
-  _globals['_GETDEPLOYMENTRESPONSE']._serialized_start=426
-  _globals['_GETDEPLOYMENTRESPONSE']._serialized_end=504
-  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_start=506
-  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_end=603
-  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_start=605
-  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_end=711
-  _globals['_UPDATEDEPLOYMENTREQUEST']._serialized_start=714
-  _globals['_UPDATEDEPLOYMENTREQUEST']._serialized_end=886
-  _globals['_UPDATEDEPLOYMENTRESPONSE']._serialized_start=888
-  _globals['_UPDATEDEPLOYMENTRESPONSE']._serialized_end=969
-  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_start=971
-  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_end=1065
-  _globals['_DELETEDEPLOYMENTRESPONSE']._serialized_start=1067
-  _globals['_DELETEDEPLOYMENTRESPONSE']._serialized_end=1148
-  _globals['_PROMOTEROLLOUTREQUEST']._serialized_start=1150
-  _globals['_PROMOTEROLLOUTREQUEST']._serialized_end=1272
-  _globals['_PROMOTEROLLOUTRESPONSE']._serialized_start=1274
-  _globals['_PROMOTEROLLOUTRESPONSE']._serialized_end=1353
-  _globals['_ROLLBACKROLLOUTREQUEST']._serialized_start=1355
-  _globals['_ROLLBACKROLLOUTREQUEST']._serialized_end=1478
-  _globals['_ROLLBACKROLLOUTRESPONSE']._serialized_start=1480
-  _globals['_ROLLBACKROLLOUTRESPONSE']._serialized_end=1560
-  _globals['_APPROVEROLLOUTREQUEST']._serialized_start=1562
-  _globals['_APPROVEROLLOUTREQUEST']._serialized_end=1684
-  _globals['_APPROVEROLLOUTRESPONSE']._serialized_start=1686
-  _globals['_APPROVEROLLOUTRESPONSE']._serialized_end=1765
-  _globals['_DEPLOYMENTSERVICE']._serialized_start=1768
-  _globals['_DEPLOYMENTSERVICE']._serialized_end=2884
+  _globals['_DEPLOYMENTSERVICE'].methods_by_name['GetCacheSavings']._loaded_options = None
+  _globals['_DEPLOYMENTSERVICE'].methods_by_name['GetCacheSavings']._serialized_options = b'\210\265\030\002\220\265\030\001\232\265\030\002id'
+  _globals['_CREATEDEPLOYMENTREQUEST']._serialized_start=219
+  _globals['_CREATEDEPLOYMENTREQUEST']._serialized_end=342
+  _globals['_CREATEDEPLOYMENTRESPONSE']._serialized_start=344
+  _globals['_CREATEDEPLOYMENTRESPONSE']._serialized_end=425
+  _globals['_GETDEPLOYMENTREQUEST']._serialized_start=427
+  _globals['_GETDEPLOYMENTREQUEST']._serialized_end=461
+  _globals['_GETDEPLOYMENTRESPONSE']._serialized_start=463
+  _globals['_GETDEPLOYMENTRESPONSE']._serialized_end=541
+  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_start=543
+  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_end=640
+  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_start=642
+  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_end=748
+  _globals['_UPDATEDEPLOYMENTREQUEST']._serialized_start=751
+  _globals['_UPDATEDEPLOYMENTREQUEST']._serialized_end=923
+  _globals['_UPDATEDEPLOYMENTRESPONSE']._serialized_start=925
+  _globals['_UPDATEDEPLOYMENTRESPONSE']._serialized_end=1006
+  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_start=1008
+  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_end=1102
+  _globals['_DELETEDEPLOYMENTRESPONSE']._serialized_start=1104
+  _globals['_DELETEDEPLOYMENTRESPONSE']._serialized_end=1185
+  _globals['_PROMOTEROLLOUTREQUEST']._serialized_start=1187
+  _globals['_PROMOTEROLLOUTREQUEST']._serialized_end=1309
+  _globals['_PROMOTEROLLOUTRESPONSE']._serialized_start=1311
+  _globals['_PROMOTEROLLOUTRESPONSE']._serialized_end=1390
+  _globals['_ROLLBACKROLLOUTREQUEST']._serialized_start=1392
+  _globals['_ROLLBACKROLLOUTREQUEST']._serialized_end=1515
+  _globals['_ROLLBACKROLLOUTRESPONSE']._serialized_start=1517
+  _globals['_ROLLBACKROLLOUTRESPONSE']._serialized_end=1597
+  _globals['_APPROVEROLLOUTREQUEST']._serialized_start=1599
+  _globals['_APPROVEROLLOUTREQUEST']._serialized_end=1721
+  _globals['_APPROVEROLLOUTRESPONSE']._serialized_start=1723
+  _globals['_APPROVEROLLOUTRESPONSE']._serialized_end=1802
+  _globals['_GETCACHESAVINGSREQUEST']._serialized_start=1804
+  _globals['_GETCACHESAVINGSREQUEST']._serialized_end=1854
+  _globals['_GETCACHESAVINGSRESPONSE']._serialized_start=1857
+  _globals['_GETCACHESAVINGSRESPONSE']._serialized_end=1985
+  _globals['_DEPLOYMENTSERVICE']._serialized_start=1988
+  _globals['_DEPLOYMENTSERVICE']._serialized_end=3235
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from tidemill.inference.v1 import caching_pb2 as _caching_pb2
 from tidemill.inference.v1 import deployment_pb2 as _deployment_pb2
 import builtins as _builtins
 import sys
@@ -489,3 +490,59 @@ class ApproveRolloutResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ApproveRolloutResponse: _TypeAlias = ApproveRolloutResponse  # noqa: Y015
+
+@_typing.final
+class GetCacheSavingsRequest(_message.Message):
+    """GetCacheSavingsRequest names a deployment and a number of days."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Required. The deployment's id; it may be a deleted one."""
+    days: _builtins.int
+    """Optional. So many days up to today, in UTC: 1 to 400; 0 means 30."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCacheSavingsRequest: _TypeAlias = GetCacheSavingsRequest  # noqa: Y015
+
+@_typing.final
+class GetCacheSavingsResponse(_message.Message):
+    """GetCacheSavingsResponse has what was saved."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAYS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def days(self) -> _containers.RepeatedCompositeFieldContainer[_caching_pb2.CacheSavings]:
+        """Output only. The days on which the cache was asked, the newest first."""
+
+    @_builtins.property
+    def total(self) -> _caching_pb2.CacheSavings:
+        """Output only. Their sum."""
+
+    def __init__(
+        self,
+        *,
+        days: _abc.Iterable[_caching_pb2.CacheSavings] | None = ...,
+        total: _caching_pb2.CacheSavings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCacheSavingsResponse: _TypeAlias = GetCacheSavingsResponse  # noqa: Y015

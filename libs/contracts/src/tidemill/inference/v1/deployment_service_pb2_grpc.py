@@ -75,6 +75,11 @@ class DeploymentServiceStub:
                 request_serializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.ApproveRolloutRequest.SerializeToString,
                 response_deserializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.ApproveRolloutResponse.FromString,
                 _registered_method=True)
+        self.GetCacheSavings = channel.unary_unary(
+                '/tidemill.inference.v1.DeploymentService/GetCacheSavings',
+                request_serializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.GetCacheSavingsRequest.SerializeToString,
+                response_deserializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.GetCacheSavingsResponse.FromString,
+                _registered_method=True)
 
 
 class DeploymentServiceServicer:
@@ -137,6 +142,13 @@ class DeploymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCacheSavings(self, request, context):
+        """Returns what the cache of a deployment saved, day by day.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DeploymentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -179,6 +191,11 @@ def add_DeploymentServiceServicer_to_server(servicer, server):
                     servicer.ApproveRollout,
                     request_deserializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.ApproveRolloutRequest.FromString,
                     response_serializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.ApproveRolloutResponse.SerializeToString,
+            ),
+            'GetCacheSavings': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCacheSavings,
+                    request_deserializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.GetCacheSavingsRequest.FromString,
+                    response_serializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.GetCacheSavingsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -398,6 +415,33 @@ class DeploymentService:
             '/tidemill.inference.v1.DeploymentService/ApproveRollout',
             tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.ApproveRolloutRequest.SerializeToString,
             tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.ApproveRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCacheSavings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.inference.v1.DeploymentService/GetCacheSavings',
+            tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.GetCacheSavingsRequest.SerializeToString,
+            tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.GetCacheSavingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

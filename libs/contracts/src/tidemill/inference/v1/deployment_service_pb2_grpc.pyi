@@ -32,6 +32,8 @@ class DeploymentServiceStub:
     """Rolls back the active rollout, or the last promotion, with a reason."""
     ApproveRollout: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.ApproveRolloutRequest, _deployment_service_pb2.ApproveRolloutResponse]
     """Approves the active rollout."""
+    GetCacheSavings: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.GetCacheSavingsRequest, _deployment_service_pb2.GetCacheSavingsResponse]
+    """Returns what the cache of a deployment saved, day by day."""
 
 class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
     """DeploymentService manages deployments and their rollouts."""
@@ -99,5 +101,13 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_deployment_service_pb2.ApproveRolloutRequest, _abc.Awaitable[_deployment_service_pb2.ApproveRolloutResponse]],
     ) -> _abc.Awaitable[_deployment_service_pb2.ApproveRolloutResponse]:
         """Approves the active rollout."""
+
+    @_abc_1.abstractmethod
+    def GetCacheSavings(
+        self,
+        request: _deployment_service_pb2.GetCacheSavingsRequest,
+        context: _aio.ServicerContext[_deployment_service_pb2.GetCacheSavingsRequest, _abc.Awaitable[_deployment_service_pb2.GetCacheSavingsResponse]],
+    ) -> _abc.Awaitable[_deployment_service_pb2.GetCacheSavingsResponse]:
+        """Returns what the cache of a deployment saved, day by day."""
 
 def add_DeploymentServiceServicer_to_server(servicer: DeploymentServiceServicer, server: _aio.Server) -> None: ...

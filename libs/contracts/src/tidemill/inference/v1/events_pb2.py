@@ -24,42 +24,43 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tidemill.inference.v1 import budget_pb2 as tidemill_dot_inference_dot_v1_dot_budget__pb2
+from tidemill.inference.v1 import caching_pb2 as tidemill_dot_inference_dot_v1_dot_caching__pb2
 from tidemill.inference.v1 import inference_pb2 as tidemill_dot_inference_dot_v1_dot_inference__pb2
 from tidemill.inference.v1 import price_pb2 as tidemill_dot_inference_dot_v1_dot_price__pb2
 from tidemill.inference.v1 import rollout_pb2 as tidemill_dot_inference_dot_v1_dot_rollout__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tidemill/inference/v1/events.proto\x12\x15tidemill.inference.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"tidemill/inference/v1/budget.proto\x1a%tidemill/inference/v1/inference.proto\x1a!tidemill/inference/v1/price.proto\x1a#tidemill/inference/v1/rollout.proto\"\xfc\x03\n\x12InferenceCompleted\x12\x11\n\tinference\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12/\n\x07variant\x18\x04 \x01(\x0b\x32\x1e.tidemill.inference.v1.Variant\x12/\n\x07purpose\x18\x05 \x01(\x0e\x32\x1e.tidemill.inference.v1.Purpose\x12\x10\n\x08\x65nd_user\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x35\n\tdocuments\x18\x08 \x03(\x0b\x32\".tidemill.inference.v1.DocumentUse\x12+\n\x05usage\x18\t \x01(\x0b\x32\x1c.tidemill.inference.v1.Usage\x12\x15\n\rfinish_reason\x18\n \x01(\t\x12\x11\n\tcitations\x18\x0b \x01(\x05\x12\x1b\n\x0e\x63itation_valid\x18\x0c \x01(\x01H\x00\x88\x01\x01\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08recorded\x18\x0e \x01(\x08\x12)\n\x04\x63ost\x18\x0f \x01(\x0b\x32\x1b.tidemill.inference.v1.CostB\x11\n\x0f_citation_valid\"?\n\x0b\x44ocumentUse\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\r\n\x05\x63ited\x18\x03 \x01(\x08\"\xb7\x01\n\x0fInferenceFailed\x12\x11\n\tinference\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12/\n\x07variant\x18\x04 \x01(\x0b\x32\x1e.tidemill.inference.v1.Variant\x12/\n\x07purpose\x18\x05 \x01(\x0e\x32\x1e.tidemill.inference.v1.Purpose\x12\x0e\n\x06reason\x18\x06 \x01(\t\"H\n\x12InferenceCancelled\x12\x11\n\tinference\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x12\n\ndeployment\x18\x03 \x01(\t\"\x7f\n\x14\x44\x65ploymentConfigured\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x15\n\rconfiguration\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0e\n\x06prompt\x18\x05 \x01(\t\x12\x10\n\x08replaced\x18\x06 \x01(\t\"4\n\x11\x44\x65ploymentDeleted\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\"\xa0\x01\n\x0eRolloutStarted\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0f\n\x07rollout\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\t\x12\x15\n\rconfiguration\x18\x05 \x01(\t\x12\x12\n\nevaluation\x18\x06 \x01(\t\x12\x1e\n\x16\x62\x61seline_configuration\x18\x07 \x01(\t\"\xe4\x01\n\x0fRolloutAdvanced\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0f\n\x07rollout\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\t\x12\x15\n\rconfiguration\x18\x05 \x01(\t\x12\x12\n\nevaluation\x18\x06 \x01(\t\x12\x32\n\x05state\x18\x07 \x01(\x0e\x32#.tidemill.inference.v1.RolloutState\x12\x0c\n\x04step\x18\x08 \x01(\x05\x12\x0e\n\x06weight\x18\t \x01(\x05\x12\x0f\n\x07message\x18\n \x01(\t\"\x85\x02\n\x0fRolloutPromoted\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0f\n\x07rollout\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\t\x12\x15\n\rconfiguration\x18\x05 \x01(\t\x12\x12\n\nevaluation\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0f\n\x07message\x18\x08 \x01(\t\x12\x10\n\x08replaced\x18\t \x01(\t\x12;\n\tapprovals\x18\n \x03(\x0b\x32(.tidemill.inference.v1.PromotionApproval\x12\x12\n\ndecided_by\x18\x0b \x01(\t\"W\n\x11PromotionApproval\x12\x10\n\x08\x61pprover\x18\x01 \x01(\t\x12\x30\n\x0c\x61pprove_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa4\x01\n\x11RolloutRolledBack\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0f\n\x07rollout\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\t\x12\x15\n\rconfiguration\x18\x05 \x01(\t\x12\x12\n\nevaluation\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0f\n\x07message\x18\x08 \x01(\t\"\xa1\x01\n\x0eRolloutRefused\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0f\n\x07rollout\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\t\x12\x15\n\rconfiguration\x18\x05 \x01(\t\x12\x12\n\nevaluation\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0f\n\x07message\x18\x08 \x01(\t\"\x94\x02\n\x0f\x42udgetExhausted\x12\x0e\n\x06\x62udget\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12-\n\x03per\x18\x03 \x01(\x0e\x32 .tidemill.inference.v1.BudgetPer\x12\x33\n\x06window\x18\x04 \x01(\x0e\x32#.tidemill.inference.v1.BudgetWindow\x12\x0f\n\x07limited\x18\x05 \x01(\t\x12\r\n\x05limit\x18\x06 \x01(\x03\x12.\n\nreset_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x65xhaust_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tidemill/inference/v1/events.proto\x12\x15tidemill.inference.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"tidemill/inference/v1/budget.proto\x1a#tidemill/inference/v1/caching.proto\x1a%tidemill/inference/v1/inference.proto\x1a!tidemill/inference/v1/price.proto\x1a#tidemill/inference/v1/rollout.proto\"\xac\x04\n\x12InferenceCompleted\x12\x11\n\tinference\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12/\n\x07variant\x18\x04 \x01(\x0b\x32\x1e.tidemill.inference.v1.Variant\x12/\n\x07purpose\x18\x05 \x01(\x0e\x32\x1e.tidemill.inference.v1.Purpose\x12\x10\n\x08\x65nd_user\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x35\n\tdocuments\x18\x08 \x03(\x0b\x32\".tidemill.inference.v1.DocumentUse\x12+\n\x05usage\x18\t \x01(\x0b\x32\x1c.tidemill.inference.v1.Usage\x12\x15\n\rfinish_reason\x18\n \x01(\t\x12\x11\n\tcitations\x18\x0b \x01(\x05\x12\x1b\n\x0e\x63itation_valid\x18\x0c \x01(\x01H\x00\x88\x01\x01\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08recorded\x18\x0e \x01(\x08\x12)\n\x04\x63ost\x18\x0f \x01(\x0b\x32\x1b.tidemill.inference.v1.Cost\x12.\n\x05\x63\x61\x63he\x18\x10 \x01(\x0b\x32\x1f.tidemill.inference.v1.CacheUseB\x11\n\x0f_citation_valid\"?\n\x0b\x44ocumentUse\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\r\n\x05\x63ited\x18\x03 \x01(\x08\"\xb7\x01\n\x0fInferenceFailed\x12\x11\n\tinference\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12/\n\x07variant\x18\x04 \x01(\x0b\x32\x1e.tidemill.inference.v1.Variant\x12/\n\x07purpose\x18\x05 \x01(\x0e\x32\x1e.tidemill.inference.v1.Purpose\x12\x0e\n\x06reason\x18\x06 \x01(\t\"H\n\x12InferenceCancelled\x12\x11\n\tinference\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x12\n\ndeployment\x18\x03 \x01(\t\"\x7f\n\x14\x44\x65ploymentConfigured\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x15\n\rconfiguration\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0e\n\x06prompt\x18\x05 \x01(\t\x12\x10\n\x08replaced\x18\x06 \x01(\t\"4\n\x11\x44\x65ploymentDeleted\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\"\xa0\x01\n\x0eRolloutStarted\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0f\n\x07rollout\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\t\x12\x15\n\rconfiguration\x18\x05 \x01(\t\x12\x12\n\nevaluation\x18\x06 \x01(\t\x12\x1e\n\x16\x62\x61seline_configuration\x18\x07 \x01(\t\"\xe4\x01\n\x0fRolloutAdvanced\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0f\n\x07rollout\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\t\x12\x15\n\rconfiguration\x18\x05 \x01(\t\x12\x12\n\nevaluation\x18\x06 \x01(\t\x12\x32\n\x05state\x18\x07 \x01(\x0e\x32#.tidemill.inference.v1.RolloutState\x12\x0c\n\x04step\x18\x08 \x01(\x05\x12\x0e\n\x06weight\x18\t \x01(\x05\x12\x0f\n\x07message\x18\n \x01(\t\"\x85\x02\n\x0fRolloutPromoted\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0f\n\x07rollout\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\t\x12\x15\n\rconfiguration\x18\x05 \x01(\t\x12\x12\n\nevaluation\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0f\n\x07message\x18\x08 \x01(\t\x12\x10\n\x08replaced\x18\t \x01(\t\x12;\n\tapprovals\x18\n \x03(\x0b\x32(.tidemill.inference.v1.PromotionApproval\x12\x12\n\ndecided_by\x18\x0b \x01(\t\"W\n\x11PromotionApproval\x12\x10\n\x08\x61pprover\x18\x01 \x01(\t\x12\x30\n\x0c\x61pprove_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa4\x01\n\x11RolloutRolledBack\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0f\n\x07rollout\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\t\x12\x15\n\rconfiguration\x18\x05 \x01(\t\x12\x12\n\nevaluation\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0f\n\x07message\x18\x08 \x01(\t\"\xa1\x01\n\x0eRolloutRefused\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0f\n\x07rollout\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\t\x12\x15\n\rconfiguration\x18\x05 \x01(\t\x12\x12\n\nevaluation\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0f\n\x07message\x18\x08 \x01(\t\"\x94\x02\n\x0f\x42udgetExhausted\x12\x0e\n\x06\x62udget\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12-\n\x03per\x18\x03 \x01(\x0e\x32 .tidemill.inference.v1.BudgetPer\x12\x33\n\x06window\x18\x04 \x01(\x0e\x32#.tidemill.inference.v1.BudgetWindow\x12\x0f\n\x07limited\x18\x05 \x01(\t\x12\r\n\x05limit\x18\x06 \x01(\x03\x12.\n\nreset_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x65xhaust_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidemill.inference.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INFERENCECOMPLETED']._serialized_start=242
-  _globals['_INFERENCECOMPLETED']._serialized_end=750
-  _globals['_DOCUMENTUSE']._serialized_start=752
-  _globals['_DOCUMENTUSE']._serialized_end=815
-  _globals['_INFERENCEFAILED']._serialized_start=818
-  _globals['_INFERENCEFAILED']._serialized_end=1001
-  _globals['_INFERENCECANCELLED']._serialized_start=1003
-  _globals['_INFERENCECANCELLED']._serialized_end=1075
-  _globals['_DEPLOYMENTCONFIGURED']._serialized_start=1077
-  _globals['_DEPLOYMENTCONFIGURED']._serialized_end=1204
-  _globals['_DEPLOYMENTDELETED']._serialized_start=1206
-  _globals['_DEPLOYMENTDELETED']._serialized_end=1258
-  _globals['_ROLLOUTSTARTED']._serialized_start=1261
-  _globals['_ROLLOUTSTARTED']._serialized_end=1421
-  _globals['_ROLLOUTADVANCED']._serialized_start=1424
-  _globals['_ROLLOUTADVANCED']._serialized_end=1652
-  _globals['_ROLLOUTPROMOTED']._serialized_start=1655
-  _globals['_ROLLOUTPROMOTED']._serialized_end=1916
-  _globals['_PROMOTIONAPPROVAL']._serialized_start=1918
-  _globals['_PROMOTIONAPPROVAL']._serialized_end=2005
-  _globals['_ROLLOUTROLLEDBACK']._serialized_start=2008
-  _globals['_ROLLOUTROLLEDBACK']._serialized_end=2172
-  _globals['_ROLLOUTREFUSED']._serialized_start=2175
-  _globals['_ROLLOUTREFUSED']._serialized_end=2336
-  _globals['_BUDGETEXHAUSTED']._serialized_start=2339
-  _globals['_BUDGETEXHAUSTED']._serialized_end=2615
+  _globals['_INFERENCECOMPLETED']._serialized_start=279
+  _globals['_INFERENCECOMPLETED']._serialized_end=835
+  _globals['_DOCUMENTUSE']._serialized_start=837
+  _globals['_DOCUMENTUSE']._serialized_end=900
+  _globals['_INFERENCEFAILED']._serialized_start=903
+  _globals['_INFERENCEFAILED']._serialized_end=1086
+  _globals['_INFERENCECANCELLED']._serialized_start=1088
+  _globals['_INFERENCECANCELLED']._serialized_end=1160
+  _globals['_DEPLOYMENTCONFIGURED']._serialized_start=1162
+  _globals['_DEPLOYMENTCONFIGURED']._serialized_end=1289
+  _globals['_DEPLOYMENTDELETED']._serialized_start=1291
+  _globals['_DEPLOYMENTDELETED']._serialized_end=1343
+  _globals['_ROLLOUTSTARTED']._serialized_start=1346
+  _globals['_ROLLOUTSTARTED']._serialized_end=1506
+  _globals['_ROLLOUTADVANCED']._serialized_start=1509
+  _globals['_ROLLOUTADVANCED']._serialized_end=1737
+  _globals['_ROLLOUTPROMOTED']._serialized_start=1740
+  _globals['_ROLLOUTPROMOTED']._serialized_end=2001
+  _globals['_PROMOTIONAPPROVAL']._serialized_start=2003
+  _globals['_PROMOTIONAPPROVAL']._serialized_end=2090
+  _globals['_ROLLOUTROLLEDBACK']._serialized_start=2093
+  _globals['_ROLLOUTROLLEDBACK']._serialized_end=2257
+  _globals['_ROLLOUTREFUSED']._serialized_start=2260
+  _globals['_ROLLOUTREFUSED']._serialized_end=2421
+  _globals['_BUDGETEXHAUSTED']._serialized_start=2424
+  _globals['_BUDGETEXHAUSTED']._serialized_end=2700
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from tidemill.inference.v1 import budget_pb2 as _budget_pb2
+from tidemill.inference.v1 import caching_pb2 as _caching_pb2
 from tidemill.inference.v1 import inference_pb2 as _inference_pb2
 from tidemill.inference.v1 import price_pb2 as _price_pb2
 from tidemill.inference.v1 import rollout_pb2 as _rollout_pb2
@@ -44,6 +45,7 @@ class InferenceCompleted(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     RECORDED_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     inference: _builtins.str
     """Output only. The inference."""
     seq: _builtins.int
@@ -84,6 +86,10 @@ class InferenceCompleted(_message.Message):
     def cost(self) -> _price_pb2.Cost:
         """Output only. What it cost, with all attempts."""
 
+    @_builtins.property
+    def cache(self) -> _caching_pb2.CacheUse:
+        """Output only. Whose answer it is, where it was given again."""
+
     def __init__(
         self,
         *,
@@ -102,10 +108,11 @@ class InferenceCompleted(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         recorded: _builtins.bool = ...,
         cost: _price_pb2.Cost | None = ...,
+        cache: _caching_pb2.CacheUse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "citation_valid", b"citation_valid", "cost", b"cost", "create_time", b"create_time", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "cache", b"cache", "citation_valid", b"citation_valid", "cost", b"cost", "create_time", b"create_time", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "citation_valid", b"citation_valid", "citations", b"citations", "cost", b"cost", "create_time", b"create_time", "deployment", b"deployment", "documents", b"documents", "end_user", b"end_user", "finish_reason", b"finish_reason", "inference", b"inference", "purpose", b"purpose", "recorded", b"recorded", "request_id", b"request_id", "seq", b"seq", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid", "cache", b"cache", "citation_valid", b"citation_valid", "citations", b"citations", "cost", b"cost", "create_time", b"create_time", "deployment", b"deployment", "documents", b"documents", "end_user", b"end_user", "finish_reason", b"finish_reason", "inference", b"inference", "purpose", b"purpose", "recorded", b"recorded", "request_id", b"request_id", "seq", b"seq", "usage", b"usage", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__citation_valid: _TypeAlias = _typing.Literal["citation_valid"]  # noqa: Y015
     _WhichOneofArgType__citation_valid: _TypeAlias = _typing.Literal["_citation_valid", b"_citation_valid"]  # noqa: Y015

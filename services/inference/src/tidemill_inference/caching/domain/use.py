@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from tidemill_inference.prices.domain.money import decimal_of
+
 
 class CacheKind(Enum):
     """What the questions have in common."""
@@ -12,9 +14,19 @@ class CacheKind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheUse:
-    """The inference whose answer it is, and the tokens that its model had processed for it."""
+    """The inference whose answer it is, and what its making took."""
 
     kind: CacheKind
     inference: str
     saved_input_tokens: int
     saved_output_tokens: int
+    saved_time_s: float = 0.0
+    """Without the search, which ran again."""
+    saved_nanos: int = 0
+    """Billionths of the currency."""
+    currency: str = ""
+
+    @property
+    def saved_cost(self) -> str:
+        """The decimal, empty for nothing."""
+        return decimal_of(self.saved_nanos) if self.saved_nanos else ""
