@@ -6,11 +6,10 @@
 
 import argparse
 import ast
-import io
+import gc
 import re
 import subprocess
 import sys
-import tokenize
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,10 @@ NOT_OURS = ("libs/contracts/", "protos/examples/", "LICENSE", "docs/glossary.md"
 _LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
 _WORD_OF_NAME = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]*|[a-z]+|[0-9]+")
 _CODE = re.compile(r"``[^`]*``|`[^`\n]*`|https?://\S+|\]\([^)]*\)|<[^>\n]*>")
+_COMMENT_OR_STRING = re.compile(
+    r"""(?P<comment>\#[^\n]*)|\"{3}(?:\\.|[^\\])*?\"{3}|'{3}(?:\\.|[^\\])*?'{3}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""",
+    re.DOTALL,
+)
 _COMMENT = {".proto": "//", ".yaml": "#", ".yml": "#", ".toml": "#", "": "#"}
 _SENTENCE = 3
 """Strings of fewer words are keys, patterns or formats."""
@@ -104,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", choices=["prose", "names"])
     options = parser.parse_args(arguments)
     glossary = Glossary(GLOSSARY.read_text())
+    gc.disable()  # trees have no cycles, and collections would visit each a dozen times
     found = [
         each
         for path in _tracked(options.paths)
@@ -122,17 +126,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def check(path: Path, glossary: Glossary) -> Iterator[Found]:
     """Yield what one file should say otherwise."""
     text, name = path.read_text(), str(path.relative_to(ROOT))
+    nodes: list[ast.AST] = []
     if path.suffix == ".md":
         texts = [(1, re.sub(r"^```.*?^```", _blank, text, flags=re.MULTILINE | re.DOTALL))]
     elif path.suffix == ".py":
-        texts = list(_prose_of_python(text, strings="/tests/" not in name))
+        nodes = _nodes(ast.parse(text))
+        texts = [*_comments(text), *_sentences(nodes, strings="/tests/" not in name)]
     else:
         mark = _COMMENT[path.suffix]
         texts = [(at, line.partition(mark)[2]) for at, line in enumerate(text.splitlines(), start=1) if mark in line]
     for line, prose in texts:
         for offset, word, instead in glossary.in_prose(prose):
             yield Found(name, line + prose.count("\n", 0, offset), "prose", word, instead)
-    names = [(1, path.stem), *_names_of_python(ast.parse(text))] if path.suffix == ".py" else []
+    names = [(1, path.stem), *_names(nodes)] if nodes else []
     for line, each in dict.fromkeys(names):
         if bad := glossary.in_name(each):
             yield Found(name, line, "names", each, bad[1])
@@ -153,27 +159,43 @@ def _tracked(paths: Sequence[str]) -> Iterator[str]:
             yield name
 
 
-def _prose_of_python(text: str, *, strings: bool) -> Iterator[tuple[int, str]]:
-    """Yield comments and docstrings, and the sentences in other strings."""
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT and not token.string.startswith("#!"):
-            yield token.start[0], token.string.partition("noqa:")[0]
-    tree = ast.parse(text)
-    docs = {
-        id(node.value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-    }
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
-            continue
-        if id(node) in docs or (strings and len(node.value.split()) >= _SENTENCE):
+def _nodes(tree: ast.AST) -> list[ast.AST]:
+    """Return the nodes of a tree that hold something, in a fraction of the time of `ast.walk`."""
+    nodes = [tree]
+    for node in nodes:
+        for value in vars(node).values():
+            if isinstance(value, ast.AST):
+                if value._fields:  # not a mark such as Load
+                    nodes.append(value)
+            elif isinstance(value, list):
+                nodes += [each for each in value if isinstance(each, ast.AST) and each._fields]
+    return nodes
+
+
+def _comments(text: str) -> Iterator[tuple[int, str]]:
+    """Yield what the comments of a module say, each with its line."""
+    line, counted = 1, 0
+    for match in _COMMENT_OR_STRING.finditer(text):
+        if match["comment"] and not match[0].startswith("#!"):
+            line, counted = line + text.count("\n", counted, match.start()), match.start()
+            yield line, match[0].partition("noqa:")[0]
+
+
+def _sentences(nodes: Sequence[ast.AST], *, strings: bool) -> Iterator[tuple[int, str]]:
+    """Yield docstrings, and the sentences in other strings."""
+    docs = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    for node in nodes:
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and (id(node) in docs or (strings and len(node.value.split()) >= _SENTENCE))
+        ):
             yield node.lineno, node.value
 
 
-def _names_of_python(tree: ast.AST) -> Iterator[tuple[int, str]]:
+def _names(nodes: Sequence[ast.AST]) -> Iterator[tuple[int, str]]:
     """Yield the names that a module defines, and its log events."""
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 yield node.lineno, node.name
