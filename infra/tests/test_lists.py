@@ -1,6 +1,7 @@
 """Every list that a service reads by a filter is one that its store has an index for."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,8 @@ FILTERS = {
     "trainer/training/start_runs_for_dataset_version.py": [{"dataset"}],
 }
 """By module that lists with `where`: the sets of fields that it may filter by. A new one is named here."""
+GIVEN = re.compile(r"\b(?:where|filters|lists)=")
+"""What a module that lists, or declares lists, has in its text; few are worth parsing."""
 OF_ONE_RESOURCE = {("evaluator", "case_set")}
 """Filters of lists that read what belongs to one resource, at once: the results of an evaluation's cases."""
 
@@ -78,8 +81,14 @@ def _all_calls() -> list[tuple[str, ast.Call]]:
     found = []
     for path in sorted(ROOT.glob("services/*/src/*/**/*.py")):
         module = f"{path.parts[len(ROOT.parts) + 1]}/{'/'.join(path.parts[len(ROOT.parts) + 4 :])}"
-        found += [(module, node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        if GIVEN.search(path.read_text()):
+            found += [(module, node) for node in ast.walk(_tree(path)) if isinstance(node, ast.Call)]
     return found
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
 
 
 def _name(function: ast.expr) -> str:
@@ -96,7 +105,7 @@ def _assigned(value: ast.expr, module: str) -> ast.expr:
         return value
     service, _, rest = module.partition("/")
     package = f"tidemill_{service}"
-    tree = ast.parse((ROOT / "services" / service / "src" / package / rest).read_text())
+    tree = _tree(ROOT / "services" / service / "src" / package / rest)
     for node in tree.body:
         if isinstance(node, ast.Assign) and _name(node.targets[0]) == value.id:
             return node.value

@@ -8,7 +8,8 @@ from tidemill.options.v1 import options_pb2
 from tidemill_testkit.contract import all_methods
 
 ROOT = Path(__file__).resolve().parents[2]
-PATTERN = re.compile(r"\b(\w+Service)Stub\b")
+STUB = re.compile(r"\b(\w+Service)Stub\b")
+CALL = re.compile(r"\.(\w+)\(")
 
 
 def declared() -> set[tuple[str, str]]:
@@ -19,25 +20,24 @@ def declared() -> set[tuple[str, str]]:
     }
 
 
-def sources() -> Iterator[tuple[str, Path]]:
-    """Yield modules with the services that run them: what the kit calls, all of them do."""
-    services = [path.name for path in ROOT.glob("services/*") if path.is_dir()]
-    for service in services:
-        for path in (*ROOT.glob(f"services/{service}/src/**/*.py"), *ROOT.glob("libs/kit/src/**/*.py")):
-            yield service, path
+def called_in(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield the gRPC services and the methods that a module below a folder may call."""
+    for path in folder.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        for stub in set(STUB.findall(text)):
+            yield from ((stub, method) for method in set(CALL.findall(text)))
 
 
 def used() -> set[tuple[str, str]]:
-    found = set()
-    for service, path in sources():
-        text = path.read_text(encoding="utf-8")
-        stubs = set(PATTERN.findall(text))
-        found |= {
-            (service, method.full_name)
-            for method in all_methods()
-            if method.containing_service.name in stubs and re.search(rf"\.{method.name}\(", text)
-        }
-    return found
+    """Return the callers of each RPC: what the kit calls, all services do."""
+    names = {(method.containing_service.name, method.name): method.full_name for method in all_methods()}
+    of_all = set(called_in(ROOT / "libs/kit/src"))
+    return {
+        (service.name, names[call])
+        for service in ROOT.glob("services/*")
+        for call in of_all.union(called_in(service / "src"))
+        if call in names
+    }
 
 
 def test_the_callers_that_rpcs_declare_are_those_that_call_them() -> None:

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -71,17 +72,16 @@ async def test_no_rpc_fails_of_text_that_is_no_unicode(tmp_path: Path, lines: Li
         "content-type": "application/json",
     }
     async with serving(access_of(issuer)) as client:
-        for name in UNARY:
-            kind = METHODS[name].input_type
-            bodies = [*NO_UTF8, *(json.dumps(body).encode() for text in ALONE[:1] for body in leaves(kind, text))]
-            bodies += [json.dumps({text: text}).encode() for text in ALONE]
-            for body in bodies:
+        # What decodes a body does not know the RPC: each gets one of these, and all that its own fields can have.
+        for name, no_utf8, alone in zip(UNARY, cycle(NO_UTF8), cycle(ALONE), strict=False):
+            bodies = [{alone: alone}, *leaves(METHODS[name].input_type, ALONE[0])]
+            for body in (no_utf8, *(json.dumps(each).encode() for each in bodies)):
                 answer = await client.post(f"/{name}", headers=headers, content=body)
                 assert answer.status_code == 400, (name, body, answer.text)
                 answer.text.encode()
                 codes[answer.status_code] += 1
 
-    assert codes.total() > 20 * len(UNARY)
+    assert codes.total() > 10 * len(UNARY)
     assert "\\ud800" not in lines.text
 
 

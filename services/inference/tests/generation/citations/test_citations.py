@@ -68,7 +68,7 @@ def test_a_megabyte_of_anything_takes_no_time(unit: str) -> None:
         ground(text, [WALK, DUMPS])
         return time.thread_time() - began
 
-    assert min(took_s() for _ in range(3)) < 0.5  # a tenth of it on a machine of its own; minutes where it is quadratic
+    assert any(took_s() < 0.5 for _ in range(3))  # a tenth of it on a machine of its own; minutes where it is quadratic
 
 
 @pytest.mark.parametrize("unit", ["1 ", "million ", "$1 "])
@@ -80,7 +80,7 @@ def test_many_numbers_beside_as_many_of_a_passage_take_no_time(unit: str) -> Non
         ground(said, [passage(str(number), known) for number in range(1, 4)])
         return time.thread_time() - began
 
-    assert min(took_s() for _ in range(3)) < 1.0  # each number beside each takes two
+    assert any(took_s() < 1.0 for _ in range(3))  # each number beside each takes two
 
 
 def test_a_sentence_cites_the_passage_that_supports_it_best() -> None:
