@@ -29,17 +29,17 @@ def typed(services: FakeTidemill, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 async def test_adding_a_folder_says_what_was_skipped_and_fails_unless_that_is_allowed(
     typed: Terminal, services: FakeTidemill
 ) -> None:
-    for name in ("vpn/README.md", "wifi/README.md", "LICENSE", "handbook.pdf", "plan.docx", "old.pdf"):
+    for name in ("vpn/README.md", "wifi/README.md", "LICENSE", "handbook.odt", "plan.doc", "old.odt"):
         _write(name, f"text of {name}")
 
     said = await asyncio.to_thread(typed, "documents", "add", ".", "--recursive")
     again: Said = await asyncio.to_thread(typed, "documents", "add", ".", "-r", "--allow-skipped", "--json")
 
     assert (said.code, again.code) == (1, 0)
-    assert "3 accepted, 0 rejected, 3 skipped: 2 .pdf, 1 .docx" in said.text
+    assert "3 accepted, 0 rejected, 3 skipped: 2 .odt, 1 .doc" in said.text
     assert services.ingest.contents.keys() == {"vpn/README.md", "wifi/README.md", "LICENSE"}
     assert {each["outcome"] for each in again.data["added"]} == {"unchanged"}
-    assert again.data["skipped_by_suffix"] == {".pdf": 2, ".docx": 1}
+    assert again.data["skipped_by_suffix"] == {".odt": 2, ".doc": 1}
     assert len(again.data["skipped"]) == 3
 
 

@@ -1,4 +1,4 @@
-"""Files to upload as documents: detection of text files, and their keys."""
+"""Files to upload as documents: detection of their media types, and their keys."""
 
 import os
 from collections import Counter
@@ -16,17 +16,19 @@ _PLAIN = (
     ".sh", ".bat", ".ps1", ".py", ".js", ".ts", ".java", ".go", ".rs", ".c", ".h", ".cpp", ".rb", ".php", ".css",
     ".srt", ".vtt", ".po",
 )  # fmt: skip
+_OFFICE = "application/vnd.openxmlformats-officedocument."
 MEDIA_TYPES: Mapping[str, str] = {
     **dict.fromkeys((".md", ".markdown", ".mdown", ".mkd", ".mdx"), "text/markdown"),
     **dict.fromkeys((".html", ".htm", ".xhtml"), "text/html"),
     **dict.fromkeys(_PLAIN, "text/plain"),
+    ".pdf": "application/pdf",
+    ".docx": f"{_OFFICE}wordprocessingml.document",
+    ".docm": "application/vnd.ms-word.document.macroenabled.12",
 }
 """By file name suffix. ingest rejects unsupported media types."""
 
 UNREADABLE = "application/octet-stream"
-_OFFICE = "application/vnd.openxmlformats-officedocument."
 _OTHER_TYPES: Mapping[str, str] = {
-    ".docx": f"{_OFFICE}wordprocessingml.document",
     ".xlsx": f"{_OFFICE}spreadsheetml.sheet",
     ".pptx": f"{_OFFICE}presentationml.presentation",
     ".odt": "application/vnd.oasis.opendocument.text",
@@ -141,7 +143,7 @@ def _whole(path: Path) -> Path:
 
 
 def _below(folder: Path, found: Files) -> Iterator[Path]:
-    """Yield the text files below a directory, and record the others as skipped."""
+    """Yield the files that ingest reads below a directory, and record the others as skipped."""
 
     def failed(error: OSError) -> None:
         found.skipped.append(Skipped(Path(error.filename), f"cannot be read: {error.strerror}"))

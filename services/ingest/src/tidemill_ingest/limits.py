@@ -18,6 +18,26 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConversionLimits:
+    """What one file may become: a small one can hold gigabytes."""
+
+    text_bytes: int = 16 * MEBIBYTE
+    """Of the text, in UTF-8."""
+    pages: int = 5000
+    """Pages, slides or chapters."""
+    anchors: int = 20_000
+    """Of one document; where there would be more, only some rows of its tables have one."""
+    entries: int = 10_000
+    """Files in a container, which office documents are."""
+    inflated_bytes: int = 256 * MEBIBYTE
+    """All of them together."""
+    part_bytes: int = 64 * MEBIBYTE
+    """One that is read."""
+    ratio: int = 200
+    """How many times larger than its compressed bytes one of more than a megabyte may be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Every number that a submission is measured against. Lengths are in characters unless the name says bytes."""
 
@@ -42,6 +62,7 @@ class Limits:
     waiting_offers: int = 100
     kept_dataset_versions: int = 1000
     compared_examples: int = 50_000
+    conversion: ConversionLimits = ConversionLimits()
 
     @property
     def unsaved_after(self) -> timedelta:

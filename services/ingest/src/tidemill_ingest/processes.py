@@ -19,6 +19,7 @@ IMPORTS = (
     "tidemill_ingest.datasets.masking",
     "tidemill_ingest.documents.preparation",
     "tidemill_ingest.masking.stage",
+    "tidemill_ingest.parsing.html",
     "tidemill_ingest.parsing.text",
 )
 
@@ -58,13 +59,16 @@ class Processes:
         """Return what the work returns.
 
         Raises:
-            DocumentRefused: the work raised it, or took too much of a processor.
+            DocumentRefused: the work raised it, took too much of a processor, or crashed.
             ProcessingBroke: the process died, or the work took too long in all.
 
         """
         try:
             outcome = await self._processes.run(project, _refusable, work, *arguments)
         except WorkEndedError as ended:
+            if ended.cause == "crashed":
+                description = "ended the process that read it: open it in its program and save it anew"
+                raise DocumentRefused(reason="DOCUMENT_BROKEN", field="content", description=description) from ended
             if ended.cause != "cpu":
                 raise ProcessingBroke(ended.why) from ended
             description = f"{ended.why} to extract and mask: split it, or simplify its markup"

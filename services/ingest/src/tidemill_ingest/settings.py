@@ -6,12 +6,13 @@ from typing import ClassVar
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from tidemill_ingest.limits import COMMON_FROM, Limits
+from tidemill_ingest.limits import COMMON_FROM, ConversionLimits, Limits
 from tidemill_kit.grpc.uploads import Patience
 from tidemill_kit.runtime.separated import Separated
 from tidemill_kit.runtime.settings import ServiceSettings
 
 _LIMITS = Limits()
+_CONVERSION = _LIMITS.conversion
 
 
 class IngestSettings(ServiceSettings):
@@ -89,6 +90,21 @@ class IngestSettings(ServiceSettings):
     kept_steps: int = Field(_LIMITS.kept_steps, ge=1, le=1000)
     """The steps of its way that a document remembers."""
 
+    max_text_bytes: int = Field(_CONVERSION.text_bytes, ge=1)
+    """The most text, in UTF-8, that a file may be converted to."""
+    max_pages: int = Field(_CONVERSION.pages, ge=1)
+    """The most pages, slides or chapters of a file."""
+    max_anchors: int = Field(_CONVERSION.anchors, ge=1)
+    """The most places of a document that are remembered; of more rows, every nth one is."""
+    max_container_files: int = Field(_CONVERSION.entries, ge=1)
+    """The most files in a container, such as an office document or an archive."""
+    max_inflated_bytes: int = Field(_CONVERSION.inflated_bytes, ge=1)
+    """The most bytes that all files in a container have when inflated."""
+    max_part_bytes: int = Field(_CONVERSION.part_bytes, ge=1)
+    """The most bytes that one of them has, if it is read."""
+    max_inflation: int = Field(_CONVERSION.ratio, ge=1)
+    """How many times its compressed size one of more than a megabyte may have when inflated."""
+
     max_batch_bytes: int = Field(_LIMITS.batch_bytes, ge=1)
     """The largest batch of examples of a completed curation."""
     max_batch_examples: int = Field(_LIMITS.batch_examples, ge=1)
@@ -139,5 +155,14 @@ class IngestSettings(ServiceSettings):
             batch_examples=self.max_batch_examples,
             waiting_offers=self.max_waiting_offers,
             compared_examples=self.max_compared_examples,
+            conversion=ConversionLimits(
+                text_bytes=self.max_text_bytes,
+                pages=self.max_pages,
+                anchors=self.max_anchors,
+                entries=self.max_container_files,
+                inflated_bytes=self.max_inflated_bytes,
+                part_bytes=self.max_part_bytes,
+                ratio=self.max_inflation,
+            ),
             kept_dataset_versions=self.kept_dataset_versions,
         )

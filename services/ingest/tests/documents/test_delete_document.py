@@ -68,7 +68,7 @@ async def test_a_deleted_document_leaves_a_tombstone_whose_old_text_is_kept() ->
     assert document.state is DocumentState.DELETED
     assert document.current is None
     assert isinstance(ingest.documents.published[-1], DocumentDeleted)
-    assert (await ingest.reading.text(ACME, document.id, number=1))[0] == "A"
+    assert (await ingest.reading.text(ACME, document.id, number=1))[0].text == "A"
     with pytest.raises(VersionNotFound, match="no current version: known are 1"):
         await ingest.reading.text(ACME, document.id, number=0)
 
@@ -121,7 +121,7 @@ async def test_an_older_deletion_is_ignored_and_an_older_erasure_takes_only_what
 
     assert document.state is DocumentState.ACTIVE
     assert document.steps[-1].happened is DocumentStep.IGNORED
-    assert (await ingest.reading.text(ACME, document.id, number=0))[0] == "B"
+    assert (await ingest.reading.text(ACME, document.id, number=0))[0].text == "B"
     with pytest.raises(TextGone):
         await ingest.reading.text(ACME, document.id, number=1)
 
@@ -170,7 +170,7 @@ async def test_an_erasure_still_under_way_leaves_the_same_text_submitted_anew_al
     slow.go_on.set()
     await erasing
 
-    assert (await ingest.reading.text(ACME, document.id, number=0))[0] == "A"
+    assert (await ingest.reading.text(ACME, document.id, number=0))[0].text == "A"
     assert len(ingest.texts_stored()) == 1
 
 
@@ -227,13 +227,13 @@ async def test_superseded_versions_go_when_their_retention_ends_and_the_current_
 
     ingest.clock.advance(timedelta(days=9))
     await ingest.sweep(epoch=1)
-    assert (await ingest.reading.text(ACME, document.id, number=1))[0] == "A"
+    assert (await ingest.reading.text(ACME, document.id, number=1))[0].text == "A"
     ingest.clock.advance(timedelta(days=2))
     await ingest.sweep(epoch=1)
 
     with pytest.raises(TextGone, match="past the retention"):
         await ingest.reading.text(ACME, document.id, number=1)
-    assert (await ingest.reading.text(ACME, document.id, number=0))[0] == "B"
+    assert (await ingest.reading.text(ACME, document.id, number=0))[0].text == "B"
 
 
 async def test_without_a_retention_superseded_versions_stay() -> None:
@@ -244,7 +244,7 @@ async def test_without_a_retention_superseded_versions_stay() -> None:
     ingest.clock.advance(timedelta(days=10_000))
     await ingest.sweep(epoch=1)
 
-    assert (await ingest.reading.text(ACME, document.id, number=1))[0] == "A"
+    assert (await ingest.reading.text(ACME, document.id, number=1))[0].text == "A"
 
 
 async def test_garbage_goes_when_it_is_older_than_any_submission_takes() -> None:
@@ -262,7 +262,7 @@ async def test_garbage_goes_when_it_is_older_than_any_submission_takes() -> None
     swept = await ingest.sweep(epoch=1)
 
     assert (swept.texts, swept.quarantined) == (2, 1)
-    assert (await ingest.reading.text(ACME, document.id, number=0))[0] == "A"
+    assert (await ingest.reading.text(ACME, document.id, number=0))[0].text == "A"
     assert ingest.quarantined() == []
 
 

@@ -138,7 +138,7 @@ async def test_a_version_that_is_submitted_afterwards_keeps_its_text() -> None:
     await ingest.accept(ACME, submitted("New"))
 
     assert await ingest.erase.stored_texts("acme", name) == 3
-    assert (await ingest.reading.text(ACME, name, number=0))[0] == "New"
+    assert (await ingest.reading.text(ACME, name, number=0))[0].text == "New"
 
 
 async def test_a_submission_that_is_being_saved_keeps_its_text() -> None:
@@ -158,7 +158,7 @@ async def test_a_submission_that_is_being_saved_keeps_its_text() -> None:
     accept = replace(ingest.accept, texts=cast("Texts", StoredThenErased(ingest.texts)))
     await accept(ACME, submitted("Second"))
 
-    assert (await ingest.reading.text(ACME, name, number=0))[0] == "Second"
+    assert (await ingest.reading.text(ACME, name, number=0))[0].text == "Second"
     assert await ingest.erase.stored_texts("acme", name) == 0
 
 

@@ -152,8 +152,8 @@ async def test_events_out_of_order_end_with_the_highest_revision() -> None:
     for number in (3, 1, 2):
         await ingest.submissions.upserted(context(f"e{number}"), upsert(f"text {number}", revision=number))
 
-    text, version = await ingest.reading.text(ACME, (await the_document(ingest)).id, number=0)
-    assert (text, version.number) == ("text 3", 1)
+    found, version = await ingest.reading.text(ACME, (await the_document(ingest)).id, number=0)
+    assert (found.text, version.number) == ("text 3", 1)
 
 
 async def test_what_became_of_submissions_is_counted() -> None:

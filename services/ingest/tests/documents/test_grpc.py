@@ -7,6 +7,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from services.ingest.tests.conftest import ApiClient
 from services.ingest.tests.fakes import EXCHANGE, QUARANTINE
+from services.ingest.tests.parsing.files import PDF, pdf
 from tidemill.ingest.v1 import document_pb2
 from tidemill.ingest.v1 import document_service_pb2 as pb
 from tidemill_core.errors import (
@@ -34,10 +35,11 @@ def creating(
     )
 
 
-async def parts(
-    content: bytes, *, size: int = 0, sha256: str = "", request_id: str = "", chunk: int = 300
+async def parts(  # noqa: PLR0913 - what a start says
+    content: bytes, *, size: int = 0, sha256: str = "", request_id: str = "", chunk: int = 300, media_type: str = ""
 ) -> AsyncIterator[pb.UploadDocumentRequest]:
     start = pb.UploadStart(spec=spec(), size=size, sha256=sha256, request_id=request_id)
+    start.spec.media_type = media_type or start.spec.media_type
     yield pb.UploadDocumentRequest(start=start)
     for place in range(0, len(content), chunk):
         yield pb.UploadDocumentRequest(chunk=content[place : place + chunk])
@@ -235,6 +237,16 @@ async def test_an_upload_that_pauses_too_long_or_breaks_off_leaves_nothing_and_f
 
     assert client.ingest.objects.buckets == {QUARANTINE: {}, EXCHANGE: {}}
     assert (await client.documents.UploadDocument(parts(b"abc"))).document.version_count == 1
+
+
+async def test_a_pdf_is_uploaded_and_read_with_the_anchors_of_its_pages(client: ApiClient) -> None:
+    content = pdf([("Fourteen weeks.", 11)])
+    uploaded = await client.documents.UploadDocument(parts(content, chunk=400, media_type=PDF))
+
+    found = await client.documents.GetDocumentText(pb.GetDocumentTextRequest(id=uploaded.document.id))
+
+    assert (found.text, found.version.media_type) == ("Fourteen weeks.", "text/markdown")
+    assert list(found.anchors) == [document_pb2.Anchor(kind=document_pb2.ANCHOR_KIND_PAGE, number=1)]
 
 
 async def test_a_refused_upload_that_goes_on_receives_why_and_not_that_it_was_slow(client: ApiClient) -> None:

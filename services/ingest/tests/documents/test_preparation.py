@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from services.ingest.tests.fakes import spec
+from services.ingest.tests.parsing.files import PDF, pdf
 from tidemill_core.errors import Internal
 from tidemill_ingest.documents.preparation import ProcessPreparation
 from tidemill_ingest.errors import DocumentRefused
@@ -177,3 +178,21 @@ async def test_no_process_outlives_a_killed_parent(tmp_path_factory: pytest.Temp
     assert children
     _, alive = await asyncio.to_thread(psutil.wait_procs, children, 10)
     assert not alive
+
+
+def crash() -> None:
+    os.abort()
+
+
+async def test_a_document_whose_reading_crashes_is_refused_and_not_tried_again(preparation: ProcessPreparation) -> None:
+    with pytest.raises(DocumentRefused) as refused:
+        await preparation._processes.run("acme", crash)  # noqa: SLF001 - no document is known to crash a library
+
+    assert refused.value.reason == "DOCUMENT_BROKEN"
+    assert await preparation.mask("acme", "ada@acme.example") == "[EMAIL]"
+
+
+async def test_a_pdf_is_read_in_another_process(preparation: ProcessPreparation) -> None:
+    prepared = await preparation.prepare("acme", spec(media_type=PDF), pdf([("One", 11)]), masking=Masking())
+
+    assert (prepared.text, len(prepared.anchors)) == ("One", 1)

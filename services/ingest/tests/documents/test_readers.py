@@ -34,7 +34,7 @@ async def test_readers_and_those_who_answer_for_it_read_it(caller: Caller) -> No
     ingest, secret = await filled()
 
     assert (await ingest.reading.get(caller, DocumentName(id=secret))).id == secret
-    assert (await ingest.reading.text(caller, secret, number=1))[0] == "Salaries"
+    assert (await ingest.reading.text(caller, secret, number=1))[0].text == "Salaries"
     assert (await ingest.reading.explain(caller, DocumentName(key="hr/1")))[0].id == secret
     assert len((await ingest.reading.list(caller, PageRequest(), source="cms")).items) == 2
 
@@ -82,12 +82,12 @@ async def test_the_newest_readers_count_for_older_versions_and_each_version_s_ow
     ingest, secret = await filled()
     await ingest.accept(CONNECTOR, submitted("Public salaries", of=spec("hr/1")))
 
-    assert (await ingest.reading.text(BOB, secret, number=2))[0] == "Public salaries"
+    assert (await ingest.reading.text(BOB, secret, number=2))[0].text == "Public salaries"
     with pytest.raises(VersionNotFound, match=r"no version 1: known are 2$"):
         await ingest.reading.text(BOB, secret, number=1)
 
     await ingest.accept(BOB, submitted("Public salaries of Bob", of=spec("hr/1")))
-    assert (await ingest.reading.text(BOB, secret, number=3))[0] == "Public salaries of Bob"
+    assert (await ingest.reading.text(BOB, secret, number=3))[0].text == "Public salaries of Bob"
     with pytest.raises(VersionNotFound, match=r"no version 1: known are 2, 3$"):
         await ingest.reading.text(BOB, secret, number=1)
 

@@ -100,7 +100,7 @@ async def test_a_document_that_is_held_is_erased_by_no_api_and_deleted_all_the_s
             await ingest.delete(ACME, command)
     with pytest.raises(LegalHold):  # which makes it a dead letter, to be redriven after the release
         await ingest.submissions.deleted(context("e-1"), DocumentDeleted(erase=True))
-    assert (await ingest.reading.text(ACME, document.id, number=0))[0] == "A"
+    assert (await ingest.reading.text(ACME, document.id, number=0))[0].text == "A"
 
     await ingest.delete(ACME, deletion())
     assert await kept(ingest, document.id) == [Text.KEPT]

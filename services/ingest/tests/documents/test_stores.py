@@ -13,8 +13,9 @@ from services.ingest.tests.fakes import ACME, Ingest, deletion, spec, submitted
 from services.ingest.tests.stores import bindings_in, documents_in, sources_in
 from tidemill_core.application import PageRequest, Request, SystemClock
 from tidemill_core.errors import NotFound
+from tidemill_ingest.anchors import Anchor, AnchorKind
 from tidemill_ingest.documents.domain.document import Document
-from tidemill_ingest.documents.domain.version import Prepared
+from tidemill_ingest.documents.domain.version import MaskedText, Prepared
 from tidemill_ingest.documents.mongo import (
     DOCUMENTS,
     MongoOutbox,
@@ -41,6 +42,7 @@ PREPARED = Prepared(
     metadata={"product": "vpn", "pages": 3.0, "draft": False},
     steps=("clean 1",),
     masked={},
+    anchors=(Anchor(start=3, kind=AnchorKind.PAGE, number=2, name="ii"),),
 )
 
 
@@ -212,7 +214,7 @@ async def test_a_text_is_found_by_its_reference_until_it_is_deleted(buckets: Buc
     assert ref == same
     assert later.key != ref.key
     assert ref.key == f"acme/d1/{ref.sha256}"
-    assert await texts.get(ref) == PREPARED.text
+    assert await texts.get(ref) == MaskedText(text=PREPARED.text, anchors=PREPARED.anchors)
     assert {key: [each.key for each in stored] for key, stored in found.items()} == {
         "d1": sorted([ref.key, later.key]),
         "d2": [other.key],
@@ -239,4 +241,5 @@ async def test_the_exchange_object_is_the_contract_as_proto_json(buckets: Bucket
         "readers": ["a", "b"],
         "metadata": {"product": "vpn", "pages": 3.0, "draft": False},
         "submission_id": "s1",
+        "anchors": [{"start": 3, "kind": "ANCHOR_KIND_PAGE", "number": 2, "name": "ii"}],
     }

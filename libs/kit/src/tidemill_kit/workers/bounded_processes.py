@@ -36,6 +36,8 @@ from tidemill_kit.workers.idle_processes import IdleProcesses, starting
 R = TypeVar("R")
 _RETRY_AFTER_S = 1.0
 _GRACE_S = 1.0
+_FAULTS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGTRAP, signal.SIGBUS, signal.SIGFPE, signal.SIGSYS)
+"""Signals of a process that ran into a fault of its own; the machine ends processes by others."""
 _UNUSED_LIBRARIES = "tidemill_kit.runtime.unused_libraries"
 _imports = [__name__]
 """Of the fork server: what any pool's work needs."""
@@ -60,9 +62,13 @@ class ProcessLimits:
 
 
 class WorkEndedError(Exception):
-    """The work came to no result. `why` is about the work alone: neither quotes what was worked on."""
+    """The work came to no result. `why` is about the work alone: neither quotes what was worked on.
 
-    def __init__(self, *, cause: Literal["cpu", "wall", "died", "failed"], why: str) -> None:
+    It `crashed` where a fault of its own ended the process, which the same work would do again; `died` may be the
+    machine's doing.
+    """
+
+    def __init__(self, *, cause: Literal["cpu", "wall", "crashed", "died", "failed"], why: str) -> None:
         super().__init__(why)
         self.cause = cause
         self.why = why
@@ -170,7 +176,8 @@ class BoundedProcesses:
             if error.exitcode == -signal.SIGXCPU:
                 raise WorkEndedError(cause="cpu", why=f"takes more than {limits.cpu_s:g} s") from error
             _log.warning("process_died", pool=self.name, exit_code=error.exitcode)
-            raise WorkEndedError(cause="died", why="ended its process") from error
+            crashed = -error.exitcode in _FAULTS
+            raise WorkEndedError(cause="crashed" if crashed else "died", why="ended its process") from error
         if not isinstance(outcome, _Ended):
             return outcome
         if outcome.cause == "cpu":

@@ -83,6 +83,8 @@ class AcceptDocument:
         """
         spec = command.spec
         spec.check(self.limits)
+        if command.submission.door is SubmissionChannel.KAFKA:
+            spec.check_text()
         self._check_size(command)
         source = command.source or await self.sources.get(caller.project, spec.source)
         facts = SubmissionFacts(

@@ -9,7 +9,7 @@ from tidemill_core.resources import check_etag, list_all
 from tidemill_core.rights import principals_of
 from tidemill_ingest.documents.domain.document import Document, DocumentState
 from tidemill_ingest.documents.domain.submission import DocumentName, Submission, document_id, key_violations, too_long
-from tidemill_ingest.documents.domain.version import Text, Version
+from tidemill_ingest.documents.domain.version import MaskedText, Text, Version
 from tidemill_ingest.documents.ports import Documents, Outbox, Preparation, Texts
 from tidemill_ingest.documents.saving import preview, save_once, stored_or
 from tidemill_ingest.errors import DocumentNotFound, KeyAmbiguous, TextGone, VersionNotFound
@@ -75,7 +75,7 @@ class ReadDocuments:
         found = await self.documents.list(caller.project, page=page, where=where)
         return replace(found, items=[document for document in found.items if document.readable_by(caller)])
 
-    async def text(self, caller: Caller, document_id: str, *, number: int) -> tuple[str, Version]:
+    async def text(self, caller: Caller, document_id: str, *, number: int) -> tuple[MaskedText, Version]:
         """Return the masked text of a version, 0 being the current one.
 
         Raises:

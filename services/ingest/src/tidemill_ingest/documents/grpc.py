@@ -17,6 +17,7 @@ from tidemill_ingest.documents.messages import (
 from tidemill_ingest.documents.outcomes import counted
 from tidemill_ingest.documents.uploads import Uploads
 from tidemill_kit.grpc.server import current_caller, page_of, request_of, required
+from tidemill_kit.mapping import to_message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,7 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
     async def GetDocumentText(self, request: pb.GetDocumentTextRequest, _context: object) -> pb.GetDocumentTextResponse:
         """See the contract."""
         text, version = await self.reading.text(current_caller(), request.id, number=request.version)
-        return pb.GetDocumentTextResponse(text=text, version=version_message(version))
+        return to_message(pb.GetDocumentTextResponse, text, version=version_message(version))
 
     async def ListDocuments(self, request: pb.ListDocumentsRequest, _context: object) -> pb.ListDocumentsResponse:
         """See the contract."""

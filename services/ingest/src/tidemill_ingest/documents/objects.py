@@ -12,11 +12,11 @@ from google.protobuf.json_format import MessageToJson, Parse
 from tidemill.ingest.v1 import events_pb2
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_ingest.documents.domain.version import Prepared
+from tidemill_ingest.documents.domain.version import MaskedText, Prepared
 from tidemill_ingest.documents.ports import StoredText
 from tidemill_ingest.listed_objects import ListedObjects
 from tidemill_ingest.metrics import EXCHANGE, QUARANTINE
-from tidemill_kit.mapping import to_message
+from tidemill_kit.mapping import REST, from_message, to_message
 from tidemill_kit.store.objects import ExchangeBucket
 
 _log = structlog.get_logger(__name__)
@@ -77,10 +77,12 @@ class ExchangeTexts:
                 data = await asyncio.to_thread(_content_json, prepared, submission_id)
             return await self._exchange.put(project, document_id, data, media_type="application/json")
 
-    async def get(self, ref: ObjectRef) -> str:
+    async def get(self, ref: ObjectRef) -> MaskedText:
         """See `ports.Texts.get`."""
         data = await self._exchange.get(ref)
-        return await asyncio.to_thread(lambda: Parse(data, events_pb2.VersionContent()).text)
+        return await asyncio.to_thread(
+            lambda: from_message(MaskedText, Parse(data, events_pb2.VersionContent()), ignore=REST)
+        )
 
     async def delete(self, keys: Sequence[str]) -> None:
         """See `ports.Texts.delete`."""

@@ -10,7 +10,7 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Aggregates
 from tidemill_ingest.documents.domain.document import Document, TextUses
 from tidemill_ingest.documents.domain.submission import DocumentSpec
-from tidemill_ingest.documents.domain.version import Prepared
+from tidemill_ingest.documents.domain.version import MaskedText, Prepared
 from tidemill_ingest.masking.kinds import Masking
 
 Documents = Aggregates[Document]
@@ -60,8 +60,8 @@ class Texts(Protocol):
         """Store it, whether it is there already or not: one object for every submission, whatever the text."""
         ...
 
-    async def get(self, ref: ObjectRef) -> str:
-        """Return the text.
+    async def get(self, ref: ObjectRef) -> MaskedText:
+        """Return the text with its anchors.
 
         Raises:
             NotFound: it is not there any more.

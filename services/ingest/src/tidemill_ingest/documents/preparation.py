@@ -1,10 +1,12 @@
 """Bytes in, what may be stored out: extraction, cleaning and masking, in processes of their own."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tidemill_core.characters import clean, clean_line
 from tidemill_ingest.documents.domain.submission import DocumentSpec
 from tidemill_ingest.documents.domain.version import Prepared
+from tidemill_ingest.limits import ConversionLimits
 from tidemill_ingest.masking.kinds import DEFAULT_PHONE_REGIONS, Masking
 from tidemill_ingest.metrics import PREPARATION
 from tidemill_ingest.processes import Processes
@@ -13,23 +15,28 @@ _TITLE_LENGTH = 500
 
 
 def prepare_document(
-    spec: DocumentSpec, content: bytes, masking: Masking, phone_regions: Sequence[str] = DEFAULT_PHONE_REGIONS
+    spec: DocumentSpec,
+    content: bytes,
+    masking: Masking,
+    phone_regions: Sequence[str] = DEFAULT_PHONE_REGIONS,
+    limits: ConversionLimits | None = None,
 ) -> Prepared:
     """Return what may be stored of a document: nothing in it has not passed the masking stage.
 
     Raises:
-        DocumentRefused: the bytes are no text, or hold none.
+        DocumentRefused: the bytes are not what the media type says, hold no text, or exceed the limits.
 
     """
     from tidemill_ingest.masking.stage import MaskingStage  # noqa: PLC0415 - libraries that only the processes use
     from tidemill_ingest.parsing.text import extract  # noqa: PLC0415
 
-    extracted = extract(content, spec.media_type)
+    extracted = extract(content, spec.media_type, limits)
     stage = MaskingStage(masking, phone_regions)
     title = stage.mask(clean_line(spec.title) or _shortened(extracted.title))
+    text, starts = stage.mask_with_places(extracted.text, [anchor.start for anchor in extracted.anchors])
     return Prepared(
         media_type=extracted.media_type,
-        text=stage.mask(extracted.text),
+        text=text,
         title=title,
         uri=stage.mask(clean_line(spec.uri)),
         language=spec.language,
@@ -41,6 +48,10 @@ def prepare_document(
         revision=spec.revision,
         steps=(*extracted.steps, stage.name()),
         masked=dict(sorted(stage.masked.items())),
+        anchors=tuple(
+            replace(anchor, start=start, name=stage.mask(clean_line(anchor.name)))
+            for anchor, start in zip(extracted.anchors, starts, strict=True)
+        ),
     )
 
 
@@ -54,9 +65,12 @@ def mask_text(text: str, phone_regions: Sequence[str] = DEFAULT_PHONE_REGIONS) -
 class ProcessPreparation:
     """Implements `ports.Preparation`, and is the component that starts and stops the processes."""
 
-    def __init__(self, processes: Processes, *, phone_regions: Sequence[str]) -> None:
+    def __init__(
+        self, processes: Processes, *, phone_regions: Sequence[str], limits: ConversionLimits | None = None
+    ) -> None:
         self._processes = processes
         self._phone_regions = tuple(phone_regions)
+        self._limits = limits or ConversionLimits()
 
     async def start(self) -> None:
         """Start the processes, so that the first document does not wait for them."""
@@ -69,7 +83,9 @@ class ProcessPreparation:
     async def prepare(self, project: str, spec: DocumentSpec, content: bytes, *, masking: Masking) -> Prepared:
         """See `ports.Preparation.prepare`."""
         with PREPARATION.time():
-            return await self._processes.run(project, prepare_document, spec, content, masking, self._phone_regions)
+            return await self._processes.run(
+                project, prepare_document, spec, content, masking, self._phone_regions, self._limits
+            )
 
     async def mask(self, project: str, text: str) -> str:
         """See `ports.Preparation.mask`."""

@@ -51,7 +51,7 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
     texts = ExchangeTexts(backend.objects, settings.exchange_bucket)
     quarantine = ObjectStoreQuarantine(backend.objects, settings.quarantine_bucket)
     backend.on_start(lambda: _expire_quarantine(backend, settings))
-    preparation = ProcessPreparation(processes, phone_regions=settings.phone_regions)
+    preparation = ProcessPreparation(processes, phone_regions=settings.phone_regions, limits=limits.conversion)
     outbox = MongoOutbox(backend.database["documents"])
     reading = ReadDocuments(sources=sources, documents=documents, texts=texts, outbox=outbox)
     accept = AcceptDocument(

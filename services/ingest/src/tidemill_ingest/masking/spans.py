@@ -37,6 +37,24 @@ def replaced(text: str, replacements: Iterable[tuple[Span, str]]) -> str:
     return "".join(parts)
 
 
+def moved(places: Iterable[int], replacements: Iterable[tuple[Span, str]]) -> list[int]:
+    """Return where places of a text are in the replaced one; one within a span is where its replacement begins.
+
+    Places and spans are in order.
+    """
+    found, shift = list[int](), 0
+    remaining = iter(replacements)
+    following = next(remaining, None)
+    for place in places:
+        while following and following[0][1] <= place:
+            (start, stop), other = following
+            shift += len(other) - (stop - start)
+            following = next(remaining, None)
+        inside = following is not None and following[0][0] < place
+        found.append((following[0][0] if following and inside else place) + shift)
+    return found
+
+
 def window(text: str, start: int, *, before: int) -> str:
     """Return what stands right before a place, at most so many characters."""
     return text[max(0, start - before) : start]

@@ -9,7 +9,7 @@ from tidemill_ingest.masking.contacts import find_emails, phone_finder
 from tidemill_ingest.masking.kinds import DEFAULT_PHONE_REGIONS, Masking, MaskKind
 from tidemill_ingest.masking.numbers import find_addresses, find_cards, find_ibans
 from tidemill_ingest.masking.shadow import Shadow
-from tidemill_ingest.masking.spans import Finder, Span, apart, blanked, replaced
+from tidemill_ingest.masking.spans import Finder, Span, apart, blanked, moved, replaced
 from tidemill_ingest.masking.written_addresses import find_written_emails
 
 STAGE_VERSION = 3
@@ -27,7 +27,11 @@ class MaskingStage:
     masked: dict[str, int] = field(default_factory=dict)
 
     def mask(self, text: str) -> str:
-        """Return the text with every identifier of the masking's kinds replaced by its placeholder.
+        """Return the text with every identifier of the masking's kinds replaced by its placeholder."""
+        return self.mask_with_places(text, ())[0]
+
+    def mask_with_places(self, text: str, places: Sequence[int]) -> tuple[str, list[int]]:
+        """Return the text masked, and where places of it, in order, are then.
 
         Kinds go one after the other, the most specific first: what is found is no longer there for the next. They are
         searched for in the text as it is read, so that neither invisible characters nor markup hide them.
@@ -41,7 +45,8 @@ class MaskingStage:
                         seen = blanked(seen, spans)
                         found += ((shadow.original(span), kind.placeholder) for span in spans)
                         self.masked[kind.value] = self.masked.get(kind.value, 0) + len(spans)
-        return replaced(text, sorted(found)) if found else text
+        found.sort()
+        return (replaced(text, found), moved(places, found)) if found else (text, list(places))
 
     def mask_fact(self, name: str, fact: str | float | bool) -> str | float | bool:  # noqa: FBT001 - a value of metadata
         """Return a value of metadata masked, a whole number by its digits; what its name says about it counts."""

@@ -21,6 +21,46 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _AnchorKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AnchorKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AnchorKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ANCHOR_KIND_UNSPECIFIED: _AnchorKind.ValueType  # 0
+    """ANCHOR_KIND_UNSPECIFIED is not used."""
+    ANCHOR_KIND_PAGE: _AnchorKind.ValueType  # 1
+    """ANCHOR_KIND_PAGE: a page; its number counts all pages, its name is what is printed on it."""
+    ANCHOR_KIND_SLIDE: _AnchorKind.ValueType  # 2
+    """ANCHOR_KIND_SLIDE: a slide of a presentation."""
+    ANCHOR_KIND_SHEET: _AnchorKind.ValueType  # 3
+    """ANCHOR_KIND_SHEET: a sheet of a workbook."""
+    ANCHOR_KIND_ROW: _AnchorKind.ValueType  # 4
+    """ANCHOR_KIND_ROW: a row of a sheet or a table."""
+    ANCHOR_KIND_CHAPTER: _AnchorKind.ValueType  # 5
+    """ANCHOR_KIND_CHAPTER: a chapter of a book."""
+    ANCHOR_KIND_RECORD: _AnchorKind.ValueType  # 6
+    """ANCHOR_KIND_RECORD: a record of a file of records."""
+
+class AnchorKind(_AnchorKind, metaclass=_AnchorKindEnumTypeWrapper):
+    """AnchorKind is what a place of a document is."""
+
+ANCHOR_KIND_UNSPECIFIED: AnchorKind.ValueType  # 0
+"""ANCHOR_KIND_UNSPECIFIED is not used."""
+ANCHOR_KIND_PAGE: AnchorKind.ValueType  # 1
+"""ANCHOR_KIND_PAGE: a page; its number counts all pages, its name is what is printed on it."""
+ANCHOR_KIND_SLIDE: AnchorKind.ValueType  # 2
+"""ANCHOR_KIND_SLIDE: a slide of a presentation."""
+ANCHOR_KIND_SHEET: AnchorKind.ValueType  # 3
+"""ANCHOR_KIND_SHEET: a sheet of a workbook."""
+ANCHOR_KIND_ROW: AnchorKind.ValueType  # 4
+"""ANCHOR_KIND_ROW: a row of a sheet or a table."""
+ANCHOR_KIND_CHAPTER: AnchorKind.ValueType  # 5
+"""ANCHOR_KIND_CHAPTER: a chapter of a book."""
+ANCHOR_KIND_RECORD: AnchorKind.ValueType  # 6
+"""ANCHOR_KIND_RECORD: a record of a file of records."""
+Global___AnchorKind: _TypeAlias = AnchorKind  # noqa: Y015
+
 class _DocumentState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -294,6 +334,42 @@ class Provenance(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Provenance: _TypeAlias = Provenance  # noqa: Y015
+
+@_typing.final
+class Anchor(_message.Message):
+    """Anchor is a place of the original that people name, such as a page, in a version's text. A place ends where the next one
+    of its kind begins.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    """Output only. Where it begins in the text, in code points."""
+    kind: Global___AnchorKind.ValueType
+    """Output only. What the place is."""
+    number: _builtins.int
+    """Output only. Counted from 1."""
+    name: _builtins.str
+    """Output only. What the document calls it, such as the name of a sheet; empty where it has no name."""
+    def __init__(
+        self,
+        *,
+        start: _builtins.int = ...,
+        kind: Global___AnchorKind.ValueType = ...,
+        number: _builtins.int = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "number", b"number", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Anchor: _TypeAlias = Anchor  # noqa: Y015
 
 @_typing.final
 class Rejection(_message.Message):

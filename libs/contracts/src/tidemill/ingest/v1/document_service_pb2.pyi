@@ -317,21 +317,27 @@ class GetDocumentTextResponse(_message.Message):
 
     TEXT_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    ANCHORS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Output only. The masked text."""
     @_builtins.property
     def version(self) -> _document_pb2.DocumentVersion:
         """Output only. The version that it belongs to."""
 
+    @_builtins.property
+    def anchors(self) -> _containers.RepeatedCompositeFieldContainer[_document_pb2.Anchor]:
+        """Output only. The places of the original in the text, such as its pages, in order."""
+
     def __init__(
         self,
         *,
         text: _builtins.str = ...,
         version: _document_pb2.DocumentVersion | None = ...,
+        anchors: _abc.Iterable[_document_pb2.Anchor] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "text", b"text", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

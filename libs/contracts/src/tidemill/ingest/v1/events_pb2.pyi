@@ -458,6 +458,7 @@ class VersionContent(_message.Message):
     READERS_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     SUBMISSION_ID_FIELD_NUMBER: _builtins.int
+    ANCHORS_FIELD_NUMBER: _builtins.int
     media_type: _builtins.str
     """Output only. The media type of `text`."""
     text: _builtins.str
@@ -478,6 +479,10 @@ class VersionContent(_message.Message):
     def metadata(self) -> _struct_pb2.Struct:
         """Output only. Metadata set by the source."""
 
+    @_builtins.property
+    def anchors(self) -> _containers.RepeatedCompositeFieldContainer[_document_pb2.Anchor]:
+        """Output only. The places of the original in the text, such as its pages, in order."""
+
     def __init__(
         self,
         *,
@@ -489,10 +494,11 @@ class VersionContent(_message.Message):
         readers: _abc.Iterable[_builtins.str] | None = ...,
         metadata: _struct_pb2.Struct | None = ...,
         submission_id: _builtins.str = ...,
+        anchors: _abc.Iterable[_document_pb2.Anchor] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["language", b"language", "media_type", b"media_type", "metadata", b"metadata", "readers", b"readers", "submission_id", b"submission_id", "text", b"text", "title", b"title", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "language", b"language", "media_type", b"media_type", "metadata", b"metadata", "readers", b"readers", "submission_id", b"submission_id", "text", b"text", "title", b"title", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -14,12 +14,12 @@ from tidemill_core.application import derived_id
 from tidemill_core.characters import IGNORABLE
 from tidemill_core.errors import InvalidInput, Violation, named
 from tidemill_ingest.errors import DocumentRefused
+from tidemill_ingest.formats import FORMATS, MEDIA_TYPES
 from tidemill_ingest.limits import Limits
 
 Fact: TypeAlias = str | float | bool
 """A value of metadata; whole numbers are floats too, as in a protobuf Struct."""
 
-MEDIA_TYPES = ("text/plain", "text/markdown", "text/html")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*")
 _METADATA_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 # Joiners, direction marks and no-break spaces are spelling; what embeds, overrides or isolates a direction is not.
@@ -77,7 +77,18 @@ class DocumentSpec:
         if violations := [*key_violations(self.key, limits), *self._violations(limits), *self._metadata(limits)]:
             raise InvalidInput.of(*violations)
         if self.media_type not in MEDIA_TYPES:
-            text = f"is {self.media_type[:_SHOWN]!r}; supported are {', '.join(MEDIA_TYPES)}, in UTF-8"
+            text = f"is {self.media_type[:_SHOWN]!r}; supported are {', '.join(MEDIA_TYPES)}, text in UTF-8"
+            raise DocumentRefused(reason="UNSUPPORTED_MEDIA_TYPE", field="media_type", description=text)
+
+    def check_text(self) -> None:
+        """Refuse a format of bytes, where only text can have come.
+
+        Raises:
+            DocumentRefused: the media type is one of those.
+
+        """
+        if self.media_type in FORMATS and not FORMATS[self.media_type].text:
+            text = f"is {self.media_type!r}, whose bytes an event cannot carry: send it with UploadDocument"
             raise DocumentRefused(reason="UNSUPPORTED_MEDIA_TYPE", field="media_type", description=text)
 
     def digest(self, content: bytes) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import Enum
 
 from tidemill_core.aggregate import ObjectRef
+from tidemill_ingest.anchors import Anchor
 from tidemill_ingest.documents.domain.submission import Fact, Submission
 
 
@@ -44,6 +45,15 @@ class Prepared:
     revision: int
     steps: tuple[str, ...]
     masked: Mapping[str, int]
+    anchors: tuple[Anchor, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskedText:
+    """The text of a version, and the places in it that people name."""
+
+    text: str
+    anchors: tuple[Anchor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,69 @@
+"""What every converter returns: text with marks where places begin, which cleaning moves with what is around them."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tidemill_ingest.anchors import Anchor, AnchorKind
+
+_OPEN, _CLOSE = "\ufdd5", "\ufdd6"
+"""Enclose a mark's number; noncharacters, which no text has (Unicode, 23.7)."""
+_MARK = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A place without its start: the mark with its index says where it begins."""
+
+    kind: AnchorKind
+    number: int
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """The text of a file, not cleaned yet; its title, "" where it names none; what was done to get it."""
+
+    text: str
+    media_type: str = "text/markdown"
+    title: str = ""
+    places: Sequence[Place] = ()
+    steps: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Places:
+    """Collects the places of a text while it is made."""
+
+    found: list[Place] = field(default_factory=list)
+
+    def mark(self, kind: AnchorKind, number: int, name: str = "") -> str:
+        """Return what to write into the text where the place begins."""
+        self.found.append(Place(kind=kind, number=number, name=name))
+        return f"{_OPEN}{len(self.found) - 1}{_CLOSE}"
+
+
+def unmarked(text: str) -> str:
+    """Return a text of a file without what would be a mark."""
+    return text.replace(_OPEN, "").replace(_CLOSE, "")
+
+
+def anchored(text: str, places: Sequence[Place]) -> tuple[str, tuple[Anchor, ...]]:
+    """Return the text without its marks, and the anchors that stood there, in order.
+
+    A mark that conversion lost gives no anchor; of one that it repeated, as in merged cells, the first counts.
+    """
+    if not places:
+        return text, ()
+    parts, anchors, seen, length, end = list[str](), list[Anchor](), set[int](), 0, 0
+    for mark in _MARK.finditer(text):
+        parts.append(text[end : mark.start()])
+        length += mark.start() - end
+        end = mark.end()
+        index = int(mark[1])
+        if index < len(places) and index not in seen:
+            seen.add(index)
+            place = places[index]
+            anchors.append(Anchor(start=length, kind=place.kind, number=place.number, name=place.name))
+    parts.append(text[end:])
+    return unmarked("".join(parts)), tuple(anchors)

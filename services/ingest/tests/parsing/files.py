@@ -1,0 +1,95 @@
+"""Files of every format, made on the spot: whole ones, and what hostile or broken ones begin from."""
+
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+
+OFFICE = "application/vnd.openxmlformats-officedocument."
+DOCX = f"{OFFICE}wordprocessingml.document"
+PDF = "application/pdf"
+_W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+_RELATIONS = "http://schemas.openxmlformats.org/package/2006/relationships"
+_DOCUMENT = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument"
+_STYLES = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/styles"
+
+
+def pdf(*pages: Sequence[tuple[str, float]], extra: str = "", more: Sequence[str] = (), info: str = "") -> bytes:
+    """Return a PDF whose pages have these lines of text, each with the size of its letters."""
+    objects = [f"<</Type/Catalog/Pages 2 0 R{extra}>>"]
+    kids = " ".join(f"{4 + 2 * index} 0 R" for index in range(len(pages)))
+    objects += [f"<</Type/Pages/Kids[{kids}]/Count {len(pages)}>>"]
+    objects += ["<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>"]
+    for index, lines in enumerate(pages):
+        height, shown = 780.0, list[str]()
+        for text, size in lines:
+            height -= 1.2 * size
+            shown.append(f"BT /F1 {size} Tf 72 {height:.1f} Td ({text}) Tj ET" if text else "")
+        stream = "\n".join(shown)
+        page = f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents {5 + 2 * index} 0 R"
+        objects += [
+            f"{page}/Resources<</Font<</F1 3 0 R>>>>>>",
+            f"<</Length {len(stream)}>>stream\n{stream}\nendstream",
+        ]
+    objects += more
+    if info:
+        objects.append(info)
+    return _file(objects, f"/Info {len(objects)} 0 R" if info else "")
+
+
+def _file(objects: Sequence[str], trailer: str) -> bytes:
+    out, places = io.BytesIO(), list[int]()
+    out.write(b"%PDF-1.7\n")
+    for number, each in enumerate(objects, start=1):
+        places.append(out.tell())
+        out.write(f"{number} 0 obj\n{each}\nendobj\n".encode("latin-1"))
+    start = out.tell()
+    rows = "".join(f"{place:010d} 00000 n \n" for place in places)
+    out.write(f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{rows}".encode())
+    out.write(f"trailer\n<</Size {len(objects) + 1}/Root 1 0 R{trailer}>>\nstartxref\n{start}\n%%EOF\n".encode())
+    return out.getvalue()
+
+
+def zipped(parts: Mapping[str, str | bytes], *, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """Return a ZIP container with these parts."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+def office_parts(main: str, kind: str) -> dict[str, str | bytes]:
+    """Return what every office document has, for one whose main part has this name and content type."""
+    types = "http://schemas.openxmlformats.org/package/2006/content-types"
+    return {
+        "[Content_Types].xml": f'<Types xmlns="{types}"><Default Extension="xml" ContentType="application/xml"/>'
+        f'<Override PartName="/{main}" ContentType="{kind}"/></Types>',
+        "_rels/.rels": f'<Relationships xmlns="{_RELATIONS}">'
+        f'<Relationship Id="r1" Type="{_DOCUMENT}" Target="{main}"/></Relationships>',
+    }
+
+
+def docx_parts(body: str) -> dict[str, str | bytes]:
+    """Return the parts of a Word document with this body."""
+    styles = "".join(
+        f'<w:style w:type="paragraph" w:styleId="{name.replace(" ", "")}"><w:name w:val="{name}"/></w:style>'
+        for name in ("heading 1", "heading 2", "Title")
+    )
+    main = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
+    return office_parts("word/document.xml", main) | {
+        "word/document.xml": f"<w:document {_W}><w:body>{body}</w:body></w:document>",
+        "word/styles.xml": f"<w:styles {_W}>{styles}</w:styles>",
+        "word/_rels/document.xml.rels": f'<Relationships xmlns="{_RELATIONS}">'
+        f'<Relationship Id="r1" Type="{_STYLES}" Target="styles.xml"/></Relationships>',
+    }
+
+
+def docx(body: str) -> bytes:
+    """Return a Word document with this body."""
+    return zipped(docx_parts(body))
+
+
+def paragraph(text: str, *, style: str = "", before: str = "") -> str:
+    """Return a paragraph of a Word document."""
+    named = f'<w:pPr><w:pStyle w:val="{style.replace(" ", "")}"/></w:pPr>' if style else ""
+    return f"<w:p>{named}<w:r>{before}<w:t>{text}</w:t></w:r></w:p>"
