@@ -12,6 +12,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.rpc import error_details_pb2, status_pb2
 
 from tidemill_client.connection import SERVICES, Addresses
+from tidemill_core.errors import named
 from tidemill_testkit.contract import all_methods
 
 LIMIT_S = 20.0
@@ -31,10 +32,10 @@ class Answer:
     body: bytes = b""
 
     def without(self, *values: str) -> "Answer":
-        """Return the answer without these values, of which errors may show a part, and without ids made of them."""
+        """Return the answer without these values, of which errors show a part or a digest, and without their ids."""
         text = self.text
         for value in values:
-            for shown in (value, repr(value)[1:-1]):
+            for shown in (named(value), value, repr(value)[1:-1]):
                 ends = (end for end in range(len(shown), min(len(shown), MIN_CUT) - 1, -1) if shown[:end] in text)
                 if (end := next(ends, 0)) > 0:
                     text = text.replace(shown[:end], "?")
