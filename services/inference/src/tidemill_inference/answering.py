@@ -93,7 +93,7 @@ def wire_answering(  # noqa: PLR0913 - keyword-only, and each of another kind
         prompts=prompts,
         inferences=inferences,
         templates=templates,
-        schemas=AskedSchemas(processes),
+        schemas=AskedSchemas(processes, limits=settings.question_limits),
         models=models,
         engines=pool,
         router=routing.router,

@@ -56,7 +56,10 @@ def wire_apis(  # noqa: PLR0913 - keyword-only, and each of another kind
     """Return the API, and what works behind it."""
     timeout_s = settings.embedding_timeout_s
     embed = EmbedTexts(
-        embedder=RagEmbedder(rag, timeout_s=timeout_s), spending=generation.answer.spending, timeout_s=timeout_s
+        embedder=RagEmbedder(rag, timeout_s=timeout_s),
+        spending=generation.answer.spending,
+        timeout_s=timeout_s,
+        max_texts=settings.embedding_max_texts,
     )
     embeddings = HttpEmbeddings(embed, max_body_bytes=settings.max_body_bytes)
     served = wire_served_models(

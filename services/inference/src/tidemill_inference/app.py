@@ -44,7 +44,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     return backend.app(
         servicers=[
             (add_PromptServiceServicer_to_server, _prompt_service(stores, answering)),
-            (add_DeploymentServiceServicer_to_server, _deployment_service(stores, answering)),
+            (add_DeploymentServiceServicer_to_server, _deployment_service(settings, stores, answering)),
             (add_InferenceServiceServicer_to_server, generation.servicer),
             (add_SecretServiceServicer_to_server, secrets.servicer),
             (add_ConversationServiceServicer_to_server, conversations.servicer),
@@ -94,7 +94,7 @@ def _prompt_service(stores: Stores, answering: Answering) -> GrpcPromptService:
     return GrpcPromptService(answering.prompts, crud)
 
 
-def _deployment_service(stores: Stores, answering: Answering) -> GrpcDeploymentService:
+def _deployment_service(settings: InferenceSettings, stores: Stores, answering: Answering) -> GrpcDeploymentService:
     """Return the API of deployments and their rollouts."""
     deployments, rollouts, clock = stores.deployments, answering.rollouts, SystemClock()
     warm = answering.engines.warm_up.preload
@@ -104,7 +104,14 @@ def _deployment_service(stores: Stores, answering: Answering) -> GrpcDeploymentS
         retriever=answering.retriever,
         candidates=rollouts.prepare.candidates,
     )
-    crud = DeploymentCrud(deployments=deployments, resolve=resolve, outcomes=rollouts.outcomes, clock=clock, warm=warm)
+    crud = DeploymentCrud(
+        deployments=deployments,
+        resolve=resolve,
+        outcomes=rollouts.outcomes,
+        clock=clock,
+        warm=warm,
+        limits=settings.sampling_limits,
+    )
     commands = RolloutCommands(
         deployments=deployments,
         prepare=rollouts.prepare,

@@ -11,7 +11,9 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from tidemill_core.origins import AllowedHosts
+from tidemill_inference.embeddings.ports import DEFAULT_MAX_TEXTS, TEXTS_BOUND
 from tidemill_inference.generation.citations.citations import DEFAULT_CHARACTERS, DEFAULT_THRESHOLD
+from tidemill_inference.question_settings import QuestionSettings
 from tidemill_inference.secrets.domain.secret import HostRules
 from tidemill_kit.http.settings import HttpSettings
 from tidemill_kit.models.numeric_format import ModelSettings
@@ -47,7 +49,7 @@ def _weights(entries: tuple[str, ...]) -> Mapping[str, float]:
     return found
 
 
-class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
+class InferenceSettings(QuestionSettings, ModelSettings, HttpSettings, EncryptionSettings):
     """Settings of inference.
 
     A project's secret NAME comes from INFERENCE_SECRET_<PROJECT>__<NAME>, for the hosts in ..._<NAME>__HOSTS, or from
@@ -253,6 +255,8 @@ class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
     """After so long a batch lets those that wait have their turn, and goes on after them."""
     batch_poll_interval_s: float = Field(10.0, gt=0, le=600)
     """How often a replica polls for batches that were created elsewhere; also the longest pause after a failure."""
+    batch_max_window_days: int = Field(14, ge=1, le=365)
+    """The longest completion window of a batch."""
     http_principals: Literal["servers", "anybody", "nobody"] = "servers"
     """Which HTTP callers may send `principals`.
 
@@ -297,6 +301,8 @@ class InferenceSettings(ModelSettings, HttpSettings, EncryptionSettings):
     """
     memory_max_characters: int = Field(300, ge=20, le=4000)
     """Characters of one fact that is remembered of an end user."""
+    embedding_max_texts: int = Field(DEFAULT_MAX_TEXTS, ge=1, le=TEXTS_BOUND)
+    """Texts of one request for embeddings."""
     embedding_timeout_s: float = Field(60.0, gt=0)
     """The timeout of one call to rag for vectors of 64 texts; the first one loads the model."""
     call_timeout_s: float = Field(10.0, gt=0)

@@ -148,12 +148,20 @@ def test_what_asks_for_no_form_has_no_grammar(asked: Prompt) -> None:
         ("{", "is not JSON"),
         ("[" * 100_000, "is not JSON"),
         ("true", "is bool"),
-        (json.dumps({"enum": ["x" * 100] * 1000}), "at most 65536"),
     ],
 )
 def test_what_is_no_schema_is_refused_with_its_field(schema: str, why: str) -> None:
     with pytest.raises(InvalidInput, match=f"output_format.schema.*{why}"):
         grammar_of(a_prompt(output=OutputFormat(schema_json=schema)), None)
+
+
+async def test_schemas_that_are_large_together_are_not_compiled(processes: BoundedProcesses) -> None:
+    checker = BoundedGrammars(processes, max_bytes=2000)
+    grammar = grammar_of(json_of({"enum": ["x" * 100] * 20}), None)
+    assert grammar is not None
+
+    with pytest.raises(InvalidInput, match=r"\d+ bytes together; use at most 2000.*GRAMMAR_MAX_BYTES"):
+        await checker.check("acme", grammar)
 
 
 @pytest.mark.parametrize(

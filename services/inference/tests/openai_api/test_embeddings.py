@@ -14,6 +14,7 @@ from services.inference.tests.batches.batch_harness import FakeEmbedder
 from services.inference.tests.fakes import ADA
 from services.inference.tests.openai_api.apis import ApiClient, ScriptedAnswers, open_api
 from tidemill_core.application import Caller
+from tidemill_core.errors import InvalidInput
 from tidemill_inference.embeddings.embed import EmbedTexts
 from tidemill_inference.embeddings.ports import Embedded
 from tidemill_inference.openai_api import embeddings
@@ -55,6 +56,13 @@ async def test_many_texts_keep_their_order_and_are_asked_some_at_a_time() -> Non
     assert embedder.calls == [64, 64, 2]
     assert [each.index for each in given.data] == list(range(130))
     assert [each.embedding[2] > 0 for each in given.data] == [bool(n % 2) for n in range(130)]
+
+
+async def test_more_texts_than_a_request_may_have_are_refused_by_the_setting() -> None:
+    embed = EmbedTexts(embedder=FakeEmbedder(), max_texts=2)
+
+    with pytest.raises(InvalidInput, match="texts: has 3; send 1 to 2, or have INFERENCE_EMBEDDING_MAX_TEXTS raised"):
+        await embed(ADA, model="words", texts=["a", "b", "c"])
 
 
 async def test_a_long_reply_is_written_vector_by_vector(monkeypatch: pytest.MonkeyPatch) -> None:

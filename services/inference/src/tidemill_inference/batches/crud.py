@@ -7,7 +7,7 @@ from datetime import timedelta
 from tidemill_core.application import Caller, Clock, Page, PageRequest, Request, ResourceKey, derived_id
 from tidemill_core.errors import InvalidInput
 from tidemill_core.resources import Write, create, label_violations, refuse
-from tidemill_inference.batches.domain.batch import Author, Batch
+from tidemill_inference.batches.domain.batch import DEFAULT_MAX_WINDOW, Author, Batch
 from tidemill_inference.batches.ports import Batches
 from tidemill_inference.files.domain.errors import FileNotFound, FileRestricted
 from tidemill_inference.files.domain.stored_file import FilePurpose
@@ -35,6 +35,7 @@ class BatchCrud:
     files: Files
     clock: Clock
     enqueue: Callable[[ResourceKey], None]
+    max_window: timedelta = DEFAULT_MAX_WINDOW
 
     async def create(self, caller: Caller, given: BatchRequest, write: Write) -> Batch:
         """Record a batch; the worker checks its lines, each of which has an error of its own.
@@ -55,7 +56,7 @@ class BatchCrud:
             completion_window=given.completion_window,
             expire_time=self.clock.now() + given.completion_window,
         )
-        batch.check()
+        batch.check(self.max_window)
         refuse(label_violations("labels", given.labels, max_labels=MAX_METADATA, max_length=MAX_METADATA_LENGTH))
         await self._check_file(caller, given.input_file)
         created = await create(self.batches, batch, write)

@@ -7,8 +7,10 @@ from google.protobuf.duration_pb2 import Duration
 from tidemill.inference.v1 import batch_pb2
 from tidemill_core.errors import InvalidInput
 from tidemill_inference.batches.crud import BatchRequest
-from tidemill_inference.batches.domain.batch import DEFAULT_WINDOW, MAX_WINDOW, Batch
+from tidemill_inference.batches.domain.batch import DEFAULT_WINDOW, Batch
 from tidemill_kit.mapping import to_message
+
+_LONGEST = timedelta(days=3650)
 
 
 def batch_message(batch: Batch) -> batch_pb2.Batch:
@@ -34,7 +36,7 @@ def _window_of(given: Duration) -> timedelta:
         InvalidInput: it is far too long.
 
     """
-    if abs(given.seconds) > MAX_WINDOW.total_seconds():
-        text = f"is {given.seconds} s; use 60 s to {MAX_WINDOW.days} days"
+    if abs(given.seconds) > _LONGEST.total_seconds():
+        text = f"is {given.seconds} s; use 60 s to {_LONGEST.days} days"
         raise InvalidInput.at(field="completion_window", text=text)
     return given.ToTimedelta()

@@ -74,7 +74,13 @@ def wire_batches(  # noqa: PLR0913 - keyword-only, and each of another kind
         turn=timedelta(seconds=settings.batch_turn_s),
     )
     controller = _running(settings, backend, run, leases)
-    crud = BatchCrud(batches=batches, files=files, clock=clock, enqueue=controller.enqueue)
+    crud = BatchCrud(
+        batches=batches,
+        files=files,
+        clock=clock,
+        enqueue=controller.enqueue,
+        max_window=timedelta(days=settings.batch_max_window_days),
+    )
 
     async def lines_of(target: Target) -> int:
         return await erase_documents(rows, {"project": target.project, "end_user": target.subject})

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock
 from tidemill_core.resources import Write, check_etag, check_slug, create, delete, etag_of, update
+from tidemill_inference.deployments.domain.configuration import DEFAULT_SAMPLING, SamplingLimits
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
 from tidemill_inference.deployments.ports import Deployments
@@ -22,6 +23,7 @@ class DeploymentCrud:
     outcomes: Outcomes
     clock: Clock
     warm: Warm = warms_nothing
+    limits: SamplingLimits = DEFAULT_SAMPLING
 
     async def create(  # noqa: PLR0913 - keyword-only, and each of another kind
         self,
@@ -43,7 +45,7 @@ class DeploymentCrud:
 
         """
         check_slug("deployment.id", deployment_id)
-        spec.check()
+        spec.check(self.limits)
         live = await self.resolve(caller, spec)
         deployment = Deployment(
             id=deployment_id,
@@ -83,7 +85,7 @@ class DeploymentCrud:
         spec, live, equals = current.spec, current.live, current.equals
         if change:
             spec = change(spec)
-            spec.check()
+            spec.check(self.limits)
             live = await self.resolve(caller, spec, kept_model=_kept_model(current, spec), live=current.live)
             equals = await self.resolve.equals(caller, spec, live, known=equals)
         now = self.clock.now()

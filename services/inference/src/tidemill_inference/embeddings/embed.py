@@ -10,7 +10,7 @@ from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.resources import refuse
 from tidemill_inference.budgets.domain.metering import metered
 from tidemill_inference.budgets.ports import Expected, NoBudgets, Spending
-from tidemill_inference.embeddings.ports import COLLECTION, MAX_TEXTS, Embedded, Embedder
+from tidemill_inference.embeddings.ports import COLLECTION, DEFAULT_MAX_TEXTS, Embedded, Embedder
 
 _TEXTS_OF_CALL = 64
 """Their vectors fit into one reply, and other projects need not wait long."""
@@ -26,6 +26,7 @@ class EmbedTexts:
     embedder: Embedder
     spending: Spending = field(default_factory=NoBudgets)
     timeout_s: float = 60.0
+    max_texts: int = DEFAULT_MAX_TEXTS
 
     async def __call__(self, caller: Caller, *, model: str, texts: Sequence[str], dimensions: int = 0) -> Embedded:
         """Return the vectors, cut to `dimensions` where these are not 0.
@@ -38,7 +39,7 @@ class EmbedTexts:
             DependencyUnavailable: rag or the store does not answer.
 
         """
-        refuse(_violations(model, texts, dimensions))
+        refuse(_violations(model, texts, dimensions, self.max_texts))
         collection = model.removeprefix(COLLECTION) if model.startswith(COLLECTION) else ""
         whole = Embedded(model=model, vectors=(), input_tokens=0)
         async with await self.spending.begin(caller, self._expected(model, collection, texts)):
@@ -72,11 +73,12 @@ class EmbedTexts:
             raise _numbered(error, start) from error
 
 
-def _violations(model: str, texts: Sequence[str], dimensions: int) -> Iterator[Violation]:
+def _violations(model: str, texts: Sequence[str], dimensions: int, max_texts: int) -> Iterator[Violation]:
     if not model.removeprefix(COLLECTION):
         yield Violation("model", f'is required: a model, or "{COLLECTION}" and the name of a collection')
-    if not 0 < len(texts) <= MAX_TEXTS:
-        yield Violation("texts", f"has {len(texts)}; send 1 to {MAX_TEXTS}")
+    if not 0 < len(texts) <= max_texts:
+        more = ", or have INFERENCE_EMBEDDING_MAX_TEXTS raised" if texts else ""
+        yield Violation("texts", f"has {len(texts)}; send 1 to {max_texts}{more}")
     if dimensions < 0:
         yield Violation("dimensions", f"is {dimensions}; use 1 or more")
     empty = next((number for number, text in enumerate(texts) if not text.strip()), None)

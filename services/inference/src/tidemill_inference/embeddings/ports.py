@@ -8,8 +8,8 @@ from tidemill_core.application import Caller
 
 COLLECTION = "collection:"
 """Begins the name of a model that is a collection's."""
-MAX_TEXTS = 2048
-"""Of one call, as of OpenAI's API."""
+DEFAULT_MAX_TEXTS, TEXTS_BOUND = 2048, 65_536
+"""Of one call, as of OpenAI's API, and what a setting may say at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

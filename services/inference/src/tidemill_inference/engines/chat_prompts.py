@@ -68,10 +68,12 @@ class ChatRunner(GrammarChecker, Protocol):
 class BoundedChat:
     """Implements `ChatRunner` by processes with limits."""
 
-    def __init__(self, processes: BoundedProcesses, tokenizers: BoundedTokenizers) -> None:
+    def __init__(
+        self, processes: BoundedProcesses, tokenizers: BoundedTokenizers, grammars: BoundedGrammars | None = None
+    ) -> None:
         self._processes = processes
         self._tokenizers = tokenizers
-        self._grammars = BoundedGrammars(processes)
+        self._grammars = grammars or BoundedGrammars(processes)
 
     async def check(self, project: str, grammar: str) -> None:
         """See `GrammarChecker`."""

@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tidemill_core.errors import Blame, DependencyUnavailable, InvalidInput, Violation
-from tidemill_inference.engines.ports import Prompt
+from tidemill_inference.engines.ports import DEFAULT_GRAMMAR_BYTES, Prompt
 from tidemill_inference.engines.tool_calls import ToolFormat
 from tidemill_inference.generation.domain.tools import Tool, ToolMode
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, WorkEndedError
 
 IMPORTS = ("llguidance",)
 """What compiling needs, for its processes."""
-MAX_SCHEMA_BYTES = 64 * 1024
-"""Of all schemas of one answer."""
 LIMITS: Mapping[str, Any] = {
     "step_lexer_fuel": 50_000,
     "step_max_items": 30_000,
@@ -42,7 +40,7 @@ def grammar_of(prompt: Prompt, tools: ToolFormat | None) -> str | None:
     """Return the grammar that an answer has to follow, None where it may be any text.
 
     Raises:
-        InvalidInput: a schema is no JSON object, or too large.
+        InvalidInput: a schema is no JSON object.
 
     """
     choice, output = prompt.tool_choice, prompt.output
@@ -105,11 +103,7 @@ def _schema(text: str, field: str) -> Mapping[str, object]:
 
 def _written(rules: Sequence[str], schemas: Mapping[str, Any]) -> str:
     named = [{"name": name, "json_schema": {**schema, "x-guidance": {**_JSON}}} for name, schema in schemas.items()]
-    text = json.dumps({"grammars": [{"lark_grammar": "\n".join(rules)}, *named]})
-    if len(text) > MAX_SCHEMA_BYTES:
-        message = f"come to {len(text)} bytes together; use at most {MAX_SCHEMA_BYTES}"
-        raise InvalidInput.of(Violation("output_format.schema and tools", message))
-    return text
+    return json.dumps({"grammars": [{"lark_grammar": "\n".join(rules)}, *named]})
 
 
 class GrammarRefused(InvalidInput):
@@ -129,6 +123,7 @@ class GrammarChecker(Protocol):
 
         Raises:
             GrammarRefused: a schema says what is not supported, or takes too much; the error says which.
+            InvalidInput: the schemas are too large together.
             DependencyUnavailable: a process for it died.
 
         """
@@ -140,14 +135,22 @@ class BoundedGrammars:
     """Implements `GrammarChecker` by processes with limits; what was found is known for some time."""
 
     processes: BoundedProcesses
+    max_bytes: int
     _known: "OrderedDict[bytes, str]"
 
-    def __init__(self, processes: BoundedProcesses) -> None:
+    def __init__(self, processes: BoundedProcesses, *, max_bytes: int = DEFAULT_GRAMMAR_BYTES) -> None:
         self.processes = processes
+        self.max_bytes = max_bytes
         self._known = OrderedDict()
 
     async def check(self, project: str, grammar: str) -> None:
         """See `GrammarChecker`."""
+        if len(grammar) > self.max_bytes:
+            message = (
+                f"come to {len(grammar)} bytes together; use at most {self.max_bytes}, "
+                "or have INFERENCE_GRAMMAR_MAX_BYTES raised"
+            )
+            raise InvalidInput.of(Violation("output_format.schema and tools", message))
         digest = hashlib.sha256(grammar.encode()).digest()
         if (found := self._known.get(digest)) is None:
             found = self._known[digest] = await self._compiled(project, grammar)

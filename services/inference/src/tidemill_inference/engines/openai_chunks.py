@@ -9,7 +9,6 @@ from tidemill_inference.engines.ports import Finish, Piece, ToolCallPiece
 from tidemill_inference.engines.text_stream import WholeCharacters, joined
 from tidemill_inference.engines.tool_calls import new_call_id
 from tidemill_inference.generation.domain.content import TokenLogprob, TopLogprob
-from tidemill_inference.generation.domain.tools import MAX_TOOLS
 
 REASONS: Mapping[str, str] = {
     **dict.fromkeys(("stop", "stop_sequence", "eos", "eos_token", "end_turn", "end", "complete", "completed"), "stop"),
@@ -24,6 +23,8 @@ _REASONING = ("reasoning_content", "reasoning")
 """Where servers say what a model thinks."""
 _KNOWN_PARTS = ("image_url", "audio_url", "reference", "document_url")
 _MAX_NAME = 256
+_MAX_CALLS = 1000
+"""Of one answer."""
 _MAX_COUNT = 2**31 - 1
 """What the contract holds: more is no count of tokens."""
 _IMPOSSIBLE = -9999.0
@@ -157,7 +158,7 @@ def _call_piece(choice: _Choice, given: Mapping[str, object]) -> ToolCallPiece:
     if index is None:
         known = any(call.id == said_id for call in choice.calls.values())
         index = len(choice.calls) if said_id and not known else max(0, len(choice.calls) - 1)
-    if not isinstance(index, int) or not 0 <= index < MAX_TOOLS:
+    if not isinstance(index, int) or not 0 <= index < _MAX_CALLS:
         raise ValueError(index)
     if is_new := index not in choice.calls:
         choice.calls[index] = _Call(said_id or new_call_id())

@@ -45,6 +45,8 @@ class ModelVersion:
         return frozenset({self.owner, self.base.owner if self.base else ""} - {""})
 
 
+DEFAULT_GRAMMAR_BYTES = 64 * 1024
+"""Of all schemas of one answer, with the rules around them, as they are compiled."""
 DEFAULT_OUTPUT_TOKENS = 512
 """Of an answer for which neither its caller nor its deployment sets a limit."""
 

@@ -7,6 +7,7 @@ import grpc
 
 from tidemill_core.origins import AllowedHosts
 from tidemill_inference.engines.chat_prompts import BoundedChat
+from tidemill_inference.engines.grammars import BoundedGrammars
 from tidemill_inference.engines.limits import EngineLimits, SharedThreads
 from tidemill_inference.engines.loaded_before import LoadedBefore
 from tidemill_inference.engines.loading import EngineOptions
@@ -80,7 +81,11 @@ def wire_engines(  # noqa: PLR0913 - keyword-only, and each of another kind
     options = EngineOptions(
         numeric_format=computed_format(settings.numeric_format),
         memory_bytes=settings.engine_memory_mb * _MB,
-        run_chat=BoundedChat(chat_processes, BoundedTokenizers(tokenizers)),
+        run_chat=BoundedChat(
+            chat_processes,
+            BoundedTokenizers(tokenizers),
+            BoundedGrammars(chat_processes, max_bytes=settings.grammar_max_bytes),
+        ),
         limits=limits,
         adapter_limits=replace(limits, cache_tokens=settings.engine_adapter_cache_tokens),
         threads=SharedThreads(settings.engine_threads),

@@ -18,6 +18,7 @@ from tidemill_inference.generation.domain.bounds import expected, limited
 from tidemill_inference.generation.domain.copies import delivered, without_names_of
 from tidemill_inference.generation.domain.errors import InferenceNotFound, QuestionRefused
 from tidemill_inference.generation.domain.inference import Inference, State, Variant, reserved
+from tidemill_inference.generation.domain.limits import DEFAULT_LIMITS, QuestionLimits
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.generation.domain.question import Purpose, Question
 from tidemill_inference.generation.drafts import pieces_of
@@ -73,6 +74,7 @@ class AnswerQuestion:
     """Of its requests among those that wait for a place."""
     spending: Spending = field(default_factory=NoBudgets)
     schemas: AskedSchemas = field(default_factory=AskedSchemas)
+    limits: QuestionLimits = DEFAULT_LIMITS
     observe: Callable[[AnswerOutcome], None] = _noop
     """Called with each answer in a rollout, also with failed ones; must not block."""
     conversing: Conversing | None = None
@@ -92,7 +94,7 @@ class AnswerQuestion:
             DeadlineExceeded: the deployment's deadline passed.
 
         """
-        question.check()
+        question.check(self.limits)
         await self.schemas.check(caller.project, question)
         key = (caller.project, derived_id(caller.project, "inference", request.id))
 

@@ -11,26 +11,25 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tidemill_core.errors import Blame, DependencyUnavailable
 from tidemill_inference.generation.domain.errors import QuestionRefused
+from tidemill_inference.generation.domain.limits import DEFAULT_LIMITS, QuestionLimits
 from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.schema_checks import all_wrong_with
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, WorkEndedError
 
 IMPORTS = (all_wrong_with.__module__,)
 """What checking needs, for its processes."""
-MAX_CHARACTERS = 64 * 1024
-"""Of one schema."""
-MAX_ALL_CHARACTERS = 512 * 1024
-"""Of all schemas of a question."""
 _TOGETHER = 16 * 1024
 """Characters of schemas that are checked in one go."""
 _MAX_KEPT = 4096
+_TOGETHER_TOO_LONG = "brings the schemas of this question to {} characters; send at most {}"
 
 
 class AskedSchemas:
     """Checks the schemas of questions."""
 
-    def __init__(self, processes: BoundedProcesses | None = None) -> None:
+    def __init__(self, processes: BoundedProcesses | None = None, *, limits: QuestionLimits = DEFAULT_LIMITS) -> None:
         """Without `processes` a thread does it, which has no limits."""
+        self._limits = limits
         self._processes = processes
         self._found: OrderedDict[bytes, str] = OrderedDict()
 
@@ -46,12 +45,8 @@ class AskedSchemas:
         total, asked = 0, list(_schemas(question))
         for field, text in asked:
             total += len(text)
-            if len(text) > MAX_CHARACTERS:
-                why = f"has {len(text)} characters; send at most {MAX_CHARACTERS}"
-                raise QuestionRefused(field=field, why=why)
-            if total > MAX_ALL_CHARACTERS:
-                why = f"brings the schemas of this question to {total} characters; send at most {MAX_ALL_CHARACTERS}"
-                raise QuestionRefused(field=field, why=why)
+            self._limits.check("schema_characters", len(text), where=field, what="has {} characters; send at most {}")
+            self._limits.check("all_schema_characters", total, where=field, what=_TOGETHER_TOO_LONG)
         found = await self._wrong(project, dict.fromkeys(text for _, text in asked))
         for field, text in asked:
             if found[text]:

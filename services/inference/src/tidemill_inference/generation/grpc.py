@@ -33,6 +33,7 @@ class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
         self, answer: AnswerQuestion, reading: ReadInferences, show_prompt: ShowPrompt, erase: EraseEndUser
     ) -> None:
         self._answer = answer
+        self._limits = answer.limits
         self._erase = erase
         self._reading = reading
         self._show_prompt = show_prompt
@@ -40,7 +41,10 @@ class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateResponse:
         """Answer a question, whole."""
         caller = current_caller()
-        question, intent = spoken_by(caller, question_of(request)), request_by(caller, request_of(request))
+        question, intent = (
+            spoken_by(caller, question_of(request, self._limits)),
+            request_by(caller, request_of(request)),
+        )
         async with aclosing(self._answer(caller, question, request=intent, until=_until())) as steps:
             async for step in steps:
                 _show_limits(context, step)
@@ -53,7 +57,7 @@ class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
     ) -> AsyncIterator[pb.GenerateStreamResponse]:
         """Answer a question, token by token. A request id is the same intent here and in Generate."""
         asked, caller = request.request, current_caller()
-        question, intent = spoken_by(caller, question_of(asked)), request_by(caller, request_of(asked))
+        question, intent = spoken_by(caller, question_of(asked, self._limits)), request_by(caller, request_of(asked))
         steps = self._answer(caller, question, request=intent, until=_until())
         sequence = 0
         async with aclosing(steps):

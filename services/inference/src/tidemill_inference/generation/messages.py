@@ -5,7 +5,7 @@ from google.protobuf.message import Message as ProtoMessage
 from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import deployment_pb2, events_pb2, inference_pb2, inference_service_pb2
 from tidemill_core.aggregate import Event
-from tidemill_inference.deployments.domain.configuration import MAX_BIASED_TOKENS, Sampling
+from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.content import Message, Part, Passage, Role, ToolCall, ToolResult
 from tidemill_inference.generation.domain.errors import QuestionRefused
@@ -15,17 +15,9 @@ from tidemill_inference.generation.domain.inference import (
     InferenceWasCancelled,
     InferenceWasCompleted,
 )
-from tidemill_inference.generation.domain.question import (
-    MAX_LABELS,
-    MAX_MESSAGES,
-    MAX_PARTS,
-    MAX_PASSAGES,
-    MAX_PRINCIPALS,
-    MAX_VARIABLES_BYTES,
-    Purpose,
-    Question,
-)
-from tidemill_inference.generation.domain.tools import MAX_TOOLS, OutputFormat, Tool, ToolChoice
+from tidemill_inference.generation.domain.limits import DEFAULT_LIMITS, PARTS, QuestionLimits
+from tidemill_inference.generation.domain.question import Purpose, Question
+from tidemill_inference.generation.domain.tools import OutputFormat, Tool, ToolChoice
 from tidemill_inference.generation.ports import Delta, ToolCallDelta
 from tidemill_kit.mapping import from_message, from_struct, to_message
 
@@ -34,6 +26,7 @@ _RECORD_MODES = {deployment_pb2.RecordMode.Value(f"RECORD_MODE_{each.name}"): ea
 _PURPOSES = {inference_pb2.PURPOSE_UNSPECIFIED: Purpose.LIVE} | {
     inference_pb2.Purpose.Value(f"PURPOSE_{each.name}"): each for each in Purpose
 }
+_BYTES = "has {} bytes; send at most {}"
 _SUPPORTED = "supported are system, user, assistant and tool"
 _SUPPORTED_PARTS = "supported are text, and where they belong tool_call, tool_result, reasoning and json"
 
@@ -82,7 +75,7 @@ def payload_of(inference: Inference, event: Event, seq: int) -> tuple[str, Proto
     raise NotImplementedError(event)
 
 
-def question_of(request: inference_service_pb2.GenerateRequest) -> Question:
+def question_of(request: inference_service_pb2.GenerateRequest, limits: QuestionLimits = DEFAULT_LIMITS) -> Question:
     """Return the question.
 
     Raises:
@@ -92,7 +85,7 @@ def question_of(request: inference_service_pb2.GenerateRequest) -> Question:
     """
     if not request.deployment:
         raise QuestionRefused(field="deployment", why="is required")
-    _check_sizes(request)
+    _check_sizes(request, limits)
     if request.purpose not in _PURPOSES:
         raise QuestionRefused(field="purpose", why=f"is {request.purpose}; supported are LIVE, SHADOW and EVALUATION")
     return Question(
@@ -122,20 +115,21 @@ def question_of(request: inference_service_pb2.GenerateRequest) -> Question:
     )
 
 
-def _check_sizes(request: inference_service_pb2.GenerateRequest) -> None:
+def _check_sizes(request: inference_service_pb2.GenerateRequest, limits: QuestionLimits) -> None:
     """Refuse more than a question may have: each is converted to an object on the event loop."""
-    for field, number, maximum in (
-        ("messages", len(request.messages), MAX_MESSAGES),
-        ("messages", sum(len(each.parts) for each in request.messages[:MAX_MESSAGES]), MAX_PARTS),
-        ("principals", len(request.principals), MAX_PRINCIPALS),
-        ("passages", len(request.passages), MAX_PASSAGES),
-        ("labels", len(request.labels), MAX_LABELS),
-        ("tools", len(request.tools), MAX_TOOLS),
-        ("sampling.logit_bias", len(request.sampling.logit_bias), MAX_BIASED_TOKENS),
-        ("variables", request.variables.ByteSize(), MAX_VARIABLES_BYTES),
+    for name, number in (
+        ("messages", len(request.messages)),
+        ("principals", len(request.principals)),
+        ("passages", len(request.passages)),
+        ("labels", len(request.labels)),
+        ("tools", len(request.tools)),
     ):
-        if number > maximum:
-            raise QuestionRefused(field=field, why=f"has {number}; send at most {maximum}")
+        limits.check(name, number)
+    limits.check("parts", sum(len(each.parts) for each in request.messages), where="messages", what=PARTS)
+    limits.check("variables_bytes", request.variables.ByteSize(), where="variables", what=_BYTES)
+    if (biases := len(request.sampling.logit_bias)) > limits.sampling.biased_tokens:
+        why = f"has {biases} tokens; use at most {limits.sampling.biased_tokens}"
+        raise QuestionRefused(field="sampling.logit_bias", why=why)
 
 
 def _message(message: content_pb2.Message, path: str) -> Message:

@@ -111,6 +111,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
         ),
         spending=spending,
         schemas=schemas,
+        limits=settings.question_limits,
         observe=observe,
         conversing=conversing,
     )

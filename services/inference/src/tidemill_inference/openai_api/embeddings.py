@@ -15,7 +15,7 @@ from starlette.routing import Route
 from tidemill.inference.v1 import embedding_service_pb2 as pb
 from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput
-from tidemill_inference.embeddings.ports import MAX_TEXTS, Embedded, Embedding
+from tidemill_inference.embeddings.ports import TEXTS_BOUND, Embedded, Embedding
 from tidemill_kit.grpc.policies import policy_of
 from tidemill_kit.http.bodies import Strict, body_of
 from tidemill_kit.http.exchange import Exchange
@@ -38,7 +38,7 @@ class EmbeddingBody(Strict):
     """What `POST /v1/embeddings` takes."""
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)]
-    input: Annotated[list[str], FailFast(), Field(min_length=1, max_length=MAX_TEXTS), BeforeValidator(_as_list)]
+    input: Annotated[list[str], FailFast(), Field(min_length=1, max_length=TEXTS_BOUND), BeforeValidator(_as_list)]
     dimensions: Annotated[int | None, Field(ge=1, le=65536)] = None
     encoding_format: Literal["float", "base64"] = "float"
     user: Annotated[str, StringConstraints(max_length=512)] = ""

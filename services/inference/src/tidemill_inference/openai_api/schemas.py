@@ -21,9 +21,10 @@ from pydantic import AfterValidator, BeforeValidator, FailFast, Field, StringCon
 from tidemill_core.application import Request
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.resources import check_request_id
-from tidemill_inference.deployments.domain.configuration import MAX_BIASED_TOKENS, Sampling
+from tidemill_inference.deployments.domain.configuration import SAMPLING_BOUNDS, Sampling
 from tidemill_inference.deployments.domain.spec import RecordMode
-from tidemill_inference.generation.domain.question import MAX_MESSAGES, MAX_PRINCIPALS, Question
+from tidemill_inference.generation.domain.limits import QUESTION_BOUNDS
+from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.domain.tools import ToolChoice
 from tidemill_inference.openai_api.asked_tools import AskedTool, Choice, ResponseFormat
 from tidemill_inference.openai_api.turns import ChatMessage, misplaced
@@ -107,8 +108,8 @@ def _as_list(stop: object) -> object:
 
 def _biases(given: object) -> object:
     """Return biases by token ids, which JSON has as text."""
-    if not isinstance(given, dict) or len(given) > MAX_BIASED_TOKENS:
-        message = f"is no object of at most {MAX_BIASED_TOKENS} biases by token ids"
+    if not isinstance(given, dict) or len(given) > SAMPLING_BOUNDS.biased_tokens:
+        message = f"is no object of at most {SAMPLING_BOUNDS.biased_tokens} biases by token ids"
         raise ValueError(message)
     if wrong := [token for token in given if not (token.isdecimal() and token.isascii() and len(token) < _ID_DIGITS)]:
         message = f"has {shown(wrong[0])}, which is no token id: use the tokenizer's numbers"
@@ -146,7 +147,7 @@ class TidemillOptions(Strict):
     """What OpenAI's API has no word for."""
 
     variables: Annotated[dict[str, Any], AfterValidator(_few)] = Field(default_factory=dict)
-    principals: list[str] = Field(default_factory=list, max_length=MAX_PRINCIPALS)
+    principals: list[str] = Field(default_factory=list, max_length=QUESTION_BOUNDS.principals)
     record_mode: Literal["none", "metadata", "full"] | None = None
     conversation: Annotated[str, StringConstraints(max_length=128)] = ""
     no_cache: bool = False
@@ -156,7 +157,7 @@ class ChatRequest(Strict):
     """What `POST /v1/chat/completions` takes. `model` is a deployment."""
 
     model: Annotated[str, StringConstraints(min_length=1)]
-    messages: list[ChatMessage] = Field(max_length=MAX_MESSAGES)
+    messages: list[ChatMessage] = Field(max_length=QUESTION_BOUNDS.messages)
     stream: bool = False
     stream_options: StreamOptions | None = None
     temperature: float | None = None
@@ -169,7 +170,7 @@ class ChatRequest(Strict):
     logit_bias: Annotated[dict[int, float], BeforeValidator(_biases)] = Field(default_factory=dict)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, le=_MAX_INT32)
-    tools: Annotated[list[AskedTool], FailFast(), Field(max_length=_MAX_LIST)] = Field(default_factory=list)
+    tools: Annotated[list[AskedTool], FailFast(), Field(max_length=QUESTION_BOUNDS.tools)] = Field(default_factory=list)
     tool_choice: Choice | None = None
     parallel_tool_calls: bool = True
     response_format: ResponseFormat | None = None

@@ -7,8 +7,7 @@ from pydantic import BeforeValidator, FailFast, Field, StringConstraints, model_
 
 from tidemill_core.errors import Violation
 from tidemill_inference.generation.domain.content import Message, Part, Role, ToolCall, ToolResult
-from tidemill_inference.generation.domain.question import MAX_PARTS
-from tidemill_inference.generation.domain.tools import MAX_TOOLS
+from tidemill_inference.generation.domain.limits import QUESTION_BOUNDS
 from tidemill_kit.http.bodies import Strict
 
 _ROLES = {
@@ -76,9 +75,11 @@ class ChatMessage(_Part):
     """One turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Annotated[list[TextPart], FailFast(), Field(max_length=MAX_PARTS), BeforeValidator(_as_parts)]
+    content: Annotated[list[TextPart], FailFast(), Field(max_length=QUESTION_BOUNDS.parts), BeforeValidator(_as_parts)]
     name: str = ""
-    tool_calls: Annotated[list[MadeToolCall], FailFast(), Field(max_length=MAX_TOOLS)] = Field(default_factory=list)
+    tool_calls: Annotated[list[MadeToolCall], FailFast(), Field(max_length=QUESTION_BOUNDS.tools)] = Field(
+        default_factory=list
+    )
     tool_call_id: str = ""
     reasoning_content: str = ""
 

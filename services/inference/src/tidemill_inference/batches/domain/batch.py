@@ -12,7 +12,7 @@ from tidemill_core.rights import ACT_FOR_USERS, has_right
 from tidemill_inference.batches.domain.errors import BatchLeaseLost
 
 DEFAULT_WINDOW = timedelta(hours=24)
-MIN_WINDOW, MAX_WINDOW = timedelta(minutes=1), timedelta(days=14)
+MIN_WINDOW, DEFAULT_MAX_WINDOW = timedelta(minutes=1), timedelta(days=14)
 ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 """What the lines of a batch may ask."""
 
@@ -111,8 +111,8 @@ class Batch(Aggregate):
         """The subject that asked for it."""
         return self.author.subject
 
-    def check(self) -> None:
-        """Refuse what can never work.
+    def check(self, max_window: timedelta) -> None:
+        """Refuse what can never work, or may take longer than batches may.
 
         Raises:
             InvalidInput: names every field, its value and what is supported.
@@ -123,9 +123,10 @@ class Batch(Aggregate):
             found.append(Violation("endpoint", f"is {self.endpoint[:80]!r}; supported: {', '.join(ENDPOINTS)}"))
         if not self.input_file:
             found.append(Violation("input_file", "is required"))
-        if not MIN_WINDOW <= self.completion_window <= MAX_WINDOW:
+        if not MIN_WINDOW <= self.completion_window <= max_window:
             seconds = self.completion_window.total_seconds()
-            found.append(Violation("completion_window", f"is {seconds:g} s; use 60 s to {MAX_WINDOW.days} days"))
+            text = f"is {seconds:g} s; use 60 s to {max_window.days} days (INFERENCE_BATCH_MAX_WINDOW_DAYS)"
+            found.append(Violation("completion_window", text))
         if found:
             raise InvalidInput.of(*found)
 

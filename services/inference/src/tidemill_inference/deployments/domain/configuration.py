@@ -12,13 +12,9 @@ DEFAULT_TOP_K = 3
 MAX_TOP_K = 100
 DEFAULT_QUERY_TURNS = 3
 MAX_QUERY_TURNS = 10
-MAX_STOPS = 4
-MAX_STOP_LENGTH = 200
 MAX_TEMPERATURE = 2.0
 MAX_PENALTY = 2.0
 MAX_BIAS = 100.0
-MAX_BIASED_TOKENS = 1024
-MAX_TOP_LOGPROBS = 20
 _UNSAID: tuple[object, ...] = (None, (), {})
 _OBSERVING = frozenset({"logprobs", "top_logprobs"})
 """What is asked about an answer, and does not change it."""
@@ -56,6 +52,21 @@ class Retrieval:
             for name, fits, allowed in bounds
             if not fits
         ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingLimits:
+    """How much sampling may ask for; each is a setting: `stops` is INFERENCE_QUESTION_MAX_STOPS."""
+
+    stops: int = 4
+    stop_characters: int = 200
+    biased_tokens: int = 1024
+    top_logprobs: int = 20
+
+
+DEFAULT_SAMPLING = SamplingLimits()
+SAMPLING_BOUNDS = SamplingLimits(stops=64, stop_characters=4096, biased_tokens=1024, top_logprobs=20)
+"""What settings may say at most; OpenAI's API, and vLLM by default, have no more log probabilities."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +108,9 @@ class Sampling:
         kept = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in names}
         return Sampling(**kept)
 
-    def violations(self, path: str) -> list[Violation]:
+    def violations(self, path: str, limits: SamplingLimits = DEFAULT_SAMPLING) -> list[Violation]:
         """Return what is out of bounds."""
+        top = limits.top_logprobs
         bounds = {
             "temperature": (self.temperature, 0 <= (self.temperature or 0) <= MAX_TEMPERATURE, "0 to 2"),
             "top_p": (self.top_p, self.top_p is None or 0 < self.top_p <= 1, "above 0 and at most 1"),
@@ -109,23 +121,24 @@ class Sampling:
             ),
             "presence_penalty": (self.presence_penalty, _is_penalty(self.presence_penalty), "-2 to 2"),
             "frequency_penalty": (self.frequency_penalty, _is_penalty(self.frequency_penalty), "-2 to 2"),
-            "top_logprobs": (self.top_logprobs, 0 <= (self.top_logprobs or 0) <= MAX_TOP_LOGPROBS, "0 to 20"),
+            "top_logprobs": (self.top_logprobs, 0 <= (self.top_logprobs or 0) <= top, f"0 to {top}"),
         }
         found = [
             Violation(f"{path}.{name}", f"is {value}; use {allowed}")
             for name, (value, fits, allowed) in bounds.items()
             if not fits
         ]
-        if len(self.stop) > MAX_STOPS or any(not 0 < len(stop) <= MAX_STOP_LENGTH for stop in self.stop):
-            text = f"use at most {MAX_STOPS} texts of 1 to {MAX_STOP_LENGTH} characters"
+        longest = limits.stop_characters
+        if len(self.stop) > limits.stops or any(not 0 < len(stop) <= longest for stop in self.stop):
+            text = f"use at most {limits.stops} texts of 1 to {longest} characters"
             found.append(Violation(f"{path}.stop", text))
         if self.top_logprobs and not self.logprobs:
             found.append(Violation(f"{path}.top_logprobs", "goes with logprobs: true only"))
-        return found + self._wrong_biases(f"{path}.logit_bias")
+        return found + self._wrong_biases(f"{path}.logit_bias", limits.biased_tokens)
 
-    def _wrong_biases(self, path: str) -> list[Violation]:
-        if len(self.logit_bias) > MAX_BIASED_TOKENS:
-            return [Violation(path, f"has {len(self.logit_bias)} tokens; use at most {MAX_BIASED_TOKENS}")]
+    def _wrong_biases(self, path: str, most: int) -> list[Violation]:
+        if len(self.logit_bias) > most:
+            return [Violation(path, f"has {len(self.logit_bias)} tokens; use at most {most}")]
         return [
             Violation(f"{path}[{token}]", f"is {bias}; use -100 to 100, for a token's id of 0 or more")
             for token, bias in self.logit_bias.items()

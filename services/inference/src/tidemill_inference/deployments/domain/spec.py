@@ -8,7 +8,7 @@ from tidemill_core.errors import InvalidInput, Violation, named
 from tidemill_core.resources import check_slug
 from tidemill_inference.caching.domain.policy import CachePolicy
 from tidemill_inference.conversations.domain.policy import ConversationPolicy
-from tidemill_inference.deployments.domain.configuration import Retrieval, Sampling
+from tidemill_inference.deployments.domain.configuration import DEFAULT_SAMPLING, Retrieval, Sampling, SamplingLimits
 from tidemill_inference.rollouts.domain.policy import RolloutPolicy
 from tidemill_inference.routing.domain.policy import RoutingPolicy
 
@@ -49,14 +49,14 @@ class DeploymentSpec:
     """What runs models that have files, one of `ENGINES`; "" leaves it to the service."""
     cache: CachePolicy | None = None
 
-    def check(self) -> None:
+    def check(self, limits: SamplingLimits = DEFAULT_SAMPLING) -> None:
         """Refuse what can never work, all of it at once.
 
         Raises:
             InvalidInput: names every field, its value and its limit.
 
         """
-        found = self.sampling.violations("sampling")
+        found = self.sampling.violations("sampling", limits)
         found += [Violation(name, "is required") for name in ("model", "prompt") if not getattr(self, name)]
         found += _unknown_engine(self.engine)
         if not timedelta() < self.deadline <= MAX_DEADLINE:

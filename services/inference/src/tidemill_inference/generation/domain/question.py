@@ -10,16 +10,10 @@ from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.content import Message, Passage, Role, question_in
 from tidemill_inference.generation.domain.errors import QuestionRefused
 from tidemill_inference.generation.domain.history import NO_HISTORY, History
+from tidemill_inference.generation.domain.limits import DEFAULT_LIMITS, PARTS, QuestionLimits
 from tidemill_inference.generation.domain.tools import OutputFormat, Tool, ToolChoice, check_asked
 from tidemill_inference.generation.domain.turns import check_turns
 
-MAX_PASSAGES = 100
-MAX_MESSAGES = 1000
-MAX_PARTS = 10_000
-"""Of all messages."""
-MAX_PRINCIPALS = 1000
-MAX_LABELS = 64
-MAX_VARIABLES_BYTES = 1024 * 1024
 MAX_EARLIER_CHARACTERS = 1000
 """Of one earlier message in a search."""
 
@@ -93,18 +87,33 @@ class Question:
         together = ["\n".join([self.text, *earlier])] if earlier else []
         return tuple(dict.fromkeys([alone or self.text, *together]))
 
-    def check(self) -> None:
-        """Refuse what is no question.
+    def check(self, limits: QuestionLimits = DEFAULT_LIMITS) -> None:
+        """Refuse what is no question, or brings more than one may.
 
         Raises:
             QuestionRefused: names the field and what is supported.
 
         """
+        self._check_sizes(limits)
         check_turns(self.messages, go_on=bool(self.conversation))
-        check_asked(self.tools, self.tool_choice, self.output, candidates=self.candidates)
-        if found := self.sampling.violations("sampling"):
+        check_asked(self.tools, self.tool_choice, self.output)
+        if self.candidates < 1:
+            raise QuestionRefused(field="candidate_count", why=f"is {self.candidates}; use 1 to {limits.candidates}")
+        if found := self.sampling.violations("sampling", limits.sampling):
             raise QuestionRefused(field=found[0].field, why=found[0].description)
         self._check_comparison()
+
+    def _check_sizes(self, limits: QuestionLimits) -> None:
+        for name, asked in (
+            ("messages", self.messages),
+            ("principals", self.principals),
+            ("labels", self.labels),
+            ("passages", self.passages or ()),
+            ("tools", self.tools),
+        ):
+            limits.check(name, len(asked))
+        limits.check("parts", sum(len(each.parts) for each in self.messages), where="messages", what=PARTS)
+        limits.check("candidates", self.candidates, where="candidate_count", what="is {}; use 1 to {}")
 
     def _check_comparison(self) -> None:
         """Refuse what only comparisons may say, and passages that cannot be answered on."""
@@ -116,8 +125,6 @@ class Question:
             raise QuestionRefused(field=field, why="is for purposes SHADOW and EVALUATION only; purpose is LIVE")
         if self.variant and not all(self.variant.partition("@")):
             raise QuestionRefused(field="variant", why=f"is {self.variant!r}; send model@version")
-        if len(passages) > MAX_PASSAGES:
-            raise QuestionRefused(field="passages", why=f"has {len(passages)}; use at most {MAX_PASSAGES}")
         for number, passage in enumerate(passages):
             path = f"passages[{number}]"
             if not passage.text:

@@ -7,8 +7,6 @@ from enum import Enum
 
 from tidemill_inference.generation.domain.errors import QuestionRefused
 
-MAX_TOOLS = 128
-MAX_CANDIDATES = 16
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
@@ -51,15 +49,13 @@ class OutputFormat:
     strict: bool = False
 
 
-def check_asked(tools: Sequence[Tool], choice: ToolChoice, output: OutputFormat | None, *, candidates: int) -> None:
-    """Refuse tools, a choice among them, an output format or a number of answers that cannot be.
+def check_asked(tools: Sequence[Tool], choice: ToolChoice, output: OutputFormat | None) -> None:
+    """Refuse tools, a choice among them, or an output format that cannot be.
 
     Raises:
         QuestionRefused: names the field and what is supported.
 
     """
-    if len(tools) > MAX_TOOLS:
-        raise QuestionRefused(field="tools", why=f"has {len(tools)}; send at most {MAX_TOOLS}")
     named: set[str] = set()
     for number, tool in enumerate(tools):
         if not _NAME.fullmatch(tool.name):
@@ -75,5 +71,3 @@ def check_asked(tools: Sequence[Tool], choice: ToolChoice, output: OutputFormat 
     if output is not None and output.name and not _NAME.fullmatch(output.name):
         why = f"is {output.name[:64]!r}; use 1 to 64 letters, digits, dashes and underscores"
         raise QuestionRefused(field="output_format.name", why=why)
-    if not 1 <= candidates <= MAX_CANDIDATES:
-        raise QuestionRefused(field="candidate_count", why=f"is {candidates}; use 1 to {MAX_CANDIDATES}")
