@@ -81,7 +81,12 @@ def wire_answering(  # noqa: PLR0913 - keyword-only, and each of another kind
     routing = wire_routing(settings, models, pool)
     budgets = wire_budgets(settings, backend, inferences)
     conversations = wire_conversations(
-        settings, backend, inferences=inferences, deployments=deployments, ask=routing.ask
+        settings,
+        backend,
+        inferences=inferences,
+        deployments=deployments,
+        ask=routing.ask,
+        spending=budgets.spending,
     )
     caching = wire_caching(settings, backend, inferences=inferences)
     prompts, retriever = SharedPrompts(stores.prompts, grants), RagRetriever(rag, timeout_s=settings.call_timeout_s)

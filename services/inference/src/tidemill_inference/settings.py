@@ -294,6 +294,8 @@ class InferenceSettings(QuestionSettings, ModelSettings, HttpSettings, Encryptio
     """Conversations that one replica summarises or searches at the same time."""
     conversation_model_timeout_s: float = Field(120.0, gt=0)
     """How long a model may take for one summary, or for the facts of one question."""
+    conversation_max_wait_s: float = Field(3600.0, ge=5, le=86_400)
+    """After so long summaries and facts for which a budget has nothing left are tried again at the latest."""
     memory_max_facts: int = Field(20, ge=1, le=200)
     """Facts that are remembered of an end user for one deployment.
 

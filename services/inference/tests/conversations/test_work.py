@@ -12,12 +12,14 @@ from services.inference.tests.conversations.test_join import POLICY, ask, chatti
 from services.inference.tests.fakes import ADA, AnsweringHarness, ScriptedEngine
 from tidemill_core.application import Caller, Request, Requeue, ResourceKey
 from tidemill_core.errors import Blame, DependencyUnavailable, InvalidInput, TidemillError
+from tidemill_inference.budgets.ports import NoBudgets, Spending
 from tidemill_inference.conversations.domain.conversation import Conversation
 from tidemill_inference.conversations.domain.errors import ConversationLeaseLost
 from tidemill_inference.conversations.domain.memory import EndUserMemory, memory_id
 from tidemill_inference.conversations.domain.policy import ConversationPolicy
 from tidemill_inference.conversations.remember import RememberFacts, facts_of
 from tidemill_inference.conversations.summarize import SummarizeTurns
+from tidemill_inference.conversations.within_budgets import AskWithinBudgets
 from tidemill_inference.conversations.work import WorkOnConversation
 from tidemill_inference.generation.domain.content import Message, Passage, Role
 from tidemill_inference.generation.domain.inference import Inference
@@ -53,23 +55,25 @@ class Asked:
 class Working:
     """The worker of a harness; `erased` are documents that were erased, until when."""
 
-    def __init__(self, harness: AnsweringHarness, asked: Asked) -> None:
+    def __init__(self, harness: AnsweringHarness, asked: Asked, spending: Spending | None = None) -> None:
+        ask = AskWithinBudgets(ask=asked, spending=spending or NoBudgets())
         self.harness, self.asked, self.erased = harness, asked, dict[str, datetime]()
         common = {"conversations": harness.conversations, "erased": self._erased, "clock": harness.clock}
         self.work = WorkOnConversation(
             conversations=harness.conversations,
             inferences=harness.inferences,
             deployments=harness.deployments,
-            summarize=SummarizeTurns(ask=asked, timeout_s=1.0, **common),  # type: ignore[arg-type] # they are what they say
+            summarize=SummarizeTurns(ask=ask, timeout_s=1.0, **common),  # type: ignore[arg-type] # they are what they say
             remember=RememberFacts(
                 memories=harness.memories,
-                ask=asked,
+                ask=ask,
                 timeout_s=1.0,
                 max_facts=5,
                 max_characters=100,
                 **common,  # type: ignore[arg-type] # ditto
             ),
             clock=harness.clock,
+            max_wait=timedelta(hours=1),
         )
 
     async def __call__(self, epoch: int = 1) -> Requeue | None:
@@ -178,7 +182,7 @@ async def test_a_conversation_that_is_deleted_while_its_summary_is_made_stays_de
     work = summarizing()
     for text in ("one", "two", "three"):
         await ask(work.harness, text)
-    asked = work.asked.__call__
+    asked = work.work.remember.ask
 
     async def erase_first(*arguments: object, **named: object) -> str:
         await erasing(work.harness).of_end_user("acme", "u1")
@@ -286,7 +290,7 @@ async def test_nothing_is_remembered_of_a_question_that_came_before_its_end_user
     work = remembering("The user lives in Oslo.")
     await ask(work.harness, "one")
     work.harness.clock.advance(timedelta(minutes=1))
-    asked = work.asked.__call__
+    asked = work.work.remember.ask
 
     async def erase_first(*arguments: object, **named: object) -> str:
         await erasing(work.harness).of_end_user("acme", "u1")

@@ -1,6 +1,7 @@
 """How much one question may bring is an operator's choice, and who brings more learns what it is."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -93,7 +94,8 @@ def test_every_limit_is_a_setting_within_bounds() -> None:
     fields = QuestionSettings.model_fields
     named = [name for name in QuestionLimits.__dataclass_fields__ if name != "sampling"]
     named += SamplingLimits.__dataclass_fields__
-    settings = QuestionSettings.model_construct(**{f"question_max_{name}": 7 for name in named})
+    given: dict[str, Any] = {f"question_max_{name}": 7 for name in named}
+    settings = QuestionSettings.model_construct(**given)
 
     assert {f"question_max_{name}" for name in named} <= fields.keys()
     assert {getattr(settings.question_limits, name) for name in named if hasattr(QUESTION_BOUNDS, name)} == {7}

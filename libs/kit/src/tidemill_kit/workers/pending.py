@@ -1,6 +1,6 @@
 """Pending work that is found in the documents themselves: no second list that could disagree with them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,16 +19,19 @@ class PendingDocuments:
     def __init__(
         self,
         collection: Collection,
-        where: Document,
+        where: Document | Callable[[], Document],
         *,
         index: str,
         id_field: str = "id",
         oldest_first: bool = False,
         **index_options: Any,  # noqa: ANN401 - options of pymongo
     ) -> None:
-        """Find documents that match `where`; a key is made of their project and of `id_field`."""
+        """Find documents that match `where`, a query or what returns one, where it has the time in it.
+
+        A key is made of their project and of `id_field`.
+        """
         self._collection = collection
-        self._where = where
+        self._where = where if callable(where) else lambda: where
         self._index = index
         self._index_options = index_options
         self._id_field = id_field
@@ -41,7 +44,7 @@ class PendingDocuments:
 
     async def __call__(self, token: str, /, *, without: frozenset[str]) -> Page[ResourceKey]:
         """See `controller.Pending`."""
-        query: Document = {**self._where, "project": {"$nin": sorted(without)}}
+        query: Document = {**self._where(), "project": {"$nin": sorted(without)}}
         page = await page_of_documents(
             self._collection,
             query,

@@ -1,7 +1,8 @@
 """Conversations and memories as documents, and what erases them."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
+from tidemill_core.application import Clock, Page, ResourceKey
 from tidemill_inference.conversations.domain.conversation import Conversation
 from tidemill_inference.conversations.domain.memory import EndUserMemory
 from tidemill_kit.erasure.documents import erase_documents
@@ -13,11 +14,37 @@ CONVERSATIONS = DocumentCodec(Conversation)
 MEMORIES = DocumentCodec(EndUserMemory)
 
 
-def with_work(conversations: Collection) -> PendingDocuments:
-    """Return what finds the conversations that have turns to summarise, or to search for facts."""
-    where: Document = {"state.due": True, "deleted": False}
-    due: Document = {"state.due": True}
-    return PendingDocuments(conversations, where, index="state.due", partialFilterExpression=due)
+_DUE: Document = {"state.due": True}
+_WAITS: Document = {"state.wait_until": {"$gt": datetime(2000, 1, 1, tzinfo=UTC)}}
+"""Whatever the time is, so that an index can have it."""
+_WAITED = "waited "
+"""Begins the tokens of pages of those that have waited."""
+
+
+class ConversationsWithWork:
+    """Implements `controller.Pending`: what has turns to summarise, or to search for facts, and need not wait."""
+
+    def __init__(self, conversations: Collection, clock: Clock) -> None:
+        def waited() -> Document:
+            return {"state.wait_until": {**_WAITS["state.wait_until"], "$lte": clock.now()}, "deleted": False}
+
+        self._due = PendingDocuments(
+            conversations, {**_DUE, "deleted": False}, index="state.due", partialFilterExpression=_DUE
+        )
+        self._waited = PendingDocuments(conversations, waited, index="state.wait_until", partialFilterExpression=_WAITS)
+
+    async def ensure_indexes(self) -> None:
+        """Create what finds them; repeating it changes nothing."""
+        await self._due.ensure_indexes()
+        await self._waited.ensure_indexes()
+
+    async def __call__(self, token: str, /, *, without: frozenset[str]) -> Page[ResourceKey]:
+        """See `controller.Pending`. Those that have waited come in pages of their own, behind the others."""
+        if not token.startswith(_WAITED):
+            page = await self._due(token, without=without)
+            return page if page.next_token else Page(items=page.items, next_token=_WAITED)
+        page = await self._waited(token.removeprefix(_WAITED), without=without)
+        return Page(items=page.items, next_token=f"{_WAITED}{page.next_token}" if page.next_token else "")
 
 
 class MongoEnded:

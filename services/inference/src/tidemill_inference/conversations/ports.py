@@ -1,15 +1,40 @@
 """Conversations and memories, and what is known of erased documents."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from tidemill_core.application import Aggregates
+from tidemill_core.application import Aggregates, Caller
 from tidemill_inference.conversations.domain.conversation import Conversation
 from tidemill_inference.conversations.domain.memory import EndUserMemory
+from tidemill_inference.generation.domain.content import Message
 
 Conversations = Aggregates[Conversation]
 Memories = Aggregates[EndUserMemory]
+
+
+class AskingFor(Protocol):
+    """Models that are asked for a deployment, out of its budgets."""
+
+    async def __call__(  # noqa: PLR0913 - as `Asking`, and for which deployment
+        self,
+        caller: Caller,
+        deployment: str,
+        model: str,
+        messages: Sequence[Message],
+        *,
+        max_output_tokens: int,
+        timeout_s: float,
+    ) -> str:
+        """Return what a model says; see `engines.ports.Asking`.
+
+        Raises:
+            BudgetExhausted: a budget of the project or the deployment does not have enough left.
+            PriceMissing: a budget of money applies, and the model has no price.
+            TidemillError: the model or the store does not answer.
+
+        """
+        ...
 
 
 class ErasedDocuments(Protocol):

@@ -9,9 +9,8 @@ from tidemill_core.characters import clean_line
 from tidemill_inference.conversations.domain.conversation import Conversation
 from tidemill_inference.conversations.domain.memory import EndUserMemory, Statement, memory_id
 from tidemill_inference.conversations.domain.policy import ConversationPolicy
-from tidemill_inference.conversations.ports import Conversations, ErasedDocuments, Memories
+from tidemill_inference.conversations.ports import AskingFor, Conversations, ErasedDocuments, Memories
 from tidemill_inference.conversations.summarize import resting_on_nothing_erased
-from tidemill_inference.engines.ports import Asking
 from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_inference.generation.domain.inference import Inference
 
@@ -41,7 +40,7 @@ class RememberFacts:
 
     conversations: Conversations
     memories: Memories
-    ask: Asking
+    ask: AskingFor
     erased: ErasedDocuments
     clock: Clock
     timeout_s: float
@@ -63,6 +62,7 @@ class RememberFacts:
         Raises:
             ConversationLeaseLost: another replica works on the conversation.
             ConversationNotFound: it was deleted meanwhile.
+            BudgetExhausted: a budget does not have enough left.
             TidemillError: the model does not answer.
 
         """
@@ -74,7 +74,12 @@ class RememberFacts:
                 Message.of(Role.USER, said[:_MAX_CHARACTERS]),
             )
             text = await self.ask(
-                caller, policy.memory_model, messages, max_output_tokens=_MAX_TOKENS, timeout_s=self.timeout_s
+                caller,
+                conversation.deployment,
+                policy.memory_model,
+                messages,
+                max_output_tokens=_MAX_TOKENS,
+                timeout_s=self.timeout_s,
             )
             facts = facts_of(text, max_characters=self.max_characters)
             if facts and await resting_on_nothing_erased(self.erased, caller.project, [record]):

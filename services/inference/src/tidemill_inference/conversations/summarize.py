@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from tidemill_core.application import Caller, Clock, Request
 from tidemill_inference.conversations.domain.conversation import Conversation, Summary, Turn
 from tidemill_inference.conversations.domain.policy import ConversationPolicy
-from tidemill_inference.conversations.ports import Conversations, ErasedDocuments
-from tidemill_inference.engines.ports import Asking
+from tidemill_inference.conversations.ports import AskingFor, Conversations, ErasedDocuments
 from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_inference.generation.domain.inference import Inference, State
 
@@ -29,7 +28,7 @@ class SummarizeTurns:
     """Takes the earlier summary and as many turns as a model can take well; the rest is for the next time."""
 
     conversations: Conversations
-    ask: Asking
+    ask: AskingFor
     erased: ErasedDocuments
     clock: Clock
     timeout_s: float
@@ -50,6 +49,7 @@ class SummarizeTurns:
         Raises:
             ConversationLeaseLost: another replica works on it.
             ConversationNotFound: it was deleted meanwhile.
+            BudgetExhausted: a budget does not have enough left.
             TidemillError: the model does not answer.
 
         """
@@ -86,7 +86,12 @@ class SummarizeTurns:
             said = "\n".join([*earlier, *(_said(record) for record in records)])
             messages = (Message.of(Role.SYSTEM, _INSTRUCTION), Message.of(Role.USER, said))
             text = await self.ask(
-                caller, policy.summary_model, messages, max_output_tokens=_MAX_TOKENS, timeout_s=self.timeout_s
+                caller,
+                conversation.deployment,
+                policy.summary_model,
+                messages,
+                max_output_tokens=_MAX_TOKENS,
+                timeout_s=self.timeout_s,
             )
             documents |= {passage.document for record in records for passage in record.passages}
         return Summary(

@@ -5,16 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tidemill_core.application import ResourceKey, SystemClock
+from tidemill_inference.budgets.ports import Spending
 from tidemill_inference.conversations.crud import ConversationCrud, EraseConversations, MemoryCrud
 from tidemill_inference.conversations.domain.errors import ConversationNotFound, MemoryNotFound
 from tidemill_inference.conversations.grpc import GrpcConversationService
 from tidemill_inference.conversations.join import JoinConversation
-from tidemill_inference.conversations.mongo import CONVERSATIONS, MEMORIES, MongoEnded, with_work
-from tidemill_inference.conversations.ports import Conversations, Memories
+from tidemill_inference.conversations.mongo import CONVERSATIONS, MEMORIES, ConversationsWithWork, MongoEnded
+from tidemill_inference.conversations.ports import AskingFor, Conversations, Memories
 from tidemill_inference.conversations.reconcile import working
 from tidemill_inference.conversations.remember import RememberFacts
 from tidemill_inference.conversations.retention import RemoveOldConversations
 from tidemill_inference.conversations.summarize import SummarizeTurns
+from tidemill_inference.conversations.within_budgets import AskWithinBudgets
 from tidemill_inference.conversations.work import WorkOnConversation
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.engines.ports import Asking
@@ -38,8 +40,14 @@ class ConversationParts:
     controller: Controller[ResourceKey]
 
 
-def wire_conversations(
-    settings: InferenceSettings, backend: Backend, *, inferences: Inferences, deployments: Deployments, ask: Asking
+def wire_conversations(  # noqa: PLR0913 - keyword-only, and each of another kind
+    settings: InferenceSettings,
+    backend: Backend,
+    *,
+    inferences: Inferences,
+    deployments: Deployments,
+    ask: Asking,
+    spending: Spending,
 ) -> ConversationParts:
     """Return the conversations; what they say is in `inferences`."""
     clock = SystemClock()
@@ -58,7 +66,7 @@ def wire_conversations(
         memories=memories,
         inferences=inferences,
         deployments=deployments,
-        ask=ask,
+        ask=AskWithinBudgets(ask=ask, spending=spending),
     )
     return ConversationParts(
         join=JoinConversation(
@@ -87,7 +95,7 @@ def _controller(  # noqa: PLR0913 - each of another kind
     memories: Memories,
     inferences: Inferences,
     deployments: Deployments,
-    ask: Asking,
+    ask: AskingFor,
 ) -> Controller[ResourceKey]:
     async def erased(project: str, documents: Collection[str]) -> Mapping[str, datetime]:
         return await backend.erased(project, Scope.DOCUMENT, documents)
@@ -109,10 +117,11 @@ def _controller(  # noqa: PLR0913 - each of another kind
             max_characters=settings.memory_max_characters,
         ),
         clock=clock,
+        max_wait=timedelta(seconds=settings.conversation_max_wait_s),
     )
     return working(
         work,
-        backend.indexed(with_work(backend.database[_CONVERSATIONS])),
+        backend.indexed(ConversationsWithWork(backend.database[_CONVERSATIONS], clock)),
         leases=backend.leases("conversation_leases"),
         max_concurrent=settings.conversation_max_concurrent,
         poll_interval=timedelta(seconds=settings.conversation_poll_interval_s),

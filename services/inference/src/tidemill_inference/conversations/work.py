@@ -8,6 +8,7 @@ from datetime import timedelta
 from tidemill_core.application import Caller, Clock, Request, Requeue, ResourceKey
 from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed
 from tidemill_inference.background import background
+from tidemill_inference.budgets.domain.errors import BudgetExhausted
 from tidemill_inference.conversations.domain.conversation import Conversation, Turn
 from tidemill_inference.conversations.domain.errors import ConversationNotFound
 from tidemill_inference.conversations.domain.policy import ConversationPolicy
@@ -36,6 +37,8 @@ class WorkOnConversation:
     summarize: SummarizeTurns
     remember: RememberFacts
     clock: Clock
+    max_wait: timedelta
+    """After which a spent budget is tried again at the latest: it may have been raised."""
 
     async def __call__(self, key: ResourceKey, *, epoch: int) -> Requeue | None:
         """Return when to go on, None where nothing is left to do.
@@ -52,14 +55,18 @@ class WorkOnConversation:
             return None  # deleted, or erased
 
     async def _work(self, caller: Caller, conversation: Conversation, epoch: int) -> Requeue | None:
-        if not conversation.due:
+        if not conversation.has_work(self.clock.now()):
             return None
         policy = await self._policy(conversation)
         turns = left_to_do(conversation, policy) if policy else ()
         ids = [turn.inference for turn in turns]
         records = await self.inferences.get_many(conversation.project, ids) if ids else {}
-        if policy and await self._step(caller, conversation, policy, records, epoch):
-            return Requeue(after=timedelta())
+        try:
+            if policy and await self._step(caller, conversation, policy, records, epoch):
+                return Requeue(after=timedelta())
+        except BudgetExhausted as error:
+            await self._wait(conversation, error, epoch)
+            return None
         if any(self._is_answered(turn, records) for turn in turns):
             return Requeue(after=_AGAIN)
         await self.conversations.update(
@@ -69,6 +76,18 @@ class WorkOnConversation:
             request=Request.internal(),
         )
         return None
+
+    async def _wait(self, conversation: Conversation, spent: BudgetExhausted, epoch: int) -> None:
+        """Leave the rest until the budget may have something left: the resync finds it then, or after the next turn."""
+        pause = min(timedelta(seconds=spent.retry_after_s), self.max_wait)
+        until = self.clock.now() + max(pause, _AGAIN)
+        _log.info("conversation_work_waits: %s, budget %s", conversation.project, spent.metadata.get("budget", ""))
+        await self.conversations.update(
+            conversation.project,
+            conversation.id,
+            lambda stored: stored.wait(until, count=conversation.count, epoch=epoch),
+            request=Request.internal(),
+        )
 
     async def _step(
         self,
@@ -81,6 +100,10 @@ class WorkOnConversation:
         """Do some of the work; return whether there may be more.
 
         What a model refuses, or cannot be as things are, is tried again after the next turn.
+
+        Raises:
+            BudgetExhausted: a budget does not have enough left for the next call of a model.
+
         """
         again = False
         for model, work in ((policy.memory_model, self._learn), (policy.summary_model, self.summarize.__call__)):

@@ -53,7 +53,7 @@ class Conversation(Aggregate):
 
     `count` is the number of the last turn, also after turns were dropped, of which `dropped` had an answer. `learned`
     is the number of the last turn that was searched for facts. `due` says that work may be left, and `epoch` is that
-    of the lease of the last worker.
+    of the lease of the last worker. Work that a budget has nothing left for goes on at `wait_until`.
     """
 
     deployment: str
@@ -64,6 +64,7 @@ class Conversation(Aggregate):
     summaries: tuple[Summary, ...] = ()
     learned: int = 0
     due: bool = False
+    wait_until: datetime | None = None
     epoch: int = 0
 
     @property
@@ -156,7 +157,21 @@ class Conversation(Aggregate):
 
         """
         self.hold(epoch)
-        self.due = self.count > count
+        self.due, self.wait_until = self.count > count, None
+
+    def wait(self, until: datetime, *, count: int, epoch: int) -> None:
+        """Say that the work goes on then, unless there are more turns than the worker saw.
+
+        Raises:
+            ConversationLeaseLost: as `summarize`.
+
+        """
+        self.finish(count=count, epoch=epoch)
+        self.wait_until = until
+
+    def has_work(self, now: datetime) -> bool:
+        """Whether work may be left that can be done now."""
+        return self.due or (self.wait_until is not None and self.wait_until <= now)
 
     def hold(self, epoch: int) -> None:
         """Fence earlier holders of the lease.
@@ -171,7 +186,7 @@ class Conversation(Aggregate):
 
     def forget(self) -> None:
         """Remove what it says; as a tombstone it keeps counting."""
-        self.end_user, self.turns, self.summaries, self.due = "", (), (), False
+        self.end_user, self.turns, self.summaries, self.due, self.wait_until = "", (), (), False, None
         self.dropped, self.learned, self.labels = 0, self.count, {}
 
     def forget_document(self, document: str) -> None:
