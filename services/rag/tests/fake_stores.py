@@ -8,7 +8,8 @@ from dataclasses import replace
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_rag.collections.domain import IndexRef
 from tidemill_rag.indexing.domain.ledger import Counts, DesiredDocument, Row
-from tidemill_rag.vectors.ports import Match, Point, Where
+from tidemill_rag.vectors.fusion import RRF_K
+from tidemill_rag.vectors.ports import Match, Point, Query, Where
 
 
 class InMemoryLedger:
@@ -125,10 +126,14 @@ class InMemoryVectors:
 
     def __init__(self) -> None:
         self.points: dict[str, dict[str, Point]] = {}
+        self.sparse: set[str] = set()
+        """Indexes with sparse vectors."""
         self.down = False
 
-    async def create(self, index: str, *, dimensions: int) -> None:
+    async def create(self, index: str, *, dimensions: int, sparse: bool = False) -> None:
         assert dimensions
+        if index not in self.points and sparse:
+            self.sparse.add(index)
         self.points.setdefault(index, {})
 
     async def drop(self, index: str) -> None:
@@ -138,6 +143,7 @@ class InMemoryVectors:
         if self.down:
             message = "the vector store is down"
             raise DependencyUnavailable(message, dependency="vectors")
+        assert all((point.sparse is not None) == (index in self.sparse) for point in points)
         self.points[index].update({point.id: deepcopy(point) for point in points})
 
     async def delete(self, index: str, document: str, *, below_seq: int, keep: Sequence[str] = ()) -> None:
@@ -151,13 +157,24 @@ class InMemoryVectors:
         assert document
         return False
 
-    async def search(self, index: str, vector: Sequence[float], *, limit: int, where: Where) -> Sequence[Match]:
-        matches = [
-            Match(id=point.id, score=_cosine(vector, point.vector), payload=point.payload)
-            for point in self.points.get(index, {}).values()
-            if _passes(point, where)
-        ]
-        return deepcopy(sorted(matches, key=lambda match: -match.score)[:limit])
+    async def search(self, index: str, query: Query, *, limit: int, where: Where) -> Sequence[Match]:
+        points = [point for point in self.points.get(index, {}).values() if _passes(point, where)]
+        cosines = {point.id: _cosine(query.vector, point.vector) for point in points}
+        nearest = sorted(cosines, key=lambda point: -cosines[point])
+        if query.is_fused:
+            nearest = self._fused(index, query, points, nearest)
+        payloads = {point.id: point.payload for point in points}
+        return deepcopy([Match(id=each, score=cosines[each], payload=payloads[each]) for each in nearest[:limit]])
+
+    def _fused(self, index: str, query: Query, points: Sequence[Point], nearest: Sequence[str]) -> list[str]:
+        scores = _bm25(query, points, of=list(self.points.get(index, {}).values()))
+        by_terms = sorted((each for each in scores if scores[each]), key=lambda point: -scores[point])
+        rankings = [(query.sparse_weight, by_terms), (query.dense_weight, nearest)]
+        fused = dict.fromkeys([*by_terms, *(nearest if query.dense_weight else ())], 0.0)
+        for weight, ranked in rankings:
+            for rank, each in enumerate(ranked if weight else (), start=1):
+                fused[each] += 1 / (rank / weight + RRF_K - 1)
+        return sorted(fused, key=lambda point: -fused[point])
 
     async def ids(self, index: str, documents: Sequence[str]) -> Mapping[str, Sequence[str]]:
         points = self.points.get(index, {}).values()
@@ -187,6 +204,20 @@ def _passes(point: Point, where: Where) -> bool:
             for name, values in where.metadata.items()
         )
     )
+
+
+def _bm25(query: Query, points: Sequence[Point], *, of: Sequence[Point]) -> Mapping[str, float]:
+    assert query.sparse
+    terms = {
+        point.id: dict(zip(point.sparse.indices, point.sparse.values, strict=True)) for point in of if point.sparse
+    }
+    scores = dict.fromkeys((point.id for point in points), 0.0)
+    for term in query.sparse.indices:
+        having = sum(term in each for each in terms.values())
+        idf = math.log(1 + (len(of) - having + 0.5) / (having + 0.5))
+        for point in scores:
+            scores[point] += idf * terms[point].get(term, 0.0)
+    return scores
 
 
 def _cosine(a: Sequence[float], b: Sequence[float]) -> float:

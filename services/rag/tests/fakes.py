@@ -18,6 +18,7 @@ from tidemill_rag.collections.domain import Collection, IndexRef
 from tidemill_rag.collections.mongo import COLLECTIONS
 from tidemill_rag.collections.rebuild_index import RebuildIndex
 from tidemill_rag.collections.resolve_settings import ChunkingSpec, CollectionSpec, ResolveSettings
+from tidemill_rag.embedding.bm25 import Bm25Embedding
 from tidemill_rag.embedding.domain import MIN_KNOWN
 from tidemill_rag.embedding.ports import EmbeddedText, ResolvedModel
 from tidemill_rag.errors import CollectionNotFound, EmbeddingUnusable, TextTooLong
@@ -217,6 +218,7 @@ class Rag:
             ledger=self.ledger,
             contents=self.ingest,
             models=self.models,
+            sparse=Bm25Embedding(),
             vectors=self.vectors,
             limits=BatchLimits(
                 documents=10,
@@ -233,6 +235,7 @@ class Rag:
             ledger=self.ledger,
             vectors=self.vectors,
             models=self.models,
+            sparse=Bm25Embedding(),
             sweep=lambda index, document, below: self.swept.append((index, document, below)),
             max_characters=1000,
         )

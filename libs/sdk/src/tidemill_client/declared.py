@@ -32,7 +32,7 @@ class Sources(Resources[Source]):
 
 
 class Collections(Resources[Collection]):
-    """The collections of a project; a change of sources, embedding or chunking starts a new index version."""
+    """The collections of a project; a change of what their points are made of starts a new index version."""
 
     contract, stub, noun, field = collections, "collections", "Collection", "collection"
 

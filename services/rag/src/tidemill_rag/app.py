@@ -16,6 +16,7 @@ from tidemill_rag.collections.mongo import COLLECTIONS
 from tidemill_rag.collections.ports import Collections, Enqueue
 from tidemill_rag.collections.rebuild_index import RebuildIndex
 from tidemill_rag.collections.resolve_settings import ResolveSettings
+from tidemill_rag.embedding.bm25 import Bm25Embedding
 from tidemill_rag.embedding.embed import EmbedTexts
 from tidemill_rag.embedding.grpc import GrpcTextEmbeddingService
 from tidemill_rag.embedding.trainer import TrainerModels
@@ -42,6 +43,7 @@ class Parts:
     ledger: MongoLedger
     vectors: VectorStore
     models: TrainerModels
+    sparse: Bm25Embedding
     leases: Leases
     """Of index versions."""
 
@@ -57,6 +59,7 @@ async def build_app(settings: RagSettings) -> App:
         ledger=parts.ledger,
         vectors=parts.vectors,
         models=parts.models,
+        sparse=parts.sparse,
         leases=parts.leases,
     )
     stale = StalePoints(parts.vectors)
@@ -109,6 +112,7 @@ def _parts(settings: RagSettings, backend: Backend) -> Parts:
         ),
         vectors=wire_vectors(settings, backend),
         models=wire_embedding(settings, backend),
+        sparse=Bm25Embedding(),
         leases=backend.leases("index_leases"),
     )
 
@@ -134,6 +138,7 @@ def _retrieval_service(
         ledger=parts.ledger,
         vectors=parts.vectors,
         models=parts.models,
+        sparse=parts.sparse,
         sweep=stale.enqueue,
         max_characters=settings.max_query_characters,
         shared=backend.shared(Shared.COLLECTION),

@@ -29,7 +29,7 @@ from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
 from tidemill_rag.vectors.edge import QdrantEdgeVectors
 from tidemill_rag.vectors.graph_builds import GraphBuilds
-from tidemill_rag.vectors.ports import Where
+from tidemill_rag.vectors.ports import Query, Where
 
 SIZE = 60_000
 QUESTIONS, WARM_UP = 100, 10
@@ -90,7 +90,7 @@ def embedded(count: int) -> Vectors:
 async def searched(vectors: QdrantEdgeVectors, question: Vectors, where: Where) -> tuple[float, set[str]]:
     """Return the milliseconds of a search, and what it found."""
     begun = perf_counter()
-    found = await vectors.search(INDEX, question.tolist(), limit=BEST, where=where)
+    found = await vectors.search(INDEX, Query(vector=question.tolist()), limit=BEST, where=where)
     return (perf_counter() - begun) * 1000, {match.id for match in found}
 
 

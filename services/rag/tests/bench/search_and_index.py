@@ -34,8 +34,10 @@ from tidemill_testkit.stores import InMemoryAggregates
 sys.path.append(str(Path(__file__).parents[4] / "examples" / "helpdesk"))
 import corpus  # type: ignore[import-not-found]  # an example, which is no package
 
-from tidemill_rag.collections.domain import Chunking, Collection, IndexRef, IndexState, IndexVersion
+from tidemill_rag.collections.domain import Chunking, Collection, IndexRef, IndexState, IndexVersion, SearchSettings
 from tidemill_rag.collections.mongo import COLLECTIONS
+from tidemill_rag.collections.resolve_settings import DEFAULT_SPARSE
+from tidemill_rag.embedding.bm25 import Bm25Embedding
 from tidemill_rag.embedding.ports import ResolvedModel
 from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.transformers import EmbeddingConfig, TransformersEmbedding
@@ -53,10 +55,12 @@ INDEX = IndexVersion(
     sources=("cms",),
     embedding="minilm@1",
     chunking=Chunking(),
+    sparse=DEFAULT_SPARSE,
     create_time=NOON,
     seeded=True,
 )
 CHUNKS_A_DOCUMENT = 2
+_COMMON = ["how", "do", "i", "reset", "number", "in", *(f"word{number}" for number in range(20_000))]
 
 
 class OneModel:
@@ -103,16 +107,19 @@ async def fill(vectors: QdrantEdgeVectors, ledger: MongoLedger, documents: range
     source, dice = Ingest(), random.Random(documents.start)  # noqa: S311 - no secret
     for begin in range(documents.start, documents.stop, 100):
         part = range(begin, min(begin + 100, documents.stop))
+        places = [(number, ordinal) for number in part for ordinal in range(CHUNKS_A_DOCUMENT)]
+        texts = [("", " ".join(_words(dice))) for _ in places]
+        sparse = await Bm25Embedding().embed_passages(texts, languages=DEFAULT_SPARSE.languages)
         points = [
             Point(
                 id=derived_id(str(number), str(ordinal)),
                 vector=[dice.gauss(0, 1) for _ in range(dimensions)],
+                sparse=terms,
                 payload=Payload(
-                    document=f"d{number}", seq=1, version=1, start=0, end=900, text="x" * 900, source="cms", key="k"
+                    document=f"d{number}", seq=1, version=1, start=0, end=900, text=text, source="cms", key="k"
                 ),
             )
-            for number in part
-            for ordinal in range(CHUNKS_A_DOCUMENT)
+            for (number, ordinal), (_, text), terms in zip(places, texts, sparse, strict=True)
         ]
         await vectors.upsert(REF.key, points)
         for number in part:
@@ -121,28 +128,42 @@ async def fill(vectors: QdrantEdgeVectors, ledger: MongoLedger, documents: range
             await ledger.mark_indexed(REF, row, epoch=1, chunks=CHUNKS_A_DOCUMENT)
 
 
+def _words(dice: random.Random) -> list[str]:
+    """Return the words of a passage; the n-th word of the vocabulary is 1/n as frequent as the first (Zipf)."""
+    return [_COMMON[int(len(_COMMON) ** dice.random())] for _ in range(120)]
+
+
 async def search(model: TransformersEmbedding, vectors: QdrantEdgeVectors, ledger: MongoLedger) -> None:
-    """Measure questions at 1,000 and 20,000 passages."""
-    collection = Collection(id="handbook", project="acme", indexes=(INDEX,), last_index=1)
-    ask = Search(
-        collections=InMemoryAggregates(collection, codec=COLLECTIONS, missing=CollectionNotFound),
-        ledger=ledger,
-        vectors=vectors,
-        models=OneModel(model),
-        sweep=lambda *_: None,
-        max_characters=1000,
-    )
-    await vectors.create(REF.key, dimensions=model.dimensions)
+    """Measure questions at 1,000 and 20,000 passages, by vectors alone and with terms."""
+    await vectors.create(REF.key, dimensions=model.dimensions, sparse=True)
     there = 0
     for chunks in (1_000, 20_000):
         await fill(vectors, ledger, range(there, chunks // CHUNKS_A_DOCUMENT), dimensions=model.dimensions)
         there = chunks // CHUNKS_A_DOCUMENT
-        took = []
-        for number in range(210):
-            begun = time.perf_counter()
-            await ask(ADA, Question(collection="handbook", query=f"How do I reset number {number} in {chunks}?"))
-            took.append(time.perf_counter() - begun)
-        _print(search_chunks=chunks, **_percentiles(took[10:]))
+        for sparse_weight in (0.0, SearchSettings().sparse_weight):
+            ask = _search(model, vectors, ledger, SearchSettings(sparse_weight=sparse_weight))
+            took = []
+            for number in range(210):
+                begun = time.perf_counter()
+                query = f"How do I reset word{number} and word{100 * number} in {chunks}?"
+                await ask(ADA, Question(collection="handbook", query=query))
+                took.append(time.perf_counter() - begun)
+            _print(search_chunks=chunks, sparse_weight=sparse_weight, **_percentiles(took[10:]))
+
+
+def _search(
+    model: TransformersEmbedding, vectors: QdrantEdgeVectors, ledger: MongoLedger, settings: SearchSettings
+) -> Search:
+    collection = Collection(id="handbook", project="acme", indexes=(INDEX,), last_index=1, search=settings)
+    return Search(
+        collections=InMemoryAggregates(collection, codec=COLLECTIONS, missing=CollectionNotFound),
+        ledger=ledger,
+        vectors=vectors,
+        models=OneModel(model),
+        sparse=Bm25Embedding(),
+        sweep=lambda *_: None,
+        max_characters=1000,
+    )
 
 
 async def index(model: TransformersEmbedding, vectors: QdrantEdgeVectors, ledger: MongoLedger) -> None:
@@ -154,6 +175,7 @@ async def index(model: TransformersEmbedding, vectors: QdrantEdgeVectors, ledger
         ledger=Timed(ledger, "ledger", seconds),
         contents=Timed(source, "fetch", seconds),
         models=OneModel(Timed(model, "embed", seconds)),
+        sparse=Bm25Embedding(),
         vectors=Timed(vectors, "vectors", seconds),
         limits=BatchLimits(),
     )

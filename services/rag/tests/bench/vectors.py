@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tests.bench._figures import report
 from tidemill_core.application import derived_id
 from tidemill_rag.vectors.edge import QdrantEdgeVectors
-from tidemill_rag.vectors.ports import Payload, Point, Where
+from tidemill_rag.vectors.ports import Payload, Point, Query, Where
 
 INDEX = "acme/handbook/1"
 DIMENSIONS = 384
@@ -68,7 +68,7 @@ async def measured(vectors: QdrantEdgeVectors, chunks: Vectors, questions: Vecto
     took, recalls = list[float](), list[float]()
     for question in questions:
         begun = perf_counter()
-        found = await vectors.search(INDEX, question.tolist(), limit=BEST, where=WHERE)
+        found = await vectors.search(INDEX, Query(vector=question.tolist()), limit=BEST, where=WHERE)
         took.append((perf_counter() - begun) * 1000)
         best = matching[np.argsort(-(chunks[matching] @ question))[:BEST]]
         ids = {derived_id(str(number)) for number in best}

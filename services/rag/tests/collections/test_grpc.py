@@ -121,6 +121,27 @@ async def test_a_collection_is_made_searched_changed_rebuilt_and_deleted(api: Ap
     assert not (await api.collections.ListCollections(pb.ListCollectionsRequest())).collections
 
 
+async def test_analysis_and_fusion_go_from_the_request_to_the_collection(
+    api: ApiClient,
+) -> None:
+    default = await api.create(id="plain")
+    given = await api.create(
+        sparse={"by": "bm25", "languages": ["de", "en"]}, search={"dense_weight": 0, "sparse_weight": 2}
+    )
+    update = pb.UpdateCollectionRequest(
+        collection=collection_pb2.Collection(id="handbook", search=collection_pb2.SearchSettings(sparse_weight=0)),
+        update_mask=FieldMask(paths=["search", "sparse"]),
+    )
+    updated = (await api.collections.UpdateCollection(update)).collection
+
+    assert (default.sparse.by, [*default.indexes[0].sparse.languages]) == ("bm25", ["en"])
+    assert (default.search.dense_weight, default.search.sparse_weight) == (1.0, 0.5)
+    assert [*given.sparse.languages] == [*given.indexes[0].sparse.languages] == ["de", "en"]
+    assert (given.search.dense_weight, given.search.sparse_weight) == (0.0, 2.0)
+    assert (updated.search.dense_weight, updated.search.sparse_weight) == (1.0, 0.0)
+    assert (updated.sparse, len(updated.indexes)) == (given.sparse, 1)
+
+
 async def test_collections_are_listed_in_the_order_that_is_asked_for(api: ApiClient) -> None:
     for name in ("first", "second"):
         await api.create(id=name)

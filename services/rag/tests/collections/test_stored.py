@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from tidemill.rag.v1 import collection_pb2 as pb
 from tidemill_kit.store.aggregates import Identity
-from tidemill_rag.collections.domain import Collection, IndexState, IndexVersion
+from tidemill_rag.collections.domain import Collection, IndexState, IndexVersion, SearchSettings
 from tidemill_rag.collections.mongo import COLLECTIONS
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.mapping import unsent
@@ -41,7 +41,12 @@ def test_a_collection_that_an_earlier_version_stored_is_read_and_stored_as_it_wa
 
     assert collection.indexes[0].state is IndexState.LIVE
     assert asdict(collection.chunking) == STORED["chunking"]
-    assert COLLECTIONS.encode(collection) == STORED
+    assert not collection.sparse.used
+    assert not collection.indexes[0].sparse.used
+    stored = COLLECTIONS.encode(collection)
+    assert stored.pop("sparse") == stored["indexes"][0].pop("sparse") == {"by": "none", "languages": []}
+    assert stored.pop("search") == asdict(SearchSettings())
+    assert stored == STORED
 
 
 def test_of_a_collection_and_its_index_versions_callers_do_not_see_how_they_were_listed() -> None:

@@ -9,8 +9,10 @@ from tidemill_core.application import PageRequest, Request
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_rag.collections.domain import IndexBuildStarted, IndexRef, IndexWentLive
 from tidemill_rag.collections.messages import document_message
+from tidemill_rag.embedding.bm25 import Bm25Embedding
 from tidemill_rag.errors import DocumentUnreadable, IndexNotReady
 from tidemill_rag.indexing.domain.ledger import Counts, DesiredDocument
+from tidemill_rag.indexing.points import PassageEmbedding
 
 STALE = "of a list that is gone"
 FIRST = IndexRef(project="acme", collection="handbook", number=1)
@@ -145,9 +147,10 @@ async def test_a_deletion_while_a_document_is_indexed_wins() -> None:
     await rag.consume(rag.ingest.remove("d1", seq=2))
 
     model = await rag.models.load(ADA, "words@1")
-    await rag.vectors.create(FIRST.key, dimensions=model.dimensions)
+    await rag.vectors.create(FIRST.key, dimensions=model.dimensions, sparse=True)
     index = (await rag.collections.get("acme", "handbook")).indexes[0]
-    await rag.index_documents._index(FIRST, index, rows, model, 1)  # noqa: SLF001 - the worker that was in the middle
+    embedding = PassageEmbedding(model=model, sparse=Bm25Embedding(), analysis=index.sparse)
+    await rag.index_documents._index(FIRST, index, rows, embedding, 1)  # noqa: SLF001 - the worker that was in the middle
 
     assert await rag.vectors.count(FIRST.key) == 1
     assert await rag.found("some words") == []

@@ -8,8 +8,9 @@ import pytest
 from services.rag.tests.fakes import ADA, EVE, Rag, write
 from tidemill_core.errors import InvalidInput
 from tidemill_rag.collections.domain import IndexRef
+from tidemill_rag.embedding.bm25 import Bm25Embedding
 from tidemill_rag.errors import CollectionNotFound, IndexNotFound
-from tidemill_rag.indexing.index_documents import point_ids
+from tidemill_rag.indexing.points import point_ids
 from tidemill_rag.vectors.ports import Payload, Point
 
 FIRST = IndexRef(project="acme", collection="handbook", number=1)
@@ -22,7 +23,8 @@ async def leave_behind(rag: Rag, document: str, *, seq: int, text: str = "stale 
     payload = Payload(
         document=document, seq=seq, version=seq, start=0, end=len(text), text=text, source="cms", key=document
     )
-    point = Point(id=f"{point_ids(FIRST, row.desired, 1)[0]}{seq}{text}", vector=vector, payload=payload)
+    (sparse,) = await Bm25Embedding().embed_passages([("", text)], languages=["en"])
+    point = Point(id=f"{point_ids(FIRST, row.desired, 1)[0]}{seq}{text}", vector=vector, sparse=sparse, payload=payload)
     await rag.vectors.upsert(FIRST.key, [point])
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from services.rag.tests.vectors.in_process import NAME, POINTS, InProcessVectors, points
-from services.rag.tests.vectors.test_vector_stores import INDEX
+from services.rag.tests.vectors.test_vector_stores import INDEX, NEAR
 from tidemill_rag.vectors import edge_graphs, edge_shards, generations, graph_builds
 from tidemill_rag.vectors.build_graph import build
 from tidemill_rag.vectors.edge import QdrantEdgeVectors
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[4]
 
 async def found(store: QdrantEdgeVectors) -> set[tuple[str, int]]:
     """Return document and `seq` of everything that a search finds."""
-    matches = await store.search(INDEX, (1.0, 0.0), limit=10 * POINTS, where=Where())
+    matches = await store.search(INDEX, NEAR, limit=10 * POINTS, where=Where())
     return {(match.payload.document, match.payload.seq) for match in matches}
 
 

@@ -18,10 +18,11 @@ from tidemill_rag.indexing.domain.content import MetadataValue
 from tidemill_rag.vectors import edge_shards, server
 from tidemill_rag.vectors.edge import QdrantEdgeVectors
 from tidemill_rag.vectors.graph import FULL_SCAN_KB, HNSW_EF_CONSTRUCT, HNSW_M
-from tidemill_rag.vectors.ports import Payload, Point, VectorStore, Where
+from tidemill_rag.vectors.ports import Payload, Point, Query, VectorStore, Where
 from tidemill_rag.vectors.server import QdrantServerVectors
 
 INDEX = "acme/handbook/1"
+NEAR = Query(vector=(1.0, 0.0))
 
 
 @pytest.fixture(params=["edge", "server"])
@@ -61,14 +62,14 @@ def point(  # noqa: PLR0913 - a point has many sides, and each test names one
 
 
 async def found(store: VectorStore, where: Where | None = None, *, limit: int = 10) -> list[str]:
-    matches = await store.search(INDEX, (1.0, 0.0), limit=limit, where=where or Where())
+    matches = await store.search(INDEX, NEAR, limit=limit, where=where or Where())
     return [match.payload.document for match in matches]
 
 
 async def test_the_nearest_come_first_with_their_cosine(store: VectorStore) -> None:
     await store.upsert(INDEX, [point("far", vector=(0.0, 3.0)), point("near", vector=(2.0, 0.0))])
 
-    matches = await store.search(INDEX, (1.0, 0.0), limit=10, where=Where())
+    matches = await store.search(INDEX, NEAR, limit=10, where=Where())
 
     assert [match.payload.document for match in matches] == ["near", "far"]
     assert [round(match.score, 5) for match in matches] == [1.0, 0.0]
@@ -86,7 +87,7 @@ async def test_only_older_points_of_one_document_are_deleted(store: VectorStore)
 
     await store.delete(INDEX, "a", below_seq=2)
 
-    matches = await store.search(INDEX, (1.0, 0.0), limit=10, where=Where())
+    matches = await store.search(INDEX, NEAR, limit=10, where=Where())
     assert {(match.payload.document, match.payload.seq) for match in matches} == {("a", 2), ("b", 1)}
 
 
@@ -170,7 +171,7 @@ async def test_what_was_stored_keeps_all_its_sides(store: VectorStore) -> None:
     given = point("a", metadata={"product": "vpn"})
     await store.upsert(INDEX, [given])
 
-    (match,) = await store.search(INDEX, (1.0, 0.0), limit=1, where=Where())
+    (match,) = await store.search(INDEX, NEAR, limit=1, where=Where())
     assert (match.id, match.payload) == (given.id, given.payload)
 
 
@@ -196,7 +197,7 @@ async def test_a_server_is_asked_once_for_the_index_of_every_field_also_of_a_col
 
     later = QdrantServerVectors(client)
     for _ in range(2):
-        await later.search(INDEX, (1.0, 0.0), limit=1, where=Where())
+        await later.search(INDEX, NEAR, limit=1, where=Where())
 
     assert sorted(client.fields) == ["document", "facets", "readers", "source"]
 
@@ -208,11 +209,11 @@ async def test_a_search_on_a_server_is_one_request_also_after_another_process_ha
     client.asked.clear()
 
     for _ in range(2):
-        await store.search(INDEX, (1.0, 0.0), limit=1, where=Where())
+        await store.search(INDEX, NEAR, limit=1, where=Where())
     assert client.asked == ["search", "search"]
     client.dropped = True
     for _ in range(2):
-        assert await store.search(INDEX, (1.0, 0.0), limit=1, where=Where()) == []
+        assert await store.search(INDEX, NEAR, limit=1, where=Where()) == []
 
     assert client.asked == ["search"] * 3 + ["exists"]
 
@@ -274,7 +275,7 @@ def test_the_embedded_engine_keeps_only_so_many_shards_open_and_loses_nothing(
     names = [f"index-{number}" for number in range(4)]
     for number, name in enumerate(names):
         edge_shards.create(name, 2)
-        edge_shards.upsert(name, [(derived_id(name), (1.0, 0.0), {"document": name})] if number else [])
+        edge_shards.upsert(name, [(derived_id(name), [1.0, 0.0], None, {"document": name})] if number else [])
         assert len(opened) <= 2
 
     assert [edge_shards.count(name) for name in names] == [0, 1, 1, 1]

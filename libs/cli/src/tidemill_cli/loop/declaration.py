@@ -66,12 +66,36 @@ class Chunk(Declared):
     overlap_tokens: Annotated[int, Field(ge=0, le=1024)] = 32
 
 
+class Sparse(Declared):
+    """Sparse vectors beside the embedding's: searches find terms, too."""
+
+    by: Annotated[Literal["bm25", "none"], Field(description="none: passages are searched by vectors alone")] = "bm25"
+    languages: Annotated[
+        list[Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]],
+        Field(
+            max_length=5, description="languages of the documents, whose words are reduced to stems: en, de, fr, ..."
+        ),
+    ] = Field(default_factory=lambda: ["en"])
+
+
+class Search(Declared):
+    """Ranking of passages; a change builds no index."""
+
+    dense_weight: Annotated[float, Field(ge=0, le=100, description="weight of the ranking by vectors")] = 1.0
+    sparse_weight: Annotated[float, Field(ge=0, le=100, description="weight of the ranking by terms")] = 0.5
+
+
 class Collection(Declared):
     """A searchable index over sources."""
 
     sources: Annotated[list[Slug], Field(min_length=1)]
     embedding: Reference
     chunk: Chunk = Chunk()
+    sparse: Annotated[
+        Sparse | None,
+        Field(description="a new collection has bm25 in English; left out, one that exists keeps its own"),
+    ] = None
+    search: Search = Search()
 
 
 class Prompt(Declared):

@@ -10,7 +10,7 @@ from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent
 from tidemill.inference.v1.rollout_pb2 import ApprovalPolicy
 from tidemill.inference.v1.routing_pb2 import Balance, RoutingPolicy
 from tidemill.ingest.v1.source_pb2 import Masking, Source
-from tidemill.rag.v1.collection_pb2 import Chunking, Collection
+from tidemill.rag.v1.collection_pb2 import Chunking, Collection, SearchSettings, Sparse
 from tidemill_cli.loop import declaration
 from tidemill_cli.loop.declaration import Follow, Loop
 from tidemill_cli.loop.desired import OWNER_LABEL, Desired
@@ -60,7 +60,13 @@ def _collection(name: str, part: declaration.Collection, labels: dict[str, str])
         sources=part.sources,
         embedding=part.embedding,
         chunking=Chunking(by=chunk.by, max_tokens=chunk.max_tokens, overlap_tokens=chunk.overlap_tokens),
+        sparse=_sparse(part.sparse) if part.sparse else None,
+        search=SearchSettings(**part.search.model_dump()),
     )
+
+
+def _sparse(part: declaration.Sparse) -> Sparse:
+    return Sparse(by=part.by, languages=part.languages if part.by != "none" else [])
 
 
 def _prompt(name: str, part: declaration.Prompt, labels: dict[str, str]) -> Desired:

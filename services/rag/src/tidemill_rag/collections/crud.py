@@ -11,7 +11,7 @@ from tidemill_core.errors import Conflict
 from tidemill_core.resources import Write
 from tidemill_rag.collections.domain import Collection, Settings
 from tidemill_rag.collections.ports import Collections, Enqueue, found
-from tidemill_rag.collections.resolve_settings import ChunkingSpec, CollectionSpec, ResolveSettings
+from tidemill_rag.collections.resolve_settings import ChunkingSpec, CollectionSpec, ResolveSettings, SparseSpec
 from tidemill_rag.indexing.domain.ledger import Counts, Row
 from tidemill_rag.indexing.ports import Ledger
 
@@ -29,7 +29,7 @@ class Overview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionCrud:
-    """Emits IndexBuildStarted where sources, embedding or chunking change, and CollectionDeleted.
+    """Emits IndexBuildStarted where sources, embedding, chunking or sparse vectors change, and CollectionDeleted.
 
     An unchanged reference to the embedding model keeps the version that it resolved to; only RebuildIndex resolves it
     again. Applying the same settings twice therefore rebuilds nothing.
@@ -84,7 +84,8 @@ class CollectionCrud:
         """
         for _ in range(_ATTEMPTS):
             current = await self.collections.get(caller.project, spec.id)
-            merged = replace(_spec_of(current), **{path: getattr(spec, path) for path in paths})
+            given = paths if spec.sparse.by or spec.sparse.languages else paths - {"sparse"}
+            merged = replace(_spec_of(current), **{path: getattr(spec, path) for path in given})
             known = current.indexes[-1].embedding if current.indexes and merged.embedding == current.embedding else ""
             settings = await self.resolve(caller, merged, known=known)
             with suppress(_MergedTooLate):
@@ -162,5 +163,7 @@ def _spec_of(current: Collection) -> CollectionSpec:
         sources=current.sources,
         embedding=current.embedding,
         chunking=ChunkingSpec(by=chunking.by, max_tokens=chunking.max_tokens, overlap_tokens=chunking.overlap_tokens),
+        sparse=SparseSpec(by=current.sparse.by, languages=current.sparse.languages),
+        search=current.search,
         labels=current.labels,
     )

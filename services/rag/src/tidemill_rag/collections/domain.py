@@ -19,6 +19,28 @@ class Chunking:
     overlap_tokens: int = 32
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sparse:
+    """Sparse vectors of passages. Collections and index versions that predate them have none."""
+
+    by: str = "none"
+    """`bm25` or `none`."""
+    languages: tuple[str, ...] = ()
+
+    @property
+    def used(self) -> bool:
+        """Return whether passages have sparse vectors."""
+        return self.by != "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSettings:
+    """How searches rank: what they change is not stored in points."""
+
+    dense_weight: float = 1.0
+    sparse_weight: float = 0.5
+
+
 class IndexState(Enum):
     """The state of an index version."""
 
@@ -56,6 +78,7 @@ class IndexVersion:
     embedding: str
     """`model@version`."""
     chunking: Chunking
+    sparse: Sparse = Sparse()
     create_time: datetime
     seeded: bool = False
     """True once all documents that existed at its creation are in the ledger."""
@@ -100,14 +123,16 @@ class CollectionDeleted(Event):
 class Collection(Aggregate):
     """At most one index version is LIVE and at most one BUILDING; RETIRED ones are deleted in the background.
 
-    Index versions are immutable: a change of sources, embedding or chunking starts a new one beside the live one, and
-    searches switch to it when it is complete.
+    Index versions are immutable: a change of sources, embedding, chunking or sparse vectors starts a new one beside the
+    live one, and searches switch to it when it is complete. A change of the search settings counts at once.
     """
 
     sources: tuple[str, ...] = ()
     embedding: str = ""
     """As the user wrote it: `model` or `model@version`."""
     chunking: Chunking = field(default_factory=Chunking)
+    sparse: Sparse = field(default_factory=Sparse)
+    search: SearchSettings = field(default_factory=SearchSettings)
     indexes: tuple[IndexVersion, ...] = ()
     last_index: int = 0
     """Numbers are never reused, not even after the collection was deleted and created again."""
@@ -140,12 +165,12 @@ class Collection(Aggregate):
         self.rebuild(settings.resolved, now=now)
 
     def configure(self, settings: "Settings", *, now: datetime) -> None:
-        """Apply new settings; start an index version if sources, embedding or chunking changed."""
+        """Apply new settings; start an index version if what points are made of changed."""
         self.labels = dict(settings.labels)
         newest = self.indexes[-1] if self.indexes else None
-        made_of = (settings.sources, settings.resolved, settings.chunking)
+        made_of = (settings.sources, settings.resolved, settings.chunking, settings.sparse)
         self._take(settings)
-        if newest is None or (newest.sources, newest.embedding, newest.chunking) != made_of:
+        if newest is None or (newest.sources, newest.embedding, newest.chunking, newest.sparse) != made_of:
             self.rebuild(settings.resolved, now=now)
 
     def rebuild(self, resolved: str, *, now: datetime) -> None:
@@ -160,6 +185,7 @@ class Collection(Aggregate):
             sources=self.sources,
             embedding=resolved,
             chunking=self.chunking,
+            sparse=self.sparse,
             create_time=now,
         )
         self.indexes = (*self.indexes, begun)
@@ -207,6 +233,7 @@ class Collection(Aggregate):
 
     def _take(self, settings: "Settings") -> None:
         self.sources, self.embedding, self.chunking = settings.sources, settings.embedding, settings.chunking
+        self.sparse, self.search = settings.sparse, settings.search
 
     def _change(self, number: int, **changes: object) -> None:
         self.indexes = tuple(
@@ -223,6 +250,8 @@ class Settings:
     embedding: str
     resolved: str
     chunking: Chunking
+    sparse: Sparse = Sparse()
+    search: SearchSettings = SearchSettings()
     labels: dict[str, str] = field(default_factory=dict)
 
 

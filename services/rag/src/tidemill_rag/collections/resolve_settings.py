@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.resources import SLUG, refuse, slug_violations
-from tidemill_rag.collections.domain import Chunking, Settings
-from tidemill_rag.embedding.domain import MAX_TOKENS, MIN_TOKENS
+from tidemill_rag.collections.domain import Chunking, SearchSettings, Settings, Sparse
+from tidemill_rag.embedding.domain import LANGUAGES, MAX_TOKENS, MIN_TOKENS
 from tidemill_rag.embedding.ports import EmbeddingModels
 
 _REFERENCE = re.compile(rf"{SLUG.pattern}(@[1-9][0-9]{{0,8}})?")
 MAX_SOURCES = 100
 DEFAULT_MAX_TOKENS = 256
 DEFAULT_OVERLAP_TOKENS = 32
+DEFAULT_SPARSE = Sparse(by="bm25", languages=("en",))
+"""Of new collections. Measured by `python -m tests.bench.retrieval`."""
+_DEFAULT_SEARCH = SearchSettings()
+MAX_LANGUAGES = 5
+MAX_WEIGHT = 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +32,14 @@ class ChunkingSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SparseSpec:
+    """Sparse vectors as a caller sends them; `by` "" means the default, or what the collection has."""
+
+    by: str = ""
+    languages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionSpec:
     """Settings as a caller sends them."""
 
@@ -34,6 +47,8 @@ class CollectionSpec:
     sources: tuple[str, ...]
     embedding: str
     chunking: ChunkingSpec = ChunkingSpec()
+    sparse: SparseSpec = SparseSpec()
+    search: SearchSettings = _DEFAULT_SEARCH
     labels: dict[str, str]
 
 
@@ -68,6 +83,8 @@ class ResolveSettings:
             embedding=spec.embedding,
             resolved=model.reference,
             chunking=Chunking(max_tokens=maximum, overlap_tokens=overlap),
+            sparse=Sparse(by=spec.sparse.by, languages=spec.sparse.languages) if spec.sparse.by else DEFAULT_SPARSE,
+            search=spec.search,
             labels=spec.labels,
         )
 
@@ -91,3 +108,29 @@ def _violations(spec: CollectionSpec) -> Iterator[Violation]:
         yield Violation("chunking.max_tokens", text)
     if chunking.overlap_tokens is not None and chunking.overlap_tokens < 0:
         yield Violation("chunking.overlap_tokens", f"is {chunking.overlap_tokens}; use 0 or more")
+    yield from _sparse_violations(spec.sparse)
+    yield from _search_violations(spec.search)
+
+
+def _sparse_violations(sparse: SparseSpec) -> Iterator[Violation]:
+    if sparse.by not in {"", "bm25", "none"}:
+        yield Violation("sparse.by", f"is {sparse.by[:80]!r}; must be 'bm25' or 'none'")
+    if sparse.languages and sparse.by != "bm25":
+        yield Violation("sparse.languages", "needs by: bm25")
+    if len(sparse.languages) > MAX_LANGUAGES or len(set(sparse.languages)) != len(sparse.languages):
+        yield Violation(
+            "sparse.languages", f"has {len(sparse.languages)} entries; name up to {MAX_LANGUAGES}, each once"
+        )
+    for language in sparse.languages:
+        if language not in LANGUAGES:
+            text = f"{language[:80]!r} has no stemmer: use {', '.join(LANGUAGES)}, or no language for words as they are"
+            yield Violation("sparse.languages", text)
+
+
+def _search_violations(search: SearchSettings) -> Iterator[Violation]:
+    weights = {"dense_weight": search.dense_weight, "sparse_weight": search.sparse_weight}
+    for name, weight in weights.items():
+        if not 0 <= weight <= MAX_WEIGHT:  # false for NaN too
+            yield Violation(f"search.{name}", f"is {weight:g}; use 0 to {MAX_WEIGHT:g}")
+    if not any(weights.values()):
+        yield Violation("search", "has no weight above 0: set dense_weight or sparse_weight")

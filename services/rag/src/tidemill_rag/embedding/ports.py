@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tidemill_core.application import Caller
+from tidemill_rag.embedding.domain import SparseVector
 from tidemill_rag.indexing.domain.chunking import Chunk, Cut
 from tidemill_rag.indexing.domain.content import DocumentContent
 
@@ -64,6 +65,24 @@ class EmbeddingModel(Protocol):
         Queries go before passages. None if the vocabulary covers less than `MIN_KNOWN` of the query, whose vector would
         match anything.
         """
+        ...
+
+
+class SparseEmbedding(Protocol):
+    """Embeds texts by their terms."""
+
+    async def embed_passages(
+        self, texts: Sequence[tuple[str, str]], *, languages: Sequence[str]
+    ) -> Sequence[SparseVector]:
+        """Return one vector for each (language, text).
+
+        A text is analysed in its language if that is among `languages`, else in the first of these; without languages
+        words stay as they are.
+        """
+        ...
+
+    async def embed_query(self, text: str, *, languages: Sequence[str]) -> SparseVector:
+        """Return the terms of a query, in the analysis of each language."""
         ...
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tidemill_rag.collections.domain import IndexRef
 from tidemill_rag.indexing.domain.ledger import Row
-from tidemill_rag.indexing.index_documents import point_ids
+from tidemill_rag.indexing.points import point_ids
 from tidemill_rag.indexing.ports import Ledger
 from tidemill_rag.vectors.ports import VectorStore
 

@@ -8,16 +8,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
 
-from tidemill_core.application import derived_id
 from tidemill_core.errors import TRANSIENT, InvalidInput, isolated
 from tidemill_rag.collections.domain import IndexRef, IndexVersion
-from tidemill_rag.embedding.domain import passage_vector
-from tidemill_rag.embedding.ports import EmbeddingModel, EmbeddingModels
-from tidemill_rag.indexing.domain.chunking import Chunk, Cut
-from tidemill_rag.indexing.domain.content import DocumentContent
+from tidemill_rag.embedding.ports import EmbeddingModel, EmbeddingModels, SparseEmbedding
+from tidemill_rag.indexing.domain.chunking import Cut
 from tidemill_rag.indexing.domain.ledger import DesiredDocument, Row
+from tidemill_rag.indexing.points import PassageEmbedding, Prepared, point_ids
 from tidemill_rag.indexing.ports import Contents, Ledger
-from tidemill_rag.vectors.ports import Payload, Point, VectorStore
+from tidemill_rag.vectors.ports import VectorStore
 
 _MAX_ATTEMPTS = 3
 _MAX_CRASHES = 5
@@ -43,20 +41,11 @@ class BatchLimits:
     """Partially indexed large documents kept in memory, one per index version."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    row: Row
-    content: DocumentContent
-    chunks: Sequence[Chunk]
-    unknown: int
-    """Passages omitted because the vocabulary does not cover them."""
-
-
 @dataclass(slots=True)
 class _Started:
     """A partially indexed large document."""
 
-    prepared: _Prepared
+    prepared: Prepared
     stored: int = 0
 
 
@@ -104,6 +93,7 @@ class IndexDocuments:
     ledger: Ledger
     contents: Contents
     models: EmbeddingModels
+    sparse: SparseEmbedding
     vectors: VectorStore
     limits: BatchLimits
     _started: OrderedDict[str, _Started] = field(default_factory=OrderedDict)
@@ -126,10 +116,11 @@ class IndexDocuments:
         present = [row for row in rows if row.desired.content]
         if present or large:
             model = await self.models.load(ref.caller, index.embedding)
-            await self.vectors.create(ref.key, dimensions=model.dimensions)
-            await self._index(ref, index, present, model, epoch)
+            await self.vectors.create(ref.key, dimensions=model.dimensions, sparse=index.sparse.used)
+            embedding = PassageEmbedding(model=model, sparse=self.sparse, analysis=index.sparse)
+            await self._index(ref, index, present, embedding, epoch)
             for row in large:
-                await self._advance(ref, index, row, model, epoch)
+                await self._advance(ref, index, row, embedding, epoch)
         return len(rows) + len(large)
 
     def forget(self, ref: IndexRef) -> None:
@@ -138,37 +129,37 @@ class IndexDocuments:
         self._left.pop(ref.key, None)
 
     async def _index(
-        self, ref: IndexRef, index: IndexVersion, rows: Sequence[Row], model: EmbeddingModel, epoch: int
+        self, ref: IndexRef, index: IndexVersion, rows: Sequence[Row], embedding: PassageEmbedding, epoch: int
     ) -> None:
         """Index previously failed documents one by one, to isolate the faulty one; the others together."""
         for row in (row for row in rows if row.attempts):
-            await self._index_together(ref, index, [row], model, epoch)
-        await self._index_together(ref, index, [row for row in rows if not row.attempts], model, epoch)
+            await self._index_together(ref, index, [row], embedding, epoch)
+        await self._index_together(ref, index, [row for row in rows if not row.attempts], embedding, epoch)
 
     async def _index_together(
-        self, ref: IndexRef, index: IndexVersion, rows: Sequence[Row], model: EmbeddingModel, epoch: int
+        self, ref: IndexRef, index: IndexVersion, rows: Sequence[Row], embedding: PassageEmbedding, epoch: int
     ) -> None:
         """Fetch documents until a batch of chunks is full, and store those fetched before meanwhile.
 
         The remaining rows stay pending.
         """
-        cut = _cut(index, model)
+        cut = _cut(index, embedding.model)
         step = self.limits.max_concurrent_fetches
-        ready: list[_Prepared] = []
+        ready: list[Prepared] = []
         chunks = 0
         async with AsyncExitStack() as tried, _Overlapping(self.limits.max_concurrent_stores) as storing:
             for begin in range(0, len(rows), step):
                 some = rows[begin : begin + step]
                 await tried.enter_async_context(self._tried(ref, some, epoch))
-                prepared = await asyncio.gather(*(self._prepare(ref, row, model, cut, epoch) for row in some))
+                prepared = await asyncio.gather(*(self._prepare(ref, row, embedding, cut, epoch) for row in some))
                 ready += [each for each in prepared if each]
                 prepared_chunks = sum(len(each.chunks) for each in ready)
                 if prepared_chunks >= self.limits.chunks_together:
-                    await storing.start(partial(self._store, ref, ready, model, epoch))
+                    await storing.start(partial(self._store, ref, ready, embedding, epoch))
                     ready, chunks = [], chunks + prepared_chunks
                 if chunks >= self.limits.chunks:
                     break
-            await storing.start(partial(self._store, ref, ready, model, epoch))
+            await storing.start(partial(self._store, ref, ready, embedding, epoch))
 
     @asynccontextmanager
     async def _tried(self, ref: IndexRef, rows: Sequence[Row], epoch: int) -> AsyncIterator[None]:
@@ -181,18 +172,20 @@ class IndexDocuments:
                 await self.ledger.attempt(ref, rows, epoch=epoch, by=-1)
             raise
 
-    async def _advance(self, ref: IndexRef, index: IndexVersion, row: Row, model: EmbeddingModel, epoch: int) -> None:
+    async def _advance(
+        self, ref: IndexRef, index: IndexVersion, row: Row, embedding: PassageEmbedding, epoch: int
+    ) -> None:
         """Index the next part of a large document; each part counts as an attempt of its own."""
         async with self._tried(ref, [row], epoch):
-            goes_on = await self._store_next(ref, row, model, _cut(index, model), epoch)
+            goes_on = await self._store_next(ref, row, embedding, _cut(index, embedding.model), epoch)
         if goes_on:
             await self.ledger.attempt(ref, [row], epoch=epoch, by=-1)
 
-    async def _store_next(self, ref: IndexRef, row: Row, model: EmbeddingModel, cut: Cut, epoch: int) -> bool:
+    async def _store_next(self, ref: IndexRef, row: Row, embedding: PassageEmbedding, cut: Cut, epoch: int) -> bool:
         """Store the next chunks, and mark the document indexed after the last ones; return whether there are more."""
         started = self._started.pop(ref.key, None)
         if started is None or started.prepared.row.desired != row.desired:
-            prepared = await self._prepare(ref, row, model, cut, epoch)
+            prepared = await self._prepare(ref, row, embedding, cut, epoch)
             if prepared is None:
                 return False
             desired, stored = self._left.pop(ref.key, (None, 0))
@@ -202,7 +195,7 @@ class IndexDocuments:
         part = document.chunks[started.stored : started.stored + self.limits.large_chunks]
         try:
             with isolated():
-                points = await _points(ref, [(document, piece) for piece in part], model)
+                points = await embedding.points(ref, [(document, piece) for piece in part])
         except TRANSIENT:
             raise
         except Exception as error:  # noqa: BLE001 - see `_prepare`
@@ -224,7 +217,9 @@ class IndexDocuments:
             key, given_up = self._started.popitem(last=False)
             self._left[key] = given_up.prepared.row.desired, given_up.stored
 
-    async def _prepare(self, ref: IndexRef, row: Row, model: EmbeddingModel, cut: Cut, epoch: int) -> _Prepared | None:
+    async def _prepare(
+        self, ref: IndexRef, row: Row, embedding: PassageEmbedding, cut: Cut, epoch: int
+    ) -> Prepared | None:
         """Fetch and chunk one document; its errors fail this document only."""
         assert row.desired.content is not None  # noqa: S101 - the caller took those without content out
         if row.attempts >= _MAX_CRASHES:
@@ -237,7 +232,7 @@ class IndexDocuments:
                 if content is None:
                     await self._remove(ref, row, epoch)
                     return None
-                chunks, unknown = await model.cut(ref.project, content, cut)
+                chunks, unknown = await embedding.model.cut(ref.project, content, cut)
         except TRANSIENT:
             raise
         except InvalidInput as error:
@@ -246,7 +241,7 @@ class IndexDocuments:
         except Exception as error:  # noqa: BLE001 - a faulty document must not block the others
             await self._broken(ref, row, epoch, during="chunking", error=error)
             return None
-        return _Prepared(row, content, chunks, unknown)
+        return Prepared(row, content, chunks, unknown)
 
     async def _broken(self, ref: IndexRef, row: Row, epoch: int, *, during: str, error: Exception) -> None:
         """Record an unexpected error; the document is retried a few times."""
@@ -254,7 +249,7 @@ class IndexDocuments:
         message = f"{type(error).__name__} during {during}, attempt {row.attempts + 1}"
         await self.ledger.fail(ref, row, epoch=epoch, message=message, final=final)
 
-    async def _store(self, ref: IndexRef, ready: Sequence[_Prepared], model: EmbeddingModel, epoch: int) -> None:
+    async def _store(self, ref: IndexRef, ready: Sequence[Prepared], embedding: PassageEmbedding, epoch: int) -> None:
         """Embed the chunks of all documents together, small ones first; mark each document after its last chunk."""
         ordered = sorted(ready, key=lambda each: len(each.chunks))
         todo = [(document, piece) for document in ordered for piece in document.chunks]
@@ -264,11 +259,11 @@ class IndexDocuments:
             part = todo[begin : begin + self.limits.chunks]
             try:
                 with isolated():
-                    points = await _points(ref, part, model)
+                    points = await embedding.points(ref, part)
             except TRANSIENT:
                 raise
             except Exception as error:  # noqa: BLE001 - see `_prepare`
-                await self._store_apart(ref, ready, model, epoch, error=error)
+                await self._store_apart(ref, ready, embedding, epoch, error=error)
                 return
             await self.vectors.upsert(ref.key, points)
             finished = []
@@ -279,21 +274,21 @@ class IndexDocuments:
             await self._finish_all(ref, finished, epoch)
 
     async def _store_apart(
-        self, ref: IndexRef, ready: Sequence[_Prepared], model: EmbeddingModel, epoch: int, *, error: Exception
+        self, ref: IndexRef, ready: Sequence[Prepared], embedding: PassageEmbedding, epoch: int, *, error: Exception
     ) -> None:
         """Store each document separately, to isolate the faulty one; storing a point twice is harmless."""
         if len(ready) == 1:
             await self._broken(ref, ready[0].row, epoch, during="embedding", error=error)
             return
         for document in ready:
-            await self._store(ref, [document], model, epoch)
+            await self._store(ref, [document], embedding, epoch)
 
-    async def _finish_all(self, ref: IndexRef, documents: Sequence[_Prepared], epoch: int) -> None:
+    async def _finish_all(self, ref: IndexRef, documents: Sequence[Prepared], epoch: int) -> None:
         step = self.limits.max_concurrent_fetches
         for begin in range(0, len(documents), step):
             await asyncio.gather(*(self._finish(ref, each, epoch) for each in documents[begin : begin + step]))
 
-    async def _finish(self, ref: IndexRef, document: _Prepared, epoch: int) -> None:
+    async def _finish(self, ref: IndexRef, document: Prepared, epoch: int) -> None:
         row, chunks = document.row, len(document.chunks)
         if await self.ledger.mark_indexed(ref, row, epoch=epoch, chunks=chunks, note=_remark_of(document)):
             desired, keep = row.desired, point_ids(ref, row.desired, chunks)
@@ -304,7 +299,7 @@ class IndexDocuments:
             await self.vectors.delete(ref.key, row.desired.document, below_seq=row.desired.seq + 1)
 
 
-def _remark_of(document: _Prepared) -> str:
+def _remark_of(document: Prepared) -> str:
     if not document.unknown:
         return ""
     total = document.unknown + len(document.chunks)
@@ -319,48 +314,4 @@ def _cut(index: IndexVersion, model: EmbeddingModel) -> Cut:
         max_tokens=min(index.chunking.max_tokens, model.max_tokens),
         overlap_tokens=index.chunking.overlap_tokens,
         special=model.special_tokens,
-    )
-
-
-async def _points(ref: IndexRef, part: Sequence[tuple[_Prepared, Chunk]], model: EmbeddingModel) -> Sequence[Point]:
-    contexts = list(dict.fromkeys(piece.context for _, piece in part if piece.context))
-    vectors = await model.embed_passages(ref.project, [*(piece.embedded for _, piece in part), *contexts])
-    of_context = dict(zip(contexts, vectors[len(part) :], strict=True))
-    return [
-        Point(
-            id=_point_id(ref, document.row.desired, piece.ordinal),
-            vector=passage_vector(vector, of_context.get(piece.context)),
-            payload=_payload(document, piece),
-        )
-        for (document, piece), vector in zip(part, vectors, strict=False)
-    ]
-
-
-def point_ids(ref: IndexRef, desired: DesiredDocument, chunks: int) -> Sequence[str]:
-    """Return the point ids of a document with this number of chunks."""
-    return [_point_id(ref, desired, ordinal) for ordinal in range(chunks)]
-
-
-def _point_id(ref: IndexRef, desired: DesiredDocument, ordinal: int) -> str:
-    """Return a deterministic id: the same for the same passage of the same event in every process."""
-    return derived_id(ref.project, ref.collection, str(ref.number), desired.document, str(desired.seq), str(ordinal))
-
-
-def _payload(document: _Prepared, piece: Chunk) -> Payload:
-    desired, content = document.row.desired, document.content
-    return Payload(
-        document=desired.document,
-        seq=desired.seq,
-        version=desired.version,
-        start=piece.start,
-        end=piece.end,
-        text=piece.text(content.text),
-        source=desired.source,
-        key=desired.key,
-        title=content.title,
-        uri=content.uri,
-        readers=content.readers,
-        metadata=content.metadata,
-        header_start=piece.header[0] if piece.header else 0,
-        header_end=piece.header[1] if piece.header else 0,
     )

@@ -8,7 +8,7 @@ from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Leases
 from tidemill_rag.collections.domain import IndexRef
 from tidemill_rag.collections.ports import Collections
-from tidemill_rag.embedding.ports import EmbeddingModels
+from tidemill_rag.embedding.ports import EmbeddingModels, SparseEmbedding
 from tidemill_rag.indexing.compare_points import ComparePoints
 from tidemill_rag.indexing.index_documents import BatchLimits, IndexDocuments
 from tidemill_rag.indexing.ingest import ExchangeContents, IngestCatalog
@@ -27,6 +27,7 @@ def wire_indexes(  # noqa: PLR0913 - what indexing works with
     ledger: Ledger,
     vectors: VectorStore,
     models: EmbeddingModels,
+    sparse: SparseEmbedding,
     leases: Leases,
 ) -> Controller[IndexRef]:
     """Return the controller of index versions."""
@@ -34,6 +35,7 @@ def wire_indexes(  # noqa: PLR0913 - what indexing works with
         ledger=ledger,
         contents=ExchangeContents(backend.bucket(settings.ingest_bucket)),
         models=models,
+        sparse=sparse,
         vectors=vectors,
         limits=BatchLimits(),
     )

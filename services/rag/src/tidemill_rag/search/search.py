@@ -10,11 +10,11 @@ from tidemill_core.errors import Violation
 from tidemill_core.resources import ResolveShared, nothing_shared, refuse
 from tidemill_rag.collections.domain import Collection, IndexRef, IndexVersion, numbers
 from tidemill_rag.collections.ports import Collections, found
-from tidemill_rag.embedding.ports import EmbeddingModels
+from tidemill_rag.embedding.ports import EmbeddingModels, SparseEmbedding
 from tidemill_rag.errors import CollectionNotFound, IndexNotFound, IndexNotReady
 from tidemill_rag.indexing.domain.content import MetadataValue
 from tidemill_rag.indexing.ports import Ledger
-from tidemill_rag.vectors.ports import Match, VectorStore, Where
+from tidemill_rag.vectors.ports import Match, Query, VectorStore, Where
 
 Sweep = Callable[[IndexRef, str, int], None]
 """Schedules the deletion of a document's passages below a `seq`."""
@@ -24,6 +24,8 @@ _SPARE = 4
 _SUBJECT = "tidemill-rag"
 _MAX_CANDIDATES = 2000
 _UNKNOWN = "not searched: the vocabulary of the embedding model {} lacks the query's script or words"
+
+_NO_TERMS = "searched by vectors alone: index version {} has no sparse vectors; the next one of {} will have them"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,7 @@ class Search:
     ledger: Ledger
     vectors: VectorStore
     models: EmbeddingModels
+    sparse: SparseEmbedding
     sweep: Sweep
     max_characters: int
     shared: ResolveShared = nothing_shared
@@ -93,8 +96,22 @@ class Search:
             )
         principals = question.principals if own else ()
         where = Where(metadata=question.metadata_filter, sources=question.sources, principals=principals)
-        passages = await self._current(collection, index, vector, where, question.top_k or DEFAULT_TOP_K)
-        return Answer(index=index.number, passages=passages)
+        query = await self._query(collection, index, text, vector)
+        passages = await self._current(collection, index, query, where, question.top_k or DEFAULT_TOP_K)
+        lacking = collection.sparse.used and not index.sparse.used
+        warnings = (_NO_TERMS.format(index.number, question.collection),) if lacking else ()
+        return Answer(index=index.number, passages=passages, warnings=warnings)
+
+    async def _query(self, collection: Collection, index: IndexVersion, text: str, vector: Sequence[float]) -> Query:
+        settings = collection.search
+        if not index.sparse.used or not settings.sparse_weight:
+            return Query(vector=vector)
+        return Query(
+            vector=vector,
+            sparse=await self.sparse.embed_query(text, languages=index.sparse.languages),
+            dense_weight=settings.dense_weight,
+            sparse_weight=settings.sparse_weight,
+        )
 
     async def _collection(self, caller: Caller, name: str) -> Collection:
         place = self.shared(caller.project, name)
@@ -104,12 +121,12 @@ class Search:
         return await found(self.collections, caller.project, name)
 
     async def _current(
-        self, collection: Collection, index: IndexVersion, vector: Sequence[float], where: Where, top_k: int
+        self, collection: Collection, index: IndexVersion, query: Query, where: Where, top_k: int
     ) -> Sequence[Match]:
         ref, limit = collection.ref(index.number), 2 * top_k + _SPARE
         asked: set[str] = set()
         while True:
-            candidates = await self.vectors.search(ref.key, vector, limit=limit, where=where)
+            candidates = await self.vectors.search(ref.key, query, limit=limit, where=where)
             rows = await self.ledger.rows(ref, list({match.payload.document for match in candidates}))
             current = list[Match]()
             for match in candidates:

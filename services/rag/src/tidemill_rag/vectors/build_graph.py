@@ -8,10 +8,12 @@ import ctypes
 import os
 import signal
 import sys
+from pathlib import Path
 
 from qdrant_edge import Distance, EdgeConfig, EdgeOptimizersConfig, EdgeShard, EdgeVectorParams, HnswIndexConfig
 
-from tidemill_rag.vectors.graph import FULL_SCAN_KB, HNSW_EF_CONSTRUCT, HNSW_M, NO_GRAPH_KB
+from tidemill_rag.vectors.edge_vectors import has_graph
+from tidemill_rag.vectors.graph import CHANGES, FULL_SCAN_KB, HNSW_EF_CONSTRUCT, HNSW_M, NO_GRAPH_KB
 
 _LOWEST_PRIORITY = 19
 _PR_SET_PDEATHSIG = 1
@@ -45,8 +47,10 @@ def build(folder: str, dimensions: int, *, graph: bool) -> bool:
     shard = EdgeShard.load(folder, config)
     shard.optimize()
     shard.flush()
-    built = shard.info().indexed_vectors_count > 0
+    built = has_graph(shard)
     shard.close()
+    if built:
+        Path(folder, CHANGES).write_text("0", encoding="ascii")
     return built == graph
 
 

@@ -12,10 +12,10 @@ from typing import TypeVar
 
 from tidemill_core.application import derived_id
 from tidemill_core.errors import DependencyUnavailable, isolated
-from tidemill_rag.vectors import edge_graphs, edge_shards
+from tidemill_rag.vectors import edge_graphs, edge_search, edge_shards
 from tidemill_rag.vectors.edge_graphs import BuildGone
 from tidemill_rag.vectors.payloads import facet, from_stored, to_stored
-from tidemill_rag.vectors.ports import Match, Point, Where
+from tidemill_rag.vectors.ports import Match, Point, Query, Where
 
 T = TypeVar("T")
 
@@ -37,9 +37,9 @@ class QdrantEdgeVectors:
         self.copying = asyncio.Lock()
         """Held by what copies a shard: one at a time."""
 
-    async def create(self, index: str, *, dimensions: int) -> None:
+    async def create(self, index: str, *, dimensions: int, sparse: bool = False) -> None:
         """See `VectorStore.create`."""
-        await self.call(partial(edge_shards.create, self._name(index), dimensions))
+        await self.call(partial(edge_shards.create, self._name(index), dimensions, sparse=sparse))
 
     async def drop(self, index: str) -> None:
         """See `VectorStore.drop`."""
@@ -49,7 +49,7 @@ class QdrantEdgeVectors:
     async def upsert(self, index: str, points: Sequence[Point]) -> None:
         """See `VectorStore.upsert`."""
         if points:
-            stored = [(point.id, list(point.vector), to_stored(point.payload)) for point in points]
+            stored = [(point.id, list(point.vector), point.sparse, to_stored(point.payload)) for point in points]
             await self.call(partial(edge_shards.upsert, self._name(index), stored))
 
     async def delete(self, index: str, document: str, *, below_seq: int, keep: Sequence[str] = ()) -> None:
@@ -85,14 +85,14 @@ class QdrantEdgeVectors:
         await self.call(partial(edge_graphs.flush, name))
         await self.call(partial(edge_graphs.swap, name))
 
-    async def search(self, index: str, vector: Sequence[float], *, limit: int, where: Where) -> Sequence[Match]:
+    async def search(self, index: str, query: Query, *, limit: int, where: Where) -> Sequence[Match]:
         """See `VectorStore.search`."""
-        narrowed = edge_shards.Narrowed(
+        narrowed = edge_search.Narrowed(
             facets=[[facet(name, value) for value in values] for name, values in where.metadata.items()],
             sources=list(where.sources),
             principals=list(where.principals),
         )
-        found = await self.call(partial(edge_shards.search, self._name(index), list(vector), limit, narrowed))
+        found = await self.call(partial(edge_search.search, self._name(index), query, limit, narrowed))
         return [Match(id=point, score=score, payload=from_stored(stored)) for point, score, stored in found]
 
     async def ids(self, index: str, documents: Sequence[str]) -> Mapping[str, Collection[str]]:

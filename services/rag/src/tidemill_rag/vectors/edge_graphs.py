@@ -8,7 +8,6 @@ the copy only: which points changed since it began is kept in memory.
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import cast
 from uuid import UUID
 
 from qdrant_edge import (
@@ -27,6 +26,7 @@ from qdrant_edge import (
 
 from tidemill_rag.vectors import edge_shards
 from tidemill_rag.vectors.edge_shards import Changes, Shard
+from tidemill_rag.vectors.edge_vectors import dense_of
 from tidemill_rag.vectors.payloads import DOCUMENT
 
 PointId = int | UUID | str
@@ -89,8 +89,9 @@ def begin(name: str) -> tuple[str, int]:
     if not one:
         message = "the index version was dropped or emptied"
         raise BuildGone(message)
-    path, dimensions = edge_shards.next_generation(name), len(cast("list[float]", one[0].vector))
-    started = _Copy(changes=Changes(name=name), path=path, shard=edge_shards.new_shard(path, dimensions))
+    path, dimensions = edge_shards.next_generation(name), len(dense_of(one[0].vector))
+    copied = edge_shards.new_shard(path, dimensions, sparse=isinstance(one[0].vector, dict))
+    started = _Copy(changes=Changes(name=name), path=path, shard=copied)
     _builds.append(started)
     edge_shards.recorded.append(started.changes)
     return str(path), dimensions

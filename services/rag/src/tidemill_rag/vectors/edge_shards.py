@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from qdrant_edge import (
-    AcornSearchParams,
     CountRequest,
     Distance,
     EdgeConfig,
@@ -29,35 +28,24 @@ from qdrant_edge import (
     FieldCondition,
     Filter,
     HasIdCondition,
-    IsEmptyCondition,
     KeywordIndexParams,
     MatchAny,
     MatchValue,
     PayloadSelector,
     Point,
-    Query,
     RangeFloat,
     ScrollRequest,
-    SearchParams,
-    SearchRequest,
     UpdateOperation,
 )
 
+from tidemill_rag.embedding.domain import SparseVector
 from tidemill_rag.vectors import generations
-from tidemill_rag.vectors.graph import ACORN_MAX_SELECTIVITY, HNSW_EF, NO_GRAPH_KB
-from tidemill_rag.vectors.payloads import DOCUMENT, FACETS, INDEXED, READERS, SEQ, SOURCE
+from tidemill_rag.vectors.edge_vectors import SPARSE_VECTORS, has_sparse, stored_vectors
+from tidemill_rag.vectors.graph import CHANGES, NO_GRAPH_KB
+from tidemill_rag.vectors.payloads import DOCUMENT, INDEXED, SEQ
 
-StoredPoint = tuple[str, Sequence[float], dict[str, Any]]
-"""Id, vector and payload."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Narrowed:
-    """A filter: one facet of each list must match; an empty list matches everything."""
-
-    facets: list[list[str]]
-    sources: list[str]
-    principals: list[str]
+StoredPoint = tuple[str, list[float], SparseVector | None, dict[str, Any]]
+"""Id, vector, sparse vector and payload."""
 
 
 FLUSH_EVERY_S = 5.0
@@ -65,8 +53,6 @@ FLUSH_EVERY_S = 5.0
 SCROLL_BATCH = 5000
 VACUUM_EVERY = 5000
 """Changed points between two vacuums."""
-_CHANGES = "changes"
-"""A file with the number of points changed since the graph was built; a few are missing after a crash."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -103,7 +89,7 @@ def use(folder: Path, max_open: int) -> None:
     generations.sweep(folder)
 
 
-def create(name: str, dimensions: int) -> None:
+def create(name: str, dimensions: int, *, sparse: bool = False) -> None:
     """Create a shard under a temporary name and rename it, so that an incomplete one is never opened."""
     if name in _shards or generations.used(_folder, name):
         return
@@ -111,17 +97,20 @@ def create(name: str, dimensions: int) -> None:
     fresh = path.with_suffix(".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    shard = new_shard(fresh, dimensions)
+    shard = new_shard(fresh, dimensions, sparse=sparse)
     shard.flush()
     shard.close()
     fresh.rename(path)
 
 
-def new_shard(path: Path, dimensions: int) -> EdgeShard:
-    """Return an empty shard in a folder."""
-    optimizers = EdgeOptimizersConfig(indexing_threshold=NO_GRAPH_KB)
-    vectors = EdgeVectorParams(size=dimensions, distance=Distance.Cosine)
-    shard = EdgeShard.create(str(path), EdgeConfig(vectors=vectors, optimizers=optimizers))
+def new_shard(path: Path, dimensions: int, *, sparse: bool) -> EdgeShard:
+    """Return an empty shard in a folder, with sparse vectors or without."""
+    config = EdgeConfig(
+        vectors=EdgeVectorParams(size=dimensions, distance=Distance.Cosine),
+        sparse_vectors=SPARSE_VECTORS if sparse else None,
+        optimizers=EdgeOptimizersConfig(indexing_threshold=NO_GRAPH_KB),
+    )
+    shard = EdgeShard.create(str(path), config)
     _index_fields(shard)
     return shard
 
@@ -141,9 +130,11 @@ def upsert(name: str, points: Sequence[StoredPoint]) -> None:
         message = f"shard {name} does not exist"
         raise OSError(message)
     for changes in _recorded(name):
-        changes.stored.update(point for point, _, _ in points)
+        changes.stored.update(point for point, *_ in points)
     opened.shard.update(
-        UpdateOperation.upsert_points([Point(point, list(vector), payload) for point, vector, payload in points])
+        UpdateOperation.upsert_points(
+            [Point(point, stored_vectors(dense, sparse), payload) for point, dense, sparse, payload in points]
+        )
     )
     opened.tidy(len(points))
 
@@ -158,26 +149,6 @@ def delete(name: str, document: str, below_seq: int, keep: Sequence[str]) -> Non
         kept: list[HasIdCondition] = [HasIdCondition(set(keep))] if keep else []
         chosen = Filter(must=[of_document, older], must_not=list(kept))
         opened.shard.update(UpdateOperation.delete_points_by_filter(chosen))
-
-
-def search(
-    name: str, vector: Sequence[float], limit: int, narrowed: "Narrowed"
-) -> list[tuple[str, float, dict[str, Any]]]:
-    """Return id, score and payload of the nearest points."""
-    opened = open_shard(name)
-    if opened is None:
-        return []
-    readable: list[IsEmptyCondition | FieldCondition] = [IsEmptyCondition(READERS)]
-    if narrowed.principals:
-        readable.append(FieldCondition(READERS, match=MatchAny(narrowed.principals)))
-    must: list[FieldCondition | Filter] = [Filter(should=list(readable))]
-    if narrowed.sources:
-        must.append(FieldCondition(SOURCE, match=MatchAny(narrowed.sources)))
-    must += [FieldCondition(FACETS, match=MatchAny(facets)) for facets in narrowed.facets]
-    nearest = Query.Nearest(list(vector))
-    params = SearchParams(hnsw_ef=HNSW_EF, acorn=AcornSearchParams(enable=True, max_selectivity=ACORN_MAX_SELECTIVITY))
-    request = SearchRequest(nearest, limit, filter=Filter(must=list(must)), params=params, with_payload=True)
-    return [(str(found.id), found.score, found.payload or {}) for found in opened.shard.search(request)]
 
 
 def ids(name: str, documents: Sequence[str]) -> dict[str, list[str]]:
@@ -244,7 +215,9 @@ class Shard:
         self.path = path
         self.shard = EdgeShard.load(str(path))  # keeps the settings that it was created with
         _index_fields(self.shard)
-        self.graph = self.shard.info().indexed_vectors_count > 0
+        self.graph = (path / CHANGES).exists() or (
+            self.shard.info().indexed_vectors_count > 0 and not has_sparse(self.shard)
+        )
         self.changes = _read_changes(path)
         if not self.graph:
             self.shard.optimize()
@@ -265,7 +238,7 @@ class Shard:
         """Write changes to the disk."""
         self.shard.flush()
         if self.graph:
-            (self.path / _CHANGES).write_text(str(self.changes), encoding="ascii")
+            (self.path / CHANGES).write_text(str(self.changes), encoding="ascii")
         self._flushed_at = time.monotonic()
 
 
@@ -307,7 +280,7 @@ def _recorded(name: str) -> list[Changes]:
 
 def _read_changes(path: Path) -> int:
     try:
-        return int((path / _CHANGES).read_text(encoding="ascii"))
+        return int((path / CHANGES).read_text(encoding="ascii"))
     except (OSError, ValueError):
         return 0
 

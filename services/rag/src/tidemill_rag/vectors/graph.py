@@ -7,6 +7,8 @@ ACORN_MAX_SELECTIVITY = 1.0
 recall@10 of a filter that matches a third of the passages is 0.93."""
 FULL_SCAN_KB = 10_000
 """Filters that match fewer kilobytes of vectors are searched exactly: about 6,700 passages of 384 dimensions."""
+CHANGES = "changes"
+"""A file of a shard with a graph: how many points changed since that was built; a few are missing after a crash."""
 NO_GRAPH_KB = 1_000_000_000
 """A threshold that no index version reaches."""
 

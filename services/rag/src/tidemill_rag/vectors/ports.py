@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tidemill_rag.embedding.domain import SparseVector
 from tidemill_rag.indexing.domain.content import MetadataValue
 
 
@@ -37,11 +38,31 @@ class Point:
     id: str
     vector: Sequence[float]
     payload: Payload
+    sparse: SparseVector | None = None
+    """None in an index without sparse vectors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What a search ranks by: the vector, of length 1, and with `sparse` also the terms.
+
+    Two rankings are fused by weighted reciprocal ranks (RRF, Cormack et al., 2009).
+    """
+
+    vector: Sequence[float]
+    sparse: SparseVector | None = None
+    dense_weight: float = 1.0
+    sparse_weight: float = 1.0
+
+    @property
+    def is_fused(self) -> bool:
+        """Return whether terms count."""
+        return self.sparse is not None and bool(self.sparse.indices) and self.sparse_weight > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """A search result; `score` is the cosine similarity, -1 to 1."""
+    """A search result; `score` is the cosine similarity, -1 to 1, by whatever it was ranked."""
 
     id: str
     score: float
@@ -71,8 +92,8 @@ class VectorStore(Protocol):
     durable: bool
     """Acknowledged points survive a power failure, not only a process crash."""
 
-    async def create(self, index: str, *, dimensions: int) -> None:
-        """Create an index unless it exists."""
+    async def create(self, index: str, *, dimensions: int, sparse: bool = False) -> None:
+        """Create an index, with sparse vectors or without, unless it exists."""
         ...
 
     async def drop(self, index: str) -> None:
@@ -94,8 +115,12 @@ class VectorStore(Protocol):
         """
         ...
 
-    async def search(self, index: str, vector: Sequence[float], *, limit: int, where: Where) -> Sequence[Match]:
-        """Return the nearest points, best first; none if the index does not exist."""
+    async def search(self, index: str, query: Query, *, limit: int, where: Where) -> Sequence[Match]:
+        """Return the best points, best first; none if the index does not exist.
+
+        They are fewer than `limit` only if no more match; with a `dense_weight` of 0 those without a term of the query
+        do not.
+        """
         ...
 
     async def ids(self, index: str, documents: Sequence[str]) -> Mapping[str, Collection[str]]:

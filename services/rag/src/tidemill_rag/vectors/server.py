@@ -9,6 +9,8 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 
 from tidemill_core.application import derived_id
 from tidemill_core.errors import DependencyUnavailable
+from tidemill_rag.embedding.domain import SparseVector
+from tidemill_rag.vectors.fusion import DENSE, RRF_K, SPARSE, candidates, cosine
 from tidemill_rag.vectors.graph import (
     ACORN_MAX_SELECTIVITY,
     FULL_SCAN_KB,
@@ -18,9 +20,10 @@ from tidemill_rag.vectors.graph import (
     threshold_kb,
 )
 from tidemill_rag.vectors.payloads import DOCUMENT, FACETS, INDEXED, READERS, SEQ, SOURCE, facet, from_stored, to_stored
-from tidemill_rag.vectors.ports import Match, Point, Where
+from tidemill_rag.vectors.ports import Match, Point, Query, Where
 
 _SCROLL_BATCH = 5000
+_SPARSE_VECTORS = {SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)}
 _SEARCH_PARAMS = models.SearchParams(
     hnsw_ef=HNSW_EF, acorn=models.AcornSearchParams(enable=True, max_selectivity=ACORN_MAX_SELECTIVITY)
 )
@@ -37,7 +40,7 @@ class QdrantServerVectors:
         self._indexed: set[str] = set()
         """Collections whose payload indexes this process has created."""
 
-    async def create(self, index: str, *, dimensions: int) -> None:
+    async def create(self, index: str, *, dimensions: int, sparse: bool = False) -> None:
         """See `VectorStore.create`."""
         name = _name(index)
         async with _translated():
@@ -47,6 +50,7 @@ class QdrantServerVectors:
                 await self._client.create_collection(
                     name,
                     vectors_config=vectors,
+                    sparse_vectors_config=_SPARSE_VECTORS if sparse else None,
                     hnsw_config=models.HnswConfigDiff(
                         m=HNSW_M, ef_construct=HNSW_EF_CONSTRUCT, full_scan_threshold=FULL_SCAN_KB
                     ),
@@ -65,7 +69,7 @@ class QdrantServerVectors:
         if not points:
             return
         stored = [
-            models.PointStruct(id=point.id, vector=list(point.vector), payload=to_stored(point.payload))
+            models.PointStruct(id=point.id, vector=_vectors(point), payload=to_stored(point.payload))
             for point in points
         ]
         async with _translated():
@@ -85,7 +89,7 @@ class QdrantServerVectors:
         """See `VectorStore.purge`."""
         return False
 
-    async def search(self, index: str, vector: Sequence[float], *, limit: int, where: Where) -> Sequence[Match]:
+    async def search(self, index: str, query: Query, *, limit: int, where: Where) -> Sequence[Match]:
         """See `VectorStore.search`."""
         name = _name(index)
         async with _translated():
@@ -94,20 +98,38 @@ class QdrantServerVectors:
                     return []
                 await self._index_fields(name)
             try:
-                answer = await self._client.query_points(
-                    name,
-                    query=list(vector),
-                    limit=limit,
-                    query_filter=_filter(where),
-                    search_params=_SEARCH_PARAMS,
-                    with_payload=True,
-                )
+                return await self._ranked(name, query, limit, _filter(where))
             except UnexpectedResponse as error:
                 if error.status_code != HTTPStatus.NOT_FOUND:
                     raise
                 self._indexed.discard(name)  # another process has dropped it
                 return []
-        return [Match(id=str(p.id), score=p.score, payload=from_stored(p.payload or {})) for p in answer.points]
+
+    async def _ranked(self, name: str, query: Query, limit: int, chosen: models.Filter) -> Sequence[Match]:
+        vector = list(query.vector)
+        if not query.is_fused:
+            nearest = await self._client.query_points(
+                name, query=vector, limit=limit, query_filter=chosen, search_params=_SEARCH_PARAMS, with_payload=True
+            )
+            return [_match(point, point.score) for point in nearest.points]
+        depth = candidates(limit)
+        by_terms = _sparse(query.sparse or SparseVector())
+        rankings, weights = (
+            [models.Prefetch(query=by_terms, using=SPARSE, limit=depth, filter=chosen)],
+            [query.sparse_weight],
+        )
+        if query.dense_weight:
+            rankings.append(models.Prefetch(query=vector, limit=depth, filter=chosen, params=_SEARCH_PARAMS))
+            weights.append(query.dense_weight)
+        fused = await self._client.query_points(
+            name,
+            prefetch=rankings,
+            query=models.RrfQuery(rrf=models.Rrf(k=RRF_K, weights=weights)),
+            limit=limit,
+            with_payload=True,
+            with_vectors=[DENSE],
+        )
+        return [_match(point, cosine(vector, _dense_of(point.vector))) for point in fused.points]
 
     async def ids(self, index: str, documents: Sequence[str]) -> Mapping[str, Collection[str]]:
         """See `VectorStore.ids`."""
@@ -149,6 +171,25 @@ class QdrantServerVectors:
     async def close(self) -> None:
         """See `VectorStore.close`."""
         await self._client.close()
+
+
+def _vectors(point: Point) -> models.VectorStruct:
+    dense = list(point.vector)
+    return dense if point.sparse is None else {DENSE: dense, SPARSE: _sparse(point.sparse)}
+
+
+def _sparse(vector: SparseVector) -> models.SparseVector:
+    return models.SparseVector(indices=list(vector.indices), values=list(vector.values))
+
+
+def _dense_of(vectors: object) -> Sequence[float]:
+    dense = vectors[DENSE] if isinstance(vectors, dict) else vectors
+    assert isinstance(dense, list)  # noqa: S101 - each point has one
+    return dense
+
+
+def _match(point: models.ScoredPoint, score: float) -> Match:
+    return Match(id=str(point.id), score=score, payload=from_stored(point.payload or {}))
 
 
 def _name(index: str) -> str:

@@ -86,6 +86,8 @@ class Collection(_message.Message):
     CHUNKING_FIELD_NUMBER: _builtins.int
     LIVE_INDEX_FIELD_NUMBER: _builtins.int
     INDEXES_FIELD_NUMBER: _builtins.int
+    SPARSE_FIELD_NUMBER: _builtins.int
+    SEARCH_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -122,6 +124,16 @@ class Collection(_message.Message):
     def indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___IndexVersion]:
         """Output only. All index versions that are not gone, oldest first."""
 
+    @_builtins.property
+    def sparse(self) -> Global___Sparse:
+        """Optional. How terms are searched beside vectors; a change builds a new index version. Unset is the default for a
+        new collection, and changes nothing in an update.
+        """
+
+    @_builtins.property
+    def search(self) -> Global___SearchSettings:
+        """Optional. How searches rank; a change counts from the next search, and builds nothing. Unset fields have defaults."""
+
     def __init__(
         self,
         *,
@@ -137,14 +149,79 @@ class Collection(_message.Message):
         chunking: Global___Chunking | None = ...,
         live_index: _builtins.int = ...,
         indexes: _abc.Iterable[Global___IndexVersion] | None = ...,
+        sparse: Global___Sparse | None = ...,
+        search: Global___SearchSettings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "create_time", b"create_time", "search", b"search", "sparse", b"sparse", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "create_time", b"create_time", "embedding", b"embedding", "etag", b"etag", "id", b"id", "indexes", b"indexes", "labels", b"labels", "live_index", b"live_index", "project", b"project", "seq", b"seq", "sources", b"sources", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "create_time", b"create_time", "embedding", b"embedding", "etag", b"etag", "id", b"id", "indexes", b"indexes", "labels", b"labels", "live_index", b"live_index", "project", b"project", "search", b"search", "seq", b"seq", "sources", b"sources", "sparse", b"sparse", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Collection: _TypeAlias = Collection  # noqa: Y015
+
+@_typing.final
+class Sparse(_message.Message):
+    """Sparse configures the sparse vectors of passages: their terms, weighted by BM25."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BY_FIELD_NUMBER: _builtins.int
+    LANGUAGES_FIELD_NUMBER: _builtins.int
+    by: _builtins.str
+    """Optional. "bm25", the default of new collections, or "none": searched by vectors alone."""
+    @_builtins.property
+    def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. The languages of the documents, as BCP 47 (`en`, `de`): words are reduced to stems, and stop words left
+        out. A document is analysed in its own language if that is listed, else in the first. None: words as they are.
+        """
+
+    def __init__(
+        self,
+        *,
+        by: _builtins.str = ...,
+        languages: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "languages", b"languages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Sparse: _TypeAlias = Sparse  # noqa: Y015
+
+@_typing.final
+class SearchSettings(_message.Message):
+    """SearchSettings configures how a search ranks passages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DENSE_WEIGHT_FIELD_NUMBER: _builtins.int
+    SPARSE_WEIGHT_FIELD_NUMBER: _builtins.int
+    dense_weight: _builtins.float
+    """Optional. The weight of the ranking by vectors in the fusion of both (RRF); unset means 1."""
+    sparse_weight: _builtins.float
+    """Optional. The weight of the ranking by terms; unset means the default of rag, 0 leaves terms out."""
+    def __init__(
+        self,
+        *,
+        dense_weight: _builtins.float | None = ...,
+        sparse_weight: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_sparse_weight", b"_sparse_weight", "dense_weight", b"dense_weight", "sparse_weight", b"sparse_weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_sparse_weight", b"_sparse_weight", "dense_weight", b"dense_weight", "sparse_weight", b"sparse_weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__dense_weight: _TypeAlias = _typing.Literal["dense_weight"]  # noqa: Y015
+    _WhichOneofArgType__dense_weight: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight"]  # noqa: Y015
+    _WhichOneofReturnType__sparse_weight: _TypeAlias = _typing.Literal["sparse_weight"]  # noqa: Y015
+    _WhichOneofArgType__sparse_weight: _TypeAlias = _typing.Literal["_sparse_weight", b"_sparse_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dense_weight) -> _WhichOneofReturnType__dense_weight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sparse_weight) -> _WhichOneofReturnType__sparse_weight | None: ...
+
+Global___SearchSettings: _TypeAlias = SearchSettings  # noqa: Y015
 
 @_typing.final
 class Chunking(_message.Message):
@@ -195,6 +272,7 @@ class IndexVersion(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     LIVE_TIME_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    SPARSE_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """Output only. Counted from 1."""
     state: Global___IndexState.ValueType
@@ -223,6 +301,10 @@ class IndexVersion(_message.Message):
     def live_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it began to answer searches."""
 
+    @_builtins.property
+    def sparse(self) -> Global___Sparse:
+        """Output only. How its passages' terms are analysed; `by` is "none" in one without sparse vectors."""
+
     def __init__(
         self,
         *,
@@ -237,10 +319,11 @@ class IndexVersion(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         live_time: _timestamp_pb2.Timestamp | None = ...,
         message: _builtins.str = ...,
+        sparse: Global___Sparse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "create_time", b"create_time", "live_time", b"live_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "create_time", b"create_time", "live_time", b"live_time", "sparse", b"sparse"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "chunks", b"chunks", "create_time", b"create_time", "documents_failed", b"documents_failed", "documents_indexed", b"documents_indexed", "documents_wanted", b"documents_wanted", "embedding", b"embedding", "live_time", b"live_time", "message", b"message", "number", b"number", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "chunks", b"chunks", "create_time", b"create_time", "documents_failed", b"documents_failed", "documents_indexed", b"documents_indexed", "documents_wanted", b"documents_wanted", "embedding", b"embedding", "live_time", b"live_time", "message", b"message", "number", b"number", "sparse", b"sparse", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,6 +13,8 @@ class DocumentContent:
     media_type: str
     text: str
     title: str = ""
+    language: str = ""
+    """BCP 47; "" if unknown."""
     uri: str = ""
     readers: tuple[str, ...] = ()
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)

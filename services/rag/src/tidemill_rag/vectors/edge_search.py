@@ -1,0 +1,74 @@
+"""Searches of shards, in the child process."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from qdrant_edge import (
+    AcornSearchParams,
+    FieldCondition,
+    Filter,
+    Fusion,
+    IsEmptyCondition,
+    MatchAny,
+    Prefetch,
+    QueryRequest,
+    SearchParams,
+    SearchRequest,
+)
+from qdrant_edge import Query as EngineQuery
+
+from tidemill_rag.embedding.domain import SparseVector
+from tidemill_rag.vectors.edge_shards import open_shard
+from tidemill_rag.vectors.edge_vectors import dense_of, terms
+from tidemill_rag.vectors.fusion import DENSE, RRF_K, SPARSE, candidates, cosine
+from tidemill_rag.vectors.graph import ACORN_MAX_SELECTIVITY, HNSW_EF
+from tidemill_rag.vectors.payloads import FACETS, READERS, SOURCE
+from tidemill_rag.vectors.ports import Query
+
+Found = list[tuple[str, float, dict[str, Any]]]
+"""Id, cosine and payload, best first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Narrowed:
+    """A filter: one facet of each list must match; an empty list matches everything."""
+
+    facets: list[list[str]]
+    sources: list[str]
+    principals: list[str]
+
+
+def search(name: str, query: Query, limit: int, narrowed: Narrowed) -> Found:
+    """Return the best points."""
+    opened = open_shard(name)
+    if opened is None:
+        return []
+    chosen, vector = _filter(narrowed), list(query.vector)
+    nearest = EngineQuery.Nearest(vector)
+    params = SearchParams(hnsw_ef=HNSW_EF, acorn=AcornSearchParams(enable=True, max_selectivity=ACORN_MAX_SELECTIVITY))
+    if not query.is_fused:
+        request = SearchRequest(nearest, limit, filter=chosen, params=params, with_payload=True)
+        return [(str(found.id), found.score, found.payload or {}) for found in opened.shard.search(request)]
+    depth = candidates(limit)
+    by_terms = EngineQuery.Nearest(terms(query.sparse or SparseVector()), SPARSE)
+    rankings, weights = [Prefetch(depth, query=by_terms, filter=chosen)], [query.sparse_weight]
+    if query.dense_weight:
+        rankings.append(Prefetch(depth, query=nearest, filter=chosen, params=params))
+        weights.append(query.dense_weight)
+    fusion = cast("Fusion", Fusion.Rrf(RRF_K, weights))  # a member, which its stubs do not say
+    fused = QueryRequest(limit, query=fusion, prefetches=rankings, with_payload=True, with_vector=[DENSE])
+    return [
+        (str(found.id), cosine(vector, dense_of(found.vector)), found.payload or {})
+        for found in opened.shard.query(fused)
+    ]
+
+
+def _filter(narrowed: Narrowed) -> Filter:
+    readable: list[IsEmptyCondition | FieldCondition] = [IsEmptyCondition(READERS)]
+    if narrowed.principals:
+        readable.append(FieldCondition(READERS, match=MatchAny(narrowed.principals)))
+    must: list[FieldCondition | Filter] = [Filter(should=list(readable))]
+    if narrowed.sources:
+        must.append(FieldCondition(SOURCE, match=MatchAny(narrowed.sources)))
+    must += [FieldCondition(FACETS, match=MatchAny(facets)) for facets in narrowed.facets]
+    return Filter(must=list(must))
