@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Callable
+from functools import cache
 from typing import Any
 
 from tidemill.content.v1.content_pb2 import Passage
@@ -225,6 +226,7 @@ class FakeTidemill:
             await server.stop(0.5)
 
 
+@cache
 def fake_settings() -> ServiceSettings:
     """Return settings of a server that only listens."""
     return ServiceSettings.model_validate(

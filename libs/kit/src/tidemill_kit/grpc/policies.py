@@ -1,6 +1,7 @@
 """What RPCs declare about themselves in the contract, read by descriptor."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from google.protobuf import descriptor_pool
@@ -35,12 +36,7 @@ def policies_of(services: Sequence[str]) -> dict[str, Policy]:
         UndeclaredRpcs: some say neither who may call them nor whether that is recorded.
 
     """
-    pool = descriptor_pool.Default()
-    declared = {
-        f"/{service}/{method.name}": _policy(method)
-        for service in services
-        for method in pool.FindServiceByName(service).methods
-    }
+    declared = {name: policy for service in services for name, policy in _declared(service).items()}
     undeclared = [
         name
         for name, policy in declared.items()
@@ -68,6 +64,12 @@ def policy_of(file: FileDescriptor, method: str) -> Policy:
     """
     service, _, name = method.partition("/")
     return policies_of([file.services_by_name[service].full_name])[f"/{file.package}.{service}/{name}"]
+
+
+@cache
+def _declared(service: str) -> Mapping[str, Policy]:
+    methods = descriptor_pool.Default().FindServiceByName(service).methods
+    return {f"/{service}/{method.name}": _policy(method) for method in methods}
 
 
 def _policy(method: MethodDescriptor) -> Policy:
