@@ -7,7 +7,6 @@ from tidemill.monitor.v1 import audit_service_pb2 as pb
 from tidemill.monitor.v1.audit_pb2 import AuditRecord
 from tidemill_client.connection import Connection
 from tidemill_client.pages import each
-from tidemill_core.audit import Head
 
 _UNLIMITED_S = 24 * 3600.0
 
@@ -53,9 +52,3 @@ class Audit:
 
     def _request(self, name: str, **fields: Any) -> Any:  # noqa: ANN401 - of either chain
         return getattr(pb, f"{name.format(self._kind)}Request")(**fields)
-
-
-def heads_of(found: pb.GetAuditHeadResponse) -> list[Head]:
-    """Return the end and the anchors, as `verify` takes them."""
-    heads = [Head(seq=each.seq, hash=each.hash) for each in found.anchors]
-    return [*heads, Head(seq=found.seq, hash=found.hash)] if found.seq else heads
