@@ -19,9 +19,7 @@ ALLOWED = {
     "libs/kit/src/tidemill_kit/store/objects.py": "the object store's address is the operator's (S3_ENDPOINT)",
     "libs/kit/src/tidemill_kit/http/server.py": "listens; calls nothing",
     "libs/kit/src/tidemill_kit/runtime/telemetry.py": "listens; calls nothing",
-    "services/inference/src/tidemill_inference/engines/guarded_transport.py": "bounds what CheckedTransport reads",
-    "services/inference/src/tidemill_inference/engines/openai.py": "OpenAI's client, over GuardedTransport",
-    "services/inference/src/tidemill_inference/engines/vllm/client.py": "streams of the same client",
+    "services/inference/src/tidemill_inference/engines/endpoint.py": "connects to CheckedAddresses only",
     "services/inference/src/tidemill_inference/engines/vllm/process.py": "finds a free port; calls nothing",
 }
 """The modules that import one, and why that is safe."""
@@ -89,13 +87,14 @@ def test_what_calls_nothing_is_no_client(source: str) -> None:
     assert not clients_in(source)
 
 
-def test_openai_s_client_is_made_over_the_checked_transport() -> None:
-    """It would make a client of its own where it is given none."""
-    tree = ast.parse((ROOT / "services/inference/src/tidemill_inference/engines/openai.py").read_text(encoding="utf-8"))
-    made = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "AsyncOpenAI"
-    ]
-    assert made
-    assert all("http_client" in {each.arg for each in call.keywords} for call in made)
+def test_the_client_of_remote_models_resolves_by_what_checks_addresses_alone() -> None:
+    """It would resolve names itself where it is given no resolver, and ask proxies where it reads the environment."""
+    path = ROOT / "services/inference/src/tidemill_inference/engines/endpoint.py"
+    made = {
+        name: {each.arg: ast.unparse(each.value) for each in node.keywords}
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and (name := getattr(node.func, "attr", "")) in {"TCPConnector", "ClientSession"}
+    }
+    assert made["TCPConnector"]["resolver"] == "_Resolver(self._origin, addresses)"
+    assert made["TCPConnector"]["use_dns_cache"] == "False"
+    assert made["ClientSession"]["trust_env"] == "False"

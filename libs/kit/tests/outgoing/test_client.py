@@ -182,7 +182,7 @@ async def test_the_certificates_of_authorities_are_read_once(monkeypatch: pytest
         made += 1
         return real(*args, **options)
 
-    client._authorities.cache_clear()  # noqa: SLF001 - as in a new process
+    client.authorities.cache_clear()  # as in a new process
     monkeypatch.setattr(ssl, "create_default_context", counted)
     for _ in range(3):
         async with outgoing_client(allowed=NOTHING, timeout_s=1):

@@ -1,23 +1,21 @@
 import asyncio
 import gzip
-import ipaddress
 import socket
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx2
 import pytest
 from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 
+from services.inference.tests.engines.names import Names
 from services.inference.tests.engines.openai_server import GOOD, WORDS, openai_server, streams
 from services.inference.tests.engines.operator_keys import OperatorKeys
 from tidemill_core.errors import DependencyUnavailable, PreconditionFailed, TidemillError
-from tidemill_core.origins import AllowedHosts, IPAddress, Origin
-from tidemill_inference.engines.guarded_transport import GuardedTransport
+from tidemill_core.origins import AllowedHosts, Origin
 from tidemill_inference.engines.openai import OpenAiEngine
 from tidemill_inference.engines.ports import Piece, Prompt, RemoteModel
 from tidemill_inference.engines.remote import Keys, RemoteEngines, RemoteOptions
@@ -28,18 +26,6 @@ from tidemill_kit.outgoing.resolver import SystemResolver
 
 ASKED = (Message.of(Role.USER, "What does os.walk do?"),)
 HERE = RemoteOptions(allowed=AllowedHosts.of(["127.0.0.1"]), stall_s=2)
-
-
-class Names:
-    """Implements `Resolver`: each name means what a test says, one answer after the other."""
-
-    def __init__(self, *answers: str) -> None:
-        self._answers = list(answers)
-
-    async def __call__(self, _project: str, _host: str, _port: int) -> Sequence[IPAddress]:
-        await asyncio.sleep(0)
-        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-        return [ipaddress.ip_address(each) for each in answer.split()]
 
 
 @asynccontextmanager
@@ -129,70 +115,6 @@ async def test_a_refused_address_reads_like_one_without_a_server() -> None:
         reported.add((refused.value.message, str(refused.value.metadata)))
 
     assert len(reported) == 1
-
-
-class Recorded(httpx2.AsyncBaseTransport):
-    """Answers every request, and keeps where each went."""
-
-    def __init__(self, *refusing: str) -> None:
-        self.sent: list[httpx2.Request] = []
-        self._refusing = refusing
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        self.sent.append(request)
-        await asyncio.sleep(0)
-        if request.url.host in self._refusing:
-            why = "refused"
-            raise httpx2.ConnectError(why, request=request)
-        return httpx2.Response(200, stream=httpx2.ByteStream(b"fine"))
-
-
-def guarded(inner: Recorded, names: Names, *, allowed: str = "") -> httpx2.AsyncClient:
-    transport = GuardedTransport(
-        Origin.of("https://api.example"),
-        project="acme",
-        allowed=AllowedHosts.of([allowed]),
-        resolve=names,
-        connect_s=5,
-        inner=inner,
-    )
-    return httpx2.AsyncClient(transport=transport)
-
-
-async def test_it_connects_to_the_address_that_it_checked_by_the_name_that_was_asked_for() -> None:
-    inner = Recorded()
-    async with guarded(inner, Names("8.8.8.8", "127.0.0.1")) as client:
-        assert (await client.get("https://api.example/v1")).text == "fine"
-        with pytest.raises(httpx2.ConnectError):
-            await client.get("https://api.example/v1")  # the name means another address by now
-
-    (sent,) = inner.sent
-    assert (sent.url.host, sent.headers["host"], sent.extensions["sni_hostname"]) == (
-        "8.8.8.8",
-        "api.example",
-        "api.example",
-    )
-
-
-async def test_one_inner_address_among_several_refuses_the_name_and_the_next_is_tried_where_one_is_down() -> None:
-    inner = Recorded("8.8.8.8")
-    async with guarded(inner, Names("8.8.8.8 127.0.0.1")) as client:
-        with pytest.raises(httpx2.ConnectError):
-            await client.get("https://api.example/")
-    assert inner.sent == []
-    async with guarded(inner, Names("8.8.8.8 9.9.9.9")) as client:
-        await client.get("https://api.example/")
-    assert [each.url.host for each in inner.sent] == ["8.8.8.8", "9.9.9.9"]
-
-
-async def test_nothing_goes_to_another_origin_over_the_same_client() -> None:
-    inner = Recorded()
-    async with guarded(inner, Names("8.8.8.8"), allowed="api.example") as client:
-        for other in ("http://api.example/", "https://api.example:444/", "https://evil.example/"):
-            with pytest.raises(httpx2.ConnectError):
-                await client.get(other)
-
-    assert inner.sent == []
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx2
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.inference.tests.engines.openai_engines import here
 from services.inference.tests.engines.openai_server import (
     USAGE,
     Handler,
@@ -34,7 +34,7 @@ async def provider(answer: Handler, **options: Any) -> AsyncIterator[tuple[OpenA
         engine = OpenAiEngine(
             RemoteModel(model="gpt", base_url=server.url),
             key=None,
-            transport=httpx2.AsyncHTTPTransport(),
+            addresses=here(),
             stall_s=5,
             frank=True,
         )

@@ -42,7 +42,7 @@ async def outgoing_client(
         connect_s=min(timeout_s, _MAX_CONNECT_S),
         # Connections are pooled by address: one that is kept could serve another host there, unverified.
         inner=httpx2.AsyncHTTPTransport(
-            verify=await asyncio.to_thread(_authorities), limits=httpx2.Limits(max_keepalive_connections=0)
+            verify=await asyncio.to_thread(authorities), limits=httpx2.Limits(max_keepalive_connections=0)
         ),
     )
     async with httpx2.AsyncClient(
@@ -56,6 +56,6 @@ async def outgoing_client(
 
 
 @cache
-def _authorities() -> ssl.SSLContext:
+def authorities() -> ssl.SSLContext:
     """Return what verifies other hosts; reading all authorities takes 16 ms."""
     return httpx2.create_ssl_context()

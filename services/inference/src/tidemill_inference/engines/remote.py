@@ -13,10 +13,10 @@ from pydantic import SecretStr
 
 from tidemill_core.errors import TidemillError, isolated
 from tidemill_core.origins import AllowedHosts, Origin
-from tidemill_inference.engines.guarded_transport import GuardedTransport
 from tidemill_inference.engines.ports import RemoteModel
 from tidemill_inference.errors import AddressRefused
 from tidemill_inference.secrets.domain.errors import SecretMissing
+from tidemill_kit.outgoing.addresses import CheckedAddresses
 from tidemill_kit.outgoing.resolver import Resolver, SystemResolver
 
 if TYPE_CHECKING:
@@ -152,8 +152,7 @@ class RemoteEngines:
         from tidemill_inference.engines.openai import OpenAiEngine  # noqa: PLC0415 - see `use`
 
         options = self._options
-        transport = GuardedTransport(
-            origin,
+        addresses = CheckedAddresses(
             project=project,
             allowed=options.allowed,
             resolve=self._resolve,
@@ -162,7 +161,7 @@ class RemoteEngines:
         return OpenAiEngine(
             model,
             key=secret,
-            transport=transport,
+            addresses=addresses,
             stall_s=options.stall_s,
             frank=options.allowed.allow(origin),
         )

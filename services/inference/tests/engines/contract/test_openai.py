@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from pydantic import SecretStr
 
@@ -14,6 +13,7 @@ from services.inference.tests.engines.contract.bare_model import BareModel
 from services.inference.tests.engines.contract.engine_contract import EngineContract, Served
 from services.inference.tests.engines.contract.models import write_models
 from services.inference.tests.engines.contract.test_transformers import running_in
+from services.inference.tests.engines.openai_engines import here
 from services.inference.tests.engines.shop import Shop, a_shop
 from services.inference.tests.fakes import AnsweringHarness, helpdesk
 from services.inference.tests.openai_api.apis import open_api, shop_key
@@ -66,7 +66,7 @@ async def _served(shop: Shop, model: ModelVersion, bare: BareModel) -> AsyncIter
         remote = OpenAiEngine(
             RemoteModel(model="helpdesk", base_url=str(api.openai.base_url)),
             key=SecretStr(shop_key()),
-            transport=httpx2.AsyncHTTPTransport(),
+            addresses=here(),
             stall_s=60.0,
             frank=True,
         )

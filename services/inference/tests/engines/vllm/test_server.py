@@ -319,11 +319,11 @@ async def test_it_is_started_again_whatever_its_start_fails_with(options: VllmOp
 async def test_a_server_that_answers_nonsense_about_itself_is_unavailable(
     server: VllmServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def nonsense(*_: object, **__: object) -> dict[str, str]:
-        return {"object": "list"}
+    async def nonsense(_path: str) -> bytes:
+        return b'{"object": "list"}'
 
     client = server.client()
-    monkeypatch.setattr(client._client, "get", nonsense)  # noqa: SLF001 - what a server says
+    monkeypatch.setattr(client._endpoint, "get", nonsense)  # noqa: SLF001 - what a server says
 
     for asked in (client.models, client.version):
         with pytest.raises(DependencyUnavailable, match="answers nonsense"):
@@ -331,22 +331,21 @@ async def test_a_server_that_answers_nonsense_about_itself_is_unavailable(
 
 
 async def test_log_probabilities_without_ids_are_nonsense(server: VllmServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def said() -> AsyncIterator[object]:
-        logprobs = {"tokens": ["a"], "token_logprobs": [-1.0], "top_logprobs": None}
-        yield {"choices": [{"index": 0, "text": "a", "logprobs": logprobs}]}
+    logprobs = {"tokens": ["a"], "token_logprobs": [-1.0], "top_logprobs": None}
+    event = {"choices": [{"index": 0, "text": "a", "logprobs": logprobs}]}
 
-    class Stream:
-        def __aiter__(self) -> AsyncIterator[object]:
-            return said()
+    class Sent:
+        async def more(self) -> bytes:
+            return f"data: {json.dumps(event)}\n\n".encode()
 
-        async def close(self) -> None:
+        async def leave(self, *, ended: bool = False) -> None:
             """Does nothing."""
 
-    async def post(*_: object, **__: object) -> Stream:
-        return Stream()
+    async def post(*_: object) -> Sent:
+        return Sent()
 
     client = server.client()
-    monkeypatch.setattr(client._client, "post", post)  # noqa: SLF001 - what a server says
+    monkeypatch.setattr(client._endpoint, "post", post)  # noqa: SLF001 - what a server says
 
     with pytest.raises(DependencyUnavailable, match="answers nonsense"):
         _ = [each async for each in client.generate(encoded(), timeout_s=WITHIN_S)]

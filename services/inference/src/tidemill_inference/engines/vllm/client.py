@@ -1,13 +1,11 @@
-"""The client of a vLLM server: OpenAI's, asked for completions of tokens, and for what only vLLM has."""
+"""The client of a vLLM server: that of OpenAI's API, for completions of tokens, and for what only vLLM has."""
 
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from openai import AsyncStream
 
 from tidemill_core.errors import Blame, DependencyUnavailable
 from tidemill_inference.engines.openai import OpenAiEngine
@@ -48,11 +46,7 @@ class VllmClient(OpenAiEngine):
     Prompts are sent as tokens: vLLM's own chat completions would read what people wrote as special tokens, too.
     """
 
-    async def _asked(self, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - see `OpenAiEngine`
-        stream = await self._client.post(
-            "/completions", cast_to=object, body=body, stream=True, stream_cls=AsyncStream[object]
-        )
-        return _AsChat(stream)
+    _path = "/v1/completions"
 
     def _request(self, prompt: Prompt) -> dict[str, Any]:
         assert isinstance(prompt, Encoded)  # noqa: S101 - by VllmEngine
@@ -77,6 +71,21 @@ class VllmClient(OpenAiEngine):
             **({"cache_salt": prompt.salt} if prompt.salt else {}),
         }
 
+    @staticmethod
+    def _as_chat(said: object) -> object:
+        if not isinstance(said, dict):
+            return said
+        choices = [
+            {
+                "index": each.get("index"),
+                "delta": {"content": each.get("text")},
+                "finish_reason": each.get("finish_reason"),
+                "logprobs": _logprobs(each.get("logprobs")),
+            }
+            for each in said.get("choices") or ()
+        ]
+        return {"choices": choices, "usage": said.get("usage")}
+
     async def load_adapter(self, name: str, folder: str) -> None:
         """Have the server read a LoRA adapter, or keep it where it has it.
 
@@ -86,18 +95,18 @@ class VllmClient(OpenAiEngine):
 
         """
         with self._translated():
-            await self._post("/load_lora_adapter", {"lora_name": name, "lora_path": folder, "load_inplace": True})
+            await self._post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": folder, "load_inplace": True})
 
     async def unload_adapter(self, name: str) -> None:
         """Have the server forget a LoRA adapter; raises as `load_adapter`."""
         with self._translated():
-            await self._post("/unload_lora_adapter", {"lora_name": name})
+            await self._post("/v1/unload_lora_adapter", {"lora_name": name})
 
     async def models(self) -> Sequence[ServedModel]:
         """Return what the server has; raises as `load_adapter`."""
         with self._translated():
             async with asyncio.timeout(self._stall_s):
-                listed: Any = await self._client.get("/models", cast_to=object, options={"max_retries": 0})
+                listed: Any = json.loads(await self._endpoint.get("/v1/models"))
             return [
                 ServedModel(
                     id=str(each["id"]),
@@ -111,62 +120,30 @@ class VllmClient(OpenAiEngine):
     async def version(self) -> str:
         """Return the server's version; raises as `load_adapter`."""
         with self._translated():
-            said: Any = await self._client.get(self._root + "version", cast_to=object, options={"max_retries": 0})
+            async with asyncio.timeout(self._stall_s):
+                said: Any = json.loads(await self._endpoint.get("/version"))
             return str(said["version"])
 
     async def gauges(self) -> Mapping[str, float]:
         """Return the server's own metrics by name, summed over its engines; raises as `load_adapter`."""
         with self._translated():
             async with asyncio.timeout(self._stall_s):
-                text = await self._client.get(self._root + "metrics", cast_to=str, options={"max_retries": 0})
+                text = (await self._endpoint.get("/metrics")).decode(errors="replace")
             found: dict[str, float] = {}
             for name, value in _GAUGE.findall(text):
                 found[name] = found.get(name, 0.0) + float(value)
             return found
 
-    @property
-    def _root(self) -> str:
-        return str(self._client.base_url).removesuffix("v1/")
-
     async def _post(self, path: str, body: Mapping[str, Any]) -> None:
         async with asyncio.timeout(_ADMIN_S):
-            await self._client.post(path, cast_to=str, body=body, options={"max_retries": 0})
+            answer = await self._endpoint.post(path, body)
+            await answer.leave(ended=True)
 
     def _unavailable(
         self, what: str, *, kind: type[DependencyUnavailable] = DependencyUnavailable
     ) -> DependencyUnavailable:
         message = f"vLLM {what} for model {self._model}: inference's log and vLLM's own say more"
         return kind(message, dependency="vllm", blame=Blame.VARIANT, model=self._model)
-
-
-class _AsChat:
-    """The chunks of a completion as those of a chat completion."""
-
-    def __init__(self, stream: AsyncStream[object]) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[object]:
-        async for chunk in self._stream:
-            yield _as_chat(chunk)
-
-    async def close(self) -> None:
-        """Leave the answer."""
-        await self._stream.close()
-
-
-def _as_chat(chunk: object) -> object:
-    if not isinstance(chunk, dict):
-        return chunk
-    choices = [
-        {
-            "index": each.get("index"),
-            "delta": {"content": each.get("text")},
-            "finish_reason": each.get("finish_reason"),
-            "logprobs": _logprobs(each.get("logprobs")),
-        }
-        for each in chunk.get("choices") or ()
-    ]
-    return {"choices": choices, "usage": chunk.get("usage")}
 
 
 def _logprobs(given: Mapping[str, Any] | None) -> object:

@@ -23,13 +23,13 @@ from tidemill_core.errors import (
     isolated,
 )
 from tidemill_core.origins import AllowedHosts, Origin
-from tidemill_inference.engines.guarded_transport import GuardedTransport
 from tidemill_inference.engines.ports import RemoteModel
 from tidemill_inference.engines.vllm import gauges
 from tidemill_inference.engines.vllm.client import VllmClient
 from tidemill_inference.engines.vllm.options import VllmOptions
 from tidemill_inference.engines.vllm.process import BASE, Served, VllmProcess
 from tidemill_inference.errors import ModelRefused
+from tidemill_kit.outgoing.addresses import CheckedAddresses
 from tidemill_kit.outgoing.resolver import system_resolver
 
 POLL_S = 2.0
@@ -284,17 +284,15 @@ class VllmServer:
     def _client(self, model: str) -> VllmClient:
         if model not in self._clients:
             origin = Origin.of(self._url)
-            transport = GuardedTransport(
-                origin,
-                project="",
+            addresses = CheckedAddresses(
                 allowed=AllowedHosts.of((f"{origin.host}:{origin.port}",)),
                 resolve=system_resolver(),
                 connect_s=_CONNECT_S,
             )
             self._clients[model] = VllmClient(
-                RemoteModel(model=model, base_url=f"{self._url.rstrip('/')}/v1"),
+                RemoteModel(model=model, base_url=self._url),
                 key=self._key,
-                transport=transport,
+                addresses=addresses,
                 stall_s=self._options.stall_s,
             )
         return self._clients[model]
