@@ -93,6 +93,8 @@ class Expected:
     candidates: int = 1
     attempts: int = 1
     """Answers that may be paid for at the same time, as with hedging."""
+    unanswered: int = 0
+    """Attempts before the one that answers, whose prompt may be paid for although they say nothing."""
     deadline_s: float = 0.0
 
 

@@ -153,7 +153,8 @@ class SpendBudgets:
         """Return what the call needs at most, at the price of the dearest model that may answer."""
         output = self.output_tokens if expected.output_tokens is None else expected.output_tokens
         output *= expected.candidates
-        given, cost = expected.input_bytes + expected.input_tokens, 0
+        unanswered = expected.unanswered * (estimated_tokens(expected.input_bytes) + expected.input_tokens)
+        given, cost = expected.input_bytes + expected.input_tokens + unanswered, 0
         if limiting := next((each.id for each in budgets if Kind.COST in each.limits), ""):
             for model in expected.models:
                 if (price := prices.of(model)) is None:

@@ -74,7 +74,8 @@ class ObservedEngine:
     def __init__(self, engine: Engine, *, project: str, model: str) -> None:
         self._engine = engine
         self._model = model
-        self._machine = f"{project}/{model}" if engine.fingerprint.startswith("openai ") else HERE
+        self._remote = engine.fingerprint.startswith("openai ")
+        self._machine = f"{project}/{model}" if self._remote else HERE
         self._key = project, model
 
     @property
@@ -104,7 +105,7 @@ class ObservedEngine:
         _SERIES.begin(self._key)
         finishes: list[Finish] = []
         try:
-            with isolated(), metered(self._model, self._machine) as attempt:
+            with isolated(), metered(self._model, self._machine, by_provider=self._remote) as attempt:
                 async with aclosing(self._engine.generate(prompt, timeout_s=timeout_s)) as pieces:
                     async for piece in pieces:
                         if isinstance(piece, Finish):

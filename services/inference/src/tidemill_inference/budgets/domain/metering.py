@@ -1,5 +1,6 @@
 """What the attempts of one answer used: each engine call reports it to the meter of the call that it is part of."""
 
+import asyncio
 import math
 import time
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from tidemill_core.errors import DependencyTimedOut
 from tidemill_inference.prices.domain.price import Used
 
 _BYTES_PER_TOKEN = 3.0
@@ -65,6 +67,8 @@ class Attempt:
     """Of the answer so far, in bytes."""
     finished: tuple[int, int, int] | None = None
     """Input, output and cached input tokens, as the engine reports them."""
+    may_be_charged: bool = False
+    """Whether its prompt may cost something, although it has said nothing."""
 
     def piece(self, *texts: str) -> None:
         """Count more of the answer."""
@@ -95,12 +99,18 @@ def metering(meter: Meter) -> Iterator[Meter]:
 
 
 @contextmanager
-def metered(model: str, machine: str = HERE) -> Iterator[Attempt]:
-    """Report a call of an engine to the meter of the answer that it is part of, however it ends."""
+def metered(model: str, machine: str = HERE, *, by_provider: bool = False) -> Iterator[Attempt]:
+    """Report a call of an engine to the meter of the answer that it is part of, however it ends.
+
+    A provider may charge the prompt of a call that is left, or given up, before it has said anything.
+    """
     meter, attempt, time_of = _METER.get(), Attempt(), _MACHINES.setdefault(machine, MachineTime())
     begun = time_of.begin()
     try:
         yield attempt
+    except (asyncio.CancelledError, GeneratorExit, TimeoutError, DependencyTimedOut):
+        attempt.may_be_charged = by_provider
+        raise
     finally:
         machine_s = time_of.end(begun)
         if time_of.idle:
@@ -119,9 +129,9 @@ def _used(model: str, attempt: Attempt, machine_s: float, input_tokens: int) -> 
             cached_input_tokens=min(cached, given),
             machine_s=machine_s,
         )
-    if not attempt.pieces:  # refused, or gone before it said anything
+    if not attempt.pieces and not attempt.may_be_charged:  # refused, or gone before it said anything
         return Used(model=model, machine_s=machine_s, estimated=True)
-    made = max(1, math.ceil(attempt.size / _BYTES_PER_TOKEN))
+    made = max(1, math.ceil(attempt.size / _BYTES_PER_TOKEN)) if attempt.pieces else 0
     return Used(model=model, input_tokens=input_tokens, output_tokens=made, machine_s=machine_s, estimated=True)
 
 

@@ -44,6 +44,7 @@ def expected(
         + (_REWRITING_TOKENS if rewriting else 0),
         output_tokens=question.sampling.over(configuration.sampling).max_output_tokens,
         candidates=question.candidates,
+        unanswered=len(configuration.fallback) + len(routing.equals) + (routing.policy.retries or 0) if live else 0,
         attempts=2 if live and routing.policy.hedge_after_s is not None else 1,
         deadline_s=deployment.spec.deadline.total_seconds(),
     )
