@@ -20,7 +20,10 @@ TIDEMILL = Path(sys.executable).with_name("tidemill")
 WEAKER = {"TIDEMILL_NUMERIC_FORMAT": "float32", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 """The environment in which a processor behaves like one without AVX-512 and bfloat16."""
 VLLM_CONTRACT = "services/inference/tests/engines/contract/test_vllm_contract.py"
-PROOFS = tuple(f"tests/system/test_{name}.py" for name in ("two_projects", "generated_requests", "paths"))
+PROOFS = (
+    *(f"tests/system/test_{name}.py" for name in ("two_projects", "generated_requests", "paths")),
+    "services/ingest/tests/parsing/test_hostile_files.py",
+)
 WHOLE = {"TIDEMILL_GENERATED_CASES": "1000", "TIDEMILL_PROBES": "5500"}
 """How much of the proofs is run here; the tests run a part."""
 Report = Mapping[str, Any]

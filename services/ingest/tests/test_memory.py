@@ -4,7 +4,7 @@ import sys
 from tidemill_ingest.processes import IMPORTS
 
 LIBRARIES = ("detect_secrets", "html_to_markdown", "phonenumbers", "stdnum")
-OF_SINGLE_FORMATS = ("mammoth", "pypdfium2")
+OF_SINGLE_FORMATS = ("mammoth", "pptx", "pypdfium2", "python_calamine", "striprtf")
 
 
 def imported_with(*modules: str) -> list[str]:

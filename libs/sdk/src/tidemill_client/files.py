@@ -11,10 +11,9 @@ from unicodedata import normalize
 from tidemill_core.errors import InvalidInput
 
 _PLAIN = (
-    ".txt", ".text", ".rst", ".adoc", ".asciidoc", ".org", ".tex", ".textile", ".wiki", ".log", ".csv", ".tsv",
-    ".json", ".jsonl", ".ndjson", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".properties", ".xml", ".sql",
-    ".sh", ".bat", ".ps1", ".py", ".js", ".ts", ".java", ".go", ".rs", ".c", ".h", ".cpp", ".rb", ".php", ".css",
-    ".srt", ".vtt", ".po",
+    ".txt", ".text", ".rst", ".adoc", ".asciidoc", ".org", ".tex", ".textile", ".wiki", ".log", ".yaml", ".yml",
+    ".toml", ".ini", ".cfg", ".conf", ".properties", ".xml", ".sql", ".sh", ".bat", ".ps1", ".py", ".js", ".ts",
+    ".java", ".go", ".rs", ".c", ".h", ".cpp", ".rb", ".php", ".css", ".srt", ".vtt", ".po",
 )  # fmt: skip
 _OFFICE = "application/vnd.openxmlformats-officedocument."
 MEDIA_TYPES: Mapping[str, str] = {
@@ -24,20 +23,28 @@ MEDIA_TYPES: Mapping[str, str] = {
     ".pdf": "application/pdf",
     ".docx": f"{_OFFICE}wordprocessingml.document",
     ".docm": "application/vnd.ms-word.document.macroenabled.12",
+    ".pptx": f"{_OFFICE}presentationml.presentation",
+    ".pptm": "application/vnd.ms-powerpoint.presentation.macroenabled.12",
+    ".xlsx": f"{_OFFICE}spreadsheetml.sheet",
+    ".xlsm": "application/vnd.ms-excel.sheet.macroenabled.12",
+    ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
+    ".json": "application/json",
+    ".jsonl": "application/jsonl",
+    ".ndjson": "application/x-ndjson",
+    ".eml": "message/rfc822",
+    ".epub": "application/epub+zip",
+    ".rtf": "application/rtf",
 }
 """By file name suffix. ingest rejects unsupported media types."""
 
 UNREADABLE = "application/octet-stream"
 _OTHER_TYPES: Mapping[str, str] = {
-    ".xlsx": f"{_OFFICE}spreadsheetml.sheet",
-    ".pptx": f"{_OFFICE}presentationml.presentation",
     ".odt": "application/vnd.oasis.opendocument.text",
     ".ods": "application/vnd.oasis.opendocument.spreadsheet",
     ".odp": "application/vnd.oasis.opendocument.presentation",
-    ".rtf": "application/rtf",
     ".msg": "application/vnd.ms-outlook",
     ".mbox": "application/mbox",
-    ".epub": "application/epub+zip",
     ".ipynb": "application/x-ipynb+json",
     **dict.fromkeys((".pem", ".key", ".crt", ".p12", ".kdbx"), "application/x-pem-file"),
 }

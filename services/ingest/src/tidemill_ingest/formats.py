@@ -19,6 +19,10 @@ class Format:
     text: bool = False
 
 
+_RTF = Format(name="RTF", converter="rtf", text=True)
+_LINES = Format(name="JSON lines", converter="records", text=True)
+_SHOW = Format(name="a presentation (.pptx)", converter="pptx")
+_BOOK = Format(name="a workbook (.xlsx)", converter="xlsx")
 _WORD = Format(name="a Word document (.docx)", converter="docx")
 FORMATS: Mapping[str, Format] = {
     "text/plain": Format(name="plain text", converter="plain", text=True),
@@ -27,6 +31,19 @@ FORMATS: Mapping[str, Format] = {
     "application/pdf": Format(name="a PDF", converter="pdf"),
     f"{_OFFICE}.wordprocessingml.document": _WORD,
     "application/vnd.ms-word.document.macroenabled.12": _WORD,
+    f"{_OFFICE}.presentationml.presentation": _SHOW,
+    "application/vnd.ms-powerpoint.presentation.macroenabled.12": _SHOW,
+    f"{_OFFICE}.spreadsheetml.sheet": _BOOK,
+    "application/vnd.ms-excel.sheet.macroenabled.12": _BOOK,
+    "text/csv": Format(name="comma-separated values", converter="delimited", text=True),
+    "text/tab-separated-values": Format(name="tab-separated values", converter="delimited", text=True),
+    "application/json": Format(name="JSON", converter="records", text=True),
+    "application/jsonl": _LINES,
+    "application/x-ndjson": _LINES,
+    "message/rfc822": Format(name="a mail", converter="mail", text=True),
+    "application/epub+zip": Format(name="an EPUB", converter="epub"),
+    "application/rtf": _RTF,
+    "text/rtf": _RTF,
 }
 """By media type, in lower case."""
 MEDIA_TYPES = tuple(FORMATS)

@@ -3,9 +3,16 @@
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
+from email.message import EmailMessage
+
+import pptx
+import xlsxwriter
 
 OFFICE = "application/vnd.openxmlformats-officedocument."
 DOCX = f"{OFFICE}wordprocessingml.document"
+PPTX = f"{OFFICE}presentationml.presentation"
+XLSX = f"{OFFICE}spreadsheetml.sheet"
+EPUB = "application/epub+zip"
 PDF = "application/pdf"
 _W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 _RELATIONS = "http://schemas.openxmlformats.org/package/2006/relationships"
@@ -93,3 +100,65 @@ def paragraph(text: str, *, style: str = "", before: str = "") -> str:
     """Return a paragraph of a Word document."""
     named = f'<w:pPr><w:pStyle w:val="{style.replace(" ", "")}"/></w:pPr>' if style else ""
     return f"<w:p>{named}<w:r>{before}<w:t>{text}</w:t></w:r></w:p>"
+
+
+def xlsx(*, hidden: bool = False, far: tuple[int, int] | None = None) -> bytes:
+    """Return a workbook with the sheet Prices; with a hidden one, or a cell far from the others, if asked for."""
+    rows: Sequence[Sequence[str | float]] = (("Part", "Price"), ("PX-1", 253.5))
+    out = io.BytesIO()
+    with xlsxwriter.Workbook(out) as workbook:
+        sheet = workbook.add_worksheet("Prices")
+        for number, row in enumerate(rows, start=2):
+            sheet.write_row(number, 1, row)
+        sheet.merge_range(len(rows) + 2, 1, len(rows) + 3, 1, "both")
+        sheet.write_column(len(rows) + 2, 2, (5, 6))
+        if far:
+            sheet.write(*far, "far")
+        if hidden:
+            kept = workbook.add_worksheet("Salaries")
+            kept.write(0, 0, "secret")
+            kept.hide()
+    return out.getvalue()
+
+
+def pptx_file() -> bytes:
+    """Return a presentation of two slides; the second has no text."""
+    show = pptx.Presentation()
+    slide = show.slides.add_slide(show.slide_layouts[1])
+    slide.shapes.title.text = "Quarter"
+    frame = slide.placeholders[1].text_frame
+    frame.text = "One"
+    below = frame.add_paragraph()
+    below.text, below.level = "Two", 1
+    table = slide.shapes.add_table(2, 2, 0, 0, 100, 100).table
+    table.cell(0, 0).text, table.cell(0, 1).text, table.cell(1, 0).text = "Region", "Days", "Nordics"
+    slide.notes_slide.notes_text_frame.text = "Say this."
+    show.slides.add_slide(show.slide_layouts[6])
+    out = io.BytesIO()
+    show.save(out)
+    return out.getvalue()
+
+
+def epub(
+    page: str = "<html><head><title>Rules</title></head><body><h1>Rules</h1><p>No dogs.</p></body></html>",
+) -> bytes:
+    """Return a book of one chapter."""
+    root = '<container xmlns="c"><rootfiles><rootfile full-path="OEBPS/c.opf"/></rootfiles></container>'
+    items = '<manifest><item id="a" href="one%20a.xhtml"/></manifest><spine><itemref idref="a"/></spine>'
+    package = f'<package xmlns="o" xmlns:dc="d"><metadata><dc:title>Book</dc:title></metadata>{items}</package>'
+    return zipped({
+        "mimetype": "application/epub+zip",
+        "META-INF/container.xml": root,
+        "OEBPS/c.opf": package,
+        "OEBPS/one a.xhtml": page,
+    })  # fmt: skip
+
+
+def mail(text: str = "The badge server is down.") -> bytes:
+    """Return a mail with a page beside its text, and a PDF attached."""
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "ops@acme.example", "all@acme.example", "Outage"
+    message.set_content(text)
+    message.add_alternative(f"<p>{text}</p>", subtype="html")
+    message.add_attachment(b"%PDF", maintype="application", subtype="pdf", filename="plan.pdf")
+    return message.as_bytes()

@@ -44,18 +44,13 @@ def convert(content: bytes, media_type: str, limits: ConversionLimits) -> Conver
 
 
 def _html(file: io.BytesIO) -> str:
-    try:
-        result = mammoth.convert_to_html(
-            file,
-            style_map=_STYLES,
-            include_embedded_style_map=False,
-            external_file_access=False,
-            convert_image=mammoth.images.img_element(lambda _: {}),
-        )
-    except (MemoryError, RecursionError):
-        raise
-    except Exception as error:  # the library has no error of its own: what is missing or odd surfaces as any
-        raise refusals.broken(what="is a damaged Word document") from error
+    result = mammoth.convert_to_html(
+        file,
+        style_map=_STYLES,
+        include_embedded_style_map=False,
+        external_file_access=False,
+        convert_image=mammoth.images.img_element(lambda _: {}),
+    )
     return str(result.value)
 
 

@@ -37,7 +37,7 @@ def convert(content: bytes, media_type: str, limits: ConversionLimits) -> Conver
     """
     page, step = decoded(content)
     page = unmarked(page)
-    return Converted(text=markdown_of(page), title=_html_title(page), steps=(step, EXTRACTION))
+    return Converted(text=markdown_of(page), title=title_of(page), steps=(step, EXTRACTION))
 
 
 def markdown_of(html: str) -> str:
@@ -92,7 +92,8 @@ class _Title(HTMLParser):
             self.parts.append(data)
 
 
-def _html_title(html: str) -> str:
+def title_of(html: str) -> str:
+    """Return the title that a page's head names, "" without one."""
     parser = _Title()
     parser.feed(html[:_TITLE_WITHIN])
     return "".join(parser.parts).strip() if parser.done else ""

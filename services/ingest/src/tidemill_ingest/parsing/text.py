@@ -9,6 +9,7 @@ from markdown_it import MarkdownIt
 
 from tidemill_core.characters import clean, clean_line
 from tidemill_ingest.anchors import Anchor
+from tidemill_ingest.errors import DocumentRefused
 from tidemill_ingest.formats import FORMATS
 from tidemill_ingest.limits import MEBIBYTE, ConversionLimits
 from tidemill_ingest.parsing import front_matter, refusals
@@ -80,9 +81,13 @@ def _converted(content: bytes, media_type: str, limits: ConversionLimits) -> Con
     converter = cast("Converter", import_module(f"tidemill_ingest.parsing.{known.converter}"))
     try:
         converted = converter.convert(content, media_type, limits)
+    except DocumentRefused:
+        raise
     except (MemoryError, RecursionError) as error:
         description = f"takes too much memory to be read, or is nested too deep for {known.name}: split or simplify it"
         raise refusals.too_complex(what=description) from error
+    except Exception as error:  # libraries have no errors of their own for much of what is odd in a file
+        raise refusals.broken(what=f"cannot be read as {known.name} ({type(error).__name__})") from error
     size = len(converted.text.encode(errors="replace"))
     if known.text and size > len(content) + _MAX_GROWTH_BYTES:
         description = "has markup whose text is far larger than itself; simplify it, or send its text as text/plain"
