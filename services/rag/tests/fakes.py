@@ -85,6 +85,11 @@ class WordModel:
         assert project
         return _bag(text) if self.known_share(text) >= MIN_KNOWN else None
 
+    async def embed_whole_query(self, project: str, text: str) -> Sequence[float] | None:
+        assert project
+        whole = self.known_share(text) == 1 and len(self.tokenize(text)) + 2 <= self.max_tokens
+        return _bag(text) if whole else None
+
 
 def _bag(text: str) -> list[float]:
     vector = [0.0] * WordModel.dimensions

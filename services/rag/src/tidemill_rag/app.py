@@ -31,6 +31,7 @@ from tidemill_rag.search.grpc import GrpcRetrievalService
 from tidemill_rag.search.reconcile import StalePoints
 from tidemill_rag.search.search import Search
 from tidemill_rag.settings import RagSettings
+from tidemill_rag.similarity.wiring import wire_similarity
 from tidemill_rag.vectors.ports import VectorStore
 from tidemill_rag.vectors.wiring import edge_holds, graph_builds, wire_vectors
 
@@ -63,6 +64,7 @@ async def build_app(settings: RagSettings) -> App:
         leases=parts.leases,
     )
     stale = StalePoints(parts.vectors)
+    similarity = wire_similarity(settings, backend, vectors=parts.vectors, models=parts.models)
     record = RecordDocument(collections=parts.collections, ledger=parts.ledger, enqueue=indexes.enqueue)
     return backend.app(
         servicers=[
@@ -72,12 +74,14 @@ async def build_app(settings: RagSettings) -> App:
                 add_TextEmbeddingServiceServicer_to_server,
                 GrpcTextEmbeddingService(embed=EmbedTexts(collections=parts.collections, models=parts.models)),
             ),
+            similarity.servicer,
         ],
         consumers=[documents(record)],
         components=edge_holds(settings, backend),
         workers=[
             indexes,
             Worker("stale_points", stale.run),
+            similarity.sweeps,
             *graph_builds(settings, parts.vectors),
             models_of_deleted_projects(settings, backend),
         ],
@@ -88,6 +92,7 @@ async def build_app(settings: RagSettings) -> App:
             ledger=parts.ledger,
             vectors=parts.vectors,
             leases=parts.leases,
+            similarity=similarity,
         ),
     )
 

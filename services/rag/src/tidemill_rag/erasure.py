@@ -1,4 +1,4 @@
-"""What rag erases of a deleted project and of a document. Of end users it has nothing: queries are not stored."""
+"""What rag erases of a deleted project, of a document, and of an end user, whose queries are not stored."""
 
 from collections.abc import Awaitable, Callable
 
@@ -14,6 +14,7 @@ from tidemill_rag.errors import IndexBusy
 from tidemill_rag.indexing.erase_document import EraseDocument
 from tidemill_rag.indexing.ports import Ledger
 from tidemill_rag.settings import RagSettings
+from tidemill_rag.similarity.wiring import SimilarityParts
 from tidemill_rag.vectors.ports import VectorStore
 
 
@@ -25,6 +26,7 @@ def steps(  # noqa: PLR0913 - what it erases
     ledger: Ledger,
     vectors: VectorStore,
     leases: IndexLeases,
+    similarity: SimilarityParts,
 ) -> Steps:
     """Return the steps by scope. Vectors and rows go first, because the collections name them."""
     project = EraseProject(collections=collections, ledger=ledger, vectors=vectors, leases=leases, clock=SystemClock())
@@ -35,8 +37,10 @@ def steps(  # noqa: PLR0913 - what it erases
             documents("index_rows", backend.database["ledger"]),
             documents("index_counts", backend.database["ledger_counts"]),
             documents("collections", backend.database["collections"]),
+            *similarity.of_project,
             folders("models", settings.data_dir / "models"),
         ],
+        Scope.END_USER: similarity.of_end_user,
         Scope.DOCUMENT: [Step(kind="passages", erase=lambda target: document(_caller(target), target.subject))],
     }
 

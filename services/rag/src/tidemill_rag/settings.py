@@ -76,6 +76,12 @@ class RagSettings(ModelSettings):
     """Collections per project."""
     max_query_characters: int = Field(default=8000, ge=1)
     """Maximum length of a query; the model truncates it at its own token limit."""
+    max_similar_texts: int = Field(default=10_000, ge=1)
+    """Texts per project that are found by similarity; where there are more, those that expire first are removed."""
+    similar_text_max_days: int = Field(default=30, ge=1, le=365)
+    """The longest time for which a text is found by similarity, whatever its caller asks for."""
+    sweep_poll_interval_s: float = Field(default=3600.0, gt=0)
+    """The interval between removals of expired similar texts."""
 
     @model_validator(mode="after")
     def _check_server(self) -> Self:

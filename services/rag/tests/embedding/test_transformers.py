@@ -142,6 +142,17 @@ async def test_what_the_vocabulary_lacks_is_distinguished_from_what_it_has(model
     assert await model.embed_query("acme", "\u0e23\u0e32\u0e04\u0e32\u0e2b\u0e38\u0e49\u0e19?") is None
 
 
+async def test_a_query_that_is_cut_or_has_an_unknown_word_has_no_vector_that_stands_for_all_of_it(
+    model: TransformersEmbedding,
+) -> None:
+    whole, long = "Where are the spare keys?", "Where are the spare keys? " * 200
+
+    assert await model.embed_whole_query("acme", whole) == await model.embed_query("acme", whole)
+    for text in (long, f"{whole} \u0e23\u0e32\u0e04\u0e32"):
+        assert await model.embed_whole_query("acme", text) is None
+        assert await model.embed_query("acme", text) is not None
+
+
 async def test_vectors_of_both_numeric_formats_find_each_other(model: TransformersEmbedding) -> None:
     half = opened(numeric_format="bfloat16")
     texts = ["A cat sleeps.", "Tax forms are due in May.", "a somewhat longer text about vectors " * 10]

@@ -67,6 +67,14 @@ class EmbeddingModel(Protocol):
         """
         ...
 
+    async def embed_whole_query(self, project: str, text: str) -> Sequence[float] | None:
+        """Return the vector of a query that stands for all of it; raises as `cut`.
+
+        None if it has more tokens than the model takes, or any word that the vocabulary lacks: two different texts
+        would have one vector.
+        """
+        ...
+
 
 class SparseEmbedding(Protocol):
     """Embeds texts by their terms."""

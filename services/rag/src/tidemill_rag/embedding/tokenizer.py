@@ -71,9 +71,11 @@ class EmbeddingTokenizer:
             project, self.file, encoded, list(texts), self._kept(limit), name=self.name
         )
 
-    async def encode_question(self, project: str, text: str, *, prompt: str, limit: int) -> Tokens | None:
-        """Return a query's token ids; None if the vocabulary covers too little of it."""
-        arguments = (text, prompt, self._kept(limit), self.facts.unknown)
+    async def encode_question(
+        self, project: str, text: str, *, prompt: str, limit: int, min_known: float = MIN_KNOWN
+    ) -> Tokens | None:
+        """Return a query's token ids; None if the vocabulary covers less than `min_known` of it."""
+        arguments = (text, prompt, self._kept(limit), self.facts.unknown, min_known)
         return await self.tokenizers.reading.run(project, self.file, question, *arguments, name=self.name)
 
     def _kept(self, limit: int) -> "KeyRule":
@@ -133,14 +135,15 @@ def encoded(tokenizer: Any, texts: list[str], kept: KeyRule) -> list[Tokens]:  #
     return [each if len(each) <= kept.limit else each[:start] + each[len(each) - kept.closing :] for each in ids]
 
 
-def question(
+def question(  # noqa: PLR0913, PLR0917 - called by position, in another process
     tokenizer: Any,  # noqa: ANN401 - ditto
     text: str,
     prompt: str,
     kept: KeyRule,
     unknown: int | None,
+    min_known: float = MIN_KNOWN,
 ) -> Tokens | None:
-    """Return a query's token ids; None if the vocabulary covers too little of it."""
-    if known_share(tokenizer, text, unknown) < MIN_KNOWN:
+    """Return a query's token ids; None if the vocabulary covers less than `min_known` of it."""
+    if known_share(tokenizer, text, unknown) < min_known:
         return None
     return encoded(tokenizer, [prompt + text], kept)[0]

@@ -13,7 +13,7 @@ from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.models.folders import checked_config, passed_on
 from tidemill_kit.models.numeric_format import NumericFormat
 from tidemill_kit.models.serving_imports import leave_out_training
-from tidemill_rag.embedding.domain import MAX_TOKENS, MIN_TOKENS
+from tidemill_rag.embedding.domain import MAX_TOKENS, MIN_KNOWN, MIN_TOKENS
 from tidemill_rag.embedding.ports import EmbeddedText
 from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import EmbeddingTokenizer
@@ -118,7 +118,7 @@ class TransformersEmbedding:
                 use_safetensors=True,
                 dtype=getattr(torch, numeric_format),
             ).eval()
-        self._asked: OrderedDict[str, list[float] | None] = OrderedDict()
+        self._asked: OrderedDict[tuple[str, bool], list[float] | None] = OrderedDict()
         self.dimensions = int(self._network.config.hidden_size)
         self.special_tokens = tokenizer.facts.special_tokens
         self.max_tokens = self._config.max_tokens - tokenizer.facts.prompt_tokens
@@ -158,13 +158,26 @@ class TransformersEmbedding:
 
     async def embed_query(self, project: str, text: str) -> Sequence[float] | None:
         """See `EmbeddingModel.embed_query`. Recent queries are cached."""
-        if text in self._asked:
-            self._asked.move_to_end(text)
-            return self._asked[text]
-        config = self._config
-        ids = await self._tokenizer.encode_question(project, text, prompt=config.query_prompt, limit=config.max_tokens)
-        vector = None if ids is None else (await self._threads.run(project, lambda: self._embed([ids]), urgent=True))[0]
-        self._asked[text] = vector
+        return await self._query_vector(project, text, whole=False)
+
+    async def embed_whole_query(self, project: str, text: str) -> Sequence[float] | None:
+        """See `EmbeddingModel.embed_whole_query`. Ditto."""
+        return await self._query_vector(project, text, whole=True)
+
+    async def _query_vector(self, project: str, text: str, *, whole: bool) -> Sequence[float] | None:
+        asked = (text, whole)
+        if asked in self._asked:
+            self._asked.move_to_end(asked)
+            return self._asked[asked]
+        prompt, limit = self._config.query_prompt, self._config.max_tokens
+        ids = await self._tokenizer.encode_question(
+            project, text, prompt=prompt, limit=limit + whole, min_known=1.0 if whole else MIN_KNOWN
+        )
+        if ids is None or len(ids) > limit:
+            vector = None
+        else:
+            vector = (await self._threads.run(project, lambda: self._embed([ids]), urgent=True))[0]
+        self._asked[asked] = vector
         if len(self._asked) > _REMEMBERED_QUESTIONS:
             self._asked.popitem(last=False)
         return vector
