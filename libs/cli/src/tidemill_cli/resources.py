@@ -234,17 +234,19 @@ def show_savings(
     """Show what the cache of a deployment saved, day by day."""
     reply = call(lambda c: c.deployments.GetCacheSavings(GetCacheSavingsRequest(id=name, days=days)))
     rows = [_savings_row(each.day, each) for each in reply.days]
-    heads = ("day", "given again", "made", "share", "input tokens", "output tokens", "seconds", "money")
+    heads = ("day", "given again", "to similar", "made", "share", "tokens in", "tokens out", "seconds", "money")
     show(plain(reply), table(heads, [*rows, _savings_row("sum", reply.total)]))
 
 
 def _savings_row(day: str, saved: CacheSavings) -> tuple[object, ...]:
-    answers = saved.exact_hits + saved.made
+    again = saved.exact_hits + saved.semantic_hits
+    answers = again + saved.made
     return (
         day,
-        saved.exact_hits,
+        again,
+        saved.semantic_hits,
         saved.made,
-        f"{saved.exact_hits / answers:.0%}" if answers else "-",
+        f"{again / answers:.0%}" if answers else "-",
         saved.saved_input_tokens,
         saved.saved_output_tokens,
         f"{saved.saved_time.ToTimedelta().total_seconds():.1f}",

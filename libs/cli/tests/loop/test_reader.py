@@ -198,8 +198,14 @@ def test_the_file_owns_the_approval_policy_of_a_prompt(folder: Path) -> None:
 
 def test_a_cache_of_a_deployment_is_declared_and_owned_by_the_file(folder: Path) -> None:
     text = RIGHT.replace("deployments:\n  helpdesk: {", "deployments:\n  helpdesk: {cache: {ttl: 1h}, ")
+    similar = text.replace("ttl: 1h", "ttl: 1h, semantic: {embedding: small}")
+    semantic = {"embedding": "small", "threshold": 0.95}
 
-    for declared, cache in ((text, {"ttl": "3600s"}), (RIGHT, None)):
+    for declared, cache in (
+        (text, {"ttl": "3600s"}),
+        (similar, {"ttl": "3600s", "semantic": semantic}),
+        (RIGHT, None),
+    ):
         resources = desired_resources(read_loop(written(folder, declared)))
         (deployment,) = (each for each in resources if each.kind == "deployment")
         assert MessageToDict(deployment.message).get("cache") == cache

@@ -88,7 +88,7 @@ def wire_answering(  # noqa: PLR0913 - keyword-only, and each of another kind
         ask=routing.ask,
         spending=budgets.spending,
     )
-    caching = wire_caching(settings, backend, inferences=inferences)
+    caching = wire_caching(settings, backend, inferences=inferences, rag=rag)
     prompts, retriever = SharedPrompts(stores.prompts, grants), RagRetriever(rag, timeout_s=settings.call_timeout_s)
     generation = wire_generation(
         settings,

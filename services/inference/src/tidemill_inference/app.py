@@ -103,6 +103,7 @@ def _deployment_service(settings: InferenceSettings, stores: Stores, answering: 
         models=answering.engines.models,
         retriever=answering.retriever,
         candidates=rollouts.prepare.candidates,
+        questions=answering.caching.questions,
     )
     crud = DeploymentCrud(
         deployments=deployments,

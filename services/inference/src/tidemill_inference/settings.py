@@ -307,6 +307,8 @@ class InferenceSettings(QuestionSettings, ModelSettings, HttpSettings, Encryptio
     """Texts of one request for embeddings."""
     embedding_timeout_s: float = Field(60.0, gt=0)
     """The timeout of one call to rag for vectors of 64 texts; the first one loads the model."""
+    similar_timeout_s: float = Field(1.0, gt=0, le=60)
+    """How long an answer waits for rag to compare its question with earlier ones, for the semantic cache."""
     call_timeout_s: float = Field(10.0, gt=0)
     """The timeout of one call to rag or trainer."""
 

@@ -3,10 +3,12 @@ from datetime import timedelta
 
 import pytest
 
+from services.inference.tests.caching.similar import WordOverlap
 from services.inference.tests.fakes import ADA, Handbook, Registry, asking, prompt_named, writing
 from services.inference.tests.rollouts.rollout_fakes import InMemoryOutcomes, Registered
 from tidemill_core.approvals import ApprovalMissing, ApprovalPolicy, approval_of
 from tidemill_core.errors import Conflict, InvalidInput, NotFound
+from tidemill_inference.caching.domain.policy import CachePolicy, SemanticCachePolicy
 from tidemill_inference.conversations.domain.policy import ConversationPolicy
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.domain.configuration import Retrieval, Sampling
@@ -24,6 +26,8 @@ from tidemill_testkit.stores import InMemoryAggregates
 
 SPEC = DeploymentSpec(model="smollm2", prompt="answer", retrieval=Retrieval(collection="handbook"), fallback=("gpt@1",))
 
+COMPARED = CachePolicy(ttl=timedelta(hours=1), semantic=SemanticCachePolicy(embedding="minilm"))
+
 
 class Office:
     """The deployments of a project and what can be done with them."""
@@ -35,8 +39,13 @@ class Office:
         )
         self.registry = Registry(smollm2=1, gpt=1)
         self.approvals = Registered()
+        self.similar = WordOverlap()
         resolve = ResolveConfiguration(
-            prompts=self.prompts, models=self.registry, retriever=Handbook(), candidates=self.approvals
+            prompts=self.prompts,
+            models=self.registry,
+            retriever=Handbook(),
+            candidates=self.approvals,
+            questions=self.similar,
         )
         clock = FixedClock()
         self.crud = DeploymentCrud(
@@ -365,3 +374,13 @@ def test_a_conversation_policy_out_of_bounds_or_without_full_records_is_refused(
         "conversation.max_history_tokens",
         "conversation",
     ]
+
+
+async def test_the_model_that_compares_questions_of_a_cache_has_to_be_there() -> None:
+    office = Office()
+    field, text = "cache.semantic.embedding", "is minilm: there is no model minilm"
+    office.similar.down = InvalidInput.at(field, text)
+
+    await office.has_helpdesk()
+    with pytest.raises(InvalidInput, match=text):
+        await office.crud.create(ADA, "alike", replace(SPEC, cache=COMPARED), labels={}, write=writing("r"))

@@ -1,5 +1,6 @@
 """Everything of a deployment is sent; a new attribute is either in the contract or named here."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from tidemill.inference.v1 import (
@@ -11,7 +12,7 @@ from tidemill.inference.v1 import (
     routing_pb2,
 )
 from tidemill_core.approvals import Approval
-from tidemill_inference.caching.domain.policy import CachePolicy
+from tidemill_inference.caching.domain.policy import CachePolicy, SemanticCachePolicy
 from tidemill_inference.conversations.domain.policy import ConversationPolicy
 from tidemill_inference.deployments.domain.configuration import Configuration, Retrieval, Sampling
 from tidemill_inference.deployments.domain.deployment import Deployment
@@ -35,6 +36,7 @@ def test_a_deployment_is_sent_whole() -> None:
     assert unsent(routing_pb2.RoutingPolicy, RoutingPolicy) == set()
     assert unsent(conversation_pb2.ConversationPolicy, ConversationPolicy) == set()
     assert unsent(caching_pb2.CachePolicy, CachePolicy) == set()
+    assert unsent(caching_pb2.SemanticCachePolicy, SemanticCachePolicy) == set()
 
 
 def test_a_conversation_policy_is_read_as_it_is_sent_and_0_turns_are_the_default() -> None:
@@ -52,12 +54,19 @@ def test_a_conversation_policy_is_read_as_it_is_sent_and_0_turns_are_the_default
 
 
 def test_a_cache_policy_is_read_as_it_is_sent() -> None:
-    spec = DeploymentSpec(model="m", prompt="p", cache=CachePolicy(ttl=timedelta(hours=1)))
+    semantic = SemanticCachePolicy(embedding="minilm", threshold=0.75)
+    cache = CachePolicy(ttl=timedelta(hours=1), semantic=semantic)
+    spec = DeploymentSpec(model="m", prompt="p", cache=cache)
     live = Configuration.of(model="m@1", prompt="p@1", retrieval=None, sampling=Sampling())
     message = deployment_message(Deployment(id="d", project="acme", spec=spec, live=live))
 
     assert message.cache.ttl.ToTimedelta() == timedelta(hours=1)
+    assert message.cache.semantic == caching_pb2.SemanticCachePolicy(embedding="minilm", threshold=0.75)
     assert spec_of(message).cache == spec.cache
+    message.cache.semantic.ClearField("threshold")
+    assert spec_of(message).cache == replace(cache, semantic=replace(semantic, threshold=0.95))
+    message.cache.ClearField("semantic")
+    assert spec_of(message).cache == CachePolicy(ttl=timedelta(hours=1))
     message.ClearField("cache")
     assert spec_of(message).cache is None
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import grpc
 import pytest
 
 from services.rag.tests.collections.test_grpc import settings
@@ -14,6 +15,7 @@ from tidemill.rag.v1.similar_text_service_pb2_grpc import (
     SimilarTextServiceStub,
     add_SimilarTextServiceServicer_to_server,
 )
+from tidemill_core.errors import InvalidInput, NotFound
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_kit.store.mongo import connect
 from tidemill_local import Addresses
@@ -25,6 +27,7 @@ from tidemill_testkit.access import access_of, admin_channel
 from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.stack import unique_name
+from tidemill_testkit.stubs.similar_texts import StubSimilarTexts
 
 TEXT = SimilarText(id="i1", place="p", dimensions=4, expire_time=NOON, end_user="ada")
 
@@ -89,7 +92,8 @@ async def test_the_indexes_of_a_project_are_remembered(texts: SimilarTexts) -> N
     assert set(await texts.indexes("acme")) == {384, 768}
 
 
-async def test_a_text_is_put_found_and_removed_over_grpc(tmp_path: Path) -> None:
+@pytest.fixture(params=["rag", "stub"])
+async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SimilarTextServiceStub]:
     similar = Similar()
     service = GrpcSimilarTextService(find=similar.finds, put=similar.puts, remove=similar.removes)
     server = GrpcServer(
@@ -98,18 +102,41 @@ async def test_a_text_is_put_found_and_removed_over_grpc(tmp_path: Path) -> None
         access=access_of(),
         audit=RecordedCalls(),
     )
+    stubs = grpc.aio.server()
+    port = stubs.add_insecure_port("127.0.0.1:0")
+    add_SimilarTextServiceServicer_to_server(StubSimilarTexts("words"), stubs)
     await server.start()
     await server.set_ready(True)
-    asked = pb.FindSimilarTextsRequest(model="words", scope="s", text="a b c", min_score=0.9)
-    put = pb.PutSimilarTextRequest(model="words", scope="s", text="a b c", id="i1", end_user="ada")
-    put.expire_time.FromDatetime(similar.clock.now() + timedelta(hours=1))
-    async with admin_channel(f"127.0.0.1:{server.port}", name="rag", project="acme") as channel:
-        stub = SimilarTextServiceStub(channel)
-        assert (await stub.PutSimilarText(put)).kept
-        [match] = (await stub.FindSimilarTexts(asked)).matches
-        assert match.id == "i1"
-        assert match.score == pytest.approx(1.0)
-        assert [each.end_user for each in await similar.texts.get("acme", ["i1"])] == ["ada"]
-        await stub.RemoveSimilarTexts(pb.RemoveSimilarTextsRequest(ids=["i1"]))
-        assert not (await stub.FindSimilarTexts(asked)).matches
+    await stubs.start()
+    address = f"127.0.0.1:{server.port if request.param == 'rag' else port}"
+    async with admin_channel(address, name="rag", project="acme") as channel:
+        yield SimilarTextServiceStub(channel)
+    await stubs.stop(None)
     await server.stop(1.0)
+
+
+async def test_a_text_is_put_found_and_removed_over_grpc_as_by_the_stub(api: SimilarTextServiceStub) -> None:
+    asked = pb.FindSimilarTextsRequest(model="words", scope="s", text="a b c", min_score=0.9)
+    other = pb.FindSimilarTextsRequest(model="words", scope="t", text="a b c", min_score=0.9)
+    put = pb.PutSimilarTextRequest(model="words", scope="s", text="a b c", id="i1", end_user="ada")
+    put.expire_time.FromDatetime(NOON + timedelta(hours=1))
+
+    assert (await api.PutSimilarText(put)).kept
+    [match] = (await api.FindSimilarTexts(asked)).matches
+    assert match.id == "i1"
+    assert match.score == pytest.approx(1.0)
+    assert not (await api.FindSimilarTexts(other)).matches
+    await api.RemoveSimilarTexts(pb.RemoveSimilarTextsRequest(ids=["i1", "absent"]))
+    assert not (await api.FindSimilarTexts(asked)).matches
+
+
+async def test_a_model_that_is_not_there_and_a_scope_that_is_none_are_refused_alike(
+    api: SimilarTextServiceStub,
+) -> None:
+    asked = pb.FindSimilarTextsRequest(model="absent", scope="s", text="a b c", min_score=0.9)
+
+    with pytest.raises(NotFound):
+        await api.FindSimilarTexts(asked)
+    asked.model, asked.scope = "words", ""
+    with pytest.raises(InvalidInput, match="scope: has 0 characters"):
+        await api.FindSimilarTexts(asked)

@@ -181,10 +181,18 @@ class Routing(Declared):
     balance: Literal["weighted", "least_busy", "prefix"] = "weighted"
 
 
+class SemanticCache(Declared):
+    """Similar questions get the same answer, by the cosine similarity of their embeddings."""
+
+    embedding: Reference
+    threshold: Annotated[float, Field(ge=0.7, le=1, description="the lowest cosine similarity of two questions")] = 0.95
+
+
 class Cache(Declared):
-    """Answers that are given again to equal questions; a change needs no rollout."""
+    """Answers that are given again to equal or similar questions; a change needs no rollout."""
 
     ttl: Duration
+    semantic: SemanticCache | None = None
 
 
 class Deployment(Declared):

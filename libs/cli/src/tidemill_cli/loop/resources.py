@@ -2,7 +2,7 @@
 
 import json
 
-from tidemill.inference.v1.caching_pb2 import CachePolicy
+from tidemill.inference.v1.caching_pb2 import CachePolicy, SemanticCachePolicy
 from tidemill.inference.v1.configuration_pb2 import Retrieval, Sampling
 from tidemill.inference.v1.conversation_pb2 import ConversationPolicy
 from tidemill.inference.v1.deployment_pb2 import Deployment, RecordMode
@@ -84,6 +84,7 @@ def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str])
     refers_to += [("model", _name(other)) for other in (*part.fallback, *equals)]
     refers_to += [("collection", part.retrieval.collection)] if part.retrieval else []
     refers_to += [("model", _name(model)) for model in _working_models(part)]
+    refers_to += [("model", _name(part.cache.semantic.embedding))] if part.cache and part.cache.semantic else []
     return Desired.of(
         "deployment",
         Deployment,
@@ -97,7 +98,7 @@ def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str])
         sampling=Sampling(**part.sampling.model_dump(exclude_none=True)),
         fallback=part.fallback,
         routing=_routing(part.routing) if part.routing else None,
-        cache=CachePolicy(ttl=duration_of(part.cache.ttl)) if part.cache else None,
+        cache=_cache(part.cache) if part.cache else None,
         deadline=duration_of(part.deadline),
         record=RecordMode.Value(f"RECORD_MODE_{part.record.upper()}"),
         allow_sampling_override=part.allow_sampling_override,
@@ -133,6 +134,14 @@ def _conversation(part: declaration.Conversation) -> ConversationPolicy:
         max_history_tokens=part.max_history_tokens,
         summary_model=part.summary_model or "",
         memory_model=part.memory_model or "",
+    )
+
+
+def _cache(part: declaration.Cache) -> CachePolicy:
+    similar = part.semantic
+    return CachePolicy(
+        ttl=duration_of(part.ttl),
+        semantic=SemanticCachePolicy(embedding=similar.embedding, threshold=similar.threshold) if similar else None,
     )
 
 

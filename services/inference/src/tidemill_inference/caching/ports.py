@@ -1,17 +1,18 @@
 """Answers that are given again: where they are found, and what generation needs of them."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol
 
 from tidemill_core.application import Caller
-from tidemill_inference.caching.domain.policy import CachePolicy
+from tidemill_inference.caching.domain.policy import CachePolicy, SemanticCachePolicy
 from tidemill_inference.caching.domain.savings import DailySavings
 from tidemill_inference.caching.domain.use import CacheUse
 from tidemill_inference.generation.domain.content import Candidate, Message, Passage
 from tidemill_inference.generation.domain.inference import Answer, Inference, Variant
 from tidemill_inference.generation.domain.question import Question
+from tidemill_inference.generation.ports import Found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +108,52 @@ class ReadingSavings(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SimilarQuestion:
+    """The inference of an earlier question, and the cosine similarity."""
+
+    inference: str
+    similarity: float
+
+
+class SimilarQuestions(Protocol):
+    """Earlier questions by their vectors, which rag keeps. Every method raises a TidemillError where rag does."""
+
+    async def nearest(
+        self, caller: Caller, policy: SemanticCachePolicy, *, scope: str, text: str, limit: int
+    ) -> Sequence[SimilarQuestion]:
+        """Return the most similar ones above the threshold, the best first."""
+        ...
+
+    async def put(  # noqa: PLR0913 - keyword-only, and each of another kind
+        self,
+        caller: Caller,
+        policy: SemanticCachePolicy,
+        *,
+        scope: str,
+        text: str,
+        inference: str,
+        end_user: str,
+        expire_time: datetime,
+    ) -> None:
+        """Keep the vector of a question, which is erased with its end user."""
+        ...
+
+    async def remove(self, caller: Caller, inferences: Sequence[str]) -> None:
+        """Remove questions whose answers are given no longer."""
+        ...
+
+    async def check(self, caller: Caller, policy: SemanticCachePolicy) -> None:
+        """Load the model.
+
+        Raises:
+            InvalidInput: there is no such model, or it cannot embed.
+            DependencyUnavailable: rag does not answer.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A question on its way to an answer, after the search."""
 
@@ -116,6 +163,8 @@ class Asked:
     """The digest of what answers."""
     index: int
     passages: Sequence[Passage]
+    search: Callable[[tuple[Message, ...]], Awaitable[Found]]
+    """Searches as for the question, with other messages; raises as a search does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +176,8 @@ class Reused:
     variant: Variant
     finish_reason: str
     citation_valid: float | None
+    passages: tuple[Passage, ...]
+    """Those of the question that it was made for, as they are found now."""
     use: CacheUse
 
 
@@ -134,9 +185,10 @@ class Reusing(Protocol):
     """Gives answers again. A store that does not answer costs the cache, and never the answer."""
 
     async def find(self, caller: Caller, policy: CachePolicy, asked: Asked) -> Reused | None:
-        """Return the answer to an equal question; wait for one that is being made in this process.
+        """Return the answer to an equal or a similar question.
 
-        Where there is none, the inference is now the one that equal questions wait for, until `end`.
+        It waits for an answer to an equal one that is being made in this process. Where there is none, the inference is
+        now the one that equal questions wait for, until `end`.
         """
         ...
 

@@ -2,19 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from prometheus_client import Counter
 
 from tidemill_core.application import Caller, Clock
-from tidemill_core.errors import DependencyUnavailable, NotFound
+from tidemill_core.errors import DependencyUnavailable, NotFound, TidemillError
 from tidemill_inference.caching.domain.key import key_of
-from tidemill_inference.caching.domain.policy import CachePolicy
+from tidemill_inference.caching.domain.policy import CachePolicy, SemanticCachePolicy
 from tidemill_inference.caching.domain.savings import MADE, Savings, saved_by
 from tidemill_inference.caching.domain.use import CacheKind, CacheUse
 from tidemill_inference.caching.ports import Asked, CachedAnswers, Entry, Reused
+from tidemill_inference.caching.similar import CompareQuestions, Earlier
 from tidemill_inference.deployments.domain.spec import RecordMode
+from tidemill_inference.generation.domain.content import Passage
 from tidemill_inference.generation.domain.history import NO_HISTORY
 from tidemill_inference.generation.domain.inference import Answer, Inference, State
 from tidemill_inference.generation.domain.question import Purpose, Question
@@ -22,7 +24,8 @@ from tidemill_inference.generation.ports import Inferences
 
 ANSWERS = Counter(
     "tidemill_cache_answers",
-    "Answers of deployments with a cache: given again (hit), made (miss), or made without asking it (bypassed).",
+    "Answers of deployments with a cache: given again to an equal question (hit) or to a similar one (similar), made "
+    "(miss), or made without asking it (bypassed).",
     ["outcome"],
 )
 SAVED_TOKENS = Counter(
@@ -31,6 +34,7 @@ SAVED_TOKENS = Counter(
 
 _WHOLE = frozenset({"stop", "length", "tool_calls"})
 """Reasons that end an answer that is given again."""
+_OUTCOMES = {CacheKind.EXACT: "hit", CacheKind.SEMANTIC: "similar"}
 _PART = 10
 """The share of a project's entries after which they are counted again, and that is removed where there are too many."""
 _log = logging.getLogger(__name__)
@@ -46,7 +50,8 @@ class _Flight:
 
     key: tuple[str, str]
     policy: CachePolicy
-    notes: frozenset[str]
+    caller: Caller
+    asked: Asked
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -59,6 +64,8 @@ class ReuseAnswers:
     clock: Clock
     max_entries: int
     """Of a project."""
+    comparing: CompareQuestions | None = None
+    """Without it, answers are given again to equal questions only."""
     count: Callable[[str, str, Savings], None] = _uncounted
     """Called with project and deployment for each answer of a deployment with a cache; must not block."""
     _flights: dict[tuple[str, str], _Flight] = field(default_factory=dict)
@@ -76,21 +83,25 @@ class ReuseAnswers:
         key = key_of(question, configuration=asked.configuration, index=asked.index, passages=asked.passages)
         at = (caller.project, key)
         if question.no_cache:
-            self._begin(at, policy, asked, leads=False)
+            self._begin(at, caller, policy, asked, leads=False)
             ANSWERS.labels("bypassed").inc()
             return None
         if (first := self._leading.get(at)) is not None:
             await first.done.wait()
         else:
-            self._begin(at, policy, asked, leads=True)
-        found = await self._found(caller.project, key)
-        ANSWERS.labels("hit" if found else "miss").inc()
+            self._begin(at, caller, policy, asked, leads=True)
+        found = await self._found(caller.project, key, asked.passages)
+        if found is None and policy.semantic:
+            found = await self._similar(caller, policy.semantic, asked)
+        ANSWERS.labels(_OUTCOMES[found.use.kind] if found else "miss").inc()
         if found is not None:
             self.end(caller.project, asked.inference.id)
             SAVED_TOKENS.labels("input").inc(found.use.saved_input_tokens)
             SAVED_TOKENS.labels("output").inc(found.use.saved_output_tokens)
         elif first is not None:
-            self._begin(at, policy, asked, leads=False)  # the first one came to nothing that is kept: none waits again
+            self._begin(
+                at, caller, policy, asked, leads=False
+            )  # the first one came to nothing that is kept: none waits again
         return found
 
     async def keep(self, inference: Inference, answer: Answer) -> None:
@@ -99,7 +110,7 @@ class ReuseAnswers:
         if flight is not None or answer.cache is not None:
             savings = saved_by(answer.cache) if answer.cache is not None else MADE
             self.count(inference.project, inference.deployment, savings)
-        if flight is None or not _may_be_kept(inference, answer, flight.notes):
+        if flight is None or not _may_be_kept(inference, answer, frozenset(flight.asked.question.notes)):
             return
         project, key = flight.key
         entry = Entry(
@@ -113,6 +124,10 @@ class ReuseAnswers:
             await self.cached.put(project, entry)
         except DependencyUnavailable as error:
             _log.warning("cached_answer_not_kept: %s: %s", inference.id, error.reason)
+            return
+        semantic = flight.policy.semantic
+        if semantic and self.comparing:
+            await self.comparing.keep(flight.caller, semantic, flight.asked, expire_time=entry.expire_time)
 
     def end(self, project: str, inference_id: str) -> None:
         """See `Reusing.end`."""
@@ -122,13 +137,42 @@ class ReuseAnswers:
                 del self._leading[flight.key]
             flight.done.set()
 
-    def _begin(self, at: tuple[str, str], policy: CachePolicy, asked: Asked, *, leads: bool) -> None:
-        flight = _Flight(key=at, policy=policy, notes=frozenset(asked.question.notes))
+    def _begin(self, at: tuple[str, str], caller: Caller, policy: CachePolicy, asked: Asked, *, leads: bool) -> None:
+        flight = _Flight(key=at, policy=policy, caller=caller, asked=asked)
         self._flights[at[0], asked.inference.id] = flight
         if leads:
             self._leading[at] = flight
 
-    async def _found(self, project: str, key: str) -> Reused | None:
+    async def _similar(self, caller: Caller, policy: SemanticCachePolicy, asked: Asked) -> Reused | None:
+        """Return what answers a similar question that was asked before: what it would get if it were asked now."""
+        if self.comparing is None:
+            return None
+        try:
+            for earlier in await self.comparing.earlier(caller, policy, asked):
+                if found := await self._as_now(caller, earlier, asked, comparing=self.comparing):
+                    return found
+        except TidemillError as error:
+            _log.warning("similar_answer_not_read: %s", error.reason)
+        return None
+
+    async def _as_now(
+        self, caller: Caller, earlier: Earlier, asked: Asked, *, comparing: CompareQuestions
+    ) -> Reused | None:
+        """Search for the earlier question again: a changed document, index or right of its reader is seen."""
+        messages = earlier.record.messages
+        found = await asked.search(messages)
+        question = replace(asked.question, messages=messages)
+        key = key_of(question, configuration=asked.configuration, index=found.index, passages=found.passages)
+        reused = await self._found(caller.project, key, found.passages)
+        if reused is None:
+            await comparing.remove(caller, earlier.record.id)
+            return None
+        if not _cited(reused) <= {_span(each) for each in asked.passages}:
+            return None  # what it rests on is not found for this question
+        use = replace(reused.use, kind=CacheKind.SEMANTIC, similarity=earlier.similarity)
+        return replace(reused, use=use)
+
+    async def _found(self, project: str, key: str, passages: Sequence[Passage]) -> Reused | None:
         try:
             entry = await self.cached.get(project, key)
             if entry is None or entry.expire_time <= self.clock.now():
@@ -143,7 +187,7 @@ class ReuseAnswers:
         except DependencyUnavailable as error:
             _log.warning("cached_answer_not_read: %s", error.reason)
             return None
-        return _reused(record) if record.state is State.COMPLETED and record.variant else None
+        return _reused(record, passages) if record.state is State.COMPLETED and record.variant else None
 
     async def _remove_excess(self, project: str) -> None:
         """Remove entries where a project has too many; replicas that count at the same time allow a tenth more each."""
@@ -187,7 +231,18 @@ def _may_be_kept(inference: Inference, answer: Answer, notes: frozenset[str]) ->
     )
 
 
-def _reused(record: Inference) -> Reused:
+def _cited(reused: Reused) -> set[tuple[object, ...]]:
+    """Return the spans of what an answer cites."""
+    parts = (part for message in reused.output for part in message.parts)
+    cited = {citation.passage for part in parts for citation in part.citations}
+    return {_span(each) for each in reused.passages if each.id in cited}
+
+
+def _span(passage: Passage) -> tuple[object, ...]:
+    return (passage.collection, passage.document, passage.version, passage.start, passage.end)
+
+
+def _reused(record: Inference, passages: Sequence[Passage]) -> Reused:
     assert record.variant is not None  # noqa: S101 - it is complete
     usage, cost = record.usage, record.cost
     use = CacheUse(
@@ -205,5 +260,6 @@ def _reused(record: Inference) -> Reused:
         variant=record.variant,
         finish_reason=record.finish_reason,
         citation_valid=record.citation_valid,
+        passages=tuple(passages),
         use=use,
     )

@@ -6,10 +6,11 @@ from dataclasses import fields, replace
 from google.protobuf.message import Message
 
 from tidemill.inference.v1 import configuration_pb2, deployment_pb2, events_pb2
+from tidemill.inference.v1.caching_pb2 import CachePolicy as CachePolicyMessage
 from tidemill.inference.v1.conversation_pb2 import ConversationPolicy as ConversationPolicyMessage
 from tidemill_core.aggregate import Event
 from tidemill_core.errors import InvalidInput
-from tidemill_inference.caching.domain.policy import CachePolicy
+from tidemill_inference.caching.domain.policy import DEFAULT_THRESHOLD, CachePolicy, SemanticCachePolicy
 from tidemill_inference.conversations.domain.policy import DEFAULT_TURNS, ConversationPolicy
 from tidemill_inference.deployments.domain.configuration import (
     DEFAULT_QUERY_TURNS,
@@ -70,9 +71,7 @@ def spec_of(message: deployment_pb2.Deployment) -> DeploymentSpec:
         rollout_policy=policy_of(message.rollout_policy) if message.HasField("rollout_policy") else None,
         conversation=_conversation_of(message.conversation) if message.HasField("conversation") else None,
         routing=routing_of(message.routing) if message.HasField("routing") else None,
-        cache=from_message(CachePolicy, message.cache, prefix="deployment.cache")
-        if message.HasField("cache")
-        else None,
+        cache=_cache_of(message.cache) if message.HasField("cache") else None,
     )
 
 
@@ -137,6 +136,23 @@ def _retrieval_of(message: configuration_pb2.Retrieval) -> Retrieval:
         prefix="deployment.retrieval",
         top_k=message.top_k or DEFAULT_TOP_K,
         query_turns=message.query_turns or DEFAULT_QUERY_TURNS,
+    )
+
+
+def _cache_of(message: CachePolicyMessage) -> CachePolicy:
+    semantic, prefix = message.semantic, "deployment.cache"
+    return from_message(
+        CachePolicy,
+        message,
+        prefix=prefix,
+        semantic=from_message(
+            SemanticCachePolicy,
+            semantic,
+            prefix=f"{prefix}.semantic",
+            threshold=semantic.threshold or DEFAULT_THRESHOLD,
+        )
+        if message.HasField("semantic")
+        else None,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller, PageRequest
 from tidemill_core.errors import InvalidInput
+from tidemill_inference.caching.ports import SimilarQuestions
 from tidemill_inference.conversations.domain.policy import ConversationPolicy
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.deployments.domain.errors import ReferenceNotFound
@@ -21,12 +22,14 @@ _SHOWN = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolveConfiguration:
-    """Asks the owners: the trainer for models, rag for the collection."""
+    """Asks the owners: the trainer for models, rag for the collection and the embedding model of a cache."""
 
     prompts: ReadPrompts
     models: Models
     retriever: Retriever
     candidates: Candidates
+    questions: SimilarQuestions | None = None
+    """Without it nothing is asked about the embedding model of a cache."""
 
     async def __call__(
         self, caller: Caller, spec: DeploymentSpec, *, kept_model: str = "", live: Configuration | None = None
@@ -57,6 +60,8 @@ class ResolveConfiguration:
                 await self.candidates.check_approved(caller, each)
         if retrieval:
             await self.retriever.check(caller, retrieval)
+        if self.questions and spec.cache and spec.cache.semantic:
+            await self.questions.check(caller, spec.cache.semantic)
         return Configuration.of(
             model=model, prompt=prompt, retrieval=retrieval, sampling=spec.sampling, fallback=tuple(fallback)
         )

@@ -1,7 +1,8 @@
 """Make one answer, step by step: retrieve, render and generate, cite."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from tidemill_core.application import Caller
 from tidemill_inference.caching.domain.policy import CachePolicy
@@ -9,9 +10,10 @@ from tidemill_inference.caching.ports import Asked, Reusing
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.engines.ports import Engines, Models
 from tidemill_inference.generation.citations.citations import DEFAULT_CHARACTERS, DEFAULT_THRESHOLD
+from tidemill_inference.generation.domain.content import Message
 from tidemill_inference.generation.domain.inference import Answer, Inference
 from tidemill_inference.generation.domain.question import Question
-from tidemill_inference.generation.ports import Retriever
+from tidemill_inference.generation.ports import Found, Retriever
 from tidemill_inference.generation.shared import Generation
 from tidemill_inference.generation.steps.cite import Cite
 from tidemill_inference.generation.steps.context import Context
@@ -94,6 +96,7 @@ class GenerateAnswer:
                         configuration=configuration.digest,
                         index=context.found.index,
                         passages=context.found.passages,
+                        search=partial(_search_again, search, context),
                     )
                     generation.waiting_for = "the answer to an equal question"
                     if reused := await self.reusing.find(caller, cache, asked):
@@ -103,3 +106,10 @@ class GenerateAnswer:
                 return context.answer()
         except TimeoutError as error:
             raise generation.late() from error
+
+
+async def _search_again(search: Retrieve, context: Context, messages: tuple[Message, ...]) -> Found:
+    """Search as for a question, with other messages."""
+    other = replace(context, question=replace(context.question, messages=messages), warnings=[])
+    await search(other)
+    return other.found

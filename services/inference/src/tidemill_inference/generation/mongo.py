@@ -21,7 +21,7 @@ INFERENCES = DocumentCodec(
             omits={"restricted", "logprobs"},
             sparse={"alternatives", "cache", "cost", "budget_hold", "queue_wait_s"},
         ),
-        CacheUse: Form(sparse={"saved_time_s", "saved_nanos", "currency"}),
+        CacheUse: Form(sparse={"saved_time_s", "saved_nanos", "currency", "similarity"}),
         Candidate: Form(omits={"logprobs"}),
         Part: Form(sparse={"tool_call", "tool_result", "reasoning", "json"}),
         Usage: Form(sparse={"cached_input_tokens"}),

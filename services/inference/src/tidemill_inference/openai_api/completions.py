@@ -12,7 +12,7 @@ before the last chunk, as `tidemill.citations`, 500 each.
      "passages": [{"id", "document", "version", "start", "end", "score", "source", "key", "title", "uri", "text"}],
      "warnings": ["..."],
      "cache": {"kind", "inference", "saved_input_tokens", "saved_output_tokens", "saved_time_s", "saved_cost",
-               "currency"}, only in an answer given again,
+               "currency", "similarity"}, only in an answer given again,
      "conversation": "..." or "",
      "feedback_token": "..."}
 
@@ -235,6 +235,7 @@ def _cache(use: CacheUse) -> Json:
         "saved_time_s": use.saved_time_s,
         "saved_cost": use.saved_cost,
         "currency": use.currency,
+        "similarity": use.similarity,
     }
 
 

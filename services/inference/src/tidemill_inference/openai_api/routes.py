@@ -41,6 +41,8 @@ from tidemill_kit.http.feedback import HttpFeedback
 from tidemill_kit.service.app import Dependency
 
 DEFAULT_KEEP_ALIVE_S = 15.0
+CACHE_HEADER = "x-tidemill-cache"
+"""What an answer that was given again has in common with the first one: `exact` or `semantic`."""
 _GENERATE = policy_of(inference_service_pb2.DESCRIPTOR, "InferenceService/Generate")
 _ROUTES = "see /v1/chat/completions, /v1/embeddings, /v1/models, /v1/files, /v1/batches and /v1/feedback"
 _EVENT_STREAM = [
@@ -191,6 +193,8 @@ class ChatCompletions:
 
 def _begun(exchange: Exchange, step: Started) -> None:
     exchange.facts["inference"] = step.inference.id
+    if step.inference.cache is not None:
+        exchange.reply_headers[CACHE_HEADER] = step.inference.cache.kind.value
     if step.limits is not None:
         exchange.reply_headers.update(step.limits.headers())
 

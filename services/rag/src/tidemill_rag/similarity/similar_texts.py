@@ -20,7 +20,7 @@ from tidemill_rag.similarity.domain import (
     point_of,
 )
 from tidemill_rag.similarity.ports import SimilarTexts
-from tidemill_rag.vectors.ports import Payload, Point, VectorStore, Where
+from tidemill_rag.vectors.ports import Payload, Point, Query, VectorStore, Where
 
 _SEQ = 1
 _BATCH = 200
@@ -67,7 +67,8 @@ class FindSimilarTexts:
             return ()
         place = place_of(reference, compared.scope)
         index = index_of(caller.project, len(vector))
-        nearest = await self.vectors.search(index, vector, limit=limit or 1, where=Where(sources=(place,)))
+        query, where = Query(vector=vector), Where(sources=(place,))
+        nearest = await self.vectors.search(index, query, limit=limit or 1, where=where)
         matches = [each for each in nearest if each.score >= min_score]
         if not matches:
             return ()

@@ -25,19 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tidemill/inference/v1/caching.proto\x12\x15tidemill.inference.v1\x1a\x1egoogle/protobuf/duration.proto\"5\n\x0b\x43\x61\x63hePolicy\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xdb\x01\n\x08\x43\x61\x63heUse\x12.\n\x04kind\x18\x01 \x01(\x0e\x32 .tidemill.inference.v1.CacheKind\x12\x11\n\tinference\x18\x02 \x01(\t\x12\x1a\n\x12saved_input_tokens\x18\x03 \x01(\x05\x12\x1b\n\x13saved_output_tokens\x18\x04 \x01(\x05\x12-\n\nsaved_time\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nsaved_cost\x18\x06 \x01(\t\x12\x10\n\x08\x63urrency\x18\x07 \x01(\t\"\xcb\x01\n\x0c\x43\x61\x63heSavings\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x12\n\nexact_hits\x18\x02 \x01(\x03\x12\x0c\n\x04made\x18\x03 \x01(\x03\x12\x1a\n\x12saved_input_tokens\x18\x04 \x01(\x03\x12\x1b\n\x13saved_output_tokens\x18\x05 \x01(\x03\x12-\n\nsaved_time\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nsaved_cost\x18\x07 \x01(\t\x12\x10\n\x08\x63urrency\x18\x08 \x01(\t*=\n\tCacheKind\x12\x1a\n\x16\x43\x41\x43HE_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43\x41\x43HE_KIND_EXACT\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tidemill/inference/v1/caching.proto\x12\x15tidemill.inference.v1\x1a\x1egoogle/protobuf/duration.proto\"s\n\x0b\x43\x61\x63hePolicy\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12<\n\x08semantic\x18\x02 \x01(\x0b\x32*.tidemill.inference.v1.SemanticCachePolicy\";\n\x13SemanticCachePolicy\x12\x11\n\tembedding\x18\x01 \x01(\t\x12\x11\n\tthreshold\x18\x02 \x01(\x01\"\xef\x01\n\x08\x43\x61\x63heUse\x12.\n\x04kind\x18\x01 \x01(\x0e\x32 .tidemill.inference.v1.CacheKind\x12\x11\n\tinference\x18\x02 \x01(\t\x12\x1a\n\x12saved_input_tokens\x18\x03 \x01(\x05\x12\x1b\n\x13saved_output_tokens\x18\x04 \x01(\x05\x12-\n\nsaved_time\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nsaved_cost\x18\x06 \x01(\t\x12\x10\n\x08\x63urrency\x18\x07 \x01(\t\x12\x12\n\nsimilarity\x18\x08 \x01(\x01\"\xe2\x01\n\x0c\x43\x61\x63heSavings\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x12\n\nexact_hits\x18\x02 \x01(\x03\x12\x0c\n\x04made\x18\x03 \x01(\x03\x12\x1a\n\x12saved_input_tokens\x18\x04 \x01(\x03\x12\x1b\n\x13saved_output_tokens\x18\x05 \x01(\x03\x12-\n\nsaved_time\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nsaved_cost\x18\x07 \x01(\t\x12\x10\n\x08\x63urrency\x18\x08 \x01(\t\x12\x15\n\rsemantic_hits\x18\t \x01(\x03*V\n\tCacheKind\x12\x1a\n\x16\x43\x41\x43HE_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43\x41\x43HE_KIND_EXACT\x10\x01\x12\x17\n\x13\x43\x41\x43HE_KIND_SEMANTIC\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidemill.inference.v1.caching_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CACHEKIND']._serialized_start=577
-  _globals['_CACHEKIND']._serialized_end=638
+  _globals['_CACHEKIND']._serialized_start=743
+  _globals['_CACHEKIND']._serialized_end=829
   _globals['_CACHEPOLICY']._serialized_start=94
-  _globals['_CACHEPOLICY']._serialized_end=147
-  _globals['_CACHEUSE']._serialized_start=150
-  _globals['_CACHEUSE']._serialized_end=369
-  _globals['_CACHESAVINGS']._serialized_start=372
-  _globals['_CACHESAVINGS']._serialized_end=575
+  _globals['_CACHEPOLICY']._serialized_end=209
+  _globals['_SEMANTICCACHEPOLICY']._serialized_start=211
+  _globals['_SEMANTICCACHEPOLICY']._serialized_end=270
+  _globals['_CACHEUSE']._serialized_start=273
+  _globals['_CACHEUSE']._serialized_end=512
+  _globals['_CACHESAVINGS']._serialized_start=515
+  _globals['_CACHESAVINGS']._serialized_end=741
 # @@protoc_insertion_point(module_scope)

@@ -28,6 +28,8 @@ class _CacheKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheKind.V
     """CACHE_KIND_UNSPECIFIED is not used."""
     CACHE_KIND_EXACT: _CacheKind.ValueType  # 1
     """CACHE_KIND_EXACT: all that an answer is made from."""
+    CACHE_KIND_SEMANTIC: _CacheKind.ValueType  # 2
+    """CACHE_KIND_SEMANTIC: their meaning, as an embedding model sees it, and everything else but the messages."""
 
 class CacheKind(_CacheKind, metaclass=_CacheKindEnumTypeWrapper):
     """CacheKind is what questions with one answer have in common."""
@@ -36,17 +38,20 @@ CACHE_KIND_UNSPECIFIED: CacheKind.ValueType  # 0
 """CACHE_KIND_UNSPECIFIED is not used."""
 CACHE_KIND_EXACT: CacheKind.ValueType  # 1
 """CACHE_KIND_EXACT: all that an answer is made from."""
+CACHE_KIND_SEMANTIC: CacheKind.ValueType  # 2
+"""CACHE_KIND_SEMANTIC: their meaning, as an embedding model sees it, and everything else but the messages."""
 Global___CacheKind: _TypeAlias = CacheKind  # noqa: Y015
 
 @_typing.final
 class CachePolicy(_message.Message):
-    """CachePolicy configures that answers of a deployment are given again to equal questions. It is no part of the
+    """CachePolicy configures that answers of a deployment are given again to equal or similar questions. It is no part of the
     configuration, so that a change of it needs no rollout.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TTL_FIELD_NUMBER: _builtins.int
+    SEMANTIC_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
         """Required. How long after it was made an answer is given again, above 0 and at most 30 days. What it was made from
@@ -54,18 +59,53 @@ class CachePolicy(_message.Message):
         changed document, index, prompt or model makes another one. Needs records of mode FULL, which have its text.
         """
 
+    @_builtins.property
+    def semantic(self) -> Global___SemanticCachePolicy:
+        """Optional. Answers similar questions too; without it, equal ones only."""
+
     def __init__(
         self,
         *,
         ttl: _duration_pb2.Duration | None = ...,
+        semantic: Global___SemanticCachePolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["semantic", b"semantic", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["semantic", b"semantic", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CachePolicy: _TypeAlias = CachePolicy  # noqa: Y015
+
+@_typing.final
+class SemanticCachePolicy(_message.Message):
+    """SemanticCachePolicy configures that an answer is given again to questions that are similar to its own. These are single
+    messages of a user without tools and with one candidate, of the same deployment, configuration, variables, sampling,
+    format and reader groups, with the same numbers in them. The answer is given only where the earlier question would be
+    answered from the cache now: its search runs again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMBEDDING_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    embedding: _builtins.str
+    """Required. The embedding model that compares questions, `model` or `model@version`."""
+    threshold: _builtins.float
+    """Optional. The lowest cosine similarity, 0.7 to 1; 0 means 0.95."""
+    def __init__(
+        self,
+        *,
+        embedding: _builtins.str = ...,
+        threshold: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SemanticCachePolicy: _TypeAlias = SemanticCachePolicy  # noqa: Y015
 
 @_typing.final
 class CacheUse(_message.Message):
@@ -80,6 +120,7 @@ class CacheUse(_message.Message):
     SAVED_TIME_FIELD_NUMBER: _builtins.int
     SAVED_COST_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
     kind: Global___CacheKind.ValueType
     """Output only. What the questions have in common."""
     inference: _builtins.str
@@ -92,6 +133,8 @@ class CacheUse(_message.Message):
     """Output only. What it cost, a decimal; empty where it cost nothing."""
     currency: _builtins.str
     """Output only. The currency of the installation; empty where it cost nothing."""
+    similarity: _builtins.float
+    """Output only. The cosine similarity of both questions, 0 where they are equal."""
     @_builtins.property
     def saved_time(self) -> _duration_pb2.Duration:
         """Output only. How long it took to make, without the search."""
@@ -106,10 +149,11 @@ class CacheUse(_message.Message):
         saved_time: _duration_pb2.Duration | None = ...,
         saved_cost: _builtins.str = ...,
         currency: _builtins.str = ...,
+        similarity: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["saved_time", b"saved_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "inference", b"inference", "kind", b"kind", "saved_cost", b"saved_cost", "saved_input_tokens", b"saved_input_tokens", "saved_output_tokens", b"saved_output_tokens", "saved_time", b"saved_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "inference", b"inference", "kind", b"kind", "saved_cost", b"saved_cost", "saved_input_tokens", b"saved_input_tokens", "saved_output_tokens", b"saved_output_tokens", "saved_time", b"saved_time", "similarity", b"similarity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -129,6 +173,7 @@ class CacheSavings(_message.Message):
     SAVED_TIME_FIELD_NUMBER: _builtins.int
     SAVED_COST_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
+    SEMANTIC_HITS_FIELD_NUMBER: _builtins.int
     day: _builtins.str
     """Output only. The day in UTC, as 2026-11-29; empty in a sum."""
     exact_hits: _builtins.int
@@ -143,6 +188,8 @@ class CacheSavings(_message.Message):
     """Output only. What these answers cost the first time, a decimal; empty for nothing."""
     currency: _builtins.str
     """Output only. The currency of the installation; empty where nothing was saved in money."""
+    semantic_hits: _builtins.int
+    """Output only. Answers that were given again to similar questions."""
     @_builtins.property
     def saved_time(self) -> _duration_pb2.Duration:
         """Output only. How long these answers took to make the first time."""
@@ -158,10 +205,11 @@ class CacheSavings(_message.Message):
         saved_time: _duration_pb2.Duration | None = ...,
         saved_cost: _builtins.str = ...,
         currency: _builtins.str = ...,
+        semantic_hits: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["saved_time", b"saved_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "day", b"day", "exact_hits", b"exact_hits", "made", b"made", "saved_cost", b"saved_cost", "saved_input_tokens", b"saved_input_tokens", "saved_output_tokens", b"saved_output_tokens", "saved_time", b"saved_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "day", b"day", "exact_hits", b"exact_hits", "made", b"made", "saved_cost", b"saved_cost", "saved_input_tokens", b"saved_input_tokens", "saved_output_tokens", b"saved_output_tokens", "saved_time", b"saved_time", "semantic_hits", b"semantic_hits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from enum import Enum
 
-from tidemill_inference.generation.domain.content import Passage
+from tidemill_inference.generation.domain.content import Message, Passage, Role
 from tidemill_inference.generation.domain.question import Question
 
 _NO_PART = (
@@ -26,20 +28,50 @@ def key_of(question: Question, *, configuration: str, index: int, passages: Sequ
     `configuration` is the digest of what answers, `passages` what was found. Questions of readers of other groups have
     other keys, also where they find the same.
     """
-    asked = asdict(question)
-    for name in _NO_PART:
-        del asked[name]
     spans = [
         [each.document, each.version, each.start, each.end, each.header_start, each.header_end] for each in passages
     ]
     said = {
-        "question": asked,
+        "question": _asked(question),
         "principals": sorted(set(question.principals)),
         "configuration": configuration,
         "index": index,
         "passages": spans,
         "collections": [each.collection for each in passages],
     }
+    return _digest(said)
+
+
+def scope_of(question: Question, *, configuration: str) -> str:
+    """Return what names all questions whose answers differ by their messages and passages only: a digest."""
+    asked = _asked(question)
+    del asked["messages"]
+    return _digest({"question": asked, "principals": sorted(set(question.principals)), "configuration": configuration})
+
+
+def may_be_similar(question: Question) -> bool:
+    """Whether an answer to a similar question may answer this one: it is a single message, and asks for one text."""
+    return (
+        question.messages == (Message.of(Role.USER, question.text),)
+        and bool(question.text.strip())
+        and not question.tools
+        and question.candidates == 1
+    )
+
+
+def numbers_in(text: str) -> list[int]:
+    """Return the numbers of a text in order: embedding models hardly distinguish 2023 and 2024."""
+    return sorted(int(each) for each in re.findall(r"\d{1,18}", unicodedata.normalize("NFKC", text)))
+
+
+def _asked(question: Question) -> dict[str, object]:
+    asked = asdict(question)
+    for name in _NO_PART:
+        del asked[name]
+    return asked
+
+
+def _digest(said: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=_plain).encode()).hexdigest()
 
 

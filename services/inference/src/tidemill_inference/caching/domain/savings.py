@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date
 
-from tidemill_inference.caching.domain.use import CacheUse
+from tidemill_inference.caching.domain.use import CacheKind, CacheUse
 from tidemill_inference.prices.domain.money import decimal_of
 
 
@@ -13,6 +13,7 @@ class Savings:
     """How many answers were given again and made, and what making the former had taken."""
 
     exact_hits: int = 0
+    semantic_hits: int = 0
     made: int = 0
     saved_input_tokens: int = 0
     saved_output_tokens: int = 0
@@ -30,6 +31,7 @@ class Savings:
         """Return both together."""
         return Savings(
             exact_hits=self.exact_hits + other.exact_hits,
+            semantic_hits=self.semantic_hits + other.semantic_hits,
             made=self.made + other.made,
             saved_input_tokens=self.saved_input_tokens + other.saved_input_tokens,
             saved_output_tokens=self.saved_output_tokens + other.saved_output_tokens,
@@ -46,7 +48,8 @@ MADE = Savings(made=1)
 def saved_by(use: CacheUse) -> Savings:
     """Return what one answer that was given again saved."""
     return Savings(
-        exact_hits=1,
+        exact_hits=int(use.kind is CacheKind.EXACT),
+        semantic_hits=int(use.kind is CacheKind.SEMANTIC),
         saved_input_tokens=use.saved_input_tokens,
         saved_output_tokens=use.saved_output_tokens,
         saved_time_s=use.saved_time_s,

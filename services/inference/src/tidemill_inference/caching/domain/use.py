@@ -10,6 +10,7 @@ class CacheKind(Enum):
     """What the questions have in common."""
 
     EXACT = "exact"
+    SEMANTIC = "semantic"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,8 @@ class CacheUse:
     saved_nanos: int = 0
     """Billionths of the currency."""
     currency: str = ""
+    similarity: float = 0.0
+    """The cosine similarity of both questions, 0 where they are equal."""
 
     @property
     def saved_cost(self) -> str:

@@ -108,10 +108,10 @@ class Context:
         )
 
     def again(self, reused: Reused) -> Answer:
-        """Send an answer that was given before, on the passages that were found now, and return it."""
-        first_token_s, passages = self.elapsed_s(), self.found.passages
+        """Send an answer that was given before, on the passages that are found for its question now, and return it."""
+        first_token_s, passages = self.elapsed_s(), reused.passages
         self.generation.waiting_for = ""
-        self.generation.start(replace(self.inference, variant=reused.variant, passages=passages))
+        self.generation.start(replace(self.inference, variant=reused.variant, passages=passages, cache=reused.use))
         for piece in pieces_of(reused.output, reused.alternatives):
             self.generation.add(piece)
         return Answer(
