@@ -51,6 +51,17 @@ FEEDBACK = {"token": "t", "comment": "c", "correction": "c", "labels": ["l"], "r
 BATCH = {"input_file_id": "f", "endpoint": "e", "completion_window": "24h", "metadata": {"a": "b"}}
 BODIES: Mapping[str, dict[str, Any]] = {
     "/chat/completions": QUESTION,
+    "/responses": {
+        "model": "m",
+        "instructions": "i",
+        "input": [
+            {"role": "user", "content": [{"type": "input_text", "text": "t"}]},
+            {"type": "function_call", "call_id": "c", "name": "n", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": "o"},
+        ],
+        "user": "u",
+        "metadata": {"a": "b"},
+    },
     "v1/completions": {"model": "m", "prompt": "p", "user": "u"},
     RATED: FEEDBACK,
     "/files": {},

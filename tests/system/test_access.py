@@ -27,6 +27,10 @@ FEEDBACK = "/v1/feedback"
 """Takes the token of an answer in place of a credential."""
 HTTP_ROUTES = [
     ("inference", "POST", "/v1/chat/completions"),
+    ("inference", "POST", "/v1/responses"),
+    ("inference", "GET", "/v1/responses/a"),
+    ("inference", "DELETE", "/v1/responses/a"),
+    ("inference", "GET", "/v1/responses/a/input_items"),
     ("inference", "GET", "/v1/models"),
     ("inference", "GET", "/v1/models/helpdesk"),
     ("inference", "POST", FEEDBACK),

@@ -16,7 +16,11 @@ from tidemill.inference.v1.deployment_service_pb2 import (
     ListDeploymentsRequest,
 )
 from tidemill.inference.v1.inference_pb2 import InferenceState
-from tidemill.inference.v1.inference_service_pb2 import GetInferenceRequest, ListInferencesRequest
+from tidemill.inference.v1.inference_service_pb2 import (
+    EraseInferenceRequest,
+    GetInferenceRequest,
+    ListInferencesRequest,
+)
 from tidemill.inference.v1.prompt_service_pb2 import GetPromptRequest, ListPromptsRequest
 from tidemill.trainer.v1.model_pb2 import HuggingFaceSource, ModelSource, ModelVersion, ModelVersionState
 from tidemill.trainer.v1.model_registry_service_pb2 import (
@@ -290,3 +294,10 @@ def show_inference(name: NameArgument) -> None:
     """Show an inference with its passages, citations and configuration."""
     inference = plain(call(lambda c: c.inferences.GetInference(GetInferenceRequest(id=name))).inference)
     show(inference, card(inference))
+
+
+@inferences.command("erase")
+def erase_inference(name: NameArgument) -> None:
+    """Erase question and answer of an inference; its counts stay."""
+    call(lambda c: c.inferences.EraseInference(EraseInferenceRequest(id=name)))
+    show({"id": name}, f"{name} is erased")

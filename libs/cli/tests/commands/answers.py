@@ -294,6 +294,7 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     "trainer.v1.model_registry_service:ListModelVersions": lambda _: mr_rpc.ListModelVersionsResponse(
         versions=[model_version()]
     ),
+    "inference.v1.inference_service:EraseInference": lambda r: inf_rpc.EraseInferenceResponse(id=r.id),
     "inference.v1.inference_service:GetInference": lambda r: inf_rpc.GetInferenceResponse(
         inference=Inference(
             id=r.id,

@@ -57,6 +57,7 @@ from tidemill_core.errors import InvalidInput, PreconditionFailed
         ("conversations list --end-user u1", ["chat-1", "helpdesk", "u1"]),
         ("conversations show chat-1", ["in-1", "completed", "up to turn 1: They asked about leave."]),
         ("conversations delete chat-1", ["chat-1 is deleted"]),
+        ("inferences erase in-1", ["in-1 is erased"]),
         ("memories list", ["m-1", "The user lives in Oslo.", "corrected"]),
         ("memories correct m-1 Bergen", ["m-1 is corrected"]),
         ("memories delete m-1", ["m-1 is erased"]),

@@ -19,6 +19,7 @@ from tidemill.inference.v1.configuration_pb2 import Sampling
 from tidemill.inference.v1.deployment_pb2 import RecordMode
 from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.inference.v1.inference_service_pb2 import (
+    EraseInferenceRequest,
     GenerateRequest,
     GenerateStreamRequest,
     GenerateStreamResponse,
@@ -81,6 +82,10 @@ class Inferences:
     async def get(self, inference: str) -> Inference:
         """Return an inference."""
         return (await self._connection.inferences.GetInference(GetInferenceRequest(id=inference))).inference
+
+    async def erase(self, inference: str) -> None:
+        """Erase question and answer of an inference; its counts stay."""
+        await self._connection.inferences.EraseInference(EraseInferenceRequest(id=inference))
 
     def all(self, *, deployment: str = "") -> AsyncIterator[Inference]:
         """Yield the inferences, oldest first."""

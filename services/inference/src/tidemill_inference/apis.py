@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import grpc
 
 from tidemill.inference.v1.embedding_service_pb2_grpc import add_EmbeddingServiceServicer_to_server
+from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from tidemill.inference.v1.served_model_service_pb2_grpc import add_ServedModelServiceServicer_to_server
 from tidemill_core.application import ResourceKey
 from tidemill_inference.batches.wiring import wire_batches
@@ -19,7 +20,7 @@ from tidemill_inference.files.wiring import upload_places, wire_files
 from tidemill_inference.generation.wiring import GenerationParts
 from tidemill_inference.openai_api.batch_lines import AnswerLines
 from tidemill_inference.openai_api.embeddings import HttpEmbeddings
-from tidemill_inference.openai_api.wiring import wire_feedback, wire_files_api, wire_openai_api
+from tidemill_inference.openai_api.wiring import wire_feedback, wire_openai_api, wire_resources_api
 from tidemill_inference.served_models.grpc import GrpcServedModelService
 from tidemill_inference.served_models.wiring import wire_served_models
 from tidemill_inference.settings import InferenceSettings
@@ -76,7 +77,15 @@ def wire_apis(  # noqa: PLR0913 - keyword-only, and each of another kind
         live=generation.places,
     )
     servicers = [files.servicer, batches.servicer]
-    further = wire_files_api(settings, backend, servicers=servicers, reading=files.crud, places=upload_places(settings))
+    further = wire_resources_api(
+        settings,
+        backend,
+        servicers=[*servicers, (add_InferenceServiceServicer_to_server, generation.servicer)],
+        reading=files.crud,
+        places=upload_places(settings),
+        responses=generation.reading,
+        feedback=feedback,
+    )
     return Apis(
         server=wire_openai_api(
             settings,

@@ -73,7 +73,12 @@ async def test_an_answer_to_who_was_erased_while_it_was_made_or_written_is_in_no
 
 @pytest.mark.parametrize(
     ("endpoint", "body"),
-    [(ENDPOINT, {}), ("/v1/completions", {"prompt": "Hi"}), ("/v1/embeddings", {"model": "words", "input": "a tree"})],
+    [
+        (ENDPOINT, {}),
+        ("/v1/completions", {"prompt": "Hi"}),
+        ("/v1/responses", {"model": "helpdesk", "input": "Hi"}),
+        ("/v1/embeddings", {"model": "words", "input": "a tree"}),
+    ],
 )
 async def test_a_key_that_may_only_begin_batches_asks_nothing_by_them(
     tmp_path: Path, endpoint: str, body: dict[str, str]

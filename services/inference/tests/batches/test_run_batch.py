@@ -89,6 +89,7 @@ async def test_a_broken_line_has_an_error_of_its_own_and_the_others_run(tmp_path
     ("endpoint", "body", "kind"),
     [
         ("/v1/completions", {"model": "helpdesk", "prompt": "What does os.walk do?"}, "text_completion"),
+        ("/v1/responses", {"model": "helpdesk", "input": "What does os.walk do?"}, "response"),
         ("/v1/embeddings", {"model": "words", "input": "a tree"}, "list"),
     ],
 )

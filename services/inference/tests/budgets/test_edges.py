@@ -68,7 +68,8 @@ async def test_a_refused_call_has_the_words_that_openais_clients_know(
 
 async def test_grpc_callers_get_the_same_as_trailing_metadata() -> None:
     harness = BudgetHarness(budget(window=Window.MINUTE, requests=3))
-    service = GrpcInferenceService(harness.answer, *cast("Any", (None, None, None)))
+    nothing = cast("Any", None)
+    service = GrpcInferenceService(harness.answer, nothing, nothing, erase_inference=nothing, erase=nothing)
     server = GrpcServer(
         settings(), [(add_InferenceServiceServicer_to_server, service)], access=access_of(), audit=RecordedCalls()
     )

@@ -33,6 +33,7 @@ from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.grpc import GrpcDeploymentService
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
 from tidemill_inference.generation.erase_end_user import EraseEndUser
+from tidemill_inference.generation.erase_inference import EraseInference
 from tidemill_inference.generation.grpc import GrpcInferenceService
 from tidemill_inference.generation.show_prompt import ShowPrompt
 from tidemill_kit.access.access import Access
@@ -102,7 +103,10 @@ class Real:
             texts=Documents(harness.rag.passages),
         )
         erase = EraseEndUser(inferences=harness.inferences, clock=harness.clock)
-        inferences = GrpcInferenceService(harness.answer, harness.reading, shows, erase)
+        erase_one = EraseInference(inferences=harness.inferences, clock=harness.clock)
+        inferences = GrpcInferenceService(
+            harness.answer, harness.reading, shows, erase_inference=erase_one, erase=erase
+        )
         return GrpcServer(
             settings(),
             [

@@ -28,7 +28,12 @@ REPORT = ('{"place": "sea",', ' "degrees": 4}')
 
 
 @asynccontextmanager
-async def provider(answer: Handler, **options: Any) -> AsyncIterator[tuple[OpenAiServer, ApiClient]]:  # noqa: ANN401 - of the API
+async def provider(
+    answer: Handler,
+    *,
+    harness: AnsweringHarness | None = None,
+    **options: Any,  # noqa: ANN401 - of the API
+) -> AsyncIterator[tuple[OpenAiServer, ApiClient]]:
     """Yield a provider, and the API whose only model it has."""
     async with openai_server(answer) as server:
         engine = OpenAiEngine(
@@ -38,7 +43,7 @@ async def provider(answer: Handler, **options: Any) -> AsyncIterator[tuple[OpenA
             stall_s=5,
             frank=True,
         )
-        harness = AnsweringHarness(deployment=helpdesk(retrieval=None, allow_sampling_override=True))
+        harness = harness or AnsweringHarness(deployment=helpdesk(retrieval=None, allow_sampling_override=True))
         harness.engines.engines["smollm2"] = engine  # type: ignore[assignment] # another engine than the scripted one
         try:
             async with open_api(harness.answer, **options) as api:

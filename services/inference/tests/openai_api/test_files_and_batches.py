@@ -13,11 +13,11 @@ import httpx
 import openai
 import pytest
 from openai import AsyncOpenAI
-from pydantic_settings import SettingsConfigDict
 
 from services.inference.tests.batches.batch_harness import MAX_FILE_BYTES, BatchHarness, request_line
 from services.inference.tests.fakes import ADA, writing
-from services.inference.tests.openai_api.apis import ApiClient, ApiSettings, open_api, settings
+from services.inference.tests.openai_api.apis import ApiClient, open_api, settings
+from services.inference.tests.openai_api.responding import RpcSettings
 from tidemill.inference.v1 import batch_pb2
 from tidemill.inference.v1.batch_service_pb2_grpc import add_BatchServiceServicer_to_server
 from tidemill.inference.v1.file_service_pb2_grpc import add_FileServiceServicer_to_server
@@ -30,7 +30,6 @@ from tidemill_inference.openai_api.files import HttpFiles
 from tidemill_kit.grpc.server import admission_of
 from tidemill_kit.grpc.uploads import Patience, UploadPlaces
 from tidemill_kit.http.rpc import HttpRpcs
-from tidemill_kit.http.settings import HttpSettings
 from tidemill_testkit.access import access_of, installation
 from tidemill_testkit.audit import RecordedCalls
 
@@ -51,10 +50,6 @@ NAMED_BY_HALF_A_PAIR = b"\r\n".join(
         b"",
     ]
 )
-
-
-class RpcSettings(HttpSettings, ApiSettings):
-    model_config = SettingsConfigDict(env_prefix="API_")
 
 
 @dataclass(frozen=True, kw_only=True)

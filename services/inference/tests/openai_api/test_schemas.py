@@ -11,7 +11,8 @@ from tidemill_inference.deployments.domain.configuration import Sampling
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.content import Message, Role, ToolCall, ToolResult
 from tidemill_inference.generation.domain.tools import OutputFormat, Tool, ToolChoice, ToolMode
-from tidemill_inference.openai_api.schemas import chat_request_of, request_of
+from tidemill_inference.openai_api.intents import request_of
+from tidemill_inference.openai_api.schemas import chat_request_of
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"at": "sea"}'}}
 TOOL = {"type": "function", "function": {"name": "weather"}}

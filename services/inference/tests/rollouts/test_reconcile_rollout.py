@@ -11,6 +11,7 @@ from services.inference.tests.rollouts.rollout_records import records, variant_o
 from tidemill_core.application import Caller
 from tidemill_core.errors import TRANSIENT, DependencyUnavailable, Internal, RateLimited, TidemillError
 from tidemill_inference.deployments.domain.deployment import Deployment, DeploymentWasConfigured
+from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.errors import ModelRefused
 from tidemill_inference.generation.domain.inference import State
 from tidemill_inference.generation.domain.question import Purpose
@@ -116,6 +117,20 @@ async def test_the_same_live_answer_is_shadowed_once() -> None:
     await harness.shadow(answered)
 
     assert harness.candidate.runs == 1
+
+
+@pytest.mark.parametrize(("store", "recorded"), [(True, RecordMode.FULL), (False, RecordMode.METADATA)])
+async def test_the_copy_of_a_response_is_no_response_and_keeps_no_more_than_it(
+    *, store: bool, recorded: RecordMode
+) -> None:
+    harness = RolloutHarness()
+    await harness.is_rolling()
+    await harness.answer.whole(ADA, question(store=store), request=asking("r"))
+    (answered,) = harness.observed
+
+    copy = await harness.harness.stored(await harness.shadow(answered))
+
+    assert (copy.parameters, copy.record) == (None, recorded)
 
 
 async def test_a_shadow_after_its_step_is_let_go() -> None:

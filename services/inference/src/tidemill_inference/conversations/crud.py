@@ -12,6 +12,7 @@ from tidemill_inference.conversations.domain.errors import ConversationNotFound,
 from tidemill_inference.conversations.domain.memory import EndUserMemory, Fact, memory_id, memory_of_fact
 from tidemill_inference.conversations.ports import Conversations, Ended, Memories
 from tidemill_inference.generation.domain.inference import State
+from tidemill_inference.generation.domain.speaker import owned
 from tidemill_inference.generation.ports import Inferences
 
 _BATCH = 200
@@ -31,11 +32,6 @@ class OwnedFact:
 
     fact: Fact
     memory: EndUserMemory
-
-
-def owned(caller: Caller, end_user: str) -> bool:
-    """Whether what belongs to an end user is shown to a caller."""
-    return has_right(caller, ACT_FOR_USERS) or (bool(end_user) and end_user == caller.subject)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

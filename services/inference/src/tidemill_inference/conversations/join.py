@@ -10,12 +10,12 @@ from tidemill_inference.conversations.domain.conversation import Conversation, T
 from tidemill_inference.conversations.domain.errors import ConversationNotFound
 from tidemill_inference.conversations.domain.memory import memory_id
 from tidemill_inference.conversations.domain.policy import ConversationPolicy
+from tidemill_inference.conversations.follow import FollowAnswer, past_turn
 from tidemill_inference.conversations.ports import Conversations, Memories
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.spec import RecordMode
-from tidemill_inference.generation.domain.content import Role
 from tidemill_inference.generation.domain.errors import PromptNotRecorded, QuestionRefused
-from tidemill_inference.generation.domain.history import History, HistoryUse, PastTurn, RememberedFact
+from tidemill_inference.generation.domain.history import History, HistoryUse, RememberedFact
 from tidemill_inference.generation.domain.inference import Inference, State
 from tidemill_inference.generation.domain.question import Purpose, Question
 from tidemill_inference.generation.domain.turns import check_turns
@@ -59,7 +59,11 @@ class JoinConversation:
         policy, joined = deployment.spec.conversation, Joined(question=question)
         if question.purpose is not Purpose.LIVE:
             return joined
-        if question.conversation:
+        if question.previous:
+            follow = FollowAnswer(inferences=self.inferences, max_turns=self.max_turns)
+            joined = Joined(question=await follow(caller, question))
+            question = joined.question
+        elif question.conversation:
             joined = await self._joined(caller, question, deployment, inference_id, digest)
             question = joined.question
         if policy and policy.memory_model and question.end_user:
@@ -106,6 +110,7 @@ class JoinConversation:
         stored = await self._stored(caller, question)
         if stored is None:
             if question.record is not RecordMode.FULL:
+                check_turns(question.messages)
                 return Joined(question=replace(question, notes=(*question.notes, _NOT_KEPT)))
             stored = Conversation(
                 id=question.conversation,
@@ -124,7 +129,7 @@ class JoinConversation:
         if own is not None and (own.state is State.COMPLETED or own.request_digest != digest):
             return Joined(question=question)  # nothing is answered
         ended = self._ended(last, read)
-        if question.messages[-1].role is Role.TOOL:
+        if any(message.tool_results for message in question.messages):
             so_far = _with_history(question, stored, read, spec.conversation, inference_id=inference_id, unread=0)
             check_turns((*so_far.history.messages, *question.messages))
         place = None
@@ -199,11 +204,6 @@ class JoinConversation:
 
 
 _NOT_KEPT = "this turn is not kept in the conversation: its record mode is lower than FULL"
-
-
-def past_turn(record: Inference) -> PastTurn:
-    """Return what a record has of its turn."""
-    return PastTurn(inference=record.id, messages=(*record.messages, *record.output))
 
 
 def _last(conversation: Conversation, policy: ConversationPolicy | None) -> Sequence[Turn]:

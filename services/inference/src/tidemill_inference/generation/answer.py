@@ -12,6 +12,7 @@ from tidemill_inference.budgets.ports import NoBudgets, Spend, Spending
 from tidemill_inference.deployments.domain.configuration import Configuration
 from tidemill_inference.deployments.domain.deployment import ChosenConfiguration, Deployment
 from tidemill_inference.deployments.domain.errors import DeploymentNotFound
+from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.deployments.ports import ReadDeployments
 from tidemill_inference.generation.asked_schemas import AskedSchemas
 from tidemill_inference.generation.domain.bounds import expected, limited
@@ -288,6 +289,8 @@ def _with_deployment_defaults(question: Question, deployment: Deployment) -> Que
     if record.value > spec.record.value:
         text = f"is {record.name}; deployment {deployment.id} records {spec.record.name}, which may only be lowered"
         raise QuestionRefused(field="record_mode", why=text)
+    if question.store is False:
+        record = min(record, RecordMode.METADATA, key=lambda mode: mode.value)
     question = replace(question, record=record, engine=spec.engine)
     others = [] if spec.allow_sampling_override else question.sampling.overrides(deployment.live.sampling)
     if others and not question.yielding:

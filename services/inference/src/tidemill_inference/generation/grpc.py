@@ -12,11 +12,12 @@ from tidemill.inference.v1 import inference_service_pb2_grpc
 from tidemill_inference.generation.answer import AnswerQuestion
 from tidemill_inference.generation.domain.speaker import request_by, spoken_by
 from tidemill_inference.generation.erase_end_user import EraseEndUser
+from tidemill_inference.generation.erase_inference import EraseInference
 from tidemill_inference.generation.messages import delta_message, inference_message, question_of
 from tidemill_inference.generation.ports import Delta, Finished, Started, Step, ToolCallDelta
 from tidemill_inference.generation.read_inferences import ReadInferences
 from tidemill_inference.generation.show_prompt import ShowPrompt
-from tidemill_kit.grpc.server import current_caller, page_of, remaining_s, request_of
+from tidemill_kit.grpc.server import current_caller, page_of, remaining_s, request_of, write_of
 from tidemill_kit.mapping import to_message
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -30,10 +31,17 @@ class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
     """Serves answers; errors are mapped by the kit's interceptor."""
 
     def __init__(
-        self, answer: AnswerQuestion, reading: ReadInferences, show_prompt: ShowPrompt, erase: EraseEndUser
+        self,
+        answer: AnswerQuestion,
+        reading: ReadInferences,
+        show_prompt: ShowPrompt,
+        *,
+        erase_inference: EraseInference,
+        erase: EraseEndUser,
     ) -> None:
         self._answer = answer
         self._limits = answer.limits
+        self._erase_inference = erase_inference
         self._erase = erase
         self._reading = reading
         self._show_prompt = show_prompt
@@ -77,6 +85,11 @@ class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
         """Return what the model saw, rendered again."""
         shown = await self._show_prompt(current_caller(), request.id)
         return to_message(pb.GetInferencePromptResponse, shown)
+
+    async def EraseInference(self, request: pb.EraseInferenceRequest, _context: Context) -> pb.EraseInferenceResponse:
+        """Erase question and answer of one inference."""
+        await self._erase_inference(current_caller(), request.id, write_of(request))
+        return pb.EraseInferenceResponse(id=request.id)
 
     async def EraseEndUser(self, request: pb.EraseEndUserRequest, _context: Context) -> pb.EraseEndUserResponse:
         """Erase some of a person's records."""

@@ -8,6 +8,7 @@ from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.content import Candidate, Part, Passage
 from tidemill_inference.generation.domain.inference import Inference, State, Usage
 from tidemill_inference.generation.domain.question import Purpose
+from tidemill_inference.generation.domain.tools import ToolMode
 from tidemill_inference.generation.messages import payload_of
 from tidemill_inference.generation.ports import KeptRecords, OldRecords
 from tidemill_kit.mapping import DocumentCodec, Form, as_json
@@ -19,7 +20,7 @@ INFERENCES = DocumentCodec(
         Inference: Form(
             fields={"variables": as_json},  # names that MongoDB may not take
             omits={"restricted", "logprobs"},
-            sparse={"alternatives", "cache", "cost", "budget_hold", "queue_wait_s"},
+            sparse={"alternatives", "cache", "cost", "budget_hold", "queue_wait_s", "parameters"},
         ),
         CacheUse: Form(sparse={"saved_time_s", "saved_nanos", "currency", "similarity"}),
         Candidate: Form(omits={"logprobs"}),
@@ -27,7 +28,7 @@ INFERENCES = DocumentCodec(
         Usage: Form(sparse={"cached_input_tokens"}),
         Passage: Form(omits={"text"}, derived={"text": lambda _: ""}),  # stored as a span, never as text
     },
-    enums_by_name=(State, Purpose, RecordMode),
+    enums_by_name=(State, Purpose, RecordMode, ToolMode),
     event=payload_of,
 )
 """Answers as they are stored."""

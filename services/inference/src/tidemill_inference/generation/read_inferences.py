@@ -9,8 +9,9 @@ from tidemill_core.resources import ResolveShared, nothing_shared, owner_of
 from tidemill_core.rights import ACT_FOR_USERS, has_right, principals
 from tidemill_inference.background import background
 from tidemill_inference.generation.domain.copies import without_content, without_earlier_messages, without_names_of
-from tidemill_inference.generation.domain.errors import AnswerRestricted
+from tidemill_inference.generation.domain.errors import AnswerRestricted, InferenceNotFound, ResponseNotFound
 from tidemill_inference.generation.domain.inference import Inference
+from tidemill_inference.generation.domain.speaker import owned
 from tidemill_inference.generation.ports import DocumentReaders, DocumentVersion, Inferences
 
 
@@ -53,6 +54,21 @@ class ReadInferences:
         if shown.restricted:
             raise AnswerRestricted(inference_id)
         return shown
+
+    async def response(self, caller: Caller, inference_id: str) -> Inference:
+        """Return one of the caller's answers that can be shown again.
+
+        Raises:
+            ResponseNotFound: the caller has none with this id.
+
+        """
+        try:
+            found = await self.inferences.get(caller.project, inference_id)
+        except InferenceNotFound as error:
+            raise ResponseNotFound(inference_id) from error
+        if found.parameters is None or not owned(caller, found.end_user):
+            raise ResponseNotFound(inference_id)
+        return without_names_of(found, await self._unshared(caller.project, [found]))
 
     async def list(self, caller: Caller, *, page: PageRequest, deployment: str = "") -> Page[Inference]:
         """Return a page of inferences, without what is not for the caller.

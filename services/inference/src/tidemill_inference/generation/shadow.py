@@ -32,6 +32,7 @@ class AnswerShadow:
             rollout=rollout,
             variant="",
             conversation="",
+            store=False if live.question.store is False else None,  # no client could name the copy
         )
         request = Request.of(derived_id("shadow", rollout, inference.id), inference.request_digest.encode())
         return await self.answer.whole(background(inference.project), question, request=request)

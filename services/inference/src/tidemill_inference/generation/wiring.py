@@ -13,6 +13,7 @@ from tidemill_inference.generation.answer import AnswerQuestion
 from tidemill_inference.generation.asked_schemas import AskedSchemas
 from tidemill_inference.generation.domain.outcome import AnswerOutcome
 from tidemill_inference.generation.erase_end_user import EraseEndUser
+from tidemill_inference.generation.erase_inference import EraseInference
 from tidemill_inference.generation.generate import GenerateAnswer
 from tidemill_inference.generation.grpc import GrpcInferenceService
 from tidemill_inference.generation.ingest import IngestReaders, IngestTexts
@@ -47,6 +48,7 @@ class GenerationParts:
     """Those of live answers."""
     shadow: AnswerShadow
     servicer: GrpcInferenceService
+    reading: ReadInferences
     erase_end_user: EraseEndUser
 
     async def start(self) -> None:
@@ -124,7 +126,14 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
         answer=answer,
         places=places,
         shadow=AnswerShadow(answer=shadows),
-        servicer=GrpcInferenceService(answer, show.reading, show, erase),
+        servicer=GrpcInferenceService(
+            answer,
+            show.reading,
+            show,
+            erase_inference=EraseInference(inferences=inferences, clock=clock),
+            erase=erase,
+        ),
+        reading=show.reading,
         erase_end_user=erase,
     )
 

@@ -26,11 +26,10 @@ from tidemill_inference.embeddings.ports import Embedding
 from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.domain.speaker import request_by, spoken_by
-from tidemill_inference.openai_api.completions import completion
 from tidemill_inference.openai_api.embeddings import EmbeddingBody, embeddings
 from tidemill_inference.openai_api.errors import error_body, status_of_error
-from tidemill_inference.openai_api.legacy import CHATS, COMPLETIONS, Form
-from tidemill_inference.openai_api.schemas import request_of
+from tidemill_inference.openai_api.forms import CHATS, COMPLETIONS, RESPONSES, Form
+from tidemill_inference.openai_api.intents import request_of
 from tidemill_kit.access.policy import check
 from tidemill_kit.grpc.policies import policy_of
 from tidemill_kit.http.bodies import body_of
@@ -64,6 +63,7 @@ class AnswerLines:
         endpoints: dict[str, Callable[[Caller, bytes, str], Awaitable[LineAnswer]]] = {
             "/v1/chat/completions": partial(self._text, CHATS),
             "/v1/completions": partial(self._text, COMPLETIONS),
+            "/v1/responses": partial(self._text, RESPONSES),
             "/v1/embeddings": self._embeddings,
         }
         try:
@@ -87,8 +87,8 @@ class AnswerLines:
         try:
             answered = await self._answered(caller, question, request_id)
         except InvalidInput as error:
-            raise form.blamed(asked.blamed(error)) from error
-        said = form.saying()(completion(answered, feedback_token=self.issue(answered.project, answered.id)))
+            raise asked.blamed(error) from error
+        said = form.says(asked, question, self.issue).whole(answered)
         return LineAnswer(status=200, body=said, end_user=answered.end_user)
 
     async def _embeddings(self, caller: Caller, body: bytes, _request_id: str) -> LineAnswer:

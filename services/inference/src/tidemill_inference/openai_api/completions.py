@@ -58,7 +58,7 @@ def completion(inference: Inference, *, feedback_token: str) -> Json:
             for number, candidate in enumerate(candidates_of(inference))
         ],
         "usage": _usage(inference.usage),
-        "tidemill": _basis(inference, feedback_token),
+        "tidemill": basis_of(inference, feedback_token),
     }
 
 
@@ -91,10 +91,10 @@ class Chunks:
         if isinstance(step, ToolCallDelta):
             yield from self._call(step)
             return
-        for text in _cut(step.reasoning):
+        for text in cut(step.reasoning):
             yield self._chunk({"reasoning_content": text}, index=step.candidate)
         logprobs = list(step.logprobs)
-        for text in _cut(step.text):
+        for text in cut(step.text):
             of_text, logprobs = logprobs[:_MAX_LOGPROBS], logprobs[_MAX_LOGPROBS:]
             yield self._chunk({"content": text}, index=step.candidate, logprobs=of_text)
         while logprobs:
@@ -107,7 +107,7 @@ class Chunks:
         chunks = [*self._annotated(finished)]
         chunks += [self._chunk({}) | {"tidemill": {"passage": asdict(passage)}} for passage in finished.passages]
         passages = [{name: getattr(passage, name) for name in _SHORT} for passage in finished.passages]
-        basis = _basis(finished, self._feedback_token) | {"passages": passages}
+        basis = basis_of(finished, self._feedback_token) | {"passages": passages}
         while len(citations := basis["citations"]) > _MAX_CITATIONS:
             chunks.append(self._chunk({}) | {"tidemill": {"citations": citations[:_MAX_CITATIONS]}})
             basis["citations"] = citations[_MAX_CITATIONS:]
@@ -120,7 +120,7 @@ class Chunks:
 
     def _annotated(self, finished: Inference) -> Iterator[Json]:
         for number, candidate in enumerate(candidates_of(finished)):
-            annotations = _annotations(candidate.output, finished.passages)
+            annotations = annotations_of(candidate.output, finished.passages)
             for start in range(0, len(annotations), _MAX_ANNOTATIONS):
                 yield self._chunk({"annotations": annotations[start : start + _MAX_ANNOTATIONS]}, index=number)
 
@@ -129,7 +129,7 @@ class Chunks:
             function = {"name": step.name, "arguments": ""}
             begun = {"index": step.index, "id": step.id, "type": "function", "function": function}
             yield self._chunk({"tool_calls": [begun]}, index=step.candidate)
-        for text in _cut(step.arguments):
+        for text in cut(step.arguments):
             more = {"index": step.index, "function": {"arguments": text}}
             yield self._chunk({"tool_calls": [more]}, index=step.candidate)
 
@@ -141,7 +141,8 @@ class Chunks:
         return {**chunk, "usage": None} if self._include_usage else chunk
 
 
-def _cut(text: str) -> Iterator[str]:
+def cut(text: str) -> Iterator[str]:
+    """Yield a text in pieces for one chunk each."""
     for start in range(0, len(text), _MAX_CHARACTERS):
         yield text[start : start + _MAX_CHARACTERS]
 
@@ -158,13 +159,13 @@ def _message(candidate: Candidate, passages: Sequence[Passage]) -> Json:
         "role": "assistant",
         "content": (content or None) if calls else content,
         "refusal": None,
-        "annotations": _annotations(candidate.output, passages),
+        "annotations": annotations_of(candidate.output, passages),
         **({"tool_calls": made} if made else {}),
         **({"reasoning_content": thought} if thought else {}),
     }
 
 
-def _annotations(output: Sequence[Message], passages: Sequence[Passage]) -> list[Json]:
+def annotations_of(output: Sequence[Message], passages: Sequence[Passage]) -> list[Json]:
     """Return the citations in OpenAI's shape: of a document's address, or else of the document by its id."""
     named = {passage.id: passage for passage in passages}
     return [
@@ -184,11 +185,12 @@ def _annotation(start: int, end: int, passage: Passage) -> Json:
 def _logprobs(logprobs: Sequence[TokenLogprob]) -> Json | None:
     if not logprobs:
         return None
-    content = [{**_token(each), "top_logprobs": [_token(other) for other in each.top]} for each in logprobs]
+    content = [{**token_of(each), "top_logprobs": [token_of(other) for other in each.top]} for each in logprobs]
     return {"content": content, "refusal": None}
 
 
-def _token(each: TokenLogprob | TopLogprob) -> Json:
+def token_of(each: TokenLogprob | TopLogprob) -> Json:
+    """Return a token with its log probability."""
     return {"token": each.text, "logprob": each.logprob, "bytes": list(each.utf8)}
 
 
@@ -213,7 +215,8 @@ def _usage(usage: Usage | None) -> Json | None:
     }
 
 
-def _basis(inference: Inference, feedback_token: str) -> Json:
+def basis_of(inference: Inference, feedback_token: str) -> Json:
+    """Return the field `tidemill` of a whole answer."""
     return {
         "variant": asdict(inference.variant) if inference.variant else None,
         "citations": _citations(inference.output),

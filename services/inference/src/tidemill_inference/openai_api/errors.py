@@ -37,7 +37,7 @@ def error_body(error: TidemillError) -> dict[str, Any]:
     if isinstance(error, DeploymentNotFound):
         param, code = "model", "model_not_found"  # OpenAI's own word
     if error.reason == PromptTooLong.reason:
-        param, code = "messages", "context_length_exceeded"  # OpenAI's own word, which clients look for
+        code = "context_length_exceeded"  # OpenAI's own word, which clients look for
     if isinstance(error, BudgetExhausted):  # ditto
         code = "insufficient_quota" if error.limited == Kind.COST.value else "rate_limit_exceeded"
     return {"error": {"message": error.message, "type": _type_of(error), "param": param, "code": code}}

@@ -6,8 +6,6 @@ and arrays of tokens. `logprobs` is a number here, and comes back as lists.
 
 import json
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from tidemill_core.errors import InvalidInput, Violation
@@ -123,22 +121,3 @@ def _sent(field: str) -> str:
     if field.startswith(_PROMPT) or field == "messages":
         return "prompt"
     return "logprobs" if field == "top_logprobs" else field
-
-
-def _as_it_is(said: Json) -> Json:
-    return said
-
-
-@dataclass(frozen=True, kw_only=True)
-class Form:
-    """How an API asks for answers and says them."""
-
-    read: Callable[[bytes], ChatRequest]
-    saying: Callable[[], Callable[[Json], Json | None]]
-    """Begins to say one answer: its reply, or its chunks, of which None is not sent."""
-    blamed: Callable[[InvalidInput], InvalidInput]
-
-
-CHATS = Form(read=chat_request_of, saying=lambda: _as_it_is, blamed=lambda error: error)
-COMPLETIONS = Form(read=completion_request_of, saying=Texts, blamed=as_sent)
-"""By way of chats."""

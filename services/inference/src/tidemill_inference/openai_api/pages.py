@@ -38,10 +38,14 @@ class Asked:
             raise InvalidInput.at(field="order", text=f"is {order[:20]!r}; use asc or desc")
         return cls(limit=int(limit), after=given.get("after", ""), order_by=_ORDERS[order])
 
+    @property
+    def newest_first(self) -> bool:
+        """Whether the newest come first."""
+        return self.order_by == _ORDERS["desc"]
+
     def token(self, project: str, last: datetime, *, where: Mapping[str, str] | None = None) -> str:
         """Return the token of the page that follows what `after` names, which was created at `last`."""
-        newest_first = self.order_by == _ORDERS["desc"]
-        digest = list_digest(project, where or {}, show_deleted=False, newest_first=newest_first)
+        digest = list_digest(project, where or {}, show_deleted=False, newest_first=self.newest_first)
         return token_after(Place(last, self.after), digest=digest)
 
 

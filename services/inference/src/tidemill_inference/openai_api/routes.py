@@ -1,14 +1,13 @@
-"""The OpenAI-compatible API: `POST /v1/chat/completions`, `GET /v1/models`, `POST /v1/feedback`, probes at `/healthz`.
+"""The OpenAI-compatible API: chats, completions and responses, streamed or whole, and with them all further routes.
 
 `model` is a deployment. The project is that of the API key. The optional header Idempotency-Key is the request id: the
-same key returns the same answer, streamed or whole. Requests are in `schemas`, replies in `completions`, errors in
-`errors`.
+same key returns the same answer, streamed or whole. What each API asks and says is in `forms`, errors are in `errors`.
 """
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
@@ -25,11 +24,18 @@ from tidemill_inference.generation.domain.inference import Inference
 from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.domain.speaker import request_by, spoken_by
 from tidemill_inference.generation.ports import Finished, Started, Step
-from tidemill_inference.openai_api.completions import Chunks, completion
-from tidemill_inference.openai_api.errors import error_body, error_response
-from tidemill_inference.openai_api.legacy import CHATS, COMPLETIONS, Form
+from tidemill_inference.openai_api.errors import error_response
+from tidemill_inference.openai_api.forms import (
+    CHATS,
+    COMPLETIONS,
+    RESPONSES,
+    AskedBy,
+    Form,
+    IssueToken,
+    Saying,
+)
+from tidemill_inference.openai_api.intents import IDEMPOTENCY_HEADER, request_of
 from tidemill_inference.openai_api.models import HttpModels
-from tidemill_inference.openai_api.schemas import IDEMPOTENCY_HEADER, ChatRequest, request_of
 from tidemill_inference.served_models.ports import ServedModels
 from tidemill_kit.access.access import Access
 from tidemill_kit.grpc.admission import Admission
@@ -44,7 +50,7 @@ DEFAULT_KEEP_ALIVE_S = 15.0
 CACHE_HEADER = "x-tidemill-cache"
 """What an answer that was given again has in common with the first one: `exact` or `semantic`."""
 _GENERATE = policy_of(inference_service_pb2.DESCRIPTOR, "InferenceService/Generate")
-_ROUTES = "see /v1/chat/completions, /v1/embeddings, /v1/models, /v1/files, /v1/batches and /v1/feedback"
+_ROUTES = "see /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/models, /v1/files, /v1/batches and /v1/feedback"
 _EVENT_STREAM = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -54,8 +60,6 @@ _LINE_BREAKS = {each: f"\\u{each:04x}" for each in (0x85, 0x2028, 0x2029)}
 """Characters that JSON may hold as they are, and that end a line for many who read lines."""
 
 Json = dict[str, Any]
-IssueToken = Callable[[str, str], str]
-"""Makes the token of an answer, by its project and id."""
 PrincipalsFrom = Literal["servers", "anybody", "nobody"]
 """The callers that may send `principals`: programs that are no browser, all, or none."""
 
@@ -136,6 +140,7 @@ class OpenAiApi:
         return [
             Route(f"{prefix}/chat/completions", self._chat, methods=["POST"]),
             Route(f"{prefix}/completions", replace(self._chat, form=COMPLETIONS), methods=["POST"]),
+            Route(f"{prefix}/responses", replace(self._chat, form=RESPONSES), methods=["POST"]),
             *(route for each in self._further for route in each.routes(prefix)),
         ]
 
@@ -161,19 +166,19 @@ class ChatCompletions:
         question = self._spoken(caller, asked, question, browser=is_browser(exchange.headers))
         if "no-cache" in exchange.header("cache-control").lower():  # RFC 9111, 5.2.1.4
             question = replace(question, no_cache=True)
-        steps = self.answer(caller, question, request=request)
+        steps, saying = self.answer(caller, question, request=request), self.form.says(asked, question, self.issue)
         try:
             if asked.stream:
-                events = _EventStream(exchange, keep_alive_s=self.keep_alive_s, saying=self.form.saying())
-                await _stream(events, exchange, steps, asked, issue=self.issue)
+                events = _EventStream(
+                    exchange, keep_alive_s=self.keep_alive_s, done=self.form.done, names=self.form.names_events
+                )
+                await _stream(events, exchange, steps, saying)
             else:
-                answered = await _whole(exchange, steps)
-                body = completion(answered, feedback_token=self.issue(answered.project, answered.id))
-                await JSONResponse(self.form.saying()(body))(scope, receive, exchange.send)
+                await JSONResponse(saying.whole(await _whole(exchange, steps)))(scope, receive, exchange.send)
         except InvalidInput as error:
-            raise self.form.blamed(asked.blamed(error)) from error
+            raise asked.blamed(error) from error
 
-    def _spoken(self, caller: Caller, asked: ChatRequest, question: Question, *, browser: bool) -> Question:
+    def _spoken(self, caller: Caller, asked: AskedBy, question: Question, *, browser: bool) -> Question:
         """Return what the caller asks, for whom it may: a page, and its user, may send any groups.
 
         Raises:
@@ -185,7 +190,7 @@ class ChatCompletions:
         return spoken_by(
             caller,
             question,
-            end_user_field="safety_identifier" if asked.safety_identifier else "user",
+            end_user_field=asked.end_user_field,
             principals_field="tidemill.principals",
             may_name_others=may_name_others,
         )
@@ -210,68 +215,60 @@ async def _whole(exchange: Exchange, steps: AsyncGenerator[Step, None]) -> Infer
 
 
 async def _stream(
-    events: "_EventStream",
-    exchange: Exchange,
-    steps: AsyncGenerator[Step, None],
-    asked: ChatRequest,
-    *,
-    issue: IssueToken,
+    events: "_EventStream", exchange: Exchange, steps: AsyncGenerator[Step, None], saying: Saying
 ) -> None:
     """Send the steps as they come.
 
     Raises:
-        TidemillError: before anything was sent. A later error is the last event, and no [DONE] follows it.
+        TidemillError: before anything was sent. A later error is in the last event.
 
     """
     try:
         with exchange.hiding():
             async with exchange.attended(), events.kept_alive(), aclosing(steps):
-                chunks: Chunks | None = None
                 async for step in steps:
                     if isinstance(step, Started):
                         _begun(exchange, step)
-                        token = issue(step.inference.project, step.inference.id)
-                        chunks = Chunks(
-                            step.inference,
-                            include_usage=asked.includes_usage,
-                            feedback_token=token,
-                            candidates=asked.n,
-                        )
-                        for chunk in chunks.first():
-                            await events.say(chunk)
-                    elif chunks:
-                        for chunk in chunks.of(step):
-                            await events.say(chunk)
+                        said = saying.begun(step.inference)
+                    else:
+                        said = saying.more(step)
+                    for event in said:
+                        if event is not None:
+                            await events.send(event)
     except TidemillError as error:
         if not events.begun:
             raise
         exchange.reason = error.reason
-        await events.send(error_body(error))
+        for event in saying.failed(error):
+            await events.send(event)
     else:
-        await events.send("[DONE]")
+        await events.finish()
     await events.end()
 
 
 class _EventStream:
     """Server-sent events (WHATWG HTML, 9.2); the answer begins with the first one, or with the first comment."""
 
-    def __init__(self, exchange: Exchange, *, keep_alive_s: float, saying: Callable[[Json], Json | None]) -> None:
+    def __init__(self, exchange: Exchange, *, keep_alive_s: float, done: str, names: bool) -> None:
+        """Prepare; see `Form` for `done` and `names`."""
         self._exchange = exchange
         self._keep_alive_s = keep_alive_s
-        self._saying = saying
+        self._done = done
+        self._names = names
         self._sending = asyncio.Lock()
         self._sent_at = time.monotonic()
         self.begun = False
 
-    async def send(self, data: dict[str, Any] | str) -> None:
+    async def send(self, data: Json) -> None:
         """Send one event."""
-        text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-        await self._send(f"data: {text.translate(_LINE_BREAKS)}\n\n")
+        name = f"event: {data['type']}\n" if self._names else ""
+        text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+        await self._send(f"{name}data: {text.translate(_LINE_BREAKS)}\n\n")
 
-    async def say(self, chunk: Json) -> None:
-        """Send a chunk as the API says it, unless that leaves it out."""
-        if (said := self._saying(chunk)) is not None:
-            await self.send(said)
+    async def finish(self) -> None:
+        """Send that all was said."""
+        if self._done:
+            await self._send(f"data: {self._done}\n\n")
 
     @asynccontextmanager
     async def kept_alive(self) -> AsyncIterator[None]:

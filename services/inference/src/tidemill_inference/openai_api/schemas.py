@@ -11,27 +11,23 @@ The field `tidemill` (`extra_body={"tidemill": {...}}` in OpenAI's Python client
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict
-from enum import Enum
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, FailFast, Field, StringConstraints, ValidationError
 
-from tidemill_core.application import Request
 from tidemill_core.errors import InvalidInput, Violation
-from tidemill_core.resources import check_request_id
 from tidemill_inference.deployments.domain.configuration import SAMPLING_BOUNDS, Sampling
 from tidemill_inference.deployments.domain.spec import RecordMode
+from tidemill_inference.generation.domain.content import Message
 from tidemill_inference.generation.domain.limits import QUESTION_BOUNDS
 from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.domain.tools import ToolChoice
 from tidemill_inference.openai_api.asked_tools import AskedTool, Choice, ResponseFormat
+from tidemill_inference.openai_api.intents import IDEMPOTENCY_HEADER, MORE_SAMPLING
 from tidemill_inference.openai_api.turns import ChatMessage, misplaced
 from tidemill_kit.http.bodies import SHOWN_VIOLATIONS, Strict, object_of, problems
 from tidemill_kit.http.errors import shown
-
-IDEMPOTENCY_HEADER = "Idempotency-Key"
 
 _HARMLESS: Mapping[str, tuple[object, ...]] = {
     "modalities": (["text"],),
@@ -91,8 +87,6 @@ _TOOL_PLACE = re.compile(r"^(tools\[\d+\])\.(\w+)")
 _LIMIT = "max_output_tokens"
 _UNLIMITED = -1
 """How clients of llama.cpp and LM Studio say that they set no limit."""
-_MORE_SAMPLING = ("presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs")
-_MORE_KINDS = ("tool_call", "tool_result", "reasoning", "json")
 _MAX_LIST = 1000
 """Of what the domain takes less of, and says so in its own words."""
 _ID_DIGITS = 10
@@ -153,11 +147,10 @@ class TidemillOptions(Strict):
     no_cache: bool = False
 
 
-class ChatRequest(Strict):
-    """What `POST /v1/chat/completions` takes. `model` is a deployment."""
+class AskedAnswer(Strict):
+    """What is asked for beside the messages. `model` is a deployment."""
 
     model: Annotated[str, StringConstraints(min_length=1)]
-    messages: list[ChatMessage] = Field(max_length=QUESTION_BOUNDS.messages)
     stream: bool = False
     stream_options: StreamOptions | None = None
     temperature: float | None = None
@@ -196,12 +189,17 @@ class ChatRequest(Strict):
         """Whether the stream ends with the token usage."""
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def question(self) -> Question:
-        """Return what is asked, without how it is to be answered."""
+    @property
+    def end_user_field(self) -> str:
+        """What the caller called the end user."""
+        return "safety_identifier" if self.safety_identifier else "user"
+
+    def asking(self, messages: tuple[Message, ...]) -> Question:
+        """Return what is asked with these messages, without how it is to be answered."""
         mode = self.tidemill.record_mode
         return Question(
             deployment=self.model,
-            messages=tuple(message.message() for message in self.messages),
+            messages=messages,
             variables=self.tidemill.variables,
             conversation=self.tidemill.conversation,
             end_user=self.safety_identifier or self.user,
@@ -241,6 +239,19 @@ class ChatRequest(Strict):
             for each in error.violations
         )
 
+    def contradictions(self) -> list[Violation]:
+        """Return what cannot be asked together."""
+        found: list[Violation] = []
+        if self.response_format and self.response_format.type == "json_schema" and not self.response_format.json_schema:
+            found.append(Violation("response_format.json_schema", "is required for type json_schema"))
+        if self.includes_usage and not self.stream:
+            found.append(Violation("stream_options", "goes with stream: true only"))
+        if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
+            found.append(Violation("max_tokens", "is the old name of max_completion_tokens: send one of them"))
+        if "" not in (self.user, self.safety_identifier) and self.user != self.safety_identifier:
+            found.append(Violation("user", "is the old name of safety_identifier: send one of them"))
+        return found
+
     @property
     def _length(self) -> str:
         return "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
@@ -253,12 +264,29 @@ class ChatRequest(Strict):
             case "sampling" if dot:
                 return self._length if rest == "max_output_tokens" else rest
             case "sampling":
-                names = ("temperature", "top_p", self._length, "seed", "stop", *_MORE_SAMPLING)
+                names = ("temperature", "top_p", self._length, "seed", "stop", *MORE_SAMPLING)
                 return ", ".join(name for name in names if name in self.model_fields_set) or field
             case "variables" | "principals" | "record_mode" | "conversation":
                 return f"tidemill.{field}"
             case _:
                 return _renamed(field)
+
+
+class ChatRequest(AskedAnswer):
+    """What `POST /v1/chat/completions` takes."""
+
+    messages: list[ChatMessage] = Field(max_length=QUESTION_BOUNDS.messages)
+
+    def question(self) -> Question:
+        """Return what is asked."""
+        return self.asking(tuple(message.message() for message in self.messages))
+
+    def contradictions(self) -> list[Violation]:
+        """Return what cannot be asked together."""
+        return [*misplaced(self.messages), *super().contradictions()]
+
+
+_Asked = TypeVar("_Asked", bound=AskedAnswer)
 
 
 def _renamed(field: str) -> str:
@@ -275,79 +303,34 @@ def chat_request_of(body: bytes) -> ChatRequest:
         InvalidInput: names every parameter that is missing, wrong or not supported.
 
     """
-    given = object_of(body)
-    known = {name: value for name, value in given.items() if name in ChatRequest.model_fields}
+    return asked_of(ChatRequest, object_of(body), supported=ChatRequest.model_fields)
+
+
+def asked_of(kind: type[_Asked], given: Mapping[str, Any], *, supported: Iterable[str]) -> _Asked:
+    """Return what parameters ask for; `supported` are the names that an error lists.
+
+    Raises:
+        InvalidInput: as `chat_request_of`.
+
+    """
+    known = {name: value for name, value in given.items() if name in kind.model_fields}
     others = [name for name in given if name not in known and not _changes_nothing(name, given[name])]
     violations = [Violation(shown(name), _refused(name)) for name in others]
     if unknown := [violation for name, violation in zip(others, violations, strict=True) if name not in _HARMLESS]:
-        text = f"{unknown[-1].description}; supported are {', '.join(ChatRequest.model_fields)}"
+        text = f"{unknown[-1].description}; supported are {', '.join(supported)}"
         violations[violations.index(unknown[-1])] = Violation(unknown[-1].field, text)
-    asked: ChatRequest | None = None
+    asked: _Asked | None = None
     try:
-        asked = ChatRequest.model_validate(known)
+        asked = kind.model_validate(known)
     except ValidationError as error:
         violations += problems(error)
     if asked is not None:
-        violations += _contradictions(asked)
+        violations += asked.contradictions()
     if asked is None or violations:
         refusal = InvalidInput.of(*violations[:SHOWN_VIOLATIONS])
         refusal.reason = "UNSUPPORTED_PARAMETER" if others else InvalidInput.reason
         raise refusal
     return asked
-
-
-def request_of(key: str, question: Question) -> Request:
-    """Return the caller's intent: the header Idempotency-Key, and, where it is sent, a digest of what is asked.
-
-    Whether the answer is streamed is no part of it, so that a stream that broke can be asked for again as a whole.
-
-    Raises:
-        InvalidInput: the key is too long.
-
-    """
-    check_request_id(key, field=IDEMPOTENCY_HEADER)
-    if not key:
-        return Request.digested("", "")
-    asked = asdict(question)
-    _leave_out_what_was_added(asked)
-    for how_not_what in ("yielding", "notes", "history", "no_cache", "engine"):
-        del asked[how_not_what]
-    if not question.conversation:
-        del asked["conversation"]  # requests had the same digest before there were any
-    said = json.dumps(asked, sort_keys=True, default=_name_of)
-    return Request.of(key, said.encode())
-
-
-def _leave_out_what_was_added(asked: dict[str, Any]) -> None:
-    """Remove what a question did not have once, where it says nothing: the same request has the same digest then."""
-    for name in ("tools", "output"):
-        if not asked[name]:
-            del asked[name]
-    if asked["tool_choice"] == asdict(ToolChoice()):
-        del asked["tool_choice"]
-    if asked["candidates"] == 1:
-        del asked["candidates"]
-    for holder, names in (
-        (asked["sampling"], _MORE_SAMPLING),
-        *((part, _MORE_KINDS) for message in asked["messages"] for part in message["parts"]),
-    ):
-        for name in names:
-            if not holder[name]:
-                del holder[name]
-
-
-def _contradictions(asked: ChatRequest) -> list[Violation]:
-    found: list[Violation] = []
-    found += misplaced(asked.messages)
-    if asked.response_format and asked.response_format.type == "json_schema" and not asked.response_format.json_schema:
-        found.append(Violation("response_format.json_schema", "is required for type json_schema"))
-    if asked.includes_usage and not asked.stream:
-        found.append(Violation("stream_options", "goes with stream: true only"))
-    if None not in (asked.max_tokens, asked.max_completion_tokens) and asked.max_tokens != asked.max_completion_tokens:
-        found.append(Violation("max_tokens", "is the old name of max_completion_tokens: send one of them"))
-    if "" not in (asked.user, asked.safety_identifier) and asked.user != asked.safety_identifier:
-        found.append(Violation("user", "is the old name of safety_identifier: send one of them"))
-    return found
 
 
 def _changes_nothing(name: str, value: object) -> bool:
@@ -367,9 +350,3 @@ def _refused(name: str) -> str:
         allowed = " or ".join(json.dumps(value) for value in _HARMLESS[name])
         return f"is not supported: leave it out, or send {allowed}"
     return "is not supported: leave it out"
-
-
-def _name_of(value: object) -> str:
-    if isinstance(value, Enum):
-        return value.name
-    raise TypeError(type(value).__name__)

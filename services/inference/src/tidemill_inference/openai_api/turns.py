@@ -28,7 +28,7 @@ def _as_parts(content: object) -> object:
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
-class _Part(Strict):
+class ClientPart(Strict):
     """A part of a conversation as clients keep and send it: with places for what it has not, and hints."""
 
     @model_validator(mode="before")
@@ -44,21 +44,21 @@ class _Part(Strict):
         }
 
 
-class TextPart(_Part):
+class TextPart(ClientPart):
     """The one kind of content that is supported."""
 
     type: Literal["text"]
     text: str
 
 
-class CalledFunction(_Part):
+class CalledFunction(ClientPart):
     """What the model called; its arguments are JSON as it wrote it."""
 
     name: Annotated[str, StringConstraints(min_length=1)]
     arguments: str = ""
 
 
-class MadeToolCall(_Part):
+class MadeToolCall(ClientPart):
     """A call that an earlier answer made."""
 
     id: Annotated[str, StringConstraints(min_length=1)]
@@ -71,7 +71,7 @@ class MadeToolCall(_Part):
         return Part(tool_call=call)
 
 
-class ChatMessage(_Part):
+class ChatMessage(ClientPart):
     """One turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]

@@ -9,6 +9,7 @@ from tidemill_inference.files.ports import ReadFile
 from tidemill_inference.openai_api.batches import HttpBatches
 from tidemill_inference.openai_api.feedback import RemoteFeedback
 from tidemill_inference.openai_api.files import HttpFiles
+from tidemill_inference.openai_api.responses.routes import HttpResponses, Reading
 from tidemill_inference.openai_api.routes import Answering, OpenAiApi, Routed
 from tidemill_inference.served_models.ports import ServedModels
 from tidemill_inference.settings import InferenceSettings
@@ -49,20 +50,22 @@ def wire_openai_api(  # noqa: PLR0913 - keyword-only, and each of another kind
     return server_of(api.app(), settings)
 
 
-def wire_files_api(
+def wire_resources_api(  # noqa: PLR0913 - keyword-only, and each of another kind
     settings: InferenceSettings,
     backend: Backend,
     *,
     servicers: Sequence[Registration],
     reading: ReadFile,
     places: UploadPlaces,
+    responses: Reading,
+    feedback: HttpFeedback,
 ) -> Sequence[Routed]:
-    """Return the routes of files and batches, which call the RPCs of `servicers`."""
+    """Return the routes of files, batches and stored responses, which call the RPCs of `servicers`."""
     rpcs = HttpRpcs(servicers, settings, admission=backend.admission, access=backend.access, audit=backend.audit)
     files = HttpFiles(
         rpcs=rpcs, reading=reading, places=places, limit=settings.file_max_mb * _MB, setting="INFERENCE_FILE_MAX_MB"
     )
-    return files, HttpBatches(rpcs)
+    return files, HttpBatches(rpcs), HttpResponses(responses, rpcs, issue=feedback.token_of)
 
 
 def wire_feedback(settings: InferenceSettings, backend: Backend) -> HttpFeedback:

@@ -637,6 +637,58 @@ class GetInferencePromptResponse(_message.Message):
 Global___GetInferencePromptResponse: _TypeAlias = GetInferencePromptResponse  # noqa: Y015
 
 @_typing.final
+class EraseInferenceRequest(_message.Message):
+    """EraseInferenceRequest names an inference."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Required. The inference's id."""
+    request_id: _builtins.str
+    """Optional. A retry with the same id has no second effect."""
+    validate_only: _builtins.bool
+    """Optional. True checks and erases nothing."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseInferenceRequest: _TypeAlias = EraseInferenceRequest  # noqa: Y015
+
+@_typing.final
+class EraseInferenceResponse(_message.Message):
+    """EraseInferenceResponse names what was erased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Output only. The inference's id."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseInferenceResponse: _TypeAlias = EraseInferenceResponse  # noqa: Y015
+
+@_typing.final
 class EraseEndUserRequest(_message.Message):
     """EraseEndUserRequest names an end user of the project."""
 

@@ -60,6 +60,11 @@ class InferenceServiceStub:
                 request_serializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.GetInferencePromptRequest.SerializeToString,
                 response_deserializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.GetInferencePromptResponse.FromString,
                 _registered_method=True)
+        self.EraseInference = channel.unary_unary(
+                '/tidemill.inference.v1.InferenceService/EraseInference',
+                request_serializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.EraseInferenceRequest.SerializeToString,
+                response_deserializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.EraseInferenceResponse.FromString,
+                _registered_method=True)
         self.EraseEndUser = channel.unary_unary(
                 '/tidemill.inference.v1.InferenceService/EraseEndUser',
                 request_serializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.EraseEndUserRequest.SerializeToString,
@@ -106,6 +111,14 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseInference(self, request, context):
+        """Erases question and answer of one inference; its counts stay. Callers without the right to act for users erase their
+        own, and no others exist to them. Where the answer is in progress it is cancelled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def EraseEndUser(self, request, context):
         """Erases an end user's questions and answers from the records, a batch per call.
         """
@@ -140,6 +153,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.GetInferencePrompt,
                     request_deserializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.GetInferencePromptRequest.FromString,
                     response_serializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.GetInferencePromptResponse.SerializeToString,
+            ),
+            'EraseInference': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseInference,
+                    request_deserializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.EraseInferenceRequest.FromString,
+                    response_serializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.EraseInferenceResponse.SerializeToString,
             ),
             'EraseEndUser': grpc.unary_unary_rpc_method_handler(
                     servicer.EraseEndUser,
@@ -283,6 +301,33 @@ class InferenceService:
             '/tidemill.inference.v1.InferenceService/GetInferencePrompt',
             tidemill_dot_inference_dot_v1_dot_inference__service__pb2.GetInferencePromptRequest.SerializeToString,
             tidemill_dot_inference_dot_v1_dot_inference__service__pb2.GetInferencePromptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseInference(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.inference.v1.InferenceService/EraseInference',
+            tidemill_dot_inference_dot_v1_dot_inference__service__pb2.EraseInferenceRequest.SerializeToString,
+            tidemill_dot_inference_dot_v1_dot_inference__service__pb2.EraseInferenceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,6 +26,10 @@ class InferenceServiceStub:
     """Returns the project's inferences, paged."""
     GetInferencePrompt: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.GetInferencePromptRequest, _inference_service_pb2.GetInferencePromptResponse]
     """Returns the messages that the model received, rendered again from the inference's record."""
+    EraseInference: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.EraseInferenceRequest, _inference_service_pb2.EraseInferenceResponse]
+    """Erases question and answer of one inference; its counts stay. Callers without the right to act for users erase their
+    own, and no others exist to them. Where the answer is in progress it is cancelled.
+    """
     EraseEndUser: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.EraseEndUserRequest, _inference_service_pb2.EraseEndUserResponse]
     """Erases an end user's questions and answers from the records, a batch per call."""
 
@@ -71,6 +75,16 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_inference_service_pb2.GetInferencePromptRequest, _abc.Awaitable[_inference_service_pb2.GetInferencePromptResponse]],
     ) -> _abc.Awaitable[_inference_service_pb2.GetInferencePromptResponse]:
         """Returns the messages that the model received, rendered again from the inference's record."""
+
+    @_abc_1.abstractmethod
+    def EraseInference(
+        self,
+        request: _inference_service_pb2.EraseInferenceRequest,
+        context: _aio.ServicerContext[_inference_service_pb2.EraseInferenceRequest, _abc.Awaitable[_inference_service_pb2.EraseInferenceResponse]],
+    ) -> _abc.Awaitable[_inference_service_pb2.EraseInferenceResponse]:
+        """Erases question and answer of one inference; its counts stay. Callers without the right to act for users erase their
+        own, and no others exist to them. Where the answer is in progress it is cancelled.
+        """
 
     @_abc_1.abstractmethod
     def EraseEndUser(

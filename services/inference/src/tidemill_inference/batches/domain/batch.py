@@ -13,7 +13,7 @@ from tidemill_inference.batches.domain.errors import BatchLeaseLost
 
 DEFAULT_WINDOW = timedelta(hours=24)
 MIN_WINDOW, DEFAULT_MAX_WINDOW = timedelta(minutes=1), timedelta(days=14)
-ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")
 """What the lines of a batch may ask."""
 
 

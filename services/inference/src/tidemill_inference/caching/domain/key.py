@@ -14,7 +14,7 @@ from tidemill_inference.generation.domain.question import Question
 
 _NO_PART = (
     *("conversation", "history", "end_user", "labels", "principals", "record", "purpose", "variant", "passages"),
-    *("rollout", "yielding", "notes", "no_cache"),
+    *("rollout", "yielding", "notes", "no_cache", "store", "previous", "instructed", "cuttable"),
 )
 """What of a question changes no answer, is refused beside a cache, or is in the key in another form.
 

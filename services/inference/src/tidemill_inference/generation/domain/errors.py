@@ -2,8 +2,10 @@
 
 InvalidInput
 └── QuestionRefused         a question that cannot be answered as it is
+    └── PreviousNotFound    it goes on from what is not there, or not the caller's
 NotFound
 ├── InferenceNotFound
+├── ResponseNotFound        nothing that can be shown again, or not the caller's
 └── TextGone                a passage's text was erased, or is past its retention
 PreconditionFailed
 └── PromptNotRecorded       what a model saw cannot be shown
@@ -23,6 +25,28 @@ class QuestionRefused(InvalidInput):
 
     def __init__(self, *, field: str, why: str) -> None:
         super().__init__(violations=[Violation(field, why)])
+
+
+class PreviousNotFound(QuestionRefused):
+    """A question goes on from an answer that is not there, or not the caller's: which of both is not said."""
+
+    reason = "PREVIOUS_RESPONSE_NOT_FOUND"
+
+    def __init__(self) -> None:
+        why = (
+            "is no stored response of yours in this project: it was made with store false or by a deployment without "
+            "full records, was removed, or never was"
+        )
+        super().__init__(field="previous", why=why)
+
+
+class ResponseNotFound(NotFound):
+    """No answer that can be shown again has this id in the caller's project, or it is not the caller's."""
+
+    reason = "RESPONSE_NOT_FOUND"
+
+    def __init__(self, response: str) -> None:
+        super().__init__(f"there is no stored response {response} of yours in this project", response=response)
 
 
 class InferenceNotFound(NotFound):

@@ -12,6 +12,7 @@ from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.content import Candidate, Message, Passage, TokenLogprob
 from tidemill_inference.generation.domain.errors import LeaseLost
 from tidemill_inference.generation.domain.history import HistoryUse
+from tidemill_inference.generation.domain.parameters import Parameters
 from tidemill_inference.generation.domain.question import Purpose, Question
 from tidemill_inference.prices.domain.price import Cost
 from tidemill_inference.routing.domain.attempt import Attempt
@@ -149,6 +150,8 @@ class Inference(Aggregate):
     """The calls of models for it, also of one that failed or was cancelled; none in records of mode NONE."""
     alternatives: tuple[Candidate, ...] = ()
     cache: CacheUse | None = None
+    parameters: Parameters | None = None
+    """Of an answer that can be shown again, and gone on from, as long as it is there."""
     logprobs: tuple[TokenLogprob, ...] = ()
     """Of a copy for a caller, never stored: they are the answer once more, and many times as long."""
     cost: Cost | None = None
@@ -157,6 +160,12 @@ class Inference(Aggregate):
     queue_wait_s: float | None = None
     restricted: bool = False
     """Ditto: something is left out of it."""
+
+    @property
+    def turn(self) -> tuple[Message, ...]:
+        """Question and answer as those that follow are given them."""
+        begin = 1 if self.parameters and self.parameters.instructed else 0
+        return (*self.messages[begin:], *self.output)
 
     def reserve(self, lease: Lease, fresh: "Inference", *, variant: Variant, now: datetime) -> None:
         """Acquire the lease, unless the answer is complete or another process holds it; increments the epoch.
@@ -180,7 +189,7 @@ class Inference(Aggregate):
         self.cost, self.budget_hold, self.queue_wait_s = None, "", None
         self.record, self.end_user, self.labels = fresh.record, fresh.end_user, fresh.labels
         self.messages, self.variables, self.principals = fresh.messages, fresh.variables, fresh.principals
-        self.conversation = fresh.conversation
+        self.conversation, self.parameters = fresh.conversation, fresh.parameters
 
     def holds(self, owner: str) -> bool:
         """Whether this owner is the one to answer."""
@@ -260,7 +269,7 @@ class Inference(Aggregate):
             self.pending.append(InferenceWasCancelled(occurred_at=now))
         self.lease, self.record, self.end_user, self.labels = None, RecordMode.NONE, "", {}
         self.messages, self.variables, self.principals, self.output, self.passages = (), {}, (), (), ()
-        self.alternatives, self.conversation, self.history = (), "", None
+        self.alternatives, self.conversation, self.history, self.parameters = (), "", None, None
 
     def forget_names_of(self, document: str) -> None:
         """Say no more how a document was called; what was answered on it stays."""
@@ -296,4 +305,5 @@ def reserved(question: Question, *, inference_id: str, project: str, request_id:
         variables=question.variables if mode is RecordMode.FULL else {},
         principals=question.principals if mode is RecordMode.FULL else (),
         conversation=question.conversation if mode is RecordMode.FULL else "",
+        parameters=Parameters.of(question) if mode is RecordMode.FULL and question.store else None,
     )

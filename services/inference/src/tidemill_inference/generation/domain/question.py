@@ -60,6 +60,14 @@ class Question:
     """What the answer is to warn of before anything has happened."""
     engine: str = ""
     """What is to run the model's files: the deployment's choice."""
+    store: bool | None = None
+    """Whether the answer can be shown again and gone on from by its id: False keeps no text, None leaves it out."""
+    previous: str = ""
+    """The inference that it goes on from, whose turns come before it."""
+    instructed: bool = False
+    """See `Parameters`."""
+    cuttable: bool = False
+    """Whether the oldest turns of `previous` are left out where they do not fit; else that is an error."""
     history: History = NO_HISTORY
     """What was said before, which its conversation has; no caller sends it."""
 
@@ -95,7 +103,9 @@ class Question:
 
         """
         self._check_sizes(limits)
-        check_turns(self.messages, go_on=bool(self.conversation))
+        if self.conversation and self.previous:
+            raise QuestionRefused(field="previous", why="cannot go with a conversation: send one of them")
+        check_turns(self.messages, go_on=bool(self.conversation or self.previous))
         check_asked(self.tools, self.tool_choice, self.output)
         if self.candidates < 1:
             raise QuestionRefused(field="candidate_count", why=f"is {self.candidates}; use 1 to {limits.candidates}")

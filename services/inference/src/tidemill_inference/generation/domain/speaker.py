@@ -29,6 +29,11 @@ def spoken_by(
     )
 
 
+def owned(caller: Caller, end_user: str) -> bool:
+    """Whether what belongs to an end user is shown to a caller."""
+    return has_right(caller, ACT_FOR_USERS) or (bool(end_user) and end_user == caller.subject)
+
+
 def request_by(caller: Caller, request: Request) -> Request:
     """Return the intent as the caller's own: no other caller gets its answer by the request's id."""
     if has_right(caller, ACT_FOR_USERS):

@@ -1,6 +1,6 @@
 """What a conversation has to be, so that it is the model's turn."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tidemill_inference.generation.domain.content import Message, Role, question_in
 from tidemill_inference.generation.domain.errors import QuestionRefused
@@ -9,8 +9,8 @@ from tidemill_inference.generation.domain.errors import QuestionRefused
 def check_turns(messages: Sequence[Message], *, go_on: bool = False) -> None:
     """Refuse messages in which it is not the model's turn, or that have results of calls that were not made.
 
-    With `go_on` they follow those of a stored conversation, which may have the question and the calls. That a call has
-    no result is for the model to see.
+    With `go_on` they follow stored ones, which may have the question and the calls: who reads these checks the results.
+    That a call has no result is for the model to see.
 
     Raises:
         QuestionRefused: names the field and what is supported.
@@ -31,11 +31,18 @@ def check_turns(messages: Sequence[Message], *, go_on: bool = False) -> None:
         raise QuestionRefused(field="messages", why="has no message of the user; send what is to be answered")
     if not messages[asked].text.strip():
         raise QuestionRefused(field=f"messages[{asked}]", why="is blank; ask something")
-    _check_results(messages)
+    if not go_on:
+        check_results(messages)
 
 
-def _check_results(messages: Sequence[Message]) -> None:
-    made: set[str] = set()
+def check_results(messages: Sequence[Message], *, made: Collection[str] = ()) -> None:
+    """Refuse results of calls that neither these messages make nor those before them, which made `made`.
+
+    Raises:
+        QuestionRefused: names the message and the call.
+
+    """
+    made = set(made)
     for number, message in enumerate(messages):
         made |= {call.id for call in message.tool_calls}
         if unknown := [each.id for each in message.tool_results if each.id not in made]:
