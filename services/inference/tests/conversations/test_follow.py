@@ -7,6 +7,8 @@ import pytest
 
 from services.inference.tests.conversations.test_join import chatting, seen
 from services.inference.tests.fakes import ADA, AnsweringHarness, DirectTemplates, asking, question, writing
+from tidemill.content.v1 import content_pb2
+from tidemill.inference.v1 import inference_service_pb2 as pb
 from tidemill_core.application import Caller
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.errors import PromptTooLong
@@ -20,6 +22,7 @@ from tidemill_inference.generation.domain.errors import (
 from tidemill_inference.generation.domain.inference import Inference, Lease, State, Variant, reserved
 from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.generation.erase_inference import EraseInference
+from tidemill_inference.generation.messages import question_of
 from tidemill_inference.generation.show_prompt import ShowPrompt
 
 BEN = Caller(project="acme", subject="ben", roles=frozenset({"contributor"}))
@@ -112,7 +115,7 @@ async def test_answers_of_others_are_as_absent_as_those_that_are_not_there(end_u
 )
 async def test_what_was_not_stored_as_a_response_is_not_gone_on_from(changes: dict[str, object]) -> None:
     harness = chatting()
-    one = await ask(harness, "one", **changes)
+    one = await ask(harness, "one", "", **changes)
 
     with pytest.raises(PreviousNotFound):
         await ask(harness, "two", one.id)
@@ -146,7 +149,7 @@ async def test_results_go_on_from_the_calls_of_the_answer_before_and_from_no_oth
     ]
     other = replace(RESULT, parts=(Part(tool_result=ToolResult(id="c2", text="calm")),))
     with pytest.raises(QuestionRefused, match=r"messages\[0\].*'c2'"):
-        await ask(harness, "", called.id, messages=(other,))
+        await ask(harness, "other", called.id, messages=(other,))
 
 
 async def test_turns_that_were_erased_are_left_out_with_the_results_of_their_calls() -> None:
@@ -206,3 +209,15 @@ async def test_erasing_again_has_no_second_effect_and_a_check_erases_nothing() -
     await erasing(ADA, one.id, writing("e"))
     await erasing(ADA, one.id, writing("e"))
     assert (await harness.stored(one)).messages == ()
+
+
+def test_over_grpc_the_same_is_asked_by_fields_of_the_request() -> None:
+    said = content_pb2.Message(role=content_pb2.ROLE_USER, parts=[content_pb2.Part(text="two")])
+    request = pb.GenerateRequest(deployment="helpdesk", messages=[said])
+
+    plain = question_of(request)
+    request.previous_inference, request.truncate_history, request.store = "i", True, False
+    asked = question_of(request)
+
+    assert (plain.store, plain.previous, plain.cuttable) == (None, "", False)
+    assert (asked.store, asked.previous, asked.cuttable) == (False, "i", True)

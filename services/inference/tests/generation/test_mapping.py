@@ -206,7 +206,7 @@ def test_an_answer_is_sent_by_name() -> None:
 
 
 def test_what_of_an_answer_is_not_sent_is_this() -> None:
-    inner = {"budget_hold", "history", "lease", "record", "request_id", "request_digest"}
+    inner = {"budget_hold", "history", "lease", "parameters", "record", "request_id", "request_digest"}
     shown_by_its_own_rpc = {"principals", "variables"}
     assert unsent(inference_pb2.Inference, Inference) == inner | shown_by_its_own_rpc | {"update_time"}
     assert unsent(inference_pb2.Variant, Variant) == set()

@@ -204,7 +204,7 @@ def test_hints_and_what_changes_nothing_are_accepted() -> None:
         ("output_format", "text.format"),
         ("tools[1].name", "tools[1].name"),
         ("tools[1].parameters_json", "tools[1].parameters"),
-        ("previous", "previous_response_id"),
+        ("previous_inference", "previous_response_id"),
         ("labels", "metadata"),
         ("conversation", "tidemill.conversation"),
     ],

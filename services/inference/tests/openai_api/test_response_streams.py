@@ -39,6 +39,7 @@ async def test_text_comes_in_typed_and_numbered_events_of_one_item() -> None:
     assert "".join(each.delta for each in found if each.type == "response.output_text.delta") == "calm"
     created, last = found[0].response, found[-1].response
     assert (created.status, created.output, created.usage) == ("in_progress", [], None)
+    assert set(created.model_extra["tidemill"]) == {"inference", "variant", "conversation", "feedback_token"}
     assert (last.status, last.output_text, last.usage.total_tokens) == ("completed", "calm", 15)
     assert last.output == shown.output
     assert {each.item_id for each in found if hasattr(each, "item_id")} == {last.output[0].id}

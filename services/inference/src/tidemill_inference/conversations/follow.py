@@ -39,11 +39,11 @@ class FollowAnswer:
             raise PreviousNotFound
         if previous.state is not State.COMPLETED:
             why = f"is {previous.state.name}, and has to be COMPLETED: wait for it, or ask without it"
-            raise QuestionRefused(field="previous", why=why)
+            raise QuestionRefused(field="previous_inference", why=why)
         ids = (*(previous.history.turns if previous.history else ()), previous.id)
         if len(ids) > self.max_turns and not question.cuttable:
             why = f"has {len(ids)} turns, and the limit is {self.max_turns}: begin anew, or have the oldest left out"
-            raise QuestionRefused(field="previous", why=why)
+            raise QuestionRefused(field="previous_inference", why=why)
         read = await self.inferences.get_many(caller.project, ids[-self.max_turns :])
         kept = [read[each] for each in ids if each in read and read[each].messages and owned_by(previous, read[each])]
         turns = tuple(_whole(past_turn(record) for record in kept))

@@ -91,6 +91,9 @@ def question_of(request: inference_service_pb2.GenerateRequest, limits: Question
     return Question(
         deployment=request.deployment,
         messages=tuple(_message(message, f"messages[{number}]") for number, message in enumerate(request.messages)),
+        store=request.store if request.HasField("store") else None,
+        previous=request.previous_inference,
+        cuttable=request.truncate_history,
         variables=from_struct(request.variables, field="variables"),
         conversation=request.conversation,
         end_user=request.end_user,

@@ -96,6 +96,9 @@ class GenerateRequest(_message.Message):
     OUTPUT_FORMAT_FIELD_NUMBER: _builtins.int
     CANDIDATE_COUNT_FIELD_NUMBER: _builtins.int
     NO_CACHE_FIELD_NUMBER: _builtins.int
+    STORE_FIELD_NUMBER: _builtins.int
+    PREVIOUS_INFERENCE_FIELD_NUMBER: _builtins.int
+    TRUNCATE_HISTORY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Optional. A retry with the same id returns the stored inference."""
     deployment: _builtins.str
@@ -116,6 +119,16 @@ class GenerateRequest(_message.Message):
     """Optional. How many answers are given, at most 16; 0 is 1."""
     no_cache: _builtins.bool
     """Optional. Has the answer made anew where the deployment gives answers again; later ones are then given this one."""
+    store: _builtins.bool
+    """Optional. True keeps the answer as one that others may go on from, where it is recorded in FULL; false records no text.
+    Unset leaves what is recorded to the deployment.
+    """
+    previous_inference: _builtins.str
+    """Optional. An inference of the same end user that was asked with `store`: the turns up to it come before the messages.
+    Not with a conversation.
+    """
+    truncate_history: _builtins.bool
+    """Optional. With previous_inference: the oldest turns that do not fit the model are left out, which else is an error."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:
         """Required. The conversation so far; the last message is the user's question, or the result of a tool call."""
@@ -175,12 +188,17 @@ class GenerateRequest(_message.Message):
         output_format: Global___OutputFormat | None = ...,
         candidate_count: _builtins.int = ...,
         no_cache: _builtins.bool = ...,
+        store: _builtins.bool | None = ...,
+        previous_inference: _builtins.str = ...,
+        truncate_history: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["output_format", b"output_format", "sampling", b"sampling", "tool_choice", b"tool_choice", "variables", b"variables"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_store", b"_store", "output_format", b"output_format", "sampling", b"sampling", "store", b"store", "tool_choice", b"tool_choice", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_count", b"candidate_count", "conversation", b"conversation", "deployment", b"deployment", "end_user", b"end_user", "labels", b"labels", "messages", b"messages", "no_cache", b"no_cache", "output_format", b"output_format", "passages", b"passages", "principals", b"principals", "purpose", b"purpose", "record_mode", b"record_mode", "request_id", b"request_id", "sampling", b"sampling", "tool_choice", b"tool_choice", "tools", b"tools", "variables", b"variables", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_store", b"_store", "candidate_count", b"candidate_count", "conversation", b"conversation", "deployment", b"deployment", "end_user", b"end_user", "labels", b"labels", "messages", b"messages", "no_cache", b"no_cache", "output_format", b"output_format", "passages", b"passages", "previous_inference", b"previous_inference", "principals", b"principals", "purpose", b"purpose", "record_mode", b"record_mode", "request_id", b"request_id", "sampling", b"sampling", "store", b"store", "tool_choice", b"tool_choice", "tools", b"tools", "truncate_history", b"truncate_history", "variables", b"variables", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__store: _TypeAlias = _typing.Literal["store"]  # noqa: Y015
+    _WhichOneofArgType__store: _TypeAlias = _typing.Literal["_store", b"_store"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__store) -> _WhichOneofReturnType__store | None: ...
 
 Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
 

@@ -37,7 +37,7 @@ class PreviousNotFound(QuestionRefused):
             "is no stored response of yours in this project: it was made with store false or by a deployment without "
             "full records, was removed, or never was"
         )
-        super().__init__(field="previous", why=why)
+        super().__init__(field="previous_inference", why=why)
 
 
 class ResponseNotFound(NotFound):

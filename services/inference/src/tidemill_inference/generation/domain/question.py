@@ -104,7 +104,7 @@ class Question:
         """
         self._check_sizes(limits)
         if self.conversation and self.previous:
-            raise QuestionRefused(field="previous", why="cannot go with a conversation: send one of them")
+            raise QuestionRefused(field="previous_inference", why="cannot go with a conversation: send one of them")
         check_turns(self.messages, go_on=bool(self.conversation or self.previous))
         check_asked(self.tools, self.tool_choice, self.output)
         if self.candidates < 1:

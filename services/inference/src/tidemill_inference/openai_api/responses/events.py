@@ -26,6 +26,8 @@ from tidemill_inference.openai_api.responses.objects import (
 )
 
 Json = dict[str, Any]
+_KNOWN_AT_FIRST = ("inference", "variant", "conversation", "feedback_token")
+"""What of the field `tidemill` comes with the first events, so that an answer that breaks can be rated."""
 _MAX_LOGPROBS = 16
 """Of one event, as of a chunk."""
 
@@ -58,7 +60,9 @@ class Events:
         self._inference = started.id
         self._asked = asked
         self._token = feedback_token
-        self._response = response_object(started, asked, feedback_token=feedback_token) | {"output": [], "usage": None}
+        begun = response_object(started, asked, feedback_token=feedback_token)
+        basis = {name: begun["tidemill"][name] for name in _KNOWN_AT_FIRST}
+        self._response = begun | {"output": [], "usage": None, "tidemill": basis}
         self._number = 0
         self._open: dict[str, _Open] = {}
 

@@ -1,6 +1,5 @@
 """Items of input, which are the turns of a conversation in smaller pieces: what an answer said, each of its calls."""
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -40,7 +39,7 @@ class _Item(ClientPart):
 
 
 class MessageItem(_Item):
-    """What somebody said."""
+    """What a user, an answer or its rules say."""
 
     type: Literal["message"] = "message"
     role: Literal["user", "system", "developer", "assistant"]
@@ -91,7 +90,9 @@ class ReasoningItem(_Item):
 
     type: Literal["reasoning"]
     summary: list[Any] = Field(default_factory=list)
-    content: Annotated[list[ReasoningText], FailFast(), Field(max_length=QUESTION_BOUNDS.parts)] = Field(default_factory=list)
+    content: Annotated[list[ReasoningText], FailFast(), Field(max_length=QUESTION_BOUNDS.parts)] = Field(
+        default_factory=list
+    )
 
     def message(self) -> Message:
         """Return it as the domain knows it."""
@@ -159,8 +160,3 @@ def _goes_on(last: Message, item: Message) -> bool:
 
 def _said(message: Message) -> bool:
     return any(part.spoken is not None for part in message.parts)
-
-
-def places_of(inputs: Iterable[str], *, instructed: bool) -> Sequence[str]:
-    """Return what the caller called each message."""
-    return [*(["instructions"] if instructed else []), *inputs]

@@ -15,7 +15,7 @@ from tidemill_core.errors import InvalidInput, Violation
 from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.openai_api.responses.ids import inference_id
-from tidemill_inference.openai_api.responses.items import Input, places_of
+from tidemill_inference.openai_api.responses.items import Input
 from tidemill_inference.openai_api.schemas import AskedAnswer, asked_of
 from tidemill_kit.http.bodies import SHOWN_VIOLATIONS, Strict, object_of, problems
 from tidemill_kit.http.errors import shown
@@ -31,9 +31,10 @@ _ELSEWHERE = {
     "conversation": "is not supported: send previous_response_id, or tidemill.conversation with an id of your own",
     "prompt": "is not supported: a deployment has its prompt; send tidemill.variables",
 }
+_OF_CHATS = "is of POST /v1/chat/completions: leave it out"
 _MESSAGE = re.compile(r"^messages\[(\d+)\](.*)$")
 _NAMES = (
-    (re.compile(r"^previous$"), "previous_response_id"),
+    (re.compile(r"^previous_inference$"), "previous_response_id"),
     (re.compile(r"^messages$"), "input"),
     (re.compile(r"^(max_tokens|max_completion_tokens)$"), "max_output_tokens"),
     (re.compile(r"^response_format(\.json_schema)?"), "text.format"),
@@ -170,14 +171,13 @@ def response_request_of(body: bytes) -> ResponseRequest:
     chat = {**{name: given.pop(name) for name in _AS_CHATS if name in given}, **own.of_chats()}
     if "top_logprobs" in chat:
         chat["logprobs"] = True
-    refused = {name: _ELSEWHERE.get(name) or "is of POST /v1/chat/completions: leave it out" for name in given}
-    unknown = {name for name in given if name not in _ELSEWHERE and name not in _ONLY_OF_CHATS}
-    violations += [Violation(name, why) for name, why in refused.items() if name not in unknown]
+    unknown = {name: value for name, value in given.items() if name not in _ELSEWHERE and name not in _ONLY_OF_CHATS}
+    violations += [Violation(name, _ELSEWHERE.get(name, _OF_CHATS)) for name in given if name not in unknown]
     asked: AskedAnswer | None = None
     reason = "UNSUPPORTED_PARAMETER" if len(given) > len(unknown) else InvalidInput.reason
     try:
         supported = ("input", *OwnParameters.model_fields, *_AS_CHATS)
-        asked = asked_of(AskedAnswer, chat | {name: given[name] for name in unknown}, supported=supported)
+        asked = asked_of(AskedAnswer, chat | unknown, supported=supported)
     except InvalidInput as error:
         violations += as_sent(error, ()).violations
         reason = error.reason if reason == InvalidInput.reason else reason
@@ -187,8 +187,12 @@ def response_request_of(body: bytes) -> ResponseRequest:
         refusal = InvalidInput.of(*violations[:SHOWN_VIOLATIONS])
         refusal.reason = reason
         raise refusal
+    return _request(asked, own, said)
+
+
+def _request(asked: AskedAnswer, own: OwnParameters, said: Input) -> ResponseRequest:
     instructions = (Message.of(Role.SYSTEM, own.instructions),) if own.instructions else ()
-    places = places_of(said.places, instructed=bool(instructions))
+    places = (*(["instructions"] if instructions else []), *said.places)
     return ResponseRequest(asked=asked, own=own, messages=(*instructions, *said.messages), places=places)
 
 
