@@ -12,6 +12,7 @@ All capitals are logarithms; values are between 0 and 1, each with its count.
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 Counted = Mapping[float, int]
@@ -74,10 +75,16 @@ def _slower_at(quantile: float, ours: Sequence[float], theirs: Sequence[float], 
         for earlier, later in pairwise([-math.inf, *moments, math.inf])
     ]
     return min(
-        above({1.0: longer, 0.0: len(ours) - longer}, 1.0 - quantile)
-        + above({1.0: shorter, 0.0: len(theirs) - shorter}, quantile)
+        _above_share(longer, len(ours) - longer, 1.0 - quantile)
+        + _above_share(shorter, len(theirs) - shorter, quantile)
         for longer, shorter in {*at, *between}
     )
+
+
+@lru_cache(maxsize=10_000)
+def _above_share(ones: int, zeros: int, mean: float) -> float:
+    """Return it of ones and zeros; one outcome more changes few of the shares that are compared."""
+    return above({1.0: ones, 0.0: zeros}, mean)
 
 
 def _some(moments: Sequence[float]) -> Sequence[float]:
