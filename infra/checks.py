@@ -58,7 +58,7 @@ def commands(part: str) -> dict[str, list[str]]:
         "breaking": [str(BIN / "buf"), "breaking", "protos", "--against", "protos/baseline.binpb"],
         "protos": [sys.executable, "infra/protos/generate.py", "--check"],
         "mypy": [sys.executable, "-m", "mypy", "."],
-        QUICK_TESTS: [*pytest, str(test_processes() + 1), "--quick", *folders],  # no servers take cores and memory
+        QUICK_TESTS: [*pytest, str(test_processes()), "--quick", *folders],
         TESTS: [*pytest, str(test_processes()), *folders],
     }
 
