@@ -1,15 +1,18 @@
 """In-memory ledger and vector store."""
 
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+import operator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_rag.collections.domain import IndexRef
 from tidemill_rag.indexing.domain.ledger import Counts, DesiredDocument, Row
 from tidemill_rag.vectors.fusion import RRF_K
-from tidemill_rag.vectors.ports import Match, Point, Query, Where
+from tidemill_rag.vectors.ports import Match, Point, Query, Range, Where
 
 
 class InMemoryLedger:
@@ -195,6 +198,7 @@ def _passes(point: Point, where: Where) -> bool:
     payload = point.payload
     return (
         (not payload.readers or bool({*payload.readers} & {*where.principals}))
+        and all(_within(payload.metadata.get(name), span) for name, span in where.ranges.items())
         and (not where.sources or payload.source in where.sources)
         and all(
             any(
@@ -204,6 +208,26 @@ def _passes(point: Point, where: Where) -> bool:
             for name, values in where.metadata.items()
         )
     )
+
+
+_COMPARED: Mapping[str, Callable[[Any, Any], bool]] = {
+    "gte": operator.ge,
+    "gt": operator.gt,
+    "lte": operator.le,
+    "lt": operator.lt,
+}
+
+
+def _within(value: object, span: Range) -> bool:
+    if isinstance(value, str) and span.of_times:
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return False
+        value = value if value.tzinfo else value.replace(tzinfo=UTC)
+    elif span.of_times or type(value) not in {int, float}:
+        return False
+    return all(_COMPARED[name](value, bound) for name, bound in span.bounds.items())
 
 
 def _bm25(query: Query, points: Sequence[Point], *, of: Sequence[Point]) -> Mapping[str, float]:

@@ -27,7 +27,9 @@ from tidemill_testkit.stubs.rag import StubPassage, StubRag
 
 TEXTS = {"walk": "os.walk walks a directory tree", "dump": "json.dumps walks an object", "staff": "walks for staff"}
 READERS = {"staff": ("staff",)}
-METADATA: Mapping[str, dict[str, str | int | float | bool]] = {"dump": {"product": "json"}}
+METADATA: Mapping[str, dict[str, str | int | float | bool]] = {
+    "dump": {"product": "json", "level": 2.5, "published": "2026-03-31"}
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +148,10 @@ async def test_what_is_asked_for_narrows_what_is_found(api: Api) -> None:
     assert await api.found(sources=["elsewhere"]) == []
     assert await api.found(metadata={"product": "json"}) == ["dump"]
     assert await api.found(metadata={"product": ["xml", "json"]}) == ["dump"]
+    assert await api.found(metadata={"level": {"gt": 2, "lte": 2.5}}) == ["dump"]
+    assert await api.found(metadata={"level": {"lt": 2.5}}) == []
+    assert await api.found(metadata={"published": {"gte": "2026-01-01", "lt": "2026-04-01"}}) == ["dump"]
+    assert await api.found(metadata={"published": {"gte": 1}}) == []
     assert await api.found(index=1) == ["walk", "dump"]
 
 

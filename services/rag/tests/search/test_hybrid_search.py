@@ -105,6 +105,7 @@ async def test_a_document_is_analysed_in_its_own_language_if_the_collection_has_
         ({"sparse": SparseSpec(by="none", languages=("en",))}, "sparse.languages"),
         ({"search": SearchSettings(dense_weight=-1.0)}, "search.dense_weight"),
         ({"search": SearchSettings(sparse_weight=float("nan"))}, "search.sparse_weight"),
+        ({"search": SearchSettings(min_score=1.1)}, "search.min_score"),
         ({"search": SearchSettings(dense_weight=0.0, sparse_weight=0.0)}, "search"),
     ],
 )

@@ -4,13 +4,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Struct
 
-from services.rag.tests.fakes import ADA, EVE, Rag, write
+from services.rag.tests.fakes import ADA, EVE, Rag, spec, write
 from tidemill_core.errors import InvalidInput
-from tidemill_rag.collections.domain import IndexRef
+from tidemill_rag.collections.domain import IndexRef, SearchSettings
 from tidemill_rag.embedding.bm25 import Bm25Embedding
 from tidemill_rag.errors import CollectionNotFound, IndexNotFound
 from tidemill_rag.indexing.points import point_ids
+from tidemill_rag.search.messages import filters_of
 from tidemill_rag.vectors.ports import Payload, Point
 
 FIRST = IndexRef(project="acme", collection="handbook", number=1)
@@ -86,6 +89,49 @@ async def test_metadata_filters_take_one_value_or_any_of_a_list() -> None:
         "vpn",
     ]
     assert await rag.found("words", metadata_filter={"product": ["phone"]}) == []
+
+
+async def test_a_filter_may_be_a_range_of_numbers_or_times() -> None:
+    rag = Rag()
+    rag.ingest.put("old", "words", metadata={"level": 1, "published": "2025-12-31"})
+    rag.ingest.put("new", "more words", metadata={"level": 2, "published": "2026-01-01"})
+    await rag.handbook()
+
+    async def found(**filters: object) -> list[str]:
+        accepted, ranges = filters_of(ParseDict(filters, Struct()))
+        return await rag.found("words", metadata_filter=accepted, ranges=ranges)
+
+    assert await found(level={"gt": 1}) == ["new"]
+    assert await found(published={"lt": "2026-01-01T00:00:00Z"}) == ["old"]
+    assert await found(level=[1, 2], published={"gte": "2026-01-01"}) == ["new"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{}, {"above": 1}, {"gte": True}, {"gte": "soon"}, {"gte": 1, "lt": "2026-01-01"}, {"gte": [1]}, {"gte": None}, []],
+)
+def test_a_range_that_cannot_be_is_refused_by_its_field(value: object) -> None:
+    with pytest.raises(InvalidInput, match=r"metadata_filter\.level: must be .* or a range"):
+        filters_of(ParseDict({"level": value}, Struct()))
+
+
+def test_a_range_is_of_a_field_that_documents_may_have() -> None:
+    with pytest.raises(InvalidInput):
+        filters_of(ParseDict({'a"].b': {"gte": 1}}, Struct()))
+
+
+async def test_passages_below_the_least_score_are_left_out_and_the_answer_says_when_all_are() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "reset the password")
+    rag.ingest.put("d2", "canteen is open")
+    await rag.handbook()
+    settings = replace(spec(), search=SearchSettings(min_score=0.6))
+    await rag.crud.update(ADA, settings, frozenset({"search"}), write("r2"))
+
+    assert await rag.found("reset the password") == ["d1"]
+    answer = await rag.search("sourdough bread")
+    assert answer.passages == []
+    assert "no passage is relevant: the best one has score 0.000" in answer.warnings[0]
 
 
 async def test_documents_with_readers_are_found_only_by_them() -> None:

@@ -83,6 +83,9 @@ class Search(Declared):
 
     dense_weight: Annotated[float, Field(ge=0, le=100, description="weight of the ranking by vectors")] = 1.0
     sparse_weight: Annotated[float, Field(ge=0, le=100, description="weight of the ranking by terms")] = 0.5
+    min_score: Annotated[
+        float, Field(ge=0, le=1, description="passages with a lower score are left out; 0 leaves none out")
+    ] = 0.0
 
 
 class Collection(Declared):

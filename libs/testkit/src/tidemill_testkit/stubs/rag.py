@@ -3,8 +3,10 @@
 `services/rag/tests/contract/test_rag_api.py` holds it to the real one.
 """
 
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
@@ -17,6 +19,7 @@ from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceServicer
 from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed, Violation
 from tidemill_testkit.stubs.calls import Context, errors_of, project_of, with_reason
 
+_COMPARED = {"gte": operator.ge, "gt": operator.gt, "lte": operator.le, "lt": operator.lt}
 _TOP_K, _MAX_TOP_K, _MAX_CHARACTERS = 5, 100, 8000
 
 
@@ -103,10 +106,16 @@ def _matches(each: StubPassage, request: retrieval.SearchRequest) -> bool:
         return False
     if request.sources and each.passage.source not in request.sources:
         return False
-    return all(
-        each.metadata.get(name) in (value if isinstance(value, list) else [value])
-        for name, value in MessageToDict(request.metadata_filter).items()
-    )
+    return all(_is_in(each.metadata.get(name), value) for name, value in MessageToDict(request.metadata_filter).items())
+
+
+def _is_in(value: Any, accepted: Any) -> bool:  # noqa: ANN401 - of JSON
+    """Return whether a value is, or is one of, or is in the range of what is accepted; times are of one form."""
+    if not isinstance(accepted, dict):
+        return value in (accepted if isinstance(accepted, list) else [accepted])
+    if any(isinstance(bound, str) != isinstance(value, str) for bound in accepted.values()) or value is None:
+        return False
+    return all(_COMPARED[name](value, bound) for name, bound in accepted.items())
 
 
 def _violations(request: retrieval.SearchRequest) -> Iterator[Violation]:

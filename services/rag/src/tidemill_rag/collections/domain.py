@@ -39,6 +39,8 @@ class SearchSettings:
 
     dense_weight: float = 1.0
     sparse_weight: float = 0.5
+    min_score: float = 0.0
+    """Passages with a lower cosine are left out; 0 leaves none out."""
 
 
 class IndexState(Enum):

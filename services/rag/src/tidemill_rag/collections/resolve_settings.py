@@ -132,5 +132,7 @@ def _search_violations(search: SearchSettings) -> Iterator[Violation]:
     for name, weight in weights.items():
         if not 0 <= weight <= MAX_WEIGHT:  # false for NaN too
             yield Violation(f"search.{name}", f"is {weight:g}; use 0 to {MAX_WEIGHT:g}")
+    if not 0 <= search.min_score <= 1:
+        yield Violation("search.min_score", f"is {search.min_score:g}; use 0 (for all passages) to 1")
     if not any(weights.values()):
         yield Violation("search", "has no weight above 0: set dense_weight or sparse_weight")

@@ -7,7 +7,7 @@ from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceServicer
 from tidemill_core.rights import principals_of
 from tidemill_kit.grpc.server import current_caller
 from tidemill_kit.mapping import from_message
-from tidemill_rag.search.messages import filter_of, passage_message
+from tidemill_rag.search.messages import filters_of, passage_message
 from tidemill_rag.search.search import Question, Search
 
 
@@ -20,10 +20,12 @@ class GrpcRetrievalService(RetrievalServiceServicer):
     async def Search(self, request: pb.SearchRequest, _context: object) -> pb.SearchResponse:
         """Find the best passages."""
         caller = current_caller()
+        accepted, ranges = filters_of(request.metadata_filter)
         question = from_message(
             Question,
             request,
-            metadata_filter=filter_of(request.metadata_filter),
+            metadata_filter=accepted,
+            ranges=ranges,
             principals=principals_of(caller, request.principals, field="principals"),
         )
         answer = await self.search(caller, question)

@@ -14,7 +14,7 @@ from tidemill_rag.embedding.ports import EmbeddingModels, SparseEmbedding
 from tidemill_rag.errors import CollectionNotFound, IndexNotFound, IndexNotReady
 from tidemill_rag.indexing.domain.content import MetadataValue
 from tidemill_rag.indexing.ports import Ledger
-from tidemill_rag.vectors.ports import Match, Query, VectorStore, Where
+from tidemill_rag.vectors.ports import Match, Query, Range, VectorStore, Where
 
 Sweep = Callable[[IndexRef, str, int], None]
 """Schedules the deletion of a document's passages below a `seq`."""
@@ -27,6 +27,8 @@ _UNKNOWN = "not searched: the vocabulary of the embedding model {} lacks the que
 
 _NO_TERMS = "searched by vectors alone: index version {} has no sparse vectors; the next one of {} will have them"
 
+_NOT_RELEVANT = "no passage is relevant: the best one has score {:.3f}, and min_score of {} is {:g}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
@@ -36,6 +38,7 @@ class Question:
     query: str
     top_k: int = 0
     metadata_filter: Mapping[str, Sequence[MetadataValue]] = field(default_factory=dict)
+    ranges: Mapping[str, Range] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
     principals: tuple[str, ...] = ()
     index: int = 0
@@ -95,12 +98,20 @@ class Search:
                 warnings=(_UNKNOWN.format(index.embedding if own else f"of {question.collection}"),),
             )
         principals = question.principals if own else ()
-        where = Where(metadata=question.metadata_filter, sources=question.sources, principals=principals)
+        where = Where(
+            metadata=question.metadata_filter, ranges=question.ranges, sources=question.sources, principals=principals
+        )
         query = await self._query(collection, index, text, vector)
         passages = await self._current(collection, index, query, where, question.top_k or DEFAULT_TOP_K)
-        lacking = collection.sparse.used and not index.sparse.used
-        warnings = (_NO_TERMS.format(index.number, question.collection),) if lacking else ()
-        return Answer(index=index.number, passages=passages, warnings=warnings)
+        least = collection.search.min_score
+        kept = [match for match in passages if not least or match.score >= least]
+        warnings = []
+        if collection.sparse.used and not index.sparse.used:
+            warnings.append(_NO_TERMS.format(index.number, question.collection))
+        if passages and not kept:
+            best = max(match.score for match in passages)
+            warnings.append(_NOT_RELEVANT.format(best, question.collection, least))
+        return Answer(index=index.number, passages=kept, warnings=tuple(warnings))
 
     async def _query(self, collection: Collection, index: IndexVersion, text: str, vector: Sequence[float]) -> Query:
         settings = collection.search

@@ -89,6 +89,7 @@ class QdrantEdgeVectors:
         """See `VectorStore.search`."""
         narrowed = edge_search.Narrowed(
             facets=[[facet(name, value) for value in values] for name, values in where.metadata.items()],
+            ranges=dict(where.ranges),
             sources=list(where.sources),
             principals=list(where.principals),
         )

@@ -1,6 +1,7 @@
 """Searches of shards, in the child process."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, cast
 
 from qdrant_edge import (
@@ -12,6 +13,8 @@ from qdrant_edge import (
     MatchAny,
     Prefetch,
     QueryRequest,
+    RangeDateTime,
+    RangeFloat,
     SearchParams,
     SearchRequest,
 )
@@ -22,8 +25,8 @@ from tidemill_rag.vectors.edge_shards import open_shard
 from tidemill_rag.vectors.edge_vectors import dense_of, terms
 from tidemill_rag.vectors.fusion import DENSE, RRF_K, SPARSE, candidates, cosine
 from tidemill_rag.vectors.graph import ACORN_MAX_SELECTIVITY, HNSW_EF
-from tidemill_rag.vectors.payloads import FACETS, READERS, SOURCE
-from tidemill_rag.vectors.ports import Query
+from tidemill_rag.vectors.payloads import FACETS, READERS, SOURCE, metadata_path
+from tidemill_rag.vectors.ports import Query, Range
 
 Found = list[tuple[str, float, dict[str, Any]]]
 """Id, cosine and payload, best first."""
@@ -34,6 +37,7 @@ class Narrowed:
     """A filter: one facet of each list must match; an empty list matches everything."""
 
     facets: list[list[str]]
+    ranges: dict[str, Range]
     sources: list[str]
     principals: list[str]
 
@@ -43,6 +47,8 @@ def search(name: str, query: Query, limit: int, narrowed: Narrowed) -> Found:
     opened = open_shard(name)
     if opened is None:
         return []
+    for field, span in narrowed.ranges.items():
+        opened.index_range(metadata_path(field), times=span.of_times)
     chosen, vector = _filter(narrowed), list(query.vector)
     nearest = EngineQuery.Nearest(vector)
     params = SearchParams(hnsw_ef=HNSW_EF, acorn=AcornSearchParams(enable=True, max_selectivity=ACORN_MAX_SELECTIVITY))
@@ -70,5 +76,16 @@ def _filter(narrowed: Narrowed) -> Filter:
     must: list[FieldCondition | Filter] = [Filter(should=list(readable))]
     if narrowed.sources:
         must.append(FieldCondition(SOURCE, match=MatchAny(narrowed.sources)))
+    must += [FieldCondition(metadata_path(name), range=_range(span)) for name, span in narrowed.ranges.items()]
     must += [FieldCondition(FACETS, match=MatchAny(facets)) for facets in narrowed.facets]
     return Filter(must=list(must))
+
+
+def _range(span: Range) -> RangeFloat | RangeDateTime:
+    if not span.of_times:
+        return RangeFloat(
+            **{name: float(bound) for name, bound in span.bounds.items() if not isinstance(bound, datetime)}
+        )
+    return RangeDateTime(
+        **{name: bound.isoformat() for name, bound in span.bounds.items() if isinstance(bound, datetime)}
+    )

@@ -20,6 +20,7 @@ from typing import Any
 
 from qdrant_edge import (
     CountRequest,
+    DatetimeIndexParams,
     Distance,
     EdgeConfig,
     EdgeOptimizersConfig,
@@ -27,10 +28,12 @@ from qdrant_edge import (
     EdgeVectorParams,
     FieldCondition,
     Filter,
+    FloatIndexParams,
     HasIdCondition,
     KeywordIndexParams,
     MatchAny,
     MatchValue,
+    PayloadSchemaType,
     PayloadSelector,
     Point,
     RangeFloat,
@@ -42,7 +45,7 @@ from tidemill_rag.embedding.domain import SparseVector
 from tidemill_rag.vectors import generations
 from tidemill_rag.vectors.edge_vectors import SPARSE_VECTORS, has_sparse, stored_vectors
 from tidemill_rag.vectors.graph import CHANGES, NO_GRAPH_KB
-from tidemill_rag.vectors.payloads import DOCUMENT, INDEXED, SEQ
+from tidemill_rag.vectors.payloads import DOCUMENT, INDEXED, MAX_RANGE_FIELDS, METADATA, SEQ
 
 StoredPoint = tuple[str, list[float], SparseVector | None, dict[str, Any]]
 """Id, vector, sparse vector and payload."""
@@ -221,8 +224,33 @@ class Shard:
         self.changes = _read_changes(path)
         if not self.graph:
             self.shard.optimize()
+        self._ranges: dict[str, bool | None] = {}
+        """Fields that were filtered by ranges: whether these are of times; None once they were of both kinds."""
         self._flushed_at = time.monotonic()
         self._to_vacuum = 0
+
+    def index_range(self, field: str, *, times: bool) -> None:
+        """Index a field for ranges, once: 0.4 s for 20,000 points.
+
+        The engine answers a range of times from an index of numbers wrongly: a field of which both are asked has none.
+        """
+        if field in self._ranges:
+            if self._ranges[field] is (not times):
+                self.shard.update(UpdateOperation.delete_field_index(field))
+                self._ranges[field] = None
+            return
+        schema, kind = (
+            self.shard.info().payload_schema,
+            PayloadSchemaType.Datetime if times else PayloadSchemaType.Float,
+        )
+        if field not in schema and sum(each.startswith(METADATA) for each in schema) >= MAX_RANGE_FIELDS:
+            return
+        if field in schema and schema[field].data_type != kind:
+            self.shard.update(UpdateOperation.delete_field_index(field))
+        if field not in schema or schema[field].data_type != kind:
+            params = DatetimeIndexParams() if times else FloatIndexParams()
+            self.shard.update(UpdateOperation.create_field_index(field, params))
+        self._ranges[field] = times
 
     def tidy(self, changes: int) -> None:
         """Flush and vacuum when due."""

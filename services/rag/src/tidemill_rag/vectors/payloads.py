@@ -8,17 +8,26 @@ from typing import Any
 from tidemill_rag.indexing.domain.content import MetadataValue, whole
 from tidemill_rag.vectors.ports import Payload
 
-DOCUMENT, SEQ, SOURCE, READERS, FACETS = "document", "seq", "source", "readers", "facets"
+DOCUMENT, SEQ, SOURCE, READERS, METADATA, FACETS = "document", "seq", "source", "readers", "metadata", "facets"
 """The fields used by filters. `facets` encodes metadata as strings: the embedded engine confuses true and 1."""
 
 INDEXED = (DOCUMENT, SOURCE, READERS, FACETS)
 """Fields with a payload index; filters on other fields read the payload of every point."""
 
+MAX_RANGE_FIELDS = 16
+"""Fields of an index version that get a payload index when they are first filtered by range; further ones are read
+from the payload of every point."""
+
+
+def metadata_path(name: str) -> str:
+    """Return the path of a metadata field in a payload."""
+    return f'{METADATA}."{name}"'
+
 
 def to_stored(payload: Payload) -> dict[str, Any]:
     """Return the payload as JSON values."""
     facets = [facet(name, value) for name, value in payload.metadata.items()]
-    return asdict(payload) | {READERS: list(payload.readers), "metadata": dict(payload.metadata), FACETS: facets}
+    return asdict(payload) | {READERS: list(payload.readers), METADATA: dict(payload.metadata), FACETS: facets}
 
 
 def facet(name: str, value: MetadataValue) -> str:

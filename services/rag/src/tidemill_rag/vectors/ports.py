@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from tidemill_rag.embedding.domain import SparseVector
@@ -72,13 +73,37 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """Bounds of numbers, or of times with a time zone. What is not of that kind is outside."""
+
+    gte: float | datetime | None = None
+    gt: float | datetime | None = None
+    lte: float | datetime | None = None
+    lt: float | datetime | None = None
+
+    @property
+    def bounds(self) -> Mapping[str, float | datetime]:
+        """Return the bounds that there are, by name."""
+        bounds = {"gte": self.gte, "gt": self.gt, "lte": self.lte, "lt": self.lt}
+        return {name: bound for name, bound in bounds.items() if bound is not None}
+
+    @property
+    def of_times(self) -> bool:
+        """Return whether the bounds are times."""
+        return any(isinstance(bound, datetime) for bound in self.bounds.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
     """A filter. Each `metadata` field must have one of the listed values; an empty filter matches everything.
+
+    Each field of `ranges` must have a value in its range. The names are made of letters, digits and `_.-`.
 
     Passages with readers match only if `principals` has one of them.
     """
 
     metadata: Mapping[str, Sequence[MetadataValue]] = field(default_factory=dict)
+    ranges: Mapping[str, Range] = field(default_factory=dict)
     sources: Sequence[str] = ()
     principals: Sequence[str] = ()
 

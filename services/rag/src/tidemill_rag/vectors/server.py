@@ -19,7 +19,20 @@ from tidemill_rag.vectors.graph import (
     HNSW_M,
     threshold_kb,
 )
-from tidemill_rag.vectors.payloads import DOCUMENT, FACETS, INDEXED, READERS, SEQ, SOURCE, facet, from_stored, to_stored
+from tidemill_rag.vectors.payloads import (
+    DOCUMENT,
+    FACETS,
+    INDEXED,
+    MAX_RANGE_FIELDS,
+    METADATA,
+    READERS,
+    SEQ,
+    SOURCE,
+    facet,
+    from_stored,
+    metadata_path,
+    to_stored,
+)
 from tidemill_rag.vectors.ports import Match, Point, Query, Where
 
 _SCROLL_BATCH = 5000
@@ -39,6 +52,8 @@ class QdrantServerVectors:
         self._graph_min_chunks = graph_min_chunks
         self._indexed: set[str] = set()
         """Collections whose payload indexes this process has created."""
+        self._ranges: dict[str, dict[str, bool | None]] = {}
+        """By collection: fields that were filtered by ranges, and whether these are of times; None if of both kinds."""
 
     async def create(self, index: str, *, dimensions: int, sparse: bool = False) -> None:
         """See `VectorStore.create`."""
@@ -63,6 +78,7 @@ class QdrantServerVectors:
         async with _translated():
             await self._client.delete_collection(_name(index))
         self._indexed.discard(_name(index))
+        self._ranges.pop(_name(index), None)
 
     async def upsert(self, index: str, points: Sequence[Point]) -> None:
         """See `VectorStore.upsert`."""
@@ -98,6 +114,8 @@ class QdrantServerVectors:
                     return []
                 await self._index_fields(name)
             try:
+                for field, span in where.ranges.items():
+                    await self._index_range(name, metadata_path(field), times=span.of_times)
                 return await self._ranked(name, query, limit, _filter(where))
             except UnexpectedResponse as error:
                 if error.status_code != HTTPStatus.NOT_FOUND:
@@ -163,6 +181,24 @@ class QdrantServerVectors:
             await self._client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD, wait=False)
         self._indexed.add(name)
 
+    async def _index_range(self, name: str, field: str, *, times: bool) -> None:
+        """Index a field for ranges in the background; until then it is read from every payload."""
+        ranges = self._ranges.setdefault(name, {})
+        if field in ranges:
+            if ranges[field] is (not times):  # see the embedded store: a field of which both are asked has no index
+                await self._client.delete_payload_index(name, field, wait=True)
+                ranges[field] = None
+            return
+        schema = (await self._client.get_collection(name)).payload_schema
+        kind = models.PayloadSchemaType.DATETIME if times else models.PayloadSchemaType.FLOAT
+        if field not in schema and sum(each.startswith(METADATA) for each in schema) >= MAX_RANGE_FIELDS:
+            return
+        if field in schema and schema[field].data_type != kind:
+            await self._client.delete_payload_index(name, field, wait=True)
+        if field not in schema or schema[field].data_type != kind:
+            await self._client.create_payload_index(name, field, kind, wait=False)
+        ranges[field] = times
+
     async def ping(self) -> None:
         """See `VectorStore.ping`."""
         async with _translated():
@@ -215,4 +251,7 @@ def _filter(where: Where) -> models.Filter:
     for name, values in where.metadata.items():
         match = models.MatchAny(any=[facet(name, value) for value in values])
         must.append(models.FieldCondition(key=FACETS, match=match))
+    for name, span in where.ranges.items():
+        kind = models.DatetimeRange if span.of_times else models.Range
+        must.append(models.FieldCondition(key=metadata_path(name), range=kind(**span.bounds)))
     return models.Filter(must=must)

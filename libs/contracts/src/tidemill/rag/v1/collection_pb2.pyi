@@ -198,19 +198,23 @@ class SearchSettings(_message.Message):
 
     DENSE_WEIGHT_FIELD_NUMBER: _builtins.int
     SPARSE_WEIGHT_FIELD_NUMBER: _builtins.int
+    MIN_SCORE_FIELD_NUMBER: _builtins.int
     dense_weight: _builtins.float
     """Optional. The weight of the ranking by vectors in the fusion of both (RRF); unset means 1."""
     sparse_weight: _builtins.float
     """Optional. The weight of the ranking by terms; unset means the default of rag, 0 leaves terms out."""
+    min_score: _builtins.float
+    """Optional. Passages with a lower score (cosine) are left out; 0, the default, leaves none out."""
     def __init__(
         self,
         *,
         dense_weight: _builtins.float | None = ...,
         sparse_weight: _builtins.float | None = ...,
+        min_score: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_sparse_weight", b"_sparse_weight", "dense_weight", b"dense_weight", "sparse_weight", b"sparse_weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_sparse_weight", b"_sparse_weight", "dense_weight", b"dense_weight", "sparse_weight", b"sparse_weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_sparse_weight", b"_sparse_weight", "dense_weight", b"dense_weight", "min_score", b"min_score", "sparse_weight", b"sparse_weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__dense_weight: _TypeAlias = _typing.Literal["dense_weight"]  # noqa: Y015
     _WhichOneofArgType__dense_weight: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight"]  # noqa: Y015

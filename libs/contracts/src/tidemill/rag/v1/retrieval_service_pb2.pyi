@@ -45,7 +45,9 @@ class SearchRequest(_message.Message):
     """Optional. A pinned index version; 0 follows the live one."""
     @_builtins.property
     def metadata_filter(self) -> _struct_pb2.Struct:
-        """Optional. Only documents whose metadata have these values; a list means any of its members."""
+        """Optional. Only documents whose metadata have these values. A list means any of its members; an object of `gte`,
+        `gt`, `lte` and `lt` a range: of numbers, or of times, which are dates or RFC 3339.
+        """
 
     @_builtins.property
     def sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
