@@ -5,7 +5,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from enum import Enum
 
@@ -20,6 +20,7 @@ _NO_PART = (
 
 Everything else counts, also what questions are given later.
 """
+_PARTS = tuple(each.name for each in fields(Question) if each.name not in _NO_PART)
 
 
 def key_of(question: Question, *, configuration: str, index: int, passages: Sequence[Passage]) -> str:
@@ -65,10 +66,7 @@ def numbers_in(text: str) -> list[int]:
 
 
 def _asked(question: Question) -> dict[str, object]:
-    asked = asdict(question)
-    for name in _NO_PART:
-        del asked[name]
-    return asked
+    return {name: getattr(question, name) for name in _PARTS}
 
 
 def _digest(said: dict[str, object]) -> str:
@@ -80,4 +78,6 @@ def _plain(value: object) -> object:
         return value.name
     if isinstance(value, timedelta):
         return value.total_seconds()
+    if is_dataclass(value):  # not by `asdict`, which copies every string
+        return {each.name: getattr(value, each.name) for each in fields(value)}
     raise TypeError(type(value))
