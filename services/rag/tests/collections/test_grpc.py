@@ -135,7 +135,7 @@ async def test_analysis_and_fusion_go_from_the_request_to_the_collection(
     updated = (await api.collections.UpdateCollection(update)).collection
 
     assert (default.sparse.by, [*default.indexes[0].sparse.languages]) == ("bm25", ["en"])
-    assert (default.search.dense_weight, default.search.sparse_weight) == (1.0, 0.5)
+    assert (default.search.dense_weight, default.search.sparse_weight) == (1.0, 0.7)
     assert [*given.sparse.languages] == [*given.indexes[0].sparse.languages] == ["de", "en"]
     assert (given.search.dense_weight, given.search.sparse_weight) == (0.0, 2.0)
     assert (updated.search.dense_weight, updated.search.sparse_weight) == (1.0, 0.0)

@@ -82,7 +82,7 @@ class Search(Declared):
     """Ranking of passages; a change builds no index."""
 
     dense_weight: Annotated[float, Field(ge=0, le=100, description="weight of the ranking by vectors")] = 1.0
-    sparse_weight: Annotated[float, Field(ge=0, le=100, description="weight of the ranking by terms")] = 0.5
+    sparse_weight: Annotated[float, Field(ge=0, le=100, description="weight of the ranking by terms")] = 0.7
     min_score: Annotated[
         float, Field(ge=0, le=1, description="passages with a lower score are left out; 0 leaves none out")
     ] = 0.0

@@ -38,7 +38,7 @@ class SearchSettings:
     """How searches rank: what they change is not stored in points."""
 
     dense_weight: float = 1.0
-    sparse_weight: float = 0.5
+    sparse_weight: float = 0.7
     min_score: float = 0.0
     """Passages with a lower cosine are left out; 0 leaves none out."""
 
