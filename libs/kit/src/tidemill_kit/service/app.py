@@ -6,6 +6,7 @@ with exit code 1, and the supervisor starts it again.
 """
 
 import asyncio
+import gc
 import signal
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ __all__ = ["App", "Component", "Dependency", "Watched", "Worker", "run", "serve"
 
 _RESTART_PAUSE_S = 1.0
 _RETURN_MEMORY_EVERY_S = 60.0
+_OBJECTS_BETWEEN_COLLECTIONS = 10_000
+"""Python's 700 are less than what is in progress at once, through which each collection goes."""
 
 _log = structlog.get_logger()
 
@@ -92,6 +95,7 @@ def run(app: App | Coroutine[Any, Any, App]) -> NoReturn:
 
     `app` may be a coroutine, so that it is put together on the event loop that it will live on.
     """
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, *gc.get_threshold()[1:])
     raise SystemExit(asyncio.run(_main(app)))
 
 
