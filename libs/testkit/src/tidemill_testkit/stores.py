@@ -67,14 +67,20 @@ class InMemoryAggregates(MongoAggregates[A]):
         return await super().list(project, page=page, where=where, show_deleted=show_deleted)
 
     async def _decide_and_save(
-        self, key: str, document: Document | None, decide: Callable[[A | None], A], request: Request
+        self,
+        key: str,
+        document: Document | None,
+        decide: Callable[[A | None], A],
+        request: Request,
+        *,
+        before: Document | None = None,
     ) -> A | None:
         def decide_twice(stored: A | None) -> A:
             first, second = decide(deepcopy(stored)), decide(stored)
             assert first == second, "decided again on the same state, the change is another: it has to be pure"
             return second
 
-        return await super()._decide_and_save(key, document, decide_twice, request)
+        return await super()._decide_and_save(key, document, decide_twice, request, before=before)
 
     async def _save(
         self, key: str, aggregate: A, fields: Document, entries: Sequence[Document], request: Request

@@ -206,8 +206,9 @@ class MongoAggregates(Generic[A]):
             return stored
 
         if known is not None and known.seq == 0 and not request.named:  # no event of it waits, and no request is kept
+            key, image = document_id(project, aggregate_id), self._image(known)
             saved = await self._decide_and_save(
-                document_id(project, aggregate_id), self._as_loaded(known), changed, request
+                key, _as_loaded(known, image, self._codec.schema), changed, request, before=image
             )
             if saved is not None:
                 return saved
@@ -252,12 +253,21 @@ class MongoAggregates(Generic[A]):
         raise Conflict(message, id=aggregate_id)
 
     async def _decide_and_save(
-        self, key: str, document: Document | None, decide: Callable[[A | None], A], request: Request
+        self,
+        key: str,
+        document: Document | None,
+        decide: Callable[[A | None], A],
+        request: Request,
+        *,
+        before: Document | None = None,
     ) -> A | None:
-        """Return the aggregate as saved, or None where the document changed meanwhile."""
-        kept = encoded(document["state"]) if document is not None else None  # `decide` may change what it is given
+        """Return the aggregate as saved, or None where the document changed meanwhile.
+
+        `before` is the image of the document, where that is known. `decide` may change in place what it is given.
+        """
+        kept = before["state"] if before is not None else encoded(document["state"]) if document is not None else None
         stored = self._decoded(document) if document is not None else None
-        before = None if stored is None else self._image(stored)  # `decide` may change the aggregate in place
+        before = self._image(stored) if before is None and stored is not None else before
         aggregate = decide(stored)
         refuse_label_keys(aggregate)
         if self._quota is not None and not aggregate.deleted and (document is None or document["deleted"]):
@@ -342,12 +352,6 @@ class MongoAggregates(Generic[A]):
         state: Document = with_unknown(plain(kept), plain(before), plain(after))
         return state
 
-    def _as_loaded(self, saved: A) -> Document:
-        """Return what loading an aggregate gives that was saved without events."""
-        named = {name: getattr(saved, name) for name in Identity.__slots__}
-        state = plain(encoded(self._codec.encode(saved)))
-        return named | {"_id": saved.id, "state": state, "schema": self._codec.schema, "outbox": []}
-
     def _decoded(self, document: Document) -> A:
         return decoded(self._codec, document)
 
@@ -362,6 +366,17 @@ def decoded(codec: Codec[A], document: Document) -> A:
     identity = Identity(**{name: document[name] for name in Identity.__slots__})
     with readable(document["_id"], schema=document["schema"], known=codec.schema):
         return codec.decode(identity, document["state"], document["schema"])
+
+
+def _as_loaded(saved: Aggregate, image: Document, schema: int) -> Document:
+    """Return what loading an aggregate gives that was saved without events."""
+    named = {name: getattr(saved, name) for name in Identity.__slots__}
+    return named | {
+        "_id": document_id(saved.project, saved.id),
+        "state": plain(image["state"]),
+        "schema": schema,
+        "outbox": [],
+    }
 
 
 def _readable(labels: Mapping[str, str]) -> dict[str, str]:
