@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tidemill_core.errors import Blame, DependencyUnavailable, InvalidInput, TidemillError, Violation
 from tidemill_inference.generation.domain.content import Message
+from tidemill_inference.prompts import plain_templates
 from tidemill_inference.prompts.domain.errors import PromptRefused
 from tidemill_inference.prompts.domain.prompt import PromptContent
 from tidemill_inference.prompts.ports import CheckedPrompt, PromptInput
@@ -52,7 +53,9 @@ class BoundedTemplates:
             await self._run(project, "check_variables", content, dict(variables))
 
     async def render(self, project: str, content: PromptContent, given: PromptInput) -> tuple[Message, ...]:
-        """See `Templates.render`."""
+        """See `Templates.render`. A prompt that only names texts needs no process."""
+        if (plain := plain_templates.rendered(content, given)) is not None:
+            return plain
         messages: tuple[Message, ...] = await self._run(project, "render", content, given)
         return messages
 

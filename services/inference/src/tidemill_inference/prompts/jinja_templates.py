@@ -27,10 +27,9 @@ from tidemill_core.errors import InvalidInput, Violation
 from tidemill_inference.generation.domain.content import Message, Role
 from tidemill_inference.prompts.domain.errors import PromptRefused
 from tidemill_inference.prompts.domain.prompt import PromptContent
-from tidemill_inference.prompts.ports import CheckedPrompt, PromptInput
+from tidemill_inference.prompts.ports import MAX_RENDERED_CHARACTERS, CheckedPrompt, PromptInput
 
 MAX_SOURCE_CHARACTERS = 64 * 1024
-MAX_RENDERED_CHARACTERS = 1024 * 1024
 MAX_RANGE = 100
 MAX_NESTED_LOOPS = 2
 GIVEN = frozenset({"question", "passages", "messages"})

@@ -9,6 +9,8 @@ from tidemill_inference.generation.domain.content import Message, Passage
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
 
 Prompts = Aggregates[Prompt]
+MAX_RENDERED_CHARACTERS = 1024 * 1024
+"""Of one message that a template makes."""
 
 
 class ReadPrompts(Protocol):
