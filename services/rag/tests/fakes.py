@@ -26,6 +26,7 @@ from tidemill_rag.indexing.compare_points import ComparePoints
 from tidemill_rag.indexing.domain.chunking import Chunk, Cut, known_chunks
 from tidemill_rag.indexing.domain.content import DocumentContent
 from tidemill_rag.indexing.domain.ledger import DesiredDocument
+from tidemill_rag.indexing.domain.places import Anchor
 from tidemill_rag.indexing.index_documents import BatchLimits, IndexDocuments
 from tidemill_rag.indexing.reconcile_index import AT_ONCE, ReconcileIndex
 from tidemill_rag.indexing.record_document import RecordDocument
@@ -146,12 +147,18 @@ class Ingest:
         title: str = "",
         readers: tuple[str, ...] = (),
         metadata: dict[str, str | int | float | bool] | None = None,
+        anchors: tuple[Anchor, ...] = (),
     ) -> DesiredDocument:
         """Store a version, and return its event."""
         digest = hashlib.sha256(f"{text}{seq}".encode()).hexdigest()
         ref = ObjectRef(bucket=BUCKET, key=f"{project}/{document}/{digest}", size=len(text), sha256=digest)
         self.contents[ref] = DocumentContent(
-            media_type=media_type, text=text, title=title, readers=readers, metadata=metadata or {}
+            media_type=media_type,
+            text=text,
+            title=title,
+            readers=readers,
+            metadata=metadata or {},
+            anchors=anchors,
         )
         desired = DesiredDocument(document=document, source=source, key=document, seq=seq, version=seq, content=ref)
         self.documents_of.setdefault((project, source), {})[document] = desired

@@ -9,15 +9,16 @@ from google.protobuf.struct_pb2 import Struct
 from rich.console import Group
 from rich.markup import escape
 
-from tidemill.content.v1.content_pb2 import Passage
+from tidemill.content.v1.content_pb2 import AnchorKind, Passage
 from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.inference.v1.inference_service_pb2 import GenerateRequest, GenerateStreamRequest
 from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest
 from tidemill_cli.options import options
-from tidemill_cli.output import call, plain, show, stdout, table
+from tidemill_cli.output import call, plain, show, stdout, table, word
 from tidemill_client.connection import Connection
 from tidemill_client.values import user
 from tidemill_core.errors import InvalidInput
+from tidemill_core.places import described
 
 SNIPPET = 100
 """Characters of a passage in a table."""
@@ -74,23 +75,29 @@ def search(
         return list((await connection.retrieval.Search(request)).passages)
 
     passages = call(work)
-    rows = [(f"{p.score:.3f}", f"{p.source}/{p.key}", p.version, _snippet(p.text)) for p in passages]
+    rows = [(f"{p.score:.3f}", f"{p.source}/{p.key}", p.version, _place(p), _snippet(p.text)) for p in passages]
     data = {"passages": [plain(passage) for passage in passages]}
-    show(data, table(("score", "document", "version", "passage"), rows))
+    show(data, table(("score", "document", "version", "place", "passage"), rows))
 
 
 def _sources(inference: Inference) -> Group:
     cited = {citation.passage for message in inference.output for part in message.parts for citation in part.citations}
     rows = [
-        (f"[{p.id}]", "cited" if p.id in cited else "", f"{p.source}/{p.key}", p.version, f"{p.start}-{p.end}", p.title)
+        (f"[{p.id}]", "cited" if p.id in cited else "", f"{p.source}/{p.key}", p.version, _place(p), p.title)
         for p in inference.passages
     ]
     usage = inference.usage
     seconds = usage.total.ToMilliseconds() / 1000
     summary = f"{inference.id}  {inference.variant.model}  {usage.output_tokens} tokens in {seconds:.1f} s"
     warnings = [f"[yellow]{escape(warning)}[/]" for warning in inference.warnings]
-    columns = ("", "", "document", "version", "span", "title")
+    columns = ("", "", "document", "version", "place", "title")
     return Group("", table(columns, rows, title="sources"), *warnings, f"[dim]{escape(summary)}[/]")
+
+
+def _place(passage: Passage) -> str:
+    """Return where a passage is in the original, such as "page 7", or else in the stored text."""
+    places = [(word(AnchorKind, each.kind), each.first, each.last, each.name) for each in passage.places]
+    return described(places) or f"{passage.start}-{passage.end}"
 
 
 def _struct(field: str, text: str) -> Struct:

@@ -11,11 +11,13 @@ from tidemill.inference.v1 import caching_pb2, inference_pb2, routing_pb2
 from tidemill_inference.caching.domain.use import CacheKind, CacheUse
 from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.content import (
+    AnchorKind,
     Candidate,
     Citation,
     Message,
     Part,
     Passage,
+    Place,
     Role,
     TokenLogprob,
     ToolCall,
@@ -51,6 +53,7 @@ PASSAGE: dict[str, Any] = {
     "header_end": 0,
     "also_in": ["wiki/other"],
     "collection": "globex/wiki",
+    "places": [{"kind": "page", "first": 7, "last": 8, "name": ""}],
 }
 STORED: dict[str, Any] = {
     "request_id": "r1",
@@ -107,7 +110,8 @@ STORED: dict[str, Any] = {
 
 def an_inference(*, text: str = "") -> Inference:
     cited = Part(text="So.", citations=(Citation(start=0, end=3, passage="1"),))
-    passage = {**PASSAGE, "text": text, "also_in": ("wiki/other",)}
+    places = (Place(kind=AnchorKind.PAGE, first=7, last=8),)
+    passage = {**PASSAGE, "text": text, "also_in": ("wiki/other",), "places": places}
     return Inference(
         **IDENTITY.fields(),
         request_id="r1",
@@ -141,11 +145,12 @@ def test_an_answer_is_stored_as_it_always_was_and_without_the_text_of_its_passag
 
 
 def test_an_answer_from_before_passages_named_other_documents_is_read() -> None:
-    older = {name: value for name, value in PASSAGE.items() if name not in {"also_in", "collection"}}
+    older = {name: value for name, value in PASSAGE.items() if name not in {"also_in", "collection", "places"}}
     later = {"principals", "attempts"}
     state = {name: value for name, value in STORED.items() if name not in later} | {"passages": [older]}
     read = INFERENCES.decode(IDENTITY, state, 1)
     assert (read.passages[0].also_in, read.passages[0].collection, read.principals) == ((), "", ())
+    assert read.passages[0].place == ""
 
 
 def test_an_answer_from_before_conversations_is_read() -> None:

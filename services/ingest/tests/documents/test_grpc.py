@@ -8,6 +8,7 @@ from google.protobuf.struct_pb2 import Struct
 from services.ingest.tests.conftest import ApiClient
 from services.ingest.tests.fakes import EXCHANGE, QUARANTINE
 from services.ingest.tests.parsing.files import PDF, pdf
+from tidemill.content.v1 import content_pb2
 from tidemill.ingest.v1 import document_pb2
 from tidemill.ingest.v1 import document_service_pb2 as pb
 from tidemill_core.errors import (
@@ -246,7 +247,7 @@ async def test_a_pdf_is_uploaded_and_read_with_the_anchors_of_its_pages(client: 
     found = await client.documents.GetDocumentText(pb.GetDocumentTextRequest(id=uploaded.document.id))
 
     assert (found.text, found.version.media_type) == ("Fourteen weeks.", "text/markdown")
-    assert list(found.anchors) == [document_pb2.Anchor(kind=document_pb2.ANCHOR_KIND_PAGE, number=1)]
+    assert list(found.anchors) == [document_pb2.Anchor(kind=content_pb2.ANCHOR_KIND_PAGE, number=1)]
 
 
 async def test_a_refused_upload_that_goes_on_receives_why_and_not_that_it_was_slow(client: ApiClient) -> None:

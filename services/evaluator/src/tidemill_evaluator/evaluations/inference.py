@@ -49,7 +49,7 @@ class InferenceService:
             purpose=inference_pb2.PURPOSE_EVALUATION,
             variant=question.variant,
             passages=[
-                to_message(content_pb2.Passage, passage, header_start=None, header_end=None, also_in=None)
+                to_message(content_pb2.Passage, passage, header_start=None, header_end=None, also_in=None, places=None)
                 for passage in question.passages
             ],
         )

@@ -26,7 +26,9 @@ INFERENCES = DocumentCodec(
         Candidate: Form(omits={"logprobs"}),
         Part: Form(sparse={"tool_call", "tool_result", "reasoning", "json"}),
         Usage: Form(sparse={"cached_input_tokens"}),
-        Passage: Form(omits={"text"}, derived={"text": lambda _: ""}),  # stored as a span, never as text
+        Passage: Form(
+            omits={"text"}, sparse={"places"}, derived={"text": lambda _: ""}
+        ),  # stored as a span, never as text
     },
     enums_by_name=(State, Purpose, RecordMode, ToolMode),
     event=payload_of,

@@ -176,7 +176,8 @@ def annotations_of(output: Sequence[Message], passages: Sequence[Passage]) -> li
 
 
 def _annotation(start: int, end: int, passage: Passage) -> Json:
-    span, title = {"start_index": start, "end_index": end}, passage.title or passage.key
+    span = {"start_index": start, "end_index": end}
+    title = ", ".join(each for each in (passage.title or passage.key, passage.place) if each)
     if passage.uri:
         return {"type": "url_citation", "url_citation": {**span, "url": passage.uri, "title": title}}
     return {"type": "file_citation", "file_citation": {**span, "file_id": passage.document, "filename": title}}

@@ -13,6 +13,7 @@ from tidemill_rag.collections.domain import IndexRef, IndexVersion
 from tidemill_rag.embedding.ports import EmbeddingModel, EmbeddingModels, SparseEmbedding
 from tidemill_rag.indexing.domain.chunking import Cut
 from tidemill_rag.indexing.domain.ledger import DesiredDocument, Row
+from tidemill_rag.indexing.domain.places import Places
 from tidemill_rag.indexing.points import PassageEmbedding, Prepared, point_ids
 from tidemill_rag.indexing.ports import Contents, Ledger
 from tidemill_rag.vectors.ports import VectorStore
@@ -241,7 +242,7 @@ class IndexDocuments:
         except Exception as error:  # noqa: BLE001 - a faulty document must not block the others
             await self._broken(ref, row, epoch, during="chunking", error=error)
             return None
-        return Prepared(row, content, chunks, unknown)
+        return Prepared(row, content, chunks, Places(content.anchors), unknown)
 
     async def _broken(self, ref: IndexRef, row: Row, epoch: int, *, during: str, error: Exception) -> None:
         """Record an unexpected error; the document is retried a few times."""

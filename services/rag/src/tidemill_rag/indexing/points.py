@@ -10,6 +10,7 @@ from tidemill_rag.embedding.ports import EmbeddingModel, SparseEmbedding
 from tidemill_rag.indexing.domain.chunking import Chunk
 from tidemill_rag.indexing.domain.content import DocumentContent
 from tidemill_rag.indexing.domain.ledger import DesiredDocument, Row
+from tidemill_rag.indexing.domain.places import Places
 from tidemill_rag.vectors.ports import Payload, Point
 
 
@@ -20,6 +21,7 @@ class Prepared:
     row: Row
     content: DocumentContent
     chunks: Sequence[Chunk]
+    places: Places
     unknown: int
     """Passages omitted because the vocabulary does not cover them."""
 
@@ -81,4 +83,5 @@ def _payload(document: Prepared, piece: Chunk) -> Payload:
         metadata=content.metadata,
         header_start=piece.header[0] if piece.header else 0,
         header_end=piece.header[1] if piece.header else 0,
+        places=document.places.of(piece.start, piece.end),
     )

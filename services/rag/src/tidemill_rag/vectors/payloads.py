@@ -6,8 +6,10 @@ from dataclasses import asdict
 from typing import Any
 
 from tidemill_rag.indexing.domain.content import MetadataValue, whole
+from tidemill_rag.indexing.domain.places import AnchorKind, Place
 from tidemill_rag.vectors.ports import Payload
 
+PLACES = "places"
 DOCUMENT, SEQ, SOURCE, READERS, METADATA, FACETS = "document", "seq", "source", "readers", "metadata", "facets"
 """The fields used by filters. `facets` encodes metadata as strings: the embedded engine confuses true and 1."""
 
@@ -27,7 +29,9 @@ def metadata_path(name: str) -> str:
 def to_stored(payload: Payload) -> dict[str, Any]:
     """Return the payload as JSON values."""
     facets = [facet(name, value) for name, value in payload.metadata.items()]
-    return asdict(payload) | {READERS: list(payload.readers), METADATA: dict(payload.metadata), FACETS: facets}
+    places = [[each.kind.value, each.first, each.last, each.name] for each in payload.places]
+    stored = {READERS: list(payload.readers), METADATA: dict(payload.metadata), FACETS: facets, PLACES: places}
+    return asdict(payload) | stored
 
 
 def facet(name: str, value: MetadataValue) -> str:
@@ -38,4 +42,8 @@ def facet(name: str, value: MetadataValue) -> str:
 def from_stored(stored: Mapping[str, Any]) -> Payload:
     """Return the payload of JSON values."""
     known = {name: value for name, value in stored.items() if name != FACETS}
-    return Payload(**{**known, READERS: tuple(stored[READERS])})
+    places = tuple(
+        Place(kind=AnchorKind(kind), first=first, last=last, name=name)
+        for kind, first, last, name in stored.get(PLACES, ())
+    )
+    return Payload(**{**known, READERS: tuple(stored[READERS]), PLACES: places})

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from tidemill_rag.embedding.domain import SparseVector
 from tidemill_rag.indexing.domain.content import MetadataValue
+from tidemill_rag.indexing.domain.places import Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,8 @@ class Payload:
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
     header_start: int = 0
     header_end: int = 0
+    places: tuple[Place, ...] = ()
+    """Where the span is in the original."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

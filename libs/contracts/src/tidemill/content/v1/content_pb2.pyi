@@ -51,6 +51,46 @@ ROLE_TOOL: Role.ValueType  # 4
 """ROLE_TOOL is the result of a tool call."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
+class _AnchorKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AnchorKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AnchorKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ANCHOR_KIND_UNSPECIFIED: _AnchorKind.ValueType  # 0
+    """ANCHOR_KIND_UNSPECIFIED is not used."""
+    ANCHOR_KIND_PAGE: _AnchorKind.ValueType  # 1
+    """ANCHOR_KIND_PAGE: a page; its number counts all pages, its name is what is printed on it."""
+    ANCHOR_KIND_SLIDE: _AnchorKind.ValueType  # 2
+    """ANCHOR_KIND_SLIDE: a slide of a presentation."""
+    ANCHOR_KIND_SHEET: _AnchorKind.ValueType  # 3
+    """ANCHOR_KIND_SHEET: a sheet of a workbook."""
+    ANCHOR_KIND_ROW: _AnchorKind.ValueType  # 4
+    """ANCHOR_KIND_ROW: a row of a sheet or a table."""
+    ANCHOR_KIND_CHAPTER: _AnchorKind.ValueType  # 5
+    """ANCHOR_KIND_CHAPTER: a chapter of a book."""
+    ANCHOR_KIND_RECORD: _AnchorKind.ValueType  # 6
+    """ANCHOR_KIND_RECORD: a record of a file of records."""
+
+class AnchorKind(_AnchorKind, metaclass=_AnchorKindEnumTypeWrapper):
+    """AnchorKind is what a place of a document is."""
+
+ANCHOR_KIND_UNSPECIFIED: AnchorKind.ValueType  # 0
+"""ANCHOR_KIND_UNSPECIFIED is not used."""
+ANCHOR_KIND_PAGE: AnchorKind.ValueType  # 1
+"""ANCHOR_KIND_PAGE: a page; its number counts all pages, its name is what is printed on it."""
+ANCHOR_KIND_SLIDE: AnchorKind.ValueType  # 2
+"""ANCHOR_KIND_SLIDE: a slide of a presentation."""
+ANCHOR_KIND_SHEET: AnchorKind.ValueType  # 3
+"""ANCHOR_KIND_SHEET: a sheet of a workbook."""
+ANCHOR_KIND_ROW: AnchorKind.ValueType  # 4
+"""ANCHOR_KIND_ROW: a row of a sheet or a table."""
+ANCHOR_KIND_CHAPTER: AnchorKind.ValueType  # 5
+"""ANCHOR_KIND_CHAPTER: a chapter of a book."""
+ANCHOR_KIND_RECORD: AnchorKind.ValueType  # 6
+"""ANCHOR_KIND_RECORD: a record of a file of records."""
+Global___AnchorKind: _TypeAlias = AnchorKind  # noqa: Y015
+
 @_typing.final
 class Message(_message.Message):
     """Message is one turn of a conversation."""
@@ -246,6 +286,7 @@ class Passage(_message.Message):
     HEADER_END_FIELD_NUMBER: _builtins.int
     ALSO_IN_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Its id within one answer: "1" is the best."""
     document: _builtins.str
@@ -280,6 +321,12 @@ class Passage(_message.Message):
     def also_in(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. Other documents that say the same in as many words, as "source/key", the best first."""
 
+    @_builtins.property
+    def places(self) -> _containers.RepeatedCompositeFieldContainer[Global___Place]:
+        """Output only. Where the span is in the original, such as its pages; the outermost kind first. Empty where the original
+        has no such places.
+        """
+
     def __init__(
         self,
         *,
@@ -298,11 +345,46 @@ class Passage(_message.Message):
         header_end: _builtins.int = ...,
         also_in: _abc.Iterable[_builtins.str] | None = ...,
         collection: _builtins.str = ...,
+        places: _abc.Iterable[Global___Place] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["also_in", b"also_in", "collection", b"collection", "document", b"document", "end", b"end", "header_end", b"header_end", "header_start", b"header_start", "id", b"id", "key", b"key", "score", b"score", "source", b"source", "start", b"start", "text", b"text", "title", b"title", "uri", b"uri", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also_in", b"also_in", "collection", b"collection", "document", b"document", "end", b"end", "header_end", b"header_end", "header_start", b"header_start", "id", b"id", "key", b"key", "places", b"places", "score", b"score", "source", b"source", "start", b"start", "text", b"text", "title", b"title", "uri", b"uri", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Passage: _TypeAlias = Passage  # noqa: Y015
+
+@_typing.final
+class Place(_message.Message):
+    """Place is one or several places in a row of a document's original that people name, such as a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    kind: Global___AnchorKind.ValueType
+    """Output only. What they are."""
+    first: _builtins.int
+    """Output only. The first one, counted from 1."""
+    last: _builtins.int
+    """Output only. The last one; the first one where it is alone."""
+    name: _builtins.str
+    """Output only. What the document calls a place that is alone, such as the name of a sheet; empty where it has no name."""
+    def __init__(
+        self,
+        *,
+        kind: Global___AnchorKind.ValueType = ...,
+        first: _builtins.int = ...,
+        last: _builtins.int = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "kind", b"kind", "last", b"last", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Place: _TypeAlias = Place  # noqa: Y015

@@ -10,6 +10,7 @@ from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tidemill.content.v1 import content_pb2 as _content_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,46 +21,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class _AnchorKind:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _AnchorKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AnchorKind.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    ANCHOR_KIND_UNSPECIFIED: _AnchorKind.ValueType  # 0
-    """ANCHOR_KIND_UNSPECIFIED is not used."""
-    ANCHOR_KIND_PAGE: _AnchorKind.ValueType  # 1
-    """ANCHOR_KIND_PAGE: a page; its number counts all pages, its name is what is printed on it."""
-    ANCHOR_KIND_SLIDE: _AnchorKind.ValueType  # 2
-    """ANCHOR_KIND_SLIDE: a slide of a presentation."""
-    ANCHOR_KIND_SHEET: _AnchorKind.ValueType  # 3
-    """ANCHOR_KIND_SHEET: a sheet of a workbook."""
-    ANCHOR_KIND_ROW: _AnchorKind.ValueType  # 4
-    """ANCHOR_KIND_ROW: a row of a sheet or a table."""
-    ANCHOR_KIND_CHAPTER: _AnchorKind.ValueType  # 5
-    """ANCHOR_KIND_CHAPTER: a chapter of a book."""
-    ANCHOR_KIND_RECORD: _AnchorKind.ValueType  # 6
-    """ANCHOR_KIND_RECORD: a record of a file of records."""
-
-class AnchorKind(_AnchorKind, metaclass=_AnchorKindEnumTypeWrapper):
-    """AnchorKind is what a place of a document is."""
-
-ANCHOR_KIND_UNSPECIFIED: AnchorKind.ValueType  # 0
-"""ANCHOR_KIND_UNSPECIFIED is not used."""
-ANCHOR_KIND_PAGE: AnchorKind.ValueType  # 1
-"""ANCHOR_KIND_PAGE: a page; its number counts all pages, its name is what is printed on it."""
-ANCHOR_KIND_SLIDE: AnchorKind.ValueType  # 2
-"""ANCHOR_KIND_SLIDE: a slide of a presentation."""
-ANCHOR_KIND_SHEET: AnchorKind.ValueType  # 3
-"""ANCHOR_KIND_SHEET: a sheet of a workbook."""
-ANCHOR_KIND_ROW: AnchorKind.ValueType  # 4
-"""ANCHOR_KIND_ROW: a row of a sheet or a table."""
-ANCHOR_KIND_CHAPTER: AnchorKind.ValueType  # 5
-"""ANCHOR_KIND_CHAPTER: a chapter of a book."""
-ANCHOR_KIND_RECORD: AnchorKind.ValueType  # 6
-"""ANCHOR_KIND_RECORD: a record of a file of records."""
-Global___AnchorKind: _TypeAlias = AnchorKind  # noqa: Y015
 
 class _DocumentState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -349,7 +310,7 @@ class Anchor(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     start: _builtins.int
     """Output only. Where it begins in the text, in code points."""
-    kind: Global___AnchorKind.ValueType
+    kind: _content_pb2.AnchorKind.ValueType
     """Output only. What the place is."""
     number: _builtins.int
     """Output only. Counted from 1."""
@@ -359,7 +320,7 @@ class Anchor(_message.Message):
         self,
         *,
         start: _builtins.int = ...,
-        kind: Global___AnchorKind.ValueType = ...,
+        kind: _content_pb2.AnchorKind.ValueType = ...,
         number: _builtins.int = ...,
         name: _builtins.str = ...,
     ) -> None: ...

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from tidemill_core.places import described
+
 
 class Role(Enum):
     """Who speaks."""
@@ -140,6 +142,27 @@ class Candidate:
     logprobs: tuple[TokenLogprob, ...] = ()
 
 
+class AnchorKind(Enum):
+    """What a place of a document's original is."""
+
+    PAGE = "page"
+    SLIDE = "slide"
+    SHEET = "sheet"
+    ROW = "row"
+    CHAPTER = "chapter"
+    RECORD = "record"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """One or several places in a row; `name` is that of one that is alone, "" where it has none."""
+
+    kind: AnchorKind
+    first: int
+    last: int
+    name: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
     """A span of a document version, in code points of its masked text; records keep it without `text`."""
@@ -162,7 +185,14 @@ class Passage:
     """Other documents that say the same in as many words, as `source/key`."""
     collection: str = ""
     """Where it was found, as `project/collection`, if another project shares that."""
+    places: tuple[Place, ...] = ()
+    """Where the span is in the original, such as its pages."""
+
+    @property
+    def place(self) -> str:
+        """Return where it is in words, such as `page 7`, "" where that is not known."""
+        return described((each.kind.value, each.first, each.last, each.name) for each in self.places)
 
     def unnamed(self) -> "Passage":
         """Return a copy that says of its document neither name nor text."""
-        return replace(self, source="", key="", title="", uri="", text="", also_in=())
+        return replace(self, source="", key="", title="", uri="", text="", also_in=(), places=())

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tidemill_rag.indexing.domain.places import Anchor
+
 MetadataValue = str | int | float | bool
 
 
@@ -18,6 +20,7 @@ class DocumentContent:
     uri: str = ""
     readers: tuple[str, ...] = ()
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+    anchors: tuple[Anchor, ...] = ()
 
 
 def whole(value: MetadataValue) -> MetadataValue:
