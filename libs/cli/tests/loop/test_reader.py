@@ -199,7 +199,7 @@ def test_the_file_owns_the_approval_policy_of_a_prompt(folder: Path) -> None:
 def test_a_cache_of_a_deployment_is_declared_and_owned_by_the_file(folder: Path) -> None:
     text = RIGHT.replace("deployments:\n  helpdesk: {", "deployments:\n  helpdesk: {cache: {ttl: 1h}, ")
     similar = text.replace("ttl: 1h", "ttl: 1h, semantic: {embedding: small}")
-    semantic = {"embedding": "small", "threshold": 0.95}
+    semantic = {"embedding": "small", "threshold": 0.99}
 
     for declared, cache in (
         (text, {"ttl": "3600s"}),

@@ -64,7 +64,7 @@ def test_a_cache_policy_is_read_as_it_is_sent() -> None:
     assert message.cache.semantic == caching_pb2.SemanticCachePolicy(embedding="minilm", threshold=0.75)
     assert spec_of(message).cache == spec.cache
     message.cache.semantic.ClearField("threshold")
-    assert spec_of(message).cache == replace(cache, semantic=replace(semantic, threshold=0.95))
+    assert spec_of(message).cache == replace(cache, semantic=replace(semantic, threshold=0.99))
     message.cache.ClearField("semantic")
     assert spec_of(message).cache == CachePolicy(ttl=timedelta(hours=1))
     message.ClearField("cache")

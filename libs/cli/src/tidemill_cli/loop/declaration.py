@@ -188,7 +188,7 @@ class SemanticCache(Declared):
     """Similar questions get the same answer, by the cosine similarity of their embeddings."""
 
     embedding: Reference
-    threshold: Annotated[float, Field(ge=0.7, le=1, description="the lowest cosine similarity of two questions")] = 0.95
+    threshold: Annotated[float, Field(ge=0.7, le=1, description="the lowest cosine similarity of two questions")] = 0.99
 
 
 class Cache(Declared):

@@ -92,7 +92,7 @@ class SemanticCachePolicy(_message.Message):
     embedding: _builtins.str
     """Required. The embedding model that compares questions, `model` or `model@version`."""
     threshold: _builtins.float
-    """Optional. The lowest cosine similarity, 0.7 to 1; 0 means 0.95."""
+    """Optional. The lowest cosine similarity, 0.7 to 1; 0 means 0.99."""
     def __init__(
         self,
         *,

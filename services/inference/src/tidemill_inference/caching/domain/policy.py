@@ -6,7 +6,7 @@ from datetime import timedelta
 from tidemill_core.errors import Violation
 
 MAX_TTL = timedelta(days=30)
-DEFAULT_THRESHOLD, MIN_THRESHOLD = 0.95, 0.7
+DEFAULT_THRESHOLD, MIN_THRESHOLD = 0.99, 0.7
 MAX_MODEL_NAME = 128
 
 
