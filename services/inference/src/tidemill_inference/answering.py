@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from tidemill_inference.batches.mongo import ResultsOfEndUsers
 from tidemill_inference.budgets.wiring import BudgetParts, wire_budgets
 from tidemill_inference.caching.wiring import CachingParts, wire_caching
 from tidemill_inference.conversations.wiring import ConversationParts, wire_conversations
@@ -14,6 +15,7 @@ from tidemill_inference.engines.wiring import EngineParts, wire_engines
 from tidemill_inference.erasure import InMemory
 from tidemill_inference.generation import asked_schemas
 from tidemill_inference.generation.asked_schemas import AskedSchemas
+from tidemill_inference.generation.ports import EndUserFiles
 from tidemill_inference.generation.rag import RagRetriever
 from tidemill_inference.generation.wiring import GenerationParts, wire_generation
 from tidemill_inference.prompts import bounded_templates
@@ -68,6 +70,7 @@ def wire_answering(  # noqa: PLR0913 - keyword-only, and each of another kind
     environment: Mapping[str, str],
     trainer: grpc.aio.Channel,
     rag: grpc.aio.Channel,
+    files: EndUserFiles,
 ) -> Answering:
     """Return what answers; `environment` holds secrets of the operator."""
     inferences, deployments, grants = stores.inferences, stores.deployments, backend.access.grants
@@ -108,7 +111,8 @@ def wire_answering(  # noqa: PLR0913 - keyword-only, and each of another kind
         ask=routing.ask,
         conversing=conversations.join,
         reusing=caching.reuse,
-        others=conversations.erase,
+        others=[conversations.erase, ResultsOfEndUsers(backend.database["batch_results"])],
+        files=files,
     )
     return Answering(
         prompts=prompts,

@@ -16,7 +16,7 @@ from tidemill_inference.embeddings.rag import RagEmbedder
 from tidemill_inference.engines.local import declared_capabilities
 from tidemill_inference.engines.ports import Models
 from tidemill_inference.erasure import Erasing
-from tidemill_inference.files.wiring import upload_places, wire_files
+from tidemill_inference.files.wiring import FileParts, upload_places
 from tidemill_inference.generation.wiring import GenerationParts
 from tidemill_inference.openai_api.batch_lines import AnswerLines
 from tidemill_inference.openai_api.embeddings import HttpEmbeddings
@@ -53,6 +53,7 @@ def wire_apis(  # noqa: PLR0913 - keyword-only, and each of another kind
     models: Models,
     generation: GenerationParts,
     rag: grpc.aio.Channel,
+    files: FileParts,
 ) -> Apis:
     """Return the API, and what works behind it."""
     timeout_s = settings.embedding_timeout_s
@@ -66,7 +67,7 @@ def wire_apis(  # noqa: PLR0913 - keyword-only, and each of another kind
     served = wire_served_models(
         settings, backend, deployments=stores.deployments, models=models, declares=declared_capabilities
     )
-    files, feedback = wire_files(settings, backend), wire_feedback(settings, backend)
+    feedback = wire_feedback(settings, backend)
     lines = replace(generation.answer, weight=_BATCH_WEIGHT)
     batches = wire_batches(
         settings,

@@ -15,6 +15,7 @@ from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.grpc import GrpcDeploymentService
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
 from tidemill_inference.erasure import InMemory, steps, wire_erasure
+from tidemill_inference.files.wiring import wire_files
 from tidemill_inference.generation.wiring import wire_sweeps
 from tidemill_inference.prompts.crud import PromptCrud
 from tidemill_inference.prompts.grpc import GrpcPromptService
@@ -36,11 +37,22 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     timeout_s = settings.call_timeout_s
     trainer = backend.channel("trainer", settings.trainer_address, timeout_s=timeout_s)
     rag = backend.channel("rag", settings.rag_address, timeout_s=timeout_s)
-    answering = wire_answering(settings, backend, stores=stores, environment=environment, trainer=trainer, rag=rag)
+    files = wire_files(settings, backend)
+    answering = wire_answering(
+        settings,
+        backend,
+        stores=stores,
+        environment=environment,
+        trainer=trainer,
+        rag=rag,
+        files=files.erase_lines,
+    )
     engines, generation, conversations = answering.engines, answering.generation, answering.conversations
     rollouts, budgets, secrets, caching = answering.rollouts, answering.budgets, answering.secrets, answering.caching
     memory: list[InMemory] = [*answering.memory, stores.prompts, stores.deployments]
-    apis = wire_apis(settings, backend, stores=stores, models=engines.models, generation=generation, rag=rag)
+    apis = wire_apis(
+        settings, backend, stores=stores, models=engines.models, generation=generation, rag=rag, files=files
+    )
     return backend.app(
         servicers=[
             (add_PromptServiceServicer_to_server, _prompt_service(stores, answering)),

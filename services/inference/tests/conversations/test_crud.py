@@ -178,7 +178,7 @@ async def test_erasing_an_end_user_erases_conversations_and_memories_and_what_wa
     await ask(harness, "other", in_="c2", end_user="u2")
     await remember(harness, "Lives in Oslo.")
     harness.clock.advance(timedelta(minutes=1))
-    erase = EraseEndUser(inferences=harness.inferences, clock=harness.clock, others=erasing(harness))
+    erase = EraseEndUser(inferences=harness.inferences, clock=harness.clock, others=[erasing(harness)])
 
     counted = await erase(ADA, "u1", validate_only=True)
     erased = await erase(ADA, "u1")

@@ -7,7 +7,7 @@ from datetime import datetime
 from tidemill_core.application import ResourceKey
 from tidemill_inference.batches.domain.batch import Batch, BatchState
 from tidemill_inference.batches.domain.lines import Result
-from tidemill_kit.erasure.documents import keys_of_others
+from tidemill_kit.erasure.documents import erase_documents, keys_of_others
 from tidemill_kit.mapping import DocumentCodec, Form
 from tidemill_kit.store.mongo import Collection as Documents
 from tidemill_kit.store.mongo import Document, DuplicateId, delete_many, document_id, translated
@@ -25,6 +25,21 @@ def pending_batches(batches: Documents) -> PendingDocuments:
     """Return what finds those that are not at their end."""
     where = {**_PENDING, "deleted": False}
     return PendingDocuments(batches, where, index="state.pending", partialFilterExpression=_PENDING)
+
+
+class ResultsOfEndUsers:
+    """Implements `generation.ports.EndUserData`: what came of lines of a person, until it is in files."""
+
+    def __init__(self, results: Documents) -> None:
+        self._results = results
+
+    async def of_end_user(self, project: str, end_user: str, *, validate_only: bool = False) -> int:
+        """See `EndUserData`."""
+        where: Document = {"project": project, "end_user": end_user}
+        if validate_only:
+            with translated():
+                return await self._results.count_documents(where)
+        return await erase_documents(self._results, where)
 
 
 class MongoResults:

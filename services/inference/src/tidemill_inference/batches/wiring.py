@@ -11,7 +11,7 @@ from tidemill_inference.batches.domain.errors import BatchNotFound
 from tidemill_inference.batches.erasure import CancelBatches
 from tidemill_inference.batches.forget_batches import ForgetBatches
 from tidemill_inference.batches.grpc import GrpcBatchService
-from tidemill_inference.batches.mongo import BATCHES, MongoOldBatches, MongoResults, pending_batches
+from tidemill_inference.batches.mongo import BATCHES, MongoOldBatches, MongoResults, ResultsOfEndUsers, pending_batches
 from tidemill_inference.batches.places import LinePlaces
 from tidemill_inference.batches.ports import AnswerLine, LiveTraffic
 from tidemill_inference.batches.revoked_authors import RevokedAuthors
@@ -20,7 +20,7 @@ from tidemill_inference.batches.write_results import WriteResults
 from tidemill_inference.files.ports import Contents, Files
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.access.retention import RetentionKind
-from tidemill_kit.erasure.documents import by_project, documents, documents_of_jobs, erase_documents
+from tidemill_kit.erasure.documents import by_project, documents, documents_of_jobs
 from tidemill_kit.erasure.retained import Retained
 from tidemill_kit.erasure.steps import Scope, Step, Target
 from tidemill_kit.grpc.server import Registration
@@ -83,7 +83,7 @@ def wire_batches(  # noqa: PLR0913 - keyword-only, and each of another kind
     )
 
     async def lines_of(target: Target) -> int:
-        return await erase_documents(rows, {"project": target.project, "end_user": target.subject})
+        return await ResultsOfEndUsers(rows).of_end_user(target.project, target.subject)
 
     return BatchParts(
         servicer=(add_BatchServiceServicer_to_server, GrpcBatchService(crud)),

@@ -2,65 +2,146 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Request
+from tidemill_core.application import PageRequest, Request
 from tidemill_core.characters import clean_line
 from tidemill_core.errors import NotFound
-from tidemill_core.resources import list_all
 from tidemill_inference.files.domain.errors import FileNotFound
 from tidemill_inference.files.domain.people import people_of
 from tidemill_inference.files.domain.stored_file import StoredFile
 from tidemill_inference.files.ports import Contents, Files
+from tidemill_inference.generation.ports import ErasedLines
 
 _MAX_FILES = 20
+"""That one call changes."""
+_MAX_BYTES = 64 * 1024 * 1024
+"""That one call of the RPC reads, and one file more."""
+_PAGE = 200
+_MAX_PLACES = 1000
+_FRESH_S = 600.0
+"""An erasure that was left for so long begins again from the first file."""
 _MAX_PARSED_BYTES = 16 * 1024 * 1024
 """A longer line is no request, nor an answer: it goes if it has the name anywhere."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Place:
+    """How far the erasure of a person has come: its page, and what it has passed of that."""
+
+    token: str = ""
+    passed: set[str] = field(default_factory=set)
+    changed: int = 0
+    size: int = 0
+    """Of what this call has changed, and read."""
+    at: float = 0.0
+
+
+class _Outcome(Enum):
+    CLEAN = 1
+    EMPTIED = 2
+    REPLACED = 3
+    """By another erasure, of another person: it has to be read again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EraseLines:
     """An emptied line stays a line, so that the others keep their numbers. Repeating it finds nothing more.
 
-    A line without a name is of who made the file, as its request is.
+    A line without a name is of who made the file, as its request is. A call goes on behind the files that the calls
+    before it have passed in this process, in the order in which files were created: later ones come behind them.
     """
 
     files: Files
     contents: Contents
+    clock: Callable[[], float] = time.monotonic
+    _places: OrderedDict[tuple[str, str], _Place] = field(default_factory=OrderedDict)
 
     async def __call__(self, project: str, end_user: str) -> int:
         """Empty the lines in some files; return in how many, 0 when there is none left."""
-        changed = 0
-        async for file in self._files(project):
-            changed += await self._emptied(file, end_user)
-            if changed == _MAX_FILES:
-                break
-        return changed
+        erased, place = await self._go_on(project, end_user, max_bytes=math.inf)
+        if erased.changed and not erased.more:
+            self._keep(project, end_user, place)  # the next call returns 0
+        return erased.changed
 
-    async def _files(self, project: str) -> AsyncIterator[StoredFile]:
-        async for file in list_all(self.files, project, show_deleted=True):
-            if file.deleted:
-                await self.contents.remove_all(project, file.id)  # the deletion may have ended before that
-            else:
-                yield file
+    async def some(self, project: str, end_user: str) -> ErasedLines:
+        """See `generation.ports.EndUserFiles`."""
+        return (await self._go_on(project, end_user, max_bytes=_MAX_BYTES))[0]
+
+    async def _go_on(self, project: str, end_user: str, *, max_bytes: float) -> tuple[ErasedLines, _Place]:
+        place = self._places.pop((project, end_user), None)
+        if place is None or self.clock() - place.at > _FRESH_S:
+            place = _Place()
+        place.changed = place.size = 0
+        try:
+            more = await self._pass_files(project, end_user, place, max_bytes)
+        except BaseException:
+            self._keep(project, end_user, place)
+            raise
+        if more:
+            self._keep(project, end_user, place)
+        return ErasedLines(changed=place.changed, more=more), place
+
+    async def _pass_files(self, project: str, end_user: str, place: _Place, max_bytes: float) -> bool:
+        """Return whether there are more files than this call may change or read."""
+        while True:
+            page = await self.files.list(project, page=PageRequest(size=_PAGE, token=place.token), show_deleted=True)
+            for file in page.items:
+                if file.id in place.passed:
+                    continue
+                if place.changed == _MAX_FILES or place.size >= max_bytes:
+                    return True
+                if file.deleted:
+                    await self.contents.remove_all(project, file.id)  # the deletion may have ended before that
+                else:
+                    place.changed += await self._emptied(file, end_user)
+                    place.size += file.size
+                place.passed.add(file.id)
+            if not page.next_token:
+                return False
+            place.token, place.passed = page.next_token, set()
+
+    def _keep(self, project: str, end_user: str, place: _Place) -> None:
+        place.at = self.clock()
+        self._places[project, end_user] = place
+        while len(self._places) > _MAX_PLACES:
+            self._places.popitem(last=False)
 
     async def _emptied(self, file: StoredFile, end_user: str) -> bool:
+        """Empty the lines of one file, until nothing of the person is in it; return whether something was."""
+        changed = False
+        while True:
+            outcome = await self._emptied_once(file, end_user)
+            changed |= outcome is _Outcome.EMPTIED
+            if outcome is not _Outcome.REPLACED:
+                return changed
+            fresh = (await self.files.get_many(file.project, [file.id])).get(file.id)
+            if fresh is None or fresh.deleted:
+                return changed
+            file = fresh
+
+    async def _emptied_once(self, file: StoredFile, end_user: str) -> _Outcome:
         try:
             async with self.contents.local(file.content) as path, self.contents.scratch() as written:
                 if not await asyncio.to_thread(_empty_lines, path, written, {end_user, clean_line(end_user)}, file):
-                    return False
+                    return _Outcome.CLEAN
                 content = await self.contents.put(file.project, file.id, written)
         except NotFound:  # the content: nothing is left, or another erasure, of another person, was faster
-            return await self._stored(file) not in (None, file.content)
+            gone = await self._stored(file) in (None, file.content)
+            return _Outcome.CLEAN if gone else _Outcome.REPLACED
         kept = await self._replaced(file, content)
         for each in (file.content, content):
             if each != kept:
                 await self.contents.remove(each)
-        return True
+        return _Outcome.EMPTIED if kept in (None, content) else _Outcome.REPLACED
 
     async def _stored(self, file: StoredFile) -> ObjectRef | None:
         found = (await self.files.get_many(file.project, [file.id])).get(file.id)

@@ -39,6 +39,7 @@ class FileParts:
     crud: FileCrud
     servicer: Registration
     forget: ForgetFiles
+    erase_lines: EraseLines
     of_projects: Sequence[Step]
     of_end_users: Sequence[Step]
 
@@ -93,6 +94,7 @@ def wire_files(settings: InferenceSettings, backend: Backend) -> FileParts:
             retained=Retained(holds=backend.holds, retention=backend.retention, kind=RetentionKind.ANSWERS),
             clock=clock,
         ),
+        erase_lines=erase,
         of_projects=[documents("files", stored), objects("contents of files", backend.objects, settings.file_bucket)],
         of_end_users=[Step(kind="lines of files", erase=lines_of)],
     )

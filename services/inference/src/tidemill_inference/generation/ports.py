@@ -85,6 +85,22 @@ class EndUserData(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasedLines:
+    """In how many files lines were emptied, and whether there are files that were not read yet."""
+
+    changed: int
+    more: bool
+
+
+class EndUserFiles(Protocol):
+    """Files with lines of end users: input and results of batches."""
+
+    async def some(self, project: str, end_user: str) -> ErasedLines:
+        """Empty the lines of an end user in some files; the next call goes on behind them."""
+        ...
+
+
 class Retained(Protocol):
     """How long projects keep their answers, and what legal holds keep."""
 

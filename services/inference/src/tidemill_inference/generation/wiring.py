@@ -18,7 +18,7 @@ from tidemill_inference.generation.generate import GenerateAnswer
 from tidemill_inference.generation.grpc import GrpcInferenceService
 from tidemill_inference.generation.ingest import IngestReaders, IngestTexts
 from tidemill_inference.generation.mongo import MongoRecords
-from tidemill_inference.generation.ports import Aging, Conversing, EndUserData, Inferences, Retriever
+from tidemill_inference.generation.ports import Aging, Conversing, EndUserData, EndUserFiles, Inferences, Retriever
 from tidemill_inference.generation.read_inferences import ReadInferences
 from tidemill_inference.generation.reservation import Reservations
 from tidemill_inference.generation.retention import ForgetRecords
@@ -88,7 +88,8 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
     ask: Asking,
     conversing: Conversing,
     reusing: Reusing,
-    others: EndUserData,
+    others: Sequence[EndUserData],
+    files: EndUserFiles,
 ) -> GenerationParts:
     """Return what answers; `observe` is called with each answer in a rollout."""
     places, clock = FairQueue("places for answers", settings.answer_queue, weight=settings.weight_of), SystemClock()
@@ -121,7 +122,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
     show = _show_prompt(
         settings, backend, prompts=prompts, inferences=inferences, templates=templates, conversing=conversing
     )
-    erase = EraseEndUser(inferences=inferences, clock=clock, others=others)
+    erase = EraseEndUser(inferences=inferences, clock=clock)
     return GenerationParts(
         answer=answer,
         places=places,
@@ -131,7 +132,7 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
             show.reading,
             show,
             erase_inference=EraseInference(inferences=inferences, clock=clock),
-            erase=erase,
+            erase=replace(erase, others=others, files=files),
         ),
         reading=show.reading,
         erase_end_user=erase,

@@ -746,7 +746,9 @@ class EraseEndUserResponse(_message.Message):
     MORE_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     erased: _builtins.int
-    """Output only. Records that were erased by this call, or would be."""
+    """Output only. Records, conversations, facts and results of batches that were erased by this call, or would be; and
+    files in which lines were emptied, which are not counted where nothing is erased.
+    """
     more: _builtins.bool
     """Output only. True where there are more: call again."""
     next_page_token: _builtins.str
