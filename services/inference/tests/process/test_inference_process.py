@@ -261,6 +261,31 @@ async def test_openais_own_client_and_curl_get_answers(harness: Harness) -> None
     assert stored.inference.output[0].parts[0].text == said
 
 
+async def test_a_response_is_kept_gone_on_from_and_deleted(harness: Harness) -> None:
+    async with openai.AsyncOpenAI(
+        base_url=f"{harness.http}/v1", api_key=admin_token(), project=harness.project
+    ) as client:
+        one = await client.responses.create(
+            model="helpdesk", input="What does os.walk do?", instructions="Be short.", user="u1"
+        )
+        shown = await client.responses.retrieve(one.id)
+        two = await client.responses.create(
+            model="helpdesk", input="And json.dumps?", previous_response_id=one.id, user="u1"
+        )
+        items = [each async for each in client.responses.input_items.list(two.id)]
+        await client.responses.delete(one.id)
+        with pytest.raises(openai.NotFoundError):
+            await client.responses.retrieve(one.id)
+
+    assert one.output_text
+    assert (shown.output, shown.instructions) == (one.output, "Be short.")
+    assert (two.previous_response_id, len(items)) == (one.id, 1)
+    erased = await harness.inferences.GetInference(
+        inference_service_pb2.GetInferenceRequest(id=(one.model_extra or {})["tidemill"]["inference"])
+    )
+    assert (list(erased.inference.messages), list(erased.inference.output)) == ([], [])
+
+
 async def test_a_client_that_leaves_cancels_its_answer(harness: Harness) -> None:
     long = deployment("long", sampling=configuration_pb2.Sampling(max_output_tokens=350))
     await harness.deployments.CreateDeployment(deployment_service_pb2.CreateDeploymentRequest(deployment=long))
