@@ -41,7 +41,7 @@ class DocumentSpec(_message.Message):
     key: _builtins.str
     """Required. The source's own key for the document."""
     media_type: _builtins.str
-    """Required. text/plain, text/markdown or text/html."""
+    """Required. What the content is: text/plain, text/markdown, text/html, application/pdf, or another format that ingest reads."""
     title: _builtins.str
     """Optional. The title; empty takes it from the document."""
     uri: _builtins.str
