@@ -49,9 +49,9 @@ class EraseEndUser:
         more, count = bool(found.next_token), others + len(found.items)
         if validate_only:
             return Erased(records=count, more=more, next_token=found.next_token)
-        for each in found.items:
+        for record in found.items:
             await self.inferences.update(
-                caller.project, each.id, lambda stored: stored.erase(now=self.clock.now()), request=Request.internal()
+                caller.project, record.id, lambda stored: stored.erase(now=self.clock.now()), request=Request.internal()
             )
         lines = await self.files.some(caller.project, end_user) if self.files else ErasedLines(changed=0, more=False)
         return Erased(records=count + lines.changed, more=more or others > 0 or lines.more)
