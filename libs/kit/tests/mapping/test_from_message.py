@@ -18,7 +18,7 @@ from tidemill.feedback.v1 import curation_pb2, feedback_pb2
 from tidemill.inference.v1 import configuration_pb2, deployment_pb2, inference_pb2, rollout_pb2
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.errors import InvalidInput
-from tidemill_kit.mapping import REST, from_message, from_struct
+from tidemill_kit.mapping import REST, from_message, from_struct, from_timestamp
 
 
 class Metric(StrEnum):
@@ -233,6 +233,12 @@ def test_a_struct_is_read_and_what_json_lacks_is_refused_at_any_depth() -> None:
     assert from_struct(a_struct({"a": [{"b": 1}]}), field="variables") == {"a": [{"b": 1.0}]}
     with pytest.raises(InvalidInput, match="variables: contains NaN or Infinity"):
         from_struct(a_struct({"a": [{"b": [float("inf")]}]}), field="variables")
+
+
+@pytest.mark.parametrize(("seconds", "nanos"), [(0, -1), (0, 10**9), (10**12, 0), (-(10**12), 0)])
+def test_a_time_that_does_not_exist_is_refused_by_field(seconds: int, nanos: int) -> None:
+    with pytest.raises(InvalidInput, match=f"expire_time: has {seconds} seconds and {nanos} nanos"):
+        from_timestamp(Timestamp(seconds=seconds, nanos=nanos), field="expire_time")
 
 
 def test_a_field_of_the_class_without_a_source_is_an_error() -> None:

@@ -95,6 +95,19 @@ def from_struct(struct: Struct, *, field: str) -> dict[str, Any]:
         raise InvalidInput.at(field=field, text=refused.description) from None
 
 
+def from_timestamp(stamp: Timestamp, *, field: str) -> datetime:
+    """Return the moment of a timestamp; `field` is its path in the request.
+
+    Raises:
+        InvalidInput: it is beyond the years 1 to 9999, or its nanos are beyond a second.
+
+    """
+    try:
+        return _moment(stamp)
+    except _Refused as refused:
+        raise InvalidInput.at(field=field, text=refused.description) from None
+
+
 @dataclass(frozen=True, slots=True)
 class _FieldReader:
     target: str

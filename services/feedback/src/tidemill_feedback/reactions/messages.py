@@ -1,9 +1,6 @@
 """Mapping of feedback to its messages and events: those have ids and numbers, never what people wrote."""
 
-from datetime import UTC, datetime
-
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import events_pb2 as events
@@ -18,7 +15,7 @@ from tidemill_feedback.reactions.domain.feedback import (
     Given,
 )
 from tidemill_feedback.reactions.domain.reaction import COMMENT, CORRECTION, Reaction
-from tidemill_kit.mapping import to_message
+from tidemill_kit.mapping import from_timestamp, to_message
 
 TOPIC = "tidemill.feedback.feedback.v1"
 RECORDED = "tidemill.feedback.feedback.recorded.v1"
@@ -32,7 +29,8 @@ def reaction_of(message: feedback_pb2.Feedback) -> Reaction:
         InvalidInput: the correction is not one message of the assistant, of text, or the time is none.
 
     """
-    value = message.WhichOneof("value")
+    value, given = message.WhichOneof("value"), message.HasField("observe_time")
+    observed = from_timestamp(message.observe_time, field="observe_time") if given else None
     return Reaction(
         metric=message.metric,
         inference=message.inference,
@@ -42,17 +40,9 @@ def reaction_of(message: feedback_pb2.Feedback) -> Reaction:
         correction=_correction_of(message.correction) if value == CORRECTION else None,
         end_user=message.end_user,
         rater=message.rater,
-        observe_time=_moment_of(message.observe_time) if message.HasField("observe_time") else None,
+        observe_time=observed,
         labels=dict(message.labels),
     ).cleaned()
-
-
-def _moment_of(stamp: Timestamp) -> datetime:
-    try:
-        return stamp.ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError) as error:
-        text = f"has {stamp.seconds} seconds and {stamp.nanos} nanos, which is not a valid time"
-        raise InvalidInput.at(field="observe_time", text=text) from error
 
 
 def _correction_of(correction: feedback_pb2.Correction) -> str:

@@ -1,14 +1,13 @@
 """AccessService: message -> use case -> message."""
 
 from dataclasses import dataclass
-from datetime import UTC
 
 from tidemill.monitor.v1 import access_service_pb2 as pb
 from tidemill.monitor.v1.access_service_pb2_grpc import AccessServiceServicer
 from tidemill_core.application import Caller
 from tidemill_kit.audit.calls import identified
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, required, timestamp_of, write_of
-from tidemill_kit.mapping import to_message
+from tidemill_kit.mapping import from_timestamp, to_message
 from tidemill_monitor.access import member_crud, project_crud, role_crud, service_account_crud
 from tidemill_monitor.access.api_key_crud import ApiKeyCrud
 from tidemill_monitor.access.exchange_token import ExchangeToken
@@ -282,7 +281,10 @@ class GrpcAccessService(
 
     async def RecordUse(self, request: pb.RecordUseRequest, _context: object) -> pb.RecordUseResponse:
         """See the contract."""
-        uses = {each.credential: each.use_time.ToDatetime(UTC) for each in request.uses}
+        uses = {
+            each.credential: from_timestamp(each.use_time, field=f"uses[{at}].use_time")
+            for at, each in enumerate(request.uses)
+        }
         await self.record_use(current_caller(), uses)
         return pb.RecordUseResponse()
 

@@ -1,11 +1,11 @@
 """SimilarTextService: message -> use case -> message."""
 
 from dataclasses import dataclass
-from datetime import UTC
 
 from tidemill.rag.v1 import similar_text_service_pb2 as pb
 from tidemill.rag.v1.similar_text_service_pb2_grpc import SimilarTextServiceServicer
 from tidemill_kit.grpc.server import current_caller, required
+from tidemill_kit.mapping import from_timestamp
 from tidemill_rag.similarity.similar_texts import Compared, FindSimilarTexts, PutSimilarText, RemoveSimilarTexts
 
 
@@ -32,7 +32,7 @@ class GrpcSimilarTextService(SimilarTextServiceServicer):
             current_caller(),
             Compared(model=request.model, scope=request.scope, text=request.text),
             text_id=request.id,
-            expire_time=request.expire_time.ToDatetime(tzinfo=UTC),
+            expire_time=from_timestamp(request.expire_time, field="expire_time"),
             end_user=request.end_user,
         )
         return pb.PutSimilarTextResponse(kept=kept)
