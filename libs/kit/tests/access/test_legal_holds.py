@@ -33,6 +33,7 @@ KEEPS = {
     "tidemill.monitor.v1.AccessService/DeleteRole": "the audit chain has it",
     "tidemill.monitor.v1.AccessService/DeleteServiceAccount": "the audit chain has it",
     "tidemill.rag.v1.CollectionService/DeleteCollection": "it is derived, and the documents stay",
+    "tidemill.rag.v1.SimilarTextService/RemoveSimilarTexts": "it is derived, and the answers stay",
     "tidemill.trainer.v1.TrainingService/DeleteTrainingPlan": "its runs and models stay",
 }
 """RPCs that erase nothing that evidence needs, and why."""

@@ -150,7 +150,7 @@ async def test_what_is_masked_is_nowhere_but_in_the_submission_itself(ingest: In
     await project.documents.CreateDocument(pb.CreateDocumentRequest(spec=spec, content=UNMASKED.encode()))
     await project.documents.UploadDocument(upload(UNMASKED.encode(), key="upload"))
     with pytest.raises(InvalidInput):
-        await project.documents.UploadDocument(upload(UNMASKED.encode() + b"\xff", key="not-text"))
+        await project.documents.UploadDocument(upload(UNMASKED.encode() + b"\x81\x00", key="not-text"))
     bad = pb.DocumentSpec(source="cms", key="bad", media_type="text/plain", language=SECRETS[0])
     with pytest.raises(InvalidInput):
         await project.documents.CreateDocument(pb.CreateDocumentRequest(spec=bad, content=UNMASKED.encode()))

@@ -8,6 +8,7 @@ from typing import Protocol, cast
 from markdown_it import MarkdownIt
 
 from tidemill_core.characters import clean, clean_line
+from tidemill_core.errors import isolated
 from tidemill_ingest.anchors import Anchor
 from tidemill_ingest.errors import DocumentRefused
 from tidemill_ingest.formats import FORMATS
@@ -80,7 +81,8 @@ def _converted(content: bytes, media_type: str, limits: ConversionLimits) -> Con
     # Each process imports only what its documents need.
     converter = cast("Converter", import_module(f"tidemill_ingest.parsing.{known.converter}"))
     try:
-        converted = converter.convert(content, media_type, limits)
+        with isolated():
+            converted = converter.convert(content, media_type, limits)
     except DocumentRefused:
         raise
     except (MemoryError, RecursionError) as error:
