@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 import httpx
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from openai.types.chat import ChatCompletionUserMessageParam
 from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
@@ -36,6 +36,7 @@ from tidemill_inference.served_models.read_served_models import ReadServedModels
 from tidemill_kit.http.feedback import HttpFeedback, TokenRefused
 from tidemill_kit.http.server import HttpServer
 from tidemill_kit.http.signed_tokens import SignedTokens
+from tidemill_kit.outgoing.client import authorities
 from tidemill_kit.runtime.settings import ServiceSettings
 from tidemill_testkit.access import access_of, installation
 from tidemill_testkit.clocks import FixedClock
@@ -216,8 +217,11 @@ async def open_api(
     headers = {"OpenAI-Project": "acme", "Authorization": f"Bearer {shop_key()}"}
     try:
         async with (
-            httpx.AsyncClient(base_url=address, headers=headers, timeout=10) as http,
-            AsyncOpenAI(base_url=f"{address}/v1", api_key=shop_key(), max_retries=0, timeout=10) as openai,
+            httpx.AsyncClient(base_url=address, headers=headers, timeout=10, verify=authorities()) as http,
+            DefaultAsyncHttpxClient(timeout=10, verify=authorities()) as shared,  # each would read all authorities
+            AsyncOpenAI(
+                base_url=f"{address}/v1", api_key=shop_key(), max_retries=0, timeout=10, http_client=shared
+            ) as openai,
         ):
             yield ApiClient(server, http, openai)
     finally:

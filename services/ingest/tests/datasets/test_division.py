@@ -1,7 +1,7 @@
 """What holds of every batch, tried on many of them that a seeded generator makes."""
 
 import random
-from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -54,10 +54,10 @@ def divided(batch: list[Example], *, split: Split | None = None, share: float = 
     return divide(batch, erased=frozenset(), split=split or Split(), share=share, salt=SALT)
 
 
-def divisions() -> Iterator[tuple[list[Example], Division]]:
-    for seed in range(60):
-        batch = random_examples(seed)
-        yield batch, divided(batch, share=generator(seed).choice([0.1, 0.3, 0.5, 0.9]))
+@cache
+def divisions() -> list[tuple[list[Example], Division]]:
+    batches = [(generator(seed), random_examples(seed)) for seed in range(60)]
+    return [(batch, divided(batch, share=luck.choice([0.1, 0.3, 0.5, 0.9]))) for luck, batch in batches]
 
 
 def test_nothing_of_the_held_out_part_occurs_in_train() -> None:
