@@ -9,6 +9,7 @@ from tidemill_inference.batches.mongo import ResultsOfEndUsers
 from tidemill_inference.budgets.wiring import BudgetParts, wire_budgets
 from tidemill_inference.caching.wiring import CachingParts, wire_caching
 from tidemill_inference.conversations.wiring import ConversationParts, wire_conversations
+from tidemill_inference.conversations.within_budgets import AskWithinBudgets
 from tidemill_inference.deployments.mongo import MongoLiveModels
 from tidemill_inference.engines import chat_prompts
 from tidemill_inference.engines.wiring import EngineParts, wire_engines
@@ -83,14 +84,8 @@ def wire_answering(  # noqa: PLR0913 - keyword-only, and each of another kind
     rollouts = wire_rollouts(settings, backend, deployments=deployments, models=models, engines=pool, trainer=trainer)
     routing = wire_routing(settings, models, pool)
     budgets = wire_budgets(settings, backend, inferences)
-    conversations = wire_conversations(
-        settings,
-        backend,
-        inferences=inferences,
-        deployments=deployments,
-        ask=routing.ask,
-        spending=budgets.spending,
-    )
+    ask = AskWithinBudgets(ask=routing.ask, spending=budgets.spending)
+    conversations = wire_conversations(settings, backend, inferences=inferences, deployments=deployments, ask=ask)
     caching = wire_caching(settings, backend, inferences=inferences, rag=rag)
     prompts, retriever = SharedPrompts(stores.prompts, grants), RagRetriever(rag, timeout_s=settings.call_timeout_s)
     generation = wire_generation(

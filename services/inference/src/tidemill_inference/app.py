@@ -1,7 +1,7 @@
 """The composition root: the only module that sees adapters and entry points."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from tidemill.inference.v1.conversation_service_pb2_grpc import add_ConversationServiceServicer_to_server
 from tidemill.inference.v1.deployment_service_pb2_grpc import add_DeploymentServiceServicer_to_server
@@ -10,7 +10,7 @@ from tidemill.inference.v1.prompt_service_pb2_grpc import add_PromptServiceServi
 from tidemill.inference.v1.secret_service_pb2_grpc import add_SecretServiceServicer_to_server
 from tidemill_core.application import SystemClock
 from tidemill_inference.answering import Answering, wire_answering
-from tidemill_inference.apis import wire_apis
+from tidemill_inference.apis import Apis, wire_apis
 from tidemill_inference.deployments.crud import DeploymentCrud
 from tidemill_inference.deployments.grpc import GrpcDeploymentService
 from tidemill_inference.deployments.resolve_configuration import ResolveConfiguration
@@ -24,6 +24,8 @@ from tidemill_inference.settings import InferenceSettings
 from tidemill_inference.stores import Stores, wire_stores
 from tidemill_kit.service.app import App, Worker
 from tidemill_kit.service.backend import Backend
+from tidemill_kit.workers.controller import Controller
+from tidemill_kit.workers.sweeps import SweepKey
 
 
 async def build_app(settings: InferenceSettings, *, environment: Mapping[str, str]) -> App:
@@ -34,9 +36,8 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     backend = Backend(settings, serves_without_objects=True)
     backend.on_start(lambda: asyncio.to_thread(settings.data_dir.mkdir, parents=True, exist_ok=True))
     stores = wire_stores(settings, backend)
-    timeout_s = settings.call_timeout_s
-    trainer = backend.channel("trainer", settings.trainer_address, timeout_s=timeout_s)
-    rag = backend.channel("rag", settings.rag_address, timeout_s=timeout_s)
+    trainer = backend.channel("trainer", settings.trainer_address, timeout_s=settings.call_timeout_s)
+    rag = backend.channel("rag", settings.rag_address, timeout_s=settings.call_timeout_s)
     files = wire_files(settings, backend)
     answering = wire_answering(
         settings,
@@ -70,17 +71,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             rollouts.controllers.holding,
             *secrets.controllers,
             conversations.controller,
-            wire_sweeps(
-                settings,
-                backend,
-                sweeps={
-                    "ended_rollouts": rollouts.forget,
-                    "expired_answers": caching.expired,
-                    "old_savings": caching.old_savings,
-                    **apis.sweeps,
-                },
-                others=[conversations.old],
-            ),
+            _sweeps(settings, backend, answering, apis),
             *apis.controllers,
             budgets.sweeps,
             Worker("cache-savings", caching.savings.run),
@@ -97,6 +88,16 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             features=[*apis.erasing, budgets],
         ),
     )
+
+
+def _sweeps(settings: InferenceSettings, backend: Backend, answering: Answering, apis: Apis) -> Controller[SweepKey]:
+    sweeps: dict[str, Callable[[], Awaitable[int]]] = {
+        "ended_rollouts": answering.rollouts.forget,
+        "expired_answers": answering.caching.expired,
+        "old_savings": answering.caching.old_savings,
+        **apis.sweeps,
+    }
+    return wire_sweeps(settings, backend, sweeps=sweeps, others=[answering.conversations.old])
 
 
 def _prompt_service(stores: Stores, answering: Answering) -> GrpcPromptService:

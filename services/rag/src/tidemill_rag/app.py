@@ -98,7 +98,6 @@ async def build_app(settings: RagSettings) -> App:
 
 
 def _parts(settings: RagSettings, backend: Backend) -> Parts:
-    database = backend.database
     return Parts(
         collections=backend.aggregates(
             "collections",
@@ -109,8 +108,8 @@ def _parts(settings: RagSettings, backend: Backend) -> Parts:
         ),
         ledger=backend.indexed(
             MongoLedger(
-                database["ledger"],
-                database["ledger_counts"],
+                backend.database["ledger"],
+                backend.database["ledger_counts"],
                 large_bytes=settings.large_document_bytes,
                 count_s=settings.count_s,
             )

@@ -207,10 +207,8 @@ class MongoAggregates(Generic[A]):
 
         if known is not None and known.seq == 0 and not request.named:  # no event of it waits, and no request is kept
             key, image = document_id(project, aggregate_id), self._image(known)
-            saved = await self._decide_and_save(
-                key, _as_loaded(known, image, self._codec.schema), changed, request, before=image
-            )
-            if saved is not None:
+            loaded = _as_loaded(known, key, image, self._codec.schema)
+            if (saved := await self._decide_and_save(key, loaded, changed, request, before=image)) is not None:
                 return saved
         return await self._write(project, aggregate_id, changed, request)
 
@@ -261,14 +259,11 @@ class MongoAggregates(Generic[A]):
         *,
         before: Document | None = None,
     ) -> A | None:
-        """Return the aggregate as saved, or None where the document changed meanwhile.
-
-        `before` is the image of the document, where that is known. `decide` may change in place what it is given.
-        """
+        """Return the aggregate as saved, or None where the document changed meanwhile; `before`: its image if known."""
         kept = before["state"] if before is not None else encoded(document["state"]) if document is not None else None
         stored = self._decoded(document) if document is not None else None
         before = self._image(stored) if before is None and stored is not None else before
-        aggregate = decide(stored)
+        aggregate = decide(stored)  # may change it in place
         refuse_label_keys(aggregate)
         if self._quota is not None and not aggregate.deleted and (document is None or document["deleted"]):
             mine: Document = {"project": aggregate.project, "deleted": False}
@@ -368,15 +363,10 @@ def decoded(codec: Codec[A], document: Document) -> A:
         return codec.decode(identity, document["state"], document["schema"])
 
 
-def _as_loaded(saved: Aggregate, image: Document, schema: int) -> Document:
+def _as_loaded(saved: Aggregate, key: str, image: Document, schema: int) -> Document:
     """Return what loading an aggregate gives that was saved without events."""
     named = {name: getattr(saved, name) for name in Identity.__slots__}
-    return named | {
-        "_id": document_id(saved.project, saved.id),
-        "state": plain(image["state"]),
-        "schema": schema,
-        "outbox": [],
-    }
+    return named | {"_id": key, "state": plain(image["state"]), "schema": schema, "outbox": []}
 
 
 def _readable(labels: Mapping[str, str]) -> dict[str, str]:

@@ -88,13 +88,7 @@ def wire_batches(  # noqa: PLR0913 - keyword-only, and each of another kind
     return BatchParts(
         servicer=(add_BatchServiceServicer_to_server, GrpcBatchService(crud)),
         controller=controller,
-        forget=ForgetBatches(
-            batches=backend.indexed(MongoOldBatches(backend.database["batches"])),
-            results=results,
-            retained=Retained(holds=backend.holds, retention=backend.retention, kind=RetentionKind.ANSWERS),
-            clock=clock,
-            keep=keep,
-        ),
+        forget=_forgetting(backend, results, keep=keep),
         of_projects=[
             documents_of_jobs(
                 "batches",
@@ -105,6 +99,16 @@ def wire_batches(  # noqa: PLR0913 - keyword-only, and each of another kind
             documents("results of batches", rows, where=by_project),
         ],
         of_end_users=[Step(kind="results of batches", erase=lines_of)],
+    )
+
+
+def _forgetting(backend: Backend, results: MongoResults, *, keep: timedelta) -> ForgetBatches:
+    return ForgetBatches(
+        batches=backend.indexed(MongoOldBatches(backend.database["batches"])),
+        results=results,
+        retained=Retained(holds=backend.holds, retention=backend.retention, kind=RetentionKind.ANSWERS),
+        clock=SystemClock(),
+        keep=keep,
     )
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tidemill_core.application import ResourceKey, SystemClock
-from tidemill_inference.budgets.ports import Spending
 from tidemill_inference.conversations.crud import ConversationCrud, EraseConversations, MemoryCrud
 from tidemill_inference.conversations.domain.errors import ConversationNotFound, MemoryNotFound
 from tidemill_inference.conversations.grpc import GrpcConversationService
@@ -16,10 +15,8 @@ from tidemill_inference.conversations.reconcile import working
 from tidemill_inference.conversations.remember import RememberFacts
 from tidemill_inference.conversations.retention import RemoveOldConversations
 from tidemill_inference.conversations.summarize import SummarizeTurns
-from tidemill_inference.conversations.within_budgets import AskWithinBudgets
 from tidemill_inference.conversations.work import WorkOnConversation
 from tidemill_inference.deployments.ports import Deployments
-from tidemill_inference.engines.ports import Asking
 from tidemill_inference.generation.ports import Inferences
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit.access.holds import Scope
@@ -40,14 +37,8 @@ class ConversationParts:
     controller: Controller[ResourceKey]
 
 
-def wire_conversations(  # noqa: PLR0913 - keyword-only, and each of another kind
-    settings: InferenceSettings,
-    backend: Backend,
-    *,
-    inferences: Inferences,
-    deployments: Deployments,
-    ask: Asking,
-    spending: Spending,
+def wire_conversations(
+    settings: InferenceSettings, backend: Backend, *, inferences: Inferences, deployments: Deployments, ask: AskingFor
 ) -> ConversationParts:
     """Return the conversations; what they say is in `inferences`."""
     clock = SystemClock()
@@ -66,7 +57,7 @@ def wire_conversations(  # noqa: PLR0913 - keyword-only, and each of another kin
         memories=memories,
         inferences=inferences,
         deployments=deployments,
-        ask=AskWithinBudgets(ask=ask, spending=spending),
+        ask=ask,
     )
     return ConversationParts(
         join=JoinConversation(

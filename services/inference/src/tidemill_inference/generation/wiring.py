@@ -93,6 +93,18 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
 ) -> GenerationParts:
     """Return what answers; `observe` is called with each answer in a rollout."""
     places, clock = FairQueue("places for answers", settings.answer_queue, weight=settings.weight_of), SystemClock()
+    make = GenerateAnswer(
+        templates=templates,
+        models=models,
+        router=router,
+        retriever=retriever,
+        engines=engines,
+        reusing=reusing,
+        rewrite=Rewrite(ask=ask, timeout_s=settings.rewrite_timeout_s),
+        threshold=settings.citation_threshold,
+        cited_characters=settings.citation_max_characters,
+        citation_turns=Turns(settings.citation_threads),
+    )
     answer = AnswerQuestion(
         deployments=deployments,
         prompts=recent_prompts,
@@ -100,67 +112,46 @@ def wire_generation(  # noqa: PLR0913 - keyword-only, and each of another kind
         templates=templates,
         generations=SharedGenerations(places=places),
         reservations=Reservations(inferences=inferences, clock=clock, ttl=timedelta(seconds=settings.lease_ttl_s)),
-        make=GenerateAnswer(
-            templates=templates,
-            models=models,
-            router=router,
-            retriever=retriever,
-            engines=engines,
-            reusing=reusing,
-            rewrite=Rewrite(ask=ask, timeout_s=settings.rewrite_timeout_s),
-            threshold=settings.citation_threshold,
-            cited_characters=settings.citation_max_characters,
-            citation_turns=Turns(settings.citation_threads),
-        ),
+        make=make,
         spending=spending,
         schemas=schemas,
         limits=settings.question_limits,
         observe=observe,
         conversing=conversing,
     )
-    shadows = replace(answer, generations=SharedGenerations(at_most=settings.shadow_max_concurrent))
-    show = _show_prompt(
-        settings, backend, prompts=prompts, inferences=inferences, templates=templates, conversing=conversing
-    )
+    show, shadows = _show_prompt(settings, backend, answer, prompts), settings.shadow_max_concurrent
     erase = EraseEndUser(inferences=inferences, clock=clock)
     return GenerationParts(
         answer=answer,
         places=places,
-        shadow=AnswerShadow(answer=shadows),
-        servicer=GrpcInferenceService(
-            answer,
-            show.reading,
-            show,
-            erase_inference=EraseInference(inferences=inferences, clock=clock),
-            erase=replace(erase, others=others, files=files),
-        ),
+        shadow=AnswerShadow(answer=replace(answer, generations=SharedGenerations(at_most=shadows))),
+        servicer=_servicer(answer, show, replace(erase, others=others, files=files)),
         reading=show.reading,
         erase_end_user=erase,
     )
 
 
-def _show_prompt(  # noqa: PLR0913 - keyword-only, and each of another kind
-    settings: InferenceSettings,
-    backend: Backend,
-    *,
-    prompts: ReadPrompts,
-    inferences: Inferences,
-    templates: Templates,
-    conversing: Conversing,
+def _servicer(answer: AnswerQuestion, show: ShowPrompt, erase: EraseEndUser) -> GrpcInferenceService:
+    erase_inference = EraseInference(inferences=erase.inferences, clock=erase.clock)
+    return GrpcInferenceService(answer, show.reading, show, erase_inference=erase_inference, erase=erase)
+
+
+def _show_prompt(
+    settings: InferenceSettings, backend: Backend, answer: AnswerQuestion, prompts: ReadPrompts
 ) -> ShowPrompt:
     """Return what shows the prompts of records, with what reads the records: both may need ingest."""
     timeout_s = settings.call_timeout_s
     ingest = settings.ingest_address and backend.channel("ingest", settings.ingest_address, timeout_s=timeout_s)
     return ShowPrompt(
         reading=ReadInferences(
-            inferences=inferences,
+            inferences=answer.inferences,
             readers=IngestReaders(ingest or None, timeout_s=timeout_s),
             shared=backend.shared(Shared.COLLECTION),
         ),
         prompts=prompts,
-        templates=templates,
+        templates=answer.templates,
         texts=IngestTexts(ingest or None, timeout_s=timeout_s),
-        conversing=conversing,
+        conversing=answer.conversing,
     )
 
 
