@@ -249,7 +249,8 @@ class Helpdesk:
         stdout.print(f"   [italic]updating {escape(document.title)} ...[/]", highlight=False)
         documents = Documents(self.connection)
         source = (await documents.get(id=self.ids[document.key])).source
-        text = f"{document.title}\n\n{document.title} is retired: use tidemill.compass instead.\n"
+        notice = f"{document.title} is retired: use tidemill.compass instead."
+        text = f"{document.title}\n\n{notice}\n\n{document.text.removeprefix(document.title).lstrip()}"
         updated = await documents.update(
             NewDocument(source=source, key=document.key, content=text, media_type="text/plain", title=document.title)
         )
