@@ -21,8 +21,8 @@ class Keep:
 class ConversionLimits:
     """What one file may become: a small one can hold gigabytes."""
 
-    text_bytes: int = 16 * MEBIBYTE
-    """Of the text, in UTF-8."""
+    text_bytes: int = 12 * MEBIBYTE
+    """Of the text, in UTF-8: with its anchors it fits a reply of 16 MiB."""
     pages: int = 5000
     """Pages, slides or chapters."""
     anchors: int = 20_000

@@ -35,7 +35,7 @@ def test_of_many_rows_every_nth_has_an_anchor() -> None:
     rows = "\n".join(f"{number},x" for number in range(1, 101))
     extracted = extract(rows.encode(), "text/csv", ConversionLimits(anchors=20))
 
-    assert [each.number for each in extracted.anchors] == [1, *range(5, 101, 5)]
+    assert [each.number for each in extracted.anchors] == list(range(5, 101, 5))
 
 
 def test_cells_too_far_apart_are_refused_before_the_library_allocates_what_is_between() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tidemill_core.characters import clean, clean_line
 from tidemill_ingest.documents.domain.submission import DocumentSpec
@@ -11,7 +12,11 @@ from tidemill_ingest.masking.kinds import DEFAULT_PHONE_REGIONS, Masking
 from tidemill_ingest.metrics import PREPARATION
 from tidemill_ingest.processes import Processes
 
+if TYPE_CHECKING:
+    from tidemill_ingest.masking.stage import MaskingStage
+
 _TITLE_LENGTH = 500
+_NAME_LENGTH = 200
 
 
 def prepare_document(
@@ -49,10 +54,15 @@ def prepare_document(
         steps=(*extracted.steps, stage.name()),
         masked=dict(sorted(stage.masked.items())),
         anchors=tuple(
-            replace(anchor, start=start, name=stage.mask(clean_line(anchor.name)))
+            replace(anchor, start=start, name=masked_name(stage, anchor.name))
             for anchor, start in zip(extracted.anchors, starts, strict=True)
         ),
     )
+
+
+def masked_name(stage: "MaskingStage", name: str) -> str:
+    """Return the name of a place; cut behind the masking, which half an address would pass."""
+    return stage.mask(clean_line(name))[:_NAME_LENGTH]
 
 
 def mask_text(text: str, phone_regions: Sequence[str] = DEFAULT_PHONE_REGIONS) -> str:

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tidemill_core.errors import named
 from tidemill_ingest.limits import MEBIBYTE, ConversionLimits
 from tidemill_ingest.parsing import refusals
 from tidemill_ingest.parsing.signatures import require_container
@@ -45,7 +46,7 @@ class Container:
 
         """
         if name not in self.names:
-            raise refusals.broken(what=f"lacks its part {name[:200]!r}")
+            raise refusals.broken(what=f"lacks its part {named(name)}")
         declared = self._archive.getinfo(name).file_size
         if declared > self._limits.part_bytes:
             text = f"has a part of {declared} bytes, and {self._limits.part_bytes} is the limit: split it"
@@ -53,7 +54,7 @@ class Container:
         try:
             return self._archive.read(name)
         except _UNREADABLE as error:
-            raise refusals.broken(what=f"has a damaged part {name[:200]!r}") from error
+            raise refusals.broken(what=f"has a damaged part {named(name)}") from error
 
     def xml(self, name: str) -> bytes:
         """Return an entry that is XML and declares no entities, which office documents never do.
@@ -65,7 +66,7 @@ class Container:
         data = self.read(name)
         plain = data if data.count(b"\x00", 0, 64) < _MANY_BYTES else data.replace(b"\x00", b"")  # UTF-16
         if _DECLARATION.search(plain):
-            raise refusals.unsafe(what=f"declares entities in its part {name[:200]!r}")
+            raise refusals.unsafe(what=f"declares entities in its part {named(name)}")
         return data
 
 
@@ -115,6 +116,6 @@ def _check(entry: zipfile.ZipInfo) -> None:
     if entry.compress_type not in _KNOWN_METHODS:
         raise refusals.broken(what="has a file inside that is compressed in another way than ZIP's own")
     if name.startswith(("/", "\\")) or ":" in name[:3] or "\x00" in name or ".." in re.split(r"[/\\]", name):
-        raise refusals.unsafe(what=f"has a file inside whose path leads out of it ({name[:80]!r})")
+        raise refusals.unsafe(what=f"has a file inside whose path leads out of it ({named(name)})")
     if stat.S_ISLNK(entry.external_attr >> 16):
-        raise refusals.unsafe(what=f"has a link inside ({name[:80]!r}): save it with the file itself")
+        raise refusals.unsafe(what=f"has a link inside ({named(name)}): save it with the file itself")

@@ -8,7 +8,7 @@ from tidemill_ingest.anchors import Anchor, AnchorKind
 
 _OPEN, _CLOSE = "\ufdd5", "\ufdd6"
 """Enclose a mark's number; noncharacters, which no text has (Unicode, 23.7)."""
-_MARK = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
+_MARK = re.compile(f"{_OPEN}([0-9]{{1,9}}){_CLOSE}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,11 @@ class Places:
 def unmarked(text: str) -> str:
     """Return a text of a file without what would be a mark."""
     return text.replace(_OPEN, "").replace(_CLOSE, "")
+
+
+def whole(text: str) -> str:
+    """Return a text with halves of characters joined (UTF-16, RFC 2781); half a character alone is none."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def anchored(text: str, places: Sequence[Place]) -> tuple[str, tuple[Anchor, ...]]:

@@ -45,7 +45,7 @@ def convert(content: bytes, media_type: str, limits: ConversionLimits) -> Conver
         if length > limits.text_bytes:
             raise refusals.too_complex(what=f"has more than {limits.text_bytes} characters: split it")
         if text:
-            parts.append(places.mark(AnchorKind.CHAPTER, number, title_of(page)[:200]) + text)
+            parts.append(places.mark(AnchorKind.CHAPTER, number, title_of(page)) + text)
     return Converted(text="\n\n".join(parts), title=title, places=places.found, steps=("convert epub", EXTRACTION))
 
 

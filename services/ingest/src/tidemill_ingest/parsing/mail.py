@@ -7,6 +7,7 @@ from tidemill_ingest.limits import ConversionLimits
 from tidemill_ingest.parsing import refusals, signatures
 from tidemill_ingest.parsing.converted import Converted, unmarked
 from tidemill_ingest.parsing.html import EXTRACTION, markdown_of
+from tidemill_ingest.parsing.plain import decoded
 
 _HEADERS = ("From", "To", "Cc", "Date")
 _MAX_HEADER = 2000
@@ -38,13 +39,19 @@ def _body(message: EmailMessage) -> tuple[str, tuple[str, ...]]:
     part = message.get_body(preferencelist=("plain", "html"))
     if part is None:
         return "", ()
-    text = unmarked(str(part.get_content()).replace("\x00", ""))
+    try:
+        content = str(part.get_content())
+    except LookupError:  # Python does not know its charset
+        content, _ = decoded(bytes(part.get_payload(decode=True)))
+    text = unmarked(content.replace("\x00", ""))
     return (markdown_of(text), (EXTRACTION,)) if part.get_content_subtype() == "html" else (text, ())
 
 
 def _header(message: EmailMessage, name: str) -> str:
-    return " ".join(unmarked(str(message.get(name, ""))).split())[:_MAX_HEADER]
+    """Return a header; a long one ends between two words, since half an address could not be masked."""
+    text = " ".join(unmarked(str(message.get(name, ""))).split())
+    return text if len(text) <= _MAX_HEADER else text[:_MAX_HEADER].rpartition(" ")[0]
 
 
 def _name(part: EmailMessage) -> str:
-    return " ".join(unmarked(part.get_filename() or f"without a name ({part.get_content_type()})").split())[:200]
+    return " ".join(unmarked(part.get_filename() or f"without a name ({part.get_content_type()})").split())

@@ -3,6 +3,7 @@
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
+from tidemill_core.errors import named
 from tidemill_ingest.limits import ConversionLimits
 from tidemill_ingest.parsing import refusals
 from tidemill_ingest.parsing.containers import Container, opened
@@ -68,7 +69,7 @@ def parsed(container: Container, name: str) -> ET.Element:
     try:
         return ET.fromstring(container.xml(name))  # noqa: S314 - declares no entities
     except (ET.ParseError, ValueError) as error:
-        raise refusals.broken(what=f"has a damaged part {name[:200]!r}") from error
+        raise refusals.broken(what=f"has a damaged part {named(name)}") from error
 
 
 def _parts(container: Container) -> Iterator[tuple[str, str]]:

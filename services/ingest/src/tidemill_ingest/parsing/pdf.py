@@ -16,7 +16,7 @@ import pypdfium2.raw as pdfium
 from tidemill_ingest.anchors import AnchorKind
 from tidemill_ingest.limits import ConversionLimits
 from tidemill_ingest.parsing import refusals
-from tidemill_ingest.parsing.converted import Converted, Places, unmarked
+from tidemill_ingest.parsing.converted import Converted, Places, unmarked, whole
 from tidemill_ingest.parsing.signatures import require_pdf
 
 _STEP = f"convert pdf pypdfium2 {version('pypdfium2')}"
@@ -109,8 +109,7 @@ def _lines(page: pypdfium2.PdfTextPage) -> Iterator[_Line]:
 
 
 def _text(units: Sequence[int]) -> str:
-    decoded = "".join(map(chr, units)).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return unmarked(decoded.replace("\r", "").replace("\x00", ""))
+    return unmarked(whole("".join(map(chr, units))).replace("\r", "").replace("\x00", ""))
 
 
 def _size(page: pypdfium2.PdfTextPage, index: int) -> float:
@@ -129,7 +128,7 @@ def _markdown(document: pypdfium2.PdfDocument, pages: Sequence[Sequence[_Line]],
         if not lines:
             continue
         label = document.get_page_label(index)
-        mark = places.mark(AnchorKind.PAGE, index + 1, "" if label == str(index + 1) else label[:50])
+        mark = places.mark(AnchorKind.PAGE, index + 1, "" if label == str(index + 1) else label)
         parts.append(mark + "".join(_page(lines, outline.get(index, {}), levels)).strip())
     return "\n\n".join(parts)
 

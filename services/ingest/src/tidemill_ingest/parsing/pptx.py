@@ -52,7 +52,7 @@ def _slide(slide: Any, number: int, places: Places, limits: ConversionLimits) ->
     spoken = unmarked(notes.text).strip() if notes is not None else ""
     if not (named or body or spoken):
         return ""
-    mark = places.mark(AnchorKind.SLIDE, number, named[:200])
+    mark = places.mark(AnchorKind.SLIDE, number, named)
     heading = f"## {named}" if named else f"## Slide {number}"
     return mark + "\n\n".join([heading, *body, *([f"Notes: {spoken}"] if spoken else [])])
 

@@ -29,7 +29,8 @@ def convert(content: bytes, media_type: str, limits: ConversionLimits) -> Conver
     if records is None:
         written = "\n".join(_nested(value, 0))
     elif columns := _columns(records):
-        rows = [(0, columns), *((number, _cells(each, columns)) for number, each in enumerate(records, start=1))]
+        cells = ((number, _cells(each, columns)) for number, each in enumerate(records, start=1))
+        rows = [(0, columns), *(row for row in cells if any(row[1]))]
         every = stride(len(rows), limits)
         written = tables(rows, places, every=every, kind=AnchorKind.RECORD, limits=limits)
     else:
@@ -38,14 +39,14 @@ def convert(content: bytes, media_type: str, limits: ConversionLimits) -> Conver
 
 
 def _lines(text: str) -> Iterator[object]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield _parsed(line, f" in line {number}")
 
 
 def _parsed(text: str, where: str) -> object:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=str, parse_float=str)  # numbers stay as they are written
     except ValueError as error:
         place = f" (at character {error.pos})" if isinstance(error, json.JSONDecodeError) else ""
         raise refusals.broken(what=f"is no JSON{where}{place}") from error

@@ -54,7 +54,7 @@ def _lines(block: Sequence[Row], places: Places, *, every: int, kind: AnchorKind
     for index, (number, cells) in enumerate(block):
         shown = [_cell(cell) for cell in cells[first : last + 1]]
         shown += [""] * (last + 1 - first - len(shown))
-        mark = places.mark(kind, number) if number and (index == 0 or number % every == 0) else ""
+        mark = places.mark(kind, number) if number and (number % every == 0 or (index == 0 and every == 1)) else ""
         yield f"{mark}| {' | '.join(shown)} |"
         if index == 0:
             yield f"| {' | '.join('---' for _ in shown)} |"

@@ -1,6 +1,6 @@
 """From bytes to clean text with a title and anchors: each format has a converter, what follows is the same for all."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from itertools import pairwise
 from typing import Protocol, cast
@@ -14,7 +14,7 @@ from tidemill_ingest.errors import DocumentRefused
 from tidemill_ingest.formats import FORMATS
 from tidemill_ingest.limits import MEBIBYTE, ConversionLimits
 from tidemill_ingest.parsing import front_matter, refusals
-from tidemill_ingest.parsing.converted import Converted, anchored
+from tidemill_ingest.parsing.converted import Converted, anchored, whole
 from tidemill_ingest.parsing.data_uris import without_data_uris
 
 CLEANING_VERSION = 3
@@ -90,7 +90,8 @@ def _converted(content: bytes, media_type: str, limits: ConversionLimits) -> Con
         raise refusals.too_complex(what=description) from error
     except Exception as error:  # libraries have no errors of their own for much of what is odd in a file
         raise refusals.broken(what=f"cannot be read as {known.name} ({type(error).__name__})") from error
-    size = len(converted.text.encode(errors="replace"))
+    converted = replace(converted, text=whole(converted.text), title=whole(converted.title))
+    size = len(converted.text.encode())
     if known.text and size > len(content) + _MAX_GROWTH_BYTES:
         description = "has markup whose text is far larger than itself; simplify it, or send its text as text/plain"
         raise refusals.too_complex(what=description)

@@ -18,9 +18,9 @@ from tidemill_ingest.parsing.rows import Row, stride, tables
 
 _STEP = f"convert xlsx python-calamine {version('python-calamine')}"
 _MAX_CELLS = 5_000_000
-"""Between the first and the last cell of a sheet, empty ones too: the library has all of them in memory."""
-_READ = re.compile(r"xl/(?:worksheets/[^/]+|sharedStrings)\.xml", re.IGNORECASE)
-_SHEET = re.compile(r"xl/worksheets/[^/]+\.xml", re.IGNORECASE)
+"""Of all sheets, between the first and the last cell of each, empty ones too: the library has them in memory."""
+_READ = re.compile(r"xl/.+\.xml", re.IGNORECASE)
+_SHEET = b"sheetData"
 _REFERENCE = re.compile(rb"\sr=[\"']([A-Z]{1,3})([0-9]{1,7})[\"']")
 
 
@@ -58,21 +58,22 @@ def convert(content: bytes, media_type: str, limits: ConversionLimits) -> Conver
 
 
 def _check(container: Container) -> None:
-    """Refuse parts that are too large, and sheets whose cells are too far apart."""
+    """Refuse parts that are too large, and sheets whose cells are too many or too far apart, wherever they are."""
+    cells = 0
     for name in container.names:
         if not _READ.fullmatch(name):
             continue
         data = container.xml(name)
-        if not _SHEET.fullmatch(name):
+        if _SHEET not in data:
             continue
         columns, rows = set[bytes](), set[int]()
         for cell in _REFERENCE.finditer(data):
             columns.add(cell[1])
             rows.add(int(cell[2]))
         places = [_column(each) for each in columns]
-        cells = (1 + max(places) - min(places)) * (1 + max(rows) - min(rows)) if rows else 0
+        cells += (1 + max(places) - min(places)) * (1 + max(rows) - min(rows)) if rows else 0
         if cells > _MAX_CELLS:
-            text = f"has a sheet of {cells} cells, empty ones too, and {_MAX_CELLS} is the limit: split it"
+            text = f"has sheets of {cells} cells, empty ones too, and {_MAX_CELLS} is the limit: split it"
             raise refusals.too_complex(what=text)
 
 
