@@ -35,3 +35,18 @@ def test_an_event_that_does_not_end_is_too_large(monkeypatch: pytest.MonkeyPatch
         list(stream.feed(sent))
         with pytest.raises(EventTooLarge):
             list(stream.feed(sent))
+
+
+def test_lines_without_data_count_towards_an_event_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_stream, "MAX_EVENT_BYTES", 100)
+
+    with pytest.raises(EventTooLarge):
+        list(EventStream().feed(b"data:\n" * 30))
+
+
+def test_an_event_of_very_many_values_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_stream, "MAX_EVENT_VALUES", 5)
+
+    assert list(EventStream().feed(b"data: [1,1,1,1,1,1]\n\n")) == [[1] * 6]
+    with pytest.raises(EventTooLarge):
+        list(EventStream().feed(b"data: [1,1,1,1,1,1,1]\n\n"))

@@ -154,6 +154,7 @@ async def test_events_without_text_do_not_go_on_for_ever_and_let_others_have_the
         ({"retry-after": ""}, 1),
         ({"retry-after": "Fri, 31 Dec 1999 23:59:59 GMT"}, 1),
         ({"retry-after": "Fri, 31 Dec 2999 23:59:59 GMT"}, 60),
+        ({"retry-after": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}, 1),
         ({"retry-after": "9e9"}, 60),
         ({"retry-after-ms": "2500", "retry-after": "3"}, 2.5),
     ],

@@ -233,3 +233,8 @@ def test_an_id_is_that_of_the_inference_and_what_is_no_id_names_none() -> None:
 
 def test_a_text_is_a_message_of_the_user() -> None:
     assert question().messages == (Message.of(Role.USER, "hello"),)
+
+
+@pytest.mark.parametrize("name", ["tools", "include"])
+def test_a_list_of_very_many_wrong_things_is_refused_by_the_first(name: str) -> None:
+    assert len(refused(**{name: [0] * 10_000})) == 1

@@ -37,6 +37,6 @@ def _window_of(given: Duration) -> timedelta:
 
     """
     if abs(given.seconds) > _LONGEST.total_seconds():
-        text = f"is {given.seconds} s; use 60 s to {_LONGEST.days} days"
+        text = f"is {given.seconds} s, which is far too long: a batch may take some days"
         raise InvalidInput.at(field="completion_window", text=text)
     return given.ToTimedelta()

@@ -40,14 +40,15 @@ class Earlier:
 class CompareQuestions:
     """What rag does not do in `timeout_s` goes on behind the answer, so that a model is loaded once.
 
-    After a failure rag is left alone for `pause_s`.
+    After a failure rag is left alone for `pause_s` by the project that it failed.
     """
 
     questions: SimilarQuestions
     inferences: Inferences
     timeout_s: float = 1.0
     pause_s: float = 5.0
-    _paused_until: float = 0.0
+    _paused_until: dict[str, float] = field(default_factory=dict)
+    """By project: what is wrong with a model of one is no failure of rag."""
     _running: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def earlier(self, caller: Caller, policy: SemanticCachePolicy, asked: Asked) -> list[Earlier]:
@@ -63,7 +64,7 @@ class CompareQuestions:
         scope, text = scope_of(question, configuration=asked.configuration), question.text
         finding = self.questions.nearest(caller, policy, scope=scope, text=text, limit=_TRIED)
         found: list[Earlier] = []
-        for each in await self._within(finding) or ():
+        for each in await self._within(caller.project, finding) or ():
             record = await self._record(caller.project, each.inference)
             if record is None:
                 await self.remove(caller, each.inference)
@@ -72,7 +73,7 @@ class CompareQuestions:
         return found
 
     async def keep(self, caller: Caller, policy: SemanticCachePolicy, asked: Asked, *, expire_time: datetime) -> None:
-        """Have the question compared with later ones."""
+        """Have the question compared with later ones; the answer does not wait for it."""
         question = asked.question
         if may_be_similar(question):
             keeping = self.questions.put(
@@ -84,11 +85,11 @@ class CompareQuestions:
                 end_user=asked.inference.end_user,
                 expire_time=expire_time,
             )
-            await self._within(keeping)
+            self._begun(caller.project, keeping)
 
     async def remove(self, caller: Caller, inference: str) -> None:
         """Compare nothing with a question any longer whose answer is given no more."""
-        await self._within(self.questions.remove(caller, [inference]))
+        await self._within(caller.project, self.questions.remove(caller, [inference]))
 
     async def _record(self, project: str, inference: str) -> Inference | None:
         """Return a record that still has its question."""
@@ -98,30 +99,38 @@ class CompareQuestions:
             return None
         return record if record.messages else None
 
-    async def _within(self, work: Coroutine[Any, Any, T]) -> T | None:
+    async def _within(self, project: str, work: Coroutine[Any, Any, T]) -> T | None:
         """Return what comes of a call to rag; None where it fails, or takes too long."""
-        if time.monotonic() < self._paused_until:
-            work.close()
-            FAILURES.inc()
+        if (task := self._begun(project, work)) is None:
             return None
-        task = asyncio.create_task(self._failing_open(work))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
         done, _ = await asyncio.wait({task}, timeout=self.timeout_s)
         if not done:
             _log.warning("similar_question_too_slow: %g s", self.timeout_s)
-            self._fail()
+            self._fail(project)
             return None
         return task.result()
 
-    async def _failing_open(self, work: Coroutine[Any, Any, T]) -> T | None:
+    def _begun(self, project: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T | None] | None:
+        """Begin a call to rag, which nobody has to wait for; None while rag is left alone."""
+        if time.monotonic() < self._paused_until.get(project, 0.0):
+            work.close()
+            FAILURES.inc()
+            return None
+        task = asyncio.create_task(self._failing_open(project, work))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    async def _failing_open(self, project: str, work: Coroutine[Any, Any, T]) -> T | None:
         try:
             return await work
         except TidemillError as error:
             _log.warning("similar_question_failed: %s", error.reason)
-            self._fail()
+            self._fail(project)
             return None
 
-    def _fail(self) -> None:
+    def _fail(self, project: str) -> None:
         FAILURES.inc()
-        self._paused_until = time.monotonic() + self.pause_s
+        now = time.monotonic()
+        paused = {each: until for each, until in self._paused_until.items() if until > now}
+        self._paused_until = paused | {project: now + self.pause_s}

@@ -107,7 +107,7 @@ class Endpoint:
         if response.status in _GOOD:
             return answer
         try:
-            raise Refused(response.status, response.headers, await answer.whole(MAX_ERROR_BYTES))
+            raise Refused(response.status, response.headers, await answer.beginning(MAX_ERROR_BYTES))
         finally:
             response.close()
 
@@ -123,14 +123,22 @@ class Answer:
         with _translated():
             return await self._response.content.readany()
 
-    async def whole(self, max_bytes: int = MAX_WHOLE_BYTES) -> bytes:
+    async def whole(self) -> bytes:
         """Return all of it; raises as `Endpoint.post`."""
         read = bytearray()
         while more := await self.more():
             read += more
-            if len(read) > max_bytes:
+            if len(read) > MAX_WHOLE_BYTES:
                 message = "the answer is too long"
                 raise ConnectionFailed(message)
+        return bytes(read)
+
+    async def beginning(self, max_bytes: int) -> bytes:
+        """Return about so much of it, or what has come where it breaks off."""
+        read = bytearray()
+        with suppress(TimeoutError, ConnectionFailed):
+            while len(read) < max_bytes and (more := await self.more()):
+                read += more
         return bytes(read)
 
     async def leave(self, *, ended: bool = False) -> None:

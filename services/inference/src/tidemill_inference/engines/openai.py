@@ -175,7 +175,7 @@ class OpenAiEngine:
             if error.said.busy:
                 raise self._busy(DEFAULT_PAUSE_S) from error
             raise self._unavailable(what="answers nonsense") from error
-        except (LookupError, ValueError, TypeError, RecursionError) as error:
+        except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
             # Whatever an answer is stumbled over is the endpoint's nonsense.
             raise self._unavailable(what="answers nonsense") from error
 

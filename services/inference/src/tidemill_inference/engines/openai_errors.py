@@ -96,7 +96,7 @@ def pause_s(headers: Mapping[str, str]) -> float:
     for name, read in (("retry-after-ms", _milliseconds), ("retry-after", float), ("retry-after", _until)):
         try:
             found = read(headers.get(name, ""))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             continue
         return min(found, _MAX_PAUSE_S) if found > 0 else DEFAULT_PAUSE_S
     return DEFAULT_PAUSE_S

@@ -17,6 +17,7 @@ from tidemill_inference.engines.ports import RemoteModel
 from tidemill_inference.errors import AddressRefused
 from tidemill_inference.secrets.domain.errors import SecretMissing
 from tidemill_kit.outgoing.addresses import CheckedAddresses
+from tidemill_kit.outgoing.client import authorities
 from tidemill_kit.outgoing.resolver import Resolver, SystemResolver
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class RemoteEngines:
         key = (project, model, digest)
         if key not in self._clients:  # the first one takes a second of imports
             await asyncio.to_thread(import_module, _CLIENT_LIBRARY)
+            await asyncio.to_thread(authorities)
         client = self._clients.get(key)
         if client is None:
             client = self._clients[key] = _Client(self._made(project, model, origin, secret))

@@ -62,7 +62,7 @@ def may_be_similar(question: Question) -> bool:
 
 def numbers_in(text: str) -> list[int]:
     """Return the numbers of a text in order: embedding models hardly distinguish 2023 and 2024."""
-    return sorted(int(each) for each in re.findall(r"\d{1,18}", unicodedata.normalize("NFKC", text)))
+    return [int(each) for each in re.findall(r"\d{1,18}", unicodedata.normalize("NFKC", text))]
 
 
 def _asked(question: Question) -> dict[str, object]:

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BeforeValidator, ConfigDict, FailFast, Field, StringConstraints, ValidationError
 
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_inference.generation.domain.content import Message, Role
+from tidemill_inference.generation.domain.limits import QUESTION_BOUNDS
 from tidemill_inference.generation.domain.question import Question
 from tidemill_inference.openai_api.responses.ids import inference_id
 from tidemill_inference.openai_api.responses.items import Input
@@ -95,14 +96,18 @@ class OwnParameters(Strict):
 
     instructions: str = ""
     previous_response_id: Annotated[str, StringConstraints(max_length=128)] = ""
-    include: list[Literal["message.output_text.logprobs", "reasoning.encrypted_content"]] = Field(default_factory=list)
+    include: Annotated[
+        list[Literal["message.output_text.logprobs", "reasoning.encrypted_content"]], FailFast(), Field(max_length=16)
+    ] = Field(default_factory=list)
     """What a model thinks is always included, and never encrypted."""
     truncation: Literal["auto", "disabled"] = "disabled"
     text: TextOptions = TextOptions()
     max_output_tokens: int | None = None
     store: bool = True
     background: Literal[False] = False
-    tools: list[Annotated[FunctionTool, BeforeValidator(_function)]] = Field(default_factory=list)
+    tools: Annotated[
+        list[Annotated[FunctionTool, BeforeValidator(_function)]], FailFast(), Field(max_length=QUESTION_BOUNDS.tools)
+    ] = Field(default_factory=list)
     tool_choice: str | dict[str, Any] = "auto"
 
     def of_chats(self) -> Mapping[str, Any]:
