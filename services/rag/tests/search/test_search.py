@@ -251,3 +251,14 @@ async def test_a_question_of_nothing_but_invisible_characters_is_empty() -> None
 
     with pytest.raises(InvalidInput, match="query: is empty"):
         await rag.search("\u200b \u2060\ufe0f")
+
+
+def test_times_of_ranges_are_in_utc_which_every_store_reads() -> None:
+    given = {"at": {"gte": "2026-01-01T00:00:30+00:00:30", "lt": "2026-01-02"}}
+
+    _, ranges = filters_of(ParseDict({**given, "odd": "x"}, Struct()))
+
+    assert [str(each) for each in (ranges["at"].gte, ranges["at"].lt)] == [
+        "2026-01-01 00:00:00+00:00",
+        "2026-01-02 00:00:00+00:00",
+    ]

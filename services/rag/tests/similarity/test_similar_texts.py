@@ -55,6 +55,16 @@ async def test_a_text_expires_and_no_later_than_the_installation_allows() -> Non
     assert await similar.vectors.count(index_of("acme", 512)) == 0
 
 
+async def test_expired_texts_that_are_not_removed_yet_hide_no_current_one() -> None:
+    similar = Similar()
+    for number in range(3):
+        await similar.put(f"old{number}", LEAVE)
+    similar.clock.advance(HOUR)
+    await similar.put("new", LEAVE)
+
+    assert await similar.found(LEAVE) == ["new"]
+
+
 async def test_a_text_that_the_model_cannot_embed_whole_is_neither_kept_nor_found() -> None:
     similar = Similar()
 

@@ -60,9 +60,9 @@ def _bound(value: object) -> float | datetime | None:
         return None
     try:
         time = datetime.fromisoformat(value)
-    except ValueError:
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def passage_message(position: int, match: Match) -> content_pb2.Passage:

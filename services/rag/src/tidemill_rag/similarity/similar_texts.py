@@ -23,6 +23,8 @@ from tidemill_rag.similarity.ports import SimilarTexts
 from tidemill_rag.vectors.ports import Payload, Point, Query, VectorStore, Where
 
 _SEQ = 1
+_SPARE = 50
+"""So many expired ones, which the sweep has not removed yet, hide none that is current."""
 _BATCH = 200
 _PART = 100
 """The share of a project's texts after which they are counted again, and that is removed where there are too many."""
@@ -68,7 +70,7 @@ class FindSimilarTexts:
         place = place_of(reference, compared.scope)
         index = index_of(caller.project, len(vector))
         query, where = Query(vector=vector), Where(sources=(place,))
-        nearest = await self.vectors.search(index, query, limit=limit or 1, where=where)
+        nearest = await self.vectors.search(index, query, limit=(limit or 1) + _SPARE, where=where)
         matches = [each for each in nearest if each.score >= min_score]
         if not matches:
             return ()
@@ -78,7 +80,7 @@ class FindSimilarTexts:
             SimilarMatch(id=each.payload.document, score=min(1.0, each.score))
             for each in matches
             if each.payload.document in current
-        ]
+        ][: limit or 1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

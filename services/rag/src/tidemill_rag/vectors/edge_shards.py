@@ -244,6 +244,7 @@ class Shard:
             PayloadSchemaType.Datetime if times else PayloadSchemaType.Float,
         )
         if field not in schema and sum(each.startswith(METADATA) for each in schema) >= MAX_RANGE_FIELDS:
+            self._ranges[field] = None
             return
         if field in schema and schema[field].data_type != kind:
             self.shard.update(UpdateOperation.delete_field_index(field))

@@ -121,6 +121,7 @@ class QdrantServerVectors:
                 if error.status_code != HTTPStatus.NOT_FOUND:
                     raise
                 self._indexed.discard(name)  # another process has dropped it
+                self._ranges.pop(name, None)
                 return []
 
     async def _ranked(self, name: str, query: Query, limit: int, chosen: models.Filter) -> Sequence[Match]:
@@ -192,6 +193,7 @@ class QdrantServerVectors:
         schema = (await self._client.get_collection(name)).payload_schema
         kind = models.PayloadSchemaType.DATETIME if times else models.PayloadSchemaType.FLOAT
         if field not in schema and sum(each.startswith(METADATA) for each in schema) >= MAX_RANGE_FIELDS:
+            ranges[field] = None
             return
         if field in schema and schema[field].data_type != kind:
             await self._client.delete_payload_index(name, field, wait=True)
