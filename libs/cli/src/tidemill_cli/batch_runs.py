@@ -100,11 +100,12 @@ class BatchRun:
         """Return the batch at its end; its results are written.
 
         Raises:
-            InvalidInput: the file cannot be read or has no request, or something is refused.
+            InvalidInput: the file cannot be read, changes or has no request, or something is refused.
             AnotherBatchBegun: an interrupted run of something else would lose its results.
             DeadlineExceeded: the window is over, and the batch not at its end.
 
         """
+        self._check_outputs()
         endpoint, sha256 = await asyncio.to_thread(_read, self.file)
         begun = self._begun(connection.project, sha256)
         batch = await _found(connection, begun) if begun.batch else None
@@ -114,6 +115,11 @@ class BatchRun:
         batch = await Batches(connection).wait(batch.id, within_s=window_s + _GRACE_S, watch=watching.batch)
         await self._write(connection, batch)
         return batch
+
+    def _check_outputs(self) -> None:
+        if self.file.resolve() in {path.resolve() for path in (self.outputs.results, self.outputs.errors)}:
+            text = "has the requests, which results or errors would replace: choose other ones with --output"
+            raise InvalidInput.at(field=str(self.file), text=text)
 
     def _begun(self, project: str, sha256: str) -> Begun:
         begun = None if self.anew else Begun.at(self.outputs.state)
@@ -136,6 +142,8 @@ class BatchRun:
             begun.write(self.outputs.state)
         uploads, batches = StoredFiles(connection), Batches(connection)
         file = await uploads.upload(self.file, request_id=begun.request_id, progress=watching.upload)
+        if file.sha256 != begun.sha256:
+            raise InvalidInput.at(field=str(self.file), text="changed while it was uploaded: type the command again")
         batch = await batches.create(
             file.id,
             endpoint=endpoint,

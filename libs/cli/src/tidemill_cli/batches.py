@@ -60,7 +60,8 @@ def run_batch(
 ) -> None:
     """Have each line of a file answered, and write results and errors.
 
-    Interrupted, the batch goes on, and the same command waits for it again. Exit 1 if a request or the batch failed.
+    Interrupted, the batch goes on, and the same command without --anew waits for it again. Exit 1 if a request or the
+    batch failed.
     """
     asked = BatchRun(
         file=file, outputs=Outputs.of(file, output), window=window, labels=_labels(labels or []), anew=anew
@@ -85,7 +86,8 @@ def _watching(bar: Progress, task: TaskID) -> Watching:
     def advance(batch: Batch) -> None:
         if not announced and stderr.is_terminal:
             announced.append(batch.id)
-            stderr.print(f"{batch.id} goes on if this is interrupted; the same command waits for it again")
+            again = "the same command without --anew waits for it again"
+            stderr.print(f"{batch.id} goes on if this is interrupted; {again}")
         done = batch.completed + batch.failed
         failed = f", {batch.failed} failed" if batch.failed else ""
         bar.update(

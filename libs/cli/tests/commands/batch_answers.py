@@ -41,6 +41,10 @@ class BatchAnswers:
         self.calls: list[str] = []
         self.errors: list[TidemillError | None] = []
         """Of the next reads of batches, one each."""
+        self.lost: list[TidemillError] = []
+        """Of the next creations, one each: the batch is there, and its answer is not."""
+        self.cut: int | None = None
+        """How much of a file comes in, as if it was changed meanwhile."""
 
     def answers(self) -> dict[str, Callable[[Any], Any]]:
         """Return what serves them."""
@@ -59,7 +63,7 @@ class BatchAnswers:
 
     async def _upload(self, messages: AsyncIterator[files_pb.UploadFileRequest]) -> files_pb.UploadFileResponse:
         start = (await anext(messages)).start
-        content = b"".join([message.chunk async for message in messages])
+        content = b"".join([message.chunk async for message in messages])[: self.cut]
         self.calls.append(f"upload {start.filename}")
         return files_pb.UploadFileResponse(file=self._store(f"file-{start.request_id}", content, name=start.filename))
 
@@ -84,7 +88,11 @@ class BatchAnswers:
         batch = Batch(id=f"batch_{request.request_id}", state=batch_pb2.BATCH_STATE_VALIDATING)
         batch.MergeFrom(request.batch)
         batch.total = len(self._lines(batch))
-        return pb.CreateBatchResponse(batch=self.batches.setdefault(batch.id, batch))
+        if batch.id not in self.batches:
+            self.batches[batch.id] = batch
+        if self.lost:
+            raise self.lost.pop()
+        return pb.CreateBatchResponse(batch=self.batches[batch.id])
 
     def _get(self, request: pb.GetBatchRequest) -> pb.GetBatchResponse:
         if self.errors and (error := self.errors.pop(0)):

@@ -83,6 +83,42 @@ async def test_a_run_that_was_interrupted_goes_on(terminal: Terminal, batches: B
     assert len(_lines(tmp_path / "asked.results.jsonl")) == 3
 
 
+async def test_a_beginning_whose_answer_was_lost_is_the_same_one(
+    terminal: Terminal, batches: BatchAnswers, tmp_path: Path
+) -> None:
+    file = asked(tmp_path, request_line(1))
+    batches.lost = [UNKNOWN_KEY]
+
+    broken, said = await ran(terminal, file), await ran(terminal, file)
+
+    assert (broken.code, said.code) == (1, 0)
+    assert batches.batches.keys() == {BATCH.id, said.data["batch"]["id"]}
+
+
+@pytest.mark.parametrize(("name", "output"), [("q.jsonl", "q.jsonl"), ("q.errors.jsonl", "q.jsonl")])
+async def test_results_never_replace_the_requests(
+    terminal: Terminal, batches: BatchAnswers, tmp_path: Path, name: str, output: str
+) -> None:
+    file = asked(tmp_path, request_line(1)).rename(tmp_path / name)
+
+    said = await ran(terminal, file, "-o", tmp_path / output)
+
+    assert "would replace" in said.data["error"]["message"]
+    assert (batches.calls, file.read_text()) == ([], f"{request_line(1)}\n")
+
+
+async def test_a_file_that_changes_while_it_is_sent_begins_nothing(
+    terminal: Terminal, batches: BatchAnswers, tmp_path: Path
+) -> None:
+    file = asked(tmp_path, request_line(1))
+    batches.cut = 5
+
+    said = await ran(terminal, file)
+
+    assert "changed while it was uploaded" in said.data["error"]["message"]
+    assert batches.calls == ["upload asked.jsonl"]
+
+
 async def test_a_run_that_came_to_its_end_begins_anew(
     terminal: Terminal, batches: BatchAnswers, tmp_path: Path
 ) -> None:

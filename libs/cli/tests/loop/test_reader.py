@@ -212,6 +212,13 @@ def test_a_cache_of_a_deployment_is_declared_and_owned_by_the_file(folder: Path)
         assert "cache" in deployment.fields
 
 
+def test_a_misspelt_model_of_a_cache_is_found_before_a_service_is_asked(folder: Path) -> None:
+    semantic = "helpdesk: {cache: {ttl: 1h, semantic: {embedding: smal}}, "
+
+    with pytest.raises(LoopErrors, match="smal"):
+        read_loop(written(folder, RIGHT.replace("deployments:\n  helpdesk: {", f"deployments:\n  {semantic}")))
+
+
 ROUTED = RIGHT.replace("deployments:\n  helpdesk: {", "deployments:\n  helpdesk: {routing: ROUTING, ").replace(
     '"file:weights"}', '"file:weights"}\n  other: {source: "file:weights"}'
 )

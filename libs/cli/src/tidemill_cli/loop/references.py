@@ -17,6 +17,7 @@ _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("deployments", "*", "routing", "equal_models", "*"): ("models",),
     ("deployments", "*", "retrieval", "collection"): ("collections",),
     ("deployments", "*", "retrieval", "rewrite"): ("models", "training"),
+    ("deployments", "*", "cache", "semantic", "embedding"): ("models",),
     ("deployments", "*", "conversation", "summary_model"): ("models", "training"),
     ("deployments", "*", "conversation", "memory_model"): ("models", "training"),
     ("prices", "*", "model"): ("models", "training"),

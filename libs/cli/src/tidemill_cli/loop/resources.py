@@ -60,8 +60,8 @@ def _collection(name: str, part: declaration.Collection, labels: dict[str, str])
         sources=part.sources,
         embedding=part.embedding,
         chunking=Chunking(by=chunk.by, max_tokens=chunk.max_tokens, overlap_tokens=chunk.overlap_tokens),
-        sparse=_sparse(part.sparse) if part.sparse else None,
         search=SearchSettings(**part.search.model_dump()),
+        **({"sparse": _sparse(part.sparse)} if part.sparse else {}),  # left out, a collection keeps its own
     )
 
 
