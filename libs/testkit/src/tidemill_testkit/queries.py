@@ -61,12 +61,16 @@ class Query:
     asked_by: tuple[str, str]
 
 
-class Recorder:
-    """Keeps queries and indexes of one test."""
+Indexes = dict[tuple[str, str], list[Index]]
+"""What was declared, by database and collection."""
 
-    def __init__(self) -> None:
+
+class Recorder:
+    """Keeps the queries of one test, and knows the indexes that any test or fixture of the run has declared."""
+
+    def __init__(self, indexes: Indexes) -> None:
         self.queries: list[Query] = []
-        self.indexes: dict[tuple[str, str], list[Index]] = {}
+        self.indexes = indexes
 
     def uncovered(self) -> Iterator[str]:
         """Say which queries no index covers, in databases in which indexes were declared."""
@@ -175,7 +179,7 @@ def _record_filtered(recorder: Recorder, monkeypatch: pytest.MonkeyPatch, name: 
 
 def _record_others(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     aggregate, distinct = AsyncIOMotorCollection.aggregate, AsyncIOMotorCollection.distinct
-    create_index, sort = AsyncIOMotorCollection.create_index, AsyncIOMotorCursor.sort
+    sort = AsyncIOMotorCursor.sort
 
     def aggregated(self: Any, pipeline: Any, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - see above
         if asked_by := _caller():
@@ -188,12 +192,6 @@ def _record_others(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
             recorder.queries.append(Query(self.database.name, self.name, where or {}, (), asked_by))
         return distinct(self, key, where, **named)
 
-    def created(self: Any, keys: Any, **options: Any) -> Any:  # noqa: ANN401 - see above
-        partial = frozenset(options.get("partialFilterExpression", ()))
-        found = recorder.indexes.setdefault((self.database.name, self.name), [])
-        found.append(Index(_sorted_by(keys), partial))
-        return create_index(self, keys, **options)
-
     def ordered(self: Any, keys: Any, *direction: Any) -> Any:  # noqa: ANN401 - see above
         if query := getattr(self, "recorded_query", None):
             query.sort = _sorted_by(keys)
@@ -201,17 +199,32 @@ def _record_others(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(AsyncIOMotorCollection, "aggregate", aggregated)
     monkeypatch.setattr(AsyncIOMotorCollection, "distinct", distinguished)
-    monkeypatch.setattr(AsyncIOMotorCollection, "create_index", created)
     monkeypatch.setattr(AsyncIOMotorCursor, "sort", ordered)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def declared_indexes() -> Iterator[Indexes]:
+    """Record each index from the first fixture on: a service that serves a module's tests declares its own once."""
+    create_index = AsyncIOMotorCollection.create_index
+    indexes: Indexes = {}
+
+    def created(self: Any, keys: Any, **options: Any) -> Any:  # noqa: ANN401 - whatever the driver takes
+        partial = frozenset(options.get("partialFilterExpression", ()))
+        indexes.setdefault((self.database.name, self.name), []).append(Index(_sorted_by(keys), partial))
+        return create_index(self, keys, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(AsyncIOMotorCollection, "create_index", created)
+        yield indexes
+
+
 @pytest.fixture(autouse=True)
-def queries(request: pytest.FixtureRequest) -> Iterator[Recorder | None]:
+def queries(request: pytest.FixtureRequest, declared_indexes: Indexes) -> Iterator[Recorder | None]:
     """Record what the code under test asks MongoDB for, and fail the test where no index covers it."""
     if not {"stack", "database"} & set(request.fixturenames):
         yield None
         return
-    recorder = Recorder()
+    recorder = Recorder(declared_indexes)
     with pytest.MonkeyPatch.context() as patched:
         for name in _FILTERED:
             _record_filtered(recorder, patched, name)

@@ -111,7 +111,7 @@ class CompareQuestions:
         return task.result()
 
     def _begun(self, project: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T | None] | None:
-        """Begin a call to rag, which nobody has to wait for; None while rag is left alone."""
+        """Begin a call to rag, which the caller does not wait for; None while rag is left alone."""
         if time.monotonic() < self._paused_until.get(project, 0.0):
             work.close()
             FAILURES.inc()
