@@ -12,14 +12,13 @@ import sys
 from pathlib import Path
 
 from services.inference.tests.openai_api.apis import shop_key
-from services.inference.tests.openai_api.provided import provider, weather
+from services.inference.tests.openai_api.responding import responding
 from tests.environments import installed
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = ROOT / ".tidemill" / "clients"
 _TIMEOUT_S = 120
-_MAX_BODY_BYTES = 1024 * 1024
 
 
 def langchain() -> list[str]:
@@ -45,8 +44,8 @@ async def main() -> int:
     """Run each client, and return 1 where one fails."""
     failed = 0
     commands = {"LangChain": langchain(), "OpenAI for Node": node()}
-    async with provider(weather, max_body_bytes=_MAX_BODY_BYTES) as (_, api):
-        url = f"http://127.0.0.1:{api.server.port}/v1"
+    async with responding() as api:
+        url = f"http://127.0.0.1:{api.client.server.port}/v1"
         environment = os.environ | {"CLIENTS_URL": url, "CLIENTS_KEY": shop_key()}
         for name, command in commands.items():
             if not command:

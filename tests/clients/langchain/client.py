@@ -1,4 +1,4 @@
-"""LangChain's client in a loop with a tool, with a schema, streamed, and refused. Its environment is its lock's."""
+"""LangChain's client in a loop with a tool, with a schema, streamed, and refused, and by responses. Its environment is its lock's."""
 
 import os
 
@@ -50,6 +50,17 @@ def main() -> None:
     else:
         message = "n: 99 was not refused"
         raise AssertionError(message)
+
+    responding = ChatOpenAI(model="helpdesk", base_url=url, api_key=key, use_responses_api=True).bind_tools([weather])
+    called = responding.invoke(messages)
+    assert [call["args"] for call in called.tool_calls] == [{"at": "sea"}, {"at": "land"}], called
+    results = [ToolMessage(weather.invoke(call["args"]), tool_call_id=call["id"]) for call in called.tool_calls]
+    said = responding.invoke(results, previous_response_id=called.response_metadata["id"])
+    assert said.text == "calm at sea and calm at land", said
+    streamed, *more = responding.stream([*messages, called, *results])
+    for chunk in more:
+        streamed += chunk
+    assert streamed.text == said.text, streamed
 
 
 main()

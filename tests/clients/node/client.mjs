@@ -1,4 +1,4 @@
-// OpenAI's client for Node in a loop with a tool, with a schema, streamed, and refused.
+// OpenAI's client for Node in a loop with a tool, with a schema, streamed, and refused; then the same by responses.
 import assert from "node:assert/strict";
 import OpenAI from "openai";
 
@@ -37,3 +37,29 @@ assert.deepEqual(parsed.choices[0].message.parsed ?? JSON.parse(parsed.choices[0
 await assert.rejects(client.chat.completions.create({ model, messages, n: 99 }), (error) => {
   return error instanceof OpenAI.BadRequestError && error.param === "n";
 });
+
+const input = messages[0].content;
+const functions = [{ type: "function", name: "weather", parameters, strict: false }];
+const asked = await client.responses.create({ model, input, tools: functions });
+const calls = asked.output.filter((item) => item.type === "function_call");
+assert.deepEqual(calls.map((call) => JSON.parse(call.arguments).at), ["sea", "land"]);
+const outputs = calls.map((call) => ({
+  type: "function_call_output",
+  call_id: call.call_id,
+  output: `calm at ${JSON.parse(call.arguments).at}`,
+}));
+const next = { model, input: outputs, tools: functions, previous_response_id: asked.id };
+const answered = await client.responses.create(next);
+assert.equal(answered.output_text, "calm at sea and calm at land");
+
+let written = "";
+for await (const event of await client.responses.create({ ...next, stream: true })) {
+  if (event.type === "response.output_text.delta") written += event.delta;
+}
+assert.equal(written, answered.output_text);
+
+assert.equal((await client.responses.retrieve(answered.id)).output_text, answered.output_text);
+const items = await client.responses.inputItems.list(answered.id);
+assert.deepEqual(items.data.map((item) => item.output).sort(), ["calm at land", "calm at sea"]);
+await client.responses.delete(answered.id);
+await assert.rejects(client.responses.retrieve(answered.id), OpenAI.NotFoundError);
