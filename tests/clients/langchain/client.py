@@ -1,4 +1,7 @@
-"""LangChain's client in a loop with a tool, with a schema, streamed, and refused, and by responses. Its environment is its lock's."""
+"""LangChain's client in a loop with a tool, with a schema, streamed, refused, and by responses.
+
+Its environment is its lock's.
+"""
 
 import os
 
