@@ -55,6 +55,7 @@ def vllm_options(settings: InferenceSettings, limits: EngineLimits) -> VllmOptio
         threads=settings.engine_threads,
         start_s=settings.vllm_start_s,
         stall_s=settings.vllm_stall_s,
+        log_bytes=settings.vllm_log_bytes,
         arguments=shlex.split(settings.vllm_arguments),
     )
 

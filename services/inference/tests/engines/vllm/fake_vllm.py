@@ -115,7 +115,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Say that something was asked."""
+        sys.stderr.write("asked\n")
 
 
 def main() -> None:

@@ -97,6 +97,25 @@ async def test_it_answers_once_it_was_started_and_counts_what_it_took(server: Vl
     assert await server.client().version() == "0.0.1"
 
 
+async def test_a_log_is_shortened_while_its_server_runs_and_the_last_part_of_it_is_kept(options: VllmOptions) -> None:
+    few = replace(options, log_bytes=30)
+    server = VllmServer("m@1", few, files=Files(options.folder), served=served(options))
+    await server.start()
+    before = server.log.with_name(f"{server.log.name}.1")
+
+    async def shortened() -> bool:
+        await said(server)
+        return before.exists()
+
+    await eventually(shortened)
+    await said(server)
+    await server.close()
+
+    assert before.stat().st_size == 30
+    assert before.stat().st_mode & 0o077 == 0
+    assert set(server.log.read_text().split()) <= {"asked"}  # and no gap, where the child was before
+
+
 async def test_a_model_that_vllm_cannot_load_is_refused_with_the_name_of_its_log(options: VllmOptions) -> None:
     (options.folder / "given" / "broken").touch()
     server = VllmServer("m@1", options, files=Files(options.folder), served=served(options))

@@ -37,6 +37,7 @@ class VllmOptions:
     threads: int = 0
     start_s: float = 600.0
     stall_s: float = 60.0
+    log_bytes: int = 64 * 1024 * 1024
     arguments: Sequence[str] = ()
     command: Sequence[str] = GUARDIAN
 

@@ -49,7 +49,7 @@ class VllmProcess:
         """Start it; it answers later."""
         assert options.python is not None  # noqa: S101 - it can run here
         port = _free_port()
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _LOG_MODE)
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, _LOG_MODE)
         try:
             process = await asyncio.create_subprocess_exec(
                 str(options.python),
@@ -95,6 +95,22 @@ class VllmProcess:
     def _kill(self) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def shorten(log: Path, *, max_bytes: int) -> None:
+    """Go on with an empty log where it is longer, and keep the last part of it beside it, as `<name>.1`.
+
+    The child appends to the file that it was given, wherever its end is. Lines that it writes meanwhile may be lost.
+    """
+    if (size := log.stat().st_size) <= max_bytes:
+        return
+    with log.open("rb") as written:
+        written.seek(size - max_bytes)
+        last = written.read(max_bytes)
+    before = os.open(log.with_name(f"{log.name}.1"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _LOG_MODE)
+    with os.fdopen(before, "wb") as kept:
+        kept.write(last)
+    os.truncate(log, 0)
 
 
 def arguments(options: VllmOptions, served: Served, *, port: int) -> Sequence[str]:

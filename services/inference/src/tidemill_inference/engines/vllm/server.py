@@ -27,7 +27,7 @@ from tidemill_inference.engines.ports import RemoteModel
 from tidemill_inference.engines.vllm import gauges
 from tidemill_inference.engines.vllm.client import VllmClient
 from tidemill_inference.engines.vllm.options import VllmOptions
-from tidemill_inference.engines.vllm.process import BASE, Served, VllmProcess
+from tidemill_inference.engines.vllm.process import BASE, Served, VllmProcess, shorten
 from tidemill_inference.errors import ModelRefused
 from tidemill_kit.outgoing.addresses import CheckedAddresses
 from tidemill_kit.outgoing.resolver import system_resolver
@@ -270,6 +270,9 @@ class VllmServer:
                 await asyncio.wait({ended}, timeout=POLL_S)
                 if ended.done():
                     return f"exit status {ended.result()}"
+                if self._served is not None:
+                    with suppress(OSError):  # a full disk does not end the model
+                        await asyncio.to_thread(shorten, self.log, max_bytes=self._options.log_bytes)
                 try:
                     async with asyncio.timeout(_SILENT_S / 2):
                         gauges.record(self.name, await self._client(self._base).gauges())
