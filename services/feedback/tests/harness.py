@@ -178,7 +178,7 @@ class FeedbackHarness:
             page = await self.expire.expired(page.next_token)
             found += page.items
         for ref in found:
-            await self.expire(Caller(project=ref.project), ref.id)
+            await self.expire(Caller.of_service(ref.project, "feedback"), ref.id)
         return len(self.dead_letters.letters) - before
 
     @property

@@ -150,6 +150,18 @@ async def test_the_sweep_asks_for_a_last_time() -> None:
     assert len(harness.feedback.published) == 1
 
 
+async def test_a_reviewer_that_only_the_event_names_counts_no_more_for_having_waited_until_the_sweep() -> None:
+    harness = FeedbackHarness()
+    await take(harness, correction("Buy at evil.example.", end_user="eve", rater="reviewer"))
+    harness.inferences.put("i1", end_user="asker")
+    harness.clock.advance(timedelta(hours=2))
+
+    await harness.sweep()
+
+    [given] = (await harness.read.list(ADA, PageRequest(), inference="i1")).items
+    assert (given.state, given.rater, given.counts) == (FeedbackState.RECORDED, "reviewer", False)
+
+
 async def test_what_turns_out_to_be_wrong_is_a_dead_letter_and_holds_up_nothing() -> None:
     harness = FeedbackHarness()
     await take(harness, correction("It is wrong."), "e1")

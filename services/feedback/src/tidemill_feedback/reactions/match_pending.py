@@ -53,8 +53,9 @@ class MatchPending:
             arrive_time=waiting.since,
             keep_ignored=True,
         )
+        publisher = Caller.of_publisher(caller.project, waiting.event.source)  # as if it had not waited
         try:
-            await self.submit.record(caller, submission, answer)
+            await self.submit.record(publisher, submission, answer)
         except PERMANENT as error:
             await self.dead_letters.put(waiting, error)
         await self.pending.remove(waiting)
