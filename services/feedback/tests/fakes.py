@@ -11,7 +11,15 @@ from tidemill_core.application import Caller, Page, PageRequest, ResourceKey
 from tidemill_core.errors import TidemillError
 from tidemill_core.quotas import Quota
 from tidemill_feedback.curations.domain.example import Example, Prompt
-from tidemill_feedback.curations.domain.ledger import Begun, CandidateExample, Counts, CurationRef, Row, Tally
+from tidemill_feedback.curations.domain.ledger import (
+    WITHDRAWN,
+    Begun,
+    CandidateExample,
+    Counts,
+    CurationRef,
+    Row,
+    Tally,
+)
 from tidemill_feedback.curations.exchange import ExchangeBatches
 from tidemill_feedback.curations.ports import Begin
 from tidemill_feedback.errors import (
@@ -77,12 +85,21 @@ class InMemoryLedger:
                 raise EpochOver(ref.curation)
             self.epochs[ref, name] = epoch
             self.stored[ref, name] = replace(row, completion=0 if stale else completion)
-        return all((ref, name) in self.stored for name in feedback)
+        return all((ref, name) in self.stored and not self.stored[ref, name].withdrawn for name in feedback)
 
-    async def forget(self, feedback: Sequence[str]) -> None:
-        for ref in {place[0] for place in self.stored if place[1] in feedback}:
+    async def exclude(self, feedback: str, *, seq: int) -> None:
+        for place, row in self._until({feedback: seq}).items():
+            self.stored[place] = replace(row, candidate=replace(row.candidate, seq=seq), failure=WITHDRAWN)
+
+    async def forget(self, feedback: Mapping[str, int]) -> None:
+        for place in self._until(feedback):
+            del self.stored[place]
+
+    def _until(self, feedback: Mapping[str, int]) -> Mapping[tuple[CurationRef, str], Row]:
+        found = {of: row for of, row in self.stored.items() if row.candidate.seq <= feedback.get(of[1], -1)}
+        for ref in {ref for ref, _ in found}:
             self._changed(ref)
-        self.stored = {place: row for place, row in self.stored.items() if place[1] not in feedback}
+        return found
 
     async def drop(self, ref: CurationRef) -> None:
         self.stored = {place: row for place, row in self.stored.items() if place[0] != ref}

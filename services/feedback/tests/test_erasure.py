@@ -1,7 +1,7 @@
 """What is left of a deleted project, of an erased end user, and of what is past its retention."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -194,14 +194,17 @@ class Old:
         return [each.id for each in found if each.update_time and each.update_time < before][:limit]
 
 
-async def test_feedback_goes_at_the_age_that_its_project_says_unless_something_is_held() -> None:
-    harness, retained, batches = await curated(), FakeRetained(), list[datetime]()
+def forgetting(
+    harness: FeedbackHarness, retained: FakeRetained, batches: list[datetime] | None = None
+) -> ForgetOldFeedback:
+    """Return the sweep, which adds to `batches` until when it removes some."""
 
     async def remove_batches(_project: str, before: datetime) -> int:
-        batches.append(before)
+        if batches is not None:
+            batches.append(before)
         return 1
 
-    forget = ForgetOldFeedback(
+    return ForgetOldFeedback(
         feedback=harness.feedback,
         old=Old(harness),
         forget_examples=harness.reactions.forget_examples,
@@ -209,6 +212,48 @@ async def test_feedback_goes_at_the_age_that_its_project_says_unless_something_i
         retained=retained,
         clock=harness.clock,
     )
+
+
+@pytest.mark.parametrize("before", ["erase", "forget_examples", "forget"])
+async def test_what_a_person_says_while_old_feedback_is_removed_stays_whole(
+    before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = FeedbackHarness()
+    await harness.curate(new_examples=1)
+    await harness.correct(1)
+    harness.clock.advance(timedelta(days=30))
+    forget = forgetting(harness, FakeRetained(kept={"acme": timedelta(days=7)}))
+    upsert, examples = harness.feedback.upsert, forget.forget_examples
+    calls = list[str]()
+
+    async def said_before(name: str) -> None:
+        calls.append(name)
+        if name == before:
+            monkeypatch.undo()
+            await harness.correct(1, text="Said since.")
+
+    async def upserts(*args: object, **options: object) -> Feedback:
+        await said_before("forget" if calls else "erase")
+        return await upsert(*args, **options)  # type: ignore[arg-type]  # what came in
+
+    async def forgets(*args: object) -> None:
+        await said_before("forget_examples")
+        await examples(*args)  # type: ignore[arg-type]  # what came in
+
+    monkeypatch.setattr(harness.feedback, "upsert", upserts)
+    await replace(forget, forget_examples=forgets)()
+
+    [said] = await all_feedback(harness)
+    assert said.current
+    assert (said.end_user, said.asked_by, said.current.text) == ("u1", "u1", "Said since.")
+    await harness.work()
+    assert "Said since." in await everything(harness)
+    assert harness.completions[-1].batch.examples == 1
+
+
+async def test_feedback_goes_at_the_age_that_its_project_says_unless_something_is_held() -> None:
+    harness, retained, batches = await curated(), FakeRetained(), list[datetime]()
+    forget = forgetting(harness, retained, batches)
     harness.clock.advance(timedelta(days=30))
     await harness.correct(7, text="of today")
     assert await forget() == 0

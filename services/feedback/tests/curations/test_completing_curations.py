@@ -169,7 +169,23 @@ async def test_a_correction_that_is_withdrawn_while_the_batch_is_made_is_in_none
     await harness.work()
 
     assert [event.batch.examples for event in harness.completions] == [3]
-    assert given[0].id not in {row.candidate.feedback for row in await harness.ledger.rows(SFT)}
+    assert given[0].id not in {row.candidate.feedback for row in await harness.ledger.rows(SFT) if not row.withdrawn}
+
+
+async def test_a_correction_whose_withdrawal_is_consumed_while_the_batch_is_written_is_in_none() -> None:
+    harness = FeedbackHarness()
+    await harness.curate()
+    given = [await harness.correct(number) for number in range(4)]
+
+    async def meanwhile() -> None:
+        await harness.read.withdraw(ADA, given[0].id, write())
+        await harness.record(ADA, given[0].id)
+
+    harness.batches.meanwhile = meanwhile
+    await harness.work()
+    await harness.work()
+
+    assert [event.batch.examples for event in harness.completions] == [3]
 
 
 async def test_a_rule_that_changes_while_the_batch_is_written_counts_for_it() -> None:

@@ -195,7 +195,8 @@ async def test_rows_of_feedback_that_is_gone_are_forgotten_everywhere_and_report
         await ledger.upsert_correction(ref, candidate("f2"))
     assert await ledger.tag(SFT, ["f1", "f2"], completion=1, epoch=1)
 
-    await ledger.forget(["f1"])
+    await ledger.forget({"f1": 1})
+    await ledger.forget({})
 
     assert [row.candidate.feedback for ref in (SFT, OTHER) for row in await ledger.rows(ref)] == ["f2", "f2"]
     assert not await ledger.tag(SFT, ["f1", "f2"], completion=2, epoch=1)
@@ -228,8 +229,37 @@ async def test_it_reports_what_changed_and_what_waits_without_the_rows(ledger: L
     assert await ledger.pending(SFT, limit=9) == []
     await ledger.reopen(SFT, await the_row(ledger), epoch=1)
     assert len(await ledger.pending(SFT, limit=9)) == 1
-    await ledger.forget(["f1"])
+    await ledger.forget({"f1": 2})
     assert await ledger.pending_curations(NOON) == [SFT]
+
+
+async def test_a_row_of_what_was_said_since_is_neither_forgotten_nor_excluded(ledger: Ledger) -> None:
+    await ledger.upsert_correction(SFT, candidate(seq=3))
+
+    await ledger.forget({"f1": 2})
+    await ledger.exclude("f1", seq=2)
+
+    assert (await the_row(ledger)) == Row(candidate=candidate(seq=3), first_time=NOON + timedelta(minutes=3))
+
+
+async def test_of_what_is_withdrawn_the_completion_stays_and_counts_when_it_is_said_anew(ledger: Ledger) -> None:
+    for ref in (SFT, OTHER):
+        await ledger.upsert_correction(ref, candidate())
+    await ledger.resolve(SFT, await the_row(ledger), epoch=1, chars=3)
+    await ledger.tag(SFT, ["f1"], completion=1, epoch=1)
+    seen = {ref: (await ledger.tally(ref)).changes for ref in (SFT, OTHER)}
+
+    await ledger.exclude("f1", seq=2)
+
+    row = await the_row(ledger)
+    assert (row.withdrawn, row.pending, row.completion, row.candidate.seq) == (True, False, 1, 2)
+    assert await ledger.pending(SFT, limit=9) == []
+    assert [(await ledger.tally(ref)).changes - seen[ref] for ref in (SFT, OTHER)] == [1, 1]
+    assert not await ledger.upsert_correction(SFT, candidate(seq=1))
+    assert not await ledger.tag(SFT, ["f1"], completion=2, epoch=1)
+    assert await ledger.upsert_correction(SFT, candidate(seq=3))
+    again = await the_row(ledger)
+    assert (again.withdrawn, again.pending, again.completion) == (False, True, 1)
 
 
 async def test_an_incarnation_is_found_when_it_is_due_and_not_before(ledger: Ledger) -> None:

@@ -17,7 +17,7 @@ async def curated(harness: FeedbackHarness) -> list[str]:
     """Return the feedback that the curation has rows of, once every event was consumed."""
     for given in (await harness.read.list(ADA, PageRequest())).items:
         await harness.record(ADA, given.id)
-    return sorted(row.candidate.feedback for row in await harness.ledger.rows(SFT))
+    return sorted(row.candidate.feedback for row in await harness.ledger.rows(SFT) if not row.withdrawn)
 
 
 async def test_what_another_user_than_the_asker_says_is_kept_and_teaches_nothing() -> None:
@@ -121,6 +121,100 @@ async def test_a_correction_that_is_the_answer_ends_the_earlier_one() -> None:
     ended = await harness.give(correction("It  is\u200b free."))
 
     assert (ended.state, ended.current) == (FeedbackState.WITHDRAWN, None)
+
+
+async def test_a_correction_that_ended_the_earlier_one_is_accepted_when_it_is_sent_again() -> None:
+    harness = FeedbackHarness()
+    harness.inferences.put("i1", output="It is free.")
+    await harness.give(correction("It is never free."))
+    await harness.give(correction("It is free."), request_id="e2")
+
+    again = await harness.give(correction("It is free."), request_id="e2")
+
+    assert again.state is FeedbackState.WITHDRAWN
+    with pytest.raises(NothingCorrected):
+        await harness.give(correction("It is free."), request_id="e3")
+
+
+async def test_a_correction_that_is_the_answer_ends_no_later_one() -> None:
+    harness = FeedbackHarness()
+    harness.inferences.put("i1", output="It is free.")
+    await harness.give(correction("It is never free."))
+
+    late = await harness.give(correction("It is free.", observe_time=harness.clock.now() - timedelta(minutes=1)))
+
+    assert late.current
+    assert (late.state, late.current.text) == (FeedbackState.RECORDED, "It is never free.")
+
+
+async def test_what_was_said_before_a_withdrawal_and_comes_after_it_stays_withdrawn() -> None:
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
+    given = await harness.give(correction("No, never."))
+    harness.clock.advance(timedelta(minutes=10))
+    await harness.read.withdraw(ADA, given.id, write())
+    harness.clock.advance(timedelta(minutes=1))
+
+    late = await harness.give(correction("Never, no.", observe_time=harness.clock.now() - timedelta(minutes=10)))
+
+    assert (late.state, late.current, len(late.history)) == (FeedbackState.WITHDRAWN, None, 2)
+    assert [type(event) for event in harness.feedback.published] == [FeedbackWasRecorded, FeedbackWasWithdrawn]
+    assert (await harness.give(correction("Yes, always."))).state is FeedbackState.RECORDED
+
+
+async def test_a_second_withdrawal_covers_what_was_said_until_then() -> None:
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
+    given = await harness.give(rating(1))
+    for _ in range(2):
+        harness.clock.advance(timedelta(minutes=10))
+        await harness.read.withdraw(ADA, given.id, write())
+
+    late = await harness.give(rating(0, observe_time=harness.clock.now() - timedelta(minutes=5)))
+
+    assert late.state is FeedbackState.WITHDRAWN
+
+
+async def test_a_withdrawal_ends_what_another_clock_has_observed_a_moment_ahead() -> None:
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
+    given = await harness.give(rating(1))
+    harness.clock.advance(timedelta(milliseconds=-5))
+
+    assert (await harness.read.withdraw(ADA, given.id, write())).current is None
+
+
+async def test_withdrawing_and_correcting_again_completes_no_curation_again() -> None:
+    harness = FeedbackHarness()
+    await harness.curate(new_examples=2)
+    given = [await harness.correct(number) for number in range(2)]
+    await harness.work()
+
+    for _ in range(2):
+        for number, each in enumerate(given):
+            await harness.read.withdraw(ADA, each.id, write())
+            await harness.record(ADA, each.id)
+            await harness.correct(number, text="Right again.")
+        await harness.work()
+
+    assert [event.batch.new for event in harness.completions] == [2]
+    progress = (await harness.crud.get(ADA, "sft")).counts
+    assert (progress.examples, progress.new, progress.filtered) == (2, 0, 0)
+
+
+async def test_an_answer_of_an_earlier_completion_is_not_new_by_another_person_s_correction() -> None:
+    harness = FeedbackHarness(trusted=("reviewer",))
+    await harness.curate(new_examples=1)
+    given = await harness.correct(1)
+    await harness.work()
+    await harness.correct(1, text="Not resolved yet.")
+    await harness.read.withdraw(ADA, given.id, write())
+
+    await harness.give(correction("By a reviewer.", end_user="rita", rater="reviewer"))
+    await harness.work()
+
+    assert len(harness.completions) == 1
+    assert (await harness.crud.get(ADA, "sft")).counts.new == 0
 
 
 @pytest.mark.parametrize("text", ["\u200b", "\ufeff\u200b\u200d", "\u2800", "\u3164", "\u00ad", "...", "\u2026 ?"])

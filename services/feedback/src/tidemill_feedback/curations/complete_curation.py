@@ -24,7 +24,7 @@ class CompleteCuration:
     The order of writes makes crashes safe: the ledger says where the batch will be, the batch is stored under its
     content hash, its rows are tagged with the number, then the aggregate takes the number. Until then the rows count as
     new, and the next reconciliation removes the batch. Storing the epoch first excludes workers with an expired lease.
-    Feedback that is erased meanwhile has no row to tag: the batch is removed, and the completion is repeated.
+    Feedback that is erased or withdrawn meanwhile has no row to tag: the batch is removed, and the completion repeated.
     """
 
     curations: CurationStore
@@ -101,7 +101,7 @@ class CompleteCuration:
         await self.ledger.drop(ref)
 
     async def _examples(self, curation: Curation, chosen: Chosen, epoch: int) -> Sequence[Example] | None:
-        """Return the examples; None if one has changed since it was chosen, was erased, or lost its prompt.
+        """Return the examples; None if one has changed since it was chosen, counts no more, or lost its prompt.
 
         An erasure deletes prompts, which later feedback on the same inference may need again.
         """
@@ -112,8 +112,10 @@ class CompleteCuration:
             prompts = await self.prompts.get(ref.project, [row.candidate.inference for row in rows])
             for row in rows:
                 text, prompt = texts.get(row.candidate.feedback), prompts.get(row.candidate.inference)
-                if text is None or not text.teaches:
-                    await self.ledger.forget([row.candidate.feedback])
+                if text is None:
+                    await self.ledger.forget({row.candidate.feedback: row.candidate.seq})
+                elif not text.teaches:
+                    await self.ledger.exclude(text.id, seq=text.seq)
                 elif text.seq != row.candidate.seq:
                     await self.ledger.upsert_correction(ref, CandidateExample.of(text))
                 elif prompt is None or (kind is ExampleKind.PREFERENCE and prompt.answer is None):

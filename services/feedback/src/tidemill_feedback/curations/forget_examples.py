@@ -17,5 +17,5 @@ class ForgetExamples:
 
     async def __call__(self, caller: Caller, erased: Sequence[Feedback], end_user: str) -> None:
         """Delete the rows of erased feedback, and the prompts of the end user's questions; idempotent."""
-        await self.ledger.forget([each.id for each in erased])
+        await self.ledger.forget({each.id: each.seq for each in erased})
         await self.prompts.forget(caller.project, [each.inference for each in erased if each.asked_by == end_user])

@@ -7,7 +7,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tidemill_core.aggregate import ObjectRef
-from tidemill_feedback.curations.domain.ledger import Begun, CandidateExample, Counts, CurationRef, Row, Tally
+from tidemill_feedback.curations.domain.ledger import (
+    WITHDRAWN,
+    Begun,
+    CandidateExample,
+    Counts,
+    CurationRef,
+    Row,
+    Tally,
+)
 from tidemill_feedback.errors import EpochOver
 from tidemill_kit.store.mongo import Collection, Document, translated, update_or_insert
 
@@ -94,11 +102,23 @@ class MongoLedger:
             for left in (stale, untagged):
                 if await self._rows.find_one(left, {"_id": True}):
                     raise EpochOver(ref.curation)
-            return await self._rows.count_documents({"_id": {"$in": ids}}) == len(ids)
+            return await self._rows.count_documents({"_id": {"$in": ids}, "failure": {"$ne": WITHDRAWN}}) == len(ids)
 
-    async def forget(self, feedback: Sequence[str]) -> None:
+    async def exclude(self, feedback: str, *, seq: int) -> None:
+        """See `Ledger.exclude`."""
+        theirs = {"feedback": feedback, "seq": {"$lte": seq}}
+        with translated():
+            curations = await self._rows.distinct("curation", theirs)
+            await self._rows.update_many(theirs, {"$set": {"seq": seq, "failure": WITHDRAWN, "open": False}})
+        for key in curations:
+            await self._changed(key)
+
+    async def forget(self, feedback: Mapping[str, int]) -> None:
         """See `Ledger.forget`."""
-        theirs = {"feedback": {"$in": list(feedback)}}
+        if not feedback:
+            return
+        not_later = [{"feedback": name, "seq": {"$lte": seq}} for name, seq in feedback.items()]
+        theirs = {"feedback": {"$in": list(feedback)}, "$or": not_later}
         with translated():
             curations = await self._rows.distinct("curation", theirs)
             await self._rows.delete_many(theirs)

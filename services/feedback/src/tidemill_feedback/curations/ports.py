@@ -61,7 +61,7 @@ class Ledger(Protocol):
     async def tag(self, ref: CurationRef, feedback: Sequence[str], *, completion: int, epoch: int) -> bool:
         """Tag the rows of the next completion, and remove the tags of an earlier attempt.
 
-        Rows keep the number of an earlier completion. Returns False if one of the rows does not exist.
+        Rows keep the number of an earlier completion. Returns False if one of the rows does not exist or is excluded.
 
         Raises:
             EpochOver: a later holder of the lease has written.
@@ -69,8 +69,15 @@ class Ledger(Protocol):
         """
         ...
 
-    async def forget(self, feedback: Sequence[str]) -> None:
-        """Delete the rows of erased or withdrawn feedback in all curations."""
+    async def exclude(self, feedback: str, *, seq: int) -> None:
+        """Keep of a correction that counts no more in which completion it was, in all curations.
+
+        A row of a later event than `seq` stays as it is.
+        """
+        ...
+
+    async def forget(self, feedback: Mapping[str, int]) -> None:
+        """Delete the rows of erased feedback in all curations, but those of a later event than its seq here."""
         ...
 
     async def drop(self, ref: CurationRef) -> None:

@@ -105,7 +105,7 @@ class ReconcileCuration:
             return None
         filters = curation.rule.filters
         rows = await self.ledger.pending(curation.ref, limit=_BATCH_SIZE)
-        resolved = await self.resolve(caller, curation.ref, rows, epoch=epoch)
+        resolved = [row for row in await self.resolve(caller, curation.ref, rows, epoch=epoch) if not row.withdrawn]
         left = sum(row.pending for row in resolved) + (len(rows) == _BATCH_SIZE)
         more = sum(passes(row, filters) and row.candidate.deployment == filters.deployment for row in resolved)
         counts = Counts(

@@ -20,7 +20,7 @@ class RecordCorrection:
     enqueue: Enqueue
 
     async def __call__(self, caller: Caller, feedback_id: str) -> None:
-        """Add the current version of the correction if it counts, else remove its rows.
+        """Add the current version of the correction if it counts, else exclude its rows.
 
         A curation that is created concurrently lists existing feedback afterwards, so none is missed.
         """
@@ -28,7 +28,7 @@ class RecordCorrection:
         if found is None or found.metric != CORRECTION:
             return
         if not found.teaches:
-            await self.ledger.forget([found.id])
+            await self.ledger.exclude(found.id, seq=found.seq)
             return
         candidate = CandidateExample.of(found)
         async for curation in list_all(self.curations, caller.project, where={"rule.deployment": found.deployment}):

@@ -17,7 +17,7 @@ from tidemill_core.errors import (
     TidemillError,
 )
 from tidemill_feedback.curations.domain.example import Prompt
-from tidemill_feedback.curations.domain.ledger import CurationRef, Row
+from tidemill_feedback.curations.domain.ledger import WITHDRAWN, CurationRef, Row
 from tidemill_feedback.curations.ports import Ledger, Prompts, RecordedPrompts
 from tidemill_feedback.reactions.ports import FeedbackStore
 
@@ -65,8 +65,11 @@ class ResolveExamples:
             found = texts.get(row.candidate.feedback)
             if failure is not None:
                 resolved.append(await self._fail(ref, row, epoch, failure))
-            elif found is None or found.current is None:
-                await self.ledger.forget([row.candidate.feedback])  # erased concurrently
+            elif found is None:
+                await self.ledger.forget({row.candidate.feedback: row.candidate.seq})  # erased concurrently
+            elif not found.teaches or found.current is None:
+                await self.ledger.exclude(found.id, seq=found.seq)
+                resolved.append(replace(row, failure=WITHDRAWN))
             else:
                 chars = len(found.current.text.strip())
                 if await self.ledger.resolve(ref, row, epoch=epoch, chars=chars):

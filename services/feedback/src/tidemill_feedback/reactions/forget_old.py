@@ -1,8 +1,10 @@
 """Remove the reactions that their project keeps no longer, with what was made of them."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from tidemill_core.application import Caller, Clock, Request
+from tidemill_feedback.reactions.domain.feedback import Feedback
 from tidemill_feedback.reactions.ports import FeedbackStore, ForgetExamples, OldFeedback, RemoveOldBatches, Retained
 
 _BATCH_SIZE = 200
@@ -32,12 +34,19 @@ class ForgetOldFeedback:
                 if not ids:
                     removed += await self.remove_batches(project, before)
                     break
-                await self._forget(caller, ids)
+                await self._forget(caller, ids, before)
                 removed += len(ids)
         return removed
 
-    async def _forget(self, caller: Caller, ids: list[str]) -> None:
+    async def _forget(self, caller: Caller, ids: list[str], before: datetime) -> None:
+        """Erase what is still old: the same person may react anew at any moment."""
+
+        def erase(feedback: Feedback) -> None:
+            if feedback.update_time and feedback.update_time < before:
+                feedback.erase()
+
         for each in (await self.feedback.get_many(caller.project, ids)).values():
-            erased = await self.feedback.upsert(each, lambda feedback: feedback.erase(), request=Request.internal())
-            await self.forget_examples(caller, [erased], erased.asked_by)
-            await self.feedback.upsert(each, lambda feedback: feedback.forget(), request=Request.internal())
+            erased = await self.feedback.upsert(each, erase, request=Request.internal())
+            if erased.deleted:
+                await self.forget_examples(caller, [erased], erased.asked_by)
+                await self.feedback.upsert(each, lambda feedback: feedback.forget(), request=Request.internal())

@@ -95,13 +95,13 @@ class SubmitFeedback:
         given = Given.of(reaction, submission.observed_at, now=min(submission.arrive_time or now, now))
         trusted = trusted_raters(caller, self.trusted)
         repeats = reaction.correction is not None and same_words(reaction.correction, answer.output)
-        if answer.live and repeats and (await self._known(fresh)).current is None:
-            raise NothingCorrected(answer.inference)
 
         def change(feedback: Feedback) -> None:
             feedback.end_user = fresh.end_user  # a tombstone of an erased user names none
             if answer.live and repeats:  # the answer was right after all
-                feedback.withdraw(keep=self.keep, now=now)
+                if feedback.current is None:
+                    raise NothingCorrected(answer.inference)
+                feedback.withdraw(keep=self.keep, now=now, observed_at=given.observe_time)
             elif answer.live:
                 feedback.give(given, answer, labels=labels, keep=self.keep, now=now, trusted=trusted)
             else:
@@ -109,10 +109,7 @@ class SubmitFeedback:
                 feedback.ignore(given, answer, labels=labels, keep=self.keep, message=message)
 
         if submission.validate_only:
-            would_be = await self._known(fresh)
+            would_be = (await self.feedback.get_many(fresh.project, [fresh.id])).get(fresh.id, fresh)
             change(would_be)
             return would_be
         return await self.feedback.upsert(fresh, change, request=submission.request)
-
-    async def _known(self, fresh: Feedback) -> Feedback:
-        return (await self.feedback.get_many(fresh.project, [fresh.id])).get(fresh.id, fresh)

@@ -8,6 +8,8 @@ from datetime import datetime
 from tidemill_core.aggregate import ObjectRef
 from tidemill_feedback.reactions.domain.feedback import Feedback
 
+WITHDRAWN = "WITHDRAWN"
+"""Why a correction is no example any more that was one."""
 _USER = "user"
 _RANKS = {_USER: 0, "judge": 1, "reviewer": 2}
 
@@ -74,6 +76,11 @@ class Row:
     def pending(self) -> bool:
         """Return whether the row has to be resolved."""
         return self.resolved_seq != self.candidate.seq and not self.failure
+
+    @property
+    def withdrawn(self) -> bool:
+        """Return whether only the completion that it was in is kept of it."""
+        return self.failure == WITHDRAWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,10 +150,11 @@ def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: 
 
     Per end user the first `per_user_at_most` count, ordered by their first corrections, so that one that counts keeps
     counting; reviewers and judges have no limit. Of several corrections of one answer, a reviewer's precedes a
-    judge's, a judge's a user's, and then the latest wins. An example is new if its inference was in no completion.
+    judge's, a judge's a user's, and then the latest wins. An example is new if its inference was in no completion, also
+    by a correction that is withdrawn since.
     Of more than `at_most` the latest count, so that a curation continues at the limit of a batch.
     """
-    ours = [row for row in rows if row.candidate.deployment == filters.deployment]
+    ours = [row for row in rows if row.candidate.deployment == filters.deployment and not row.withdrawn]
     passing = [row for row in ours if passes(row, filters)]
     of_user: dict[str, int] = defaultdict(int)
     of_inference: dict[str, Row] = {}

@@ -89,6 +89,8 @@ class Feedback(Aggregate):
     """Whether it is used for training and rollouts."""
     current: Given | None = None
     history: tuple[Given, ...] = ()
+    withdraw_time: datetime | None = None
+    """Until when everything is withdrawn, also what comes later; None if nothing is."""
     times: int = 0
 
     @classmethod
@@ -119,11 +121,14 @@ class Feedback(Aggregate):
         now: datetime,
         trusted: Collection[str] = (),
     ) -> None:
-        """Record a reaction to a live answer; one with an earlier observe time goes to the history.
+        """Record a reaction to a live answer; one observed before the current one goes to the history.
 
-        It counts if the person who asked gave it, or its rater is in `trusted`.
+        So does one that was observed before a withdrawal, and the feedback stays withdrawn. It counts if the person who
+        asked gave it, or its rater is in `trusted`.
         """
         self._record(answer, keep=keep, given=given, labels=labels)
+        if self.current is None:
+            return
         self.state = FeedbackState.RECORDED
         self.counts = self.rater in trusted or (self.rater == ASKER and self.end_user == answer.end_user)
         self.message = "" if self.counts else NOT_THE_ASKER
@@ -137,9 +142,11 @@ class Feedback(Aggregate):
         self._record(answer, keep=keep, given=given, labels=labels)
         self.state, self.message = FeedbackState.IGNORED, message
 
-    def withdraw(self, *, keep: int, now: datetime) -> None:
-        """Withdraw the current reaction; idempotent."""
-        if self.current is None:
+    def withdraw(self, *, keep: int, now: datetime, observed_at: datetime | None = None) -> None:
+        """Withdraw what was observed until then, by default everything, also what arrives later; idempotent."""
+        until = observed_at or max(now, self.current.observe_time if self.current else now)
+        self.withdraw_time = max(until, self.withdraw_time or until)
+        if self.current is None or self.current.observe_time > until:
             return
         self.history = self._kept(self.current, keep)
         self.state, self.current, self.message = FeedbackState.WITHDRAWN, None, ""
@@ -148,18 +155,20 @@ class Feedback(Aggregate):
     def erase(self) -> None:
         """Erase all values; later feedback of the same person restores the resource."""
         self.deleted, self.state, self.message = True, FeedbackState.IGNORED, "was erased"
-        self.current, self.history, self.labels = None, (), {}
+        self.current, self.history, self.labels, self.withdraw_time = None, (), {}, None
 
     def forget(self) -> None:
-        """Name no end user any more, once it is erased."""
-        self.end_user, self.asked_by = "", ""
+        """Name no end user any more, unless the same person has reacted anew since it was erased."""
+        if self.deleted:
+            self.end_user, self.asked_by = "", ""
 
     def _record(self, answer: Answer, *, keep: int, given: Given, labels: dict[str, str]) -> None:
         self.deployment, self.variant, self.rollout = answer.deployment, answer.variant, answer.rollout
         self.asked_by = answer.end_user
         self.deleted, self.message = False, ""
         self.times += 1
-        if self.current is None or given.observe_time >= self.current.observe_time:
+        latest = self.current.observe_time if self.current else self.withdraw_time
+        if latest is None or given.observe_time >= latest:
             earlier, self.current, self.labels = self.current, given, labels
         else:
             earlier = given
