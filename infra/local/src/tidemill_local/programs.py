@@ -31,7 +31,7 @@ CALLS: Mapping[str, tuple[str, ...]] = {
     "trainer": ("ingest",),
     "inference": ("rag", "trainer", "ingest", "feedback"),
     "feedback": ("inference",),
-    "evaluator": ("inference", "ingest", "trainer"),
+    "evaluator": ("inference", "ingest", "rag", "trainer"),
 }
 """The services that a service calls; its settings get their addresses."""
 

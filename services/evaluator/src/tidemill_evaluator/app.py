@@ -6,6 +6,9 @@ from tidemill.evaluator.v1.evaluation_service_pb2_grpc import (
     EvaluationServiceServicer,
     add_EvaluationServiceServicer_to_server,
 )
+from tidemill.evaluator.v1.retrieval_evaluation_service_pb2_grpc import (
+    add_RetrievalEvaluationServiceServicer_to_server,
+)
 from tidemill.evaluator.v1.suite_service_pb2_grpc import add_SuiteServiceServicer_to_server
 from tidemill_evaluator.erasure import Erased, erasures
 from tidemill_evaluator.errors import GateNotFound, SuiteNotFound
@@ -15,6 +18,7 @@ from tidemill_evaluator.evaluations.wiring import OfOtherFeatures, wire_evaluati
 from tidemill_evaluator.gates.crud import GateCrud
 from tidemill_evaluator.gates.grpc import GateRpcs
 from tidemill_evaluator.gates.mongo import GATES
+from tidemill_evaluator.retrieval_evaluations.wiring import wire_retrieval_evaluations
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.suites.crud import SuiteCrud
 from tidemill_evaluator.suites.exchange import ExchangeCases
@@ -44,6 +48,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
     )
     others = OfOtherFeatures(suites=suites, cases=cases, gates=gates)
     evaluations = wire_evaluations(settings, backend, others)
+    retrieval = wire_retrieval_evaluations(settings, backend, suites=suites, cases=cases)
     gate_crud = GateCrud(gates=gates, changed=evaluations.triggers.gate_changed, limits=limits)
     suite_crud = SuiteCrud(suites=suites, cases=cases, gates_of=gate_crud.requiring, limits=limits)
     servicer = GrpcEvaluationService(
@@ -56,12 +61,25 @@ async def build_app(settings: EvaluatorSettings) -> App:
         servicers=[
             (add_SuiteServiceServicer_to_server, GrpcSuiteService(suites=suite_crud)),
             (add_EvaluationServiceServicer_to_server, servicer),
+            (add_RetrievalEvaluationServiceServicer_to_server, retrieval.servicer),
         ],
         consumers=[candidates(evaluations.triggers)],
-        workers=[evaluations.controller, evaluations.deferred, evaluations.sweeps],
+        workers=[
+            evaluations.controller,
+            evaluations.deferred,
+            evaluations.sweeps,
+            retrieval.controller,
+            retrieval.sweeps,
+        ],
         erasures=erasures(
             backend,
             settings,
-            Erased(evaluations=evaluations.evaluations, leases=evaluations.leases, cases=cases),
+            Erased(
+                evaluations=evaluations.evaluations,
+                leases=evaluations.leases,
+                cases=cases,
+                retrieval_evaluations=retrieval.evaluations,
+                retrieval_leases=retrieval.leases,
+            ),
         ),
     )

@@ -12,6 +12,7 @@ from tidemill_evaluator.evaluations.erasure import (
     results_with_document,
 )
 from tidemill_evaluator.evaluations.ports import Evaluations
+from tidemill_evaluator.retrieval_evaluations.ports import RetrievalEvaluations
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_evaluator.suites.ports import Cases
 from tidemill_kit.erasure.documents import documents, documents_of_jobs
@@ -28,6 +29,8 @@ class Erased:
     evaluations: Evaluations
     leases: Leases
     cases: Cases
+    retrieval_evaluations: RetrievalEvaluations
+    retrieval_leases: Leases
 
 
 def erasures(backend: Backend, settings: EvaluatorSettings, parts: Erased) -> Steps:
@@ -35,6 +38,7 @@ def erasures(backend: Backend, settings: EvaluatorSettings, parts: Erased) -> St
     database, clock = backend.database, SystemClock()
     collection, results = database["evaluations"], database["case_results"]
     cancel = CancelEvaluations(evaluations=parts.evaluations, clock=clock)
+    cancel_retrieval = CancelEvaluations(evaluations=parts.retrieval_evaluations, clock=clock)
     of_user = EndEvaluationsOfUser(evaluations=parts.evaluations, collection=collection, cases=parts.cases, clock=clock)
     of_shared = EndEvaluationsOfShared(evaluations=parts.evaluations, collection=collection, clock=clock)
     return {
@@ -44,6 +48,13 @@ def erasures(backend: Backend, settings: EvaluatorSettings, parts: Erased) -> St
             Step(kind="evaluations on shared datasets that were ended", erase=of_shared),
             documents("case results", results),
             documents("case results of shared datasets", results, where=results_of_shared),
+            documents_of_jobs(
+                "retrieval evaluations",
+                database["retrieval_evaluations"],
+                end=cancel_retrieval,
+                leases=parts.retrieval_leases,
+            ),
+            documents("retrieval results", database["retrieval_results"]),
             documents("suites", database["suites"]),
             objects("cases of suites", backend.objects, settings.exchange_bucket),
         ],

@@ -10,20 +10,36 @@ Conflict
 PreconditionFailed
 ├── SuiteInUse
 ├── CandidateNotReady
+├── NoJudgements
 ├── EvaluationFinished
 └── NoVerdict               why a comparison came to no verdict; ends as an evaluation's reason
 """
 
 from collections.abc import Sequence
 
-from tidemill_core.errors import Conflict, NotFound, PreconditionFailed
+from tidemill_core.errors import (
+    Conflict,
+    DeadlineExceeded,
+    DependencyUnavailable,
+    NotFound,
+    PreconditionFailed,
+    RateLimited,
+    TidemillError,
+)
+
+PASSING = (DependencyUnavailable, RateLimited, DeadlineExceeded)
+"""Errors of other services that make an evaluation wait."""
 
 BASELINE_CHANGED = "BASELINE_CHANGED"
 CANCELLED = "CANCELLED"
 CANDIDATE_UNAVAILABLE = "CANDIDATE_UNAVAILABLE"
+COLLECTION_CHANGED = "COLLECTION_CHANGED"
+COLLECTION_UNAVAILABLE = "COLLECTION_UNAVAILABLE"
 DATA_ERASED = "DATA_ERASED"
 DEPLOYMENT_UNAVAILABLE = "DEPLOYMENT_UNAVAILABLE"
 NO_CASES = "NO_CASES"
+NO_JUDGEMENTS = "NO_JUDGEMENTS"
+SETTINGS_REJECTED = "SETTINGS_REJECTED"
 TOO_FEW_ANSWERS = "TOO_FEW_ANSWERS"
 TOO_MANY_CASES = "TOO_MANY_CASES"
 
@@ -94,6 +110,19 @@ class CandidateNotReady(PreconditionFailed):
         super().__init__(f"version {candidate} is not ready: wait for it, or use another version", candidate=candidate)
 
 
+class NoJudgements(PreconditionFailed):
+    """No case of the suite names a relevant document."""
+
+    reason = NO_JUDGEMENTS
+
+    def __init__(self, suite: str) -> None:
+        super().__init__(
+            f"no case of suite {suite} names a relevant document: import judged questions (`tidemill suites import`), "
+            "or generate some (`tidemill suites generate`)",
+            suite=suite,
+        )
+
+
 class EvaluationFinished(PreconditionFailed):
     """The evaluation has ended, so it cannot be cancelled."""
 
@@ -109,3 +138,18 @@ class NoVerdict(PreconditionFailed):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def waits_for(error: TidemillError) -> str:
+    """Return what an evaluation waits for after one of `PASSING`, in words."""
+    dependency = error.dependency if isinstance(error, DependencyUnavailable) else "an overloaded service"
+    return f"waits for {dependency}: {error.message}"
+
+
+def first_of(failures: ExceptionGroup[Exception]) -> Exception:
+    """Return the most important error of the group: unexpected ones, then refusals, then waiting."""
+
+    def order(error: Exception) -> int:
+        return 2 if isinstance(error, PASSING) else int(isinstance(error, TidemillError))
+
+    return min(failures.exceptions, key=order)

@@ -34,6 +34,8 @@ class EvaluatorSettings(ServiceSettings):
     """ingest's gRPC host:port."""
     trainer_address: str
     """trainer's gRPC host:port."""
+    rag_address: str
+    """rag's gRPC host:port."""
     exchange_bucket: str = "tidemill-evaluator-exchange"
     """The bucket of the cases of suites."""
     dataset_buckets: Separated = ("tidemill-ingest-datasets", "tidemill-ingest-exchange")
@@ -56,6 +58,10 @@ class EvaluatorSettings(ServiceSettings):
     """Evaluations at the same time."""
     evaluation_poll_interval_s: float = Field(default=30.0, gt=0)
     """Resync interval of unfinished evaluations and of deferred ones."""
+    retrieval_max_concurrent: int = Field(default=2, ge=1, le=16)
+    """Retrieval evaluations at the same time."""
+    max_concurrent_searches: int = Field(default=4, ge=1, le=64)
+    """Maximum number of searches in flight, over all retrieval evaluations of the process."""
     attempts: int = Field(default=3, ge=1, le=20)
     """Maximum attempts of an evaluation whose baseline keeps changing."""
     min_questions: int = Field(default=_EVIDENCE.min_questions, ge=2, le=1_000_000)
@@ -78,6 +84,8 @@ class EvaluatorSettings(ServiceSettings):
     """Maximum length of a suite's reference answer, in characters."""
     max_context_length: int = Field(default=_LIMITS.context_length, ge=1)
     """Maximum total length of a suite question's earlier turns and variables, in characters."""
+    max_judgements: int = Field(default=_LIMITS.judgements, ge=1, le=1000)
+    """Maximum number of judged documents per case."""
     max_requirements: int = Field(default=_LIMITS.requirements, ge=1, le=40)
     """Maximum number of requirements per gate."""
 
@@ -96,5 +104,6 @@ class EvaluatorSettings(ServiceSettings):
             question_length=self.max_question_length,
             reference_length=self.max_reference_length,
             context_length=self.max_context_length,
+            judgements=self.max_judgements,
             requirements=self.max_requirements,
         )

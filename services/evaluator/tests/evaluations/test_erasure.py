@@ -14,7 +14,8 @@ from services.evaluator.tests.harness import Evaluator
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.resources import owner_of
 from tidemill_evaluator.errors import EvaluationNotFound
-from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation, State
+from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
+from tidemill_evaluator.evaluations.domain.job import State
 from tidemill_evaluator.evaluations.domain.pace import Pace
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer
 from tidemill_evaluator.evaluations.erasure import (

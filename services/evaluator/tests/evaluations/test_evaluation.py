@@ -4,7 +4,8 @@ import pytest
 
 from services.evaluator.tests.evaluations.test_events import comparison, evaluation, running
 from tidemill_evaluator.errors import EvaluationLost
-from tidemill_evaluator.evaluations.domain.evaluation import Evaluation, State
+from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
+from tidemill_evaluator.evaluations.domain.job import State
 from tidemill_testkit.clocks import NOON
 
 WRITES: list[Callable[[Evaluation, int], None]] = [

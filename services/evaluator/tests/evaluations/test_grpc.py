@@ -78,6 +78,7 @@ def settings() -> EvaluatorSettings:
             "s3_secret_key": "secret",
             "inference_address": "127.0.0.1:1",
             "ingest_address": "127.0.0.1:1",
+            "rag_address": "127.0.0.1:1",
             "trainer_address": "127.0.0.1:1",
         }
     )

@@ -16,7 +16,8 @@ from tidemill_core.errors import (
     TidemillError,
 )
 from tidemill_evaluator.evaluations.domain.comparison import Verdict
-from tidemill_evaluator.evaluations.domain.evaluation import EvaluationHasCompleted, EvaluationHasStarted, State
+from tidemill_evaluator.evaluations.domain.evaluation import EvaluationHasCompleted, EvaluationHasStarted
+from tidemill_evaluator.evaluations.domain.job import State
 from tidemill_evaluator.evaluations.list_case_results import ListCommand
 from tidemill_evaluator.evaluations.ports import CaseName, Question
 from tidemill_evaluator.suites.domain.cases import Context, Role, Turn

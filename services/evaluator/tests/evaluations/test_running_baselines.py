@@ -4,7 +4,8 @@ from services.evaluator.tests.builders import ADA, BASE, DIGEST, TUNED, name_of,
 from services.evaluator.tests.harness import away, ready
 from tidemill_core.application import Caller
 from tidemill_evaluator.evaluations.domain.comparison import Verdict
-from tidemill_evaluator.evaluations.domain.evaluation import EvaluationHasFailed, State
+from tidemill_evaluator.evaluations.domain.evaluation import EvaluationHasFailed
+from tidemill_evaluator.evaluations.domain.job import State
 from tidemill_evaluator.evaluations.ports import Live, Question, Version
 
 

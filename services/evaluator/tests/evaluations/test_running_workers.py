@@ -17,8 +17,8 @@ from tidemill_evaluator.evaluations.domain.evaluation import (
     EvaluationHasCompleted,
     EvaluationHasFailed,
     EvaluationHasStarted,
-    State,
 )
+from tidemill_evaluator.evaluations.domain.job import State
 from tidemill_evaluator.evaluations.mongo import EVALUATIONS
 from tidemill_evaluator.evaluations.ports import CaseName, PartialResult, Question
 from tidemill_testkit.stores import InMemoryAggregates

@@ -10,7 +10,7 @@ from services.evaluator.tests.builders import DEADLINE_S, TUNED
 from services.evaluator.tests.harness import HELD_OUT, TRUTH, Evaluator
 from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, RateLimited, TidemillError
 from tidemill_evaluator.evaluations.domain.comparison import Latencies, Verdict
-from tidemill_evaluator.evaluations.domain.evaluation import State
+from tidemill_evaluator.evaluations.domain.job import State
 from tidemill_evaluator.evaluations.ports import Question
 
 

@@ -11,7 +11,8 @@ from tidemill_evaluator.errors import (
     GateNotFound,
     SuiteNotFound,
 )
-from tidemill_evaluator.evaluations.domain.evaluation import EvaluationHasFailed, State
+from tidemill_evaluator.evaluations.domain.evaluation import EvaluationHasFailed
+from tidemill_evaluator.evaluations.domain.job import State
 from tidemill_evaluator.evaluations.ports import Version
 from tidemill_evaluator.evaluations.start_evaluation import StartCommand
 from tidemill_evaluator.gates.domain.gate import Gate

@@ -27,6 +27,7 @@ class EvaluatorProcess(ServiceProcess):
             "DATASET_BUCKETS": self.datasets,
             "INFERENCE_ADDRESS": self.stub_services,
             "INGEST_ADDRESS": self.stub_services,
+            "RAG_ADDRESS": self.stub_services,
             "TRAINER_ADDRESS": self.stub_services,
             "ANSWER_PAUSE_S": "0.1",
             "LEASE_TTL_S": "2.0",

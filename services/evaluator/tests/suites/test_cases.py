@@ -5,7 +5,7 @@ import pytest
 from services.evaluator.tests.builders import cases, gate_of
 from tidemill_core.errors import InvalidInput
 from tidemill_evaluator.gates.domain.gate import Requirement
-from tidemill_evaluator.suites.domain.cases import Context, Role, Turn, check_cases, digest_of
+from tidemill_evaluator.suites.domain.cases import Context, Judgement, Role, Turn, check_cases, digest_of
 from tidemill_evaluator.suites.domain.limits import Limits
 
 SMALL = Limits(cases=3, question_length=20, reference_length=20, requirements=2)
@@ -137,3 +137,39 @@ def test_all_that_is_wrong_with_a_gate_is_said_at_once() -> None:
         "gate.confidence",
         "gate.require",
     ]
+
+
+def test_a_case_has_a_reference_or_judgements() -> None:
+    (case,) = cases(1)
+    check_cases([replace(case, reference="", judgements=(Judgement(document="d1", grade=1),))], SMALL)
+
+    with pytest.raises(InvalidInput) as refused:
+        check_cases([replace(case, reference="")], SMALL)
+    assert fields_of(refused.value) == ["suite.cases[0].reference"]
+
+
+@pytest.mark.parametrize(
+    ("judgements", "field"),
+    [
+        ([("d1", 1), ("d1", 0)], "suite.cases[0].judgements"),
+        ([("d1", -1)], "suite.cases[0].judgements[0].grade"),
+        ([("d1", 101)], "suite.cases[0].judgements[0].grade"),
+        ([("", 1)], "suite.cases[0].judgements[0].document"),
+        ([(f"d{number}", 1) for number in range(101)], "suite.cases[0].judgements"),
+    ],
+)
+def test_judgements_name_each_document_once_with_a_grade(judgements: list[tuple[str, int]], field: str) -> None:
+    (case,) = cases(1)
+    judged = tuple(Judgement(document=document, grade=grade) for document, grade in judgements)
+
+    with pytest.raises(InvalidInput) as refused:
+        check_cases([replace(case, judgements=judged)], Limits())
+    assert fields_of(refused.value) == [field]
+
+
+def test_judgements_are_content_whatever_their_order() -> None:
+    (case,) = cases(1)
+    one, two = Judgement(document="d1", grade=1), Judgement(document="d2", grade=2)
+
+    assert digest_of([replace(case, judgements=(one, two))]) == digest_of([replace(case, judgements=(two, one))])
+    assert digest_of([replace(case, judgements=(one,))]) != digest_of([case])

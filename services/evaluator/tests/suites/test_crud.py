@@ -5,7 +5,7 @@ from services.evaluator.tests.harness import Evaluator
 from tidemill_core.application import Caller
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput
 from tidemill_evaluator.errors import SuiteInUse, SuiteNotFound
-from tidemill_evaluator.suites.domain.cases import Case
+from tidemill_evaluator.suites.domain.cases import Case, Judgement
 from tidemill_evaluator.suites.domain.suite import Suite
 
 TRUTH = Suite(id="truth", project="acme")
@@ -112,3 +112,20 @@ async def test_suites_of_projects_are_apart() -> None:
 
     assert (await evaluator.suite_crud.create(Caller(project="globex"), theirs, cases(1), write())).number == 1
     assert (await evaluator.suite_crud.get(ADA, "truth"))[0].size == 3
+
+
+async def test_judged_questions_are_counted_and_are_no_evidence_of_answers() -> None:
+    evaluator = Evaluator()
+    judged = Case(id="q1", question="where?", reference="", judgements=(Judgement(document="d1", grade=2),))
+    unjudged = Case(id="q2", question="when?", reference="now", judgements=(Judgement(document="d1"),))
+    generated = Suite(id="truth", project="acme", generated_by="helpdesk")
+
+    created = await evaluator.suite_crud.create(ADA, generated, [judged, unjudged], write())
+
+    assert (created.judged, created.without_reference, created.generated_by) == (1, 1, "helpdesk")
+    assert (await evaluator.suite_crud.get(ADA, "truth"))[1] == [judged, unjudged]
+    failed = await evaluator.finish(await evaluator.by_hand())
+    assert (failed.reason, failed.message.partition(":")[0]) == (
+        "NO_CASES",
+        "1 of 2 cases of suite truth have no reference answer",
+    )

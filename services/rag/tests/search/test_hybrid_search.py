@@ -114,3 +114,18 @@ async def test_settings_out_of_their_limits_are_refused_by_field(fields: dict[st
         await Rag().crud.create(ADA, replace(spec(), **fields), write("r1"))
 
     assert {violation.field for violation in refused.value.violations} == {named}
+
+
+async def test_a_search_is_ranked_by_the_settings_that_it_names_and_the_collection_keeps_its_own() -> None:
+    rag = await handbook(dense_weight=0.0)
+
+    assert len(await rag.found("zeppelin", settings=SearchSettings())) == 5
+    assert await rag.found("acknowledging e-2067", settings=SearchSettings(min_score=1.0)) == []
+    assert await rag.found("zeppelin") == []
+
+
+async def test_settings_of_a_search_are_checked_as_those_of_a_collection() -> None:
+    rag = await handbook()
+
+    with pytest.raises(InvalidInput, match=r"settings\.sparse_weight: is -1"):
+        await rag.found("e-2067", settings=SearchSettings(sparse_weight=-1.0))

@@ -66,10 +66,16 @@ class CollectCases:
 
     async def _suite(self, caller: Caller, suite: str) -> CaseSet:
         try:
-            return (await self.suites.get(caller.project, suite)).case_set
+            found = await self.suites.get(caller.project, suite)
         except NotFound as error:
             message = f"suite {suite} does not exist"
             raise NoVerdict(NO_CASES, message) from error
+        if found.without_reference:
+            message = f"{found.without_reference} of {found.size} cases of suite {suite} have no reference answer"
+            raise NoVerdict(
+                NO_CASES, f"{message}: answers are compared with references; add them, or use another suite"
+            )
+        return found.case_set
 
     async def _held_out(self, caller: Caller, dataset: str, dataset_version: str) -> CaseSet:
         if name_of(dataset_version) != dataset:

@@ -4,23 +4,27 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from tidemill_core.application import Clock, Request
+from tidemill_core.application import Aggregates, Clock, Request
 from tidemill_core.errors import InvalidInput, NotFound, PermissionDenied
 from tidemill_core.resources import list_all, owner_of
 from tidemill_evaluator.errors import EvaluationFinished, EvaluationNotFound
-from tidemill_evaluator.evaluations.domain.evaluation import UNFINISHED, Evaluation
+from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
+from tidemill_evaluator.evaluations.domain.job import UNFINISHED, EvaluationJob
 from tidemill_evaluator.evaluations.ports import Evaluations
 from tidemill_evaluator.suites.ports import Cases
 from tidemill_kit.erasure.steps import Target
 from tidemill_kit.store.mongo import Collection, Document, translated
 
+J = TypeVar("J", bound=EvaluationJob)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CancelEvaluations:
+class CancelEvaluations(Generic[J]):
     """Cancels the evaluations of a project."""
 
-    evaluations: Evaluations
+    evaluations: Aggregates[J]
     clock: Clock
 
     async def __call__(self, project: str) -> None:
@@ -79,7 +83,7 @@ class EndEvaluationsOfShared:
         return await _end_all(self.evaluations, found, lambda each: each.withdraw(now))
 
 
-async def _end_all(evaluations: Evaluations, found: Sequence[Evaluation], end: Callable[[Evaluation], None]) -> int:
+async def _end_all(evaluations: Aggregates[J], found: Sequence[J], end: Callable[[J], None]) -> int:
     """End these evaluations; return how many were not finished yet."""
     ended = 0
     for each in found:
@@ -101,9 +105,9 @@ async def _of_shared(evaluations: Evaluations, collection: Collection, project: 
     return [evaluation for some in read for evaluation in some.values()]
 
 
-async def _unfinished(evaluations: Evaluations, project: str) -> list[Evaluation]:
+async def _unfinished(evaluations: Aggregates[J], project: str) -> list[J]:
     """Return the evaluations of a project that are not finished."""
-    found = list[Evaluation]()
+    found = list[J]()
     for state in sorted(UNFINISHED, key=lambda each: each.value):
         found += [each async for each in list_all(evaluations, project, where={"state": state.value})]
     return found

@@ -1,7 +1,5 @@
 """Use case: list an evaluation's case results by how they differ, worst or best first."""
 
-import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from itertools import compress
@@ -9,6 +7,7 @@ from itertools import compress
 from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_core.errors import InvalidInput, NotFound, Violation
 from tidemill_core.rights import ACT_FOR_USERS, has_right
+from tidemill_evaluator.evaluations.domain.places import Place, place_of, token_of
 from tidemill_evaluator.evaluations.domain.results import CaseResult
 from tidemill_evaluator.evaluations.ports import CaseName, CaseResults, Evaluations, PartialResult, Readers
 from tidemill_evaluator.gates.domain.gate import METRICS, ROUGE_L
@@ -18,8 +17,6 @@ from tidemill_evaluator.suites.ports import Cases
 MAX_PAGE_CHARS = 1_000_000
 """Characters (at most 4 bytes each) per page, so that it fits gRPC's default message size."""
 _MAX_ITEMS = 1000
-
-Place = tuple[float, str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +33,11 @@ class ListCommand:
     def by(self) -> str:
         """The metric, and the direction of the order where it is the other one."""
         return f"{self.metric or ROUGE_L}{' desc' if self.best_first else ''}"
+
+    @property
+    def places(self) -> Sequence[str]:
+        """What its pages belong to."""
+        return self.evaluation, self.case_set, self.by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +76,7 @@ class ListCaseResults:
         metric, page = command.metric or ROUGE_L, command.page
         evaluation = await self.evaluations.get(caller.project, command.evaluation)
         chosen = _chosen(evaluation.case_sets, command, metric)
-        after, descending = _place_of(page.token, command), command.best_first
+        after, descending = place_of(page.token, command.places), command.best_first
         asked = await self._asked(caller.project, chosen)
         known = await self.results.read(caller.project, evaluation.id, list(asked))
         found = [result for name, kept in known.items() if (result := kept.result(name.case_set, name.case))]
@@ -138,7 +140,7 @@ def _page(
         texts += [turn.text for turn in case.context.earlier]
         capacity -= sum(map(len, texts))
         if items and (len(items) == size or capacity < 0):
-            return Page(items=items, next_token=_token(_place(items[-1].result, metric), command))
+            return Page(items=items, next_token=token_of(_place(items[-1].result, metric), command.places))
         shown = Shown(result=result, question=case.question, reference=case.reference, earlier=case.context.earlier)
         items.append(shown)
     return Page(items=items)
@@ -178,27 +180,3 @@ def _chosen(case_sets: Sequence[CaseSet], command: ListCommand, metric: str) -> 
     if violations:
         raise InvalidInput.of(*violations)
     return [each for each in case_sets if command.case_set in {"", each.name}]
-
-
-def _token(place: Place, command: ListCommand) -> str:
-    text = json.dumps([command.evaluation, command.case_set, command.by, *place])
-    return base64.urlsafe_b64encode(text.encode()).decode()
-
-
-def _place_of(token: str, command: ListCommand) -> Place | None:
-    if not token:
-        return None
-    try:
-        evaluation, case_set, by, *place = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))
-        difference, name, case = place
-        found = float(difference), str(name), str(case)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise _unusable() from error
-    if (evaluation, case_set, by) != (command.evaluation, command.case_set, command.by):
-        raise _unusable()
-    return found
-
-
-def _unusable() -> InvalidInput:
-    text = "is invalid: use next_page_token of the previous page, with the same order and filter"
-    return InvalidInput.at(field="page_token", text=text)

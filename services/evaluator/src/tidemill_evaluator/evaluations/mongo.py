@@ -1,6 +1,7 @@
 """Stored form of evaluations, and the unfinished ones."""
 
-from tidemill_evaluator.evaluations.domain.evaluation import UNFINISHED, Evaluation
+from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
+from tidemill_evaluator.evaluations.domain.job import UNFINISHED
 from tidemill_evaluator.evaluations.messages import event_message
 from tidemill_kit.mapping import DocumentCodec
 from tidemill_kit.store.mongo import Collection

@@ -3,20 +3,23 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Generic, TypeVar
 
-from tidemill_core.application import Clock
-from tidemill_evaluator.evaluations.ports import Evaluations
+from tidemill_core.application import Aggregates, Clock
+from tidemill_evaluator.evaluations.domain.job import EvaluationJob
 from tidemill_kit.erasure.documents import erase_documents
 from tidemill_kit.store.mongo import Collection, translated
+
+J = TypeVar("J", bound=EvaluationJob)
 
 SWEEP_EVERY = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForgetResults:
+class ForgetResults(Generic[J]):
     """`ages` are the projects with a retention; nothing is removed of a project that `spares` names."""
 
-    evaluations: Evaluations
+    evaluations: Aggregates[J]
     results: Collection
     ages: Callable[[], Mapping[str, timedelta]]
     spares: Callable[[str], bool]

@@ -6,29 +6,25 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from tidemill_core.application import Caller, Clock, Request, Requeue
-from tidemill_core.errors import (
-    DeadlineExceeded,
-    DependencyUnavailable,
-    InvalidInput,
-    NotFound,
-    PermissionDenied,
-    RateLimited,
-    TidemillError,
-)
+from tidemill_core.errors import InvalidInput, NotFound, PermissionDenied
 from tidemill_evaluator.errors import (
     BASELINE_CHANGED,
     DATA_ERASED,
     DEPLOYMENT_UNAVAILABLE,
     NO_CASES,
+    PASSING,
     CasesErased,
     EvaluationLost,
     EvaluationNotFound,
     NoVerdict,
+    first_of,
+    waits_for,
 )
 from tidemill_evaluator.evaluations.collect_cases import CollectCases
 from tidemill_evaluator.evaluations.compute_verdict import ComputeVerdict
 from tidemill_evaluator.evaluations.domain.comparison import latencies_of
-from tidemill_evaluator.evaluations.domain.evaluation import Evaluation, State
+from tidemill_evaluator.evaluations.domain.evaluation import Evaluation
+from tidemill_evaluator.evaluations.domain.job import State
 from tidemill_evaluator.evaluations.domain.results import CaseResult
 from tidemill_evaluator.evaluations.paired_answers import Asking, PairedAnswers
 from tidemill_evaluator.evaluations.ports import (
@@ -45,8 +41,6 @@ from tidemill_evaluator.suites.domain.cases import Case
 from tidemill_evaluator.suites.ports import Cases
 
 Asked = list[tuple[str, Case]]
-_PASSING = (DependencyUnavailable, RateLimited, DeadlineExceeded)
-"""Errors of other services that make the evaluation wait."""
 
 IN_TURN = 64
 """Batch of cases whose baselines are generated before their candidates: alternating models is faster than mixing
@@ -105,9 +99,8 @@ class RunEvaluation:
         )
         try:
             await self._compare(caller, evaluation)
-        except _PASSING as passing:
-            waits_for = passing.dependency if isinstance(passing, DependencyUnavailable) else "an overloaded service"
-            message = f"waits for {waits_for}: {passing.message}"
+        except PASSING as passing:
+            message = waits_for(passing)
             await self._write(evaluation, lambda e: e.wait(message, epoch=epoch))
             return Requeue()
         except NoVerdict as none:
@@ -207,7 +200,7 @@ class RunEvaluation:
                     for each, task in zip(turn, first, strict=True):
                         group.create_task(candidate(*each, task))
         except ExceptionGroup as failures:
-            raise _first(failures) from failures
+            raise first_of(failures) from failures
         return sorted(progress.results, key=lambda result: (result.case_set, result.case))
 
     async def _report(self, evaluation: Evaluation, progress: EvaluationProgress) -> None:
@@ -240,12 +233,3 @@ class RunEvaluation:
 
 def _questions(asked: Asked) -> dict[tuple[str, str], str]:
     return {(case_set, case.id): case.asked for case_set, case in asked}
-
-
-def _first(failures: ExceptionGroup[Exception]) -> Exception:
-    """Return the most important error of the group: unexpected ones, then refusals, then waiting."""
-
-    def order(error: Exception) -> int:
-        return 2 if isinstance(error, _PASSING) else int(isinstance(error, TidemillError))
-
-    return min(failures.exceptions, key=order)

@@ -14,7 +14,7 @@ from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.suite import Suite
 from tidemill_evaluator.suites.ports import Cases, GatesOfSuite, Suites
 
-CHANGEABLE: Final = frozenset({"labels", "cases"})
+CHANGEABLE: Final = frozenset({"labels", "cases", "generated_by"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class SuiteCrud:
         content = await self._put(caller, given.id, cases, write)
 
         def begin(suite: Suite) -> None:
-            suite.create(dict(given.labels))
+            suite.create(dict(given.labels), generated_by=given.generated_by)
             suite.take(cases, content)
 
         return await resources.create(self.suites, Suite(id=given.id, project=caller.project), write, begin=begin)

@@ -14,7 +14,7 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import InvalidInput, NotFound, PermissionDenied
 from tidemill_core.resources import ResolveShared, nothing_shared, owner_of
 from tidemill_evaluator.errors import CasesErased
-from tidemill_evaluator.suites.domain.cases import Case, CaseSet, Context, DocumentVersion, Turn, sample_of
+from tidemill_evaluator.suites.domain.cases import Case, CaseSet, Context, DocumentVersion, Judgement, Turn, sample_of
 from tidemill_evaluator.suites.messages import ROLES, case_message
 from tidemill_kit.store.objects import ExchangeBucket, ObjectMissing
 
@@ -106,8 +106,14 @@ def _case(line: bytes, case_set: CaseSet, *, owner: str) -> Case:
     if case_set.suite:
         case = _parsed(line, suite_pb2.Case(), case_set)
         context = _context(case, case.earlier, case_set)
-        labels = dict(case.labels)
-        return Case(id=case.id, question=case.question, reference=case.reference, labels=labels, context=context)
+        return Case(
+            id=case.id,
+            question=case.question,
+            reference=case.reference,
+            judgements=tuple(Judgement(document=each.document, grade=each.grade) for each in case.judgements),
+            labels=dict(case.labels),
+            context=context,
+        )
     example = _parsed(line, curation_pb2.Example(), case_set)
     context = _context(example, example.earlier or _turns_of_prompt(example), case_set)
     return Case(

@@ -19,7 +19,9 @@ _ROLE_NUMBERS = {role: number for number, role in ROLES.items()}
 
 def suite_of(message: suite_pb2.Suite, project: str) -> Suite:
     """Return the suite of a request, without its cases."""
-    return from_message(Suite, message, project=project, ignore={"cases", "version", "digest", "case_count"})
+    return from_message(
+        Suite, message, project=project, ignore={"cases", "version", "digest", "case_count", "judged_case_count"}
+    )
 
 
 def cases_of(message: suite_pb2.Suite) -> Sequence[Case]:
@@ -35,7 +37,12 @@ def cases_of(message: suite_pb2.Suite) -> Sequence[Case]:
 def suite_message(suite: Suite, cases: Sequence[Case] = ()) -> suite_pb2.Suite:
     """Return the suite message."""
     return to_message(
-        suite_pb2.Suite, suite, cases=[*map(case_message, cases)], version=suite.number, case_count=suite.size
+        suite_pb2.Suite,
+        suite,
+        cases=[*map(case_message, cases)],
+        version=suite.number,
+        case_count=suite.size,
+        judged_case_count=suite.judged,
     )
 
 

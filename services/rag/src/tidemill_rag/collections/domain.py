@@ -1,13 +1,16 @@
 """The Collection aggregate and its index versions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
 from tidemill_core.aggregate import Aggregate, Event
 from tidemill_core.application import Caller
+from tidemill_core.errors import Violation
 from tidemill_rag.errors import CollectionExists
+
+MAX_WEIGHT = 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,18 @@ class SearchSettings:
     sparse_weight: float = 0.7
     min_score: float = 0.0
     """Passages with a lower cosine are left out; 0 leaves none out."""
+
+
+def search_violations(search: SearchSettings, *, field: str) -> Iterator[Violation]:
+    """Yield what is wrong with search settings; `field` is their path in the request."""
+    weights = {"dense_weight": search.dense_weight, "sparse_weight": search.sparse_weight}
+    for name, weight in weights.items():
+        if not 0 <= weight <= MAX_WEIGHT:  # false for NaN too
+            yield Violation(f"{field}.{name}", f"is {weight:g}; use 0 to {MAX_WEIGHT:g}")
+    if not 0 <= search.min_score <= 1:
+        yield Violation(f"{field}.min_score", f"is {search.min_score:g}; use 0 (for all passages) to 1")
+    if not any(weights.values()):
+        yield Violation(field, "has no weight above 0: set dense_weight or sparse_weight")
 
 
 class IndexState(Enum):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.resources import SLUG, refuse, slug_violations
-from tidemill_rag.collections.domain import Chunking, SearchSettings, Settings, Sparse
+from tidemill_rag.collections.domain import Chunking, SearchSettings, Settings, Sparse, search_violations
 from tidemill_rag.embedding.domain import LANGUAGES, MAX_TOKENS, MIN_TOKENS
 from tidemill_rag.embedding.ports import EmbeddingModels
 
@@ -19,7 +19,6 @@ DEFAULT_SPARSE = Sparse(by="bm25", languages=("en",))
 """Of new collections. Measured by `python -m tests.bench.retrieval`."""
 _DEFAULT_SEARCH = SearchSettings()
 MAX_LANGUAGES = 5
-MAX_WEIGHT = 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +108,7 @@ def _violations(spec: CollectionSpec) -> Iterator[Violation]:
     if chunking.overlap_tokens is not None and chunking.overlap_tokens < 0:
         yield Violation("chunking.overlap_tokens", f"is {chunking.overlap_tokens}; use 0 or more")
     yield from _sparse_violations(spec.sparse)
-    yield from _search_violations(spec.search)
+    yield from search_violations(spec.search, field="search")
 
 
 def _sparse_violations(sparse: SparseSpec) -> Iterator[Violation]:
@@ -125,14 +124,3 @@ def _sparse_violations(sparse: SparseSpec) -> Iterator[Violation]:
         if language not in LANGUAGES:
             text = f"{language[:80]!r} has no stemmer: use {', '.join(LANGUAGES)}, or no language for words as they are"
             yield Violation("sparse.languages", text)
-
-
-def _search_violations(search: SearchSettings) -> Iterator[Violation]:
-    weights = {"dense_weight": search.dense_weight, "sparse_weight": search.sparse_weight}
-    for name, weight in weights.items():
-        if not 0 <= weight <= MAX_WEIGHT:  # false for NaN too
-            yield Violation(f"search.{name}", f"is {weight:g}; use 0 to {MAX_WEIGHT:g}")
-    if not 0 <= search.min_score <= 1:
-        yield Violation("search.min_score", f"is {search.min_score:g}; use 0 (for all passages) to 1")
-    if not any(weights.values()):
-        yield Violation("search", "has no weight above 0: set dense_weight or sparse_weight")

@@ -8,7 +8,14 @@ from tidemill_core.application import Caller
 from tidemill_core.characters import clean, ignorable
 from tidemill_core.errors import Violation
 from tidemill_core.resources import ResolveShared, nothing_shared, refuse
-from tidemill_rag.collections.domain import Collection, IndexRef, IndexVersion, numbers
+from tidemill_rag.collections.domain import (
+    Collection,
+    IndexRef,
+    IndexVersion,
+    SearchSettings,
+    numbers,
+    search_violations,
+)
 from tidemill_rag.collections.ports import Collections, found
 from tidemill_rag.embedding.ports import EmbeddingModels, SparseEmbedding
 from tidemill_rag.errors import CollectionNotFound, IndexNotFound, IndexNotReady
@@ -42,6 +49,8 @@ class Question:
     sources: tuple[str, ...] = ()
     principals: tuple[str, ...] = ()
     index: int = 0
+    settings: SearchSettings | None = None
+    """In place of the collection's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +86,7 @@ class Search:
         Of a collection of another project those are found that all in it may read: its readers are not the caller's.
 
         Raises:
-            InvalidInput: the query is empty or too long, or `top_k` is out of range.
+            InvalidInput: the query is empty or too long, or `top_k` or a setting is out of range.
             CollectionNotFound: the caller's project has none with this id.
             IndexNotFound: the requested index version does not exist or is retired.
             IndexNotReady: the first index version has not listed its documents yet.
@@ -101,9 +110,10 @@ class Search:
         where = Where(
             metadata=question.metadata_filter, ranges=question.ranges, sources=question.sources, principals=principals
         )
-        query = await self._query(collection, index, text, vector)
+        settings = question.settings or collection.search
+        query = await self._query(settings, index, text, vector)
         passages = await self._current(collection, index, query, where, question.top_k or DEFAULT_TOP_K)
-        least = collection.search.min_score
+        least = settings.min_score
         kept = [match for match in passages if not least or match.score >= least]
         warnings = []
         if collection.sparse.used and not index.sparse.used:
@@ -113,8 +123,7 @@ class Search:
             warnings.append(_NOT_RELEVANT.format(best, question.collection, least))
         return Answer(index=index.number, passages=kept, warnings=tuple(warnings))
 
-    async def _query(self, collection: Collection, index: IndexVersion, text: str, vector: Sequence[float]) -> Query:
-        settings = collection.search
+    async def _query(self, settings: SearchSettings, index: IndexVersion, text: str, vector: Sequence[float]) -> Query:
         if not index.sparse.used or not settings.sparse_weight:
             return Query(vector=vector)
         return Query(
@@ -175,6 +184,8 @@ class Search:
             yield Violation("top_k", text)
         if question.index < 0:
             yield Violation("index", f"is {question.index}; use the number of an index version, or 0 for the live one")
+        if question.settings:
+            yield from search_violations(question.settings, field="settings")
 
 
 def _different(matches: Sequence[Match]) -> list[Match]:

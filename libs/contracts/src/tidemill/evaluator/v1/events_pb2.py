@@ -23,19 +23,26 @@ _sym_db = _symbol_database.Default()
 
 
 from tidemill.evaluator.v1 import evaluation_pb2 as tidemill_dot_evaluator_dot_v1_dot_evaluation__pb2
+from tidemill.evaluator.v1 import retrieval_evaluation_pb2 as tidemill_dot_evaluator_dot_v1_dot_retrieval__evaluation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tidemill/evaluator/v1/events.proto\x12\x15tidemill.evaluator.v1\x1a&tidemill/evaluator/v1/evaluation.proto\"\xb4\x01\n\x11\x45valuationStarted\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0c\n\x04gate\x18\x03 \x01(\t\x12\x12\n\ndeployment\x18\x04 \x01(\t\x12\x11\n\tcandidate\x18\x05 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x06 \x01(\t\x12\x1e\n\x16\x62\x61seline_configuration\x18\x07 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x08 \x01(\t\"\x99\x02\n\x13\x45valuationCompleted\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0c\n\x04gate\x18\x03 \x01(\t\x12\x12\n\ndeployment\x18\x04 \x01(\t\x12\x11\n\tcandidate\x18\x05 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x06 \x01(\t\x12\x1e\n\x16\x62\x61seline_configuration\x18\x07 \x01(\t\x12/\n\x07verdict\x18\x08 \x01(\x0e\x32\x1e.tidemill.evaluator.v1.Verdict\x12\x36\n\x0b\x63omparisons\x18\t \x03(\x0b\x32!.tidemill.evaluator.v1.Comparison\x12\x11\n\trequester\x18\n \x01(\t\"\xbb\x01\n\x10\x45valuationFailed\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0c\n\x04gate\x18\x03 \x01(\t\x12\x12\n\ndeployment\x18\x04 \x01(\t\x12\x11\n\tcandidate\x18\x05 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x06 \x01(\t\x12\x1e\n\x16\x62\x61seline_configuration\x18\x07 \x01(\t\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x0f\n\x07message\x18\t \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tidemill/evaluator/v1/events.proto\x12\x15tidemill.evaluator.v1\x1a&tidemill/evaluator/v1/evaluation.proto\x1a\x30tidemill/evaluator/v1/retrieval_evaluation.proto\"\xb4\x01\n\x11\x45valuationStarted\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0c\n\x04gate\x18\x03 \x01(\t\x12\x12\n\ndeployment\x18\x04 \x01(\t\x12\x11\n\tcandidate\x18\x05 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x06 \x01(\t\x12\x1e\n\x16\x62\x61seline_configuration\x18\x07 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x08 \x01(\t\"\x99\x02\n\x13\x45valuationCompleted\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0c\n\x04gate\x18\x03 \x01(\t\x12\x12\n\ndeployment\x18\x04 \x01(\t\x12\x11\n\tcandidate\x18\x05 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x06 \x01(\t\x12\x1e\n\x16\x62\x61seline_configuration\x18\x07 \x01(\t\x12/\n\x07verdict\x18\x08 \x01(\x0e\x32\x1e.tidemill.evaluator.v1.Verdict\x12\x36\n\x0b\x63omparisons\x18\t \x03(\x0b\x32!.tidemill.evaluator.v1.Comparison\x12\x11\n\trequester\x18\n \x01(\t\"\xbb\x01\n\x10\x45valuationFailed\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0c\n\x04gate\x18\x03 \x01(\t\x12\x12\n\ndeployment\x18\x04 \x01(\t\x12\x11\n\tcandidate\x18\x05 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x06 \x01(\t\x12\x1e\n\x16\x62\x61seline_configuration\x18\x07 \x01(\t\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x0f\n\x07message\x18\t \x01(\t\"\xa8\x01\n\x1aRetrievalEvaluationStarted\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\r\n\x05suite\x18\x03 \x01(\t\x12\x15\n\rsuite_version\x18\x04 \x01(\x05\x12\x12\n\ncollection\x18\x05 \x01(\t\x12\x16\n\x0e\x62\x61seline_index\x18\x06 \x01(\x05\x12\x17\n\x0f\x63\x61ndidate_index\x18\x07 \x01(\x05\"\xe5\x01\n\x1cRetrievalEvaluationCompleted\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\r\n\x05suite\x18\x03 \x01(\t\x12\x15\n\rsuite_version\x18\x04 \x01(\x05\x12\x12\n\ncollection\x18\x05 \x01(\t\x12\x16\n\x0e\x62\x61seline_index\x18\x06 \x01(\x05\x12\x17\n\x0f\x63\x61ndidate_index\x18\x07 \x01(\x05\x12\x39\n\x08measures\x18\x08 \x03(\x0b\x32\'.tidemill.evaluator.v1.RetrievalMeasure\"\xc8\x01\n\x19RetrievalEvaluationFailed\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\r\n\x05suite\x18\x03 \x01(\t\x12\x15\n\rsuite_version\x18\x04 \x01(\x05\x12\x12\n\ncollection\x18\x05 \x01(\t\x12\x16\n\x0e\x62\x61seline_index\x18\x06 \x01(\x05\x12\x17\n\x0f\x63\x61ndidate_index\x18\x07 \x01(\x05\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x0f\n\x07message\x18\t \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidemill.evaluator.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EVALUATIONSTARTED']._serialized_start=102
-  _globals['_EVALUATIONSTARTED']._serialized_end=282
-  _globals['_EVALUATIONCOMPLETED']._serialized_start=285
-  _globals['_EVALUATIONCOMPLETED']._serialized_end=566
-  _globals['_EVALUATIONFAILED']._serialized_start=569
-  _globals['_EVALUATIONFAILED']._serialized_end=756
+  _globals['_EVALUATIONSTARTED']._serialized_start=152
+  _globals['_EVALUATIONSTARTED']._serialized_end=332
+  _globals['_EVALUATIONCOMPLETED']._serialized_start=335
+  _globals['_EVALUATIONCOMPLETED']._serialized_end=616
+  _globals['_EVALUATIONFAILED']._serialized_start=619
+  _globals['_EVALUATIONFAILED']._serialized_end=806
+  _globals['_RETRIEVALEVALUATIONSTARTED']._serialized_start=809
+  _globals['_RETRIEVALEVALUATIONSTARTED']._serialized_end=977
+  _globals['_RETRIEVALEVALUATIONCOMPLETED']._serialized_start=980
+  _globals['_RETRIEVALEVALUATIONCOMPLETED']._serialized_end=1209
+  _globals['_RETRIEVALEVALUATIONFAILED']._serialized_start=1212
+  _globals['_RETRIEVALEVALUATIONFAILED']._serialized_end=1412
 # @@protoc_insertion_point(module_scope)

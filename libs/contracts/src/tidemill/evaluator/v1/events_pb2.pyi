@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from tidemill.evaluator.v1 import evaluation_pb2 as _evaluation_pb2
+from tidemill.evaluator.v1 import retrieval_evaluation_pb2 as _retrieval_evaluation_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -182,3 +183,155 @@ class EvaluationFailed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EvaluationFailed: _TypeAlias = EvaluationFailed  # noqa: Y015
+
+@_typing.final
+class RetrievalEvaluationStarted(_message.Message):
+    """RetrievalEvaluationStarted is tidemill.evaluator.retrieval_evaluation.started.v1: a retrieval evaluation started."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    SUITE_FIELD_NUMBER: _builtins.int
+    SUITE_VERSION_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    BASELINE_INDEX_FIELD_NUMBER: _builtins.int
+    CANDIDATE_INDEX_FIELD_NUMBER: _builtins.int
+    evaluation: _builtins.str
+    """Output only. The retrieval evaluation."""
+    seq: _builtins.int
+    """Output only. The number of this event of the evaluation."""
+    suite: _builtins.str
+    """Output only. The suite."""
+    suite_version: _builtins.int
+    """Output only. The version of the suite; 0 where it never began."""
+    collection: _builtins.str
+    """Output only. The collection."""
+    baseline_index: _builtins.int
+    """Output only. The index version of the baseline; 0 where it never began."""
+    candidate_index: _builtins.int
+    """Output only. The index version of the candidate; 0 without one."""
+    def __init__(
+        self,
+        *,
+        evaluation: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        suite: _builtins.str = ...,
+        suite_version: _builtins.int = ...,
+        collection: _builtins.str = ...,
+        baseline_index: _builtins.int = ...,
+        candidate_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_index", b"baseline_index", "candidate_index", b"candidate_index", "collection", b"collection", "evaluation", b"evaluation", "seq", b"seq", "suite", b"suite", "suite_version", b"suite_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetrievalEvaluationStarted: _TypeAlias = RetrievalEvaluationStarted  # noqa: Y015
+
+@_typing.final
+class RetrievalEvaluationCompleted(_message.Message):
+    """RetrievalEvaluationCompleted is tidemill.evaluator.retrieval_evaluation.completed.v1: its figures are there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    SUITE_FIELD_NUMBER: _builtins.int
+    SUITE_VERSION_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    BASELINE_INDEX_FIELD_NUMBER: _builtins.int
+    CANDIDATE_INDEX_FIELD_NUMBER: _builtins.int
+    MEASURES_FIELD_NUMBER: _builtins.int
+    evaluation: _builtins.str
+    """Output only. The retrieval evaluation."""
+    seq: _builtins.int
+    """Output only. The number of this event of the evaluation."""
+    suite: _builtins.str
+    """Output only. The suite."""
+    suite_version: _builtins.int
+    """Output only. The version of the suite; 0 where it never began."""
+    collection: _builtins.str
+    """Output only. The collection."""
+    baseline_index: _builtins.int
+    """Output only. The index version of the baseline; 0 where it never began."""
+    candidate_index: _builtins.int
+    """Output only. The index version of the candidate; 0 without one."""
+    @_builtins.property
+    def measures(self) -> _containers.RepeatedCompositeFieldContainer[_retrieval_evaluation_pb2.RetrievalMeasure]:
+        """Output only. The figures."""
+
+    def __init__(
+        self,
+        *,
+        evaluation: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        suite: _builtins.str = ...,
+        suite_version: _builtins.int = ...,
+        collection: _builtins.str = ...,
+        baseline_index: _builtins.int = ...,
+        candidate_index: _builtins.int = ...,
+        measures: _abc.Iterable[_retrieval_evaluation_pb2.RetrievalMeasure] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_index", b"baseline_index", "candidate_index", b"candidate_index", "collection", b"collection", "evaluation", b"evaluation", "measures", b"measures", "seq", b"seq", "suite", b"suite", "suite_version", b"suite_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetrievalEvaluationCompleted: _TypeAlias = RetrievalEvaluationCompleted  # noqa: Y015
+
+@_typing.final
+class RetrievalEvaluationFailed(_message.Message):
+    """RetrievalEvaluationFailed is tidemill.evaluator.retrieval_evaluation.failed.v1: it ended without figures."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    SUITE_FIELD_NUMBER: _builtins.int
+    SUITE_VERSION_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    BASELINE_INDEX_FIELD_NUMBER: _builtins.int
+    CANDIDATE_INDEX_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    evaluation: _builtins.str
+    """Output only. The retrieval evaluation."""
+    seq: _builtins.int
+    """Output only. The number of this event of the evaluation."""
+    suite: _builtins.str
+    """Output only. The suite."""
+    suite_version: _builtins.int
+    """Output only. The version of the suite; 0 where it never began."""
+    collection: _builtins.str
+    """Output only. The collection."""
+    baseline_index: _builtins.int
+    """Output only. The index version of the baseline; 0 where it never began."""
+    candidate_index: _builtins.int
+    """Output only. The index version of the candidate; 0 without one."""
+    reason: _builtins.str
+    """Output only. Why, UPPER_SNAKE; CANCELLED if a user cancelled it."""
+    message: _builtins.str
+    """Output only. Human-readable."""
+    def __init__(
+        self,
+        *,
+        evaluation: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        suite: _builtins.str = ...,
+        suite_version: _builtins.int = ...,
+        collection: _builtins.str = ...,
+        baseline_index: _builtins.int = ...,
+        candidate_index: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_index", b"baseline_index", "candidate_index", b"candidate_index", "collection", b"collection", "evaluation", b"evaluation", "message", b"message", "reason", b"reason", "seq", b"seq", "suite", b"suite", "suite_version", b"suite_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetrievalEvaluationFailed: _TypeAlias = RetrievalEvaluationFailed  # noqa: Y015

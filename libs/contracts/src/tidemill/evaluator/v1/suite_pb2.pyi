@@ -58,6 +58,8 @@ class Suite(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     CASE_COUNT_FIELD_NUMBER: _builtins.int
+    GENERATED_BY_FIELD_NUMBER: _builtins.int
+    JUDGED_CASE_COUNT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -72,6 +74,10 @@ class Suite(_message.Message):
     """Output only. The digest of the cases."""
     case_count: _builtins.int
     """Output only. How many cases."""
+    generated_by: _builtins.str
+    """Optional. The deployment that generated its questions; empty where people wrote or collected them."""
+    judged_case_count: _builtins.int
+    """Output only. How many cases name a relevant document."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -102,10 +108,12 @@ class Suite(_message.Message):
         version: _builtins.int = ...,
         digest: _builtins.str = ...,
         case_count: _builtins.int = ...,
+        generated_by: _builtins.str = ...,
+        judged_case_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_count", b"case_count", "cases", b"cases", "create_time", b"create_time", "digest", b"digest", "etag", b"etag", "id", b"id", "labels", b"labels", "project", b"project", "seq", b"seq", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_count", b"case_count", "cases", b"cases", "create_time", b"create_time", "digest", b"digest", "etag", b"etag", "generated_by", b"generated_by", "id", b"id", "judged_case_count", b"judged_case_count", "labels", b"labels", "project", b"project", "seq", b"seq", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -144,12 +152,13 @@ class Case(_message.Message):
     EARLIER_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
     PRINCIPALS_FIELD_NUMBER: _builtins.int
+    JUDGEMENTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Unique in the suite."""
     question: _builtins.str
     """Required. The question."""
     reference: _builtins.str
-    """Required. The right answer."""
+    """Required, unless it has judgements. The right answer."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the owner."""
@@ -166,6 +175,10 @@ class Case(_message.Message):
     def principals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. The principals of the question; empty finds unrestricted documents only."""
 
+    @_builtins.property
+    def judgements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Judgement]:
+        """Optional. How relevant documents are to the question, each document once: for evaluations of retrieval."""
+
     def __init__(
         self,
         *,
@@ -176,11 +189,38 @@ class Case(_message.Message):
         earlier: _abc.Iterable[_content_pb2.Message] | None = ...,
         variables: _struct_pb2.Struct | None = ...,
         principals: _abc.Iterable[_builtins.str] | None = ...,
+        judgements: _abc.Iterable[Global___Judgement] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["earlier", b"earlier", "id", b"id", "labels", b"labels", "principals", b"principals", "question", b"question", "reference", b"reference", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["earlier", b"earlier", "id", b"id", "judgements", b"judgements", "labels", b"labels", "principals", b"principals", "question", b"question", "reference", b"reference", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Case: _TypeAlias = Case  # noqa: Y015
+
+@_typing.final
+class Judgement(_message.Message):
+    """Judgement says how relevant a document is to a question."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    GRADE_FIELD_NUMBER: _builtins.int
+    document: _builtins.str
+    """Required. The document's id."""
+    grade: _builtins.int
+    """Optional. 0 is not relevant; relevant documents have 1, or more the more relevant they are."""
+    def __init__(
+        self,
+        *,
+        document: _builtins.str = ...,
+        grade: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "grade", b"grade"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Judgement: _TypeAlias = Judgement  # noqa: Y015

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
 from tidemill.content.v1 import content_pb2 as _content_pb2
+from tidemill.rag.v1 import collection_pb2 as _collection_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -33,6 +34,7 @@ class SearchRequest(_message.Message):
     SOURCES_FIELD_NUMBER: _builtins.int
     PRINCIPALS_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection; `<project>/<collection>` for one that another project shares with this one, of which
     passages without readers are found.
@@ -57,6 +59,12 @@ class SearchRequest(_message.Message):
     def principals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. The user's groups; documents with readers are found only by their readers."""
 
+    @_builtins.property
+    def settings(self) -> _collection_pb2.SearchSettings:
+        """Optional. Ranks by these settings in place of the collection's; unset fields have defaults. Compare settings by
+        evaluator's RetrievalEvaluationService before a collection gets them.
+        """
+
     def __init__(
         self,
         *,
@@ -67,10 +75,11 @@ class SearchRequest(_message.Message):
         sources: _abc.Iterable[_builtins.str] | None = ...,
         principals: _abc.Iterable[_builtins.str] | None = ...,
         index: _builtins.int = ...,
+        settings: _collection_pb2.SearchSettings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata_filter", b"metadata_filter"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata_filter", b"metadata_filter", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "index", b"index", "metadata_filter", b"metadata_filter", "principals", b"principals", "query", b"query", "sources", b"sources", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "index", b"index", "metadata_filter", b"metadata_filter", "principals", b"principals", "query", b"query", "settings", b"settings", "sources", b"sources", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,19 +4,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 
-from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.aggregate import Event
 from tidemill_core.application import derived_id
-from tidemill_evaluator.errors import (
-    BASELINE_CHANGED,
-    CANCELLED,
-    DATA_ERASED,
-    EvaluationFinished,
-    EvaluationLost,
-    NoVerdict,
-)
+from tidemill_evaluator.errors import BASELINE_CHANGED, DATA_ERASED, NoVerdict
 from tidemill_evaluator.evaluations.domain.comparison import Comparison, Latencies, Verdict, verdict_of
+from tidemill_evaluator.evaluations.domain.job import EvaluationJob, State
 from tidemill_evaluator.gates.domain.gate import CONFIDENCE, Gate, Requirement
 from tidemill_evaluator.suites.domain.cases import CaseSet
 
@@ -34,19 +27,6 @@ class EvaluationHasCompleted(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationHasFailed(Event):
     """There is no verdict; the reason is in the evaluation."""
-
-
-class State(Enum):
-    """COMPLETED, FAILED and CANCELLED are final."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-UNFINISHED = frozenset({State.QUEUED, State.RUNNING})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +64,7 @@ class Comparing:
 
 
 @dataclass(slots=True, kw_only=True)
-class Evaluation(Aggregate):
+class Evaluation(EvaluationJob):
     """QUEUED until a worker has pinned baseline and cases, then RUNNING, then final."""
 
     comparing: Comparing
@@ -95,27 +75,15 @@ class Evaluation(Aggregate):
     origin: str
     """Cause of the first attempt; ids of further attempts derive from it."""
     attempt: int = 1
-    asked_by: str = ""
-    """Digest of the request that created it; empty if an event did."""
-    requester: str = ""
-    """The subject of the credential that started its first attempt; empty if an event did."""
-    state: State = State.QUEUED
     dataset_version: str = ""
     baseline: str = ""
     """`model@version`; pinned at the start, as its configuration is."""
     baseline_configuration: str = ""
     """Digest of the live configuration, which both sides use except for the model."""
     case_sets: tuple[CaseSet, ...] = ()
-    answered: int = 0
-    remaining_s: float | None = None
     comparisons: tuple[Comparison, ...] = ()
     latencies: Latencies | None = None
     verdict: Verdict | None = None
-    reason: str = ""
-    message: str = ""
-    finish_time: datetime | None = None
-    epoch: int = 0
-    """Lease epoch of the worker; writes of other epochs are refused."""
 
     @classmethod
     def queued(  # noqa: PLR0913 - all of it is known at once, and fixed from then on
@@ -143,6 +111,10 @@ class Evaluation(Aggregate):
             dataset_version=dataset_version,
         )
 
+    def has_failed(self, now: datetime) -> Event:
+        """Return the event of an end without a verdict."""
+        return EvaluationHasFailed(occurred_at=now)
+
     @property
     def seed(self) -> int:
         """Return the id as a number."""
@@ -159,17 +131,6 @@ class Evaluation(Aggregate):
         suites = {each.suite for each in self.comparing.require if each.suite}
         datasets = {each.dataset for each in self.comparing.require if each.dataset}
         return [each for each in self.case_sets if (each.suite in suites if each.suite else each.dataset in datasets)]
-
-    def claim(self, epoch: int) -> None:
-        """Assign the evaluation to the worker with this lease epoch.
-
-        Raises:
-            EvaluationLost: a later epoch has it, or nothing is left to do.
-
-        """
-        if epoch < self.epoch or self.state not in UNFINISHED or self.deleted:
-            raise EvaluationLost(self.id)
-        self.epoch = epoch
 
     def begin(  # noqa: PLR0913 - all of it is fixed at once
         self,
@@ -190,17 +151,6 @@ class Evaluation(Aggregate):
         self.dataset_version, self.case_sets = dataset_version, tuple(case_sets)
         self.pending.append(EvaluationHasStarted(occurred_at=now))
 
-    def progress(self, answered: int, *, remaining_s: float | None, epoch: int) -> None:
-        """Record progress; it never decreases."""
-        self.refuse_unless_claimed(epoch)
-        self.message = ""
-        self.answered, self.remaining_s = max(self.answered, answered), remaining_s
-
-    def wait(self, message: str, *, epoch: int) -> None:
-        """Record what it waits for."""
-        self.refuse_unless_claimed(epoch)
-        self.message, self.remaining_s = message, None
-
     def complete(
         self, comparisons: Sequence[Comparison], *, latencies: Latencies | None = None, now: datetime, epoch: int
     ) -> None:
@@ -208,29 +158,9 @@ class Evaluation(Aggregate):
         self.refuse_unless_claimed(epoch)
         self.latencies = latencies
         self.comparisons, self.verdict = tuple(comparisons), verdict_of(comparisons)
-        self._finish(State.COMPLETED, now, EvaluationHasCompleted(occurred_at=now))
+        self.finish(State.COMPLETED, now, EvaluationHasCompleted(occurred_at=now))
         sampled = [each for each in self.case_sets if each.whole]
         self.message = "; ".join(f"{each.size} of {each.whole} cases of {each.name} are sampled" for each in sampled)
-
-    def fail(self, *, reason: str, message: str, now: datetime, epoch: int) -> None:
-        """Fail without a verdict."""
-        self.refuse_unless_claimed(epoch)
-        self._finish(State.FAILED, now, EvaluationHasFailed(occurred_at=now))
-        self.reason, self.message = reason, message
-
-    def cancel(self, now: datetime) -> None:
-        """Cancel it; no effect if it is already cancelled.
-
-        Raises:
-            EvaluationFinished: it ended otherwise.
-
-        """
-        if self.state is State.CANCELLED:
-            return
-        if self.state not in UNFINISHED:
-            raise EvaluationFinished(self.id, state=self.state.value)
-        self._finish(State.CANCELLED, now, EvaluationHasFailed(occurred_at=now))
-        self.reason, self.message = CANCELLED, "cancelled by a user"
 
     def withdraw(self, now: datetime) -> None:
         """Fail it because cases that it asks are erased.
@@ -239,9 +169,8 @@ class Evaluation(Aggregate):
             EvaluationFinished: it has ended.
 
         """
-        if self.state not in UNFINISHED:
-            raise EvaluationFinished(self.id, state=self.state.value)
-        self._finish(State.FAILED, now, EvaluationHasFailed(occurred_at=now))
+        self.refuse_finished()
+        self.finish(State.FAILED, now, EvaluationHasFailed(occurred_at=now))
         self.reason, self.message = DATA_ERASED, "cases were erased while they were asked: start it again"
 
     def refuse_other(self, configuration: str) -> None:
@@ -254,17 +183,3 @@ class Evaluation(Aggregate):
         if configuration != self.baseline_configuration:
             message = f"the live configuration of {self.comparing.deployment} changed since the evaluation started"
             raise NoVerdict(BASELINE_CHANGED, message)
-
-    def refuse_unless_claimed(self, epoch: int) -> None:
-        """Check that the worker with this epoch may write.
-
-        Raises:
-            EvaluationLost: a later one has it, or it has ended.
-
-        """
-        if epoch != self.epoch or self.state not in UNFINISHED or self.deleted:
-            raise EvaluationLost(self.id)
-
-    def _finish(self, state: State, now: datetime, event: Event) -> None:
-        self.state, self.finish_time, self.remaining_s, self.message = state, now, None, ""
-        self.pending.append(event)

@@ -16,6 +16,7 @@ from tidemill_evaluator.suites.domain.words import folded
 
 SHOWN = 20
 """Maximum number of invalid cases in an error."""
+MAX_GRADE = 100
 
 
 class Role(Enum):
@@ -60,12 +61,21 @@ class DocumentVersion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """How relevant a document is to a question; 0 is not relevant."""
+
+    document: str
+    grade: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A question with its reference answer."""
+    """A question with its reference answer, with judgements of documents, or with both."""
 
     id: str
     question: str
     reference: str
+    judgements: tuple[Judgement, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     context: Context = field(default_factory=Context)
     end_user: str = ""
@@ -76,6 +86,11 @@ class Case:
     """The project that shares its dataset, whose end users they are; "" for the own one."""
     rests_on: tuple[DocumentVersion, ...] = ()
     """What the answer rested on that a held-out case was made of."""
+
+    @property
+    def relevant(self) -> Mapping[str, int]:
+        """The grades of the relevant documents."""
+        return {each.document: each.grade for each in self.judgements if each.grade > 0}
 
     def is_of(self, end_user: str) -> bool:
         """Return whether this end user has asked it or wrote its reference."""
@@ -147,6 +162,7 @@ def digest_of(cases: Sequence[Case]) -> str:
             _normal(case.reference),
             *sorted(map(list, case.labels.items())),
             *case.context.image,
+            *sorted([each.document, each.grade] for each in case.judgements),
         ]
         for case in sorted(cases, key=lambda case: case.id)
     ]
@@ -176,14 +192,30 @@ def _violations(cases: Sequence[Case], limits: Limits) -> Iterator[Violation]:
             ("reference", case.reference, limits.reference_length),
         ):
             if not value.strip():
-                yield Violation(f"{where}.{name}", "is empty")
+                if name != "reference" or not case.judgements:
+                    yield Violation(f"{where}.{name}", "is empty")
             elif len(value) > limit:
                 yield Violation(f"{where}.{name}", f"has {len(value)} characters; the limit is {limit}")
         yield from _context_violations(case.context, where, limits)
+        yield from _judgement_violations(case.judgements, where, limits)
         if case.id in seen:
             yield Violation(f"{where}.id", "is a duplicate: case ids must be unique")
         seen.add(case.id)
         yield from label_violations(f"{where}.labels", case.labels)
+
+
+def _judgement_violations(judgements: Sequence[Judgement], where: str, limits: Limits) -> Iterator[Violation]:
+    if len(judgements) > limits.judgements:
+        yield Violation(f"{where}.judgements", f"has {len(judgements)} entries; the limit is {limits.judgements}")
+    if len({each.document for each in judgements}) != len(judgements):
+        yield Violation(f"{where}.judgements", "names a document twice: judge each once")
+    for number, judgement in enumerate(judgements[: limits.judgements]):
+        if not 1 <= len(judgement.document) <= limits.case_id_length:
+            text = f"has {len(judgement.document)} characters; send the id of a document"
+            yield Violation(f"{where}.judgements[{number}].document", text)
+        if not 0 <= judgement.grade <= MAX_GRADE:
+            text = f"is {judgement.grade}: send 1 to {MAX_GRADE}, or 0 for not relevant"
+            yield Violation(f"{where}.judgements[{number}].grade", text)
 
 
 def _context_violations(context: Context, where: str, limits: Limits) -> Iterator[Violation]:

@@ -19,6 +19,8 @@ class Limits:
     """Total of earlier turns and variables of a question."""
     principals: int = 100
     """Reader groups of one case."""
+    judgements: int = 100
+    """Of one case."""
     case_id_length: int = 128
     requirements: int = 20
     suites_by_hand: int = 10

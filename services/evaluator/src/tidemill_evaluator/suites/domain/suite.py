@@ -1,10 +1,10 @@
 """A suite: curated cases, never changed by feedback."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tidemill_core.aggregate import Aggregate, ObjectRef
-from tidemill_core.errors import AlreadyExists, InvalidInput
+from tidemill_core.errors import AlreadyExists, InvalidInput, Violation
 from tidemill_core.resources import label_violations, slug_violations
 from tidemill_evaluator.errors import SuiteNotFound
 from tidemill_evaluator.suites.domain.cases import Case, CaseSet, check_cases, digest_of
@@ -23,6 +23,12 @@ class Suite(Aggregate):
     """Number of cases."""
     content: ObjectRef | None = None
     """Object of the current cases."""
+    judged: int = 0
+    """Number of cases that name a relevant document."""
+    without_reference: int = 0
+    """Number of cases that have judgements only."""
+    generated_by: str = ""
+    """The deployment that generated its questions."""
 
     def check(self, limits: Limits, cases: Sequence[Case] | None) -> None:
         """Validate all fields; None for unchanged cases.
@@ -31,12 +37,18 @@ class Suite(Aggregate):
             InvalidInput: naming every field that does.
 
         """
-        if violations := [*slug_violations("suite.id", self.id), *label_violations("suite.labels", self.labels)]:
+        if violations := [*self._violations()]:
             raise InvalidInput.of(*violations)
         if cases is not None:
             check_cases(cases, limits)
 
-    def create(self, labels: dict[str, str]) -> None:
+    def _violations(self) -> Iterator[Violation]:
+        yield from slug_violations("suite.id", self.id)
+        yield from label_violations("suite.labels", self.labels)
+        if self.generated_by:
+            yield from slug_violations("suite.generated_by", self.generated_by)
+
+    def create(self, labels: dict[str, str], *, generated_by: str = "") -> None:
         """Create the suite; a reused name continues its version numbers.
 
         Raises:
@@ -46,13 +58,15 @@ class Suite(Aggregate):
         if self.number and not self.deleted:
             message = f"{self.id} already exists: choose another id"
             raise AlreadyExists(message, id=self.id)
-        self.deleted, self.digest, self.labels = False, "", labels
+        self.deleted, self.digest, self.labels, self.generated_by = False, "", labels, generated_by
 
     def take(self, cases: Sequence[Case], content: ObjectRef | None) -> None:
         """Set the cases; different ones create the next version."""
         digest = digest_of(cases)
         if digest != self.digest:
             self.number, self.digest, self.size, self.content = self.number + 1, digest, len(cases), content
+            self.judged = sum(bool(case.relevant) for case in cases)
+            self.without_reference = sum(not case.reference.strip() for case in cases)
 
     @property
     def case_set(self) -> CaseSet:

@@ -1,0 +1,39 @@
+"""Where a page of results ends that are ordered by a number: its token."""
+
+import base64
+import json
+from collections.abc import Sequence
+
+from tidemill_core.errors import InvalidInput
+
+Place = tuple[float, str, str]
+"""The number, and what results with the same number differ by."""
+
+
+def token_of(place: Place, of: Sequence[str]) -> str:
+    """Return the token of the next page; `of` is what it is a page of: the resource, and filter and order."""
+    return base64.urlsafe_b64encode(json.dumps([*of, *place]).encode()).decode()
+
+
+def place_of(token: str, of: Sequence[str]) -> Place | None:
+    """Return the place after which a page begins, None for the first one.
+
+    Raises:
+        InvalidInput: the token is none, or of another list.
+
+    """
+    if not token:
+        return None
+    try:
+        *belongs, number, name, case = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))
+        found = float(number), str(name), str(case)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _unusable() from error
+    if belongs != [*of]:
+        raise _unusable()
+    return found
+
+
+def _unusable() -> InvalidInput:
+    text = "is invalid: use next_page_token of the previous page, with the same order and filter"
+    return InvalidInput.at(field="page_token", text=text)
