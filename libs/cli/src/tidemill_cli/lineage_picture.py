@@ -27,6 +27,7 @@ _KINDS = {
     "training_run": "#dcefd2",
     "model_version": "#bfe3c0",
     "evaluation": "#e4dff2",
+    "retrieval_evaluation": "#e4dff2",
     "rollout": "#f6e0c8",
 }
 """Colours by kind, in their order within a column."""

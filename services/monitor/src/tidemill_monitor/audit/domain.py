@@ -83,6 +83,9 @@ DECISIONS: Mapping[str, str] = {
 NO_DECISIONS = frozenset(
     {
         "tidemill.evaluator.evaluation.started.v1",
+        "tidemill.evaluator.retrieval_evaluation.completed.v1",
+        "tidemill.evaluator.retrieval_evaluation.failed.v1",
+        "tidemill.evaluator.retrieval_evaluation.started.v1",
         "tidemill.feedback.feedback.recorded.v1",
         "tidemill.feedback.feedback.withdrawn.v1",
         "tidemill.inference.inference.cancelled.v1",

@@ -57,8 +57,57 @@ class EvaluationFailed(EvaluationEvent):
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalMeasure:
+    """One metric of searches; bounds are of the difference, or of the only side's mean."""
+
+    metric: str
+    questions: int = 0
+    baseline: float = 0.0
+    candidate: float = 0.0
+    difference: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalEvaluationEvent:
+    """What all events of a retrieval evaluation have; the index 0 is none."""
+
+    evaluation: str
+    seq: int
+    suite: str = ""
+    suite_version: int = 0
+    collection: str = ""
+    baseline_index: int = 0
+    candidate_index: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalEvaluationStarted(RetrievalEvaluationEvent):
+    """retrieval_evaluation.started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalEvaluationCompleted(RetrievalEvaluationEvent):
+    """retrieval_evaluation.completed."""
+
+    measures: tuple[RetrievalMeasure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalEvaluationFailed(RetrievalEvaluationEvent):
+    """retrieval_evaluation.failed."""
+
+    reason: str = ""
+    message: str = ""
+
+
 TYPES: Mapping[str, type] = {
     "tidemill.evaluator.evaluation.started.v1": EvaluationStarted,
     "tidemill.evaluator.evaluation.completed.v1": EvaluationCompleted,
     "tidemill.evaluator.evaluation.failed.v1": EvaluationFailed,
+    "tidemill.evaluator.retrieval_evaluation.started.v1": RetrievalEvaluationStarted,
+    "tidemill.evaluator.retrieval_evaluation.completed.v1": RetrievalEvaluationCompleted,
+    "tidemill.evaluator.retrieval_evaluation.failed.v1": RetrievalEvaluationFailed,
 }

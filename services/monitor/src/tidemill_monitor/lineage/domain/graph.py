@@ -20,6 +20,7 @@ _NAMES = {
     Kind.TRAINING_RUN: "training",
     Kind.EVALUATION: "evaluation",
     Kind.ROLLOUT: "rollout",
+    Kind.RETRIEVAL_EVALUATION: "retrieval evaluation",
 }
 """What people call things whose ids say nothing."""
 

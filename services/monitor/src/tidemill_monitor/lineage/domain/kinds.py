@@ -21,6 +21,7 @@ class Kind(StrEnum):
     MODEL_VERSION = "model_version"
     EVALUATION = "evaluation"
     ROLLOUT = "rollout"
+    RETRIEVAL_EVALUATION = "retrieval_evaluation"
 
 
 class Direction(Enum):
@@ -44,6 +45,7 @@ class Relation:
 
 VERSION_OF = Relation("version_of", Kind.DOCUMENT, Kind.DOCUMENT_VERSION)
 EMBEDDED = Relation("embedded", Kind.MODEL_VERSION, Kind.INDEX_VERSION)
+MEASURED = Relation("measured", Kind.INDEX_VERSION, Kind.RETRIEVAL_EVALUATION)
 GIVEN_TO = Relation("given_to", Kind.DOCUMENT_VERSION, Kind.INFERENCE, hub=True)
 CITED_BY = Relation("cited_by", Kind.DOCUMENT_VERSION, Kind.INFERENCE, hub=True)
 PROMPTED = Relation("prompted", Kind.PROMPT_VERSION, Kind.INFERENCE, hub=True)
