@@ -23,6 +23,7 @@ FILTERS = {
     "inference/generation/read_inferences.py": [{"deployment"}],
     "ingest/datasets/crud.py": [{"state"}],
     "ingest/documents/crud.py": [{"source"}, {"state"}, {"source", "state"}],
+    "ingest/documents/withheld.py": [{"source", "withheld"}],
     "monitor/holds/crud.py": [{"state"}],
     "trainer/registry/erasure.py": [{"state"}],
     "trainer/training/erasure.py": [{"state"}],

@@ -11,7 +11,7 @@ from tidemill.inference.v1.deployment_pb2 import Deployment
 from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from tidemill.ingest.v1 import document_service_pb2 as document_rpc
 from tidemill.ingest.v1 import source_service_pb2 as source_rpc
-from tidemill.ingest.v1.document_pb2 import Document
+from tidemill.ingest.v1.document_pb2 import Breach, Document, Withheld
 from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceServicer, add_DocumentServiceServicer_to_server
 from tidemill.ingest.v1.source_pb2 import Source
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceServicer, add_SourceServiceServicer_to_server
@@ -31,6 +31,9 @@ from tidemill_testkit.audit import RecordedCalls
 from tidemill_testkit.stubs.inference import StubDeployments, StubInferences
 from tidemill_testkit.stubs.rag import StubPassage, StubRag
 from tidemill_testkit.stubs.trainer import Context, StubModelRegistry
+
+WITHHELD = b"too short"
+"""What ingest withholds begins so."""
 
 
 class Failing:
@@ -115,6 +118,10 @@ class FakeIngest(DocumentServiceServicer, SourceServiceServicer):
         document.current.media_type = spec.media_type
         document.current.number = before.current.number + 1 if before else 1
         document.current.provenance.submission_id = request_id
+        if content.startswith(WITHHELD):
+            document.ClearField("current")
+            breach = Breach(reason="TEXT_TOO_SHORT", field="min_characters", value=f"{len(content)}", limit="40")
+            document.withheld.MergeFrom(Withheld(version=1, breaches=[breach]))
         self.documents[project, spec.key] = document
         self.contents[spec.key] = content
         return document

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from libs.sdk.tests.fakes import FakeTidemill, away
+from libs.sdk.tests.fakes import WITHHELD, FakeTidemill, away
 from tidemill_client import NewDocument, Tidemill
+from tidemill_client.documents import Outcome
 from tidemill_core.errors import DependencyUnavailable, InvalidInput
 
 
@@ -55,6 +56,14 @@ async def test_one_that_is_refused_does_not_stop_the_others(tidemill: Tidemill, 
     refused = uploaded["note-2.txt"].refused
     assert isinstance(refused, InvalidInput)
     assert "the limit is 10" in refused.message
+
+
+async def test_one_that_is_withheld_is_no_update_and_says_why(tidemill: Tidemill) -> None:
+    (uploaded,) = [each async for each in tidemill.documents.upload_many([note(1, text=WITHHELD.decode())])]
+
+    assert uploaded.outcome is Outcome.WITHHELD
+    assert uploaded.document
+    assert uploaded.document.withheld.breaches[0].reason == "TEXT_TOO_SHORT"
 
 
 async def test_a_service_that_stays_away_stops_them_all(

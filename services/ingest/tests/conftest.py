@@ -82,6 +82,7 @@ async def client() -> AsyncIterator[ApiClient]:
         accept=ingest.accept,
         delete=ingest.delete,
         reading=ingest.reading,
+        release=ingest.release,
         uploads=uploads,
     )
     sources = SourceServicer(ingest.managing)

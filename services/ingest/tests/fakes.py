@@ -10,8 +10,9 @@ from tidemill_ingest.datasets.domain.example import Example
 from tidemill_ingest.datasets.masking import mask_examples
 from tidemill_ingest.documents.accept_document import AcceptCommand, AcceptDocument
 from tidemill_ingest.documents.crud import DeleteCommand, DeleteDocument, ReadDocuments
-from tidemill_ingest.documents.domain.document import Document, TextUses
+from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.documents.domain.submission import DocumentName, DocumentSpec, Submission, SubmissionChannel
+from tidemill_ingest.documents.domain.texts import TextUses
 from tidemill_ingest.documents.domain.version import Prepared
 from tidemill_ingest.documents.erase_document import EraseDocument
 from tidemill_ingest.documents.events import Submissions
@@ -21,9 +22,11 @@ from tidemill_ingest.documents.ports import SweepRules
 from tidemill_ingest.documents.preparation import mask_text, prepare_document
 from tidemill_ingest.documents.reject_submission import RejectSubmission
 from tidemill_ingest.documents.sweep import Sweep
+from tidemill_ingest.documents.withheld import JudgeDocuments, ReleaseDocument
 from tidemill_ingest.errors import DocumentNotFound, SourceNotFound
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.masking.kinds import Masking
+from tidemill_ingest.quality.policy import Quality
 from tidemill_ingest.sources.crud import ManageSources
 from tidemill_ingest.sources.domain import EventBinding, Source
 from tidemill_ingest.sources.event_bindings import BindEvents
@@ -41,9 +44,11 @@ QUARANTINE, EXCHANGE = "quarantine", "exchange"
 class PreparationHere:
     """The real extraction and masking, in this process."""
 
-    async def prepare(self, project: str, spec: DocumentSpec, content: bytes, *, masking: Masking) -> Prepared:
+    async def prepare(
+        self, project: str, spec: DocumentSpec, content: bytes, *, masking: Masking, quality: Quality | None = None
+    ) -> Prepared:
         assert project
-        return prepare_document(spec, content, masking)
+        return prepare_document(spec, content, masking, quality=quality)
 
     async def mask(self, project: str, text: str) -> str:
         assert project
@@ -177,6 +182,20 @@ class Ingest:
             projects=self.projects,
         )
         self.sweep = self._sweep()
+        self.release = ReleaseDocument(
+            documents=self.documents,
+            reading=self.reading,
+            clock=self.clock,
+            limits=self.limits,
+            projects=self.projects,
+        )
+        self.judge = JudgeDocuments(
+            sources=self.sources,
+            documents=self.documents,
+            clock=self.clock,
+            limits=self.limits,
+            projects=self.projects,
+        )
         self.erase = EraseDocument(
             documents=self.documents, uses=self.uses, texts=self.texts, clock=self.clock, limits=self.limits
         )

@@ -26,7 +26,7 @@ def documents_in(
         topic=documents.TOPIC,
         source=_SOURCE,
         missing=DocumentNotFound,
-        lists=[("source",), ("state",), ("source", "state")],
+        lists=[("source",), ("state",), ("source", "state"), ("source", "withheld")],
         enqueue=enqueue,
     )
 

@@ -1,4 +1,4 @@
-"""documents: add, list, show, explain and delete."""
+"""documents: add, list, show, explain, release and delete."""
 
 import uuid
 from pathlib import Path
@@ -15,6 +15,7 @@ from tidemill.ingest.v1.document_service_pb2 import (
     GetDocumentRequest,
     GetDocumentTextRequest,
     ListDocumentsRequest,
+    ReleaseDocumentRequest,
 )
 from tidemill.rag.v1.collection_service_pb2 import GetIndexedDocumentRequest, ListCollectionsRequest
 from tidemill_cli.options import Commands, options
@@ -36,7 +37,7 @@ from tidemill_client.documents import Documents, NewDocument, Outcome, Uploaded
 from tidemill_client.files import Files, find_files
 from tidemill_core.errors import TidemillError
 
-documents = Commands(help="Add, list, explain and delete documents.")
+documents = Commands(help="Add, list, explain, release and delete documents.")
 
 SourceOption = Annotated[str, typer.Option("--source", "-s", help="The document's source.")]
 KeyArgument = Annotated[str, typer.Argument(help="The document's key or id.")]
@@ -58,7 +59,7 @@ def add(
 ) -> None:
     """Add documents with their paths as keys. Adding unchanged content again has no effect.
 
-    Exit 1 if a document was rejected, or a file of an unsupported type was skipped. Hidden files are ignored.
+    Exit 1 if a document was rejected or withheld, or a file of an unsupported type skipped. Hidden files are ignored.
     """
 
     async def work() -> tuple[Files, list[Uploaded]]:
@@ -76,7 +77,8 @@ def add(
     files, uploads = run(work())
     show(_added_data(files, uploads), _added_picture(files, uploads))
     refused = any(uploaded.refused for uploaded in uploads)
-    if refused or (files.unreadable and not allow_skipped):
+    withheld = any(uploaded.outcome is Outcome.WITHHELD for uploaded in uploads)
+    if refused or withheld or (files.unreadable and not allow_skipped):
         raise typer.Exit(1)
 
 
@@ -87,7 +89,7 @@ def _added_data(files: Files, uploads: list[Uploaded]) -> dict[str, object]:
             {
                 "id": document.id,
                 "key": document.key,
-                "version": document.current.number,
+                "version": document.withheld.version or document.current.number,
                 "outcome": outcome.value,
             }
             for document, outcome in added
@@ -101,7 +103,14 @@ def _added_data(files: Files, uploads: list[Uploaded]) -> dict[str, object]:
 def _added_picture(files: Files, uploads: list[Uploaded]) -> Group:
     """Return one line of counts, and tables of the updated, rejected and skipped files."""
     refused = [(each.new.key, each.refused.message) for each in uploads if each.refused]
-    counts = [f"{len(uploads) - len(refused)} accepted", f"{len(refused)} rejected"]
+    withheld = [
+        (each.document.key, each.document.withheld.version, _why_withheld(each.document))
+        for each in uploads
+        if each.document and each.outcome is Outcome.WITHHELD
+    ]
+    accepted = len(uploads) - len(refused) - len(withheld)
+    counts = [f"{accepted} accepted", f"{len(refused)} rejected"]
+    counts += [f"{len(withheld)} withheld"] if withheld else []
     if files.unreadable:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in files.by_suffix().items())
         counts.append(f"{len(files.unreadable)} skipped: {kinds}")
@@ -114,6 +123,7 @@ def _added_picture(files: Files, uploads: list[Uploaded]) -> Group:
     tables = [
         table(("updated", "version"), changed) if changed else None,
         table(("rejected", "reason"), refused) if refused else None,
+        table(("withheld", "version", "reason"), withheld) if withheld else None,
         table(("skipped", "reason"), skipped) if skipped else None,
     ]
     return Group(", ".join(counts), *(each for each in tables if each))
@@ -129,7 +139,7 @@ def _added_picture(files: Files, uploads: list[Uploaded]) -> Group:
 def list_documents(
     *,
     source: SourceOption = "",
-    show_all: Annotated[bool, typer.Option("--all", help="Include deleted and rejected documents.")] = False,
+    show_all: Annotated[bool, typer.Option("--all", help="Include deleted, rejected and withheld documents.")] = False,
 ) -> ListDocumentsRequest:
     """List documents, oldest first."""
     return ListDocumentsRequest(source=source, show_all=show_all)
@@ -148,6 +158,8 @@ def show_document(key: KeyArgument, *, source: SourceOption = "") -> None:
         "title": document.current.title,
         "masked": dict(document.current.provenance.masked),
     }
+    if document.HasField("withheld"):
+        facts["withheld"] = f"version {document.withheld.version}: {_why_withheld(document)}"
     show(plain(document), card(facts))
 
 
@@ -212,6 +224,20 @@ async def _standing(connection: Connection, document: Document) -> list[dict[str
     return found
 
 
+@documents.command("release")
+def release(
+    key: KeyArgument,
+    *,
+    source: SourceOption = "",
+    version: Annotated[int, typer.Option("--version", help="Number of the withheld version.")],
+) -> None:
+    """Publish a withheld version, whatever rules of its source it breaks."""
+    request = ReleaseDocumentRequest(version=version)
+    request.MergeFrom(ReleaseDocumentRequest(**_name(key, source)))
+    document = call(lambda c: c.documents.ReleaseDocument(request)).document
+    show(plain(document), f"{document.source}/{document.key} has version {document.current.number}")
+
+
 @documents.command("delete")
 def delete(
     key: KeyArgument,
@@ -225,6 +251,10 @@ def delete(
     request.MergeFrom(DeleteDocumentRequest(**_name(key, source)))
     document = call(lambda c: c.documents.DeleteDocument(request)).document
     show(plain(document), f"{document.source}/{document.key} is {word(DocumentState, document.state)}")
+
+
+def _why_withheld(document: Document) -> str:
+    return "; ".join(f"{each.field} is {each.limit}, it has {each.value}" for each in document.withheld.breaches)
 
 
 def _name(key: str, source: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from libs.cli.tests.commands.conftest import Said, Terminal
-from libs.sdk.tests.fakes import FakeTidemill
+from libs.sdk.tests.fakes import WITHHELD, FakeTidemill
 from tidemill_testkit.access import admin_token
 
 
@@ -41,6 +41,17 @@ async def test_adding_a_folder_says_what_was_skipped_and_fails_unless_that_is_al
     assert {each["outcome"] for each in again.data["added"]} == {"unchanged"}
     assert again.data["skipped_by_suffix"] == {".odt": 2, ".doc": 1}
     assert len(again.data["skipped"]) == 3
+
+
+async def test_what_is_withheld_is_shown_with_its_reason_and_fails(typed: Terminal) -> None:
+    _write("short.md", WITHHELD.decode())
+    _write("fine.md", "fine")
+
+    said = await asyncio.to_thread(typed, "documents", "add", "short.md", "fine.md")
+
+    assert said.code == 1
+    assert "1 accepted, 0 rejected, 1 withheld" in said.text
+    assert "min_characters is 40, it has" in said.text
 
 
 async def test_a_new_version_of_what_was_there_is_reported(typed: Terminal) -> None:

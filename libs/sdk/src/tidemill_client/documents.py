@@ -19,6 +19,7 @@ from tidemill.ingest.v1.document_service_pb2 import (
     GetDocumentRequest,
     GetDocumentTextRequest,
     ListDocumentsRequest,
+    ReleaseDocumentRequest,
     UpdateDocumentRequest,
     UploadDocumentRequest,
     UploadStart,
@@ -87,6 +88,8 @@ class Outcome(Enum):
     UPDATED = "updated"
     """A new version of an existing document."""
     UNCHANGED = "unchanged"
+    WITHHELD = "withheld"
+    """Stored, and not published, because it breaks rules of its source; `document.withheld` says which."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +177,11 @@ class Documents:
         request = ExplainDocumentRequest(id=id, source=source, key=key)
         return await self._connection.documents.ExplainDocument(request)
 
+    async def release(self, document: str, *, version: int) -> Document:
+        """Publish the withheld version of a document, by the document's id, and return the document."""
+        request = ReleaseDocumentRequest(id=document, version=version)
+        return (await self._connection.documents.ReleaseDocument(request)).document
+
     async def delete(  # noqa: PLR0913 - keyword-only
         self,
         *,
@@ -198,6 +206,8 @@ class Documents:
 
 
 def _outcome(document: Document, request_id: str) -> Outcome:
+    if document.HasField("withheld"):
+        return Outcome.WITHHELD
     if document.current.provenance.submission_id != request_id:
         return Outcome.UNCHANGED
     return Outcome.CREATED if document.current.number == 1 else Outcome.UPDATED

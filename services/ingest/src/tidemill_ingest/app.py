@@ -12,7 +12,7 @@ from tidemill_ingest.known_projects import KnownProjects
 from tidemill_ingest.processes import Processes
 from tidemill_ingest.settings import IngestSettings
 from tidemill_ingest.sources.known_sources import KnownSources
-from tidemill_ingest.sources.mongo import SOURCES
+from tidemill_ingest.sources.mongo import SOURCES, sources_to_judge_by
 from tidemill_ingest.sources.wiring import bind_events, wire_sources
 from tidemill_kit.service.app import App
 from tidemill_kit.service.backend import Backend
@@ -29,7 +29,7 @@ async def build_app(settings: IngestSettings) -> App:
         DOCUMENTS,
         missing=DocumentNotFound,
         topic=TOPIC,
-        lists=[("source",), ("state",), ("source", "state")],
+        lists=[("source",), ("state",), ("source", "state"), ("source", "withheld")],
     )
     events = bind_events(backend, sources)
     find_source = KnownSources(events=events, clock=SystemClock())
@@ -44,6 +44,7 @@ async def build_app(settings: IngestSettings) -> App:
             settings,
             sources=sources,
             find_source=find_source,
+            changed_sources=backend.indexed(sources_to_judge_by(backend.database["sources"])),
             documents=documents,
             processes=processes,
             projects=projects,

@@ -19,6 +19,7 @@ Conflict
 ├── SubmissionsUnderWay     texts of a document to be erased may be of submissions that are being saved
 └── BatchAlreadyHandled     what a curation offered was worked on by another process meanwhile
 PreconditionFailed
+├── NothingWithheld         the document's newest version is withheld by no rule
 ├── KeyAmbiguous            several sources of the project have a document with this key
 ├── BatchUnusable           what a curation offered cannot be read; `reason` says why
 ├── ProjectDeleted          what was submitted before came after the deletion of its project
@@ -141,6 +142,19 @@ class VersionNotFound(NotFound):
         what = f"has no version {number}" if number else "has no current version"
         choice = f"known are {', '.join(map(str, known))}" if known else "none is known"
         super().__init__(f"document {document_id} {what}: {choice}", document=document_id, version=number)
+
+
+class NothingWithheld(PreconditionFailed):
+    """The document's newest version is not withheld, or not any more."""
+
+    reason = "NOTHING_WITHHELD"
+
+    def __init__(self, document_id: str, *, number: int) -> None:
+        super().__init__(
+            f"version {number} of document {document_id} is not withheld: read the document to see what is",
+            document=document_id,
+            version=number,
+        )
 
 
 class TextGone(NotFound):

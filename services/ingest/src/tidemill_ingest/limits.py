@@ -35,6 +35,8 @@ class ConversionLimits:
     """One that is read."""
     ratio: int = 200
     """How many times larger than its compressed bytes one of more than a megabyte may be."""
+    measured_characters: int = 1_000_000
+    """Of a text: rules of quality, but for its length, are about so many from its start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

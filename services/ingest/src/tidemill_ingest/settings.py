@@ -55,6 +55,8 @@ class IngestSettings(ServiceSettings):
     """Processes that extract and mask; one of them is never for the project alone that uses the others."""
     preparation_cpu_s: float = Field(30.0, gt=0)
     """The processor's time that extracting and masking one document may take; it is refused beyond."""
+    quality_poll_interval_s: float = Field(5.0, gt=0)
+    """The resync interval: how often sources are searched for whose rules of quality changed."""
     preparation_wall_s: float = Field(300.0, gt=0)
     """How long that may take in all, on a machine however busy."""
     phone_regions: Separated = ("US", "GB", "DE", "FR")
@@ -104,6 +106,8 @@ class IngestSettings(ServiceSettings):
     """The most bytes that one of them has, if it is read."""
     max_inflation: int = Field(_CONVERSION.ratio, ge=1)
     """How many times its compressed size one of more than a megabyte may have when inflated."""
+    max_measured_characters: int = Field(_CONVERSION.measured_characters, ge=1000)
+    """The most characters of a text, from its start, that rules of quality are about."""
 
     max_batch_bytes: int = Field(_LIMITS.batch_bytes, ge=1)
     """The largest batch of examples of a completed curation."""
@@ -163,6 +167,7 @@ class IngestSettings(ServiceSettings):
                 inflated_bytes=self.max_inflated_bytes,
                 part_bytes=self.max_part_bytes,
                 ratio=self.max_inflation,
+                measured_characters=self.max_measured_characters,
             ),
             kept_dataset_versions=self.kept_dataset_versions,
         )

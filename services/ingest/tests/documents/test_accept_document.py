@@ -6,8 +6,9 @@ import pytest
 from services.ingest.tests.fakes import ACME, Ingest, deletion, spec, submitted
 from tidemill_core.application import Caller, derived_id
 from tidemill_core.errors import Conflict, DependencyUnavailable, InvalidInput, RequestIdReused
-from tidemill_ingest.documents.domain.document import Document, DocumentState, DocumentStep
+from tidemill_ingest.documents.domain.document import Document, DocumentState
 from tidemill_ingest.documents.domain.events import DocumentIngested, DocumentUpdated
+from tidemill_ingest.documents.domain.steps import DocumentStep
 from tidemill_ingest.documents.domain.submission import Fact, Submission, SubmissionChannel
 from tidemill_ingest.documents.mongo import DOCUMENTS
 from tidemill_ingest.errors import DocumentNotFound, DocumentRefused, SourceNotFound

@@ -3,7 +3,7 @@ import pytest
 from services.ingest.tests.fakes import ACME, EXCHANGE, Ingest, deletion, spec, submitted
 from tidemill_core.application import Caller, PageRequest
 from tidemill_core.errors import InvalidInput
-from tidemill_ingest.documents.domain.document import DocumentStep
+from tidemill_ingest.documents.domain.steps import DocumentStep
 from tidemill_ingest.documents.domain.submission import DocumentName
 from tidemill_ingest.errors import DocumentNotFound, KeyAmbiguous, TextGone
 from tidemill_ingest.sources.domain import Source

@@ -8,8 +8,9 @@ import pytest
 from services.ingest.tests.fakes import ACME, EXCHANGE, Ingest, deletion, spec, submitted
 from tidemill_core.application import Request
 from tidemill_core.errors import Conflict, DependencyUnavailable, InvalidInput
-from tidemill_ingest.documents.domain.document import Document, DocumentState, DocumentStep
+from tidemill_ingest.documents.domain.document import Document, DocumentState
 from tidemill_ingest.documents.domain.events import DocumentDeleted
+from tidemill_ingest.documents.domain.steps import DocumentStep
 from tidemill_ingest.documents.domain.submission import DocumentName
 from tidemill_ingest.documents.mongo import DOCUMENTS
 from tidemill_ingest.documents.objects import ExchangeTexts

@@ -2,8 +2,9 @@ from datetime import UTC, datetime
 
 from tidemill.ingest.v1 import document_pb2, document_service_pb2, events_pb2
 from tidemill_core.aggregate import ObjectRef
-from tidemill_ingest.documents.domain.document import Document, DocumentState, DocumentStep, Rejection, Step
+from tidemill_ingest.documents.domain.document import Document, DocumentState
 from tidemill_ingest.documents.domain.events import DocumentDeleted, DocumentIngested, DocumentRejected
+from tidemill_ingest.documents.domain.steps import DocumentStep, Rejection, Step
 from tidemill_ingest.documents.domain.submission import Submission, SubmissionChannel
 from tidemill_ingest.documents.domain.version import Provenance, Text, Version
 from tidemill_ingest.documents.mongo import DOCUMENTS
@@ -90,15 +91,21 @@ def test_a_document_is_stored_under_the_names_that_it_always_had() -> None:
 
     stored = DOCUMENTS.encode(document)
     assert stored["versions"][0].pop("restricted") is None  # added since, like these
-    assert stored == {**STORED, "writer": "", "deleter": ""}
+    assert stored == {**STORED, "writer": "", "deleter": "", "withheld": ""}
     assert DOCUMENTS.decode(identity, STORED, 1) == document
 
 
 def test_what_is_not_sent_of_a_document_is_what_was_left_out_on_purpose() -> None:
     kept = {"labels", "revision", "versions", "steps", "keep", "writer", "deleter"}
     assert unsent(document_pb2.Document, Document) == kept
-    assert unsent(document_pb2.DocumentVersion, Version) == {"superseded_at", "text", "restricted"}
-    assert unsent(document_pb2.Provenance, Provenance) == {"submission", "masking"}
+    assert unsent(document_pb2.DocumentVersion, Version) == {
+        "superseded_at",
+        "text",
+        "restricted",
+        "measures",
+        "withheld",
+    }
+    assert unsent(document_pb2.Provenance, Provenance) == {"submission", "masking", "quality"}
     assert unsent(document_pb2.Rejection, Rejection) == set()
     assert unsent(document_service_pb2.DocumentStep, Step) == {"seq", "times"}
 

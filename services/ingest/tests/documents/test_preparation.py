@@ -16,6 +16,7 @@ from tidemill_ingest.documents.preparation import ProcessPreparation
 from tidemill_ingest.errors import DocumentRefused
 from tidemill_ingest.masking.kinds import Masking
 from tidemill_ingest.processes import Processes
+from tidemill_ingest.quality.policy import Quality
 
 
 @asynccontextmanager
@@ -51,12 +52,13 @@ def die() -> None:
 
 
 async def test_a_document_is_prepared_in_another_process(preparation: ProcessPreparation) -> None:
-    prepared = await preparation.prepare(
-        "acme", spec(title="For ada@acme.example"), b"# A\n\n10.0.0.1", masking=Masking()
-    )
+    said, rules = spec(title="For ada@acme.example"), Quality(min_characters=1)
+    prepared = await preparation.prepare("acme", said, b"# A\n\n10.0.0.1", masking=Masking(), quality=rules)
 
     assert (prepared.title, prepared.text) == ("For [EMAIL]", "# A\n\n[IP]")
     assert prepared.masked == {"email": 1, "ip": 1}
+    assert prepared.measures is not None
+    assert prepared.measures.characters == len(prepared.text)
     assert await preparation.mask("acme", "ada@acme.example") == "[EMAIL]"
 
 

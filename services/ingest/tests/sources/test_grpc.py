@@ -3,7 +3,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from services.ingest.tests.conftest import ApiClient
 from tidemill.ingest.v1 import source_service_pb2 as pb
-from tidemill.ingest.v1.source_pb2 import Masking, Source
+from tidemill.ingest.v1.source_pb2 import Masking, Quality, Source
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 
 KB = "https://cms.acme.example/kb"
@@ -12,7 +12,13 @@ KB = "https://cms.acme.example/kb"
 async def test_a_source_is_created_read_listed_changed_and_deleted(client: ApiClient) -> None:
     created = await client.sources.CreateSource(
         pb.CreateSourceRequest(
-            source=Source(id="kb", events=KB, masking=Masking(kinds=["phone", "email"]), retention_days=730)
+            source=Source(
+                id="kb",
+                events=KB,
+                masking=Masking(kinds=["phone", "email"]),
+                retention_days=730,
+                quality=Quality(languages=["en"], min_letters=0.5),
+            )
         )
     )
     found = await client.sources.GetSource(pb.GetSourceRequest(id="kb"))
@@ -26,6 +32,8 @@ async def test_a_source_is_created_read_listed_changed_and_deleted(client: ApiCl
     deleted = await client.sources.DeleteSource(pb.DeleteSourceRequest(id="kb", etag=changed.source.etag))
 
     assert list(created.source.masking.kinds) == ["email", "phone"]
+    assert created.source.quality == Quality(languages=["en"], min_letters=0.5)
+    assert not listed.sources[0].HasField("quality")
     assert found.source == created.source
     assert [source.id for source in listed.sources] == ["cms", "kb"]
     assert (changed.source.events, changed.source.retention_days, changed.source.masking.none) == (KB, 1, True)
@@ -44,6 +52,10 @@ async def test_what_cannot_be_is_refused_by_its_field(client: ApiClient) -> None
     with pytest.raises(InvalidInput, match="update_mask"):
         await client.sources.UpdateSource(
             pb.UpdateSourceRequest(source=Source(id="cms"), update_mask=FieldMask(paths=["id"]))
+        )
+    with pytest.raises(InvalidInput, match=r"quality\.max_symbols: is 2"):
+        await client.sources.CreateSource(
+            pb.CreateSourceRequest(source=Source(id="kb", quality=Quality(max_symbols=2)))
         )
     with pytest.raises(AlreadyExists):
         await client.sources.CreateSource(pb.CreateSourceRequest(source=Source(id="cms")))

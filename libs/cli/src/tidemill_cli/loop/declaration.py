@@ -50,12 +50,33 @@ class Model(Declared):
     approval: Approval = Approval()
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Quality(Declared):
+    """What texts must be like; documents that break a rule are withheld. 0 is no rule."""
+
+    languages: Annotated[
+        list[Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]],
+        Field(max_length=50, description="languages that are accepted: en, de, fr, ...; none accepts all"),
+    ] = Field(default_factory=list)
+    min_characters: Annotated[int, Field(ge=0)] = 0
+    max_characters: Annotated[int, Field(ge=0)] = 0
+    min_letters: Annotated[Share, Field(description="least share of letters and digits")] = 0.0
+    max_symbols: Annotated[Share, Field(description="greatest share of symbols")] = 0.0
+    max_repeated_lines: Annotated[Share, Field(description="greatest share of lines that repeat another one")] = 0.0
+    max_repeated_words: Annotated[
+        Share, Field(description="greatest share of words in runs of five that occur more than once")
+    ] = 0.0
+
+
 class Source(Declared):
     """A source of documents."""
 
     events: str = ""
     mask: list[Literal["email", "phone", "credential", "card", "iban", "ip"]] | Literal["none"] | None = None
     retention: Duration | None = None
+    quality: Quality = Quality()
 
 
 class Chunk(Declared):

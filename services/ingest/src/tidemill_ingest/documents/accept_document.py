@@ -88,7 +88,10 @@ class AcceptDocument:
         self._check_size(command)
         source = command.source or await self.sources.get(caller.project, spec.source)
         facts = SubmissionFacts(
-            revision=spec.revision, body_digest=spec.digest(command.content), masking=source.masking.names
+            revision=spec.revision,
+            body_digest=spec.digest(command.content),
+            masking=source.masking.names,
+            quality=source.quality,
         )
         fresh = Document.new(caller.project, spec.source, spec.key, keep=self.limits.keep)
         stored = await stored_or(self.documents, fresh)
@@ -132,10 +135,26 @@ class AcceptDocument:
             if ref.key in document.texts.given_up:
                 # The same request again, after an erasure: it must not bring the text back.
                 await self.texts.delete([ref.key])
+            return await self._judged(caller, document, facts) if document.withheld else document
+
+    async def _judged(self, caller: Caller, document: Document, facts: SubmissionFacts) -> Document:
+        """Decide again where the rules changed since they were read, as the controller may have been here before."""
+        source = await self.sources.get(caller.project, document.source)
+        if source.quality == facts.quality:
             return document
+        now = self.clock.now()
+        return await self.documents.update(
+            document.project,
+            document.id,
+            lambda each: each.judge_again(source.quality, now=now),
+            request=Request.internal(),
+            known=document,
+        )
 
     async def _prepared(self, project: str, source: Source, command: AcceptCommand) -> Prepared:
-        return await self.preparation.prepare(project, command.spec, command.content, masking=source.masking)
+        return await self.preparation.prepare(
+            project, command.spec, command.content, masking=source.masking, quality=source.quality
+        )
 
     def _change(
         self, caller: Caller, command: AcceptCommand, facts: SubmissionFacts, made: tuple[Prepared, ObjectRef] | None

@@ -16,7 +16,8 @@ from tidemill_ingest.documents.messages import (
 )
 from tidemill_ingest.documents.outcomes import counted
 from tidemill_ingest.documents.uploads import Uploads
-from tidemill_kit.grpc.server import current_caller, page_of, request_of, required
+from tidemill_ingest.documents.withheld import ReleaseDocument
+from tidemill_kit.grpc.server import current_caller, page_of, request_of, required, write_of
 from tidemill_kit.mapping import to_message
 
 
@@ -27,6 +28,7 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
     accept: AcceptDocument
     delete: DeleteDocument
     reading: ReadDocuments
+    release: ReleaseDocument
     uploads: Uploads
 
     async def CreateDocument(self, request: pb.CreateDocumentRequest, _context: object) -> pb.CreateDocumentResponse:
@@ -101,6 +103,12 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
         shown = document if request.validate_only else counted(SubmissionChannel.GRPC, document)
         return pb.DeleteDocumentResponse(document=document_message(shown))
 
+    async def ReleaseDocument(self, request: pb.ReleaseDocumentRequest, _context: object) -> pb.ReleaseDocumentResponse:
+        """See the contract."""
+        name, write = _name(request), write_of(request)
+        document = await self.release(current_caller(), name, number=request.version, write=write)
+        return pb.ReleaseDocumentResponse(document=document_message(document))
+
     async def ExplainDocument(self, request: pb.ExplainDocumentRequest, _context: object) -> pb.ExplainDocumentResponse:
         """See the contract."""
         document, waiting = await self.reading.explain(current_caller(), _name(request))
@@ -126,6 +134,6 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
 
 
 def _name(
-    request: pb.GetDocumentRequest | pb.DeleteDocumentRequest | pb.ExplainDocumentRequest,
+    request: pb.GetDocumentRequest | pb.DeleteDocumentRequest | pb.ExplainDocumentRequest | pb.ReleaseDocumentRequest,
 ) -> DocumentName:
     return DocumentName(id=request.id, source=request.source, key=request.key)

@@ -8,13 +8,14 @@ from google.protobuf.struct_pb2 import Struct
 from tidemill.ingest.v1 import document_pb2, document_service_pb2, events_pb2
 from tidemill_core.aggregate import Event
 from tidemill_core.errors import InvalidInput, named
-from tidemill_ingest.documents.domain.document import Document, DocumentState, Step
+from tidemill_ingest.documents.domain.document import Document, DocumentState
 from tidemill_ingest.documents.domain.events import (
     DocumentDeleted,
     DocumentIngested,
     DocumentRejected,
     DocumentUpdated,
 )
+from tidemill_ingest.documents.domain.steps import Step
 from tidemill_ingest.documents.domain.submission import DocumentSpec, Fact, media_type_of
 from tidemill_ingest.documents.domain.version import Version
 from tidemill_kit.mapping import from_message, to_message
@@ -51,7 +52,12 @@ def document_message(document: Document) -> document_pb2.Document:
         document,
         state=0 if is_new else document_pb2.DocumentState.Value(f"DOCUMENT_STATE_{document.state.name}"),
         current=version_message(document.current) if document.current else None,
+        withheld=_withheld_message(document.withheld) if document.withheld else None,
     )
+
+
+def _withheld_message(version: Version) -> document_pb2.Withheld:
+    return to_message(document_pb2.Withheld, version, version=version.number, breaches=version.withheld)
 
 
 def version_message(version: Version) -> document_pb2.DocumentVersion:

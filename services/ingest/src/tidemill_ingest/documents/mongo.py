@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from tidemill_ingest.documents.domain.document import Document, DocumentState, Rejection, TextUse, TextUses
-from tidemill_ingest.documents.domain.version import Text, Version
+from tidemill_ingest.documents.domain.document import Document, DocumentState
+from tidemill_ingest.documents.domain.steps import Rejection
+from tidemill_ingest.documents.domain.texts import TextUse, TextUses
+from tidemill_ingest.documents.domain.version import Provenance, Text, Version
 from tidemill_ingest.documents.messages import payload_of
 from tidemill_ingest.documents.ports import SWEEP
 from tidemill_kit.erasure.documents import erase_documents
@@ -19,13 +21,16 @@ _TEXT_FIELDS = {"id": 1, "state.source": 1, "state.state": 1} | {
 DOCUMENTS = DocumentCodec(
     Document,
     {
-        Document: Form(omits={"keep"}),
+        Document: Form(omits={"keep"}, derived={"withheld": lambda document: "yes" if document.withheld else ""}),
+        Provenance: Form(sparse={"quality"}),
         Rejection: Form(renames={"reject_time": "rejected_at"}),
-        Version: Form(renames={"create_time": "accepted_at"}, fields={"metadata": as_pairs}),
+        Version: Form(
+            renames={"create_time": "accepted_at"}, fields={"metadata": as_pairs}, sparse={"measures", "withheld"}
+        ),
     },
     event=payload_of,
 )
-"""`source` and `state` are what lists are filtered by."""
+"""`source`, `state` and `withheld` are what lists are filtered by."""
 
 
 class MongoOutbox:

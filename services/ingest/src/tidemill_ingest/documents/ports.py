@@ -8,10 +8,12 @@ from typing import Protocol
 
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Aggregates
-from tidemill_ingest.documents.domain.document import Document, TextUses
+from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.documents.domain.submission import DocumentSpec
+from tidemill_ingest.documents.domain.texts import TextUses
 from tidemill_ingest.documents.domain.version import MaskedText, Prepared
 from tidemill_ingest.masking.kinds import Masking
+from tidemill_ingest.quality.policy import Quality
 
 Documents = Aggregates[Document]
 
@@ -19,8 +21,10 @@ Documents = Aggregates[Document]
 class Preparation(Protocol):
     """Extraction, cleaning and masking. CPU work: it never runs on the event loop."""
 
-    async def prepare(self, project: str, spec: DocumentSpec, content: bytes, *, masking: Masking) -> Prepared:
-        """Return what may be stored.
+    async def prepare(
+        self, project: str, spec: DocumentSpec, content: bytes, *, masking: Masking, quality: Quality | None = None
+    ) -> Prepared:
+        """Return what may be stored, measured where the source has rules of quality.
 
         Raises:
             DocumentRefused: the bytes are no text, hold no text, or take too much work.

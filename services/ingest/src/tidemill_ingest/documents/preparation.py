@@ -11,6 +11,7 @@ from tidemill_ingest.limits import ConversionLimits
 from tidemill_ingest.masking.kinds import DEFAULT_PHONE_REGIONS, Masking
 from tidemill_ingest.metrics import PREPARATION
 from tidemill_ingest.processes import Processes
+from tidemill_ingest.quality.policy import Measures, Quality
 
 if TYPE_CHECKING:
     from tidemill_ingest.masking.stage import MaskingStage
@@ -19,12 +20,13 @@ _TITLE_LENGTH = 500
 _NAME_LENGTH = 200
 
 
-def prepare_document(
+def prepare_document(  # noqa: PLR0913, PLR0917 - positional, because they go to another process
     spec: DocumentSpec,
     content: bytes,
     masking: Masking,
     phone_regions: Sequence[str] = DEFAULT_PHONE_REGIONS,
     limits: ConversionLimits | None = None,
+    quality: Quality | None = None,
 ) -> Prepared:
     """Return what may be stored of a document: nothing in it has not passed the masking stage.
 
@@ -57,7 +59,16 @@ def prepare_document(
             replace(anchor, start=start, name=masked_name(stage, anchor.name))
             for anchor, start in zip(extracted.anchors, starts, strict=True)
         ),
+        measures=_measures(text, spec.language, quality, limits or ConversionLimits()),
     )
+
+
+def _measures(text: str, language: str, quality: Quality | None, limits: ConversionLimits) -> Measures | None:
+    if not (quality and quality.digest):
+        return None
+    from tidemill_ingest.quality.measuring import measure  # noqa: PLC0415 - a library that only the processes use
+
+    return measure(text, language=language, within=limits.measured_characters)
 
 
 def masked_name(stage: "MaskingStage", name: str) -> str:
@@ -90,11 +101,13 @@ class ProcessPreparation:
         """Stop them; what is in work is given up."""
         await self._processes.stop()
 
-    async def prepare(self, project: str, spec: DocumentSpec, content: bytes, *, masking: Masking) -> Prepared:
+    async def prepare(
+        self, project: str, spec: DocumentSpec, content: bytes, *, masking: Masking, quality: Quality | None = None
+    ) -> Prepared:
         """See `ports.Preparation.prepare`."""
         with PREPARATION.time():
             return await self._processes.run(
-                project, prepare_document, spec, content, masking, self._phone_regions, self._limits
+                project, prepare_document, spec, content, masking, self._phone_regions, self._limits, quality
             )
 
     async def mask(self, project: str, text: str) -> str:

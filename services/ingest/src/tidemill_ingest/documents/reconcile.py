@@ -1,14 +1,15 @@
-"""The sweep of documents."""
+"""The sweep of documents, and what sources withhold after their rules changed."""
 
 from dataclasses import asdict
 from datetime import timedelta
 
 import structlog
 
-from tidemill_core.application import Page
+from tidemill_core.application import Page, ResourceKey
 from tidemill_ingest.documents.ports import SWEEP, SweepKey
 from tidemill_ingest.documents.sweep import Sweep
-from tidemill_kit.workers.controller import Controller, Holder
+from tidemill_ingest.documents.withheld import JudgeDocuments
+from tidemill_kit.workers.controller import Controller, Holder, Pending
 
 _log = structlog.get_logger(__name__)
 
@@ -24,4 +25,23 @@ def sweep_controller(sweep: Sweep, *, leases: Holder, poll_interval: timedelta) 
 
     return Controller(
         "document_sweep", reconcile=swept, pending=pending, leases=leases, max_concurrent=1, poll_interval=poll_interval
+    )
+
+
+def quality_controller(
+    judge: JudgeDocuments, *, pending: Pending[ResourceKey], leases: Holder, poll_interval: timedelta
+) -> Controller[ResourceKey]:
+    """Return the controller that decides again what a source withholds, once its rules of quality changed."""
+
+    async def judged(name: ResourceKey, _: int) -> None:
+        documents = await judge(name.project, name.id)
+        _log.info("withheld_documents_judged", project=name.project, source=name.id, documents=documents)
+
+    return Controller(
+        "document_quality",
+        reconcile=judged,
+        pending=pending,
+        leases=leases,
+        max_concurrent=1,
+        poll_interval=poll_interval,
     )

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from tidemill_core.application import Clock, Request
 from tidemill_core.errors import DependencyUnavailable, NotFound, TidemillError
-from tidemill_ingest.documents.domain.document import RetainedSince, TextUses
+from tidemill_ingest.documents.domain.texts import RetainedSince, TextUses
 from tidemill_ingest.documents.ports import (
     Documents,
     Quarantine,

@@ -5,7 +5,7 @@ from datetime import timedelta
 import structlog
 
 from tidemill.ingest.v1.document_service_pb2_grpc import add_DocumentServiceServicer_to_server
-from tidemill_core.application import SystemClock
+from tidemill_core.application import ResourceKey, SystemClock
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_ingest.documents.accept_document import AcceptDocument
 from tidemill_ingest.documents.crud import DeleteDocument, ReadDocuments
@@ -16,10 +16,11 @@ from tidemill_ingest.documents.mongo import MongoOutbox, MongoRecords, MongoSwee
 from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
 from tidemill_ingest.documents.ports import Documents, Quarantine, SweepKey, SweepRules, Texts
 from tidemill_ingest.documents.preparation import ProcessPreparation
-from tidemill_ingest.documents.reconcile import sweep_controller
+from tidemill_ingest.documents.reconcile import quality_controller, sweep_controller
 from tidemill_ingest.documents.reject_submission import RejectSubmission
 from tidemill_ingest.documents.sweep import Sweep
 from tidemill_ingest.documents.uploads import Uploads
+from tidemill_ingest.documents.withheld import JudgeDocuments, ReleaseDocument
 from tidemill_ingest.errors import SubmissionsUnderWay
 from tidemill_ingest.feature import Wired
 from tidemill_ingest.processes import Processes
@@ -31,7 +32,7 @@ from tidemill_kit.erasure.objects import objects as objects_step
 from tidemill_kit.erasure.steps import NotYet, Scope, Step, Steps, Target
 from tidemill_kit.grpc.uploads import UploadPlaces
 from tidemill_kit.service.backend import Backend
-from tidemill_kit.workers.controller import Controller
+from tidemill_kit.workers.controller import Controller, Pending
 
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +43,7 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
     *,
     sources: Sources,
     find_source: FindSource,
+    changed_sources: Pending[ResourceKey],
     documents: Documents,
     processes: Processes,
     projects: Projects,
@@ -52,8 +54,9 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
     quarantine = ObjectStoreQuarantine(backend.objects, settings.quarantine_bucket)
     backend.on_start(lambda: _expire_quarantine(backend, settings))
     preparation = ProcessPreparation(processes, phone_regions=settings.phone_regions, limits=limits.conversion)
-    outbox = MongoOutbox(backend.database["documents"])
-    reading = ReadDocuments(sources=sources, documents=documents, texts=texts, outbox=outbox)
+    reading = ReadDocuments(
+        sources=sources, documents=documents, texts=texts, outbox=MongoOutbox(backend.database["documents"])
+    )
     accept = AcceptDocument(
         sources=sources,
         documents=documents,
@@ -80,10 +83,12 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
     submissions = Submissions(
         find_source=find_source, accept=accept, delete=delete, reject=reject, limits=limits, projects=projects
     )
-    uploads = Uploads(limits=limits, places=UploadPlaces(settings.patience))
-    servicer = DocumentServicer(accept=accept, delete=delete, reading=reading, uploads=uploads)
-    sweep = _sweep(
-        backend, settings, sources=sources, documents=documents, texts=texts, quarantine=quarantine, projects=projects
+    servicer = DocumentServicer(
+        accept=accept,
+        delete=delete,
+        reading=reading,
+        release=ReleaseDocument(documents=documents, reading=reading, clock=clock, limits=limits, projects=projects),
+        uploads=Uploads(limits=limits, places=UploadPlaces(settings.patience)),
     )
     topics = settings.submission_topics
     verify = backend.submission_check(topics, tolerance_s=settings.submission_tolerance_s)
@@ -91,8 +96,30 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
         servicer=(add_DocumentServiceServicer_to_server, servicer),
         consumers=[submissions.subscription(topics, verify=verify)],
         components=[preparation],
-        workers=[sweep],
+        workers=[
+            _sweep(backend, settings, sources, documents, texts, quarantine, projects),
+            _quality(backend, settings, sources, documents, projects, changed_sources),
+        ],
         erasures=_erasures(backend, settings, documents, texts),
+    )
+
+
+def _quality(  # noqa: PLR0913, PLR0917 - what it shares with the rest
+    backend: Backend,
+    settings: IngestSettings,
+    sources: Sources,
+    documents: Documents,
+    projects: Projects,
+    changed_sources: Pending[ResourceKey],
+) -> Controller[ResourceKey]:
+    judge = JudgeDocuments(
+        sources=sources, documents=documents, clock=SystemClock(), limits=settings.limits, projects=projects
+    )
+    return quality_controller(
+        judge,
+        pending=changed_sources,
+        leases=backend.leases("quality_leases"),
+        poll_interval=timedelta(seconds=settings.quality_poll_interval_s),
     )
 
 
@@ -132,10 +159,9 @@ def _erasures(backend: Backend, settings: IngestSettings, documents: Documents, 
     }
 
 
-def _sweep(  # noqa: PLR0913 - the stores that it goes through
+def _sweep(  # noqa: PLR0913, PLR0917 - the stores that it goes through
     backend: Backend,
     settings: IngestSettings,
-    *,
     sources: Sources,
     documents: Documents,
     texts: Texts,

@@ -10,7 +10,7 @@ from tidemill_ingest.sources.domain import Source
 from tidemill_ingest.sources.event_bindings import BindEvents
 from tidemill_ingest.sources.ports import Sources
 
-CHANGEABLE = fields_of(Source)
+CHANGEABLE = fields_of(Source) - {"quality_changed"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,8 @@ class ManageSources:
     async def update(self, caller: Caller, given: Source, fields: frozenset[str], write: Write) -> Source:
         """Return the changed source; its documents stay as they are until they are submitted again.
 
+        What other rules of quality no longer withhold becomes current soon.
+
         Raises:
             InvalidInput: naming every field that breaks its rule.
             SourceNotFound: there is none.
@@ -64,9 +66,13 @@ class ManageSources:
         copy_fields(given, desired, fields)
         desired.check()
         await self.events.bind(caller, desired.events, given.id, validate_only=write.validate_only)
-        saved = await update(
-            self.sources, caller.project, given.id, lambda each: copy_fields(given, each, fields), write
-        )
+
+        def change(source: Source) -> None:
+            quality = source.quality
+            copy_fields(given, source, fields)
+            source.quality_changed = source.quality_changed or source.quality != quality
+
+        saved = await update(self.sources, caller.project, given.id, change, write)
         if not write.validate_only and before.events != saved.events:
             await self.events.release(caller, before.events, given.id)
         return saved

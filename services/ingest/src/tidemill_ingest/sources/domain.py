@@ -10,6 +10,7 @@ from tidemill_core.resources import label_violations, refuse, slug_violations
 from tidemill_ingest.errors import EventSourceTaken
 from tidemill_ingest.limits import MAX_LABELS
 from tidemill_ingest.masking.kinds import Masking
+from tidemill_ingest.quality.policy import Quality
 
 GRACE = timedelta(minutes=1)
 """A binding is made before its source is saved; younger than this it holds even if no source shows it yet."""
@@ -25,6 +26,10 @@ class Source(Aggregate):
     masking: Masking = field(default_factory=Masking)
     retention_days: int = 0
     """How long a superseded version is kept; 0 keeps it for ever."""
+    quality: Quality = field(default_factory=Quality)
+    """What is withheld."""
+    quality_changed: bool = False
+    """Whether what is withheld is still to be decided again, by other rules."""
 
     def check(self) -> None:
         """Refuse what breaks a rule.
@@ -45,6 +50,7 @@ class Source(Aggregate):
         if not 0 <= self.retention_days <= MAX_RETENTION_DAYS:
             text = f"is {self.retention_days}; send 0 (for ever) to {MAX_RETENTION_DAYS}"
             yield Violation("source.retention_days", text)
+        yield from self.quality.violations()
 
 
 @dataclass(slots=True, kw_only=True)

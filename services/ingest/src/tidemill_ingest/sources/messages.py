@@ -14,7 +14,7 @@ def source_of(message: source_pb2.Source, project: str) -> Source:
 
     """
     masking = Masking.of(message.masking.kinds, none=message.masking.none)
-    return from_message(Source, message, prefix="source", project=project, masking=masking)
+    return from_message(Source, message, prefix="source", project=project, masking=masking, quality_changed=False)
 
 
 def source_message(source: Source) -> source_pb2.Source:
@@ -22,4 +22,5 @@ def source_message(source: Source) -> source_pb2.Source:
     kinds = source.masking.kinds
     everything = kinds == frozenset(MaskKind)
     masking = None if everything else source_pb2.Masking(kinds=source.masking.names, none=not kinds)
-    return to_message(source_pb2.Source, source, masking=masking)
+    quality = source.quality if source.quality.digest else None
+    return to_message(source_pb2.Source, source, masking=masking, quality=quality)

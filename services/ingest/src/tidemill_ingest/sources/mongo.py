@@ -3,10 +3,13 @@
 from tidemill_core.errors import NotFound
 from tidemill_ingest.masking.kinds import Masking, MaskKind
 from tidemill_ingest.sources.domain import EventBinding, Source
-from tidemill_kit.mapping import DocumentCodec, FieldForm
+from tidemill_kit.mapping import DocumentCodec, FieldForm, Form
+from tidemill_kit.store.mongo import Collection
+from tidemill_kit.workers.pending import PendingDocuments
 
 SOURCES = DocumentCodec(
     Source,
+    {Source: Form(sparse={"quality", "quality_changed"})},
     hooks={
         Masking: FieldForm(
             lambda masking: list(masking.names), lambda names: Masking(kinds=frozenset(map(MaskKind, names)))
@@ -14,6 +17,16 @@ SOURCES = DocumentCodec(
     },
 )
 EVENT_BINDINGS = DocumentCodec(EventBinding)
+
+
+def sources_to_judge_by(sources: Collection) -> PendingDocuments:
+    """Find the sources whose rules of quality changed since what they withhold was decided."""
+    return PendingDocuments(
+        sources,
+        {"state.quality_changed": True},
+        index="state.quality_changed",
+        partialFilterExpression={"state.quality_changed": True},
+    )
 
 
 class BindingNotFound(NotFound):

@@ -36,6 +36,8 @@ class _DocumentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Documen
     """DOCUMENT_STATE_DELETED: it was deleted; a tombstone is left."""
     DOCUMENT_STATE_REJECTED: _DocumentState.ValueType  # 3
     """DOCUMENT_STATE_REJECTED: every submission so far was rejected."""
+    DOCUMENT_STATE_WITHHELD: _DocumentState.ValueType  # 4
+    """DOCUMENT_STATE_WITHHELD: it has no current version, because its newest one breaks rules of its source."""
 
 class DocumentState(_DocumentState, metaclass=_DocumentStateEnumTypeWrapper):
     """DocumentState is the state of a document."""
@@ -48,6 +50,8 @@ DOCUMENT_STATE_DELETED: DocumentState.ValueType  # 2
 """DOCUMENT_STATE_DELETED: it was deleted; a tombstone is left."""
 DOCUMENT_STATE_REJECTED: DocumentState.ValueType  # 3
 """DOCUMENT_STATE_REJECTED: every submission so far was rejected."""
+DOCUMENT_STATE_WITHHELD: DocumentState.ValueType  # 4
+"""DOCUMENT_STATE_WITHHELD: it has no current version, because its newest one breaks rules of its source."""
 Global___DocumentState: _TypeAlias = DocumentState  # noqa: Y015
 
 @_typing.final
@@ -68,6 +72,7 @@ class Document(_message.Message):
     CURRENT_FIELD_NUMBER: _builtins.int
     VERSION_COUNT_FIELD_NUMBER: _builtins.int
     LAST_REJECTION_FIELD_NUMBER: _builtins.int
+    WITHHELD_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of project, source and key, independent of the channel."""
     project: _builtins.str
@@ -100,6 +105,10 @@ class Document(_message.Message):
     def last_rejection(self) -> Global___Rejection:
         """Output only. The last rejected submission, if any."""
 
+    @_builtins.property
+    def withheld(self) -> Global___Withheld:
+        """Output only. Why its newest version is not current, where rules of its source withhold it."""
+
     def __init__(
         self,
         *,
@@ -115,10 +124,11 @@ class Document(_message.Message):
         current: Global___DocumentVersion | None = ...,
         version_count: _builtins.int = ...,
         last_rejection: Global___Rejection | None = ...,
+        withheld: Global___Withheld | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "current", b"current", "last_rejection", b"last_rejection", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "current", b"current", "last_rejection", b"last_rejection", "update_time", b"update_time", "withheld", b"withheld"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "current", b"current", "etag", b"etag", "id", b"id", "key", b"key", "last_rejection", b"last_rejection", "project", b"project", "seq", b"seq", "source", b"source", "state", b"state", "update_time", b"update_time", "version_count", b"version_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "current", b"current", "etag", b"etag", "id", b"id", "key", b"key", "last_rejection", b"last_rejection", "project", b"project", "seq", b"seq", "source", b"source", "state", b"state", "update_time", b"update_time", "version_count", b"version_count", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -367,3 +377,71 @@ class Rejection(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Rejection: _TypeAlias = Rejection  # noqa: Y015
+
+@_typing.final
+class Withheld(_message.Message):
+    """Withheld is a version that is stored and not published, because it breaks rules of its source."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    BREACHES_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Output only. The version's number."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was submitted."""
+
+    @_builtins.property
+    def breaches(self) -> _containers.RepeatedCompositeFieldContainer[Global___Breach]:
+        """Output only. The rules that it breaks."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        breaches: _abc.Iterable[Global___Breach] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaches", b"breaches", "create_time", b"create_time", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Withheld: _TypeAlias = Withheld  # noqa: Y015
+
+@_typing.final
+class Breach(_message.Message):
+    """Breach is a rule that a text breaks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Output only. Machine-readable, UPPER_SNAKE."""
+    field: _builtins.str
+    """Output only. The field of the source's Quality."""
+    value: _builtins.str
+    """Output only. What the text has."""
+    limit: _builtins.str
+    """Output only. What the source requires."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        field: _builtins.str = ...,
+        value: _builtins.str = ...,
+        limit: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "limit", b"limit", "reason", b"reason", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Breach: _TypeAlias = Breach  # noqa: Y015

@@ -362,7 +362,7 @@ class ListDocumentsRequest(_message.Message):
     source: _builtins.str
     """Optional. Only documents of this source."""
     show_all: _builtins.bool
-    """Optional. True lists tombstones and rejected ones too."""
+    """Optional. True lists tombstones, rejected and withheld ones too."""
     order_by: _builtins.str
     """Optional. The order: "create_time" (the default, oldest first) or "create_time desc" (newest first)."""
     filter: _builtins.str
@@ -556,6 +556,76 @@ class DeleteDocumentResponse(_message.Message):
 Global___DeleteDocumentResponse: _TypeAlias = DeleteDocumentResponse  # noqa: Y015
 
 @_typing.final
+class ReleaseDocumentRequest(_message.Message):
+    """ReleaseDocumentRequest names a document by id, or by source and key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Optional. The document's id."""
+    source: _builtins.str
+    """Optional. With `key`, instead of the id."""
+    key: _builtins.str
+    """Optional. With `source`, instead of the id."""
+    version: _builtins.int
+    """Required. The number of the withheld version; another one is rejected."""
+    request_id: _builtins.str
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
+    validate_only: _builtins.bool
+    """Optional. True validates the request and changes nothing."""
+    etag: _builtins.str
+    """Optional. Rejected if the document has changed since."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        source: _builtins.str = ...,
+        key: _builtins.str = ...,
+        version: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id", "key", b"key", "request_id", b"request_id", "source", b"source", "validate_only", b"validate_only", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseDocumentRequest: _TypeAlias = ReleaseDocumentRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseDocumentResponse(_message.Message):
+    """ReleaseDocumentResponse carries the document."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def document(self) -> _document_pb2.Document:
+        """Output only. The document, whose current version it is now."""
+
+    def __init__(
+        self,
+        *,
+        document: _document_pb2.Document | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseDocumentResponse: _TypeAlias = ReleaseDocumentResponse  # noqa: Y015
+
+@_typing.final
 class ExplainDocumentRequest(_message.Message):
     """ExplainDocumentRequest names a document by id, or by source and key."""
 
@@ -628,7 +698,7 @@ class DocumentStep(_message.Message):
     SUBMISSION_ID_FIELD_NUMBER: _builtins.int
     PUBLISHED_FIELD_NUMBER: _builtins.int
     happened: _builtins.str
-    """Output only. What: "ingested", "updated", "rejected", "deleted" or "ignored"."""
+    """Output only. What: "ingested", "updated", "rejected", "deleted", "ignored", "withheld" or "released"."""
     version: _builtins.int
     """Output only. The version that came of it, 0 where none did."""
     message: _builtins.str

@@ -75,6 +75,11 @@ class DocumentServiceStub:
                 request_serializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.DeleteDocumentRequest.SerializeToString,
                 response_deserializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.DeleteDocumentResponse.FromString,
                 _registered_method=True)
+        self.ReleaseDocument = channel.unary_unary(
+                '/tidemill.ingest.v1.DocumentService/ReleaseDocument',
+                request_serializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.ReleaseDocumentRequest.SerializeToString,
+                response_deserializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.ReleaseDocumentResponse.FromString,
+                _registered_method=True)
         self.ExplainDocument = channel.unary_unary(
                 '/tidemill.ingest.v1.DocumentService/ExplainDocument',
                 request_serializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.ExplainDocumentRequest.SerializeToString,
@@ -142,6 +147,13 @@ class DocumentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReleaseDocument(self, request, context):
+        """Publishes the withheld version of a document, whatever rules of its source it breaks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExplainDocument(self, request, context):
         """Returns a document's history: every version, rejection and deletion, oldest first.
         """
@@ -191,6 +203,11 @@ def add_DocumentServiceServicer_to_server(servicer, server):
                     servicer.DeleteDocument,
                     request_deserializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.DeleteDocumentRequest.FromString,
                     response_serializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.DeleteDocumentResponse.SerializeToString,
+            ),
+            'ReleaseDocument': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseDocument,
+                    request_deserializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.ReleaseDocumentRequest.FromString,
+                    response_serializer=tidemill_dot_ingest_dot_v1_dot_document__service__pb2.ReleaseDocumentResponse.SerializeToString,
             ),
             'ExplainDocument': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainDocument,
@@ -415,6 +432,33 @@ class DocumentService:
             '/tidemill.ingest.v1.DocumentService/DeleteDocument',
             tidemill_dot_ingest_dot_v1_dot_document__service__pb2.DeleteDocumentRequest.SerializeToString,
             tidemill_dot_ingest_dot_v1_dot_document__service__pb2.DeleteDocumentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseDocument(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.ingest.v1.DocumentService/ReleaseDocument',
+            tidemill_dot_ingest_dot_v1_dot_document__service__pb2.ReleaseDocumentRequest.SerializeToString,
+            tidemill_dot_ingest_dot_v1_dot_document__service__pb2.ReleaseDocumentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -32,6 +32,8 @@ class DocumentServiceStub:
     """Updates the content or metadata of an existing document."""
     DeleteDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.DeleteDocumentRequest, _document_service_pb2.DeleteDocumentResponse]
     """Deletes a document; with `erase`, the text of all its versions too."""
+    ReleaseDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.ReleaseDocumentRequest, _document_service_pb2.ReleaseDocumentResponse]
+    """Publishes the withheld version of a document, whatever rules of its source it breaks."""
     ExplainDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.ExplainDocumentRequest, _document_service_pb2.ExplainDocumentResponse]
     """Returns a document's history: every version, rejection and deletion, oldest first."""
 
@@ -101,6 +103,14 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_document_service_pb2.DeleteDocumentRequest, _abc.Awaitable[_document_service_pb2.DeleteDocumentResponse]],
     ) -> _abc.Awaitable[_document_service_pb2.DeleteDocumentResponse]:
         """Deletes a document; with `erase`, the text of all its versions too."""
+
+    @_abc_1.abstractmethod
+    def ReleaseDocument(
+        self,
+        request: _document_service_pb2.ReleaseDocumentRequest,
+        context: _aio.ServicerContext[_document_service_pb2.ReleaseDocumentRequest, _abc.Awaitable[_document_service_pb2.ReleaseDocumentResponse]],
+    ) -> _abc.Awaitable[_document_service_pb2.ReleaseDocumentResponse]:
+        """Publishes the withheld version of a document, whatever rules of its source it breaks."""
 
     @_abc_1.abstractmethod
     def ExplainDocument(

@@ -164,7 +164,9 @@ Global___DocumentDeleted: _TypeAlias = DocumentDeleted  # noqa: Y015
 
 @_typing.final
 class DocumentRejected(_message.Message):
-    """DocumentRejected is tidemill.ingest.document.rejected.v1: a submission was rejected; the current version stays."""
+    """DocumentRejected is tidemill.ingest.document.rejected.v1: a submission was rejected, or is withheld by rules of its source;
+    the current version stays.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -55,6 +55,7 @@ class Source(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     MASKING_FIELD_NUMBER: _builtins.int
     RETENTION_DAYS_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -83,6 +84,10 @@ class Source(_message.Message):
     def masking(self) -> Global___Masking:
         """Optional. The kinds of identifiers that are masked; unset means email, phone, credential, card, iban and ip."""
 
+    @_builtins.property
+    def quality(self) -> Global___Quality:
+        """Optional. What is required of texts; documents that break a rule are withheld. Unset requires nothing."""
+
     def __init__(
         self,
         *,
@@ -96,10 +101,11 @@ class Source(_message.Message):
         events: _builtins.str = ...,
         masking: Global___Masking | None = ...,
         retention_days: _builtins.int = ...,
+        quality: Global___Quality | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "masking", b"masking", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "masking", b"masking", "quality", b"quality", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "events", b"events", "id", b"id", "labels", b"labels", "masking", b"masking", "project", b"project", "retention_days", b"retention_days", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "events", b"events", "id", b"id", "labels", b"labels", "masking", b"masking", "project", b"project", "quality", b"quality", "retention_days", b"retention_days", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -132,3 +138,51 @@ class Masking(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Masking: _TypeAlias = Masking  # noqa: Y015
+
+@_typing.final
+class Quality(_message.Message):
+    """Quality is what a source requires of the texts of its documents. Shares are between 0 and 1; 0 is no rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LANGUAGES_FIELD_NUMBER: _builtins.int
+    MIN_CHARACTERS_FIELD_NUMBER: _builtins.int
+    MAX_CHARACTERS_FIELD_NUMBER: _builtins.int
+    MIN_LETTERS_FIELD_NUMBER: _builtins.int
+    MAX_SYMBOLS_FIELD_NUMBER: _builtins.int
+    MAX_REPEATED_LINES_FIELD_NUMBER: _builtins.int
+    MAX_REPEATED_WORDS_FIELD_NUMBER: _builtins.int
+    min_characters: _builtins.int
+    """Optional. The least characters of a text."""
+    max_characters: _builtins.int
+    """Optional. The most characters of a text."""
+    min_letters: _builtins.float
+    """Optional. The least share of letters and digits among the characters that are no white space."""
+    max_symbols: _builtins.float
+    """Optional. The greatest share of symbols, such as arrows or what a broken encoding leaves, among the same characters."""
+    max_repeated_lines: _builtins.float
+    """Optional. The greatest share of lines that repeat an earlier one."""
+    max_repeated_words: _builtins.float
+    """Optional. The greatest share of words in runs of five that occur more than once."""
+    @_builtins.property
+    def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. The languages that are accepted, by ISO 639, such as en; empty accepts all. Short texts pass."""
+
+    def __init__(
+        self,
+        *,
+        languages: _abc.Iterable[_builtins.str] | None = ...,
+        min_characters: _builtins.int = ...,
+        max_characters: _builtins.int = ...,
+        min_letters: _builtins.float = ...,
+        max_symbols: _builtins.float = ...,
+        max_repeated_lines: _builtins.float = ...,
+        max_repeated_words: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["languages", b"languages", "max_characters", b"max_characters", "max_repeated_lines", b"max_repeated_lines", "max_repeated_words", b"max_repeated_words", "max_symbols", b"max_symbols", "min_characters", b"min_characters", "min_letters", b"min_letters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Quality: _TypeAlias = Quality  # noqa: Y015

@@ -21,10 +21,13 @@ from tidemill_ingest.documents.domain.events import (
     DocumentRejected,
     DocumentUpdated,
 )
+from tidemill_ingest.documents.domain.steps import DocumentStep, Rejection, Step
 from tidemill_ingest.documents.domain.submission import Submission, document_id, document_key
+from tidemill_ingest.documents.domain.texts import RetainedSince, TextUse, TextUses
 from tidemill_ingest.documents.domain.version import Prepared, Provenance, Text, Version
-from tidemill_ingest.errors import VersionNotFound
+from tidemill_ingest.errors import NothingWithheld, VersionNotFound
 from tidemill_ingest.limits import Keep
+from tidemill_ingest.quality.policy import Quality
 
 
 class DocumentState(Enum):
@@ -36,40 +39,8 @@ class DocumentState(Enum):
     DELETED = "deleted"
     REJECTED = "rejected"
     """It never had a version: every submission so far was refused."""
-
-
-class DocumentStep(Enum):
-    """What a step of a document's way was."""
-
-    INGESTED = "ingested"
-    UPDATED = "updated"
-    REJECTED = "rejected"
-    DELETED = "deleted"
-    IGNORED = "ignored"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One thing that happened to a document. `seq` is its event's, 0 where it has none."""
-
-    time: datetime
-    happened: DocumentStep
-    submission_id: str
-    message: str = ""
-    version: int = 0
-    seq: int = 0
-    times: int = 1
-    """How often in a row: submissions that are ignored for the same reason share one step."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rejection:
-    """The last submission that was refused."""
-
-    reason: str
-    message: str
-    submission_id: str
-    reject_time: datetime
+    WITHHELD = "withheld"
+    """It has no current version, because its newest one breaks a rule of its source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,65 +50,11 @@ class SubmissionFacts:
     revision: int
     body_digest: str
     masking: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetainedSince:
-    """What retention keeps; None keeps everything."""
-
-    superseded: datetime | None = None
-    """The texts of versions that were superseded at this time or later."""
-    deleted: datetime | None = None
-    """The texts of documents that were deleted at this time or later."""
-
-
-@dataclass(frozen=True, slots=True)
-class TextUse:
-    """What a version says of the object with its text, without the version."""
-
-    key: str
-    text: Text
-    superseded_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class TextUses:
-    """What a document's versions say of their texts, oldest first."""
-
-    source: str
-    uses: tuple[TextUse, ...]
-    deleted: bool = False
-
-    def has_expired(self, since: RetainedSince) -> bool:
-        """Return whether there are texts whose retention has ended."""
-        return any(self.is_past(use, since) for use in self.uses)
-
-    def is_past(self, use: TextUse, since: RetainedSince) -> bool:
-        """Return whether the retention of a text that is kept has ended."""
-        gone = _is_before(use.superseded_at, since.superseded) or _is_before(self._deleted_at, since.deleted)
-        return gone and use.text is Text.KEPT
-
-    @property
-    def _deleted_at(self) -> datetime | None:
-        return self.uses[-1].superseded_at if self.deleted and self.uses else None
-
-    @property
-    def kept(self) -> frozenset[str]:
-        """The object keys of the versions whose text is kept."""
-        return frozenset(use.key for use in self.uses if use.text is Text.KEPT)
-
-    @property
-    def given_up(self) -> frozenset[str]:
-        """The object keys that no kept version needs, but one whose text is gone had."""
-        return frozenset(use.key for use in self.uses if use.text is not Text.KEPT) - self.kept
+    quality: Quality = field(default_factory=Quality)
 
 
 _WITH_WORDS = frozenset({DocumentStep.REJECTED, DocumentStep.DELETED})
 """Steps whose message has words of a submission."""
-
-
-def _is_before(time: datetime | None, since: datetime | None) -> bool:
-    return time is not None and since is not None and time < since
 
 
 @dataclass(slots=True, kw_only=True)
@@ -155,7 +72,7 @@ class Document(Aggregate):
     last_rejection: Rejection | None = None
     steps: tuple[Step, ...] = ()
     writer: str = ""
-    """The subject of the credential that submitted the current version; "" for one of Kafka."""
+    """The subject of the credential that submitted the newest version; "" for one of Kafka."""
     deleter: str = ""
     """The same of the one that deleted it last."""
     keep: Keep = field(default=Keep(versions=50, steps=100), repr=False)
@@ -171,7 +88,16 @@ class Document(Aggregate):
     @property
     def current(self) -> Version | None:
         """The current version."""
-        return self.versions[-1] if self.state is DocumentState.ACTIVE else None
+        if self.state is not DocumentState.ACTIVE:
+            return None
+        return next((version for version in reversed(self.versions) if not version.withheld), None)
+
+    @property
+    def withheld(self) -> Version | None:
+        """The newest version, where it is not current because it breaks rules of its source."""
+        newest = self.versions[-1] if self.versions else None
+        waits = newest is not None and newest.withheld and newest.superseded_at is None and newest.text is Text.KEPT
+        return newest if waits else None
 
     def readable_by(self, caller: Caller, version: Version | None = None) -> bool:
         """Return whether the caller may read it, or that version: its readers, its writer and those who manage all.
@@ -186,7 +112,7 @@ class Document(Aggregate):
         """Return whether who has these principals may read it, or that version, managing nothing."""
         if not self.versions:
             return True
-        newest = self.versions[-1]
+        newest = self.current or self.versions[-1]
         older = version if version is not None and version.number != newest.number else None
         if older is not None and (older.restricted or not may_read(names, older.readers)):
             return False
@@ -198,11 +124,12 @@ class Document(Aggregate):
 
     def reason_to_ignore(self, facts: SubmissionFacts) -> str:
         """Return why a submission would change nothing, or "" where it would."""
-        current = self.current
-        if current is not None and current.provenance.body_digest == facts.body_digest:
-            masked_alike = current.provenance.masking == facts.masking
-            if masked_alike or 0 < facts.revision < self.revision:
-                return f"the content is that of version {current.number}"
+        newest = self.withheld or self.current
+        if newest is not None and newest.provenance.body_digest == facts.body_digest:
+            provenance = newest.provenance
+            same_rules = provenance.masking == facts.masking and provenance.quality == facts.quality.digest
+            if same_rules or 0 < facts.revision < self.revision:
+                return f"the content is that of version {newest.number}"
             return ""
         if 0 < facts.revision <= self.revision:
             return f"revision {facts.revision} is not above {self.revision}, the highest one seen"
@@ -218,8 +145,10 @@ class Document(Aggregate):
         now: datetime,
         writer: str = "",
     ) -> None:
-        """Make it the current version, its text being in the object, unless `reason_to_ignore` has one."""
-        was_active = self.state is DocumentState.ACTIVE
+        """Make it the current version, its text being in the object, unless `reason_to_ignore` has one.
+
+        One that breaks a rule of the source is withheld: what was current stays so, unless it is the same content.
+        """
         version = Version(
             media_type=prepared.media_type,
             title=prepared.title,
@@ -234,19 +163,49 @@ class Document(Aggregate):
                 masking=facts.masking,
                 steps=prepared.steps,
                 masked=prepared.masked,
+                quality=facts.quality.digest,
             ),
             revision=facts.revision,
             number=self.version_count + 1,
             create_time=now,
+            measures=prepared.measures,
+            withheld=facts.quality.breaches(prepared.measures) if prepared.measures else (),
         )
-        self._supersede(now)
-        self.versions = (*self.versions, version)[-self.keep.versions :]
-        self.version_count, self.state = version.number, DocumentState.ACTIVE
-        self.revision, self.writer = max(self.revision, facts.revision), writer
-        event = DocumentUpdated if was_active else DocumentIngested
-        self.pending.append(event(occurred_at=now, version=version, submission=submission))
-        happened = DocumentStep.UPDATED if was_active else DocumentStep.INGESTED
-        self._step(happened, submission, now=now, version=version.number, seq=self._seq())
+        self.version_count, self.writer = version.number, writer
+        self.revision = max(self.revision, facts.revision)
+        if version.withheld:
+            self._withhold(version, now=now)
+        else:
+            self._supersede(now)
+            self._remember(version)
+            self._publish(version, now=now)
+
+    def release(self, *, why: str, now: datetime) -> None:
+        """Make the withheld version current, whatever rules it breaks.
+
+        Raises:
+            NothingWithheld: it has none.
+
+        """
+        version = self.withheld
+        if version is None:
+            raise NothingWithheld(self.id, number=self.version_count)
+        before = tuple(each.superseded(now) if each == self.current else each for each in self.versions[:-1])
+        released = replace(version, withheld=())
+        self.versions = (*before, released)
+        self._publish(released, now=now, step=DocumentStep.RELEASED, message=why)
+
+    def judge_again(self, quality: Quality, *, now: datetime) -> None:
+        """Decide again whether the withheld version is withheld, by the rules of now; its measures are known."""
+        version = self.withheld
+        if version is None or version.measures is None or version.provenance.quality == quality.digest:
+            return
+        provenance = replace(version.provenance, quality=quality.digest)
+        breaches = quality.breaches(version.measures)
+        judged = replace(version, provenance=provenance, withheld=breaches or version.withheld)
+        self.versions = (*self.versions[:-1], judged)
+        if not breaches:
+            self.release(why="the rules of its source withhold it no longer", now=now)
 
     def ignore(self, facts: SubmissionFacts, submission: Submission, *, why: str, now: datetime) -> None:
         """Note a submission that changes nothing; a higher revision of the same content counts all the same."""
@@ -353,9 +312,40 @@ class Document(Aggregate):
         self.versions = tuple(v.without_text(Text.ERASED) if v in erasable else v for v in self.versions)
         return bool(erasable)
 
-    def _supersede(self, now: datetime) -> None:
-        if self.state is DocumentState.ACTIVE:
-            self.versions = (*self.versions[:-1], self.versions[-1].superseded(now))
+    def _supersede(self, now: datetime, *, but: Version | None = None) -> None:
+        """Let no version be current or withheld any more, but for one."""
+        self.versions = tuple(
+            each.superseded(now) if each is not but and each in (self.current, self.withheld) else each
+            for each in self.versions
+        )
+
+    def _remember(self, version: Version) -> None:
+        """Add the newest version; the current one is not forgotten, however many were withheld since."""
+        current = self.current
+        kept = (*self.versions, version)[-self.keep.versions :]
+        self.versions = kept if current is None or current in kept else (current, *kept)
+
+    def _publish(self, version: Version, *, now: datetime, step: DocumentStep | None = None, message: str = "") -> None:
+        was_active, submission = self.state is DocumentState.ACTIVE, version.provenance.submission
+        self.state = DocumentState.ACTIVE
+        event = DocumentUpdated if was_active else DocumentIngested
+        self.pending.append(event(occurred_at=now, version=version, submission=submission))
+        happened = step or (DocumentStep.UPDATED if was_active else DocumentStep.INGESTED)
+        self._step(happened, submission, now=now, message=message, version=version.number, seq=self._seq())
+
+    def _withhold(self, version: Version, *, now: datetime) -> None:
+        submission, current = version.provenance.submission, self.current
+        if current is not None and current.provenance.body_digest == version.provenance.body_digest:
+            self.pending.append(DocumentDeleted(occurred_at=now, erased=False, submission=submission))
+            current = None
+        self._supersede(now, but=current)
+        self._remember(version)
+        if current is None:
+            self.state = DocumentState.WITHHELD
+        message = "; ".join(breach.message for breach in version.withheld)
+        reason = version.withheld[0].reason
+        self.pending.append(DocumentRejected(occurred_at=now, reason=reason, message=message, submission=submission))
+        self._step(DocumentStep.WITHHELD, submission, now=now, message=message, version=version.number, seq=self._seq())
 
     def _seq(self) -> int:
         """Return the number that the store will give to the event appended last."""

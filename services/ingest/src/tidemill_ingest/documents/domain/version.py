@@ -8,6 +8,7 @@ from enum import Enum
 from tidemill_core.aggregate import ObjectRef
 from tidemill_ingest.anchors import Anchor
 from tidemill_ingest.documents.domain.submission import Fact, Submission
+from tidemill_ingest.quality.policy import Breach, Measures
 
 
 class Text(Enum):
@@ -29,6 +30,8 @@ class Provenance:
     steps: tuple[str, ...] = ()
     masked: Mapping[str, int] = field(default_factory=dict)
     """How many identifiers of each kind were replaced."""
+    quality: str = ""
+    """The digest of the rules that the text was measured against."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,8 @@ class Prepared:
     steps: tuple[str, ...]
     masked: Mapping[str, int]
     anchors: tuple[Anchor, ...] = ()
+    measures: Measures | None = None
+    """None where the source has no rules for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +80,9 @@ class Version:
     text: Text = Text.KEPT
     restricted: bool | None = None
     """Whether a version whose text is gone named readers; None where that is not known."""
+    measures: Measures | None = None
+    withheld: tuple[Breach, ...] = ()
+    """The rules of its source for which it is not, or never was, current."""
 
     def superseded(self, now: datetime) -> "Version":
         """Return the version as it is once another one, or none, is current."""

@@ -1,0 +1,57 @@
+"""What finds texts that are nearly the same: a bounded sketch of a text's runs of words, and the bands to find it by.
+
+A run of five words (a shingle) is one number. The sketch holds the smallest numbers of a text (Broder, On the
+Resemblance and Containment of Documents, 1997): all of them where there are few, and then the similarity is exact. The
+bands are made of the minima of 128 hash functions (MinHash with locality-sensitive hashing; Leskovec et al., Mining of
+Massive Datasets, 2020, chapter 3): texts of similarity .8 share one of 16 bands of 8 with a probability of .95, of .85
+with .994. Pure: no number differs between processes, machines or releases.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+BANDS = 16
+MAX_SHINGLES = 1024
+"""Of a sketch: the similarity of longer texts is an estimate with a standard error of at most .016."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprint:
+    """What is kept of a text to compare it with others."""
+
+    text_digest: str
+    """Equal exactly where the texts are."""
+    bands: tuple[str, ...]
+    """Of two similar texts at least one is equal; none for a text without words."""
+    shingles: bytes
+    """The sketch: the smallest shingles in order, 8 bytes each."""
+    shingle_count: int
+    """How many different ones the text has."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What others are found by: the digest, then the bands."""
+        return (f"text-{self.text_digest}", *self.bands)
+
+
+def similarity(one: Fingerprint, other: Fingerprint) -> float:
+    """Return the share of shingles that two texts have in common, of those that either has (Jaccard)."""
+    if one.text_digest == other.text_digest:
+        return 1.0
+    first, second = _shingles(one), _shingles(other)
+    shared = first & second
+    if not shared:
+        return 0.0
+    if max(one.shingle_count, other.shingle_count) <= MAX_SHINGLES:
+        return len(shared) / (len(first) + len(second) - len(shared))
+    smallest = sorted(first | second)[:MAX_SHINGLES]
+    return sum(each in shared for each in smallest) / len(smallest)
+
+
+def digest_of_text(text: str) -> str:
+    """Return what is equal for equal texts only."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _shingles(fingerprint: Fingerprint) -> set[int]:
+    return set(memoryview(fingerprint.shingles).cast("Q"))

@@ -1,0 +1,87 @@
+"""Measure a text: how long, in which language, how repetitive, how much of it is no language at all."""
+
+import re
+import unicodedata
+from collections import Counter
+from functools import cache
+from itertools import pairwise
+
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+from tidemill_ingest.quality.policy import Measures
+
+_RUN = 5
+"""Words in a row of which a repetition counts, as in Gopher's rules of the paragraph "repetitious text"."""
+_LANGUAGE_WITHIN = 8_000
+"""The language is that of so many characters from the middle of a text: menus and contents are at its ends."""
+_MIN_LETTERS = 40
+"""With fewer letters no language is found reliably."""
+_MIN_CONFIDENCE = 0.5
+_MARKS = frozenset("|`^~<>=+$")
+"""Symbols of ASCII, which Markdown, code and amounts are full of."""
+_PLACEHOLDER = re.compile(r"\[[A-Z_]{2,20}\]|https?://\S+|[\w./-]*[/@][\w./-]*")
+"""What says nothing about a language: masked identifiers, addresses, paths."""
+
+
+def measure(text: str, *, language: str = "", within: int) -> Measures:
+    """Return the measures of a text; all but its length are of so many characters from its start.
+
+    A `language` that the submission names is believed.
+    """
+    judged = text[:within]
+    letters, symbols = _shares(judged)
+    return Measures(
+        characters=len(text),
+        language=language.partition("-")[0].lower() or detected_language(judged),
+        letters=letters,
+        symbols=symbols,
+        repeated_lines=_repeated_lines(judged),
+        repeated_words=_repeated_words(judged),
+    )
+
+
+def detected_language(text: str) -> str:
+    """Return the language of a text by ISO 639, "" where that is not clear."""
+    start = max(0, (len(text) - _LANGUAGE_WITHIN) // 2)
+    words = _PLACEHOLDER.sub(" ", text[start : start + _LANGUAGE_WITHIN])
+    if sum(map(str.isalpha, words)) < _MIN_LETTERS:
+        return ""
+    language, _ = _identifier().classify(words)
+    return "" if language == "und" else str(language)
+
+
+def _shares(text: str) -> tuple[float, float]:
+    counts = Counter(text)
+    printed = {character: count for character, count in counts.items() if not character.isspace()}
+    total = sum(printed.values()) or 1
+    letters = sum(count for character, count in printed.items() if unicodedata.category(character)[0] in "LMN")
+    symbols = sum(count for character, count in printed.items() if _is_symbol(character))
+    return letters / total, symbols / total
+
+
+def _is_symbol(character: str) -> bool:
+    return unicodedata.category(character)[0] in "SC" and character not in _MARKS
+
+
+def _repeated_lines(text: str) -> float:
+    lines = [line for line in map(str.strip, text.split("\n")) if any(map(str.isalnum, line))]
+    return 1 - len(set(lines)) / len(lines) if lines else 0.0
+
+
+def _repeated_words(text: str) -> float:
+    words = text.split()
+    if len(words) < 2 * _RUN:
+        return 0.0
+    runs = list(zip(*(words[offset:] for offset in range(_RUN)), strict=False))
+    counts = Counter(runs)
+    # Each run begins `_RUN` words or less behind the one before: what both cover is counted once.
+    repeated = [position for position, run in enumerate(runs) if counts[run] > 1]
+    if not repeated:
+        return 0.0
+    covered = sum(min(_RUN, later - earlier) for earlier, later in pairwise(repeated)) + _RUN
+    return covered / len(words)
+
+
+@cache
+def _identifier() -> LanguageIdentifier:
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True, min_confidence=_MIN_CONFIDENCE)
