@@ -52,11 +52,12 @@ ACCESS, GENERATE, STORE_CALLS = (
     "services.inference.tests.bench.store_calls",
 )
 GATEWAY = "tests.bench.gateway"
-AUDIT, DOCUMENTS, FLOOD, IDLE = (
+AUDIT, DOCUMENTS, FLOOD, IDLE, MASKING = (
     "tests.bench.audit",
     "tests.bench.documents",
     "tests.bench.flood",
     "tests.bench.idle",
+    "tests.bench.masking",
 )
 BARS = (
     Bar(  # first, on a stack that has done nothing yet
@@ -199,6 +200,20 @@ BARS = (
         before="0.62",
         at_least=0.85,
     ),
+    Bar(
+        name="masking_recall",
+        what="identifiers with a structure that masking finds whole, the worst kind",
+        measured_by=MASKING,
+        before="not measured",
+        at_least=0.98,
+    ),
+    Bar(
+        name="masking_precision",
+        what="of what it finds, the share that is one, the worst kind",
+        measured_by=MASKING,
+        before="not measured",
+        at_least=0.97,
+    ),
 )
 SECONDS: Mapping[str, float] = {
     ENGINE: 90,
@@ -212,6 +227,7 @@ SECONDS: Mapping[str, float] = {
     FLOOD: 75,
     IDLE: 190,
     GATEWAY: 150,
+    MASKING: 10,
 }
 """About how long each takes, for the estimate."""
 _START_S = 40

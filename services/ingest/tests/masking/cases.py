@@ -68,7 +68,10 @@ def measured() -> Measured:
     counts = Measured()
     for line in lines():
         masked = MaskingStage(Masking()).mask(line.text)
-        expected, there = Counter(line.kinds), Counter(re.findall(r"\[(CARD|CREDENTIAL|EMAIL|IBAN|IP|PHONE)\]", masked))
+        expected, there = (
+            Counter(line.kinds),
+            Counter(re.findall(r"\[(CARD|CREDENTIAL|EMAIL|IBAN|IP|NATIONAL_ID|PHONE)\]", masked)),
+        )
         right = masked == line.masked
         for kind in MASK_KINDS:
             placed = there[kind.upper()]
@@ -81,7 +84,7 @@ def measured() -> Measured:
     return counts
 
 
-MASK_KINDS = ("card", "credential", "email", "iban", "ip", "phone")
+MASK_KINDS = ("card", "credential", "email", "iban", "ip", "national_id", "phone")
 
 
 def _around(line: Line, masked: str, kind: str) -> bool:

@@ -74,7 +74,9 @@ class Source(Declared):
     """A source of documents."""
 
     events: str = ""
-    mask: list[Literal["email", "phone", "credential", "card", "iban", "ip"]] | Literal["none"] | None = None
+    mask: (
+        list[Literal["email", "phone", "credential", "card", "iban", "ip", "national_id"]] | Literal["none"] | None
+    ) = None
     retention: Duration | None = None
     quality: Quality = Quality()
 

@@ -44,7 +44,7 @@ _PHONE_WORD = re.compile(
 _EVERYDAY_WORD = re.compile(
     r"(?i)(?<![^\W_])(?:mobile?|m[óo]vil|handy|cell|call|dial|sms)(?: (?:me|us))?" + _NUMBER_OF + _LINKED
 )
-_OTHER_NUMBER = re.compile(
+OTHER_NUMBER = re.compile(
     r"(?i)(?<![^\W_])(?:order|part|serial|batch|lot|ticket|invoice|item|article|model|sku|isbn|issn|ean|gtin|imei|build"
     r"|version|case|bestellung|auftrag|teile?|charge|rechnung|artikel|modell|serie|vorgang|commande|pi[èe]ce|s[ée]rie"
     r"|facture|pedido|pieza|lote|factura|[^\W\d_]{3,20}(?:nummer|number|nr))s?"
@@ -125,7 +125,7 @@ def _is_no_phone(before: str, candidate: str, *, international: bool) -> bool:
     listed = international and before.endswith((":", ","))
     if _begins_inside_word(before) and not listed:
         return True
-    return not international and (_OTHER_NUMBER.search(before) is not None or _AMOUNT.match(candidate) is not None)
+    return not international and (OTHER_NUMBER.search(before) is not None or _AMOUNT.match(candidate) is not None)
 
 
 def _without_dates(text: str) -> str:

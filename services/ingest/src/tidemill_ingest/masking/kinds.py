@@ -16,6 +16,7 @@ class MaskKind(Enum):
     EMAIL = "email"
     IBAN = "iban"
     CARD = "card"
+    NATIONAL_ID = "national_id"
     IP = "ip"
     PHONE = "phone"
 

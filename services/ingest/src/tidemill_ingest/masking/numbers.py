@@ -40,10 +40,11 @@ _DIGITS_OF = {character: str(value) for value, character in enumerate(string.dig
 _IPV4 = re.compile(r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?!\.?\w)")
 # Four small numbers with dots are sections and versions more often than addresses. What is in front of them decides.
 _VERSION = re.compile(
-    r"(?i)(?:(?<![^\W_])(?:v|ver|version|versie|versi[oó]n|release|build|revision|rev|firmware|driver|treiber|patch|update"
+    r"(?i)(?:(?<![^\W_])(?:v|ver|version|versie|versi[oó]n[ei]?|vers[ãa]o|wersj[aięę]|verz[ei]|версия|release|build|revision|rev|firmware|driver|treiber|patch|update"
     r"|upgrade[ds]?|section|sect?|chapter|chap|clause|figure|fig|table|appendix|annex|oid|see|kapitel|kap|abschnitt"
     r"|abs|ziffer|anhang|tabelle|abbildung|siehe|chapitre|article|annexe|secci[oó]n|cap[ií]tulo|tabla)s?"
-    r"(?: (?:from|to|of|number|no|nr|von|auf|de|\d+\.\d+\.\d+\.\d+ (?:to|or|and|auf|und|oder|bis)))*[.:]? ?"
+    r"(?: (?:from|to|of|number|no|nr|von|auf|de|\d+\.\d+\.\d+\.\d+ (?:to|or|and|auf|und|oder|bis)))*"
+    r"[\"'`]?[.:=]? ?[\"'`]?"
     r"|§ ?|[=<>~!^]= ?|\bpython |[\w.]|(?<!\bip)(?<=[^\W\d_])-|^#+ |\n#+ )\Z"
 )
 _ADDRESS_WORD = re.compile(

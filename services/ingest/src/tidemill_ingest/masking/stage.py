@@ -7,12 +7,13 @@ from importlib.metadata import version
 from tidemill_ingest.masking import credentials
 from tidemill_ingest.masking.contacts import find_emails, phone_finder
 from tidemill_ingest.masking.kinds import DEFAULT_PHONE_REGIONS, Masking, MaskKind
+from tidemill_ingest.masking.national_ids import find_national_ids
 from tidemill_ingest.masking.numbers import find_addresses, find_cards, find_ibans
 from tidemill_ingest.masking.shadow import Shadow
 from tidemill_ingest.masking.spans import Finder, Span, apart, blanked, moved, replaced
 from tidemill_ingest.masking.written_addresses import find_written_emails
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 """Counted up when the same text would be masked in another way."""
 
 _LIBRARIES = ", ".join(f"{each} {version(each)}" for each in ("detect-secrets", "phonenumbers", "python-stdnum"))
@@ -31,22 +32,26 @@ class MaskingStage:
         return self.mask_with_places(text, ())[0]
 
     def mask_with_places(self, text: str, places: Sequence[int]) -> tuple[str, list[int]]:
-        """Return the text masked, and where places of it, in order, are then.
+        """Return the text masked, and where places of it, in order, are then."""
+        found = [(span, kind.placeholder) for span, kind in self.found(text)]
+        return (replaced(text, found), moved(places, found)) if found else (text, list(places))
+
+    def found(self, text: str) -> list[tuple[Span, MaskKind]]:
+        """Return where identifiers are, in order, and count them.
 
         Kinds go one after the other, the most specific first: what is found is no longer there for the next. They are
         searched for in the text as it is read, so that neither invisible characters nor markup hide them.
         """
         shadow = Shadow(text)
-        seen, found = shadow.text, list[tuple[Span, str]]()
+        seen, found = shadow.text, list[tuple[Span, MaskKind]]()
         for kind, finders in self._finders().items():
             if kind in self.masking.kinds:
                 for finder in finders:
                     if spans := apart(finder(seen)):
                         seen = blanked(seen, spans)
-                        found += ((shadow.original(span), kind.placeholder) for span in spans)
+                        found += ((shadow.original(span), kind) for span in spans)
                         self.masked[kind.value] = self.masked.get(kind.value, 0) + len(spans)
-        found.sort()
-        return (replaced(text, found), moved(places, found)) if found else (text, list(places))
+        return sorted(found, key=lambda each: each[0])
 
     def mask_fact(self, name: str, fact: str | float | bool) -> str | float | bool:  # noqa: FBT001 - a value of metadata
         """Return a value of metadata masked, a whole number by its digits; what its name says about it counts."""
@@ -68,6 +73,7 @@ class MaskingStage:
             MaskKind.EMAIL: (find_emails, find_written_emails),
             MaskKind.IBAN: (find_ibans,),
             MaskKind.CARD: (find_cards,),
+            MaskKind.NATIONAL_ID: (find_national_ids,),
             MaskKind.IP: (find_addresses,),
             MaskKind.PHONE: (phone_finder(self.phone_regions),),
         }

@@ -1,15 +1,30 @@
 """Sources, and who takes which events, in MongoDB."""
 
+from typing import Any
+
 from tidemill_core.errors import NotFound
 from tidemill_ingest.masking.kinds import Masking, MaskKind
 from tidemill_ingest.sources.domain import EventBinding, Source
 from tidemill_kit.mapping import DocumentCodec, FieldForm, Form
+from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Collection
 from tidemill_kit.workers.pending import PendingDocuments
+
+_ALL_OF_SCHEMA_1 = frozenset({"credential", "email", "iban", "card", "ip", "phone"})
+
+
+def _read(state: dict[str, Any], _: Identity, schema: int) -> dict[str, Any]:
+    """Let a source that masked everything there was mask the kinds that came since."""
+    if schema < 2 and set(state.get("masking", ())) == _ALL_OF_SCHEMA_1:  # noqa: PLR2004 - the schema
+        return state | {"masking": [kind.value for kind in MaskKind]}
+    return state
+
 
 SOURCES = DocumentCodec(
     Source,
     {Source: Form(sparse={"quality", "quality_changed"})},
+    schema=2,
+    on_read=_read,
     hooks={
         Masking: FieldForm(
             lambda masking: list(masking.names), lambda names: Masking(kinds=frozenset(map(MaskKind, names)))

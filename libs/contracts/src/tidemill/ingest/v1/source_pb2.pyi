@@ -82,7 +82,7 @@ class Source(_message.Message):
 
     @_builtins.property
     def masking(self) -> Global___Masking:
-        """Optional. The kinds of identifiers that are masked; unset means email, phone, credential, card, iban and ip."""
+        """Optional. The kinds of identifiers that are masked; unset means all of them."""
 
     @_builtins.property
     def quality(self) -> Global___Quality:
@@ -123,7 +123,7 @@ class Masking(_message.Message):
     """Optional. True disables masking."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. The kinds to mask: email, phone, credential, card, iban, ip. Empty with `none` false means all."""
+        """Optional. The kinds to mask: email, phone, credential, card, iban, ip, national_id. Empty with `none` false means all."""
 
     def __init__(
         self,
