@@ -10,6 +10,7 @@ from tidemill_evaluator.evaluations.erasure import (
     results_of_shared,
     results_of_user,
     results_with_document,
+    results_with_passages,
 )
 from tidemill_evaluator.evaluations.ports import Evaluations
 from tidemill_evaluator.retrieval_evaluations.ports import RetrievalEvaluations
@@ -48,6 +49,7 @@ def erasures(backend: Backend, settings: EvaluatorSettings, parts: Erased) -> St
             Step(kind="evaluations on shared datasets that were ended", erase=of_shared),
             documents("case results", results),
             documents("case results of shared datasets", results, where=results_of_shared),
+            documents("case results with passages of shared collections", results, where=results_with_passages),
             documents_of_jobs(
                 "retrieval evaluations",
                 database["retrieval_evaluations"],

@@ -1,3 +1,4 @@
+import base64
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,8 @@ from tidemill_core.application import Page, PageRequest
 from tidemill_core.errors import InvalidInput
 from tidemill_evaluator.errors import EvaluationNotFound
 from tidemill_evaluator.evaluations.list_case_results import ListCommand
+
+HUGE = base64.urlsafe_b64encode(f'["e", "", "rouge_l", 1{400 * "0"}, "a", "b"]'.encode()).decode()
 
 
 async def evaluated() -> tuple[Evaluator, str]:
@@ -83,6 +86,7 @@ async def test_another_metric_makes_another_order() -> None:
         ({"case_set": "suite:other@1"}, "case_set"),
         ({"page": PageRequest(size=0)}, "page_size"),
         ({"page": PageRequest(token="bm90IG91cnM=")}, "page_token"),  # noqa: S106 - of a page
+        ({"page": PageRequest(token=HUGE)}, "page_token"),
         ({"page": PageRequest(token="\u00e9")}, "page_token"),  # noqa: S106 - of a page
     ],
 )

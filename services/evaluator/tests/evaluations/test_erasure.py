@@ -25,6 +25,7 @@ from tidemill_evaluator.evaluations.erasure import (
     results_of_shared,
     results_of_user,
     results_with_document,
+    results_with_passages,
 )
 from tidemill_evaluator.evaluations.mongo import EVALUATIONS, unfinished_evaluations
 from tidemill_evaluator.evaluations.mongo_case_results import MongoCaseResults
@@ -239,6 +240,16 @@ async def test_results_with_passages_of_a_document_are_removed(stores: Stores) -
 
     assert [await step.erase(DOCUMENT), await step.erase(DOCUMENT)] == [1, 0]
     assert await stores.cases() == ["other"]
+
+
+async def test_passages_of_a_shared_collection_are_removed_from_the_results_of_other_projects(stores: Stores) -> None:
+    results = stores.database["case_results"]
+    for case, collection in (("theirs", "globex/handbook"), ("own", "handbook")):
+        await stores.keep(case, fields={"passages": (replace(passage(), collection=collection),)})
+    of_globex = Target(project="globex", scope=Scope.PROJECT)
+
+    assert await documents("case results", results, where=results_with_passages).erase(of_globex) == 1
+    assert await stores.cases() == ["own"]
 
 
 async def test_results_past_the_retention_of_their_project_go_and_the_verdict_stays(stores: Stores) -> None:

@@ -1,3 +1,4 @@
+import asyncio
 from collections import Counter
 from dataclasses import replace
 
@@ -24,6 +25,10 @@ from tidemill_evaluator.suites.domain.cases import Context, Role, Turn
 from tidemill_evaluator.suites.domain.limits import Limits
 from tidemill_evaluator.suites.domain.suite import Suite
 from tidemill_testkit.loop_lag import loop_lag
+
+
+class Exhausted(RateLimited):
+    blame = Blame.CALLER
 
 
 async def test_a_candidate_that_is_better_on_all_required_cases_passes() -> None:
@@ -188,6 +193,7 @@ async def test_a_side_that_is_unavailable_is_asked_again_a_bounded_number_of_tim
     [
         (DependencyUnavailable("no answer", dependency="rag"), "waits for rag: no answer"),
         (RateLimited("slowly", retry_after_s=0.0), "waits for inference: slowly"),
+        (Exhausted("used up", retry_after_s=0.0), "waits for inference: used up"),
         (DependencyUnavailable("used up", dependency="memory"), "waits for memory: used up"),
         (DependencyUnavailable("make room", dependency="disk"), "waits for disk: make room"),
     ],
@@ -205,6 +211,18 @@ async def test_while_what_both_sides_need_is_away_neither_has_failed_and_the_cas
     done = await evaluator.finish()
     assert (done.state, done.verdict) == (State.COMPLETED, Verdict.PASSED)
     assert {(each.baseline_failures, each.candidate_failures) for each in done.comparisons} == {(0, 0)}
+
+
+async def test_a_budget_that_is_exhausted_for_long_makes_an_evaluation_wait_and_holds_no_place() -> None:
+    evaluator = await ready(max_concurrent=1)
+    for_days = RateLimited("used up", retry_after_s=86400.0)
+    evaluator.inference.fails["", cases(1)[0].question] = [for_days]
+
+    async with asyncio.timeout(5):
+        waiting = await evaluator.finish()
+
+    assert (waiting.state, waiting.message) == (State.RUNNING, "waits for inference: used up")
+    assert (await evaluator.finish()).verdict is Verdict.PASSED
 
 
 async def test_a_question_that_is_asked_many_times_is_evidence_once() -> None:

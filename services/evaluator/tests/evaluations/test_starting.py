@@ -2,7 +2,7 @@ import pytest
 
 from services.evaluator.tests.builders import ADA, TUNED, gate_of, request, write
 from services.evaluator.tests.harness import Evaluator
-from tidemill_core.application import Caller, Request
+from tidemill_core.application import Caller, Page, Request
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound, RequestIdReused
 from tidemill_evaluator.errors import (
     CandidateNotReady,
@@ -67,6 +67,25 @@ async def test_a_deleted_gate_starts_none() -> None:
     await evaluator.register()
 
     assert await evaluator.all() == []
+
+
+async def test_a_gate_that_is_deleted_while_a_version_is_received_keeps_it_from_no_other_gate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    evaluator = Evaluator()
+    await evaluator.with_gate(name="gone", paused=True)
+    await evaluator.with_gate(name="other")
+    listed = evaluator.gates.list
+
+    async def deleted_once_listed(project: str, **options: object) -> Page[Gate]:
+        found = await listed(project, **options)  # type: ignore[arg-type] # passed on
+        await evaluator.gate_crud.delete(ADA, "gone", write())
+        return found
+
+    monkeypatch.setattr(evaluator.gates, "list", deleted_once_listed)
+    await evaluator.register()
+
+    assert [each.gate for each in await evaluator.all()] == ["other"]
 
 
 async def test_a_paused_gate_starts_none_and_the_newest_candidate_that_came_meanwhile_when_it_goes_on() -> None:

@@ -22,6 +22,7 @@ from tidemill_inference.deployments.domain.deployment import ChosenConfiguration
 from tidemill_inference.generation.domain.bounds import expected
 from tidemill_inference.generation.domain.content import Message, Part, Role, ToolCall, ToolResult
 from tidemill_inference.generation.domain.inference import State
+from tidemill_inference.generation.domain.question import Purpose
 from tidemill_inference.generation.domain.tools import OutputFormat
 from tidemill_inference.generation.ports import Finished, Started
 from tidemill_inference.prompts.domain.prompt import PromptContent
@@ -143,6 +144,9 @@ async def test_each_end_user_and_each_subject_has_a_count_and_others_are_not_hur
     with pytest.raises(BudgetExhausted):
         await harness.answer.whole(ADA, question(end_user="ada"), request=asking("again"))
     await harness.answer.whole(ADA, question(), request=asking("anonymous"))  # no end user: not counted
+    # What an end user once asked costs them nothing where an evaluation asks it again.
+    repeated = question(end_user="ada", purpose=Purpose.EVALUATION)
+    await harness.answer.whole(ADA, repeated, request=asking("evaluation"))
     other = BudgetHarness(budget(per=Per.SUBJECT, requests=1))
     await other.answer.whole(ADA, question(), request=asking("r1"))
     with pytest.raises(BudgetExhausted):

@@ -124,6 +124,17 @@ class ModelChanged(Conflict):
     reason = "MODEL_CHANGED"
 
 
+class ImportForgotten(Conflict):
+    """A repeated request began an import of a model that was deleted, and made anew, since."""
+
+    reason = "IMPORT_FORGOTTEN"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"model {model} was deleted since this request: import it with another request_id", model=model
+        )
+
+
 class ImportLost(Conflict):
     """Another worker took over the import; writes of this worker are refused."""
 

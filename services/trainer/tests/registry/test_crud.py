@@ -101,6 +101,16 @@ async def test_a_deleted_model_is_gone_with_its_versions(registry: Registry) -> 
             await registry.crud.get_version(ADA, reference)
 
 
+async def test_a_deletion_that_is_repeated_leaves_what_was_made_anew_since(registry: Registry) -> None:
+    await registry.register(model_files())
+    await registry.delete(request="d1")
+    await registry.register(model_files())
+
+    await registry.delete(request="d1")
+
+    assert (await registry.crud.get_version(ADA, "smollm2")).id == "smollm2@2"
+
+
 async def test_the_same_content_after_a_deletion_is_a_new_version(registry: Registry) -> None:
     await registry.register(model_files())
     await registry.delete()

@@ -6,7 +6,7 @@ from services.trainer.tests.registry.fakes import ADA, Registry, manifest_of, mo
 from tidemill_core.application import Caller, Request
 from tidemill_core.errors import InvalidInput, RequestIdReused
 from tidemill_core.models.manifest import ArtifactRefused
-from tidemill_trainer.errors import LimitExceeded, SourceRefused
+from tidemill_trainer.errors import ImportForgotten, LimitExceeded, SourceRefused
 from tidemill_trainer.registry.domain.limits import ImportLimits
 from tidemill_trainer.registry.domain.model import Model
 from tidemill_trainer.registry.domain.model_version import ModelVersionWasRegistered, VersionState
@@ -56,6 +56,16 @@ async def test_the_same_request_again_begins_one_version(registry: Registry) -> 
     again = await registry.begin(source, request="r1")
 
     assert (again.version.id, again.created) == (first.version.id, first.created) == ("smollm2@1", True)
+
+
+async def test_an_import_that_is_repeated_after_its_model_was_made_anew_is_refused(registry: Registry) -> None:
+    first = FolderSource(manifest=manifest_of(model_files()))
+    await registry.begin(first, request="r1")
+    await registry.delete()
+    await registry.begin(FolderSource(manifest=manifest_of(model_files(notes__md=b"more"))), request="r2")
+
+    with pytest.raises(ImportForgotten, match="smollm2 was deleted since this request"):
+        await registry.begin(first, request="r1")
 
 
 async def test_the_same_request_id_with_another_body_is_refused(registry: Registry) -> None:

@@ -92,6 +92,27 @@ async def test_a_new_version_of_a_dataset_starts_the_runs_of_those_it_is_shared_
     ]
 
 
+async def test_a_grant_that_is_revoked_meanwhile_keeps_no_other_project_from_its_run(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share(harness)
+    harness.readers = ["initech", BOB.project]
+    plan = TrainingPlan(id="plan", project=BOB.project, settings=plan_settings(base=BASE, dataset="acme/sft"))
+    await harness.plans.add(plan, request=request())
+    check = harness.datasets.check
+
+    def revoked(project: str, version: DatasetVersion) -> None:
+        if project == "initech":
+            raise DatasetVersionNotFound(version.id)
+        check(project, version)
+
+    monkeypatch.setattr(harness.datasets, "check", revoked)
+
+    await harness.consume(Caller(project="acme"), shared_version(1))
+
+    assert [(run.project, run.plan) for run in harness.runs.all()] == [(BOB.project, "plan")]
+
+
 async def test_a_run_on_a_dataset_that_is_shared_no_more_fails_before_anything_is_read(harness: Harness) -> None:
     share(harness)
     harness.readers = [BOB.project]

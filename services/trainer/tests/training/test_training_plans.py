@@ -21,7 +21,7 @@ from tidemill_core.errors import (
     PermissionDenied,
     PreconditionFailed,
 )
-from tidemill_core.resources import Write
+from tidemill_core.resources import Write, etag_of
 from tidemill_testkit.stores import InMemoryAggregates
 from tidemill_trainer.errors import BaseNotTrainable, RecipeNotForBase, TrainingPlanNotFound
 from tidemill_trainer.registry.domain.model_version import ModelVersion
@@ -274,6 +274,19 @@ async def test_a_change_decided_on_an_older_save_is_refused(harness: Harness) ->
     with pytest.raises(Conflict) as refusal:
         await harness.plan_crud.delete(ADA, "lora", write)
     assert refusal.value.reason == "TRAINING_PLAN_CHANGED"
+
+
+async def test_a_change_that_is_repeated_with_its_etag_is_answered_as_before(harness: Harness) -> None:
+    plan = await harness.plan()
+    write = Write(request=request("u1"), etag=etag_of(plan.version))
+
+    changed, again = [
+        await harness.plan_crud.update(ADA, "lora", plan_settings(paused=True), frozenset({"paused"}), write)
+        for _ in range(2)
+    ]
+
+    assert changed.settings.paused
+    assert again.version == changed.version
 
 
 async def test_a_deleted_plan_starts_nothing_and_can_be_made_again(harness: Harness) -> None:

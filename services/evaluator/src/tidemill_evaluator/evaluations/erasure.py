@@ -127,6 +127,14 @@ def results_of_shared(target: Target) -> Document:
     return {"of_project": target.project}
 
 
+def results_with_passages(target: Target) -> Document:
+    """Return what finds the case results, also of other projects, that have passages of a project's collections."""
+    return {"passages_of": target.project}
+
+
 def results_with_document(target: Target) -> Document:
-    """Return what finds the case results that have passages of a document, because one side has not answered yet."""
-    return {"project": target.project, "passages.document": target.subject}
+    """Return what finds the case results that have passages of a document, because one side has not answered yet.
+
+    A document's id is derived from its project's: those of other projects have it of a shared collection.
+    """
+    return {"passages.document": target.subject}

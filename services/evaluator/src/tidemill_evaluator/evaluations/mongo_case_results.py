@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tidemill_core.application import derived_id
+from tidemill_core.resources import owner_of
 from tidemill_evaluator.errors import EvaluationLost
 from tidemill_evaluator.evaluations.domain.results import CaseAnswer
 from tidemill_evaluator.evaluations.ports import CaseName, PartialResult, Passage
@@ -23,8 +24,10 @@ class MongoCaseResults:
     async def ensure_indexes(self) -> None:
         """Create the indexes by which results are erased; they are read by their ids alone."""
         with translated():
-            for fields in (("project", "evaluation"), ("project", "passages.document"), ("project", "of_project")):
+            for fields in (("project", "evaluation"), ("project", "of_project")):
                 await self._collection.create_index([(field, 1) for field in fields])
+            for field in ("passages.document", "passages_of"):
+                await self._collection.create_index([(field, 1)])
             for role in ("end_user", "corrected_by"):
                 await self._collection.create_index([("of_project", 1), (role, 1)])
 
@@ -49,6 +52,7 @@ class MongoCaseResults:
             "case": name.case,
             "baseline": _answer_document(kept.baseline),
             "passages": [asdict(passage) for passage in kept.passages],
+            "passages_of": sorted({owner_of(passage.collection, project) for passage in kept.passages}),
             "candidate": _answer_document(kept.candidate) if kept.candidate else None,
             "end_user": kept.end_user,
             "corrected_by": kept.corrected_by,

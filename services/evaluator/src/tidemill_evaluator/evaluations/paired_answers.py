@@ -104,10 +104,10 @@ class PairedAnswers:
         candidate, passages = await self._candidate(asking, name, case, kept)
         texts = [kept.baseline.text, candidate.text]
         rouge_l = await self.scores.rouge_l(case.reference, texts)
-        baseline, candidate = (
-            replace(answer, scores=scores_of(case.reference, answer, rouge_l=score))
+        baseline, candidate = [
+            replace(answer, scores=await asyncio.to_thread(scores_of, case.reference, answer, rouge_l=score))
             for answer, score in zip((kept.baseline, candidate), rouge_l, strict=True)
-        )
+        ]
         rests_on = sorted({each.name for each in (*kept.passages, *passages)}, key=astuple)
         # The passages' texts are not needed any more.
         whole = replace(_of_case(case, baseline=baseline, candidate=candidate), rests_on=tuple(rests_on))
@@ -167,11 +167,11 @@ class PairedAnswers:
                     return CaseAnswer(failure=NOT_IN_TIME)
             except (DependencyUnavailable, RateLimited, Conflict) as error:
                 attempts += 1
-                if attempts >= self.patience.attempts:
+                waited = error.retry_after_s if isinstance(error, RateLimited) else 0.0
+                if attempts >= self.patience.attempts or waited > asking.deadline_s:
                     _refuse_shared(error)
                     await self.inference.live(asking.caller, question.deployment)  # raises if it is unavailable
                     return CaseAnswer(failure=error.reason)
-                waited = error.retry_after_s if isinstance(error, RateLimited) else 0.0
                 await asyncio.sleep(max(waited, self.patience.pause_s * 2 ** (attempts - 1)))
             except TidemillError as error:
                 return CaseAnswer(failure=error.reason)
@@ -189,8 +189,8 @@ def _of_case(case: Case, *, baseline: CaseAnswer, candidate: CaseAnswer | None =
 
 
 def _refuse_shared(error: TidemillError) -> None:
-    """Raise unless the error is the model's own."""
-    if error.blame in _OF_BOTH_SIDES:
+    """Raise unless the error is the model's own; a limit, as that of a budget, never is, whoever is to blame for it."""
+    if error.blame in _OF_BOTH_SIDES or isinstance(error, RateLimited):
         if isinstance(error, DependencyUnavailable):
             raise error
         raise DependencyUnavailable(error.message, dependency="inference") from error

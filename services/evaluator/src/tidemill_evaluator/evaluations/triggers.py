@@ -1,6 +1,7 @@
 """Starts evaluations triggered by events: a candidate was registered, or the baseline changed."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Request, ResourceKey
@@ -29,7 +30,9 @@ class EvaluationTriggers:
         gates = list_all(self.gates, caller.project, where={"candidate": name_of(version)})
         for gate in [each async for each in gates]:
             origin = f"{gate.id}/{version}"
-            await self._ask(gate, DeferredEvaluation(candidate=version, origin=origin, dataset_version=dataset_version))
+            deferred = DeferredEvaluation(candidate=version, origin=origin, dataset_version=dataset_version)
+            with suppress(GateNotFound):  # deleted meanwhile; continue with the other gates
+                await self._ask(gate, deferred)
 
     async def start_deferred(self, caller: Caller, gate_id: str) -> None:
         """Queue the deferred evaluation of a gate that was resumed by a process that crashed."""
@@ -45,7 +48,10 @@ class EvaluationTriggers:
             return gate
         if name_of(deferred_evaluation.candidate) == gate.candidate:
             await self._queue(gate, deferred_evaluation)
-        return await self._change(gate, lambda each: each.finish(deferred_evaluation))
+        try:
+            return await self._change(gate, lambda each: each.finish(deferred_evaluation))
+        except GateNotFound:
+            return gate  # deleted meanwhile
 
     async def baseline_changed(self, caller: Caller, evaluation_id: str) -> None:
         """Queue the next attempt of an evaluation whose baseline is not live any more."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from tidemill_core.application import Caller, Clock, Request, ResourceKey, derived_id
 from tidemill_core.errors import DependencyUnavailable, NotFound
 from tidemill_core.resources import check_slug
+from tidemill_trainer.errors import ImportForgotten
 from tidemill_trainer.registry.domain.limits import ImportLimits
 from tidemill_trainer.registry.domain.model import Model, version_id
 from tidemill_trainer.registry.domain.model_rules import check_model_files
@@ -112,7 +113,9 @@ class ImportModel:
             request=command.request,
         )
         # The branch may have moved since the first attempt of this request: the alias refers to that attempt.
-        number = model.numbers.get(source.key) or model.numbers[alias]
+        number = model.numbers.get(source.key) or model.numbers.get(alias)
+        if number is None:
+            raise ImportForgotten(command.model)
         fresh = self._fresh(caller, command, source, number=number)
         saving = Request(id=derived_id("import", caller.project, fresh.id), digest=fresh.id)
         version = await self.versions.add(fresh, request=saving)

@@ -72,7 +72,8 @@ class TrainingPlanCrud:
         async def updated(write: Write) -> TrainingPlan:
             return await update(self.plans, caller.project, plan_id, change, write, changed=PlanChanged)
 
-        preview = await updated(replace(write, validate_only=True))
+        # The write itself checks the etag, or answers as before where it is repeated.
+        preview = await updated(write if write.validate_only else replace(write, validate_only=True, etag=""))
         if changed - _NO_RECIPE:  # pausing must work even if the base is gone
             await self.check(caller.project, plan_id, preview.settings)
         if write.validate_only:

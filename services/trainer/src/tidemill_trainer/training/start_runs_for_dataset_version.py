@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from tidemill_core.application import Caller, Request
 from tidemill_core.errors import NotFound
 from tidemill_core.resources import list_all
+from tidemill_trainer.errors import DatasetVersionNotFound
 from tidemill_trainer.training.domain.plan import DatasetVersion, TrainingPlan
 from tidemill_trainer.training.ports import Datasets, Plans
 from tidemill_trainer.training.start_deferred_run import StartDeferredRun
@@ -37,7 +38,8 @@ class StartRunsForDatasetVersion:
         owner = caller.project
         await self._start_in(owner, version)
         for reader in self.readers(owner, version.dataset):
-            await self._start_in(reader, replace(version, id=f"{owner}/{version.id}"))
+            with suppress(DatasetVersionNotFound):  # its grant was revoked meanwhile; continue with the others
+                await self._start_in(reader, replace(version, id=f"{owner}/{version.id}"))
 
     async def _start_in(self, project: str, version: DatasetVersion) -> None:
         self.datasets.check(project, version)

@@ -38,7 +38,8 @@ def expected(
             *((*configuration.fallback, *routing.equals) if live else ()),
             *([rewriting] if rewriting else []),
         ),
-        end_user=question.end_user,
+        # An evaluation repeats what end users asked: it spends nothing of theirs.
+        end_user=question.end_user if live else "",
         input_bytes=sum(len(text.encode()) for text in texts) * (2 if rewriting else 1) + searched,
         input_tokens=_MESSAGE_TOKENS * (len(question.messages) + len(question.history.messages) + 2)
         + (_REWRITING_TOKENS if rewriting else 0),
