@@ -189,7 +189,7 @@ def _of_case(case: Case, *, baseline: CaseAnswer, candidate: CaseAnswer | None =
 
 
 def _refuse_shared(error: TidemillError) -> None:
-    """Raise unless the error is the model's own; a limit, as that of a budget, never is, whoever is to blame for it."""
+    """Raise unless the error is the model's own: limits, as those of a budget, are of both sides, with any blame."""
     if error.blame in _OF_BOTH_SIDES or isinstance(error, RateLimited):
         if isinstance(error, DependencyUnavailable):
             raise error

@@ -89,7 +89,7 @@ class ModelCrud:
             model = await delete(self.models, project, model_id, write, change=end, changed=ModelChanged)
         except ModelNotFound:
             raise await self.references.missing(project, model_id) from None
-        # A model that lives was made anew after this request: its versions are others.
+        # A model that is not deleted was made anew after this request: its versions are others.
         for number in model.live_numbers if model.deleted and not write.validate_only else ():
             with suppress(NotFound):  # never created, or discarded by an earlier attempt
                 version = version_id(model_id, number)

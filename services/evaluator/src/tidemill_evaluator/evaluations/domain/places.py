@@ -27,7 +27,7 @@ def place_of(token: str, of: Sequence[str]) -> Place | None:
     try:
         *belongs, number, name, case = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))
         found = float(number), str(name), str(case)
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise _unusable() from error
     if belongs != [*of]:
         raise _unusable()
