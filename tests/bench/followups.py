@@ -150,8 +150,8 @@ async def measured(name: str, index: Index, cases: Sequence[Case], rewrite: Rewr
         return question.queries(TURNS)
 
     async def rewritten(question: Question) -> Sequence[str]:
-        text, _ = await rewrite(CALLER, "model", question, turns=TURNS, timeout_s=600.0)
-        return question.queries(TURNS, alone=text)
+        made = await rewrite(CALLER, "model", question, turns=TURNS, timeout_s=600.0)
+        return question.queries(TURNS, alone=made.question)
 
     report: dict[str, object] = {"set": name, "conversations": len(cases)}
     ways: dict[str, Queries] = {"last_message": last, "query_turns": turns, "rewritten": rewritten}

@@ -6,6 +6,10 @@ Run `python -m tests.bench.retrieval` in the repository; no server is needed. Tw
   of eight kinds. All documents that a question needs must be among the first k passages' (1, 2, 5).
 - `python`: examples/helpdesk/corpus.py, about 1,000 documents of the standard library and 200 questions.
 
+Beside the rankings: late interaction as a reranker (no package carries a cross-encoder), diversity, neighbours, other
+ways of chunking, and the documents in two collections that are searched as one. `characters` is the mean length of the
+first passage. `--only TEXT` measures the ways with this in their name.
+
 `refused` is the share of unanswerable questions whose best passage scores below what 95 % of the answerable ones reach.
 Prints a JSON line for each set and way. Exits with 1 when the default finds less of `python` than one vector of bare
 MiniLM a document, by more than 0.01.
@@ -17,7 +21,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -31,6 +35,7 @@ import yaml
 from services.rag.tests.fake_stores import InMemoryLedger
 from services.rag.tests.fakes import ADA, Rag, spec, write
 from services.rag.tests.tokenizing import tokenizer_here
+from tests.bench._late_interaction import NAME, LateInteraction
 from tidemill_core.application import Caller
 from tidemill_kit.models.numeric_format import computed_format
 from tidemill_local.models import EMBEDDINGS
@@ -39,8 +44,8 @@ from tidemill_local.places import MODELS
 sys.path.append(str(Path(__file__).parents[2] / "examples" / "helpdesk"))
 import corpus  # type: ignore[import-not-found]  # an example, which is no package
 
-from tidemill_rag.collections.domain import SearchSettings
-from tidemill_rag.collections.resolve_settings import SparseSpec
+from tidemill_rag.collections.domain import Rerank, SearchSettings
+from tidemill_rag.collections.resolve_settings import ChunkingSpec, SparseSpec
 from tidemill_rag.embedding.ports import ResolvedModel
 from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.transformers import EmbeddingConfig, TransformersEmbedding
@@ -49,6 +54,7 @@ from tidemill_rag.vectors.edge import QdrantEdgeVectors
 
 QUESTIONS = Path(__file__).parent / "questions"
 TOLERANCE = 0.01
+_PATIENCE_S = 60.0
 TOP = (1, 2, 5)
 RANKINGS: Mapping[str, SearchSettings] = {
     "dense": SearchSettings(sparse_weight=0.0),
@@ -56,8 +62,24 @@ RANKINGS: Mapping[str, SearchSettings] = {
     **{f"hybrid {weight:g}": SearchSettings(sparse_weight=weight) for weight in (0.2, 0.35, 0.5, 0.7, 1.0)},
 }
 HYBRID = {"hybrid": SearchSettings()}
+BEHIND: Mapping[str, SearchSettings] = {
+    f"late interaction of {candidates}": SearchSettings(rerank=Rerank(model=NAME, candidates=candidates))
+    for candidates in (10, 20)
+} | {
+    **{f"diversity {diversity:g}": SearchSettings(diversity=diversity) for diversity in (0.1, 0.3, 0.5)},
+    "neighbours 1": SearchSettings(neighbours=1),
+}
+"""What is done with what the default finds."""
+CHUNKINGS: Mapping[str, ChunkingSpec] = {
+    f"{by} of {tokens} tokens": ChunkingSpec(by=by, max_tokens=tokens)
+    for by in ("structure", "sentence", "window")
+    for tokens in (256, 96)
+}
+PARTS = ("handbook", "other")
+"""The collections of documents that are in two."""
+DEFAULT_SPARSE, DEFAULT_CHUNKING = SparseSpec(), ChunkingSpec()
 ANALYSES: Mapping[str, SparseSpec] = {
-    "default": SparseSpec(),
+    "default": DEFAULT_SPARSE,
     "words": SparseSpec(by="bm25"),
     "en, de, fr, es": SparseSpec(by="bm25", languages=("en", "de", "fr", "es")),
 }
@@ -81,6 +103,17 @@ class Asked:
     kind: str
     text: str
     needed: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Built:
+    """How documents are indexed, and the ways of searching that are measured on it."""
+
+    name: str
+    settings: Mapping[str, SearchSettings]
+    sparse: SparseSpec = DEFAULT_SPARSE
+    chunking: ChunkingSpec = DEFAULT_CHUNKING
+    parts: int = 1
 
 
 @dataclass(kw_only=True)
@@ -112,31 +145,45 @@ async def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--set", choices=["harbour", "python"], help="only this one")
-    only = parser.parse_args().set
+    parser.add_argument("--only", default="", help="only ways with this in their name")
+    given = parser.parse_args()
     embedded = await _model()
-    if only != "python":
-        await compare("harbour", embedded, *_harbour())
-    if only == "harbour":
+    if given.set != "python":
+        await compare("harbour", embedded, *_harbour(), only=given.only)
+    if given.set == "harbour":
         return 0
     documents, questions = _python()
-    hits = await compare("python", embedded, documents, questions)
+    hits = await compare("python", embedded, documents, questions, only=given.only)
+    if given.only:
+        return 0
     bare = await _bare(embedded, documents, questions)
     _print(set="python", ranking="bare vectors of whole documents", python=bare)
     return int(any(mine < theirs - TOLERANCE for mine, theirs in zip(hits["python"], bare, strict=False)))
 
 
 async def compare(
-    name: str, embedded: Embedded, documents: Sequence[Document], questions: Sequence[Asked]
+    name: str, embedded: Embedded, documents: Sequence[Document], questions: Sequence[Asked], *, only: str = ""
 ) -> Mapping[str, list[float]]:
     """Print what each way of searching finds; return what the default finds."""
     default: Mapping[str, list[float]] = {}
-    for analysis, sparse in ANALYSES.items():
-        async with _indexed(embedded, documents, sparse) as rag:
-            for ranking, settings in (RANKINGS if analysis == "default" else HYBRID).items():
-                found, refused = await _measured(rag, settings, questions)
-                _print(set=name, sparse=analysis, ranking=ranking, **found, refused=refused)
-                default = found if analysis == "default" and settings == SearchSettings() else default
+    for built in _ways():
+        settings_of = {each: settings for each, settings in built.settings.items() if only in f"{built.name} {each}"}
+        if not settings_of:
+            continue
+        async with _indexed(embedded, documents, built) as rag:
+            for ranking, settings in settings_of.items():
+                found = await _measured(rag, settings, questions)
+                _print(set=name, index=built.name, ranking=ranking, **found)
+                default = found if built.name == "default" and settings == SearchSettings() else default
     return default
+
+
+def _ways() -> Iterator[Built]:
+    for analysis, sparse in ANALYSES.items():
+        yield Built(f"{analysis}", {**RANKINGS, **BEHIND} if analysis == "default" else HYBRID, sparse=sparse)
+    for chunking, spec_of in CHUNKINGS.items():
+        yield Built(chunking, {**HYBRID, "neighbours 1": SearchSettings(neighbours=1)}, chunking=spec_of)
+    yield Built("two collections", HYBRID, parts=2)
 
 
 async def _model() -> Embedded:
@@ -153,44 +200,68 @@ async def _model() -> Embedded:
 
 
 @asynccontextmanager
-async def _indexed(embedded: Embedded, documents: Sequence[Document], sparse: SparseSpec) -> AsyncIterator[Rag]:
+async def _indexed(embedded: Embedded, documents: Sequence[Document], built: Built) -> AsyncIterator[Rag]:
     """Index documents as rag does, on the embedded vector store and a ledger in memory."""
     with tempfile.TemporaryDirectory(prefix="tidemill-retrieval-") as folder:
         vectors: Any = QdrantEdgeVectors(Path(folder))
         models: Any = embedded
-        rag = Rag(vectors=vectors, models=models, ledger=InMemoryLedger(large_bytes=1_000_000))
+        late: Any = LateInteraction(embedded.model)
+        rag = Rag(vectors=vectors, models=models, rerankers=late, ledger=InMemoryLedger(large_bytes=1_000_000))
+        one = rag.search_passages.one
+        rag.search_passages = replace(
+            rag.search_passages, one=replace(one, rerank=replace(one.rerank, timeout_s=_PATIENCE_S))
+        )
         rag.index_documents = replace(rag.index_documents, limits=BatchLimits())
         rag.reconcile = rag.new_reconcile()
-        for each in documents:
-            desired = rag.ingest.put(each.key, each.text, media_type=each.media_type, title=each.title)
+        parts = PARTS[: built.parts]
+        for number, each in enumerate(documents):
+            source = parts[number % len(parts)]
+            desired = rag.ingest.put(each.key, each.text, media_type=each.media_type, title=each.title, source=source)
             content = desired.content
             assert content
             stored: Any = rag.ingest.contents[content]
             rag.ingest.contents[content] = replace(stored, language=each.language)
-        await rag.crud.create(ADA, replace(spec(embedding="minilm"), sparse=sparse), write("create"))
-        await rag.work()
+        for part in parts:
+            settings = replace(
+                spec(part, sources=(part,), embedding="minilm"), sparse=built.sparse, chunking=built.chunking
+            )
+            await rag.crud.create(ADA, settings, write(part))
+            await rag.work(collection=part)
         yield rag
         await vectors.close()
 
 
-async def _measured(
-    rag: Rag, settings: SearchSettings, questions: Sequence[Asked]
-) -> tuple[Mapping[str, list[float]], float | None]:
+async def _measured(rag: Rag, settings: SearchSettings, questions: Sequence[Asked]) -> dict[str, Any]:
     """Return the shares found among the first 1, 2 and 5 documents by kind, and the share refused."""
-    await rag.crud.update(ADA, replace(spec(), search=settings), frozenset({"search"}), write(str(settings)))
+    parts = [part for part in PARTS if ("acme", part) in rag.ingest.documents_of]
+    for part in parts:
+        search = replace(spec(part), search=settings)
+        await rag.crud.update(ADA, search, frozenset({"search"}), write(f"{settings}"))
     hits: dict[str, list[list[bool]]] = {}
     best: dict[bool, list[float]] = {True: [], False: []}
+    characters: list[int] = []
     for asked in questions:
-        passages = (await rag.search(asked.text, top_k=4 * TOP[-1])).passages
+        answer = await rag.search(asked.text, top_k=_depth(settings), other_collections=tuple(parts[1:]))
+        assert not answer.warnings, answer.warnings
+        passages = answer.passages
+        characters += [len(passage.payload.text) for passage in passages[:1]]
         best[bool(asked.needed)].append(max((passage.score for passage in passages), default=0.0))
         if asked.needed:
             keys = list(dict.fromkeys(passage.payload.key for passage in passages))
             hits.setdefault(asked.kind, []).append([{*asked.needed} <= {*keys[:k]} for k in TOP])
-    found = {kind: [round(fmean(column), 3) for column in zip(*rows, strict=True)] for kind, rows in hits.items()}
-    if not best[False]:
-        return found, None
-    least = quantiles(best[True], n=20)[0]
-    return found, round(fmean(score < least for score in best[False]), 3)
+    found: dict[str, Any] = {
+        kind: [round(fmean(column), 3) for column in zip(*rows, strict=True)] for kind, rows in hits.items()
+    }
+    found["characters"] = round(fmean(characters))
+    if best[False]:
+        least = quantiles(best[True], n=20)[0]
+        found["refused"] = round(fmean(score < least for score in best[False]), 3)
+    return found
+
+
+def _depth(settings: SearchSettings) -> int:
+    """Return how many passages are asked for: of many small ones of a document, one is enough."""
+    return TOP[-1] if settings.diversity else 4 * TOP[-1]
 
 
 async def _bare(embedded: Embedded, documents: Sequence[Document], questions: Sequence[Asked]) -> list[float]:

@@ -12,7 +12,7 @@ from tidemill_core.errors import DependencyUnavailable
 from tidemill_rag.collections.domain import IndexRef
 from tidemill_rag.indexing.domain.ledger import Counts, DesiredDocument, Row
 from tidemill_rag.vectors.fusion import RRF_K
-from tidemill_rag.vectors.ports import Match, Point, Query, Range, Where
+from tidemill_rag.vectors.ports import Match, Payload, Point, Query, Range, Where
 
 
 class InMemoryLedger:
@@ -166,8 +166,20 @@ class InMemoryVectors:
         nearest = sorted(cosines, key=lambda point: -cosines[point])
         if query.is_fused:
             nearest = self._fused(index, query, points, nearest)
-        payloads = {point.id: point.payload for point in points}
-        return deepcopy([Match(id=each, score=cosines[each], payload=payloads[each]) for each in nearest[:limit]])
+        if query.matches_nothing:
+            nearest = []
+        by_id = {point.id: point for point in points}
+        vectors = {point.id: point.vector if query.with_vectors else () for point in points}
+        return deepcopy(
+            [
+                Match(id=each, score=cosines[each], payload=by_id[each].payload, vector=vectors[each])
+                for each in nearest[:limit]
+            ]
+        )
+
+    async def payloads(self, index: str, ids: Sequence[str]) -> Mapping[str, Payload]:
+        points = self.points.get(index, {})
+        return deepcopy({each: points[each].payload for each in ids if each in points})
 
     def _fused(self, index: str, query: Query, points: Sequence[Point], nearest: Sequence[str]) -> list[str]:
         scores = _bm25(query, points, of=list(self.points.get(index, {}).values()))

@@ -1,5 +1,6 @@
 """Stores, ingest and an embedding model that live in memory, and a rag put together on them."""
 
+import asyncio
 import hashlib
 import math
 import re
@@ -11,7 +12,7 @@ from typing import Any
 from services.rag.tests.fake_stores import InMemoryLedger, InMemoryVectors
 from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import Caller, Page, Request, Requeue
-from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
+from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound, TidemillError
 from tidemill_core.resources import Write
 from tidemill_rag.collections.crud import CollectionCrud
 from tidemill_rag.collections.domain import Collection, IndexRef
@@ -21,7 +22,7 @@ from tidemill_rag.collections.resolve_settings import ChunkingSpec, CollectionSp
 from tidemill_rag.embedding.bm25 import Bm25Embedding
 from tidemill_rag.embedding.domain import MIN_KNOWN
 from tidemill_rag.embedding.ports import EmbeddedText, ResolvedModel
-from tidemill_rag.errors import CollectionNotFound, EmbeddingUnusable, TextTooLong
+from tidemill_rag.errors import CollectionNotFound, EmbeddingUnusable, RerankerUnusable, TextTooLong
 from tidemill_rag.indexing.compare_points import ComparePoints
 from tidemill_rag.indexing.domain.chunking import Chunk, Cut, known_chunks
 from tidemill_rag.indexing.domain.content import DocumentContent
@@ -30,7 +31,11 @@ from tidemill_rag.indexing.domain.places import Anchor
 from tidemill_rag.indexing.index_documents import BatchLimits, IndexDocuments
 from tidemill_rag.indexing.reconcile_index import AT_ONCE, ReconcileIndex
 from tidemill_rag.indexing.record_document import RecordDocument
-from tidemill_rag.search.search import Answer, Question, Search
+from tidemill_rag.search.neighbours import Neighbours
+from tidemill_rag.search.question import Question
+from tidemill_rag.search.rerank import RerankMatches
+from tidemill_rag.search.search import Answer, Search
+from tidemill_rag.search.search_collection import SearchCollection
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.leases import InMemoryLeases
 from tidemill_testkit.stores import InMemoryAggregates
@@ -122,6 +127,33 @@ class Models:
         return self.model
 
 
+class Rerankers:
+    """A registry with the model `counting@1`, which counts how often a text has the first word of the question."""
+
+    def __init__(self) -> None:
+        self.read: list[str] = []
+        self.fails: TidemillError | None = None
+        self.hangs = False
+
+    async def check(self, caller: Caller, reference: str) -> None:
+        assert caller.project
+        if reference != "counting@1":
+            raise RerankerUnusable(reference, "is no cross-encoder")
+
+    async def load(self, caller: Caller, reference: str) -> "Rerankers":
+        await self.check(caller, reference)
+        if self.fails:
+            raise self.fails
+        return self
+
+    async def scores(self, project: str, question: str, texts: Sequence[str]) -> Sequence[float]:
+        assert project
+        if self.hangs:
+            await asyncio.Event().wait()
+        self.read = list(texts)
+        return [text.split().count(question.split(maxsplit=1)[0]) / 10 for text in texts]
+
+
 class Ingest:
     """ingest as rag sees it: its list, its exchange bucket, and its events."""
 
@@ -206,6 +238,7 @@ class Rag:
     ledger: InMemoryLedger = field(default_factory=InMemoryLedger)
     vectors: InMemoryVectors = field(default_factory=InMemoryVectors)
     models: Models = field(default_factory=Models)
+    rerankers: Rerankers = field(default_factory=Rerankers)
     leases: InMemoryLeases = field(default_factory=InMemoryLeases)
     enqueued: list[IndexRef] = field(default_factory=list)
     swept: list[tuple[IndexRef, str, int]] = field(default_factory=list)
@@ -220,7 +253,7 @@ class Rag:
         self.crud = CollectionCrud(
             collections=self.collections,
             ledger=self.ledger,
-            resolve=ResolveSettings(models=self.models),
+            resolve=ResolveSettings(models=self.models, rerankers=self.rerankers),
             clock=self.clock,
             enqueue=enqueue,
         )
@@ -243,12 +276,16 @@ class Rag:
         )
         self.reconcile = self.new_reconcile()
         self.search_passages = Search(
-            collections=self.collections,
-            ledger=self.ledger,
-            vectors=self.vectors,
-            models=self.models,
-            sparse=Bm25Embedding(),
-            sweep=lambda index, document, below: self.swept.append((index, document, below)),
+            one=SearchCollection(
+                collections=self.collections,
+                ledger=self.ledger,
+                vectors=self.vectors,
+                neighbours=Neighbours(vectors=self.vectors),
+                rerank=RerankMatches(rerankers=self.rerankers, timeout_s=0.2),
+                models=self.models,
+                sparse=Bm25Embedding(),
+                sweep=lambda index, document, below: self.swept.append((index, document, below)),
+            ),
             max_characters=1000,
         )
 

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +13,7 @@ from rich.markup import escape
 from tidemill.content.v1.content_pb2 import AnchorKind, Passage
 from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.inference.v1.inference_service_pb2 import GenerateRequest, GenerateStreamRequest
-from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest
+from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest, SearchResponse
 from tidemill_cli.options import options
 from tidemill_cli.output import call, plain, show, stdout, table, word
 from tidemill_client.connection import Connection
@@ -62,22 +63,31 @@ def ask(
 def search(
     query: Annotated[str, typer.Argument(help="The query.")],
     *,
-    collection: Annotated[str, typer.Option("--collection", "-c", help="The collection.")] = "handbook",
+    collection: Annotated[
+        list[str] | None,
+        typer.Option("--collection", "-c", help="The collection (handbook); several are searched as one."),
+    ] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", help="Maximum number of passages.")] = 5,
     where: Annotated[str, typer.Option(help="Metadata filter, a JSON object.")] = "",
 ) -> None:
     """Show the passages most similar to a query."""
 
-    async def work(connection: Connection) -> list[Passage]:
+    async def work(connection: Connection) -> SearchResponse:
+        first, *others = collection or ["handbook"]
         request = SearchRequest(
-            collection=collection, query=query, top_k=top_k, metadata_filter=_struct("where", where) if where else None
+            collection=first,
+            other_collections=others,
+            query=query,
+            top_k=top_k,
+            metadata_filter=_struct("where", where) if where else None,
         )
-        return list((await connection.retrieval.Search(request)).passages)
+        return await connection.retrieval.Search(request)
 
-    passages = call(work)
-    rows = [(f"{p.score:.3f}", f"{p.source}/{p.key}", p.version, _place(p), _snippet(p.text)) for p in passages]
-    data = {"passages": [plain(passage) for passage in passages]}
-    show(data, table(("score", "document", "version", "place", "passage"), rows))
+    answer = call(work)
+    rows = [(*_scores(p), f"{p.source}/{p.key}", p.version, _place(p), _snippet(p.text)) for p in answer.passages]
+    found = table(("score", "reranked", "document", "version", "place", "passage"), rows)
+    data = {"passages": [plain(passage) for passage in answer.passages], "warnings": list(answer.warnings)}
+    show(data, Group(found, *_shown(answer.warnings)))
 
 
 def _sources(inference: Inference) -> Group:
@@ -89,9 +99,18 @@ def _sources(inference: Inference) -> Group:
     usage = inference.usage
     seconds = usage.total.ToMilliseconds() / 1000
     summary = f"{inference.id}  {inference.variant.model}  {usage.output_tokens} tokens in {seconds:.1f} s"
-    warnings = [f"[yellow]{escape(warning)}[/]" for warning in inference.warnings]
+    warnings = _shown(inference.warnings)
     columns = ("", "", "document", "version", "place", "title")
     return Group("", table(columns, rows, title="sources"), *warnings, f"[dim]{escape(summary)}[/]")
+
+
+def _shown(warnings: Iterable[str]) -> list[str]:
+    return [f"[yellow]{escape(warning)}[/]" for warning in warnings]
+
+
+def _scores(passage: Passage) -> tuple[str, str]:
+    """Return the cosine, and the score of the reranker where there is one."""
+    return f"{passage.score:.3f}", f"{passage.rerank_score:.3f}" if passage.HasField("rerank_score") else "-"
 
 
 def _place(passage: Passage) -> str:

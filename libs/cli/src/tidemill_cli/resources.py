@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tidemill.inference.v1.caching_pb2 import CacheSavings
+from tidemill.inference.v1.configuration_pb2 import Retrieval
 from tidemill.inference.v1.deployment_service_pb2 import (
     GetCacheSavingsRequest,
     GetDeploymentRequest,
@@ -217,12 +218,16 @@ def _approvals(name: str, versions: Sequence[Mapping[str, Any]]) -> Table:
     return table(("version", "made by", "approved by", "approvals missing"), rows)
 
 
+def _searched(retrieval: Retrieval) -> str:
+    return ", ".join((retrieval.collection, *retrieval.other_collections))
+
+
 @lists(
     deployments,
     "list",
     lambda c: c.deployments.ListDeployments,
     ("deployment", "model", "follows", "prompt", "collection"),
-    lambda d: (d.id, d.live.model, d.follow or "-", d.live.prompt, d.live.retrieval.collection or "-"),
+    lambda d: (d.id, d.live.model, d.follow or "-", d.live.prompt, _searched(d.live.retrieval) or "-"),
 )
 def list_deployments() -> ListDeploymentsRequest:
     """List the project's deployments."""

@@ -187,8 +187,12 @@ class Tidemill:
         sources: Sequence[str] = (),
         principals: Sequence[str] = (),
         index: int = 0,
+        other_collections: Sequence[str] = (),
     ) -> SearchResponse:
-        """Return the most similar passages, best first; `top_k` 0 is the default, `index` 0 the live index version."""
+        """Return the most similar passages, best first; `top_k` 0 is the default, `index` 0 the live index version.
+
+        `other_collections` are searched beside it, and what all find is one ranking.
+        """
         request = SearchRequest(
             collection=collection,
             query=query,
@@ -197,6 +201,7 @@ class Tidemill:
             sources=sources,
             principals=principals,
             index=index,
+            other_collections=other_collections,
         )
         return await self.connection.retrieval.Search(request)
 

@@ -166,6 +166,21 @@ async def test_passages_say_which_collection_of_another_project_has_them(
     assert [each.collection for each in found.passages] == [recorded]
 
 
+async def test_of_several_collections_each_is_checked_and_passages_name_those_of_another_project(
+    retriever: tuple[RagRetriever, StubRag],
+) -> None:
+    rag, stub = retriever
+    both = Retrieval(collection="own", other_collections=(NAME,))
+
+    await rag.check(ANN, both)
+    found = await rag.search(ANN, both, question="Pay?", principals=(), timeout_s=5)
+    with pytest.raises(ReferenceNotFound, match=r"retrieval\.other_collections\[0\]"):
+        await rag.check(ANN, Retrieval(collection="own", other_collections=("none",)))
+
+    assert [each.collection for each in found.passages] == ["", NAME]
+    assert [list(request.other_collections) for _, request in stub.searches] == [[], [NAME]]
+
+
 async def test_a_collection_of_another_project_is_checked_by_what_a_grant_lets_one_do(
     retriever: tuple[RagRetriever, StubRag],
 ) -> None:

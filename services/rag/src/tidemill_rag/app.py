@@ -19,7 +19,7 @@ from tidemill_rag.collections.resolve_settings import ResolveSettings
 from tidemill_rag.embedding.bm25 import Bm25Embedding
 from tidemill_rag.embedding.embed import EmbedTexts
 from tidemill_rag.embedding.grpc import GrpcTextEmbeddingService
-from tidemill_rag.embedding.trainer import TrainerModels
+from tidemill_rag.embedding.trainer import TrainerModels, TrainerRerankers
 from tidemill_rag.embedding.wiring import wire_embedding
 from tidemill_rag.erasure import models_of_deleted_projects, steps
 from tidemill_rag.errors import CollectionNotFound
@@ -28,8 +28,11 @@ from tidemill_rag.indexing.mongo import MongoLedger
 from tidemill_rag.indexing.record_document import RecordDocument
 from tidemill_rag.indexing.wiring import wire_indexes
 from tidemill_rag.search.grpc import GrpcRetrievalService
+from tidemill_rag.search.neighbours import Neighbours
 from tidemill_rag.search.reconcile import StalePoints
+from tidemill_rag.search.rerank import RerankMatches
 from tidemill_rag.search.search import Search
+from tidemill_rag.search.search_collection import SearchCollection
 from tidemill_rag.settings import RagSettings
 from tidemill_rag.similarity.wiring import wire_similarity
 from tidemill_rag.vectors.ports import VectorStore
@@ -44,6 +47,7 @@ class Parts:
     ledger: MongoLedger
     vectors: VectorStore
     models: TrainerModels
+    rerankers: TrainerRerankers
     sparse: Bm25Embedding
     leases: Leases
     """Of index versions."""
@@ -98,6 +102,7 @@ async def build_app(settings: RagSettings) -> App:
 
 
 def _parts(settings: RagSettings, backend: Backend) -> Parts:
+    models = wire_embedding(settings, backend)
     return Parts(
         collections=backend.aggregates(
             "collections",
@@ -115,7 +120,8 @@ def _parts(settings: RagSettings, backend: Backend) -> Parts:
             )
         ),
         vectors=wire_vectors(settings, backend),
-        models=wire_embedding(settings, backend),
+        models=models.embedding,
+        rerankers=models.rerankers,
         sparse=Bm25Embedding(),
         leases=backend.leases("index_leases"),
     )
@@ -126,7 +132,7 @@ def _collection_service(parts: Parts, enqueue: Enqueue) -> GrpcCollectionService
     crud = CollectionCrud(
         collections=parts.collections,
         ledger=parts.ledger,
-        resolve=ResolveSettings(models=parts.models),
+        resolve=ResolveSettings(models=parts.models, rerankers=parts.rerankers),
         clock=clock,
         enqueue=enqueue,
     )
@@ -138,13 +144,17 @@ def _retrieval_service(
     settings: RagSettings, backend: Backend, parts: Parts, stale: StalePoints
 ) -> GrpcRetrievalService:
     search = Search(
-        collections=parts.collections,
-        ledger=parts.ledger,
-        vectors=parts.vectors,
-        models=parts.models,
-        sparse=parts.sparse,
-        sweep=stale.enqueue,
+        one=SearchCollection(
+            collections=parts.collections,
+            ledger=parts.ledger,
+            vectors=parts.vectors,
+            neighbours=Neighbours(vectors=parts.vectors),
+            rerank=RerankMatches(rerankers=parts.rerankers, timeout_s=settings.rerank_timeout_s),
+            models=parts.models,
+            sparse=parts.sparse,
+            sweep=stale.enqueue,
+            shared=backend.shared(Shared.COLLECTION),
+        ),
         max_characters=settings.max_query_characters,
-        shared=backend.shared(Shared.COLLECTION),
     )
     return GrpcRetrievalService(search=search)

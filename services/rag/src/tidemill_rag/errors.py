@@ -1,7 +1,9 @@
 """The errors of rag.
 
 InvalidInput
-├── EmbeddingUnusable       the model cannot be used: it is remote, not ready, or has no tokenizer
+├── ModelUnusable           the model cannot be used: it is remote, not ready, or has no tokenizer
+│   ├── EmbeddingUnusable
+│   └── RerankerUnusable
 └── DocumentUnreadable      the object in the exchange bucket is not a document version
 NotFound
 ├── CollectionNotFound
@@ -82,13 +84,27 @@ class IndexNotReady(PreconditionFailed):
         )
 
 
-class EmbeddingUnusable(InvalidInput):
-    """The model exists but cannot be used for embedding."""
+class ModelUnusable(InvalidInput):
+    """The model exists but cannot be used for what a setting names it for."""
 
-    reason = "EMBEDDING_UNUSABLE"
+    field = "model"
 
     def __init__(self, reference: str, why: str) -> None:
-        super().__init__(violations=[Violation("embedding", f"{reference} {why}")], model=reference)
+        super().__init__(violations=[Violation(self.field, f"{reference} {why}")], model=reference)
+
+
+class EmbeddingUnusable(ModelUnusable):
+    """It cannot be used for embedding."""
+
+    field = "embedding"
+    reason = "EMBEDDING_UNUSABLE"
+
+
+class RerankerUnusable(ModelUnusable):
+    """It cannot be used to rerank."""
+
+    field = "search.rerank.model"
+    reason = "RERANKER_UNUSABLE"
 
 
 class TextTooLong(InvalidInput):

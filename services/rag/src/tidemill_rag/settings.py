@@ -76,6 +76,8 @@ class RagSettings(ModelSettings):
     """Collections per project."""
     max_query_characters: int = Field(default=8000, ge=1)
     """Maximum length of a query; the model truncates it at its own token limit."""
+    rerank_timeout_s: float = Field(default=2.0, gt=0)
+    """How long a model may take to rerank the candidates of a search; what takes longer is left out."""
     max_similar_texts: int = Field(default=10_000, ge=1)
     """Texts per project that are found by similarity; where there are more, those that expire first are removed."""
     similar_text_max_days: int = Field(default=30, ge=1, le=365)

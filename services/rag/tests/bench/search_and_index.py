@@ -44,7 +44,11 @@ from tidemill_rag.embedding.transformers import EmbeddingConfig, TransformersEmb
 from tidemill_rag.errors import CollectionNotFound
 from tidemill_rag.indexing.index_documents import BatchLimits, IndexDocuments
 from tidemill_rag.indexing.mongo import MongoLedger
-from tidemill_rag.search.search import Question, Search
+from tidemill_rag.search.neighbours import Neighbours
+from tidemill_rag.search.question import Question
+from tidemill_rag.search.rerank import RerankMatches
+from tidemill_rag.search.search import Search
+from tidemill_rag.search.search_collection import SearchCollection
 from tidemill_rag.vectors.edge import QdrantEdgeVectors
 from tidemill_rag.vectors.ports import Payload, Point
 
@@ -61,6 +65,18 @@ INDEX = IndexVersion(
 )
 CHUNKS_A_DOCUMENT = 2
 _COMMON = ["how", "do", "i", "reset", "number", "in", *(f"word{number}" for number in range(20_000))]
+
+
+class NoRerankers:
+    """A registry without rerankers."""
+
+    async def check(self, caller: Caller, reference: str) -> None:
+        """Know none."""
+        raise NotImplementedError(caller, reference)
+
+    async def load(self, caller: Caller, reference: str) -> Any:  # noqa: ANN401 - none
+        """Know none."""
+        raise NotImplementedError(caller, reference)
 
 
 class OneModel:
@@ -156,12 +172,16 @@ def _search(
 ) -> Search:
     collection = Collection(id="handbook", project="acme", indexes=(INDEX,), last_index=1, search=settings)
     return Search(
-        collections=InMemoryAggregates(collection, codec=COLLECTIONS, missing=CollectionNotFound),
-        ledger=ledger,
-        vectors=vectors,
-        models=OneModel(model),
-        sparse=Bm25Embedding(),
-        sweep=lambda *_: None,
+        one=SearchCollection(
+            collections=InMemoryAggregates(collection, codec=COLLECTIONS, missing=CollectionNotFound),
+            ledger=ledger,
+            vectors=vectors,
+            neighbours=Neighbours(vectors=vectors),
+            rerank=RerankMatches(rerankers=NoRerankers(), timeout_s=1.0),
+            models=OneModel(model),
+            sparse=Bm25Embedding(),
+            sweep=lambda *_: None,
+        ),
         max_characters=1000,
     )
 

@@ -155,9 +155,21 @@ async def test_what_is_asked_for_narrows_what_is_found(api: Api) -> None:
     assert await api.found(index=1) == ["walk", "dump"]
 
 
+async def test_several_collections_answer_as_one_and_the_one_that_is_not_ready_is_a_warning(api: Api) -> None:
+    answer = await api.search(other_collections=["early"])
+
+    assert [passage.document for passage in answer.passages] == ["walk", "dump"]
+    assert (answer.index, len(answer.warnings)) == (1, 1)
+    assert answer.warnings[0].startswith("not searched: the first index of collection early is being built")
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
-    [({"collection": "nope"}, "COLLECTION_NOT_FOUND"), ({"index": 9}, "INDEX_NOT_FOUND")],
+    [
+        ({"collection": "nope"}, "COLLECTION_NOT_FOUND"),
+        ({"other_collections": ["nope"]}, "COLLECTION_NOT_FOUND"),
+        ({"index": 9}, "INDEX_NOT_FOUND"),
+    ],
 )
 async def test_what_is_not_there_is_not_searched(api: Api, fields: dict[str, object], reason: str) -> None:
     with pytest.raises(NotFound) as missing:
@@ -174,7 +186,13 @@ async def test_a_collection_whose_first_index_is_being_built_is_not_ready(api: A
 
 
 @pytest.mark.parametrize(
-    ("fields", "named"), [({"query": " "}, "query"), ({"top_k": 101}, "top_k"), ({"index": -1}, "index")]
+    ("fields", "named"),
+    [
+        ({"query": " "}, "query"),
+        ({"top_k": 101}, "top_k"),
+        ({"index": -1}, "index"),
+        ({"other_collections": ["handbook"]}, "other_collections"),
+    ],
 )
 async def test_a_search_that_cannot_be_is_refused_by_its_field(api: Api, fields: dict[str, object], named: str) -> None:
     with pytest.raises(InvalidInput) as refused:

@@ -12,7 +12,8 @@ from tidemill.trainer.v1 import model_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
 from tidemill_core.application import Caller
 from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers
-from tidemill_rag.embedding import trainer
+from tidemill_rag.embedding import registry as registry_module
+from tidemill_rag.embedding.registry import RegistryModels
 from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import TokenizerFacts, Tokenizers
 from tidemill_rag.embedding.trainer import TrainerModels
@@ -58,13 +59,15 @@ async def models(opened: list[int], *, max_bytes: int) -> AsyncIterator[TrainerM
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield TrainerModels(
-            channel,
-            artifacts=cast("Any", Cache()),
-            bucket=cast("Any", None),
-            max_loaded=3,
-            max_bytes=max_bytes,
+            registry=RegistryModels(
+                channel,
+                artifacts=cast("Any", Cache()),
+                bucket=cast("Any", None),
+                max_loaded=3,
+                max_bytes=max_bytes,
+                threads=EmbeddingThreads(),
+            ),
             tokenizers=Tokenizers(reading=BoundedTokenizers(Facts()), cutting=BoundedTokenizers(Facts())),
-            threads=EmbeddingThreads(),
             open_model=opening,
         )
     await server.stop(0)
@@ -98,10 +101,10 @@ async def test_of_many_projects_that_have_the_same_model_only_so_many_are_rememb
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     opened: list[int] = []
-    monkeypatch.setattr(trainer, "_MAX_DIGESTS", 2)
+    monkeypatch.setattr(registry_module, "_MAX_DIGESTS", 2)
     async with models(opened, max_bytes=100) as registry:
         for project in ("a", "b", "c", "a"):
             await registry.load(Caller(project=project), "50@1")
-        assert len(registry._digests) == 2  # noqa: SLF001 - what is kept in memory is what is tested
+        assert len(registry.registry._digests) == 2  # noqa: SLF001 - what is kept in memory is what is tested
 
     assert len(opened) == 1

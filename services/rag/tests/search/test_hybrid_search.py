@@ -8,7 +8,7 @@ import pytest
 from services.rag.tests.fakes import ADA, Rag, spec, write
 from tidemill_core.errors import InvalidInput
 from tidemill_rag.collections.domain import SearchSettings
-from tidemill_rag.collections.resolve_settings import SparseSpec
+from tidemill_rag.collections.resolve_settings import ChunkingSpec, SparseSpec
 
 FAULTS = {number: f"Fault E-{number} stops the line until it is acknowledged." for number in range(2060, 2072)}
 DEFAULT = SparseSpec()
@@ -16,7 +16,7 @@ NONE = SparseSpec(by="none")
 GERMAN = SparseSpec(by="bm25", languages=("de", "en"))
 
 
-async def handbook(sparse: SparseSpec = DEFAULT, **search: float) -> Rag:
+async def handbook(sparse: SparseSpec = DEFAULT, **search: Any) -> Rag:  # noqa: ANN401 - fields of SearchSettings
     rag = Rag()
     for number, text in FAULTS.items():
         rag.ingest.put(f"e{number}", text)
@@ -56,6 +56,15 @@ async def test_a_change_of_the_ranking_counts_at_once_and_builds_nothing() -> No
 
     assert len(await rag.found("zeppelin")) == 5
     assert (await rag.collections.get("acme", "handbook")).last_index == 1
+
+
+async def test_a_question_of_stop_words_finds_nothing_where_terms_alone_count_and_the_answer_says_so() -> None:
+    rag = await handbook(dense_weight=0.0)
+
+    answer = await rag.search("what is it of the")
+
+    assert answer.passages == []
+    assert "has no terms but stop words" in answer.warnings[0]
 
 
 async def test_other_sparse_vectors_are_built_beside_the_live_index_which_says_what_it_lacks() -> None:
@@ -106,6 +115,9 @@ async def test_a_document_is_analysed_in_its_own_language_if_the_collection_has_
         ({"search": SearchSettings(dense_weight=-1.0)}, "search.dense_weight"),
         ({"search": SearchSettings(sparse_weight=float("nan"))}, "search.sparse_weight"),
         ({"search": SearchSettings(min_score=1.1)}, "search.min_score"),
+        ({"search": SearchSettings(diversity=1.1)}, "search.diversity"),
+        ({"search": SearchSettings(neighbours=6)}, "search.neighbours"),
+        ({"chunking": ChunkingSpec(by="page")}, "chunking.by"),
         ({"search": SearchSettings(dense_weight=0.0, sparse_weight=0.0)}, "search"),
     ],
 )

@@ -25,7 +25,7 @@ class Sharing(Rag):
         super().__post_init__()
         self.grants = Grants(Revocations())
         object.__setattr__(
-            self.search_passages,
+            self.search_passages.one,
             "shared",
             lambda project, name: self.grants.resolve(project, Shared.COLLECTION, name),
         )

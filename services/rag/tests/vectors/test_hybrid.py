@@ -84,8 +84,29 @@ async def test_scores_are_cosines_by_whatever_passages_were_ranked(store: Vector
     }
 
 
+async def test_matches_bring_their_vectors_where_these_are_asked_for(store: VectorStore) -> None:
+    for asked in (await query("valve"), Query(vector=(1.0, 0.0))):
+        with_vectors = await store.search(INDEX, replace(asked, with_vectors=True), limit=10, where=Where())
+
+        assert {each.payload.document: tuple(each.vector) for each in with_vectors} == {
+            name: pytest.approx(vector) for name, (_, vector) in TEXTS.items()
+        }
+        assert not any(each.vector for each in await store.search(INDEX, asked, limit=10, where=Where()))
+
+
+async def test_payloads_are_read_by_id_and_what_is_not_there_is_left_out(store: VectorStore) -> None:
+    absent = point("absent", vector=(1.0, 0.0)).id
+    ids = {name: (await with_terms(name, *sides)).id for name, sides in TEXTS.items()}
+
+    read = await store.payloads(INDEX, [ids["near"], absent, ids["far"]])
+
+    assert {name: payload.document for name, payload in read.items()} == {ids["near"]: "near", ids["far"]: "far"}
+    assert await store.payloads("acme/unknown/1", [absent]) == {}
+
+
 async def test_without_a_weight_of_vectors_only_what_has_a_term_of_the_query_is_found(store: VectorStore) -> None:
     assert await found(store, await query("valves", dense_weight=0.0)) == ["other"]
+    assert await found(store, await query("the of and", dense_weight=0.0)) == []
 
 
 async def test_a_query_without_terms_is_ranked_by_vectors(store: VectorStore) -> None:

@@ -9,6 +9,7 @@ from tidemill_cli.loop.learning import Approval, Dataset, Gate, Rollout, Suite, 
 from tidemill_cli.loop.shapes import (
     SHARED_REFERENCE,
     SLUG,
+    VERSION,
     Declared,
     Duration,
     FromFile,
@@ -84,7 +85,10 @@ class Source(Declared):
 class Chunk(Declared):
     """Chunking of documents."""
 
-    by: Literal["structure"] = "structure"
+    by: Annotated[
+        Literal["structure", "sentence", "window", "rows"],
+        Field(description="rows: each row of a table is a passage; sentence and window: across paragraphs"),
+    ] = "structure"
     max_tokens: Annotated[int, Field(ge=16, le=8192)] = 256
     overlap_tokens: Annotated[int, Field(ge=0, le=1024)] = 32
 
@@ -101,6 +105,13 @@ class Sparse(Declared):
     ] = Field(default_factory=lambda: ["en"])
 
 
+class Rerank(Declared):
+    """A model that orders the best passages by reading each together with the question."""
+
+    model: Annotated[str, Field(pattern=VERSION, description="model@version: a cross-encoder")]
+    candidates: Annotated[int, Field(ge=1, le=100, description="how many of the best passages it orders")] = 20
+
+
 class Search(Declared):
     """Ranking of passages; a change builds no index."""
 
@@ -109,6 +120,13 @@ class Search(Declared):
     min_score: Annotated[
         float, Field(ge=0, le=1, description="passages with a lower score are left out; 0 leaves none out")
     ] = 0.0
+    diversity: Annotated[
+        float, Field(ge=0, le=1, description="what a passage loses by being like a better one (MMR); 0 is off")
+    ] = 0.0
+    neighbours: Annotated[
+        int, Field(ge=0, le=5, description="passages before and after a found one that are returned with it")
+    ] = 0
+    rerank: Rerank | None = None
 
 
 class Collection(Declared):
@@ -149,6 +167,12 @@ class Retrieval(Declared):
     rewrite: Annotated[
         SharedReference | None, Field(description="the model that rewrites a question with what was said before it")
     ] = None
+    other_collections: Annotated[
+        list[SharedSlug], Field(max_length=9, description="further collections that are searched with the question")
+    ] = Field(default_factory=list)
+    query_variants: Annotated[
+        int, Field(ge=0, le=5, description="other wordings of the question, by the model of rewrite, to search with")
+    ] = 0
 
 
 class Conversation(Declared):

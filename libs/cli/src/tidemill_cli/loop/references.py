@@ -9,6 +9,7 @@ from tidemill_cli.loop.shapes import FromFile
 _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("collections", "*", "sources", "*"): ("sources",),
     ("collections", "*", "embedding"): ("models",),
+    ("collections", "*", "search", "rerank", "model"): ("models",),
     ("deployments", "*", "model"): ("models", "training"),
     ("deployments", "*", "model", "follow"): ("training",),
     ("deployments", "*", "model", "start_with"): ("models",),
@@ -16,6 +17,7 @@ _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("deployments", "*", "fallback", "*"): ("models",),
     ("deployments", "*", "routing", "equal_models", "*"): ("models",),
     ("deployments", "*", "retrieval", "collection"): ("collections",),
+    ("deployments", "*", "retrieval", "other_collections", "*"): ("collections",),
     ("deployments", "*", "retrieval", "rewrite"): ("models", "training"),
     ("deployments", "*", "cache", "semantic", "embedding"): ("models",),
     ("deployments", "*", "conversation", "summary_model"): ("models", "training"),

@@ -56,7 +56,11 @@ def _collection(name: str, part: declaration.Collection, labels: dict[str, str])
         "collection",
         Collection,
         name,
-        (*(("source", source) for source in part.sources), ("model", _name(part.embedding))),
+        (
+            *(("source", source) for source in part.sources),
+            ("model", _name(part.embedding)),
+            *([("model", _name(part.search.rerank.model))] if part.search.rerank else []),
+        ),
         labels=labels,
         sources=part.sources,
         embedding=part.embedding,
@@ -83,7 +87,8 @@ def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str])
     refers_to = [("model", _name(model)), ("prompt", _name(part.prompt))]
     equals = part.routing.equal_models if part.routing else {}
     refers_to += [("model", _name(other)) for other in (*part.fallback, *equals)]
-    refers_to += [("collection", part.retrieval.collection)] if part.retrieval else []
+    searched = [part.retrieval.collection, *part.retrieval.other_collections] if part.retrieval else []
+    refers_to += [("collection", each) for each in searched]
     refers_to += [("model", _name(model)) for model in _working_models(part)]
     refers_to += [("model", _name(part.cache.semantic.embedding))] if part.cache and part.cache.semantic else []
     return Desired.of(
@@ -126,6 +131,8 @@ def _retrieval(part: declaration.Retrieval) -> Retrieval:
         min_score=part.min_score,
         query_turns=part.query_turns,
         rewrite=part.rewrite or "",
+        other_collections=part.other_collections,
+        query_variants=part.query_variants,
     )
 
 

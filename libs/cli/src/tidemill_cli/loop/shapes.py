@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 SLUG = r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$"
 REFERENCE = r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?(@[a-z0-9_-]{1,63})?$"
 _OWNER = r"([a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?/)?"
+VERSION = r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?@[1-9][0-9]{0,8}$"
 SHARED_REFERENCE = REFERENCE.replace("^", f"^{_OWNER}", 1)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}

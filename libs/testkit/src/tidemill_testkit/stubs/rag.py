@@ -17,10 +17,11 @@ from tidemill.rag.v1 import retrieval_service_pb2 as retrieval
 from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceServicer
 from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceServicer
 from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed, Violation
+from tidemill_core.resources import owner_of
 from tidemill_testkit.stubs.calls import Context, errors_of, project_of, with_reason
 
 _COMPARED = {"gte": operator.ge, "gt": operator.gt, "lte": operator.le, "lt": operator.lt}
-_TOP_K, _MAX_TOP_K, _MAX_CHARACTERS = 5, 100, 8000
+_TOP_K, _MAX_TOP_K, _MAX_CHARACTERS, _MAX_COLLECTIONS = 5, 100, 8000, 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +74,15 @@ class StubRag(CollectionServiceServicer, RetrievalServiceServicer):
             project = project_of(context)
             if violations := list(_violations(request)):
                 raise InvalidInput.of(*violations)
-            kept = self._of(project, request.collection)
-            index = _index(kept.collection, request.index)
+            kept = {name: self._of(project, name) for name in (request.collection, *request.other_collections)}
+            indexes, warnings = _searched({name: each.collection for name, each in kept.items()}, request.index)
             self.searches.append((project, request))
-        found = [each.passage for each in kept.passages if _matches(each, request)]
-        reply = retrieval.SearchResponse(passages=found[: request.top_k or _TOP_K], index=index)
+        found = [
+            _named(each, name, project) for name in indexes for each in kept[name].passages if _matches(each, request)
+        ]
+        reply = retrieval.SearchResponse(
+            passages=found[: request.top_k or _TOP_K], index=indexes.get(request.collection, 0), warnings=warnings
+        )
         for number, passage in enumerate(reply.passages, start=1):
             passage.id = str(number)
         return reply
@@ -88,6 +93,29 @@ class StubRag(CollectionServiceServicer, RetrievalServiceServicer):
                 return self._kept[owner, collection]
         message = f"collection {collection} not found in this project"
         raise with_reason(NotFound(message, collection=collection), reason="COLLECTION_NOT_FOUND")
+
+
+def _named(each: StubPassage, collection: str, project: str) -> content_pb2.Passage:
+    """Return a passage that says which collection of another project it is of."""
+    passage = content_pb2.Passage()
+    passage.CopyFrom(each.passage)
+    passage.collection = collection if owner_of(collection, project) != project else ""
+    return passage
+
+
+def _searched(
+    collections: Mapping[str, collection_pb2.Collection], pinned: int
+) -> tuple[Mapping[str, int], Sequence[str]]:
+    """Return the index versions by collection, and a warning for each of several that has none yet."""
+    indexes, warnings = dict[str, int](), list[str]()
+    for at, (name, collection) in enumerate(collections.items()):
+        try:
+            indexes[name] = _index(collection, 0 if at else pinned)
+        except PreconditionFailed as not_ready:
+            if len(collections) == 1:
+                raise
+            warnings.append(f"not searched: {not_ready.message}")
+    return indexes, warnings
 
 
 def _index(collection: collection_pb2.Collection, pinned: int) -> int:
@@ -125,5 +153,8 @@ def _violations(request: retrieval.SearchRequest) -> Iterator[Violation]:
         yield Violation(field="query", description=f"has {len(request.query)} characters")
     if not 0 <= request.top_k <= _MAX_TOP_K:
         yield Violation(field="top_k", description=f"is {request.top_k}")
+    names = [request.collection, *request.other_collections]
+    if len(set(names)) != len(names) or len(names) > _MAX_COLLECTIONS:
+        yield Violation(field="other_collections", description=f"makes {len(names)} collections")
     if request.index < 0:
         yield Violation(field="index", description=f"is {request.index}")

@@ -45,21 +45,26 @@ class RagRetriever:
 
     async def check(self, caller: Caller, retrieval: Retrieval) -> None:
         """See `Retriever.check`."""
-        if owner_of(retrieval.collection, caller.project) != caller.project:
-            await self._check_shared(caller, retrieval)
+        for number, name in enumerate(retrieval.collections):
+            field = f"retrieval.other_collections[{number - 1}]" if number else "retrieval.collection"
+            await self._check(caller, name, index=0 if number else retrieval.index, field=field)
+
+    async def _check(self, caller: Caller, name: str, *, index: int, field: str) -> None:
+        if owner_of(name, caller.project) != caller.project:
+            await self._check_shared(caller, name, index=index, field=field)
             return
         try:
             with acting_as(caller):
                 response = await self._collections.GetCollection(
-                    collection_service_pb2.GetCollectionRequest(id=retrieval.collection), timeout=self._timeout_s
+                    collection_service_pb2.GetCollectionRequest(id=name), timeout=self._timeout_s
                 )
         except (NotFound, InvalidInput) as error:
             known = await self._known(caller)
-            raise ReferenceNotFound(retrieval.collection, field="retrieval.collection", known=known) from error
-        numbers = [index.number for index in response.collection.indexes]
-        if retrieval.index and retrieval.index not in numbers:
+            raise ReferenceNotFound(name, field=field, known=known) from error
+        numbers = [each.number for each in response.collection.indexes]
+        if index and index not in numbers:
             there = [str(number) for number in numbers]
-            raise ReferenceNotFound(str(retrieval.index), field="retrieval.index", known=there)
+            raise ReferenceNotFound(str(index), field="retrieval.index", known=there)
 
     async def search(
         self,
@@ -79,36 +84,33 @@ class RagRetriever:
             metadata_filter=metadata_filter,
             principals=principals,
             index=retrieval.index,
+            other_collections=retrieval.other_collections,
         )
         try:
             with acting_as(caller):
                 response = await self._retrieval.Search(request, timeout=min(timeout_s, self._timeout_s))
         except (NotFound, InvalidInput) as error:
             # The deployment is at fault, not the question: the collection was there when it was configured.
-            message = f"collection {retrieval.collection} cannot be searched: {error.message}"
+            message = f"{retrieval.named} cannot be searched: {error.message}"
             raise PreconditionFailed(message, collection=retrieval.collection) from error
         except (DeadlineExceeded, Internal) as error:
             message = f"rag does not answer: {error.message}"
             raise DependencyUnavailable(message, dependency="rag") from error
-        foreign = owner_of(retrieval.collection, caller.project) != caller.project
-        collection = retrieval.collection if foreign else ""
         passages = tuple(
-            from_message(Passage, each, ignore=REST, id=str(number), collection=collection)
+            from_message(Passage, each, ignore=REST, id=str(number))
             for number, each in enumerate(response.passages, start=1)
         )
         return Found(passages=passages, index=response.index, warnings=tuple(response.warnings))
 
-    async def _check_shared(self, caller: Caller, retrieval: Retrieval) -> None:
+    async def _check_shared(self, caller: Caller, name: str, *, index: int, field: str) -> None:
         """Search, which is all that another project lets one do."""
-        request = retrieval_service_pb2.SearchRequest(
-            collection=retrieval.collection, query=_PROBE, top_k=1, index=retrieval.index
-        )
+        request = retrieval_service_pb2.SearchRequest(collection=name, query=_PROBE, top_k=1, index=index)
         try:
             with acting_as(caller):
                 await self._retrieval.Search(request, timeout=self._timeout_s)
         except (NotFound, InvalidInput) as error:
             known = await self._known(caller)
-            raise ReferenceNotFound(retrieval.collection, field="retrieval.collection", known=known) from error
+            raise ReferenceNotFound(name, field=field, known=known) from error
         except PreconditionFailed:  # it is there; its first index is still built
             return
 

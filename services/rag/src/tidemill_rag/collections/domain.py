@@ -1,16 +1,21 @@
 """The Collection aggregate and its index versions."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
 from tidemill_core.aggregate import Aggregate, Event
-from tidemill_core.application import Caller
+from tidemill_core.application import Caller, derived_id
 from tidemill_core.errors import Violation
+from tidemill_core.resources import SLUG
 from tidemill_rag.errors import CollectionExists
 
 MAX_WEIGHT = 100.0
+MAX_NEIGHBOURS = 5
+DEFAULT_CANDIDATES, MAX_CANDIDATES = 20, 100
+_MODEL_VERSION = re.compile(rf"{SLUG.pattern}@[1-9][0-9]{{0,8}}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,29 @@ class Sparse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rerank:
+    """A cross-encoder that orders the best candidates."""
+
+    model: str
+    """`model@version`: a search setting counts at once, so that no other version may come in its place."""
+    candidates: int = 0
+    """0 is the default."""
+
+    @property
+    def reads(self) -> int:
+        """Return how many candidates are read."""
+        return self.candidates or DEFAULT_CANDIDATES
+
+    def violations(self, field: str) -> Iterator[Violation]:
+        """Yield what is out of bounds; `field` is the path in the request."""
+        if not _MODEL_VERSION.fullmatch(self.model):
+            yield Violation(f"{field}.model", f"is {self.model[:80]!r}; write `model@version`, as in reranker@1")
+        if not 0 <= self.candidates <= MAX_CANDIDATES:
+            text = f"is {self.candidates}; use 1 to {MAX_CANDIDATES}, or 0 for the default, {DEFAULT_CANDIDATES}"
+            yield Violation(f"{field}.candidates", text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSettings:
     """How searches rank: what they change is not stored in points."""
 
@@ -44,6 +72,11 @@ class SearchSettings:
     sparse_weight: float = 0.7
     min_score: float = 0.0
     """Passages with a lower cosine are left out; 0 leaves none out."""
+    diversity: float = 0.0
+    """How much a passage loses by being like a better one, 0 to 1."""
+    neighbours: int = 0
+    """Passages before and after a found one that are returned with it."""
+    rerank: Rerank | None = None
 
 
 def search_violations(search: SearchSettings, *, field: str) -> Iterator[Violation]:
@@ -54,6 +87,12 @@ def search_violations(search: SearchSettings, *, field: str) -> Iterator[Violati
             yield Violation(f"{field}.{name}", f"is {weight:g}; use 0 to {MAX_WEIGHT:g}")
     if not 0 <= search.min_score <= 1:
         yield Violation(f"{field}.min_score", f"is {search.min_score:g}; use 0 (for all passages) to 1")
+    if not 0 <= search.diversity <= 1:
+        yield Violation(f"{field}.diversity", f"is {search.diversity:g}; use 0 (for the order as it is) to 1")
+    if not 0 <= search.neighbours <= MAX_NEIGHBOURS:
+        yield Violation(f"{field}.neighbours", f"is {search.neighbours}; use 0 to {MAX_NEIGHBOURS}")
+    if search.rerank is not None:
+        yield from search.rerank.violations(f"{field}.rerank")
     if not any(weights.values()):
         yield Violation(field, "has no weight above 0: set dense_weight or sparse_weight")
 
@@ -78,6 +117,10 @@ class IndexRef:
     def key(self) -> str:
         """Return the name; its parts contain no slash."""
         return f"{self.project}/{self.collection}/{self.number}"
+
+    def point_id(self, document: str, seq: int, ordinal: int) -> str:
+        """Return a deterministic id: the same for the same passage of the same event in every process."""
+        return derived_id(self.project, self.collection, str(self.number), document, str(seq), str(ordinal))
 
     @property
     def caller(self) -> Caller:

@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput, Violation
 from tidemill_core.resources import SLUG, refuse, slug_violations
 from tidemill_rag.collections.domain import Chunking, SearchSettings, Settings, Sparse, search_violations
 from tidemill_rag.embedding.domain import LANGUAGES, MAX_TOKENS, MIN_TOKENS
-from tidemill_rag.embedding.ports import EmbeddingModels
+from tidemill_rag.embedding.ports import EmbeddingModels, Rerankers
+from tidemill_rag.indexing.domain.chunking import STRUCTURE, WAYS
 
 _REFERENCE = re.compile(rf"{SLUG.pattern}(@[1-9][0-9]{{0,8}})?")
 MAX_SOURCES = 100
@@ -56,6 +57,7 @@ class ResolveSettings:
     """Resolves the model when the RPC is called, so that a wrong name fails there and not in the worker."""
 
     models: EmbeddingModels
+    rerankers: Rerankers
 
     async def __call__(self, caller: Caller, spec: CollectionSpec, *, known: str = "") -> Settings:
         """Return the settings; `known` is the model version that the reference resolved to before, which is kept.
@@ -81,11 +83,17 @@ class ResolveSettings:
             sources=spec.sources,
             embedding=spec.embedding,
             resolved=model.reference,
-            chunking=Chunking(max_tokens=maximum, overlap_tokens=overlap),
+            chunking=Chunking(by=chunking.by or STRUCTURE, max_tokens=maximum, overlap_tokens=overlap),
             sparse=Sparse(by=spec.sparse.by, languages=spec.sparse.languages) if spec.sparse.by else DEFAULT_SPARSE,
-            search=spec.search,
+            search=await self._search(caller, spec.search),
             labels=spec.labels,
         )
+
+    async def _search(self, caller: Caller, search: SearchSettings) -> SearchSettings:
+        if search.rerank is None:
+            return search
+        await self.rerankers.check(caller, search.rerank.model)
+        return replace(search, rerank=replace(search.rerank, candidates=search.rerank.reads))
 
 
 def _violations(spec: CollectionSpec) -> Iterator[Violation]:
@@ -100,8 +108,8 @@ def _violations(spec: CollectionSpec) -> Iterator[Violation]:
             yield Violation("sources", f"{source[:80]!r} is not the id of a source")
     if not _REFERENCE.fullmatch(spec.embedding):
         yield Violation("embedding", f"is {spec.embedding[:80]!r}; write `model` or `model@version`, as in minilm@1")
-    if chunking.by not in {"", "structure"}:
-        yield Violation("chunking.by", f"is {chunking.by[:80]!r}; must be 'structure'")
+    if chunking.by not in {"", *WAYS}:
+        yield Violation("chunking.by", f"is {chunking.by[:80]!r}; use {', '.join(WAYS)}")
     if chunking.max_tokens and not MIN_TOKENS <= chunking.max_tokens <= MAX_TOKENS:
         text = f"is {chunking.max_tokens}; use {MIN_TOKENS} to {MAX_TOKENS}, or 0 for the default"
         yield Violation("chunking.max_tokens", text)

@@ -94,6 +94,39 @@ class SparseEmbedding(Protocol):
         ...
 
 
+class Reranker(Protocol):
+    """A loaded cross-encoder, which reads a question and a text together."""
+
+    async def scores(self, project: str, question: str, texts: Sequence[str]) -> Sequence[float]:
+        """Return how well each text answers the question, 0 to 1; what is too long is truncated.
+
+        Raises:
+            InvalidInput: the tokenizer fails on a text, or exceeds its limits.
+            DependencyUnavailable: the tokenizer processes are overloaded.
+
+        """
+        ...
+
+
+class Rerankers(Protocol):
+    """Cross-encoders from the trainer's registry."""
+
+    async def check(self, caller: Caller, reference: str) -> None:
+        """Refuse a `model@version` that cannot rerank.
+
+        Raises:
+            NotFound: the project has no such model.
+            RerankerUnusable: it is no sequence classification with one label, or rag cannot load it.
+            DependencyUnavailable: the trainer does not respond.
+
+        """
+        ...
+
+    async def load(self, caller: Caller, reference: str) -> Reranker:
+        """Return the loaded model; raises as `check`."""
+        ...
+
+
 class EmbeddingModels(Protocol):
     """Embedding models from the trainer's registry."""
 

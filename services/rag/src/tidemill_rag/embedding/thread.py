@@ -62,9 +62,9 @@ class EmbeddingThreads:
         self._jobs.put(_Job(urgency, self._next_turn(urgency, project), next(self._numbers), work, done))
         return await done
 
-    async def run_all(self, project: str, works: Sequence[Callable[[], T]]) -> list[T]:
+    async def run_all(self, project: str, works: Sequence[Callable[[], T]], *, urgent: bool = False) -> list[T]:
         """Run works of a project, at once where threads are free; the first error cancels those that are queued."""
-        jobs = [asyncio.ensure_future(self.run(project, work)) for work in works]
+        jobs = [asyncio.ensure_future(self.run(project, work, urgent=urgent)) for work in works]
         try:
             return await asyncio.gather(*jobs)
         finally:

@@ -82,6 +82,41 @@ class EmbeddingTokenizer:
         return KeyRule(limit=limit, closing=max(0, self.facts.special_tokens - 1))
 
 
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """The tokens of a question and of a text, with special ones, and which of both each belongs to."""
+
+    ids: Tokens
+    types: Tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairTokenizer:
+    """The tokenizer of one cross-encoder."""
+
+    tokenizers: Tokenizers
+    file: Path
+    name: str
+
+    async def encode(self, project: str, question: str, texts: Sequence[str], *, limit: int) -> list[TokenPair]:
+        """Return the tokens of each text with the question, which has half of the limit at most."""
+        arguments = (question, list(texts), limit)
+        return await self.tokenizers.reading.run(project, self.file, pairs, *arguments, name=self.name)
+
+
+def pairs(tokenizer: Any, question: str, texts: list[str], limit: int) -> list[TokenPair]:  # noqa: ANN401 - an untyped library
+    """Return the tokens of each text with the question; what is too long is cut at its end."""
+    special = tokenizer.num_special_tokens_to_add(is_pair=True)
+    encoded = []
+    for text in tokenizer.encode_batch(texts, add_special_tokens=False):
+        asked = tokenizer.encode(question, add_special_tokens=False)
+        asked.truncate(limit // 2)
+        text.truncate(max(0, limit - special - len(asked.ids)))
+        both = tokenizer.post_process(asked, text, True)  # noqa: FBT003 - with special tokens; it takes no keyword
+        encoded.append(TokenPair(both.ids, both.type_ids))
+    return encoded
+
+
 def facts_of(tokenizer: Any, prompt: str) -> TokenizerFacts:  # noqa: ANN401 - an untyped library
     """Return the properties of a tokenizer; byte-level ones have no unknown token."""
     model = json.loads(tokenizer.to_str())["model"]

@@ -95,17 +95,9 @@ class TransformersEmbedding:
         numeric_format: NumericFormat = "float32",
     ) -> None:
         """Load from a verified folder. Blocks for about a second: call it on an embedding thread."""
-        for name, value in _OF_LIBRARIES.items():
-            os.environ.setdefault(name, value)
-        leave_out_training()
-        # Imported here because it takes seconds.
-        import torch  # noqa: PLC0415
-        from transformers import AutoModel  # noqa: PLC0415
-        from transformers.utils import logging  # noqa: PLC0415
+        self._torch = torch = ready_torch(threads_per_pass)
+        from transformers import AutoModel  # noqa: PLC0415 - takes seconds
 
-        logging.disable_progress_bar()
-        torch.set_num_threads(threads_per_pass)
-        self._torch = torch
         self._threads = threads
         self._config = config
         self._tokenizer = tokenizer
@@ -148,7 +140,7 @@ class TransformersEmbedding:
         return await self._tokenizer.encode(project, prompted, limit=limit)
 
     async def _embedded(self, project: str, encoded: Sequence[Sequence[int]]) -> Vectors:
-        batches = _micro_batches(encoded)
+        batches = micro_batches(encoded)
         passes = [partial(self._embed, [encoded[position] for position in batch]) for batch in batches]
         vectors: Vectors = [[] for _ in encoded]
         for batch, embedded in zip(batches, await self._threads.run_all(project, passes), strict=True):
@@ -199,7 +191,20 @@ class TransformersEmbedding:
         return vectors
 
 
-def _micro_batches(encoded: Sequence[Sequence[int]]) -> list[list[int]]:
+def ready_torch(threads_per_pass: int) -> Any:  # noqa: ANN401 - a module
+    """Import torch and transformers, which takes seconds, as models are served with them, and return torch."""
+    for name, value in _OF_LIBRARIES.items():
+        os.environ.setdefault(name, value)
+    leave_out_training()
+    import torch  # noqa: PLC0415
+    from transformers.utils import logging  # noqa: PLC0415
+
+    logging.disable_progress_bar()
+    torch.set_num_threads(threads_per_pass)
+    return torch
+
+
+def micro_batches(encoded: Sequence[Sequence[int]]) -> list[list[int]]:
     """Group texts of similar length, to minimise padding."""
     batches: list[list[int]] = []
     for position in sorted(range(len(encoded)), key=lambda position: len(encoded[position])):

@@ -1,6 +1,7 @@
-"""Puts the embedding models together."""
+"""Puts embedding models and rerankers together."""
 
 import os
+from dataclasses import dataclass
 from functools import partial
 
 from tidemill_kit.models.artifacts import ArtifactCache
@@ -8,9 +9,11 @@ from tidemill_kit.models.bounded_tokenizers import IMPORTS, BoundedTokenizers
 from tidemill_kit.models.numeric_format import computed_format
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits
+from tidemill_rag.embedding.cross_encoder import TransformersReranker
+from tidemill_rag.embedding.registry import RegistryModels
 from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.tokenizer import Tokenizers
-from tidemill_rag.embedding.trainer import TrainerModels
+from tidemill_rag.embedding.trainer import TrainerModels, TrainerRerankers
 from tidemill_rag.embedding.transformers import TransformersEmbedding
 from tidemill_rag.settings import RagSettings
 
@@ -18,8 +21,16 @@ _MAX_PASSES = 8
 """Forward passes at once. Beyond, each gets more threads: Python's share of a pass is about a tenth of it."""
 
 
-def wire_embedding(settings: RagSettings, backend: Backend) -> TrainerModels:
-    """Return the models of trainer's registry."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """The models of trainer's registry."""
+
+    embedding: TrainerModels
+    rerankers: TrainerRerankers
+
+
+def wire_embedding(settings: RagSettings, backend: Backend) -> Models:
+    """Put the models together, which share tokenizers, threads and memory."""
     reading = BoundedProcesses(_limits(settings, cpu_s=settings.tokenizer_cpu_s), "tokenizing", IMPORTS)
     cutting = BoundedProcesses(_limits(settings, cpu_s=settings.cutting_cpu_s), "cutting", IMPORTS)
     backend.on_stop(reading.stop)
@@ -28,18 +39,26 @@ def wire_embedding(settings: RagSettings, backend: Backend) -> TrainerModels:
     threads = settings.embedding_threads or os.cpu_count() or 1
     passes = min(threads, _MAX_PASSES)
     bucket = backend.bucket(settings.trainer_bucket)
-    return TrainerModels(
+    registry = RegistryModels(
         backend.channel("trainer", settings.trainer_address),
         artifacts=ArtifactCache(settings.data_dir / "models", bucket),
         bucket=bucket,
         max_loaded=settings.models_loaded,
         max_bytes=settings.models_bytes,
-        tokenizers=Tokenizers(reading=BoundedTokenizers(reading), cutting=BoundedTokenizers(cutting)),
         threads=EmbeddingThreads(passes),
-        open_model=partial(
-            TransformersEmbedding,
-            threads_per_pass=threads // passes,
-            numeric_format=computed_format(settings.numeric_format),
+    )
+    tokenizers = Tokenizers(reading=BoundedTokenizers(reading), cutting=BoundedTokenizers(cutting))
+    per_pass, numeric_format = threads // passes, computed_format(settings.numeric_format)
+    return Models(
+        embedding=TrainerModels(
+            registry=registry,
+            tokenizers=tokenizers,
+            open_model=partial(TransformersEmbedding, threads_per_pass=per_pass, numeric_format=numeric_format),
+        ),
+        rerankers=TrainerRerankers(
+            registry=registry,
+            tokenizers=tokenizers,
+            open_model=partial(TransformersReranker, threads_per_pass=per_pass, numeric_format=numeric_format),
         ),
     )
 

@@ -315,4 +315,5 @@ def _cut(index: IndexVersion, model: EmbeddingModel) -> Cut:
         max_tokens=min(index.chunking.max_tokens, model.max_tokens),
         overlap_tokens=index.chunking.overlap_tokens,
         special=model.special_tokens,
+        by=index.chunking.by,
     )

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tidemill_core.application import derived_id
 from tidemill_rag.collections.domain import IndexRef, Sparse
 from tidemill_rag.embedding.domain import SparseVector, passage_vector
 from tidemill_rag.embedding.ports import EmbeddingModel, SparseEmbedding
@@ -43,7 +42,7 @@ class PassageEmbedding:
         sparse = await self._sparse(part) if self.analysis.used else [None] * len(part)
         return [
             Point(
-                id=_point_id(ref, document.row.desired, piece.ordinal),
+                id=ref.point_id(document.row.desired.document, document.row.desired.seq, piece.ordinal),
                 vector=passage_vector(vector, of_context.get(piece.context)),
                 sparse=terms,
                 payload=_payload(document, piece),
@@ -58,12 +57,7 @@ class PassageEmbedding:
 
 def point_ids(ref: IndexRef, desired: DesiredDocument, chunks: int) -> Sequence[str]:
     """Return the point ids of a document with this number of chunks."""
-    return [_point_id(ref, desired, ordinal) for ordinal in range(chunks)]
-
-
-def _point_id(ref: IndexRef, desired: DesiredDocument, ordinal: int) -> str:
-    """Return a deterministic id: the same for the same passage of the same event in every process."""
-    return derived_id(ref.project, ref.collection, str(ref.number), desired.document, str(desired.seq), str(ordinal))
+    return [ref.point_id(desired.document, desired.seq, ordinal) for ordinal in range(chunks)]
 
 
 def _payload(document: Prepared, piece: Chunk) -> Payload:
@@ -84,4 +78,6 @@ def _payload(document: Prepared, piece: Chunk) -> Payload:
         header_start=piece.header[0] if piece.header else 0,
         header_end=piece.header[1] if piece.header else 0,
         places=document.places.of(piece.start, piece.end),
+        ordinal=piece.ordinal,
+        lead=piece.lead,
     )

@@ -8,7 +8,8 @@ from tidemill_core.rights import principals_of
 from tidemill_kit.grpc.server import current_caller
 from tidemill_kit.mapping import from_message
 from tidemill_rag.search.messages import filters_of, passage_message
-from tidemill_rag.search.search import Question, Search
+from tidemill_rag.search.question import Question
+from tidemill_rag.search.search import Search
 
 
 @dataclass(frozen=True, kw_only=True)

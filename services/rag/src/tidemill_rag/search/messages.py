@@ -67,4 +67,4 @@ def _bound(value: object) -> float | datetime | None:
 
 def passage_message(position: int, match: Match) -> content_pb2.Passage:
     """Return the passage message; ids count from "1", the best match."""
-    return to_message(content_pb2.Passage, match.payload, match, id=str(position), collection=None)
+    return to_message(content_pb2.Passage, match.payload, match, id=str(position))

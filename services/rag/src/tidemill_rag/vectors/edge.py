@@ -15,7 +15,7 @@ from tidemill_core.errors import DependencyUnavailable, isolated
 from tidemill_rag.vectors import edge_graphs, edge_search, edge_shards
 from tidemill_rag.vectors.edge_graphs import BuildGone
 from tidemill_rag.vectors.payloads import facet, from_stored, to_stored
-from tidemill_rag.vectors.ports import Match, Point, Query, Where
+from tidemill_rag.vectors.ports import Match, Payload, Point, Query, Where
 
 T = TypeVar("T")
 
@@ -94,7 +94,15 @@ class QdrantEdgeVectors:
             principals=list(where.principals),
         )
         found = await self.call(partial(edge_search.search, self._name(index), query, limit, narrowed))
-        return [Match(id=point, score=score, payload=from_stored(stored)) for point, score, stored in found]
+        return [
+            Match(id=point, score=score, payload=from_stored(stored), vector=vector)
+            for point, score, stored, vector in found
+        ]
+
+    async def payloads(self, index: str, ids: Sequence[str]) -> Mapping[str, Payload]:
+        """See `VectorStore.payloads`."""
+        found = await self.call(partial(edge_search.payloads, self._name(index), list(ids)))
+        return {point: from_stored(stored) for point, stored in found}
 
     async def ids(self, index: str, documents: Sequence[str]) -> Mapping[str, Collection[str]]:
         """See `VectorStore.ids`."""

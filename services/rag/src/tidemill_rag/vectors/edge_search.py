@@ -28,8 +28,8 @@ from tidemill_rag.vectors.graph import ACORN_MAX_SELECTIVITY, HNSW_EF
 from tidemill_rag.vectors.payloads import FACETS, READERS, SOURCE, metadata_path
 from tidemill_rag.vectors.ports import Query, Range
 
-Found = list[tuple[str, float, dict[str, Any]]]
-"""Id, cosine and payload, best first."""
+Found = list[tuple[str, float, dict[str, Any], list[float]]]
+"""Id, cosine, payload and vector, which is empty where it was not asked for; best first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Narrowed:
 def search(name: str, query: Query, limit: int, narrowed: Narrowed) -> Found:
     """Return the best points."""
     opened = open_shard(name)
-    if opened is None:
+    if opened is None or query.matches_nothing:
         return []
     for field, span in narrowed.ranges.items():
         opened.index_range(metadata_path(field), times=span.of_times)
@@ -53,8 +53,13 @@ def search(name: str, query: Query, limit: int, narrowed: Narrowed) -> Found:
     nearest = EngineQuery.Nearest(vector)
     params = SearchParams(hnsw_ef=HNSW_EF, acorn=AcornSearchParams(enable=True, max_selectivity=ACORN_MAX_SELECTIVITY))
     if not query.is_fused:
-        request = SearchRequest(nearest, limit, filter=chosen, params=params, with_payload=True)
-        return [(str(found.id), found.score, found.payload or {}) for found in opened.shard.search(request)]
+        request = SearchRequest(
+            nearest, limit, filter=chosen, params=params, with_payload=True, with_vector=query.with_vectors
+        )
+        return [
+            (str(found.id), found.score, found.payload or {}, dense_of(found.vector) if query.with_vectors else [])
+            for found in opened.shard.search(request)
+        ]
     depth = candidates(limit)
     by_terms = EngineQuery.Nearest(terms(query.sparse or SparseVector()), SPARSE)
     rankings, weights = [Prefetch(depth, query=by_terms, filter=chosen)], [query.sparse_weight]
@@ -63,9 +68,21 @@ def search(name: str, query: Query, limit: int, narrowed: Narrowed) -> Found:
         weights.append(query.dense_weight)
     fusion = cast("Fusion", Fusion.Rrf(RRF_K, weights))  # a member, which its stubs do not say
     fused = QueryRequest(limit, query=fusion, prefetches=rankings, with_payload=True, with_vector=[DENSE])
+    points = [(found, dense_of(found.vector)) for found in opened.shard.query(fused)]
     return [
-        (str(found.id), cosine(vector, dense_of(found.vector)), found.payload or {})
-        for found in opened.shard.query(fused)
+        (str(found.id), cosine(vector, dense), found.payload or {}, dense if query.with_vectors else [])
+        for found, dense in points
+    ]
+
+
+def payloads(name: str, ids: list[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the payloads of the points that are there, by id."""
+    opened = open_shard(name)
+    if opened is None:
+        return []
+    return [
+        (str(each.id), each.payload or {})
+        for each in opened.shard.retrieve([*ids], with_payload=True, with_vector=False)
     ]
 
 

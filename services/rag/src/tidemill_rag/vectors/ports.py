@@ -33,6 +33,15 @@ class Payload:
     header_end: int = 0
     places: tuple[Place, ...] = ()
     """Where the span is in the original."""
+    ordinal: int = -1
+    """Its number among the passages of the version, from 0; -1 in an index that predates it."""
+    lead: str | None = None
+    """The white space between the passage before and this one; None where other text is between."""
+
+    @property
+    def span_text(self) -> str:
+        """Return the text of the span, without the header above it."""
+        return self.text[len(self.text) - (self.end - self.start) :]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +66,18 @@ class Query:
     sparse: SparseVector | None = None
     dense_weight: float = 1.0
     sparse_weight: float = 1.0
+    with_vectors: bool = False
+    """Matches bring their vectors."""
 
     @property
     def is_fused(self) -> bool:
         """Return whether terms count."""
         return self.sparse is not None and bool(self.sparse.indices) and self.sparse_weight > 0
+
+    @property
+    def matches_nothing(self) -> bool:
+        """Return whether terms alone count, and there are none."""
+        return self.sparse is not None and not self.is_fused and not self.dense_weight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +89,17 @@ class Match:
     payload: Payload
     also_in: tuple[str, ...] = ()
     """Other documents with the same text, as `source/key`."""
+    rerank_score: float | None = None
+    """The reranker's, 0 to 1; None of what was not reranked."""
+    vector: Sequence[float] = ()
+    """Of length 1, where the query asked for vectors."""
+    collection: str = ""
+    """The collection of another project that it is of."""
+
+    @property
+    def relevance(self) -> float:
+        """Return the reranker's score, or else the cosine."""
+        return self.score if self.rerank_score is None else self.rerank_score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +176,10 @@ class VectorStore(Protocol):
         They are fewer than `limit` only if no more match; with a `dense_weight` of 0 those without a term of the query
         do not.
         """
+        ...
+
+    async def payloads(self, index: str, ids: Sequence[str]) -> Mapping[str, Payload]:
+        """Return the payloads of points by id; those that are not there, or no longer, are omitted."""
         ...
 
     async def ids(self, index: str, documents: Sequence[str]) -> Mapping[str, Collection[str]]:

@@ -33,7 +33,7 @@ from tidemill_rag.vectors.payloads import (
     metadata_path,
     to_stored,
 )
-from tidemill_rag.vectors.ports import Match, Point, Query, Where
+from tidemill_rag.vectors.ports import Match, Payload, Point, Query, Where
 
 _SCROLL_BATCH = 5000
 _SPARSE_VECTORS = {SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)}
@@ -108,6 +108,8 @@ class QdrantServerVectors:
     async def search(self, index: str, query: Query, *, limit: int, where: Where) -> Sequence[Match]:
         """See `VectorStore.search`."""
         name = _name(index)
+        if query.matches_nothing:
+            return []
         async with _translated():
             if name not in self._indexed:  # once in a process: a search is one request
                 if not await self._client.collection_exists(name):
@@ -128,9 +130,18 @@ class QdrantServerVectors:
         vector = list(query.vector)
         if not query.is_fused:
             nearest = await self._client.query_points(
-                name, query=vector, limit=limit, query_filter=chosen, search_params=_SEARCH_PARAMS, with_payload=True
+                name,
+                query=vector,
+                limit=limit,
+                query_filter=chosen,
+                search_params=_SEARCH_PARAMS,
+                with_payload=True,
+                with_vectors=query.with_vectors,
             )
-            return [_match(point, point.score) for point in nearest.points]
+            return [
+                _match(point, point.score, _dense_of(point.vector) if query.with_vectors else ())
+                for point in nearest.points
+            ]
         depth = candidates(limit)
         by_terms = _sparse(query.sparse or SparseVector())
         rankings, weights = (
@@ -148,7 +159,19 @@ class QdrantServerVectors:
             with_payload=True,
             with_vectors=[DENSE],
         )
-        return [_match(point, cosine(vector, _dense_of(point.vector))) for point in fused.points]
+        dense = [_dense_of(point.vector) for point in fused.points]
+        return [
+            _match(point, cosine(vector, own), own if query.with_vectors else ())
+            for point, own in zip(fused.points, dense, strict=True)
+        ]
+
+    async def payloads(self, index: str, ids: Sequence[str]) -> Mapping[str, Payload]:
+        """See `VectorStore.payloads`."""
+        async with _translated():
+            if not await self._client.collection_exists(_name(index)):
+                return {}
+            records = await self._client.retrieve(_name(index), list(ids), with_payload=True)
+        return {str(record.id): from_stored(record.payload or {}) for record in records}
 
     async def ids(self, index: str, documents: Sequence[str]) -> Mapping[str, Collection[str]]:
         """See `VectorStore.ids`."""
@@ -226,8 +249,8 @@ def _dense_of(vectors: object) -> Sequence[float]:
     return dense
 
 
-def _match(point: models.ScoredPoint, score: float) -> Match:
-    return Match(id=str(point.id), score=score, payload=from_stored(point.payload or {}))
+def _match(point: models.ScoredPoint, score: float, vector: Sequence[float]) -> Match:
+    return Match(id=str(point.id), score=score, payload=from_stored(point.payload or {}), vector=vector)
 
 
 def _name(index: str) -> str:

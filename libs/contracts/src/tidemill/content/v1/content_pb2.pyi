@@ -287,6 +287,7 @@ class Passage(_message.Message):
     ALSO_IN_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
     PLACES_FIELD_NUMBER: _builtins.int
+    RERANK_SCORE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Its id within one answer: "1" is the best."""
     document: _builtins.str
@@ -317,6 +318,10 @@ class Passage(_message.Message):
     """Output only. One past the last code point of that header."""
     collection: _builtins.str
     """Output only. Where it was found, if another project shares that: `<project>/<collection>`."""
+    rerank_score: _builtins.float
+    """Output only. What the reranker of the collection made of question and passage, 0 to 1: passages with it come first,
+    in its order. Unset where none did. `score`, and each `min_score`, is the cosine all the same.
+    """
     @_builtins.property
     def also_in(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. Other documents that say the same in as many words, as "source/key", the best first."""
@@ -346,12 +351,15 @@ class Passage(_message.Message):
         also_in: _abc.Iterable[_builtins.str] | None = ...,
         collection: _builtins.str = ...,
         places: _abc.Iterable[Global___Place] | None = ...,
+        rerank_score: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rerank_score", b"_rerank_score", "rerank_score", b"rerank_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["also_in", b"also_in", "collection", b"collection", "document", b"document", "end", b"end", "header_end", b"header_end", "header_start", b"header_start", "id", b"id", "key", b"key", "places", b"places", "score", b"score", "source", b"source", "start", b"start", "text", b"text", "title", b"title", "uri", b"uri", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rerank_score", b"_rerank_score", "also_in", b"also_in", "collection", b"collection", "document", b"document", "end", b"end", "header_end", b"header_end", "header_start", b"header_start", "id", b"id", "key", b"key", "places", b"places", "rerank_score", b"rerank_score", "score", b"score", "source", b"source", "start", b"start", "text", b"text", "title", b"title", "uri", b"uri", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__rerank_score: _TypeAlias = _typing.Literal["rerank_score"]  # noqa: Y015
+    _WhichOneofArgType__rerank_score: _TypeAlias = _typing.Literal["_rerank_score", b"_rerank_score"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rerank_score) -> _WhichOneofReturnType__rerank_score | None: ...
 
 Global___Passage: _TypeAlias = Passage  # noqa: Y015
 

@@ -32,6 +32,8 @@ class Retrieval(_message.Message):
     MIN_SCORE_FIELD_NUMBER: _builtins.int
     QUERY_TURNS_FIELD_NUMBER: _builtins.int
     REWRITE_FIELD_NUMBER: _builtins.int
+    OTHER_COLLECTIONS_FIELD_NUMBER: _builtins.int
+    QUERY_VARIANTS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection; one that another project shares is `<project>/<collection>`, in which passages without
     readers are found as long as it is shared.
@@ -52,9 +54,19 @@ class Retrieval(_message.Message):
     """Optional. The model that rewrites a question with what was said before it, as `model` or `model@version`: passages
     are searched with that in place of the last message alone. Where it fails or is slow, the answer warns of it.
     """
+    query_variants: _builtins.int
+    """Optional. How many other wordings of the question the model of `rewrite` writes: passages are searched with each of
+    them, too, and the rankings are fused. 0, the default, to 5.
+    """
     @_builtins.property
     def metadata_filter(self) -> _struct_pb2.Struct:
         """Optional. Only documents whose metadata have these values."""
+
+    @_builtins.property
+    def other_collections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Further collections, up to 9, each once: they are searched with the same question, and what all of them
+        find is fused by ranks. `index` is of `collection` alone.
+        """
 
     def __init__(
         self,
@@ -66,10 +78,12 @@ class Retrieval(_message.Message):
         min_score: _builtins.float = ...,
         query_turns: _builtins.int = ...,
         rewrite: _builtins.str = ...,
+        other_collections: _abc.Iterable[_builtins.str] | None = ...,
+        query_variants: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata_filter", b"metadata_filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "index", b"index", "metadata_filter", b"metadata_filter", "min_score", b"min_score", "query_turns", b"query_turns", "rewrite", b"rewrite", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "index", b"index", "metadata_filter", b"metadata_filter", "min_score", b"min_score", "other_collections", b"other_collections", "query_turns", b"query_turns", "query_variants", b"query_variants", "rewrite", b"rewrite", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -199,22 +199,40 @@ class SearchSettings(_message.Message):
     DENSE_WEIGHT_FIELD_NUMBER: _builtins.int
     SPARSE_WEIGHT_FIELD_NUMBER: _builtins.int
     MIN_SCORE_FIELD_NUMBER: _builtins.int
+    DIVERSITY_FIELD_NUMBER: _builtins.int
+    NEIGHBOURS_FIELD_NUMBER: _builtins.int
+    RERANK_FIELD_NUMBER: _builtins.int
     dense_weight: _builtins.float
     """Optional. The weight of the ranking by vectors in the fusion of both (RRF); unset means 1."""
     sparse_weight: _builtins.float
     """Optional. The weight of the ranking by terms; unset means the default of rag, 0 leaves terms out."""
     min_score: _builtins.float
     """Optional. Passages with a lower score (cosine) are left out; 0, the default, leaves none out."""
+    diversity: _builtins.float
+    """Optional. How much a passage loses by being like a better one (maximal marginal relevance), 0 to 1; 0, the default,
+    leaves the order as it is.
+    """
+    neighbours: _builtins.int
+    """Optional. So many passages before and after a found one, of the same document version, are returned with it as one
+    passage: 0, the default, to 5.
+    """
+    @_builtins.property
+    def rerank(self) -> Global___Rerank:
+        """Optional. A model that orders the best passages by reading each together with the question."""
+
     def __init__(
         self,
         *,
         dense_weight: _builtins.float | None = ...,
         sparse_weight: _builtins.float | None = ...,
         min_score: _builtins.float = ...,
+        diversity: _builtins.float = ...,
+        neighbours: _builtins.int = ...,
+        rerank: Global___Rerank | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_sparse_weight", b"_sparse_weight", "dense_weight", b"dense_weight", "sparse_weight", b"sparse_weight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_sparse_weight", b"_sparse_weight", "dense_weight", b"dense_weight", "rerank", b"rerank", "sparse_weight", b"sparse_weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_sparse_weight", b"_sparse_weight", "dense_weight", b"dense_weight", "min_score", b"min_score", "sparse_weight", b"sparse_weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_sparse_weight", b"_sparse_weight", "dense_weight", b"dense_weight", "diversity", b"diversity", "min_score", b"min_score", "neighbours", b"neighbours", "rerank", b"rerank", "sparse_weight", b"sparse_weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__dense_weight: _TypeAlias = _typing.Literal["dense_weight"]  # noqa: Y015
     _WhichOneofArgType__dense_weight: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight"]  # noqa: Y015
@@ -228,6 +246,32 @@ class SearchSettings(_message.Message):
 Global___SearchSettings: _TypeAlias = SearchSettings  # noqa: Y015
 
 @_typing.final
+class Rerank(_message.Message):
+    """Rerank configures the model that orders passages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Required. `model@version` of the registry: a cross-encoder, which is a sequence classification with one label."""
+    candidates: _builtins.int
+    """Optional. So many of the best passages are ordered: 0 means 20, at most 100."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        candidates: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rerank: _TypeAlias = Rerank  # noqa: Y015
+
+@_typing.final
 class Chunking(_message.Message):
     """Chunking configures how a document is split into passages."""
 
@@ -237,7 +281,10 @@ class Chunking(_message.Message):
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
     OVERLAP_TOKENS_FIELD_NUMBER: _builtins.int
     by: _builtins.str
-    """Optional. "structure": along headings and paragraphs. The only way there is now, and the default."""
+    """Optional. "structure", the default: along headings, paragraphs, lists and tables, which stay whole where they fit.
+    "sentence": as many whole sentences as fit. "window": as many tokens as fit. "rows": as by structure, and each row of
+    a table is a passage of its own.
+    """
     max_tokens: _builtins.int
     """Optional. At most this many tokens of the embedding model a chunk; 0 means 256 or the model's limit."""
     overlap_tokens: _builtins.int

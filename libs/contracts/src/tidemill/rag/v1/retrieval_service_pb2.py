@@ -28,7 +28,7 @@ from tidemill.options.v1 import options_pb2 as tidemill_dot_options_dot_v1_dot_o
 from tidemill.rag.v1 import collection_pb2 as tidemill_dot_rag_dot_v1_dot_collection__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tidemill/rag/v1/retrieval_service.proto\x12\x0ftidemill.rag.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a!tidemill/content/v1/content.proto\x1a!tidemill/options/v1/options.proto\x1a tidemill/rag/v1/collection.proto\"\xda\x01\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\x30\n\x0fmetadata_filter\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0f\n\x07sources\x18\x05 \x03(\t\x12\x12\n\nprincipals\x18\x06 \x03(\t\x12\r\n\x05index\x18\x07 \x01(\x05\x12\x31\n\x08settings\x18\t \x01(\x0b\x32\x1f.tidemill.rag.v1.SearchSettings\"a\n\x0eSearchResponse\x12.\n\x08passages\x18\x01 \x03(\x0b\x32\x1c.tidemill.content.v1.Passage\x12\r\n\x05index\x18\x02 \x01(\x05\x12\x10\n\x08warnings\x18\x03 \x03(\t2\x8f\x01\n\x10RetrievalService\x12{\n\x06Search\x12\x1e.tidemill.rag.v1.SearchRequest\x1a\x1f.tidemill.rag.v1.SearchResponse\"0\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\ncollection\xa2\xb5\x18\tevaluator\xa2\xb5\x18\tinferenceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tidemill/rag/v1/retrieval_service.proto\x12\x0ftidemill.rag.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a!tidemill/content/v1/content.proto\x1a!tidemill/options/v1/options.proto\x1a tidemill/rag/v1/collection.proto\"\xf5\x01\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\x30\n\x0fmetadata_filter\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0f\n\x07sources\x18\x05 \x03(\t\x12\x12\n\nprincipals\x18\x06 \x03(\t\x12\r\n\x05index\x18\x07 \x01(\x05\x12\x19\n\x11other_collections\x18\x08 \x03(\t\x12\x31\n\x08settings\x18\t \x01(\x0b\x32\x1f.tidemill.rag.v1.SearchSettings\"a\n\x0eSearchResponse\x12.\n\x08passages\x18\x01 \x03(\x0b\x32\x1c.tidemill.content.v1.Passage\x12\r\n\x05index\x18\x02 \x01(\x05\x12\x10\n\x08warnings\x18\x03 \x03(\t2\x8f\x01\n\x10RetrievalService\x12{\n\x06Search\x12\x1e.tidemill.rag.v1.SearchRequest\x1a\x1f.tidemill.rag.v1.SearchResponse\"0\x88\xb5\x18\x02\x90\xb5\x18\x01\x9a\xb5\x18\ncollection\xa2\xb5\x18\tevaluator\xa2\xb5\x18\tinferenceb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,9 +38,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RETRIEVALSERVICE'].methods_by_name['Search']._loaded_options = None
   _globals['_RETRIEVALSERVICE'].methods_by_name['Search']._serialized_options = b'\210\265\030\002\220\265\030\001\232\265\030\ncollection\242\265\030\tevaluator\242\265\030\tinference'
   _globals['_SEARCHREQUEST']._serialized_start=195
-  _globals['_SEARCHREQUEST']._serialized_end=413
-  _globals['_SEARCHRESPONSE']._serialized_start=415
-  _globals['_SEARCHRESPONSE']._serialized_end=512
-  _globals['_RETRIEVALSERVICE']._serialized_start=515
-  _globals['_RETRIEVALSERVICE']._serialized_end=658
+  _globals['_SEARCHREQUEST']._serialized_end=440
+  _globals['_SEARCHRESPONSE']._serialized_start=442
+  _globals['_SEARCHRESPONSE']._serialized_end=539
+  _globals['_RETRIEVALSERVICE']._serialized_start=542
+  _globals['_RETRIEVALSERVICE']._serialized_end=685
 # @@protoc_insertion_point(module_scope)

@@ -34,6 +34,7 @@ class SearchRequest(_message.Message):
     SOURCES_FIELD_NUMBER: _builtins.int
     PRINCIPALS_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
+    OTHER_COLLECTIONS_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection; `<project>/<collection>` for one that another project shares with this one, of which
@@ -44,7 +45,7 @@ class SearchRequest(_message.Message):
     top_k: _builtins.int
     """Optional. At most this many passages; 0 means 5, at most 100."""
     index: _builtins.int
-    """Optional. A pinned index version; 0 follows the live one."""
+    """Optional. A pinned index version of `collection`; 0 follows the live one."""
     @_builtins.property
     def metadata_filter(self) -> _struct_pb2.Struct:
         """Optional. Only documents whose metadata have these values. A list means any of its members; an object of `gte`,
@@ -58,6 +59,12 @@ class SearchRequest(_message.Message):
     @_builtins.property
     def principals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. The user's groups; documents with readers are found only by their readers."""
+
+    @_builtins.property
+    def other_collections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Further collections, up to 9, each once: each is searched by its own settings and readers, and what they
+        find is fused by ranks. One whose first index is being built is a warning.
+        """
 
     @_builtins.property
     def settings(self) -> _collection_pb2.SearchSettings:
@@ -75,11 +82,12 @@ class SearchRequest(_message.Message):
         sources: _abc.Iterable[_builtins.str] | None = ...,
         principals: _abc.Iterable[_builtins.str] | None = ...,
         index: _builtins.int = ...,
+        other_collections: _abc.Iterable[_builtins.str] | None = ...,
         settings: _collection_pb2.SearchSettings | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata_filter", b"metadata_filter", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "index", b"index", "metadata_filter", b"metadata_filter", "principals", b"principals", "query", b"query", "settings", b"settings", "sources", b"sources", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "index", b"index", "metadata_filter", b"metadata_filter", "other_collections", b"other_collections", "principals", b"principals", "query", b"query", "settings", b"settings", "sources", b"sources", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -95,7 +103,7 @@ class SearchResponse(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
-    """Output only. The index version that answered."""
+    """Output only. The index version of `collection` that answered; 0 where another one alone did."""
     @_builtins.property
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Passage]:
         """Output only. The passages, best first."""

@@ -12,6 +12,8 @@ DEFAULT_TOP_K = 3
 MAX_TOP_K = 100
 DEFAULT_QUERY_TURNS = 3
 MAX_QUERY_TURNS = 10
+MAX_QUERY_VARIANTS = 5
+MAX_COLLECTIONS = 10
 MAX_TEMPERATURE = 2.0
 MAX_PENALTY = 2.0
 MAX_BIAS = 100.0
@@ -34,6 +36,20 @@ class Retrieval:
     """How many of the last user messages are searched with; 1 is the last one alone."""
     rewrite: str = ""
     """The model that rewrites the question with what was said before it."""
+    other_collections: tuple[str, ...] = ()
+    """Searched beside `collection`, of which alone `index` is."""
+    query_variants: int = 0
+    """How many other wordings of the question the model of `rewrite` writes."""
+
+    @property
+    def collections(self) -> tuple[str, ...]:
+        """Return the names of all collections."""
+        return (self.collection, *self.other_collections)
+
+    @property
+    def named(self) -> str:
+        """Return the collections as a text names them."""
+        return f"collection{'s' if self.other_collections else ''} {', '.join(self.collections)}"
 
     def violations(self, path: str) -> list[Violation]:
         """Return what is out of bounds."""
@@ -45,6 +61,13 @@ class Retrieval:
                 "query_turns",
                 1 <= self.query_turns <= MAX_QUERY_TURNS,
                 f"use 0 (for {DEFAULT_QUERY_TURNS}) to {MAX_QUERY_TURNS}",
+            ),
+            ("query_variants", 0 <= self.query_variants <= MAX_QUERY_VARIANTS, f"use 0 to {MAX_QUERY_VARIANTS}"),
+            ("query_variants", not self.query_variants or bool(self.rewrite), "name the model of `rewrite` with it"),
+            (
+                "other_collections",
+                len(set(self.collections)) == len(self.collections) <= MAX_COLLECTIONS,
+                f"name up to {MAX_COLLECTIONS - 1}, each once, and not `collection`",
             ),
         )
         return [
@@ -151,7 +174,13 @@ def _is_penalty(value: float | None) -> bool:
 
 
 _ADDED: Mapping[str, Mapping[str, object]] = {
-    "retrieval": {"min_score": 0.0, "query_turns": DEFAULT_QUERY_TURNS, "rewrite": ""},
+    "retrieval": {
+        "min_score": 0.0,
+        "query_turns": DEFAULT_QUERY_TURNS,
+        "rewrite": "",
+        "other_collections": (),
+        "query_variants": 0,
+    },
     "sampling": {
         "presence_penalty": None,
         "frequency_penalty": None,

@@ -14,6 +14,8 @@ _MESSAGE_TOKENS = 16
 """Of a chat template around a message, at most."""
 _REWRITING_TOKENS = 512
 """Of what a question is rewritten by, beside the messages, and of what comes of it."""
+_VARIANT_TOKENS = 64
+"""Of another wording of a question, at most."""
 _PASSAGE_BYTES = 4096
 """Of a passage that is searched: what collections take for a chunk is far less."""
 
@@ -27,9 +29,10 @@ def expected(
     searched = configuration.retrieval.top_k * _PASSAGE_BYTES if configuration.retrieval else 0
     if question.passages is not None:
         searched = sum(len(passage.text.encode()) for passage in question.passages)
-    texts, rewriting = [*_texts(question), content.system, content.user], ""
-    if configuration.retrieval and question.passages is None:
+    texts, rewriting, rewriting_tokens = [*_texts(question), content.system, content.user], "", 0
+    if configuration.retrieval and question.passages is None and configuration.retrieval.rewrite:
         rewriting = configuration.retrieval.rewrite
+        rewriting_tokens = _REWRITING_TOKENS + _VARIANT_TOKENS * configuration.retrieval.query_variants
     return Expected(
         inference=inference,
         deployment=deployment.id,
@@ -41,8 +44,7 @@ def expected(
         # An evaluation repeats what end users asked: it spends nothing of theirs.
         end_user=question.end_user if live else "",
         input_bytes=sum(len(text.encode()) for text in texts) * (2 if rewriting else 1) + searched,
-        input_tokens=_MESSAGE_TOKENS * (len(question.messages) + len(question.history.messages) + 2)
-        + (_REWRITING_TOKENS if rewriting else 0),
+        input_tokens=_MESSAGE_TOKENS * (len(question.messages) + len(question.history.messages) + 2) + rewriting_tokens,
         output_tokens=question.sampling.over(configuration.sampling).max_output_tokens,
         candidates=question.candidates,
         unanswered=len(configuration.fallback) + len(routing.equals) + (routing.policy.retries or 0) if live else 0,

@@ -1,7 +1,7 @@
 """Parses a text into nested blocks: sections, paragraphs, lists, tables and code, each a span of the text."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -23,6 +23,20 @@ class Block:
     header: tuple[int, int] | None = None
     """The span of its header: a table's header row, the parent list item, or the sentence that introduces a list."""
     parts: list["Block"] = field(default_factory=list)
+    row: bool = False
+    """A row of a table, below its header."""
+
+    @property
+    def has_rows(self) -> bool:
+        """Return whether it has rows of tables, or is one."""
+        return self.row or any(part.has_rows for part in self.parts)
+
+    def leaves(self) -> Iterator["Block"]:
+        """Yield the blocks without parts, in order."""
+        for part in self.parts:
+            yield from part.leaves()
+        if not self.parts:
+            yield self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +78,7 @@ def _delimited(text: str, start: int, end: int) -> Block:
     if len(lines) >= _MIN_LINES and _has_columns([_QUOTED.sub("", text[each.start : each.end]) for each in lines]):
         lines[0].heading = True
         for line in lines[1:]:
-            line.header = lines[0].start, lines[0].end
+            line.header, line.row = (lines[0].start, lines[0].end), True
         block.parts = lines
     return block
 
@@ -129,7 +143,7 @@ def _table(block: Block) -> Block:
         rows = [row for body in bodies for row in body.parts or [body]]
         end = max(head.end, rows[0].start - 1)
         for row in rows:
-            row.header = head.start, end
+            row.header, row.row = (head.start, end), True
         block.parts = [Block(start=head.start, end=end, heading=True), *rows]
     return block
 

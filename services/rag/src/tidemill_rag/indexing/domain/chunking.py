@@ -1,10 +1,11 @@
-"""Splits a document into chunks along its structure, up to a number of tokens."""
+"""Splits a document into chunks of up to a number of tokens: along its structure, sentences or rows, or by windows."""
 
 import re
 import unicodedata
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from tidemill_rag.embedding.domain import MIN_KNOWN
 from tidemill_rag.indexing.domain.blocks import Block, blocks_of
@@ -19,6 +20,12 @@ _MAX_CHARACTERS = 16
 _MAX_BETWEEN = 64
 """Characters between two tokens that do not count as tokens themselves."""
 _JOINED_WITHIN = 32
+STRUCTURE, SENTENCE, WINDOW, ROWS = WAYS = ("structure", "sentence", "window", "rows")
+"""Ways to split."""
+_STREAMS: Final = {SENTENCE: (_SENTENCE_END, _LINE_END), WINDOW: ()}
+"""Ways that see a text as one stream, with the patterns behind which a chunk may end."""
+_MAX_LEAD = 64
+"""Characters between two chunks that are one passage together."""
 _MIN_BODY = 16
 """Minimum tokens of a chunk's own text, however long title and headings are."""
 
@@ -30,6 +37,8 @@ class Cut:
     max_tokens: int
     overlap_tokens: int
     special: int = 0
+    by: str = STRUCTURE
+    """One of `WAYS`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +55,8 @@ class Chunk:
     embedded: str
     context: str
     header: tuple[int, int] | None = None
+    lead: str | None = None
+    """The white space between the chunk before and this one, "" where they touch; None where other text is between."""
 
     def text(self, document: str) -> str:
         """Return the passage's text: the span, preceded by its header."""
@@ -59,27 +70,34 @@ class _Piece:
     path: tuple[str, ...]
     heading: bool
     header: tuple[int, int] | None = None
+    row: bool = False
 
 
 def chunk(text: str, *, media_type: str, title: str, tokenize: Tokenize, cut: Cut) -> list[Chunk]:
     """Split a text into chunks of at most `cut.max_tokens` tokens, including title, headings and special tokens.
 
-    A block that fits is never split. Small adjacent blocks are merged, and a heading stays with the next block. Larger
-    blocks are split at sentence ends, else at line ends, else between tokens; consecutive chunks overlap by up to
-    `cut.overlap_tokens`. A chunk that starts inside a table or list repeats its header. Long tokens count as several,
-    which bounds characters as well. An empty text has no chunks.
+    By structure: a block that fits is never split. Small adjacent blocks are merged, and a heading stays with the next
+    block. Larger blocks are split at sentence ends, else at line ends, else between tokens; consecutive chunks overlap
+    by up to `cut.overlap_tokens`. A chunk that starts inside a table or list repeats its header. By rows: the same, and
+    each row of a table is a chunk. By sentence: as many whole sentences as fit, across blocks. By window: as many
+    tokens as fit. Both have the headings of where they start, and overlap.
+
+    Long tokens count as several, which bounds characters as well. An empty text has no chunks.
     """
-    return [
-        Chunk(
-            ordinal=ordinal,
-            start=start,
-            end=end,
-            embedded=prefix + _below_header(text, header, text[start:end]),
-            context=prefix.rstrip("\n"),
-            header=header,
+    chunks: list[Chunk] = []
+    for start, end, prefix, header in _Chunker(text, title, tokenize, cut).spans(media_type):
+        chunks.append(
+            Chunk(
+                ordinal=len(chunks),
+                start=start,
+                end=end,
+                embedded=prefix + _below_header(text, header, text[start:end]),
+                context=prefix.rstrip("\n"),
+                header=header,
+                lead=_lead(text[chunks[-1].end : start]) if chunks else None,
+            )
         )
-        for ordinal, (start, end, prefix, header) in enumerate(_Chunker(text, title, tokenize, cut).spans(media_type))
-    ]
+    return chunks
 
 
 def known_chunks(  # noqa: PLR0913 - keyword-only
@@ -88,7 +106,15 @@ def known_chunks(  # noqa: PLR0913 - keyword-only
     """Return the searchable passages, and the number omitted because the vocabulary does not cover them."""
     found = chunk(text, media_type=media_type, title=title, tokenize=tokenize, cut=cut)
     known = [each for each in found if known_share(text[each.start : each.end]) >= MIN_KNOWN]
-    return [replace(each, ordinal=ordinal) for ordinal, each in enumerate(known)], len(found) - len(known)
+    kept = {each.ordinal for each in known}
+    return [
+        replace(each, ordinal=ordinal, lead=each.lead if each.ordinal - 1 in kept else None)
+        for ordinal, each in enumerate(known)
+    ], len(found) - len(known)
+
+
+def _lead(between: str) -> str | None:
+    return None if between.strip() or len(between) > _MAX_LEAD else between
 
 
 def _below_header(text: str, header: tuple[int, int] | None, span: str) -> str:
@@ -106,14 +132,35 @@ class _Chunker:
         self._prefixes: dict[tuple[str, ...], tuple[str, int]] = {}
 
     def spans(self, media_type: str) -> Iterator[tuple[int, int, str, tuple[int, int] | None]]:
+        blocks = blocks_of(self._text, media_type)
+        if self._cut.by in _STREAMS:
+            yield from self._stream(blocks)
+            return
         pieces: list[_Piece] = []
-        for block in blocks_of(self._text, media_type):
-            for piece in self._pieces(block):
-                if pieces and self._count(pieces[0].start, piece.end) > self._space(pieces[0].path, pieces[0].header):
-                    closed, pieces = _keep_heading_with_next(pieces)
-                    yield from self._close(closed)
-                pieces.append(piece)
+        for piece in (piece for block in blocks for piece in self._pieces(block)):
+            if pieces and self._count(pieces[0].start, piece.end) > self._space(pieces[0].path, pieces[0].header):
+                closed, pieces = _keep_heading_with_next(pieces)
+                yield from self._close(closed)
+            elif piece.row:
+                closed, pieces = _keep_heading_with_next(pieces, least=0)
+                yield from self._close(closed)
+            pieces.append(piece)
+            if piece.row:
+                yield from self._close(pieces)
+                pieces = []
         yield from self._close(pieces)
+
+    def _stream(self, blocks: Sequence[Block]) -> Iterator[tuple[int, int, str, tuple[int, int] | None]]:
+        leaves = [leaf for block in blocks for leaf in block.leaves()]
+        begins = [leaf.start for leaf in leaves]
+        whole = Block(start=0, end=len(self._text.rstrip()))
+
+        def path_at(start: int) -> tuple[str, ...]:
+            return leaves[max(0, bisect_right(begins, start) - 1)].path if leaves else ()
+
+        if self._starts:
+            for start, end in self._windows(whole, _STREAMS[self._cut.by], lambda at: self._space(path_at(at))):
+                yield start, end, self._prefix(path_at(start))[0], None
 
     def _close(self, pieces: Sequence[_Piece]) -> Iterator[tuple[int, int, str, tuple[int, int] | None]]:
         if pieces and self._starts and self._text[pieces[0].start : pieces[-1].end].strip():
@@ -123,21 +170,28 @@ class _Chunker:
 
     def _pieces(self, block: Block) -> Iterator[_Piece]:
         """Yield a block whole if it fits, else its parts, else windows of it."""
-        if self._count(block.start, block.end) <= self._space(block.path, block.header):
-            yield _Piece(block.start, block.end, block.path, block.heading, block.header)
+        has_rows = self._cut.by == ROWS and block.has_rows
+        fits = self._count(block.start, block.end) <= self._space(block.path, block.header)
+        if fits and not (has_rows and block.parts):
+            yield _Piece(block.start, block.end, block.path, block.heading, block.header, row=has_rows)
         elif block.parts:
             for part in block.parts:
                 yield from self._pieces(part)
         else:
-            for start, end in self._windows(block):
-                yield _Piece(start, end, block.path, heading=False, header=block.header)
+            space = self._space(block.path, block.header)
+            for start, end in self._windows(block, (_SENTENCE_END, _LINE_END), lambda _: space):
+                yield _Piece(start, end, block.path, heading=False, header=block.header, row=has_rows)
 
-    def _windows(self, block: Block) -> Iterator[tuple[int, int]]:
-        """Split a block that is too large; consecutive windows overlap."""
+    def _windows(
+        self, block: Block, patterns: Sequence[re.Pattern[str]], space_at: Callable[[int], int]
+    ) -> Iterator[tuple[int, int]]:
+        """Split a block that is too large, at best behind what a pattern finds; consecutive windows overlap.
+
+        `space_at` returns how many tokens a window may have that starts at an offset.
+        """
         first, last = bisect_left(self._starts, block.start), bisect_left(self._starts, block.end)
-        space = self._space(block.path, block.header)
-        ends = [self._ends(block, _SENTENCE_END), self._ends(block, _LINE_END)]
-        while last - first > space:
+        ends = [self._ends(block, pattern) for pattern in patterns]
+        while last - first > (space := space_at(self._starts[first])):
             end = _last_in(ends, first + space // 2, first + space) or first + space
             yield self._starts[first], self._starts[end]
             overlap = min(self._cut.overlap_tokens, (end - first) // 2)
@@ -200,10 +254,10 @@ def _between_letters(text: str, place: int, stop: int) -> int:
     return place
 
 
-def _keep_heading_with_next(pieces: list[_Piece]) -> tuple[list[_Piece], list[_Piece]]:
-    """Split off trailing headings, which belong to the next chunk."""
+def _keep_heading_with_next(pieces: list[_Piece], *, least: int = 1) -> tuple[list[_Piece], list[_Piece]]:
+    """Split off trailing headings, which belong to the next chunk, but for the `least` first pieces."""
     end = len(pieces)
-    while end > 1 and pieces[end - 1].heading:
+    while end > least and pieces[end - 1].heading:
         end -= 1
     return pieces[:end], pieces[end:]
 

@@ -62,3 +62,16 @@ class Places:
         """Return the place that a span begins in, and those that begin within it."""
         starts = self._starts[kind]
         return self._by_kind[kind][max(0, bisect_right(starts, start) - 1) : bisect_left(starts, end)]
+
+
+def together(spans: Sequence[Sequence[Place]]) -> tuple[Place, ...]:
+    """Return the places of consecutive spans as those of one; rows of several sheets are not counted together."""
+    found = list[Place]()
+    for kind in AnchorKind:
+        inside = [each for places in spans for each in places if each.kind is kind]
+        several = any(each.kind is AnchorKind.SHEET and each.first < each.last for each in found)
+        if inside and not (kind is AnchorKind.ROW and several):
+            first, last = min(each.first for each in inside), max(each.last for each in inside)
+            name = inside[0].name if first == last else ""
+            found.append(Place(kind=kind, first=first, last=last, name=name))
+    return tuple(found)
