@@ -1,5 +1,6 @@
 """What clients choose from: read from the registry's files, never from a loaded model."""
 
+import asyncio
 import json
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from services.inference.tests.fakes import ADA, Registry
 from services.inference.tests.openai_api.apis import Facts, deployment
 from tidemill.inference.v1 import served_model_pb2, served_model_service_pb2
+from tidemill_core.aggregate import ObjectRef
 from tidemill_core.application import PageRequest
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_core.grpc.context import bind_call
@@ -111,6 +113,23 @@ async def test_a_version_is_read_once() -> None:
     await objects.delete_prefix(BUCKET, "")
 
     assert (await facts.declared(ADA, model)).context_tokens == 2048
+
+
+async def test_who_asks_at_the_same_time_waits_for_the_first_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    objects, read = InMemoryObjects(BUCKET), list[str]()
+    facts, model = facts_of(objects), await model_of(objects, {"n_positions": 512})
+    get = ExchangeBucket.get
+
+    async def counted(self: ExchangeBucket, ref: ObjectRef) -> bytes:
+        read.append(ref.key)
+        await asyncio.sleep(0)
+        return await get(self, ref)
+
+    monkeypatch.setattr(ExchangeBucket, "get", counted)
+
+    known = await asyncio.gather(*(facts.declared(ADA, model) for _ in range(3)))
+
+    assert ([each.context_tokens for each in known], len(read)) == ([512] * 3, 1)
 
 
 BYTES = {"decoder": {"type": "Sequence", "decoders": [{"type": "ByteLevel"}]}}

@@ -34,22 +34,28 @@ class RegistryFacts:
         self._adapter_cache_tokens = adapter_cache_tokens
         self._declares = declares
         self._known: OrderedDict[str, DeclaredModel] = OrderedDict()
+        self._reading = asyncio.Lock()
 
     async def declared(self, _caller: Caller, model: ModelVersion) -> DeclaredModel:
         """See `ModelFacts.declared`. Of a remote model its endpoint alone knows the context, and it gets everything."""
         base = model.base or model
         if base.remote is not None:
             return DeclaredModel(capabilities=frozenset(Capability))
-        if base.digest not in self._known:
-            context, capabilities = await self._context_tokens(base), await self._capabilities(base)
-            self._known[base.digest] = DeclaredModel(context_tokens=context, capabilities=capabilities)
-            while len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
-        known = self._known[base.digest]
+        known = self._known.get(base.digest) or await self._read(base)
         limit = self._adapter_cache_tokens if model.base else self._cache_tokens
         return DeclaredModel(
             context_tokens=known.context_tokens and min(known.context_tokens, limit), capabilities=known.capabilities
         )
+
+    async def _read(self, base: ModelVersion) -> DeclaredModel:
+        """Read the files of one model at a time: a tokenizer's may be long."""
+        async with self._reading:
+            if (known := self._known.get(base.digest)) is None:
+                context, capabilities = await self._context_tokens(base), await self._capabilities(base)
+                known = self._known[base.digest] = DeclaredModel(context_tokens=context, capabilities=capabilities)
+                while len(self._known) > _REMEMBERED:
+                    self._known.popitem(last=False)
+        return known
 
     async def _context_tokens(self, model: ModelVersion) -> int | None:
         return _context_tokens(await self._json(model, _CONFIG, max_bytes=_MAX_CONFIG_BYTES))
