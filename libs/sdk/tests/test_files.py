@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tidemill_client.files import find_files, media_type_of
+from tidemill_client.files import find_files
 from tidemill_core.errors import InvalidInput
+from tidemill_core.media_types import media_type_of
 
 Writing = Callable[..., Path]
 

@@ -1,16 +1,17 @@
 """Ingest with stores in memory: the same use cases, the same extraction and masking, nothing on a network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from tidemill_core.application import Caller, Request
+from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.errors import NotFound
 from tidemill_ingest.datasets.domain.example import Example
 from tidemill_ingest.datasets.masking import mask_examples
 from tidemill_ingest.documents.accept_document import AcceptCommand, AcceptDocument
 from tidemill_ingest.documents.crud import DeleteCommand, DeleteDocument, ReadDocuments
 from tidemill_ingest.documents.domain.document import Document
+from tidemill_ingest.documents.domain.members import HeldFile
 from tidemill_ingest.documents.domain.submission import DocumentName, DocumentSpec, Submission, SubmissionChannel
 from tidemill_ingest.documents.domain.texts import TextUses
 from tidemill_ingest.documents.domain.version import Prepared
@@ -19,13 +20,15 @@ from tidemill_ingest.documents.events import Submissions
 from tidemill_ingest.documents.mongo import DOCUMENTS
 from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
 from tidemill_ingest.documents.ports import SweepRules
-from tidemill_ingest.documents.preparation import mask_text, prepare_document
+from tidemill_ingest.documents.preparation import mask_text, prepare_document, read_members
 from tidemill_ingest.documents.reject_submission import RejectSubmission
 from tidemill_ingest.documents.sweep import Sweep
+from tidemill_ingest.documents.unpack_document import UnpackDocument
 from tidemill_ingest.documents.withheld import JudgeDocuments, ReleaseDocument
 from tidemill_ingest.errors import DocumentNotFound, SourceNotFound
-from tidemill_ingest.limits import Limits
+from tidemill_ingest.limits import ConversionLimits, Limits
 from tidemill_ingest.masking.kinds import Masking
+from tidemill_ingest.members import Allowance, ReadMember
 from tidemill_ingest.quality.policy import Quality
 from tidemill_ingest.sources.crud import ManageSources
 from tidemill_ingest.sources.domain import EventBinding, Source
@@ -44,11 +47,28 @@ QUARANTINE, EXCHANGE = "quarantine", "exchange"
 class PreparationHere:
     """The real extraction and masking, in this process."""
 
-    async def prepare(
-        self, project: str, spec: DocumentSpec, content: bytes, *, masking: Masking, quality: Quality | None = None
+    def __init__(self, limits: ConversionLimits | None = None) -> None:
+        self.limits = limits
+
+    async def prepare(  # noqa: PLR0913 - of the port
+        self,
+        project: str,
+        spec: DocumentSpec,
+        content: bytes,
+        *,
+        masking: Masking,
+        quality: Quality | None = None,
+        allowance: Allowance | None = None,
     ) -> Prepared:
         assert project
-        return prepare_document(spec, content, masking, quality=quality)
+        limits = (self.limits or ConversionLimits()).within(allowance)
+        return prepare_document(spec, content, masking, limits=limits, quality=quality)
+
+    async def read_members(
+        self, project: str, content: bytes, held: HeldFile, *, paths: Collection[str], masking: Masking
+    ) -> Mapping[str, ReadMember]:
+        assert project
+        return read_members(content, held, paths, masking, limits=self.limits)
 
     async def mask(self, project: str, text: str) -> str:
         assert project
@@ -158,7 +178,8 @@ class Ingest:
         self.quarantine = ObjectStoreQuarantine(self.objects, QUARANTINE)
         self.uses = VersionTextsHere(self.documents)
         self.cursor = CursorHere()
-        self.preparation = PreparationHere()
+        self.preparation = PreparationHere(self.limits.conversion)
+        self.to_unpack: list[ResourceKey] = []
         self.events = BindEvents(sources=self.sources, bindings=self.bindings, clock=self.clock)
         self.managing = ManageSources(sources=self.sources, events=self.events)
         self.reading = ReadDocuments(
@@ -181,6 +202,7 @@ class Ingest:
             limits=self.limits,
             projects=self.projects,
         )
+        self.unpack = self._unpack()
         self.sweep = self._sweep()
         self.release = ReleaseDocument(
             documents=self.documents,
@@ -197,7 +219,12 @@ class Ingest:
             projects=self.projects,
         )
         self.erase = EraseDocument(
-            documents=self.documents, uses=self.uses, texts=self.texts, clock=self.clock, limits=self.limits
+            documents=self.documents,
+            uses=self.uses,
+            texts=self.texts,
+            clock=self.clock,
+            limits=self.limits,
+            enqueue=self.to_unpack.append,
         )
 
     def _accept(self) -> AcceptDocument:
@@ -210,6 +237,7 @@ class Ingest:
             clock=self.clock,
             limits=self.limits,
             projects=self.projects,
+            enqueue=self.to_unpack.append,
         )
 
     def _delete(self) -> DeleteDocument:
@@ -222,7 +250,26 @@ class Ingest:
             clock=self.clock,
             limits=self.limits,
             projects=self.projects,
+            enqueue=self.to_unpack.append,
         )
+
+    def _unpack(self) -> UnpackDocument:
+        return UnpackDocument(
+            sources=self.sources,
+            documents=self.documents,
+            accept=self.accept,
+            reject=self.reject,
+            delete=self.delete,
+            preparation=self.preparation,
+            quarantine=self.quarantine,
+            limits=self.limits,
+            projects=self.projects,
+        )
+
+    async def unpack_all(self) -> None:
+        """Do what the controller does for all documents that were enqueued, and for what comes of that."""
+        while self.to_unpack:
+            await self.unpack(self.to_unpack.pop(0))
 
     def _sweep(self) -> Sweep:
         return Sweep(

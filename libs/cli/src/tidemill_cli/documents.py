@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group
 
-from tidemill.ingest.v1.document_pb2 import Document, DocumentState
+from tidemill.ingest.v1.document_pb2 import Document, DocumentState, MemberState
 from tidemill.ingest.v1.document_service_pb2 import (
     DeleteDocumentRequest,
     ExplainDocumentRequest,
@@ -139,10 +139,13 @@ def _added_picture(files: Files, uploads: list[Uploaded]) -> Group:
 def list_documents(
     *,
     source: SourceOption = "",
+    inside: Annotated[
+        str, typer.Option("--inside", help="Only what is inside of this archive or mail, by its id.")
+    ] = "",
     show_all: Annotated[bool, typer.Option("--all", help="Include deleted, rejected and withheld documents.")] = False,
 ) -> ListDocumentsRequest:
     """List documents, oldest first."""
-    return ListDocumentsRequest(source=source, show_all=show_all)
+    return ListDocumentsRequest(source=source, parent=inside, show_all=show_all)
 
 
 @documents.command("show")
@@ -157,6 +160,8 @@ def show_document(key: KeyArgument, *, source: SourceOption = "") -> None:
         "version": document.current.number,
         "title": document.current.title,
         "masked": dict(document.current.provenance.masked),
+        **({"inside": document.parent} if document.parent else {}),
+        **({"members": document.member_count} if document.member_count else {}),
     }
     if document.HasField("withheld"):
         facts["withheld"] = f"version {document.withheld.version}: {_why_withheld(document)}"
@@ -189,6 +194,7 @@ def explain(key: KeyArgument, *, source: SourceOption = "") -> None:
     way, standing = call(work)
     steps = [(s.time.ToJsonString(), s.happened, s.version or "-", "yes" if s.published else "not yet", s.message)
              for s in way.steps]  # fmt: skip
+    members = [(m.path, word(MemberState, m.state), m.reason, m.message) for m in way.members]
     index = [(s["collection"], s["index"], s["state"], s["message"]) for s in standing]
     picture = Group(
         card(
@@ -196,12 +202,14 @@ def explain(key: KeyArgument, *, source: SourceOption = "") -> None:
                 "document": way.document.id,
                 "key": f"{way.document.source}/{way.document.key}",
                 "state": word(DocumentState, way.document.state),
+                **({"inside": way.document.parent} if way.document.parent else {}),
             }
         ),
         "",
         table(("time", "happened", "version", "published", "message"), steps),
         "",
         table(("collection", "index", "searchable", "message"), index),
+        *(("", table(("member", "state", "reason", "message"), members)) if members else ()),
     )
     show({**plain(way), "indexes": standing}, picture)
 

@@ -26,11 +26,11 @@ from tidemill.ingest.v1.document_service_pb2 import (
 )
 from tidemill_client.concurrency import concurrently
 from tidemill_client.connection import Connection
-from tidemill_client.files import media_type_of
 from tidemill_client.pages import each
 from tidemill_client.retries import persistently
 from tidemill_client.values import Json, struct_of
 from tidemill_core.errors import InvalidInput
+from tidemill_core.media_types import media_type_of
 
 CHUNK_BYTES = 256 * 1024
 

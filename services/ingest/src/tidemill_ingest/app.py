@@ -29,7 +29,7 @@ async def build_app(settings: IngestSettings) -> App:
         DOCUMENTS,
         missing=DocumentNotFound,
         topic=TOPIC,
-        lists=[("source",), ("state",), ("source", "state"), ("source", "withheld")],
+        lists=[("source",), ("state",), ("source", "state"), ("source", "withheld"), ("parent",)],
     )
     events = bind_events(backend, sources)
     find_source = KnownSources(events=events, clock=SystemClock())

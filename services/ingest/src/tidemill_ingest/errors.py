@@ -12,10 +12,12 @@ NotFound
 └── DatasetVersionNotFound
 AlreadyExists
 ├── EventSourceTaken        another source of the project takes these events
+├── KeyTaken                a document that came another way has the key: by itself, or inside of another one
 └── DatasetExists
 Conflict
 ├── DatasetChanged          it is not what the caller read
 ├── DatasetBusy             a worker makes a version of it
+├── MembersUnderWay         what is inside of a document to be erased is not erased yet
 ├── SubmissionsUnderWay     texts of a document to be erased may be of submissions that are being saved
 └── BatchAlreadyHandled     what a curation offered was worked on by another process meanwhile
 PreconditionFailed
@@ -97,6 +99,16 @@ class DocumentNotFound(NotFound):
         super().__init__(f"there is no document {document} in this project", document=document)
 
 
+class KeyTaken(AlreadyExists):
+    """A member of a document has the key of one that was sent by itself, or the other way round."""
+
+    reason = "KEY_TAKEN"
+
+    def __init__(self, document: str, *, parent: str) -> None:
+        how = f"is inside of document {parent}: send that one" if parent else "was sent by itself: delete it first"
+        super().__init__(f"document {document} {how}, or use another key", document=document, parent=parent)
+
+
 class SubmissionsUnderWay(Conflict):
     """Texts of a document that is erased may be of submissions that are being saved."""
 
@@ -104,6 +116,15 @@ class SubmissionsUnderWay(Conflict):
 
     def __init__(self, document: str) -> None:
         super().__init__(f"submissions of document {document} may be under way", document=document)
+
+
+class MembersUnderWay(Conflict):
+    """What is inside of a document that is erased is not erased yet."""
+
+    reason = "MEMBERS_UNDER_WAY"
+
+    def __init__(self, document: str) -> None:
+        super().__init__(f"what is inside of document {document} is being erased", document=document)
 
 
 class ExamplesRestricted(PermissionDenied):

@@ -17,12 +17,16 @@ class Format:
     name: str
     converter: str
     text: bool = False
+    has_members: bool = False
+    """Whether there may be files inside that become documents of their own."""
 
 
 _RTF = Format(name="RTF", converter="rtf", text=True)
 _LINES = Format(name="JSON lines", converter="records", text=True)
 _SHOW = Format(name="a presentation (.pptx)", converter="pptx")
 _BOOK = Format(name="a workbook (.xlsx)", converter="xlsx")
+_ZIP = Format(name="a ZIP archive", converter="archive", has_members=True)
+_GZIP = Format(name="a gzip-compressed TAR archive (.tar.gz)", converter="archive", has_members=True)
 _WORD = Format(name="a Word document (.docx)", converter="docx")
 FORMATS: Mapping[str, Format] = {
     "text/plain": Format(name="plain text", converter="plain", text=True),
@@ -40,10 +44,20 @@ FORMATS: Mapping[str, Format] = {
     "application/json": Format(name="JSON", converter="records", text=True),
     "application/jsonl": _LINES,
     "application/x-ndjson": _LINES,
-    "message/rfc822": Format(name="a mail", converter="mail", text=True),
+    "message/rfc822": Format(name="a mail", converter="mail", text=True, has_members=True),
     "application/epub+zip": Format(name="an EPUB", converter="epub"),
     "application/rtf": _RTF,
     "text/rtf": _RTF,
+    "application/zip": _ZIP,
+    "application/x-zip-compressed": _ZIP,
+    "application/x-tar": Format(name="a TAR archive", converter="archive", has_members=True),
+    "application/gzip": _GZIP,
+    "application/x-gzip": _GZIP,
 }
 """By media type, in lower case."""
 MEDIA_TYPES = tuple(FORMATS)
+
+
+def is_listing(media_type: str) -> bool:
+    """Return whether what is stored of such a file is a list of what is inside, to which no rules for texts apply."""
+    return FORMATS[media_type].converter == "archive"

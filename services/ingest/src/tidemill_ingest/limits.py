@@ -1,7 +1,9 @@
 """How much is taken; both sides of every limit are tested."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+
+from tidemill_ingest.members import Allowance
 
 MEBIBYTE = 1024 * 1024
 MAX_LABELS = 64
@@ -37,6 +39,30 @@ class ConversionLimits:
     """How many times larger than its compressed bytes one of more than a megabyte may be."""
     measured_characters: int = 1_000_000
     """Of a text: rules of quality, but for its length, are about so many from its start."""
+    members: int = 1000
+    """Files in an archive or attached to a mail that become documents, and those in these."""
+    member_bytes: int = 10 * MEBIBYTE
+    """One of them."""
+    unpacked_bytes: int = 256 * MEBIBYTE
+    """All of them together, with those in these."""
+    nesting: int = 3
+    """How deep archives and mails may be in one another; 1 takes none that is in another."""
+
+    @property
+    def allowance(self) -> Allowance:
+        """What a file that was sent by itself may unpack to."""
+        return Allowance(members=self.members, unpacked_bytes=self.unpacked_bytes, nesting=self.nesting)
+
+    def within(self, allowance: Allowance | None) -> "ConversionLimits":
+        """Return the limits of a file that has a share of what its archive may unpack to."""
+        if allowance is None:
+            return self
+        return replace(
+            self,
+            members=min(self.members, allowance.members),
+            unpacked_bytes=min(self.unpacked_bytes, allowance.unpacked_bytes),
+            nesting=min(self.nesting, allowance.nesting),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ IMPORTS = (
     "tidemill_ingest.documents.preparation",
     "tidemill_ingest.masking.stage",
     "tidemill_ingest.parsing.html",
+    "tidemill_ingest.parsing.members",
     "tidemill_ingest.parsing.text",
 )
 

@@ -108,6 +108,16 @@ class IngestSettings(ServiceSettings):
     """How many times its compressed size one of more than a megabyte may have when inflated."""
     max_measured_characters: int = Field(_CONVERSION.measured_characters, ge=1000)
     """The most characters of a text, from its start, that rules of quality are about."""
+    max_members: int = Field(_CONVERSION.members, ge=1, le=5000)
+    """The most files in an archive, or attached to a mail, that become documents, with those in these."""
+    max_unpacked_bytes: int = Field(_CONVERSION.unpacked_bytes, ge=1)
+    """The most bytes that all of them have."""
+    max_nesting: int = Field(_CONVERSION.nesting, ge=1, le=10)
+    """How deep archives and mails may be in one another; 1 takes none that is in another."""
+    unpack_poll_interval_s: float = Field(5.0, gt=0)
+    """The resync interval: how often documents are searched for members that are to be read or deleted."""
+    unpack_max_concurrent: int = Field(2, ge=1, le=64)
+    """Archives and mails that are read at the same time; each has up to 26 MB in memory."""
 
     max_batch_bytes: int = Field(_LIMITS.batch_bytes, ge=1)
     """The largest batch of examples of a completed curation."""
@@ -168,6 +178,10 @@ class IngestSettings(ServiceSettings):
                 part_bytes=self.max_part_bytes,
                 ratio=self.max_inflation,
                 measured_characters=self.max_measured_characters,
+                members=self.max_members,
+                member_bytes=self.max_document_bytes,
+                unpacked_bytes=self.max_unpacked_bytes,
+                nesting=self.max_nesting,
             ),
             kept_dataset_versions=self.kept_dataset_versions,
         )

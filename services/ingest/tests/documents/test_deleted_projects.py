@@ -1,5 +1,6 @@
 """What arrives of a project that is deleted meanwhile leaves nothing."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from tidemill_ingest.documents.domain.submission import Submission, SubmissionCh
 from tidemill_ingest.documents.domain.version import Prepared
 from tidemill_ingest.documents.reject_submission import RejectCommand
 from tidemill_ingest.errors import ProjectDeleted
+from tidemill_ingest.members import ReadMember
 
 
 @dataclass
@@ -25,6 +27,9 @@ class DeletedMeanwhile:
         prepared = await self.ingest.preparation.prepare(*arguments, **named)
         self.ingest.projects.gone.add("acme")
         return prepared
+
+    async def read_members(self, *arguments: Any, **named: Any) -> Mapping[str, ReadMember]:  # noqa: ANN401 - of the port
+        return await self.ingest.preparation.read_members(*arguments, **named)
 
     async def mask(self, project: str, text: str) -> str:
         self.ingest.projects.gone.add(project)

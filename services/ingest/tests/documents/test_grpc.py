@@ -7,7 +7,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from services.ingest.tests.conftest import ApiClient
 from services.ingest.tests.fakes import EXCHANGE, QUARANTINE
-from services.ingest.tests.parsing.files import PDF, pdf
+from services.ingest.tests.parsing.files import PDF, ZIP, pdf, zipped
 from tidemill.content.v1 import content_pb2
 from tidemill.ingest.v1 import document_pb2
 from tidemill.ingest.v1 import document_service_pb2 as pb
@@ -300,3 +300,20 @@ async def test_an_upload_sent_again_has_one_effect_and_with_other_bytes_is_refus
     assert first == again
     with pytest.raises(RequestIdReused):
         await client.documents.UploadDocument(parts(b"abd", request_id="r1"))
+
+
+async def test_what_is_inside_of_a_document_is_shown_with_it(client: ApiClient) -> None:
+    upload = parts(zipped({"a.md": "A"}), media_type=ZIP)
+    created = (await client.documents.UploadDocument(upload)).document
+    got = await client.documents.GetDocument(pb.GetDocumentRequest(id=created.id))
+    assert [(each.path, each.state) for each in got.members] == [("a.md", document_pb2.MEMBER_STATE_PENDING)]
+
+    await client.ingest.unpack_all()
+
+    explained = await client.documents.ExplainDocument(pb.ExplainDocumentRequest(id=created.id))
+    (member,) = explained.members
+    assert (member.key, member.state, explained.document.member_count) == (
+        "kb/1!/a.md", document_pb2.MEMBER_STATE_STORED, 1,
+    )  # fmt: skip
+    (inside,) = (await client.documents.ListDocuments(pb.ListDocumentsRequest(parent=created.id))).documents
+    assert (inside.id, inside.parent, inside.current.provenance.door) == (member.document, created.id, "member")

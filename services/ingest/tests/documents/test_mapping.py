@@ -4,6 +4,7 @@ from tidemill.ingest.v1 import document_pb2, document_service_pb2, events_pb2
 from tidemill_core.aggregate import ObjectRef
 from tidemill_ingest.documents.domain.document import Document, DocumentState
 from tidemill_ingest.documents.domain.events import DocumentDeleted, DocumentIngested, DocumentRejected
+from tidemill_ingest.documents.domain.members import Member
 from tidemill_ingest.documents.domain.steps import DocumentStep, Rejection, Step
 from tidemill_ingest.documents.domain.submission import Submission, SubmissionChannel
 from tidemill_ingest.documents.domain.version import Provenance, Text, Version
@@ -96,7 +97,7 @@ def test_a_document_is_stored_under_the_names_that_it_always_had() -> None:
 
 
 def test_what_is_not_sent_of_a_document_is_what_was_left_out_on_purpose() -> None:
-    kept = {"labels", "revision", "versions", "steps", "keep", "writer", "deleter"}
+    kept = {"labels", "revision", "versions", "steps", "keep", "writer", "deleter", "contents"}
     assert unsent(document_pb2.Document, Document) == kept
     assert unsent(document_pb2.DocumentVersion, Version) == {
         "superseded_at",
@@ -106,6 +107,7 @@ def test_what_is_not_sent_of_a_document_is_what_was_left_out_on_purpose() -> Non
         "withheld",
     }
     assert unsent(document_pb2.Provenance, Provenance) == {"submission", "masking", "quality"}
+    assert unsent(document_pb2.DocumentMember, Member) == {"attempts"}
     assert unsent(document_pb2.Rejection, Rejection) == set()
     assert unsent(document_service_pb2.DocumentStep, Step) == {"seq", "times"}
 

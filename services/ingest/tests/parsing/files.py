@@ -1,8 +1,10 @@
 """Files of every format, made on the spot: whole ones, and what hostile or broken ones begin from."""
 
 import io
+import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
+from email import message_from_bytes, policy
 from email.message import EmailMessage
 
 import pptx
@@ -14,6 +16,10 @@ PPTX = f"{OFFICE}presentationml.presentation"
 XLSX = f"{OFFICE}spreadsheetml.sheet"
 EPUB = "application/epub+zip"
 PDF = "application/pdf"
+ZIP = "application/zip"
+TAR = "application/x-tar"
+TAR_GZ = "application/gzip"
+MAIL = "message/rfc822"
 _W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 _RELATIONS = "http://schemas.openxmlformats.org/package/2006/relationships"
 _DOCUMENT = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument"
@@ -62,6 +68,20 @@ def zipped(parts: Mapping[str, str | bytes], *, method: int = zipfile.ZIP_DEFLAT
     with zipfile.ZipFile(out, "w", method) as archive:
         for name, data in parts.items():
             archive.writestr(name, data)
+    return out.getvalue()
+
+
+def tarred(parts: Mapping[str, str | bytes], *, mode: str = "w:gz", also: Sequence[tarfile.TarInfo] = ()) -> bytes:
+    """Return a TAR archive with these files, and with these headers alone."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode) as archive:  # type: ignore[call-overload]
+        for name, content in parts.items():
+            data = content.encode() if isinstance(content, str) else content
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+        for info in also:
+            archive.addfile(info)
     return out.getvalue()
 
 
@@ -152,6 +172,19 @@ def epub(
         "OEBPS/c.opf": package,
         "OEBPS/one a.xhtml": page,
     })  # fmt: skip
+
+
+def mail_with(attached: Mapping[str, bytes], *, text: str = "See attached.") -> bytes:
+    """Return a mail with these files attached; one whose name ends in .eml is a mail of its own."""
+    message = EmailMessage()
+    message["From"], message["Subject"] = "ops@acme.example", "Files"
+    message.set_content(text)
+    for name, data in attached.items():
+        if name.endswith(".eml"):
+            message.add_attachment(message_from_bytes(data, policy=policy.default), filename=name)
+        else:
+            message.add_attachment(data, maintype="application", subtype="octet-stream", filename=name)
+    return message.as_bytes()
 
 
 def mail(text: str = "The badge server is down.") -> bytes:

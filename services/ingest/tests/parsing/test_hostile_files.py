@@ -1,4 +1,7 @@
-"""Broken, hostile and odd files of every format, made from whole ones: each is read or refused with a reason."""
+"""Broken, hostile and odd files of every format, made from whole ones: each is read or refused with a reason.
+
+Of archives and mails what is inside is read as well.
+"""
 
 import io
 import os
@@ -11,9 +14,26 @@ from dataclasses import dataclass
 import pytest
 
 from services.ingest.tests.fakes import spec
-from services.ingest.tests.parsing.files import DOCX, EPUB, PDF, PPTX, XLSX, docx, epub, mail, pptx_file, xlsx, zipped
+from services.ingest.tests.parsing.files import (
+    DOCX,
+    EPUB,
+    PDF,
+    PPTX,
+    TAR,
+    TAR_GZ,
+    XLSX,
+    ZIP,
+    docx,
+    epub,
+    mail,
+    pptx_file,
+    tarred,
+    xlsx,
+    zipped,
+)
 from services.ingest.tests.parsing.test_docx import LEAVE
 from services.ingest.tests.parsing.test_pdf import HANDBOOK
+from tidemill_ingest.documents.domain.members import HeldFile
 from tidemill_ingest.documents.preparation import ProcessPreparation
 from tidemill_ingest.errors import DocumentRefused
 from tidemill_ingest.limits import MEBIBYTE
@@ -26,8 +46,9 @@ MAX_S = 300.0
 """What one may take in all on a busy machine, beside its 20 s of processor time; most take milliseconds."""
 REASONS = frozenset((
     "DOCUMENT_BROKEN", "DOCUMENT_ENCRYPTED", "DOCUMENT_TOO_COMPLEX", "DOCUMENT_UNSAFE", "EMPTY_DOCUMENT",
-    "MEDIA_TYPE_MISMATCH", "NOT_TEXT", "NO_TEXT_LAYER",
+    "MEDIA_TYPE_MISMATCH", "NESTED_TOO_DEEP", "NOT_TEXT", "NO_TEXT_LAYER",
 ))  # fmt: skip
+_FILES: Mapping[str, str | bytes] = {"a/notes.md": "# Notes\n\nText.", "b.csv": "a,b\n1,2\n", "c.docx": docx(LEAVE)}
 WHOLE: Mapping[str, bytes] = {
     PDF: HANDBOOK,
     DOCX: docx(LEAVE),
@@ -35,6 +56,9 @@ WHOLE: Mapping[str, bytes] = {
     XLSX: xlsx(hidden=True),
     EPUB: epub(),
     "message/rfc822": mail(),
+    ZIP: zipped(_FILES),
+    TAR: tarred(_FILES, mode="w"),
+    TAR_GZ: tarred(_FILES),
     "application/rtf": rb"{\rtf1\ansi{\fonttbl\f0 Arial;}\f0 Gr\'fc\'dfe {\b now} \u8364? \par {\*\x y}}",
     "application/json": b'[{"a": {"b": [1, 2.5, null, "x"]}}, {"a": true}]',
     "application/jsonl": b'{"a": 1, "b": "x"}\n{"a": 2}\n',
@@ -139,6 +163,10 @@ async def _outcome(preparation: ProcessPreparation, case: Case) -> str:
         assert [each.start for each in prepared.anchors] == sorted(each.start for each in prepared.anchors), case.seed
         assert not set("\ufdd5\ufdd6") & set(prepared.text), case.seed
         outcome = "read"
+        held = HeldFile(object_key="", media_type=case.media_type)
+        paths = [each.path for each in prepared.members if not each.reason]
+        read = await preparation.read_members("acme", case.content, held, paths=paths, masking=Masking())
+        assert all(each.reason in REASONS | {""} for each in read.values()), case.seed
     assert time.monotonic() - started < MAX_S, (case.seed, case.media_type)
     return outcome
 

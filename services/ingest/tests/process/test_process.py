@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import pytest
 
+from services.ingest.tests.parsing.files import ZIP, zipped
 from services.ingest.tests.process.harness import EVENTS, IngestProcess, Project
 from tidemill.ingest.v1 import document_pb2
 from tidemill.ingest.v1 import document_service_pb2 as pb
 from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub
-from tidemill_core.errors import InvalidInput
+from tidemill_core.errors import InvalidInput, TidemillError
 from tidemill_testkit.access import admin_channel
 from tidemill_testkit.crash_suite import outlives_a_kill
 from tidemill_testkit.polling import eventually
@@ -32,8 +33,10 @@ def body(text: str, *, revision: int = 0) -> dict[str, object]:
     return {"media_type": "text/markdown", "text": text, "revision": revision}
 
 
-async def upload(content: bytes, *, key: str, chunk: int = 1024 * 1024) -> AsyncIterator[pb.UploadDocumentRequest]:
-    spec = pb.DocumentSpec(source="cms", key=key, media_type="text/plain")
+async def upload(
+    content: bytes, *, key: str, chunk: int = 1024 * 1024, media_type: str = "text/plain"
+) -> AsyncIterator[pb.UploadDocumentRequest]:
+    spec = pb.DocumentSpec(source="cms", key=key, media_type=media_type)
     yield pb.UploadDocumentRequest(start=pb.UploadStart(spec=spec, size=len(content)))
     for place in range(0, len(content), chunk):
         yield pb.UploadDocumentRequest(chunk=content[place : place + chunk])
@@ -196,6 +199,29 @@ class Submissions:
         async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
             listed = await DocumentServiceStub(channel).ListDocuments(pb.ListDocumentsRequest(page_size=200))
         return [each.key for each in listed.documents for _ in range(each.current.number)]
+
+
+async def test_each_file_in_an_archive_becomes_one_version_though_the_process_is_killed(
+    ingest: IngestProcess, project: Project
+) -> None:
+    count = 60
+    content = zipped({f"{number}.md": f"# File {number}" for number in range(count)})
+    archive = (await project.documents.UploadDocument(upload(content, key="all.zip", media_type=ZIP))).document.id
+
+    async def members() -> Sequence[document_pb2.Document]:
+        async with admin_channel(f"127.0.0.1:{ingest.port}", project=project.name) as channel:
+            request = pb.ListDocumentsRequest(parent=archive, page_size=200)
+            return (await DocumentServiceStub(channel).ListDocuments(request)).documents
+
+    async def has(number: int) -> bool:
+        return len(await members()) >= number
+
+    await eventually(lambda: has(3))
+    ingest.kill(noticed=True)
+    await asyncio.to_thread(ingest.start)
+    await eventually(lambda: has(count), despite=(TidemillError,))
+
+    assert [each.version_count for each in await members()] == [1] * count
 
 
 async def test_each_submission_becomes_one_version_whenever_the_process_is_killed(

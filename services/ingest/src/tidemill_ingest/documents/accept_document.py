@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Caller, Clock, Request
+from tidemill_core.application import Caller, Clock, Request, ResourceKey
 from tidemill_core.errors import DependencyUnavailable, TidemillError
 from tidemill_core.resources import check_etag
 from tidemill_ingest.documents.domain.document import Document, DocumentState, SubmissionFacts
+from tidemill_ingest.documents.domain.members import Carrier, HeldFile
 from tidemill_ingest.documents.domain.submission import (
     DocumentName,
     DocumentSpec,
@@ -18,10 +19,11 @@ from tidemill_ingest.documents.domain.submission import (
     check_size,
 )
 from tidemill_ingest.documents.domain.version import Prepared
-from tidemill_ingest.documents.ports import Documents, Preparation, Quarantine, Texts
+from tidemill_ingest.documents.ports import Documents, Preparation, Quarantine, Texts, ignored
 from tidemill_ingest.documents.saving import preview, save_once, stored_or
-from tidemill_ingest.errors import DocumentNotFound, DocumentRestricted, ProjectDeleted
+from tidemill_ingest.errors import DocumentNotFound, DocumentRestricted, KeyTaken, ProjectDeleted
 from tidemill_ingest.limits import Limits
+from tidemill_ingest.members import Allowance
 from tidemill_ingest.projects import Projects, require_project
 from tidemill_ingest.sources.domain import Source
 from tidemill_ingest.sources.ports import Sources
@@ -31,7 +33,7 @@ from tidemill_ingest.sources.ports import Sources
 class AcceptCommand:
     """`must_exist` and `etag` are for updates: the document must be active, and still what the caller read.
 
-    `source` is given where it was found already.
+    `source` is given where it was found already, `carrier` for what is inside of another document.
     """
 
     spec: DocumentSpec
@@ -42,10 +44,28 @@ class AcceptCommand:
     must_exist: bool = False
     etag: str = ""
     source: Source | None = None
+    carrier: Carrier | None = None
+
+    @property
+    def allowance(self) -> Allowance | None:
+        """What it may unpack to."""
+        return self.carrier.allowance if self.carrier else None
 
 
 _NOWHERE = ObjectRef(bucket="", key="", size=0, sha256="")
 """Of a text that is not stored, because the submission is only tried."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """What a version is made of: its text, where that is, and where the bytes of its members are."""
+
+    prepared: Prepared
+    ref: ObjectRef = _NOWHERE
+    held: HeldFile | None = None
+
+
+_HAS_VERSIONS = (DocumentState.ACTIVE, DocumentState.WITHHELD)
 
 
 class _TextNeededError(Exception):
@@ -68,6 +88,8 @@ class AcceptDocument:
     clock: Clock
     limits: Limits
     projects: Projects
+    enqueue: Callable[[ResourceKey], None] = ignored
+    """Called with a document whose members are to be read."""
 
     async def __call__(self, caller: Caller, command: AcceptCommand) -> Document:
         """Return the document as it is then.
@@ -77,6 +99,7 @@ class AcceptDocument:
             SourceNotFound: the caller's project has no such source.
             DocumentNotFound: it must exist and does not.
             DocumentRestricted: another document has the key, which the caller does not read.
+            KeyTaken: another document has the key, which is a member where this is none, or the other way round.
             Conflict: it changed since the etag.
             ProjectDeleted: the project was deleted meanwhile.
 
@@ -97,7 +120,7 @@ class AcceptDocument:
         stored = await stored_or(self.documents, fresh)
         if command.validate_only:
             prepared = await self._prepared(caller.project, source, command)
-            return preview(stored, self._change(caller, command, facts, (prepared, _NOWHERE)))
+            return preview(stored, self._change(caller, command, facts, _Made(prepared=prepared)))
         if stored.reason_to_ignore(facts) or not _meets(caller, stored, command):
             # Asked of the store all the same: it knows whether this request was answered before.
             without_text = self._change(caller, command, facts, None)
@@ -116,22 +139,27 @@ class AcceptDocument:
         is_new: bool,
     ) -> Document:
         project = fresh.project
-        async with self.quarantine.hold(project, fresh.id, command.content):
+        async with self.quarantine.hold(project, fresh.id, command.content) as bytes_:
             prepared = await self._prepared(project, source, command)
             require_project(self.projects, project)
             save_until = self.clock.now() + self.limits.save_within
             ref = await self.texts.put(project, fresh.id, prepared, submission_id=command.submission.id)
-            change = self._change(caller, command, facts, (prepared, ref))
+            held = HeldFile(object_key=bytes_.key, media_type=command.spec.media_type, allowance=command.allowance)
+            change = self._change(caller, command, facts, _Made(prepared=prepared, ref=ref, held=held))
 
             def in_time(document: Document) -> None:
                 self._check_time(save_until)
                 change(document)
 
+            # Also where this process cannot know whether it was saved: what is not needed is swept.
+            bytes_.keep(keep=bool(prepared.members))
             try:
                 document = await self._save(caller, fresh, in_time, command, is_new=is_new)
             except ProjectDeleted:
+                bytes_.keep(keep=False)
                 await self.texts.delete([ref.key])
                 raise
+            bytes_.keep(keep=document.contents.held == held)
             if ref.key in document.texts.given_up:
                 # The same request again, after an erasure: it must not bring the text back.
                 await self.texts.delete([ref.key])
@@ -153,11 +181,16 @@ class AcceptDocument:
 
     async def _prepared(self, project: str, source: Source, command: AcceptCommand) -> Prepared:
         return await self.preparation.prepare(
-            project, command.spec, command.content, masking=source.masking, quality=source.quality
+            project,
+            command.spec,
+            command.content,
+            masking=source.masking,
+            quality=source.quality,
+            allowance=command.allowance,
         )
 
     def _change(
-        self, caller: Caller, command: AcceptCommand, facts: SubmissionFacts, made: tuple[Prepared, ObjectRef] | None
+        self, caller: Caller, command: AcceptCommand, facts: SubmissionFacts, made: _Made | None
     ) -> Callable[[Document], None]:
         now, writer = self.clock.now(), caller.proven_subject
 
@@ -169,8 +202,16 @@ class AcceptDocument:
             elif made is None:
                 raise _TextNeededError
             else:
-                prepared, ref = made
-                document.accept(prepared, ref=ref, facts=facts, submission=command.submission, now=now, writer=writer)
+                document.accept(
+                    made.prepared,
+                    ref=made.ref,
+                    facts=facts,
+                    submission=command.submission,
+                    now=now,
+                    writer=writer,
+                    carrier=command.carrier,
+                    held=made.held,
+                )
 
         return change
 
@@ -194,6 +235,8 @@ class AcceptDocument:
         )
         if not saved.readable_by(caller):  # the same request again, after another caller's
             raise DocumentRestricted(str(DocumentName(source=saved.source, key=saved.key)))
+        if saved.contents.pending:
+            self.enqueue(ResourceKey(project=saved.project, id=saved.id))
         return saved
 
     def _check_time(self, save_until: datetime) -> None:
@@ -216,6 +259,9 @@ def _check(caller: Caller, document: Document, command: AcceptCommand) -> None:
         raise DocumentNotFound(name)
     if not readable:
         raise DocumentRestricted(name)
+    parent = command.carrier.document if command.carrier else ""
+    if document.state in _HAS_VERSIONS and document.parent != parent:
+        raise KeyTaken(name, parent=document.parent)
     check_etag(command.etag, document.version)
 
 

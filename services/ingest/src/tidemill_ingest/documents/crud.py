@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
+from tidemill_core.application import Caller, Clock, Page, PageRequest, Request, ResourceKey
 from tidemill_core.errors import InvalidInput, NotFound, Violation
 from tidemill_core.resources import check_etag, list_all
 from tidemill_core.rights import principals_of
 from tidemill_ingest.documents.domain.document import Document, DocumentState
 from tidemill_ingest.documents.domain.submission import DocumentName, Submission, document_id, key_violations, too_long
 from tidemill_ingest.documents.domain.version import MaskedText, Text, Version
-from tidemill_ingest.documents.ports import Documents, Outbox, Preparation, Texts
+from tidemill_ingest.documents.ports import Documents, Outbox, Preparation, Texts, ignored
 from tidemill_ingest.documents.saving import preview, save_once, stored_or
 from tidemill_ingest.errors import DocumentNotFound, KeyAmbiguous, TextGone, VersionNotFound
 from tidemill_ingest.limits import Limits
@@ -63,17 +63,21 @@ class ReadDocuments:
         return document
 
     async def list(
-        self, caller: Caller, page: PageRequest, *, source: str = "", show_all: bool = False
+        self, caller: Caller, page: PageRequest, *, source: str = "", parent: str = "", show_all: bool = False
     ) -> Page[Document]:
         """Return a page of documents, oldest first; only active ones, unless all are requested.
 
-        Those that the caller does not read are left out, so that a page may have fewer than its size.
+        Those that the caller does not read are left out, so that a page may have fewer than its size; so are members of
+        a `parent` that are not active.
         """
-        where = {"source": source} if source else {}
-        if not show_all:
-            where["state"] = DocumentState.ACTIVE.value
+        if parent:  # few, all of one source: a list of its own would be an index more for every document
+            where = {"parent": parent}
+        else:
+            where = {"source": source} if source else {}
+            where |= {} if show_all else {"state": DocumentState.ACTIVE.value}
         found = await self.documents.list(caller.project, page=page, where=where)
-        return replace(found, items=[document for document in found.items if document.readable_by(caller)])
+        shown = [each for each in found.items if show_all or each.state is DocumentState.ACTIVE]
+        return replace(found, items=[document for document in shown if document.readable_by(caller)])
 
     async def text(self, caller: Caller, document_id: str, *, number: int) -> tuple[MaskedText, Version]:
         """Return the masked text of a version, 0 being the current one.
@@ -179,6 +183,8 @@ class DeleteDocument:
     clock: Clock
     limits: Limits
     projects: Projects
+    enqueue: Callable[[ResourceKey], None] = ignored
+    """Called with a document whose members are to be deleted too."""
 
     async def __call__(self, caller: Caller, command: DeleteCommand) -> Document:
         """Return the tombstone.
@@ -204,6 +210,8 @@ class DeleteDocument:
         )
         if given_up := document.texts.given_up:
             await self.texts.delete(sorted(given_up))
+        if document.contents.pending:
+            self.enqueue(ResourceKey(project=document.project, id=document.id))
         if not document.readable_by(caller):  # the same request again, after another caller's
             raise DocumentNotFound(str(command.name))
         return document

@@ -1,12 +1,13 @@
 """Erase a document as its erasure was requested: nothing that people wrote in it is left, wherever it came to."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from tidemill_core.application import Clock, Request, derived_id
+from tidemill_core.application import Clock, Request, ResourceKey, derived_id
 from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.documents.domain.submission import Submission, SubmissionChannel
-from tidemill_ingest.documents.ports import Documents, Texts, VersionTexts
-from tidemill_ingest.errors import DocumentNotFound, SubmissionsUnderWay
+from tidemill_ingest.documents.ports import Documents, Texts, VersionTexts, ignored
+from tidemill_ingest.errors import DocumentNotFound, MembersUnderWay, SubmissionsUnderWay
 from tidemill_ingest.limits import Limits
 
 
@@ -19,6 +20,8 @@ class EraseDocument:
     texts: Texts
     clock: Clock
     limits: Limits
+    enqueue: Callable[[ResourceKey], None] = ignored
+    """Called with a document whose members are to be erased too."""
 
     async def record(self, project: str, document_id: str) -> int:
         """Leave an empty tombstone; return 0 where nothing was left to erase. Emits DocumentDeleted."""
@@ -35,9 +38,11 @@ class EraseDocument:
         try:
             if not (await self.documents.get(project, document_id)).says_something:
                 return 0
-            await self.documents.update(project, document_id, change, request=Request.internal())
+            erased = await self.documents.update(project, document_id, change, request=Request.internal())
         except DocumentNotFound:
             return 0
+        if erased.contents.pending:
+            self.enqueue(ResourceKey(project=project, id=document_id))
         return 1
 
     async def stored_texts(self, project: str, document_id: str) -> int:
@@ -46,9 +51,11 @@ class EraseDocument:
         One that no version names may be of a submission that is being saved: it goes when none can save it any more.
 
         Raises:
+            MembersUnderWay: what is inside of it is not erased yet.
             SubmissionsUnderWay: that is all that is left.
 
         """
+        await self._check_members(project, document_id)
         stored = await self.texts.of_document(project, document_id)
         uses = (await self.uses.of(project, [document_id])).get(document_id)
         kept, given_up = (uses.kept, uses.given_up) if uses else (frozenset[str](), frozenset[str]())
@@ -59,3 +66,11 @@ class EraseDocument:
             raise SubmissionsUnderWay(document_id)
         await self.texts.delete(erased)
         return len(erased)
+
+    async def _check_members(self, project: str, document_id: str) -> None:
+        try:
+            document = await self.documents.get(project, document_id)
+        except DocumentNotFound:
+            return
+        if document.contents.erase_up_to:
+            raise MembersUnderWay(document_id)

@@ -10,6 +10,7 @@ from tidemill_ingest.documents.crud import DeleteCommand, DeleteDocument, ReadDo
 from tidemill_ingest.documents.domain.submission import DocumentName, Submission, SubmissionChannel
 from tidemill_ingest.documents.messages import (
     document_message,
+    member_messages,
     spec_of,
     step_message,
     version_message,
@@ -57,7 +58,7 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
     async def GetDocument(self, request: pb.GetDocumentRequest, _context: object) -> pb.GetDocumentResponse:
         """See the contract."""
         document = await self.reading.get(current_caller(), _name(request))
-        return pb.GetDocumentResponse(document=document_message(document))
+        return pb.GetDocumentResponse(document=document_message(document), members=member_messages(document))
 
     async def GetDocumentText(self, request: pb.GetDocumentTextRequest, _context: object) -> pb.GetDocumentTextResponse:
         """See the contract."""
@@ -70,6 +71,7 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
             current_caller(),
             page_of(request, filters={"source": "source"}),
             source=request.source,
+            parent=request.parent,
             show_all=request.show_all,
         )
         return pb.ListDocumentsResponse(
@@ -113,7 +115,9 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
         """See the contract."""
         document, waiting = await self.reading.explain(current_caller(), _name(request))
         steps = [step_message(step, published=step.seq > 0 and step.seq not in waiting) for step in document.steps]
-        return pb.ExplainDocumentResponse(document=document_message(document), steps=steps)
+        return pb.ExplainDocumentResponse(
+            document=document_message(document), steps=steps, members=member_messages(document)
+        )
 
     async def _accept(
         self, request: pb.CreateDocumentRequest | pb.UpdateDocumentRequest, *, must_exist: bool, etag: str = ""

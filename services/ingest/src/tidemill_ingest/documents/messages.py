@@ -1,6 +1,6 @@
 """Documents: what the contract's messages and events mean inside, where names differ."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
@@ -16,8 +16,9 @@ from tidemill_ingest.documents.domain.events import (
     DocumentUpdated,
 )
 from tidemill_ingest.documents.domain.steps import Step
-from tidemill_ingest.documents.domain.submission import DocumentSpec, Fact, media_type_of
+from tidemill_ingest.documents.domain.submission import DocumentSpec, Fact, document_id, media_type_of
 from tidemill_ingest.documents.domain.version import Version
+from tidemill_ingest.members import member_key
 from tidemill_kit.mapping import from_message, to_message
 
 INGESTED = "tidemill.ingest.document.ingested.v1"
@@ -58,6 +59,18 @@ def document_message(document: Document) -> document_pb2.Document:
 
 def _withheld_message(version: Version) -> document_pb2.Withheld:
     return to_message(document_pb2.Withheld, version, version=version.number, breaches=version.withheld)
+
+
+def member_messages(document: Document) -> Iterator[document_pb2.DocumentMember]:
+    """Yield the messages of a document's members."""
+    for each in document.contents.members:
+        key = member_key(document.key, each.path)
+        yield to_message(
+            document_pb2.DocumentMember,
+            each,
+            document=document_id(document.project, document.source, key),
+            key=key,
+        )
 
 
 def version_message(version: Version) -> document_pb2.DocumentVersion:

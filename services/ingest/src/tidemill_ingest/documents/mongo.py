@@ -11,6 +11,7 @@ from tidemill_ingest.documents.ports import SWEEP
 from tidemill_kit.erasure.documents import erase_documents
 from tidemill_kit.mapping import DocumentCodec, Form, as_pairs
 from tidemill_kit.store.mongo import Collection, document_id, ids_of, translated
+from tidemill_kit.workers.pending import PendingDocuments
 
 TOPIC = "tidemill.ingest.document.v1"
 _TEXT_FIELDS = {"id": 1, "state.source": 1, "state.state": 1} | {
@@ -21,7 +22,11 @@ _TEXT_FIELDS = {"id": 1, "state.source": 1, "state.state": 1} | {
 DOCUMENTS = DocumentCodec(
     Document,
     {
-        Document: Form(omits={"keep"}, derived={"withheld": lambda document: "yes" if document.withheld else ""}),
+        Document: Form(
+            omits={"keep"},
+            sparse={"parent", "contents"},
+            derived={"withheld": lambda document: "yes" if document.withheld else ""},
+        ),
         Provenance: Form(sparse={"quality"}),
         Rejection: Form(renames={"reject_time": "rejected_at"}),
         Version: Form(
@@ -30,7 +35,13 @@ DOCUMENTS = DocumentCodec(
     },
     event=payload_of,
 )
-"""`source`, `state` and `withheld` are what lists are filtered by."""
+"""`source`, `state`, `withheld` and `parent` filter lists; the controller of members queries `contents`."""
+
+
+def documents_to_unpack(documents: Collection) -> PendingDocuments:
+    """Find the documents whose members are to be read or deleted."""
+    pending = "state.contents.pending"
+    return PendingDocuments(documents, {pending: True}, index=pending, partialFilterExpression={pending: {"$eq": True}})
 
 
 class MongoOutbox:

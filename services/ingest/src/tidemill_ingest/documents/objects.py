@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
@@ -24,6 +25,18 @@ _SHORT = 32 * 1024
 """Characters that are written sooner than a thread takes over."""
 
 
+@dataclass(slots=True)
+class HeldObject:
+    """Implements `ports.HeldBytes`."""
+
+    key: str
+    kept: bool = False
+
+    def keep(self, *, keep: bool = True) -> None:
+        """See `ports.HeldBytes.keep`."""
+        self.kept = keep
+
+
 class ObjectStoreQuarantine:
     """Implements `ports.Quarantine`: key `<project>/<document>/<uuid4>`."""
 
@@ -32,16 +45,26 @@ class ObjectStoreQuarantine:
         self._bucket = bucket
 
     @asynccontextmanager
-    async def hold(self, project: str, document_id: str, content: bytes) -> AsyncIterator[None]:
+    async def hold(self, project: str, document_id: str, content: bytes) -> AsyncIterator[HeldObject]:
         """See `ports.Quarantine.hold`."""
-        key = f"{project}/{document_id}/{uuid.uuid4()}"
+        held = HeldObject(f"{project}/{document_id}/{uuid.uuid4()}")
         try:
             with QUARANTINE.time():
-                await self._store.put(self._bucket, key, content, media_type="application/octet-stream")
-            yield
+                await self._store.put(self._bucket, held.key, content, media_type="application/octet-stream")
+            yield held
         finally:
             # Also when the caller went away: a cancelled RPC must not leave its bytes behind.
-            await asyncio.shield(self._delete(key))
+            if not held.kept:
+                await asyncio.shield(self._delete(held.key))
+
+    async def get(self, key: str) -> bytes:
+        """See `ports.Quarantine.get`."""
+        return await self._store.get(self._bucket, key)
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """See `ports.Quarantine.delete`."""
+        for key in keys:
+            await self._store.delete(self._bucket, key)
 
     async def sweep(self, older_than: Callable[[str], datetime | None]) -> int:
         """See `ports.Quarantine.sweep`."""

@@ -1,33 +1,59 @@
 """What documents need from outside."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Aggregates
+from tidemill_core.application import Aggregates, ResourceKey
 from tidemill_ingest.documents.domain.document import Document
+from tidemill_ingest.documents.domain.members import HeldFile
 from tidemill_ingest.documents.domain.submission import DocumentSpec
 from tidemill_ingest.documents.domain.texts import TextUses
 from tidemill_ingest.documents.domain.version import MaskedText, Prepared
 from tidemill_ingest.masking.kinds import Masking
+from tidemill_ingest.members import Allowance, ReadMember
 from tidemill_ingest.quality.policy import Quality
 
 Documents = Aggregates[Document]
 
 
+def ignored(key: ResourceKey) -> None:
+    """Leave what is to be done to the resync."""
+
+
 class Preparation(Protocol):
     """Extraction, cleaning and masking. CPU work: it never runs on the event loop."""
 
-    async def prepare(
-        self, project: str, spec: DocumentSpec, content: bytes, *, masking: Masking, quality: Quality | None = None
+    async def prepare(  # noqa: PLR0913 - a document, and the rules of its source
+        self,
+        project: str,
+        spec: DocumentSpec,
+        content: bytes,
+        *,
+        masking: Masking,
+        quality: Quality | None = None,
+        allowance: Allowance | None = None,
     ) -> Prepared:
         """Return what may be stored, measured where the source has rules of quality.
 
+        The `allowance` is of a member, of which less may be unpacked.
+
         Raises:
             DocumentRefused: the bytes are no text, hold no text, or take too much work.
+
+        """
+        ...
+
+    async def read_members(
+        self, project: str, content: bytes, held: HeldFile, *, paths: Collection[str], masking: Masking
+    ) -> Mapping[str, ReadMember]:
+        """Return the bytes of some files inside of a file, not masked yet; what is not there is left out.
+
+        Raises:
+            DocumentRefused: the file cannot be opened any more.
 
         """
         ...
@@ -37,11 +63,37 @@ class Preparation(Protocol):
         ...
 
 
+class HeldBytes(Protocol):
+    """Bytes in quarantine, which go when the block ends that holds them."""
+
+    @property
+    def key(self) -> str:
+        """The object's key."""
+        ...
+
+    def keep(self, *, keep: bool = True) -> None:
+        """Leave them there when the block ends, for who reads them later; or not, after all."""
+        ...
+
+
 class Quarantine(Protocol):
     """The one place, besides the submission topics, where unmasked bytes are stored: private and expiring."""
 
-    def hold(self, project: str, document_id: str, content: bytes) -> AbstractAsyncContextManager[None]:
+    def hold(self, project: str, document_id: str, content: bytes) -> AbstractAsyncContextManager[HeldBytes]:
         """Store the bytes, and delete them when the block ends; what a crash leaves is swept."""
+        ...
+
+    async def get(self, key: str) -> bytes:
+        """Return bytes that were kept.
+
+        Raises:
+            NotFound: they are not there any more.
+
+        """
+        ...
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete what was kept; what is not there is no error."""
         ...
 
     async def sweep(self, older_than: Callable[[str], datetime | None]) -> int:

@@ -1,14 +1,17 @@
 """Bytes in, what may be stored out: extraction, cleaning and masking, in processes of their own."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tidemill_core.characters import clean, clean_line
+from tidemill_ingest.documents.domain.members import HeldFile
 from tidemill_ingest.documents.domain.submission import DocumentSpec
 from tidemill_ingest.documents.domain.version import Prepared
+from tidemill_ingest.formats import is_listing
 from tidemill_ingest.limits import ConversionLimits
 from tidemill_ingest.masking.kinds import DEFAULT_PHONE_REGIONS, Masking
+from tidemill_ingest.members import Allowance, ReadMember
 from tidemill_ingest.metrics import PREPARATION
 from tidemill_ingest.processes import Processes
 from tidemill_ingest.quality.policy import Measures, Quality
@@ -35,8 +38,10 @@ def prepare_document(  # noqa: PLR0913, PLR0917 - positional, because they go to
 
     """
     from tidemill_ingest.masking.stage import MaskingStage  # noqa: PLC0415 - libraries that only the processes use
+    from tidemill_ingest.parsing import members  # noqa: PLC0415
     from tidemill_ingest.parsing.text import extract  # noqa: PLC0415
 
+    limits = limits or ConversionLimits()
     extracted = extract(content, spec.media_type, limits)
     stage = MaskingStage(masking, phone_regions)
     title = stage.mask(clean_line(spec.title) or _shortened(extracted.title))
@@ -59,7 +64,8 @@ def prepare_document(  # noqa: PLR0913, PLR0917 - positional, because they go to
             replace(anchor, start=start, name=masked_name(stage, anchor.name))
             for anchor, start in zip(extracted.anchors, starts, strict=True)
         ),
-        measures=_measures(text, spec.language, quality, limits or ConversionLimits()),
+        measures=None if is_listing(spec.media_type) else _measures(text, spec.language, quality, limits),
+        members=members.planned(extracted.entries, limits, MaskingStage(masking, phone_regions).mask),
     )
 
 
@@ -69,6 +75,28 @@ def _measures(text: str, language: str, quality: Quality | None, limits: Convers
     from tidemill_ingest.quality.measuring import measure  # noqa: PLC0415 - a library that only the processes use
 
     return measure(text, language=language, within=limits.measured_characters)
+
+
+def read_members(  # noqa: PLR0913, PLR0917 - a file, and how it is read
+    content: bytes,
+    held: HeldFile,
+    paths: Collection[str],
+    masking: Masking,
+    phone_regions: Sequence[str] = DEFAULT_PHONE_REGIONS,
+    limits: ConversionLimits | None = None,
+) -> Mapping[str, ReadMember]:
+    """Return the bytes of some files inside of a file, not masked yet.
+
+    Raises:
+        DocumentRefused: the file cannot be opened any more.
+
+    """
+    from tidemill_ingest.masking.stage import MaskingStage  # noqa: PLC0415
+    from tidemill_ingest.parsing import members  # noqa: PLC0415
+
+    within = (limits or ConversionLimits()).within(held.allowance)
+    mask = MaskingStage(masking, phone_regions).mask
+    return members.read(content, held.media_type, within, mask=mask, paths=paths)
 
 
 def masked_name(stage: "MaskingStage", name: str) -> str:
@@ -101,14 +129,30 @@ class ProcessPreparation:
         """Stop them; what is in work is given up."""
         await self._processes.stop()
 
-    async def prepare(
-        self, project: str, spec: DocumentSpec, content: bytes, *, masking: Masking, quality: Quality | None = None
+    async def prepare(  # noqa: PLR0913 - a document, and the rules of its source
+        self,
+        project: str,
+        spec: DocumentSpec,
+        content: bytes,
+        *,
+        masking: Masking,
+        quality: Quality | None = None,
+        allowance: Allowance | None = None,
     ) -> Prepared:
         """See `ports.Preparation.prepare`."""
+        limits = self._limits.within(allowance)
         with PREPARATION.time():
             return await self._processes.run(
-                project, prepare_document, spec, content, masking, self._phone_regions, self._limits, quality
+                project, prepare_document, spec, content, masking, self._phone_regions, limits, quality
             )
+
+    async def read_members(
+        self, project: str, content: bytes, held: HeldFile, *, paths: Collection[str], masking: Masking
+    ) -> Mapping[str, ReadMember]:
+        """See `ports.Preparation.read_members`."""
+        return await self._processes.run(
+            project, read_members, content, held, frozenset(paths), masking, self._phone_regions, self._limits
+        )
 
     async def mask(self, project: str, text: str) -> str:
         """See `ports.Preparation.mask`."""

@@ -1,13 +1,14 @@
-"""The sweep of documents, and what sources withhold after their rules changed."""
+"""The sweep of documents, what sources withhold after their rules changed, and what is inside of documents."""
 
 from dataclasses import asdict
 from datetime import timedelta
 
 import structlog
 
-from tidemill_core.application import Page, ResourceKey
+from tidemill_core.application import Page, Requeue, ResourceKey
 from tidemill_ingest.documents.ports import SWEEP, SweepKey
 from tidemill_ingest.documents.sweep import Sweep
+from tidemill_ingest.documents.unpack_document import UnpackDocument
 from tidemill_ingest.documents.withheld import JudgeDocuments
 from tidemill_kit.workers.controller import Controller, Holder, Pending
 
@@ -43,5 +44,28 @@ def quality_controller(
         pending=pending,
         leases=leases,
         max_concurrent=1,
+        poll_interval=poll_interval,
+    )
+
+
+def unpack_controller(
+    unpack: UnpackDocument,
+    *,
+    pending: Pending[ResourceKey],
+    leases: Holder,
+    poll_interval: timedelta,
+    max_concurrent: int,
+) -> Controller[ResourceKey]:
+    """Return the controller that makes documents of what is inside of archives and mails."""
+
+    async def unpacked(name: ResourceKey, _: int) -> Requeue | None:
+        return await unpack(name)
+
+    return Controller(
+        "members",
+        reconcile=unpacked,
+        pending=pending,
+        leases=leases,
+        max_concurrent=max_concurrent,
         poll_interval=poll_interval,
     )

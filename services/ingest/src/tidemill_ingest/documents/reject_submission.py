@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock, Request
 from tidemill_core.errors import InvalidInput
-from tidemill_ingest.documents.domain.document import Document
+from tidemill_ingest.documents.domain.document import Document, DocumentState
 from tidemill_ingest.documents.domain.submission import Submission, key_violations
 from tidemill_ingest.documents.ports import Documents, Preparation
 from tidemill_ingest.limits import Limits
@@ -21,6 +21,8 @@ class RejectCommand:
     message: str
     submission: Submission
     request: Request
+    parent: str = ""
+    """The document that it is inside of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,8 @@ class RejectSubmission:
         def change(document: Document) -> None:
             require_project(self.projects, document.project)
             document.keep = fresh.keep
+            if document.state is DocumentState.NEW:
+                document.parent = command.parent
             document.reject(command.submission, reason=command.reason, message=message, now=now)
 
         return await self.documents.upsert(fresh, change, request=command.request)

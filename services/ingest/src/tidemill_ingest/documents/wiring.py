@@ -1,5 +1,6 @@
 """Documents, put together."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
@@ -12,16 +13,23 @@ from tidemill_ingest.documents.crud import DeleteDocument, ReadDocuments
 from tidemill_ingest.documents.erase_document import EraseDocument
 from tidemill_ingest.documents.events import Submissions
 from tidemill_ingest.documents.grpc import DocumentServicer
-from tidemill_ingest.documents.mongo import MongoOutbox, MongoRecords, MongoSweepCursor, MongoVersionTexts
+from tidemill_ingest.documents.mongo import (
+    MongoOutbox,
+    MongoRecords,
+    MongoSweepCursor,
+    MongoVersionTexts,
+    documents_to_unpack,
+)
 from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
 from tidemill_ingest.documents.ports import Documents, Quarantine, SweepKey, SweepRules, Texts
 from tidemill_ingest.documents.preparation import ProcessPreparation
-from tidemill_ingest.documents.reconcile import quality_controller, sweep_controller
+from tidemill_ingest.documents.reconcile import quality_controller, sweep_controller, unpack_controller
 from tidemill_ingest.documents.reject_submission import RejectSubmission
 from tidemill_ingest.documents.sweep import Sweep
+from tidemill_ingest.documents.unpack_document import UnpackDocument
 from tidemill_ingest.documents.uploads import Uploads
 from tidemill_ingest.documents.withheld import JudgeDocuments, ReleaseDocument
-from tidemill_ingest.errors import SubmissionsUnderWay
+from tidemill_ingest.errors import MembersUnderWay, SubmissionsUnderWay
 from tidemill_ingest.feature import Wired
 from tidemill_ingest.processes import Processes
 from tidemill_ingest.projects import Projects
@@ -66,17 +74,9 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
         clock=clock,
         limits=limits,
         projects=projects,
+        enqueue=lambda key: unpacking.enqueue(key),  # noqa: PLW0108 - it is made below
     )
-    delete = DeleteDocument(
-        sources=sources,
-        documents=documents,
-        reading=reading,
-        preparation=preparation,
-        texts=texts,
-        clock=clock,
-        limits=limits,
-        projects=projects,
-    )
+    delete = _deletion(accept, reading)
     reject = RejectSubmission(
         documents=documents, preparation=preparation, clock=clock, limits=limits, projects=projects
     )
@@ -90,6 +90,7 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
         release=ReleaseDocument(documents=documents, reading=reading, clock=clock, limits=limits, projects=projects),
         uploads=Uploads(limits=limits, places=UploadPlaces(settings.patience)),
     )
+    unpacking = _unpacking(backend, settings, accept, delete, reject)
     topics = settings.submission_topics
     verify = backend.submission_check(topics, tolerance_s=settings.submission_tolerance_s)
     return Wired(
@@ -97,10 +98,11 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
         consumers=[submissions.subscription(topics, verify=verify)],
         components=[preparation],
         workers=[
+            unpacking,
             _sweep(backend, settings, sources, documents, texts, quarantine, projects),
             _quality(backend, settings, sources, documents, projects, changed_sources),
         ],
-        erasures=_erasures(backend, settings, documents, texts),
+        erasures=_erasures(backend, settings, documents, texts, accept.enqueue),
     )
 
 
@@ -123,13 +125,61 @@ def _quality(  # noqa: PLR0913, PLR0917 - what it shares with the rest
     )
 
 
-def _erasures(backend: Backend, settings: IngestSettings, documents: Documents, texts: Texts) -> Steps:
+def _deletion(accept: AcceptDocument, reading: ReadDocuments) -> DeleteDocument:
+    return DeleteDocument(
+        sources=accept.sources,
+        documents=accept.documents,
+        reading=reading,
+        preparation=accept.preparation,
+        texts=accept.texts,
+        clock=accept.clock,
+        limits=accept.limits,
+        projects=accept.projects,
+        enqueue=accept.enqueue,
+    )
+
+
+def _unpacking(
+    backend: Backend,
+    settings: IngestSettings,
+    accept: AcceptDocument,
+    delete: DeleteDocument,
+    reject: RejectSubmission,
+) -> Controller[ResourceKey]:
+    unpack = UnpackDocument(
+        sources=accept.sources,
+        documents=accept.documents,
+        accept=accept,
+        reject=reject,
+        delete=delete,
+        preparation=accept.preparation,
+        quarantine=accept.quarantine,
+        limits=accept.limits,
+        projects=accept.projects,
+    )
+    return unpack_controller(
+        unpack,
+        pending=backend.indexed(documents_to_unpack(backend.database["documents"])),
+        leases=backend.leases("document_leases"),
+        poll_interval=timedelta(seconds=settings.unpack_poll_interval_s),
+        max_concurrent=settings.unpack_max_concurrent,
+    )
+
+
+def _erasures(
+    backend: Backend,
+    settings: IngestSettings,
+    documents: Documents,
+    texts: Texts,
+    enqueue: Callable[[ResourceKey], None],
+) -> Steps:
     erase = EraseDocument(
         documents=documents,
         uses=MongoVersionTexts(backend.database["documents"]),
         texts=texts,
         clock=SystemClock(),
         limits=settings.limits,
+        enqueue=enqueue,
     )
 
     async def record(target: Target) -> int:
@@ -138,7 +188,7 @@ def _erasures(backend: Backend, settings: IngestSettings, documents: Documents, 
     async def stored_texts(target: Target) -> int:
         try:
             return await erase.stored_texts(target.project, target.subject)
-        except SubmissionsUnderWay as error:
+        except (MembersUnderWay, SubmissionsUnderWay) as error:
             raise NotYet(error.message) from error
 
     def below_document(target: Target) -> str:

@@ -6,12 +6,14 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from tidemill_core.errors import named
+from tidemill_ingest.errors import DocumentRefused
 from tidemill_ingest.limits import MEBIBYTE, ConversionLimits
 from tidemill_ingest.parsing import refusals
+from tidemill_ingest.parsing.converted import Entry
 from tidemill_ingest.parsing.signatures import require_container
 
 _UNREADABLE = (
@@ -28,6 +30,7 @@ _UNREADABLE = (
 _KNOWN_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DECLARATION = re.compile(rb"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
 _MANY_BYTES = 2
+_OFFICE = "[Content_Types].xml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,43 @@ def opened(content: bytes, limits: ConversionLimits, *, expected: str) -> Contai
     if len(set(names)) < len(names):
         raise refusals.unsafe(what="has two files of one name inside")
     return Container(archive, limits, frozenset(name for name in names if not name.endswith("/")))
+
+
+def archived(content: bytes, limits: ConversionLimits) -> Iterator[Entry]:
+    """Yield the files of an archive, each with the reason where it cannot be taken.
+
+    Raises:
+        DocumentRefused: the archive is damaged, an office document, or not within the limits.
+
+    """
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(content))
+    except _UNREADABLE as error:
+        raise refusals.broken(what="is a damaged ZIP archive") from error
+    found = archive.infolist()
+    if len(found) > limits.entries:
+        text = f"has {len(found)} files inside, and {limits.entries} is the limit: split it"
+        raise refusals.too_complex(what=text)
+    if any(entry.filename == _OFFICE for entry in found):
+        raise refusals.mismatch(found="an office document", expected="an archive")
+    _check_sizes(found, len(content), replace(limits, inflated_bytes=limits.unpacked_bytes))
+    return (_entry(archive, each) for each in found if not each.is_dir())
+
+
+def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
+    def read() -> bytes:
+        try:
+            return archive.read(info)
+        except _UNREADABLE as error:
+            raise refusals.broken(what=f"is a damaged file of its archive ({named(info.filename)})") from error
+
+    refused = None
+    try:
+        _check(info)
+    except DocumentRefused as error:
+        refused = error
+    path = info.filename.replace("\\", "/")
+    return Entry(path=path, size=info.file_size, read=read, refused=refused)
 
 
 def _check_sizes(entries: Sequence[zipfile.ZipInfo], size: int, limits: ConversionLimits) -> None:

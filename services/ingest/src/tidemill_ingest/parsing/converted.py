@@ -1,10 +1,11 @@
 """What every converter returns: text with marks where places begin, which cleaning moves with what is around them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tidemill_ingest.anchors import Anchor, AnchorKind
+from tidemill_ingest.errors import DocumentRefused
 
 _OPEN, _CLOSE = "\ufdd5", "\ufdd6"
 """Enclose a mark's number; noncharacters, which no text has (Unicode, 23.7)."""
@@ -21,6 +22,21 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A file inside of the file, as it is called there. `read` is called at once or never: an archive may be a stream.
+
+    `refused` says why it cannot be taken, where that is known before it is read.
+    """
+
+    path: str
+    size: int
+    read: Callable[[], bytes]
+    media_type: str = ""
+    """What the file says that it is; "" where it does not."""
+    refused: DocumentRefused | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Converted:
     """The text of a file, not cleaned yet; its title, "" where it names none; what was done to get it."""
 
@@ -29,6 +45,8 @@ class Converted:
     title: str = ""
     places: Sequence[Place] = ()
     steps: tuple[str, ...] = ()
+    entries: Sequence[Entry] = ()
+    """Files inside that become documents of their own; here they are not read any more."""
 
 
 @dataclass(slots=True)

@@ -1,8 +1,32 @@
 """Why a file is not taken: one function for each reason. None quotes the file's text."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tidemill_core.errors import isolated
 from tidemill_ingest.errors import DocumentRefused
 
 _AGAIN = "open it in its program and save it anew"
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Refuse a file of this format for whatever its library raises in the block.
+
+    Raises:
+        DocumentRefused: it is damaged, or takes too much memory; or what the block refused it for.
+
+    """
+    try:
+        with isolated():
+            yield
+    except DocumentRefused:
+        raise
+    except (MemoryError, RecursionError) as error:
+        description = f"takes too much memory to be read, or is nested too deep for {name}: split or simplify it"
+        raise too_complex(what=description) from error
+    except Exception as error:  # libraries have no errors of their own for much of what is odd in a file
+        raise broken(what=f"cannot be read as {name} ({type(error).__name__})") from error
 
 
 def too_complex(*, what: str) -> DocumentRefused:
@@ -13,6 +37,11 @@ def too_complex(*, what: str) -> DocumentRefused:
 def unsafe(*, what: str) -> DocumentRefused:
     """It has what no program writes for its users."""
     return _refused("DOCUMENT_UNSAFE", f"{what}: {_AGAIN}")
+
+
+def nested(*, what: str) -> DocumentRefused:
+    """It is in too many others."""
+    return _refused("NESTED_TOO_DEEP", f"{what} in more archives or mails than are unpacked: send it by itself")
 
 
 def broken(*, what: str) -> DocumentRefused:

@@ -1,5 +1,6 @@
 """From bytes to clean text with a title and anchors: each format has a converter, what follows is the same for all."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from itertools import pairwise
@@ -8,13 +9,11 @@ from typing import Protocol, cast
 from markdown_it import MarkdownIt
 
 from tidemill_core.characters import clean, clean_line
-from tidemill_core.errors import isolated
 from tidemill_ingest.anchors import Anchor
-from tidemill_ingest.errors import DocumentRefused
 from tidemill_ingest.formats import FORMATS
 from tidemill_ingest.limits import MEBIBYTE, ConversionLimits
 from tidemill_ingest.parsing import front_matter, refusals
-from tidemill_ingest.parsing.converted import Converted, anchored, whole
+from tidemill_ingest.parsing.converted import Converted, Entry, anchored, whole
 from tidemill_ingest.parsing.data_uris import without_data_uris
 
 CLEANING_VERSION = 3
@@ -48,6 +47,8 @@ class Extracted:
     title: str
     steps: tuple[str, ...]
     anchors: tuple[Anchor, ...] = ()
+    entries: Sequence[Entry] = ()
+    """Files inside that become documents of their own."""
 
 
 def extract(content: bytes, media_type: str, limits: ConversionLimits | None = None) -> Extracted:
@@ -73,6 +74,7 @@ def extract(content: bytes, media_type: str, limits: ConversionLimits | None = N
         title=clean_line(title),
         steps=(*converted.steps, f"clean {CLEANING_VERSION}"),
         anchors=anchors,
+        entries=converted.entries,
     )
 
 
@@ -80,16 +82,8 @@ def _converted(content: bytes, media_type: str, limits: ConversionLimits) -> Con
     known = FORMATS[media_type]
     # Each process imports only what its documents need.
     converter = cast("Converter", import_module(f"tidemill_ingest.parsing.{known.converter}"))
-    try:
-        with isolated():
-            converted = converter.convert(content, media_type, limits)
-    except DocumentRefused:
-        raise
-    except (MemoryError, RecursionError) as error:
-        description = f"takes too much memory to be read, or is nested too deep for {known.name}: split or simplify it"
-        raise refusals.too_complex(what=description) from error
-    except Exception as error:  # libraries have no errors of their own for much of what is odd in a file
-        raise refusals.broken(what=f"cannot be read as {known.name} ({type(error).__name__})") from error
+    with refusals.reading(known.name):
+        converted = converter.convert(content, media_type, limits)
     converted = replace(converted, text=whole(converted.text), title=whole(converted.title))
     size = len(converted.text.encode())
     if known.text and size > len(content) + _MAX_GROWTH_BYTES:

@@ -54,6 +54,34 @@ DOCUMENT_STATE_WITHHELD: DocumentState.ValueType  # 4
 """DOCUMENT_STATE_WITHHELD: it has no current version, because its newest one breaks rules of its source."""
 Global___DocumentState: _TypeAlias = DocumentState  # noqa: Y015
 
+class _MemberState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MemberStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MemberState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MEMBER_STATE_UNSPECIFIED: _MemberState.ValueType  # 0
+    """MEMBER_STATE_UNSPECIFIED is not used."""
+    MEMBER_STATE_PENDING: _MemberState.ValueType  # 1
+    """MEMBER_STATE_PENDING: it is still to be read."""
+    MEMBER_STATE_STORED: _MemberState.ValueType  # 2
+    """MEMBER_STATE_STORED: it is a version of its document, which says whether rules of its source withhold it."""
+    MEMBER_STATE_REFUSED: _MemberState.ValueType  # 3
+    """MEMBER_STATE_REFUSED: it was refused; what its document was before stays."""
+
+class MemberState(_MemberState, metaclass=_MemberStateEnumTypeWrapper):
+    """MemberState is what became of a file inside of a document."""
+
+MEMBER_STATE_UNSPECIFIED: MemberState.ValueType  # 0
+"""MEMBER_STATE_UNSPECIFIED is not used."""
+MEMBER_STATE_PENDING: MemberState.ValueType  # 1
+"""MEMBER_STATE_PENDING: it is still to be read."""
+MEMBER_STATE_STORED: MemberState.ValueType  # 2
+"""MEMBER_STATE_STORED: it is a version of its document, which says whether rules of its source withhold it."""
+MEMBER_STATE_REFUSED: MemberState.ValueType  # 3
+"""MEMBER_STATE_REFUSED: it was refused; what its document was before stays."""
+Global___MemberState: _TypeAlias = MemberState  # noqa: Y015
+
 @_typing.final
 class Document(_message.Message):
     """Document is identified by its source and key, and has versions."""
@@ -73,6 +101,8 @@ class Document(_message.Message):
     VERSION_COUNT_FIELD_NUMBER: _builtins.int
     LAST_REJECTION_FIELD_NUMBER: _builtins.int
     WITHHELD_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    MEMBER_COUNT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of project, source and key, independent of the channel."""
     project: _builtins.str
@@ -89,6 +119,10 @@ class Document(_message.Message):
     """Output only. The state."""
     version_count: _builtins.int
     """Output only. How many versions there have been."""
+    parent: _builtins.str
+    """Output only. The document that it is inside of, an archive or a mail; empty where it was sent by itself."""
+    member_count: _builtins.int
+    """Output only. How many files are inside of the current version; GetDocument lists them."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the document was first submitted."""
@@ -125,14 +159,68 @@ class Document(_message.Message):
         version_count: _builtins.int = ...,
         last_rejection: Global___Rejection | None = ...,
         withheld: Global___Withheld | None = ...,
+        parent: _builtins.str = ...,
+        member_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "current", b"current", "last_rejection", b"last_rejection", "update_time", b"update_time", "withheld", b"withheld"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "current", b"current", "etag", b"etag", "id", b"id", "key", b"key", "last_rejection", b"last_rejection", "project", b"project", "seq", b"seq", "source", b"source", "state", b"state", "update_time", b"update_time", "version_count", b"version_count", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "current", b"current", "etag", b"etag", "id", b"id", "key", b"key", "last_rejection", b"last_rejection", "member_count", b"member_count", "parent", b"parent", "project", b"project", "seq", b"seq", "source", b"source", "state", b"state", "update_time", b"update_time", "version_count", b"version_count", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Document: _TypeAlias = Document  # noqa: Y015
+
+@_typing.final
+class DocumentMember(_message.Message):
+    """DocumentMember is a file inside of a document's current version: in an archive, or attached to a mail. It becomes a
+    document of its own.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Output only. Where it is in the archive, or the name of the attachment; masked."""
+    document: _builtins.str
+    """Output only. The id of the document that it becomes."""
+    key: _builtins.str
+    """Output only. The key of that document: the key of what it is inside of, "!/" and the path."""
+    media_type: _builtins.str
+    """Output only. What it is by its name."""
+    size: _builtins.int
+    """Output only. Its size in bytes."""
+    state: Global___MemberState.ValueType
+    """Output only. What became of it."""
+    reason: _builtins.str
+    """Output only. Why it was refused, UPPER_SNAKE."""
+    message: _builtins.str
+    """Output only. Human-readable: why it was refused, and what to do."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        document: _builtins.str = ...,
+        key: _builtins.str = ...,
+        media_type: _builtins.str = ...,
+        size: _builtins.int = ...,
+        state: Global___MemberState.ValueType = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "key", b"key", "media_type", b"media_type", "message", b"message", "path", b"path", "reason", b"reason", "size", b"size", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DocumentMember: _TypeAlias = DocumentMember  # noqa: Y015
 
 @_typing.final
 class DocumentVersion(_message.Message):
@@ -273,11 +361,11 @@ class Provenance(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     MASKED_FIELD_NUMBER: _builtins.int
     door: _builtins.str
-    """Output only. The channel: "grpc", "upload" or "kafka"."""
+    """Output only. The channel: "grpc", "upload" or "kafka"; "member" of what is inside of another document."""
     submission_id: _builtins.str
     """Output only. The submission's id: the event's ce_id or the request id."""
     submission_source: _builtins.str
-    """Output only. The submission's ce_source; empty for gRPC."""
+    """Output only. The submission's ce_source; of a member the id of the document that it is inside of; empty for gRPC."""
     body_digest: _builtins.str
     """Output only. The digest of the submitted body without its revision."""
     @_builtins.property

@@ -266,18 +266,24 @@ class GetDocumentResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DOCUMENT_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def document(self) -> _document_pb2.Document:
         """Output only. The document."""
+
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[_document_pb2.DocumentMember]:
+        """Output only. The files inside of its current version, with what became of each."""
 
     def __init__(
         self,
         *,
         document: _document_pb2.Document | None = ...,
+        members: _abc.Iterable[_document_pb2.DocumentMember] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "members", b"members"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -355,6 +361,7 @@ class ListDocumentsRequest(_message.Message):
     SHOW_ALL_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
@@ -367,6 +374,8 @@ class ListDocumentsRequest(_message.Message):
     """Optional. The order: "create_time" (the default, oldest first) or "create_time desc" (newest first)."""
     filter: _builtins.str
     """Optional. Which items: `field = "value"`, joined by AND (AIP-160). Fields: `source`."""
+    parent: _builtins.str
+    """Optional. Only documents that are inside of the document with this id, directly; `source` is not needed then."""
     def __init__(
         self,
         *,
@@ -376,10 +385,11 @@ class ListDocumentsRequest(_message.Message):
         show_all: _builtins.bool = ...,
         order_by: _builtins.str = ...,
         filter: _builtins.str = ...,
+        parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "show_all", b"show_all", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "show_all", b"show_all", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -663,6 +673,7 @@ class ExplainDocumentResponse(_message.Message):
 
     DOCUMENT_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def document(self) -> _document_pb2.Document:
         """Output only. The document."""
@@ -671,15 +682,20 @@ class ExplainDocumentResponse(_message.Message):
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___DocumentStep]:
         """Output only. What happened to it, oldest first."""
 
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[_document_pb2.DocumentMember]:
+        """Output only. The files inside of its current version, with what became of each."""
+
     def __init__(
         self,
         *,
         document: _document_pb2.Document | None = ...,
         steps: _abc.Iterable[Global___DocumentStep] | None = ...,
+        members: _abc.Iterable[_document_pb2.DocumentMember] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "members", b"members", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -21,6 +21,7 @@ from tidemill_ingest.documents.domain.events import (
     DocumentRejected,
     DocumentUpdated,
 )
+from tidemill_ingest.documents.domain.members import Carrier, Contents, HeldFile
 from tidemill_ingest.documents.domain.steps import DocumentStep, Rejection, Step
 from tidemill_ingest.documents.domain.submission import Submission, document_id, document_key
 from tidemill_ingest.documents.domain.texts import RetainedSince, TextUse, TextUses
@@ -75,6 +76,10 @@ class Document(Aggregate):
     """The subject of the credential that submitted the newest version; "" for one of Kafka."""
     deleter: str = ""
     """The same of the one that deleted it last."""
+    parent: str = ""
+    """The document that it is a member of; "" where it was sent by itself."""
+    contents: Contents = field(default_factory=Contents)
+    """The members that it has."""
     keep: Keep = field(default=Keep(versions=50, steps=100), repr=False)
     """A setting, not a state: it is not stored."""
 
@@ -84,6 +89,11 @@ class Document(Aggregate):
         return cls(
             id=document_id(project, source, key), project=project, source=source, key=document_key(key), keep=keep
         )
+
+    @property
+    def member_count(self) -> int:
+        """How many members its newest version has."""
+        return len(self.contents.members)
 
     @property
     def current(self) -> Version | None:
@@ -128,7 +138,7 @@ class Document(Aggregate):
         if newest is not None and newest.provenance.body_digest == facts.body_digest:
             provenance = newest.provenance
             same_rules = provenance.masking == facts.masking and provenance.quality == facts.quality.digest
-            if same_rules or 0 < facts.revision < self.revision:
+            if (same_rules and not self.contents.is_incomplete) or 0 < facts.revision < self.revision:
                 return f"the content is that of version {newest.number}"
             return ""
         if 0 < facts.revision <= self.revision:
@@ -144,10 +154,13 @@ class Document(Aggregate):
         submission: Submission,
         now: datetime,
         writer: str = "",
+        carrier: Carrier | None = None,
+        held: HeldFile | None = None,
     ) -> None:
         """Make it the current version, its text being in the object, unless `reason_to_ignore` has one.
 
         One that breaks a rule of the source is withheld: what was current stays so, unless it is the same content.
+        Its members are to become documents all the same, whose bytes are `held`; it may be a member of another itself.
         """
         version = Version(
             media_type=prepared.media_type,
@@ -171,8 +184,9 @@ class Document(Aggregate):
             measures=prepared.measures,
             withheld=facts.quality.breaches(prepared.measures) if prepared.measures else (),
         )
-        self.version_count, self.writer = version.number, writer
-        self.revision = max(self.revision, facts.revision)
+        self.version_count, self.writer = version.number, carrier.writer if carrier else writer
+        self.revision, self.parent = max(self.revision, facts.revision), carrier.document if carrier else ""
+        self.contents = self.contents.replaced(version.number, prepared.members, held)
         if version.withheld:
             self._withhold(version, now=now)
         else:
@@ -229,6 +243,9 @@ class Document(Aggregate):
         outdated = 0 < revision < self.revision
         erased = erase and self._erase(lambda version: not outdated or version.revision <= revision)
         if outdated:
+            if erased:
+                covered = [each.number for each in self.versions if each.revision <= revision]
+                self.contents = self.contents.erased(max(covered, default=0))
             why = f"revision {revision} is below {self.revision}, the highest one seen"
             also = "; the text of versions up to it was erased" if erased else ""
             return self._record_ignored(submission, why=why + also, now=now)
@@ -238,6 +255,7 @@ class Document(Aggregate):
             return self._record_ignored(submission, why="it is deleted already", now=now)
         self._supersede(now)
         self.state, self.deleter = DocumentState.DELETED, deleter
+        self.contents = self.contents.emptied(self.version_count, erase=erased)
         self.pending.append(DocumentDeleted(occurred_at=now, erased=erase, submission=submission))
         self._step(DocumentStep.DELETED, submission, now=now, message=reason, seq=self._seq())
         return None

@@ -38,6 +38,8 @@ class SubmissionChannel(Enum):
     GRPC = "grpc"
     UPLOAD = "upload"
     KAFKA = "kafka"
+    MEMBER = "member"
+    """Inside of another document, whose id is the submission's source."""
     ERASURE = "erasure"
     """Nothing was submitted: an erasure was requested at monitor."""
 

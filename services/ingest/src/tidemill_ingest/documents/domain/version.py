@@ -8,6 +8,7 @@ from enum import Enum
 from tidemill_core.aggregate import ObjectRef
 from tidemill_ingest.anchors import Anchor
 from tidemill_ingest.documents.domain.submission import Fact, Submission
+from tidemill_ingest.members import PlannedMember
 from tidemill_ingest.quality.policy import Breach, Measures
 
 
@@ -51,6 +52,8 @@ class Prepared:
     anchors: tuple[Anchor, ...] = ()
     measures: Measures | None = None
     """None where the source has no rules for them."""
+    members: tuple[PlannedMember, ...] = ()
+    """Files inside, which become documents of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
