@@ -13,6 +13,7 @@ from tidemill_rag.embedding.bm25 import Bm25Embedding
 from tidemill_rag.errors import DocumentUnreadable, IndexNotReady
 from tidemill_rag.indexing.domain.ledger import Counts, DesiredDocument
 from tidemill_rag.indexing.points import PassageEmbedding
+from tidemill_rag.indexing.reconcile_index import RECHECK
 
 STALE = "of a list that is gone"
 FIRST = IndexRef(project="acme", collection="handbook", number=1)
@@ -322,9 +323,9 @@ async def test_nothing_counts_rows_but_the_beginning_and_a_number_that_cannot_be
         return dict.fromkeys(indexes, Counts(pending=1))
 
     monkeypatch.setattr(rag.ledger, "counts", wrong)
-    await rag.work()
+    assert await rag.turn(FIRST) == RECHECK
     assert rag.ledger.counted == [FIRST]
-    await rag.work()
+    assert await rag.turn(FIRST) is None
     assert rag.ledger.counted == [FIRST, FIRST]
 
 

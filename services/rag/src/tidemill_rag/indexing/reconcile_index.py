@@ -17,6 +17,9 @@ from tidemill_rag.vectors.ports import VectorStore
 BATCHES_A_TURN = 4
 """Batches per reconcile; then other index versions are processed, so a large build does not block a small change."""
 AT_ONCE = Requeue(after=timedelta(0))
+RECHECK = Requeue(after=timedelta(seconds=1))
+"""After a crash the counters may say that rows are pending where none is: a second look corrects them, or an event has
+come in between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,7 @@ class ReconcileIndex:
                 return await self._sweep(ref, collection, index)
             try:
                 if not await self._advance(ref, collection, index, epoch):
-                    return None
+                    return RECHECK if ref.key in self.suspect else None
             except TidemillError as error:
                 await self._record(ref, error.message)
                 raise
