@@ -26,6 +26,8 @@ COMMANDS: Mapping[str, str] = {
     "datasets": "datasets:datasets",
     "training": "training:training",
     "models": "resources:models",
+    "collections": "retrieval:collections",
+    "suites": "suites:suites",
     "evaluations": "evaluations:evaluations",
     "evaluate": "evaluations:evaluate",
     "rollouts": "rollouts:rollouts",

@@ -1,7 +1,7 @@
 """The `tidemill` command.
 
-Exit codes: 0 success, 1 error, 2 differences (diff, apply --dry-run, datasets diff) or wrong usage, 69 a service does
-not respond, 130 interrupted.
+Exit codes: 0 success, 1 error, 2 differences (diff, apply --dry-run, datasets diff), nothing to set (collections tune)
+or wrong usage, 69 a service does not respond, 130 interrupted.
 """
 
 import typer

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from libs.cli.tests.commands.answers import ANSWERS, declared
 from libs.cli.tests.commands.batch_answers import BatchAnswers
 from libs.cli.tests.commands.erasure_answers import ERASURE_ANSWERS
+from libs.cli.tests.commands.retrieval_answers import RetrievalAnswers
 from libs.cli.tests.loop.running import Running
 from tidemill_cli.main import app
 from tidemill_cli.output import stderr, stdout
@@ -56,10 +57,16 @@ def batches() -> BatchAnswers:
 
 
 @pytest.fixture
-async def running(batches: BatchAnswers) -> AsyncIterator[Running]:
+def searches() -> RetrievalAnswers:
+    """A collection that is searched, measured and tuned."""
+    return RetrievalAnswers()
+
+
+@pytest.fixture
+async def running(batches: BatchAnswers, searches: RetrievalAnswers) -> AsyncIterator[Running]:
     """A platform in the middle of a turn."""
     services = Running()
-    services.answers.update(ANSWERS | ERASURE_ANSWERS | batches.answers())
+    services.answers.update(ANSWERS | ERASURE_ANSWERS | batches.answers() | searches.answers())
     declared(services)
     with capture_logs():  # a command's output is caught in this process, where the services would log into it
         await services.start()

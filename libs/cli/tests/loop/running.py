@@ -136,6 +136,7 @@ def _with_limits(curation: Any) -> None:
 
 def _counted(suite: Any) -> None:
     suite.case_count = len(suite.cases)
+    suite.judged_case_count = sum(bool(case.judgements) for case in suite.cases)
     suite.digest = hashlib.sha256(
         b"".join(case.SerializeToString(deterministic=True) for case in suite.cases)
     ).hexdigest()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # a command loads only the stubs that it uses
     import grpc.aio
 
     from tidemill.evaluator.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
+    from tidemill.evaluator.v1.retrieval_evaluation_service_pb2_grpc import RetrievalEvaluationServiceStub
     from tidemill.evaluator.v1.suite_service_pb2_grpc import SuiteServiceStub
     from tidemill.feedback.v1.curation_service_pb2_grpc import CurationServiceStub
     from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceStub
@@ -330,6 +331,8 @@ class Connection:
     """Suites of trusted cases."""
     evaluations: "_Stub[EvaluationServiceStub]" = _Stub("evaluator", "evaluation")
     """Gates and evaluations."""
+    retrieval_evaluations: "_Stub[RetrievalEvaluationServiceStub]" = _Stub("evaluator", "retrieval_evaluation")
+    """Measurements and comparisons of searches."""
     access: "_Stub[AccessServiceStub]" = _Stub("monitor", "access")
     """Projects, members, service accounts, roles and API keys."""
     audit: "_Stub[AuditServiceStub]" = _Stub("monitor", "audit")

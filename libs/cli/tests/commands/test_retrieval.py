@@ -1,0 +1,162 @@
+"""Searches are measured and tuned on judged questions, which are imported or generated."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from libs.cli.tests.commands.conftest import Terminal
+from libs.cli.tests.commands.retrieval_answers import DOCUMENTS, GOOD_WEIGHT, RetrievalAnswers, collection
+from libs.cli.tests.loop.running import Running
+from tidemill.evaluator.v1.suite_pb2 import Case, Judgement, Suite
+
+
+def judged_suite(running: Running, *, count: int = DOCUMENTS, name: str = "questions") -> None:
+    cases = [
+        Case(id=f"q{n}", question=f"what about {n}?", judgements=[Judgement(document=f"d{n}", grade=1)])
+        for n in range(1, count + 1)
+    ]
+    running.keepers["suite"].stored[name] = Suite(id=name, cases=cases, judged_case_count=count, version=1)
+
+
+@pytest.fixture
+def handbook(running: Running) -> Running:
+    running.keepers["collection"].stored["handbook"] = collection()
+    return running
+
+
+def files(folder: Path, *, judgements: str) -> Path:
+    (folder / "qrels").mkdir()
+    lines = [json.dumps({"_id": f"q{number}", "text": f"what about {number}?"}) for number in (1, 2, 3)]
+    (folder / "queries.jsonl").write_text("\n".join(lines))
+    (folder / "qrels" / "test.tsv").write_text(judgements)
+    return folder
+
+
+async def test_judged_questions_are_imported_by_the_keys_of_a_source(
+    terminal: Terminal, running: Running, tmp_path: Path
+) -> None:
+    folder = files(
+        tmp_path, judgements="query-id\tcorpus-id\tscore\nq1\tpage-1\t2\nq1\tpage-7\t0\nq2\tpage-99\t1\nq3\tpage-3\t1\n"
+    )
+
+    said = await asyncio.to_thread(
+        terminal, "suites", "import", "questions", str(folder), "--source", "manual", "--json"
+    )
+    again = await asyncio.to_thread(
+        terminal, "suites", "import", "questions", str(folder), "--source", "manual", "--max-questions", "1"
+    )
+
+    assert (said.code, said.data["left_out"]) == (0, 1)
+    assert "1 questions without a relevant document in source manual" in again.text
+    (kept,) = running.keepers["suite"].stored["questions"].cases
+    assert kept.id in {"q1", "q3"}
+    assert {each.document for each in kept.judgements} <= {"d1", "d7", "d3"}
+
+
+@pytest.mark.parametrize(
+    ("judgements", "says"),
+    [
+        ("q1\tpage-1\n", "test.tsv:1: has 2 columns"),
+        ("query-id\tcorpus-id\tscore\nq1\tpage-1\tmuch\n", "test.tsv:2: the grade 'much'"),
+        ("q9\tpage-1\t1\n", "no question is judged"),
+    ],
+)
+async def test_a_broken_line_is_named(terminal: Terminal, tmp_path: Path, judgements: str, says: str) -> None:
+    said = await asyncio.to_thread(
+        terminal, "suites", "import", "questions", str(files(tmp_path, judgements=judgements))
+    )
+
+    assert said.code == 1
+    assert says in said.text.replace("\n", "")
+
+
+async def test_questions_are_generated_and_filtered(
+    terminal: Terminal, running: Running, searches: RetrievalAnswers
+) -> None:
+    running.keepers["collection"].stored["handbook"] = collection()
+    searches.writes = [
+        "What is written in document {}?",
+        "Here is a question.",
+        "Does it have a text that is long enough to be asked for {}?",
+        "What is written in document 1?",
+    ]
+    command = "suites generate questions -c handbook -d helpdesk -n 5 --json"
+
+    said = await asyncio.to_thread(terminal, *command.split())
+
+    suite = running.keepers["suite"].stored["questions"]
+    assert said.code == 0, said.text
+    assert (suite.generated_by, len(suite.cases)) == ("helpdesk", 5)
+    assert {"not one question", "copied from the passage", "its document is not found"} <= said.data["dropped"].keys()
+    assert all([each.document for each in case.judgements] == [case.id] for case in suite.cases)
+
+
+async def test_a_collection_is_measured_or_compared(
+    terminal: Terminal, handbook: Running, searches: RetrievalAnswers
+) -> None:
+    judged_suite(handbook)
+
+    measured = await asyncio.to_thread(terminal, *["collections", "evaluate", "handbook", "-s", "questions"])
+    compared = await asyncio.to_thread(
+        terminal, "collections", "evaluate", "handbook", "-s", "questions", "--settings", '{"sparse_weight": 1.5}'
+    )
+
+    assert (measured.code, compared.code) == (0, 0)
+    assert "1 whose documents are gone" in measured.text
+    assert "ndcg@10" in compared.text
+    assert "[+0.010, +0.600]" in compared.text
+    assert [each.HasField("candidate") for each in searches.started] == [False, True]
+    assert dict(searches.started[1].candidate.settings) == {"dense_weight": 1.0, "sparse_weight": 1.5}
+
+
+async def test_tuning_proposes_what_is_better_on_held_out_questions_and_sets_it_on_request(
+    terminal: Terminal, handbook: Running, searches: RetrievalAnswers
+) -> None:
+    judged_suite(handbook)
+    command = "collections tune handbook --trials 10"
+
+    proposed = await asyncio.to_thread(terminal, *command.split())
+    kept = handbook.keepers["collection"].stored["handbook"].search.sparse_weight
+    applied = await asyncio.to_thread(terminal, *command.split(), "--apply", "--json")
+
+    assert proposed.code == 0, proposed.text
+    assert "better on held-out questions: --apply sets them" in proposed.text
+    assert 'search: {"dense_weight": 1.0, "sparse_weight":' in proposed.text
+    assert kept == 0.7
+    assert (applied.code, applied.data["applied"], applied.data["current"]["sparse_weight"]) == (0, True, 0.7)
+    assert applied.data["best"]["sparse_weight"] >= GOOD_WEIGHT
+    assert (
+        handbook.keepers["collection"].stored["handbook"].search.sparse_weight == applied.data["best"]["sparse_weight"]
+    )
+    assert any(each["pruned"] for each in applied.data["trials"])
+    (first, _) = searches.started
+    assert (first.max_cases, first.suite) == (12, "questions")
+
+
+async def test_what_is_not_certain_is_not_set(
+    terminal: Terminal, handbook: Running, searches: RetrievalAnswers
+) -> None:
+    judged_suite(handbook)
+    searches.low = -0.05
+
+    said = await asyncio.to_thread(terminal, *["collections", "tune", "handbook", "--trials", "6", "--apply"])
+
+    assert said.code == 2
+    assert "the interval has 0 in it" in said.text
+    assert handbook.keepers["collection"].stored["handbook"].search.sparse_weight == 0.7
+
+
+async def test_tuning_says_what_is_missing(terminal: Terminal, handbook: Running) -> None:
+    nothing = await asyncio.to_thread(terminal, *["collections", "tune", "handbook"])
+    judged_suite(handbook, count=6)
+    few = await asyncio.to_thread(terminal, *["collections", "tune", "handbook"])
+    judged_suite(handbook, name="others")
+    several = await asyncio.to_thread(terminal, *["collections", "tune", "handbook"])
+
+    assert {nothing.code, few.code, several.code} == {1}
+    assert "no suite has judged questions" in nothing.text
+    assert "tidemill suites generate NAME" in nothing.text.replace("\n", " ")
+    assert "6 judged questions: at least 20" in few.text.replace("\n", " ")
+    assert "questions, others" in several.text.replace("\n", " ")
