@@ -22,6 +22,7 @@ from tidemill.status.v1.status_service_pb2_grpc import StatusServiceServicer, ad
 from tidemill.trainer.v1 import model_pb2 as model
 from tidemill.trainer.v1 import model_registry_service_pb2 as model_rpc
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
+from tidemill_core.digests import body_digest
 from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound, TidemillError
 from tidemill_core.models.manifest import ArtifactRefused
 from tidemill_kit.grpc.server import GrpcServer, Registration, current_caller
@@ -59,6 +60,7 @@ class FakeIngest(DocumentServiceServicer, SourceServiceServicer):
         self.documents: dict[tuple[str, str], Document] = {}
         self.contents: dict[str, bytes] = {}
         self.sources: dict[str, Source] = {}
+        self.outdated: set[str] = set()
         self.request_ids: list[str] = []
         self.running = self.max_seen = 0
 
@@ -94,7 +96,7 @@ class FakeIngest(DocumentServiceServicer, SourceServiceServicer):
         if found is None:
             message = f"there is no document {request.key}"
             raise NotFound(message)
-        return document_rpc.GetDocumentResponse(document=found)
+        return document_rpc.GetDocumentResponse(document=found, outdated=request.key in self.outdated)
 
     async def CreateSource(  # noqa: N802 - ditto
         self, request: source_rpc.CreateSourceRequest, _context: object
@@ -118,6 +120,9 @@ class FakeIngest(DocumentServiceServicer, SourceServiceServicer):
         document.current.media_type = spec.media_type
         document.current.number = before.current.number + 1 if before else 1
         document.current.provenance.submission_id = request_id
+        document.current.provenance.body_digest = body_digest(
+            content_sha256=hashlib.sha256(content).hexdigest(), media_type=spec.media_type, title=spec.title
+        )
         if content.startswith(WITHHELD):
             document.ClearField("current")
             breach = Breach(reason="TEXT_TOO_SHORT", field="min_characters", value=f"{len(content)}", limit="40")

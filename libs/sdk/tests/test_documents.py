@@ -45,6 +45,38 @@ async def test_many_are_uploaded_a_few_at_a_time(tidemill: Tidemill, services: F
     assert 1 < services.ingest.max_seen <= 4
 
 
+async def test_what_is_stored_already_is_not_sent_again_after_a_crash(
+    tidemill: Tidemill, services: FakeTidemill
+) -> None:
+    async with aclosing(tidemill.documents.upload_many(map(note, range(10)), max_concurrent=2)) as uploads:
+        for _ in range(4):
+            await anext(uploads)
+    stored = set(services.ingest.contents)
+    services.ingest.request_ids.clear()
+
+    uploaded = [each async for each in tidemill.documents.upload_many(map(note, range(10)), skip_stored=True)]
+
+    created = {each.new.key for each in uploaded if each.outcome is Outcome.CREATED}
+    assert 4 <= len(stored) < 10
+    assert created == {note(number).key for number in range(10)} - stored
+    assert len(services.ingest.request_ids) == len(created)
+
+
+async def test_what_is_stored_is_sent_where_it_changed_or_its_source_would_treat_it_otherwise(
+    tidemill: Tidemill, services: FakeTidemill
+) -> None:
+    for number in range(3):
+        await tidemill.documents.upload(note(number))
+    services.ingest.outdated.add("note-1.txt")
+    services.ingest.request_ids.clear()
+
+    again = [note(0), note(1), note(2, text="changed")]
+    uploaded = [each async for each in tidemill.documents.upload_many(again, skip_stored=True)]
+
+    assert {each.new.key: each.outcome for each in uploaded}["note-2.txt"] is Outcome.UPDATED
+    assert len(services.ingest.request_ids) == 2
+
+
 async def test_one_that_is_refused_does_not_stop_the_others(tidemill: Tidemill, services: FakeTidemill) -> None:
     services.ingest.limit = 10
     documents = [note(1), note(2, text="far too long"), note(3)]

@@ -57,7 +57,7 @@ def add(
         bool, typer.Option("--allow-skipped", help="Exit 0 even if unsupported files were skipped.")
     ] = False,
 ) -> None:
-    """Add documents with their paths as keys. Adding unchanged content again has no effect.
+    """Add documents with their paths as keys. What is stored already is not sent again: repeat it after a crash.
 
     Exit 1 if a document was rejected or withheld, or a file of an unsupported type skipped. Hidden files are ignored.
     """
@@ -69,7 +69,7 @@ def add(
             with progress() as bar:
                 task = bar.add_task("adding", total=len(new))
                 uploads: list[Uploaded] = []
-                async for uploaded in Documents(connection).upload_many(new):
+                async for uploaded in Documents(connection).upload_many(new, skip_stored=True):
                     uploads.append(uploaded)
                     bar.advance(task)
         return files, uploads

@@ -7,7 +7,10 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterab
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from pathlib import Path
+
+from google.protobuf.struct_pb2 import Value
 
 from tidemill.ingest.v1.document_pb2 import Document
 from tidemill.ingest.v1.document_service_pb2 import (
@@ -29,7 +32,8 @@ from tidemill_client.connection import Connection
 from tidemill_client.pages import each
 from tidemill_client.retries import persistently
 from tidemill_client.values import Json, struct_of
-from tidemill_core.errors import InvalidInput
+from tidemill_core.digests import body_digest
+from tidemill_core.errors import InvalidInput, NotFound
 from tidemill_core.media_types import media_type_of
 
 CHUNK_BYTES = 256 * 1024
@@ -128,15 +132,21 @@ class Documents:
         return (await persistently(lambda: self._connection.documents.UploadDocument(messages()))).document
 
     async def upload_many(
-        self, documents: Iterable[NewDocument] | AsyncIterable[NewDocument], *, max_concurrent: int = 8
+        self,
+        documents: Iterable[NewDocument] | AsyncIterable[NewDocument],
+        *,
+        max_concurrent: int = 8,
+        skip_stored: bool = False,
     ) -> AsyncGenerator[Uploaded, None]:
         """Upload documents, `max_concurrent` at a time, and yield their results in order of completion.
 
         The iterable is read on demand and may be endless. A rejected document does not stop the others; any other error
-        does.
+        does. With `skip_stored` each is first compared with what is stored, and sent only where it differs: so the same
+        call goes on after a crash.
         """
         items = documents if isinstance(documents, AsyncIterable) else _one_by_one(documents)
-        async with aclosing(concurrently(items, self._upload_one, max_concurrent=max_concurrent)) as uploads:
+        work = partial(self._upload_one, skip_stored=skip_stored)
+        async with aclosing(concurrently(items, work, max_concurrent=max_concurrent)) as uploads:
             async for uploaded in uploads:
                 yield uploaded
 
@@ -196,9 +206,23 @@ class Documents:
         request = DeleteDocumentRequest(id=id, source=source, key=key, erase=erase, delete_reason=reason, etag=etag)
         return (await self._connection.documents.DeleteDocument(request)).document
 
-    async def _upload_one(self, new: NewDocument) -> Uploaded:
+    async def stored(self, new: NewDocument) -> Document | None:
+        """Return the document that has this content and metadata already, and would stay as it is; None without one."""
+        content = await new.read()
+        try:
+            request = GetDocumentRequest(source=new.source, key=new.key)
+            found = await persistently(lambda: self._connection.documents.GetDocument(request))
+        except NotFound:
+            return None
+        same = found.document.current.provenance.body_digest == _digest(new.spec(content), content)
+        newer = new.revision > found.document.current.revision
+        return found.document if same and not newer and not found.outdated else None
+
+    async def _upload_one(self, new: NewDocument, *, skip_stored: bool = False) -> Uploaded:
         request_id = str(uuid.uuid4())
         try:
+            if skip_stored and (unchanged := await self.stored(new)):
+                return Uploaded(new=new, document=unchanged, outcome=Outcome.UNCHANGED)
             document = await self.upload(new, request_id=request_id)
         except InvalidInput as refused:
             return Uploaded(new=new, refused=refused)
@@ -211,6 +235,29 @@ def _outcome(document: Document, request_id: str) -> Outcome:
     if document.current.provenance.submission_id != request_id:
         return Outcome.UNCHANGED
     return Outcome.CREATED if document.current.number == 1 else Outcome.UPDATED
+
+
+def _digest(spec: DocumentSpec, content: bytes) -> str:
+    return body_digest(
+        content_sha256=hashlib.sha256(content).hexdigest(),
+        media_type=spec.media_type,
+        title=spec.title,
+        uri=spec.uri,
+        language=spec.language,
+        readers=spec.readers,
+        metadata={name: _fact(value) for name, value in spec.metadata.fields.items()},
+    )
+
+
+def _fact(value: Value) -> str | float | bool:
+    """Return a value as ingest compares it; what is not flat is refused there."""
+    match value.WhichOneof("kind"):
+        case "number_value":
+            return value.number_value
+        case "bool_value":
+            return value.bool_value
+        case _:
+            return value.string_value
 
 
 async def _one_by_one(documents: Iterable[NewDocument]) -> AsyncIterator[NewDocument]:

@@ -1,11 +1,12 @@
 import pytest
 
 from services.ingest.tests.fakes import ACME, EXCHANGE, Ingest, deletion, spec, submitted
-from tidemill_core.application import Caller, PageRequest
+from tidemill_core.application import Caller, PageRequest, Request
 from tidemill_core.errors import InvalidInput
 from tidemill_ingest.documents.domain.steps import DocumentStep
 from tidemill_ingest.documents.domain.submission import DocumentName
 from tidemill_ingest.errors import DocumentNotFound, KeyAmbiguous, TextGone
+from tidemill_ingest.masking.kinds import Masking
 from tidemill_ingest.sources.domain import Source
 
 
@@ -80,3 +81,17 @@ async def test_a_text_whose_object_is_missing_is_reported_as_gone() -> None:
 
     with pytest.raises(TextGone, match="submit the document again"):
         await ingest.reading.text(ACME, document.id, number=0)
+
+
+async def test_a_document_is_outdated_once_its_source_masks_otherwise() -> None:
+    ingest = await Ingest().with_source()
+    document = await ingest.accept(ACME, submitted("A"))
+    assert not await ingest.reading.is_outdated(document)
+
+    def unmasked(source: Source) -> None:
+        source.masking = Masking.of([], none=True)
+
+    await ingest.sources.update("acme", "cms", unmasked, request=Request.internal())
+
+    assert await ingest.reading.is_outdated(document)
+    assert not await ingest.reading.is_outdated(await ingest.accept(ACME, submitted("A")))

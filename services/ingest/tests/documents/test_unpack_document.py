@@ -276,7 +276,8 @@ async def test_members_that_left_quarantine_unread_are_said_to_be_gone_and_come_
     for key in ingest.quarantined():
         await ingest.objects.delete("quarantine", key)
     await ingest.unpack_all()
-    assert states(await named(ingest, "handbook.zip")) == {"a.md": "MEMBER_GONE"}
+    archive = await named(ingest, "handbook.zip")
+    assert (states(archive), await ingest.reading.is_outdated(archive)) == ({"a.md": "MEMBER_GONE"}, True)
 
     await ingest.accept(ACME, submitted(content, of=ARCHIVE))
     await ingest.unpack_all()

@@ -7,7 +7,7 @@ from tidemill_core.application import Caller, Clock, Page, PageRequest, Request,
 from tidemill_core.errors import InvalidInput, NotFound, Violation
 from tidemill_core.resources import check_etag, list_all
 from tidemill_core.rights import principals_of
-from tidemill_ingest.documents.domain.document import Document, DocumentState
+from tidemill_ingest.documents.domain.document import Document, DocumentState, SubmissionFacts
 from tidemill_ingest.documents.domain.submission import DocumentName, Submission, document_id, key_violations, too_long
 from tidemill_ingest.documents.domain.version import MaskedText, Text, Version
 from tidemill_ingest.documents.ports import Documents, Outbox, Preparation, Texts, ignored
@@ -61,6 +61,23 @@ class ReadDocuments:
         if not document.readable_by(caller):
             raise DocumentNotFound(str(name))
         return document
+
+    async def is_outdated(self, document: Document) -> bool:
+        """Return whether the same content, sent again, would make another version: by the rules of its source now."""
+        newest = document.withheld or document.current
+        if newest is None:
+            return False
+        try:
+            source = await self.sources.get(document.project, document.source)
+        except NotFound:
+            return False
+        facts = SubmissionFacts(
+            revision=0,
+            body_digest=newest.provenance.body_digest,
+            masking=source.masking.names,
+            quality=source.quality,
+        )
+        return not document.reason_to_ignore(facts)
 
     async def list(
         self, caller: Caller, page: PageRequest, *, source: str = "", parent: str = "", show_all: bool = False

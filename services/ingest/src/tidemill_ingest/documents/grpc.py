@@ -58,7 +58,10 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
     async def GetDocument(self, request: pb.GetDocumentRequest, _context: object) -> pb.GetDocumentResponse:
         """See the contract."""
         document = await self.reading.get(current_caller(), _name(request))
-        return pb.GetDocumentResponse(document=document_message(document), members=member_messages(document))
+        outdated = await self.reading.is_outdated(document)
+        return pb.GetDocumentResponse(
+            document=document_message(document), members=member_messages(document), outdated=outdated
+        )
 
     async def GetDocumentText(self, request: pb.GetDocumentTextRequest, _context: object) -> pb.GetDocumentTextResponse:
         """See the contract."""

@@ -267,6 +267,11 @@ class GetDocumentResponse(_message.Message):
 
     DOCUMENT_FIELD_NUMBER: _builtins.int
     MEMBERS_FIELD_NUMBER: _builtins.int
+    OUTDATED_FIELD_NUMBER: _builtins.int
+    outdated: _builtins.bool
+    """Output only. True where the same content, sent again, would make another version: because its source masks or requires
+    something else by now, or because members of it are missing.
+    """
     @_builtins.property
     def document(self) -> _document_pb2.Document:
         """Output only. The document."""
@@ -280,10 +285,11 @@ class GetDocumentResponse(_message.Message):
         *,
         document: _document_pb2.Document | None = ...,
         members: _abc.Iterable[_document_pb2.DocumentMember] | None = ...,
+        outdated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "members", b"members"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "members", b"members", "outdated", b"outdated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

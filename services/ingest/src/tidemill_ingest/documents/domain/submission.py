@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from tidemill_core.application import derived_id
 from tidemill_core.characters import IGNORABLE
+from tidemill_core.digests import body_digest
 from tidemill_core.errors import InvalidInput, Violation, named
 from tidemill_ingest.errors import DocumentRefused
 from tidemill_ingest.formats import FORMATS, MEDIA_TYPES
@@ -95,16 +96,15 @@ class DocumentSpec:
 
     def digest(self, content: bytes) -> str:
         """Return the digest of the whole body less its revision: equal exactly where the same was said again."""
-        said = {
-            "content": hashlib.sha256(content).hexdigest(),
-            "language": self.language,
-            "media_type": self.media_type,
-            "metadata": dict(self.metadata),
-            "readers": sorted(set(self.readers)),
-            "title": self.title,
-            "uri": self.uri,
-        }
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        return body_digest(
+            content_sha256=hashlib.sha256(content).hexdigest(),
+            media_type=self.media_type,
+            title=self.title,
+            uri=self.uri,
+            language=self.language,
+            readers=self.readers,
+            metadata=self.metadata,
+        )
 
     def _violations(self, limits: Limits) -> Iterator[Violation]:
         for name, text, limit in (("title", self.title, limits.title_length), ("uri", self.uri, limits.uri_length)):
