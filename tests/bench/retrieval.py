@@ -10,6 +10,9 @@ Beside the rankings: late interaction as a reranker (no package carries a cross-
 ways of chunking, and the documents in two collections that are searched as one. `characters` is the mean length of the
 first passage. `--only TEXT` measures the ways with this in their name.
 
+`--variants K` measures questions whose words are not the document's in K other wordings, too, which the demo's model
+writes (SmolLM2, of 135 million numbers: no good writer), fused as inference does.
+
 `refused` is the share of unanswerable questions whose best passage scores below what 95 % of the answerable ones reach.
 Prints a JSON line for each set and way. Exits with 1 when the default finds less of `python` than one vector of bare
 MiniLM a document, by more than 0.01.
@@ -36,9 +39,14 @@ from services.rag.tests.fake_stores import InMemoryLedger
 from services.rag.tests.fakes import ADA, Rag, spec, write
 from services.rag.tests.tokenizing import tokenizer_here
 from tests.bench._late_interaction import NAME, LateInteraction
-from tidemill_core.application import Caller
+from tidemill_core.application import Caller, derived_id
+from tidemill_inference.generation.domain.content import Message, Passage, Role
+from tidemill_inference.generation.domain.question import Question
+from tidemill_inference.generation.steps.retrieve import fused
+from tidemill_inference.generation.steps.rewrite import Rewrite
+from tidemill_kit.mapping import REST, from_message
 from tidemill_kit.models.numeric_format import computed_format
-from tidemill_local.models import EMBEDDINGS
+from tidemill_local.models import ANSWERS, EMBEDDINGS
 from tidemill_local.places import MODELS
 
 sys.path.append(str(Path(__file__).parents[2] / "examples" / "helpdesk"))
@@ -50,6 +58,7 @@ from tidemill_rag.embedding.ports import ResolvedModel
 from tidemill_rag.embedding.thread import EmbeddingThreads
 from tidemill_rag.embedding.transformers import EmbeddingConfig, TransformersEmbedding
 from tidemill_rag.indexing.index_documents import BatchLimits
+from tidemill_rag.search.messages import passage_message
 from tidemill_rag.vectors.edge import QdrantEdgeVectors
 
 QUESTIONS = Path(__file__).parent / "questions"
@@ -75,6 +84,8 @@ CHUNKINGS: Mapping[str, ChunkingSpec] = {
     for by in ("structure", "sentence", "window")
     for tokens in (256, 96)
 }
+VARIED = ("paraphrase", "two_documents")
+"""Kinds of questions whose wording decides what is found."""
 PARTS = ("handbook", "other")
 """The collections of documents that are in two."""
 DEFAULT_SPARSE, DEFAULT_CHUNKING = SparseSpec(), ChunkingSpec()
@@ -146,8 +157,12 @@ async def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--set", choices=["harbour", "python"], help="only this one")
     parser.add_argument("--only", default="", help="only ways with this in their name")
+    parser.add_argument("--variants", type=int, default=0, help="measure questions in so many other wordings")
     given = parser.parse_args()
     embedded = await _model()
+    if given.variants:
+        await _vary(embedded, *_harbour(), count=given.variants)
+        return 0
     if given.set != "python":
         await compare("harbour", embedded, *_harbour(), only=given.only)
     if given.set == "harbour":
@@ -236,7 +251,7 @@ async def _measured(rag: Rag, settings: SearchSettings, questions: Sequence[Aske
     parts = [part for part in PARTS if ("acme", part) in rag.ingest.documents_of]
     for part in parts:
         search = replace(spec(part), search=settings)
-        await rag.crud.update(ADA, search, frozenset({"search"}), write(f"{settings}"))
+        await rag.crud.update(ADA, search, frozenset({"search"}), write(derived_id(f"{settings}")))
     hits: dict[str, list[list[bool]]] = {}
     best: dict[bool, list[float]] = {True: [], False: []}
     characters: list[int] = []
@@ -257,6 +272,31 @@ async def _measured(rag: Rag, settings: SearchSettings, questions: Sequence[Aske
         least = quantiles(best[True], n=20)[0]
         found["refused"] = round(fmean(score < least for score in best[False]), 3)
     return found
+
+
+async def _vary(embedded: Embedded, documents: Sequence[Document], questions: Sequence[Asked], *, count: int) -> None:
+    """Print what questions find alone, and with other wordings of them."""
+    from tests.bench.followups import PlainModel  # noqa: PLC0415 - it needs another model
+
+    rewrite = Rewrite(ask=PlainModel(MODELS / ANSWERS), timeout_s=_PATIENCE_S)
+    hits: dict[tuple[str, str], list[list[bool]]] = {}
+    async with _indexed(embedded, documents, Built("default", HYBRID)) as rag:
+        for asked in (each for each in questions if each.kind in VARIED):
+            question = Question(deployment="bench", messages=(Message.of(Role.USER, asked.text),))
+            made = await rewrite(ADA, "smollm2", question, turns=1, timeout_s=_PATIENCE_S, variants=count)
+            rankings = [await _passages(rag, query) for query in (asked.text, *made.variants)]
+            for way, found in (("alone", rankings[0]), (f"{count} variants", fused(rankings))):
+                keys = list(dict.fromkeys(passage.key for passage in found))
+                hits.setdefault((way, asked.kind), []).append([{*asked.needed} <= {*keys[:k]} for k in TOP])
+    for way in dict.fromkeys(way for way, _ in hits):
+        kinds = {kind: rows for (each, kind), rows in hits.items() if each == way}
+        shares = {kind: [round(fmean(column), 3) for column in zip(*rows, strict=True)] for kind, rows in kinds.items()}
+        _print(set="harbour", ranking=way, **shares)
+
+
+async def _passages(rag: Rag, query: str) -> Sequence[Passage]:
+    found = (await rag.search(query, top_k=4 * TOP[-1])).passages
+    return [from_message(Passage, passage_message(at, each), ignore=REST) for at, each in enumerate(found, start=1)]
 
 
 def _depth(settings: SearchSettings) -> int:

@@ -39,6 +39,7 @@ from tidemill.monitor.v1 import audit_service_pb2 as au_rpc
 from tidemill.monitor.v1 import lineage_service_pb2 as li_rpc
 from tidemill.monitor.v1.audit_pb2 import AuditRecord
 from tidemill.monitor.v1.lineage_pb2 import Edge, Node, TimelineEntry
+from tidemill.rag.v1.retrieval_service_pb2 import SearchResponse
 from tidemill.trainer.v1 import model_registry_service_pb2 as mr_rpc
 from tidemill.trainer.v1 import training_pb2 as tr
 from tidemill.trainer.v1 import training_service_pb2 as tr_rpc
@@ -214,6 +215,7 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     "feedback.v1.feedback_service:ListFeedback": lambda _: fb_rpc.ListFeedbackResponse(
         feedback=[fb.Feedback(id="fb-1", metric="rating", number=0.25, inference="in-1", times=2)]
     ),
+    "rag.v1.retrieval_service:Search": lambda _: SearchResponse(),
     "ingest.v1.dataset_service:GetDatasetVersion": lambda _: ds_rpc.GetDatasetVersionResponse(
         version=dataset_version()
     ),

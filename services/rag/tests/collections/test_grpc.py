@@ -142,6 +142,24 @@ async def test_analysis_and_fusion_go_from_the_request_to_the_collection(
     assert (updated.sparse, len(updated.indexes)) == (given.sparse, 1)
 
 
+async def test_reranking_and_chunking_go_from_the_request_to_the_collection_and_scores_to_the_passages(
+    api: ApiClient,
+) -> None:
+    api.rag.ingest.put("d1", "pump pump")
+    given = await api.create(
+        chunking={"by": "sentence"},
+        search={"diversity": 0.5, "neighbours": 2, "rerank": {"model": "counting@1"}},
+    )
+    await api.rag.work()
+    [passage] = (await api.search("pump")).passages
+
+    assert (given.chunking.by, given.indexes[0].chunking.by) == ("sentence", "sentence")
+    assert (given.search.diversity, given.search.neighbours) == (0.5, 2)
+    assert (given.search.rerank.model, given.search.rerank.candidates) == ("counting@1", 20)
+    assert (round(passage.score, 3), passage.rerank_score) == (1.0, 0.2)
+    assert passage.collection == ""
+
+
 async def test_collections_are_listed_in_the_order_that_is_asked_for(api: ApiClient) -> None:
     for name in ("first", "second"):
         await api.create(id=name)

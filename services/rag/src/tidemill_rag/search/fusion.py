@@ -12,20 +12,21 @@ RANK_OFFSET: Final = 2.0
 
 
 def fused(rankings: Sequence[Sequence[Match]], *, comparable: bool) -> list[Match]:
-    """Fuse the rankings of several collections by reciprocal ranks (RRF, Cormack et al., 2009).
+    """Fuse the rankings of several collections by weighted reciprocal ranks (RRF, Cormack et al., 2009).
 
     A passage is in one of them only, so by its rank alone the second of a collection that answers would be behind the
-    first of one that does not. Where relevances are `comparable`, the order by relevance of all counts as much as all
-    rankings together.
+    first of one that does not. Where relevances are `comparable`, a ranking counts by the square of its best relevance,
+    in relation to the best of all: of what was measured (`python -m tests.bench.retrieval`) that kept most of what the
+    documents in one collection find.
     """
-    everything = list(chain.from_iterable(rankings))
-    orders = [(1, ranking) for ranking in rankings]
-    if comparable:
-        orders.append((len(rankings), sorted(everything, key=lambda match: -match.relevance)))
-    weights = dict.fromkeys((id(match) for match in everything), 0.0)
-    for weight, order in orders:
-        for rank, match in enumerate(order):
-            weights[id(match)] += weight * RANK_OFFSET / (rank + RANK_OFFSET)
+    best = [max((match.relevance for match in ranking), default=0.0) for ranking in rankings]
+    highest = max(best, default=0.0)
+    weights: dict[int, float] = {}
+    for ranking, relevance in zip(rankings, best, strict=True):
+        share = max(0.0, relevance / highest) ** 2 if comparable and highest > 0 else 1.0
+        for rank, match in enumerate(ranking):
+            weights[id(match)] = share * RANK_OFFSET / (rank + RANK_OFFSET)
+    everything = chain.from_iterable(rankings)
     return merged(sorted(everything, key=lambda match: (-weights[id(match)], -match.relevance)))
 
 

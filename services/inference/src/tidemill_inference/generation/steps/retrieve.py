@@ -46,7 +46,7 @@ class Retrieve:
         queries, variants = await self._queries(context, retrieval)
         answers = await self._answers(context, retrieval, (*queries, *variants))
         rankings = [answer.passages for answer in answers]
-        found = _fused(rankings) if variants else _in_turn(rankings)
+        found = fused(rankings) if variants else _in_turn(rankings)
         kept = [passage for passage in found if passage.score >= retrieval.min_score][: retrieval.top_k]
         said = dict.fromkeys(warning for answer in answers for warning in answer.warnings)
         numbered = tuple(replace(passage, id=str(number)) for number, passage in enumerate(kept, start=1))
@@ -87,7 +87,7 @@ class Retrieve:
         return queries, [variant for variant in rewritten.variants if variant not in queries]
 
 
-def _fused(answers: Sequence[Sequence[Passage]]) -> list[Passage]:
+def fused(answers: Sequence[Sequence[Passage]]) -> list[Passage]:
     """Return the passages by their reciprocal ranks in all answers (RRF), each with its best score."""
     weights, scores = dict[str, float](), dict[str, float]()
     for passages in answers:
