@@ -84,7 +84,7 @@ CHUNKINGS: Mapping[str, ChunkingSpec] = {
     for by in ("structure", "sentence", "window")
     for tokens in (256, 96)
 }
-VARIED = ("paraphrase", "two_documents")
+VARIED = ("paraphrase",)
 """Kinds of questions whose wording decides what is found."""
 PARTS = ("handbook", "other")
 """The collections of documents that are in two."""
