@@ -7,8 +7,10 @@ import pytest
 from services.inference.tests.fakes import ADA, AnsweringHarness, asking
 from services.inference.tests.generation.test_retrieve import TURNS, conversation, passage
 from services.inference.tests.generation.test_rewrite import BOTH, SLOW, Asked, rewriting, searched
+from tidemill.inference.v1 import configuration_pb2, deployment_pb2
 from tidemill_core.application import Caller
-from tidemill_inference.deployments.domain.configuration import Retrieval
+from tidemill_inference.deployments.domain.configuration import Configuration, Retrieval, Sampling
+from tidemill_inference.deployments.messages import configuration_message, spec_of
 from tidemill_inference.generation.domain.content import Passage
 from tidemill_inference.generation.ports import Found
 
@@ -91,6 +93,21 @@ def test_variants_without_a_model_and_collections_twice_are_refused_by_name(
     retrieval = replace(Retrieval(collection="handbook"), **changes)  # type: ignore[arg-type]
 
     assert [each.field for each in retrieval.violations("retrieval")] == [f"retrieval.{named}"]
+
+
+def test_collections_and_variants_come_from_the_request_and_go_into_the_reply() -> None:
+    retrieval = configuration_pb2.Retrieval(
+        collection="handbook", other_collections=["faq"], rewrite="small", query_variants=2
+    )
+
+    spec = spec_of(deployment_pb2.Deployment(id="helpdesk", model="m", prompt="p", retrieval=retrieval))
+
+    assert spec.retrieval is not None
+    assert (spec.retrieval.other_collections, spec.retrieval.query_variants) == (("faq",), 2)
+    shown = configuration_message(
+        Configuration.of(model="m@1", prompt="p@1", retrieval=spec.retrieval, sampling=Sampling())
+    )
+    assert (list(shown.retrieval.other_collections), shown.retrieval.query_variants) == (["faq"], 2)
 
 
 def test_a_retrieval_names_its_collections() -> None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.rag.tests.fakes import ADA, Rag, spec, write
 from tidemill_core.errors import DependencyUnavailable, InvalidInput
@@ -60,6 +61,8 @@ async def test_what_takes_too_long_or_fails_leaves_the_order_as_it_was_and_is_a_
     rag.rerankers.fails = DependencyUnavailable("down", dependency="trainer")
     failed = await rag.search("pump stops")
 
+    for outcome in ("late", "failed"):
+        assert REGISTRY.get_sample_value("tidemill_rag_rerank_seconds_count", {"outcome": outcome})
     for answer, why in ((late, "took longer than 0.2 s for 3 passages"), (failed, "DEPENDENCY_UNAVAILABLE")):
         assert [each.payload.document for each in answer.passages] == ["one", "three", "two"]
         [warning] = answer.warnings

@@ -1,6 +1,7 @@
 """The best passages in the order of a model that reads each together with the question."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -8,6 +9,7 @@ from tidemill_core.application import Caller
 from tidemill_core.errors import TidemillError
 from tidemill_rag.collections.domain import Rerank
 from tidemill_rag.embedding.ports import Rerankers
+from tidemill_rag.metrics import RERANK_SECONDS
 from tidemill_rag.vectors.ports import Match
 
 _LATE = "not reranked: the model took longer than {:g} s for {} passages; use a smaller one or fewer candidates"
@@ -31,14 +33,19 @@ class RerankMatches:
         chosen = matches[: settings.reads]
         if not chosen:
             return matches, ""
+        began, outcome = time.perf_counter(), "failed"
         try:
             reranker = await self.rerankers.load(owner, settings.model)
             async with asyncio.timeout(self.timeout_s):
                 scores = await reranker.scores(caller.project, question, [_read(match) for match in chosen])
+            outcome = "completed"
         except TimeoutError:
+            outcome = "late"
             return matches, _LATE.format(self.timeout_s, len(chosen))
         except TidemillError as error:
             return matches, _FAILED.format(error.reason)
+        finally:
+            RERANK_SECONDS.labels(outcome).observe(time.perf_counter() - began)
         scored = [replace(match, rerank_score=score) for match, score in zip(chosen, scores, strict=True)]
         scored.sort(key=lambda match: -(match.rerank_score or 0.0))
         return [*scored, *matches[settings.reads :]], ""
