@@ -49,6 +49,7 @@ def test_a_place_is_in_utc_whatever_the_token_says() -> None:
         encoded(f'["{DIGEST}", "yesterday", "a"]'),
         encoded(f'["{DIGEST}", "0001-01-01T00:00:00+14:00", "a"]'),
         encoded("[" * 100_000),
+        encoded(f'["{DIGEST}", "2026-01-01T00:00:00Z", "\\ud800"]'),
         base64.urlsafe_b64encode(b"\xff\xfe").decode(),
     ],
 )
@@ -80,7 +81,18 @@ def test_versions_are_paged_by_number_from_either_end(newest_first: bool, pages:
     assert (seen, token) == (pages, "")
 
 
-@pytest.mark.parametrize(("token", "newest_first"), [("x", False), ("-3", False), ("3", True), ("\u0663", False)])
+@pytest.mark.parametrize(
+    ("token", "newest_first"),
+    [
+        ("x", False),
+        ("-3", False),
+        ("3", True),
+        ("\u0663", False),
+        ("-", True),
+        ("9" * 19, False),
+        ("-" + "9" * 5000, True),
+    ],
+)
 def test_the_token_of_another_order_of_versions_is_refused(token: str, newest_first: bool) -> None:  # noqa: FBT001 - a parameter of the test
     with pytest.raises(InvalidInput, match="page_token"):
         numbered_page([1, 2], PageRequest(token=token, newest_first=newest_first))

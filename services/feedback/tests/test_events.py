@@ -15,6 +15,7 @@ from tidemill_core.application import derived_id
 from tidemill_feedback.curations.domain.curation import Batch, Curation, Rule
 from tidemill_feedback.curations.messages import curation_payload
 from tidemill_feedback.reactions.domain.feedback import Answer, Feedback, Given
+from tidemill_feedback.reactions.domain.reaction import ReactionLimits, violations
 from tidemill_feedback.reactions.events import GIVEN, FeedbackGiven, InferenceCompleted, reaction_of_body
 from tidemill_feedback.reactions.messages import feedback_payload, reaction_of
 from tidemill_testkit.clocks import NOON
@@ -99,6 +100,14 @@ def test_a_submission_means_the_same_as_the_message_of_the_contract() -> None:
     assert reaction_of_body(body) == reaction_of(Parse(example, feedback_pb2.Feedback()))
     assert set(json.loads(example)) <= set(FeedbackGiven.model_fields)
     assert set(FeedbackGiven.model_fields) <= set(feedback_pb2.Feedback.DESCRIPTOR.fields_by_name)
+
+
+def test_a_number_beyond_all_doubles_is_out_of_the_bounds_of_a_rating() -> None:
+    body = FeedbackGiven.model_validate_json(f'{{"metric": "rating", "inference": "i1", "number": {10**400}}}')
+
+    [found] = violations(reaction_of_body(body), ReactionLimits(), observed_at=NOON, now=NOON)
+
+    assert found.field == "number"
 
 
 def test_what_inference_publishes_is_read() -> None:

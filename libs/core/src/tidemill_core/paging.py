@@ -11,6 +11,8 @@ from tidemill_core.application import PageRequest
 from tidemill_core.errors import InvalidInput
 
 MAX_PAGE_SIZE = 1000
+_MAX_DIGITS = 18
+"""Of a number in a token: what every store holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +60,24 @@ def place_of(token: str, *, digest: str) -> Place | None:
     try:
         padded = token + "=" * (-len(token) % 4)
         token_digest, create_time, item_id = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
-        place = Place(datetime.fromisoformat(create_time).astimezone(UTC), str(item_id))
+        place = Place(datetime.fromisoformat(create_time).astimezone(UTC), str(item_id).encode().decode())
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise _unusable() from error
     if token_digest != digest:
         raise _unusable()
     return place
+
+
+def number_of(text: str) -> int:
+    """Return the number that a token leads on from.
+
+    Raises:
+        InvalidInput: it is none, or longer than any of a list.
+
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+        raise _unusable()
+    return int(text)
 
 
 def numbered_page(numbers: Sequence[int], page: PageRequest) -> tuple[Sequence[int], str]:
@@ -74,13 +88,13 @@ def numbered_page(numbers: Sequence[int], page: PageRequest) -> tuple[Sequence[i
 
     """
     size, sign = checked_size(page), "-" if page.newest_first else ""
-    digits = page.token.removeprefix(sign)
-    if page.token and not (page.token.startswith(sign) and digits.isascii() and digits.isdigit()):
+    if page.token and not page.token.startswith(sign):
         raise _unusable()
+    after = number_of(page.token.removeprefix(sign)) if page.token else None
     if page.newest_first:
-        left = [each for each in reversed(numbers) if not digits or each < int(digits)]
+        left = [each for each in reversed(numbers) if after is None or each < after]
     else:
-        left = [each for each in numbers if each > int(digits or 0)]
+        left = [each for each in numbers if after is None or each > after]
     return left[:size], f"{sign}{left[size - 1]}" if len(left) > size else ""
 
 

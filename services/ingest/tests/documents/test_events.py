@@ -189,6 +189,7 @@ async def test_a_deletion_that_comes_first_keeps_the_document_out() -> None:
         (upsert("A", media_type="application/pdf"), "UNSUPPORTED_MEDIA_TYPE", "media_type"),
         (upsert("A", language="not a tag"), "INVALID_INPUT", "language"),
         (upsert("A", metadata={"n": 2**60}), "INVALID_INPUT", "metadata[n]"),
+        (upsert("A", metadata={"n": -(10**400)}), "INVALID_INPUT", "metadata[n]"),
     ],
 )
 async def test_content_that_can_never_be_taken_is_rejected_without_a_version(

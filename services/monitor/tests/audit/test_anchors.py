@@ -9,11 +9,13 @@ import pytest
 from tidemill_core.application import PageRequest
 from tidemill_core.audit import Head
 from tidemill_core.errors import InvalidInput
+from tidemill_core.paging import Place, list_digest, token_after
 from tidemill_kit.store.objects import ObjectStore, StoredObject
 from tidemill_local import Addresses
 from tidemill_monitor.audit.domain import INSTALLATION
 from tidemill_monitor.audit.objects import ObjectAnchors
 from tidemill_testkit.buckets import remove_bucket
+from tidemill_testkit.clocks import NOON
 from tidemill_testkit.stack import unique_name
 
 ONE, TWO = Head(seq=9, hash="a" * 64), Head(seq=10, hash="b" * 64)
@@ -100,6 +102,9 @@ async def test_a_page_reads_no_more_of_the_bucket_than_it_needs(stored: Bucket) 
     assert stored.store.listed < 15
     with pytest.raises(InvalidInput, match="page_token"):
         await stored.anchors.page("globex", PageRequest(size=3, token=page.next_token), end=60)
+    far = token_after(Place(NOON, "9" * 4000), digest=list_digest("acme", {"list": "anchors"}, show_deleted=False))
+    with pytest.raises(InvalidInput, match="page_token"):
+        await stored.anchors.page("acme", PageRequest(size=3, token=far), end=60)
 
 
 async def test_the_newest_before_a_time_is_found(stored: Bucket) -> None:

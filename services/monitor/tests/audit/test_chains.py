@@ -11,6 +11,7 @@ from services.monitor.tests.audit.harness import InMemoryAnchors, event_of, reco
 from tidemill_core.application import Page, PageRequest
 from tidemill_core.audit import GENESIS, Defect, Head, verify
 from tidemill_core.errors import DependencyUnavailable, InvalidInput
+from tidemill_core.paging import Place, list_digest, token_after
 from tidemill_kit.store.mongo import Database
 from tidemill_monitor.audit.anchor_heads import AnchorHeads
 from tidemill_monitor.audit.append_record import AppendRecord
@@ -134,6 +135,14 @@ async def test_records_are_listed_the_newest_first_by_page(chained: Chained) -> 
     assert (first, rest, end) == (["call-3", "call-2"], ["call-1"], "")
     with pytest.raises(InvalidInput, match="page_token"):
         await chained.page(token=token, subject="user:eve")
+
+
+@pytest.mark.parametrize("seq", ["x", "9" * 19, "9" * 5000])
+async def test_a_token_that_leads_on_from_no_record_is_refused(chained: Chained, seq: str) -> None:
+    token = token_after(Place(NOON, seq), digest=list_digest("acme", {}, show_deleted=False))
+
+    with pytest.raises(InvalidInput, match="page_token"):
+        await chained.page(token=token)
 
 
 async def test_records_are_chosen_by_subject_method_resource_and_time(chained: Chained) -> None:

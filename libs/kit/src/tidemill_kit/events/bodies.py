@@ -1,5 +1,6 @@
 """Bodies of events: what a route's model reads of one, or what is wrong with it, for a bounded amount of work."""
 
+import math
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ValidationError
@@ -23,6 +24,14 @@ class InvalidBody(InvalidInput):
 def without_prefix(prefix: str) -> BeforeValidator:
     """Return what reads a value of an enum of the contract, such as `EVALUATION_STATE_QUEUED`, as `QUEUED`."""
     return BeforeValidator(lambda name: name.removeprefix(prefix) if isinstance(name, str) else name)
+
+
+def double(number: float) -> float:
+    """Return a number of JSON as a double, as which one that is too large is infinite: the field's rule refuses it."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def body_of(model: type[M], data: bytes) -> M:

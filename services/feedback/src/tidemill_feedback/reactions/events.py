@@ -13,6 +13,7 @@ from tidemill_feedback.reactions.handle_submission import HandleSubmission
 from tidemill_feedback.reactions.match_pending import MatchPending
 from tidemill_feedback.reactions.messages import check_correction
 from tidemill_feedback.reactions.ports import SubmittedEvent
+from tidemill_kit.events.bodies import double
 from tidemill_kit.events.cloudevents import CloudEvent
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription, Verify
 
@@ -133,7 +134,7 @@ def reaction_of_body(body: FeedbackGiven) -> Reaction:
         metric=body.metric,
         inference=body.inference,
         inference_request_id=body.inference_request_id,
-        number=None if body.number is None else float(body.number),
+        number=None if body.number is None else double(body.number),
         comment=body.comment,
         correction=None if body.correction is None else _text(body.correction),
         end_user=body.end_user,

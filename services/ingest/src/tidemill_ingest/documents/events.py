@@ -29,6 +29,7 @@ from tidemill_ingest.limits import Limits
 from tidemill_ingest.projects import Projects
 from tidemill_ingest.sources.domain import Source
 from tidemill_ingest.sources.ports import FindSource
+from tidemill_kit.events.bodies import double
 from tidemill_kit.events.cloudevents import CloudEvent
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Refusal, Route, Subscription, Verify
 
@@ -216,7 +217,7 @@ def _submission(context: EventContext) -> Submission:
 
 def _fact(value: str | float | bool) -> Fact:  # noqa: FBT001 - a value of metadata
     """Return whole numbers as a Struct has them, so that the same facts have one digest at every API."""
-    return value if isinstance(value, bool | str) else float(value)
+    return value if isinstance(value, bool | str) else double(value)
 
 
 def _document(event: CloudEvent) -> str:

@@ -13,7 +13,7 @@ from itertools import combinations
 from tidemill_core.application import Page, PageRequest
 from tidemill_core.audit import GENESIS, Head, Record, canonical, hash_of
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
+from tidemill_core.paging import Place, checked_size, list_digest, number_of, place_of, token_after
 from tidemill_kit.store.mongo import Collection, Document, DuplicateId, read_page, translated
 from tidemill_monitor.audit.domain import ChainedRecord, ChainEnd, RecordFilter
 
@@ -96,7 +96,7 @@ class MongoChains:
         if ranged:
             query["time"] = ranged
         if place := place_of(page.token, digest=digest):
-            seq = int(place.id) if place.id.isdecimal() else 0
+            seq = number_of(place.id)
             query["time"] = ranged | {"$lte": place.create_time}  # where the index is begun at; $or does not say
             query["$or"] = [{"time": {"$lt": place.create_time}}, {"time": place.create_time, "seq": {"$lt": seq}}]
         found = self._records.find(query).sort([("time", -1), ("seq", -1)])

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from tidemill_core.application import Page, PageRequest
 from tidemill_core.audit import Head, canonical
-from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
+from tidemill_core.paging import Place, checked_size, list_digest, number_of, place_of, token_after
 from tidemill_kit.store.objects import ObjectStore
 from tidemill_monitor.audit.domain import INSTALLATION, Anchor
 
@@ -71,8 +71,7 @@ def _name(anchor: Anchor) -> str:
 
 
 def _seq_of(name: str) -> int:
-    digits = name.partition("-")[0]
-    return int(digits) if digits.isdecimal() else 0
+    return number_of(name.partition("-")[0])
 
 
 def _before(place: Place | None, anchors: Sequence[Anchor]) -> list[Anchor]:
