@@ -94,6 +94,17 @@ async def test_a_suite_that_a_gate_requires_stays() -> None:
         await delete(evaluator)
 
 
+async def test_a_deletion_that_is_repeated_is_answered_as_the_first_one() -> None:
+    evaluator = Evaluator()
+    await evaluator.with_suite()
+
+    first, again = [await evaluator.suite_crud.delete(ADA, "truth", write("d1")) for _ in range(2)]
+
+    assert first == again
+    with pytest.raises(SuiteNotFound):
+        await delete(evaluator)
+
+
 async def test_a_change_that_was_decided_on_an_older_suite_is_refused() -> None:
     evaluator = Evaluator()
     await evaluator.with_suite()

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.inference.tests.fakes import ADA, DirectTemplates, helpdesk, writing
+from services.inference.tests.fakes import ADA, DirectTemplates, asking, helpdesk, writing
 from tidemill_core.application import Request
 from tidemill_core.approvals import ApprovalPolicy, ApprovalPolicyLowered, ApproverNotAllowed
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound
@@ -120,6 +120,21 @@ async def test_a_prompt_in_use_is_not_deleted_and_another_one_is_once() -> None:
         assert (await library.crud.delete(ADA, "spare", writing("d2"))).id == "spare"
     with pytest.raises(NotFound):
         await library.prompts.get(ADA.project, "spare")
+
+
+async def test_a_deletion_that_is_repeated_when_a_prompt_of_that_name_is_used_again_deletes_nothing() -> None:
+    library = Library()
+    await library.deployments.update("acme", "helpdesk", lambda used: uses(used, "other@1"), request=asking("other"))
+    await library.has("answer", ONE)
+    await library.crud.delete(ADA, "answer", writing("d1"))
+    await library.crud.create(ADA, "answer", TWO, labels={}, write=writing("anew"))
+    await library.deployments.update("acme", "helpdesk", lambda used: uses(used, "answer@2"), request=asking("again"))
+
+    assert not (await library.crud.delete(ADA, "answer", writing("d1"))).deleted
+
+
+def uses(deployment: Deployment, prompt: str) -> None:
+    deployment.live = replace(deployment.live, steps=(replace(deployment.live.answer, prompt=prompt),))
 
 
 @pytest.mark.parametrize("name", ["", "Answer", "a b", "-a", "a" * 64])

@@ -168,6 +168,17 @@ async def test_a_deleted_source_takes_nothing_and_its_id_can_be_taken_again() ->
     assert (await ingest.managing.create(ACME, *creating(events=KB))).version > 1
 
 
+async def test_a_deletion_that_is_repeated_takes_no_events_from_a_source_that_was_made_anew() -> None:
+    ingest = Ingest()
+    await ingest.managing.create(ACME, *creating(events=KB))
+    await ingest.managing.delete(ACME, *deleting(request_id="d1"))
+    await ingest.managing.create(ACME, *creating(events=KB))
+
+    await ingest.managing.delete(ACME, *deleting(request_id="d1"))
+
+    assert (await ingest.events.find(ACME, KB)).id == "cms"
+
+
 async def test_checking_only_changes_nothing() -> None:
     ingest = Ingest()
     await ingest.managing.create(ACME, *creating(events=KB, validate_only=True))

@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 
 from services.monitor.tests.access.harness import ADA, EVE, Access, write
-from tidemill_core.application import PageRequest
+from tidemill_core.application import PageRequest, Request
 from tidemill_core.errors import Conflict, InvalidInput, NotFound
 from tidemill_core.quotas import QuotaReached
-from tidemill_monitor.access.domain.project import Member, member_id_of
+from tidemill_monitor.access.domain.project import Member, Project, member_id_of
 from tidemill_monitor.access.domain.revocations import MARGIN, CredentialKind
 from tidemill_monitor.errors import LastAdmin, MemberExists, MemberNotFound, RoleUnknown
 
@@ -170,3 +170,18 @@ async def test_members_are_listed_page_by_page() -> None:
     await access.with_project(EVE)
     with pytest.raises(InvalidInput, match="page_token"):
         await access.members.list(EVE, PageRequest(token=first.next_token))
+
+
+async def test_a_removal_that_is_repeated_when_nothing_is_known_of_it_any_more_finds_no_member() -> None:
+    access = Access()
+    await access.with_project()
+    bob = await access.with_member("user:bob")
+    await access.members.delete(ADA, bob.id, write("d1"))
+
+    def others_were_removed(project: Project) -> None:
+        project.removed = ()
+
+    await access.project_store.update("acme", "acme", others_were_removed, request=Request.internal())
+
+    with pytest.raises(MemberNotFound):
+        await access.members.delete(ADA, bob.id, write("d1"))

@@ -75,6 +75,17 @@ async def test_a_role_that_is_given_is_not_deleted() -> None:
     assert "role:asker" in [each.id for each in access.revoked]
 
 
+async def test_a_deletion_that_is_repeated_when_a_role_of_that_id_is_given_again_deletes_nothing() -> None:
+    access = await ready()
+    await access.roles.delete(ADA, "asker", write("d1"))
+    await access.roles.create(ADA, Role(id="asker", project="acme", permissions=(ASK,)), write())
+    await access.with_member("user:bob", "asker")
+
+    await access.roles.delete(ADA, "asker", write("d1"))
+
+    assert (await access.roles.get(ADA, "asker")).permissions == (ASK,)
+
+
 async def test_bad_fields_of_a_role_are_named_with_value_and_limit() -> None:
     access = await ready()
     unknown = "tidemill.monitor.v1.AccessService/CreateProject"

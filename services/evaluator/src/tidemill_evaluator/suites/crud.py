@@ -89,10 +89,13 @@ class SuiteCrud:
             Conflict: it changed since the etag.
 
         """
-        await self.suites.get(caller.project, suite_id)
-        if gates := await self.gates_of(caller, suite_id):
-            raise SuiteInUse(suite_id, gates)
-        return await resources.delete(self.suites, caller.project, suite_id, write)
+        gates = await self.gates_of(caller, suite_id)
+
+        def check(_: Suite) -> None:
+            if gates:
+                raise SuiteInUse(suite_id, gates)
+
+        return await resources.delete(self.suites, caller.project, suite_id, write, change=check)
 
     async def _put(self, caller: Caller, suite_id: str, cases: Sequence[Case], write: Write) -> ObjectRef | None:
         return None if write.validate_only else await self.cases.put(caller.project, suite_id, cases)

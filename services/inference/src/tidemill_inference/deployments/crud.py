@@ -114,7 +114,7 @@ class DeploymentCrud:
         deleted = await delete(
             self.deployments, caller.project, deployment_id, write, change=lambda stored: stored.delete(now=now)
         )
-        if deleted.rollout and not write.validate_only:
+        if deleted.rollout and deleted.deleted and not write.validate_only:  # repeated, it may be one made anew
             await self.outcomes.forget(caller.project, deleted.rollout.id)
         return deleted
 

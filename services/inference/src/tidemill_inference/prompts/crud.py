@@ -132,10 +132,11 @@ class PromptCrud:
 
         """
         own = "/" not in prompt_id  # one that another project shares may be in use, too
-        if own and (users := await self._users(caller.project, prompt_id)):
-            raise PromptInUse(prompt_id, deployments=users)
+        users = await self._users(caller.project, prompt_id) if own else []
 
         def check(prompt: Prompt) -> None:
+            if users:
+                raise PromptInUse(prompt_id, deployments=users)
             prompt.approval.check_change(caller, _NO_POLICY)
 
         return await delete(self.prompts, caller.project, prompt_id, write, change=check)

@@ -86,6 +86,6 @@ class ManageSources:
 
         """
         deleted = await delete(self.sources, caller.project, source_id, write)
-        if not write.validate_only:
+        if not write.validate_only and deleted.deleted:  # a repeated request finds one that was made anew
             await self.events.release(caller, deleted.events, source_id)
         return deleted

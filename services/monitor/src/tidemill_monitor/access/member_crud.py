@@ -11,6 +11,7 @@ from tidemill_monitor.access.domain.names import Limits
 from tidemill_monitor.access.domain.project import Member, Project, member_id_of
 from tidemill_monitor.access.grants import Grants, Lifetimes
 from tidemill_monitor.access.ports import Projects
+from tidemill_monitor.errors import MemberNotFound
 
 CHANGEABLE = frozenset({"roles"})
 
@@ -110,7 +111,10 @@ class MemberCrud:
             project.remove(member, etag=write.etag, now=now, lifetime=lifetime)
 
         saved = await resources.update(self.projects, caller.project, caller.project, change, _any_version(write))
-        return next(each for each in reversed(saved.removed) if each.id == member)
+        removed = next((each for each in reversed(saved.removed) if each.id == member), None)
+        if removed is None:  # this request was repeated when many others had been removed
+            raise MemberNotFound(member)
+        return removed
 
     async def _guarded(self, caller: Caller, member: str, write: Write) -> Write:
         """Return the write on the member that was checked, where the caller may not change every one."""

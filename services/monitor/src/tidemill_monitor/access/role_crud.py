@@ -93,14 +93,17 @@ class RoleCrud:
             Conflict: it changed since the etag.
 
         """
-        if holders := await self._holders(caller, role):
-            raise RoleInUse(role, holders)
+        holders = await self._holders(caller, role)
         write = await self._guarded(caller, role, write)
         now, lifetime = self.clock.now(), self.lifetimes.longest
-        # One that was given to an account meanwhile allows nothing: what it has issued by then is revoked.
-        return await resources.delete(
-            self.roles, caller.project, role, write, change=lambda found: found.revoke(now=now, lifetime=lifetime)
-        )
+
+        def change(found: Role) -> None:
+            if holders:
+                raise RoleInUse(role, holders)
+            # One that was given to an account meanwhile allows nothing: what it has issued by then is revoked.
+            found.revoke(now=now, lifetime=lifetime)
+
+        return await resources.delete(self.roles, caller.project, role, write, change=change)
 
     async def _guarded(self, caller: Caller, role: str, write: Write) -> Write:
         return await self.grants.guarded(caller, self.roles, role, write, rpcs=lambda found: found.permissions)
