@@ -104,6 +104,16 @@ def label_violations(
             yield Violation(f"{field}[{key[:40]}]", text)
 
 
+def check_labels(field: str, labels: Mapping[str, str]) -> None:
+    """Refuse labels that are too many or too long.
+
+    Raises:
+        InvalidInput: names field, number or length, and limit.
+
+    """
+    refuse(label_violations(field, labels))
+
+
 def check_request_id(request_id: str, *, field: str = "request_id") -> None:
     """Refuse a request id that is too long.
 

@@ -90,6 +90,7 @@ async def test_the_same_request_creates_once_and_a_taken_id_is_refused() -> None
         ),
         ({"at_latest_every": timedelta(0)}, "at_latest_every: is 0:00:00"),
         ({"at_least": -1}, "at_least: is -1"),
+        ({"labels": {str(number): "" for number in range(33)}}, "labels: has 33 entries, and 32 is the limit"),
     ],
 )
 async def test_a_rule_that_cannot_be_followed_is_refused_by_field_value_and_limit(

@@ -240,6 +240,17 @@ async def test_a_deletion_that_is_repeated_takes_nothing_from_the_rollout_of_a_d
     assert len(await office.outcomes.of_step(ADA.project, rollout.id, 1)) == 1
 
 
+@pytest.mark.parametrize("labels", [{str(number): "" for number in range(33)}, {"k": "v" * 257}])
+async def test_labels_beyond_their_limits_are_refused(labels: dict[str, str]) -> None:
+    office = Office()
+    with pytest.raises(InvalidInput, match=r"deployment\.labels"):
+        await office.crud.create(ADA, "helpdesk", SPEC, labels=labels, write=writing("r"))
+    await office.has_helpdesk()
+
+    with pytest.raises(InvalidInput, match=r"deployment\.labels"):
+        await office.crud.update(ADA, "helpdesk", labels=labels, write=writing("s"))
+
+
 async def test_a_trainer_that_is_down_changes_nothing() -> None:
     office = Office()
     office.registry.down = ReferenceNotFound("smollm2", field="model", known=[])

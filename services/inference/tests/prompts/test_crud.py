@@ -137,6 +137,17 @@ def uses(deployment: Deployment, prompt: str) -> None:
     deployment.live = replace(deployment.live, steps=(replace(deployment.live.answer, prompt=prompt),))
 
 
+@pytest.mark.parametrize("labels", [{str(number): "" for number in range(33)}, {"k": "v" * 257}])
+async def test_labels_beyond_their_limits_are_refused(labels: dict[str, str]) -> None:
+    library = Library()
+    with pytest.raises(InvalidInput, match=r"prompt\.labels"):
+        await library.crud.create(ADA, "answer", ONE, labels=labels, write=writing("r"))
+    await library.has("answer", ONE)
+
+    with pytest.raises(InvalidInput, match=r"prompt\.labels"):
+        await library.crud.update(ADA, "answer", labels=labels, write=writing("s"))
+
+
 @pytest.mark.parametrize("name", ["", "Answer", "a b", "-a", "a" * 64])
 async def test_an_id_that_is_no_slug_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput, match=r"prompt\.id"):

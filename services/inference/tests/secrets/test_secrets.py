@@ -205,6 +205,13 @@ async def test_without_a_key_of_the_operator_nothing_is_kept() -> None:
         await keeping.crud.set(ADA, "KEY", CANARY, hosts=[API], labels={}, write=writing("r"))
 
 
+async def test_labels_beyond_their_limits_are_refused() -> None:
+    labels = {str(number): "" for number in range(33)}
+
+    with pytest.raises(InvalidInput, match=r"secret\.labels: has 33 entries"):
+        await Keeping().crud.set(ADA, "KEY", CANARY, hosts=[API], labels=labels, write=writing("r"))
+
+
 async def test_a_rotated_key_takes_over_every_secret() -> None:
     keeping = Keeping()
     async with keeping.served() as clients:

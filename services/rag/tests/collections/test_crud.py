@@ -44,12 +44,13 @@ async def test_defaults_come_from_the_model() -> None:
 
 async def test_all_that_is_wrong_is_said_at_once() -> None:
     wrong = spec("No Slug", sources=("cms", "cms", "A!"), embedding="words@0", max_tokens=5, overlap_tokens=-1)
+    wrong = replace(wrong, labels={str(number): "" for number in range(33)})
 
     with pytest.raises(InvalidInput) as refused:
         await Rag().crud.create(ADA, wrong, write("r1"))
 
     fields = {violation.field for violation in refused.value.violations}
-    assert fields == {"id", "sources", "embedding", "chunking.max_tokens", "chunking.overlap_tokens"}
+    assert fields == {"id", "labels", "sources", "embedding", "chunking.max_tokens", "chunking.overlap_tokens"}
 
 
 async def test_an_embedding_model_that_is_not_there_or_cannot_embed_is_refused() -> None:

@@ -76,6 +76,14 @@ async def test_only_an_admin_lowers_the_policy_of_a_model_or_deletes_one_that_ha
     assert (await registry.crud.delete(BOSS, "smollm2", writing("gone"))).deleted
 
 
+async def test_labels_of_a_model_beyond_their_limits_are_refused(registry: Registry) -> None:
+    await made_by_mia(registry)
+    labels = {str(number): "" for number in range(33)}
+
+    with pytest.raises(InvalidInput, match=r"model\.labels: has 33 entries"):
+        await registry.approvals.update(MIA, "smollm2", labels=labels, write=writing("labels"))
+
+
 async def test_another_project_sees_what_a_shared_version_lacks_and_not_who_approved_it(registry: Registry) -> None:
     await made_by_mia(registry)
     share(registry)

@@ -33,6 +33,13 @@ async def test_a_version_names_the_person_whose_credential_imported_it(registry:
     assert (await registry.begin(FolderSource(manifest=manifest_of(model_files())))).version.creator == ""
 
 
+async def test_labels_beyond_their_limits_are_refused(registry: Registry) -> None:
+    command = ImportCommand(model="gpt", source=GPT, request=Request.of("r1", b""), labels={"k": "v" * 257})
+
+    with pytest.raises(InvalidInput, match=r"labels\[k\]: .* at most 256 characters"):
+        await registry.import_model(ADA, command)
+
+
 async def test_the_same_content_is_the_same_version(registry: Registry) -> None:
     first = await registry.register(model_files())
 

@@ -218,15 +218,31 @@ async def test_a_run_that_its_base_failed_is_retried_on_what_the_base_means_now(
         ({"limits": RunLimits(memory_bytes=2**40)}, "plan.limits.memory_bytes"),
         ({"base": "lora"}, "model lora does not exist"),
         ({"base": "smollm2@x"}, "plan.base"),
+        ({"labels": {"k": "v" * 257}}, "plan.labels[k]"),
     ],
 )
 async def test_a_wrong_plan_is_refused_before_anything_is_stored(
     harness: Harness, changes: dict[str, object], field: str
 ) -> None:
-    with pytest.raises((InvalidInput, NotFound), match=field.replace(".", r"\.")):
+    with pytest.raises((InvalidInput, NotFound), match=re.escape(field)):
         await harness.plan("lora", **changes)
 
     assert not (await harness.plan_crud.list(ADA, PageRequest())).items
+
+
+async def test_only_labels_that_change_are_held_to_their_limits_so_that_a_plan_can_be_paused(harness: Harness) -> None:
+    plan = await harness.plan("lora")
+    labels = {str(number): "" for number in range(33)}
+    changed = replace(plan.settings, labels=labels, paused=True)
+    with pytest.raises(InvalidInput, match=r"plan\.labels: has 33 entries"):
+        await harness.plan_crud.update(ADA, "lora", changed, {"labels"}, Write(request=request()))
+
+    def of_an_earlier_release(plan: TrainingPlan) -> None:
+        plan.settings, plan.labels = replace(plan.settings, labels=labels), labels
+
+    await harness.plans.update("acme", "lora", of_an_earlier_release, request=request())
+
+    assert (await harness.plan_crud.update(ADA, "lora", changed, {"paused"}, Write(request=request()))).settings.paused
 
 
 async def test_a_remote_model_is_no_base(harness: Harness) -> None:

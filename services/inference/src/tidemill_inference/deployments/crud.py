@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tidemill_core.application import Caller, Clock
-from tidemill_core.resources import Write, check_etag, check_slug, create, delete, etag_of, update
+from tidemill_core.resources import Write, check_etag, check_labels, check_slug, create, delete, etag_of, update
 from tidemill_inference.deployments.domain.configuration import DEFAULT_SAMPLING, SamplingLimits
 from tidemill_inference.deployments.domain.deployment import Deployment
 from tidemill_inference.deployments.domain.spec import DeploymentSpec
@@ -45,6 +45,7 @@ class DeploymentCrud:
 
         """
         check_slug("deployment.id", deployment_id)
+        check_labels("deployment.labels", labels)
         spec.check(self.limits)
         live = await self.resolve(caller, spec)
         deployment = Deployment(
@@ -81,6 +82,8 @@ class DeploymentCrud:
             Conflict: it has changed since the etag.
 
         """
+        if labels is not None:
+            check_labels("deployment.labels", labels)
         current = await self.deployments.get(caller.project, deployment_id)
         spec, live, equals = current.spec, current.live, current.equals
         if change:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tidemill_core.application import Caller, Clock
 from tidemill_core.approvals import ApprovalPolicy, approval_of
 from tidemill_core.errors import InvalidInput
-from tidemill_core.resources import Write, check_slug, create, delete, list_all, update
+from tidemill_core.resources import Write, check_labels, check_slug, create, delete, list_all, update
 from tidemill_inference.deployments.ports import Deployments
 from tidemill_inference.prompts.domain.errors import PromptInUse
 from tidemill_inference.prompts.domain.prompt import Prompt, PromptContent
@@ -38,12 +38,13 @@ class PromptCrud:
         """Return a new prompt with its first version.
 
         Raises:
-            InvalidInput: the id is no slug, or the policy is out of bounds.
+            InvalidInput: the id is no slug, or the policy or the labels are out of bounds.
             PromptRefused: a template or the schema cannot be used.
             AlreadyExists: the id is taken.
 
         """
         check_slug("prompt.id", prompt_id)
+        check_labels("prompt.labels", labels)
         _NO_POLICY.check_change(caller, approval)
         checked = await self.templates.check(caller.project, content)
         prompt = Prompt(id=prompt_id, project=caller.project, labels=dict(labels), approval=approval)
@@ -67,11 +68,13 @@ class PromptCrud:
         Raises:
             PromptNotFound: the project has no such prompt.
             PromptRefused: a template or the schema cannot be used.
-            InvalidInput: the policy is out of bounds.
+            InvalidInput: the policy or the labels are out of bounds.
             ApprovalPolicyLowered: only an admin may do that.
             Conflict: it has changed since the etag.
 
         """
+        if labels is not None:
+            check_labels("prompt.labels", labels)
         checked = await self.templates.check(caller.project, content) if content else None
         now = self.clock.now()
 

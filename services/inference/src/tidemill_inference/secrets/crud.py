@@ -6,7 +6,7 @@ from functools import cache
 
 from tidemill_core.application import Caller, Request, ResourceKey
 from tidemill_core.envelope import Envelope
-from tidemill_core.resources import Write, check_etag, create, delete
+from tidemill_core.resources import Write, check_etag, check_labels, create, delete
 from tidemill_inference.secrets.domain.errors import SecretNotFound, SecretsNotKept
 from tidemill_inference.secrets.domain.secret import HostRules, Secret, check_secret, checked_hosts
 from tidemill_inference.secrets.ports import Seals, Secrets
@@ -37,13 +37,14 @@ class SecretCrud:
         """Return a secret with a value, new or again.
 
         Raises:
-            InvalidInput: name, value or a host cannot be one, or the operator does not allow the host.
+            InvalidInput: name, value, a label or a host cannot be one, or the operator does not allow the host.
             SecretsNotKept: there is no key to encrypt it.
             Conflict: it has changed since the etag.
 
         """
         seals = self._seals()
         check_secret(name, value)
+        check_labels("secret.labels", labels)
         origins = checked_hosts(hosts, self.rules, setting=self.setting)
 
         @cache  # a change may be decided again, and is then the same one

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from tidemill_core.application import Caller
 from tidemill_core.errors import InvalidInput, Violation
-from tidemill_core.resources import SLUG, refuse, slug_violations
+from tidemill_core.resources import SLUG, label_violations, refuse, slug_violations
 from tidemill_rag.collections.domain import Chunking, SearchSettings, Settings, Sparse, search_violations
 from tidemill_rag.embedding.domain import LANGUAGES, MAX_TOKENS, MIN_TOKENS
 from tidemill_rag.embedding.ports import EmbeddingModels, Rerankers
@@ -99,6 +99,7 @@ class ResolveSettings:
 def _violations(spec: CollectionSpec) -> Iterator[Violation]:
     chunking = spec.chunking
     yield from slug_violations("id", spec.id)
+    yield from label_violations("labels", spec.labels)
     if not 1 <= len(spec.sources) <= MAX_SOURCES:
         yield Violation("sources", f"has {len(spec.sources)} entries; name 1 to {MAX_SOURCES}")
     if len(set(spec.sources)) != len(spec.sources):

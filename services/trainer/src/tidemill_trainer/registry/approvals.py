@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tidemill_core.application import Caller, Clock
 from tidemill_core.approvals import ApprovalPolicy, approval_of
 from tidemill_core.errors import InvalidInput, NotFound
-from tidemill_core.resources import Write, update
+from tidemill_core.resources import Write, check_labels, update
 from tidemill_trainer.errors import ModelNotFound
 from tidemill_trainer.registry.domain.approvals import NOTHING_MISSING, Missing
 from tidemill_trainer.registry.domain.model import Model, split_reference, version_id
@@ -57,11 +57,13 @@ class ModelApprovals:
 
         Raises:
             ModelNotFound: names the models that exist.
-            InvalidInput: the policy is out of bounds.
+            InvalidInput: the policy or the labels are out of bounds.
             ApprovalPolicyLowered: only an admin may do that.
             Conflict: it has changed since the etag.
 
         """
+        if labels is not None:
+            check_labels("model.labels", labels)
 
         def change(model: Model) -> None:
             if approval is not None:

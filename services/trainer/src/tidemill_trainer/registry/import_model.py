@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from tidemill_core.application import Caller, Clock, Request, ResourceKey, derived_id
 from tidemill_core.errors import DependencyUnavailable, NotFound
-from tidemill_core.resources import check_slug
+from tidemill_core.resources import check_labels, check_slug
 from tidemill_trainer.errors import ImportForgotten
 from tidemill_trainer.registry.domain.limits import ImportLimits
 from tidemill_trainer.registry.domain.model import Model, version_id
@@ -54,11 +54,12 @@ class ImportModel:
 
         Raises:
             ArtifactRefused: a file of the folder may not be part of a model.
-            InvalidInput: the id, the source or its size is not usable.
+            InvalidInput: the id, a label, the source or its size is not usable.
             RequestIdReused: this request had another body.
 
         """
         check_slug("model", command.model)
+        check_labels("labels", command.labels)
         if isinstance(command.source, FolderSource):
             files = command.source.manifest.files
             self.limits.check([(file.path, file.size) for file in files], field="source.folder.files")

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from tidemill_core.aggregate import Aggregate, Event, ObjectRef
 from tidemill_core.approvals import MAX_AUTHORS, with_author
 from tidemill_core.errors import Violation
-from tidemill_core.resources import refuse, slug_violations
+from tidemill_core.resources import label_violations, refuse, slug_violations
 from tidemill_feedback.curations.domain.example import ExampleKind
 from tidemill_feedback.curations.domain.ledger import Counts, CurationRef, Filters
 from tidemill_feedback.errors import CurationExists, EpochOver
@@ -194,6 +194,7 @@ class Curation(Aggregate):
 def _violations(curation_id: str, rule: Rule, at_most: int) -> Iterator[Violation]:
     for name, value in (("id", curation_id), ("dataset", rule.dataset), ("deployment", rule.deployment)):
         yield from slug_violations(name, value)
+    yield from label_violations("labels", rule.labels)
     if rule.feedback != (CORRECTION,):
         names = ", ".join(each[:80] for each in rule.feedback[:10])
         yield Violation("feedback", f"is [{names}]; only [{CORRECTION}] makes examples")

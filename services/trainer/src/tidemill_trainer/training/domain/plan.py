@@ -8,7 +8,7 @@ from typing import cast
 from tidemill_core.aggregate import Aggregate, ObjectRef
 from tidemill_core.approvals import MAX_AUTHORS, with_author
 from tidemill_core.errors import InvalidInput
-from tidemill_core.resources import name_violations, refuse
+from tidemill_core.resources import check_labels, name_violations, refuse
 from tidemill_trainer.registry.domain.base_facts import VOCABULARY, BaseFacts
 from tidemill_trainer.training.domain.recipe import Recipe, recipe_of
 
@@ -81,13 +81,14 @@ class PlanSettings:
         return replace(recipe, args={**recipe.args, "max_length": maximum})
 
     def check(self, *, max_time: timedelta, max_memory_bytes: int) -> None:
-        """Check dataset, limits and target modules.
+        """Check dataset, labels, limits and target modules.
 
         Raises:
             InvalidInput: names field, value and what is allowed.
 
         """
         refuse(name_violations("plan.dataset", self.dataset))
+        check_labels("plan.labels", self.labels)
         if not SHORTEST_TIME <= self.limits.time <= max_time:
             description = f"is {self.limits.time}; it must be {SHORTEST_TIME} to {max_time}"
             raise InvalidInput.at(field="plan.limits.time", text=description)
@@ -118,7 +119,14 @@ class TrainingPlan(Aggregate):
         self.authors = with_author(self.authors, subject)[-MAX_AUTHORS:]
 
     def configure(self, settings: PlanSettings) -> None:
-        """Apply new settings; a deferred version of another dataset is dropped."""
+        """Apply new settings; a deferred version of another dataset is dropped.
+
+        Raises:
+            InvalidInput: its labels change, and are too many or too long.
+
+        """
+        if settings.labels != self.settings.labels:
+            check_labels("plan.labels", settings.labels)
         self.settings, self.labels = settings, dict(settings.labels)
         if self.deferred and self.deferred.dataset != settings.dataset:
             self.deferred = None
