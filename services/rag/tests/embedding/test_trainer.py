@@ -1,6 +1,8 @@
 """Embedding models out of the registry, within what is there for all of them."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -48,9 +50,12 @@ class Facts:
 
 
 @asynccontextmanager
-async def models(opened: list[int], *, max_bytes: int) -> AsyncIterator[TrainerModels]:
+async def models(
+    opened: list[int], *, max_bytes: int, wait: Callable[[], object] = lambda: None
+) -> AsyncIterator[TrainerModels]:
     def opening(_folder: Path, _thread: object, _tokenizer: object, _config: object) -> Any:  # noqa: ANN401 - stands for a model
         opened.append(1)
+        wait()
         return object()
 
     server = grpc.aio.server()
@@ -95,6 +100,19 @@ async def test_the_least_recently_used_model_is_unloaded_for_another_ones_weight
         assert len(opened) == 3
         await registry.load(Caller(project="acme"), "40@1")
         assert len(opened) == 4
+
+
+async def test_a_model_is_loaded_for_the_next_caller_where_those_that_asked_for_it_left() -> None:
+    opened: list[int] = []
+    going_on = threading.Event()
+    async with models(opened, max_bytes=100, wait=going_on.wait) as registry:
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(registry.load(Caller(project="acme"), "50@1"), timeout=0.2)
+        going_on.set()
+        await registry.load(Caller(project="acme"), "50@1")
+
+    assert len(opened) == 1
 
 
 async def test_of_many_projects_that_have_the_same_model_only_so_many_are_remembered(

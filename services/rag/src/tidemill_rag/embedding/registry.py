@@ -79,6 +79,7 @@ class RegistryModels:
         """By kind and digest."""
         self._bytes: dict[tuple[str, str], int] = {}
         self._loading = asyncio.Lock()
+        self._under_way: dict[_Place, asyncio.Task[Any]] = {}
 
     async def version(self, caller: Caller, reference: str, *, unusable: type[ModelUnusable]) -> model_pb2.ModelVersion:
         """Return a version of a model with files that can be loaded.
@@ -114,15 +115,24 @@ class RegistryModels:
     async def load(self, caller: Caller, reference: str, kind: Kind[M]) -> M:
         """Return a loaded version. Versions are immutable, so the registry is called once per version."""
         place = _Place(kind.name, caller.project, reference)
-        digest = self._digests.get(place)
-        if digest is None or (kind.name, digest) not in self._loaded:
-            digest = await self._load(caller, place, kind)
-        self._loaded.move_to_end((kind.name, digest))
-        loaded: M = self._loaded[kind.name, digest]
-        return loaded
+        known = (kind.name, self._digests.get(place, ""))
+        if known in self._loaded:
+            self._loaded.move_to_end(known)
+            loaded: M = self._loaded[known]
+            return loaded
+        # It goes on without its caller: searches that wait for less long than it takes would never find it loaded.
+        if (loading := self._under_way.get(place)) is None:
+            loading = self._under_way[place] = asyncio.create_task(self._load(caller, place, kind))
+            loading.add_done_callback(lambda done: self._ended(place, done))
+        return await asyncio.shield(loading)
 
-    async def _load(self, caller: Caller, place: _Place, kind: Kind[object]) -> str:
-        """Verify and load the model, and return its digest."""
+    def _ended(self, place: _Place, done: "asyncio.Task[Any]") -> None:
+        del self._under_way[place]
+        if not done.cancelled():
+            done.exception()  # for those who waited; where none does any more, the next caller begins anew
+
+    async def _load(self, caller: Caller, place: _Place, kind: Kind[Any]) -> Any:  # noqa: ANN401 - as the kind has it
+        """Verify the model, and return it loaded."""
         version = await self.version(caller, place.reference, unusable=kind.unusable)
         if (kind.name, version.digest) not in self._loaded:
             files = [ArtifactFile(each.path, each.size, each.sha256) for each in version.artifacts]
@@ -131,10 +141,11 @@ class RegistryModels:
             async with self._loading:  # excludes the slow download above
                 if (kind.name, version.digest) not in self._loaded:
                     await self._open(version, prepared, place)
+        loaded = self._loaded[kind.name, version.digest]
         self._digests[place] = version.digest
         while len(self._digests) > _MAX_DIGESTS:
             self._digests.popitem(last=False)
-        return version.digest
+        return loaded
 
     async def _open(self, version: model_pb2.ModelVersion, load: Callable[[], object], place: _Place) -> None:
         """Load a model; evict the least recently used ones if the limits require it."""
