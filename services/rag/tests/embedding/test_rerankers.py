@@ -21,7 +21,7 @@ from tidemill_rag.embedding.trainer import TrainerModels, TrainerRerankers
 from tidemill_rag.errors import RerankerUnusable
 
 ADA = Caller(project="acme")
-CONFIG = {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
+CONFIG: dict[str, object] = {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
 
 
 class Bucket:
