@@ -61,6 +61,7 @@ class FakeIngest(DocumentServiceServicer, SourceServiceServicer):
         self.contents: dict[str, bytes] = {}
         self.sources: dict[str, Source] = {}
         self.outdated: set[str] = set()
+        self.deleted: list[str] = []
         self.request_ids: list[str] = []
         self.running = self.max_seen = 0
 
@@ -97,6 +98,13 @@ class FakeIngest(DocumentServiceServicer, SourceServiceServicer):
             message = f"there is no document {request.key}"
             raise NotFound(message)
         return document_rpc.GetDocumentResponse(document=found, outdated=request.key in self.outdated)
+
+    async def DeleteDocument(  # noqa: N802 - ditto
+        self, request: document_rpc.DeleteDocumentRequest, _context: object
+    ) -> document_rpc.DeleteDocumentResponse:
+        self.fails.called("DeleteDocument")
+        self.deleted.append(request.key)
+        return document_rpc.DeleteDocumentResponse(document=Document(key=request.key))
 
     async def CreateSource(  # noqa: N802 - ditto
         self, request: source_rpc.CreateSourceRequest, _context: object

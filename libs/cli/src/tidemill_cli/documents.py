@@ -1,11 +1,14 @@
 """documents: add, list, show, explain, release and delete."""
 
+import asyncio
 import uuid
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Group
+from rich.markup import escape
 
 from tidemill.ingest.v1.document_pb2 import Document, DocumentState, MemberState
 from tidemill.ingest.v1.document_service_pb2 import (
@@ -18,11 +21,13 @@ from tidemill.ingest.v1.document_service_pb2 import (
     ReleaseDocumentRequest,
 )
 from tidemill.rag.v1.collection_service_pb2 import GetIndexedDocumentRequest, ListCollectionsRequest
+from tidemill_cli.following import Followed, FollowFolders, until_signalled
 from tidemill_cli.options import Commands, options
 from tidemill_cli.output import (
     call,
     card,
     chosen_project,
+    fail,
     plain,
     print_json,
     progress,
@@ -35,7 +40,7 @@ from tidemill_cli.pages import lists
 from tidemill_client.connection import Connection
 from tidemill_client.documents import Documents, NewDocument, Outcome, Uploaded
 from tidemill_client.files import Files, find_files
-from tidemill_core.errors import TidemillError
+from tidemill_core.errors import InvalidInput, TidemillError
 
 documents = Commands(help="Add, list, explain, release and delete documents.")
 
@@ -56,30 +61,72 @@ def add(
     allow_skipped: Annotated[
         bool, typer.Option("--allow-skipped", help="Exit 0 even if unsupported files were skipped.")
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Then follow the folders, and send what changes, until interrupted.")
+    ] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="With --watch: delete documents whose files are deleted meanwhile.")
+    ] = False,
 ) -> None:
     """Add documents with their paths as keys. What is stored already is not sent again: repeat it after a crash.
 
-    Exit 1 if a document was rejected or withheld, or a file of an unsupported type skipped. Hidden files are ignored.
+    Exit 1 if a document was rejected or withheld, or a file of an unsupported type skipped; 0 after --watch. Hidden
+    files are ignored.
     """
 
     async def work() -> tuple[Files, list[Uploaded]]:
         files = find_files(paths, recursive=recursive, below=below)
-        new = [NewDocument(source=source, key=key, content=file) for key, file in files.by_key.items()]
         async with Connection(chosen_project()) as connection:
-            with progress() as bar:
-                task = bar.add_task("adding", total=len(new))
-                uploads: list[Uploaded] = []
-                async for uploaded in Documents(connection).upload_many(new, skip_stored=True):
-                    uploads.append(uploaded)
-                    bar.advance(task)
+            client = Documents(connection)
+            if not watch:
+                return files, await _upload(client, source, files)
+            follow = FollowFolders(
+                documents=client, source=source, folders=paths, below=below, delete=delete, report=_show_followed
+            )
+            with until_signalled() as stop:
+                follow.expect(files)
+                uploads = await _upload(client, source, files, stop=stop)
+                show(_added_data(files, uploads), _added_picture(files, uploads))
+                await follow(stop)
         return files, uploads
 
+    _check_watch(paths, watch=watch, delete=delete)
     files, uploads = run(work())
+    if watch:
+        return
     show(_added_data(files, uploads), _added_picture(files, uploads))
     refused = any(uploaded.refused for uploaded in uploads)
     withheld = any(uploaded.outcome is Outcome.WITHHELD for uploaded in uploads)
     if refused or withheld or (files.unreadable and not allow_skipped):
         raise typer.Exit(1)
+
+
+async def _upload(client: Documents, source: str, files: Files, *, stop: asyncio.Event | None = None) -> list[Uploaded]:
+    """Return what became of each file; after the event is set, no further one is sent."""
+    new = (
+        NewDocument(source=source, key=key, content=file)
+        for key, file in files.by_key.items()
+        if stop is None or not stop.is_set()
+    )
+    with progress() as bar:
+        task = bar.add_task("adding", total=len(files.by_key))
+        uploads: list[Uploaded] = []
+        async for uploaded in client.upload_many(new, skip_stored=True):
+            uploads.append(uploaded)
+            bar.advance(task)
+    return uploads
+
+
+def _check_watch(paths: list[Path], *, watch: bool, delete: bool) -> None:
+    """Fail where what is to be followed is no folder, or nothing is to be followed."""
+    if delete and not watch:
+        fail(InvalidInput.at(field="--delete", text="is about what --watch follows: add --watch"))
+    if watch and (files := [path for path in paths if not path.is_dir()]):
+        fail(InvalidInput.at(field=str(files[0]), text="is no folder: --watch follows folders, with --recursive"))
+
+
+def _show_followed(change: Followed) -> None:
+    show(asdict(change), " ".join(part for part in (change.what, escape(change.key), escape(change.message)) if part))
 
 
 def _added_data(files: Files, uploads: list[Uploaded]) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from unicodedata import normalize
@@ -63,16 +63,45 @@ def find_files(paths: Sequence[Path], *, recursive: bool, below: Path | None = N
     return found
 
 
+def find_changed(changed: Iterable[Path], folders: Sequence[Path], *, below: Path | None = None) -> Files:
+    """Return the files among changed paths, and in changed folders, that are found below the folders.
+
+    Raises:
+        InvalidInput: a folder is not below `below`, or two files have names that differ only in Unicode normalisation.
+
+    """
+    found, roots = Files(), [whole_path(folder) for folder in folders]
+    for path in sorted({whole_path(path) for path in changed}):
+        inside = [path.relative_to(root) for root in roots if path.is_relative_to(root)]
+        if not inside or any(part.startswith(".") for part in inside[0].parts):
+            continue
+        if path.is_dir() and not (path.is_symlink() and path not in roots):
+            for each in _below(path, found):
+                _take(each, found, below)
+        elif path.is_file():
+            if problem := _problem(path):
+                found.skipped.append(problem)
+            else:
+                _take(path, found, below)
+    return found
+
+
 def _take(path: Path, found: Files, below: Path | None) -> None:
-    key = _key(path, below)
+    key = key_of(path, below)
     other = found.by_key.setdefault(key, path)
-    if _whole(other) != _whole(path):
+    if whole_path(other) != whole_path(path):
         text = f"and {other} have names that differ only in Unicode normalisation: rename one"
         raise InvalidInput.at(field=str(path), text=text)
 
 
-def _key(path: Path, below: Path | None) -> str:
-    whole, root = _whole(path), _whole(below or Path())
+def key_of(path: Path, below: Path | None = None) -> str:
+    """Return the key of a file: its path relative to `below` (default: the current directory).
+
+    Raises:
+        InvalidInput: it is not below `below`.
+
+    """
+    whole, root = whole_path(path), whole_path(below or Path())
     if whole.is_relative_to(root):
         whole = whole.relative_to(root)
     elif below:
@@ -82,7 +111,7 @@ def _key(path: Path, below: Path | None) -> str:
     return normalize("NFC", whole.as_posix())
 
 
-def _whole(path: Path) -> Path:
+def whole_path(path: Path) -> Path:
     """Return the absolute path without `..`; symbolic links are kept, because keys use their names."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
 
