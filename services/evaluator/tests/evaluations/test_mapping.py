@@ -1,11 +1,12 @@
 """Evaluations and suites as messages and as they are stored since their first version."""
 
-from services.evaluator.tests.builders import identity
+from services.evaluator.tests.builders import identity, passage
 from services.evaluator.tests.evaluations.test_events import CONTENT, comparison, running
 from tidemill.evaluator.v1 import evaluation_pb2 as pb
 from tidemill_evaluator.evaluations.domain.comparison import Latencies, Verdict
 from tidemill_evaluator.evaluations.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.evaluations.domain.job import State
+from tidemill_evaluator.evaluations.inference import passage_message
 from tidemill_evaluator.evaluations.messages import evaluation_message
 from tidemill_evaluator.evaluations.mongo import EVALUATIONS
 from tidemill_evaluator.gates.domain.gate import Requirement
@@ -136,3 +137,9 @@ def test_every_state_and_verdict_is_one_of_the_contract() -> None:
 
             assert pb.EvaluationState.Name(message.state) == f"EVALUATION_STATE_{evaluation.state.name}"
             assert bool(message.verdict) == (evaluation.verdict is not None)
+
+
+def test_a_passage_is_given_to_the_other_side_with_its_text_and_place() -> None:
+    message = passage_message(passage())
+
+    assert (message.text, message.document, message.version, message.end) == ("each number is different", "doc", 2, 24)

@@ -48,14 +48,17 @@ class InferenceService:
             end_user=question.end_user,
             purpose=inference_pb2.PURPOSE_EVALUATION,
             variant=question.variant,
-            passages=[
-                to_message(content_pb2.Passage, passage, header_start=None, header_end=None, also_in=None, places=None)
-                for passage in question.passages
-            ],
+            passages=[*map(passage_message, question.passages)],
         )
         with acting_as(caller):
             response = await self._inferences.Generate(request, timeout=question.deadline_s + _MARGIN_S)
         return _answer(response.inference)
+
+
+def passage_message(passage: Passage) -> content_pb2.Passage:
+    """Return the message of a passage that is given to the other side: its text and its place."""
+    left = dict.fromkeys(("header_start", "header_end", "also_in", "places", "rerank_score"))
+    return to_message(content_pb2.Passage, passage, **left)
 
 
 def _answer(inference: inference_pb2.Inference) -> Answer:
