@@ -13,7 +13,7 @@ from tidemill_monitor.events.feedback import CurationCompleted
 from tidemill_monitor.examples.domain import Batch, ExampleIds
 from tidemill_monitor.examples.link_examples import LinkExamples
 from tidemill_monitor.examples.request_batch import RequestBatch
-from tidemill_monitor.lineage.domain.graph import Edge, Neighbours, Node, NodeUpdate, Part, Ref
+from tidemill_monitor.lineage.domain.graph import Edge, Neighbours, Node, NodeUpdate, Part, Ref, dispensable
 from tidemill_monitor.lineage.domain.kinds import EXAMPLE_OF, Direction, Kind, Relation
 from tidemill_monitor.lineage.read_lineage import Lineage, LineageLimits, LineageQuery, ReadLineage
 from tidemill_monitor.lineage.read_timeline import ReadTimeline, Timeline
@@ -27,7 +27,8 @@ ACME = Caller(project="acme")
 class InMemoryGraph:
     """Implements `ports.Graph`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_parts: int = 1001) -> None:
+        self._max_parts = max_parts
         self._parts: dict[tuple[str, Ref], dict[str, Part]] = {}
         self._times: dict[tuple[str, Ref], datetime] = {}
         self._edges: dict[str, dict[Edge, None]] = defaultdict(dict)
@@ -47,6 +48,8 @@ class InMemoryGraph:
                 stored = parts.get(each.part.key)
                 if stored is None or stored.seq <= each.part.seq:
                     parts[each.part.key] = each.part
+                for name in dispensable(parts.values(), maximum=self._max_parts):
+                    del parts[name]
                 self._times[key] = min(self._times.get(key, each.part.time), each.part.time)
             self._edges[project].update(dict.fromkeys(each.sources))
         return new
@@ -163,7 +166,7 @@ class Monitor:
     """Monitor without its entry points."""
 
     def __init__(self, *, limits: LineageLimits | None = None, max_entries: int = 1000) -> None:
-        self.graph = InMemoryGraph()
+        self.graph = InMemoryGraph(max_parts=max_entries + 1)
         self.batches = InMemoryBatches()
         self.examples = FakeExamples()
         self.clock = FixedClock()

@@ -55,7 +55,10 @@ async def build_app(settings: MonitorSettings) -> App:
     backend = Backend(settings)
     database = backend.database
     edges = MongoEdges(database["edges"], database["edge_places"], list_length=settings.list_length)
-    graph = backend.indexed(MongoGraph(database["nodes"], edges, database["counts"], count_s=settings.count_s))
+    max_parts = settings.timeline_entries + 1  # one more than is shown, by which a timeline knows that it is cut
+    graph = backend.indexed(
+        MongoGraph(database["nodes"], edges, database["counts"], count_s=settings.count_s, max_parts=max_parts)
+    )
     batches, pending = MongoBatches(database["batches"]), backend.indexed(pending_batches(database["batches"]))
     exchange = ExchangeExamples(backend.bucket(settings.feedback_bucket), max_bytes=settings.max_batch_bytes)
     link = LinkExamples(batches=batches, examples=exchange, graph=graph)

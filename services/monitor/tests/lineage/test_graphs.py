@@ -39,7 +39,7 @@ BACK, FORWARD = Direction.BACK, Direction.FORWARD
 @pytest.fixture(params=["memory", "mongo"])
 def graph(request: pytest.FixtureRequest) -> Graph:
     if request.param == "memory":
-        return InMemoryGraph()
+        return InMemoryGraph(max_parts=20)
     database: Database = request.getfixturevalue("database")
     return mongo_graph(database)
 
@@ -50,6 +50,7 @@ def mongo_graph(database: Database, *, list_length: int = 3) -> MongoGraph:
         MongoEdges(database["edges"], database["places"], list_length=list_length),
         database["counts"],
         count_s=60,
+        max_parts=20,
     )
 
 
@@ -101,6 +102,26 @@ async def test_of_parts_with_one_key_the_highest_number_counts_whatever_comes_la
     assert node.facts == {"n": "2"}
     assert sorted(edge.source for edge in node.sources) == ["m@1", "m@2"]
     assert node.time == NOON - timedelta(seconds=8)
+
+
+@pytest.mark.parametrize("step", [1, 7, 29])
+async def test_a_thing_keeps_its_state_and_its_last_events_in_whatever_order_they_come(graph: Graph, step: int) -> None:
+    ref = Ref(Kind.DEPLOYMENT, "helpdesk")
+
+    def said(key: str, seq: int) -> NodeUpdate:
+        return NodeUpdate(ref=ref, part=Part(key=key, event="e", seq=seq, time=NOON + timedelta(minutes=seq)))
+
+    await graph.record("acme", [said("state", 1)])
+    for place in range(60):
+        seq = 2 + place % 30 * step % 30  # each twice
+        await graph.record("acme", [said(f"configured_{seq}", seq)])
+
+    node = (await graph.nodes("acme", [ref]))[ref]
+    assert [part.key for part in sorted(node.parts, key=lambda part: part.seq)] == [
+        "state",
+        *(f"configured_{seq}" for seq in range(12, 32)),
+    ]
+    assert node.time == NOON + timedelta(minutes=1)
 
 
 async def test_a_thing_that_was_only_named_is_there_with_its_edges(graph: Graph) -> None:

@@ -106,6 +106,21 @@ async def test_of_a_long_story_the_newest_is_reported_whatever_its_ids_are() -> 
 
 
 @pytest.mark.parametrize("rollout", ["", "ro-1"])
+async def test_a_story_says_that_what_a_deployment_was_before_is_left_out(rollout: str) -> None:
+    monitor, story = Monitor(max_entries=2), Story()
+    story.roll("started", seq=1)
+    for seq in range(2, 8):
+        story.configure(seq=seq, model=f"m@{seq}", configuration=str(seq))
+    await monitor.consume(story)
+
+    timeline = await monitor.story_of("helpdesk", rollout)
+
+    assert timeline.cut
+    [deployment] = (await monitor.graph.nodes("acme", [Ref(Kind.DEPLOYMENT, "helpdesk")])).values()
+    assert [part.facts["model"] for part in deployment.parts] == ["m@5", "m@6", "m@7"]
+
+
+@pytest.mark.parametrize("rollout", ["", "ro-1"])
 async def test_a_story_says_when_there_is_more_than_is_checked(rollout: str) -> None:
     monitor, story = Monitor(max_entries=1), Story()
     story.roll("started", seq=1)

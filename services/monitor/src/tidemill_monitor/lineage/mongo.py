@@ -11,7 +11,17 @@ from datetime import datetime
 
 from tidemill_kit.store.mongo import Collection as MongoCollection
 from tidemill_kit.store.mongo import Document, DuplicateId, delete_many, ids_of, patiently, translated
-from tidemill_monitor.lineage.domain.graph import PLAIN, Edge, Neighbours, Node, NodeUpdate, Part, Ref
+from tidemill_monitor.lineage.domain.graph import (
+    PLAIN,
+    STATE,
+    Edge,
+    Neighbours,
+    Node,
+    NodeUpdate,
+    Part,
+    Ref,
+    dispensable,
+)
 from tidemill_monitor.lineage.domain.kinds import (
     EXAMPLE_OF,
     RELATION_OF,
@@ -32,11 +42,15 @@ _MAX_VERSIONS = 100_000
 class MongoGraph:
     """Implements `ports.Graph`."""
 
-    def __init__(self, nodes: MongoCollection, edges: MongoEdges, counts: MongoCollection, *, count_s: float) -> None:
+    def __init__(
+        self, nodes: MongoCollection, edges: MongoEdges, counts: MongoCollection, *, count_s: float, max_parts: int
+    ) -> None:
+        """Prepare; `max_parts` are the events of one thing, beyond which the oldest are left out."""
         self._nodes = nodes
         self._edges = edges
         self._counts = counts
         self._count_s = count_s
+        self._max_parts = max_parts
 
     async def ensure_indexes(self) -> None:
         """Create what the seldom sweep needs; everything else goes by `_id`."""
@@ -181,6 +195,11 @@ class MongoGraph:
         if part is None:
             return await self._begun_or_changed(key, update)
         update["$min"] = {"time": part.time}
+        beyond = await self._beyond(key, part)
+        if part.key in beyond:
+            return await self._begun_or_changed(key, update)
+        if beyond:
+            update["$unset"] = {f"parts.{each}": "" for each in beyond[:_QUERY_BATCH]}
         stored = f"parts.{part.key}"
         newer = {"$or": [{f"{stored}.seq": {"$exists": False}}, {f"{stored}.seq": {"$lte": part.seq}}]}
         while True:
@@ -190,6 +209,15 @@ class MongoGraph:
                 if await self._holds({"_id": key, f"{stored}.seq": {"$gt": part.seq}}):
                     break
         return await self._begun_or_changed(key, update)
+
+    async def _beyond(self, key: str, part: Part) -> list[str]:
+        """Return the keys of the parts that are too many together with this one, which may be one of them."""
+        if part.key == STATE:
+            return []
+        with translated():
+            found = await self._nodes.find_one({"_id": key}, {"parts": True}) or {}
+        parts = {name: _part(name, stored) for name, stored in found.get("parts", {}).items()}
+        return dispensable((parts | {part.key: part}).values(), maximum=self._max_parts)
 
     async def _begun_or_changed(self, key: str, update: Document) -> bool:
         try:

@@ -59,6 +59,7 @@ class ReadTimeline:
             of_rollout, cut = await self._of_rollout(caller, deployment, rollout)
             configurations = {part.facts.get("configuration") for node in of_rollout for part in node.parts}
             live = [part for node in known.values() for part in node.parts]
+            cut = cut or len(live) > self.max_entries
             parts = [part for part in live if part.facts.get("configuration") in configurations - {None}]
             parts += [part for node in of_rollout for part in node.parts]
         else:
@@ -66,7 +67,7 @@ class ReadTimeline:
             if not known and not others:
                 raise DeploymentUnknown(deployment)
             parts = [part for node in [*known.values(), *others] for part in node.parts]
-        updates = sorted((part for part in parts if part.message), key=lambda part: (part.time, part.seq, part.key))
+        updates = sorted((part for part in parts if part.message), key=lambda part: part.place)
         return Timeline(entries=updates[-self.max_entries :], cut=cut or len(updates) > self.max_entries)
 
     async def _of_rollout(self, caller: Caller, deployment: str, rollout: str) -> tuple[list[Node], bool]:

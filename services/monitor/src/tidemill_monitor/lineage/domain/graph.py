@@ -1,12 +1,14 @@
 """The graph of where everything came from: pure values, each write of which may be repeated and come in any order."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from tidemill_monitor.lineage.domain.kinds import Direction, Kind, Relation
 
+STATE = "state"
+"""The key of what is said of a thing until a later event says otherwise."""
 PLAIN = frozenset({"state", "version"})
 """Facts of documents that say nothing of what is in them, or how users named them."""
 
@@ -64,6 +66,20 @@ class Part:
     facts: Mapping[str, Fact] = field(default_factory=dict)
     message: str = ""
 
+    @property
+    def place(self) -> tuple[datetime, int, str]:
+        """Its place among the parts of a thing, and in the time line."""
+        return self.time, self.seq, self.key
+
+
+def dispensable(parts: Iterable[Part], *, maximum: int) -> list[str]:
+    """Return the keys of the oldest parts beyond a number; what is the state of the thing is none of them.
+
+    They are the same in whatever order the parts came, and with whichever of them were left out before.
+    """
+    of_events = sorted((part for part in parts if part.key != STATE), key=lambda part: part.place)
+    return [part.key for part in of_events[: max(0, len(of_events) - maximum)]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeUpdate:
@@ -103,7 +119,7 @@ class Node:
     def facts(self) -> dict[str, Fact]:
         """What is known: where two parts say the same fact, the later one."""
         merged: dict[str, Fact] = {}
-        for part in sorted(self.parts, key=lambda part: (part.time, part.seq, part.key)):
+        for part in sorted(self.parts, key=lambda part: part.place):
             merged |= part.facts
         return merged
 

@@ -5,7 +5,7 @@ from functools import singledispatch
 from typing import Protocol
 
 from tidemill_monitor.events.meta import EventMeta, version_id
-from tidemill_monitor.lineage.domain.graph import Edge, Fact, NodeUpdate, Part, Ref
+from tidemill_monitor.lineage.domain.graph import STATE, Edge, Fact, NodeUpdate, Part, Ref
 from tidemill_monitor.lineage.domain.kinds import Kind, Relation
 
 Updates = tuple[NodeUpdate, ...]
@@ -26,7 +26,7 @@ class Numbered(Protocol):
 
 
 def event_part(meta: EventMeta, event: Numbered, message: str, /, *fields: str, **facts: Fact | None) -> Part:
-    """Return what this event says of a thing for ever: each event is a part of its own.
+    """Return what this event says of a thing: each event is a part of its own, of which a thing keeps the last ones.
 
     Facts are the named fields of the event, and those that are given.
     """
@@ -35,7 +35,7 @@ def event_part(meta: EventMeta, event: Numbered, message: str, /, *fields: str, 
 
 def state_part(meta: EventMeta, event: Numbered, /, *fields: str, **facts: Fact | None) -> Part:
     """Return what this event says of a thing until a later event says otherwise."""
-    return _part("state", meta, event, "", fields, facts)
+    return _part(STATE, meta, event, "", fields, facts)
 
 
 def _part(  # noqa: PLR0913, PLR0917 - what both kinds of parts have
