@@ -133,7 +133,7 @@ class Rerankers:
     def __init__(self) -> None:
         self.read: list[str] = []
         self.fails: TidemillError | None = None
-        self.hangs = False
+        self.hangs = self.is_loading = False
 
     async def check(self, caller: Caller, reference: str) -> None:
         assert caller.project
@@ -144,6 +144,8 @@ class Rerankers:
         await self.check(caller, reference)
         if self.fails:
             raise self.fails
+        if self.is_loading:
+            await asyncio.Event().wait()
         return self
 
     async def scores(self, project: str, question: str, texts: Sequence[str]) -> Sequence[float]:
@@ -281,7 +283,7 @@ class Rag:
                 ledger=self.ledger,
                 vectors=self.vectors,
                 neighbours=Neighbours(vectors=self.vectors),
-                rerank=RerankMatches(rerankers=self.rerankers, timeout_s=0.2),
+                rerank=RerankMatches(rerankers=self.rerankers, timeout_s=0.1),
                 models=self.models,
                 sparse=Bm25Embedding(),
                 sweep=lambda index, document, below: self.swept.append((index, document, below)),

@@ -56,14 +56,17 @@ async def test_min_score_is_of_cosines_and_what_is_below_it_is_not_read() -> Non
 
 async def test_what_takes_too_long_or_fails_leaves_the_order_as_it_was_and_is_a_warning() -> None:
     rag = await handbook()
-    rag.rerankers.hangs = True
+    rag.rerankers.is_loading = True
+    loading = await rag.search("pump stops")
+    rag.rerankers.is_loading, rag.rerankers.hangs = False, True
     late = await rag.search("pump stops")
     rag.rerankers.fails = DependencyUnavailable("down", dependency="trainer")
     failed = await rag.search("pump stops")
 
     for outcome in ("late", "failed"):
         assert REGISTRY.get_sample_value("tidemill_rag_rerank_seconds_count", {"outcome": outcome})
-    for answer, why in ((late, "took longer than 0.2 s for 3 passages"), (failed, "DEPENDENCY_UNAVAILABLE")):
+    too_long = "took longer than 0.1 s for 3 passages"
+    for answer, why in ((loading, too_long), (late, too_long), (failed, "DEPENDENCY_UNAVAILABLE")):
         assert [each.payload.document for each in answer.passages] == ["one", "three", "two"]
         [warning] = answer.warnings
         assert warning.startswith("not reranked: ")

@@ -123,7 +123,7 @@ class Rerankers(Protocol):
         ...
 
     async def load(self, caller: Caller, reference: str) -> Reranker:
-        """Return the loaded model; raises as `check`."""
+        """Return the loaded model; raises as `check`. Loading goes on without its caller, for the next one."""
         ...
 
 

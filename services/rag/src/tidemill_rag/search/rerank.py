@@ -12,7 +12,10 @@ from tidemill_rag.embedding.ports import Rerankers
 from tidemill_rag.metrics import RERANK_SECONDS
 from tidemill_rag.vectors.ports import Match
 
-_LATE = "not reranked: the model took longer than {:g} s for {} passages; use a smaller one or fewer candidates"
+_LATE = (
+    "not reranked: the model took longer than {:g} s for {} passages: it is being loaded, or use a smaller one or fewer"
+    " candidates"
+)
 _FAILED = "not reranked: the model cannot be used: {}"
 
 
@@ -35,8 +38,8 @@ class RerankMatches:
             return matches, ""
         began, outcome = time.perf_counter(), "failed"
         try:
-            reranker = await self.rerankers.load(owner, settings.model)
             async with asyncio.timeout(self.timeout_s):
+                reranker = await self.rerankers.load(owner, settings.model)  # goes on loading for the next search
                 scores = await reranker.scores(caller.project, question, [_read(match) for match in chosen])
             outcome = "completed"
         except TimeoutError:
