@@ -1,7 +1,7 @@
 """Ingest with stores in memory: the same use cases, the same extraction and masking, nothing on a network."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from tidemill_core.application import Caller, Request, ResourceKey
@@ -19,15 +19,15 @@ from tidemill_ingest.documents.erase_document import EraseDocument
 from tidemill_ingest.documents.events import Submissions
 from tidemill_ingest.documents.mongo import DOCUMENTS
 from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
-from tidemill_ingest.documents.ports import SweepRules
+from tidemill_ingest.documents.ports import NameMasking, SweepRules
 from tidemill_ingest.documents.preparation import mask_text, prepare_document, read_members
 from tidemill_ingest.documents.reject_submission import RejectSubmission
 from tidemill_ingest.documents.sweep import Sweep
 from tidemill_ingest.documents.unpack_document import UnpackDocument
 from tidemill_ingest.documents.withheld import JudgeDocuments, ReleaseDocument
-from tidemill_ingest.errors import DocumentNotFound, SourceNotFound
+from tidemill_ingest.errors import DocumentNotFound, NamesModelUnusable, SourceNotFound
 from tidemill_ingest.limits import ConversionLimits, Limits
-from tidemill_ingest.masking.kinds import Masking
+from tidemill_ingest.masking.kinds import Masking, MaskKind
 from tidemill_ingest.members import Allowance, ReadMember
 from tidemill_ingest.quality.policy import Quality
 from tidemill_ingest.sources.crud import ManageSources
@@ -44,15 +44,33 @@ ACME = Caller(project="acme", roles=frozenset({"operator"}))
 QUARANTINE, EXCHANGE = "quarantine", "exchange"
 
 
+@dataclass
+class NamesHere:
+    """Implements `ports.NameMasking`: knows the names that a test says, and the model that it says."""
+
+    model: str = "names@1"
+    persons: tuple[str, ...] = ("Ada Lovelace",)
+
+    async def mask(self, caller: Caller, prepared: Prepared, masking: Masking) -> Prepared:
+        assert caller.project
+        if masking.model != self.model:
+            raise NamesModelUnusable(masking.model, "is not in the registry")
+        text = prepared.text
+        for person in self.persons:
+            text = text.replace(person, MaskKind.PERSON.placeholder)
+        return replace(prepared, text=text)
+
+
+@dataclass
 class PreparationHere:
     """The real extraction and masking, in this process."""
 
-    def __init__(self, limits: ConversionLimits | None = None) -> None:
-        self.limits = limits
+    limits: ConversionLimits | None = None
+    names: NameMasking = field(default_factory=NamesHere)
 
     async def prepare(  # noqa: PLR0913 - of the port
         self,
-        project: str,
+        caller: Caller,
         spec: DocumentSpec,
         content: bytes,
         *,
@@ -60,9 +78,9 @@ class PreparationHere:
         quality: Quality | None = None,
         allowance: Allowance | None = None,
     ) -> Prepared:
-        assert project
         limits = (self.limits or ConversionLimits()).within(allowance)
-        return prepare_document(spec, content, masking, limits=limits, quality=quality)
+        prepared = prepare_document(spec, content, masking, limits=limits, quality=quality)
+        return await self.names.mask(caller, prepared, masking) if masking.model else prepared
 
     async def read_members(
         self, project: str, content: bytes, held: HeldFile, *, paths: Collection[str], masking: Masking

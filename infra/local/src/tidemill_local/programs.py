@@ -27,6 +27,7 @@ SERVICES: Mapping[str, tuple[str, ...]] = {
 """The port names of each service; all services have a gRPC API."""
 
 CALLS: Mapping[str, tuple[str, ...]] = {
+    "ingest": ("trainer",),
     "rag": ("ingest", "trainer"),
     "trainer": ("ingest",),
     "inference": ("rag", "trainer", "ingest", "feedback"),
@@ -35,7 +36,7 @@ CALLS: Mapping[str, tuple[str, ...]] = {
 }
 """The services that a service calls; its settings get their addresses."""
 
-KEEP_FILES = ("rag", "trainer", "inference")
+KEEP_FILES = ("ingest", "rag", "trainer", "inference")
 """The services with files of their own (indexes, downloads); their settings get a folder."""
 
 WEED_PORTS = (

@@ -276,3 +276,12 @@ def test_a_model_that_works_for_a_deployment_is_one_of_the_file(folder: Path, pa
     assert message.startswith("there is no model 'smal' in this file")
     for known in ("small", "small@2", "shared/smal"):
         read_loop(written(folder, text.replace("smal}", f"{known}}}")))
+
+
+def test_a_source_names_a_version_of_the_model_that_finds_names(folder: Path) -> None:
+    text = RIGHT.replace("mask: none", "mask: [email, person], names: small@1")
+    [source] = [each for each in desired_resources(read_loop(written(folder, text))) if each.kind == "source"]
+
+    assert MessageToDict(source.message)["masking"] == {"kinds": ["email", "person"], "model": "small@1"}
+    assert source.refers_to == (("model", "small"),)
+    assert "sources.cms.names" in problems_of(folder, text.replace("small@1", "small"))

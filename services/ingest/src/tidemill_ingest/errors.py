@@ -24,6 +24,7 @@ PreconditionFailed
 ├── NothingWithheld         the document's newest version is withheld by no rule
 ├── KeyAmbiguous            several sources of the project have a document with this key
 ├── BatchUnusable           what a curation offered cannot be read; `reason` says why
+├── NamesModelUnusable      the model that finds names is not there, or is none; documents wait for another one
 ├── ProjectDeleted          what was submitted before came after the deletion of its project
 └── DifferenceTooLarge      two versions have more examples than one answer can compare
 PermissionDenied
@@ -87,6 +88,19 @@ class EventSourceTaken(AlreadyExists):
             f"events of {events} belong to source {source_id!r} already: change or delete that one first",
             events=events,
             source=source_id,
+        )
+
+
+class NamesModelUnusable(PreconditionFailed):
+    """The model that a source names for its masking cannot be used; nothing is taken in without it."""
+
+    reason = "NAMES_MODEL_UNUSABLE"
+
+    def __init__(self, model: str, why: str) -> None:
+        super().__init__(
+            f"names cannot be masked: the model {model!r} {why}. Fix the model, or name another one in masking.model "
+            "of the source, and send the document again",
+            model=model,
         )
 
 

@@ -1,6 +1,7 @@
 """Settings of ingest; every name is INGEST_ plus the field's in upper case."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
@@ -59,6 +60,22 @@ class IngestSettings(ServiceSettings):
     """The resync interval: how often sources are searched for whose rules of quality changed."""
     preparation_wall_s: float = Field(300.0, gt=0)
     """How long that may take in all, on a machine however busy."""
+    trainer_address: str = ""
+    """The gRPC host:port of trainer, whose registry has models that find names; without it no source has one."""
+    trainer_bucket: str = "tidemill-trainer-exchange"
+    """The bucket that models are read from."""
+    data_dir: Path = Path()
+    """A directory that no other process uses: downloaded models."""
+    names_workers: int = Field(1, ge=1, le=64)
+    """Processes that find names, each with a model in memory while it has work."""
+    names_cpu_s: float = Field(120.0, gt=0)
+    """The processor's time that finding names in one document may take, loading the model included."""
+    names_wall_s: float = Field(600.0, gt=0)
+    """How long that may take in all, on a machine however busy."""
+    names_memory_mb: int = Field(8192, ge=1024)
+    """Address space of such a process."""
+    names_model_bytes: int = Field(2 * 1024**3, ge=1)
+    """Weights of a model that finds names; a larger one is refused."""
     phone_regions: Separated = ("US", "GB", "DE", "FR")
     """The regions (CLDR, joined by commas) whose national way of writing phone numbers is masked too."""
     max_concurrent_uploads: int = Field(4, ge=1)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import psutil
 import pytest
 
-from services.ingest.tests.fakes import spec
+from services.ingest.tests.fakes import ACME, NamesHere, spec
 from services.ingest.tests.parsing.files import PDF, pdf
 from tidemill_core.errors import Internal
 from tidemill_ingest.documents.preparation import ProcessPreparation
@@ -24,7 +24,7 @@ async def preparing(
     *, workers: int = 1, cpu_s: float = 60.0, wall_s: float = 60.0
 ) -> AsyncIterator[ProcessPreparation]:
     processes = Processes(workers=workers, cpu_s=cpu_s, wall_s=wall_s)
-    preparation = ProcessPreparation(processes, phone_regions=("US",))
+    preparation = ProcessPreparation(processes, names=NamesHere(), phone_regions=("US",))
     await preparation.start()
     try:
         yield preparation
@@ -53,7 +53,7 @@ def die() -> None:
 
 async def test_a_document_is_prepared_in_another_process(preparation: ProcessPreparation) -> None:
     said, rules = spec(title="For ada@acme.example"), Quality(min_characters=1)
-    prepared = await preparation.prepare("acme", said, b"# A\n\n10.0.0.1", masking=Masking(), quality=rules)
+    prepared = await preparation.prepare(ACME, said, b"# A\n\n10.0.0.1", masking=Masking(), quality=rules)
 
     assert (prepared.title, prepared.text) == ("For [EMAIL]", "# A\n\n[IP]")
     assert prepared.masked == {"email": 1, "ip": 1}
@@ -74,7 +74,7 @@ async def test_a_heavy_document_of_one_project_does_not_hold_up_another_project(
 
 async def test_a_refusal_comes_back_as_it_was_raised(preparation: ProcessPreparation) -> None:
     with pytest.raises(DocumentRefused) as refused:
-        await preparation.prepare("acme", spec(), b"\xff", masking=Masking())
+        await preparation.prepare(ACME, spec(), b"\xff", masking=Masking())
 
     assert refused.value.reason == "NOT_TEXT"
     assert refused.value.violations[0].field == "content"
@@ -141,7 +141,7 @@ async def test_a_pool_that_broke_is_replaced(preparation: ProcessPreparation) ->
 
 
 async def test_the_event_loop_goes_on_while_a_long_document_is_masked(preparation: ProcessPreparation) -> None:
-    work = asyncio.create_task(preparation.prepare("acme", spec(), b"word 10.0.0.1 " * 40_000, masking=Masking()))
+    work = asyncio.create_task(preparation.prepare(ACME, spec(), b"word 10.0.0.1 " * 40_000, masking=Masking()))
     started = last = time.monotonic()
     longest_pause_s = 0.0
     while not work.done():
@@ -159,7 +159,7 @@ from tidemill_ingest.processes import Processes
 
 async def main():
     processes = Processes(workers=1, cpu_s=60.0, wall_s=60.0)
-    await ProcessPreparation(processes, phone_regions=("US",)).start()
+    await ProcessPreparation(processes, names=NamesHere(), phone_regions=("US",)).start()
     print("started", flush=True)
     await asyncio.Event().wait()
 
@@ -195,6 +195,6 @@ async def test_a_document_whose_reading_crashes_is_refused_and_not_tried_again(p
 
 
 async def test_a_pdf_is_read_in_another_process(preparation: ProcessPreparation) -> None:
-    prepared = await preparation.prepare("acme", spec(media_type=PDF), pdf([("One", 11)]), masking=Masking())
+    prepared = await preparation.prepare(ACME, spec(media_type=PDF), pdf([("One", 11)]), masking=Masking())
 
     assert (prepared.text, len(prepared.anchors)) == ("One", 1)

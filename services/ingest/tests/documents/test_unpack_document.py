@@ -7,7 +7,7 @@ import pytest
 
 from services.ingest.tests.fakes import ACME, Ingest, PreparationHere, deletion, spec, submitted
 from services.ingest.tests.parsing.files import MAIL, ZIP, mail_with, zipped
-from tidemill_core.application import PageRequest
+from tidemill_core.application import Caller, PageRequest
 from tidemill_core.errors import AlreadyExists, DependencyUnavailable
 from tidemill_ingest.documents.domain.document import Document, DocumentState
 from tidemill_ingest.documents.domain.members import HeldFile, MemberState
@@ -218,7 +218,7 @@ class KilledAfter(PreparationHere):
 
     async def prepare(  # noqa: PLR0913 - of the port
         self,
-        project: str,
+        caller: Caller,
         spec: DocumentSpec,
         content: bytes,
         *,
@@ -229,7 +229,7 @@ class KilledAfter(PreparationHere):
         self.wait -= 1
         if self.wait == 0:
             raise Killed
-        return await super().prepare(project, spec, content, masking=masking, quality=quality, allowance=allowance)
+        return await super().prepare(caller, spec, content, masking=masking, quality=quality, allowance=allowance)
 
 
 @pytest.mark.parametrize("at", [1, 2, 3])
@@ -290,7 +290,7 @@ class Breaks(PreparationHere):
 
     async def prepare(  # noqa: PLR0913 - of the port
         self,
-        project: str,
+        caller: Caller,
         spec: DocumentSpec,
         content: bytes,
         *,
@@ -301,7 +301,7 @@ class Breaks(PreparationHere):
         if b"poison" in content:
             why = "took too long"
             raise ProcessingBroke(why)
-        return await super().prepare(project, spec, content, masking=masking, quality=quality, allowance=allowance)
+        return await super().prepare(caller, spec, content, masking=masking, quality=quality, allowance=allowance)
 
 
 async def test_a_member_that_breaks_its_process_is_tried_a_few_times_while_the_others_are_taken() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from services.ingest.tests.fakes import spec
+from services.ingest.tests.fakes import ACME, NamesHere, spec
 from services.ingest.tests.parsing.files import (
     DOCX,
     EPUB,
@@ -155,7 +155,7 @@ def cases(count: int) -> Iterator[Case]:
 async def _outcome(preparation: ProcessPreparation, case: Case) -> str:
     started = time.monotonic()
     try:
-        prepared = await preparation.prepare("acme", spec(media_type=case.media_type), case.content, masking=Masking())
+        prepared = await preparation.prepare(ACME, spec(media_type=case.media_type), case.content, masking=Masking())
     except DocumentRefused as refused:
         outcome = refused.reason
     else:
@@ -174,7 +174,7 @@ async def _outcome(preparation: ProcessPreparation, case: Case) -> str:
 @pytest.mark.timeout(3600)
 async def test_every_broken_hostile_or_odd_file_is_read_or_refused_with_a_reason() -> None:
     processes = Processes(workers=1, cpu_s=20.0, wall_s=MAX_S)
-    preparation = ProcessPreparation(processes, phone_regions=("US",))
+    preparation = ProcessPreparation(processes, names=NamesHere(), phone_regions=("US",))
     await preparation.start()
     outcomes = dict[str, int]()
     try:

@@ -67,3 +67,4 @@ async def test_masking_everything_reads_as_it_was_written(client: ApiClient) -> 
     created = await client.sources.CreateSource(pb.CreateSourceRequest(source=Source(id="kb")))
 
     assert not created.source.HasField("masking")
+    assert "not masked: register a token classification model" in created.source.warnings[0]

@@ -23,6 +23,20 @@ def test_a_source_is_stored_under_the_names_that_it_always_had() -> None:
     assert SOURCES.decode(IDENTITY, stored, 1) == source
 
 
+def test_a_source_that_masked_everything_masks_the_kinds_that_came_since() -> None:
+    stored = {"masking": ["card", "credential", "email", "iban", "ip", "phone"]}
+
+    assert SOURCES.decode(IDENTITY, stored, 1).masking == Masking()
+    assert SOURCES.decode(IDENTITY, stored, 2).masking.names == tuple(stored["masking"])
+
+
+def test_the_model_that_finds_names_is_stored_with_the_kinds() -> None:
+    source = Source(**IDENTITY.fields(), masking=Masking.of(["email", "person"], none=False, model="names@1"))
+
+    assert SOURCES.encode(source)["masking"] == {"kinds": ["email", "person"], "model": "names@1"}
+    assert SOURCES.decode(IDENTITY, SOURCES.encode(source), 2) == source
+
+
 def test_a_binding_of_events_is_stored_under_the_names_that_it_always_had() -> None:
     stored = {"events": "urn:kb", "source_id": "cms", "bound_at": NOON}
 

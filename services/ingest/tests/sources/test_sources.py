@@ -8,7 +8,7 @@ from tidemill_core.application import Caller, Request
 from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, RequestIdReused
 from tidemill_core.resources import Write
 from tidemill_ingest.errors import EventsNotRegistered, EventSourceTaken, SourceNotFound
-from tidemill_ingest.masking.kinds import Masking, MaskKind
+from tidemill_ingest.masking.kinds import STRUCTURED, Masking, MaskKind
 from tidemill_ingest.sources.domain import Source
 from tidemill_ingest.sources.known_sources import KnownSources
 
@@ -44,12 +44,12 @@ async def test_a_new_source_masks_everything_unless_it_says_otherwise() -> None:
 
     source = await ingest.managing.create(ACME, *creating())
 
-    assert source.masking.kinds == frozenset(MaskKind)
+    assert source.masking.kinds == STRUCTURED
 
 
 @pytest.mark.parametrize(
     ("kinds", "none", "expected"),
-    [([], False, frozenset(MaskKind)), (["email"], False, {MaskKind.EMAIL}), ([], True, frozenset())],
+    [([], False, STRUCTURED), (["email"], False, {MaskKind.EMAIL}), ([], True, frozenset())],
 )
 def test_masking_is_all_unless_kinds_or_none_are_written_out(
     kinds: list[str], expected: frozenset[MaskKind], *, none: bool
@@ -57,7 +57,7 @@ def test_masking_is_all_unless_kinds_or_none_are_written_out(
     assert Masking.of(kinds, none=none).kinds == expected
 
 
-@pytest.mark.parametrize(("kinds", "none"), [(["emial"], False), (["email"], True)])
+@pytest.mark.parametrize(("kinds", "none"), [(["emial"], False), (["email"], True), (["person"], False)])
 def test_masking_refuses_unknown_kinds_and_contradictions(kinds: list[str], *, none: bool) -> None:
     with pytest.raises(InvalidInput):
         Masking.of(kinds, none=none)
@@ -218,3 +218,45 @@ async def test_a_source_that_was_found_is_remembered_for_a_moment_and_one_that_w
     ingest.clock.advance(timedelta(seconds=6))
 
     assert (await find(ACME, KB)).masking.kinds == frozenset()
+
+
+def test_a_model_finds_all_names_unless_kinds_are_written_out() -> None:
+    assert Masking.of([], none=False, model="names@1").kinds == frozenset(MaskKind)
+    assert Masking.of(["place"], none=False, model="acme/names@12").kinds == {MaskKind.PLACE}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "none", "model", "message"),
+    [
+        (["person"], False, "", "person is found by a model: register one"),
+        (["email"], False, "names@1", "name one of them in kinds"),
+        ([], True, "names@1", "masks nothing"),
+        ([], False, "names", "name a version of a registered model, such as names@1"),
+    ],
+)
+def test_names_need_a_version_of_a_model_and_a_model_names(
+    kinds: list[str], model: str, message: str, *, none: bool
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        Masking.of(kinds, none=none, model=model)
+
+
+@pytest.mark.parametrize(
+    ("masking", "warning"),
+    [
+        (Masking(), "names of persons, places and organisations are not masked: register"),
+        (Masking.of([], none=True), "nothing is masked"),
+    ],
+)
+def test_a_source_says_what_it_does_not_mask(masking: Masking, warning: str) -> None:
+    [said] = Source(id="cms", project="acme", masking=masking).warnings
+
+    assert said.startswith(warning)
+    assert not Source(id="cms", project="acme", masking=Masking.of([], none=False, model="names@1")).warnings
+
+
+def test_the_strictest_masking_keeps_the_model_of_an_earlier_one() -> None:
+    narrow = Masking.of(["person"], none=False, model="names@1")
+
+    assert Masking.strictest(narrow.rules) == Masking.of([], none=False, model="names@1")
+    assert Masking.strictest(("email",)) == Masking()

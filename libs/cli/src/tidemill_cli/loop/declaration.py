@@ -54,6 +54,11 @@ class Model(Declared):
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+MaskKind = Literal[
+    "email", "phone", "credential", "card", "iban", "ip", "national_id", "person", "place", "organisation"
+]
+
+
 class Quality(Declared):
     """What texts must be like; documents that break a rule are withheld. 0 is no rule."""
 
@@ -75,8 +80,16 @@ class Source(Declared):
     """A source of documents."""
 
     events: str = ""
-    mask: (
-        list[Literal["email", "phone", "credential", "card", "iban", "ip", "national_id"]] | Literal["none"] | None
+    mask: list[MaskKind] | Literal["none"] | None = None
+    names: (
+        Annotated[
+            str,
+            Field(
+                pattern=r"^([a-z0-9-]+/)?[a-z0-9-]+@[1-9][0-9]*$",
+                description="version of a model that finds names of persons, places and organisations, such as names@1",
+            ),
+        ]
+        | None
     ) = None
     retention: Duration | None = None
     quality: Quality = Quality()

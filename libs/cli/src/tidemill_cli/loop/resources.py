@@ -42,9 +42,10 @@ def _source(name: str, part: declaration.Source, labels: dict[str, str]) -> Desi
         "source",
         Source,
         name,
+        (("model", _name(part.names)),) if part.names else (),
         labels=labels,
         events=part.events,
-        masking=Masking(none=True) if part.mask == "none" else Masking(kinds=part.mask or []),
+        masking=Masking(none=True) if part.mask == "none" else Masking(kinds=part.mask or [], model=part.names or ""),
         retention_days=part.retention.days if part.retention else 0,
         quality=Quality(**part.quality.model_dump()),
     )

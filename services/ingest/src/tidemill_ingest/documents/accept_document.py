@@ -113,13 +113,13 @@ class AcceptDocument:
         facts = SubmissionFacts(
             revision=spec.revision,
             body_digest=spec.digest(command.content),
-            masking=source.masking.names,
+            masking=source.masking.rules,
             quality=source.quality,
         )
         fresh = Document.new(caller.project, spec.source, spec.key, keep=self.limits.keep)
         stored = await stored_or(self.documents, fresh)
         if command.validate_only:
-            prepared = await self._prepared(caller.project, source, command)
+            prepared = await self._prepared(caller, source, command)
             return preview(stored, self._change(caller, command, facts, _Made(prepared=prepared)))
         if stored.reason_to_ignore(facts) or not _meets(caller, stored, command):
             # Asked of the store all the same: it knows whether this request was answered before.
@@ -140,7 +140,7 @@ class AcceptDocument:
     ) -> Document:
         project = fresh.project
         async with self.quarantine.hold(project, fresh.id, command.content) as bytes_:
-            prepared = await self._prepared(project, source, command)
+            prepared = await self._prepared(caller, source, command)
             require_project(self.projects, project)
             save_until = self.clock.now() + self.limits.save_within
             ref = await self.texts.put(project, fresh.id, prepared, submission_id=command.submission.id)
@@ -179,9 +179,9 @@ class AcceptDocument:
             known=document,
         )
 
-    async def _prepared(self, project: str, source: Source, command: AcceptCommand) -> Prepared:
+    async def _prepared(self, caller: Caller, source: Source, command: AcceptCommand) -> Prepared:
         return await self.preparation.prepare(
-            project,
+            caller,
             command.spec,
             command.content,
             masking=source.masking,

@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from tidemill_core.aggregate import ObjectRef
-from tidemill_core.application import Aggregates, ResourceKey
+from tidemill_core.application import Aggregates, Caller, ResourceKey
 from tidemill_ingest.documents.domain.document import Document
 from tidemill_ingest.documents.domain.members import HeldFile
 from tidemill_ingest.documents.domain.submission import DocumentSpec
 from tidemill_ingest.documents.domain.texts import TextUses
 from tidemill_ingest.documents.domain.version import MaskedText, Prepared
 from tidemill_ingest.masking.kinds import Masking
+from tidemill_ingest.masking.names import ModelFolder
 from tidemill_ingest.members import Allowance, ReadMember
 from tidemill_ingest.quality.policy import Quality
 
@@ -29,7 +30,7 @@ class Preparation(Protocol):
 
     async def prepare(  # noqa: PLR0913 - a document, and the rules of its source
         self,
-        project: str,
+        caller: Caller,
         spec: DocumentSpec,
         content: bytes,
         *,
@@ -43,6 +44,7 @@ class Preparation(Protocol):
 
         Raises:
             DocumentRefused: the bytes are no text, hold no text, or take too much work.
+            NamesModelUnusable: the masking's model cannot be used.
 
         """
         ...
@@ -60,6 +62,33 @@ class Preparation(Protocol):
 
     async def mask(self, project: str, text: str) -> str:
         """Return a short text of a user, such as the reason of a deletion, with everything masked."""
+        ...
+
+
+class NameModels(Protocol):
+    """The models that find names, as the registry has them."""
+
+    async def folder(self, caller: Caller, reference: str) -> ModelFolder:
+        """Return a model of the caller's project on this machine's disk.
+
+        Raises:
+            NamesModelUnusable: there is none, or it is not ready, remote, damaged or too large.
+
+        """
+        ...
+
+
+class NameMasking(Protocol):
+    """Masks names of persons, places and organisations. CPU work: it never runs on the event loop."""
+
+    async def mask(self, caller: Caller, prepared: Prepared, masking: Masking) -> Prepared:
+        """Return what was masked before with names masked, too, by the masking's model.
+
+        Raises:
+            NamesModelUnusable: the model cannot be used.
+            DocumentRefused: it takes too much work on this document.
+
+        """
         ...
 
 

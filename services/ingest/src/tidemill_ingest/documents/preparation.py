@@ -4,10 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tidemill_core.application import Caller
 from tidemill_core.characters import clean, clean_line
 from tidemill_ingest.documents.domain.members import HeldFile
 from tidemill_ingest.documents.domain.submission import DocumentSpec
 from tidemill_ingest.documents.domain.version import Prepared
+from tidemill_ingest.documents.ports import NameMasking
 from tidemill_ingest.formats import is_listing
 from tidemill_ingest.limits import ConversionLimits
 from tidemill_ingest.masking.kinds import DEFAULT_PHONE_REGIONS, Masking
@@ -115,9 +117,15 @@ class ProcessPreparation:
     """Implements `ports.Preparation`, and is the component that starts and stops the processes."""
 
     def __init__(
-        self, processes: Processes, *, phone_regions: Sequence[str], limits: ConversionLimits | None = None
+        self,
+        processes: Processes,
+        *,
+        names: NameMasking,
+        phone_regions: Sequence[str],
+        limits: ConversionLimits | None = None,
     ) -> None:
         self._processes = processes
+        self._names = names
         self._phone_regions = tuple(phone_regions)
         self._limits = limits or ConversionLimits()
 
@@ -131,7 +139,7 @@ class ProcessPreparation:
 
     async def prepare(  # noqa: PLR0913 - a document, and the rules of its source
         self,
-        project: str,
+        caller: Caller,
         spec: DocumentSpec,
         content: bytes,
         *,
@@ -142,9 +150,10 @@ class ProcessPreparation:
         """See `ports.Preparation.prepare`."""
         limits = self._limits.within(allowance)
         with PREPARATION.time():
-            return await self._processes.run(
-                project, prepare_document, spec, content, masking, self._phone_regions, limits, quality
+            prepared = await self._processes.run(
+                caller.project, prepare_document, spec, content, masking, self._phone_regions, limits, quality
             )
+            return await self._names.mask(caller, prepared, masking) if masking.model else prepared
 
     async def read_members(
         self, project: str, content: bytes, held: HeldFile, *, paths: Collection[str], masking: Masking

@@ -31,6 +31,7 @@ from tidemill_ingest.documents.reject_submission import RejectCommand, RejectSub
 from tidemill_ingest.errors import DocumentNotFound, DocumentRefused, ProjectDeleted
 from tidemill_ingest.formats import FORMATS
 from tidemill_ingest.limits import MEBIBYTE, Limits
+from tidemill_ingest.masking.kinds import Masking
 from tidemill_ingest.members import Allowance, ReadMember, member_key
 from tidemill_ingest.projects import Projects
 from tidemill_ingest.sources.domain import Source
@@ -112,7 +113,8 @@ class UnpackDocument:
         try:
             source = await self.sources.get(document.project, document.source)
         except NotFound:  # it was deleted: what is there goes, and what was sent before is taken with all masking
-            source = Source(id=document.source, project=document.project)
+            rules = document.current.provenance.masking if document.current else ()
+            source = Source(id=document.source, project=document.project, masking=Masking.strictest(rules))
 
         def begin(document: Document) -> None:
             document.contents = document.contents.begun()

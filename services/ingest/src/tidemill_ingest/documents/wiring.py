@@ -20,12 +20,14 @@ from tidemill_ingest.documents.mongo import (
     MongoVersionTexts,
     documents_to_unpack,
 )
+from tidemill_ingest.documents.names import ProcessNames
 from tidemill_ingest.documents.objects import ExchangeTexts, ObjectStoreQuarantine
-from tidemill_ingest.documents.ports import Documents, Quarantine, SweepKey, SweepRules, Texts
+from tidemill_ingest.documents.ports import Documents, NameModels, Quarantine, SweepKey, SweepRules, Texts
 from tidemill_ingest.documents.preparation import ProcessPreparation
 from tidemill_ingest.documents.reconcile import quality_controller, sweep_controller, unpack_controller
 from tidemill_ingest.documents.reject_submission import RejectSubmission
 from tidemill_ingest.documents.sweep import Sweep
+from tidemill_ingest.documents.trainer import NoNameModels, TrainerNameModels
 from tidemill_ingest.documents.unpack_document import UnpackDocument
 from tidemill_ingest.documents.uploads import Uploads
 from tidemill_ingest.documents.withheld import JudgeDocuments, ReleaseDocument
@@ -39,6 +41,7 @@ from tidemill_kit.erasure.documents import documents as documents_step
 from tidemill_kit.erasure.objects import objects as objects_step
 from tidemill_kit.erasure.steps import NotYet, Scope, Step, Steps, Target
 from tidemill_kit.grpc.uploads import UploadPlaces
+from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.controller import Controller, Pending
 
@@ -61,7 +64,12 @@ def wire_documents(  # noqa: PLR0913 - what documents share with other features
     texts = ExchangeTexts(backend.objects, settings.exchange_bucket)
     quarantine = ObjectStoreQuarantine(backend.objects, settings.quarantine_bucket)
     backend.on_start(lambda: _expire_quarantine(backend, settings))
-    preparation = ProcessPreparation(processes, phone_regions=settings.phone_regions, limits=limits.conversion)
+    preparation = ProcessPreparation(
+        processes,
+        names=_names(backend, settings),
+        phone_regions=settings.phone_regions,
+        limits=limits.conversion,
+    )
     reading = ReadDocuments(
         sources=sources, documents=documents, texts=texts, outbox=MongoOutbox(backend.database["documents"])
     )
@@ -123,6 +131,25 @@ def _quality(  # noqa: PLR0913, PLR0917 - what it shares with the rest
         leases=backend.leases("quality_leases"),
         poll_interval=timedelta(seconds=settings.quality_poll_interval_s),
     )
+
+
+def _names(backend: Backend, settings: IngestSettings) -> ProcessNames:
+    models: NameModels = NoNameModels()
+    if settings.trainer_address:
+        models = TrainerNameModels(
+            backend.channel("trainer", settings.trainer_address),
+            artifacts=ArtifactCache(settings.data_dir / "models", backend.bucket(settings.trainer_bucket)),
+            max_bytes=settings.names_model_bytes,
+        )
+    names = ProcessNames(
+        models,
+        workers=settings.names_workers,
+        cpu_s=settings.names_cpu_s,
+        wall_s=settings.names_wall_s,
+        memory_bytes=settings.names_memory_mb * 1024**2,
+    )
+    backend.on_stop(names.stop)
+    return names
 
 
 def _deletion(accept: AcceptDocument, reading: ReadDocuments) -> DeleteDocument:

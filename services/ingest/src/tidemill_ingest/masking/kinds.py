@@ -1,16 +1,19 @@
 """Which identifiers are replaced before a text is stored anywhere."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
 from tidemill_core.errors import InvalidInput
 
+_VERSION = re.compile(r"(?:[a-z0-9][a-z0-9-]{0,62}/)?[a-z0-9][a-z0-9-]{0,62}@[1-9]\d{0,8}")
+_MODEL_RULE = "model="
 DEFAULT_PHONE_REGIONS = ("US", "GB", "DE", "FR")
 
 
 class MaskKind(Enum):
-    """A kind of structured identifier; the placeholder is its name in brackets, as in [EMAIL]."""
+    """A kind of identifier; the placeholder is its name in brackets, as in [EMAIL]."""
 
     CREDENTIAL = "credential"
     EMAIL = "email"
@@ -19,6 +22,9 @@ class MaskKind(Enum):
     NATIONAL_ID = "national_id"
     IP = "ip"
     PHONE = "phone"
+    PERSON = "person"
+    PLACE = "place"
+    ORGANISATION = "organisation"
 
     @property
     def placeholder(self) -> str:
@@ -26,18 +32,25 @@ class MaskKind(Enum):
         return f"[{self.name}]"
 
 
+NAMES = frozenset({MaskKind.PERSON, MaskKind.PLACE, MaskKind.ORGANISATION})
+"""Kinds without a structure of their own: a model finds them."""
+STRUCTURED = frozenset(MaskKind) - NAMES
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Masking:
-    """What a source masks: everything, unless its owner named less."""
+    """What a source masks: everything that has a structure, and names where it names a model that finds them."""
 
-    kinds: frozenset[MaskKind] = frozenset(MaskKind)
+    kinds: frozenset[MaskKind] = STRUCTURED
+    model: str = ""
+    """The registered model version that finds names."""
 
     @classmethod
-    def of(cls, kinds: Iterable[str], *, none: bool) -> "Masking":
+    def of(cls, kinds: Iterable[str], *, none: bool, model: str = "") -> "Masking":
         """Return the masking that a source's owner wrote; no kinds means all of them, `none` must be written out.
 
         Raises:
-            InvalidInput: a kind that does not exist, or both kinds and `none`.
+            InvalidInput: a kind that does not exist, both kinds and `none`, or names without a model that finds them.
 
         """
         names = list(kinds)
@@ -45,13 +58,34 @@ class Masking:
         if unknown := [name for name in names if name not in known]:
             text = f"{unknown[0]!r} is not a kind; use some of {', '.join(sorted(known))}"
             raise InvalidInput.at(field="masking.kinds", text=text)
-        if none and names:
-            raise InvalidInput.at(field="masking.none", text="masks nothing, so name no kinds")
+        if none and (names or model):
+            raise InvalidInput.at(field="masking.none", text="masks nothing, so name neither kinds nor a model")
         if none:
             return cls(kinds=frozenset())
-        return cls(kinds=frozenset(known[name] for name in names)) if names else cls()
+        if model and not _VERSION.fullmatch(model):
+            text = f"is {model!r}; name a version of a registered model, such as names@1"
+            raise InvalidInput.at(field="masking.model", text=text)
+        chosen = frozenset(known[name] for name in names) or (frozenset(MaskKind) if model else STRUCTURED)
+        if (chosen & NAMES) and not model:
+            text = f"{min(kind.value for kind in chosen & NAMES)} is found by a model: register one, and name it here"
+            raise InvalidInput.at(field="masking.model", text=text)
+        if model and not chosen & NAMES:
+            text = "finds person, place and organisation: name one of them in kinds, or no kinds for all"
+            raise InvalidInput.at(field="masking.model", text=text)
+        return cls(kinds=chosen, model=model)
+
+    @classmethod
+    def strictest(cls, rules: Iterable[str]) -> "Masking":
+        """Return the masking of everything, with the model that the rules of an earlier one name."""
+        models = [rule.removeprefix(_MODEL_RULE) for rule in rules if rule.startswith(_MODEL_RULE)]
+        return cls.of([], none=False, model=models[0] if models else "")
 
     @property
     def names(self) -> tuple[str, ...]:
         """The kinds' names, sorted."""
         return tuple(sorted(kind.value for kind in self.kinds))
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """What decides how a text is masked: the kinds, and the model where there is one."""
+        return (*self.names, _MODEL_RULE + self.model) if self.model else self.names

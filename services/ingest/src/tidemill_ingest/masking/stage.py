@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from tidemill_ingest.masking import credentials
 from tidemill_ingest.masking.contacts import find_emails, phone_finder
-from tidemill_ingest.masking.kinds import DEFAULT_PHONE_REGIONS, Masking, MaskKind
+from tidemill_ingest.masking.kinds import DEFAULT_PHONE_REGIONS, STRUCTURED, Masking, MaskKind
 from tidemill_ingest.masking.national_ids import find_national_ids
 from tidemill_ingest.masking.numbers import find_addresses, find_cards, find_ibans
 from tidemill_ingest.masking.shadow import Shadow
@@ -64,7 +64,7 @@ class MaskingStage:
 
     def name(self) -> str:
         """Return the stage as a step of a document's provenance."""
-        kinds = ",".join(self.masking.names) or "none"
+        kinds = ",".join(kind for kind in self.masking.names if MaskKind(kind) in STRUCTURED) or "none"
         return f"mask {STAGE_VERSION} ({kinds}; {_LIBRARIES})"
 
     def _finders(self) -> Mapping[MaskKind, Sequence[Finder]]:

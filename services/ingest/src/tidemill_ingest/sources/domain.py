@@ -14,6 +14,10 @@ from tidemill_ingest.quality.policy import Quality
 
 GRACE = timedelta(minutes=1)
 """A binding is made before its source is saved; younger than this it holds even if no source shows it yet."""
+_NO_NAMES = (
+    "names of persons, places and organisations are not masked: register a token classification model and name it in "
+    "masking.model"
+)
 MAX_EVENTS_LENGTH = 512
 MAX_RETENTION_DAYS = 36_500
 
@@ -30,6 +34,15 @@ class Source(Aggregate):
     """What is withheld."""
     quality_changed: bool = False
     """Whether what is withheld is still to be decided again, by other rules."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the source's owner should know of what it masks."""
+        if not self.masking.kinds:
+            return ("nothing is masked: what documents hold of people is stored as it is",)
+        if self.masking.model:
+            return ()
+        return (_NO_NAMES,)
 
     def check(self) -> None:
         """Refuse what breaks a rule.

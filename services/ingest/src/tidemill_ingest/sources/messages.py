@@ -1,7 +1,7 @@
 """Sources: what the contract's messages mean inside, where names differ."""
 
 from tidemill.ingest.v1 import source_pb2
-from tidemill_ingest.masking.kinds import Masking, MaskKind
+from tidemill_ingest.masking.kinds import Masking
 from tidemill_ingest.sources.domain import Source
 from tidemill_kit.mapping import from_message, to_message
 
@@ -13,14 +13,22 @@ def source_of(message: source_pb2.Source, project: str) -> Source:
         InvalidInput: the masking names a kind that does not exist.
 
     """
-    masking = Masking.of(message.masking.kinds, none=message.masking.none)
-    return from_message(Source, message, prefix="source", project=project, masking=masking, quality_changed=False)
+    masking = Masking.of(message.masking.kinds, none=message.masking.none, model=message.masking.model)
+    return from_message(
+        Source,
+        message,
+        prefix="source",
+        ignore={"warnings"},
+        project=project,
+        masking=masking,
+        quality_changed=False,
+    )
 
 
 def source_message(source: Source) -> source_pb2.Source:
     """Return the message of a source; its masking is written out, but for the default of masking everything."""
-    kinds = source.masking.kinds
-    everything = kinds == frozenset(MaskKind)
-    masking = None if everything else source_pb2.Masking(kinds=source.masking.names, none=not kinds)
-    quality = source.quality if source.quality.digest else None
-    return to_message(source_pb2.Source, source, masking=masking, quality=quality)
+    given, quality = source.masking, source.quality if source.quality.digest else None
+    masking = (
+        None if given == Masking() else source_pb2.Masking(kinds=given.names, none=not given.kinds, model=given.model)
+    )
+    return to_message(source_pb2.Source, source, masking=masking, quality=quality, warnings=source.warnings)

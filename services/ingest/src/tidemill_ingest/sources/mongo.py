@@ -3,12 +3,24 @@
 from typing import Any
 
 from tidemill_core.errors import NotFound
-from tidemill_ingest.masking.kinds import Masking, MaskKind
+from tidemill_ingest.masking.kinds import STRUCTURED, Masking, MaskKind
 from tidemill_ingest.sources.domain import EventBinding, Source
 from tidemill_kit.mapping import DocumentCodec, FieldForm, Form
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Collection
 from tidemill_kit.workers.pending import PendingDocuments
+
+
+def _masking_stored(masking: Masking) -> list[str] | dict[str, Any]:
+    """Return the kinds, and where there is a model a structure of both."""
+    kinds = list(masking.names)
+    return {"kinds": kinds, "model": masking.model} if masking.model else kinds
+
+
+def _masking_read(stored: list[str] | dict[str, Any]) -> Masking:
+    kinds, model = (stored["kinds"], stored["model"]) if isinstance(stored, dict) else (stored, "")
+    return Masking(kinds=frozenset(map(MaskKind, kinds)), model=model)
+
 
 _ALL_OF_SCHEMA_1 = frozenset({"credential", "email", "iban", "card", "ip", "phone"})
 
@@ -16,7 +28,7 @@ _ALL_OF_SCHEMA_1 = frozenset({"credential", "email", "iban", "card", "ip", "phon
 def _read(state: dict[str, Any], _: Identity, schema: int) -> dict[str, Any]:
     """Let a source that masked everything there was mask the kinds that came since."""
     if schema < 2 and set(state.get("masking", ())) == _ALL_OF_SCHEMA_1:  # noqa: PLR2004 - the schema
-        return state | {"masking": [kind.value for kind in MaskKind]}
+        return state | {"masking": sorted(kind.value for kind in STRUCTURED)}
     return state
 
 
@@ -26,9 +38,7 @@ SOURCES = DocumentCodec(
     schema=2,
     on_read=_read,
     hooks={
-        Masking: FieldForm(
-            lambda masking: list(masking.names), lambda names: Masking(kinds=frozenset(map(MaskKind, names)))
-        )
+        Masking: FieldForm(_masking_stored, _masking_read),
     },
 )
 EVENT_BINDINGS = DocumentCodec(EventBinding)

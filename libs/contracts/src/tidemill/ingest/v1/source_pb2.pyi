@@ -56,6 +56,7 @@ class Source(_message.Message):
     MASKING_FIELD_NUMBER: _builtins.int
     RETENTION_DAYS_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -82,11 +83,15 @@ class Source(_message.Message):
 
     @_builtins.property
     def masking(self) -> Global___Masking:
-        """Optional. The kinds of identifiers that are masked; unset means all of them."""
+        """Optional. The kinds of identifiers that are masked; unset means all but names."""
 
     @_builtins.property
     def quality(self) -> Global___Quality:
         """Optional. What is required of texts; documents that break a rule are withheld. Unset requires nothing."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. What the owner should know, such as that names are not masked because no model is named."""
 
     def __init__(
         self,
@@ -102,10 +107,11 @@ class Source(_message.Message):
         masking: Global___Masking | None = ...,
         retention_days: _builtins.int = ...,
         quality: Global___Quality | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "masking", b"masking", "quality", b"quality", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "events", b"events", "id", b"id", "labels", b"labels", "masking", b"masking", "project", b"project", "quality", b"quality", "retention_days", b"retention_days", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "events", b"events", "id", b"id", "labels", b"labels", "masking", b"masking", "project", b"project", "quality", b"quality", "retention_days", b"retention_days", "seq", b"seq", "update_time", b"update_time", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -119,21 +125,29 @@ class Masking(_message.Message):
 
     KINDS_FIELD_NUMBER: _builtins.int
     NONE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     none: _builtins.bool
     """Optional. True disables masking."""
+    model: _builtins.str
+    """Optional. A registered model version, such as "names@1", that finds names of persons, places and organisations: token
+    classification with the labels PER, LOC or ORG. While it cannot be used, no document of the source is accepted.
+    """
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. The kinds to mask: email, phone, credential, card, iban, ip, national_id. Empty with `none` false means all."""
+        """Optional. The kinds to mask: email, phone, credential, card, iban, ip, national_id, and
+        with a model also person, place and organisation. Empty with `none` false means all.
+        """
 
     def __init__(
         self,
         *,
         kinds: _abc.Iterable[_builtins.str] | None = ...,
         none: _builtins.bool = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "none", b"none"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "model", b"model", "none", b"none"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
