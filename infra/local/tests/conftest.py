@@ -65,7 +65,7 @@ def free_ports(count: int) -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def broker(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """Give a node with the topics, the users and the ACLs of the stack."""
     if pytestconfig.getoption("quick", default=False):

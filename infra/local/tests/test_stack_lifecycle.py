@@ -165,12 +165,6 @@ def test_down_leaves_no_process_even_when_the_supervisor_was_killed(own: LocalSt
     assert not own.down(), "the second time there is nothing to stop"
 
 
-@pytest.mark.usefixtures("up")
-def test_down_leaves_no_process(own: LocalStack, folder: Path) -> None:
-    assert own.down()
-    assert processes(folder) == []
-
-
 def test_a_taken_port_that_was_asked_for_is_reported_in_one_sentence(
     own: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +193,12 @@ def test_logs_report_what_a_server_printed(own: LocalStack) -> None:
     assert any("listens on" in line.text for line in own.logs("mongo"))
     with pytest.raises(StackError, match="There is no program mongodb; there are kafka, mongo, s3"):
         own.logs("mongodb")
+
+
+@pytest.mark.usefixtures("up")
+def test_down_leaves_no_process(own: LocalStack, folder: Path) -> None:
+    assert own.down()
+    assert processes(folder) == []
 
 
 def kill_supervisor(folder: Path) -> None:

@@ -11,7 +11,7 @@ from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.stack import unique_name
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def new_process(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[IngestProcess]:
     topic, curations = unique_name("submissions"), unique_name("curations")
     for each in (topic, curations):
@@ -31,7 +31,7 @@ async def _clean_up(process: IngestProcess) -> None:
     client.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ingest(new_process: IngestProcess) -> Iterator[IngestProcess]:
     new_process.start()
     yield new_process
