@@ -4,7 +4,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
-from tests.system.running import LOOP, Platform, wait_until
+from tests.system.random_model import write_example
+from tests.system.running import Platform, wait_until
 from tidemill.content.v1.content_pb2 import Message, Part, Role
 from tidemill.feedback.v1.feedback_pb2 import Feedback
 from tidemill.feedback.v1.feedback_service_pb2 import SubmitFeedbackRequest
@@ -20,8 +21,12 @@ CANARY = "quokka"
 
 
 async def fill(platform: Platform, word: str = CANARY) -> None:
-    """Apply the example's loop, and add a document, an answer, feedback and a member; each text has the word."""
-    applied = platform.tidemill("apply", "-f", str(LOOP), "--json")
+    """Apply the example's loop, and add a document, an answer, feedback and a member; each text has the word.
+
+    The answer is that of a random model.
+    """
+    with TemporaryDirectory() as folder:
+        applied = platform.tidemill("apply", "-f", str(write_example(Path(folder))), "--json")
     assert applied.code == 0, applied.output + applied.errors
     platform.tidemill("projects", "create", platform.project)
     await add_document(platform, word)

@@ -5,8 +5,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +21,8 @@ from tidemill_cli.kafka_connection import REDRIVE
 from tidemill_client.access import Access
 from tidemill_client.connection import SERVICES, Addresses, Connection
 from tidemill_core.errors import AlreadyExists
-from tidemill_helpdesk.example import upstream
+from tidemill_helpdesk.example import Example, upstream
+from tidemill_helpdesk.turn import TAUGHT, TRUSTED_CASES
 from tidemill_local import LocalStack
 from tidemill_testkit.stack import unique_name
 
@@ -101,28 +104,25 @@ class Platform:
 
     def api_key(self, role: str = "contributor") -> tuple[str, str]:
         """Return the name and the token of a new API key of the project, as its admin makes one for a product."""
-        self.tidemill("projects", "create", self.project)
-        account, name = unique_name("product"), unique_name("key")
-        self.tidemill("service-accounts", "create", account, "--role", role)
-        created = self.tidemill("keys", "create", name, "--service-account", account, "--json")
-        assert created.code == 0, created.output + created.errors
-        return name, str(created.data["token"])
+        return self.api_keys(role)[role]
 
-    def tokens(self, *roles: str) -> dict[str, str]:
-        """Return a token of each role, of API keys that are made by the SDK, which takes less than commands."""
+    def api_keys(self, *roles: str) -> dict[str, tuple[str, str]]:
+        """Return name and token of a new API key of each role; made by the SDK, which takes less than commands."""
 
-        async def issued() -> dict[str, str]:
+        async def issued() -> dict[str, tuple[str, str]]:
             async with Connection(self.project, self.addresses) as connection:
-                access, made = Access(connection), dict[str, str]()
+                access, made = Access(connection), dict[str, tuple[str, str]]()
                 with suppress(AlreadyExists):
                     await access.projects.create(Project(id=self.project))
                 for role in roles:
                     account = ServiceAccount(id=unique_name("product"), roles=[role])
                     await access.service_accounts.create(account)
-                    made[role] = (await access.keys.create(unique_name("key"), account.id)).token
+                    name = unique_name("key")
+                    made[role] = (name, (await access.keys.create(name, account.id)).token)
                 return made
 
-        return asyncio.run(issued())
+        with ThreadPoolExecutor(max_workers=1) as apart:  # the caller's thread may run an event loop
+            return apart.submit(asyncio.run, issued()).result()
 
     def run(self, script: str, *arguments: str, stdin: str, **environment: str) -> dict[str, Any]:
         """Run a script of the example and return the JSON that it prints."""
@@ -147,12 +147,29 @@ def objects_of(platform: Platform) -> list[str]:
     return [each.object_name or "" for name in buckets for each in client.list_objects(name, recursive=True)]
 
 
-def start(stack: LocalStack, **environment: str) -> None:
-    """Start a stack whose services get these variables; they are not those of other tests in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**SHORT, **environment}.items():
-            patch.setenv(name, value)
-        stack.up()
+@contextmanager
+def running_stack(**environment: str) -> Iterator[Path]:
+    """Run a stack whose services get these variables, or take that of TIDEMILL_TEST_PLATFORM; yield its folder."""
+    if running := os.environ.get("TIDEMILL_TEST_PLATFORM"):
+        yield Path(running)
+        return
+    with tempfile.TemporaryDirectory(prefix="tidemill-system-") as name:
+        stack = LocalStack(Path(name) / ".tidemill")
+        try:
+            with pytest.MonkeyPatch.context() as patch:  # the variables are not those of other tests in this process
+                for variable, value in {**SHORT, **environment}.items():
+                    patch.setenv(variable, value)
+                stack.up()
+            yield Path(name) / ".tidemill"
+        finally:
+            stack.down()
+
+
+def write_trusted_cases() -> None:
+    """Write the suite that the example's loop names, as the demo does."""
+    example = Example.find()
+    documents = asyncio.run(example.documents())
+    example.write_trusted_cases(example.trusted(documents, TRUSTED_CASES, taught=TAUGHT))
 
 
 async def wait_until(condition: Callable[[], Awaitable[T | None]], what: str) -> T:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from tests.system.running import ROOT, Platform, wait_until
+from tests.system.random_model import write_random_model
+from tests.system.running import Platform, wait_until
 from tidemill.content.v1.content_pb2 import Message, Part, Role
 from tidemill.evaluator.v1.evaluation_pb2 import EvaluationState, Verdict
 from tidemill.evaluator.v1.evaluation_service_pb2 import ListEvaluationsRequest
@@ -17,19 +18,18 @@ from tidemill.inference.v1.inference_service_pb2 import GenerateRequest
 from tidemill_client.connection import Connection
 from tidemill_testkit.stack import unique_name
 
-MODELS = ROOT / ".tidemill" / "models"
 TAUGHT, GATES = 24, 2
 LOOP = """\
 apiVersion: tidemill.dev/v1
 kind: Loop
 metadata: {{name: short}}
 models:
-  smollm2: {{source: "file:{models}/smollm2"}}
+  random: {{source: "file:{model}"}}
 prompts:
   answer: {{system: "You answer in one sentence.", user: "{{{{ question }}}}"}}
 deployments:
   short:
-    model: {{follow: short_lora, start_with: smollm2}}
+    model: {{follow: short_lora, start_with: random}}
     prompt: answer
     sampling: {{temperature: 0.0, max_output_tokens: 12}}
     record: full
@@ -41,7 +41,7 @@ datasets:
 training:
   short_lora:
     dataset: short_sft
-    base: smollm2
+    base: random
     method: sft
     lora: {{r: 4, lora_alpha: 8, target_modules: all-linear}}
     args: {{learning_rate: 1.0e-3, max_steps: 4, per_device_train_batch_size: 2, seed: 7}}
@@ -79,7 +79,7 @@ class Loop:
     def __init__(self, platform: Platform, folder: Path) -> None:
         self.platform = Platform(platform.folder, platform.addresses, unique_name("turn"))
         self.file = folder / "loop.yaml"
-        self.file.write_text(LOOP.format(models=MODELS, taught=TAUGHT))
+        self.file.write_text(LOOP.format(model=write_random_model(folder), taught=TAUGHT))
         cases = [
             {"id": f"c{n}", "question": f"What is {n} plus {n}?", "reference": f"It is {2 * n}."} for n in range(4)
         ]

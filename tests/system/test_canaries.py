@@ -4,7 +4,7 @@ import asyncio
 import json
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,6 +27,16 @@ TEXT_BELONGS = {
     "objects": ("tidemill-ingest-exchange", "tidemill-ingest-quarantine"),
 }
 """Where the text of a document may stand, by kind of place: in ingest's buckets and in the chunks of rag."""
+KNOWN = {
+    "logs": "rpc_finished",
+    "topics": "tidemill.ingest.document.ingested.v1",
+    "databases": NAME,
+    "metrics": "tidemill_",
+    "processes": "tidemill_inference",
+}
+"""What is known to be there, by kind of place."""
+Found = Mapping[str, Mapping[str, set[str]]]
+"""By kind of place and text: where it stands; "" stands everywhere."""
 
 
 class Provider:
@@ -160,43 +170,44 @@ def read_everything(platform: Platform, made: Spread) -> None:
         made.shown.append(done.output + done.errors)
 
 
-def test_the_secret_was_used_and_is_left_nowhere(platform: Platform, spread: Spread) -> None:
+@pytest.fixture(scope="module")
+def found(platform: Platform, spread: Spread) -> Found:
+    """Give where each of the texts stands, by kind of place: all places are read once for all of them."""
+    texts = {spread.secret, signature_of(spread.key), spread.text, *KNOWN.values(), ""}
+    return {kind: hits(held, *texts) for kind, held in kinds(Places(platform.folder)).items()}
+
+
+def signature_of(key: str) -> str:
+    """Return the part of a key's signature that is in one that was cut, too."""
+    return key.rpartition(".")[2][:40]
+
+
+def test_the_secret_was_used_and_is_left_nowhere(spread: Spread, found: Found) -> None:
     assert f"Bearer {spread.secret}" in spread.provider.received
     assert len(spread.provider.received) > 1, "refused once, then answered"
     assert spread.secret not in "".join(spread.shown)
-    for kind, held in kinds(Places(platform.folder)).items():
-        assert hits(held, spread.secret)[spread.secret] == set(), kind
+    for kind, places in found.items():
+        assert places[spread.secret] == set(), kind
 
 
-def test_the_api_key_was_used_and_is_left_nowhere(platform: Platform, spread: Spread) -> None:
-    signature = spread.key.rpartition(".")[2][:40]  # of the key that was cut, too
+def test_the_api_key_was_used_and_is_left_nowhere(spread: Spread, found: Found) -> None:
+    signature = signature_of(spread.key)
     assert signature not in "".join(spread.shown)
-    for kind, held in kinds(Places(platform.folder)).items():
-        assert hits(held, signature)[signature] == set(), kind
+    for kind, places in found.items():
+        assert places[signature] == set(), kind
 
 
-def test_the_text_of_a_document_stands_only_where_it_belongs(platform: Platform, spread: Spread) -> None:
-    for kind, held in kinds(Places(platform.folder)).items():
-        where = hits(held, spread.text)[spread.text]
-        elsewhere = {each for each in where if not each.startswith(TEXT_BELONGS.get(kind, ()))}
+def test_the_text_of_a_document_stands_only_where_it_belongs(spread: Spread, found: Found) -> None:
+    for kind, places in found.items():
+        elsewhere = {each for each in places[spread.text] if not each.startswith(TEXT_BELONGS.get(kind, ()))}
         assert elsewhere == set(), kind
 
 
-def test_each_place_is_really_searched(platform: Platform, spread: Spread) -> None:
+def test_each_place_is_really_searched(spread: Spread, found: Found) -> None:
     """Of each place something is known to be there: a search that cannot find it finds no canary either."""
-    known = {
-        "logs": "rpc_finished",
-        "topics": "tidemill.ingest.document.ingested.v1",
-        "databases": NAME,
-        "objects": spread.text,
-        "metrics": "tidemill_",
-        "processes": "tidemill_inference",
-    }
-    held = kinds(Places(platform.folder))
-    for kind, text in known.items():
-        assert hits(held[kind], text)[text], kind
-    files = {name for name, _ in Places(platform.folder).files()}
-    assert {"config/access/secrets.keys", "stack.json"} <= files
+    for kind, text in {**KNOWN, "objects": spread.text}.items():
+        assert found[kind][text], kind
+    assert {"config/access/secrets.keys", "stack.json"} <= found["files"][""]
 
 
 def test_a_leak_is_found_in_every_form(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.system.generated import requests, with_nan
 from tests.system.harvest import Harvest
 from tidemill.status.v1.status_service_pb2 import GetStatusResponse
 
-QUICK = 20
+QUICK = 10
 CASES = int(os.environ.get("TIDEMILL_GENERATED_CASES", QUICK))
 """Of each RPC; `make verify` sends 1,000."""
 FAULTS = {"INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED", "UNAVAILABLE", "CANCELLED", "DATA_LOSS", "UNIMPLEMENTED"}

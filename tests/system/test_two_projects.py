@@ -40,16 +40,16 @@ TOPICS = 1000 if WHOLE else 10
 pytestmark = pytest.mark.timeout(7200 if WHOLE else 600)  # the first test waits for a turn of the loop
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stranger(platform: Platform) -> Iterator[dict[str, Calls]]:
     """Give the calls of another project, with a credential of each role."""
     other = Platform(platform.folder, platform.addresses, unique_name("stranger"))
     with ExitStack() as open_:
-        tokens = other.tokens(*set(ROLES))
-        yield {role: open_.enter_context(Calls(other.addresses, token)) for role, token in tokens.items()}
+        keys = other.api_keys(*set(ROLES))
+        yield {role: open_.enter_context(Calls(other.addresses, token)) for role, (_, token) in keys.items()}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def object_keys(filled: Platform, harvest: Harvest) -> list[str]:
     """Give the names of some of the project's objects."""
     assert harvest.messages
@@ -98,11 +98,11 @@ def test_no_answer_shows_anything_of_another_project(
     assert not found, "\n".join(found[:20])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def friend(platform: Platform) -> Iterator[tuple[Platform, Calls]]:
     """Give a project that others share something with, and its admin's calls."""
     other = Platform(platform.folder, platform.addresses, unique_name("friend"))
-    with Calls(other.addresses, other.tokens("admin")["admin"]) as calls:
+    with Calls(other.addresses, other.api_key("admin")[1]) as calls:
         yield other, calls
 
 

@@ -91,7 +91,9 @@ class Example:
         lines = [json.dumps({"id": each.title, "question": each.question, "reference": each.answer}) for each in cases]
         path = self.local / "helpdesk" / "truth.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        part = path.with_name(f"{path.name}.{os.getpid()}")  # another process may be reading the file
+        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        part.replace(path)
 
     def corpus(self) -> ModuleType:
         """Return the example's corpus module."""
