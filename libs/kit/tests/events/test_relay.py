@@ -18,7 +18,7 @@ from tidemill_kit.events.kafka import Publisher, read_topic
 from tidemill_kit.events.records import OutgoingRecord, Publishing
 from tidemill_kit.events.relay import Relay
 from tidemill_kit.store.aggregates import MongoAggregates
-from tidemill_kit.store.mongo import Collection, Database, Document
+from tidemill_kit.store.mongo import Collection, Database, Document, update_those
 from tidemill_kit.store.outbox import NewEvents
 from tidemill_testkit.polling import eventually
 
@@ -252,6 +252,28 @@ async def test_of_any_number_of_waiting_events_few_are_known_and_all_go_out_once
     assert by_subject(await office.published()) == {
         f"{kind}{note}": [1] for kind in ("before", "n") for note in range(40)
     }
+
+
+async def test_events_that_were_published_at_the_same_time_are_taken_out_together(
+    office: Office, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = list[int]()
+
+    async def counting(collection: Collection, updates: list[tuple[Document, Document]]) -> int:
+        sizes.append(len(updates))
+        return await update_those(collection, updates)
+
+    monkeypatch.setattr("tidemill_kit.events.relay.update_those", counting)
+    for note in range(20):
+        await write(office.aggregates(), f"n{note}", "first")
+    await write(office.aggregates(), "n0", "second")
+    async with running(office.relay(publisher)) as relay:
+        await eventually(lambda: bool(sizes))
+        await eventually(lambda: relay.outbox_length() == 0)
+
+    assert max(sizes) > 1
+    assert by_subject(await office.published()) == {"n0": [1, 2]} | {f"n{note}": [1] for note in range(1, 20)}
+    assert await office.waiting() == 0
 
 
 async def test_two_relays_share_what_is_too_much_to_know_of(office: Office, publisher: Publisher) -> None:

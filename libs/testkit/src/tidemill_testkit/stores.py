@@ -6,7 +6,7 @@ from typing import Any, TypeVar, cast
 
 from bson import CodecOptions, decode, encode
 from bson.tz_util import utc
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 from pymongo.results import UpdateResult
 
 from tidemill_core.aggregate import Aggregate, Event
@@ -73,14 +73,14 @@ class InMemoryAggregates(MongoAggregates[A]):
         decide: Callable[[A | None], A],
         request: Request,
         *,
-        before: Document | None = None,
+        known: A | None = None,
     ) -> A | None:
         def decide_twice(stored: A | None) -> A:
             first, second = decide(deepcopy(stored)), decide(stored)
             assert first == second, "decided again on the same state, the change is another: it has to be pure"
             return second
 
-        return await super()._decide_and_save(key, document, decide_twice, request, before=before)
+        return await super()._decide_and_save(key, document, decide_twice, request, known=known)
 
     async def _save(
         self, key: str, aggregate: A, fields: Document, entries: Sequence[Document], request: Request
@@ -148,6 +148,18 @@ class InMemoryCollection:
             message = "E11000 duplicate key error"
             raise DuplicateKeyError(message)
         self.put(document)
+
+    async def insert_many(self, documents: Sequence[Document], *, ordered: bool) -> None:
+        """Insert the documents whose `_id` is free; the others are refused by their index."""
+        assert not ordered, "one that is refused would keep those behind it out"
+        refused = list[Document]()
+        for index, document in enumerate(documents):
+            try:
+                await self.insert_one(document)
+            except DuplicateKeyError:
+                refused.append({"index": index, "code": 11000})
+        if refused:
+            raise BulkWriteError({"writeErrors": refused})
 
     async def update_one(self, chosen: Document, update: Document) -> UpdateResult:
         """Set, increase and push fields of the first document that matches."""

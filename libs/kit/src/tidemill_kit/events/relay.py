@@ -10,6 +10,8 @@ others, as there may be any number while Kafka is down, stay in the store, and a
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -19,7 +21,8 @@ from prometheus_client import Gauge
 from tidemill_core.errors import DependencyUnavailable, isolated
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
 from tidemill_kit.events.records import OutgoingRecord, Publishing
-from tidemill_kit.store.mongo import Collection, Document, translated
+from tidemill_kit.store.batching import Batched
+from tidemill_kit.store.mongo import Collection, Document, translated, update_those
 from tidemill_kit.store.outbox import WITH_EVENTS, NewEvents
 from tidemill_kit.workers.worker import Worker
 
@@ -52,6 +55,50 @@ class _Outbox(NamedTuple):
     document_id: str
 
 
+class _Published(NamedTuple):
+    """An event that is to be taken out of its outbox."""
+
+    document_id: str
+    ce_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _TakingOut:
+    """Takes published events out of the outboxes of one collection."""
+
+    collection: Collection
+
+    async def __call__(self, batch: Sequence[_Published]) -> Sequence[bool]:
+        """Take each out; return for each whether it was the last one of its outbox, as nearly all are."""
+        not_empty = {each.document_id for each in batch}
+        if len(batch) > 1:
+            emptied = await update_those(self.collection, [_taken_if_last(each) for each in batch])
+            not_empty = await self._not_empty(not_empty) if emptied < len(batch) else set()
+        return [each.document_id not in not_empty or await self._one(each) for each in batch]
+
+    async def _not_empty(self, document_ids: AbstractSet[str]) -> set[str]:
+        chosen: Document = {"_id": {"$in": list(document_ids)}, "outbox": {"$ne": []}}
+        with translated():
+            return {each["_id"] async for each in self.collection.find(chosen, {"_id": True})}
+
+    async def _one(self, published: _Published) -> bool:
+        with translated():
+            last = await self.collection.update_one(*_taken_if_last(published))
+            if last.matched_count == 0:
+                await self.collection.update_one({"_id": published.document_id}, _without(published))
+        return bool(last.matched_count)
+
+
+def _taken_if_last(published: _Published) -> tuple[Document, Document]:
+    """Return what finds the outbox if it has no other event, and the update that empties it."""
+    only = {"_id": published.document_id, "outbox": {"$size": 1}, "outbox.ce_id": published.ce_id}
+    return only, _without(published) | _NOTHING_WAITS
+
+
+def _without(published: _Published) -> Document:
+    return {"$pull": {"outbox": {"ce_id": published.ce_id}}}
+
+
 class Relay(Worker):
     """Publishes the events of aggregates in collections that have an `enqueuer`.
 
@@ -63,6 +110,7 @@ class Relay(Worker):
     ) -> None:
         super().__init__("relay", self._run)
         self._collections: dict[str, Collection] = {}
+        self._taking_out: dict[str, Batched[_Published, bool]] = {}
         self._passing: set[str] = set()
         self._publisher = publisher
         self._sweep_every_s = sweep_every_s
@@ -81,6 +129,7 @@ class Relay(Worker):
         With `passing` the documents are there for their events alone: each is removed with its last one.
         """
         self._collections[collection.name] = collection
+        self._taking_out.setdefault(collection.name, Batched(_TakingOut(collection), max_concurrent=1))
         if passing:
             self._passing.add(collection.name)
         return lambda new: self._enqueue(_Outbox(collection.name, new.document_id), time.time(), new)
@@ -241,15 +290,11 @@ class Relay(Worker):
 
     async def _remove(self, collection: Collection, document_id: str, ce_id: str) -> bool:
         """Take a published event out; return True if it was the last one."""
-        pulled = {"$pull": {"outbox": {"ce_id": ce_id}}}
+        if collection.name not in self._passing:
+            return await self._taking_out[collection.name](_Published(document_id, ce_id))
         only = {"_id": document_id, "outbox": {"$size": 1}, "outbox.ce_id": ce_id}
         with translated():
-            if collection.name in self._passing:
-                return bool((await collection.delete_one(only)).deleted_count)
-            last = await collection.update_one(only, pulled | _NOTHING_WAITS)
-            if last.matched_count == 0:
-                await collection.update_one({"_id": document_id}, pulled)
-        return bool(last.matched_count)
+            return bool((await collection.delete_one(only)).deleted_count)
 
 
 _EVER = datetime.max.replace(tzinfo=UTC)

@@ -19,7 +19,6 @@ from typing import Generic, NoReturn, Protocol, TypeVar
 
 from tidemill_core.aggregate import Aggregate
 from tidemill_core.application import Clock, Page, PageRequest, Request, SystemClock
-from tidemill_core.characters import clean_line
 from tidemill_core.errors import (
     AlreadyExists,
     Conflict,
@@ -29,7 +28,9 @@ from tidemill_core.errors import (
 from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
 from tidemill_core.quotas import Quota
 from tidemill_core.resources import check_request_id
+from tidemill_kit.store.batching import Batched
 from tidemill_kit.store.idempotency import entry_of, remembered, was_applied
+from tidemill_kit.store.labels import readable_labels, refuse_label_keys
 from tidemill_kit.store.mongo import (
     Collection,
     Document,
@@ -38,6 +39,7 @@ from tidemill_kit.store.mongo import (
     count_up_to,
     document_id,
     encoded,
+    insert_new,
     plain,
     read_page,
     translated,
@@ -124,6 +126,7 @@ class MongoAggregates(Generic[A]):
         self._limits = limits or OutboxLimits()
         self._outbox = Outbox(codec, topic=topic, source=source, collection=collection.name, limits=self._limits)
         self._clock = clock or SystemClock()
+        self._insert = Batched(self._insert_all)
 
     async def ensure_indexes(self) -> None:
         """Create what lists and the relay's sweep need; repeating it changes nothing."""
@@ -206,9 +209,9 @@ class MongoAggregates(Generic[A]):
             return stored
 
         if known is not None and known.seq == 0 and not request.named:  # no event of it waits, and no request is kept
-            key, image = document_id(project, aggregate_id), self._image(known)
-            loaded = _as_loaded(known, key, image, self._codec.schema)
-            if (saved := await self._decide_and_save(key, loaded, changed, request, before=image)) is not None:
+            key, mine = document_id(project, aggregate_id), deepcopy(known)
+            document = _as_loaded(known, key, self._codec.schema)
+            if (saved := await self._decide_and_save(key, document, changed, request, known=mine)) is not None:
                 return saved
         return await self._write(project, aggregate_id, changed, request)
 
@@ -257,12 +260,13 @@ class MongoAggregates(Generic[A]):
         decide: Callable[[A | None], A],
         request: Request,
         *,
-        before: Document | None = None,
+        known: A | None = None,
     ) -> A | None:
-        """Return the aggregate as saved, or None where the document changed meanwhile; `before`: its image if known."""
-        kept = before["state"] if before is not None else encoded(document["state"]) if document is not None else None
-        stored = self._decoded(document) if document is not None else None
-        before = self._image(stored) if before is None and stored is not None else before
+        """Return the aggregate as saved, None where the document changed meanwhile. What is `known` is not decoded."""
+        stored, before, kept = known, None, None
+        if stored is None and document is not None:
+            stored, kept = self._decoded(document), encoded(document["state"])
+            before = self._image(stored)
         aggregate = decide(stored)  # may change it in place
         refuse_label_keys(aggregate)
         if self._quota is not None and not aggregate.deleted and (document is None or document["deleted"]):
@@ -316,12 +320,7 @@ class MongoAggregates(Generic[A]):
             named = {"_id": key, "project": aggregate.project, "id": aggregate.id, "version": 1}
             requests = [entry_of(request)] if request.named else []
             document = named | fields | {"requests": requests, "outbox": entries} | outbox_at
-            try:
-                with translated():
-                    await self._collection.insert_one(document)
-            except DuplicateId:
-                return False
-            return True
+            return await self._insert(document)
         pushed: Document = remembered(request)
         if entries:
             pushed["outbox"] = {"$each": entries}
@@ -330,11 +329,24 @@ class MongoAggregates(Generic[A]):
             result = await self._collection.update_one({"_id": key, "version": aggregate.version}, update)
         return result.matched_count == 1
 
+    async def _insert_all(self, documents: Sequence[Document]) -> Sequence[bool]:
+        """Return which of the documents were inserted: those whose `_id` was free."""
+        if len(documents) > 1:
+            first = {each["_id"]: each for each in reversed(documents)}
+            taken = await insert_new(self._collection, list(first.values()))
+            return [each is first[each["_id"]] and each["_id"] not in taken for each in documents]
+        try:
+            with translated():
+                await self._collection.insert_one(documents[0])
+        except DuplicateId:
+            return [False]
+        return [True]
+
     def _image(self, aggregate: A) -> Document:
         """Return what a change can change; encoded, so that it shares nothing with it, and is encoded once."""
         return {
             "state": encoded(self._codec.encode(aggregate)),
-            "labels": encoded(dict(sorted(_readable(aggregate.labels).items()))),
+            "labels": encoded(dict(sorted(readable_labels(aggregate.labels).items()))),
             "deleted": aggregate.deleted,
         }
 
@@ -363,28 +375,10 @@ def decoded(codec: Codec[A], document: Document) -> A:
         return codec.decode(identity, document["state"], document["schema"])
 
 
-def _as_loaded(saved: Aggregate, key: str, image: Document, schema: int) -> Document:
-    """Return what loading an aggregate gives that was saved without events."""
+def _as_loaded(saved: Aggregate, key: str, schema: int) -> Document:
+    """Return what loading an aggregate gives that was saved without events, but for its state."""
     named = {name: getattr(saved, name) for name in Identity.__slots__}
-    return named | {"_id": key, "state": plain(image["state"]), "schema": schema, "outbox": []}
-
-
-def _readable(labels: Mapping[str, str]) -> dict[str, str]:
-    """Return labels without control characters, which would reach terminals and pages."""
-    return {clean_line(key): clean_line(value) for key, value in labels.items()}
-
-
-def refuse_label_keys(aggregate: Aggregate) -> None:
-    """Refuse keys that BSON cannot hold, or reads back as something else: `$ref` and `$id` make a reference.
-
-    Raises:
-        InvalidInput: names the first of them.
-
-    """
-    refused = [key for key in aggregate.labels if not clean_line(key) or key.startswith("$") or "\0" in key]
-    if refused:
-        text = f"has the key {refused[0][:80]!r}; use keys that are not empty, do not begin with $ and hold no NUL"
-        raise InvalidInput.at(field="labels", text=text)
+    return named | {"_id": key, "schema": schema, "outbox": []}
 
 
 def _list_index(fields: Sequence[str]) -> list[tuple[str, int]]:

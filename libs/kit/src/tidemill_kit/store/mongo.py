@@ -210,15 +210,15 @@ async def update_in_order(collection: Collection, updates: Sequence[tuple[Docume
     return len(updates)
 
 
-async def update_those(collection: Collection, updates: Sequence[tuple[Document, Document]]) -> None:
-    """Update the documents that the filters match, all in one command; what matches nothing changes nothing.
+async def update_those(collection: Collection, updates: Sequence[tuple[Document, Document]]) -> int:
+    """Update the documents that the filters match, all in one command; return how many filters matched one.
 
     Raises:
         DependencyUnavailable: MongoDB does not answer; some may have been updated.
 
     """
     with translated():
-        await collection.bulk_write([UpdateOne(*each) for each in updates], ordered=False)
+        return (await collection.bulk_write([UpdateOne(*each) for each in updates], ordered=False)).matched_count
 
 
 async def update_each(collection: Collection, updates: Sequence[tuple[Document, Document]]) -> None:

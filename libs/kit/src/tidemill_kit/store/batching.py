@@ -1,0 +1,62 @@
+"""Calls of a store that come while others are in progress, made together."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_MAX_CONCURRENT = 2
+_MAX_BATCH = 100
+
+
+class Batched(Generic[Item, Result]):
+    """Gives `call` what comes: at once where nothing is in progress, else all that has come by the end of a call.
+
+    `call` returns a result for each item, in their order. What it raises is raised for each of its items. A caller that
+    is cancelled leaves the call to go on: it is others' too.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        max_concurrent: int = _MAX_CONCURRENT,
+        max_batch: int = _MAX_BATCH,
+    ) -> None:
+        self._call = call
+        self._max_concurrent = max_concurrent
+        self._max_batch = max_batch
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, item: Item) -> Result:
+        """Return the result of one item."""
+        result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, result))
+        self._begin()
+        return await result
+
+    def _begin(self) -> None:
+        while self._waiting and len(self._running) < self._max_concurrent:
+            batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
+            running = asyncio.create_task(self._run(batch))
+            self._running.add(running)
+            running.add_done_callback(self._ended)
+
+    async def _run(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+        try:
+            results = await self._call([item for item, _ in batch])
+        except Exception as error:  # noqa: BLE001 - it is raised for each of the callers
+            for _, waiting in batch:
+                if not waiting.done():
+                    waiting.set_exception(error)
+            return
+        for (_, waiting), result in zip(batch, results, strict=True):
+            if not waiting.done():
+                waiting.set_result(result)
+
+    def _ended(self, running: asyncio.Task[None]) -> None:
+        self._running.discard(running)
+        self._begin()

@@ -1,0 +1,95 @@
+"""Calls that are made together."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from libs.kit.tests.notes import Note, NoteCodec, NoteNotFound
+from tidemill_core.application import Request
+from tidemill_core.errors import AlreadyExists
+from tidemill_kit.store.aggregates import MongoAggregates
+from tidemill_kit.store.batching import Batched
+from tidemill_kit.store.mongo import Database
+
+
+class Doubling:
+    """Doubles numbers once its gate is open; refuses a negative one."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.calls: list[list[int]] = []
+
+    async def __call__(self, items: Sequence[int]) -> Sequence[int]:
+        self.calls.append(list(items))
+        await self.gate.wait()
+        if min(items) < 0:
+            raise ValueError(items)
+        return [2 * item for item in items]
+
+
+async def begun(batched: Batched[int, int], *items: int) -> list[asyncio.Task[int]]:
+    async def one(item: int) -> int:
+        return await batched(item)
+
+    tasks = [asyncio.create_task(one(item)) for item in items]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return tasks
+
+
+async def test_what_comes_alone_is_called_at_once_and_what_comes_meanwhile_together() -> None:
+    call = Doubling()
+    batched = Batched(call, max_concurrent=2)
+
+    tasks = await begun(batched, 1, 2, 3, 4, 5)
+    assert call.calls == [[1], [2]]
+    call.gate.set()
+
+    assert await asyncio.gather(*tasks) == [2, 4, 6, 8, 10]
+    assert call.calls == [[1], [2], [3, 4, 5]]
+
+
+async def test_a_batch_has_a_limit() -> None:
+    call = Doubling()
+    tasks = await begun(Batched(call, max_concurrent=1, max_batch=2), 1, 2, 3, 4)
+    call.gate.set()
+
+    assert await asyncio.gather(*tasks) == [2, 4, 6, 8]
+    assert call.calls == [[1], [2, 3], [4]]
+
+
+async def test_an_error_is_that_of_all_in_its_call_and_of_no_other() -> None:
+    call = Doubling()
+    tasks = await begun(Batched(call, max_concurrent=1), 1, -2, 3)
+    call.gate.set()
+
+    assert await tasks[0] == 2
+    for task in tasks[1:]:
+        with pytest.raises(ValueError, match="-2"):
+            await task
+
+
+async def test_a_caller_that_leaves_takes_nothing_from_the_others() -> None:
+    call = Doubling()
+    first, second, third = await begun(Batched(call, max_concurrent=1), 1, 2, 3)
+    first.cancel()
+    second.cancel()
+    call.gate.set()
+
+    assert await third == 6
+
+
+async def test_aggregates_that_are_added_at_the_same_time_are_each_there_and_an_id_is_taken_once(
+    database: Database,
+) -> None:
+    notes: MongoAggregates[Note] = MongoAggregates(
+        database["notes"], codec=NoteCodec(), topic="", source="/tidemill/notes", missing=NoteNotFound
+    )
+    added = await asyncio.gather(
+        *(notes.add(Note(id=f"n{number % 20}", project="acme"), request=Request.internal()) for number in range(30)),
+        return_exceptions=True,
+    )
+
+    assert [type(each) for each in added] == [Note] * 20 + [AlreadyExists] * 10
+    assert await database["notes"].count_documents({}) == 20
