@@ -58,6 +58,21 @@ async def test_headers_that_do_not_come_are_not_waited_for(sent: bytes) -> None:
         writer.close()
 
 
+async def test_a_client_that_offers_another_protocol_is_answered_in_this_one() -> None:
+    async def echo(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(await request.body())
+
+    server = HttpServer(Starlette(routes=[Route("/", echo, methods=["POST"])]), host="127.0.0.1", port=0, grace_s=1)
+    await server.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    for _ in range(2):
+        writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n")
+        writer.write(b"Content-Length: 5\r\n\r\nhello")
+        assert await answer(reader) == b"hello"
+    writer.close()
+    await server.stop()
+
+
 async def test_half_a_header_behind_a_whole_request_is_not_waited_for_either() -> None:
     async with serving(header_s=0.2, idle_s=60) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
