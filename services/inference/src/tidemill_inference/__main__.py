@@ -7,6 +7,8 @@ import os
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 if __name__ == "__main__":  # the processes for prompts run this file too, and need no models
+    import uvloop
+
     import tidemill_kit.runtime.unused_libraries  # noqa: F401 - before anything imports them
     from tidemill_inference.app import build_app
     from tidemill_inference.settings import InferenceSettings
@@ -16,4 +18,4 @@ if __name__ == "__main__":  # the processes for prompts run this file too, and n
 
     settings = load(InferenceSettings)
     configure_logging(settings)
-    run(build_app(settings, environment=os.environ))
+    run(build_app(settings, environment=os.environ), loop_factory=uvloop.new_event_loop)

@@ -8,7 +8,7 @@ with exit code 1, and the supervisor starts it again.
 import asyncio
 import gc
 import signal
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
@@ -90,13 +90,19 @@ class App:
     outbox_length: OutboxLength = int
 
 
-def run(app: App | Coroutine[Any, Any, App]) -> NoReturn:
+def run(
+    app: App | Coroutine[Any, Any, App], *, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+) -> NoReturn:
     """Run a service until SIGTERM or SIGINT, and exit: 0 after an orderly stop, 1 after a failure.
 
-    `app` may be a coroutine, so that it is put together on the event loop that it will live on.
+    `app` may be a coroutine, so that it is put together on the event loop that it will live on: asyncio's own, or what
+    `loop_factory` makes.
     """
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, *gc.get_threshold()[1:])
-    raise SystemExit(asyncio.run(_main(app)))
+    gc.freeze()  # what was imported stays: no collection needs to go through it again
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        code = runner.run(_main(app))
+    raise SystemExit(code)
 
 
 async def _main(app: App | Coroutine[Any, Any, App]) -> int:
