@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -11,8 +12,10 @@ import pytest
 from pymongo.results import UpdateResult
 
 from services.inference.tests.fakes import ADA, AnsweringHarness, asking, helpdesk, question
-from tidemill_core.errors import RequestIdReused
+from tidemill_core.application import Request
+from tidemill_core.errors import DependencyUnavailable, RequestIdReused
 from tidemill_inference.deployments.domain.errors import DeploymentNotFound
+from tidemill_inference.deployments.domain.spec import RecordMode
 from tidemill_inference.generation.domain.errors import InferenceNotFound
 from tidemill_inference.generation.domain.inference import Inference, State, reserved
 from tidemill_inference.generation.mongo import INFERENCES
@@ -65,6 +68,30 @@ async def test_an_answer_is_one_insert_and_one_update() -> None:
     harness = CountingHarness()
 
     await harness.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert harness.collection.calls == {"insert_one": 1, "update_one": 1}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_an_answer_that_no_caller_can_ask_for_again_and_of_which_nothing_is_kept_is_one_insert(
+    *, fails: bool
+) -> None:
+    harness = CountingHarness()
+    harness.engine.fails_before = DependencyUnavailable("down", dependency="model") if fails else None
+
+    with pytest.raises(DependencyUnavailable) if fails else nullcontext():
+        await harness.answer.whole(ADA, question(record=RecordMode.NONE), request=Request.digested("", ""))
+
+    (stored,) = harness.collection.all()
+    assert harness.collection.calls == {"insert_one": 1}
+    assert stored["state"]["state"] == ("FAILED" if fails else "COMPLETED")
+    assert [each["seq"] for each in stored["outbox"]] == [1]
+
+
+async def test_an_answer_that_is_asked_for_by_an_id_is_reserved_whatever_is_kept_of_it() -> None:
+    harness = CountingHarness()
+
+    await harness.answer.whole(ADA, question(record=RecordMode.NONE), request=asking("r1"))
 
     assert harness.collection.calls == {"insert_one": 1, "update_one": 1}
 

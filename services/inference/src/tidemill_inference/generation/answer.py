@@ -148,7 +148,7 @@ class AnswerQuestion:
         spec = accepted.deployment.spec
         deadline = started + spec.deadline.total_seconds()
         question, generation.limits = limited(question, spend.max_output_tokens), spend.limits
-        async with self._reserved(accepted, fresh, deadline) as reservation:
+        async with self._reserved(accepted, fresh, deadline, alone=_is_alone(accepted, request)) as reservation:
             if reservation.lease is None:
                 return _retell(reservation.inference, generation)
             reservation.attempts = generation.attempts
@@ -189,12 +189,15 @@ class AnswerQuestion:
         return whole
 
     @asynccontextmanager
-    async def _reserved(self, accepted: _Accepted, fresh: Inference, deadline: float) -> AsyncIterator[Reservation]:
+    async def _reserved(
+        self, accepted: _Accepted, fresh: Inference, deadline: float, *, alone: bool
+    ) -> AsyncIterator[Reservation]:
         """Yield the right to answer, which the question has once it has its place; charge what is used of budgets."""
         async with accepted.spend as spend:
             if accepted.place:
                 await accepted.place()
-            async with self.reservations.reserved(fresh, _variant(accepted.chosen), deadline=deadline) as reservation:
+            variant = _variant(accepted.chosen)
+            async with self.reservations.reserved(fresh, variant, deadline=deadline, alone=alone) as reservation:
                 reservation.cost = spend.cost
                 yield reservation
 
@@ -253,6 +256,12 @@ class AnswerQuestion:
         except DeploymentNotFound as error:
             known = await self.deployments.list(project, page=PageRequest(size=_SHOWN))
             raise DeploymentNotFound(name, known=[each.id for each in known.items]) from error
+
+
+def _is_alone(accepted: _Accepted, request: Request) -> bool:
+    """Whether no caller can ask for this answer while it is made, nor for what was asked, of which nothing is kept."""
+    unrecorded = accepted.question.record is RecordMode.NONE
+    return unrecorded and not request.named and not accepted.chosen.rollout and accepted.place is None
 
 
 def _variant(chosen: ChosenConfiguration) -> Variant:

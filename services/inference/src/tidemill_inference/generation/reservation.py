@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -37,6 +38,8 @@ class Reservation:
     """Those of its answer so far, which are saved also where no answer comes of it."""
     cost: Callable[[], Cost | None] = lambda: None
     """What the answer has cost so far."""
+    saved: bool = True
+    """False for a record that is saved once, when its answer has ended."""
     _saving: asyncio.Lock = field(default_factory=asyncio.Lock)
     _ended: bool = False
 
@@ -69,7 +72,7 @@ class Reservation:
     async def renew(self, ttl: timedelta) -> None:
         """Hold the right for longer, unless it has been used."""
         async with self._saving:
-            if self._ended:
+            if self._ended or not self.saved:
                 return
             longer = replace(self._held(), until=self.clock.now() + ttl)
             await self._save(lambda stored, _lease: stored.renew(longer))
@@ -83,6 +86,12 @@ class Reservation:
 
     async def _save(self, change: Callable[[Inference, Lease], None]) -> None:
         lease = self._held()
+        if not self.saved:
+            record = deepcopy(self.inference)
+            change(record, lease)
+            self.inference = await self.inferences.add(record, request=Request.internal())
+            self.saved = True
+            return
         self.inference = await self.inferences.update(
             self.inference.project,
             self.inference.id,
@@ -106,10 +115,13 @@ class Reservations:
     poll_s: float = 0.2
 
     @asynccontextmanager
-    async def reserved(self, fresh: Inference, variant: Variant, *, deadline: float) -> AsyncIterator[Reservation]:
+    async def reserved(
+        self, fresh: Inference, variant: Variant, *, deadline: float, alone: bool = False
+    ) -> AsyncIterator[Reservation]:
         """Wait for the lease, or for the answer of its holder, and renew the lease during the block.
 
-        A block that ends with an error or a cancellation is saved as such. `deadline` is on time.monotonic().
+        A block that ends with an error or a cancellation is saved as such. `deadline` is on time.monotonic(). With
+        `alone` no other caller can ask for this answer: its record is saved once, when the block has ended.
 
         Raises:
             RequestIdReused: the request id belongs to another body.
@@ -117,7 +129,7 @@ class Reservations:
             DependencyUnavailable: the lease could not be kept.
 
         """
-        reservation = await self._reserve(fresh, variant, deadline)
+        reservation = self._alone(fresh, variant) if alone else await self._reserve(fresh, variant, deadline)
         if reservation.lease is None:
             yield reservation
             return
@@ -151,12 +163,22 @@ class Reservations:
                 raise DeadlineExceeded(message, inference=fresh.id)
             await asyncio.sleep(self.poll_s)
 
+    def _alone(self, fresh: Inference, variant: Variant) -> Reservation:
+        """Return the right to answer what no other process knows of."""
+        now = self.clock.now()
+        record = replace(fresh, create_time=now.replace(microsecond=now.microsecond // 1000 * 1000))  # as it is stored
+        record.reserve(Lease(owner=str(uuid.uuid4()), epoch=0, until=now + self.ttl), fresh, variant=variant, now=now)
+        return Reservation(
+            inference=record, lease=record.lease, inferences=self.inferences, clock=self.clock, saved=False
+        )
+
     @asynccontextmanager
     async def _kept(self, reservation: Reservation) -> AsyncIterator[None]:
         """Renew the lease beside the block, and cancel the block when it is lost."""
         body = asyncio.current_task()
         assert body is not None  # noqa: S101 - a coroutine runs in a task
         lost: list[TidemillError] = []
+        beating: list[asyncio.Task[None]] = []
 
         async def beat() -> None:
             try:
@@ -165,7 +187,8 @@ class Reservations:
                 lost.append(error)
                 body.cancel()
 
-        beating = asyncio.create_task(beat())
+        # Most answers are there before the first renewal is due, and need no task for it.
+        due = asyncio.get_running_loop().call_later(self._every_s, lambda: beating.append(asyncio.create_task(beat())))
         try:
             yield
         except asyncio.CancelledError:
@@ -173,18 +196,24 @@ class Reservations:
                 raise lost[0] from None
             raise
         finally:
-            beating.cancel()
-            await asyncio.wait({beating})
+            due.cancel()
+            for each in beating:
+                each.cancel()
+                await asyncio.wait({each})
+
+    @property
+    def _every_s(self) -> float:
+        return self.ttl.total_seconds() / _BEATS
 
     async def _renewing(self, reservation: Reservation) -> None:
         """Renew for ever; a store that is down is asked again while the lease still holds."""
         while True:
-            await asyncio.sleep(self.ttl.total_seconds() / _BEATS)
             try:
                 await reservation.renew(self.ttl)
             except DependencyUnavailable:
                 if reservation.lease is None or reservation.lease.until <= self.clock.now():
                     raise
+            await asyncio.sleep(self._every_s)
 
     async def _recorded(self, reservation: Reservation, saving: Coroutine[Any, Any, None]) -> None:
         """Save how it ended, also while being cancelled; where that fails, the lease runs out by itself."""

@@ -52,22 +52,24 @@ class Generation:
     """How long it has waited for its place."""
     limits: RateLimits | None = None
     """What clients are shown of the budgets that apply to it."""
-    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _changes: int = 0
+    _waiting: set[asyncio.Future[None]] = field(default_factory=set)
+    """Of listeners, each until the next change."""
 
     def start(self, inference: Inference) -> None:
         """Send the variant."""
         self.started = inference
-        self._report()
+        self.report()
 
     def add(self, piece: Piece | ToolCallPiece) -> None:
         """Add a piece."""
         self.pieces.append(piece)
-        self._report()
+        self.report()
 
     def end(self, inference: Inference) -> None:
         """Send the whole answer."""
         self.finished = inference
-        self._report()
+        self.report()
 
     def late(self) -> TidemillError:
         """Return what to say when time runs out: who did not answer, or that the answer takes longer."""
@@ -90,7 +92,7 @@ class Generation:
         sent = 0
         started = False
         while True:
-            changed, finished = self._changed, self.finished
+            changes, finished = self._changes, self.finished
             if self.started and not started:
                 started = True
                 yield Started(inference=self.started, limits=self.limits)
@@ -100,28 +102,33 @@ class Generation:
             if finished:
                 yield Finished(inference=finished)
                 return
-            if changed is self._changed:
-                await self._wait(changed, until)
+            if changes == self._changes:
+                await self._wait(until)
 
-    async def _wait(self, changed: asyncio.Event, until: float | None) -> None:
+    def report(self) -> None:
+        """Have the listeners look for what has changed: also when the task has ended."""
+        self._changes += 1
+        for each in self._waiting:
+            if not each.done():
+                each.set_result(None)
+        self._waiting.clear()
+
+    async def _wait(self, until: float | None) -> None:
         """Return at the next change; raise when the task ended without an answer."""
         assert self.task is not None  # noqa: S101 - listeners come after the task
         if self.task.done():
             self.task.result()
             return
-        waiter = asyncio.ensure_future(changed.wait())
+        changed = asyncio.get_running_loop().create_future()
+        self._waiting.add(changed)
         try:
-            patience_s = None if until is None else max(0.0, until - time.monotonic())
-            done, _ = await asyncio.wait({waiter, self.task}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiter.cancel()
-        if not done:
+            async with asyncio.timeout(None if until is None else max(0.0, until - time.monotonic())):
+                await changed
+        except TimeoutError:
             self.missed = self.late()
-            raise self.missed
-
-    def _report(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+            raise self.missed from None
+        finally:
+            self._waiting.discard(changed)
 
 
 def _step(piece: Piece | ToolCallPiece) -> Step:
@@ -193,6 +200,7 @@ class SharedGenerations:
         generation = Generation(digest=digest)
         self._running[key] = generation
         generation.task = asyncio.create_task(self._placed(generation, work, share), name=f"generation {key[1]}")
+        generation.task.add_done_callback(lambda _: generation.report())
         return generation
 
     async def _placed(

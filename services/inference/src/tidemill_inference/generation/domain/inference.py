@@ -161,6 +161,10 @@ class Inference(Aggregate):
     restricted: bool = False
     """Ditto: something is left out of it."""
 
+    def __deepcopy__(self, _copied: object) -> "Inference":
+        """Return a copy that shares values, which never change, and no collection that may."""
+        return replace(self, labels=dict(self.labels), pending=list(self.pending))
+
     @property
     def turn(self) -> tuple[Message, ...]:
         """Question and answer as those that follow are given them."""
