@@ -159,15 +159,15 @@ async def main() -> int:
     parser.add_argument("--only", default="", help="only ways with this in their name")
     parser.add_argument("--variants", type=int, default=0, help="measure questions in so many other wordings")
     given = parser.parse_args()
-    embedded = await _model()
+    embedded = await opened_model()
     if given.variants:
-        await _vary(embedded, *_harbour(), count=given.variants)
+        await _vary(embedded, *harbour(), count=given.variants)
         return 0
     if given.set != "python":
-        await compare("harbour", embedded, *_harbour(), only=given.only)
+        await compare("harbour", embedded, *harbour(), only=given.only)
     if given.set == "harbour":
         return 0
-    documents, questions = _python()
+    documents, questions = python_library()
     hits = await compare("python", embedded, documents, questions, only=given.only)
     if given.only:
         return 0
@@ -185,7 +185,7 @@ async def compare(
         settings_of = {each: settings for each, settings in built.settings.items() if only in f"{built.name} {each}"}
         if not settings_of:
             continue
-        async with _indexed(embedded, documents, built) as rag:
+        async with indexed(embedded, documents, built) as rag:
             for ranking, settings in settings_of.items():
                 found = await _measured(rag, settings, questions)
                 _print(set=name, index=built.name, ranking=ranking, **found)
@@ -201,7 +201,7 @@ def _ways() -> Iterator[Built]:
     yield Built("two collections", HYBRID, parts=2)
 
 
-async def _model() -> Embedded:
+async def opened_model() -> Embedded:
     threads, folder = EmbeddingThreads(os.cpu_count() or 1), MODELS / EMBEDDINGS
     opened = partial(
         TransformersEmbedding,
@@ -215,7 +215,7 @@ async def _model() -> Embedded:
 
 
 @asynccontextmanager
-async def _indexed(embedded: Embedded, documents: Sequence[Document], built: Built) -> AsyncIterator[Rag]:
+async def indexed(embedded: Embedded, documents: Sequence[Document], built: Built) -> AsyncIterator[Rag]:
     """Index documents as rag does, on the embedded vector store and a ledger in memory."""
     with tempfile.TemporaryDirectory(prefix="tidemill-retrieval-") as folder:
         vectors: Any = QdrantEdgeVectors(Path(folder))
@@ -280,7 +280,7 @@ async def _vary(embedded: Embedded, documents: Sequence[Document], questions: Se
 
     rewrite = Rewrite(ask=PlainModel(MODELS / ANSWERS), timeout_s=_PATIENCE_S)
     hits: dict[tuple[str, str], list[list[bool]]] = {}
-    async with _indexed(embedded, documents, Built("default", HYBRID)) as rag:
+    async with indexed(embedded, documents, Built("default", HYBRID)) as rag:
         for asked in (each for each in questions if each.kind in VARIED):
             question = Question(deployment="bench", messages=(Message.of(Role.USER, asked.text),))
             made = await rewrite(ADA, "smollm2", question, turns=1, timeout_s=_PATIENCE_S, variants=count)
@@ -315,7 +315,7 @@ async def _bare(embedded: Embedded, documents: Sequence[Document], questions: Se
     return [round(fmean(column), 3) for column in zip(*found, strict=True)]
 
 
-def _harbour() -> tuple[Sequence[Document], Sequence[Asked]]:
+def harbour() -> tuple[Sequence[Document], Sequence[Asked]]:
     documents = yaml.safe_load((QUESTIONS / "documents.yaml").read_text(encoding="utf-8"))
     questions = yaml.safe_load((QUESTIONS / "questions.yaml").read_text(encoding="utf-8"))
     return (
@@ -324,7 +324,7 @@ def _harbour() -> tuple[Sequence[Document], Sequence[Asked]]:
     )
 
 
-def _python() -> tuple[Sequence[Document], Sequence[Asked]]:
+def python_library() -> tuple[Sequence[Document], Sequence[Asked]]:
     documents = corpus.documents()
     return (
         [Document(each.key, each.text, each.title, media_type=each.media_type) for each in documents],

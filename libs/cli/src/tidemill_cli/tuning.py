@@ -102,7 +102,7 @@ async def tune(
             asked += len(batch)
             watch(tuning, asked)
             trial.report(fmean(scores), step)
-            if pruned := trial.should_prune() and step < len(batches) - 1:
+            if pruned := bool(trial.should_prune()) and step < len(batches) - 1:
                 break
         result = TrialResult(settings=settings, score=fmean(scores), questions=len(scores), pruned=pruned)
         tuning.trials.append(result)

@@ -52,7 +52,7 @@ async def test_judged_questions_are_imported_by_the_keys_of_a_source(
     assert "1 questions without a relevant document in source manual" in again.text
     (kept,) = running.keepers["suite"].stored["questions"].cases
     assert kept.id in {"q1", "q3"}
-    assert {each.document for each in kept.judgements} <= {"d1", "d7", "d3"}
+    assert {each.document for each in kept.judgements} <= {"d1", "d3"}
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ async def test_tuning_proposes_what_is_better_on_held_out_questions_and_sets_it_
     assert (
         handbook.keepers["collection"].stored["handbook"].search.sparse_weight == applied.data["best"]["sparse_weight"]
     )
-    assert any(each["pruned"] for each in applied.data["trials"])
+    assert {each["pruned"] for each in applied.data["trials"]} == {True, False}
     (first, _) = searches.started
     assert (first.max_cases, first.suite) == (12, "questions")
 

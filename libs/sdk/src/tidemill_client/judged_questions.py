@@ -42,6 +42,7 @@ def read_beir(folder: Path, *, split: str = "test") -> list[JudgedQuestion]:
     """Return the judged questions of a folder: queries.jsonl, and qrels/<split>.tsv or qrels.tsv.
 
     Judgements are `query, document, grade`, with or without a line of headings, or TREC's `query, 0, document, grade`.
+    What is judged not relevant is left out: it counts as what is not judged.
 
     Raises:
         InvalidInput: a file is missing or a line is broken; which, and why.
@@ -54,7 +55,8 @@ def read_beir(folder: Path, *, split: str = "test") -> list[JudgedQuestion]:
         raise InvalidInput(message)
     grades: dict[str, dict[str, int]] = {}
     for query, document, grade in _judgements(qrels):
-        grades.setdefault(query, {})[document] = grade
+        if grade > 0:
+            grades.setdefault(query, {})[document] = grade
     questions = [JudgedQuestion(id=name, text=text, grades=grades.get(name, {})) for name, text in _queries(folder)]
     return [each for each in questions if each.is_judged]
 
@@ -138,7 +140,7 @@ def _judgements(path: Path) -> Iterator[tuple[str, str, int]]:
         if not grade.lstrip("-").isdigit() or int(grade) > MAX_GRADE:
             message = f"{path}:{number}: the grade {grade[:20]!r} is not a whole number up to {MAX_GRADE}"
             raise InvalidInput(message)
-        yield query, document, max(int(grade), 0)
+        yield query, document, int(grade)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

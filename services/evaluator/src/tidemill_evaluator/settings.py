@@ -84,7 +84,7 @@ class EvaluatorSettings(ServiceSettings):
     """Maximum length of a suite's reference answer, in characters."""
     max_context_length: int = Field(default=_LIMITS.context_length, ge=1)
     """Maximum total length of a suite question's earlier turns and variables, in characters."""
-    max_judgements: int = Field(default=_LIMITS.judgements, ge=1, le=1000)
+    max_judgements: int = Field(default=_LIMITS.judgements, ge=1, le=10_000)
     """Maximum number of judged documents per case."""
     max_requirements: int = Field(default=_LIMITS.requirements, ge=1, le=40)
     """Maximum number of requirements per gate."""

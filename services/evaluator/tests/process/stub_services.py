@@ -1,4 +1,4 @@
-"""Stubs of inference, ingest and trainer in one real gRPC server."""
+"""Stubs of inference, ingest, rag and trainer in one real gRPC server."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,11 +12,15 @@ from tidemill.inference.v1 import configuration_pb2, deployment_pb2, inference_p
 from tidemill.inference.v1.deployment_service_pb2_grpc import add_DeploymentServiceServicer_to_server
 from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from tidemill.ingest.v1.dataset_service_pb2_grpc import add_DatasetServiceServicer_to_server
+from tidemill.rag.v1 import collection_pb2
+from tidemill.rag.v1.collection_service_pb2_grpc import add_CollectionServiceServicer_to_server
+from tidemill.rag.v1.retrieval_service_pb2_grpc import add_RetrievalServiceServicer_to_server
 from tidemill.trainer.v1 import model_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
 from tidemill_core.errors import DependencyUnavailable
 from tidemill_testkit.stubs.inference import StubDeployments, StubInferences, text_of
 from tidemill_testkit.stubs.ingest import StubDatasets
+from tidemill_testkit.stubs.rag import StubPassage, StubRag
 from tidemill_testkit.stubs.trainer import StubModelRegistry
 
 BASE, TUNED = "smollm2@1", "lora@1"
@@ -65,6 +69,16 @@ class StubServices:
     datasets: StubDatasets
 
 
+def _handbook() -> StubRag:
+    """Return rag with a collection that finds document `doc` for whatever is asked."""
+    rag = StubRag()  # type: ignore[abstract] # it has what evaluator calls
+    live = collection_pb2.IndexVersion(number=1, state=collection_pb2.INDEX_STATE_LIVE, documents_indexed=1)
+    rag.add(
+        collection_pb2.Collection(id="handbook", live_index=1, indexes=[live]), passages=[StubPassage(passage=_PASSAGE)]
+    )
+    return rag
+
+
 @asynccontextmanager
 async def stub_services() -> AsyncIterator[StubServices]:
     """Serve them during the context."""
@@ -73,6 +87,9 @@ async def stub_services() -> AsyncIterator[StubServices]:
     add_DeploymentServiceServicer_to_server(inference.known, server)
     add_InferenceServiceServicer_to_server(inference, server)
     add_DatasetServiceServicer_to_server(datasets, server)
+    rag = _handbook()
+    add_CollectionServiceServicer_to_server(rag, server)
+    add_RetrievalServiceServicer_to_server(rag, server)
     registry = StubModelRegistry()  # type: ignore[abstract] # it has what others call
     registry.add(model_pb2.ModelVersion(id=BASE))
     trained = model_pb2.TrainedSource(run="r1", base=BASE, dataset_version="sft@2")

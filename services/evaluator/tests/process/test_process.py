@@ -15,8 +15,10 @@ from services.evaluator.tests.process.evaluator_process import EvaluatorProcess
 from services.evaluator.tests.process.stub_services import TUNED, StubServices, stub_services
 from tidemill.evaluator.v1 import evaluation_pb2 as pb
 from tidemill.evaluator.v1 import evaluation_service_pb2 as rpc
+from tidemill.evaluator.v1 import retrieval_evaluation_service_pb2 as retrieval_rpc
 from tidemill.evaluator.v1 import suite_pb2, suite_service_pb2
 from tidemill.evaluator.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
+from tidemill.evaluator.v1.retrieval_evaluation_service_pb2_grpc import RetrievalEvaluationServiceStub
 from tidemill.evaluator.v1.suite_service_pb2_grpc import SuiteServiceStub
 from tidemill.ingest.v1 import dataset_pb2
 from tidemill_kit.events.cloudevents import CloudEvent, from_record, to_headers
@@ -109,6 +111,24 @@ class Harness:
         async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
             return list((await EvaluationServiceStub(channel).ListCaseResults(request)).results)
 
+    async def measure(self) -> str:
+        """Start a retrieval evaluation of one judged question, and return its id."""
+        judgements = [suite_pb2.Judgement(document="doc", grade=1)]
+        suite = suite_pb2.Suite(id="questions")
+        suite.cases.add(id="q1", question="where is it?", judgements=judgements)
+        async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+            await SuiteServiceStub(channel).CreateSuite(suite_service_pb2.CreateSuiteRequest(suite=suite))
+            request = retrieval_rpc.StartRetrievalEvaluationRequest(suite="questions", collection="handbook")
+            started = await RetrievalEvaluationServiceStub(channel).StartRetrievalEvaluation(request)
+        return started.evaluation.id
+
+    async def measured(self, evaluation: str) -> list[float]:
+        """Return the figures of a retrieval evaluation, none before it has ended."""
+        async with admin_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+            request = retrieval_rpc.GetRetrievalEvaluationRequest(id=evaluation)
+            found = (await RetrievalEvaluationServiceStub(channel).GetRetrievalEvaluation(request)).evaluation
+        return [each.baseline for each in found.measures if each.metric != "latency_ms"]
+
     async def published(self) -> list[CloudEvent]:
         records = [record async for record in read_topic(self.stack.kafka, "tidemill.evaluator.evaluation.v1")]
         ours = [record for record in records if (record.key or b"").startswith(f"{self.project}/".encode())]
@@ -198,4 +218,7 @@ async def test_a_registered_candidate_comes_to_a_verdict_by_itself_also_over_a_k
     assert json.loads(events[1].data)["verdict"] == "VERDICT_PASSED"
     assert b"number" not in events[0].data + events[1].data  # no text of cases or answers
     assert len(await harness.worst(done.id)) == 3
+    measuring = await harness.measure()
+    await eventually(lambda: harness.measured(measuring))
+    assert await harness.measured(measuring) == [1.0] * 4
     assert await asyncio.to_thread(harness.process.stop) == 0

@@ -155,7 +155,7 @@ def test_a_case_has_a_reference_or_judgements() -> None:
         ([("d1", -1)], "suite.cases[0].judgements[0].grade"),
         ([("d1", 101)], "suite.cases[0].judgements[0].grade"),
         ([("", 1)], "suite.cases[0].judgements[0].document"),
-        ([(f"d{number}", 1) for number in range(101)], "suite.cases[0].judgements"),
+        ([(f"d{number}", 1) for number in range(1001)], "suite.cases[0].judgements"),
     ],
 )
 def test_judgements_name_each_document_once_with_a_grade(judgements: list[tuple[str, int]], field: str) -> None:

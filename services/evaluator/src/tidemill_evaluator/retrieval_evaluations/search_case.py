@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from heapq import nlargest
 from typing import TypeVar
 
 from tidemill_core.application import Caller
@@ -27,6 +28,9 @@ from tidemill_evaluator.retrieval_evaluations.ports import Retrieval, SearchQuer
 from tidemill_evaluator.suites.domain.cases import Case
 
 T = TypeVar("T")
+
+MAX_CHECKED = 100
+"""Relevant documents of a case that are looked up if no side found them: those of the highest grades."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +69,8 @@ class SearchCase:
         baseline = await self._ranked(searches, case, pinned.baseline)
         if pinned.candidate and candidate is None:
             candidate = await self._ranked(searches, case, pinned.candidate)
-        gone = [each for each in case.relevant if not await self._is_there(searches, each, baseline, candidate)]
+        checked = nlargest(MAX_CHECKED, case.relevant, key=case.relevant.__getitem__)
+        gone = [each for each in checked if not await self._is_there(searches, each, baseline, candidate)]
         grades = {document: grade for document, grade in case.relevant.items() if document not in gone}
         depth = searches.searching.depth
         return RetrievalResult(

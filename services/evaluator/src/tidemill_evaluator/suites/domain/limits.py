@@ -19,7 +19,7 @@ class Limits:
     """Total of earlier turns and variables of a question."""
     principals: int = 100
     """Reader groups of one case."""
-    judgements: int = 100
+    judgements: int = 1000
     """Of one case."""
     case_id_length: int = 128
     requirements: int = 20
