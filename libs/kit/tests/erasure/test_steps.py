@@ -67,6 +67,25 @@ async def test_what_another_process_removes_meanwhile_does_not_end_a_step(databa
     assert await erase_documents(Slow(), ids_of("acme"), limit=2) == 1  # type: ignore[arg-type] # as far as it is used
 
 
+@pytest.mark.server
+async def test_what_is_old_no_more_when_it_is_about_to_be_removed_stays(database: Database) -> None:
+    collection = database["notes"]
+    await collection.insert_many([{"_id": document_id("acme", f"n{number}"), "age": 9} for number in range(3)])
+
+    class Changed:
+        """Has one of the documents used again right after they were found."""
+
+        def find(self, *args: object) -> object:
+            return collection.find(*args)
+
+        async def delete_many(self, where: dict[str, object]) -> object:
+            await collection.update_one({"_id": document_id("acme", "n1")}, {"$set": {"age": 0}})
+            return await collection.delete_many(where)
+
+    assert await erase_documents(Changed(), {"age": {"$gt": 5}}) == 2  # type: ignore[arg-type] # as far as it is used
+    assert [each["_id"] async for each in collection.find({})] == ["acme/n1"]
+
+
 async def test_all_objects_below_a_project_are_removed_in_batches_and_none_of_others() -> None:
     store = InMemoryObjects("texts")
     kept = [f"{project}/d1/aa" for project in OTHERS]

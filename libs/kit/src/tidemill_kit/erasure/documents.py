@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from tidemill_core.application import ResourceKey
 from tidemill_kit.erasure.steps import NotYet, Step, Target
-from tidemill_kit.store.mongo import Collection, Document, delete_many, ids_of, translated
+from tidemill_kit.store.mongo import Collection, Document, ids_of, translated
 from tidemill_kit.workers.leases import Leases
 
 _BATCH = 500
@@ -12,6 +12,8 @@ _BATCH = 500
 
 async def erase_documents(collection: Collection, where: Document, *, limit: int = _BATCH) -> int:
     """Remove at most `limit` of the documents that match, and return how many were removed: 0 when none is left.
+
+    One that was found, and that matches no more when it is about to be removed, stays.
 
     Raises:
         DependencyUnavailable: MongoDB does not answer; some may have been removed.
@@ -23,7 +25,8 @@ async def erase_documents(collection: Collection, where: Document, *, limit: int
             found = await collection.find(where, {"_id": True}).limit(limit).to_list(None)
             if not found:
                 break
-            removed = await delete_many(collection, [document["_id"] for document in found])
+            those: Document = {"_id": {"$in": [document["_id"] for document in found]}}
+            removed = (await collection.delete_many({"$and": [those, where]})).deleted_count
     return removed
 
 
