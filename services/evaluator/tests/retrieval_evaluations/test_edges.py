@@ -140,6 +140,7 @@ async def test_rag_is_asked_by_the_settings_as_it_knows_them() -> None:
         retrieval = RagRetrieval(channel)
         found = await retrieval.collection(SERVICE, "handbook")
         documents = await retrieval.search(SERVICE, query)
+        there = [await retrieval.has_document(SERVICE, "handbook", each, index=2) for each in ("d1", "d9")]
         with pytest.raises(InvalidInput, match=r"settings: are not .*minimum_score"):
             await retrieval.search(
                 SERVICE,
@@ -155,7 +156,7 @@ async def test_rag_is_asked_by_the_settings_as_it_knows_them() -> None:
     await server.stop(None)
 
     assert (found.live_index, found.documents, json.loads(found.settings)["sparse_weight"]) == (2, {2: 7}, 0.7)
-    assert documents == ["d1", "d2"]
+    assert (documents, there) == (["d1", "d2"], [True, False])
     ((_, asked),) = rag.searches
     assert (asked.index, asked.top_k, asked.settings.sparse_weight) == (2, 40, 1.5)
     assert list(asked.principals) == ["group:legal"]

@@ -132,6 +132,16 @@ async def test_a_collection_is_found_with_its_index_versions_and_not_by_another_
     assert missing.value.reason == "COLLECTION_NOT_FOUND"
 
 
+async def test_it_is_known_which_documents_an_index_version_has(api: Api) -> None:
+    def request(document: str) -> collection_service_pb2.GetIndexedDocumentRequest:
+        return collection_service_pb2.GetIndexedDocumentRequest(collection="handbook", document=document)
+
+    known = await api.collections.GetIndexedDocument(request("walk"))
+
+    assert [(each.index, each.chunks) for each in known.documents] == [(1, 1)]
+    assert not (await api.collections.GetIndexedDocument(request("gone"))).documents
+
+
 async def test_passages_come_best_first_numbered_from_one_with_text_span_and_the_index_version(api: Api) -> None:
     answer = await api.search()
 

@@ -68,6 +68,18 @@ class StubRag(CollectionServiceServicer, RetrievalServiceServicer):
         found = [each.collection for (owner, _), each in self._kept.items() if owner in {"", project_of(context)}]
         return collections.ListCollectionsResponse(collections=found)
 
+    async def GetIndexedDocument(
+        self, request: collections.GetIndexedDocumentRequest, context: Context
+    ) -> collections.GetIndexedDocumentResponse:
+        """Return that a document is in each index version, as often as it has passages; nothing of one without any."""
+        async with errors_of(context):
+            kept = self._of(project_of(context), request.collection)
+        chunks = sum(each.passage.document == request.document for each in kept.passages)
+        searchable = [each.number for each in kept.collection.indexes if chunks]
+        return collections.GetIndexedDocumentResponse(
+            documents=[collections.IndexedDocument(index=number, chunks=chunks) for number in searchable]
+        )
+
     async def Search(self, request: retrieval.SearchRequest, context: Context) -> retrieval.SearchResponse:
         """Return the first passages that the request's groups may read."""
         async with errors_of(context):
