@@ -27,7 +27,7 @@ INFERENCES = DocumentCodec(
         Part: Form(sparse={"tool_call", "tool_result", "reasoning", "json"}),
         Usage: Form(sparse={"cached_input_tokens"}),
         Passage: Form(
-            omits={"text"}, sparse={"places"}, derived={"text": lambda _: ""}
+            omits={"text"}, sparse={"places", "rerank_score"}, derived={"text": lambda _: ""}
         ),  # stored as a span, never as text
     },
     enums_by_name=(State, Purpose, RecordMode, ToolMode),

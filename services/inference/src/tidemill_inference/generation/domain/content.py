@@ -187,6 +187,8 @@ class Passage:
     """Where it was found, as `project/collection`, if another project shares that."""
     places: tuple[Place, ...] = ()
     """Where the span is in the original, such as its pages."""
+    rerank_score: float | None = None
+    """What the collection's reranker made of it, 0 to 1; None where none did."""
 
     @property
     def place(self) -> str:
