@@ -111,7 +111,7 @@ def question_of(request: inference_service_pb2.GenerateRequest, limits: Question
         purpose=_PURPOSES[request.purpose],
         variant=request.variant,
         passages=tuple(  # its place is its id, as search gives them: markers and citations name it
-            from_message(Passage, each, prefix="passages", id=str(number))
+            from_message(Passage, each, prefix="passages", ignore={"rerank_score"}, id=str(number))
             for number, each in enumerate(request.passages, start=1)
         )
         or None,
