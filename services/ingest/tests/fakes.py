@@ -58,7 +58,8 @@ class NamesHere:
         text = prepared.text
         for person in self.persons:
             text = text.replace(person, MaskKind.PERSON.placeholder)
-        return replace(prepared, text=text)
+        persons = {MaskKind.PERSON.value: 1} if text != prepared.text else {}
+        return replace(prepared, text=text, masked={**prepared.masked, **persons})
 
 
 @dataclass

@@ -19,7 +19,7 @@ from tidemill_ingest.anchors import Anchor, AnchorKind
 from tidemill_ingest.documents.domain.version import Prepared
 from tidemill_ingest.documents.names import ProcessNames, mask_names
 from tidemill_ingest.documents.trainer import NoNameModels, TrainerNameModels
-from tidemill_ingest.errors import NamesModelUnusable
+from tidemill_ingest.errors import DocumentRefused, NamesModelUnusable
 from tidemill_ingest.masking.kinds import Masking
 from tidemill_ingest.masking.names import ModelFolder
 from tidemill_ingest.sources.domain import Source
@@ -79,6 +79,19 @@ async def test_a_document_is_held_back_while_the_model_cannot_be_used() -> None:
     assert refused.value.reason == "NAMES_MODEL_UNUSABLE"
     assert not ingest.texts_stored()
     assert not ingest.documents.published
+
+
+async def test_a_source_can_refuse_what_it_would_mask() -> None:
+    masking = Masking.of([], none=False, model="names@1", reject=True)
+    ingest = await Ingest().with_source(Source(id="cms", project="acme", masking=masking))
+
+    with pytest.raises(DocumentRefused, match="holds 2 email and 1 person, which its source refuses") as refused:
+        await ingest.accept(ACME, submitted("Ada Lovelace, ada@acme.example, bob@acme.example."))
+    document = await ingest.accept(ACME, submitted("Version 2.4.1 of order 4711."))
+
+    assert refused.value.reason == "PERSONAL_DATA"
+    assert len(ingest.texts_stored()) == 1
+    assert document.current is not None
 
 
 async def test_another_model_masks_unchanged_content_again() -> None:

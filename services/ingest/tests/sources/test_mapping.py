@@ -37,6 +37,13 @@ def test_the_model_that_finds_names_is_stored_with_the_kinds() -> None:
     assert SOURCES.decode(IDENTITY, SOURCES.encode(source), 2) == source
 
 
+def test_that_a_source_refuses_personal_data_is_stored() -> None:
+    source = Source(**IDENTITY.fields(), masking=Masking.of(["email"], none=False, reject=True))
+
+    assert SOURCES.encode(source)["masking"] == {"kinds": ["email"], "reject": True}
+    assert SOURCES.decode(IDENTITY, SOURCES.encode(source), 2) == source
+
+
 def test_a_binding_of_events_is_stored_under_the_names_that_it_always_had() -> None:
     stored = {"events": "urn:kb", "source_id": "cms", "bound_at": NOON}
 

@@ -259,4 +259,5 @@ def test_the_strictest_masking_keeps_the_model_of_an_earlier_one() -> None:
     narrow = Masking.of(["person"], none=False, model="names@1")
 
     assert Masking.strictest(narrow.rules) == Masking.of([], none=False, model="names@1")
+    assert Masking.strictest(Masking.of(["email"], none=False, reject=True).rules) == Masking(reject=True)
     assert Masking.strictest(("email",)) == Masking()

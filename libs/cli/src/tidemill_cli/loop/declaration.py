@@ -91,6 +91,9 @@ class Source(Declared):
         ]
         | None
     ) = None
+    reject_personal_data: Annotated[
+        bool, Field(description="refuse documents in which anything of `mask` is found, instead of masking it")
+    ] = False
     retention: Duration | None = None
     quality: Quality = Quality()
 

@@ -45,7 +45,12 @@ def _source(name: str, part: declaration.Source, labels: dict[str, str]) -> Desi
         (("model", _name(part.names)),) if part.names else (),
         labels=labels,
         events=part.events,
-        masking=Masking(none=True) if part.mask == "none" else Masking(kinds=part.mask or [], model=part.names or ""),
+        masking=Masking(
+            kinds=[] if part.mask == "none" else part.mask or [],
+            none=part.mask == "none",
+            model=part.names or "",
+            reject=part.reject_personal_data,
+        ),
         retention_days=part.retention.days if part.retention else 0,
         quality=Quality(**part.quality.model_dump()),
     )

@@ -21,7 +21,7 @@ from tidemill_ingest.documents.domain.submission import (
 from tidemill_ingest.documents.domain.version import Prepared
 from tidemill_ingest.documents.ports import Documents, Preparation, Quarantine, Texts, ignored
 from tidemill_ingest.documents.saving import preview, save_once, stored_or
-from tidemill_ingest.errors import DocumentNotFound, DocumentRestricted, KeyTaken, ProjectDeleted
+from tidemill_ingest.errors import DocumentNotFound, DocumentRefused, DocumentRestricted, KeyTaken, ProjectDeleted
 from tidemill_ingest.limits import Limits
 from tidemill_ingest.members import Allowance
 from tidemill_ingest.projects import Projects, require_project
@@ -180,7 +180,7 @@ class AcceptDocument:
         )
 
     async def _prepared(self, caller: Caller, source: Source, command: AcceptCommand) -> Prepared:
-        return await self.preparation.prepare(
+        prepared = await self.preparation.prepare(
             caller,
             command.spec,
             command.content,
@@ -188,6 +188,11 @@ class AcceptDocument:
             quality=source.quality,
             allowance=command.allowance,
         )
+        if source.masking.reject and prepared.masked:
+            found = " and ".join(f"{count} {kind}" for kind, count in prepared.masked.items())
+            text = f"holds {found}, which its source refuses: remove it, or have the source mask it"
+            raise DocumentRefused(reason="PERSONAL_DATA", field="content", description=text)
+        return prepared
 
     def _change(
         self, caller: Caller, command: AcceptCommand, facts: SubmissionFacts, made: _Made | None

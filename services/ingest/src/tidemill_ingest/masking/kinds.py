@@ -8,7 +8,7 @@ from enum import Enum
 from tidemill_core.errors import InvalidInput
 
 _VERSION = re.compile(r"(?:[a-z0-9][a-z0-9-]{0,62}/)?[a-z0-9][a-z0-9-]{0,62}@[1-9]\d{0,8}")
-_MODEL_RULE = "model="
+_MODEL_RULE, _REJECT_RULE = "model=", "reject"
 DEFAULT_PHONE_REGIONS = ("US", "GB", "DE", "FR")
 
 
@@ -44,9 +44,11 @@ class Masking:
     kinds: frozenset[MaskKind] = STRUCTURED
     model: str = ""
     """The registered model version that finds names."""
+    reject: bool = False
+    """Whether a document in which any of it is found is refused."""
 
     @classmethod
-    def of(cls, kinds: Iterable[str], *, none: bool, model: str = "") -> "Masking":
+    def of(cls, kinds: Iterable[str], *, none: bool, model: str = "", reject: bool = False) -> "Masking":
         """Return the masking that a source's owner wrote; no kinds means all of them, `none` must be written out.
 
         Raises:
@@ -58,8 +60,9 @@ class Masking:
         if unknown := [name for name in names if name not in known]:
             text = f"{unknown[0]!r} is not a kind; use some of {', '.join(sorted(known))}"
             raise InvalidInput.at(field="masking.kinds", text=text)
-        if none and (names or model):
-            raise InvalidInput.at(field="masking.none", text="masks nothing, so name neither kinds nor a model")
+        if none and (names or model or reject):
+            text = "masks nothing, so name neither kinds nor a model, and refuse nothing"
+            raise InvalidInput.at(field="masking.none", text=text)
         if none:
             return cls(kinds=frozenset())
         if model and not _VERSION.fullmatch(model):
@@ -72,13 +75,14 @@ class Masking:
         if model and not chosen & NAMES:
             text = "finds person, place and organisation: name one of them in kinds, or no kinds for all"
             raise InvalidInput.at(field="masking.model", text=text)
-        return cls(kinds=chosen, model=model)
+        return cls(kinds=chosen, model=model, reject=reject)
 
     @classmethod
     def strictest(cls, rules: Iterable[str]) -> "Masking":
-        """Return the masking of everything, with the model that the rules of an earlier one name."""
+        """Return the masking of everything, with the model that an earlier one's rules name, and refusing as it did."""
+        rules = tuple(rules)
         models = [rule.removeprefix(_MODEL_RULE) for rule in rules if rule.startswith(_MODEL_RULE)]
-        return cls.of([], none=False, model=models[0] if models else "")
+        return cls.of([], none=False, model=models[0] if models else "", reject=_REJECT_RULE in rules)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -87,5 +91,6 @@ class Masking:
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """What decides how a text is masked: the kinds, and the model where there is one."""
-        return (*self.names, _MODEL_RULE + self.model) if self.model else self.names
+        """What decides how a text is masked: the kinds, the model where there is one, and whether it is refused."""
+        model, reject = [_MODEL_RULE + self.model] * bool(self.model), [_REJECT_RULE] * self.reject
+        return (*self.names, *model, *reject)

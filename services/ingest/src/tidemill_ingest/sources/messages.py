@@ -13,7 +13,8 @@ def source_of(message: source_pb2.Source, project: str) -> Source:
         InvalidInput: the masking names a kind that does not exist.
 
     """
-    masking = Masking.of(message.masking.kinds, none=message.masking.none, model=message.masking.model)
+    said = message.masking
+    masking = Masking.of(said.kinds, none=said.none, model=said.model, reject=said.reject)
     return from_message(
         Source,
         message,
@@ -28,7 +29,7 @@ def source_of(message: source_pb2.Source, project: str) -> Source:
 def source_message(source: Source) -> source_pb2.Source:
     """Return the message of a source; its masking is written out, but for the default of masking everything."""
     given, quality = source.masking, source.quality if source.quality.digest else None
-    masking = (
-        None if given == Masking() else source_pb2.Masking(kinds=given.names, none=not given.kinds, model=given.model)
-    )
+    masking = None
+    if given != Masking():
+        masking = source_pb2.Masking(kinds=given.names, none=not given.kinds, model=given.model, reject=given.reject)
     return to_message(source_pb2.Source, source, masking=masking, quality=quality, warnings=source.warnings)

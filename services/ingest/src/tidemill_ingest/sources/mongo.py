@@ -12,14 +12,20 @@ from tidemill_kit.workers.pending import PendingDocuments
 
 
 def _masking_stored(masking: Masking) -> list[str] | dict[str, Any]:
-    """Return the kinds, and where there is a model a structure of both."""
+    """Return the kinds, and where there is more a structure of it."""
     kinds = list(masking.names)
-    return {"kinds": kinds, "model": masking.model} if masking.model else kinds
+    more: dict[str, Any] = {"model": masking.model} if masking.model else {}
+    more |= {"reject": True} if masking.reject else {}
+    return {"kinds": kinds, **more} if more else kinds
 
 
 def _masking_read(stored: list[str] | dict[str, Any]) -> Masking:
-    kinds, model = (stored["kinds"], stored["model"]) if isinstance(stored, dict) else (stored, "")
-    return Masking(kinds=frozenset(map(MaskKind, kinds)), model=model)
+    given: dict[str, Any] = stored if isinstance(stored, dict) else {"kinds": stored}
+    return Masking(
+        kinds=frozenset(map(MaskKind, given["kinds"])),
+        model=given.get("model", ""),
+        reject=given.get("reject", False),
+    )
 
 
 _ALL_OF_SCHEMA_1 = frozenset({"credential", "email", "iban", "card", "ip", "phone"})

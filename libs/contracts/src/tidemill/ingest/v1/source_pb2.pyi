@@ -126,12 +126,15 @@ class Masking(_message.Message):
     KINDS_FIELD_NUMBER: _builtins.int
     NONE_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    REJECT_FIELD_NUMBER: _builtins.int
     none: _builtins.bool
     """Optional. True disables masking."""
     model: _builtins.str
     """Optional. A registered model version, such as "names@1", that finds names of persons, places and organisations: token
     classification with the labels PER, LOC or ORG. While it cannot be used, no document of the source is accepted.
     """
+    reject: _builtins.bool
+    """Optional. True refuses a document in which anything of the kinds is found, with PERSONAL_DATA, instead of masking it."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. The kinds to mask: email, phone, credential, card, iban, ip, national_id, and
@@ -144,10 +147,11 @@ class Masking(_message.Message):
         kinds: _abc.Iterable[_builtins.str] | None = ...,
         none: _builtins.bool = ...,
         model: _builtins.str = ...,
+        reject: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "model", b"model", "none", b"none"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "model", b"model", "none", b"none", "reject", b"reject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
