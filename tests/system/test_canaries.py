@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from tests.system.places import Places, forms, hits, kinds
-from tests.system.running import LOOP, Platform, wait_until
+from tests.system.random_model import write_example
+from tests.system.running import Platform, wait_until
 from tidemill.inference.v1.deployment_pb2 import Deployment
 from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest
 from tidemill_client.connection import Connection
@@ -34,7 +35,7 @@ KNOWN = {
     "metrics": "tidemill_",
     "processes": "tidemill_inference",
 }
-"""What is known to be there, by kind of place."""
+"""What is known to be there, by kind of place; of the others, which are larger, the names are."""
 Found = Mapping[str, Mapping[str, set[str]]]
 """By kind of place and text: where it stands; "" stands everywhere."""
 
@@ -105,19 +106,20 @@ def spread(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iter
         document=f"{unique_name('flower')}.txt",
         provider=provider,
     )
+    loop = write_example(tmp_path_factory.mktemp("loop"))
     try:
-        add_document(given, made, tmp_path_factory.mktemp("canaries"))
+        add_document(given, made, loop, tmp_path_factory.mktemp("canaries"))
         set_secret(given, made)
         asyncio.run(deploy(given, made))
         ask(given, made)
-        read_everything(given, made)
+        read_everything(given, made, loop)
         yield made
     finally:
         provider.server.shutdown()
 
 
-def add_document(platform: Platform, made: Spread, folder: Path) -> None:
-    applied = platform.tidemill("apply", "-f", str(LOOP), "--json")
+def add_document(platform: Platform, made: Spread, loop: Path, folder: Path) -> None:
+    applied = platform.tidemill("apply", "-f", str(loop), "--json")
     assert applied.code == 0, applied.output + applied.errors
     (folder / made.document).write_text(made.text)
     added = platform.tidemill("documents", "add", str(folder), "--recursive", "--below", str(folder), "--json")
@@ -160,11 +162,11 @@ def ask(platform: Platform, made: Spread) -> None:
         made.shown.append(answer.text)
 
 
-def read_everything(platform: Platform, made: Spread) -> None:
+def read_everything(platform: Platform, made: Spread, loop: Path) -> None:
     """Have everything shown that could show a secret or a key."""
     for command in (
         "secrets list --json", "keys list --json", "models show canary@1 --json", "deployments list --json",
-        "inferences list --json", "status --json", "diff -f examples/helpdesk/loop.yaml --json",
+        "inferences list --json", "status --json", f"diff -f {loop} --json",
     ):  # fmt: skip
         done = platform.tidemill(*command.split())
         made.shown.append(done.output + done.errors)
@@ -173,8 +175,9 @@ def read_everything(platform: Platform, made: Spread) -> None:
 @pytest.fixture(scope="module")
 def found(platform: Platform, spread: Spread) -> Found:
     """Give where each of the texts stands, by kind of place: all places are read once for all of them."""
-    texts = {spread.secret, signature_of(spread.key), spread.text, *KNOWN.values(), ""}
-    return {kind: hits(held, *texts) for kind, held in kinds(Places(platform.folder)).items()}
+    texts = spread.secret, signature_of(spread.key), spread.text
+    held = kinds(Places(platform.folder))
+    return {kind: hits(each, *texts, KNOWN.get(kind, "")) for kind, each in held.items()}
 
 
 def signature_of(key: str) -> str:
