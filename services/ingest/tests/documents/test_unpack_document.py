@@ -249,26 +249,6 @@ async def test_a_kill_between_members_loses_none_and_makes_none_twice(at: int) -
     assert len(ingest.documents.published) == 4
 
 
-async def test_a_worker_that_slept_while_its_file_was_deleted_brings_nothing_back() -> None:
-    ingest = await Ingest().with_source()
-    await ingest.accept(ACME, submitted(zipped({"a.md": "a", "b.md": "b"}), of=ARCHIVE))
-    (name,) = ingest.to_unpack
-
-    class DeletesMeanwhile(PreparationHere):
-        async def read_members(
-            self, project: str, content: bytes, held: HeldFile, *, paths: Collection[str], masking: Masking
-        ) -> Mapping[str, ReadMember]:
-            await ingest.delete(ACME, deletion(key="handbook.zip"))
-            await ingest.unpack(name)
-            return await super().read_members(project, content, held, paths=paths, masking=masking)
-
-    await replace(ingest.unpack, preparation=DeletesMeanwhile())(name)
-
-    members = [await named(ingest, f"handbook.zip!/{path}.md") for path in "ab"]
-    assert [each.state for each in members] == [DocumentState.DELETED] * 2
-    assert not (await named(ingest, "handbook.zip")).contents.pending
-
-
 async def test_members_that_left_quarantine_unread_are_said_to_be_gone_and_come_when_the_file_is_sent_again() -> None:
     ingest = await Ingest().with_source()
     content = zipped({"a.md": "a"})

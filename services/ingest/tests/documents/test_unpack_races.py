@@ -1,0 +1,90 @@
+"""A file changes while a worker reads what is inside of it: what was said last counts."""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import replace
+
+import pytest
+
+from services.ingest.tests.documents.test_unpack_document import ARCHIVE, named, sent, states, text
+from services.ingest.tests.fakes import ACME, Ingest, PreparationHere, deletion, submitted
+from services.ingest.tests.parsing.files import zipped
+from tidemill_core.application import ResourceKey
+from tidemill_ingest.documents.domain.document import DocumentState
+from tidemill_ingest.documents.domain.members import HeldFile
+from tidemill_ingest.documents.domain.version import Text
+from tidemill_ingest.masking.kinds import Masking
+from tidemill_ingest.members import ReadMember
+
+
+class Meanwhile(PreparationHere):
+    """Reads members, after something else happened once."""
+
+    def __init__(self, happens: Callable[[], Awaitable[object]]) -> None:
+        super().__init__()
+        self.happens: Callable[[], Awaitable[object]] | None = happens
+
+    async def read_members(
+        self, project: str, content: bytes, held: HeldFile, *, paths: Collection[str], masking: Masking
+    ) -> Mapping[str, ReadMember]:
+        happens, self.happens = self.happens, None
+        if happens is not None:
+            await happens()
+        return await super().read_members(project, content, held, paths=paths, masking=masking)
+
+
+async def begun() -> tuple[Ingest, ResourceKey]:
+    """Return an ingest with an archive that a worker is to read."""
+    ingest = await Ingest().with_source()
+    await ingest.accept(ACME, submitted(zipped({"a.md": "a", "b.md": "b"}), of=ARCHIVE))
+    return ingest, ingest.to_unpack.pop()
+
+
+@pytest.mark.parametrize("erase", [False, True])
+@pytest.mark.parametrize("reconciled", [False, True])
+async def test_a_worker_that_slept_while_its_file_was_deleted_brings_nothing_back(
+    *, reconciled: bool, erase: bool
+) -> None:
+    ingest, name = await begun()
+
+    async def deleted() -> None:
+        await ingest.delete(ACME, deletion(key="handbook.zip", erase=erase))
+        if reconciled:
+            await ingest.unpack_all()
+
+    await replace(ingest.unpack, preparation=Meanwhile(deleted))(name)
+    await ingest.unpack_all()
+
+    members = [await named(ingest, f"handbook.zip!/{path}.md") for path in "ab"]
+    assert [each.state for each in members] == [DocumentState.DELETED] * 2
+    assert all(version.text is Text.ERASED for each in members for version in each.versions) or not erase
+    assert not (await named(ingest, "handbook.zip")).contents.pending
+
+
+@pytest.mark.parametrize("reconciled", [False, True])
+async def test_a_worker_that_slept_while_its_file_got_another_version_changes_nothing_of_that(
+    *, reconciled: bool
+) -> None:
+    ingest, name = await begun()
+
+    async def changed() -> None:
+        await ingest.accept(ACME, submitted(zipped({"a.md": "new", "c.md": "c"}), of=ARCHIVE))
+        if reconciled:
+            await ingest.unpack_all()
+
+    await replace(ingest.unpack, preparation=Meanwhile(changed))(name)
+    await ingest.unpack_all()
+
+    assert states(await named(ingest, "handbook.zip")) == {"a.md": "stored", "c.md": "stored"}
+    assert [await text(ingest, f"handbook.zip!/{path}.md") for path in "ac"] == ["new", "c"]
+    assert (await named(ingest, "handbook.zip!/b.md")).state is DocumentState.DELETED
+    assert ingest.quarantined() == []
+
+
+async def test_versions_that_were_never_begun_leave_nothing_to_delete() -> None:
+    ingest, _ = await begun()
+    await ingest.accept(ACME, submitted(zipped({"c.md": "c"}), of=ARCHIVE))
+
+    assert (await named(ingest, "handbook.zip")).contents.leaving == ()
+    await sent(ingest, {"d.md": "d"})
+    assert len(ingest.documents.all()) == 2
+    assert ingest.quarantined() == []
